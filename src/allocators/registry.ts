@@ -1,0 +1,61 @@
+/**
+ * Allocators by name, for code that gets the name from a configuration. After GStreamer's allocator registry, with
+ * one rule more: a name is not silently taken over.
+ */
+
+import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
+import { wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { SharedAllocator } from "./shared.ts";
+
+const byName: Map<string, Allocator> = new Map();
+
+/** Allocators that exist without being registered; each is made when it is first asked for. */
+const builtIn: Readonly<Record<string, () => Allocator>> = {
+  system: systemAllocator,
+  shared: () => new SharedAllocator(),
+};
+
+/** The allocators of this realm, by name. Names are case-sensitive; "system" and "shared" are built in. */
+export const allocators = {
+  /**
+   * Makes `allocator` known by `name`.
+   * Throws `ERR_ALREADY_REGISTERED` when the name belongs to another allocator (GStreamer replaces it silently),
+   * unless `replace` is set; `ERR_INVALID_ARG_TYPE`.
+   */
+  register(name: string, allocator: Allocator, options?: { replace?: boolean }): void {
+    if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
+    const present = allocators.find(name);
+    if (present !== undefined && present !== allocator && options?.replace !== true) {
+      throw new MillpondError(
+        "ERR_ALREADY_REGISTERED",
+        `the name "${name}" belongs to another allocator; choose another name, or pass { replace: true }`,
+      );
+    }
+    byName.set(name, allocator);
+  },
+
+  /** The allocator of that name, or undefined. `find()` and `find(undefined)` give the default. O(1). */
+  find(name?: string): Allocator | undefined {
+    if (name === undefined) return defaultAllocator();
+    const known = byName.get(name);
+    if (known !== undefined || !Object.hasOwn(builtIn, name)) return known;
+    const made = builtIn[name]!();
+    byName.set(name, made);
+    return made;
+  },
+
+  /** Every name that {@link allocators.find} knows. */
+  names(): string[] {
+    return [...new Set([...Object.keys(builtIn), ...byName.keys()])];
+  },
+
+  /** What an absent allocator stands for. */
+  get default(): Allocator {
+    return defaultAllocator();
+  },
+  set default(allocator: Allocator) {
+    setDefaultAllocator(allocator);
+  },
+};

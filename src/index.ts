@@ -1,0 +1,21 @@
+/**
+ * millpond: pooled memory for media. Bytes are allocated once, handed out, handed back and handed out again, and nobody
+ * can touch bytes that are no longer theirs. This entry point is isomorphic: Node 20+, Deno, Bun, browsers, workers.
+ */
+export { allocators } from "./allocators/registry.ts";
+export { SharedAllocator } from "./allocators/shared.ts";
+export {
+  Allocator,
+  AllocatorFlags,
+  type AllocatorOptions,
+  type AllocatorStats,
+  SystemAllocator,
+  type WrapOptions,
+  wrapMemory,
+} from "./memory/allocator.ts";
+export { type MapMode, Mapping } from "./memory/mapping.ts";
+export { Memory } from "./memory/memory.ts";
+export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
+export { opaqueRegion, Region } from "./memory/region.ts";
+export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
+export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";

@@ -1,0 +1,344 @@
+/**
+ * Allocators: where bytes come from. A custom one extends {@link Allocator} and says two things, how to get a region and
+ * how to give it back; everything else (alignment, prefix, padding, zeroing, counting, sharing, copying) is done here.
+ *
+ * ```ts
+ * class ArenaAllocator extends Allocator {
+ *   constructor() { super("arena"); }
+ *   protected override allocateRegion(size: number): Region | undefined { ... }
+ *   protected override freeRegion(region: Region): void { ... }
+ * }
+ * ```
+ * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
+ * because copying falls back to the default.
+ */
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { MapMode } from "./mapping.ts";
+import { Memory } from "./memory.ts";
+import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
+import { Region, viewBytes } from "./region.ts";
+
+/** Bit flags of an allocator. */
+export const AllocatorFlags = {
+  /** No flag. */
+  NONE: 0,
+  /** Only code that knows this allocator may allocate from it; implies NO_COPY. */
+  CUSTOM_ALLOC: 1,
+  /** Copies of its memories come from the default allocator (an allocation here is expensive). */
+  NO_COPY: 2,
+} as const;
+
+/** A combination of {@link AllocatorFlags}. */
+export type AllocatorFlags = number;
+
+/** What an allocator has given out and not got back. */
+export interface AllocatorStats {
+  /** Memories on loan, sub-memories included. */
+  readonly liveMemories: number;
+  /** Bytes in the regions on loan. */
+  readonly liveBytes: number;
+  /** Allocations since the beginning. */
+  readonly allocations: number;
+  /** Allocations that failed. */
+  readonly failures: number;
+}
+
+/** How an {@link Allocator} is made. */
+export interface AllocatorOptions {
+  /** The kind of memory, for {@link Memory.isType}; default "SystemMemory". */
+  memoryType?: string;
+  /** {@link AllocatorFlags}; default none. */
+  flags?: AllocatorFlags;
+}
+
+/** The contract of every place that bytes come from. */
+export abstract class Allocator {
+  /** The name that messages and reports use. */
+  readonly name: string;
+  /** The kind of memory this allocator makes. */
+  readonly memoryType: string;
+  /** {@link AllocatorFlags}. */
+  readonly flags: AllocatorFlags;
+  #liveMemories = 0;
+  #liveBytes = 0;
+  #allocations = 0;
+  #failures = 0;
+
+  /** Subclasses give their name; throws `ERR_INVALID_ARG_TYPE` when it is not a string. */
+  constructor(name: string, options: AllocatorOptions = {}) {
+    if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    this.name = name;
+    this.memoryType = options.memoryType ?? "SystemMemory";
+    const flags = options.flags ?? 0;
+    this.flags = (flags & AllocatorFlags.CUSTOM_ALLOC) !== 0 ? flags | AllocatorFlags.NO_COPY : flags;
+  }
+
+  /**
+   * Makes a memory with a valid part of exactly `size` bytes at `offset = prefix`. Contents are not cleared, except the
+   * prefix and padding that ZERO flags ask for. `maxSize` is at least `prefix + size + padding`.
+   *
+   * @param size bytes; 0 makes an empty memory that can be mapped
+   * @param params alignment, prefix, padding, flags
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_*`, `ERR_ALLOCATION_FAILED`. O(1) but for what the region costs.
+   */
+  allocate(size: number, params?: AllocationParams): Memory {
+    wholeNumber("size", size);
+    const resolved = resolveParams(params);
+    const total = resolved.prefix + size + resolved.padding;
+    wholeNumber("prefix + size + padding", total);
+    const region = this.#obtain(total, resolved);
+    const memory = new Memory(this, region, null, resolved.align, resolved.prefix, size, resolved.flags);
+    if ((resolved.flags & (MemoryFlags.ZERO_PREFIXED | MemoryFlags.ZERO_PADDED)) !== 0) zeroEdges(memory);
+    this.#allocations++;
+    this.#liveMemories++;
+    this.#liveBytes += region.size;
+    return memory;
+  }
+
+  #obtain(total: number, params: ResolvedParams): Region {
+    let region: Region | undefined;
+    let cause: unknown;
+    try {
+      region = this.allocateRegion(total, params);
+    } catch (error) {
+      if (error instanceof MillpondError) {
+        this.#failures++;
+        throw error;
+      }
+      cause = error;
+    }
+    if (region === undefined) {
+      this.#failures++;
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `allocator "${this.name}" has no region of ${total} bytes (align ${params.align}); ` +
+          "release memory, raise its bound, or ask for less",
+        { size: total, align: params.align },
+        { cause },
+      );
+    }
+    if (region.size < total || (region.isPlain && (region.isDetached || !isAligned(region.bytes, params.align)))) {
+      this.#failures++;
+      this.freeRegion(region);
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `allocator "${this.name}" answered with a region that is too small, misaligned or detached ` +
+          `(${region.size} of ${total} bytes, byteOffset ${region.bytes.byteOffset}, align ${params.align}); mend its allocateRegion()`,
+        { size: total, align: params.align },
+      );
+    }
+    return region;
+  }
+
+  /** Counters since the allocator was made. */
+  stats(): AllocatorStats {
+    return {
+      liveMemories: this.#liveMemories,
+      liveBytes: this.#liveBytes,
+      allocations: this.#allocations,
+      failures: this.#failures,
+    };
+  }
+
+  /**
+   * Hook: gets a region of at least `size` bytes whose first byte is aligned to `params.align` (a power of two).
+   * Return undefined, or throw, when there is none; the caller gets `ERR_ALLOCATION_FAILED` with the cause.
+   */
+  protected abstract allocateRegion(size: number, params: ResolvedParams): Region | undefined;
+
+  /** Hook: takes a region back. It must not throw. */
+  protected abstract freeRegion(region: Region): void;
+
+  /** Hook: makes the bytes of an opaque region reachable, whole; default: not mappable. */
+  protected mapRegion(_region: Region, _mode: MapMode): Uint8Array | undefined {
+    return undefined;
+  }
+
+  /** Hook: the asynchronous {@link mapRegion}, for memory that has to be fetched first; default: the synchronous one. */
+  protected async mapRegionAsync(
+    region: Region,
+    mode: MapMode,
+    _signal?: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    return this.mapRegion(region, mode);
+  }
+
+  /** Hook: ends an access to an opaque region; default: nothing. */
+  protected unmapRegion(_region: Region, _mode: MapMode): void {}
+
+  /** Hook: whether `b` continues exactly where `a` ends; both have the same parent. Default: by offset. */
+  isSpan(a: Memory, b: Memory): boolean {
+    return a.offset + a.size === b.offset;
+  }
+
+  /** Hook: makes a sub-memory; `offset` and `size` are checked. Default: the same region, read-only. */
+  shareMemory(memory: Memory, offset: number, size: number): Memory {
+    const root = memory.parent ?? memory;
+    root.retain();
+    if (!root.tryOwn(null)) {
+      root.release();
+      throw new MillpondError("ERR_MAPPED", `${root} is mapped for writing; unmap it before it is shared again`);
+    }
+    const child = new Memory(
+      this,
+      root.region,
+      root,
+      root.align,
+      memory.offset + offset,
+      size,
+      memory.flags | MemoryFlags.READONLY,
+    );
+    this.#liveMemories++;
+    return child;
+  }
+
+  /** Hook: copies a checked range into a new memory; default: map, allocate, set. O(size). */
+  copyMemory(memory: Memory, offset: number, size: number): Memory {
+    const target = (this.flags & AllocatorFlags.NO_COPY) !== 0 ? defaultAllocator() : this;
+    const source = memory.map("read");
+    try {
+      const copy = target.allocate(size, { align: memory.align === 0 ? undefined : memory.align });
+      const sink = copy.map("write");
+      sink.bytes.set(source.bytes.subarray(offset, offset + size));
+      sink.unmap();
+      return copy;
+    } finally {
+      source.unmap();
+    }
+  }
+
+  /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
+  reclaim(memory: Memory): void {
+    this.#liveMemories--;
+    const root = memory.parent;
+    if (root !== null) {
+      root.disown(null);
+      root.release();
+      return;
+    }
+    this.#liveBytes -= memory.region.size;
+    this.freeRegion(memory.region);
+  }
+
+  /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
+  adopt(memory: Memory): Memory {
+    this.#liveMemories++;
+    this.#liveBytes += memory.region.size;
+    return memory;
+  }
+
+  /** @internal */
+  openRegion(region: Region, mode: MapMode): Uint8Array {
+    return this.#opened(this.mapRegion(region, mode), region, mode);
+  }
+
+  /** @internal */
+  async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {
+    return this.#opened(await this.mapRegionAsync(region, mode, signal), region, mode);
+  }
+
+  /** @internal */
+  closeRegion(region: Region, mode: MapMode): void {
+    this.unmapRegion(region, mode);
+  }
+
+  #opened(bytes: Uint8Array | undefined, region: Region, mode: MapMode): Uint8Array {
+    if (bytes !== undefined && bytes.length >= region.size) return bytes;
+    throw new MillpondError(
+      "ERR_NOT_MAPPABLE",
+      `allocator "${this.name}" (${this.memoryType}) cannot map its memory for "${mode}" here; try mapAsync()`,
+    );
+  }
+}
+
+/** True when a view starts on a multiple of `align` inside its ArrayBuffer, the only address that can be seen. */
+function isAligned(bytes: Uint8Array, align: number): boolean {
+  return bytes.byteOffset % align === 0;
+}
+
+function zeroEdges(memory: Memory): void {
+  if (!memory.region.isPlain) return;
+  const whole = memory.region.bytes;
+  if ((memory.flags & MemoryFlags.ZERO_PREFIXED) !== 0) whole.fill(0, 0, memory.offset);
+  if ((memory.flags & MemoryFlags.ZERO_PADDED) !== 0) whole.fill(0, memory.offset + memory.size);
+}
+
+/** The built-in allocator: one ArrayBuffer a memory, given back to the garbage collector. Registered as "system". */
+export class SystemAllocator extends Allocator {
+  /** Most callers want `allocators.find("system")` or {@link defaultAllocator}. */
+  constructor(name = "system") {
+    super(name, { memoryType: "SystemMemory" });
+  }
+
+  /** A fresh, zeroed ArrayBuffer; its first byte is at byteOffset 0, so every alignment holds as far as it can be seen. */
+  protected override allocateRegion(size: number, _params: ResolvedParams): Region | undefined {
+    return new Region(new Uint8Array(size));
+  }
+
+  /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */
+  protected override freeRegion(region: Region): void {
+    if (typeof region.handle === "function") (region.handle as () => void)();
+  }
+}
+
+const system = new SystemAllocator();
+let current: Allocator = system;
+
+/** The built-in system allocator; it exists always, whatever the default is. */
+export function systemAllocator(): Allocator {
+  return system;
+}
+
+/** The allocator that an absent one stands for; the system allocator until {@link setDefaultAllocator}. */
+export function defaultAllocator(): Allocator {
+  return current;
+}
+
+/** Replaces the default allocator of this realm. Throws `ERR_INVALID_ARG_TYPE`. */
+export function setDefaultAllocator(allocator: Allocator): void {
+  if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
+  current = allocator;
+}
+
+/** How foreign bytes are wrapped. */
+export interface WrapOptions {
+  /** {@link MemoryFlags}; ZERO flags are the caller's promise. */
+  flags?: MemoryFlags;
+  /** Start of the valid part in bytes; default 0. */
+  offset?: number;
+  /** Bytes in the valid part; default: to the end. */
+  size?: number;
+  /** Called exactly once, when the memory is freed. */
+  onRelease?: () => void;
+}
+
+/**
+ * Wraps foreign bytes without copying; they belong to the system allocator, with alignment unknown (0).
+ *
+ * @param source an ArrayBuffer, SharedArrayBuffer, typed array or DataView
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_DETACHED`.
+ */
+export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options: WrapOptions = {}): Memory {
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = viewBytes(source);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_DETACHED",
+      "the bytes to wrap are detached; wrap them before transferring",
+      {},
+      { cause },
+    );
+  }
+  if (bytes === undefined)
+    throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
+  const offset = wholeNumber("offset", options.offset ?? 0, 0, bytes.length);
+  const size = wholeNumber("size", options.size ?? bytes.length - offset, 0, bytes.length - offset);
+  if (options.onRelease !== undefined && typeof options.onRelease !== "function") {
+    throw wrongType("onRelease", "a function", options.onRelease);
+  }
+  const flags = options.flags === undefined ? 0 : wholeNumber("flags", options.flags, 0, 0x7fffffff);
+  const region = new Region(bytes, options.onRelease);
+  return system.adopt(new Memory(system, region, null, 0, offset, size, flags));
+}

@@ -1,0 +1,44 @@
+/** The errors of memories, built off the hot path: what happened, to which memory, and how to mend it. */
+import { MillpondError } from "../observe/errors.ts";
+import { Access, describeAccess, heldAccess } from "./lock.ts";
+import type { Memory } from "./memory.ts";
+import { MemoryFlags } from "./params.ts";
+
+/** A memory was used after its last release. */
+export function staleMemory(memory: Memory, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} ${memory}: it was released, and its bytes may belong to somebody else; retain() it to keep it`,
+  );
+}
+
+/** The bytes behind a memory are gone. */
+export function detachedMemory(memory: Memory): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `the ArrayBuffer behind ${memory} was transferred or shrunk by somebody; ` +
+      "copy the bytes before posting, transferring or enqueueing them",
+  );
+}
+
+/** A map or lock was refused; says which rule and how to go on. */
+export function lockRefused(memory: Memory, access: number): MillpondError {
+  const wanted = describeAccess(access);
+  if ((access & Access.WRITE) !== 0 && (memory.flags & MemoryFlags.READONLY) !== 0) {
+    return new MillpondError(
+      "ERR_NOT_WRITABLE",
+      `${memory} is read-only; makeWritable() or copy() gives a writable one`,
+    );
+  }
+  if ((access & Access.WRITE) !== 0 && memory.owners > 1) {
+    return new MillpondError(
+      "ERR_NOT_WRITABLE",
+      `${memory} has ${memory.owners} owners, so nobody may write; makeWritable() or copy() gives a writable one`,
+    );
+  }
+  return new MillpondError(
+    "ERR_MAPPED",
+    `${memory} is already mapped for ${describeAccess(heldAccess(memory.accessWord))}, which does not include ${wanted}; ` +
+      'unmap it first, or map it "readwrite" from the start',
+  );
+}

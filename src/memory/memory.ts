@@ -1,0 +1,386 @@
+/**
+ * Memory: a counted lease over a {@link Region}; its bytes are reached through a {@link Mapping} only.
+ *
+ * Two counts decide two different questions, after GStreamer's GstMemory, with names that say which is which:
+ * `refCount` says when the memory goes back to its allocator; `owners` (buffers and sub-memories that hold it) says
+ * whether its bytes may be written: by nobody when two or more own it.
+ *
+ * A released memory is dead for good: the object itself is the generation, so a stale reference can never reach the
+ * next user's bytes through this interface.
+ */
+import { outOfRange, wholeNumber } from "../observe/arguments.ts";
+import { disposeBy } from "../observe/dispose.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { Allocator } from "./allocator.ts";
+import { detachedMemory, lockRefused, staleMemory } from "./complaints.ts";
+import { Access, addAccess, describeAccess, heldAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
+import { accessOf, type MapMode, Mapping, modeOf } from "./mapping.ts";
+import { MemoryFlags } from "./params.ts";
+import type { Region } from "./region.ts";
+
+/**
+ * What holds a memory: a buffer. Its reference count decides, with the memory's own owners, about writability, and a
+ * pool's buffer waits in `lingering` until the last outside holder of its memory lets go.
+ */
+export interface MemoryContainer {
+  /** References to the container; a memory inside a container with two or more is not writable. */
+  readonly refCount: number;
+  /** True while the container is released but its memories are still held elsewhere. */
+  readonly lingering: boolean;
+  /** Called when a memory whose container lingers lost a holder. */
+  settle(): void;
+}
+
+let nextId = 1;
+
+/** A counted lease over a range of bytes; made by {@link Allocator.allocate}, {@link Memory.share} and `wrapMemory`. */
+export class Memory {
+  /** Where the bytes came from and go back to. */
+  readonly allocator: Allocator;
+  /** The root memory that a sub-memory was cut from; null for a root. Trees are one level deep. */
+  readonly parent: Memory | null;
+  /** Bytes in the whole region, fixed for life: `offset + size` never exceeds it. */
+  readonly maxSize: number;
+  /** Alignment of the region start in bytes, a power of two; 0 when it is unknown (wrapped bytes). */
+  readonly align: number;
+  /** A number for messages and reports, unique in this realm. */
+  readonly id: number;
+  /** Use it as `using memory = allocator.allocate(size)` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+
+  /** @internal the long-lived half */
+  readonly region: Region;
+  /** @internal cached view of the valid part; null until the first map or after a resize */
+  view: Uint8Array | null;
+  /** @internal access locks held: see lock.ts */
+  accessWord: number;
+  /** @internal exclusive locks held */
+  ownerCount: number;
+  /** @internal a buffer that owns this memory */
+  container: MemoryContainer | null;
+  /** @internal the other buffers that own it, while there are several */
+  moreContainers: MemoryContainer[] | null;
+  /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
+  home: MemoryContainer | null;
+
+  /** @internal */
+  currentOffset: number;
+  /** @internal */
+  currentSize: number;
+  /** @internal */
+  currentFlags: MemoryFlags;
+  /** @internal */
+  references: number;
+
+  /** @internal Memories are made by allocators. */
+  constructor(
+    allocator: Allocator,
+    region: Region,
+    parent: Memory | null,
+    align: number,
+    offset: number,
+    size: number,
+    flags: MemoryFlags,
+  ) {
+    this.allocator = allocator;
+    this.parent = parent;
+    this.maxSize = region.size;
+    this.align = align;
+    this.id = nextId++;
+    this.region = region;
+    this.view = null;
+    this.accessWord = 0;
+    this.ownerCount = 0;
+    this.container = null;
+    this.moreContainers = null;
+    this.home = null;
+    this.currentOffset = offset;
+    this.currentSize = size;
+    this.currentFlags = flags;
+    this.references = 1;
+  }
+
+  /** Bytes in front of the valid part (the prefix), counted from the region start. */
+  get offset(): number {
+    return this.currentOffset;
+  }
+
+  /** Bytes in the valid part. */
+  get size(): number {
+    return this.currentSize;
+  }
+
+  /** {@link MemoryFlags} as they are now. */
+  get flags(): MemoryFlags {
+    return this.currentFlags;
+  }
+
+  /** How many references keep this memory; 0 once it went back to its allocator. */
+  get refCount(): number {
+    return this.references;
+  }
+
+  /** How many buffers and sub-memories own this memory; bytes are writable with 0 or 1. */
+  get owners(): number {
+    return this.ownerCount;
+  }
+
+  /** True while at least one mapping is live. */
+  get isMapped(): boolean {
+    return this.accessWord !== 0;
+  }
+
+  /** True when at most one owner holds it, and that owner is itself exclusively held: it may be resized. */
+  get isExclusive(): boolean {
+    if (this.ownerCount > 1) return false;
+    const container = this.container;
+    return container === null || container.refCount <= 1;
+  }
+
+  /** True when its bytes may be written: exclusive, and not READONLY. */
+  get isWritable(): boolean {
+    return (this.currentFlags & MemoryFlags.READONLY) === 0 && this.isExclusive;
+  }
+
+  /** True when the allocator's memory type is `name`. */
+  isType(name: string): boolean {
+    return this.allocator.memoryType === name;
+  }
+
+  /**
+   * Locks the bytes for access and gives a view of the valid part. Nested maps whose mode is a subset of what is
+   * already held are allowed and get the same view. One small object a call.
+   *
+   * Throws `ERR_USE_AFTER_RELEASE`, `ERR_NOT_WRITABLE` (READONLY or two owners, mode with write), `ERR_MAPPED`
+   * (conflict with a live map), `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`; nothing is locked then.
+   *
+   * @param mode "read", "write" or "readwrite"
+   */
+  map(mode: MapMode): Mapping {
+    const access = accessOf(mode);
+    if (this.references === 0) throw staleMemory(this, "map");
+    const word = addAccess(this.accessWord, this.ownerCount, access, this.currentFlags);
+    if (word === REFUSED) throw lockRefused(this, access);
+    this.accessWord = word;
+    const view = this.view;
+    if (view !== null && view.length === this.currentSize) return new Mapping(this, view, access);
+    return this.#mapSlow(access);
+  }
+
+  /**
+   * As {@link map}, for memory that cannot be mapped at once (GPU buffers): waits for the allocator's `mapRegionAsync`.
+   * Plain memory maps without waiting. Errors as {@link map}, plus the signal's reason.
+   */
+  async mapAsync(mode: MapMode, options?: { signal?: AbortSignal }): Promise<Mapping> {
+    if (this.region.isPlain) return this.map(mode);
+    const access = accessOf(mode);
+    if (this.references === 0) throw staleMemory(this, "map");
+    options?.signal?.throwIfAborted();
+    const word = addAccess(this.accessWord, this.ownerCount, access, this.currentFlags);
+    if (word === REFUSED) throw lockRefused(this, access);
+    this.accessWord = word;
+    // The mapping holds a reference while it waits, so that a release meanwhile cannot free the region under it.
+    this.references++;
+    try {
+      const whole = await this.allocator.openRegionAsync(this.region, mode, options?.signal);
+      return new Mapping(this, whole.subarray(this.currentOffset, this.currentOffset + this.currentSize), access);
+    } catch (error) {
+      this.unlockAccess(access);
+      throw error;
+    } finally {
+      this.references--;
+      if (this.references === 0) this.allocator.reclaim(this);
+    }
+  }
+
+  #mapSlow(access: number): Mapping {
+    const { region } = this;
+    try {
+      if (!region.isPlain) {
+        const whole = this.allocator.openRegion(region, modeOf(access));
+        return new Mapping(this, whole.subarray(this.currentOffset, this.currentOffset + this.currentSize), access);
+      }
+      if (region.isDetached) throw detachedMemory(this);
+      const whole = this.currentOffset === 0 && this.currentSize === region.size;
+      this.view = whole
+        ? region.bytes
+        : region.bytes.subarray(this.currentOffset, this.currentOffset + this.currentSize);
+      return new Mapping(this, this.view, access);
+    } catch (error) {
+      this.unlockAccess(access);
+      throw error;
+    }
+  }
+
+  /** @internal Ends one access lock; a pool buffer that waits for it goes home. */
+  unlockAccess(access: number): void {
+    this.accessWord = removeAccess(this.accessWord, access);
+    if (this.accessWord === 0 && this.home?.lingering) this.home.settle();
+  }
+
+  /**
+   * Makes a sub-memory over the same bytes: read-only, no copy, one reference and one owner more on the root.
+   *
+   * @param offset bytes from the start of the valid part
+   * @param size bytes; absent: to the end of the valid part
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_NOT_SHAREABLE` (NO_SHARE), `ERR_MAPPED` (mapped for writing), `ERR_USE_AFTER_RELEASE`.
+   */
+  share(offset: number, size?: number): Memory {
+    if (this.references === 0) throw staleMemory(this, "share");
+    const length = checkRange(this, offset, size);
+    if ((this.currentFlags & MemoryFlags.NO_SHARE) !== 0) {
+      throw new MillpondError("ERR_NOT_SHAREABLE", `${this} has NO_SHARE; copy() it instead`);
+    }
+    if ((heldAccess(this.accessWord) & Access.WRITE) !== 0) {
+      throw new MillpondError(
+        "ERR_MAPPED",
+        `${this} is mapped for writing, so its bytes may still change; unmap it before share()`,
+      );
+    }
+    return this.allocator.shareMemory(this, offset, length);
+  }
+
+  /**
+   * Copies bytes into a new memory of the same allocator (or of the default one when the allocator does not copy).
+   * The result is exclusive and writable, with the same alignment, no prefix and no padding asked for. O(size).
+   *
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`, and what {@link map} and the allocator throw.
+   */
+  copy(offset = 0, size?: number): Memory {
+    if (this.references === 0) throw staleMemory(this, "copy");
+    return this.allocator.copyMemory(this, offset, checkRange(this, offset, size));
+  }
+
+  /**
+   * Moves the valid part inside the region; no byte moves, live mappings keep what they have.
+   *
+   * @param delta bytes to add to the present offset; may be negative
+   * @param size the new size in bytes
+   * Throws `ERR_NOT_WRITABLE` when it is not exclusive, `ERR_OUT_OF_RANGE` when the part would leave the region.
+   */
+  resize(delta: number, size: number): void {
+    if (this.references === 0) throw staleMemory(this, "resize");
+    if (!this.isExclusive) {
+      throw new MillpondError("ERR_NOT_WRITABLE", `${this} has ${this.ownerCount} owners; makeWritable() it first`);
+    }
+    wholeNumber("delta", delta, -this.currentOffset, this.maxSize - this.currentOffset);
+    const offset = this.currentOffset + delta;
+    wholeNumber("size", size, 0, this.maxSize - offset);
+    const dropped =
+      (delta > 0 ? MemoryFlags.ZERO_PREFIXED : 0) | (delta + size < this.currentSize ? MemoryFlags.ZERO_PADDED : 0);
+    if (delta === 0 && size === this.currentSize) return;
+    this.currentFlags &= ~dropped;
+    this.currentOffset = offset;
+    this.currentSize = size;
+    this.view = null;
+  }
+
+  /**
+   * The offset in the common parent at which this memory starts, when `next` continues exactly where it ends;
+   * `parent.share(thatOffset, this.size + next.size)` then joins both without a copy. Otherwise undefined.
+   */
+  isSpan(next: Memory): number | undefined {
+    const parent = this.parent;
+    if (parent === null || parent !== next.parent || this.allocator !== next.allocator) return undefined;
+    if (!this.allocator.isSpan(this, next)) return undefined;
+    const start = this.currentOffset - parent.currentOffset;
+    return start < 0 ? undefined : start;
+  }
+
+  /** Adds a reference and returns this memory. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
+  retain(): this {
+    if (this.references === 0) throw staleMemory(this, "retain");
+    this.references++;
+    return this;
+  }
+
+  /**
+   * Gives one reference back; the last one sends the bytes to the allocator. @realtime but for the last.
+   *
+   * Throws `ERR_DOUBLE_RELEASE`; `ERR_MAPPED` when it is the last reference and a mapping is live;
+   * `ERR_FOREIGN_RELEASE` when only buffers or sub-memories are left holding it (the caller had no reference to give).
+   */
+  release(): void {
+    if (this.references > 1) {
+      this.references--;
+      if (this.home?.lingering) this.home.settle();
+      return;
+    }
+    this.#releaseLast();
+  }
+
+  #releaseLast(): void {
+    if (this.references === 0) {
+      throw new MillpondError(
+        "ERR_DOUBLE_RELEASE",
+        `${this} was already released; find the second release() and remove it`,
+      );
+    }
+    if (this.accessWord !== 0) {
+      throw new MillpondError("ERR_MAPPED", `${this} is still mapped; unmap() every mapping before the last release()`);
+    }
+    if (this.ownerCount > 0) {
+      throw new MillpondError(
+        "ERR_FOREIGN_RELEASE",
+        `the last reference of ${this} belongs to the buffer or sub-memory that owns it; ` +
+          "release() only what you allocated or retained",
+      );
+    }
+    this.references = 0;
+    this.view = null;
+    this.allocator.reclaim(this);
+  }
+
+  /**
+   * Consumes the caller's reference and gives back a memory whose bytes may be written: this one when it is writable,
+   * else a copy. Throws what {@link copy} throws; the reference is kept then.
+   */
+  makeWritable(): Memory {
+    if (this.references === 0) throw staleMemory(this, "makeWritable");
+    if (this.isWritable) return this;
+    const copy = this.copy();
+    this.release();
+    return copy;
+  }
+
+  /** @internal A buffer takes the memory into its list: false when a live write map forbids a second owner. */
+  tryOwn(container: MemoryContainer | null): boolean {
+    if (!mayOwn(this.accessWord, this.ownerCount)) return false;
+    this.ownerCount++;
+    if (container === null) return true;
+    if (this.container === null) this.container = container;
+    else if (this.moreContainers === null) this.moreContainers = [container];
+    else this.moreContainers.push(container);
+    return true;
+  }
+
+  /** @internal The reverse of {@link tryOwn}. */
+  disown(container: MemoryContainer | null): void {
+    this.ownerCount--;
+    if (container !== null) this.#leave(container);
+    if (this.home?.lingering) this.home.settle();
+  }
+
+  #leave(container: MemoryContainer): void {
+    const more = this.moreContainers;
+    if (this.container === container) {
+      this.container = more?.pop() ?? null;
+    } else if (more !== null) {
+      const at = more.lastIndexOf(container);
+      if (at >= 0) more.splice(at, 1);
+    }
+  }
+
+  /** What this memory is, for messages: `memory #3 (4096 bytes of "system")`. */
+  toString(): string {
+    return `memory #${this.id} (${this.currentSize} bytes of "${this.allocator.name}")`;
+  }
+}
+disposeBy(Memory, "release");
+
+function checkRange(memory: Memory, offset: number, size: number | undefined): number {
+  wholeNumber("offset", offset, 0);
+  if (offset > memory.size) throw outOfRange("offset", `at most ${memory.size}, the size of ${memory}`, offset);
+  if (size === undefined) return memory.size - offset;
+  return wholeNumber("size", size, 0, memory.size - offset);
+}

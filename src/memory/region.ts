@@ -1,0 +1,65 @@
+/**
+ * A region is the long-lived half of a memory: a range of an ArrayBuffer with one view that is made once. Pools keep
+ * regions and hand out {@link Memory} leases over them, because a view costs 20 ns and garbage every time it is made.
+ *
+ * ```
+ *   ArrayBuffer   |......................................................|
+ *   Region                 |<------------- bytes.length ------------>|
+ *   Memory                 |-- prefix --|==== size ====|-- padding --|
+ *                          0            offset                       maxSize
+ * ```
+ */
+
+/** The view of a region whose bytes cannot be reached by address (GPU memory before it is mapped). */
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+/** A range of bytes that an allocator owns, with its cached view. */
+export class Region {
+  /** The whole range. Revocation replaces it by a view of the same bytes in a new ArrayBuffer. */
+  bytes: Uint8Array;
+  /** Bytes in the range when it was made. */
+  readonly size: number;
+  /** What the allocator needs to find its own record again: a GPU buffer, a block index, a file descriptor. */
+  handle: unknown;
+
+  /**
+   * @param bytes the whole range
+   * @param handle the allocator's own record, if it needs one
+   * @param size bytes in the range; only a region that {@link opaqueRegion} makes differs from `bytes.length`
+   */
+  constructor(bytes: Uint8Array, handle?: unknown, size: number = bytes.length) {
+    this.bytes = bytes;
+    this.size = size;
+    this.handle = handle;
+  }
+
+  /** True when the bytes are reachable without the allocator's map hook. */
+  get isPlain(): boolean {
+    return this.bytes !== NO_BYTES;
+  }
+
+  /** True when somebody transferred the ArrayBuffer away, or shrank a resizable one, under this region. */
+  get isDetached(): boolean {
+    return this.bytes.length !== this.size && this.bytes !== NO_BYTES;
+  }
+}
+
+/** Makes a region whose bytes only the allocator's map hook can reach. `size` in bytes. */
+export function opaqueRegion(size: number, handle: unknown): Region {
+  return new Region(NO_BYTES, handle, size);
+}
+
+/**
+ * Views any kind of byte source as a fixed-length Uint8Array without copying.
+ * Accepts ArrayBuffer, SharedArrayBuffer (also growable and resizable ones: the view has their present length) and any
+ * typed array or DataView, from any realm. Returns undefined for anything else.
+ */
+export function viewBytes(source: unknown): Uint8Array | undefined {
+  if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  const tag = Object.prototype.toString.call(source);
+  if (tag === "[object ArrayBuffer]" || tag === "[object SharedArrayBuffer]") {
+    const buffer = source as ArrayBufferLike;
+    return new Uint8Array(buffer, 0, buffer.byteLength);
+  }
+  return undefined;
+}

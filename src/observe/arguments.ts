@@ -1,0 +1,77 @@
+/**
+ * Argument checks, all slow-path: a hot path tests with one comparison and calls these only to build the error.
+ * Numbers that come from callers may be NaN, negative, fractional or beyond 2^53; each gets a typed error.
+ */
+import { MillpondError } from "./errors.ts";
+
+/** The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes. */
+export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
+
+/** How a value is shown in a message: short, and never the content of a buffer. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
+  if (value === null || typeof value !== "object") return String(value);
+  return `an object of ${value.constructor?.name ?? "no class"}`;
+}
+
+/** Builds the error for a value of the wrong type. */
+export function wrongType(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_INVALID_ARG_TYPE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/** Builds the error for a value of the right type that is not allowed. */
+export function badValue(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_INVALID_ARG_VALUE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/** Builds the error for a number outside its range. */
+export function outOfRange(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_OUT_OF_RANGE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/**
+ * Checks a whole number in `[min, max]` and returns it.
+ * Throws `ERR_INVALID_ARG_TYPE` when it is no number, `ERR_OUT_OF_RANGE` when it is fractional, NaN or out of range.
+ */
+export function wholeNumber(name: string, value: unknown, min = 0, max: number = MAX_BYTES): number {
+  if (typeof value !== "number") throw wrongType(name, "a number", value);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    const upper = max === MAX_BYTES ? "2^53 - 1" : String(max);
+    throw outOfRange(name, `a whole number from ${min} to ${upper}`, value);
+  }
+  return value;
+}
+
+/** Checks a power of two in `[1, max]` and returns it; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. */
+export function powerOfTwo(name: string, value: unknown, max: number): number {
+  if (typeof value !== "number") throw wrongType(name, "a number", value);
+  if (!Number.isInteger(value) || value < 1 || value > max || (value & (value - 1)) !== 0) {
+    throw badValue(name, `a power of two from 1 to ${max}`, value);
+  }
+  return value;
+}
+
+/** Checks a duration in milliseconds: zero or more, `Infinity` allowed, NaN refused. */
+export function milliseconds(name: string, value: unknown): number {
+  if (typeof value !== "number") throw wrongType(name, "a number of milliseconds", value);
+  if (!(value >= 0)) throw outOfRange(name, "0 or more milliseconds", value);
+  return value;
+}
+
+/** Checks one of a fixed list of strings and returns it. */
+export function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+  if (typeof value !== "string") throw wrongType(name, `one of ${allowed.join(", ")}`, value);
+  if (!allowed.includes(value as T)) throw badValue(name, `one of ${allowed.join(", ")}`, value);
+  return value as T;
+}

@@ -1,6 +1,6 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     // Two-core machines run the suites; a model-based suite may take half a minute there.
@@ -10,3 +10,5 @@ export default defineConfig({
     reporters: process.env.CI === "true" ? ["default", "./test/closing-line.ts"] : ["default"],
   },
 });
+
+export default config;

@@ -1,0 +1,90 @@
+/**
+ * Imports inside src/ point down only, and only the outer layers may know which runtime they are on.
+ * The order is the design: bytes (memory) know nothing of pools, pools know nothing of pipelines.
+ */
+import { builtinModules } from "node:module";
+import { posix } from "node:path";
+import { type Finding, reportFindings } from "./lib/findings.ts";
+import { type ModuleReference, moduleReferences } from "./lib/imports.ts";
+import { parseTree, rootFromArguments, type SourceFile } from "./lib/source-tree.ts";
+
+/** Top to bottom. A layer may import itself and everything below it. */
+export const LAYERS = [
+  "cli",
+  "adapters",
+  "compat",
+  "pipeline",
+  "pools",
+  "media",
+  "arena",
+  "allocators",
+  "memory",
+  "os",
+  "observe",
+] as const;
+
+// Layers that exist to meet a platform; the rest must load in a browser and an AudioWorklet.
+const PLATFORM_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters", "os"]);
+// An adapter's or the command's users have the package it adapts; os/ must still load where koffi is missing.
+const PACKAGE_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters"]);
+const BUILTINS: ReadonlySet<string> = new Set(builtinModules);
+const ENTRY = "(entry point)";
+
+/** Every import under root/src that points up, out, or at a platform that its layer must not know. */
+export function checkLayers(root: string): Finding[] {
+  return parseTree(root, "src").flatMap((file) => checkFile(file));
+}
+
+function checkFile(file: SourceFile): Finding[] {
+  const layer = layerOf(file.path);
+  if (layer !== ENTRY && !isLayer(layer)) {
+    return [{ file: file.path, line: 0, message: `folder "${layer}" is no layer; layers are ${LAYERS.join(", ")}` }];
+  }
+  return moduleReferences(file).flatMap((reference) => {
+    const message = complaint(file, layer, reference);
+    return message === undefined ? [] : [{ file: file.path, line: reference.line, message }];
+  });
+}
+
+function complaint(file: SourceFile, layer: string, reference: ModuleReference): string | undefined {
+  const { specifier } = reference;
+  if (specifier.startsWith(".")) return relativeComplaint(file, layer, specifier);
+  if (specifier.startsWith("/") || specifier.startsWith("file:")) return `"${specifier}" is an absolute path`;
+  if (specifier.startsWith("node:") || BUILTINS.has(specifier) || reference.kind === "builtin") {
+    if (PLATFORM_LAYERS.has(layer)) return undefined;
+    return `"${specifier}" is a Node builtin; only ${[...PLATFORM_LAYERS].join(", ")} may import one`;
+  }
+  if (PACKAGE_LAYERS.has(layer)) return undefined;
+  if (layer === "os" && reference.kind !== "static") return undefined;
+  return layer === "os"
+    ? `package "${specifier}" is imported statically; os/ must load without it: import it lazily`
+    : `package "${specifier}" is imported; ${layer} has no dependencies: put this into adapters/`;
+}
+
+function relativeComplaint(file: SourceFile, layer: string, specifier: string): string | undefined {
+  const target = posix.join(posix.dirname(file.path), specifier);
+  if (!target.startsWith("src/")) return `"${specifier}" leaves src/`;
+  const targetLayer = layerOf(target);
+  if (layer === ENTRY) return targetLayer === "cli" ? `an entry point must not import cli ("${specifier}")` : undefined;
+  if (targetLayer === ENTRY) return `"${specifier}" points up: ${layer} is below the public entry points`;
+  if (!isLayer(targetLayer)) return `"${specifier}" is in "${targetLayer}", which is no layer`;
+  if (rank(targetLayer) >= rank(layer)) return undefined;
+  return `"${specifier}" points up: ${layer} is below ${targetLayer}`;
+}
+
+function layerOf(path: string): string {
+  const parts = path.split("/");
+  return parts.length > 2 ? (parts[1] ?? ENTRY) : ENTRY;
+}
+
+function isLayer(name: string): boolean {
+  return rank(name) >= 0;
+}
+
+function rank(name: string): number {
+  return (LAYERS as readonly string[]).indexOf(name);
+}
+
+if (import.meta.main) {
+  reportFindings("layers", checkLayers(rootFromArguments()), "every import in src/ points down");
+}

@@ -20,6 +20,8 @@ export class Mapping {
   readonly memory: Memory;
   /** Use it as `using mapping = memory.map("read")` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
+  /** @internal the mapping holds the only reference of its memory and drops it on unmap (a temporary merge) */
+  takesMemory: boolean;
   readonly #bytes: Uint8Array;
   readonly #access: number;
   #live: boolean;
@@ -29,6 +31,7 @@ export class Mapping {
     this.memory = memory;
     this.#bytes = bytes;
     this.#access = access;
+    this.takesMemory = false;
     this.#live = true;
   }
 
@@ -60,6 +63,7 @@ export class Mapping {
     const { memory } = this;
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(this.#access));
     memory.unlockAccess(this.#access);
+    if (this.takesMemory) memory.release();
   }
 }
 disposeBy(Mapping, "unmap");

@@ -13,7 +13,7 @@ import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedMemory, lockRefused, staleMemory } from "./complaints.ts";
-import { Access, addAccess, describeAccess, heldAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
+import { Access, addAccess, heldAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
 import { accessOf, type MapMode, Mapping, modeOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
@@ -63,6 +63,10 @@ export class Memory {
   /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
   home: MemoryContainer | null;
 
+  /** @internal start of what it contributes to a buffer of several memories */
+  extentStart: number;
+  /** @internal end of it */
+  extentEnd: number;
   /** @internal */
   currentOffset: number;
   /** @internal */
@@ -94,6 +98,8 @@ export class Memory {
     this.container = null;
     this.moreContainers = null;
     this.home = null;
+    this.extentStart = offset;
+    this.extentEnd = offset + size;
     this.currentOffset = offset;
     this.currentSize = size;
     this.currentFlags = flags;
@@ -266,13 +272,24 @@ export class Memory {
     wholeNumber("delta", delta, -this.currentOffset, this.maxSize - this.currentOffset);
     const offset = this.currentOffset + delta;
     wholeNumber("size", size, 0, this.maxSize - offset);
-    const dropped =
-      (delta > 0 ? MemoryFlags.ZERO_PREFIXED : 0) | (delta + size < this.currentSize ? MemoryFlags.ZERO_PADDED : 0);
-    if (delta === 0 && size === this.currentSize) return;
-    this.currentFlags &= ~dropped;
+    this.moveWindow(offset, size);
+    this.freezeExtent();
+  }
+
+  /** @internal Sets the valid part, checked by the caller; zero promises fall when it leaves bytes behind. */
+  moveWindow(offset: number, size: number): void {
+    const end = this.currentOffset + this.currentSize;
+    if (offset > this.currentOffset) this.currentFlags &= ~MemoryFlags.ZERO_PREFIXED;
+    if (offset + size < end) this.currentFlags &= ~MemoryFlags.ZERO_PADDED;
     this.currentOffset = offset;
     this.currentSize = size;
     this.view = null;
+  }
+
+  /** @internal The present valid part is what this memory contributes to its buffer. */
+  freezeExtent(): void {
+    this.extentStart = this.currentOffset;
+    this.extentEnd = this.currentOffset + this.currentSize;
   }
 
   /**

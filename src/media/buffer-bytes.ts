@@ -1,0 +1,132 @@
+/**
+ * Bytes of a buffer without mapping it whole: fill, set, extract, compare, memory by memory, so that nothing is merged.
+ * Writing copies a shared memory first (copy on write). Functions over a live slot.
+ */
+
+import type { MapMode, Mapping } from "../memory/mapping.ts";
+import type { Memory } from "../memory/memory.ts";
+import { viewBytes } from "../memory/region.ts";
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { joined, mergeRange, replaceMemories } from "./buffer-list.ts";
+import type { BufferSlot } from "./slot.ts";
+
+/**
+ * Maps a checked, non-empty range of memories as one run of bytes. Several memories are merged first: in place when the
+ * slot is writable, else into a temporary memory that the mapping owns. A shared or read-only memory that is mapped for
+ * writing is replaced by a copy of its own.
+ */
+export function mapMemories(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
+  const writable = slot.refCount === 1;
+  if (mode !== "read" && !writable) throw sharedBuffer(slot, "map it for writing");
+  if (length > 1) {
+    if (!writable) return mapTemporary(slot, index, length, mode);
+    mergeRange(slot, index, length);
+  }
+  const memory = slot.memories[index]!;
+  if (mode === "read" || memory.isWritable) return memory.map(mode);
+  return ownCopy(slot, index).map(mode);
+}
+
+function mapTemporary(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
+  const merged = joined(slot, index, length);
+  const mapping = merged.map(mode);
+  mapping.takesMemory = true;
+  return mapping;
+}
+
+/** Replaces a memory that may not be written by a copy that belongs to this buffer alone. O(size). */
+export function ownCopy(slot: BufferSlot, index: number): Memory {
+  const copy = slot.memories[index]!.copy();
+  try {
+    replaceMemories(slot, index, 1, copy);
+  } catch (error) {
+    copy.release();
+    throw error;
+  }
+  return copy;
+}
+
+/** The error for changing a buffer that others refer to. */
+export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_WRITABLE",
+    `the buffer has ${slot.refCount} references, so nobody may ${what}; makeWritable() or copy() gives one of your own`,
+  );
+}
+
+/** What a visited run of bytes does; returns false to stop. */
+type Visit = (bytes: Uint8Array, done: number) => boolean;
+
+/** Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). */
+function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
+  let start = 0;
+  let done = 0;
+  for (let index = 0; index < slot.memories.length && done < size; index++) {
+    const length = slot.memories[index]!.size;
+    const from = offset + done - start;
+    start += length;
+    if (from >= length) continue;
+    const run = Math.min(length - from, size - done);
+    const mapping = mapMemories(slot, index, 1, mode);
+    try {
+      if (!fn(mapping.bytes.subarray(from, from + run), done)) return done;
+    } finally {
+      mapping.unmap();
+    }
+    done += run;
+  }
+  return done;
+}
+
+/** Copies `source` into the buffer from `offset`; returns the bytes that found room. */
+export function fillBytes(slot: BufferSlot, offset: number, source: unknown): number {
+  wholeNumber("offset", offset);
+  const bytes = viewBytes(source);
+  if (bytes === undefined)
+    throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
+  return visit(slot, offset, bytes.length, "write", (run, done) => {
+    run.set(bytes.subarray(done, done + run.length));
+    return true;
+  });
+}
+
+/** Sets `size` bytes from `offset` to `value`; returns the bytes that were set. */
+export function setBytes(slot: BufferSlot, offset: number, value: number, size: number): number {
+  wholeNumber("offset", offset);
+  wholeNumber("value", value, 0, 255);
+  return visit(slot, offset, wholeNumber("size", size), "write", (run) => {
+    run.fill(value);
+    return true;
+  });
+}
+
+/** Copies bytes from `offset` into `target`; returns how many there were. */
+export function extractInto(slot: BufferSlot, offset: number, target: unknown): number {
+  wholeNumber("offset", offset);
+  const bytes = viewBytes(target);
+  if (bytes === undefined)
+    throw wrongType("target", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", target);
+  return visit(slot, offset, bytes.length, "read", (run, done) => {
+    bytes.set(run, done);
+    return true;
+  });
+}
+
+/**
+ * Compares buffer bytes from `offset` with `other`: 0 when equal, else the sign of *given minus buffer* at the first
+ * difference (GStreamer's order); -1 when the range is not inside the buffer.
+ */
+export function compareBytes(slot: BufferSlot, offset: number, other: unknown, total: number): number {
+  wholeNumber("offset", offset);
+  const bytes = viewBytes(other);
+  if (bytes === undefined)
+    throw wrongType("other", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", other);
+  if (offset + bytes.length > total) return -1;
+  let sign = 0;
+  visit(slot, offset, bytes.length, "read", (run, done) => {
+    for (let i = 0; i < run.length && sign === 0; i++) sign = Math.sign(bytes[done + i]! - run[i]!);
+    return sign === 0;
+  });
+  return sign;
+}

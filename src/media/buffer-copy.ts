@@ -1,0 +1,96 @@
+/**
+ * Copying buffers. Whole memories are shared by reference, clipped ones become sub-memories, DEEP copies bytes. After
+ * GStreamer, except that sharing the memory of a pool's buffer keeps exactly that memory on loan (the slot lingers): no
+ * parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has bytes of its own.
+ */
+
+import type { Memory } from "../memory/memory.ts";
+import { MemoryFlags } from "../memory/params.ts";
+import { outOfRange, wholeNumber } from "../observe/arguments.ts";
+import { sharedBuffer } from "./buffer-bytes.ts";
+import { insertMemory, mergeRange, removeMemories, totalSize } from "./buffer-list.ts";
+import { copyMetas } from "./buffer-meta.ts";
+import { CopyFlags } from "./flags.ts";
+import type { MediaBuffer } from "./media-buffer.ts";
+import type { BufferSlot } from "./slot.ts";
+
+/**
+ * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
+ * Throws `ERR_OUT_OF_RANGE`, `ERR_NOT_WRITABLE`; the target is as it was then.
+ *
+ * @returns errors that meta transforms threw
+ */
+export function copyInto(
+  target: BufferSlot,
+  targetBuffer: MediaBuffer,
+  source: BufferSlot,
+  sourceBuffer: MediaBuffer,
+  flags: CopyFlags,
+  offset: number,
+  size: number | undefined,
+): unknown[] {
+  if (target === source) return [];
+  if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
+  const total = totalSize(source);
+  wholeNumber("offset", offset);
+  if (offset > total) throw outOfRange("offset", `at most ${total}, the size of the buffer`, offset);
+  const length = size === undefined ? total - offset : wholeNumber("size", size, 0, total - offset);
+  const region = offset > 0 || length < total;
+  if ((flags & CopyFlags.MEMORY) !== 0) copyMemories(target, source, flags, offset, length);
+  if ((flags & CopyFlags.FLAGS) !== 0) target.flags = source.flags;
+  if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, region);
+  if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.dirty = true;
+  if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
+  return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
+}
+
+function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, region: boolean): void {
+  if (offset !== 0) {
+    target.pts = target.dts = target.duration = target.offset = target.offsetEnd = undefined;
+    return;
+  }
+  target.pts = source.pts;
+  target.dts = source.dts;
+  target.offset = source.offset;
+  if (region) return;
+  target.duration = source.duration;
+  target.offsetEnd = source.offsetEnd;
+}
+
+function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
+  const before = target.memories.length;
+  const wasTainted = target.tainted;
+  let start = 0;
+  let left = size;
+  const parts: Memory[] = [];
+  try {
+    for (const memory of source.memories) {
+      const skip = Math.max(offset - start, 0);
+      start += memory.size;
+      if (skip > memory.size || (skip === memory.size && memory.size > 0)) continue;
+      const run = Math.min(memory.size - skip, left);
+      if (run === 0 && memory.size > 0) continue;
+      left -= run;
+      parts.push(partOf(memory, skip, run, (flags & CopyFlags.DEEP) !== 0));
+    }
+    while (parts.length > 0) {
+      insertMemory(target, target.memories.length, parts[0]!);
+      parts.shift();
+    }
+    if ((flags & CopyFlags.MERGE) !== 0) mergeRange(target, 0, target.memories.length);
+  } catch (error) {
+    for (const part of parts) part.release();
+    // A list that was merged on overflow has fewer memories than before, and then nothing of the copy is in it.
+    if (target.memories.length > before) removeMemories(target, before, target.memories.length - before);
+    target.tainted = wasTainted || target.tainted;
+    throw error;
+  }
+}
+
+/** A reference for the target's list: the memory itself, a part of it, or a copy where sharing is refused. */
+function partOf(memory: Memory, skip: number, size: number, deep: boolean): Memory {
+  const whole = skip === 0 && size === memory.size;
+  const refuses = (memory.flags & MemoryFlags.NO_SHARE) !== 0 || memory.isMapped;
+  if (deep || refuses) return memory.copy(skip, size);
+  return whole ? memory.retain() : memory.share(skip, size);
+}

@@ -1,0 +1,208 @@
+/**
+ * The list of memories in a buffer slot: insert, remove, replace, find, merge. Functions over a slot; the checks of
+ * the lease are made by {@link MediaBuffer}, so every function here may assume a live slot.
+ *
+ * ```
+ *   memories:   |pre|== 0 ==|pad|   |== 1 ==|   |pre|==== 2 ====|pad|
+ *   the buffer:      0.......       .......          ...........size
+ * ```
+ * After GStreamer's GstBuffer, with its quirks mended: inserting into a full list keeps the place, and no merge
+ * takes bytes away from under a live mapping.
+ */
+
+import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
+import type { Memory } from "../memory/memory.ts";
+import { MemoryFlags } from "../memory/params.ts";
+import { wholeNumber } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { type BufferSlot, MAX_MEMORIES } from "./slot.ts";
+
+/** Which memories hold a byte range. */
+export interface FoundRange {
+  /** The first memory. */
+  readonly index: number;
+  /** How many memories. */
+  readonly length: number;
+  /** Bytes to skip in the first memory. */
+  readonly skip: number;
+}
+
+/** Valid bytes in all memories. O(memories). */
+export function totalSize(slot: BufferSlot): number {
+  const { memories } = slot;
+  if (memories.length === 1) return memories[0]!.currentSize;
+  let size = 0;
+  for (const memory of memories) size += memory.currentSize;
+  return size;
+}
+
+/** Takes over the caller's reference of `memory` at `index`; merges first when the list is full. */
+export function insertMemory(slot: BufferSlot, index: number, memory: Memory): void {
+  wholeNumber("index", index, 0, slot.memories.length);
+  if (memory.references === 0) {
+    throw new MillpondError(
+      "ERR_USE_AFTER_RELEASE",
+      `${memory} was released; retain() it before giving it to a buffer`,
+    );
+  }
+  // Merged halves keep the place: what was in front of the new memory stays in front of it.
+  const at = slot.memories.length < MAX_MEMORIES ? index : mergeAround(slot, index);
+  if (!memory.tryOwn(slot)) {
+    throw new MillpondError(
+      "ERR_MAPPED",
+      `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
+    );
+  }
+  slot.memories.splice(at, 0, memory);
+  slot.tainted = true;
+  freezeExtents(slot);
+}
+
+/**
+ * Remembers what each memory contributes to the buffer now. Between memories a resize may grow back to that and no
+ * further, because the bytes beyond it (padding, prefix) are not the buffer's; only the outer edges may grow into them.
+ */
+export function freezeExtents(slot: BufferSlot): void {
+  for (const memory of slot.memories) memory.freezeExtent();
+}
+
+function mergeAround(slot: BufferSlot, index: number): number {
+  if (index < slot.memories.length) mergeRange(slot, index, slot.memories.length - index);
+  if (index > 0) mergeRange(slot, 0, index);
+  return index > 0 ? 1 : 0;
+}
+
+/** Refuses to drop memories that are mapped and held by nobody else: the mapping would lose its bytes. */
+export function assertDroppable(slot: BufferSlot, index: number, length: number): void {
+  for (let i = index; i < index + length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.accessWord !== 0 && memory.references === 1) {
+      throw new MillpondError("ERR_MAPPED", `${memory} is mapped; unmap it before it is taken out of its buffer`);
+    }
+  }
+}
+
+/** Takes `length` memories out of the list and drops the buffer's references. O(memories). */
+export function removeMemories(slot: BufferSlot, index: number, length: number): void {
+  assertDroppable(slot, index, length);
+  slot.tainted = true;
+  for (const memory of slot.memories.splice(index, length)) dropMemory(slot, memory);
+  freezeExtents(slot);
+}
+
+/** Ends the slot's ownership of a memory that is no longer in its list. */
+export function dropMemory(slot: BufferSlot, memory: Memory): void {
+  if (memory.home === slot) memory.home = null;
+  memory.disown(slot);
+  memory.release();
+}
+
+/** Puts `memory` (one reference taken over) in the place of `length` memories. */
+export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
+  exchangeMemories(slot, index, length, memory);
+  freezeExtents(slot);
+}
+
+/** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */
+export function exchangeMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
+  assertDroppable(slot, index, length);
+  if (!memory.tryOwn(slot)) {
+    throw new MillpondError("ERR_MAPPED", `${memory} is mapped for writing and owned elsewhere; unmap it first`);
+  }
+  slot.tainted = true;
+  for (const old of slot.memories.splice(index, length, memory)) dropMemory(slot, old);
+}
+
+/** Merges `length` memories of the list into one, in place. Throws `ERR_MAPPED` when one of them is mapped. */
+export function mergeRange(slot: BufferSlot, index: number, length: number): void {
+  if (length < 2) return;
+  for (let i = index; i < index + length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.accessWord !== 0) {
+      throw new MillpondError(
+        "ERR_MAPPED",
+        `${memory} is mapped, so it cannot be merged without losing what is written through the map; unmap it first, or mapRange() one memory`,
+      );
+    }
+  }
+  replaceMemories(slot, index, length, joined(slot, index, length));
+}
+
+/**
+ * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they are
+ * consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it copies.
+ */
+export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
+  const first = slot.memories[index]!;
+  if (length === 1) return first.retain();
+  const size = sizeOfRange(slot, index, length);
+  const span = spanStart(slot, index, length);
+  if (span !== undefined) {
+    const parent = first.parent!;
+    if ((parent.flags & MemoryFlags.NO_SHARE) === 0 && parent.size >= span + size) return parent.share(span, size);
+  }
+  const merged = (allocator ?? defaultAllocator()).allocate(size);
+  const sink = merged.map("write");
+  try {
+    let at = 0;
+    for (let i = index; i < index + length; i++) {
+      const source = slot.memories[i]!.map("read");
+      sink.bytes.set(source.bytes, at);
+      at += source.size;
+      source.unmap();
+    }
+  } catch (error) {
+    sink.unmap();
+    merged.release();
+    throw error;
+  }
+  sink.unmap();
+  return merged;
+}
+
+function spanStart(slot: BufferSlot, index: number, length: number): number | undefined {
+  let start: number | undefined;
+  for (let i = index; i < index + length - 1; i++) {
+    const at = slot.memories[i]!.isSpan(slot.memories[i + 1]!);
+    if (at === undefined) return undefined;
+    start ??= at;
+  }
+  return start;
+}
+
+function sizeOfRange(slot: BufferSlot, index: number, length: number): number {
+  let size = 0;
+  for (let i = index; i < index + length; i++) size += slot.memories[i]!.size;
+  return size;
+}
+
+/**
+ * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an empty
+ * list too. Throws `ERR_OUT_OF_RANGE`.
+ */
+export function checkIndices(slot: BufferSlot, index: number, length: number | undefined): number {
+  const count = slot.memories.length;
+  wholeNumber("index", index, 0, count);
+  return length === undefined ? count - index : wholeNumber("length", length, 0, count - index);
+}
+
+/** Which memories hold `size` bytes from `offset`; absent size: to the end. Undefined when the range is not inside. */
+export function findRange(slot: BufferSlot, offset: number, size: number | undefined): FoundRange | undefined {
+  let start = 0;
+  for (let index = 0; index < slot.memories.length; index++) {
+    const end = start + slot.memories[index]!.size;
+    if (offset >= end) {
+      start = end;
+      continue;
+    }
+    const skip = offset - start;
+    if (size === undefined) return { index, length: slot.memories.length - index, skip };
+    let have = end - offset;
+    for (let last = index; ; last++) {
+      if (have >= size) return { index, length: last - index + 1, skip };
+      if (last + 1 === slot.memories.length) return undefined;
+      have += slot.memories[last + 1]!.size;
+    }
+  }
+  return undefined;
+}

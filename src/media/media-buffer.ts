@@ -1,0 +1,315 @@
+/**
+ * MediaBuffer: timed bytes. A buffer is a small handle over a slot; for a pool's buffer the handle *is* the lease: it
+ * works until the last {@link MediaBuffer.release}, and is refused for ever after, with an error that says whose the slot
+ * is now. After GStreamer's GstBuffer.
+ *
+ * ```
+ *   handle (one a lease)          slot (recycled)
+ *   +------------------+          +---------------------------------+
+ *   | generation 7 ----|--------->| generation 7, refCount 1        |
+ *   +------------------+          | pts dts duration flags metas    |
+ *                                 | memories [ Memory, Memory ... ] |
+ *                                 +---------------------------------+
+ * ```
+ */
+
+import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../memory/allocator.ts";
+import type { MapMode, Mapping } from "../memory/mapping.ts";
+import { Memory } from "../memory/memory.ts";
+import type { AllocationParams } from "../memory/params.ts";
+import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { disposeBy } from "../observe/dispose.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./buffer-bytes.ts";
+import { copyInto } from "./buffer-copy.ts";
+import { BufferLease, stale } from "./buffer-lease.ts";
+import * as list from "./buffer-list.ts";
+import * as metas from "./buffer-meta.ts";
+import { type BufferSizes, resizeRange, sizesOf } from "./buffer-resize.ts";
+import { CopyFlags } from "./flags.ts";
+import { checkMetaType, type Meta, type MetaType } from "./meta.ts";
+import { type BufferSlot, MAX_MEMORIES } from "./slot.ts";
+
+/** How {@link MediaBuffer.allocate} allocates. */
+export interface BufferAllocation extends AllocationParams {
+  /** Where the bytes come from; default: the default allocator. */
+  allocator?: Allocator;
+}
+
+/** Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). */
+export class MediaBuffer extends BufferLease {
+  /** Use it as `using buffer = await pool.acquire()` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+
+  /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
+  static allocate(size: number, options: BufferAllocation = {}): MediaBuffer {
+    const buffer = new MediaBuffer();
+    if (size === 0) return buffer;
+    const { allocator = defaultAllocator(), ...params } = options;
+    list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
+    buffer.slot.tainted = false;
+    return buffer;
+  }
+
+  /** A buffer around foreign bytes, not copied. Throws what {@link wrapMemory} throws. */
+  static wrap(source: ArrayBufferView | ArrayBufferLike, options?: WrapOptions): MediaBuffer {
+    const buffer = new MediaBuffer();
+    list.insertMemory(buffer.slot, 0, wrapMemory(source, options));
+    buffer.slot.tainted = false;
+    return buffer;
+  }
+
+  /** The most memories a buffer holds. */
+  static get maxMemories(): number {
+    return MAX_MEMORIES;
+  }
+
+  /** Valid bytes in all memories. O(memories). @realtime */
+  get size(): number {
+    return list.totalSize(this.live("read"));
+  }
+
+  /**
+   * The bytes of a buffer with exactly one exclusive memory, without a lock: yours until {@link release}. The short way
+   * for code that owns the frame; code that shares maps. @realtime
+   * Throws `ERR_NOT_WRITABLE` when somebody else may read or write them, `ERR_NOT_MAPPABLE` with several memories,
+   * `ERR_DETACHED`, `ERR_USE_AFTER_RELEASE`.
+   */
+  get bytes(): Uint8Array {
+    const slot = this.live("read");
+    const { memories } = slot;
+    const memory = memories[0];
+    if (memories.length !== 1 || memory === undefined) return noSingleRun(slot);
+    const view = memory.view;
+    if (view !== null && view.length === memory.currentSize && memory.ownerCount === 1 && slot.refCount === 1)
+      return view;
+    return exclusiveBytes(slot, memory);
+  }
+
+  /** How many memories the list has. */
+  get memoryCount(): number {
+    return this.live("read").memories.length;
+  }
+
+  /** The memories, in order, borrowed: retain() one to keep it longer than the buffer. A new array each time. */
+  get memories(): readonly Memory[] {
+    const slot = this.live("read");
+    slot.exposed = true;
+    return slot.memories.slice();
+  }
+
+  /** The memory at `index`, borrowed. Throws `ERR_OUT_OF_RANGE`. */
+  memoryAt(index: number): Memory {
+    const slot = this.live("read");
+    wholeNumber("index", index, 0, slot.memories.length - 1);
+    slot.exposed = true;
+    return slot.memories[index]!;
+  }
+
+  /** One memory with the bytes of a range of memories, one reference to the caller; the buffer keeps its list. */
+  joined(index = 0, length?: number): Memory | undefined {
+    const slot = this.live("read");
+    const count = list.checkIndices(slot, index, length);
+    if (count === 0) return undefined;
+    slot.exposed = true;
+    return list.joined(slot, index, count);
+  }
+
+  /**
+   * Puts a memory into the list and takes over the caller's reference. A list of 16 is merged around the place first.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`, `ERR_USE_AFTER_RELEASE`; the caller keeps its reference then.
+   */
+  insert(index: number, memory: Memory): void {
+    const slot = this.writable("change its memories");
+    checkMemory(memory);
+    list.insertMemory(slot, index, memory);
+    slot.exposed = true;
+  }
+
+  /** {@link insert} at the front. */
+  prepend(memory: Memory): void {
+    this.insert(0, memory);
+  }
+
+  /**
+   * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other buffer's
+   * times, flags and metas are lost; when others hold it too, its memories are shared.
+   */
+  append(what: Memory | MediaBuffer): void {
+    const slot = this.writable("change its memories");
+    if (what instanceof Memory) {
+      this.insert(slot.memories.length, what);
+      return;
+    }
+    if (!(what instanceof MediaBuffer)) throw wrongType("what", "a Memory or a MediaBuffer", what);
+    if (what.slot === slot) throw wrongType("what", "another buffer than the one it is appended to", what);
+    what.assertReleasable();
+    copyInto(slot, this, what.live("append"), what, CopyFlags.MEMORY, 0, undefined);
+    what.release();
+  }
+
+  /** Puts a memory in the place of `length` others (at least one). Errors as {@link insert}. */
+  replace(index: number, length: number, memory: Memory): void {
+    const slot = this.writable("change its memories");
+    checkMemory(memory);
+    wholeNumber("index", index, 0, slot.memories.length);
+    wholeNumber("length", length, 1, slot.memories.length - index);
+    list.replaceMemories(slot, index, length, memory);
+    slot.exposed = true;
+  }
+
+  /** Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`. */
+  remove(index = 0, length?: number): void {
+    const slot = this.writable("change its memories");
+    list.removeMemories(slot, index, list.checkIndices(slot, index, length));
+  }
+
+  /** Which memories hold `size` bytes from `offset` (absent: to the end); undefined when the range is not inside. */
+  find(offset: number, size?: number): list.FoundRange | undefined {
+    wholeNumber("offset", offset);
+    return list.findRange(this.live("read"), offset, size === undefined ? undefined : wholeNumber("size", size));
+  }
+
+  /** Sizes of a range of memories: valid bytes, room in front, and room in all. O(memories). */
+  getSizes(index = 0, length?: number): BufferSizes {
+    const slot = this.live("read");
+    return sizesOf(slot, index, list.checkIndices(slot, index, length));
+  }
+
+  /**
+   * Moves the start of the valid bytes by `delta` and makes them `size` long, over several memories if need be. No byte
+   * moves, and the reverse call restores the buffer exactly. Absent size: keep the end.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`.
+   */
+  resize(delta: number, size?: number, index = 0, length?: number): void {
+    const slot = this.writable("resize");
+    const count = list.checkIndices(slot, index, length);
+    wholeNumber("delta", delta, -Number.MAX_SAFE_INTEGER);
+    resizeRange(slot, index, count, delta, size ?? sizesOf(slot, index, count).size - delta);
+  }
+
+  /**
+   * Locks all bytes as one run: several memories are merged first, a shared one is copied for writing. One small object.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_MAPPED`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`.
+   */
+  map(mode: MapMode): Mapping {
+    const { slot } = this;
+    if (slot.generation !== this.generation) throw stale(this, "map");
+    if (slot.refCount === 1 && slot.memories.length === 1) {
+      const memory = slot.memories[0]!;
+      if (memory.ownerCount === 1 && memory.currentFlags === 0) return memory.map(mode);
+    }
+    return this.mapRange(0, undefined, mode);
+  }
+
+  /** {@link map} for a range of memories; absent length: to the end. An empty range throws `ERR_OUT_OF_RANGE`. */
+  mapRange(index: number, length: number | undefined, mode: MapMode): Mapping {
+    const slot = this.live("map");
+    const count = list.checkIndices(slot, index, length);
+    if (count === 0) throw outOfRange("length", "1 or more (the buffer has no memory there to map)", count);
+    return mapMemories(slot, index, count, mode);
+  }
+
+  /** Copies bytes into the buffer; returns how many found room. Throws `ERR_NOT_WRITABLE`. O(size). */
+  fill(offset: number, source: ArrayBufferView | ArrayBufferLike): number {
+    return fillBytes(this.writable("fill"), offset, source);
+  }
+
+  /** Sets `size` bytes to `value` (absent size: to the end); returns how many were set. O(size). */
+  memset(offset: number, value: number, size: number = Number.MAX_SAFE_INTEGER): number {
+    return setBytes(this.writable("memset"), offset, value, size);
+  }
+
+  /** Copies bytes out into `target`; returns how many there were. O(size). */
+  extract(offset: number, target: ArrayBufferView | ArrayBufferLike): number {
+    return extractInto(this.live("extract"), offset, target);
+  }
+
+  /** 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size). */
+  compare(offset: number, other: ArrayBufferView | ArrayBufferLike): number {
+    const slot = this.live("compare");
+    return compareBytes(slot, offset, other, list.totalSize(slot));
+  }
+
+  /** A buffer with the same times, flags and metas that shares the memories (or has copies of them: `deep`). */
+  copy(options?: { deep?: boolean; flags?: CopyFlags }): MediaBuffer {
+    const deep = options?.deep === true ? CopyFlags.DEEP : 0;
+    return this.region(0, undefined, (options?.flags ?? CopyFlags.ALL) | deep);
+  }
+
+  /** A buffer over a range of bytes; whole memories are shared, clipped ones become sub-memories. */
+  region(offset: number, size?: number, flags: CopyFlags = CopyFlags.ALL): MediaBuffer {
+    const source = this.live("copy");
+    const copy = new MediaBuffer();
+    copyInto(copy.slot, copy, source, this, flags, offset, size);
+    copy.slot.tainted = false;
+    if ((flags & CopyFlags.DEEP) === 0) source.exposed = true;
+    return copy;
+  }
+
+  /** Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself: nothing. */
+  copyFrom(source: MediaBuffer, flags: CopyFlags = CopyFlags.ALL, offset = 0, size?: number): void {
+    if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
+    const from = source.live("copy");
+    copyInto(this.live("copy into"), this, from, source, flags, offset, size);
+    from.exposed = true;
+  }
+
+  /** Consumes the caller's reference and gives a buffer that may be changed: this one, or a copy of it. */
+  makeWritable(): MediaBuffer {
+    if (this.live("makeWritable").refCount === 1) return this;
+    const copy = this.copy();
+    this.release();
+    return copy;
+  }
+
+  /** Adds a meta; undefined when its type refuses. Throws `ERR_NOT_WRITABLE`, `ERR_INVALID_ARG_TYPE`. O(1). */
+  addMeta<T extends object, P>(type: MetaType<T, P>, params: P): (Meta & T) | undefined;
+  addMeta<T extends object>(type: MetaType<T, void>): (Meta & T) | undefined;
+  addMeta(type: MetaType<object, never>, params?: unknown): Meta | undefined {
+    checkMetaType(type);
+    return metas.addMeta(this.live("add a meta to"), this, type as unknown as MetaType, params);
+  }
+
+  /** The oldest meta of a type, or of an API by name. O(metas). */
+  getMeta<T extends object, P>(type: MetaType<T, P>): (Meta & T) | undefined;
+  getMeta(api: string): Meta | undefined;
+  getMeta(type: MetaType<object, never> | string): Meta | undefined {
+    return metas.firstMeta(this.live("read"), type as MetaType | string);
+  }
+
+  /** Removes a meta; false when it is not on this buffer. Throws `ERR_NOT_WRITABLE`, `ERR_META_LOCKED`. O(metas). */
+  removeMeta(meta: Meta): boolean {
+    return metas.removeMeta(this.live("remove a meta from"), this, meta);
+  }
+
+  /** The metas, oldest first; optionally those of one API. A new array each time. */
+  metas(api?: string): readonly Meta[] {
+    const all = this.live("read").metas ?? [];
+    return api === undefined ? all.slice() : all.filter((meta) => meta.type.api === api);
+  }
+}
+disposeBy(MediaBuffer, "release");
+
+function checkMemory(memory: unknown): void {
+  if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+}
+
+function noSingleRun(slot: BufferSlot): never {
+  throw new MillpondError(
+    "ERR_NOT_MAPPABLE",
+    `the buffer has ${slot.memories.length} memories, not one run of bytes; map() joins them`,
+  );
+}
+
+function exclusiveBytes(slot: BufferSlot, memory: Memory): Uint8Array {
+  if (slot.refCount > 1 || !memory.isWritable) {
+    throw new MillpondError(
+      "ERR_NOT_WRITABLE",
+      `${memory} is shared or read-only, so .bytes would hand out somebody else's bytes; use map("read"), or makeWritable() first`,
+    );
+  }
+  const mapping = memory.map("readwrite");
+  mapping.unmap();
+  return memory.view ?? noSingleRun(slot);
+}

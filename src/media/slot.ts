@@ -1,0 +1,102 @@
+/**
+ * A buffer slot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once; each acquire makes one small
+ * handle that carries the slot's generation, and the last release moves the generation on, so every handle of the old
+ * lease is refused for good.
+ *
+ * Between the last release and the moment its memories are exclusive again (copies and sub-memories may still hold
+ * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
+ * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
+ */
+import type { Memory, MemoryContainer } from "../memory/memory.ts";
+import type { Meta } from "./meta.ts";
+
+/** Who a slot belongs to: a pool. */
+export interface BufferOwner {
+  /** For messages. */
+  readonly name: string;
+  /** The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
+  takeBack(slot: BufferSlot): void;
+  /** A lingering slot is exclusive again. */
+  settled(slot: BufferSlot): void;
+  /** Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
+  staleLease(slot: BufferSlot, generation: number, verb: string): Error;
+}
+
+/** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
+export class BufferSlot implements MemoryContainer {
+  /** The pool it belongs to, or null for a buffer of its own. */
+  readonly owner: BufferOwner | null;
+  /** Its number in the pool, stable for life; -1 without a pool. */
+  readonly index: number;
+  /** Counts leases; a handle with another generation is stale. */
+  generation = 1;
+  /** References to the present lease; 0 while free or lingering. */
+  refCount = 0;
+  /** Released, but its memories are still held elsewhere. */
+  lingering = false;
+  /** The bytes, in order; at most {@link MAX_MEMORIES}. */
+  memories: Memory[] = [];
+  /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
+  tainted = false;
+  /** A memory object was handed out to the user, so the next lease must get other objects. */
+  exposed = false;
+  /** A field below was set since the last reset. */
+  dirty = false;
+  /** Presentation time in nanoseconds. */
+  pts: bigint | undefined = undefined;
+  /** Decoding time in nanoseconds. */
+  dts: bigint | undefined = undefined;
+  /** Duration in nanoseconds. */
+  duration: bigint | undefined = undefined;
+  /** Media-specific counter of the first unit. */
+  offset: bigint | undefined = undefined;
+  /** Media-specific counter behind the last unit. */
+  offsetEnd: bigint | undefined = undefined;
+  /** {@link BufferFlags}. */
+  flags = 0;
+  /** Attached metas in order of age; null until the first. */
+  metas: Meta[] | null = null;
+  /** The next free slot of the pool. */
+  next: BufferSlot | null = null;
+  /** When it was lent, in milliseconds of the pool's clock, read coarsely. */
+  lentAt = 0;
+  /** What the borrower calls itself. */
+  tag: string | undefined = undefined;
+  /** Where it was taken, when tracing is on; its stack is formatted only when somebody reads it. */
+  site: Error | undefined = undefined;
+
+  /** Made by pools and by buffers of their own. */
+  constructor(owner: BufferOwner | null, index: number) {
+    this.owner = owner;
+    this.index = index;
+  }
+
+  /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
+  settle(): void {
+    if (!this.lingering || !this.isWhole()) return;
+    this.lingering = false;
+    this.owner?.settled(this);
+  }
+
+  /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
+  isWhole(): boolean {
+    for (const memory of this.memories) {
+      if (memory.references !== 1 || memory.ownerCount !== 1 || memory.accessWord !== 0) return false;
+    }
+    return true;
+  }
+
+  /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
+  resetFields(): void {
+    this.pts = undefined;
+    this.dts = undefined;
+    this.duration = undefined;
+    this.offset = undefined;
+    this.offsetEnd = undefined;
+    this.flags = 0;
+    this.dirty = false;
+  }
+}
+
+/** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
+export const MAX_MEMORIES = 16;

@@ -22,6 +22,11 @@ export class SharedAllocator extends Allocator {
     return typeof SharedArrayBuffer === "function";
   }
 
+  /** The engine zeroes every new SharedArrayBuffer. */
+  override get givesZeros(): boolean {
+    return true;
+  }
+
   /** A fresh, zeroed SharedArrayBuffer; throws `ERR_UNSUPPORTED` where there is none. */
   protected override allocateRegion(size: number, _params: ResolvedParams): Region | undefined {
     if (!SharedAllocator.isSupported) {

@@ -36,11 +36,13 @@ export class BufferSlot implements MemoryContainer {
   lingering = false;
   /** The bytes, in order; at most {@link MAX_MEMORIES}. */
   memories: Memory[] = [];
+  /** Where the valid part of its only memory starts when it is fresh. */
+  baseOffset = 0;
   /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
   tainted = false;
   /** A memory object was handed out to the user, so the next lease must get other objects. */
   exposed = false;
-  /** A field below was set since the last reset. */
+  /** A time, counter, flag, tag or site was set since the last reset. */
   dirty = false;
   /** Presentation time in nanoseconds. */
   pts: bigint | undefined = undefined;
@@ -94,6 +96,8 @@ export class BufferSlot implements MemoryContainer {
     this.offset = undefined;
     this.offsetEnd = undefined;
     this.flags = 0;
+    this.tag = undefined;
+    this.site = undefined;
     this.dirty = false;
   }
 }

@@ -131,6 +131,11 @@ export abstract class Allocator {
     return region;
   }
 
+  /** True when a fresh region is all zero without anybody doing it; pools then need not zero new blocks. */
+  get givesZeros(): boolean {
+    return false;
+  }
+
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
@@ -269,6 +274,11 @@ export class SystemAllocator extends Allocator {
   /** Most callers want `allocators.find("system")` or {@link defaultAllocator}. */
   constructor(name = "system") {
     super(name, { memoryType: "SystemMemory" });
+  }
+
+  /** The engine zeroes every new ArrayBuffer. */
+  override get givesZeros(): boolean {
+    return true;
   }
 
   /** A fresh, zeroed ArrayBuffer; its first byte is at byteOffset 0, so every alignment holds as far as it can be seen. */

@@ -388,6 +388,24 @@ export class Memory {
     }
   }
 
+  /**
+   * @internal A new lease over the same region in the place of this one, which is dead from now on: whoever kept this
+   * object after it went home cannot reach the next borrower's bytes through it. Only for an unmapped root with one owner.
+   */
+  renew(): Memory {
+    const { allocator, region, align, extentStart, extentEnd } = this;
+    const fresh = new Memory(allocator, region, null, align, extentStart, extentEnd - extentStart, this.currentFlags);
+    fresh.ownerCount = this.ownerCount;
+    fresh.container = this.container;
+    fresh.home = this.home;
+    this.references = 0;
+    this.ownerCount = 0;
+    this.container = null;
+    this.home = null;
+    this.view = null;
+    return fresh;
+  }
+
   /** What this memory is, for messages: `memory #3 (4096 bytes of "system")`. */
   toString(): string {
     return `memory #${this.id} (${this.currentSize} bytes of "${this.allocator.name}")`;

@@ -1,0 +1,195 @@
+/** What a BufferPool tells about itself: stats, holders, events, and the messages that name the culprit. */
+import type { BufferSlot } from "../media/slot.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { ActualPoolConfig } from "./pool-config.ts";
+
+/** Why a buffer was freed instead of being kept for the next borrower. */
+export type DiscardReason =
+  /** Its list of memories was changed. */
+  | "memory-changed"
+  /** Its memory was resized beyond repair, or made read-only. */
+  | "memory-unfit"
+  /** Its ArrayBuffer was transferred away. */
+  | "detached"
+  /** A hook refused it or threw. */
+  | "hook"
+  /** The pool drains. */
+  | "drained"
+  /** The pool was destroyed by force. */
+  | "destroyed";
+
+/** One loan. */
+export interface Holder {
+  /** The slot's number in the pool. */
+  readonly slot: number;
+  /** Which lease of the slot. */
+  readonly generation: number;
+  /** What the borrower called itself. */
+  readonly tag: string | undefined;
+  /**
+   * Milliseconds since it was lent. The clock is read coarsely: exact while acquires are 5 ms apart or more, else an upper
+   * bound that may include the 31 acquires before it.
+   */
+  readonly age: number;
+  /** References to the lease; 0: released, but its memory is still held by a copy, a sub-memory or a retain(). */
+  readonly refCount: number;
+  /** Where it was acquired, when tracing is on. */
+  readonly site: string | undefined;
+}
+
+/** A snapshot of a BufferPool's counters. */
+export interface BufferPoolStats {
+  /** The pool's name. */
+  readonly name: string;
+  /** Whether buffers can be acquired. */
+  readonly active: boolean;
+  /** Valid bytes of each buffer. */
+  readonly size: number;
+  /** The bound in buffers. */
+  readonly max: number;
+  /** The bound in bytes. */
+  readonly maxBytes: number;
+  /** Buffers that exist. */
+  readonly count: number;
+  /** Bytes that exist, rounding and slack included. */
+  readonly bytes: number;
+  /** Of those, bytes that no borrower can use (alignment and page slack). */
+  readonly wastedBytes: number;
+  /** Buffers waiting for a borrower. */
+  readonly free: number;
+  /** Buffers on loan, lingering ones included. */
+  readonly outstanding: number;
+  /** Of those, released ones whose memory is still held elsewhere. */
+  readonly lingering: number;
+  /** Who waits now. */
+  readonly waiting: number;
+  /** Loans since the beginning. */
+  readonly acquires: number;
+  /** Loans that found no free buffer and made a new one. */
+  readonly misses: number;
+  /** Loans that had to wait. */
+  readonly waits: number;
+  /** Acquires that ended without a buffer because none came in time. */
+  readonly starved: number;
+  /** The most buffers that were on loan at a time. */
+  readonly highWater: number;
+  /** Buffers freed instead of kept, by reason. */
+  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+}
+
+/** What a "starved" listener gets. */
+export interface StarvedEvent {
+  /** The pool's name. */
+  readonly pool: string;
+  /** Milliseconds that the one in front has waited. */
+  readonly waited: number;
+  /** How many wait. */
+  readonly waiting: number;
+  /** Who holds the buffers, oldest loan first. */
+  readonly holders: readonly Holder[];
+}
+
+/** The events of a BufferPool, by name. */
+export interface BufferPoolEvents {
+  /** A buffer came home and is free (or was handed on) when the listener runs. */
+  release: { readonly slot: number; readonly free: number };
+  /** Somebody has waited too long. */
+  starved: StarvedEvent;
+  /** A buffer was freed instead of kept. */
+  discard: { readonly slot: number; readonly reason: DiscardReason };
+  /** The last loan of a deactivated pool is back. */
+  drained: { readonly pool: string };
+  /** A handle was collected by the garbage collector and never released. */
+  leak: { readonly pool: string; readonly holder: Holder };
+}
+
+/** The loan of a slot, for reports. */
+export function holderOf(slot: BufferSlot, now: number): Holder {
+  return {
+    slot: slot.index,
+    generation: slot.lingering ? slot.generation - 1 : slot.generation,
+    tag: slot.tag,
+    age: Math.max(0, now - slot.lentAt),
+    refCount: slot.refCount,
+    site: slot.site === undefined ? undefined : callerOf(slot.site),
+  };
+}
+
+/** The lines of a stack below the library's own frames. Formatting costs about 20 us, so only reports ask for it. */
+function callerOf(site: Error): string {
+  const lines = (site.stack ?? "").split("\n").slice(1);
+  const own = /[\\/](pools|media)[\\/][a-z-]+\.[jt]s/;
+  const first = lines.findIndex((line) => !own.test(line));
+  return lines
+    .slice(Math.max(first, 0))
+    .map((line) => line.trim())
+    .join("\n");
+}
+
+/** Who holds what, in one paragraph. */
+export function describeHolders(holders: readonly Holder[]): string {
+  if (holders.length === 0) return "nobody holds one";
+  const shown = holders.slice(0, MOST_HOLDERS).map((holder) => {
+    const who = holder.tag === undefined ? "" : ` by "${holder.tag}"`;
+    const how = holder.refCount === 0 ? " (released, but a copy or sub-memory still holds its bytes)" : "";
+    const where = holder.site === undefined ? "" : `, taken ${holder.site.split("\n", 1)[0]}`;
+    return `slot ${holder.slot} for ${Math.round(holder.age)} ms${who}${how}${where}`;
+  });
+  const more = holders.length > MOST_HOLDERS ? `, and ${holders.length - MOST_HOLDERS} more` : "";
+  return `held: ${shown.join("; ")}${more}`;
+}
+
+/** A message names this many holders; the whole list is in `details.holders`. */
+const MOST_HOLDERS = 8;
+
+/** The error of an acquire that ended without a buffer. */
+export function starvedError(
+  name: string,
+  config: ActualPoolConfig,
+  waited: number,
+  holders: readonly Holder[],
+): MillpondError {
+  const traced = holders.some((holder) => holder.site !== undefined);
+  const hint = traced ? "" : "; switch pool.trace on to see where each was taken";
+  return new MillpondError(
+    "ERR_STARVED",
+    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are on loan; ` +
+      `${describeHolders(holders)}. Release them sooner, or configure a larger max${hint}`,
+    { pool: name, waited, holders },
+  );
+}
+
+/** The error for a handle of an old lease. */
+export function staleLeaseError(
+  name: string,
+  slot: BufferSlot,
+  generation: number,
+  verb: string,
+  dead: boolean,
+): MillpondError {
+  const lease = `lease ${generation} of slot ${slot.index} of pool "${name}"`;
+  const now =
+    slot.refCount > 0
+      ? `; the slot is on lease ${slot.generation}${slot.tag === undefined ? "" : ` to "${slot.tag}"`} now`
+      : "";
+  const details = { pool: name, slot: slot.index, generation, current: slot.generation };
+  if (dead) {
+    return new MillpondError(
+      "ERR_POOL_DEAD",
+      `cannot ${verb} ${lease}: the pool was destroyed and took its buffers back; release everything before destroy(), or use retire()`,
+      details,
+    );
+  }
+  if (verb === "release") {
+    return new MillpondError(
+      "ERR_DOUBLE_RELEASE",
+      `${lease} was already released${now}; find the second release(), or retain() once for each holder`,
+      details,
+    );
+  }
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} ${lease}: it was released${now}; use it before release(), or retain() it`,
+    details,
+  );
+}

@@ -1,0 +1,457 @@
+/**
+ * The slots of a BufferPool: made, kept free (last returned first, its pages are warm), restored, given up. Bookkeeping
+ * only; who may borrow, who waits and what state the pool is in is the pool's business.
+ *
+ * ```
+ *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
+ *   head  ->  slot 3 -> slot 0                             free, warmest first
+ *             slot 1                                       on loan (refCount > 0) or lingering
+ * ```
+ */
+import { dropMemory, totalSize } from "../media/buffer-list.ts";
+import { freeMetas, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
+import { MediaBuffer } from "../media/media-buffer.ts";
+import { type BufferOwner, BufferSlot } from "../media/slot.ts";
+import { isRevocable, revokeViews } from "../memory/revoke.ts";
+import { zeroBytes } from "../memory/zero.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
+import type { DiscardReason } from "./pool-report.ts";
+
+/** What a pool's subclass may override; an absent one costs nothing. */
+export interface PoolHooks {
+  /** Fills a new buffer. */
+  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig) => void;
+  /** A buffer came home. */
+  readonly reset: ((buffer: MediaBuffer) => void) | undefined;
+  /** Whether a clean buffer is kept. */
+  readonly recycle: ((buffer: MediaBuffer) => boolean) | undefined;
+  /** A buffer is about to be freed. */
+  readonly dispose: ((buffer: MediaBuffer) => void) | undefined;
+}
+
+/** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
+export interface Restored {
+  /** Why the buffer was freed; absent: it is free for the next borrower. */
+  readonly reason: DiscardReason | undefined;
+  /** What the caller of release() must hear. */
+  readonly error: unknown;
+}
+
+const KEPT: Restored = Object.freeze({ reason: undefined, error: undefined });
+
+/** The slots of one pool. */
+export class SlotStore {
+  /** The free slot that was returned last, or null. */
+  head: BufferSlot | null = null;
+  /** Slots on loan or lingering. */
+  outstanding = 0;
+  /** The most slots that were on loan at a time. */
+  highWater = 0;
+  /** Loans since the beginning. */
+  acquires = 0;
+  readonly #owner: BufferOwner;
+  readonly #hooks: PoolHooks;
+  readonly #slots: (BufferSlot | undefined)[] = [];
+  /** The last generation of each vacant index, so that a new slot there never repeats a lease. */
+  readonly #lastGeneration: number[] = [];
+  readonly #discards: Partial<Record<DiscardReason, number>> = {};
+  #config!: ActualPoolConfig;
+  #count = 0;
+  #bytes = 0;
+  #misses = 0;
+
+  /** The owner is what slots point back to. */
+  constructor(owner: BufferOwner, hooks: PoolHooks) {
+    this.#owner = owner;
+    this.#hooks = hooks;
+  }
+
+  /** True when returns have to run a hook. */
+  get hasHooks(): boolean {
+    return this.#hooks.reset !== undefined || this.#hooks.recycle !== undefined;
+  }
+
+  /** Slots that can be lent at once. */
+  get free(): number {
+    return this.#count - this.outstanding;
+  }
+
+  /** Sets what new slots are made from. */
+  open(config: ActualPoolConfig): void {
+    this.#config = config;
+  }
+
+  /** Makes slots until `min` exist, all or none. */
+  preallocate(): void {
+    const made: BufferSlot[] = [];
+    try {
+      while (this.#count < this.#config.min) {
+        const slot = this.#make();
+        made.push(slot);
+        this.#push(slot);
+      }
+    } catch (error) {
+      for (const slot of made) this.#unlink(slot);
+      for (const slot of made) this.#free(slot);
+      throw error;
+    }
+  }
+
+  /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
+  take(): BufferSlot | null {
+    let slot = this.head;
+    if (slot !== null) {
+      this.head = slot.next;
+      slot.next = null;
+    } else {
+      const { max, maxBytes } = this.#config;
+      if (this.#count >= max || this.#bytes + bytesPerBuffer(this.#config) > maxBytes) return null;
+      slot = this.#make();
+      this.#misses++;
+    }
+    slot.refCount = 1;
+    this.acquires++;
+    this.outstanding++;
+    if (this.outstanding > this.highWater) this.highWater = this.outstanding;
+    if (this.#config.zero === "acquire") zeroSlot(slot);
+    return slot;
+  }
+
+  /** True when a returning slot needs nothing but its fields reset. @realtime */
+  isPristine(slot: BufferSlot): boolean {
+    const { memories } = slot;
+    if (slot.tainted || slot.exposed || slot.metas !== null || memories.length !== 1) return false;
+    const memory = memories[0]!;
+    return (
+      memory.references === 1 &&
+      memory.ownerCount === 1 &&
+      memory.accessWord === 0 &&
+      memory.view !== null &&
+      memory.currentSize === this.#config.size &&
+      memory.currentOffset === slot.baseOffset &&
+      memory.region.bytes.length === memory.region.size
+    );
+  }
+
+  /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
+  assertReturnable(slot: BufferSlot): void {
+    for (const memory of slot.memories) {
+      if (memory.accessWord === 0 || memory.references > 1) continue;
+      throw new MillpondError(
+        "ERR_MAPPED",
+        `lease ${slot.generation} of slot ${slot.index} of pool "${this.#owner.name}" is still mapped; unmap() before the last release()`,
+        { pool: this.#owner.name, slot: slot.index },
+      );
+    }
+  }
+
+  /** Makes a returned slot fit for the next borrower and keeps it, or frees it and says why. */
+  restore(slot: BufferSlot): Restored {
+    this.outstanding--;
+    let error: unknown;
+    let reason: DiscardReason | undefined;
+    slot.refCount = 1;
+    const buffer = new MediaBuffer(slot);
+    try {
+      this.#hooks.reset?.(buffer);
+    } catch (thrown) {
+      reason = "hook";
+      error = thrown;
+    }
+    recycleMetas(slot, buffer);
+    slot.resetFields();
+    reason ??= this.#unfitness(slot);
+    if (reason === "detached") error = this.#detached(slot);
+    try {
+      if (reason === undefined && this.#hooks.recycle?.(buffer) === false) reason = "hook";
+    } catch (thrown) {
+      reason = "hook";
+      error = thrown;
+    }
+    slot.refCount = 0;
+    if (this.hasHooks) slot.generation++;
+    if (reason !== undefined) {
+      this.#discard(slot, reason);
+      return { reason, error };
+    }
+    if (slot.exposed) renewMemories(slot);
+    if (this.#config.zero === "release") zeroSlot(slot);
+    if (this.#config.revoke) revokeSlot(slot);
+    cacheViews(slot);
+    this.#push(slot);
+    return KEPT;
+  }
+
+  /** Frees a returned slot. */
+  giveUp(slot: BufferSlot, reason: DiscardReason): Restored {
+    this.outstanding--;
+    slot.resetFields();
+    this.#discard(slot, reason);
+    return { reason, error: undefined };
+  }
+
+  /** Frees every free slot. */
+  freeUnused(reason: DiscardReason): void {
+    let slot = this.head;
+    this.head = null;
+    while (slot !== null) {
+      const { next } = slot;
+      slot.next = null;
+      this.#discard(slot, reason);
+      slot = next;
+    }
+  }
+
+  /** Voids every loan and frees what can be freed: memory that others hold stays theirs until they let go. */
+  reclaimAll(): void {
+    for (const slot of this.lent()) {
+      slot.generation++;
+      slot.refCount = 0;
+      slot.lingering = false;
+      this.outstanding--;
+      for (const memory of slot.memories) {
+        memory.home = null;
+        // The mapping keeps such a memory: freeing its region now would pull bytes from under a view.
+        if (memory.accessWord !== 0 && memory.references === 1) memory.references++;
+      }
+      this.#discard(slot, "destroyed");
+    }
+  }
+
+  /** Slots on loan or lingering. O(buffers). */
+  lent(): BufferSlot[] {
+    return this.#slots.filter(
+      (slot): slot is BufferSlot => slot !== undefined && (slot.refCount > 0 || slot.lingering),
+    );
+  }
+
+  /** The part of the stats that the store knows. */
+  stats(): StoreStats {
+    let lingering = 0;
+    let wastedBytes = 0;
+    for (const slot of this.#slots) {
+      if (slot === undefined) continue;
+      if (slot.lingering) lingering++;
+      wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
+    }
+    return {
+      count: this.#count,
+      bytes: this.#bytes,
+      wastedBytes: Math.max(0, wastedBytes),
+      free: this.free,
+      outstanding: this.outstanding,
+      lingering,
+      acquires: this.acquires,
+      misses: this.#misses,
+      highWater: this.highWater,
+      discards: { ...this.#discards },
+    };
+  }
+
+  /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(buffers). */
+  assertInvariants(): void {
+    const seen = new Set<BufferSlot>();
+    for (let slot = this.head; slot !== null; slot = slot.next) {
+      this.#assert(!seen.has(slot), "the free list has a cycle");
+      seen.add(slot);
+      this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
+      this.#assert(slot.refCount === 0 && !slot.lingering, "a free slot is on loan");
+      this.#assert(slot.isWhole() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
+      this.#assert(!slot.dirty && !slot.tainted && slot.pts === undefined, "a free slot was not reset");
+    }
+    this.#assert(seen.size === this.free, `${seen.size} slots are free, not ${this.free}`);
+    this.#assert(
+      this.lent().length === this.outstanding,
+      `${this.lent().length} slots are out, not ${this.outstanding}`,
+    );
+    const present = this.#slots.filter((slot) => slot !== undefined);
+    this.#assert(present.length === this.#count, `${present.length} slots exist, not ${this.#count}`);
+    if (this.#count > 0) this.#assert(this.#count <= this.#config.max, `${this.#count} slots exceed the bound`);
+    this.#assert(this.#bytes <= (this.#config?.maxBytes ?? Infinity), `${this.#bytes} bytes exceed the bound`);
+  }
+
+  #assert(holds: boolean, what: string): void {
+    if (!holds)
+      throw new MillpondError(
+        "ERR_CORRUPTED",
+        `pool "${this.#owner.name}": ${what}; this is a bug in millpond or an overrun`,
+      );
+  }
+
+  #make(): BufferSlot {
+    const index = this.#vacantIndex();
+    const slot = new BufferSlot(this.#owner, index);
+    slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
+    slot.refCount = 1;
+    const buffer = new MediaBuffer(slot);
+    try {
+      this.#hooks.populate(buffer, this.#config);
+      this.#assertPopulated(slot);
+    } catch (error) {
+      this.#lastGeneration[index] = slot.generation + 1;
+      emptySlot(slot, buffer);
+      throw error;
+    }
+    slot.refCount = 0;
+    slot.generation++;
+    slot.resetFields();
+    slot.tainted = false;
+    slot.exposed = false;
+    for (const memory of slot.memories) memory.home = slot;
+    slot.baseOffset = slot.memories[0]!.offset;
+    poolMetas(slot);
+    if (this.#config.zero !== "never" && !this.#config.allocator.givesZeros) zeroSlot(slot);
+    cacheViews(slot);
+    this.#slots[index] = slot;
+    this.#count++;
+    this.#bytes += bytesPerBuffer(this.#config);
+    return slot;
+  }
+
+  #assertPopulated(slot: BufferSlot): void {
+    const { size, revoke, allocator } = this.#config;
+    const got = totalSize(slot);
+    if (slot.memories.length === 0 || got !== size) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
+      );
+    }
+    if (revoke && !slot.memories.every((memory) => isRevocable(memory.region))) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `pool "${this.#owner.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
+          "(shared, resizable, or part of a larger buffer); use the system allocator, or revoke: false",
+      );
+    }
+  }
+
+  #vacantIndex(): number {
+    for (let i = 0; i < this.#slots.length; i++) if (this.#slots[i] === undefined) return i;
+    return this.#slots.length;
+  }
+
+  #unfitness(slot: BufferSlot): DiscardReason | undefined {
+    if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+    if (slot.tainted) return "memory-changed";
+    for (const memory of slot.memories) {
+      if (!slot.isWhole() || memory.parent !== null) return "memory-unfit";
+    }
+    this.#undoResize(slot);
+    return totalSize(slot) === this.#config.size ? undefined : "memory-unfit";
+  }
+
+  /** A resize in place is undone, as GStreamer does it: the valid part starts behind the prefix again. */
+  #undoResize(slot: BufferSlot): void {
+    const { size } = this.#config;
+    const memory = slot.memories[0]!;
+    if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
+    memory.moveWindow(slot.baseOffset, size);
+    memory.freezeExtent();
+  }
+
+  #detached(slot: BufferSlot): MillpondError {
+    return new MillpondError(
+      "ERR_DETACHED",
+      `lease ${slot.generation - 1} of slot ${slot.index} of pool "${this.#owner.name}" came back without its bytes: its ArrayBuffer was transferred ` +
+        "(postMessage with a transfer list, a byte stream, structuredClone). The lease is over and the pool makes a new block; copy before transferring",
+      { pool: this.#owner.name, slot: slot.index },
+    );
+  }
+
+  #push(slot: BufferSlot): void {
+    slot.next = this.head;
+    this.head = slot;
+  }
+
+  #unlink(slot: BufferSlot): void {
+    if (this.head === slot) {
+      this.head = slot.next;
+    } else {
+      for (let at = this.head; at !== null; at = at.next) if (at.next === slot) at.next = slot.next;
+    }
+    slot.next = null;
+  }
+
+  #discard(slot: BufferSlot, reason: DiscardReason): void {
+    this.#discards[reason] = (this.#discards[reason] ?? 0) + 1;
+    this.#free(slot);
+  }
+
+  #free(slot: BufferSlot): void {
+    slot.refCount = 1;
+    const buffer = new MediaBuffer(slot);
+    try {
+      this.#hooks.dispose?.(buffer);
+    } finally {
+      emptySlot(slot, buffer);
+      this.#slots[slot.index] = undefined;
+      this.#lastGeneration[slot.index] = slot.generation;
+      this.#count--;
+      this.#bytes -= bytesPerBuffer(this.#config);
+    }
+  }
+}
+
+/** What {@link SlotStore.stats} gives. */
+export interface StoreStats {
+  /** Slots that exist. */
+  readonly count: number;
+  /** Bytes they take, as configured. */
+  readonly bytes: number;
+  /** Bytes of their regions beyond that. */
+  readonly wastedBytes: number;
+  /** Slots that can be lent at once. */
+  readonly free: number;
+  /** Slots on loan or lingering. */
+  readonly outstanding: number;
+  /** Slots that linger. */
+  readonly lingering: number;
+  /** Loans since the beginning. */
+  readonly acquires: number;
+  /** Loans that made a new slot. */
+  readonly misses: number;
+  /** The most slots on loan at a time. */
+  readonly highWater: number;
+  /** Slots freed, by reason. */
+  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+}
+
+function emptySlot(slot: BufferSlot, buffer: MediaBuffer): void {
+  const { memories } = slot;
+  slot.memories = [];
+  for (const memory of memories) dropMemory(slot, memory);
+  freeMetas(slot, buffer);
+  slot.refCount = 0;
+  slot.generation++;
+}
+
+function renewMemories(slot: BufferSlot): void {
+  for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
+  slot.exposed = false;
+}
+
+function zeroSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
+}
+
+function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    revokeViews(memory.region);
+    memory.view = null;
+  }
+}
+
+/** Views are made once, here, so that the first use of a lease allocates nothing. */
+function cacheViews(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  }
+}
+
+function regionBytes(slot: BufferSlot): number {
+  let bytes = 0;
+  for (const memory of slot.memories) bytes += memory.region.size;
+  return bytes;
+}

@@ -4,6 +4,22 @@
  */
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
+export type { FoundRange } from "./media/buffer-list.ts";
+export type { BufferSizes } from "./media/buffer-resize.ts";
+export { BufferFlags, CopyFlags } from "./media/flags.ts";
+export { type BufferAllocation, MediaBuffer } from "./media/media-buffer.ts";
+export {
+  type CopyTransform,
+  compareMetaAge,
+  findMetaType,
+  Meta,
+  MetaFlags,
+  type MetaSpec,
+  MetaType,
+  registerMeta,
+  TAG_MEMORY,
+  TAG_MEMORY_REFERENCE,
+} from "./media/meta.ts";
 export {
   Allocator,
   AllocatorFlags,
@@ -19,3 +35,7 @@ export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memor
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
+export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
+export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
+export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+export type { WaitOptions } from "./pools/waiters.ts";

@@ -1,7 +1,5 @@
-/** What a BufferPool tells about itself: stats, holders, events, and the messages that name the culprit. */
+/** What a BufferPool tells about itself: stats, holders and events. */
 import type { BufferSlot } from "../media/slot.ts";
-import { MillpondError } from "../observe/errors.ts";
-import type { ActualPoolConfig } from "./pool-config.ts";
 
 /** Why a buffer was freed instead of being kept for the next borrower. */
 export type DiscardReason =
@@ -124,72 +122,4 @@ function callerOf(site: Error): string {
     .slice(Math.max(first, 0))
     .map((line) => line.trim())
     .join("\n");
-}
-
-/** Who holds what, in one paragraph. */
-export function describeHolders(holders: readonly Holder[]): string {
-  if (holders.length === 0) return "nobody holds one";
-  const shown = holders.slice(0, MOST_HOLDERS).map((holder) => {
-    const who = holder.tag === undefined ? "" : ` by "${holder.tag}"`;
-    const how = holder.refCount === 0 ? " (released, but a copy or sub-memory still holds its bytes)" : "";
-    const where = holder.site === undefined ? "" : `, taken ${holder.site.split("\n", 1)[0]}`;
-    return `slot ${holder.slot} for ${Math.round(holder.age)} ms${who}${how}${where}`;
-  });
-  const more = holders.length > MOST_HOLDERS ? `, and ${holders.length - MOST_HOLDERS} more` : "";
-  return `held: ${shown.join("; ")}${more}`;
-}
-
-/** A message names this many holders; the whole list is in `details.holders`. */
-const MOST_HOLDERS = 8;
-
-/** The error of an acquire that ended without a buffer. */
-export function starvedError(
-  name: string,
-  config: ActualPoolConfig,
-  waited: number,
-  holders: readonly Holder[],
-): MillpondError {
-  const traced = holders.some((holder) => holder.site !== undefined);
-  const hint = traced ? "" : "; switch pool.trace on to see where each was taken";
-  return new MillpondError(
-    "ERR_STARVED",
-    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are on loan; ` +
-      `${describeHolders(holders)}. Release them sooner, or configure a larger max${hint}`,
-    { pool: name, waited, holders },
-  );
-}
-
-/** The error for a handle of an old lease. */
-export function staleLeaseError(
-  name: string,
-  slot: BufferSlot,
-  generation: number,
-  verb: string,
-  dead: boolean,
-): MillpondError {
-  const lease = `lease ${generation} of slot ${slot.index} of pool "${name}"`;
-  const now =
-    slot.refCount > 0
-      ? `; the slot is on lease ${slot.generation}${slot.tag === undefined ? "" : ` to "${slot.tag}"`} now`
-      : "";
-  const details = { pool: name, slot: slot.index, generation, current: slot.generation };
-  if (dead) {
-    return new MillpondError(
-      "ERR_POOL_DEAD",
-      `cannot ${verb} ${lease}: the pool was destroyed and took its buffers back; release everything before destroy(), or use retire()`,
-      details,
-    );
-  }
-  if (verb === "release") {
-    return new MillpondError(
-      "ERR_DOUBLE_RELEASE",
-      `${lease} was already released${now}; find the second release(), or retain() once for each holder`,
-      details,
-    );
-  }
-  return new MillpondError(
-    "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} ${lease}: it was released${now}; use it before release(), or retain() it`,
-    details,
-  );
 }

@@ -8,15 +8,16 @@
  *             slot 1                                       on loan (refCount > 0) or lingering
  * ```
  */
-import { dropMemory, totalSize } from "../media/buffer-list.ts";
-import { freeMetas, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
+import { totalSize } from "../media/buffer-list.ts";
+import { poolMetas, recycleMetas } from "../media/buffer-meta.ts";
 import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, BufferSlot } from "../media/slot.ts";
-import { isRevocable, revokeViews } from "../memory/revoke.ts";
-import { zeroBytes } from "../memory/zero.ts";
+import { isRevocable } from "../memory/revoke.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
+import { detachedError, mappedError } from "./pool-errors.ts";
 import type { DiscardReason } from "./pool-report.ts";
+import { cacheViews, emptySlot, regionBytes, renewMemories, revokeSlot, unfitness, zeroSlot } from "./slot-care.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
@@ -138,11 +139,7 @@ export class SlotStore {
   assertReturnable(slot: BufferSlot): void {
     for (const memory of slot.memories) {
       if (memory.accessWord === 0 || memory.references > 1) continue;
-      throw new MillpondError(
-        "ERR_MAPPED",
-        `lease ${slot.generation} of slot ${slot.index} of pool "${this.#owner.name}" is still mapped; unmap() before the last release()`,
-        { pool: this.#owner.name, slot: slot.index },
-      );
+      throw mappedError(this.#owner.name, slot);
     }
   }
 
@@ -161,8 +158,8 @@ export class SlotStore {
     }
     recycleMetas(slot, buffer);
     slot.resetFields();
-    reason ??= this.#unfitness(slot);
-    if (reason === "detached") error = this.#detached(slot);
+    reason ??= unfitness(slot, this.#config.size);
+    if (reason === "detached") error = detachedError(this.#owner.name, slot);
     try {
       if (reason === undefined && this.#hooks.recycle?.(buffer) === false) reason = "hook";
     } catch (thrown) {
@@ -332,34 +329,6 @@ export class SlotStore {
     return this.#slots.length;
   }
 
-  #unfitness(slot: BufferSlot): DiscardReason | undefined {
-    if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
-    if (slot.tainted) return "memory-changed";
-    for (const memory of slot.memories) {
-      if (!slot.isWhole() || memory.parent !== null) return "memory-unfit";
-    }
-    this.#undoResize(slot);
-    return totalSize(slot) === this.#config.size ? undefined : "memory-unfit";
-  }
-
-  /** A resize in place is undone, as GStreamer does it: the valid part starts behind the prefix again. */
-  #undoResize(slot: BufferSlot): void {
-    const { size } = this.#config;
-    const memory = slot.memories[0]!;
-    if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
-    memory.moveWindow(slot.baseOffset, size);
-    memory.freezeExtent();
-  }
-
-  #detached(slot: BufferSlot): MillpondError {
-    return new MillpondError(
-      "ERR_DETACHED",
-      `lease ${slot.generation - 1} of slot ${slot.index} of pool "${this.#owner.name}" came back without its bytes: its ArrayBuffer was transferred ` +
-        "(postMessage with a transfer list, a byte stream, structuredClone). The lease is over and the pool makes a new block; copy before transferring",
-      { pool: this.#owner.name, slot: slot.index },
-    );
-  }
-
   #push(slot: BufferSlot): void {
     slot.next = this.head;
     this.head = slot;
@@ -416,42 +385,4 @@ export interface StoreStats {
   readonly highWater: number;
   /** Slots freed, by reason. */
   readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
-}
-
-function emptySlot(slot: BufferSlot, buffer: MediaBuffer): void {
-  const { memories } = slot;
-  slot.memories = [];
-  for (const memory of memories) dropMemory(slot, memory);
-  freeMetas(slot, buffer);
-  slot.refCount = 0;
-  slot.generation++;
-}
-
-function renewMemories(slot: BufferSlot): void {
-  for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
-  slot.exposed = false;
-}
-
-function zeroSlot(slot: BufferSlot): void {
-  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
-}
-
-function revokeSlot(slot: BufferSlot): void {
-  for (const memory of slot.memories) {
-    revokeViews(memory.region);
-    memory.view = null;
-  }
-}
-
-/** Views are made once, here, so that the first use of a lease allocates nothing. */
-function cacheViews(slot: BufferSlot): void {
-  for (const memory of slot.memories) {
-    if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
-  }
-}
-
-function regionBytes(slot: BufferSlot): number {
-  let bytes = 0;
-  for (const memory of slot.memories) bytes += memory.region.size;
-  return bytes;
 }

@@ -1,0 +1,312 @@
+/**
+ * Lending: the hot half of a BufferPool. Who gets a buffer, who waits, what happens when one comes back. The other half,
+ * {@link BufferPool}, says when any of this is open. Short ways take no clock reading, no closure and no view; everything
+ * unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off and takes the long way.
+ */
+import { MediaBuffer } from "../media/media-buffer.ts";
+import type { BufferOwner, BufferSlot } from "../media/slot.ts";
+import { milliseconds, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { CoarseClock } from "../observe/coarse-clock.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { Emitter } from "../observe/events.ts";
+import type { ActualPoolConfig } from "./pool-config.ts";
+import { type PoolState, refusedError, staleLeaseError, starvedError } from "./pool-errors.ts";
+import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
+import { type PoolHooks, SlotStore } from "./slot-store.ts";
+import { StarvationAlarm } from "./starvation.ts";
+import { type WaitOptions, WaitQueue } from "./waiters.ts";
+
+/** How a {@link BufferPool} is made. */
+export interface BufferPoolOptions {
+  /** For messages and reports; default "buffers". */
+  name?: string;
+  /** Time and timers; default: the platform's. */
+  clock?: Clock;
+  /** Remember where each buffer was acquired (about 4 us an acquire); default false. Can be switched later. */
+  trace?: boolean;
+  /** Milliseconds a wait may last before the "starved" event tells who holds the buffers; default 1000. */
+  starvedAfter?: number;
+}
+
+/** How a buffer is acquired. */
+export interface AcquireOptions extends WaitOptions {
+  /** Do not wait: reject with `ERR_STARVED` when no buffer is free. */
+  nowait?: boolean;
+  /** What the borrower calls itself, for reports. */
+  tag?: string;
+}
+
+const NO_OPTIONS: AcquireOptions = Object.freeze({});
+
+/** The lending desk of a pool. Applications use {@link BufferPool}. */
+export abstract class Lending implements BufferOwner {
+  /** For messages and reports. */
+  readonly name: string;
+  /** @internal */
+  protected readonly clock: Clock;
+  /** @internal */
+  protected readonly events: Emitter<BufferPoolEvents> = new Emitter();
+  /** @internal */
+  protected readonly waiters: WaitQueue<MediaBuffer>;
+  /** @internal */
+  protected readonly store: SlotStore;
+  readonly #alarm: StarvationAlarm;
+  readonly #coarse: CoarseClock;
+  /** @internal */
+  protected configNow: ActualPoolConfig | null = null;
+  /** @internal */
+  protected stateNow: PoolState = "inactive";
+  #trace: boolean;
+  /** Acquire may take the short way: active, not traced. */
+  #quickOut = false;
+  /** Release may take the short way: nobody waits or listens, nothing is zeroed, revoked or hooked. */
+  #quickBack = false;
+  /** @internal */
+  protected waitCount = 0;
+  /** @internal */
+  protected starvedCount = 0;
+
+  /** Makes an unconfigured, inactive pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: BufferPoolOptions = {}) {
+    const { name = "buffers", clock = systemClock, trace = false, starvedAfter = 1000 } = options;
+    if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+    this.name = name;
+    this.clock = clock;
+    this.#trace = trace === true;
+    this.#coarse = new CoarseClock(clock);
+    this.waiters = new WaitQueue(clock);
+    const after = milliseconds("options.starvedAfter", starvedAfter);
+    this.#alarm = new StarvationAlarm(clock, after, this.waiters, (waited) =>
+      this.#reportStarved(waited, this.holders()),
+    );
+    this.store = new SlotStore(this, this.hooks());
+  }
+
+  /** @internal What a subclass of the pool overrides. */
+  protected abstract hooks(): PoolHooks;
+
+  /** @internal The last loan of a closed pool came back. */
+  protected abstract finishDrain(): void;
+
+  /** Whether buffers can be acquired. */
+  get isActive(): boolean {
+    return this.stateNow === "active" || this.stateNow === "flushing";
+  }
+
+  /** True between `setFlushing(true)` and `setFlushing(false)`. */
+  get isFlushing(): boolean {
+    return this.stateNow === "flushing";
+  }
+
+  /** Buffers that can be acquired without waiting and without allocating. */
+  get free(): number {
+    return this.store.free;
+  }
+
+  /** Buffers on loan, including released ones whose memory is still held elsewhere. */
+  get outstanding(): number {
+    return this.store.outstanding;
+  }
+
+  /** Whether acquire remembers where it was called. */
+  get trace(): boolean {
+    return this.#trace;
+  }
+  set trace(on: boolean) {
+    this.#trace = on === true;
+    this.retune();
+  }
+
+  /**
+   * Lends a buffer, or undefined when all are on loan and the bound is reached. A free one first (the last returned, its
+   * pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease.
+   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, and what the allocator throws.
+   */
+  tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
+    const store = this.store;
+    const coarse = this.#coarse;
+    const slot = store.head;
+    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag);
+    store.head = slot.next;
+    slot.next = null;
+    slot.refCount = 1;
+    store.acquires++;
+    if (++store.outstanding > store.highWater) store.highWater = store.outstanding;
+    if (--coarse.left === 0) coarse.read();
+    slot.lentAt = coarse.now;
+    return new MediaBuffer(slot);
+  }
+
+  #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
+    if (this.stateNow !== "active") throw this.refusal("acquire from");
+    const slot = this.store.take();
+    return slot === null ? undefined : this.#lend(slot, tag);
+  }
+
+  #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
+    slot.lentAt = this.#coarse.read();
+    slot.tag = tag;
+    slot.site = this.#trace ? new Error("acquired") : undefined;
+    slot.dirty = tag !== undefined || this.#trace;
+    return new MediaBuffer(slot);
+  }
+
+  /**
+   * Lends a buffer; waits in line when there is none. First come, first served; nobody overtakes. The wait ends by a
+   * release, a discard, a flush, a deactivation, the signal or the timeout.
+   *
+   * Rejects with `ERR_STARVED` (timeout, or `nowait`; the message and `details.holders` say who holds the buffers),
+   * `signal.reason`, `ERR_FLUSHING`, `ERR_INACTIVE`, `ERR_POOL_DEAD`, `ERR_OUT_OF_RANGE`, and what the allocator throws.
+   */
+  acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
+    try {
+      const { signal, timeout, tag } = options;
+      if (timeout !== undefined) milliseconds("options.timeout", timeout);
+      if (signal?.aborted) return Promise.reject(signal.reason);
+      const buffer = tag === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag);
+      if (buffer !== undefined) return Promise.resolve(buffer);
+      if (options.nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
+      return this.#join(options, tag);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #join(options: AcquireOptions, tag: string | undefined): Promise<MediaBuffer> {
+    this.#quickBack = false;
+    this.waitCount++;
+    const wait = this.waiters.wait(options, tag, (waiter) => this.#starve(this.clock.now() - waiter.since));
+    if (this.events.has("starved")) this.#alarm.arm();
+    return wait;
+  }
+
+  #starve(waited: number): MillpondError {
+    this.starvedCount++;
+    const holders = this.holders();
+    this.#reportStarved(waited, holders);
+    return starvedError(this.name, this.configNow!, waited, holders);
+  }
+
+  #reportStarved(waited: number, holders: readonly Holder[]): void {
+    this.events.emit("starved", { pool: this.name, waited, waiting: this.waiters.length, holders });
+  }
+
+  /**
+   * Takes a lease back; the same as `buffer.release()`, with a check that it is this pool's.
+   * Throws `ERR_FOREIGN_RELEASE`, `ERR_INVALID_ARG_TYPE`, and what {@link MediaBuffer.release} throws.
+   */
+  release(buffer: MediaBuffer): void {
+    if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
+    if (buffer.slot.owner !== this) {
+      const owner = buffer.slot.owner;
+      const whose = owner === null ? "to no pool" : `to pool "${owner.name}"`;
+      throw new MillpondError(
+        "ERR_FOREIGN_RELEASE",
+        `this buffer belongs ${whose}, not to pool "${this.name}"; call buffer.release()`,
+      );
+    }
+    buffer.release();
+  }
+
+  /** @internal The last reference of a lease went. @realtime on the short way. */
+  takeBack(slot: BufferSlot): void {
+    const store = this.store;
+    if (this.#quickBack && store.isPristine(slot)) {
+      if (slot.dirty) slot.resetFields();
+      slot.refCount = 0;
+      slot.generation++;
+      slot.next = store.head;
+      store.head = slot;
+      store.outstanding--;
+      return;
+    }
+    this.#takeBackSlow(slot);
+  }
+
+  #takeBackSlow(slot: BufferSlot): void {
+    this.store.assertReturnable(slot);
+    slot.refCount = 0;
+    slot.generation++;
+    if (!slot.isWhole()) {
+      slot.lingering = true;
+      return;
+    }
+    this.settled(slot);
+  }
+
+  /** @internal A slot is wholly its own again: keep it, hand it on, or free it. */
+  settled(slot: BufferSlot): void {
+    const open = this.isActive;
+    const { reason, error } = open ? this.store.restore(slot) : this.store.giveUp(slot, "drained");
+    if (reason !== undefined) this.events.emit("discard", { slot: slot.index, reason });
+    this.#serve();
+    if (this.waiters.length === 0) this.retune();
+    this.events.emit("release", { slot: slot.index, free: this.store.free });
+    if (!open && this.store.outstanding === 0) this.finishDrain();
+    if (error !== undefined) throw error;
+  }
+
+  /** Gives what can be had to those who wait, in order. */
+  #serve(): void {
+    while (this.waiters.first !== null && this.stateNow === "active") {
+      const waiter = this.waiters.first;
+      let slot: BufferSlot | null;
+      try {
+        slot = this.store.take();
+      } catch (error) {
+        // One failed allocation refuses one waiter; the next has its own try when something changes again.
+        this.waiters.leave(waiter, error);
+        return;
+      }
+      if (slot === null) return;
+      this.waiters.next(this.#lend(slot, waiter.tag));
+    }
+  }
+
+  /** @internal */
+  staleLease(slot: BufferSlot, generation: number, verb: string): Error {
+    return staleLeaseError(this.name, slot, generation, verb, this.stateNow === "dead");
+  }
+
+  /** The loans, oldest first, with age, tag and (tracing on) the place where each was acquired. O(buffers). */
+  holders(): Holder[] {
+    const now = this.clock.now();
+    return this.store
+      .lent()
+      .map((slot) => holderOf(slot, now))
+      .sort((a, b) => b.age - a.age);
+  }
+
+  /** Calls `listener` at every event of that name, outside the pool's own bookkeeping; returns what removes it. */
+  on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
+    const off = this.events.on(name, listener);
+    this.retune();
+    if (name === "starved") this.#alarm.arm();
+    return () => {
+      off();
+      this.retune();
+    };
+  }
+
+  /** @internal */
+  protected retune(): void {
+    const config = this.configNow;
+    const active = this.stateNow === "active";
+    const plain = config !== null && config.zero !== "acquire" && !this.#trace;
+    this.#quickOut = active && plain;
+    this.#quickBack =
+      this.isActive &&
+      plain &&
+      config.zero !== "release" &&
+      !config.revoke &&
+      !this.store.hasHooks &&
+      this.waiters.length === 0 &&
+      !this.events.has("release");
+  }
+
+  /** @internal */
+  protected refusal(verb: string): MillpondError {
+    return refusedError(this.name, this.stateNow, verb);
+  }
+}

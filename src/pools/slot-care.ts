@@ -1,0 +1,67 @@
+/** What is done to a slot between two borrowers: judge it, mend it, wipe it, empty it. Functions over a slot. */
+import { dropMemory, totalSize } from "../media/buffer-list.ts";
+import { freeMetas } from "../media/buffer-meta.ts";
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import type { BufferSlot } from "../media/slot.ts";
+import { revokeViews } from "../memory/revoke.ts";
+import { zeroBytes } from "../memory/zero.ts";
+import type { DiscardReason } from "./pool-report.ts";
+
+/** Why a returned slot cannot be lent again, or undefined. A resize in place is undone on the way, as GStreamer does it. */
+export function unfitness(slot: BufferSlot, size: number): DiscardReason | undefined {
+  if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+  if (slot.tainted) return "memory-changed";
+  if (!slot.isWhole() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  undoResize(slot, size);
+  return totalSize(slot) === size ? undefined : "memory-unfit";
+}
+
+function undoResize(slot: BufferSlot, size: number): void {
+  const memory = slot.memories[0]!;
+  if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
+  memory.moveWindow(slot.baseOffset, size);
+  memory.freezeExtent();
+}
+
+/** Drops all memories and metas of a slot and voids its leases. */
+export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): void {
+  const { memories } = slot;
+  slot.memories = [];
+  for (const memory of memories) dropMemory(slot, memory);
+  freeMetas(slot, buffer);
+  slot.refCount = 0;
+  slot.generation++;
+}
+
+/** Gives the next lease other memory objects than those that were handed out. */
+export function renewMemories(slot: BufferSlot): void {
+  for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
+  slot.exposed = false;
+}
+
+/** Sets all bytes of a slot to zero, prefix and padding included. O(size). */
+export function zeroSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
+}
+
+/** Detaches every view of a slot that was handed out. */
+export function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    revokeViews(memory.region);
+    memory.view = null;
+  }
+}
+
+/** Views are made once, here, so that the first use of a lease allocates nothing. */
+export function cacheViews(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  }
+}
+
+/** Bytes that the regions of a slot take. */
+export function regionBytes(slot: BufferSlot): number {
+  let bytes = 0;
+  for (const memory of slot.memories) bytes += memory.region.size;
+  return bytes;
+}

@@ -25,5 +25,6 @@ ffmpeg -hide_banner -loglevel error -y \
 ffprobe -v error -select_streams v:0 -count_frames -of json \
   -show_entries "stream=codec_name,profile,width,height,pix_fmt,has_b_frames,r_frame_rate,time_base,start_time,duration,nb_frames,nb_read_frames:stream_tags=rotate:stream_side_data=rotation:frame=pts_time" \
   assets/clip.mp4 > assets/clip.ffprobe.json
+npx --no-install biome format --write assets/clip.ffprobe.json
 
 ls -l assets/clip.mp4

@@ -1,0 +1,84 @@
+/**
+ * How the command ends: an exit code that scripts can branch on, and one paragraph for the reader. A stack trace is for
+ * the author of a bug, so it is shown for bugs of ours only, and then on request.
+ */
+import { isMillpondError } from "../observe/errors.ts";
+
+/** Exit codes of the command; docs/run.md explains each. */
+export const ExitCode = {
+  /** All was done. */
+  OK: 0,
+  /** Nothing useful was done: bad usage, bad input, a failure on the way. No output is left behind. */
+  FAILED: 1,
+  /** What could be decoded was, and written; something is missing, and the message says what. */
+  PARTIAL: 2,
+  /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
+  LEAKED: 3,
+  /** Interrupted (SIGINT): 128 + 2, as shells count. No output is left behind. */
+  INTERRUPTED: 130,
+  /** Terminated (SIGTERM): 128 + 15. No output is left behind. */
+  TERMINATED: 143,
+} as const;
+
+/** One of {@link ExitCode}. */
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+/** An end that was foreseen: its message is the whole story. */
+export class Failure extends Error {
+  /** What the process exits with. */
+  readonly exitCode: ExitCode;
+
+  /** A message without a full stop at its end, in plain words, with the remedy. */
+  constructor(message: string, exitCode: ExitCode = ExitCode.FAILED, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "Failure";
+    this.exitCode = exitCode;
+  }
+}
+
+/** The user or the system asked for the end. */
+export class Interruption extends Failure {
+  /** Says which signal. */
+  constructor(signal: "SIGINT" | "SIGTERM") {
+    super(
+      signal === "SIGINT" ? "interrupted" : "terminated",
+      signal === "SIGINT" ? ExitCode.INTERRUPTED : ExitCode.TERMINATED,
+    );
+  }
+}
+
+const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  EACCES: "permission denied",
+  EPERM: "the system does not permit it",
+  EISDIR: "it is a folder",
+  ENOTDIR: "a part of the path is no folder",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EROFS: "the file system is read-only",
+  EMFILE: "too many files are open",
+  EEXIST: "a file of that name is in the way",
+  EPIPE: "the reader at the other end has gone",
+  EFBIG: "the file would be larger than the system allows",
+};
+
+/** Anything that was thrown, as a paragraph for a person; never a stack. */
+export function explain(error: unknown): string {
+  if (error instanceof Failure) return error.message;
+  if (isMillpondError(error)) return error.message;
+  if (error instanceof Error) {
+    const { code, path, syscall } = error as NodeJS.ErrnoException;
+    const known = code === undefined ? undefined : SYSTEM_ERRORS[code];
+    if (known !== undefined) {
+      const what = path === undefined ? (syscall === undefined ? "" : `${syscall}: `) : `${path}: `;
+      return `${what}${known} (${code})`;
+    }
+    return `${error.message} (an unforeseen ${error.name}; set MILLPOND_DEBUG=1 for its stack, and please report it)`;
+  }
+  return String(error);
+}
+
+/** The exit code that fits what was thrown. */
+export function exitCodeOf(error: unknown): ExitCode {
+  return error instanceof Failure ? error.exitCode : ExitCode.FAILED;
+}

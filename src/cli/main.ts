@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+/** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
+import { MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
+import { ExitCode, exitCodeOf, explain } from "./exit.ts";
+import { complain, print, run } from "./run/run.ts";
+import { MILLPOND_VERSION } from "./version.ts";
+
+async function main(argv: readonly string[]): Promise<ExitCode> {
+  try {
+    const command = parseCommand(argv);
+    switch (command.kind) {
+      case "help":
+        await print(command.topic === "run" ? RUN_HELP : MAIN_HELP);
+        return ExitCode.OK;
+      case "version":
+        await print(`${MILLPOND_VERSION}\n`);
+        return ExitCode.OK;
+      case "run":
+        return await run(command.options);
+    }
+  } catch (error) {
+    complain(explain(error));
+    if (process.env.MILLPOND_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+// Native decoders and an open pipe would keep the process alive after its work is done.
+process.exit(await main(process.argv.slice(2)));

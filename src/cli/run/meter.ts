@@ -1,0 +1,97 @@
+/** Where the time and the memory of a run go: stages, allocation times, garbage collections, faults, peak RSS. */
+import { constants, PerformanceObserver } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { GcCount } from "./protocol.ts";
+
+/** A running count of this thread's garbage collections. */
+export interface GcWatch {
+  /** Ends it, after the entries that are under way have arrived. */
+  stop(): Promise<GcCount>;
+}
+
+/** Starts to count the garbage collections of this thread. */
+export function watchGc(): GcWatch {
+  let all = 0;
+  let major = 0;
+  let ms = 0;
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) {
+      const { kind } = (entry as unknown as { detail: { kind: number } }).detail;
+      // A major collection reports its incremental steps as entries of their own; they are parts of one.
+      if (kind === constants.NODE_PERFORMANCE_GC_INCREMENTAL || kind === constants.NODE_PERFORMANCE_GC_WEAKCB) continue;
+      all++;
+      if (kind === constants.NODE_PERFORMANCE_GC_MAJOR) major++;
+      ms += entry.duration;
+    }
+  });
+  observer.observe({ entryTypes: ["gc"] });
+  return {
+    async stop() {
+      // Entries are delivered by a task of their own, shortly after the collection.
+      await sleep(5);
+      observer.disconnect();
+      return { all, major, ms };
+    },
+  };
+}
+
+/** Sum of several threads' collections. */
+export function addGc(counts: readonly GcCount[]): GcCount {
+  const sum = { all: 0, major: 0, ms: 0 };
+  for (const { all, major, ms } of counts) {
+    sum.all += all;
+    sum.major += major;
+    sum.ms += ms;
+  }
+  return sum;
+}
+
+/** What a {@link Meter} adds up; milliseconds. */
+export interface StageTimes {
+  /** Waiting for the decoder, or for bytes of a stream. */
+  decode: number;
+  /** Waiting for a buffer to come back: the workers' time. */
+  wait: number;
+  /** Getting a buffer: from the pool, or newly made. */
+  allocate: number;
+  /** Copying the frame into it. */
+  copy: number;
+  /** Telling a worker, and taking back what it returns. */
+  handOff: number;
+}
+
+/** Times and samples of one run. */
+export interface Meter {
+  /** Sums of milliseconds. */
+  readonly stages: StageTimes;
+  /** Microseconds of each allocation that did not have to wait. */
+  readonly allocations: number[];
+  /** How often no buffer was free. */
+  waits: number;
+}
+
+/** A meter at zero. */
+export function createMeter(): Meter {
+  return { stages: { decode: 0, wait: 0, allocate: 0, copy: 0, handOff: 0 }, allocations: [], waits: 0 };
+}
+
+/** The value below which the fraction `p` of the values lies, by nearest rank; 0 of nothing. */
+export function percentile(values: readonly number[], p: number): number {
+  if (values.length === 0) return 0;
+  const sorted = values.slice().sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(p * sorted.length) - 1))]!;
+}
+
+/** Page faults and peak memory of the whole process, as the system counts them. */
+export interface ProcessUse {
+  /** Page faults that needed no disk: first touches of fresh pages, for the most part. */
+  readonly minorFaults: number;
+  /** Most bytes resident at one time since the process began. */
+  readonly peakRss: number;
+}
+
+/** Reads {@link ProcessUse} now. */
+export function processUse(): ProcessUse {
+  const use = process.resourceUsage();
+  return { minorFaults: use.minorPageFault, peakRss: use.maxRSS * 1024 };
+}

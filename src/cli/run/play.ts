@@ -1,0 +1,288 @@
+/**
+ * One run from the first frame to the last buffer back: source, pool, workers and results are opened here and closed
+ * here, in every way that it can end.
+ */
+import type { RunOptions } from "../args.ts";
+import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
+import { count } from "../terminal.ts";
+import { ContactSheet, encodePng } from "./contact-sheet.ts";
+import { Crew } from "./crew.ts";
+import { type Faults, readFaults } from "./faults.ts";
+import { Journal, type JournalSummary } from "./journal.ts";
+import { createMeter, processUse, watchGc } from "./meter.ts";
+import { prepareFolder, WholeFile } from "./output.ts";
+import type { Progress } from "./progress.ts";
+import type { GcCount } from "./protocol.ts";
+import { type RunSummary, summarise } from "./report.ts";
+import { type OpenSource, openSource } from "./source.ts";
+import { type StreamResult, streamFrames } from "./stream.ts";
+import { PooledSupply, PoollessSupply, type Supply, type SupplyReport } from "./supply.ts";
+
+/** Names of the results in the folder of `--out`. */
+export const OUTPUT_NAMES = { sheet: "contact-sheet.png", frames: "frames.json" } as const;
+
+// Lines of frames.json are written in batches: a system call a frame would be most of the work.
+const FLUSH_EVERY = 32;
+
+/**
+ * Plays the input once, and writes what was asked for. Throws {@link Failure}; no result file is left behind then, and
+ * every buffer is back in its pool, or the failure says which is not.
+ */
+export async function play(options: RunOptions, stop: AbortController, progress: Progress): Promise<RunSummary> {
+  const source = await openSource(options);
+  const results = new Results(options, readFaults());
+  try {
+    await results.open(source);
+    const summary = await new Playback(options, source, results, stop, progress).run();
+    await results.commit(summary);
+    return summary;
+  } finally {
+    await results.discard();
+    await source.frames.close();
+  }
+}
+
+/** The two result files, and what is collected for them. */
+class Results {
+  readonly sheet: ContactSheet | undefined;
+  readonly #options: RunOptions;
+  readonly #diskAfter: number | undefined;
+  readonly #lines: string[] = [];
+  readonly #files: WholeFile[] = [];
+  #separator = "";
+
+  constructor(options: RunOptions, faults: Faults) {
+    this.#options = options;
+    this.#diskAfter = faults.diskAfter;
+    this.sheet = options.out === undefined ? undefined : new ContactSheet(options.tiles);
+  }
+
+  /** The journal's lines come here; undefined when nothing is to be written. */
+  get line(): ((json: string) => void) | undefined {
+    if (this.#options.out === undefined) return undefined;
+    return (json) => {
+      this.#lines.push(this.#separator, json);
+      this.#separator = ",\n";
+    };
+  }
+
+  async open(source: OpenSource): Promise<void> {
+    const { out } = this.#options;
+    if (out === undefined) return;
+    await prepareFolder(out);
+    const file = await WholeFile.create(out, OUTPUT_NAMES.frames, this.#diskAfter);
+    this.#files.push(file);
+    await file.write(`{\n"schema": "millpond.frames/1",\n"source": ${JSON.stringify(source.facts)},\n"frames": [\n`);
+  }
+
+  async flush(): Promise<void> {
+    if (this.#lines.length === 0) return;
+    const text = this.#lines.join("");
+    this.#lines.length = 0;
+    await this.#files[0]?.write(text);
+  }
+
+  /** Paths of what will be there after {@link commit}. */
+  get paths(): RunSummary["outputs"] {
+    const [frames] = this.#files;
+    const sheet = this.#files[1];
+    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null };
+  }
+
+  /** Draws the sheet next to the measures, without publishing either. */
+  async drawSheet(): Promise<void> {
+    const { out } = this.#options;
+    const picture = this.sheet?.draw();
+    if (out === undefined || picture === undefined) return;
+    const png = await encodePng(picture);
+    const file = await WholeFile.create(out, OUTPUT_NAMES.sheet, this.#diskAfter);
+    this.#files.push(file);
+    await file.write(png);
+  }
+
+  async commit(summary: RunSummary): Promise<void> {
+    await this.flush();
+    await this.#files[0]?.write(`\n],\n"summary": ${JSON.stringify(summary, undefined, 1)}\n}\n`);
+    for (const file of this.#files) await file.commit();
+  }
+
+  async discard(): Promise<void> {
+    for (const file of this.#files) await file.discard();
+  }
+}
+
+class Playback {
+  readonly #options: RunOptions;
+  readonly #source: OpenSource;
+  readonly #results: Results;
+  readonly #stop: AbortController;
+  readonly #progress: Progress;
+  readonly #meter = createMeter();
+  readonly #supply: Supply;
+  readonly #faults = readFaults();
+  readonly #journal: Journal;
+  readonly #times: Map<number, bigint | undefined> = new Map();
+  #measured = 0;
+
+  constructor(options: RunOptions, source: OpenSource, results: Results, stop: AbortController, progress: Progress) {
+    this.#options = options;
+    this.#source = source;
+    this.#results = results;
+    this.#stop = stop;
+    this.#progress = progress;
+    this.#journal = new Journal(results.line);
+    const supplyOptions = { buffers: options.buffers, patience: options.patience, meter: this.#meter };
+    const { variant = "pooled" } = options;
+    this.#supply = variant === "pooled" ? new PooledSupply(supplyOptions) : new PoollessSupply(variant, supplyOptions);
+  }
+
+  async run(): Promise<RunSummary> {
+    const { signal } = this.#stop;
+    const crew = this.#hire();
+    // A source may be waiting for bytes that never come; closing it is what ends that.
+    const onAbort = (): void => void this.#source.frames.close();
+    signal.addEventListener("abort", onAbort);
+    const gc = watchGc();
+    const before = processUse();
+    const start = performance.now();
+    let result: StreamResult | undefined;
+    let thrown: unknown;
+    try {
+      result = await this.#stream(crew, signal);
+    } catch (error) {
+      thrown = error;
+    }
+    const wallMs = performance.now() - start;
+    const after = processUse();
+    const gcMain = await gc.stop();
+    signal.removeEventListener("abort", onAbort);
+    const workerGc = await crew.close();
+    const supply = this.#supply.close();
+    if (result === undefined) throw this.#ending(thrown, supply);
+    assertAllBack(supply);
+    if (result.frames === 0) throw noFrames(this.#source, result);
+    const measures = this.#journal.finish();
+    await this.#results.flush();
+    this.#progress.clear();
+    await this.#results.drawSheet();
+    const memory = { minorFaults: after.minorFaults - before.minorFaults, peakRss: after.peakRss };
+    return this.#summary(result, measures, supply, wallMs, gcMain, workerGc, memory);
+  }
+
+  #hire(): Crew {
+    return new Crew({
+      workers: this.#options.workers,
+      buffers: this.#options.buffers,
+      supply: this.#leaky(),
+      meter: this.#meter,
+      fault: this.#faults.worker,
+      onFailure: (failure) => this.#stop.abort(failure),
+      onResult: (result) => {
+        this.#measured++;
+        this.#journal.accept(result);
+        const pts = this.#times.get(result.frame);
+        this.#times.delete(result.frame);
+        this.#results.sheet?.offer(result, pts === undefined ? undefined : Number(pts) / 1e9);
+      },
+    });
+  }
+
+  #stream(crew: Crew, signal: AbortSignal): Promise<StreamResult> {
+    const { facts, frames: source } = this.#source;
+    return streamFrames({
+      source,
+      supply: this.#supply,
+      crew,
+      meter: this.#meter,
+      signal,
+      onFrame: (frame, { pts, duration }) => {
+        this.#journal.expect(frame, pts, duration);
+        this.#times.set(frame, pts);
+      },
+      afterFrame: (handedOut) => {
+        this.#progress.update(() => ({
+          done: this.#measured,
+          expected: facts.expectedFrames ?? undefined,
+          label: facts.name,
+          note: `${crew.inFlight} of ${this.#options.buffers} buffers out`,
+        }));
+        return handedOut % FLUSH_EVERY === 0 ? this.#results.flush() : undefined;
+      },
+    });
+  }
+
+  /** The supply as the crew sees it: for tests, one that loses a buffer. */
+  #leaky(): Supply {
+    const supply = this.#supply;
+    const { leakAt } = this.#faults;
+    if (leakAt === undefined) return supply;
+    let returned = 0;
+    return {
+      reshape: (size) => supply.reshape(size),
+      take: (signal) => supply.take(signal),
+      giveBack: (place) => {
+        if (returned++ !== leakAt) supply.giveBack(place);
+      },
+      close: () => supply.close(),
+    };
+  }
+
+  #ending(error: unknown, supply: SupplyReport): Error {
+    if (supply.outstanding > 0) {
+      return new Failure(`${explain(error)}. What is more, ${leakText(supply)}`, ExitCode.LEAKED, { cause: error });
+    }
+    if (!(error instanceof Interruption)) return error as Error;
+    const of = this.#source.facts.expectedFrames;
+    const ending = new Interruption(error.exitCode === ExitCode.INTERRUPTED ? "SIGINT" : "SIGTERM");
+    ending.message += ` after ${of === null ? "" : `${this.#measured} of `}${count(of ?? this.#measured, "frame")}; `;
+    ending.message += `${this.#options.out === undefined ? "" : "nothing was written, and "}every buffer is back`;
+    return ending;
+  }
+
+  #summary(
+    result: StreamResult,
+    measures: JournalSummary,
+    supply: SupplyReport,
+    wallMs: number,
+    gc: GcCount,
+    workerGc: readonly GcCount[],
+    memory: RunSummary["memory"],
+  ): RunSummary {
+    const { shortfall, layout, frames } = result;
+    return summarise({
+      facts: this.#source.facts,
+      format: layout?.format ?? null,
+      frameBytes: layout?.size ?? 0,
+      frames,
+      measures,
+      shortfall,
+      exitCode: shortfall === undefined ? ExitCode.OK : ExitCode.PARTIAL,
+      supply,
+      meter: this.#meter,
+      wallMs,
+      gc,
+      workerGc,
+      memory,
+      workers: this.#options.workers,
+      outputs: this.#results.paths,
+    });
+  }
+}
+
+/** The promise of every run: what was lent came back. */
+function assertAllBack(supply: SupplyReport): void {
+  if (supply.outstanding > 0) throw new Failure(leakText(supply), ExitCode.LEAKED);
+}
+
+function leakText(supply: SupplyReport): string {
+  return (
+    `${count(supply.outstanding, "buffer")} of ${supply.name} did not come back, which is a bug in millpond; ` +
+    `nothing was written. Held: ${supply.holders.join("; ") || "nobody says so"}`
+  );
+}
+
+function noFrames({ facts }: OpenSource, result: StreamResult): Failure {
+  const why =
+    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has a header and nothing else");
+  return new Failure(`not one frame could be read from ${facts.name}: ${why}`);
+}

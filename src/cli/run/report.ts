@@ -1,0 +1,177 @@
+/** What a run came to: the summary for machines, and the same for people. docs/run.md describes the former. */
+
+import type { ExitCode } from "../exit.ts";
+import { bytes, count, micros, number, type Paint } from "../terminal.ts";
+import { MILLPOND_VERSION } from "../version.ts";
+import type { JournalSummary } from "./journal.ts";
+import { addGc, type Meter, type ProcessUse, percentile } from "./meter.ts";
+import type { GcCount } from "./protocol.ts";
+import type { SourceFacts } from "./source.ts";
+import type { SupplyReport } from "./supply.ts";
+
+/** Name and number of the summary's format; the number grows when a field changes its meaning. */
+export const SUMMARY_SCHEMA = "millpond.run/1";
+
+/** The summary that `--json` prints, and that stands at the end of frames.json. */
+export interface RunSummary {
+  /** {@link SUMMARY_SCHEMA}. */
+  readonly schema: typeof SUMMARY_SCHEMA;
+  /** Version of millpond. */
+  readonly version: string;
+  /** False when something of the input is missing. */
+  readonly complete: boolean;
+  /** What is missing, as a sentence; null when nothing is. */
+  readonly missing: string | null;
+  /** What the process exits with. */
+  readonly exitCode: ExitCode;
+  /** The input. */
+  readonly source: SourceFacts & { readonly format: string | null; readonly frameBytes: number };
+  /** What was measured. */
+  readonly measures: JournalSummary;
+  /** Where the bytes of frames were. */
+  readonly supply: SupplyReport & { readonly waits: number };
+  /** Times in milliseconds; rates in frames a second. */
+  readonly timing: {
+    readonly wallMs: number;
+    readonly decodeMs: number;
+    readonly waitMs: number;
+    readonly allocateMs: number;
+    readonly copyMs: number;
+    readonly handOffMs: number;
+    readonly framesPerSecond: number;
+    readonly stageFramesPerSecond: number;
+  };
+  /** Getting a buffer, in microseconds, where none had to be waited for. */
+  readonly allocation: { readonly samples: number; readonly p50: number; readonly p99: number };
+  /** Garbage collections while frames were streamed. */
+  readonly gc: { readonly main: GcCount; readonly workers: GcCount };
+  /** Memory as the system counts it. */
+  readonly memory: ProcessUse;
+  /** Worker threads. */
+  readonly workers: number;
+  /** Files that were written. */
+  readonly outputs: { readonly contactSheet: string | null; readonly frames: string | null };
+}
+
+/** The parts that {@link summarise} puts together. */
+export interface SummaryParts {
+  /** The input. */
+  readonly facts: SourceFacts;
+  /** Pixel format of the frames; null without frames. */
+  readonly format: string | null;
+  /** Bytes of one frame. */
+  readonly frameBytes: number;
+  /** Frames that were decoded. */
+  readonly frames: number;
+  /** What was measured. */
+  readonly measures: JournalSummary;
+  /** What is missing. */
+  readonly shortfall: string | undefined;
+  /** Exit code. */
+  readonly exitCode: ExitCode;
+  /** Where the bytes of frames were. */
+  readonly supply: SupplyReport;
+  /** Times. */
+  readonly meter: Meter;
+  /** Milliseconds from the first frame asked for to the last one measured. */
+  readonly wallMs: number;
+  /** Collections of the main thread. */
+  readonly gc: GcCount;
+  /** Collections of each worker. */
+  readonly workerGc: readonly GcCount[];
+  /** Memory of the process. */
+  readonly memory: ProcessUse;
+  /** Worker threads. */
+  readonly workers: number;
+  /** Files that were written. */
+  readonly outputs: RunSummary["outputs"];
+}
+
+/** The summary of a run. */
+export function summarise(parts: SummaryParts): RunSummary {
+  const { meter, frames, facts, wallMs } = parts;
+  const { decode, wait, allocate, copy, handOff } = meter.stages;
+  const stageMs = allocate + copy + handOff;
+  return {
+    schema: SUMMARY_SCHEMA,
+    version: MILLPOND_VERSION,
+    complete: parts.shortfall === undefined,
+    missing: parts.shortfall ?? null,
+    exitCode: parts.exitCode,
+    source: { ...facts, format: parts.format, frameBytes: parts.frameBytes },
+    measures: parts.measures,
+    supply: { ...parts.supply, waits: meter.waits },
+    timing: {
+      wallMs: round(wallMs),
+      decodeMs: round(decode),
+      waitMs: round(wait),
+      allocateMs: round(allocate),
+      copyMs: round(copy),
+      handOffMs: round(handOff),
+      framesPerSecond: rate(frames, wallMs),
+      stageFramesPerSecond: rate(frames, stageMs),
+    },
+    allocation: {
+      samples: meter.allocations.length,
+      p50: round(percentile(meter.allocations, 0.5)),
+      p99: round(percentile(meter.allocations, 0.99)),
+    },
+    gc: { main: roundGc(parts.gc), workers: roundGc(addGc(parts.workerGc)) },
+    memory: parts.memory,
+    workers: parts.workers,
+    outputs: parts.outputs,
+  };
+}
+
+/** The summary for people: a few lines that line up. */
+export function describeRun(summary: RunSummary, paint: Paint): string {
+  const { source, measures, supply, timing, outputs } = summary;
+  const lines: [string, string][] = [];
+  const shown =
+    source.displayWidth !== source.width || source.displayHeight !== source.height
+      ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (turned ${source.rotation} degrees)`}`
+      : "";
+  const what = source.codec === null ? source.kind : `${source.container}, ${source.codec}`;
+  lines.push(["input", `${what}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
+  const span =
+    measures.firstTime === null || measures.endTime === null
+      ? ""
+      : `, ${(measures.endTime - measures.firstTime).toFixed(2)} s of video`;
+  lines.push([
+    "frames",
+    `${count(measures.frames, "frame")}${span}, in ${number(timing.wallMs / 1000)} s ` +
+      `(${number(timing.framesPerSecond)}/s) with ${count(summary.workers, "worker")}`,
+  ]);
+  lines.push([
+    "pool",
+    `${count(supply.buffers, "buffer")} of ${bytes(supply.bufferBytes)}, ${supply.allocated} allocated for ` +
+      `${count(measures.frames, "frame")}; ${supply.outstanding === 0 ? paint.good("all back") : paint.bad(`${supply.outstanding} missing`)}; ` +
+      `waited for the workers ${supply.waits} times`,
+  ]);
+  lines.push([
+    "stage",
+    `copy and hand-off ${number(timing.stageFramesPerSecond)} frames/s; a buffer took ` +
+      `${micros(summary.allocation.p50)} (p99 ${micros(summary.allocation.p99)})`,
+  ]);
+  if (measures.frames > 0) {
+    const cuts = measures.cuts.map((cut) => (cut.time === null ? `frame ${cut.frame}` : `${cut.time.toFixed(2)} s`));
+    const listed = cuts.length > 8 ? `${cuts.slice(0, 8).join(", ")} and ${cuts.length - 8} more` : cuts.join(", ");
+    lines.push(["cuts", cuts.length === 0 ? "none" : `${cuts.length}, at ${listed}`]);
+  }
+  const written = [outputs.contactSheet, outputs.frames].filter((path) => path !== null);
+  if (written.length > 0) lines.push(["wrote", written.join(", ")]);
+  const title = paint.bold(source.name);
+  return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${text}`).join("\n")}`;
+}
+
+function rate(frames: number, ms: number): number {
+  return ms > 0 ? round((frames * 1000) / ms) : 0;
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
+
+function roundGc(gc: GcCount): GcCount {
+  return { ...gc, ms: round(gc.ms) };
+}

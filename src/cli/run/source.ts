@@ -1,0 +1,188 @@
+/** What the command reads: a video file through mediabunny, or raw video from a file or standard input. */
+import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
+import { basename } from "node:path";
+import type { Readable } from "node:stream";
+import type { FrameSource, SourceFrame } from "../../adapters/frame-source.ts";
+import { loadMediabunny, openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
+import { openRawVideo } from "../../adapters/raw-video.ts";
+import type { RunOptions } from "../args.ts";
+import { explain, Failure } from "../exit.ts";
+
+/** What is known of an input before its first frame. */
+export interface SourceFacts {
+  /** The path, or "-". */
+  readonly input: string;
+  /** Name for people. */
+  readonly name: string;
+  /** "file", "y4m" or "rawvideo". */
+  readonly kind: "file" | "y4m" | "rawvideo";
+  /** Container of a file. */
+  readonly container: string | null;
+  /** Codec of a file, in WebCodecs' short names. */
+  readonly codec: string | null;
+  /** Pixels in a stored row. */
+  readonly width: number;
+  /** Stored rows. */
+  readonly height: number;
+  /** Pixels in a row as shown. */
+  readonly displayWidth: number;
+  /** Rows as shown. */
+  readonly displayHeight: number;
+  /** Degrees clockwise that the stored picture is turned by to be shown. */
+  readonly rotation: number;
+  /** Frames that the container lists; null when nobody knows yet. */
+  readonly expectedFrames: number | null;
+  /** Seconds; null when nobody knows yet. */
+  readonly duration: number | null;
+}
+
+/** An open input. */
+export interface OpenSource {
+  /** What it says of itself. */
+  readonly facts: SourceFacts;
+  /** Its frames. */
+  readonly frames: FrameSource;
+}
+
+/** Opens what the command line names. Throws {@link Failure}. */
+export async function openSource(options: RunOptions): Promise<OpenSource> {
+  try {
+    if (options.input === "-") return await openStdin(options);
+    if (options.format !== undefined || (await isY4m(options.input))) return await openRawFile(options);
+    return await openFile(options);
+  } catch (error) {
+    throw error instanceof Failure
+      ? error
+      : new Failure(explain(describePath(error, options.input)), 1, { cause: error });
+  }
+}
+
+async function openFile(options: RunOptions): Promise<OpenSource> {
+  // Its warnings go to the console; all that matters of them reaches the user in an error.
+  const { Logging, LogLevel } = await loadMediabunny();
+  Logging.level = LogLevel.Silent;
+  const first = await openVideoFile(options.input);
+  const { facts } = first;
+  const frames = options.passes === 1 ? first : new Replay(() => openVideoFile(options.input), options.passes, first);
+  return { facts: fileFacts(options.input, facts, options.passes), frames };
+}
+
+function fileFacts(input: string, facts: VideoFileFacts, passes: number): SourceFacts {
+  return {
+    input,
+    name: basename(input),
+    kind: "file",
+    container: facts.container,
+    codec: facts.codec,
+    width: facts.width,
+    height: facts.height,
+    displayWidth: facts.displayWidth,
+    displayHeight: facts.displayHeight,
+    rotation: facts.rotation,
+    expectedFrames: facts.expectedFrames === undefined ? null : facts.expectedFrames * passes,
+    duration: facts.duration,
+  };
+}
+
+async function openStdin(options: RunOptions): Promise<OpenSource> {
+  if (process.stdin.isTTY) {
+    throw new Failure(
+      "standard input is a terminal; pipe video in, for example: ffmpeg -i in.mp4 -f yuv4mpegpipe - | millpond run -",
+    );
+  }
+  return await openRaw(options, process.stdin);
+}
+
+async function openRawFile(options: RunOptions): Promise<OpenSource> {
+  const first = await openRaw(options, openStream(options.input));
+  if (options.passes === 1) return first;
+  const again = async (): Promise<FrameSource> => (await openRaw(options, openStream(options.input))).frames;
+  return { facts: first.facts, frames: new Replay(again, options.passes, first.frames) };
+}
+
+function openStream(path: string): Readable {
+  // As much as a pipe of ffmpeg's delivers at best; larger chunks are not faster to copy.
+  return createReadStream(path, { highWaterMark: 1 << 16 });
+}
+
+/** True for a file that begins as Y4M does, whatever it is called. */
+async function isY4m(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(9), 0, 9, 0);
+    return bytesRead === 9 && buffer.toString("latin1") === "YUV4MPEG2";
+  } finally {
+    await file.close();
+  }
+}
+
+async function openRaw(options: RunOptions, stream: Readable): Promise<OpenSource> {
+  const { input, format, size, fps } = options;
+  const video =
+    format === undefined || size === undefined
+      ? await openRawVideo(stream, fps === undefined ? {} : { frameRate: fps })
+      : // Raw video has no clock of its own; 25 is what ffmpeg assumes too.
+        await openRawVideo(stream, { format, ...size, frameRate: fps ?? { num: 25, den: 1 } });
+  const { layout, presentation } = video;
+  const facts: SourceFacts = {
+    input,
+    name: input === "-" ? "standard input" : basename(input),
+    kind: video.isY4m ? "y4m" : "rawvideo",
+    container: null,
+    codec: null,
+    width: layout.width,
+    height: layout.height,
+    displayWidth: Math.round(layout.width * Math.max(1, presentation.pixelAspect)),
+    displayHeight: Math.round(layout.height * Math.max(1, 1 / presentation.pixelAspect)),
+    rotation: 0,
+    expectedFrames: null,
+    duration: null,
+  };
+  return { facts, frames: video };
+}
+
+/** One file several times in a row, for comparisons that need more frames than a clip has. */
+class Replay implements FrameSource {
+  readonly #open: () => Promise<FrameSource>;
+  #left: number;
+  #current: FrameSource;
+  #starvedBefore = 0;
+
+  constructor(open: () => Promise<FrameSource>, passes: number, first: FrameSource) {
+    this.#open = open;
+    this.#left = passes - 1;
+    this.#current = first;
+  }
+
+  get shortfall(): string | undefined {
+    return this.#current.shortfall;
+  }
+
+  get starvedMs(): number {
+    return this.#starvedBefore + this.#current.starvedMs;
+  }
+
+  async next(): Promise<SourceFrame | undefined> {
+    for (;;) {
+      const frame = await this.#current.next();
+      if (frame !== undefined || this.#left === 0) return frame;
+      this.#left--;
+      this.#starvedBefore += this.#current.starvedMs;
+      await this.#current.close();
+      this.#current = await this.#open();
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#current.close();
+  }
+}
+
+/** A file system's error names no path when it comes from an open file. */
+function describePath(error: unknown, path: string): unknown {
+  if (error instanceof Error && "code" in error && "syscall" in error && !("path" in error)) {
+    return Object.assign(error, { path });
+  }
+  return error;
+}

@@ -3,7 +3,7 @@
  * Writing copies a shared memory first (copy on write). Functions over a live slot.
  */
 
-import type { MapMode, Mapping } from "../memory/mapping.ts";
+import { type MapMode, type Mapping, MappingBits } from "../memory/mapping.ts";
 import type { Memory } from "../memory/memory.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
@@ -31,7 +31,7 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
 function mapTemporary(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
   const merged = joined(slot, index, length);
   const mapping = merged.map(mode);
-  mapping.takesMemory = true;
+  mapping.word |= MappingBits.TAKES_MEMORY;
   return mapping;
 }
 

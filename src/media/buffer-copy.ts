@@ -12,7 +12,7 @@ import { insertMemory, mergeRange, removeMemories, totalSize } from "./buffer-li
 import { copyMetas } from "./buffer-meta.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import type { BufferSlot } from "./slot.ts";
+import { type BufferSlot, Marks } from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -39,7 +39,7 @@ export function copyInto(
   if ((flags & CopyFlags.MEMORY) !== 0) copyMemories(target, source, flags, offset, length);
   if ((flags & CopyFlags.FLAGS) !== 0) target.flags = source.flags;
   if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, region);
-  if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.dirty = true;
+  if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.marks |= Marks.FIELDS;
   if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
   return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
 }

@@ -9,24 +9,22 @@ import * as list from "./buffer-list.ts";
 import { freeMetas } from "./buffer-meta.ts";
 import type { BufferFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { type BufferOwner, BufferSlot } from "./slot.ts";
+import { type BufferOwner, type BufferSlot, dropLooseSlot, looseSlot, Marks } from "./slot.ts";
 
-/** A handle over one lease of a slot; made as a {@link MediaBuffer} only. */
+/**
+ * A handle over one lease of a slot; made as a {@link MediaBuffer} only. Its fields are `declare`d: a plain declaration
+ * would define each as undefined first, which costs a third of a whole acquire.
+ */
 export abstract class BufferLease {
   /** Which lease of its slot this is; another generation there means this handle is stale. */
-  readonly generation: number;
+  declare readonly generation: number;
   /** @internal */
-  readonly slot: BufferSlot;
+  declare readonly slot: BufferSlot;
 
   /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
-  constructor(slot?: BufferSlot) {
-    if (slot === undefined) {
-      this.slot = new BufferSlot(null, -1);
-      this.slot.refCount = 1;
-    } else {
-      this.slot = slot;
-    }
-    this.generation = this.slot.generation;
+  constructor(slot: BufferSlot = looseSlot()) {
+    this.slot = slot;
+    this.generation = slot.generation;
   }
 
   /** The pool this buffer is on loan from, or null. */
@@ -75,7 +73,7 @@ export abstract class BufferLease {
   set pts(time: bigint | undefined) {
     const slot = this.writable("set pts");
     slot.pts = checkTime("pts", time);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
   /** Decoding time in nanoseconds; as {@link pts}. @realtime */
@@ -85,7 +83,7 @@ export abstract class BufferLease {
   set dts(time: bigint | undefined) {
     const slot = this.writable("set dts");
     slot.dts = checkTime("dts", time);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
   /** Duration in nanoseconds; as {@link pts}. @realtime */
@@ -95,7 +93,7 @@ export abstract class BufferLease {
   set duration(time: bigint | undefined) {
     const slot = this.writable("set duration");
     slot.duration = checkTime("duration", time);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
   /** Media-specific counter of the first unit (frame number, sample number, byte); undefined: none. @realtime */
@@ -105,7 +103,7 @@ export abstract class BufferLease {
   set offset(count: bigint | undefined) {
     const slot = this.writable("set offset");
     slot.offset = checkTime("offset", count);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
   /** Media-specific counter behind the last unit; undefined: none. @realtime */
@@ -115,7 +113,7 @@ export abstract class BufferLease {
   set offsetEnd(count: bigint | undefined) {
     const slot = this.writable("set offsetEnd");
     slot.offsetEnd = checkTime("offsetEnd", count);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
   /** {@link BufferFlags}. Setting throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. @realtime */
@@ -125,12 +123,13 @@ export abstract class BufferLease {
   set flags(flags: BufferFlags) {
     const slot = this.writable("set flags");
     slot.flags = wholeNumber("flags", flags, 0, 0x7fffffff);
-    slot.dirty = true;
+    slot.marks |= Marks.FIELDS;
   }
 
-  /** Adds a reference and returns this buffer. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
+  /** Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
   retain(): this {
-    this.live("retain").refCount++;
+    const slot = this.live("retain");
+    if (slot.refCount++ === 1) slot.markShared(1);
     return this;
   }
 
@@ -141,8 +140,9 @@ export abstract class BufferLease {
   release(): void {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "release");
-    if (slot.refCount > 1) slot.refCount--;
-    else if (slot.owner !== null) slot.owner.takeBack(slot);
+    if (slot.refCount > 1) {
+      if (--slot.refCount === 1) slot.markShared(-1);
+    } else if (slot.owner !== null) slot.owner.takeBack(slot);
     else freeSlot(this);
   }
 
@@ -168,14 +168,12 @@ function checkTime(name: string, time: unknown): bigint | undefined {
 
 function freeSlot(buffer: BufferLease): void {
   const { slot } = buffer;
-  list.assertDroppable(slot, 0, slot.memories.length);
-  const memories = slot.memories;
-  slot.memories = [];
+  const { memories } = slot;
+  list.assertDroppable(slot, 0, memories.length);
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
-  for (const memory of memories) list.dropMemory(slot, memory);
-  freeMetas(slot, buffer as unknown as MediaBuffer);
-  slot.refCount = 0;
-  slot.generation++;
+  while (memories.length > 0) list.dropMemory(slot, memories.pop()!);
+  if (slot.metas !== null) freeMetas(slot, buffer as unknown as MediaBuffer);
+  dropLooseSlot(slot);
 }
 
 /** The error for a handle whose lease is over. */

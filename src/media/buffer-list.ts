@@ -15,7 +15,7 @@ import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type BufferSlot, MAX_MEMORIES } from "./slot.ts";
+import { type BufferSlot, MAX_MEMORIES, Marks } from "./slot.ts";
 
 /** Which memories hold a byte range. */
 export interface FoundRange {
@@ -47,14 +47,14 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
   }
   // Merged halves keep the place: what was in front of the new memory stays in front of it.
   const at = slot.memories.length < MAX_MEMORIES ? index : mergeAround(slot, index);
-  if (!memory.tryOwn(slot)) {
+  if (!memory.tryOwn()) {
     throw new MillpondError(
       "ERR_MAPPED",
       `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
     );
   }
   slot.memories.splice(at, 0, memory);
-  slot.tainted = true;
+  slot.marks |= Marks.TAINTED;
   freezeExtents(slot);
 }
 
@@ -85,7 +85,7 @@ export function assertDroppable(slot: BufferSlot, index: number, length: number)
 /** Takes `length` memories out of the list and drops the buffer's references. O(memories). */
 export function removeMemories(slot: BufferSlot, index: number, length: number): void {
   assertDroppable(slot, index, length);
-  slot.tainted = true;
+  slot.marks |= Marks.TAINTED;
   for (const memory of slot.memories.splice(index, length)) dropMemory(slot, memory);
   freezeExtents(slot);
 }
@@ -93,7 +93,7 @@ export function removeMemories(slot: BufferSlot, index: number, length: number):
 /** Ends the slot's ownership of a memory that is no longer in its list. */
 export function dropMemory(slot: BufferSlot, memory: Memory): void {
   if (memory.home === slot) memory.home = null;
-  memory.disown(slot);
+  memory.disown();
   memory.release();
 }
 
@@ -106,10 +106,10 @@ export function replaceMemories(slot: BufferSlot, index: number, length: number,
 /** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */
 export function exchangeMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
   assertDroppable(slot, index, length);
-  if (!memory.tryOwn(slot)) {
+  if (!memory.tryOwn()) {
     throw new MillpondError("ERR_MAPPED", `${memory} is mapped for writing and owned elsewhere; unmap it first`);
   }
-  slot.tainted = true;
+  slot.marks |= Marks.TAINTED;
   for (const old of slot.memories.splice(index, length, memory)) dropMemory(slot, old);
 }
 

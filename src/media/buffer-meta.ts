@@ -5,20 +5,21 @@ import type { MediaBuffer } from "./media-buffer.ts";
 import {
   type CopyTransform,
   lockedMeta,
-  Meta,
+  type Meta,
   MetaFlags,
   type MetaType,
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./meta.ts";
-import type { BufferSlot } from "./slot.ts";
+import { type BufferSlot, Marks } from "./slot.ts";
 
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
-  const meta = new Meta(type);
+  const meta = type.instance();
   const { init } = type.spec;
   if (init !== undefined && init(meta, params, buffer) === false) return undefined;
+  slot.marks |= Marks.METAS;
   if (slot.metas === null) slot.metas = [meta];
   else slot.metas.push(meta);
   return meta;
@@ -28,14 +29,34 @@ export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, p
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta");
   const { metas } = slot;
-  if (metas === null) return false;
-  const at = metas.lastIndexOf(meta);
+  if (metas === null || metas.length === 0) return false;
+  // The youngest goes first in nearly every use; only another one is searched for.
+  if (metas[metas.length - 1] === meta) {
+    if ((meta.flags & MetaFlags.LOCKED) !== 0) throw lockedMeta(meta);
+    metas.pop();
+  } else if (!removeOlder(metas, meta)) {
+    return false;
+  }
+  const { free } = meta.type.spec;
+  if (free !== undefined) free(meta, buffer);
+  return true;
+}
+
+function removeOlder(metas: Meta[], meta: Meta): boolean {
+  const at = metas.indexOf(meta);
   if (at < 0) return false;
   if ((meta.flags & MetaFlags.LOCKED) !== 0) throw lockedMeta(meta);
-  if (at === metas.length - 1) metas.pop();
-  else metas.splice(at, 1);
-  meta.type.spec.free?.(meta, buffer);
+  metas.splice(at, 1);
   return true;
+}
+
+/** {@link Marks.METAS} when recycling must look at the metas, else 0. O(metas). */
+export function metaMarks(slot: BufferSlot): number {
+  if (slot.metas === null) return 0;
+  for (const meta of slot.metas) {
+    if ((meta.flags & MetaFlags.POOLED) === 0 || meta.type.spec.clear !== undefined) return Marks.METAS;
+  }
+  return 0;
 }
 
 /** The oldest instance of an API or of a type, or undefined. O(metas). */
@@ -68,6 +89,7 @@ export function recycleMetas(slot: BufferSlot, buffer: MediaBuffer): void {
     }
   }
   metas.length = kept;
+  slot.marks = (slot.marks & ~Marks.METAS) | metaMarks(slot);
 }
 
 /** Everything a fresh pool buffer carries belongs to the pool from now on. */

@@ -28,7 +28,7 @@ import * as metas from "./buffer-meta.ts";
 import { type BufferSizes, resizeRange, sizesOf } from "./buffer-resize.ts";
 import { CopyFlags } from "./flags.ts";
 import { checkMetaType, type Meta, type MetaType } from "./meta.ts";
-import { type BufferSlot, MAX_MEMORIES } from "./slot.ts";
+import { type BufferSlot, MAX_MEMORIES, Marks } from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
 export interface BufferAllocation extends AllocationParams {
@@ -94,7 +94,7 @@ export class MediaBuffer extends BufferLease {
   /** The memories, in order, borrowed: retain() one to keep it longer than the buffer. A new array each time. */
   get memories(): readonly Memory[] {
     const slot = this.live("read");
-    slot.exposed = true;
+    slot.marks |= Marks.EXPOSED;
     return slot.memories.slice();
   }
 
@@ -102,7 +102,7 @@ export class MediaBuffer extends BufferLease {
   memoryAt(index: number): Memory {
     const slot = this.live("read");
     wholeNumber("index", index, 0, slot.memories.length - 1);
-    slot.exposed = true;
+    slot.marks |= Marks.EXPOSED;
     return slot.memories[index]!;
   }
 
@@ -111,7 +111,7 @@ export class MediaBuffer extends BufferLease {
     const slot = this.live("read");
     const count = list.checkIndices(slot, index, length);
     if (count === 0) return undefined;
-    slot.exposed = true;
+    slot.marks |= Marks.EXPOSED;
     return list.joined(slot, index, count);
   }
 
@@ -123,7 +123,7 @@ export class MediaBuffer extends BufferLease {
     const slot = this.writable("change its memories");
     checkMemory(memory);
     list.insertMemory(slot, index, memory);
-    slot.exposed = true;
+    slot.marks |= Marks.EXPOSED;
   }
 
   /** {@link insert} at the front. */
@@ -155,7 +155,7 @@ export class MediaBuffer extends BufferLease {
     wholeNumber("index", index, 0, slot.memories.length);
     wholeNumber("length", length, 1, slot.memories.length - index);
     list.replaceMemories(slot, index, length, memory);
-    slot.exposed = true;
+    slot.marks |= Marks.EXPOSED;
   }
 
   /** Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`. */
@@ -243,7 +243,7 @@ export class MediaBuffer extends BufferLease {
     const copy = new MediaBuffer();
     copyInto(copy.slot, copy, source, this, flags, offset, size);
     copy.slot.tainted = false;
-    if ((flags & CopyFlags.DEEP) === 0) source.exposed = true;
+    if ((flags & CopyFlags.DEEP) === 0) source.marks |= Marks.EXPOSED;
     return copy;
   }
 
@@ -252,7 +252,7 @@ export class MediaBuffer extends BufferLease {
     if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
-    from.exposed = true;
+    from.marks |= Marks.EXPOSED;
   }
 
   /** Consumes the caller's reference and gives a buffer that may be changed: this one, or a copy of it. */

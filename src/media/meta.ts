@@ -80,13 +80,24 @@ export class MetaType<T extends object = object, P = unknown> {
   /** The hooks. */
   readonly spec: MetaSpec<T, P>;
 
+  readonly #Instance: new (
+    type: MetaType,
+  ) => Meta;
+
   /** @internal Made by {@link registerMeta}. */
   constructor(spec: MetaSpec<T, P>) {
+    // A class for each type gives its payload in-object room; one class for all would put it into a second object.
+    this.#Instance = class extends Meta {};
     this.api = spec.api;
     this.name = spec.name ?? spec.api;
     this.tags = Object.freeze([...(spec.tags ?? [])]);
     this.version = spec.version ?? 0;
     this.spec = spec;
+  }
+
+  /** @internal A new instance, empty. */
+  instance(): Meta {
+    return new this.#Instance(this as unknown as MetaType);
   }
 
   /** True when the API has the tag. O(tags). */
@@ -105,11 +116,11 @@ let nextSequence = 1;
 /** One meta on one buffer; the payload's fields are beside these. */
 export class Meta {
   /** Its type. */
-  readonly type: MetaType;
+  declare readonly type: MetaType;
   /** {@link MetaFlags}. */
-  flags: MetaFlags;
+  declare flags: MetaFlags;
   /** Grows with every meta that is added in this realm: sorts by age. */
-  readonly sequence: number;
+  declare readonly sequence: number;
 
   /** @internal Made by {@link MediaBuffer.addMeta}. */
   constructor(type: MetaType) {

@@ -7,7 +7,7 @@
  * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
  * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
  */
-import type { Memory, MemoryContainer } from "../memory/memory.ts";
+import type { Memory, MemoryHome } from "../memory/memory.ts";
 import type { Meta } from "./meta.ts";
 
 /** Who a slot belongs to: a pool. */
@@ -22,28 +22,40 @@ export interface BufferOwner {
   staleLease(slot: BufferSlot, generation: number, verb: string): Error;
 }
 
+/** What sets a slot apart from a fresh one; 0 lets a return take the short way. */
+export const Marks = {
+  /** A time, counter, flag, tag or site was set since the last reset. */
+  FIELDS: 1,
+  /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
+  TAINTED: 2,
+  /** A memory object was handed out or shared, so the next lease must get other objects. */
+  EXPOSED: 4,
+  /** It has metas that recycling must look at: others than the pool's, or ones with a clear hook. */
+  METAS: 8,
+} as const;
+
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
-export class BufferSlot implements MemoryContainer {
+export class BufferSlot implements MemoryHome {
   /** The pool it belongs to, or null for a buffer of its own. */
   readonly owner: BufferOwner | null;
   /** Its number in the pool, stable for life; -1 without a pool. */
   readonly index: number;
   /** Counts leases; a handle with another generation is stale. */
   generation = 1;
-  /** References to the present lease; 0 while free or lingering. */
+  /** References to the present lease; 0 while free or lingering. With two or more nobody may change the buffer. */
   refCount = 0;
   /** Released, but its memories are still held elsewhere. */
   lingering = false;
   /** The bytes, in order; at most {@link MAX_MEMORIES}. */
   memories: Memory[] = [];
-  /** Where the valid part of its only memory starts when it is fresh. */
+  /** Where the valid part of its first memory starts when it is fresh. */
   baseOffset = 0;
-  /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
-  tainted = false;
-  /** A memory object was handed out to the user, so the next lease must get other objects. */
-  exposed = false;
-  /** A time, counter, flag, tag or site was set since the last reset. */
-  dirty = false;
+  /** Its only memory; null with several, or with an opaque one. */
+  baseMemory: Memory | null = null;
+  /** The view of that memory when it is fresh. */
+  baseView: Uint8Array | null = null;
+  /** {@link Marks}: what the last borrower did beyond writing bytes. */
+  marks = 0;
   /** Presentation time in nanoseconds. */
   pts: bigint | undefined = undefined;
   /** Decoding time in nanoseconds. */
@@ -98,9 +110,50 @@ export class BufferSlot implements MemoryContainer {
     this.flags = 0;
     this.tag = undefined;
     this.site = undefined;
-    this.dirty = false;
+    this.marks &= ~Marks.FIELDS;
+  }
+
+  /** Whether the list of memories has changed since the pool made it. */
+  get tainted(): boolean {
+    return (this.marks & Marks.TAINTED) !== 0;
+  }
+  set tainted(on: boolean) {
+    this.marks = on ? this.marks | Marks.TAINTED : this.marks & ~Marks.TAINTED;
+  }
+
+  /** References grew from one to two, or shrank back: its memories are not writable meanwhile. O(memories). */
+  markShared(by: 1 | -1): void {
+    for (const memory of this.memories) memory.sharedOwners += by;
   }
 }
 
 /** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
 export const MAX_MEMORIES = 16;
+
+/**
+ * Slots of buffers without a pool, recycled: a slot is 25 fields, and a shallow copy should cost less than making one.
+ * Generations make it as safe as a pool's slot.
+ */
+const loose: BufferSlot[] = [];
+
+/** 64 slots cover the copies in flight of any pipeline here and weigh about 15 KB; more go to the garbage collector. */
+const MAX_LOOSE = 64;
+
+/** An empty slot without a pool, with one reference. */
+export function looseSlot(): BufferSlot {
+  const slot = loose.pop() ?? new BufferSlot(null, -1);
+  slot.refCount = 1;
+  return slot;
+}
+
+/** Takes back a loose slot that holds nothing any more; its handles are stale from now on. */
+export function dropLooseSlot(slot: BufferSlot): void {
+  slot.refCount = 0;
+  slot.generation++;
+  slot.metas = null;
+  if (slot.marks !== 0) {
+    slot.resetFields();
+    slot.marks = 0;
+  }
+  if (loose.length < MAX_LOOSE) loose.push(slot);
+}

@@ -181,7 +181,7 @@ export abstract class Allocator {
   shareMemory(memory: Memory, offset: number, size: number): Memory {
     const root = memory.parent ?? memory;
     root.retain();
-    if (!root.tryOwn(null)) {
+    if (!root.tryOwn()) {
       root.release();
       throw new MillpondError("ERR_MAPPED", `${root} is mapped for writing; unmap it before it is shared again`);
     }
@@ -218,7 +218,7 @@ export abstract class Allocator {
     this.#liveMemories--;
     const root = memory.parent;
     if (root !== null) {
-      root.disown(null);
+      root.disown();
       root.release();
       return;
     }

@@ -23,9 +23,13 @@ import { MemoryFlags } from "./params.ts";
 export const Access = { READ: 1, WRITE: 2, EXCLUSIVE: 4 } as const;
 
 const COUNT_MASK = 0x3ff;
-const ONE_READ = 1;
-const ONE_WRITE = 1 << 10;
-const ONE_BOTH = 1 << 20;
+
+/** What one read lock adds to an access word. */
+export const ONE_READ = 1;
+/** What one write lock adds to an access word. */
+export const ONE_WRITE = 1024;
+/** What one read+write lock adds to an access word. */
+export const ONE_BOTH = 1048576;
 
 /** What {@link addAccess} and {@link removeAccess} answer when the rules forbid it. */
 export const REFUSED: number = -1;

@@ -2,14 +2,22 @@
  * Access to bytes: modes, and the object that stands for one access. After GStreamer's GstMapInfo, made safe: the view is
  * reachable only while the access lasts, and ending it twice is harmless.
  */
-import { show, wrongType } from "../observe/arguments.ts";
+import { badValue, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { Access } from "./lock.ts";
+import { Access, ONE_BOTH, ONE_READ, ONE_WRITE } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
+
+/** Bits beside the lock in what a mapping remembers; above every lock unit. */
+export const MappingBits = {
+  /** The bytes came from the allocator's map hook, which wants to hear of the end. */
+  OPAQUE: 16777216,
+  /** The mapping holds the only reference of its memory and drops it at the end (a temporary merge). */
+  TAKES_MEMORY: 33554432,
+} as const;
 
 /**
  * Access to the bytes of a memory, until {@link Mapping.unmap}. Hold it as short as possible: what is mapped cannot be
@@ -17,69 +25,83 @@ export type MapMode = "read" | "write" | "readwrite";
  */
 export class Mapping {
   /** The memory that is mapped. */
-  readonly memory: Memory;
+  declare readonly memory: Memory;
   /** Use it as `using mapping = memory.map("read")` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
-  /** @internal the mapping holds the only reference of its memory and drops it on unmap (a temporary merge) */
-  takesMemory: boolean;
-  readonly #bytes: Uint8Array;
-  readonly #access: number;
-  #live: boolean;
+  /** @internal */
+  declare readonly view: Uint8Array;
+  /** @internal the lock unit and {@link MappingBits}; negative once the access is over (three fields keep it at 48 bytes) */
+  declare word: number;
 
   /** @internal Mappings are made by {@link Memory.map}. */
-  constructor(memory: Memory, bytes: Uint8Array, access: number) {
+  constructor(memory: Memory, view: Uint8Array, word: number) {
     this.memory = memory;
-    this.#bytes = bytes;
-    this.#access = access;
-    this.takesMemory = false;
-    this.#live = true;
+    this.view = view;
+    this.word = word;
   }
 
-  /** The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}. */
+  /** The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}. @realtime */
   get bytes(): Uint8Array {
-    if (!this.#live) throw staleMapping(this.memory);
-    return this.#bytes;
+    if (this.word < 0) throw staleMapping(this.memory);
+    return this.view;
   }
 
   /** Bytes mapped; stays readable after {@link unmap}. */
   get size(): number {
-    return this.#bytes.length;
+    return this.view.length;
   }
 
   /** How it was mapped. */
   get mode(): MapMode {
-    return modeOf(this.#access);
+    return modeOf(Math.abs(this.word) & UNITS);
   }
 
   /** True until {@link unmap}. */
   get isLive(): boolean {
-    return this.#live;
+    return this.word > 0;
   }
 
   /** Ends the access; a second call does nothing. @realtime */
   unmap(): void {
-    if (!this.#live) return;
-    this.#live = false;
-    const { memory } = this;
-    if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(this.#access));
-    memory.unlockAccess(this.#access);
-    if (this.takesMemory) memory.release();
+    const { word } = this;
+    if (word < 0) return;
+    this.word = -word;
+    if (word >= MappingBits.OPAQUE) endSpecial(this.memory, word);
+    else this.memory.unlockUnit(word);
   }
 }
 disposeBy(Mapping, "unmap");
 
-/** The lock bits of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */
-export function accessOf(mode: MapMode): number {
-  if (mode === "read") return Access.READ;
-  if (mode === "readwrite") return Access.READ | Access.WRITE;
-  if (mode === "write") return Access.WRITE;
-  if (typeof mode !== "string") throw wrongType("mode", '"read", "write" or "readwrite"', mode);
-  throw new MillpondError("ERR_INVALID_ARG_VALUE", `mode must be "read", "write" or "readwrite", not ${show(mode)}`);
+const UNITS: number = ONE_READ | ONE_WRITE | ONE_BOTH;
+
+function endSpecial(memory: Memory, word: number): void {
+  const unit = word & UNITS;
+  if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  memory.unlockUnit(unit);
+  if ((word & MappingBits.TAKES_MEMORY) !== 0) memory.release();
 }
 
-/** The mode of lock bits. @realtime */
-export function modeOf(access: number): MapMode {
-  return access === Access.READ ? "read" : access === Access.WRITE ? "write" : "readwrite";
+/** The lock unit of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */
+export function unitOf(mode: MapMode): number {
+  if (mode === "read") return ONE_READ;
+  if (mode === "readwrite") return ONE_BOTH;
+  if (mode === "write") return ONE_WRITE;
+  throw badMode(mode);
+}
+
+/** The {@link Access} bits of a lock unit. @realtime */
+export function accessOfUnit(unit: number): number {
+  return unit === ONE_READ ? Access.READ : unit === ONE_WRITE ? Access.WRITE : Access.READ | Access.WRITE;
+}
+
+/** The mode of a lock unit. @realtime */
+export function modeOf(unit: number): MapMode {
+  return unit === ONE_READ ? "read" : unit === ONE_WRITE ? "write" : "readwrite";
+}
+
+function badMode(mode: unknown): MillpondError {
+  if (typeof mode !== "string") return wrongType("mode", '"read", "write" or "readwrite"', mode);
+  return badValue("mode", '"read", "write" or "readwrite"', mode);
 }
 
 function staleMapping(memory: Memory): MillpondError {

@@ -13,21 +13,19 @@ import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedMemory, lockRefused, staleMemory } from "./complaints.ts";
-import { Access, addAccess, heldAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
-import { accessOf, type MapMode, Mapping, modeOf } from "./mapping.ts";
+import { Access, addAccess, heldAccess, mayOwn, REFUSED } from "./lock.ts";
+import { accessOfUnit, type MapMode, Mapping, MappingBits, modeOf, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
 
 /**
- * What holds a memory: a buffer. Its reference count decides, with the memory's own owners, about writability, and a
- * pool's buffer waits in `lingering` until the last outside holder of its memory lets go.
+ * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
+ * outside holder lets go.
  */
-export interface MemoryContainer {
-  /** References to the container; a memory inside a container with two or more is not writable. */
-  readonly refCount: number;
-  /** True while the container is released but its memories are still held elsewhere. */
+export interface MemoryHome {
+  /** True while the buffer is released but its memories are still held elsewhere. */
   readonly lingering: boolean;
-  /** Called when a memory whose container lingers lost a holder. */
+  /** Called when a memory whose home lingers lost a holder. */
   settle(): void;
 }
 
@@ -36,45 +34,43 @@ let nextId = 1;
 /** A counted lease over a range of bytes; made by {@link Allocator.allocate}, {@link Memory.share} and `wrapMemory`. */
 export class Memory {
   /** Where the bytes came from and go back to. */
-  readonly allocator: Allocator;
+  declare readonly allocator: Allocator;
   /** The root memory that a sub-memory was cut from; null for a root. Trees are one level deep. */
-  readonly parent: Memory | null;
+  declare readonly parent: Memory | null;
   /** Bytes in the whole region, fixed for life: `offset + size` never exceeds it. */
-  readonly maxSize: number;
+  declare readonly maxSize: number;
   /** Alignment of the region start in bytes, a power of two; 0 when it is unknown (wrapped bytes). */
-  readonly align: number;
+  declare readonly align: number;
   /** A number for messages and reports, unique in this realm. */
-  readonly id: number;
+  declare readonly id: number;
   /** Use it as `using memory = allocator.allocate(size)` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
   /** @internal the long-lived half */
-  readonly region: Region;
+  declare readonly region: Region;
   /** @internal cached view of the valid part; null until the first map or after a resize */
-  view: Uint8Array | null;
+  declare view: Uint8Array | null;
   /** @internal access locks held: see lock.ts */
-  accessWord: number;
+  declare accessWord: number;
   /** @internal exclusive locks held */
-  ownerCount: number;
-  /** @internal a buffer that owns this memory */
-  container: MemoryContainer | null;
-  /** @internal the other buffers that own it, while there are several */
-  moreContainers: MemoryContainer[] | null;
+  declare ownerCount: number;
+  /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
+  declare sharedOwners: number;
   /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
-  home: MemoryContainer | null;
+  declare home: MemoryHome | null;
 
   /** @internal start of what it contributes to a buffer of several memories */
-  extentStart: number;
+  declare extentStart: number;
   /** @internal end of it */
-  extentEnd: number;
+  declare extentEnd: number;
   /** @internal */
-  currentOffset: number;
+  declare currentOffset: number;
   /** @internal */
-  currentSize: number;
+  declare currentSize: number;
   /** @internal */
-  currentFlags: MemoryFlags;
+  declare currentFlags: MemoryFlags;
   /** @internal */
-  references: number;
+  declare references: number;
 
   /** @internal Memories are made by allocators. */
   constructor(
@@ -95,8 +91,7 @@ export class Memory {
     this.view = null;
     this.accessWord = 0;
     this.ownerCount = 0;
-    this.container = null;
-    this.moreContainers = null;
+    this.sharedOwners = 0;
     this.home = null;
     this.extentStart = offset;
     this.extentEnd = offset + size;
@@ -138,9 +133,7 @@ export class Memory {
 
   /** True when at most one owner holds it, and that owner is itself exclusively held: it may be resized. */
   get isExclusive(): boolean {
-    if (this.ownerCount > 1) return false;
-    const container = this.container;
-    return container === null || container.refCount <= 1;
+    return this.ownerCount <= 1 && this.sharedOwners === 0;
   }
 
   /** True when its bytes may be written: exclusive, and not READONLY. */
@@ -163,14 +156,21 @@ export class Memory {
    * @param mode "read", "write" or "readwrite"
    */
   map(mode: MapMode): Mapping {
-    const access = accessOf(mode);
-    if (this.references === 0) throw staleMemory(this, "map");
-    const word = addAccess(this.accessWord, this.ownerCount, access, this.currentFlags);
-    if (word === REFUSED) throw lockRefused(this, access);
-    this.accessWord = word;
-    const view = this.view;
-    if (view !== null && view.length === this.currentSize) return new Mapping(this, view, access);
-    return this.#mapSlow(access);
+    const unit = unitOf(mode);
+    const { view } = this;
+    // The common case in one breath: nobody else maps it, nobody shares it, no flag forbids it, the view is at hand.
+    if (
+      this.accessWord === 0 &&
+      this.ownerCount <= 1 &&
+      this.currentFlags === 0 &&
+      view !== null &&
+      view.length === this.currentSize &&
+      this.references > 0
+    ) {
+      this.accessWord = unit;
+      return new Mapping(this, view, unit);
+    }
+    return mapSlow(this, unit);
   }
 
   /**
@@ -179,19 +179,16 @@ export class Memory {
    */
   async mapAsync(mode: MapMode, options?: { signal?: AbortSignal }): Promise<Mapping> {
     if (this.region.isPlain) return this.map(mode);
-    const access = accessOf(mode);
-    if (this.references === 0) throw staleMemory(this, "map");
+    const unit = unitOf(mode);
     options?.signal?.throwIfAborted();
-    const word = addAccess(this.accessWord, this.ownerCount, access, this.currentFlags);
-    if (word === REFUSED) throw lockRefused(this, access);
-    this.accessWord = word;
+    lock(this, unit);
     // The mapping holds a reference while it waits, so that a release meanwhile cannot free the region under it.
     this.references++;
     try {
       const whole = await this.allocator.openRegionAsync(this.region, mode, options?.signal);
-      return new Mapping(this, whole.subarray(this.currentOffset, this.currentOffset + this.currentSize), access);
+      return new Mapping(this, validPart(this, whole), unit | MappingBits.OPAQUE);
     } catch (error) {
-      this.unlockAccess(access);
+      this.unlockUnit(unit);
       throw error;
     } finally {
       this.references--;
@@ -199,28 +196,9 @@ export class Memory {
     }
   }
 
-  #mapSlow(access: number): Mapping {
-    const { region } = this;
-    try {
-      if (!region.isPlain) {
-        const whole = this.allocator.openRegion(region, modeOf(access));
-        return new Mapping(this, whole.subarray(this.currentOffset, this.currentOffset + this.currentSize), access);
-      }
-      if (region.isDetached) throw detachedMemory(this);
-      const whole = this.currentOffset === 0 && this.currentSize === region.size;
-      this.view = whole
-        ? region.bytes
-        : region.bytes.subarray(this.currentOffset, this.currentOffset + this.currentSize);
-      return new Mapping(this, this.view, access);
-    } catch (error) {
-      this.unlockAccess(access);
-      throw error;
-    }
-  }
-
-  /** @internal Ends one access lock; a pool buffer that waits for it goes home. */
-  unlockAccess(access: number): void {
-    this.accessWord = removeAccess(this.accessWord, access);
+  /** @internal Ends one access lock that is held; a pool buffer that waits for it goes home. @realtime */
+  unlockUnit(unit: number): void {
+    this.accessWord -= unit;
     if (this.accessWord === 0 && this.home?.lingering) this.home.settle();
   }
 
@@ -323,29 +301,7 @@ export class Memory {
       if (this.home?.lingering) this.home.settle();
       return;
     }
-    this.#releaseLast();
-  }
-
-  #releaseLast(): void {
-    if (this.references === 0) {
-      throw new MillpondError(
-        "ERR_DOUBLE_RELEASE",
-        `${this} was already released; find the second release() and remove it`,
-      );
-    }
-    if (this.accessWord !== 0) {
-      throw new MillpondError("ERR_MAPPED", `${this} is still mapped; unmap() every mapping before the last release()`);
-    }
-    if (this.ownerCount > 0) {
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `the last reference of ${this} belongs to the buffer or sub-memory that owns it; ` +
-          "release() only what you allocated or retained",
-      );
-    }
-    this.references = 0;
-    this.view = null;
-    this.allocator.reclaim(this);
+    releaseLast(this);
   }
 
   /**
@@ -360,32 +316,17 @@ export class Memory {
     return copy;
   }
 
-  /** @internal A buffer takes the memory into its list: false when a live write map forbids a second owner. */
-  tryOwn(container: MemoryContainer | null): boolean {
+  /** @internal One owner more: false when a live write map forbids a second one. @realtime */
+  tryOwn(): boolean {
     if (!mayOwn(this.accessWord, this.ownerCount)) return false;
     this.ownerCount++;
-    if (container === null) return true;
-    if (this.container === null) this.container = container;
-    else if (this.moreContainers === null) this.moreContainers = [container];
-    else this.moreContainers.push(container);
     return true;
   }
 
-  /** @internal The reverse of {@link tryOwn}. */
-  disown(container: MemoryContainer | null): void {
+  /** @internal The reverse of {@link tryOwn}. @realtime */
+  disown(): void {
     this.ownerCount--;
-    if (container !== null) this.#leave(container);
     if (this.home?.lingering) this.home.settle();
-  }
-
-  #leave(container: MemoryContainer): void {
-    const more = this.moreContainers;
-    if (this.container === container) {
-      this.container = more?.pop() ?? null;
-    } else if (more !== null) {
-      const at = more.lastIndexOf(container);
-      if (at >= 0) more.splice(at, 1);
-    }
   }
 
   /**
@@ -396,11 +337,9 @@ export class Memory {
     const { allocator, region, align, extentStart, extentEnd } = this;
     const fresh = new Memory(allocator, region, null, align, extentStart, extentEnd - extentStart, this.currentFlags);
     fresh.ownerCount = this.ownerCount;
-    fresh.container = this.container;
     fresh.home = this.home;
     this.references = 0;
     this.ownerCount = 0;
-    this.container = null;
     this.home = null;
     this.view = null;
     return fresh;
@@ -412,6 +351,60 @@ export class Memory {
   }
 }
 disposeBy(Memory, "release");
+
+/** Takes one access lock or throws; nothing is locked then. */
+function lock(memory: Memory, unit: number): void {
+  if (memory.references === 0) throw staleMemory(memory, "map");
+  const access = accessOfUnit(unit);
+  const word = addAccess(memory.accessWord, memory.ownerCount, access, memory.currentFlags);
+  if (word === REFUSED) throw lockRefused(memory, access);
+  memory.accessWord = word;
+}
+
+function mapSlow(memory: Memory, unit: number): Mapping {
+  lock(memory, unit);
+  try {
+    const { region } = memory;
+    if (!region.isPlain) {
+      const whole = memory.allocator.openRegion(region, modeOf(unit));
+      return new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+    }
+    if (region.isDetached) throw detachedMemory(memory);
+    memory.view ??= validPart(memory, region.bytes);
+    if (memory.view.length !== memory.currentSize) memory.view = validPart(memory, region.bytes);
+    return new Mapping(memory, memory.view, unit);
+  } catch (error) {
+    memory.unlockUnit(unit);
+    throw error;
+  }
+}
+
+function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
+  const { currentOffset: offset, currentSize: size } = memory;
+  return offset === 0 && size === whole.length ? whole : whole.subarray(offset, offset + size);
+}
+
+function releaseLast(memory: Memory): void {
+  if (memory.references === 0) {
+    throw new MillpondError(
+      "ERR_DOUBLE_RELEASE",
+      `${memory} was already released; find the second release() and remove it`,
+    );
+  }
+  if (memory.accessWord !== 0) {
+    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
+  }
+  if (memory.ownerCount > 0) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `the last reference of ${memory} belongs to the buffer or sub-memory that owns it; ` +
+        "release() only what you allocated or retained",
+    );
+  }
+  memory.references = 0;
+  memory.view = null;
+  memory.allocator.reclaim(memory);
+}
 
 function checkRange(memory: Memory, offset: number, size: number | undefined): number {
   wholeNumber("offset", offset, 0);

@@ -16,11 +16,11 @@ const NO_BYTES: Uint8Array = new Uint8Array(0);
 /** A range of bytes that an allocator owns, with its cached view. */
 export class Region {
   /** The whole range. Revocation replaces it by a view of the same bytes in a new ArrayBuffer. */
-  bytes: Uint8Array;
+  declare bytes: Uint8Array;
   /** Bytes in the range when it was made. */
-  readonly size: number;
+  declare readonly size: number;
   /** What the allocator needs to find its own record again: a GPU buffer, a block index, a file descriptor. */
-  handle: unknown;
+  declare handle: unknown;
 
   /**
    * @param bytes the whole range

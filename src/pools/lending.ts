@@ -4,7 +4,7 @@
  * unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off and takes the long way.
  */
 import { MediaBuffer } from "../media/media-buffer.ts";
-import type { BufferOwner, BufferSlot } from "../media/slot.ts";
+import { type BufferOwner, type BufferSlot, Marks } from "../media/slot.ts";
 import { milliseconds, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
@@ -148,7 +148,7 @@ export abstract class Lending implements BufferOwner {
     slot.lentAt = this.#coarse.read();
     slot.tag = tag;
     slot.site = this.#trace ? new Error("acquired") : undefined;
-    slot.dirty = tag !== undefined || this.#trace;
+    if (tag !== undefined || this.#trace) slot.marks |= Marks.FIELDS;
     return new MediaBuffer(slot);
   }
 
@@ -213,7 +213,7 @@ export abstract class Lending implements BufferOwner {
   takeBack(slot: BufferSlot): void {
     const store = this.store;
     if (this.#quickBack && store.isPristine(slot)) {
-      if (slot.dirty) slot.resetFields();
+      if (slot.marks !== 0) slot.resetFields();
       slot.refCount = 0;
       slot.generation++;
       slot.next = store.head;

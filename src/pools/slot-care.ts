@@ -2,7 +2,7 @@
 import { dropMemory, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
-import type { BufferSlot } from "../media/slot.ts";
+import { type BufferSlot, Marks } from "../media/slot.ts";
 import { revokeViews } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
 import type { DiscardReason } from "./pool-report.ts";
@@ -36,7 +36,7 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): void {
 /** Gives the next lease other memory objects than those that were handed out. */
 export function renewMemories(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
-  slot.exposed = false;
+  slot.marks &= ~Marks.EXPOSED;
 }
 
 /** Sets all bytes of a slot to zero, prefix and padding included. O(size). */
@@ -52,11 +52,12 @@ export function revokeSlot(slot: BufferSlot): void {
   }
 }
 
-/** Views are made once, here, so that the first use of a lease allocates nothing. */
+/** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */
 export function cacheViews(slot: BufferSlot): void {
-  for (const memory of slot.memories) {
-    if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
-  }
+  for (const memory of slot.memories) if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  const [only] = slot.memories;
+  slot.baseMemory = slot.memories.length === 1 && only !== undefined && only.view !== null ? only : null;
+  slot.baseView = slot.baseMemory?.view ?? null;
 }
 
 /** Bytes that the regions of a slot take. */

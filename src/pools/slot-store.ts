@@ -9,9 +9,9 @@
  * ```
  */
 import { totalSize } from "../media/buffer-list.ts";
-import { poolMetas, recycleMetas } from "../media/buffer-meta.ts";
+import { metaMarks, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
 import { MediaBuffer } from "../media/media-buffer.ts";
-import { type BufferOwner, BufferSlot } from "../media/slot.ts";
+import { type BufferOwner, BufferSlot, Marks } from "../media/slot.ts";
 import { isRevocable } from "../memory/revoke.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
@@ -121,18 +121,14 @@ export class SlotStore {
 
   /** True when a returning slot needs nothing but its fields reset. @realtime */
   isPristine(slot: BufferSlot): boolean {
-    const { memories } = slot;
-    if (slot.tainted || slot.exposed || slot.metas !== null || memories.length !== 1) return false;
-    const memory = memories[0]!;
-    return (
-      memory.references === 1 &&
-      memory.ownerCount === 1 &&
-      memory.accessWord === 0 &&
-      memory.view !== null &&
-      memory.currentSize === this.#config.size &&
-      memory.currentOffset === slot.baseOffset &&
-      memory.region.bytes.length === memory.region.size
-    );
+    const memory = slot.baseMemory;
+    const view = slot.baseView;
+    if ((slot.marks & ~Marks.FIELDS) !== 0 || memory === null || view === null) return false;
+    // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+    if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+      return false;
+    // A detached ArrayBuffer shows as a view of length 0.
+    return view.length === memory.currentSize;
   }
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
@@ -172,7 +168,7 @@ export class SlotStore {
       this.#discard(slot, reason);
       return { reason, error };
     }
-    if (slot.exposed) renewMemories(slot);
+    if ((slot.marks & Marks.EXPOSED) !== 0) renewMemories(slot);
     if (this.#config.zero === "release") zeroSlot(slot);
     if (this.#config.revoke) revokeSlot(slot);
     cacheViews(slot);
@@ -203,6 +199,7 @@ export class SlotStore {
   /** Voids every loan and frees what can be freed: memory that others hold stays theirs until they let go. */
   reclaimAll(): void {
     for (const slot of this.lent()) {
+      if (slot.refCount > 1) slot.markShared(-1);
       slot.generation++;
       slot.refCount = 0;
       slot.lingering = false;
@@ -255,7 +252,7 @@ export class SlotStore {
       this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
       this.#assert(slot.refCount === 0 && !slot.lingering, "a free slot is on loan");
       this.#assert(slot.isWhole() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
-      this.#assert(!slot.dirty && !slot.tainted && slot.pts === undefined, "a free slot was not reset");
+      this.#assert((slot.marks & ~Marks.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
     }
     this.#assert(seen.size === this.free, `${seen.size} slots are free, not ${this.free}`);
     this.#assert(
@@ -293,11 +290,11 @@ export class SlotStore {
     slot.refCount = 0;
     slot.generation++;
     slot.resetFields();
-    slot.tainted = false;
-    slot.exposed = false;
+    slot.marks = 0;
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     poolMetas(slot);
+    slot.marks = metaMarks(slot);
     if (this.#config.zero !== "never" && !this.#config.allocator.givesZeros) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;

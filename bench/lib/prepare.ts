@@ -1,0 +1,100 @@
+/** Turns a subject into a command to run: builds C, and translates TypeScript for a Node that cannot read it. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { findSystemNode, type SystemNode } from "../../scripts/lib/system-node.ts";
+import type { NativeSubject, ScriptSubject, Subject } from "./suite.ts";
+
+/** A subject that can run, or the reason why it cannot here. */
+export type Prepared =
+  | { readonly command: string; readonly args: readonly string[]; readonly runtime: string }
+  | { readonly skipped: string };
+
+const PROJECT = join(import.meta.dirname, "..", "..");
+
+/** @param benchRoot folder that the subjects' paths are relative to */
+export function prepare(subject: Subject, benchRoot: string): Prepared {
+  const source = join(benchRoot, subject.file);
+  if (!existsSync(source)) return { skipped: `${subject.file} is not written yet` };
+  return subject.kind === "native" ? prepareNative(subject, source, benchRoot) : prepareScript(subject, source);
+}
+
+function prepareNative(subject: NativeSubject, source: string, benchRoot: string): Prepared {
+  const flags: string[] = [...(subject.flags ?? [])];
+  if (subject.packages !== undefined && subject.packages.length > 0) {
+    const found = spawnSync("pkg-config", ["--cflags", "--libs", ...subject.packages], { encoding: "utf8" });
+    if (found.error !== undefined) return { skipped: "pkg-config is not installed" };
+    if (found.status !== 0) return { skipped: `not installed: ${subject.packages.join(", ")}` };
+    flags.push(...found.stdout.trim().split(/\s+/));
+  }
+  const cache = join(benchRoot, ".cache");
+  mkdirSync(cache, { recursive: true });
+  // One source serves several libraries, so the flags are part of the name.
+  const label = [basename(subject.file, ".c"), ...(subject.flags ?? [])].join("").replace(/[^\w.-]/g, "_");
+  const binary = join(cache, label);
+  const newest = Math.max(...[source, join(source, "..", "bench.h")].filter((file) => existsSync(file)).map(modified));
+  if (!existsSync(binary) || modified(binary) < newest) {
+    const built = spawnSync("gcc", ["-O2", "-std=gnu11", source, "-o", binary, ...flags, "-lm", "-pthread"], {
+      encoding: "utf8",
+    });
+    if (built.error !== undefined) return { skipped: "gcc is not installed" };
+    if (built.status !== 0) return { skipped: `does not build here: ${firstError(built.stderr)}` };
+  }
+  return { command: binary, args: subject.args ?? [], runtime: "C, gcc -O2" };
+}
+
+function prepareScript(subject: ScriptSubject, source: string): Prepared {
+  const args = [...(subject.nodeFlags ?? []), source, ...(subject.args ?? [])];
+  const own = Number.parseInt(process.versions.node, 10);
+  const wanted = subject.runtime === undefined ? own : Number(subject.runtime.slice("node".length));
+  if (wanted === own) return { command: process.execPath, args, runtime: `node ${process.version}` };
+  const system = findSystemNode();
+  if (system?.major !== wanted) {
+    return { skipped: `needs Node ${wanted}; here are ${own}${system === undefined ? "" : ` and ${system.major}`}` };
+  }
+  return prepareForSystemNode(subject, source, system);
+}
+
+/** Type stripping came with Node 22.18: for an older one, tsc writes the subject and what it imports to .cache/js. */
+function prepareForSystemNode(subject: ScriptSubject, source: string, node: SystemNode): Prepared {
+  const cache = join(PROJECT, "bench", ".cache");
+  mkdirSync(cache, { recursive: true });
+  const config = join(cache, `tsconfig.${basename(source, ".ts")}.json`);
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: "../../tsconfig.json",
+      compilerOptions: {
+        noEmit: false,
+        noCheck: true,
+        declaration: false,
+        isolatedDeclarations: false,
+        allowImportingTsExtensions: false,
+        rewriteRelativeImportExtensions: true,
+        rootDir: "../..",
+        outDir: "./js",
+      },
+      files: [source],
+      include: [],
+    }),
+  );
+  const tsc = join(PROJECT, "node_modules", "typescript", "bin", "tsc");
+  const built = spawnSync(process.execPath, [tsc, "-p", config], { encoding: "utf8" });
+  if (built.status !== 0) return { skipped: `does not translate: ${firstError(built.stdout)}` };
+  const script = join(cache, "js", source.slice(PROJECT.length + 1).replace(/\.ts$/, ".js"));
+  return {
+    command: node.path,
+    args: [...(subject.nodeFlags ?? []), script, ...(subject.args ?? [])],
+    runtime: `node ${node.version}`,
+  };
+}
+
+function modified(file: string): number {
+  return statSync(file).mtimeMs;
+}
+
+function firstError(text: string): string {
+  const line = text.split("\n").find((candidate) => /error|undefined reference|cannot find/i.test(candidate));
+  // Only the message: what stands before it is a path of this machine.
+  return (line ?? text.split("\n")[0] ?? "").replace(/^.*?(?:fatal )?error:?\s*/i, "").slice(0, 160);
+}

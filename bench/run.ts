@@ -1,0 +1,91 @@
+/**
+ * npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict]
+ * npm run bench            lists the suites
+ * npm run bench -- report  writes the committed results into docs/performance.md
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { judge } from "./lib/judge.ts";
+import { formatMarkdown, formatText, type Report } from "./lib/print.ts";
+import { FULL, QUICK } from "./lib/protocol.ts";
+import { runSuite } from "./lib/run-suite.ts";
+import type { Suite } from "./lib/suite.ts";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string" },
+    quick: { type: "boolean", default: false },
+    json: { type: "string" },
+    strict: { type: "boolean", default: false },
+    // Another bench folder than this one, with suites/ and subjects/ of its own: the harness's test uses it.
+    root: { type: "string", default: import.meta.dirname },
+  },
+});
+const root = options.root;
+const [name] = positionals;
+if (name === undefined) listSuites();
+else if (name === "report") writeReport();
+else await bench(name);
+
+async function bench(name: string): Promise<void> {
+  const file = join(root, "suites", `${name}.ts`);
+  if (!existsSync(file)) {
+    console.error(`bench: there is no suite "${name}"`);
+    listSuites();
+    process.exitCode = 2;
+    return;
+  }
+  const rounds = options.rounds === undefined ? (options.quick ? 2 : 5) : Number(options.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) {
+    console.error(`bench: --rounds takes a whole number of at least 1, not "${options.rounds}"`);
+    process.exitCode = 2;
+    return;
+  }
+  const { suite } = (await import(pathToFileURL(file).href)) as { suite: Suite };
+  const run = await runSuite(name, suite, {
+    rounds,
+    effort: options.quick ? QUICK : FULL,
+    benchRoot: root,
+    idleWaitMs: options.quick ? 0 : 5_000,
+    onRun: (subject, round) => {
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kround ${round} of ${rounds}: ${subject}`);
+    },
+  });
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  const report: Report = { ...run, goals: judge(suite.goals, run) };
+  console.log(formatText(report));
+
+  // A quick run is no result: it must be asked for by name before it may stand where the real figures stand.
+  const json = options.json ?? (options.quick ? undefined : join(root, "results", `${name}.json`));
+  if (json !== undefined) {
+    mkdirSync(dirname(json), { recursive: true });
+    writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);
+  }
+  const missed = report.goals.filter(({ state }) => state === "missed").length;
+  if (missed > 0) console.log(`${missed} of ${report.goals.length} goals MISSED`);
+  if (options.strict && missed > 0) process.exitCode = 1;
+}
+
+function listSuites(): void {
+  const names = readdirSync(join(root, "suites")).filter((file) => file.endsWith(".ts"));
+  console.log(`suites: ${names.map((file) => file.slice(0, -3)).join(", ")}`);
+  console.log("npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict]");
+}
+
+function writeReport(): void {
+  const results = join(root, "results");
+  const reports = readdirSync(results)
+    .filter((file) => file.endsWith(".json"))
+    .sort()
+    .map((file) => JSON.parse(readFileSync(join(results, file), "utf8")) as Report);
+  const page = join(root, "..", "docs", "performance.md");
+  const [opening, closing] = ["<!-- results: npm run bench -- report -->", "<!-- end of results -->"];
+  const text = readFileSync(page, "utf8");
+  const [start, end] = [text.indexOf(opening), text.indexOf(closing)];
+  if (start < 0 || end < start) throw new Error(`docs/performance.md has lost its markers ${opening} ${closing}`);
+  const body = reports.map((report) => formatMarkdown(report)).join("\n\n");
+  writeFileSync(page, `${text.slice(0, start + opening.length)}\n\n${body}\n\n${text.slice(end)}`);
+}

@@ -1,0 +1,97 @@
+import type { Suite } from "../lib/suite.ts";
+
+export const suite: Suite = {
+  title: "8 MiB frames",
+  what: "acquire and release one 8 MiB frame on one thread; bytes untouched",
+  unit: "ns per acquire + release",
+  anchor: "GstBufferPool",
+  subjects: [
+    {
+      name: "millpond BufferPool, lease",
+      kind: "ours",
+      file: "subjects/frame-millpond.ts",
+      args: ["lease"],
+      note: "one thread only",
+    },
+    {
+      name: "millpond BufferPool, lease, Node 20",
+      kind: "ours",
+      file: "subjects/frame-millpond.ts",
+      args: ["lease"],
+      runtime: "node20",
+      note: "one thread only",
+    },
+    {
+      name: "millpond, integer handle",
+      kind: "ours",
+      file: "subjects/frame-millpond.ts",
+      args: ["integer"],
+      note: "one thread only",
+    },
+    {
+      name: "millpond BufferPool, lease + revocation",
+      kind: "ours",
+      file: "subjects/frame-millpond.ts",
+      args: ["revoke"],
+      note: "views go to length zero",
+    },
+    {
+      name: "GstBufferPool",
+      kind: "native",
+      file: "native/gst.c",
+      args: ["pool"],
+      packages: ["gstreamer-1.0"],
+      note: "thread-safe",
+    },
+    {
+      name: "AVBufferPool",
+      kind: "native",
+      file: "native/avbuffer.c",
+      args: ["pool"],
+      packages: ["libavutil"],
+      note: "thread-safe",
+    },
+    {
+      name: "glibc malloc",
+      kind: "native",
+      file: "native/malloc.c",
+      args: ["frame"],
+      note: "keeps the block in its heap",
+    },
+    {
+      name: "typedarray-pool",
+      kind: "peer",
+      file: "subjects/typedarray-pool.ts",
+      args: ["frame"],
+      note: "no checks, one thread only",
+    },
+    { name: "new Uint8Array", kind: "peer", file: "subjects/new-uint8array.ts", args: ["frame"], note: "zeroed" },
+  ],
+  goals: [
+    {
+      what: "lease, an eighth of GstBufferPool",
+      subject: "millpond BufferPool, lease",
+      against: "GstBufferPool",
+      maxRatio: 1 / 8,
+    },
+    {
+      what: "integer handle, a twentieth of GstBufferPool",
+      subject: "millpond, integer handle",
+      against: "GstBufferPool",
+      maxRatio: 1 / 20,
+    },
+    {
+      what: "lease with revocation, at most three times GstBufferPool, which has none",
+      subject: "millpond BufferPool, lease + revocation",
+      against: "GstBufferPool",
+      maxRatio: 3,
+    },
+    {
+      what: "lease with revocation, p99.9 within 50 us",
+      subject: "millpond BufferPool, lease + revocation",
+      metric: "p999",
+      atMost: 50_000,
+    },
+    { what: "lease, no major GC", subject: "millpond BufferPool, lease", metric: "gcMajor", atMost: 0 },
+  ],
+};

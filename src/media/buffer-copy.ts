@@ -4,6 +4,7 @@
  * parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has bytes of its own.
  */
 
+import { Access, heldAccess } from "../memory/lock.ts";
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber } from "../observe/arguments.ts";
@@ -12,7 +13,7 @@ import { insertMemory, mergeRange, removeMemories, totalSize } from "./buffer-li
 import { copyMetas } from "./buffer-meta.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { type BufferSlot, Marks } from "./slot.ts";
+import { type BufferSlot, looseSlot, Marks } from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -42,6 +43,40 @@ export function copyInto(
   if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.marks |= Marks.FIELDS;
   if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
   return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
+}
+
+/**
+ * The short way of a shallow whole copy: every memory shared, no metas. Undefined when a memory cannot simply be shared
+ * (NO_SHARE, or mapped for writing): {@link copyInto} knows what to do then. O(memories), one small object.
+ */
+export function shareWhole(source: BufferSlot): BufferSlot | undefined {
+  const { memories } = source;
+  for (const memory of memories) {
+    if ((memory.currentFlags & MemoryFlags.NO_SHARE) !== 0 || isWriteMapped(memory)) return undefined;
+  }
+  const target = looseSlot();
+  for (const memory of memories) {
+    memory.references++;
+    memory.ownerCount++;
+    target.memories.push(memory);
+  }
+  source.marks |= Marks.EXPOSED;
+  if ((source.marks & Marks.FIELDS) !== 0) copyFields(target, source);
+  return target;
+}
+
+function copyFields(target: BufferSlot, source: BufferSlot): void {
+  target.pts = source.pts;
+  target.dts = source.dts;
+  target.duration = source.duration;
+  target.offset = source.offset;
+  target.offsetEnd = source.offsetEnd;
+  target.flags = source.flags;
+  target.marks |= Marks.FIELDS;
+}
+
+function isWriteMapped(memory: Memory): boolean {
+  return memory.accessWord !== 0 && (heldAccess(memory.accessWord) & Access.WRITE) !== 0;
 }
 
 function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, region: boolean): void {
@@ -90,7 +125,7 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
 /** A reference for the target's list: the memory itself, a part of it, or a copy where sharing is refused. */
 function partOf(memory: Memory, skip: number, size: number, deep: boolean): Memory {
   const whole = skip === 0 && size === memory.size;
-  const refuses = (memory.flags & MemoryFlags.NO_SHARE) !== 0 || memory.isMapped;
+  const refuses = (memory.flags & MemoryFlags.NO_SHARE) !== 0 || isWriteMapped(memory);
   if (deep || refuses) return memory.copy(skip, size);
   return whole ? memory.retain() : memory.share(skip, size);
 }

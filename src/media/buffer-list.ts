@@ -63,7 +63,8 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
  * further, because the bytes beyond it (padding, prefix) are not the buffer's; only the outer edges may grow into them.
  */
 export function freezeExtents(slot: BufferSlot): void {
-  for (const memory of slot.memories) memory.freezeExtent();
+  // A shared memory keeps the extent that its other buffer may still resize back to.
+  for (const memory of slot.memories) if (memory.ownerCount === 1) memory.freezeExtent();
 }
 
 function mergeAround(slot: BufferSlot, index: number): number {

@@ -16,8 +16,8 @@ import { type BufferSlot, Marks } from "./slot.ts";
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
-  const meta = type.instance();
-  const { init } = type.spec;
+  const meta = new type.instance(type);
+  const { init } = type;
   if (init !== undefined && init(meta, params, buffer) === false) return undefined;
   slot.marks |= Marks.METAS;
   if (slot.metas === null) slot.metas = [meta];

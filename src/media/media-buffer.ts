@@ -21,7 +21,7 @@ import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./buffer-bytes.ts";
-import { copyInto } from "./buffer-copy.ts";
+import { copyInto, shareWhole } from "./buffer-copy.ts";
 import { BufferLease, stale } from "./buffer-lease.ts";
 import * as list from "./buffer-list.ts";
 import * as metas from "./buffer-meta.ts";
@@ -233,6 +233,11 @@ export class MediaBuffer extends BufferLease {
 
   /** A buffer with the same times, flags and metas that shares the memories (or has copies of them: `deep`). */
   copy(options?: { deep?: boolean; flags?: CopyFlags }): MediaBuffer {
+    const source = this.live("copy");
+    if (options === undefined && (source.metas === null || source.metas.length === 0)) {
+      const shared = shareWhole(source);
+      if (shared !== undefined) return new MediaBuffer(shared);
+    }
     const deep = options?.deep === true ? CopyFlags.DEEP : 0;
     return this.region(0, undefined, (options?.flags ?? CopyFlags.ALL) | deep);
   }

@@ -15,6 +15,19 @@ export interface ContainerLength {
   readonly lacksIndex: boolean;
 }
 
+/** What an MP4 or MOV file begins with: any four letters would do for a later box, and for a text. */
+const FIRST_BOXES: ReadonlySet<string> = new Set([
+  "ftyp",
+  "moov",
+  "mdat",
+  "free",
+  "skip",
+  "wide",
+  "styp",
+  "pnot",
+  "moof",
+]);
+
 /**
  * Reads the outermost structure of an MP4/MOV or Matroska/WebM file: some bytes a top-level box, never the media.
  * Rejects with the file system's own error. O(top-level boxes).
@@ -24,7 +37,7 @@ export async function containerLength(path: string): Promise<ContainerLength> {
   try {
     const actual = (await file.stat()).size;
     const head = await read(file, 0, 64);
-    if (head.length >= 8 && isBoxType(head, 4) && !isEbml(head)) return await isoLength(file, actual);
+    if (head.length >= 8 && FIRST_BOXES.has(head.toString("latin1", 4, 8))) return await isoLength(file, actual);
     if (isEbml(head)) return { actual, declared: matroskaLength(head), lacksIndex: false };
     return { actual, declared: undefined, lacksIndex: false };
   } finally {

@@ -97,7 +97,7 @@ async function examine(
   input: Input,
   length: ContainerLength,
 ): Promise<[InputVideoTrack, VideoFileFacts, ContainerLength]> {
-  if (!(await input.canRead())) {
+  if (!(await canRead(input))) {
     throw new MillpondError("ERR_BAD_DATA", `${path} is not a media file that can be read, whatever its name says`);
   }
   const container = (await input.getFormat()).name;
@@ -134,6 +134,16 @@ async function examine(
     duration: Math.max(await track.computeDuration(), (await track.getDurationFromMetadata()) ?? 0),
   };
   return [track, facts, length];
+}
+
+async function canRead(input: Input): Promise<boolean> {
+  try {
+    return await input.canRead();
+  } catch (error) {
+    // Its probes may stumble over a file of some bytes; only what the file system says is news.
+    if (error instanceof Error && "syscall" in error) throw error;
+    return false;
+  }
 }
 
 /** One open video file. Made by {@link openVideoFile}; close it. */

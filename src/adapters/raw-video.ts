@@ -65,7 +65,7 @@ export function rawLayout(name: string, width: number, height: number): FrameLay
   try {
     return VideoInfo.of({ format: format as VideoPixelFormat, width, height });
   } catch (cause) {
-    if (!(cause instanceof MillpondError) || cause.code !== "ERR_INVALID_ARG_VALUE") throw cause;
+    if (!(cause instanceof MillpondError)) throw cause;
     throw new MillpondError(
       "ERR_UNSUPPORTED",
       `raw video cannot be read in format "${name}" at ${width}x${height}: ${cause.message}; ` +

@@ -65,8 +65,9 @@ Commands:
 /** `millpond run --help`. */
 export const RUN_HELP = `Usage: millpond run <file | -> [options]
 
-Decodes every frame of an MP4, MOV, WebM or Matroska file (or reads raw video) into a bounded pool of shared buffers, hands them to worker threads that scale
-and measure them, and writes contact-sheet.png and frames.json.
+Decodes every frame of an MP4, MOV, WebM or Matroska file (or reads raw video) into a
+bounded pool of shared buffers, hands them to worker threads that scale and measure
+them, and writes contact-sheet.png and frames.json.
 
   --out DIR        write the results there; without it, only the summary is printed
   --compare        run the same work with a new buffer for every frame, in processes of
@@ -79,7 +80,7 @@ and measure them, and writes contact-sheet.png and frames.json.
   --patience S     give up when no buffer comes back for S seconds (default: 30)
   --quiet          print nothing but problems
 
-Raw video, in a file or on standard input ("-"): Y4M needs no options; for ffmpeg -f rawvideo say
+Raw video, in a file or on standard input ("-"): Y4M needs no options; others do
   --format F       I420, NV12, I422, I444, RGBA ... or ffmpeg's name (yuv420p, gray ...)
   --size WxH       for example 1920x1080
   --fps N          for example 25 or 30000/1001 (default: 25; Y4M says its own)

@@ -17,7 +17,7 @@ import {
   type ToWorker,
   type WorkerFault,
 } from "./protocol.ts";
-import type { Place, Supply } from "./supply.ts";
+import { type Place, type Supply, tooSlow } from "./supply.ts";
 import { thumbSize } from "./thumbnail.ts";
 
 /** What a worker found out about a frame; valid until the callback returns. */
@@ -44,6 +44,8 @@ export interface CrewOptions {
   readonly workers: number;
   /** Places at most. */
   readonly buffers: number;
+  /** Milliseconds without any frame coming back after which the crew is given up. */
+  readonly patience: number;
   /** Takes places back. */
   readonly supply: Supply;
   /** Takes the times. */
@@ -88,6 +90,7 @@ export class Crew {
   #task: FrameTask | undefined;
   #failure: Failure | undefined;
   #closing = false;
+  #returned = 0;
   #idle: (() => void) | undefined;
 
   /** Starts the threads; they take about 50 ms, during which the first frames are decoded. */
@@ -145,19 +148,27 @@ export class Crew {
     post(member, { type: "pooled", frame, slot, generation });
   }
 
-  /** Resolves when no frame is in flight; rejects with the signal's reason. */
+  /**
+   * Resolves when no frame is in flight. Rejects with the signal's reason, and with {@link Failure} when no frame came
+   * back for as long as the patience lasts.
+   */
   async settled(signal: AbortSignal): Promise<void> {
     if (this.#assignments.size === 0) return;
+    const { patience } = this.#options;
     await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#idle = undefined;
-        reject(signal.reason);
-      };
-      this.#idle = () => {
+      const end = (settle: () => void): void => {
+        clearInterval(watch);
         signal.removeEventListener("abort", onAbort);
         this.#idle = undefined;
-        resolve();
+        settle();
       };
+      const onAbort = (): void => end(() => reject(signal.reason));
+      let seen = this.#returned;
+      const watch = setInterval(() => {
+        if (this.#returned !== seen) seen = this.#returned;
+        else end(() => reject(new Failure(tooSlow(patience, this.#assignments.size))));
+      }, patience);
+      this.#idle = () => end(resolve);
       signal.addEventListener("abort", onAbort, { once: true });
       if (signal.aborted) onAbort();
     });
@@ -207,6 +218,7 @@ export class Crew {
     const assignment = this.#assignments.get(message.frame);
     if (assignment === undefined) return;
     member.inFlight--;
+    this.#returned++;
     if (message.type === "failed") {
       this.#takeBack(message.frame, assignment.place);
       this.#fail(`worker ${member.index + 1} failed at frame ${message.frame + 1}: ${message.message}`);

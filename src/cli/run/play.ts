@@ -173,6 +173,7 @@ class Playback {
     return new Crew({
       workers: this.#options.workers,
       buffers: this.#options.buffers,
+      patience: this.#options.patience,
       supply: this.#leaky(),
       meter: this.#meter,
       fault: this.#faults.worker,

@@ -9,6 +9,7 @@ import { isMillpondError } from "../../observe/errors.ts";
 import { BufferPool } from "../../pools/buffer-pool.ts";
 import type { Holder } from "../../pools/pool-report.ts";
 import { Failure } from "../exit.ts";
+import { count } from "../terminal.ts";
 import type { Meter } from "./meter.ts";
 
 /** Bytes for one frame, until they are given back. */
@@ -107,7 +108,7 @@ export class PooledSupply implements Supply {
       return placeOf(await this.pool.acquire({ signal, timeout: this.#options.patience }));
     } catch (error) {
       if (!isMillpondError(error, "ERR_STARVED")) throw error;
-      throw new Failure(tooSlow(this.#options), 1, { cause: error });
+      throw new Failure(tooSlow(this.#options.patience, this.#options.buffers), 1, { cause: error });
     } finally {
       meter.stages.wait += performance.now() - end;
     }
@@ -223,7 +224,10 @@ export class PoollessSupply implements Supply {
         else reject(error);
       };
       const onAbort = (): void => settle(signal.reason);
-      const timer = setTimeout(() => settle(new Failure(tooSlow(this.#options))), this.#options.patience);
+      const timer = setTimeout(
+        () => settle(new Failure(tooSlow(this.#options.patience, this.#options.buffers))),
+        this.#options.patience,
+      );
       signal.addEventListener("abort", onAbort);
       this.#wake = () => settle();
       if (signal.aborted) onAbort();
@@ -236,9 +240,10 @@ function addAllocation(meter: Meter, ms: number): void {
   if (meter.allocations.length < MAX_SAMPLES) meter.allocations.push(ms * 1000);
 }
 
-function tooSlow({ patience, buffers }: SupplyOptions): string {
+/** The message for workers that give nothing back. */
+export function tooSlow(patience: number, held: number): string {
   return (
-    `no worker gave a frame back for ${patience / 1000} s: all ${buffers} buffers are in the workers' hands; ` +
+    `no worker gave a frame back for ${patience / 1000} s, with ${count(held, "frame")} in the workers' hands: ` +
     "a worker hangs, or the machine is far too slow (--patience sets the limit)"
   );
 }

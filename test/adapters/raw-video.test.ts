@@ -1,0 +1,180 @@
+import { Readable } from "node:stream";
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { pooledFrames } from "../../src/adapters/frame-source.ts";
+import { openRawVideo, rawLayout } from "../../src/adapters/raw-video.ts";
+import { parseY4mHeader } from "../../src/adapters/y4m.ts";
+import { allocators } from "../../src/allocators/registry.ts";
+import { isMillpondError } from "../../src/observe/errors.ts";
+import { BufferPool } from "../../src/pools/buffer-pool.ts";
+
+function chunked(bytes: Uint8Array, sizes: readonly number[]): Readable {
+  const chunks: Buffer[] = [];
+  let at = 0;
+  for (let i = 0; at < bytes.length; i++) {
+    const size = sizes[i % sizes.length]!;
+    chunks.push(Buffer.from(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  return Readable.from(chunks, { objectMode: false });
+}
+
+function poolOf(size: number, max: number): BufferPool {
+  const pool = new BufferPool({ name: "test" });
+  pool.configure({ size, min: 0, max, allocator: allocators.find("shared")! });
+  pool.activate();
+  return pool;
+}
+
+function numbered(count: number, size: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, frame) =>
+    Uint8Array.from({ length: size }, (_, i) => (i * 7 + frame * 13) & 255),
+  );
+}
+
+describe("raw video", () => {
+  it("comes out in pooled buffers byte for byte, in whatever chunks it arrives", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 1, max: 100_000 }), { minLength: 1, maxLength: 6 }),
+        fc.boolean(),
+        async (sizes, isY4m) => {
+          const layout = rawLayout("I420", 66, 34);
+          const frames = numbered(4, layout.size);
+          const parts = isY4m
+            ? [Buffer.from("YUV4MPEG2 W66 H34 F25:1\n"), ...frames.flatMap((f) => [Buffer.from("FRAME X1\n"), f])]
+            : frames;
+          const options = isY4m ? {} : { format: "I420", width: 66, height: 34, frameRate: { num: 25, den: 1 } };
+          const source = await openRawVideo(chunked(Buffer.concat(parts), sizes), options);
+          const pool = poolOf(layout.size, 2);
+          let index = 0;
+          for await (const buffer of pooledFrames(source, pool)) {
+            expect(Buffer.compare(buffer.bytes, frames[index]!)).toBe(0);
+            expect(buffer.pts).toBe(BigInt(index) * 40_000_000n);
+            expect(buffer.duration).toBe(40_000_000n);
+            buffer.release();
+            index++;
+          }
+          expect(index).toBe(4);
+          expect(source.shortfall).toBeUndefined();
+          expect(pool.outstanding).toBe(0);
+          pool.destroy();
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it("waits for a buffer instead of allocating one: the stream is not read further", async () => {
+    const layout = rawLayout("GRAY8", 1000, 1000);
+    let pulled = 0;
+    const stream = new Readable({
+      highWaterMark: 1 << 16,
+      read() {
+        pulled += 1 << 16;
+        this.push(Buffer.alloc(1 << 16, 1));
+      },
+    });
+    const source = await openRawVideo(stream, { format: "gray", width: 1000, height: 1000 });
+    const pool = poolOf(layout.size, 2);
+    const frames = pooledFrames(source, pool);
+    const first = await frames.next();
+    const second = await frames.next();
+    const third = frames.next();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(pool.outstanding).toBe(2);
+    // Two frames, what the stream buffers, and the chunk in hand.
+    expect(pulled).toBeLessThan(2 * layout.size + 4 * (1 << 16));
+    first.value!.release();
+    (await third).value!.release();
+    second.value!.release();
+    await frames.return();
+    expect(pool.outstanding).toBe(0);
+    expect(stream.destroyed).toBe(true);
+  });
+
+  it("gives its buffer back when the consumer's loop throws, and when the stream fails", async () => {
+    const layout = rawLayout("GRAY8", 10, 10);
+    const pool = poolOf(layout.size, 1);
+    const broken = new Readable({
+      read() {
+        this.push(Buffer.alloc(150, 1));
+        this.destroy(new Error("the cable was pulled"));
+      },
+    });
+    const source = await openRawVideo(broken, { format: "gray", width: 10, height: 10 }).catch((error: Error) => error);
+    if (!(source instanceof Error)) {
+      await expect(async () => {
+        for await (const buffer of pooledFrames(source, pool)) buffer.release();
+      }).rejects.toThrow("the cable was pulled");
+    } else expect(source.message).toBe("the cable was pulled");
+    expect(pool.outstanding).toBe(0);
+
+    const whole = await openRawVideo(chunked(new Uint8Array(300), [64]), { format: "gray", width: 10, height: 10 });
+    await expect(async () => {
+      for await (const buffer of pooledFrames(whole, pool)) {
+        buffer.release();
+        throw new Error("consumer");
+      }
+    }).rejects.toThrow("consumer");
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("skips a frame that was closed without being read", async () => {
+    const frames = numbered(3, 100);
+    const source = await openRawVideo(chunked(Buffer.concat(frames), [33]), { format: "gray", width: 10, height: 10 });
+    (await source.next())!.close();
+    const second = (await source.next())!;
+    const bytes = new Uint8Array(100);
+    expect(await second.copyTo(bytes)).toBe(true);
+    expect(bytes).toEqual(frames[1]);
+  });
+
+  it("ends a read that waits when it is closed", async () => {
+    const never = new Readable({ read() {} });
+    never.push(Buffer.alloc(100));
+    const source = await openRawVideo(never, { format: "gray", width: 10, height: 10 });
+    const frame = (await source.next())!;
+    await frame.copyTo(new Uint8Array(100));
+    const next = source.next();
+    await source.close();
+    expect(await next).toBeUndefined();
+  });
+
+  it("refuses what it cannot read with a typed error", async () => {
+    const open = (bytes: string | Uint8Array, options = {}): Promise<unknown> =>
+      openRawVideo(Readable.from([Buffer.from(bytes)]), options).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+    expect(isMillpondError(await open("nothing of the kind"), "ERR_BAD_DATA")).toBe(true);
+    expect(isMillpondError(await open("YUV4MPEG2 W8 H8 C410\n"), "ERR_UNSUPPORTED")).toBe(true);
+    expect(isMillpondError(await open("YUV4MPEG2 W8\n"), "ERR_BAD_DATA")).toBe(true);
+    expect(isMillpondError(await open(`YUV4MPEG2 W8 H8 X${"y".repeat(5000)}`), "ERR_BAD_DATA")).toBe(true);
+    expect(isMillpondError(await open("x", { format: "H264", width: 8, height: 8 }), "ERR_UNSUPPORTED")).toBe(true);
+    expect(isMillpondError(await open("x", { format: "I420" }), "ERR_INVALID_ARG_VALUE")).toBe(true);
+  });
+});
+
+describe("Y4M headers", () => {
+  it("are read with every letter, and with the defaults of the format", () => {
+    expect(parseY4mHeader("YUV4MPEG2 W720 H576 F30000:1001 It A64:45 C422p10 XCOLORRANGE=FULL Zfoo")).toEqual({
+      width: 720,
+      height: 576,
+      format: "I422P10",
+      frameRate: { num: 30000, den: 1001 },
+      pixelAspect: 64 / 45,
+      interlacing: "t",
+      fullRange: true,
+    });
+    expect(parseY4mHeader("YUV4MPEG2 H4 W2 F0:0 A0:0")).toEqual({
+      width: 2,
+      height: 4,
+      format: "I420",
+      frameRate: undefined,
+      pixelAspect: 1,
+      interlacing: "?",
+      fullRange: false,
+    });
+  });
+});

@@ -1,0 +1,82 @@
+/** Runs the real command in a process of its own, from the source tree, as a user would. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+
+export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
+export const MAIN: string = join(ROOT, "src/cli/main.ts");
+export const CLIP: string = join(ROOT, "assets/clip.mp4");
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunningCommand {
+  readonly child: ChildProcess;
+  readonly done: Promise<Outcome>;
+}
+
+export interface CommandOptions {
+  readonly fault?: string;
+  readonly stdin?: Readable | Uint8Array;
+  readonly stdout?: number;
+}
+
+export function start(args: readonly string[], options: CommandOptions = {}): RunningCommand {
+  const { MILLPOND_TEST_FAULT: _, FORCE_COLOR: __, ...env } = process.env;
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: options.fault === undefined ? env : { ...env, MILLPOND_TEST_FAULT: options.fault },
+    stdio: [options.stdin === undefined ? "ignore" : "pipe", options.stdout ?? "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  const { stdin } = options;
+  if (child.stdin !== null && stdin !== undefined) {
+    // The command may rightly end before it has read everything.
+    child.stdin.on("error", () => {});
+    if (stdin instanceof Uint8Array) child.stdin.end(stdin);
+    else stdin.pipe(child.stdin);
+  }
+  const done = new Promise<Outcome>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, stdout, stderr }));
+  });
+  return { child, done };
+}
+
+export function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+  return start(args, options).done;
+}
+
+/** A folder that is gone after the test file. */
+export function scratchFolder(): { readonly path: string; readonly remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "millpond-test-"));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Everything in a folder, hidden files too; empty when there is none. */
+export function filesIn(path: string): string[] {
+  return existsSync(path) ? readdirSync(path).sort() : [];
+}
+
+/** big-buck-bunny.mp4 beside the repository, or undefined with the reason printed. */
+export function bigBuckBunny(): string | undefined {
+  const folder = process.env.MILLPOND_MEDIA ?? join(ROOT, "../shared/media");
+  const path = join(folder, "big-buck-bunny.mp4");
+  if (existsSync(path)) return path;
+  console.warn(
+    "skipped: big-buck-bunny.mp4 is not there; set MILLPOND_MEDIA to the folder that has it (it is not part of the package)",
+  );
+  return undefined;
+}

@@ -1,0 +1,175 @@
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import { afterAll, describe, expect, it } from "vitest";
+import type { RunSummary } from "../../src/cli/run/report.ts";
+import { CLIP, filesIn, millpond, type Outcome, scratchFolder, start } from "./command.ts";
+
+const scratch = scratchFolder();
+afterAll(scratch.remove);
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(scratch.path, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+function expectPlainMessage({ stderr }: Outcome): void {
+  expect(stderr).toMatch(/^millpond: /);
+  expect(stderr).not.toMatch(/^\s+at .*:\d+/m);
+  expect(stderr).not.toContain("unforeseen");
+  expect(stderr).not.toContain("node:internal");
+}
+
+/** The message as one line: it is wrapped to the terminal's width. */
+function message({ stderr }: Outcome): string {
+  return stderr.replace(/\s+/g, " ");
+}
+
+async function expectNothing(args: readonly string[], pattern: RegExp, fault?: string): Promise<Outcome> {
+  const out = join(scratch.path, `out-${Math.random().toString(36).slice(2)}`);
+  const outcome = await millpond(["run", ...args, "--out", out], fault === undefined ? {} : { fault });
+  expectPlainMessage(outcome);
+  expect(message(outcome)).toMatch(pattern);
+  expect(outcome.code).toBe(1);
+  expect(filesIn(out)).toEqual([]);
+  return outcome;
+}
+
+const clip = readFileSync(CLIP);
+
+describe("input that cannot be used", () => {
+  it("says that a file is not there", () => expectNothing([join(scratch.path, "no.mp4")], /no\.mp4: there is no such/));
+
+  it("says that a folder is no file", () => expectNothing([scratch.path], /is a folder/));
+
+  it("says that a text file is no media, whatever its name", () =>
+    expectNothing([file("text.mp4", "This is a text.\n".repeat(50))], /text\.mp4 is not a media file/));
+
+  it("says that a file is empty", () => expectNothing([file("empty.mp4", "")], /is empty/));
+
+  it("says that the index is missing when a file was cut before it", () =>
+    expectNothing([file("headless.mp4", clip.subarray(0, 3000))], /index \(the moov box\) is missing.*cut short/));
+
+  it("names a codec that nothing here can decode", () => {
+    // The sample entry's name is all that says what the codec is.
+    const unknown = Buffer.from(clip);
+    const at = unknown.indexOf("avc1", unknown.indexOf("stsd"));
+    unknown.write("zzz9", at, "latin1");
+    return expectNothing([file("codec.mp4", unknown)], /video track in "zzz9", and there is no decoder/);
+  });
+
+  it("says that a file has no video track", () => {
+    const audio = Buffer.from(clip);
+    // Renaming the handler hides the video track; the audio track stays.
+    audio.write("hide", audio.indexOf("vide", audio.indexOf("hdlr")), "latin1");
+    return expectNothing([file("audio.mp4", audio)], /has no video track/);
+  });
+});
+
+describe("a file that was cut short", () => {
+  it("decodes what is whole, says what is missing, and exits with 2", async () => {
+    const path = file("cut.mp4", clip.subarray(0, Math.round(clip.length * 0.7)));
+    const out = join(scratch.path, "cut");
+    const outcome = await millpond(["run", path, "--json", "--out", out]);
+    expect(outcome.code).toBe(2);
+    expectPlainMessage(outcome);
+    const summary = JSON.parse(outcome.stdout) as RunSummary;
+    expect(summary.complete).toBe(false);
+    expect(summary.exitCode).toBe(2);
+    expect(summary.measures.frames).toBeGreaterThan(10);
+    expect(summary.measures.frames).toBeLessThan(75);
+    const missing = 75 - summary.measures.frames;
+    expect(message(outcome)).toContain(`partial result: ${missing} of 75 frames are missing`);
+    expect(message(outcome)).toMatch(/cut short: \d+ of at least \d+ bytes/);
+    // What there is of a cut file is a whole result, and marked for what it is.
+    expect(filesIn(out)).toEqual(["contact-sheet.png", "frames.json"]);
+    const written = JSON.parse(readFileSync(join(out, "frames.json"), "utf8")) as { summary: RunSummary };
+    expect(written.summary.missing).toBe(summary.missing);
+    expect(summary.supply.outstanding).toBe(0);
+  });
+});
+
+describe("a worker that fails", () => {
+  it("throws: names the frame and the reason", () =>
+    expectNothing([CLIP], /worker \d failed at frame 13: a fault was asked for/, "throw:12"));
+
+  it("ends without a word: says so", () =>
+    expectNothing([CLIP], /worker \d ended with code 7 in the middle of its work/, "exit:12"));
+
+  it("crashes outside any frame: says why", () =>
+    expectNothing([CLIP], /worker \d died: a crash was asked for/, "crash:12"));
+
+  it("hangs: is given up after the patience", () =>
+    expectNothing([CLIP, "--patience", "0.5", "--buffers", "2"], /no worker gave a frame back for 0\.5 s/, "hang:12"));
+});
+
+describe("a buffer that does not come back", () => {
+  it("is noticed, named, and exits with 3", async () => {
+    const out = join(scratch.path, "leak");
+    const outcome = await millpond(["run", CLIP, "--out", out], { fault: "leak:7" });
+    expect(outcome.code).toBe(3);
+    expectPlainMessage(outcome);
+    expect(message(outcome)).toMatch(
+      /1 buffer of pool "frames" did not come back.*slot \d+, lease \d+, on loan for \d+ ms/,
+    );
+    expect(filesIn(out)).toEqual([]);
+  });
+});
+
+describe("output that cannot be written", () => {
+  it("leaves nothing behind when the disk fills while frames are measured", () =>
+    expectNothing([CLIP], /frames\.json could not be written: the disk is full \(ENOSPC\)/, "disk:5000"));
+
+  it("leaves nothing behind when the disk fills at the picture", () =>
+    expectNothing([CLIP], /contact-sheet\.png could not be written: the disk is full/, "disk:60000"));
+
+  it("says that the folder is a file", async () => {
+    const outcome = await millpond(["run", CLIP, "--out", file("taken", "")]);
+    expect(outcome.code).toBe(1);
+    expectPlainMessage(outcome);
+    expect(message(outcome)).toMatch(/taken: .*in the way/);
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("says that standard output is full", async () => {
+    const full = openSync("/dev/full", "w");
+    const outcome = await millpond(["run", CLIP, "--json"], { stdout: full });
+    closeSync(full);
+    expect(outcome.code).toBe(1);
+    expectPlainMessage(outcome);
+    expect(message(outcome)).toMatch(/standard output could not be written: the disk is full/);
+  });
+
+  it("keeps an older result when a run fails", async () => {
+    const out = join(scratch.path, "older");
+    expect((await millpond(["run", CLIP, "--quiet", "--out", out])).code).toBe(0);
+    const before = readFileSync(join(out, "frames.json"));
+    expect((await millpond(["run", CLIP, "--quiet", "--out", out], { fault: "throw:30" })).code).toBe(1);
+    expect(readFileSync(join(out, "frames.json")).equals(before)).toBe(true);
+    expect(filesIn(out)).toEqual(["contact-sheet.png", "frames.json"]);
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("ends in order: exit code 130, nothing written, every buffer back", async () => {
+    const out = join(scratch.path, "interrupted");
+    // A pipe that stays open keeps the run waiting for frame three until the signal comes.
+    const frame = Buffer.alloc(64 * 64 * 1.5, 100);
+    const pipe = new PassThrough();
+    const running = start(["run", "-", "--format", "I420", "--size", "64x64", "--out", out], { stdin: pipe });
+    pipe.write(Buffer.concat([frame, frame]));
+    await until(() => filesIn(out).length > 0);
+    running.child.kill("SIGINT");
+    const outcome = await running.done;
+    expect(outcome.code).toBe(130);
+    expectPlainMessage(outcome);
+    expect(message(outcome)).toMatch(/interrupted after \d frames?; nothing was written, and every buffer is back/);
+    expect(filesIn(out)).toEqual([]);
+    pipe.destroy();
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(condition()).toBe(true);
+}

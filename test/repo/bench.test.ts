@@ -120,6 +120,22 @@ describe("the bench harness", () => {
     });
   });
 
+  test("writes the committed results between the markers of the performance page, and nowhere else", () => {
+    const page = (body: string): string =>
+      `# Before\n<!-- results: npm run bench -- report -->\n\n${body}\n\n<!-- end of results -->\nafter\n`;
+    const moved = Object.fromEntries(Object.entries(TREE).map(([path, text]) => [`bench/${path}`, text]));
+    const root = makeTree({ ...moved, "docs/performance.md": page("old") });
+    const json = join(root, "bench/results/fixture.json");
+    bench(join(root, "bench"), "fixture", "--quick", "--rounds", "1", "--json", json);
+    expect(bench(join(root, "bench"), "report")).toMatchObject({ status: 0, stderr: "" });
+    const text = readFileSync(join(root, "docs/performance.md"), "utf8");
+    expect(text).toMatch(
+      /^# Before\n<!-- results.*### Fixture.*\| \*\*quick\*\* \|.*<!-- end of results -->\nafter\n$/s,
+    );
+    expect(text).toContain("goal MISSED: slow beats quick");
+    expect(text).not.toContain("old");
+  });
+
   test("says which suites there are when it knows no such name", () => {
     const { status, stdout } = bench(makeTree(TREE), "nonsense");
     expect(status).toBe(2);

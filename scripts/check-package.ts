@@ -3,7 +3,7 @@
  * every file the manifest promises is in it. Needs a built dist/.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ts from "typescript";
@@ -34,7 +34,7 @@ export function checkPackage(root: string): Finding[] {
   try {
     const tarball = pack(root, scratch);
     const unpacked = join(scratch, "unpacked");
-    execFileSync("mkdir", [unpacked]);
+    mkdirSync(unpacked);
     execFileSync("tar", ["-xzf", tarball, "-C", unpacked]);
     return [
       ...promised

@@ -103,10 +103,8 @@ function footnotes(report: Report): string[] {
 
 function formatVerdict({ state, what, found, limit, reason }: Verdict): string {
   if (state === "open" || found === null) return `goal open: ${what} (${reason})`;
-  return `goal ${state === "met" ? "met" : "MISSED"}: ${what}: ${ratio(found)} <= ${ratio(limit)} (${reason})`.replace(
-    "<=",
-    state === "met" ? "<=" : ">",
-  );
+  const [word, sign] = state === "met" ? ["met", "<="] : ["MISSED", ">"];
+  return `goal ${word}: ${what}: ${ratio(found)} ${sign} ${ratio(limit)} (${reason})`;
 }
 
 /** Three significant digits, thousands apart. */

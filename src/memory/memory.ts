@@ -12,9 +12,10 @@ import { outOfRange, wholeNumber } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
-import { detachedMemory, lockRefused, staleMemory } from "./complaints.ts";
-import { Access, addAccess, heldAccess, mayOwn, REFUSED } from "./lock.ts";
-import { accessOfUnit, type MapMode, Mapping, MappingBits, modeOf, unitOf } from "./mapping.ts";
+import { staleMemory } from "./complaints.ts";
+import { Access, heldAccess, mayOwn } from "./lock.ts";
+import { lock, mapSlow, validPart } from "./map-slow.ts";
+import { type MapMode, Mapping, MappingBits, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
 
@@ -351,38 +352,6 @@ export class Memory {
   }
 }
 disposeBy(Memory, "release");
-
-/** Takes one access lock or throws; nothing is locked then. */
-function lock(memory: Memory, unit: number): void {
-  if (memory.references === 0) throw staleMemory(memory, "map");
-  const access = accessOfUnit(unit);
-  const word = addAccess(memory.accessWord, memory.ownerCount, access, memory.currentFlags);
-  if (word === REFUSED) throw lockRefused(memory, access);
-  memory.accessWord = word;
-}
-
-function mapSlow(memory: Memory, unit: number): Mapping {
-  lock(memory, unit);
-  try {
-    const { region } = memory;
-    if (!region.isPlain) {
-      const whole = memory.allocator.openRegion(region, modeOf(unit));
-      return new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
-    }
-    if (region.isDetached) throw detachedMemory(memory);
-    memory.view ??= validPart(memory, region.bytes);
-    if (memory.view.length !== memory.currentSize) memory.view = validPart(memory, region.bytes);
-    return new Mapping(memory, memory.view, unit);
-  } catch (error) {
-    memory.unlockUnit(unit);
-    throw error;
-  }
-}
-
-function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
-  const { currentOffset: offset, currentSize: size } = memory;
-  return offset === 0 && size === whole.length ? whole : whole.subarray(offset, offset + size);
-}
 
 function releaseLast(memory: Memory): void {
   if (memory.references === 0) {

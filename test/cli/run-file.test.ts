@@ -126,7 +126,7 @@ describe("millpond run on big-buck-bunny.mp4", () => {
     const png = decode(readFileSync(join(scratch.path, "upright", "contact-sheet.png")));
     // Last picture, shown 144 x 256: bright sky in the upper right, the dark bush in the lower left.
     const tiles = tileCorners(png.width, png.height, 144, 256 + 18, Math.min(20, summary.measures.frames));
-    const [left, top] = tiles[tiles.length - 1]!;
+    const [left, top] = tiles.at(-1)!;
     const sky = luma(pixel(png, left + 120, top + 30));
     const bush = luma(pixel(png, left + 12, top + 220));
     expect(sky).toBeGreaterThan(bush + 40);
@@ -150,7 +150,13 @@ function luma([red, green, blue]: readonly [number, number, number]): number {
 }
 
 /** Upper left corners of the pictures of a sheet with gaps of eight pixels. */
-function tileCorners(width: number, height: number, cellWidth: number, cellHeight: number, count: number): number[][] {
+function tileCorners(
+  width: number,
+  height: number,
+  cellWidth: number,
+  cellHeight: number,
+  count: number,
+): [number, number][] {
   const columns = (width - 8) / (cellWidth + 8);
   expect(Number.isInteger(columns)).toBe(true);
   expect(height).toBe(8 + Math.ceil(count / columns) * (cellHeight + 8));

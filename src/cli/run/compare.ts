@@ -82,6 +82,7 @@ export async function compare(
         done: done * frames * passes,
         expected: options.rounds * subjects.length * frames * passes,
         label: "comparing",
+        showsRate: false,
         note: `round ${round + 1} of ${options.rounds}: ${variant}`,
       }));
       raw[variant].push(subjectOf(await runSubject(options, variant, passes, signal)));

@@ -205,6 +205,7 @@ class Playback {
           done: this.#measured,
           expected: facts.expectedFrames ?? undefined,
           label: facts.name,
+          showsRate: true,
           note: `${crew.inFlight} of ${this.#options.buffers} buffers out`,
         }));
         return handedOut % FLUSH_EVERY === 0 ? this.#results.flush() : undefined;

@@ -11,6 +11,8 @@ export interface ProgressState {
   readonly label: string;
   /** A few words at the end of the line. */
   readonly note: string;
+  /** True when frames a second mean something here. */
+  readonly showsRate: boolean;
 }
 
 /** Shows progress. */
@@ -46,7 +48,7 @@ export function createProgress(stream: NodeJS.WriteStream, isQuiet: boolean): Pr
         state.expected === undefined
           ? `${number(state.done)} frames`
           : `${number(state.done)}/${number(state.expected)} frames`,
-        paint.dim(`${number(rate)}/s  ${state.note}`),
+        paint.dim(`${state.showsRate ? `${number(rate)}/s  ` : ""}${state.note}`),
       ];
       stream.write(`\r\u001b[2K${shorten(parts, stream.columns ?? 80)}`);
     },

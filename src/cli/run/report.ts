@@ -1,7 +1,7 @@
 /** What a run came to: the summary for machines, and the same for people. docs/run.md describes the former. */
 
 import type { ExitCode } from "../exit.ts";
-import { bytes, count, micros, number, type Paint } from "../terminal.ts";
+import { bytes, count, number, type Paint } from "../terminal.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -148,11 +148,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
       `${count(measures.frames, "frame")}; ${supply.outstanding === 0 ? paint.good("all back") : paint.bad(`${supply.outstanding} missing`)}; ` +
       `waited for the workers ${supply.waits} times`,
   ]);
-  lines.push([
-    "stage",
-    `copy and hand-off ${number(timing.stageFramesPerSecond)} frames/s; a buffer took ` +
-      `${micros(summary.allocation.p50)} (p99 ${micros(summary.allocation.p99)})`,
-  ]);
+  lines.push(["stage", `copy and hand-off alone: ${number(timing.stageFramesPerSecond)} frames/s`]);
   if (measures.frames > 0) {
     const cuts = measures.cuts.map((cut) => (cut.time === null ? `frame ${cut.frame}` : `${cut.time.toFixed(2)} s`));
     const listed = cuts.length > 8 ? `${cuts.slice(0, 8).join(", ")} and ${cuts.length - 8} more` : cuts.join(", ");

@@ -21,7 +21,7 @@ export async function run(options: RunOptions): Promise<ExitCode> {
     if (isForPeople) await print(`${describeRun(summary, paint)}\n`);
     if (summary.missing !== null) complain(`partial result: ${summary.missing}`);
     const comparison = options.compare
-      ? await compare(options, summary.measures.frames, stop.signal, progress)
+      ? await compare(options, summary.measures.frames, stop.signal, progress).catch(interruptedComparison)
       : undefined;
     progress.clear();
     if (isForPeople && comparison !== undefined) await print(`\n${describeComparison(comparison, paint)}\n`);
@@ -33,6 +33,11 @@ export async function run(options: RunOptions): Promise<ExitCode> {
     progress.clear();
     forget();
   }
+}
+
+function interruptedComparison(error: unknown): never {
+  if (error instanceof Interruption) error.message += " while comparing; the results of the run before it stay";
+  throw error;
 }
 
 /** Writes a message for people to standard error, wrapped to its width. */

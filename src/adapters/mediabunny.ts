@@ -11,6 +11,16 @@ import { MillpondError } from "../observe/errors.ts";
 import { type ContainerLength, containerLength } from "./container-length.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
 
+export {
+  type FrameLayout,
+  type FrameSource,
+  type PlaneLayout,
+  type PooledFramesOptions,
+  type Presentation,
+  pooledFrames,
+  type SourceFrame,
+} from "./frame-source.ts";
+
 type Mediabunny = typeof import("mediabunny");
 
 /** What a file says of its video track before anything is decoded. */

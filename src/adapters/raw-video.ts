@@ -9,6 +9,16 @@ import { ChunkReader } from "./chunk-reader.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
 import { isFrameLine, MAX_Y4M_LINE, parseY4mHeader } from "./y4m.ts";
 
+export {
+  type FrameLayout,
+  type FrameSource,
+  type PlaneLayout,
+  type PooledFramesOptions,
+  type Presentation,
+  pooledFrames,
+  type SourceFrame,
+} from "./frame-source.ts";
+
 /** What has to be said of a stream that does not say it itself. */
 export interface RawVideoOptions {
   /** A WebCodecs pixel format or ffmpeg's name for it (`I420` or `yuv420p`). Absent: the stream is Y4M. */

@@ -31,6 +31,12 @@ const loops: Record<string, (n: number) => void> = {
       mapping.unmap();
     }
   },
+  "buffer-lock"(n) {
+    for (let i = 0; i < n; i++) {
+      sink.value = buffer.lock("read");
+      buffer.unlock("read");
+    }
+  },
   "memory-map"(n) {
     for (let i = 0; i < n; i++) {
       const mapping = memory.map("read");
@@ -49,4 +55,4 @@ const loops: Record<string, (n: number) => void> = {
 
 const loop = loops[process.argv[2] ?? ""];
 if (loop === undefined) throw new Error(`which one? ${Object.keys(loops).join(", ")}`);
-await measure({ loop, garbage: true, library: "millpond" });
+await measure({ loop, garbage: process.argv[2] !== "buffer-lock", library: "millpond" });

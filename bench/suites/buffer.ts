@@ -23,6 +23,7 @@ export const suite: Suite = {
   subjects: [
     ours("millpond copy + release", ["copy"]),
     ours("millpond buffer map + unmap", ["buffer-map"]),
+    ours("millpond buffer lock + unlock", ["buffer-lock"]),
     ours("millpond memory map + unmap", ["memory-map"]),
     ours("millpond add + remove meta", ["meta"]),
     gst("gst_buffer_copy + unref", ["copy"], "counts are atomic"),
@@ -40,6 +41,12 @@ export const suite: Suite = {
     {
       what: "buffer map, a fifth of GStreamer",
       subject: "millpond buffer map + unmap",
+      against: "gst_buffer_map + unmap",
+      maxRatio: 1 / 5,
+    },
+    {
+      what: "buffer lock (no object), a fifth of GStreamer's map",
+      subject: "millpond buffer lock + unlock",
       against: "gst_buffer_map + unmap",
       maxRatio: 1 / 5,
     },

@@ -20,7 +20,7 @@ import type { AllocationParams } from "../memory/params.ts";
 import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./buffer-bytes.ts";
+import { compareBytes, extractInto, fillBytes, mapMemories, setBytes, sharedBuffer } from "./buffer-bytes.ts";
 import { copyInto, shareWhole } from "./buffer-copy.ts";
 import { BufferLease, stale } from "./buffer-lease.ts";
 import * as list from "./buffer-list.ts";
@@ -200,6 +200,22 @@ export class MediaBuffer extends BufferLease {
       if (memory.ownerCount === 1 && memory.currentFlags === 0) return memory.map(mode);
     }
     return this.mapRange(0, undefined, mode);
+  }
+
+  /** {@link map} of a buffer with one memory, without the object; see {@link Memory.lock}. @realtime Errors as {@link bytes}. */
+  lock(mode: MapMode): Uint8Array {
+    const { slot } = this;
+    if (slot.generation !== this.generation) throw stale(this, "lock");
+    if (slot.memories.length !== 1) return noSingleRun(slot);
+    if (slot.refCount > 1 && mode !== "read") throw sharedBuffer(slot, "lock it for writing");
+    return slot.memories[0]!.lock(mode);
+  }
+
+  /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
+  unlock(mode: MapMode): void {
+    const slot = this.live("unlock");
+    if (slot.memories.length !== 1) noSingleRun(slot);
+    slot.memories[0]!.unlock(mode);
   }
 
   /** {@link map} for a range of memories; absent length: to the end. An empty range throws `ERR_OUT_OF_RANGE`. */

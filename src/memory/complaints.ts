@@ -42,3 +42,11 @@ export function lockRefused(memory: Memory, access: number): MillpondError {
       'unmap it first, or map it "readwrite" from the start',
   );
 }
+
+/** A lock was ended that is not held. */
+export function notLocked(memory: Memory, mode: string): MillpondError {
+  return new MillpondError(
+    "ERR_OUT_OF_RANGE",
+    `${memory} is not locked for "${mode}"; unlock() once for each lock(), with its mode`,
+  );
+}

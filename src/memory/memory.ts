@@ -14,10 +14,10 @@ import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
 import { staleMemory } from "./complaints.ts";
 import { Access, heldAccess, mayOwn } from "./lock.ts";
-import { lock, mapSlow, validPart } from "./map-slow.ts";
 import { type MapMode, Mapping, MappingBits, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
+import { lock, mapSlow, releaseLast, unlockSlow, validPart } from "./slow-ways.ts";
 
 /**
  * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
@@ -172,6 +172,34 @@ export class Memory {
       return new Mapping(this, view, unit);
     }
     return mapSlow(this, unit);
+  }
+
+  /**
+   * As {@link map}, without the object: for callbacks that may not allocate. Nothing guards the view after
+   * {@link unlock}, so prefer map() where an object is affordable. @realtime once the view was made
+   */
+  lock(mode: MapMode): Uint8Array {
+    const unit = unitOf(mode);
+    const { view } = this;
+    if (
+      this.accessWord === 0 &&
+      this.ownerCount <= 1 &&
+      this.currentFlags === 0 &&
+      view !== null &&
+      view.length === this.currentSize &&
+      this.references > 0
+    ) {
+      this.accessWord = unit;
+      return view;
+    }
+    return mapSlow(this, unit).view;
+  }
+
+  /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
+  unlock(mode: MapMode): void {
+    const unit = unitOf(mode);
+    if (this.accessWord === unit && !this.home?.lingering) this.accessWord = 0;
+    else unlockSlow(this, unit);
   }
 
   /**
@@ -352,28 +380,6 @@ export class Memory {
   }
 }
 disposeBy(Memory, "release");
-
-function releaseLast(memory: Memory): void {
-  if (memory.references === 0) {
-    throw new MillpondError(
-      "ERR_DOUBLE_RELEASE",
-      `${memory} was already released; find the second release() and remove it`,
-    );
-  }
-  if (memory.accessWord !== 0) {
-    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
-  }
-  if (memory.ownerCount > 0) {
-    throw new MillpondError(
-      "ERR_FOREIGN_RELEASE",
-      `the last reference of ${memory} belongs to the buffer or sub-memory that owns it; ` +
-        "release() only what you allocated or retained",
-    );
-  }
-  memory.references = 0;
-  memory.view = null;
-  memory.allocator.reclaim(memory);
-}
 
 function checkRange(memory: Memory, offset: number, size: number | undefined): number {
   wholeNumber("offset", offset, 0);

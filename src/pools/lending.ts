@@ -131,9 +131,8 @@ export abstract class Lending implements BufferOwner {
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
-    store.acquires++;
     if (++store.outstanding > store.highWater) store.highWater = store.outstanding;
-    if (--coarse.left === 0) coarse.read();
+    if (++store.acquires >= coarse.due) coarse.read(store.acquires);
     slot.lentAt = coarse.now;
     return new MediaBuffer(slot);
   }
@@ -145,7 +144,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
-    slot.lentAt = this.#coarse.read();
+    slot.lentAt = this.#coarse.read(this.store.acquires);
     slot.tag = tag;
     slot.site = this.#trace ? new Error("acquired") : undefined;
     if (tag !== undefined || this.#trace) slot.marks |= Marks.FIELDS;

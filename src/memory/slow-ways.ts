@@ -1,6 +1,8 @@
-/** The long way of mapping: nested locks, opaque regions, views that have to be made, and every refusal. */
-import { detachedMemory, lockRefused, staleMemory } from "./complaints.ts";
-import { addAccess, REFUSED } from "./lock.ts";
+/** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
+
+import { MillpondError } from "../observe/errors.ts";
+import { detachedMemory, lockRefused, notLocked, staleMemory } from "./complaints.ts";
+import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";
 
@@ -36,4 +38,34 @@ export function mapSlow(memory: Memory, unit: number): Mapping {
 export function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
   const { currentOffset: offset, currentSize: size } = memory;
   return offset === 0 && size === whole.length ? whole : whole.subarray(offset, offset + size);
+}
+
+/** Ends an access lock that the short way of {@link Memory.unlock} declined. Throws `ERR_OUT_OF_RANGE` when it is not held. */
+export function unlockSlow(memory: Memory, unit: number): void {
+  if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLocked(memory, modeOf(unit));
+  if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  memory.unlockUnit(unit);
+}
+
+/** Sends a memory back to its allocator, or says why not. */
+export function releaseLast(memory: Memory): void {
+  if (memory.references === 0) {
+    throw new MillpondError(
+      "ERR_DOUBLE_RELEASE",
+      `${memory} was already released; find the second release() and remove it`,
+    );
+  }
+  if (memory.accessWord !== 0) {
+    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
+  }
+  if (memory.ownerCount > 0) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `the last reference of ${memory} belongs to the buffer or sub-memory that owns it; ` +
+        "release() only what you allocated or retained",
+    );
+  }
+  memory.references = 0;
+  memory.view = null;
+  memory.allocator.reclaim(memory);
 }

@@ -4,6 +4,7 @@
  */
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
+export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
 export type { FoundRange } from "./media/buffer-list.ts";
 export type { BufferSizes } from "./media/buffer-resize.ts";
 export { BufferFlags, CopyFlags } from "./media/flags.ts";
@@ -20,6 +21,8 @@ export {
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./media/meta.ts";
+export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video-format.ts";
+export { type PlaneInfo, VideoInfo, type VideoInfoOptions, type VideoPixelFormat } from "./media/video-info.ts";
 export {
   Allocator,
   AllocatorFlags,

@@ -76,7 +76,7 @@ them, and writes contact-sheet.png and frames.json.
   --workers N      worker threads (default: cores - 1, from 2 to 4)
   --buffers N      buffers in the pool = most frames in flight (default: 2 a worker + 2)
   --tiles N        most pictures on the contact sheet (default: 20)
-  --rounds N       rounds of --compare (default: 3)
+  --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds (default: 30)
   --quiet          print nothing but problems
 
@@ -134,7 +134,7 @@ function parseRun(args: string[]): Command {
       tiles: whole("tiles", values.tiles, 1, 400) ?? 20,
       patience: 1000 * (positive("patience", values.patience) ?? 30),
       compare,
-      rounds: whole("rounds", values.rounds, 1, 50) ?? 3,
+      rounds: whole("rounds", values.rounds, 1, 50) ?? 5,
       json: values.json === true,
       quiet: values.quiet === true,
       variant,

@@ -223,7 +223,8 @@ function verdict({ pooled, fresh, floor }: Comparison): string {
   };
   return (
     `${speed}, ${memory}. The floor is the same frames in fixed slots, without pool or allocation: its ` +
-    `${number(floor.majorGcs)} major GCs are the decoder's. Beyond those: pool ${added(pooled)}, fresh ${added(fresh)}.`
+    `major GCs (${number(floor.majorGcs)}) come from reading the input. Beyond those: pool ${added(pooled)}, ` +
+    `fresh ${added(fresh)}.`
   );
 }
 

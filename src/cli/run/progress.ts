@@ -50,7 +50,7 @@ export function createProgress(stream: NodeJS.WriteStream, isQuiet: boolean): Pr
           : `${number(state.done)}/${number(state.expected)} frames`,
         paint.dim(`${state.showsRate ? `${number(rate)}/s  ` : ""}${state.note}`),
       ];
-      stream.write(`\r\u001b[2K${shorten(parts, stream.columns ?? 80)}`);
+      stream.write(`\r\u001b[2K${shorten(parts, stream.columns || 80)}`);
     },
     clear() {
       if (!isShown) return;

@@ -43,7 +43,7 @@ function interruptedComparison(error: unknown): never {
 /** Writes a message for people to standard error, wrapped to its width. */
 export function complain(message: string): void {
   const paint = paintFor(process.stderr);
-  const width = Math.min(process.stderr.columns ?? 100, 100);
+  const width = Math.min(process.stderr.columns || 100, 100);
   const text = wrap(`millpond: ${message}`, width, "  ");
   process.stderr.write(`${text.replace("millpond:", paint.bad("millpond:"))}\n`);
 }

@@ -23,7 +23,7 @@ export function trace(limit: number): Int32Array {
 export const LIVE_OBJECTS = 10_000;
 
 /** Bytes in the frame benchmarks: 8 MiB, about one 1080p RGBA frame. */
-export const FRAME_BYTES = 8 * 1024 * 1024;
+export const FRAME_BYTES: number = 8 * 1024 * 1024;
 
 /** The page cache's sizes: a plane of a small picture to a frame of a large one. */
 export const PAGE_SIZES: readonly number[] = [64, 128, 512, 1024, 3072, 4096, 8192, 12_288].map((kib) => kib * 1024);

@@ -169,6 +169,20 @@ describe("Ctrl-C", () => {
   });
 });
 
+describe("Ctrl-C before the first byte", () => {
+  it("ends the wait for it", async () => {
+    const pipe = new PassThrough();
+    const running = start(["run", "-"], { stdin: pipe });
+    // Long enough for the command to reach its wait, on any machine that passes the other tests in time.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    running.child.kill("SIGINT");
+    const outcome = await running.done;
+    expect(outcome.code).toBe(130);
+    expect(message(outcome)).toContain("interrupted");
+    pipe.destroy();
+  });
+});
+
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
   expect(condition()).toBe(true);

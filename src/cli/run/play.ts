@@ -29,7 +29,7 @@ const FLUSH_EVERY = 32;
  * every buffer is back in its pool, or the failure says which is not.
  */
 export async function play(options: RunOptions, stop: AbortController, progress: Progress): Promise<RunSummary> {
-  const source = await openSource(options);
+  const source = await openSource(options, stop.signal);
   const results = new Results(options, readFaults());
   try {
     await results.open(source);

@@ -45,10 +45,10 @@ export interface OpenSource {
   readonly frames: FrameSource;
 }
 
-/** Opens what the command line names. Throws {@link Failure}. */
-export async function openSource(options: RunOptions): Promise<OpenSource> {
+/** Opens what the command line names. Throws {@link Failure}, and the signal's reason when it was aborted meanwhile. */
+export async function openSource(options: RunOptions, signal: AbortSignal): Promise<OpenSource> {
   try {
-    if (options.input === "-") return await openStdin(options);
+    if (options.input === "-") return await openStdin(options, signal);
     if (options.format !== undefined || (await isY4m(options.input))) return await openRawFile(options);
     return await openFile(options);
   } catch (error) {
@@ -85,13 +85,20 @@ function fileFacts(input: string, facts: VideoFileFacts, passes: number): Source
   };
 }
 
-async function openStdin(options: RunOptions): Promise<OpenSource> {
+async function openStdin(options: RunOptions, signal: AbortSignal): Promise<OpenSource> {
   if (process.stdin.isTTY) {
     throw new Failure(
       "standard input is a terminal; pipe video in, for example: ffmpeg -i in.mp4 -f yuv4mpegpipe - | millpond run -",
     );
   }
-  return await openRaw(options, process.stdin);
+  // The first byte may never come; ending the stream is what ends that wait.
+  const onAbort = (): void => void process.stdin.destroy();
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await openRaw(options, process.stdin);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 async function openRawFile(options: RunOptions): Promise<OpenSource> {

@@ -52,6 +52,7 @@ export async function openSource(options: RunOptions, signal: AbortSignal): Prom
     if (options.format !== undefined || (await isY4m(options.input))) return await openRawFile(options);
     return await openFile(options);
   } catch (error) {
+    signal.throwIfAborted();
     throw error instanceof Failure
       ? error
       : new Failure(explain(describePath(error, options.input)), 1, { cause: error });

@@ -142,9 +142,10 @@ export class MediaBuffer extends BufferLease {
       return;
     }
     if (!(what instanceof MediaBuffer)) throw wrongType("what", "a Memory or a MediaBuffer", what);
-    if (what.slot === slot) throw wrongType("what", "another buffer than the one it is appended to", what);
+    const other = what.live("append");
+    if (other === slot) throw wrongType("what", "another buffer than the one it is appended to", what);
     what.assertReleasable();
-    copyInto(slot, this, what.live("append"), what, CopyFlags.MEMORY, 0, undefined);
+    copyInto(slot, this, other, what, CopyFlags.MEMORY, 0, undefined);
     what.release();
   }
 

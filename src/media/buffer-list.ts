@@ -55,16 +55,7 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
   }
   slot.memories.splice(at, 0, memory);
   slot.marks |= Marks.TAINTED;
-  freezeExtents(slot);
-}
-
-/**
- * Remembers what each memory contributes to the buffer now. Between memories a resize may grow back to that and no
- * further, because the bytes beyond it (padding, prefix) are not the buffer's; only the outer edges may grow into them.
- */
-export function freezeExtents(slot: BufferSlot): void {
-  // A shared memory keeps the extent that its other buffer may still resize back to.
-  for (const memory of slot.memories) if (memory.ownerCount === 1) memory.freezeExtent();
+  slot.line = null;
 }
 
 function mergeAround(slot: BufferSlot, index: number): number {
@@ -88,7 +79,7 @@ export function removeMemories(slot: BufferSlot, index: number, length: number):
   assertDroppable(slot, index, length);
   slot.marks |= Marks.TAINTED;
   for (const memory of slot.memories.splice(index, length)) dropMemory(slot, memory);
-  freezeExtents(slot);
+  slot.line = null;
 }
 
 /** Ends the slot's ownership of a memory that is no longer in its list. */
@@ -101,7 +92,7 @@ export function dropMemory(slot: BufferSlot, memory: Memory): void {
 /** Puts `memory` (one reference taken over) in the place of `length` memories. */
 export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
   exchangeMemories(slot, index, length, memory);
-  freezeExtents(slot);
+  slot.line = null;
 }
 
 /** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */

@@ -12,7 +12,7 @@
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
-import { exchangeMemories, freezeExtents } from "./buffer-list.ts";
+import { exchangeMemories } from "./buffer-list.ts";
 import type { BufferSlot } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
@@ -27,64 +27,106 @@ export interface BufferSizes {
 
 /** The sizes of a checked range of memories. O(memories). */
 export function sizesOf(slot: BufferSlot, index: number, length: number): BufferSizes {
+  return measure(slot, index, edgesOf(slot, index, length));
+}
+
+function measure(slot: BufferSlot, index: number, edges: readonly number[]): BufferSizes {
   let size = 0;
   let offset = 0;
   let maxSize = 0;
-  for (let i = 0; i < length; i++) {
+  for (let i = 0; 2 * i < edges.length; i++) {
     const memory = slot.memories[index + i]!;
-    const low = lowEdge(memory, i);
+    const low = edges[2 * i]!;
     // Up to the first byte each memory lies in front of the window as far as its own offset says.
     if (size === 0) offset += memory.currentOffset - low;
     size += memory.currentSize;
-    maxSize += highEdge(memory, i, length) - low;
+    maxSize += edges[2 * i + 1]! - low;
   }
   return { size, offset, maxSize };
 }
 
 /**
  * Moves the start of a checked range by `delta` bytes and makes it `size` bytes long. No byte moves.
- * Throws `ERR_OUT_OF_RANGE` when the window would leave the line, `ERR_MAPPED` when a shared memory must be replaced
- * under a live map; nothing changed then.
+ * Throws `ERR_OUT_OF_RANGE` when the window would leave the line; nothing changed then.
  */
 export function resizeRange(slot: BufferSlot, index: number, length: number, delta: number, size: number): void {
-  const sizes = sizesOf(slot, index, length);
+  const edges = edgesOf(slot, index, length);
+  const sizes = measure(slot, index, edges);
   wholeNumber("delta", delta, -sizes.offset, sizes.maxSize - sizes.offset);
   const start = sizes.offset + delta;
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
+  const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
   let base = 0;
   for (let i = 0; i < length; i++) {
-    const memory = slot.memories[index + i]!;
-    const low = lowEdge(memory, i);
-    const room = highEdge(memory, i, length) - low;
+    const low = edges[2 * i]!;
+    const room = edges[2 * i + 1]! - low;
     const from = clamp(start - base, room);
     const to = clamp(start + size - base, room);
     moveWindow(slot, index + i, low + from, to - from);
     base += room;
   }
-  if (length !== slot.memories.length) freezeExtents(slot);
+  slot.line = line === null ? null : afterResize(slot, line);
+}
+
+/** Where each memory of a range begins and ends on the line, as [low, high] pairs in one flat list. */
+function edgesOf(slot: BufferSlot, index: number, length: number): number[] {
+  const line = length > 1 ? currentLine(slot) : null;
+  const edges: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const memory = slot.memories[index + i]!;
+    const at = (index + i) * ENTRY;
+    const low = line?.[at] ?? memory.currentOffset;
+    const high = line?.[at + 1] ?? memory.currentOffset + memory.currentSize;
+    edges.push(i === 0 ? 0 : low, i === length - 1 ? memory.maxSize : high);
+  }
+  return edges;
+}
+
+/** Numbers of a line entry: start and end of what a memory contributes, then its valid part as the last resize left it. */
+const ENTRY = 4;
+
+/**
+ * The line that a resize left, as long as it describes the memories as they are: anything else that moved one of them
+ * (its own resize) makes what is valid now the whole line.
+ */
+function currentLine(slot: BufferSlot): number[] | null {
+  const { line, memories } = slot;
+  if (line === null || line.length !== memories.length * ENTRY) return null;
+  for (let i = 0; i < memories.length; i++) {
+    if (memories[i]!.currentOffset !== line[i * ENTRY + 2] || memories[i]!.currentSize !== line[i * ENTRY + 3])
+      return null;
+  }
+  return line;
+}
+
+function lineOf(slot: BufferSlot): number[] {
+  const known = currentLine(slot);
+  if (known !== null) return known;
+  return slot.memories.flatMap((memory) => {
+    const { currentOffset: offset, currentSize: size } = memory;
+    return [offset, offset + size, offset, size];
+  });
+}
+
+function afterResize(slot: BufferSlot, line: number[]): number[] {
+  return slot.memories.flatMap((memory, i) => [
+    line[i * ENTRY]!,
+    line[i * ENTRY + 1]!,
+    memory.currentOffset,
+    memory.currentSize,
+  ]);
 }
 
 function clamp(value: number, max: number): number {
   return value < 0 ? 0 : value > max ? max : value;
 }
 
-function lowEdge(memory: Memory, i: number): number {
-  return i === 0 ? 0 : memory.extentStart;
-}
-
-function highEdge(memory: Memory, i: number, length: number): number {
-  return i === length - 1 ? memory.maxSize : memory.extentEnd;
-}
-
 function moveWindow(slot: BufferSlot, index: number, offset: number, size: number): void {
   const memory = slot.memories[index]!;
   if (memory.currentOffset === offset && memory.currentSize === size) return;
-  if (memory.isExclusive) {
-    memory.moveWindow(offset, size);
-    return;
-  }
-  exchangeMemories(slot, index, 1, privatePart(memory, offset, size));
+  if (memory.isExclusive) memory.moveWindow(offset, size);
+  else exchangeMemories(slot, index, 1, privatePart(memory, offset, size));
 }
 
 /** A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused. */
@@ -94,7 +136,5 @@ function privatePart(memory: Memory, offset: number, size: number): Memory {
   if (inside && (memory.flags & MemoryFlags.NO_SHARE) !== 0) return memory.copy(delta, size);
   const part = memory.share(0);
   part.moveWindow(offset, size);
-  part.extentStart = memory.extentStart;
-  part.extentEnd = memory.extentEnd;
   return part;
 }

@@ -56,6 +56,8 @@ export class BufferSlot implements MemoryHome {
   baseView: Uint8Array | null = null;
   /** {@link Marks}: what the last borrower did beyond writing bytes. */
   marks = 0;
+  /** What a resize over several memories may grow back to (buffer-resize.ts); null: nothing beyond the valid parts. */
+  line: number[] | null = null;
   /** Presentation time in nanoseconds. */
   pts: bigint | undefined = undefined;
   /** Decoding time in nanoseconds. */
@@ -151,6 +153,7 @@ export function dropLooseSlot(slot: BufferSlot): void {
   slot.refCount = 0;
   slot.generation++;
   slot.metas = null;
+  slot.line = null;
   if (slot.marks !== 0) {
     slot.resetFields();
     slot.marks = 0;

@@ -60,10 +60,6 @@ export class Memory {
   /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
   declare home: MemoryHome | null;
 
-  /** @internal start of what it contributes to a buffer of several memories */
-  declare extentStart: number;
-  /** @internal end of it */
-  declare extentEnd: number;
   /** @internal */
   declare currentOffset: number;
   /** @internal */
@@ -94,8 +90,6 @@ export class Memory {
     this.ownerCount = 0;
     this.sharedOwners = 0;
     this.home = null;
-    this.extentStart = offset;
-    this.extentEnd = offset + size;
     this.currentOffset = offset;
     this.currentSize = size;
     this.currentFlags = flags;
@@ -280,7 +274,6 @@ export class Memory {
     const offset = this.currentOffset + delta;
     wholeNumber("size", size, 0, this.maxSize - offset);
     this.moveWindow(offset, size);
-    this.freezeExtent();
   }
 
   /** @internal Sets the valid part, checked by the caller; zero promises fall when it leaves bytes behind. */
@@ -291,12 +284,6 @@ export class Memory {
     this.currentOffset = offset;
     this.currentSize = size;
     this.view = null;
-  }
-
-  /** @internal The present valid part is what this memory contributes to its buffer. */
-  freezeExtent(): void {
-    this.extentStart = this.currentOffset;
-    this.extentEnd = this.currentOffset + this.currentSize;
   }
 
   /**
@@ -363,8 +350,8 @@ export class Memory {
    * object after it went home cannot reach the next borrower's bytes through it. Only for an unmapped root with one owner.
    */
   renew(): Memory {
-    const { allocator, region, align, extentStart, extentEnd } = this;
-    const fresh = new Memory(allocator, region, null, align, extentStart, extentEnd - extentStart, this.currentFlags);
+    const { allocator, region, align, currentOffset, currentSize } = this;
+    const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, this.currentFlags);
     fresh.ownerCount = this.ownerCount;
     fresh.home = this.home;
     this.references = 0;

@@ -20,7 +20,6 @@ function undoResize(slot: BufferSlot, size: number): void {
   const memory = slot.memories[0]!;
   if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
   memory.moveWindow(slot.baseOffset, size);
-  memory.freezeExtent();
 }
 
 /** Drops all memories and metas of a slot and voids its leases. */
@@ -58,6 +57,7 @@ export function cacheViews(slot: BufferSlot): void {
   const [only] = slot.memories;
   slot.baseMemory = slot.memories.length === 1 && only !== undefined && only.view !== null ? only : null;
   slot.baseView = slot.baseMemory?.view ?? null;
+  slot.line = null;
 }
 
 /** Bytes that the regions of a slot take. */

@@ -492,6 +492,22 @@ describe("ends", () => {
     expect([pool.outstanding, pool.stats().count]).toEqual([0, 0]);
   });
 
+  it("tells of a lease whose handle was collected unreleased, when asked to watch, and of no other", () => {
+    const script = `import { BufferPool } from ${JSON.stringify(new URL("../../src/pools/buffer-pool.ts", import.meta.url).href)};
+      const pool = new BufferPool({ name: "watched", leaks: "all", trace: true });
+      pool.configure({ size: 8, max: 8 }); pool.activate();
+      pool.on("leak", ({ holder }) => { console.log("leak", holder.slot, holder.tag, /lose/.test(holder.site)); clearInterval(timer); });
+      function lose() { pool.tryAcquire({ tag: "kept" }).release(); globalThis.held = pool.tryAcquire({ tag: "held" }); pool.tryAcquire({ tag: "lost" }); }
+      lose();
+      const timer = setInterval(() => gc(), 10);
+      setTimeout(() => process.exit(1), 10_000).unref();`;
+    const out = execFileSync(process.execPath, ["--expose-gc", "--input-type=module", "-e", script], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+    expect(out.trim()).toBe("leak 1 lost true");
+  });
+
   it("makes no major garbage collection over a million cycles", () => {
     const script = `import { PerformanceObserver, constants } from "node:perf_hooks";
       import { BufferPool } from ${JSON.stringify(new URL("../../src/pools/buffer-pool.ts", import.meta.url).href)};

@@ -24,7 +24,7 @@ export const suite: Suite = {
     {
       name: "millpond, integer handle",
       kind: "ours",
-      file: "subjects/frame-millpond.ts",
+      file: "subjects/frame-millpond-integer.ts",
       args: ["integer"],
       note: "one thread only",
     },

@@ -504,7 +504,9 @@ async function closeAll(model: Model, real: Real): Promise<void> {
   expect(codeOf(() => real.pool.activate())).toBe("ERR_POOL_DEAD");
 }
 
-it("behaves as the naive model over 100,000 random commands", { timeout: 240_000 }, async () => {
+it("behaves as the naive model over 100,000 random commands", {
+  timeout: Number(process.env.MILLPOND_TIMEOUT ?? 240_000),
+}, async () => {
   const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
   const walks = Number(process.env.MILLPOND_WALKS ?? 1000);
   console.log(`buffer-pool model: seed ${seed}, ${walks} walks of up to 200 commands`);

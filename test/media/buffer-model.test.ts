@@ -283,7 +283,9 @@ const steps = [
   n.map(makeWritable),
 ];
 
-it("never lets one buffer see another's bytes, and leaks nothing, over random walks", { timeout: 240_000 }, () => {
+it("never lets one buffer see another's bytes, and leaks nothing, over random walks", {
+  timeout: Number(process.env.MILLPOND_TIMEOUT ?? 240_000),
+}, () => {
   const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
   console.log(`media-buffer model: seed ${seed}`);
   const before = defaultAllocator();

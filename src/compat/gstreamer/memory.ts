@@ -25,7 +25,9 @@ export class AllocationParams {
 export function paramsIn(params: AllocationParams | null | undefined): CoreParams {
   if (params === null || params === undefined) return {};
   const { flags, prefix, padding } = params;
-  return { flags, prefix, padding, align: Math.max(params.align + 1, DEFAULT_ALIGN) };
+  const align = params.align + 1;
+  // The system's minimum is or-ed in, as there; a mask that is no mask goes on to the core, which refuses it.
+  return { flags, prefix, padding, align: DEFAULT_ALIGN % align === 0 ? DEFAULT_ALIGN : align };
 }
 
 /** Our params of the core's. */

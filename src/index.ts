@@ -4,10 +4,26 @@
  */
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
+export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
 export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
+export { MediaBufferList } from "./media/buffer-array.ts";
 export type { FoundRange } from "./media/buffer-list.ts";
 export type { BufferSizes } from "./media/buffer-resize.ts";
+export {
+  addCustomMeta,
+  type CustomMeta,
+  type CustomTransform,
+  findReferenceTimestamp,
+  type ParentBuffer,
+  ParentBufferMeta,
+  type ReferenceTimestamp,
+  ReferenceTimestampMeta,
+  type RegionOfInterest,
+  RegionOfInterestMeta,
+  registerCustomMeta,
+} from "./media/common-metas.ts";
 export { BufferFlags, CopyFlags } from "./media/flags.ts";
+export { AudioMeta, type AudioMetaFields, VideoMeta, type VideoMetaFields } from "./media/layout-metas.ts";
 export { type BufferAllocation, MediaBuffer } from "./media/media-buffer.ts";
 export {
   type CopyTransform,
@@ -21,6 +37,13 @@ export {
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./media/meta.ts";
+export {
+  deserializeMeta,
+  deserializeMetas,
+  type ReadMeta,
+  serializeMeta,
+  serializeMetas,
+} from "./media/meta-serialize.ts";
 export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video-format.ts";
 export { type PlaneInfo, VideoInfo, type VideoInfoOptions, type VideoPixelFormat } from "./media/video-info.ts";
 export {

@@ -5,6 +5,7 @@
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
 import { type MemoryFlags, type ResolvedParams, resolveParams } from "../memory/params.ts";
 import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { sameData } from "../observe/same-data.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
@@ -149,15 +150,3 @@ export function sameConfig(a: ActualPoolConfig, b: ActualPoolConfig): boolean {
     sameData(a.format, b.format)
   );
 }
-
-/** Deep equality of plain data (formats, caps): by value for arrays and objects, `Object.is` for the rest. */
-export function sameData(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true;
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-  if (Array.isArray(a) !== Array.isArray(b)) return false;
-  const keys = Object.keys(a);
-  if (keys.length !== Object.keys(b).length) return false;
-  return keys.every((key) => Object.hasOwn(b, key) && sameData((a as Indexed)[key], (b as Indexed)[key]));
-}
-
-type Indexed = Record<string, unknown>;

@@ -2,8 +2,9 @@
 import type { MediaBuffer } from "../../media/media-buffer.ts";
 import { type Allocator as CoreAllocator, defaultAllocator } from "../../memory/allocator.ts";
 import { isMillpondError } from "../../observe/errors.ts";
+import { sameData } from "../../observe/same-data.ts";
 import { BufferPool as CorePool } from "../../pools/buffer-pool.ts";
-import { type ActualPoolConfig, type BufferPoolConfig, sameData } from "../../pools/pool-config.ts";
+import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/pool-config.ts";
 import { Buffer, poolFaces } from "./buffer.ts";
 import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
 import { AllocationParams, type Allocator, paramsIn } from "./memory.ts";

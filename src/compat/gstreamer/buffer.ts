@@ -1,4 +1,5 @@
 /** GstBuffer over MediaBuffer: the bindings' names, indices and return shapes. */
+import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from "../../media/common-metas.ts";
 import { MediaBuffer } from "../../media/media-buffer.ts";
 import { Marks } from "../../media/slot.ts";
 import { MillpondError } from "../../observe/errors.ts";
@@ -334,6 +335,22 @@ export class Buffer {
   /** The metas, oldest first. */
   iterate_meta(): IterableIterator<MetaInstance> {
     return (this.core.metas() as readonly MetaInstance[])[Symbol.iterator]() as IterableIterator<MetaInstance>;
+  }
+
+  /** Adds a time on another clock. Throws `ERR_NOT_WRITABLE`. */
+  add_reference_timestamp_meta(reference: unknown, timestamp: bigint, duration: bigint): MetaInstance | null {
+    const meta = this.core.addMeta(ReferenceTimestampMeta, { reference, timestamp, duration: timeIn(duration) });
+    return (meta as unknown as MetaInstance | undefined) ?? null;
+  }
+
+  /** The first time whose reference contains `reference`, or null. */
+  get_reference_timestamp_meta(reference?: unknown): MetaInstance | null {
+    return (findReferenceTimestamp(this.core, reference) as unknown as MetaInstance | undefined) ?? null;
+  }
+
+  /** Keeps another buffer until this one goes. Throws `ERR_NOT_WRITABLE`. */
+  add_parent_buffer_meta(parent: Buffer): MetaInstance | null {
+    return (this.core.addMeta(ParentBufferMeta, parent.core) as unknown as MetaInstance | undefined) ?? null;
   }
 
   /** The pool it is on loan from, or null. */

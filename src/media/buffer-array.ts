@@ -1,0 +1,127 @@
+/** MediaBufferList: buffers that travel together, counted as one. After GstBufferList. */
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { disposeBy } from "../observe/dispose.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { MediaBuffer } from "./media-buffer.ts";
+
+/** A counted list of buffers; the list holds one reference of each. With two references nobody may change it. */
+export class MediaBufferList {
+  /** Use it with `using` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+  readonly #buffers: MediaBuffer[];
+  #references = 1;
+
+  /** Takes over the caller's reference of each buffer. */
+  constructor(buffers: readonly MediaBuffer[] = []) {
+    for (const buffer of buffers) checkBuffer(buffer);
+    this.#buffers = [...buffers];
+  }
+
+  /** How many buffers. */
+  get length(): number {
+    return this.#live().length;
+  }
+
+  /** References; 0 once it is over. */
+  get refCount(): number {
+    return this.#references;
+  }
+
+  /** True when nobody else refers to the list. */
+  get isWritable(): boolean {
+    return this.#references === 1;
+  }
+
+  /** A buffer, borrowed. Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`. */
+  at(index: number): MediaBuffer {
+    const buffers = this.#live();
+    return buffers[wholeNumber("index", index, 0, buffers.length - 1)]!;
+  }
+
+  /** A buffer that may be changed, borrowed: a shared one is replaced in the list by a copy. Throws `ERR_NOT_WRITABLE`. */
+  writableAt(index: number): MediaBuffer {
+    const buffers = this.#own();
+    wholeNumber("index", index, 0, buffers.length - 1);
+    buffers[index] = buffers[index]!.makeWritable();
+    return buffers[index];
+  }
+
+  /** Puts a buffer in, at the end by default, and takes over the caller's reference. Throws `ERR_NOT_WRITABLE`. */
+  insert(buffer: MediaBuffer, index?: number): void {
+    const buffers = this.#own();
+    checkBuffer(buffer);
+    buffers.splice(index === undefined ? buffers.length : wholeNumber("index", index, 0, buffers.length), 0, buffer);
+  }
+
+  /** Takes buffers out and drops the list's references. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. */
+  remove(index: number, length = 1): void {
+    const buffers = this.#own();
+    wholeNumber("index", index, 0, buffers.length);
+    wholeNumber("length", length, 0, buffers.length - index);
+    for (const buffer of buffers.slice(index, index + length)) buffer.assertReleasable();
+    for (const buffer of buffers.splice(index, length)) buffer.release();
+  }
+
+  /** Valid bytes of all buffers. O(buffers). */
+  get size(): number {
+    return this.#live().reduce((sum, buffer) => sum + buffer.size, 0);
+  }
+
+  /** The buffers, in order, borrowed. */
+  [Symbol.iterator](): IterableIterator<MediaBuffer> {
+    return this.#live()[Symbol.iterator]();
+  }
+
+  /** A list of its own with the same buffers (one reference more of each), or with deep copies of them. */
+  copy(options?: { deep?: boolean }): MediaBufferList {
+    const deep = options?.deep === true;
+    return new MediaBufferList(this.#live().map((buffer) => (deep ? buffer.copy({ deep }) : buffer.retain())));
+  }
+
+  /** Consumes the caller's reference and gives a list that may be changed: this one, or a copy. */
+  makeWritable(): MediaBufferList {
+    if (this.#references === 1) return this;
+    const copy = this.copy();
+    this.release();
+    return copy;
+  }
+
+  /** Adds a reference. Throws `ERR_USE_AFTER_RELEASE`. */
+  retain(): this {
+    this.#live();
+    this.#references++;
+    return this;
+  }
+
+  /** Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and what a buffer's release throws. */
+  release(): void {
+    if (this.#references === 0) throw new MillpondError("ERR_DOUBLE_RELEASE", "the buffer list was already released");
+    if (this.#references === 1) {
+      for (const buffer of this.#buffers) buffer.assertReleasable();
+      for (const buffer of this.#buffers.splice(0)) buffer.release();
+    }
+    this.#references--;
+  }
+
+  #live(): MediaBuffer[] {
+    if (this.#references === 0)
+      throw new MillpondError("ERR_USE_AFTER_RELEASE", "the buffer list was released; retain() it to keep it");
+    return this.#buffers;
+  }
+
+  #own(): MediaBuffer[] {
+    if (this.#references > 1) {
+      throw new MillpondError(
+        "ERR_NOT_WRITABLE",
+        `the buffer list has ${this.#references} references; makeWritable() gives one of your own`,
+      );
+    }
+    return this.#live();
+  }
+}
+disposeBy(MediaBufferList, "release");
+
+function checkBuffer(buffer: unknown): void {
+  if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
+  buffer.live("put into a list");
+}

@@ -1,0 +1,97 @@
+/** WebGPU staging memory against a strict fake of the interface: no adapter was at hand, so nothing here ran on a GPU. */
+import { describe, expect, it } from "vitest";
+import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
+import { code } from "../buffer-pool/pools.ts";
+
+/** Refuses everything that the standard refuses. */
+class FakeBuffer implements StagingBuffer {
+  state: "unmapped" | "pending" | "mapped" | "destroyed" = "unmapped";
+  readonly content: Uint8Array;
+  readonly usage: number;
+  #range: ArrayBuffer | undefined;
+
+  constructor(size: number, usage: number) {
+    if (size % 4 !== 0) throw new Error("OperationError: size is not a multiple of 4");
+    if (usage !== (1 | 8) && usage !== (2 | 4)) throw new Error("OperationError: usage");
+    this.content = new Uint8Array(size);
+    this.usage = usage;
+  }
+  async mapAsync(mode: number): Promise<void> {
+    if (this.state !== "unmapped") throw new Error(`OperationError: buffer is ${this.state}`);
+    if ((this.usage & mode) === 0) throw new Error("OperationError: mode does not fit the usage");
+    this.state = "pending";
+    await null;
+    this.state = "mapped";
+  }
+  getMappedRange(): ArrayBuffer {
+    if (this.state !== "mapped" || this.#range !== undefined)
+      throw new Error("OperationError: not mapped, or taken already");
+    this.#range = this.content.slice().buffer;
+    return this.#range;
+  }
+  unmap(): void {
+    if (this.state !== "mapped") throw new Error("OperationError: not mapped");
+    if (this.#range !== undefined)
+      this.content.set(new Uint8Array(structuredClone(this.#range, { transfer: [this.#range] })));
+    this.#range = undefined;
+    this.state = "unmapped";
+  }
+  destroy(): void {
+    this.state = "destroyed";
+  }
+}
+
+const made: FakeBuffer[] = [];
+const device: StagingDevice = {
+  createBuffer({ size, usage }) {
+    made.push(new FakeBuffer(size, usage));
+    return made.at(-1)!;
+  },
+};
+
+describe("WebGpuAllocator (fake)", () => {
+  it("maps only asynchronously, gives the bytes back to the GPU at unmap, and kills the view", async () => {
+    const memory = new WebGpuAllocator(device, "write").allocate(6);
+    const gpu = made.at(-1)!;
+    expect([code(() => memory.map("write")), gpu.content.length, memory.isType("GpuStagingMemory")]).toEqual([
+      "ERR_NOT_MAPPABLE",
+      8,
+      true,
+    ]);
+    const mapping = await memory.mapAsync("write");
+    const view = mapping.bytes;
+    view.set([1, 2, 3]);
+    mapping.unmap();
+    expect([view.length, gpu.content[2], gpu.state, WebGpuAllocator.bufferOf(memory.region)]).toEqual([
+      0,
+      3,
+      "unmapped",
+      gpu,
+    ]);
+    memory.release();
+    expect(gpu.state).toBe("destroyed");
+  });
+
+  it("two who map at once share one request; the GPU gets the bytes back with the last", async () => {
+    const memory = new WebGpuAllocator(device, "read").allocate(8);
+    const [a, b] = await Promise.all([memory.mapAsync("read"), memory.mapAsync("read")]);
+    const c = memory.map("read");
+    a.unmap();
+    b.unmap();
+    expect(made.at(-1)!.state).toBe("mapped");
+    c.unmap();
+    expect(made.at(-1)!.state).toBe("unmapped");
+    memory.release();
+  });
+
+  it("the other direction cannot be had, and leaves no lock behind", async () => {
+    const memory = new WebGpuAllocator(device, "read").allocate(8);
+    await expect(memory.mapAsync("write")).rejects.toMatchObject({ code: "ERR_NOT_MAPPABLE" });
+    expect(memory.isMapped).toBe(false);
+    expect([
+      code(() => new WebGpuAllocator({} as never, "read")),
+      code(() => new WebGpuAllocator(device, "both" as never)),
+    ]).toEqual(["ERR_INVALID_ARG_TYPE", "ERR_INVALID_ARG_TYPE"]);
+    memory.release();
+  });
+});

@@ -3,7 +3,7 @@
  * Writing copies a shared memory first (copy on write). Functions over a live slot.
  */
 
-import { type MapMode, type Mapping, MappingBits } from "../memory/mapping.ts";
+import { type MapMode, type Mapping, MappingBits, unitOf } from "../memory/mapping.ts";
 import type { Memory } from "../memory/memory.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
@@ -17,6 +17,8 @@ import type { BufferSlot } from "./slot.ts";
  * writing is replaced by a copy of its own.
  */
 export function mapMemories(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
+  // A wrong mode is refused before anything is merged or copied for it.
+  unitOf(mode);
   const writable = slot.refCount === 1;
   if (mode !== "read" && !writable) throw sharedBuffer(slot, "map it for writing");
   if (length > 1) {

@@ -186,7 +186,7 @@ export class MediaBuffer extends BufferLease {
     const slot = this.writable("resize");
     const count = list.checkIndices(slot, index, length);
     wholeNumber("delta", delta, -Number.MAX_SAFE_INTEGER);
-    resizeRange(slot, index, count, delta, size ?? sizesOf(slot, index, count).size - delta);
+    resizeRange(slot, index, count, delta, size === undefined ? sizesOf(slot, index, count).size - delta : size);
   }
 
   /**

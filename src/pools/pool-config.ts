@@ -5,6 +5,7 @@
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
 import { type MemoryFlags, type ResolvedParams, resolveParams } from "../memory/params.ts";
 import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { debugLevel } from "../observe/debug.ts";
 import { sameData } from "../observe/same-data.ts";
 
 /**
@@ -41,7 +42,10 @@ export interface BufferPoolConfig {
   roundSize?: boolean;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
-  /** Kill the views that were handed out at the last release; default false. See docs/buffer-pool.md for its price. */
+  /**
+   * Kill the views that were handed out at the last release; see docs/buffer-pool.md for its price. True is a demand: memory
+   * that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory allows it.
+   */
   revoke?: boolean;
 }
 
@@ -71,6 +75,8 @@ export interface ActualPoolConfig {
   readonly zero: ZeroPolicy;
   /** Whether views die at the last release. */
   readonly revoke: boolean;
+  /** Whether memory that cannot be revoked is refused. */
+  readonly mustRevoke: boolean;
 }
 
 const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
@@ -90,7 +96,7 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     config.maxBytes === undefined || config.maxBytes === Infinity
       ? Infinity
       : wholeNumber("config.maxBytes", config.maxBytes);
-  const { allocator = defaultAllocator(), options = [], roundSize = false, revoke = false } = config;
+  const { allocator = defaultAllocator(), options = [], roundSize = false, revoke = debugLevel() > 0 } = config;
   if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
   if (!Array.isArray(options) || options.some((option) => typeof option !== "string")) {
     throw wrongType("config.options", "a list of strings", options);
@@ -120,6 +126,7 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     roundSize,
     zero: config.zero === undefined ? "fresh" : oneOf("config.zero", config.zero, ZERO_POLICIES),
     revoke,
+    mustRevoke: config.revoke === true,
   });
 }
 

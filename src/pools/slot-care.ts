@@ -3,7 +3,7 @@ import { dropMemory, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
-import { revokeViews } from "../memory/revoke.ts";
+import { isRevocable, revokeViews } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
 import type { DiscardReason } from "./pool-report.ts";
 
@@ -43,9 +43,10 @@ export function zeroSlot(slot: BufferSlot): void {
   for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
 }
 
-/** Detaches every view of a slot that was handed out. */
+/** Detaches every view of a slot that was handed out, as far as its memory can be revoked. */
 export function revokeSlot(slot: BufferSlot): void {
   for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
     revokeViews(memory.region);
     memory.view = null;
   }

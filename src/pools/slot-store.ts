@@ -304,7 +304,7 @@ export class SlotStore {
   }
 
   #assertPopulated(slot: BufferSlot): void {
-    const { size, revoke, allocator } = this.#config;
+    const { size, mustRevoke, allocator } = this.#config;
     const got = totalSize(slot);
     if (slot.memories.length === 0 || got !== size) {
       throw new MillpondError(
@@ -312,7 +312,7 @@ export class SlotStore {
         `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
       );
     }
-    if (revoke && !slot.memories.every((memory) => isRevocable(memory.region))) {
+    if (mustRevoke && !slot.memories.every((memory) => isRevocable(memory.region))) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
         `pool "${this.#owner.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +

@@ -1,11 +1,13 @@
 /** What a pool does over its life: states, waiting, coming home, draining, ending. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
+import { SharedAllocator } from "../../src/allocators/shared.ts";
 import type { MediaBuffer } from "../../src/media/media-buffer.ts";
 import { MetaFlags, registerMeta } from "../../src/media/meta.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
 import { Region } from "../../src/memory/region.ts";
 import { FakeClock } from "../../src/observe/clock.ts";
+import { debugLevel, parseLevel, setDebugLevel } from "../../src/observe/debug.ts";
 import type { MillpondError } from "../../src/observe/errors.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../src/pools/pool-config.ts";
@@ -339,6 +341,34 @@ describe("zero policies and revocation", () => {
       expect(view.length).toBe(0);
     } finally {
       Object.defineProperty(ArrayBuffer.prototype, "transfer", { value: transfer, configurable: true, writable: true });
+    }
+  });
+});
+
+describe("debug levels", () => {
+  it("MALLOC_DEBUG: unset, empty and 0 are off, a number above 1 is that level, anything else is on", () => {
+    expect([undefined, "", "0", "1", "yes", "2", "7", "-3", "1.5"].map(parseLevel)).toEqual([
+      0, 0, 0, 1, 1, 2, 7, 1, 1,
+    ]);
+  });
+
+  it("revocation is on in debug levels where the memory allows it, and never fails a pool whose memory does not", () => {
+    const before = debugLevel();
+    setDebugLevel(1);
+    try {
+      const pool = openPool({ max: 1 });
+      const buffer = pool.tryAcquire()!;
+      const view = buffer.bytes;
+      buffer.release();
+      expect(view.length).toBe(0);
+      const shared = openPool({ max: 1, allocator: new SharedAllocator() });
+      shared.tryAcquire()!.release();
+      const kept = openPool({ max: 1, revoke: false }).tryAcquire()!;
+      const stays = kept.bytes;
+      kept.release();
+      expect([shared.free, stays.length]).toEqual([1, 64]);
+    } finally {
+      setDebugLevel(before);
     }
   });
 });

@@ -4,6 +4,7 @@ import { BufferFlags, CopyFlags } from "../../src/media/flags.ts";
 import { MediaBuffer } from "../../src/media/media-buffer.ts";
 import { SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
+import { opaqueRegion, type Region } from "../../src/memory/region.ts";
 import { code } from "../buffer-pool/pools.ts";
 
 const allocator = new SystemAllocator("rules");
@@ -103,6 +104,35 @@ describe("what a copy takes along (reference table 4.9)", () => {
     expect([code(() => buffer.copy()), code(() => target.copyFrom(buffer))]).toEqual(["ERR_MAPPED", "ERR_MAPPED"]);
     expect([bytes(target), buffer.memoryAt(0).refCount, buffer.memoryAt(0).owners]).toEqual([[0], 1, 1]);
     mapping.unmap();
+  });
+});
+
+describe("memory that cannot be mapped", () => {
+  it("is a typed error for every byte helper, and nothing changes (Q16, Q17)", () => {
+    class Opaque extends SystemAllocator {
+      protected override allocateRegion(size: number): Region {
+        return opaqueRegion(size, undefined);
+      }
+    }
+    const buffer = MediaBuffer.wrap(new Uint8Array([1, 2]));
+    buffer.append(new Opaque("opaque").allocate(4));
+    const memory = buffer.memoryAt(1);
+    for (const use of [
+      () => buffer.map("read"),
+      () => buffer.fill(2, new Uint8Array(2)),
+      () => buffer.memset(2, 1),
+      () => buffer.extract(2, new Uint8Array(2)),
+      () => buffer.compare(2, new Uint8Array(2)),
+      () => buffer.copy({ deep: true }),
+    ]) {
+      expect(code(use), String(use)).toBe("ERR_NOT_MAPPABLE");
+    }
+    expect([buffer.memoryCount, buffer.memoryAt(1), memory.isMapped, buffer.copy().memoryAt(1)]).toEqual([
+      2,
+      memory,
+      false,
+      memory,
+    ]);
   });
 });
 

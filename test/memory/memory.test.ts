@@ -11,6 +11,11 @@ import { code } from "../buffer-pool/pools.ts";
 
 const system = new SystemAllocator("test");
 
+/** What is used of WebAssembly; the core is typed without the DOM's library, which declares it. */
+interface WithWasm {
+  WebAssembly: { Memory: new (descriptor: { initial: number }) => { buffer: ArrayBuffer } };
+}
+
 describe("locks (reference table 1.4): first lock held, then another", () => {
   const table: [MapMode | "none", MapMode | "owner", number, string][] = [
     ["none", "read", 0, "ok"],
@@ -462,6 +467,28 @@ describe("allocators", () => {
     const memory: Memory = new SharedAllocator().allocate(64);
     const { bytes } = memory.map("readwrite");
     expect([bytes.buffer instanceof SharedArrayBuffer, bytes.every((byte) => byte === 0)]).toEqual([true, true]);
+  });
+
+  it("aligns real addresses where they can be seen: in WebAssembly memory the byteOffset is the address", () => {
+    const { WebAssembly: engine } = globalThis as unknown as WithWasm;
+    const wasm = new engine.Memory({ initial: 4 });
+    class Linear extends Allocator {
+      #used = 3;
+      protected override allocateRegion(size: number, { align }: { align: number }): Region {
+        const start = Math.ceil(this.#used / align) * align;
+        this.#used = start + size;
+        return new Region(new Uint8Array(wasm.buffer, start, size));
+      }
+      protected override freeRegion(): void {}
+    }
+    const linear = new Linear("linear");
+    for (const align of [1, 8, 16, 64, 256, 4096]) {
+      const payload = linear.allocate(10, { align }).map("read").bytes;
+      expect(payload.byteOffset % align).toBe(0);
+      // With a prefix the slot is aligned, and the payload follows it.
+      const behind = linear.allocate(10, { align, prefix: 3 }).map("read").bytes;
+      expect((behind.byteOffset - 3) % align).toBe(0);
+    }
   });
 
   it("counts what is out, sub-memories included, down to nothing (leak gate)", () => {

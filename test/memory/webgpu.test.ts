@@ -1,4 +1,4 @@
-/** WebGPU staging memory against a strict fake of the interface: no adapter was at hand, so nothing here ran on a GPU. */
+/** WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has one. */
 import { describe, expect, it } from "vitest";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
 import { code } from "../buffer-pool/pools.ts";

@@ -65,4 +65,15 @@ export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
+export {
+  type BytesField,
+  bytes,
+  type Cursor,
+  type ElementSource,
+  type FieldType,
+  type FieldValue,
+  type Struct,
+  type StructFields,
+  struct,
+} from "./pools/struct.ts";
 export type { WaitOptions } from "./pools/waiters.ts";

@@ -4,8 +4,10 @@ import type { Clock } from "../observe/clock.ts";
 
 /** How a {@link SlabPool} is made. */
 export interface SlabPoolOptions {
-  /** Bytes of an element; 0 is allowed, pointers are distinct all the same. */
-  elementSize: number;
+  /** Bytes of an element; 0 is allowed, pointers are distinct all the same. This or `struct`. */
+  elementSize?: number;
+  /** The layout of an element (see {@link struct}), in place of its size. */
+  struct?: { readonly size: number };
   /** Bytes of a block; default 4096. */
   blockSize?: number;
   /** Where blocks come from; default: the default allocator. */

@@ -82,7 +82,7 @@ export class SlabPool {
       if (hook !== undefined && typeof hook !== "function") throw wrongType(`options.${key}`, "a function", hook);
     }
     this.name = name;
-    this.elementSize = wholeNumber("options.elementSize", options.elementSize);
+    this.elementSize = wholeNumber("options.elementSize", options.struct?.size ?? options.elementSize);
     this.blockSize = wholeNumber("options.blockSize", options.blockSize ?? DEFAULT_BLOCK, 2 * LINK + this.elementSize);
     this.capacity = Math.floor((this.blockSize - LINK) / (this.elementSize + LINK));
     const most = Math.floor(MAX_POINTERS / this.capacity);

@@ -29,7 +29,7 @@ export class BufferPool extends Lending {
   #drainedWaits: (() => void)[] = [];
 
   /** @internal Absent hooks cost nothing, so only overridden ones are passed on. */
-  protected override hooks(): PoolHooks {
+  protected override $hooks(): PoolHooks {
     const base = BufferPool.prototype;
     return {
       populate: (buffer, config) => this.populate(buffer, config),
@@ -41,12 +41,12 @@ export class BufferPool extends Lending {
 
   /** The configuration in force, or null. Frozen. */
   get config(): ActualPoolConfig | null {
-    return this.configNow;
+    return this.$configNow;
   }
 
   /** True while the pool is deactivated and loans are still out. */
   get isDraining(): boolean {
-    return (this.stateNow === "draining" || this.stateNow === "retired") && this.store.outstanding > 0;
+    return (this.$stateNow === "draining" || this.$stateNow === "retired") && this.$store.outstanding > 0;
   }
 
   /**
@@ -59,11 +59,11 @@ export class BufferPool extends Lending {
   configure(config: BufferPoolConfig): ActualPoolConfig {
     const wanted = resolveConfig(config);
     this.#assertAlive("configure");
-    if (this.configNow !== null && sameConfig(wanted, this.configNow)) return this.configNow;
+    if (this.$configNow !== null && sameConfig(wanted, this.$configNow)) return this.$configNow;
     if (this.isActive) throw refusedError(this.name, "active", "configure");
-    if (this.store.outstanding > 0) throw loansOutError(this.name, "configure", this.holders());
-    this.configNow = this.adjust(wanted);
-    return this.configNow;
+    if (this.$store.outstanding > 0) throw loansOutError(this.name, "configure", this.holders());
+    this.$configNow = this.adjust(wanted);
+    return this.$configNow;
   }
 
   /**
@@ -73,7 +73,7 @@ export class BufferPool extends Lending {
   activate(): void {
     this.#assertAlive("activate");
     if (this.isActive) return;
-    const config = this.configNow;
+    const config = this.$configNow;
     if (config === null || config.requestedSize === 0 || config.max === 0) {
       const why =
         config === null
@@ -84,15 +84,15 @@ export class BufferPool extends Lending {
         `pool "${this.name}" ${why}; configure() size and max of at least 1 first`,
       );
     }
-    this.store.open(config);
+    this.$store.open(config);
     try {
       this.start();
     } catch (error) {
-      this.store.freeUnused("drained");
+      this.$store.freeUnused("drained");
       throw error;
     }
-    this.stateNow = "active";
-    this.retune();
+    this.$stateNow = "active";
+    this.$retune();
   }
 
   /**
@@ -108,22 +108,22 @@ export class BufferPool extends Lending {
   }
 
   #shut(next: "inactive" | "retired", refusal: () => MillpondError): void {
-    this.stateNow = next === "retired" ? "retired" : "draining";
-    this.retune();
-    this.waiters.rejectAll(refusal);
-    this.store.freeUnused("drained");
-    if (this.store.outstanding === 0) this.finishDrain();
+    this.$stateNow = next === "retired" ? "retired" : "draining";
+    this.$retune();
+    this.$waiters.rejectAll(refusal);
+    this.$store.freeUnused("drained");
+    if (this.$store.outstanding === 0) this.$finishDrain();
   }
 
   /** @internal */
-  protected override finishDrain(): void {
-    if (this.stateNow === "draining") this.stateNow = "inactive";
-    else if (this.stateNow === "retired") this.stateNow = "dead";
+  protected override $finishDrain(): void {
+    if (this.$stateNow === "draining") this.$stateNow = "inactive";
+    else if (this.$stateNow === "retired") this.$stateNow = "dead";
     else return;
     const waits = this.#drainedWaits;
     this.#drainedWaits = [];
     for (const resolve of waits) resolve();
-    this.events.emit("drained", { pool: this.name });
+    this.$events.emit("drained", { pool: this.name });
     this.stop();
   }
 
@@ -138,10 +138,10 @@ export class BufferPool extends Lending {
    * Throws `ERR_INACTIVE` on an inactive pool.
    */
   setFlushing(on: boolean): void {
-    if (!this.isActive) throw this.refusal("flush");
-    this.stateNow = on ? "flushing" : "active";
-    this.retune();
-    if (on) this.waiters.rejectAll(() => this.refusal("wait for a buffer of"));
+    if (!this.isActive) throw this.$refusal("flush");
+    this.$stateNow = on ? "flushing" : "active";
+    this.$retune();
+    if (on) this.$waiters.rejectAll(() => this.$refusal("wait for a buffer of"));
   }
 
   /** A snapshot of the counters. */
@@ -149,26 +149,26 @@ export class BufferPool extends Lending {
     return {
       name: this.name,
       active: this.isActive,
-      size: this.configNow?.size ?? 0,
-      max: this.configNow?.max ?? 0,
-      maxBytes: this.configNow?.maxBytes ?? 0,
-      ...this.store.stats(),
-      waiting: this.waiters.length,
-      waits: this.waitCount,
-      starved: this.starvedCount,
+      size: this.$configNow?.size ?? 0,
+      max: this.$configNow?.max ?? 0,
+      maxBytes: this.$configNow?.maxBytes ?? 0,
+      ...this.$store.stats(),
+      waiting: this.$waiters.length,
+      waits: this.$waitCount,
+      starved: this.$starvedCount,
     };
   }
 
   /** Ends the pool with its last loan: nothing can be acquired any more, loans stay valid. Returns who still holds one. */
   retire(): Holder[] {
-    if (this.stateNow === "dead" || this.stateNow === "retired") return this.holders();
-    this.#shut("retired", () => this.refusal("wait for a buffer of"));
+    if (this.$stateNow === "dead" || this.$stateNow === "retired") return this.holders();
+    this.#shut("retired", () => this.$refusal("wait for a buffer of"));
     return this.holders();
   }
 
   /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
   close(): void {
-    if (this.store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
+    if (this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
     this.retire();
   }
 
@@ -182,22 +182,22 @@ export class BufferPool extends Lending {
       return [];
     }
     const holders = this.retire();
-    if (this.stateNow === "retired") this.stateNow = "dead";
-    this.store.reclaimAll();
+    if (this.$stateNow === "retired") this.$stateNow = "dead";
+    this.$store.reclaimAll();
     for (const resolve of this.#drainedWaits.splice(0)) resolve();
     return holders;
   }
 
   /** Checks every invariant of the pool; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
   assertInvariants(): void {
-    this.store.assertInvariants();
-    if (this.waiters.length > 0 && this.stateNow === "active" && this.store.head !== null) {
+    this.$store.assertInvariants();
+    if (this.$waiters.length > 0 && this.$stateNow === "active" && this.$store.head !== null) {
       throw new MillpondError("ERR_CORRUPTED", `pool "${this.name}" has waiters and a free buffer at the same time`);
     }
   }
 
   #assertAlive(verb: string): void {
-    if (this.stateNow === "dead" || this.stateNow === "retired") throw this.refusal(verb);
+    if (this.$stateNow === "dead" || this.$stateNow === "retired") throw this.$refusal(verb);
   }
 
   /**
@@ -221,7 +221,7 @@ export class BufferPool extends Lending {
 
   /** Hook: activation. Default: makes `min` buffers, all or none. */
   protected start(): void {
-    this.store.preallocate();
+    this.$store.preallocate();
   }
 
   /** Hook: the last loan of a deactivated pool is back. Default: nothing. */

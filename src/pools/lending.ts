@@ -45,78 +45,81 @@ export interface AcquireOptions extends WaitOptions {
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 
-/** The lending desk of a pool. Applications use {@link BufferPool}. */
+/**
+ * The lending desk of a pool. Applications use {@link BufferPool}. What the two halves share begins with `$`, so that a field
+ * of an application's subclass cannot take its place unnoticed.
+ */
 export abstract class Lending implements BufferOwner {
   /** For messages and reports. */
   readonly name: string;
   /** @internal */
-  protected readonly clock: Clock;
+  protected readonly $clock: Clock;
   /** @internal */
-  protected readonly events: Emitter<BufferPoolEvents> = new Emitter();
+  protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
   /** @internal */
-  protected readonly waiters: WaitQueue<MediaBuffer>;
+  protected readonly $waiters: WaitQueue<MediaBuffer>;
   /** @internal */
-  protected readonly store: SlotStore;
+  protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
   readonly #coarse: CoarseClock;
   readonly #leaks: LeakWatch | undefined;
   /** @internal */
-  protected configNow: ActualPoolConfig | null = null;
+  protected $configNow: ActualPoolConfig | null = null;
   /** @internal */
-  protected stateNow: PoolState = "inactive";
+  protected $stateNow: PoolState = "inactive";
   #trace: boolean;
   /** Acquire may take the short way: active, not traced. */
   #quickOut = false;
   /** Release may take the short way: nobody waits or listens, nothing is zeroed, revoked or hooked. */
   #quickBack = false;
   /** @internal */
-  protected waitCount = 0;
+  protected $waitCount = 0;
   /** @internal */
-  protected starvedCount = 0;
+  protected $starvedCount = 0;
 
   /** Makes an unconfigured, inactive pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: BufferPoolOptions = {}) {
     const { name = "buffers", clock = systemClock, trace = false, starvedAfter = 1000, leaks = "off" } = options;
     if (typeof name !== "string") throw wrongType("options.name", "a string", name);
     this.name = name;
-    this.clock = clock;
+    this.$clock = clock;
     this.#trace = trace === true;
     this.#coarse = new CoarseClock(clock);
     const level = oneOf("options.leaks", leaks, ["off", "sample", "all"]);
     if (level !== "off")
       this.#leaks = new LeakWatch(level === "all" ? 1 : LEAK_SAMPLE, (slot) => this.#reportLeak(slot));
-    this.waiters = new WaitQueue(clock);
+    this.$waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter);
-    this.#alarm = new StarvationAlarm(clock, after, this.waiters, (waited) =>
+    this.#alarm = new StarvationAlarm(clock, after, this.$waiters, (waited) =>
       this.#reportStarved(waited, this.holders()),
     );
-    this.store = new SlotStore(this, this.hooks());
+    this.$store = new SlotStore(this, this.$hooks());
   }
 
   /** @internal What a subclass of the pool overrides. */
-  protected abstract hooks(): PoolHooks;
+  protected abstract $hooks(): PoolHooks;
 
   /** @internal The last loan of a closed pool came back. */
-  protected abstract finishDrain(): void;
+  protected abstract $finishDrain(): void;
 
   /** Whether buffers can be acquired. */
   get isActive(): boolean {
-    return this.stateNow === "active" || this.stateNow === "flushing";
+    return this.$stateNow === "active" || this.$stateNow === "flushing";
   }
 
   /** True between `setFlushing(true)` and `setFlushing(false)`. */
   get isFlushing(): boolean {
-    return this.stateNow === "flushing";
+    return this.$stateNow === "flushing";
   }
 
   /** Buffers that can be acquired without waiting and without allocating. */
   get free(): number {
-    return this.store.free;
+    return this.$store.free;
   }
 
   /** Buffers on loan, including released ones whose memory is still held elsewhere. */
   get outstanding(): number {
-    return this.store.outstanding;
+    return this.$store.outstanding;
   }
 
   /** Whether acquire remembers where it was called. */
@@ -125,7 +128,7 @@ export abstract class Lending implements BufferOwner {
   }
   set trace(on: boolean) {
     this.#trace = on === true;
-    this.retune();
+    this.$retune();
   }
 
   /**
@@ -134,7 +137,7 @@ export abstract class Lending implements BufferOwner {
    * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, and what the allocator throws.
    */
   tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
-    const store = this.store;
+    const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
     if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag);
@@ -148,13 +151,13 @@ export abstract class Lending implements BufferOwner {
   }
 
   #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
-    if (this.stateNow !== "active") throw this.refusal("acquire from");
-    const slot = this.store.take();
+    if (this.$stateNow !== "active") throw this.$refusal("acquire from");
+    const slot = this.$store.take();
     return slot === null ? undefined : this.#lend(slot, tag);
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
-    slot.lentAt = this.#coarse.read(this.store.acquires);
+    slot.lentAt = this.#coarse.read(this.$store.acquires);
     slot.tag = tag;
     slot.site = this.#trace ? new Error("acquired") : undefined;
     if (tag !== undefined || this.#trace) slot.marks |= Marks.FIELDS;
@@ -186,25 +189,25 @@ export abstract class Lending implements BufferOwner {
 
   #join(options: AcquireOptions, tag: string | undefined): Promise<MediaBuffer> {
     this.#quickBack = false;
-    this.waitCount++;
-    const wait = this.waiters.wait(options, tag, (waiter) => this.#starve(this.clock.now() - waiter.since));
-    if (this.events.has("starved")) this.#alarm.arm();
+    this.$waitCount++;
+    const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
 
   #starve(waited: number): MillpondError {
-    this.starvedCount++;
+    this.$starvedCount++;
     const holders = this.holders();
     this.#reportStarved(waited, holders);
-    return starvedError(this.name, this.configNow!, waited, holders);
+    return starvedError(this.name, this.$configNow!, waited, holders);
   }
 
   #reportLeak(slot: BufferSlot): void {
-    this.events.emit("leak", { pool: this.name, holder: holderOf(slot, this.clock.now()) });
+    this.$events.emit("leak", { pool: this.name, holder: holderOf(slot, this.$clock.now()) });
   }
 
   #reportStarved(waited: number, holders: readonly Holder[]): void {
-    this.events.emit("starved", { pool: this.name, waited, waiting: this.waiters.length, holders });
+    this.$events.emit("starved", { pool: this.name, waited, waiting: this.$waiters.length, holders });
   }
 
   /**
@@ -226,7 +229,7 @@ export abstract class Lending implements BufferOwner {
 
   /** @internal The last reference of a lease went. @realtime on the short way. */
   takeBack(slot: BufferSlot): void {
-    const store = this.store;
+    const store = this.$store;
     if (this.#quickBack && store.isPristine(slot)) {
       if (slot.marks !== 0) slot.resetFields();
       slot.refCount = 0;
@@ -240,7 +243,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   #takeBackSlow(slot: BufferSlot): void {
-    this.store.assertReturnable(slot);
+    this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
     if (!slot.isWhole()) {
@@ -253,41 +256,41 @@ export abstract class Lending implements BufferOwner {
   /** @internal A slot is wholly its own again: keep it, hand it on, or free it. */
   settled(slot: BufferSlot): void {
     const open = this.isActive;
-    const { reason, error } = open ? this.store.restore(slot) : this.store.giveUp(slot, "drained");
-    if (reason !== undefined) this.events.emit("discard", { slot: slot.index, reason });
+    const { reason, error } = open ? this.$store.restore(slot) : this.$store.giveUp(slot, "drained");
+    if (reason !== undefined) this.$events.emit("discard", { slot: slot.index, reason });
     this.#serve();
-    if (this.waiters.length === 0) this.retune();
-    this.events.emit("release", { slot: slot.index, free: this.store.free });
-    if (!open && this.store.outstanding === 0) this.finishDrain();
+    if (this.$waiters.length === 0) this.$retune();
+    this.$events.emit("release", { slot: slot.index, free: this.$store.free });
+    if (!open && this.$store.outstanding === 0) this.$finishDrain();
     if (error !== undefined) throw error;
   }
 
   /** Gives what can be had to those who wait, in order. */
   #serve(): void {
-    while (this.waiters.first !== null && this.stateNow === "active") {
-      const waiter = this.waiters.first;
+    while (this.$waiters.first !== null && this.$stateNow === "active") {
+      const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
       try {
-        slot = this.store.take();
+        slot = this.$store.take();
       } catch (error) {
         // One failed allocation refuses one waiter; the next has its own try when something changes again.
-        this.waiters.leave(waiter, error);
+        this.$waiters.leave(waiter, error);
         return;
       }
       if (slot === null) return;
-      this.waiters.next(this.#lend(slot, waiter.tag));
+      this.$waiters.next(this.#lend(slot, waiter.tag));
     }
   }
 
   /** @internal */
   staleLease(slot: BufferSlot, generation: number, verb: string): Error {
-    return staleLeaseError(this.name, slot, generation, verb, this.stateNow === "dead");
+    return staleLeaseError(this.name, slot, generation, verb, this.$stateNow === "dead");
   }
 
   /** The loans, oldest first, with age, tag and (tracing on) the place where each was acquired. O(buffers). */
   holders(): Holder[] {
-    const now = this.clock.now();
-    return this.store
+    const now = this.$clock.now();
+    return this.$store
       .lent()
       .map((slot) => holderOf(slot, now))
       .sort((a, b) => b.age - a.age);
@@ -295,19 +298,19 @@ export abstract class Lending implements BufferOwner {
 
   /** Calls `listener` at every event of that name, outside the pool's own bookkeeping; returns what removes it. */
   on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
-    const off = this.events.on(name, listener);
-    this.retune();
+    const off = this.$events.on(name, listener);
+    this.$retune();
     if (name === "starved") this.#alarm.arm();
     return () => {
       off();
-      this.retune();
+      this.$retune();
     };
   }
 
   /** @internal */
-  protected retune(): void {
-    const config = this.configNow;
-    const active = this.stateNow === "active";
+  protected $retune(): void {
+    const config = this.$configNow;
+    const active = this.$stateNow === "active";
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
     this.#quickOut = active && plain;
     this.#quickBack =
@@ -315,13 +318,13 @@ export abstract class Lending implements BufferOwner {
       plain &&
       config.zero !== "release" &&
       !config.revoke &&
-      !this.store.hasHooks &&
-      this.waiters.length === 0 &&
-      !this.events.has("release");
+      !this.$store.hasHooks &&
+      this.$waiters.length === 0 &&
+      !this.$events.has("release");
   }
 
   /** @internal */
-  protected refusal(verb: string): MillpondError {
-    return refusedError(this.name, this.stateNow, verb);
+  protected $refusal(verb: string): MillpondError {
+    return refusedError(this.name, this.$stateNow, verb);
   }
 }

@@ -12,8 +12,17 @@ let level: number | undefined;
 
 /** 0: off; 1: bytes and views of lent memory are spoilt on purpose; 2 and more: pools also check themselves. */
 export function debugLevel(): number {
-  level ??= parseLevel((globalThis as WithEnvironment).process?.env?.MALLOC_DEBUG);
+  level ??= parseLevel(fromEnvironment());
   return level;
+}
+
+/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is no level. */
+function fromEnvironment(): string | undefined {
+  try {
+    return (globalThis as WithEnvironment).process?.env?.MALLOC_DEBUG;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Sets the level for pools that are configured from now on. Throws `ERR_OUT_OF_RANGE`. */

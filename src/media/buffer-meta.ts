@@ -1,4 +1,5 @@
 /** Metas on a slot: add, remove, iterate, and what a copy takes along. Functions over a live slot. */
+import { throwLater } from "../observe/late.ts";
 import { sharedBuffer } from "./buffer-bytes.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
@@ -72,7 +73,16 @@ export function freeMetas(slot: BufferSlot, buffer: MediaBuffer): void {
   const { metas } = slot;
   if (metas === null) return;
   slot.metas = null;
-  for (const meta of metas) meta.type.spec.free?.(meta, buffer);
+  for (const meta of metas) endMeta(meta, buffer);
+}
+
+/** Calls a hook in the middle of bookkeeping: one that throws must not stop it. */
+function endMeta(meta: Meta, buffer: MediaBuffer): void {
+  try {
+    meta.type.spec.free?.(meta, buffer);
+  } catch (error) {
+    throwLater(error);
+  }
 }
 
 /** What recycling does to metas: POOLED ones are cleared and stay, all others go, even LOCKED ones. */
@@ -81,11 +91,15 @@ export function recycleMetas(slot: BufferSlot, buffer: MediaBuffer): void {
   if (metas === null) return;
   let kept = 0;
   for (const meta of metas) {
-    if ((meta.flags & MetaFlags.POOLED) !== 0) {
+    if ((meta.flags & MetaFlags.POOLED) === 0) {
+      endMeta(meta, buffer);
+      continue;
+    }
+    metas[kept++] = meta;
+    try {
       meta.type.spec.clear?.(meta, buffer);
-      metas[kept++] = meta;
-    } else {
-      meta.type.spec.free?.(meta, buffer);
+    } catch (error) {
+      throwLater(error);
     }
   }
   metas.length = kept;

@@ -1,5 +1,6 @@
 /** A small typed event list: no strings at run time beyond the event's name, and nothing at all while nobody listens. */
 import { wrongType } from "./arguments.ts";
+import { throwLater } from "./late.ts";
 
 type Listener<T> = (event: T) => void;
 
@@ -37,9 +38,7 @@ export class Emitter<Events extends object> {
       try {
         (listener as Listener<Events[K]>)(event);
       } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
+        throwLater(error);
       }
     }
   }

@@ -14,6 +14,7 @@ import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, BufferSlot, Marks } from "../media/slot.ts";
 import { isRevocable } from "../memory/revoke.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
 import { detachedError, mappedError } from "./pool-errors.ts";
 import type { DiscardReason } from "./pool-report.ts";
@@ -350,13 +351,15 @@ export class SlotStore {
     const buffer = new MediaBuffer(slot);
     try {
       this.#hooks.dispose?.(buffer);
-    } finally {
-      emptySlot(slot, buffer);
-      this.#slots[slot.index] = undefined;
-      this.#lastGeneration[slot.index] = slot.generation;
-      this.#count--;
-      this.#bytes -= bytesPerBuffer(this.#config);
+    } catch (error) {
+      // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
+      throwLater(error);
     }
+    emptySlot(slot, buffer);
+    this.#slots[slot.index] = undefined;
+    this.#lastGeneration[slot.index] = slot.generation;
+    this.#count--;
+    this.#bytes -= bytesPerBuffer(this.#config);
   }
 }
 

@@ -433,6 +433,41 @@ describe("hooks", () => {
     },
   );
 
+  it("a throwing dispose, meta free or meta clear loses nothing: the work is done first, the error surfaces after", async () => {
+    const late: unknown[] = [];
+    const listeners = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", (error) => late.push((error as Error).message));
+    try {
+      const bad = registerMeta({
+        api: "pool-test-bad",
+        free: () => {
+          throw new Error("free failed");
+        },
+        clear: () => {
+          throw new Error("clear failed");
+        },
+      });
+      const pool = hooked();
+      pool.activate();
+      const buffer = pool.tryAcquire()!;
+      buffer.addMeta(bad);
+      buffer.addMeta(bad)!.flags |= MetaFlags.POOLED;
+      buffer.release();
+      pool.assertInvariants();
+      expect(pool.free).toBe(1);
+      pool.fail = "dispose";
+      pool.deactivate();
+      pool.assertInvariants();
+      expect(pool.stats().count).toBe(0);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      expect(late).toEqual(["free failed", "clear failed", "dispose failed", "free failed"]);
+    } finally {
+      process.removeAllListeners("uncaughtException");
+      for (const listener of listeners) process.on("uncaughtException", listener);
+    }
+  });
+
   it("a refusing recycle discards quietly", () => {
     const pool = hooked();
     pool.activate();

@@ -20,6 +20,7 @@ export const chromium: string | undefined = [process.env.CHROMIUM, "/usr/bin/chr
 const FLAGS = [
   "--headless",
   "--no-sandbox",
+  "--disable-dev-shm-usage",
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",

@@ -16,7 +16,7 @@
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../memory/allocator.ts";
 import type { MapMode, Mapping } from "../memory/mapping.ts";
 import { Memory } from "../memory/memory.ts";
-import type { AllocationParams } from "../memory/params.ts";
+import { type AllocationParams, MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
@@ -81,7 +81,13 @@ export class MediaBuffer extends BufferLease {
     const memory = memories[0];
     if (memories.length !== 1 || memory === undefined) return noSingleRun(slot);
     const view = memory.view;
-    if (view !== null && view.length === memory.currentSize && memory.ownerCount === 1 && slot.refCount === 1)
+    if (
+      view !== null &&
+      view.length === memory.currentSize &&
+      memory.ownerCount === 1 &&
+      slot.refCount === 1 &&
+      (memory.currentFlags & MemoryFlags.READONLY) === 0
+    )
       return view;
     return exclusiveBytes(slot, memory);
   }

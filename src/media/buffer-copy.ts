@@ -9,11 +9,11 @@ import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber } from "../observe/arguments.ts";
 import { sharedBuffer } from "./buffer-bytes.ts";
-import { insertMemory, mergeRange, removeMemories, totalSize } from "./buffer-list.ts";
+import { insertMemory, joined, mergeRange, removeMemories, totalSize } from "./buffer-list.ts";
 import { copyMetas } from "./buffer-meta.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { type BufferSlot, looseSlot, Marks } from "./slot.ts";
+import { type BufferSlot, dropLooseSlot, looseSlot, MAX_MEMORIES, Marks } from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -93,8 +93,9 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, regio
 }
 
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
-  const before = target.memories.length;
-  const wasTainted = target.tainted;
+  const marks = target.marks;
+  let merged = false;
+  let before = target.memories.length;
   let start = 0;
   let left = size;
   const parts: Memory[] = [];
@@ -108,6 +109,13 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
       left -= run;
       parts.push(partOf(memory, skip, run, (flags & CopyFlags.DEEP) !== 0));
     }
+    if (before > 0 && before + parts.length > MAX_MEMORIES) {
+      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be undone.
+      if (parts.length === MAX_MEMORIES) joinFirstTwo(parts);
+      mergeRange(target, 0, before);
+      merged = true;
+      before = 1;
+    }
     while (parts.length > 0) {
       insertMemory(target, target.memories.length, parts[0]!);
       parts.shift();
@@ -115,10 +123,24 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     if ((flags & CopyFlags.MERGE) !== 0) mergeRange(target, 0, target.memories.length);
   } catch (error) {
     for (const part of parts) part.release();
-    // A list that was merged on overflow has fewer memories than before, and then nothing of the copy is in it.
-    if (target.memories.length > before) removeMemories(target, before, target.memories.length - before);
-    target.tainted = wasTainted || target.tainted;
+    if (target.memories.length > before) {
+      removeMemories(target, before, target.memories.length - before);
+      target.marks = merged ? target.marks : marks;
+    }
     throw error;
+  }
+}
+
+/** With 16 parts and one merged memory in front of them the list would be one too long. */
+function joinFirstTwo(parts: Memory[]): void {
+  const pair = looseSlot();
+  try {
+    pair.memories.push(parts[0]!, parts[1]!);
+    const one = joined(pair, 0, 2);
+    for (const part of parts.splice(0, 2, one)) part.release();
+  } finally {
+    pair.memories.length = 0;
+    dropLooseSlot(pair);
   }
 }
 

@@ -11,6 +11,7 @@
  */
 
 import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
+import type { Mapping } from "../memory/mapping.ts";
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
@@ -39,26 +40,40 @@ export function totalSize(slot: BufferSlot): number {
 /** Takes over the caller's reference of `memory` at `index`; merges first when the list is full. */
 export function insertMemory(slot: BufferSlot, index: number, memory: Memory): void {
   wholeNumber("index", index, 0, slot.memories.length);
-  if (memory.references === 0) {
-    throw new MillpondError(
-      "ERR_USE_AFTER_RELEASE",
-      `${memory} was released; retain() it before giving it to a buffer`,
-    );
-  }
-  // Merged halves keep the place: what was in front of the new memory stays in front of it.
-  const at = slot.memories.length < MAX_MEMORIES ? index : mergeAround(slot, index);
-  if (!memory.tryOwn()) {
-    throw new MillpondError(
-      "ERR_MAPPED",
-      `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
-    );
+  own(memory);
+  let at = index;
+  if (slot.memories.length >= MAX_MEMORIES) {
+    try {
+      // Merged halves keep the place: what was in front of the new memory stays in front of it.
+      at = mergeAround(slot, index);
+    } catch (error) {
+      memory.disown();
+      throw error;
+    }
   }
   slot.memories.splice(at, 0, memory);
   slot.marks |= Marks.TAINTED;
   slot.line = null;
 }
 
+/** Makes the buffer an owner of a memory that it is given; the caller keeps its reference when that is refused. */
+function own(memory: Memory): void {
+  if (memory.references === 0) {
+    throw new MillpondError(
+      "ERR_USE_AFTER_RELEASE",
+      `${memory} was released; retain() it before giving it to a buffer`,
+    );
+  }
+  if (memory.tryOwn()) return;
+  throw new MillpondError(
+    "ERR_MAPPED",
+    `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
+  );
+}
+
 function mergeAround(slot: BufferSlot, index: number): number {
+  assertMergeable(slot, 0, index);
+  assertMergeable(slot, index, slot.memories.length - index);
   if (index < slot.memories.length) mergeRange(slot, index, slot.memories.length - index);
   if (index > 0) mergeRange(slot, 0, index);
   return index > 0 ? 1 : 0;
@@ -98,15 +113,20 @@ export function replaceMemories(slot: BufferSlot, index: number, length: number,
 /** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */
 export function exchangeMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
   assertDroppable(slot, index, length);
-  if (!memory.tryOwn()) {
-    throw new MillpondError("ERR_MAPPED", `${memory} is mapped for writing and owned elsewhere; unmap it first`);
-  }
+  own(memory);
   slot.marks |= Marks.TAINTED;
   for (const old of slot.memories.splice(index, length, memory)) dropMemory(slot, old);
 }
 
 /** Merges `length` memories of the list into one, in place. Throws `ERR_MAPPED` when one of them is mapped. */
 export function mergeRange(slot: BufferSlot, index: number, length: number): void {
+  if (length < 2) return;
+  assertMergeable(slot, index, length);
+  replaceMemories(slot, index, length, joined(slot, index, length));
+}
+
+/** Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged. */
+export function assertMergeable(slot: BufferSlot, index: number, length: number): void {
   if (length < 2) return;
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
@@ -117,7 +137,6 @@ export function mergeRange(slot: BufferSlot, index: number, length: number): voi
       );
     }
   }
-  replaceMemories(slot, index, length, joined(slot, index, length));
 }
 
 /**
@@ -134,8 +153,9 @@ export function joined(slot: BufferSlot, index: number, length: number, allocato
     if ((parent.flags & MemoryFlags.NO_SHARE) === 0 && parent.size >= span + size) return parent.share(span, size);
   }
   const merged = (allocator ?? defaultAllocator()).allocate(size);
-  const sink = merged.map("write");
+  let sink: Mapping | undefined;
   try {
+    sink = merged.map("write");
     let at = 0;
     for (let i = index; i < index + length; i++) {
       const source = slot.memories[i]!.map("read");
@@ -143,13 +163,13 @@ export function joined(slot: BufferSlot, index: number, length: number, allocato
       at += source.size;
       source.unmap();
     }
-  } catch (error) {
     sink.unmap();
+    return merged;
+  } catch (error) {
+    sink?.unmap();
     merged.release();
     throw error;
   }
-  sink.unmap();
-  return merged;
 }
 
 function spanStart(slot: BufferSlot, index: number, length: number): number | undefined {

@@ -1,9 +1,17 @@
 /** MediaBuffer against careless callers and hostile hooks: what was found by trying to break it, each case once. */
 import { describe, expect, it } from "vitest";
+import { CopyFlags } from "../../src/media/flags.ts";
 import { MediaBuffer } from "../../src/media/media-buffer.ts";
-import { wrapMemory } from "../../src/memory/allocator.ts";
+import {
+  Allocator,
+  defaultAllocator,
+  SystemAllocator,
+  setDefaultAllocator,
+  wrapMemory,
+} from "../../src/memory/allocator.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { opaqueRegion, Region } from "../../src/memory/region.ts";
+import { code, openPool } from "../buffer-pool/pools.ts";
 
 const wrap = (...values: number[]): MediaBuffer => MediaBuffer.wrap(new Uint8Array(values));
 
@@ -27,5 +35,127 @@ describe("the bytes accessor never hands out bytes that may not be written", () 
     const buffer = MediaBuffer.wrap(new Uint8Array(4), { flags: MemoryFlags.READONLY });
     buffer.map("read").unmap();
     expect(code(() => buffer.bytes)).toBe("ERR_NOT_WRITABLE");
+  });
+});
+
+describe("a refused change of the memory list changes nothing", () => {
+  const full = (first: number): MediaBuffer => {
+    const buffer = new MediaBuffer();
+    for (let i = 0; i < 16; i++) buffer.append(wrapMemory(new Uint8Array([first + i])));
+    return buffer;
+  };
+
+  it("replace() with a released memory: the buffer would hold bytes of somebody else", () => {
+    const buffer = wrap(1);
+    const dead = wrapMemory(new Uint8Array(2));
+    dead.release();
+    expect(code(() => buffer.replace(0, 1, dead))).toBe("ERR_USE_AFTER_RELEASE");
+    expect([contents(buffer), code(() => buffer.release())]).toEqual([[1], "ok"]);
+  });
+
+  it("insert() into a full list of a memory that is write-mapped and owned elsewhere: nothing is merged for it", () => {
+    const buffer = full(0);
+    const memory = wrapMemory(new Uint8Array(1));
+    new MediaBuffer().append(memory.retain());
+    const mapping = memory.map("write");
+    for (const index of [0, 7, 16]) expect(code(() => buffer.insert(index, memory))).toBe("ERR_MAPPED");
+    expect([buffer.memoryCount, memory.refCount, memory.owners]).toEqual([16, 2, 1]);
+    mapping.unmap();
+  });
+
+  it("insert() into a full list of which one memory is mapped: neither half is merged", () => {
+    const buffer = full(0);
+    const mapping = buffer.mapRange(3, 1, "read");
+    const memory = wrapMemory(new Uint8Array(1));
+    expect(code(() => buffer.insert(8, memory))).toBe("ERR_MAPPED");
+    expect([buffer.memoryCount, memory.refCount, memory.owners]).toEqual([16, 1, 0]);
+    mapping.unmap();
+    buffer.insert(8, memory);
+    expect([buffer.memoryCount, contents(buffer)[8]]).toEqual([3, 0]);
+  });
+
+  it("append() and copyFrom() that overflow the list while one of its memories is mapped", () => {
+    const [target, source] = [full(0), full(16)];
+    const mapping = target.mapRange(2, 1, "read");
+    const before = contents(target);
+    expect(code(() => target.append(source))).toBe("ERR_MAPPED");
+    expect(code(() => target.copyFrom(source))).toBe("ERR_MAPPED");
+    expect([contents(target), target.memoryCount, source.isLive, source.memoryAt(0).refCount]).toEqual([
+      before,
+      16,
+      true,
+      1,
+    ]);
+    mapping.unmap();
+  });
+
+  it("append() of 16 memories to 16 keeps every byte in place, also while somebody reads one of the source's", () => {
+    const [target, source] = [full(0), full(16)];
+    source.retain();
+    const mapping = source.mapRange(2, 1, "read");
+    target.append(source);
+    expect([contents(target), target.memoryCount]).toEqual([Array.from({ length: 32 }, (_, i) => i), 16]);
+    mapping.unmap();
+  });
+
+  it("append() whose merge finds no memory", () => {
+    class Bounded extends SystemAllocator {
+      left = 32;
+      protected override allocateRegion(size: number): Region | undefined {
+        this.left -= 1;
+        return this.left < 0 ? undefined : new Region(new Uint8Array(size));
+      }
+    }
+    const bounded = new Bounded("bounded");
+    const before = defaultAllocator();
+    setDefaultAllocator(bounded);
+    try {
+      const [target, source] = [full(0), full(16)];
+      for (const left of [0, 1]) {
+        bounded.left = left;
+        expect(code(() => target.append(source))).toBe("ERR_ALLOCATION_FAILED");
+        expect([contents(target), target.memoryCount, source.memoryAt(1).refCount]).toEqual([
+          Array.from({ length: 16 }, (_, i) => i),
+          16,
+          1,
+        ]);
+      }
+      expect(bounded.stats().liveMemories).toBe(0);
+      bounded.left = 3;
+      expect(code(() => target.copyFrom(source, CopyFlags.MEMORY | CopyFlags.MERGE))).toBe("ok");
+      expect([target.memoryCount, contents(target)[31]]).toEqual([1, 31]);
+    } finally {
+      setDefaultAllocator(before);
+    }
+  });
+
+  it("a copy whose final merge is refused leaves a pool's buffer as clean as it was", () => {
+    const pool = openPool();
+    const [target, source] = [pool.tryAcquire()!, wrap(1)];
+    const mapping = target.map("read");
+    expect(code(() => target.copyFrom(source, CopyFlags.MEMORY | CopyFlags.MERGE))).toBe("ERR_MAPPED");
+    mapping.unmap();
+    target.release();
+    expect([pool.free, pool.stats().discards]).toEqual([1, {}]);
+  });
+
+  it("a merge into memory that cannot be mapped leaks nothing", () => {
+    class Opaque extends Allocator {
+      protected override allocateRegion(size: number): Region {
+        return opaqueRegion(size, undefined);
+      }
+      protected override freeRegion(): void {}
+    }
+    const opaque = new Opaque("opaque");
+    const buffer = wrap(1);
+    buffer.append(wrapMemory(new Uint8Array([2])));
+    const before = defaultAllocator();
+    setDefaultAllocator(opaque);
+    try {
+      expect(code(() => buffer.map("read"))).toBe("ERR_NOT_MAPPABLE");
+    } finally {
+      setDefaultAllocator(before);
+    }
+    expect([opaque.stats().liveMemories, buffer.memoryCount, contents(buffer)]).toEqual([0, 2, [1, 2]]);
   });
 });

@@ -57,11 +57,36 @@ export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
   );
 }
 
+/** The bytes that a caller gave; throws `ERR_INVALID_ARG_TYPE`, or `ERR_DETACHED` when they are gone. */
+function given(name: string, source: unknown): Uint8Array {
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = viewBytes(source);
+  } catch (cause) {
+    throw new MillpondError("ERR_DETACHED", `${name} is detached; copy before transferring it`, undefined, { cause });
+  }
+  if (bytes === undefined) throw wrongType(name, "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
+  return bytes;
+}
+
 /** What a visited run of bytes does; returns false to stop. */
 type Visit = (bytes: Uint8Array, done: number) => boolean;
 
 /** Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). */
 function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
+  if (mode === "write" && slot.memories.length > 1) takeRuns(slot, offset, size);
+  return walk(slot, offset, size, mode, fn);
+}
+
+/**
+ * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write that
+ * fails in the second memory must not have changed the first.
+ */
+function takeRuns(slot: BufferSlot, offset: number, size: number): void {
+  walk(slot, offset, size, "write", () => true);
+}
+
+function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
   let start = 0;
   let done = 0;
   for (let index = 0; index < slot.memories.length && done < size; index++) {
@@ -84,9 +109,7 @@ function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn
 /** Copies `source` into the buffer from `offset`; returns the bytes that found room. */
 export function fillBytes(slot: BufferSlot, offset: number, source: unknown): number {
   wholeNumber("offset", offset);
-  const bytes = viewBytes(source);
-  if (bytes === undefined)
-    throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
+  const bytes = given("source", source);
   return visit(slot, offset, bytes.length, "write", (run, done) => {
     run.set(bytes.subarray(done, done + run.length));
     return true;
@@ -106,9 +129,7 @@ export function setBytes(slot: BufferSlot, offset: number, value: number, size: 
 /** Copies bytes from `offset` into `target`; returns how many there were. */
 export function extractInto(slot: BufferSlot, offset: number, target: unknown): number {
   wholeNumber("offset", offset);
-  const bytes = viewBytes(target);
-  if (bytes === undefined)
-    throw wrongType("target", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", target);
+  const bytes = given("target", target);
   return visit(slot, offset, bytes.length, "read", (run, done) => {
     bytes.set(run, done);
     return true;
@@ -121,9 +142,7 @@ export function extractInto(slot: BufferSlot, offset: number, target: unknown): 
  */
 export function compareBytes(slot: BufferSlot, offset: number, other: unknown, total: number): number {
   wholeNumber("offset", offset);
-  const bytes = viewBytes(other);
-  if (bytes === undefined)
-    throw wrongType("other", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", other);
+  const bytes = given("other", other);
   if (offset + bytes.length > total) return -1;
   let sign = 0;
   visit(slot, offset, bytes.length, "read", (run, done) => {

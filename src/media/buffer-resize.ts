@@ -12,7 +12,7 @@
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
-import { exchangeMemories } from "./buffer-list.ts";
+import { assertDroppable, exchangeMemories } from "./buffer-list.ts";
 import type { BufferSlot } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
@@ -57,16 +57,55 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
+  const parts = privateParts(slot, index, length, edges, start, size);
   let base = 0;
   for (let i = 0; i < length; i++) {
     const low = edges[2 * i]!;
     const room = edges[2 * i + 1]! - low;
     const from = clamp(start - base, room);
     const to = clamp(start + size - base, room);
-    moveWindow(slot, index + i, low + from, to - from);
+    const part = parts?.[i];
+    const memory = slot.memories[index + i]!;
+    if (part !== undefined) exchangeMemories(slot, index + i, 1, part);
+    else if (memory.currentOffset !== low + from || memory.currentSize !== to - from)
+      memory.moveWindow(low + from, to - from);
     base += room;
   }
   slot.line = line === null ? null : afterResize(slot, line);
+}
+
+/**
+ * What replaces the memories that others own too, by place; made before anything moves, because making one can fail.
+ * Undefined when nothing is to be replaced, which is the usual case.
+ */
+function privateParts(
+  slot: BufferSlot,
+  index: number,
+  length: number,
+  edges: readonly number[],
+  start: number,
+  size: number,
+): (Memory | undefined)[] | undefined {
+  let parts: (Memory | undefined)[] | undefined;
+  let base = 0;
+  try {
+    for (let i = 0; i < length; i++) {
+      const memory = slot.memories[index + i]!;
+      const low = edges[2 * i]!;
+      const room = edges[2 * i + 1]! - low;
+      const from = clamp(start - base, room);
+      const to = clamp(start + size - base, room);
+      base += room;
+      if (memory.isExclusive || (memory.currentOffset === low + from && memory.currentSize === to - from)) continue;
+      assertDroppable(slot, index + i, 1);
+      parts ??= [];
+      parts[i] = privatePart(memory, low + from, to - from);
+    }
+  } catch (error) {
+    for (const part of parts ?? []) part?.release();
+    throw error;
+  }
+  return parts;
 }
 
 /** Where each memory of a range begins and ends on the line, as [low, high] pairs in one flat list. */
@@ -120,13 +159,6 @@ function afterResize(slot: BufferSlot, line: number[]): number[] {
 
 function clamp(value: number, max: number): number {
   return value < 0 ? 0 : value > max ? max : value;
-}
-
-function moveWindow(slot: BufferSlot, index: number, offset: number, size: number): void {
-  const memory = slot.memories[index]!;
-  if (memory.currentOffset === offset && memory.currentSize === size) return;
-  if (memory.isExclusive) memory.moveWindow(offset, size);
-  else exchangeMemories(slot, index, 1, privatePart(memory, offset, size));
 }
 
 /** A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused. */

@@ -233,7 +233,7 @@ export class MediaBuffer extends BufferLease {
     return mapMemories(slot, index, count, mode);
   }
 
-  /** Copies bytes into the buffer; returns how many found room. Throws `ERR_NOT_WRITABLE`. O(size). */
+  /** Copies bytes into the buffer; returns how many found room. Throws `ERR_NOT_WRITABLE`, `ERR_DETACHED`. O(size). */
   fill(offset: number, source: ArrayBufferView | ArrayBufferLike): number {
     return fillBytes(this.writable("fill"), offset, source);
   }
@@ -243,7 +243,7 @@ export class MediaBuffer extends BufferLease {
     return setBytes(this.writable("memset"), offset, value, size);
   }
 
-  /** Copies bytes out into `target`; returns how many there were. O(size). */
+  /** Copies bytes out into `target`; returns how many there were. Throws `ERR_DETACHED`. O(size). */
   extract(offset: number, target: ArrayBufferView | ArrayBufferLike): number {
     return extractInto(this.live("extract"), offset, target);
   }

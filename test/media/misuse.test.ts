@@ -159,3 +159,68 @@ describe("a refused change of the memory list changes nothing", () => {
     expect([opaque.stats().liveMemories, buffer.memoryCount, contents(buffer)]).toEqual([0, 2, [1, 2]]);
   });
 });
+
+describe("a write or a resize that fails in its second memory leaves the first alone", () => {
+  it("resize() over a NO_SHARE memory that another buffer holds", () => {
+    const buffer = wrap(1, 2, 3, 4);
+    const refusing = wrapMemory(new Uint8Array([5, 6, 7, 8, 9]), { flags: MemoryFlags.NO_SHARE, size: 4 });
+    buffer.append(refusing.retain());
+    new MediaBuffer().append(refusing);
+    expect(code(() => buffer.resize(1, 8))).toBe("ERR_NOT_SHAREABLE");
+    expect([contents(buffer), buffer.getSizes()]).toEqual([
+      [1, 2, 3, 4, 5, 6, 7, 8],
+      { size: 8, offset: 0, maxSize: 9 },
+    ]);
+    buffer.resize(1, 5);
+    expect([contents(buffer), refusing.size]).toEqual([[2, 3, 4, 5, 6], 4]);
+  });
+
+  it("resize() gives back the parts that it made before the one that could not be had", () => {
+    const allocator = new SystemAllocator("resize");
+    const [shared, refusing] = [
+      allocator.allocate(4),
+      allocator.allocate(4, { padding: 1, flags: MemoryFlags.NO_SHARE }),
+    ];
+    const [buffer, other] = [new MediaBuffer(), new MediaBuffer()];
+    for (const memory of [shared, refusing]) {
+      buffer.append(memory.retain());
+      other.append(memory);
+    }
+    expect(code(() => buffer.resize(1, 8))).toBe("ERR_NOT_SHAREABLE");
+    expect(allocator.stats().liveMemories).toBe(2);
+    buffer.release();
+    other.release();
+    expect(allocator.stats().liveMemories).toBe(0);
+  });
+
+  it("fill() and memset() over memory that cannot be mapped (Q17)", () => {
+    class Opaque extends SystemAllocator {
+      protected override allocateRegion(size: number): Region {
+        return opaqueRegion(size, undefined);
+      }
+    }
+    const buffer = wrap(1, 2);
+    buffer.append(new Opaque("opaque").allocate(2));
+    expect([code(() => buffer.fill(0, new Uint8Array(4))), code(() => buffer.memset(0, 9))]).toEqual([
+      "ERR_NOT_MAPPABLE",
+      "ERR_NOT_MAPPABLE",
+    ]);
+    const first = new Uint8Array(2);
+    buffer.extract(0, first);
+    expect([...first]).toEqual([1, 2]);
+  });
+
+  it("detached bytes to copy from or to are ERR_DETACHED, not an engine's TypeError", () => {
+    const buffer = wrap(1, 2);
+    const gone = new Uint8Array(2);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    for (const bad of [gone, gone.buffer, new DataView(new ArrayBuffer(2, { maxByteLength: 4 }), 1)]) {
+      if (bad instanceof DataView) (bad.buffer as ArrayBuffer).resize(0);
+      for (const use of [() => buffer.fill(0, bad), () => buffer.extract(0, bad), () => buffer.compare(0, bad)]) {
+        expect(code(use), String(use)).toBe("ERR_DETACHED");
+      }
+      expect(code(() => MediaBuffer.wrap(bad))).toBe("ERR_DETACHED");
+    }
+    expect(contents(buffer)).toEqual([1, 2]);
+  });
+});

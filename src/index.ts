@@ -57,11 +57,23 @@ export {
 } from "./memory/allocator.ts";
 export { type MapMode, Mapping } from "./memory/mapping.ts";
 export { Memory } from "./memory/memory.ts";
+export { pageSize } from "./memory/page-size.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
+export {
+  type AgeCurve,
+  type PageHolder,
+  PagePool,
+  type PagePoolEvents,
+  type PagePoolOptions,
+  type PagePoolStats,
+  type PageRequest,
+  type PressureLevel,
+  type ThresholdRequest,
+} from "./pools/page-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";

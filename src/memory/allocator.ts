@@ -60,9 +60,12 @@ export abstract class Allocator {
   readonly memoryType: string;
   /** {@link AllocatorFlags}. */
   readonly flags: AllocatorFlags;
-  #liveMemories = 0;
-  #liveBytes = 0;
-  #allocations = 0;
+  /** @internal The counters begin with `$` because allocators with short ways of their own count there too. */
+  protected $liveMemories = 0;
+  /** @internal */
+  protected $liveBytes = 0;
+  /** @internal */
+  protected $allocations = 0;
   #failures = 0;
 
   /** Subclasses give their name; throws `ERR_INVALID_ARG_TYPE` when it is not a string. */
@@ -90,9 +93,9 @@ export abstract class Allocator {
     const region = this.#obtain(total, resolved);
     const memory = new Memory(this, region, null, resolved.align, resolved.prefix, size, resolved.flags);
     if ((resolved.flags & (MemoryFlags.ZERO_PREFIXED | MemoryFlags.ZERO_PADDED)) !== 0) zeroEdges(memory);
-    this.#allocations++;
-    this.#liveMemories++;
-    this.#liveBytes += region.size;
+    this.$allocations++;
+    this.$liveMemories++;
+    this.$liveBytes += region.size;
     return memory;
   }
 
@@ -139,9 +142,9 @@ export abstract class Allocator {
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
-      liveMemories: this.#liveMemories,
-      liveBytes: this.#liveBytes,
-      allocations: this.#allocations,
+      liveMemories: this.$liveMemories,
+      liveBytes: this.$liveBytes,
+      allocations: this.$allocations,
       failures: this.#failures,
     };
   }
@@ -194,7 +197,7 @@ export abstract class Allocator {
       size,
       memory.flags | MemoryFlags.READONLY,
     );
-    this.#liveMemories++;
+    this.$liveMemories++;
     return child;
   }
 
@@ -215,22 +218,27 @@ export abstract class Allocator {
 
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
   reclaim(memory: Memory): void {
-    this.#liveMemories--;
+    this.$liveMemories--;
     const root = memory.parent;
     if (root !== null) {
       root.disown();
       root.release();
       return;
     }
-    this.#liveBytes -= memory.region.size;
+    this.$liveBytes -= memory.region.size;
     this.freeRegion(memory.region);
   }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {
-    this.#liveMemories++;
-    this.#liveBytes += memory.region.size;
+    this.$liveMemories++;
+    this.$liveBytes += memory.region.size;
     return memory;
+  }
+
+  /** @internal The error for a memory that is dead; an allocator that ended its loans by force says so here. */
+  obituary(_memory: Memory, _verb: string): MillpondError | undefined {
+    return undefined;
   }
 
   /** @internal */

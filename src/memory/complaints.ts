@@ -6,9 +6,20 @@ import { MemoryFlags } from "./params.ts";
 
 /** A memory was used after its last release. */
 export function staleMemory(memory: Memory, verb: string): MillpondError {
-  return new MillpondError(
-    "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} ${memory}: it was released, and its bytes may belong to somebody else; retain() it to keep it`,
+  return (
+    memory.allocator.obituary(memory, verb) ??
+    new MillpondError(
+      "ERR_USE_AFTER_RELEASE",
+      `cannot ${verb} ${memory}: it was released, and its bytes may belong to somebody else; retain() it to keep it`,
+    )
+  );
+}
+
+/** A memory was released more often than it was held. */
+export function releasedTwice(memory: Memory): MillpondError {
+  return (
+    memory.allocator.obituary(memory, "release") ??
+    new MillpondError("ERR_DOUBLE_RELEASE", `${memory} was already released; find the second release() and remove it`)
   );
 }
 

@@ -1,7 +1,7 @@
 /** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
 
 import { MillpondError } from "../observe/errors.ts";
-import { detachedMemory, lockRefused, notLocked, staleMemory } from "./complaints.ts";
+import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./complaints.ts";
 import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";
@@ -49,12 +49,7 @@ export function unlockSlow(memory: Memory, unit: number): void {
 
 /** Sends a memory back to its allocator, or says why not. */
 export function releaseLast(memory: Memory): void {
-  if (memory.references === 0) {
-    throw new MillpondError(
-      "ERR_DOUBLE_RELEASE",
-      `${memory} was already released; find the second release() and remove it`,
-    );
-  }
+  if (memory.references === 0) throw releasedTwice(memory);
   if (memory.accessWord !== 0) {
     throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
   }

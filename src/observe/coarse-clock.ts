@@ -21,19 +21,34 @@ export class CoarseClock {
   /** The tick at which it has to be read again. */
   due = 1;
   readonly #clock: Clock;
+  readonly #most: number;
   #stride = 1;
 
-  /** Reads from `clock`. */
-  constructor(clock: Clock) {
+  /** Reads from `clock`, once every `most` ticks while they come fast. */
+  constructor(clock: Clock, most: number = STRIDE) {
     this.#clock = clock;
+    this.#most = most;
+  }
+
+  /** How many ticks lie between this reading and the next. */
+  get stride(): number {
+    return this.#stride;
   }
 
   /** Reads the clock at the caller's tick and decides how many may pass before the next reading. */
   read(tick: number): number {
     const now = this.#clock.now();
-    this.#stride = now - this.now > RARE ? 1 : Math.min(this.#stride * 2, STRIDE);
+    this.#stride = now - this.now > RARE ? 1 : Math.min(this.#stride * 2, this.#most);
     this.due = tick + this.#stride;
     this.now = now;
     return now;
+  }
+
+  /** Reads the clock because something else than a tick says that time has passed; the next tick reads again. */
+  wake(tick: number): number {
+    this.now = this.#clock.now();
+    this.#stride = 1;
+    this.due = tick + 1;
+    return this.now;
   }
 }

@@ -14,15 +14,15 @@ export interface WaitOptions {
 }
 
 /** One who waits. `T` is what the waiting ends with. */
-export class Waiter<T> {
-  /** What the borrower calls itself. */
-  readonly tag: string | undefined;
+export class Waiter<T, Tag = string | undefined> {
+  /** What the borrower calls itself, or asks for. */
+  readonly tag: Tag;
   /** Since when, in milliseconds of the clock. */
   readonly since: number;
   /** @internal */
-  prev: Waiter<T> | null = null;
+  prev: Waiter<T, Tag> | null = null;
   /** @internal */
-  next: Waiter<T> | null = null;
+  next: Waiter<T, Tag> | null = null;
   /** @internal */
   queued = true;
   /** @internal */
@@ -40,7 +40,7 @@ export class Waiter<T> {
   constructor(
     resolve: (value: T) => void,
     reject: (error: unknown) => void,
-    tag: string | undefined,
+    tag: Tag,
     since: number,
     signal: AbortSignal | undefined,
   ) {
@@ -53,10 +53,10 @@ export class Waiter<T> {
 }
 
 /** Waiters in order of arrival. */
-export class WaitQueue<T> {
+export class WaitQueue<T, Tag = string | undefined> {
   readonly #clock: Clock;
-  #first: Waiter<T> | null = null;
-  #last: Waiter<T> | null = null;
+  #first: Waiter<T, Tag> | null = null;
+  #last: Waiter<T, Tag> | null = null;
   #length = 0;
 
   /** The clock gives the time of arrival and the timeouts. */
@@ -70,7 +70,7 @@ export class WaitQueue<T> {
   }
 
   /** Who has waited longest, or null. */
-  get first(): Waiter<T> | null {
+  get first(): Waiter<T, Tag> | null {
     return this.#first;
   }
 
@@ -78,9 +78,9 @@ export class WaitQueue<T> {
    * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the timeout
    * (with what `onTimeout` returns).
    */
-  wait(options: WaitOptions, tag: string | undefined, onTimeout: (waiter: Waiter<T>) => unknown): Promise<T> {
+  wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T>(resolve, reject, tag, this.#clock.now(), options.signal);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag, this.#clock.now(), options.signal);
       this.#append(waiter);
       if (options.signal !== undefined) {
         waiter.onAbort = () => this.leave(waiter, options.signal!.reason);
@@ -104,19 +104,19 @@ export class WaitQueue<T> {
   }
 
   /** Rejects one waiter; nothing happens when it has left already. */
-  leave(waiter: Waiter<T>, error: unknown): void {
+  leave(waiter: Waiter<T, Tag>, error: unknown): void {
     if (!waiter.queued) return;
     this.#remove(waiter);
     waiter.reject(error);
   }
 
   /** Rejects all, in order. Those who join while this runs are not touched. */
-  rejectAll(error: (waiter: Waiter<T>) => unknown): void {
+  rejectAll(error: (waiter: Waiter<T, Tag>) => unknown): void {
     let left = this.#length;
     while (left-- > 0 && this.#first !== null) this.leave(this.#first, error(this.#first));
   }
 
-  #append(waiter: Waiter<T>): void {
+  #append(waiter: Waiter<T, Tag>): void {
     waiter.prev = this.#last;
     if (this.#last === null) this.#first = waiter;
     else this.#last.next = waiter;
@@ -124,7 +124,7 @@ export class WaitQueue<T> {
     this.#length++;
   }
 
-  #remove(waiter: Waiter<T>): void {
+  #remove(waiter: Waiter<T, Tag>): void {
     if (waiter.prev === null) this.#first = waiter.next;
     else waiter.prev.next = waiter.next;
     if (waiter.next === null) this.#last = waiter.prev;

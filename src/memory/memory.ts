@@ -309,10 +309,11 @@ export class Memory {
    * Gives one reference back; the last one sends the bytes to the allocator. @realtime but for the last.
    *
    * Throws `ERR_DOUBLE_RELEASE`; `ERR_MAPPED` when it is the last reference and a mapping is live;
-   * `ERR_FOREIGN_RELEASE` when only buffers or sub-memories are left holding it (the caller had no reference to give).
+   * `ERR_FOREIGN_RELEASE` when every reference belongs to a buffer or sub-memory (the caller had none to give).
    */
   release(): void {
-    if (this.references > 1) {
+    // Each owner holds a reference of its own; a caller may only give what is beyond those.
+    if (this.references > 1 && this.references > this.ownerCount) {
       this.references--;
       if (this.home?.lingering) this.home.settle();
       return;

@@ -50,15 +50,15 @@ export function unlockSlow(memory: Memory, unit: number): void {
 /** Sends a memory back to its allocator, or says why not. */
 export function releaseLast(memory: Memory): void {
   if (memory.references === 0) throw releasedTwice(memory);
-  if (memory.accessWord !== 0) {
-    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
-  }
   if (memory.ownerCount > 0) {
     throw new MillpondError(
       "ERR_FOREIGN_RELEASE",
-      `the last reference of ${memory} belongs to the buffer or sub-memory that owns it; ` +
+      `every reference of ${memory} belongs to the buffers and sub-memories that own it; ` +
         "release() only what you allocated or retained",
     );
+  }
+  if (memory.accessWord !== 0) {
+    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
   }
   memory.references = 0;
   memory.view = null;

@@ -192,6 +192,7 @@ export class PageAllocator extends Allocator {
     if (++this.ticks >= this.coarse.due) this.tick();
     block.lease = null;
     block.stamp = this.time;
+    block.order = this.ticks;
     block.cls.push(block);
     this.shelf.idle++;
     this.$liveMemories--;
@@ -220,6 +221,7 @@ export class PageAllocator extends Allocator {
     if (zero === "release") zeroBytes(block.region.bytes);
     if (revoke) revokeBlock(block);
     this.age.freed(block, this.time);
+    block.order = this.ticks;
     block.cls.push(block);
     this.shelf.idle++;
     if (this.nextLook === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.look();

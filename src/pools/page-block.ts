@@ -22,6 +22,8 @@ export class PageBlock {
   declare lease: Memory | null;
   /** When it was lent or freed last, in milliseconds of the pool's clock. */
   declare stamp: number;
+  /** Counts up with every call of the pool: the order in which blocks were freed, also between two readings of the clock. */
+  declare order: number;
   /** Where it stands in the pool's table of blocks. */
   declare index: number;
   /** The step of the decay that it was freed in. */
@@ -40,6 +42,7 @@ export class PageBlock {
     this.region = region;
     this.lease = null;
     this.stamp = Number.NEGATIVE_INFINITY;
+    this.order = 0;
     this.index = -1;
     this.step = 0;
     this.site = undefined;

@@ -64,7 +64,7 @@ export class PagePool {
   constructor(options: PagePoolOptions = {}) {
     const config = resolvePageOptions(options);
     this.#allocator = new PageAllocator(config);
-    this.#waiters = new WaitQueue(config.clock);
+    this.#waiters = new WaitQueue(config.clock, () => this.#serve());
   }
 
   /** For messages and reports. */
@@ -120,12 +120,7 @@ export class PagePool {
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
       const { clock } = this.#allocator.config;
       const wanted: Wanted = { size, params: request };
-      const wait = this.#waiters.wait(request, wanted, (waiter) => {
-        // Whoever leaves may have been in the way of those behind.
-        queueMicrotask(() => this.#serve());
-        return this.#starved(total, clock.now() - waiter.since);
-      });
-      signal?.addEventListener("abort", () => this.#serve(), { once: true });
+      const wait = this.#waiters.wait(request, wanted, (waiter) => this.#starved(total, clock.now() - waiter.since));
       this.#retune();
       return wait;
     } catch (error) {

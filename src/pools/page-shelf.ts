@@ -135,7 +135,7 @@ export class PageShelf {
     for (const cls of this.#classes.values()) {
       if (cls.top === null) continue;
       const { bottom } = cls;
-      if (oldest === null || bottom!.stamp < oldest.stamp) oldest = bottom;
+      if (oldest === null || bottom!.order < oldest.order) oldest = bottom;
     }
     return oldest;
   }
@@ -201,7 +201,10 @@ export class PageShelf {
         this.#assert(!held.has(block), "a list of held blocks has a cycle");
         held.add(block);
         this.#assert(block.lease === null && block.cls === cls, "a held block is lent, or in the wrong class");
-        this.#assert(above === null || above.stamp >= block.stamp, "held blocks are not in the order of their age");
+        this.#assert(
+          above === null || (above.stamp >= block.stamp && above.order > block.order),
+          "held blocks are not in the order of their age",
+        );
         if (above !== null) this.#assert(block.above === above, "a link upwards is wrong");
         above = block;
       }

@@ -59,9 +59,15 @@ export class WaitQueue<T, Tag = string | undefined> {
   #last: Waiter<T, Tag> | null = null;
   #length = 0;
 
-  /** The clock gives the time of arrival and the timeouts. */
-  constructor(clock: Clock) {
+  readonly #onLeave: (() => void) | undefined;
+
+  /**
+   * @param clock gives the time of arrival and the timeouts
+   * @param onLeave called when a signal or a timeout took somebody out, who may have been in the way of those behind
+   */
+  constructor(clock: Clock, onLeave?: () => void) {
     this.#clock = clock;
+    this.#onLeave = onLeave;
   }
 
   /** How many wait. */
@@ -83,13 +89,13 @@ export class WaitQueue<T, Tag = string | undefined> {
       const waiter = new Waiter<T, Tag>(resolve, reject, tag, this.#clock.now(), options.signal);
       this.#append(waiter);
       if (options.signal !== undefined) {
-        waiter.onAbort = () => this.leave(waiter, options.signal!.reason);
+        waiter.onAbort = () => this.#giveUp(waiter, options.signal!.reason);
         options.signal.addEventListener("abort", waiter.onAbort, { once: true });
       }
       const { timeout } = options;
       if (timeout !== undefined && timeout !== Infinity) {
         // A wait keeps the process alive: its caller is owed an answer.
-        waiter.timer = this.#clock.setTimer(() => this.leave(waiter, onTimeout(waiter)), timeout, false);
+        waiter.timer = this.#clock.setTimer(() => this.#giveUp(waiter, onTimeout(waiter)), timeout, false);
       }
     });
   }
@@ -101,6 +107,11 @@ export class WaitQueue<T, Tag = string | undefined> {
     this.#remove(waiter);
     waiter.resolve(value);
     return true;
+  }
+
+  #giveUp(waiter: Waiter<T, Tag>, error: unknown): void {
+    this.leave(waiter, error);
+    this.#onLeave?.();
   }
 
   /** Rejects one waiter; nothing happens when it has left already. */

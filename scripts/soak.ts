@@ -7,7 +7,13 @@ import { spawnSync } from "node:child_process";
 const walks = process.argv[2] ?? "100000";
 const { status } = spawnSync(
   "npx",
-  ["vitest", "run", "test/buffer-pool/model.test.ts", "test/media/buffer-model.test.ts"],
+  [
+    "vitest",
+    "run",
+    "test/buffer-pool/model.test.ts",
+    "test/media/buffer-model.test.ts",
+    "test/page-pool/model.test.ts",
+  ],
   {
     stdio: "inherit",
     // Two hours: ten times what the default takes on a slow machine.

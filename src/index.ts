@@ -57,11 +57,11 @@ export {
 } from "./memory/allocator.ts";
 export { type MapMode, Mapping } from "./memory/mapping.ts";
 export { Memory } from "./memory/memory.ts";
-export { pageSize } from "./memory/page-size.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
+export { pageSize } from "./os/page-size.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
 export {
   type AgeCurve,

@@ -5,10 +5,10 @@ import {
   type AllocatorStats,
   defaultAllocator,
 } from "../memory/allocator.ts";
-import { pageSize } from "../memory/page-size.ts";
 import { milliseconds, oneOf, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { debugLevel } from "../observe/debug.ts";
+import { pageSize } from "../os/page-size.ts";
 import type { ZeroPolicy } from "./pool-config.ts";
 
 /** How held bytes go: each block at its age, or all together along a smooth curve. */

@@ -2,8 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { VideoInfo, type VideoPixelFormat } from "../../src/media/video-info.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
-import { findPageSize, pageSize } from "../../src/memory/page-size.ts";
 import { FakeClock } from "../../src/observe/clock.ts";
+import { findPageSize, pageSize } from "../../src/os/page-size.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
 import { PagePool, type PagePoolOptions } from "../../src/pools/page-pool.ts";
 import { code } from "../buffer-pool/pools.ts";

@@ -1,0 +1,217 @@
+/** CMMemoryPool's documented rules (R1 to R10 of the reference) and the CF allocator's front end, under their own names. */
+import { describe, expect, it } from "vitest";
+import {
+  CFAllocatorAllocate,
+  CFAllocatorDeallocate,
+  CFAllocatorGetPreferredSizeForSize,
+  CFAllocatorReallocate,
+  CMMemoryPool,
+  CMMemoryPoolCreate,
+  CMMemoryPoolError,
+  CMMemoryPoolFlush,
+  CMMemoryPoolGetAllocator,
+  CMMemoryPoolGetTypeID,
+  CMMemoryPoolInvalidate,
+  kCMMemoryPoolError_AllocationFailed,
+  kCMMemoryPoolError_InvalidParameter,
+  kCMMemoryPoolOption_AgeOutPeriod,
+} from "../../src/compat/coremedia.ts";
+import { pageSize } from "../../src/os/page-size.ts";
+import { code } from "../buffer-pool/pools.ts";
+
+let time = 0;
+
+function made(seconds?: number): { pool: CMMemoryPool; allocator: ReturnType<typeof CMMemoryPoolGetAllocator> } {
+  time = 0;
+  const options = seconds === undefined ? null : { [kCMMemoryPoolOption_AgeOutPeriod]: seconds };
+  const pool = CMMemoryPoolCreate(options, () => time);
+  return { pool, allocator: CMMemoryPoolGetAllocator(pool) };
+}
+
+function status(fn: () => unknown): number | string {
+  try {
+    fn();
+    return "ok";
+  } catch (error) {
+    return error instanceof CMMemoryPoolError ? error.status : String(error);
+  }
+}
+
+describe("the pool", () => {
+  it("R1: a block that was freed serves the next request of its size, the last freed first", () => {
+    const { allocator } = made();
+    const [a, b] = [CFAllocatorAllocate(allocator, 100_000)!, CFAllocatorAllocate(allocator, 100_000)!];
+    CFAllocatorDeallocate(allocator, a);
+    CFAllocatorDeallocate(allocator, b);
+    expect(CFAllocatorAllocate(allocator, 100_000)!.region).toBe(b.region);
+    expect(CFAllocatorAllocate(allocator, 100_000)!.region).toBe(a.region);
+  });
+
+  it("R2: small requests are legal, a page each: 55 and 2 bytes", () => {
+    const { allocator } = made();
+    const [a, b] = [CFAllocatorAllocate(allocator, 55)!, CFAllocatorAllocate(allocator, 2)!];
+    expect([a.size, a.maxSize, b.size, b.maxSize]).toEqual([55, pageSize(), 2, pageSize()]);
+    expect(a.region).not.toBe(b.region);
+  });
+
+  it.each([
+    ["the default half second", undefined, 500],
+    ["a tenth", 0.1, 100],
+    ["two and a half seconds", 2.5, 2500],
+  ])("R3: what is not used again within the period goes: %s", (_, seconds, ms) => {
+    const { allocator } = made(seconds);
+    const { region } = freed(allocator);
+    time = ms - 1;
+    const again = CFAllocatorAllocate(allocator, 100_000)!;
+    expect(again.region).toBe(region);
+    CFAllocatorDeallocate(allocator, again);
+    time += ms;
+    expect(CFAllocatorAllocate(allocator, 100_000)!.region).not.toBe(region);
+  });
+
+  it("R4: with a clock of one's own, age is looked at inside allocate and deallocate only; any call sweeps", () => {
+    const { pool, allocator } = made();
+    freed(allocator);
+    time = 100_000;
+    expect(pool.pool.stats().idle).toBe(1);
+    CFAllocatorDeallocate(allocator, CFAllocatorAllocate(allocator, 1));
+    expect(pool.pool.stats()).toMatchObject({ idle: 1, agedOut: 1 });
+  });
+
+  it("R5: flush ignores age and leaves blocks on loan alone; the pool stays in service", () => {
+    const { pool, allocator } = made();
+    const live = CFAllocatorAllocate(allocator, 10)!;
+    freed(allocator);
+    CMMemoryPoolFlush(pool);
+    expect(pool.pool.stats()).toMatchObject({ idle: 0, live: 1 });
+    CFAllocatorDeallocate(allocator, live);
+    expect(CFAllocatorAllocate(allocator, 10)!.region).toBe(live.region);
+  });
+
+  it("R6, R8: invalidate ends recycling; the allocator lives on, blocks out before go straight back", () => {
+    const { pool, allocator } = made();
+    const live = CFAllocatorAllocate(allocator, 10)!;
+    freed(allocator);
+    CMMemoryPoolInvalidate(pool);
+    expect(pool.pool.stats()).toMatchObject({ idle: 0, live: 1 });
+    CFAllocatorDeallocate(allocator, live);
+    const { region } = freed(allocator);
+    expect(CFAllocatorAllocate(allocator, 100_000)!.region).not.toBe(region);
+    expect(CMMemoryPoolGetAllocator(pool)).toBe(allocator);
+    expect(pool.pool.stats().idle).toBe(0);
+  });
+
+  it("R9: invalidate after flush, twice, and flush after it are no-ops", () => {
+    const { pool } = made();
+    for (const end of [CMMemoryPoolFlush, CMMemoryPoolInvalidate, CMMemoryPoolInvalidate, CMMemoryPoolFlush]) {
+      expect(code(() => end(pool))).toBe("ok");
+    }
+  });
+
+  it("a period of 0 holds nothing, Infinity holds for ever", () => {
+    const none = made(0);
+    freed(none.allocator);
+    expect(none.pool.pool.stats().idle).toBe(0);
+    const ever = made(Number.POSITIVE_INFINITY);
+    freed(ever.allocator);
+    time = 1e12;
+    CFAllocatorDeallocate(ever.allocator, CFAllocatorAllocate(ever.allocator, 1));
+    expect(ever.pool.pool.stats().idle).toBe(2);
+  });
+
+  it("the allocator is one object, the type id one number, never 0", () => {
+    const { pool, allocator } = made();
+    expect(CMMemoryPoolGetAllocator(pool)).toBe(allocator);
+    expect([CMMemoryPoolGetTypeID(), CMMemoryPoolGetTypeID() === 0]).toEqual([CMMemoryPoolGetTypeID(), false]);
+  });
+
+  it.each([[-0.1], [Number.NaN], ["0.5"], [{}]])("a period of %s is InvalidParameter", (value) => {
+    expect(status(() => CMMemoryPoolCreate({ [kCMMemoryPoolOption_AgeOutPeriod]: value }))).toBe(
+      kCMMemoryPoolError_InvalidParameter,
+    );
+  });
+
+  it("null or a stranger in place of a pool is InvalidParameter; null options are the defaults, unknown ones are ignored", () => {
+    for (const call of [CMMemoryPoolGetAllocator, CMMemoryPoolFlush, CMMemoryPoolInvalidate]) {
+      for (const pool of [null, undefined, {}]) {
+        expect(status(() => call(pool as unknown as CMMemoryPool))).toBe(-15491);
+      }
+    }
+    expect(CMMemoryPoolCreate({ Unknown: 1 })).toBeInstanceOf(CMMemoryPool);
+    expect(CMMemoryPoolCreate()).toBeInstanceOf(CMMemoryPool);
+    expect(status(() => CMMemoryPoolCreate(7 as unknown as null))).toBe(-15491);
+  });
+});
+
+function freed(allocator: ReturnType<typeof CMMemoryPoolGetAllocator>): { region: unknown } {
+  const memory = CFAllocatorAllocate(allocator, 100_000)!;
+  const { region } = memory;
+  CFAllocatorDeallocate(allocator, memory);
+  return { region };
+}
+
+describe("the allocator's front end", () => {
+  it("allocate(0) is null, deallocate(null) nothing", () => {
+    const { pool, allocator } = made();
+    expect(CFAllocatorAllocate(allocator, 0)).toBeNull();
+    CFAllocatorDeallocate(allocator, null);
+    expect(pool.pool.stats()).toMatchObject({ count: 0, allocations: 0 });
+  });
+
+  it("reallocate: (null, n) allocates, (block, 0) frees, (null, 0) is null", () => {
+    const { pool, allocator } = made();
+    const memory = CFAllocatorReallocate(allocator, null, 10)!;
+    expect(memory.size).toBe(10);
+    expect(CFAllocatorReallocate(allocator, memory, 0)).toBeNull();
+    expect([CFAllocatorReallocate(allocator, null, 0), pool.pool.stats().live]).toEqual([null, 0]);
+  });
+
+  it("reallocate keeps the block within its pages, and moves and copies beyond them", () => {
+    const { pool, allocator } = made();
+    const memory = CFAllocatorAllocate(allocator, 10)!;
+    memory.map("write").bytes.set([1, 2, 3]);
+    memory.unlock("write");
+    expect(CFAllocatorReallocate(allocator, memory, 2000)).toBe(memory);
+    expect(memory.size).toBe(2000);
+    const moved = CFAllocatorReallocate(allocator, memory, 5 * pageSize())!;
+    expect([...moved.map("read").bytes.subarray(0, 4)]).toEqual([1, 2, 3, 0]);
+    moved.unlock("read");
+    expect(code(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
+    const small = CFAllocatorReallocate(allocator, moved, 2)!;
+    expect([small.size, small.maxSize, [...small.map("read").bytes]]).toEqual([2, pageSize(), [1, 2]]);
+    small.unlock("read");
+    expect(pool.pool.stats().live).toBe(1);
+  });
+
+  it("a refused reallocate leaves the old block as it was, and nothing else behind", () => {
+    const { pool, allocator } = made();
+    const memory = CFAllocatorAllocate(allocator, 10)!;
+    const part = memory.share(0, 4);
+    memory.release();
+    expect(status(() => CFAllocatorReallocate(allocator, memory, 1e6))).toMatch(/ERR_FOREIGN_RELEASE/);
+    expect(pool.pool.stats().live).toBe(1);
+    part.release();
+    expect(status(() => CFAllocatorReallocate(allocator, memory, -1))).toBe(-15491);
+    expect(status(() => CFAllocatorReallocate(allocator, memory, 1e6))).toMatch(/ERR_USE_AFTER_RELEASE/);
+    expect(pool.pool.stats().live).toBe(0);
+  });
+
+  it("preferred size: whole pages, never less than asked, n <= 0 unchanged", () => {
+    const { allocator } = made();
+    const page = pageSize();
+    const sizes = [-5, 0, 1, page, page + 1].map((n) => CFAllocatorGetPreferredSizeForSize(allocator, n));
+    expect(sizes).toEqual([-5, 0, page, page, 2 * page]);
+  });
+
+  it("bad sizes and foreign blocks are InvalidParameter, no memory is AllocationFailed", () => {
+    const { allocator } = made();
+    const other = made().allocator;
+    const memory = CFAllocatorAllocate(other, 10)!;
+    expect(status(() => CFAllocatorAllocate(allocator, -1))).toBe(-15491);
+    expect(status(() => CFAllocatorAllocate(allocator, 1.5))).toBe(-15491);
+    expect(status(() => CFAllocatorDeallocate(allocator, memory))).toBe(-15491);
+    expect(status(() => CFAllocatorAllocate(null as unknown as typeof allocator, 1))).toBe(-15491);
+    expect(status(() => CFAllocatorAllocate(allocator, 2 ** 52))).toBe(kCMMemoryPoolError_AllocationFailed);
+    expect(memory.refCount).toBe(1);
+  });
+});

@@ -23,7 +23,7 @@ export function absentFutex(why: NotDone): FutexOps {
 /** Memory of devices where there is none. */
 export function absentDma(why: NotDone): DmaOps {
   const no = (): NotDone => why;
-  return { fromHeap: no, fromShared: no, sync: no };
+  return { fromHeap: no, fromShared: no, map: no, sync: no };
 }
 
 /** Operations of which every one answers `why`. */

@@ -55,6 +55,14 @@ export function linuxDma(libc: KoffiLibrary, memory: PosixMemory): DmaOps {
       close(device);
       return failure ?? made(buffer);
     },
+    map(descriptor, bytes) {
+      const mapped = memory.map(bytes);
+      if (!mapped.ok) return mapped;
+      const laid = memory.overlay(mapped.value.address, bytes, descriptor, 0);
+      if (laid.ok) return mapped;
+      memory.retire(mapped.value.address, bytes);
+      return laid;
+    },
     sync(descriptor, phase, mode) {
       const flags = new BigUint64Array([SYNC_MODE[mode] | (phase === "end" ? SYNC_END : 0n)]);
       let errno = "EAGAIN";

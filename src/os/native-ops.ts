@@ -114,6 +114,8 @@ export interface DmaOps {
   fromHeap(bytes: number, heap?: string): Outcome<number>;
   /** Over the pages of a sealed shared object, by /dev/udmabuf. */
   fromShared(descriptor: number, bytes: number): Outcome<number>;
+  /** Views a DMA buffer's pages; ended by {@link NativeOps.retire}. */
+  map(descriptor: number, bytes: number): Outcome<MappedPages>;
   /** Brackets an access of the processor. */
   sync(descriptor: number, phase: "start" | "end", mode: "read" | "write" | "readwrite"): Result;
 }

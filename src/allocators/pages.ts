@@ -137,13 +137,15 @@ export class PagesAllocator extends Allocator {
     const steps: { -readonly [Step in "huge" | "prefault" | "lock"]?: Result } = {};
     if (huge) steps.huge = this.#ops.advise(region.bytes, "huge");
     if (prefault) steps.prefault = populate(this.#ops, region.bytes);
-    if (lock) steps.lock = this.#lock(region);
+    if (lock) steps.lock = this.#lock(region, record.report.backing);
     record.report = { ...record.report, ...steps };
     return region;
   }
 
   #obtain(bytes: number, align: number): Region | undefined {
-    if (this.#options.backing === "mapped") {
+    // An engine that resets the ranges it collects dies of a lock on them (measured on Bun): those are mapped instead.
+    const risky = this.#options.lock && this.#options.backing === "engine" && this.#ops.recyclesRanges;
+    if (this.#options.backing === "mapped" || risky) {
       const mapped = this.#ops.map(bytes, align);
       if (mapped.ok) return regionOf("mapped", mapped.value.bytes, bytes, mapped.value.address);
       if (mapped.status !== "unsupported") return undefined;
@@ -172,8 +174,15 @@ export class PagesAllocator extends Allocator {
     return regionOf(backing, new Uint8Array(buffer, offset, bytes), bytes, start === 0n ? 0n : start + BigInt(offset));
   }
 
-  #lock(region: Region): Result {
-    const result = this.#ops.lock(region.bytes);
+  #lock(region: Region, backing: PagesReport["backing"]): Result {
+    const result =
+      this.#ops.recyclesRanges && backing !== "mapped"
+        ? notDone(
+            "refused",
+            "ENGINE_RESETS",
+            "this engine would end the process when it collects locked memory of its own",
+          )
+        : this.#ops.lock(region.bytes);
     if (result.ok) this.#lockedBytes += result.bytes;
     reportLock(region.bytes.buffer, {
       locked: result.ok,

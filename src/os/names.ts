@@ -26,6 +26,8 @@ interface Entry {
   readonly descriptor: number;
   /** In text, because JSON has no 64-bit numbers. */
   readonly inode: string;
+  /** Tells two publications of one block apart. */
+  readonly token: string;
 }
 
 /** What a name may look like: it becomes a file name. 64 characters fit every file system. */
@@ -39,10 +41,11 @@ export function publishName(name: string, memory: SharedMemory, ops: NativeOps =
   const file = fileOf(name);
   if (!file.ok) return file;
   if (memory.descriptor < 0) return notDone("refused", "CLOSED", "the block's descriptor is closed");
-  const entry: Entry = { pid: process.pid, descriptor: memory.descriptor, inode: String(memory.inode) };
+  const token = Math.random().toString(36).slice(2);
+  const entry: Entry = { pid: process.pid, descriptor: memory.descriptor, inode: String(memory.inode), token };
   try {
     // Written aside and linked into place: a reader never sees half an entry, and of two publishers one wins.
-    const draft = `${file.value}.${process.pid}.${Math.random().toString(36).slice(2)}.new`;
+    const draft = `${file.value}.${process.pid}.${token}.new`;
     writeFileSync(draft, JSON.stringify(entry), { mode: 0o600, flag: "wx" });
     try {
       const taken = link(draft, file.value);

@@ -136,7 +136,10 @@ export interface NativeOps {
   readonly hugePageSize: number;
   /** True when what {@link Advice} "release" gave back reads zero. */
   readonly releaseZeroes: boolean;
-  /** True when an overlay has to be kept for ever or retired, because the engine recycles address ranges (Bun does). */
+  /**
+   * True when the engine uses the address ranges of memory that it collected again and resets them itself (Bun does): an overlay
+   * has to be retired before that, and locked memory ends the process.
+   */
   readonly recyclesRanges: boolean;
   /** What this process may do. */
   limits(): Limits;

@@ -71,8 +71,18 @@ export function createSharedMemory(
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   const opened = lay(descriptor, ops);
   if (!opened.ok) ops.shared.close(descriptor);
-  else if (ops.recyclesRanges) kept.add(opened.value);
+  else if (ops.recyclesRanges) keep(opened.value);
   return opened;
+}
+
+function keep(memory: SharedMemory): void {
+  // The set dies with its thread, and what it kept is collected then.
+  if (kept.size === 0) process.once("exit", retireAll);
+  kept.add(memory);
+}
+
+function retireAll(): void {
+  for (const memory of kept) memory.retire();
 }
 
 function lay(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
@@ -150,6 +160,7 @@ class Block implements SharedMemory {
     if (!result.ok) return result;
     this.#retired = true;
     kept.delete(this);
+    if (kept.size === 0) process.removeListener("exit", retireAll);
     return result;
   }
 }

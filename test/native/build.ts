@@ -17,7 +17,15 @@ export function compiled(): string {
   const folder = mkdtempSync(join(CACHE, "build-"));
   execFileSync(
     process.execPath,
-    [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json", "--outDir", folder, "--sourceMap", "false"],
+    [
+      join(ROOT, "node_modules", "typescript", "bin", "tsc"),
+      "-p",
+      "tsconfig.build.json",
+      "--outDir",
+      folder,
+      "--sourceMap",
+      "false",
+    ],
     { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"] },
   );
   return folder;

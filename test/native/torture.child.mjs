@@ -136,7 +136,10 @@ const steps = {
          parentPort.postMessage(sum);
          process.exit();
        });`,
-      { eval: true, workerData: { buffer: block.bytes.buffer, offset: block.bytes.byteOffset, length: block.bytes.length } },
+      {
+        eval: true,
+        workerData: { buffer: block.bytes.buffer, offset: block.bytes.byteOffset, length: block.bytes.length },
+      },
     );
     const message = () => new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
     await message();
@@ -151,12 +154,33 @@ const steps = {
   },
 };
 
+/** A worker with native memory of its own, locked and shared, that ends without freeing any. */
+const orphan = async () => {
+  const worker = new Worker(
+    `const { parentPort, workerData } = require("node:worker_threads");
+     import(workerData).then((native) => {
+       const kept = [new native.LockedAllocator(), new native.PagesAllocator({ backing: "shared", prefault: true }),
+         new native.ProcessSharedAllocator(), new native.LockedAllocator({ backing: "mapped" })]
+         .map((allocator) => allocator.allocate(1 << 20).map("write").bytes.fill(7));
+       globalThis.kept = kept;
+       parentPort.postMessage(kept[2].buffer);
+       setTimeout(() => process.exit(), 5);
+     });`,
+    { eval: true, workerData: `file://${folder}/native.js` },
+  );
+  const buffer = await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+  await new Promise((resolve) => worker.once("exit", resolve));
+  keep(new Uint8Array(buffer));
+};
+
 const names = Object.keys(steps);
 // Allocation and release are what the rest needs: they come up more often.
 const drawn = [...names, "allocate", "allocate", "allocate", "free", "touchStale"];
 for (let round = 0; round < Number(roundsText); round++) {
   await steps[drawn[random(drawn.length)]]();
   if (round % 50 === 0) live.forEach(check);
+  // Loading the library takes a worker a while: a few are enough.
+  if (round % 200 === 100) await orphan();
 }
 live.forEach(check);
 for (const block of live.splice(0)) {

@@ -62,7 +62,7 @@ export function made<T>(value: T): { readonly ok: true; readonly value: T } {
 /** One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". */
 export function describeResult(result: Result | Outcome<unknown>): string {
   if (!result.ok) return `${result.status} (${result.errno}): ${result.hint}`;
-  return "bytes" in result ? `ok, ${result.bytes} bytes` : "ok";
+  return "bytes" in result && result.bytes > 0 ? `ok, ${result.bytes} bytes` : "ok";
 }
 
 const STATUS_OF_ERRNO: Readonly<Record<string, FailureStatus>> = {

@@ -41,7 +41,7 @@ function tryKoffi(): Outcome<Koffi> {
     const require = createRequire(import.meta.url);
     const koffi = require("koffi") as Koffi;
     // The package may load and its binary not: a first call shows it.
-    koffi.load(null);
+    koffi.address(new Uint8Array(8));
     return made(koffi);
   } catch (error) {
     return whyNot(error);

@@ -1,5 +1,4 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
-import { endianness } from "node:os";
 import { absentOps } from "./absent.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
@@ -17,6 +16,9 @@ const PLATFORMS: Readonly<Record<string, (koffi: Koffi) => NativeOps>> = {
   win32: windowsOps,
 };
 
+/** Found without asking the runtime, which may want a permission for it. */
+const LITTLE_ENDIAN: boolean = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
 let found: NativeOps | undefined;
 
 /**
@@ -31,7 +33,7 @@ export function nativeOps(): NativeOps {
 /** @internal for tests */
 export function findOps(load: () => Outcome<Koffi>, platform: string, arch: string): NativeOps {
   const build = PLATFORMS[platform];
-  if (build === undefined || !ARCHITECTURES.includes(arch) || endianness() !== "LE") {
+  if (build === undefined || !ARCHITECTURES.includes(arch) || !LITTLE_ENDIAN) {
     return absentOps(
       notDone("unsupported", "NO_PLATFORM", `no system calls are known for ${platform} on ${arch}`),
       platform,

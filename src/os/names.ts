@@ -133,11 +133,12 @@ function fileOf(name: string): Outcome<string> {
 
 /** The user's runtime folder, or one in the temporary folder that is checked to be this user's alone. */
 function privateFolder(): Outcome<string> {
-  const user = process.geteuid?.() ?? 0;
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  const folder =
-    runtime !== undefined && runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
+  let folder = "the folder of names";
   try {
+    // Inside, because each of these may want a permission that this process has not got.
+    const user = process.geteuid?.() ?? 0;
+    const runtime = process.env.XDG_RUNTIME_DIR;
+    folder = runtime !== undefined && runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const facts = lstatSync(folder);
     if (!facts.isDirectory() || facts.uid !== user) {
@@ -157,7 +158,7 @@ function privateFolder(): Outcome<string> {
 function fileFailure(error: unknown, hint: string): ReturnType<typeof notDone> {
   const code = String((error as { code?: unknown }).code ?? (error as Error).name);
   return notDone(
-    code === "EACCES" || code === "EPERM" || code === "ERR_ACCESS_DENIED" ? "forbidden" : "failed",
+    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code) ? "forbidden" : "failed",
     code,
     hint,
   );

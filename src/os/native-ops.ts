@@ -54,6 +54,8 @@ export interface DescriptorFacts {
   readonly inode: bigint;
   /** The user that made it. */
   readonly uid: number;
+  /** True when that is this process's user. */
+  readonly isOwn: boolean;
   /** Permission bits, as in 0o600. */
   readonly mode: number;
   /** True when its size can never change again (F_SEAL_SHRINK and F_SEAL_GROW). */

@@ -88,12 +88,11 @@ function retireAll(): void {
 function lay(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
   const facts = ops.shared.inspect(descriptor);
   if (!facts.ok) return facts;
-  const { bytes: size, sizeSealed, uid, inode } = facts.value;
+  const { bytes: size, sizeSealed, uid, isOwn, inode } = facts.value;
   if (!sizeSealed) {
     return notDone("refused", "NOT_SEALED", "its size can change: a peer could end this process by shrinking it");
   }
-  if (uid !== ownUser())
-    return notDone("refused", "FOREIGN_USER", `it belongs to user ${uid}; memory is shared within one user`);
+  if (!isOwn) return notDone("refused", "FOREIGN_USER", `it belongs to user ${uid}; memory is shared within one user`);
   if (size === 0 || size % ops.pageSize !== 0 || size > MAX_PAGES * WASM_PAGE) {
     return notDone("refused", "BAD_SIZE", `it has ${size} bytes, which is no number of whole pages up to 4 GiB`);
   }
@@ -163,8 +162,4 @@ class Block implements SharedMemory {
     if (kept.size === 0) process.removeListener("exit", retireAll);
     return result;
   }
-}
-
-function ownUser(): number {
-  return process.geteuid?.() ?? -1;
 }

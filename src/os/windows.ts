@@ -77,7 +77,7 @@ export function windowsOps(koffi: Koffi): NativeOps {
     pageSize,
     hugePageSize: 0,
     releaseZeroes: false,
-    recyclesRanges: true,
+    recyclesRanges: process.versions.bun !== undefined,
     limits: () => ({ memlock: Number.POSITIVE_INFINITY, addressSpace: Number.POSITIVE_INFINITY }),
     addressOf,
     lock(bytes) {

@@ -4,6 +4,7 @@
  */
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
+export { WasmAllocator, type WasmAllocatorOptions } from "./allocators/wasm.ts";
 export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
 export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
 export { MediaBufferList } from "./media/buffer-array.ts";
@@ -55,6 +56,7 @@ export {
   type WrapOptions,
   wrapMemory,
 } from "./memory/allocator.ts";
+export { type LockReport, lockReportOf, reportLock } from "./memory/lock-report.ts";
 export { type MapMode, Mapping } from "./memory/mapping.ts";
 export { Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";

@@ -7,16 +7,26 @@ import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } fro
 import { wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { SharedAllocator } from "./shared.ts";
+import { WasmAllocator } from "./wasm.ts";
 
 const byName: Map<string, Allocator> = new Map();
 
 /** Allocators that exist without being registered; each is made when it is first asked for. */
-const builtIn: Readonly<Record<string, () => Allocator>> = {
+const builtIn: Record<string, () => Allocator> = {
   system: systemAllocator,
   shared: () => new SharedAllocator(),
+  wasm: () => new WasmAllocator(),
 };
 
-/** The allocators of this realm, by name. Names are case-sensitive; "system" and "shared" are built in. */
+/**
+ * @internal For millpond's other entry points: a name whose allocator is made when it is first asked for, because making it
+ * costs something (loading native code). A name that is taken stays with whoever has it.
+ */
+export function registerLazily(name: string, make: () => Allocator): void {
+  if (!byName.has(name)) builtIn[name] ??= make;
+}
+
+/** The allocators of this realm, by name. Names are case-sensitive; "system", "shared" and "wasm" are built in. */
 export const allocators = {
   /**
    * Makes `allocator` known by `name`.

@@ -47,6 +47,7 @@ export interface RunOptions {
 export type Command =
   | { readonly kind: "help"; readonly topic: "main" | "run" }
   | { readonly kind: "version" }
+  | { readonly kind: "doctor"; readonly json: boolean }
   | { readonly kind: "run"; readonly options: RunOptions };
 
 /** `millpond --help`. */
@@ -57,6 +58,7 @@ Usage: millpond <command> [options]
 Commands:
   run <file | ->   decode a video into pooled frames, measure them in worker threads,
                    write a contact sheet and the measures
+  doctor [--json]  what this machine can do: lock, huge pages, shared memory, DMA buffers
 
   millpond <command> --help   its options
   millpond --version
@@ -96,10 +98,18 @@ export function parseCommand(argv: readonly string[]): Command {
     return { kind: "help", topic: rest[0] === "run" ? "run" : "main" };
   }
   if (command === "--version" || command === "-v") return { kind: "version" };
+  if (command === "doctor") return parseDoctor(rest);
   if (command !== "run") {
-    throw new Failure(`there is no command "${command}"; the command is "run" (millpond --help)`);
+    throw new Failure(`there is no command "${command}"; the commands are "run" and "doctor" (millpond --help)`);
   }
   return parseRun(rest);
+}
+
+function parseDoctor(args: readonly string[]): Command {
+  const odd = args.find((argument) => argument !== "--json");
+  if (odd === "--help" || odd === "-h") return { kind: "help", topic: "main" };
+  if (odd !== undefined) throw new Failure(`millpond doctor knows --json only, not "${odd}"`);
+  return { kind: "doctor", json: args.length > 0 };
 }
 
 function parseRun(args: string[]): Command {

@@ -15,6 +15,13 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
       case "version":
         await print(`${MILLPOND_VERSION}\n`);
         return ExitCode.OK;
+      case "doctor": {
+        // Loaded on demand: the others need no system calls.
+        const { diagnose, printable } = await import("./doctor/doctor.ts");
+        const diagnosis = diagnose();
+        await print(command.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : printable(diagnosis));
+        return ExitCode.OK;
+      }
       case "run":
         return await run(command.options);
     }

@@ -121,7 +121,7 @@ export abstract class Allocator {
         { cause },
       );
     }
-    if (region.size < total || (region.isPlain && (region.isDetached || !isAligned(region.bytes, params.align)))) {
+    if (region.size < total || (region.isPlain && (region.isDetached || !this.isAligned(region, params.align)))) {
       this.#failures++;
       this.freeRegion(region);
       throw new MillpondError(
@@ -154,6 +154,14 @@ export abstract class Allocator {
    * Return undefined, or throw, when there is none; the caller gets `ERR_ALLOCATION_FAILED` with the cause.
    */
   protected abstract allocateRegion(size: number, params: ResolvedParams): Region | undefined;
+
+  /**
+   * Hook: whether a region starts on a multiple of `align`. Default: inside its ArrayBuffer, the only address that JavaScript
+   * sees; an allocator that knows real addresses answers by them.
+   */
+  protected isAligned(region: Region, align: number): boolean {
+    return region.bytes.byteOffset % align === 0;
+  }
 
   /** Hook: takes a region back. It must not throw. */
   protected abstract freeRegion(region: Region): void;
@@ -263,11 +271,6 @@ export abstract class Allocator {
       `allocator "${this.name}" (${this.memoryType}) cannot map its memory for "${mode}" here; try mapAsync()`,
     );
   }
-}
-
-/** True when a view starts on a multiple of `align` inside its ArrayBuffer, the only address that can be seen. */
-function isAligned(bytes: Uint8Array, align: number): boolean {
-  return bytes.byteOffset % align === 0;
 }
 
 function zeroEdges(memory: Memory): void {

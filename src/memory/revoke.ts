@@ -3,10 +3,19 @@
  * live in a new ArrayBuffer that only the pool knows. 0.2 to 0.9 us for 8 MB; the first detach in an isolate slows its
  * typed-array loops for good, which is why it is opt-in.
  */
+import { moveLockReport } from "./lock-report.ts";
 import type { Region } from "./region.ts";
 
 interface Transferable {
   transfer?: () => ArrayBuffer;
+}
+
+/** Buffers that cannot be transferred although they look like any other: WebAssembly's, and foreign memory on Node 20. */
+const fixed: WeakSet<ArrayBufferLike> = new WeakSet();
+
+/** For allocators: says that a buffer can never be transferred, so that no pool promises to revoke its views. */
+export function forbidRevocation(buffer: ArrayBufferLike): void {
+  fixed.add(buffer);
 }
 
 /**
@@ -19,6 +28,7 @@ export function isRevocable(region: Region): boolean {
     region.isPlain &&
     buffer instanceof ArrayBuffer &&
     buffer.byteLength === region.size &&
+    !fixed.has(buffer) &&
     (buffer as { resizable?: boolean }).resizable !== true
   );
 }
@@ -29,5 +39,6 @@ export function revokeViews(region: Region): void {
   const { transfer } = old as Transferable;
   // Node 20 has no transfer(); structuredClone with a transfer list does the same in a few microseconds.
   const next = transfer === undefined ? structuredClone(old, { transfer: [old] }) : transfer.call(old);
+  moveLockReport(old, next);
   region.bytes = new Uint8Array(next);
 }

@@ -1,0 +1,57 @@
+/**
+ * millpond/native: memory that is locked, huge-paged, made present beforehand, shared between processes, or shared with devices.
+ * It needs koffi (`npm install koffi`, no compiler); without it everything here loads, and each step answers `unsupported`.
+ *
+ * Importing it registers "pages", "locked", "processShared" and "dmabuf" in `allocators`, where a pool finds them by name. The
+ * core never imports it. Nothing native is loaded before one of them is asked for.
+ */
+import { DmabufAllocator } from "./allocators/dmabuf.ts";
+import { LockedAllocator, PagesAllocator } from "./allocators/pages.ts";
+import { ProcessSharedAllocator } from "./allocators/process-shared.ts";
+import { registerLazily } from "./allocators/registry.ts";
+
+registerLazily("pages", () => new PagesAllocator());
+registerLazily("locked", () => new LockedAllocator());
+registerLazily("processShared", () => new ProcessSharedAllocator());
+registerLazily("dmabuf", () => new DmabufAllocator());
+
+export { DmabufAllocator, type DmabufKind, type DmabufOptions, type DmabufReport } from "./allocators/dmabuf.ts";
+export {
+  LockedAllocator,
+  PagesAllocator,
+  type PagesBacking,
+  type PagesOptions,
+  type PagesReport,
+} from "./allocators/pages.ts";
+export { ProcessSharedAllocator, type ProcessSharedOptions } from "./allocators/process-shared.ts";
+export { type LockReport, lockReportOf } from "./memory/lock-report.ts";
+export {
+  closeDescriptor,
+  connectDescriptors,
+  type DescriptorServer,
+  type DescriptorWait,
+  descriptorPair,
+  type Received,
+  receiveDescriptor,
+  receiveDescriptorSync,
+  sendDescriptor,
+  serveDescriptors,
+} from "./os/descriptors.ts";
+export { nativeOps } from "./os/load.ts";
+export { openName, type PublishedName, publishName } from "./os/names.ts";
+export type {
+  Advice,
+  DescriptorFacts,
+  DmaOps,
+  FutexOps,
+  Limits,
+  MappedPages,
+  NativeOps,
+  Peer,
+  SharedOps,
+  SocketOps,
+  WaitOutcome,
+} from "./os/native-ops.ts";
+export { type Done, describeResult, type FailureStatus, type NotDone, type Outcome, type Result } from "./os/result.ts";
+export { createSharedMemory, openSharedMemory, type SharedMemory } from "./os/shared-memory.ts";
+export { type ChangeOptions, type ChangeOutcome, waitForChange, wakeWaiters } from "./os/wait.ts";

@@ -1,0 +1,133 @@
+/**
+ * Handing a descriptor to another process of the same user, without privileges: over a Unix socket (SCM_RIGHTS), whichever
+ * process started first and whoever started whom. A child can also inherit one: `spawn(..., { stdio: [..., descriptor] })`.
+ *
+ * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would take
+ * one of its four threads from the file system.
+ */
+import { rmSync } from "node:fs";
+import { nativeOps } from "./load.ts";
+import type { NativeOps } from "./native-ops.ts";
+import { made, notDone, type Outcome, type Result } from "./result.ts";
+
+/** Bounds of an asynchronous wait. */
+export interface DescriptorWait {
+  /** Milliseconds; default 5000. */
+  readonly timeout?: number;
+  /** Ends the wait. The promise then rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** The operations; default this process's. */
+  readonly ops?: NativeOps;
+}
+
+/** A descriptor that came, with the bytes that were sent with it. */
+export interface Received {
+  /** Yours now: close it, or give it to `openSharedMemory`, which takes it over. */
+  readonly descriptor: number;
+  /** What the sender wrote beside it. */
+  readonly note: Uint8Array;
+}
+
+/** A place where peers of this user connect to get descriptors. */
+export interface DescriptorServer {
+  /** Where peers connect. */
+  readonly path: string;
+  /** Waits for a peer; the answer's value is a socket to send on. Close it with `closeDescriptor`. */
+  accept(wait?: DescriptorWait): Promise<Outcome<number>>;
+  /** Closes the socket and removes its file. */
+  close(): void;
+}
+
+/** First and longest pause between two looks: a peer that is already there is found at once, an idle wait costs nothing. */
+const FIRST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 20;
+const DEFAULT_TIMEOUT_MS = 5000;
+
+/**
+ * Listens at `path` (up to 107 bytes; it must not exist), readable for this user only. A peer of another user is turned away
+ * ("FOREIGN_USER").
+ */
+export function serveDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<DescriptorServer> {
+  const listening = ops.sockets.listen(path);
+  if (!listening.ok) return listening;
+  let open = true;
+  return made({
+    path,
+    accept: (wait: DescriptorWait = {}) =>
+      askAgain(wait, () =>
+        open ? ops.sockets.accept(listening.value, 0) : notDone("failed", "CLOSED", "the server was closed"),
+      ),
+    close() {
+      if (!open) return;
+      open = false;
+      ops.shared.close(listening.value);
+      rmSync(path, { force: true });
+    },
+  });
+}
+
+/** Connects to a {@link serveDescriptors} of the same user. Answers a socket; close it with {@link closeDescriptor}. */
+export function connectDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<number> {
+  return ops.sockets.connect(path);
+}
+
+/** Sends a descriptor with a note of 1 to 1024 bytes. The sender keeps its own descriptor. */
+export function sendDescriptor(
+  socket: number,
+  descriptor: number,
+  note: Uint8Array = new Uint8Array(1),
+  ops: NativeOps = nativeOps(),
+): Result {
+  return ops.sockets.send(socket, descriptor, note);
+}
+
+/** Waits for a descriptor. Rejects only when the signal is aborted. */
+export function receiveDescriptor(socket: number, wait: DescriptorWait = {}): Promise<Outcome<Received>> {
+  const ops = wait.ops ?? nativeOps();
+  return askAgain(wait, () => ops.sockets.receive(socket, 0));
+}
+
+/** The same, blocking this thread for at most so many milliseconds. */
+export function receiveDescriptorSync(
+  socket: number,
+  milliseconds: number,
+  ops: NativeOps = nativeOps(),
+): Outcome<Received> {
+  return ops.sockets.receive(socket, milliseconds);
+}
+
+/** A connected pair of sockets: keep one, let a child inherit the other. */
+export function descriptorPair(ops: NativeOps = nativeOps()): Outcome<readonly [number, number]> {
+  return ops.sockets.pair();
+}
+
+/** Closes a socket or descriptor of this file. */
+export function closeDescriptor(descriptor: number, ops: NativeOps = nativeOps()): Result {
+  return ops.shared.close(descriptor);
+}
+
+async function askAgain<T>(wait: DescriptorWait, ask: () => Outcome<T>): Promise<Outcome<T>> {
+  const { timeout = DEFAULT_TIMEOUT_MS, signal } = wait;
+  const end = performance.now() + timeout;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    signal?.throwIfAborted();
+    const answer = ask();
+    if (answer.ok || answer.status !== "timeout") return answer;
+    if (performance.now() >= end) return notDone("timeout", answer.errno, `nothing came within ${timeout} ms`);
+    await sleep(Math.min(pause, Math.max(0, end - performance.now())), signal);
+  }
+}
+
+function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}

@@ -1,0 +1,53 @@
+/** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
+import { absentOps } from "./absent.ts";
+import { darwinOps } from "./darwin.ts";
+import { type Koffi, loadKoffi } from "./koffi.ts";
+import { linuxOps } from "./linux.ts";
+import type { NativeOps } from "./native-ops.ts";
+import { type NotDone, notDone, type Outcome } from "./result.ts";
+import { windowsOps } from "./windows.ts";
+
+/** 64-bit, little-endian: the struct layouts here are theirs. */
+const ARCHITECTURES: readonly string[] = ["x64", "arm64", "riscv64", "loong64", "ppc64"];
+
+const PLATFORMS: Readonly<Record<string, (koffi: Koffi) => NativeOps>> = {
+  linux: linuxOps,
+  darwin: darwinOps,
+  win32: windowsOps,
+};
+
+/** Found without asking the runtime, which may want a permission for it. */
+const LITTLE_ENDIAN: boolean = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+let found: NativeOps | undefined;
+
+/**
+ * The operations of this process. Where nothing native can run, each of them answers `unsupported` and `availability` says
+ * why ("KOFFI_ABSENT", "KOFFI_FORBIDDEN", "KOFFI_BROKEN", "NO_PLATFORM"). Loads koffi at the first call: 6 to 7 ms.
+ */
+export function nativeOps(): NativeOps {
+  found ??= findOps(loadKoffi, process.platform, process.arch);
+  return found;
+}
+
+/** @internal for tests */
+export function findOps(load: () => Outcome<Koffi>, platform: string, arch: string): NativeOps {
+  const build = PLATFORMS[platform];
+  if (build === undefined || !ARCHITECTURES.includes(arch) || !LITTLE_ENDIAN) {
+    return absentOps(
+      notDone("unsupported", "NO_PLATFORM", `no system calls are known for ${platform} on ${arch}`),
+      platform,
+    );
+  }
+  const koffi = load();
+  if (!koffi.ok) return absentOps(koffi, platform);
+  try {
+    return build(koffi.value);
+  } catch (error) {
+    return absentOps(brokenLibrary(error), platform);
+  }
+}
+
+function brokenLibrary(error: unknown): NotDone {
+  return notDone("unsupported", "KOFFI_BROKEN", `the system's library lacks a call: ${(error as Error).message}`);
+}

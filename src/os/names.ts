@@ -1,0 +1,165 @@
+/**
+ * Shared memory by name, within one user. A name is a small file in a folder that only this user may enter; it says which
+ * process holds the block as which descriptor, and a reader opens it from there (/proc/PID/fd). So the object itself stays a
+ * sealed memfd: a POSIX shared memory object could be found by name too, but not sealed, and survives its makers.
+ *
+ * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a socket.
+ */
+import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { nativeOps } from "./load.ts";
+import type { NativeOps } from "./native-ops.ts";
+import { made, notDone, type Outcome } from "./result.ts";
+import { openSharedMemory, type SharedMemory } from "./shared-memory.ts";
+
+/** A name that is taken; give it back with {@link PublishedName.withdraw}. */
+export interface PublishedName {
+  /** The name. */
+  readonly name: string;
+  /** Removes the name; blocks that were opened by it stay. */
+  withdraw(): void;
+}
+
+interface Entry {
+  readonly pid: number;
+  readonly descriptor: number;
+  /** In text, because JSON has no 64-bit numbers. */
+  readonly inode: string;
+  /** Tells two publications of one block apart. */
+  readonly token: string;
+}
+
+/** What a name may look like: it becomes a file name. 64 characters fit every file system. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/**
+ * Gives a block a name. The name is refused when it is taken ("EEXIST") by a process that still has it; one left behind by a
+ * process that is gone is taken over.
+ */
+export function publishName(name: string, memory: SharedMemory, ops: NativeOps = nativeOps()): Outcome<PublishedName> {
+  const file = fileOf(name);
+  if (!file.ok) return file;
+  if (memory.descriptor < 0) return notDone("refused", "CLOSED", "the block's descriptor is closed");
+  const token = Math.random().toString(36).slice(2);
+  const entry: Entry = { pid: process.pid, descriptor: memory.descriptor, inode: String(memory.inode), token };
+  try {
+    // Written aside and linked into place: a reader never sees half an entry, and of two publishers one wins.
+    const draft = `${file.value}.${process.pid}.${token}.new`;
+    writeFileSync(draft, JSON.stringify(entry), { mode: 0o600, flag: "wx" });
+    try {
+      const taken = link(draft, file.value);
+      if (taken && !removeStale(file.value, ops)) return notDone("refused", "EEXIST", `the name "${name}" is taken`);
+      if (taken && link(draft, file.value))
+        return notDone("refused", "EEXIST", `the name "${name}" was taken just now`);
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  } catch (error) {
+    return fileFailure(error, `the name "${name}" could not be written`);
+  }
+  return made({ name, withdraw: () => withdraw(file.value, entry) });
+}
+
+/** Opens the block of that name. Answers "ENOENT" when there is none, "STALE_NAME" when its publisher is gone. */
+export function openName(name: string, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
+  if (!ops.availability.ok) return ops.availability;
+  const file = fileOf(name);
+  if (!file.ok) return file;
+  const descriptor = openEntry(file.value, ops);
+  return descriptor.ok ? openSharedMemory(descriptor.value, ops) : descriptor;
+}
+
+function openEntry(file: string, ops: NativeOps): Outcome<number> {
+  let entry: Entry;
+  try {
+    entry = JSON.parse(readFileSync(file, "utf8")) as Entry;
+  } catch (error) {
+    return fileFailure(error, "there is no such name");
+  }
+  const { pid, descriptor, inode } = entry;
+  if (!Number.isInteger(pid) || pid < 1 || !Number.isInteger(descriptor) || descriptor < 0) {
+    return notDone("refused", "BAD_NAME_FILE", "the name's file is damaged; remove it");
+  }
+  const opened = ops.shared.openOf(pid, descriptor);
+  if (!opened.ok) {
+    return opened.status === "forbidden" || opened.status === "unsupported"
+      ? opened
+      : notDone("failed", "STALE_NAME", `its publisher is gone (${opened.hint})`);
+  }
+  const facts = ops.shared.inspect(opened.value);
+  // The process number or the descriptor may belong to somebody else by now: only the inode says that it is the same object.
+  if (facts.ok && String(facts.value.inode) === inode) return opened;
+  ops.shared.close(opened.value);
+  return facts.ok ? notDone("failed", "STALE_NAME", "its publisher no longer holds it") : facts;
+}
+
+/** True when `to` exists already. */
+function link(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return false;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === "EEXIST") return true;
+    throw error;
+  }
+}
+
+/** Removes a name whose publisher is gone; false when it is alive, or cannot be judged. */
+function removeStale(file: string, ops: NativeOps): boolean {
+  const opened = openEntry(file, ops);
+  if (opened.ok) ops.shared.close(opened.value);
+  if (opened.ok || opened.errno !== "STALE_NAME") return false;
+  rmSync(file, { force: true });
+  return true;
+}
+
+function withdraw(file: string, entry: Entry): void {
+  try {
+    // Somebody else's by now, if this process withdrew it before.
+    if (readFileSync(file, "utf8") === JSON.stringify(entry)) rmSync(file, { force: true });
+  } catch {
+    // It is gone already, which is what was asked for.
+  }
+}
+
+function fileOf(name: string): Outcome<string> {
+  if (typeof name !== "string" || !NAME.test(name)) {
+    return notDone("refused", "BAD_NAME", "a name has 1 to 64 letters, digits, dots, dashes and underscores");
+  }
+  const folder = privateFolder();
+  return folder.ok ? made(join(folder.value, name)) : folder;
+}
+
+/** The user's runtime folder, or one in the temporary folder that is checked to be this user's alone. */
+function privateFolder(): Outcome<string> {
+  let folder = "the folder of names";
+  try {
+    // Inside, because each of these may want a permission that this process has not got.
+    const user = process.geteuid?.() ?? 0;
+    const runtime = process.env.XDG_RUNTIME_DIR;
+    folder = runtime !== undefined && runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const facts = lstatSync(folder);
+    if (!facts.isDirectory() || facts.uid !== user) {
+      return notDone(
+        "refused",
+        "FOREIGN_FOLDER",
+        `${folder} is not a folder of this user; remove it, or set XDG_RUNTIME_DIR`,
+      );
+    }
+    if ((facts.mode & 0o077) !== 0) chmodSync(folder, 0o700);
+    return made(folder);
+  } catch (error) {
+    return fileFailure(error, `${folder} cannot be used`);
+  }
+}
+
+function fileFailure(error: unknown, hint: string): ReturnType<typeof notDone> {
+  const code = String((error as { code?: unknown }).code ?? (error as Error).name);
+  return notDone(
+    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code) ? "forbidden" : "failed",
+    code,
+    hint,
+  );
+}

@@ -1,0 +1,87 @@
+/**
+ * What a native step answers. Nothing in this layer throws for what a machine cannot do: a pool asks for locked pages, reads
+ * that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
+ */
+
+/** Why a step was not done, in words that a program may branch on. */
+export type FailureStatus =
+  /** There is no such step here: no koffi, no such call on this platform, no such kernel feature. */
+  | "unsupported"
+  /** The step exists and a limit is in its way: RLIMIT_MEMLOCK, the number of mappings, memory itself. */
+  | "limit"
+  /** The step exists and this process may not take it. */
+  | "forbidden"
+  /** The bytes, descriptor or peer are not fit for it: too small, not sealed, of another user. */
+  | "refused"
+  /** The wait ended before anything came. */
+  | "timeout"
+  /** The system said no for another reason: see errno. */
+  | "failed";
+
+/** A step that was done. */
+export interface Done {
+  /** True: it was done. */
+  readonly ok: true;
+  /** Bytes that the step really covered, whole pages. */
+  readonly bytes: number;
+}
+
+/** A step that was not done; nothing has changed. */
+export interface NotDone {
+  /** False: it was not done. */
+  readonly ok: false;
+  /** Why, for programs. */
+  readonly status: FailureStatus;
+  /** The system's name of the error ("ENOMEM"), or this layer's own ("KOFFI_ABSENT", "NOT_SEALED"). */
+  readonly errno: string;
+  /** Why, and what would mend it, for people. */
+  readonly hint: string;
+}
+
+/** The honest answer of one native step. */
+export type Result = Done | NotDone;
+
+/** The answer of a step that makes something. */
+export type Outcome<T> = { readonly ok: true; readonly value: T } | NotDone;
+
+/** Builds the answer of a step that was done over so many bytes. */
+export function done(bytes: number): Done {
+  return { ok: true, bytes };
+}
+
+/** Builds the answer of a step that was not done. */
+export function notDone(status: FailureStatus, errno: string, hint: string): NotDone {
+  return { ok: false, status, errno, hint };
+}
+
+/** Builds the answer of a step that made something. */
+export function made<T>(value: T): { readonly ok: true; readonly value: T } {
+  return { ok: true, value };
+}
+
+/** One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". */
+export function describeResult(result: Result | Outcome<unknown>): string {
+  if (!result.ok) return `${result.status} (${result.errno}): ${result.hint}`;
+  return "bytes" in result && result.bytes > 0 ? `ok, ${result.bytes} bytes` : "ok";
+}
+
+const STATUS_OF_ERRNO: Readonly<Record<string, FailureStatus>> = {
+  EPERM: "forbidden",
+  EACCES: "forbidden",
+  ENOSYS: "unsupported",
+  EOPNOTSUPP: "unsupported",
+  ENOTSUP: "unsupported",
+  ENOTTY: "unsupported",
+  ENODEV: "unsupported",
+  ENOMEM: "limit",
+  EAGAIN: "limit",
+  EMFILE: "limit",
+  ENFILE: "limit",
+  ENOSPC: "limit",
+  ETIMEDOUT: "timeout",
+};
+
+/** Builds the answer of a system call that failed with the error of that name. */
+export function systemFailure(call: string, errno: string, hint: string): NotDone {
+  return notDone(STATUS_OF_ERRNO[errno] ?? "failed", errno, `${call}: ${hint}`);
+}

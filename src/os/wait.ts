@@ -1,0 +1,58 @@
+/**
+ * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These block the
+ * thread, so they are for workers; a main thread lets a worker wait and post it a message.
+ */
+import { nativeOps } from "./load.ts";
+import type { NativeOps, WaitOutcome } from "./native-ops.ts";
+import { made, type Outcome } from "./result.ts";
+
+/**
+ * 50 ms: a thread inside the wait cannot be terminated or hear of a stop, so it comes up for air this often (measured: a
+ * worker ends 30 to 41 ms after terminate() with slices of 50 ms, after seconds without).
+ */
+const SLICE_MS = 50;
+
+/** How {@link waitForChange} ended. */
+export type ChangeOutcome = "changed" | "timeout" | "stopped";
+
+/** Bounds of a wait. */
+export interface ChangeOptions {
+  /** Milliseconds; default Infinity. */
+  readonly timeout?: number;
+  /** A word of a SharedArrayBuffer that ends the wait, within 50 ms, once it is not 0. */
+  readonly stop?: { readonly words: Int32Array; readonly index: number };
+  /** The operations; default this process's. */
+  readonly ops?: NativeOps;
+}
+
+/**
+ * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that dies never wakes
+ * anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex.
+ */
+export function waitForChange(
+  words: Int32Array,
+  index: number,
+  expected: number,
+  options: ChangeOptions = {},
+): Outcome<ChangeOutcome> {
+  const { timeout = Number.POSITIVE_INFINITY, stop, ops = nativeOps() } = options;
+  const began = performance.now();
+  for (;;) {
+    if (Atomics.load(words, index) !== expected) return made("changed");
+    if (stop !== undefined && Atomics.load(stop.words, stop.index) !== 0) return made("stopped");
+    const left = began + timeout - performance.now();
+    if (left <= 0) return made("timeout");
+    const outcome: Outcome<WaitOutcome> = ops.futex.wait(words, index, expected, Math.min(left, SLICE_MS));
+    if (!outcome.ok) return outcome;
+  }
+}
+
+/** Wakes up to `count` waiters on `words[index]` in every process, after you changed the word. Answers how many there were. */
+export function wakeWaiters(
+  words: Int32Array,
+  index: number,
+  count = 0x7fffffff,
+  ops: NativeOps = nativeOps(),
+): Outcome<number> {
+  return ops.futex.wake(words, index, count);
+}

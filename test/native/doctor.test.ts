@@ -1,0 +1,52 @@
+/** `millpond doctor` says what is so, on a machine with everything and on one with nothing, and leaves nothing behind. */
+import { readdirSync, readlinkSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { parseCommand } from "../../src/cli/args.ts";
+import { diagnose, printable } from "../../src/cli/doctor/doctor.ts";
+import { nativeOps } from "../../src/native.ts";
+import { absentOps } from "../../src/os/absent.ts";
+import { notDone } from "../../src/os/result.ts";
+import { lockedBytesOfProcess } from "./proc.ts";
+
+const memfds = (): number =>
+  readdirSync("/proc/self/fd").filter((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith("/memfd:");
+    } catch {
+      // The descriptor of the folder itself is gone by now.
+      return false;
+    }
+  }).length;
+
+describe("millpond doctor", () => {
+  it.skipIf(process.platform !== "linux")("tries every step here and leaves nothing locked or open (Linux)", () => {
+    const before = [lockedBytesOfProcess(), memfds()];
+    const diagnosis = diagnose();
+    expect([lockedBytesOfProcess(), memfds()]).toEqual(before);
+    expect(diagnosis).toMatchObject({ native: "koffi", pageSize: nativeOps().pageSize });
+    const statuses = Object.fromEntries(diagnosis.findings.map(({ step, status }) => [step, status]));
+    expect(statuses).toMatchObject({
+      "native calls": "ok",
+      "map 8 MiB": "ok",
+      "retire it": "ok",
+      "shared memory, sealed": "ok",
+      "its descriptor over a socket": "ok",
+      "open it by name": "ok",
+      "end the sharing": "ok",
+    });
+    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 4 + (diagnosis.proven ? 0 : 1));
+  });
+
+  it("without native code it names the reason for each step and does not fail", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(new Set(diagnosis.findings.map(({ status }) => status))).toEqual(new Set(["unsupported"]));
+    expect(printable(diagnosis)).toContain("unsupported (KOFFI_ABSENT): npm install koffi");
+  });
+
+  it("its arguments are checked", () => {
+    expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
+    expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });
+    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "main" });
+    expect(() => parseCommand(["doctor", "--jsno"])).toThrow('not "--jsno"');
+  });
+});

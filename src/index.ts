@@ -5,6 +5,14 @@
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
 export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
+export {
+  type ArenaBlock,
+  type ArenaOptions,
+  type ArenaSource,
+  type ArenaStats,
+  TlsfArena,
+  type WorstCase,
+} from "./arena/tlsf.ts";
 export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
 export { MediaBufferList } from "./media/buffer-array.ts";
 export type { FoundRange } from "./media/buffer-list.ts";

@@ -5,6 +5,7 @@
 export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
 export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
+export { SizeClassArena, type SizeClassStats } from "./arena/size-classes.ts";
 export {
   type ArenaBlock,
   type ArenaOptions,

@@ -38,6 +38,8 @@ export const Control = {
   PEAK: 7,
   /** Words that blocks may take: all regions without their headers and sentinels. */
   TOTAL: 8,
+  /** A pointer that whoever stands on the arena may leave for others who attach. */
+  ROOT: 9,
   /** One bit for each row that has a free block. */
   ROW_MAP: 10,
   /** 32 words: one bit for each list of a row that has a free block. Rows beyond ROWS stay zero. */

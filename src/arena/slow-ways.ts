@@ -35,23 +35,31 @@ function gapFor(block: number, base: number, align: number): number {
   return gap / 4;
 }
 
-/** A block whose payload is aligned; what is in front of it stays free. The pointer, or 0. */
-export function allocateAligned(arena: TlsfArena, need: number, align: number): number {
-  const { words, byteOffset } = arena;
+/**
+ * A block whose payload is aligned, counted from `base` bytes in front of the arena; what is in front of it stays free. The
+ * pointer, or 0.
+ */
+export function allocateAligned(
+  arena: TlsfArena,
+  need: number,
+  align: number,
+  base: number = arena.byteOffset,
+): number {
+  const { words } = arena;
   if (words.length === 0) throw detached();
   // From the exact size on first: the size that is certain to do may be far larger than what is free.
   let looks = 2 * LAST_LOOKS;
   for (let list = findList(words, listOf(need)); list >= 0 && looks > 0; list = findList(words, list + 1)) {
     for (let block = words[Control.HEADS + list]!; block !== 0 && looks-- > 0; block = words[block + 2]!) {
       const size = words[block + 1]! ^ FREE;
-      const gap = gapFor(block, byteOffset, align);
+      const gap = gapFor(block, base, align);
       if (size >= need + gap) return takeAligned(words, block, size, gap, need);
     }
   }
   const list = findList(words, searchList(need + align / 4 + MIN_BLOCK));
   if (list < 0) return 0;
   const block = words[Control.HEADS + list]!;
-  return takeAligned(words, block, words[block + 1]! ^ FREE, gapFor(block, byteOffset, align), need);
+  return takeAligned(words, block, words[block + 1]! ^ FREE, gapFor(block, base, align), need);
 }
 
 function takeAligned(words: Int32Array, block: number, size: number, gap: number, need: number): number {

@@ -224,6 +224,11 @@ export class TlsfArena {
     this.words[(pointer >>> 2) - 1] = tagged ? size | TAGGED : size;
   }
 
+  /** True for the pointer of a live block that {@link tag} has set apart. @realtime */
+  isTagged(pointer: number): boolean {
+    return this.isLive(pointer) && (this.words[(pointer >>> 2) - 1]! & TAGGED) !== 0;
+  }
+
   /** The blocks, free and live, in the order of their addresses, region by region. Do not allocate or free while walking. */
   blocks(): IterableIterator<ArenaBlock> {
     return walkBlocks(this);

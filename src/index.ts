@@ -67,12 +67,22 @@ export {
 export { type MapMode, Mapping } from "./memory/mapping.ts";
 export { Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
+export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
+export { setDebugLevel } from "./observe/debug.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+export {
+  type GrowPolicy,
+  type LockPolicy,
+  type RealtimeBlock,
+  RealtimePool,
+  type RealtimePoolOptions,
+  type RealtimePoolStats,
+} from "./pools/realtime-pool.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
 export {
   type BytesField,

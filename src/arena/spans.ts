@@ -137,7 +137,7 @@ function growStack(arena: TlsfArena, record: number, objects: number): boolean {
   arena.tag(stack, true);
   words[record + Class.TOP] = (stack >>> 2) + words[record + Class.TOP]! - base;
   words[record + Class.BASE] = stack >>> 2;
-  words[record + Class.END] = (stack + arena.sizeOf(stack)) >>> 2;
+  words[record + Class.END] = (stack + arena.ownSizeOf(stack)) >>> 2;
   return true;
 }
 

@@ -180,6 +180,23 @@ export class TlsfArena {
 
   /** Bytes that a live block can hold. @realtime Throws `ERR_USE_AFTER_RELEASE` and others as {@link free}. */
   sizeOf(pointer: number): number {
+    const { words } = this;
+    const block = (pointer >>> 2) - HEADER;
+    const size = words[block + 1]!;
+    // As free() asks: what may not be freed by its pointer may not be looked at by it either.
+    if (
+      ((pointer >>> 3) << 3) >>> 0 !== pointer ||
+      (size & FREE) !== 0 ||
+      size < MIN_BLOCK ||
+      words[block + size] !== block
+    ) {
+      throw misuse(this, pointer, "use");
+    }
+    return (size - HEADER) * 4;
+  }
+
+  /** As {@link sizeOf}, for whoever set the block apart: tagged blocks too. @realtime */
+  ownSizeOf(pointer: number): number {
     return (this.blockSize(pointer, "use") - HEADER) * 4;
   }
 
@@ -199,7 +216,7 @@ export class TlsfArena {
    */
   reallocate(pointer: number, size: number): number {
     if (this.resize(pointer, size)) return pointer;
-    const present = this.sizeOf(pointer);
+    const present = this.ownSizeOf(pointer);
     const moved = this.allocate(size);
     if (moved === 0) return 0;
     this.bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));

@@ -6,6 +6,15 @@ export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
 export { WasmAllocator, type WasmAllocatorOptions } from "./allocators/wasm.ts";
 export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
+export { SizeClassArena, type SizeClassStats } from "./arena/size-classes.ts";
+export {
+  type ArenaBlock,
+  type ArenaOptions,
+  type ArenaSource,
+  type ArenaStats,
+  TlsfArena,
+  type WorstCase,
+} from "./arena/tlsf.ts";
 export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
 export { MediaBufferList } from "./media/buffer-array.ts";
 export type { FoundRange } from "./media/buffer-list.ts";
@@ -60,8 +69,10 @@ export { type LockReport, lockReportOf, reportLock } from "./memory/lock-report.
 export { type MapMode, Mapping } from "./memory/mapping.ts";
 export { Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
+export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
+export { setDebugLevel } from "./observe/debug.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
 export { pageSize } from "./os/page-size.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
@@ -78,6 +89,14 @@ export {
 } from "./pools/page-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+export {
+  type GrowPolicy,
+  type LockPolicy,
+  type RealtimeBlock,
+  RealtimePool,
+  type RealtimePoolOptions,
+  type RealtimePoolStats,
+} from "./pools/realtime-pool.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
 export {
   type BytesField,

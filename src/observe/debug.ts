@@ -1,8 +1,9 @@
 /**
  * The debug level of this realm, after Be's MALLOC_DEBUG: unset or 0 is off, anything else is on, a whole number above 1 is that
- * level. Read once from the environment where there is one; {@link setDebugLevel} changes it for what is made afterwards.
+ * level. Read once from the environment where there is one; {@link setDebugLevel} changes it for what is made afterwards, or,
+ * with a pattern, for the pools of matching names at once (after SLUB's per-cache switches).
  */
-import { wholeNumber } from "./arguments.ts";
+import { wholeNumber, wrongType } from "./arguments.ts";
 
 interface WithEnvironment {
   process?: { env?: Record<string, string | undefined> };
@@ -10,10 +11,53 @@ interface WithEnvironment {
 
 let level: number | undefined;
 
-/** 0: off; 1: bytes and views of lent memory are spoilt on purpose; 2 and more: pools also check themselves. */
-export function debugLevel(): number {
+interface Rule {
+  readonly pattern: string;
+  readonly matches: RegExp;
+  readonly level: number;
+}
+
+/** The last one that matches a name counts. */
+const rules: Rule[] = [];
+
+/** A pool that can change its level while it is in use. */
+export interface DebugTarget {
+  /** What patterns are compared with. */
+  readonly name: string;
+  /** Called with the new level. */
+  setDebug(level: number): void;
+}
+
+const targets: Set<WeakRef<DebugTarget>> = new Set();
+
+/**
+ * 0: off; 1: bytes and views of lent memory are spoilt on purpose; 2 and more: pools also check themselves.
+ *
+ * @param name of a pool: rules for it count; absent: the realm's level
+ */
+export function debugLevel(name?: string): number {
   level ??= parseLevel(fromEnvironment());
-  return level;
+  if (name === undefined) return level;
+  return rules.findLast(({ matches }) => matches.test(name))?.level ?? level;
+}
+
+/** Lets rules that come later reach a pool; it is held weakly. */
+export function watchDebug(target: DebugTarget): void {
+  targets.add(new WeakRef(target));
+}
+
+function applyRule({ matches, level: next }: Rule): void {
+  for (const reference of targets) {
+    const target = reference.deref();
+    if (target === undefined) targets.delete(reference);
+    else if (matches.test(target.name)) target.setDebug(next);
+  }
+}
+
+/** `*` stands for any run of characters, everything else for itself. */
+function globPattern(pattern: string): RegExp {
+  const literal = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
+  return new RegExp(`^${literal.join(".*")}$`, "s");
 }
 
 /** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is no level. */
@@ -25,9 +69,26 @@ function fromEnvironment(): string | undefined {
   }
 }
 
-/** Sets the level for pools that are configured from now on. Throws `ERR_OUT_OF_RANGE`. */
-export function setDebugLevel(next: number): void {
-  level = wholeNumber("level", next);
+/**
+ * Sets the level for pools that are made or configured from now on; with a pattern, for the pools whose name matches it, those
+ * that exist (as far as they can change it in use: RealtimePool) and those to come. Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`.
+ *
+ * @param next 0: off; 1: junk in new and freed blocks; 2 and more: guards and validation as well
+ * @param pattern a name, in which `*` stands for anything
+ */
+export function setDebugLevel(next: number, pattern?: string): void {
+  wholeNumber("level", next);
+  if (pattern === undefined) {
+    level = next;
+    return;
+  }
+  if (typeof pattern !== "string") throw wrongType("pattern", "a string", pattern);
+  const rule: Rule = { pattern, matches: globPattern(pattern), level: next };
+  const known = rules.findIndex((other) => other.pattern === pattern);
+  // A pattern that was set before moves to the end: the last word counts, and the list stays short.
+  if (known >= 0) rules.splice(known, 1);
+  rules.push(rule);
+  applyRule(rule);
 }
 
 /** The level that a value of MALLOC_DEBUG stands for; text that is no number is "on". */

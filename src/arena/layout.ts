@@ -1,0 +1,100 @@
+/**
+ * Where an arena keeps what it knows: all of it in the buffer that it divides, as 32-bit words counted from the arena's
+ * start, so that a second view (another thread's, another process's, a copy) needs nothing but the bytes. The algorithm is
+ * Masmano's TLSF: two-level segregated fit.
+ *
+ * ```
+ *   arena     | control: 48 words | heads: 32 a row | region ................................. | region ... |
+ *   region    |next|words+1| block | block | ... | block | sentinel |
+ *   block     |prev block + previous is free|words + tagged + free| payload .................. |
+ *   free one  |prev block                   |words           + 1  | next free | previous free | ...
+ *   pointer                                                       ^ bytes from the arena's start; never 0
+ * ```
+ * Sizes in headers count words, the header included; they are even, so the lowest bit is free for a flag, and so are block
+ * positions. A header that a merge swallowed has size 0: a stale pointer to it is told from a live one.
+ */
+
+/** "MPA1": an arena of this layout begins here. */
+export const MAGIC = 0x4d504131;
+
+/** Odd, like every first word behind a position that a wild pointer may name: no block has an odd size. */
+export const FORMAT = 1;
+
+/** Words of the control part. */
+export const Control = {
+  MAGIC: 0,
+  FORMAT: 1,
+  /** Words of the arena. */
+  LENGTH: 2,
+  /** Rows of list heads. */
+  ROWS: 3,
+  /** First word of the region that was added last; 0: none. */
+  REGIONS: 4,
+  /** Words in live blocks, their headers included. */
+  USED: 5,
+  /** Live blocks. */
+  LIVE: 6,
+  /** The most that USED has been. */
+  PEAK: 7,
+  /** Words that blocks may take: all regions without their headers and sentinels. */
+  TOTAL: 8,
+  /** A pointer that whoever stands on the arena may leave for others who attach. */
+  ROOT: 9,
+  /** One bit for each row that has a free block. */
+  ROW_MAP: 10,
+  /** 32 words: one bit for each list of a row that has a free block. Rows beyond ROWS stay zero. */
+  LIST_MAPS: 16,
+  /** List heads, 32 a row. */
+  HEADS: 48,
+} as const;
+
+/** log2 of the lists in a row. 32 steps an octave: a search rounds up by at most 1/32, and a row's map is one word. */
+export const STEP_BITS = 5;
+
+/** Words of a block's header. */
+export const HEADER = 2;
+
+/** Words of the smallest block: its header and the two links that it needs when it is free. */
+export const MIN_BLOCK = 4;
+
+/** Words of a region that are in no block: its own header and the sentinel at its end. */
+export const REGION_COST = 4;
+
+/** Bytes between two possible pointers, and the alignment of every payload: what a Float64Array needs. */
+export const GRANULE = 8;
+
+/** Set in the second header word of a free block. */
+export const FREE = 1;
+
+/** Set in the second header word of a live block whose owner is not the integer interface; no size reaches this bit. */
+export const TAGGED: number = 1 << 30;
+
+/** The size in a second header word. */
+export const SIZE_MASK = 0x3ffffffe;
+
+/** 4 GiB less a page: word positions stay below 2^30, a small integer in every engine, and sizes below {@link TAGGED}. */
+export const MAX_ARENA: number = 2 ** 32 - 4096;
+
+/** The list that a free block of `words` belongs to, as row * 32 + step. @realtime */
+export function listOf(words: number): number {
+  const units = words >>> 1;
+  if (units < 32) return units;
+  const top = 31 - Math.clz32(units);
+  return ((top - STEP_BITS + 1) << STEP_BITS) + ((units >>> (top - STEP_BITS)) & 31);
+}
+
+/** Rows of lists that blocks of at most `words` need. */
+export function rowsFor(words: number): number {
+  return (listOf(words) >>> STEP_BITS) + 1;
+}
+
+/** Words of control and heads in front of the first region. */
+export function controlWords(rows: number): number {
+  return Control.HEADS + (rows << STEP_BITS);
+}
+
+/** Words of a block for a payload of `size` bytes. @realtime */
+export function blockWords(size: number): number {
+  // Never below the smallest block: the header is 8 bytes and a payload is at least one granule.
+  return ((size + HEADER * 4 + GRANULE - 1) >>> 3) << 1;
+}

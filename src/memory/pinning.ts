@@ -1,0 +1,43 @@
+/**
+ * What an allocator may be able to do with its regions beyond giving them: keep them in RAM, and have their pages there before
+ * the first use. The core cannot, so these are optional methods of an allocator; the native allocators have them. Each step
+ * may be refused (by the system, by a limit), and says so instead of throwing.
+ */
+import type { Allocator } from "./allocator.ts";
+import type { Region } from "./region.ts";
+
+/** What came of a step that the system may refuse: the bytes it was done to, or why not. */
+export type StepResult =
+  | { readonly ok: true; readonly bytes: number }
+  | { readonly ok: false; readonly errno: string; readonly hint: string };
+
+/** The optional methods of an {@link Allocator} that can pin its regions. */
+export interface PinningAllocator {
+  /** Locks the pages of a region into RAM until {@link unlockRegion} or until it is freed. A region that is locked already: ok. */
+  lockRegion(region: Region): StepResult;
+  /** Undoes {@link lockRegion}; it must not throw. Called before a locked region is given back. */
+  unlockRegion(region: Region): void;
+  /** Has every page of a region resident and writable; absent: its user writes one byte a page. */
+  prefaultRegion?(region: Region): StepResult;
+}
+
+/** True when an allocator has the methods of {@link PinningAllocator}. */
+export function canPin(allocator: Allocator): allocator is Allocator & PinningAllocator {
+  const { lockRegion, unlockRegion } = allocator as Partial<PinningAllocator>;
+  return typeof lockRegion === "function" && typeof unlockRegion === "function";
+}
+
+/** Bytes between two touches: the smallest page of any system in use, so that none is skipped. */
+const PAGE = 4096;
+
+/** Has every page of a region written to once, by its allocator or by hand; its bytes stay what they are. O(pages). */
+export function prefault(allocator: Allocator, region: Region): StepResult {
+  const native = (allocator as Partial<PinningAllocator>).prefaultRegion;
+  if (typeof native === "function") {
+    const result = native.call(allocator, region);
+    if (result.ok) return result;
+  }
+  const { bytes } = region;
+  for (let at = 0; at < bytes.length; at += PAGE) bytes[at] = bytes[at]!;
+  return { ok: true, bytes: bytes.length };
+}

@@ -1,0 +1,122 @@
+/** What a RealtimePool is made from, and what it tells about itself. */
+import type { Allocator } from "../memory/allocator.ts";
+import { Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
+import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+
+/**
+ * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot be done,
+ * "off" does not try.
+ */
+export type LockPolicy = "auto" | "required" | "off";
+
+/** How a pool may grow beyond its first area; growing may reach into virtual memory, so it is no business of a realtime thread. */
+export interface GrowPolicy {
+  /** The ceiling of all areas together in bytes. */
+  maxSize: number;
+  /** Bytes of each further area; default: as much as the pool began with. */
+  by?: number;
+}
+
+/** How a {@link RealtimePool} is made. */
+export interface RealtimePoolOptions {
+  /** For messages, reports and debug patterns: at most 32 bytes of UTF-8; default "realtime pool". */
+  name?: string;
+  /** Default "auto". */
+  lock?: LockPolicy;
+  /** Whether every page is touched at creation, so that no first use faults; default true. */
+  prefault?: boolean;
+  /** Off by default: the total size is a ceiling. */
+  grow?: GrowPolicy | false;
+  /** Where the bytes come from; default: the default allocator. One that can pin makes `locked` true (see PinningAllocator). */
+  source?: Allocator;
+}
+
+/** One live block, for reports. */
+export interface RealtimeBlock {
+  /** Its pointer. */
+  readonly pointer: number;
+  /** Bytes that it can hold. */
+  readonly size: number;
+  /** The id of the Memory that it was handed out as; undefined: it was handed out as an integer. */
+  readonly memory: number | undefined;
+}
+
+/** A snapshot of a RealtimePool's accounts; every figure is exact. */
+export interface RealtimePoolStats {
+  /** The pool's name. */
+  readonly name: string;
+  /** Bytes of the largest block that an empty pool gives, over all areas: its ceiling. */
+  readonly totalSize: number;
+  /** Bytes in live blocks, 8 of header each included. */
+  readonly used: number;
+  /** Bytes in free blocks, 8 of header each included. */
+  readonly available: number;
+  /** Bytes of the largest block that can be had now; less than `available` by what is scattered. */
+  readonly largest: number;
+  /** Live blocks. */
+  readonly liveBlocks: number;
+  /** The most that `used` has been, area by area. */
+  readonly peak: number;
+  /** Requests that failed because the pool was full. */
+  readonly failures: number;
+  /** Areas: 1, unless the pool has grown. */
+  readonly areas: number;
+  /** Bytes that are locked into RAM. */
+  readonly lockedBytes: number;
+  /** Bytes whose pages were touched at creation. */
+  readonly prefaultedBytes: number;
+  /** See MALLOC_DEBUG: 0 off, 1 junk, 2 and more guards and validation. */
+  readonly debugLevel: number;
+}
+
+/** {@link RealtimePoolOptions} with every default filled in and checked. */
+export interface ResolvedRealtimeOptions {
+  /** Bytes. */
+  readonly totalSize: number;
+  /** At most 32 bytes. */
+  readonly name: string;
+  /** What to do about locking. */
+  readonly lock: LockPolicy;
+  /** Whether to touch every page. */
+  readonly prefault: boolean;
+  /** The ceiling of all areas in bytes. */
+  readonly maxSize: number;
+  /** Bytes of a further area. */
+  readonly growBy: number;
+  /** Where the bytes come from. */
+  readonly source: Allocator;
+}
+
+/** B_OS_NAME_LENGTH: the longest name that the reference's pools have. */
+const MAX_NAME = 32;
+
+/** 2 GiB less a page: block pointers stay in 32 bits whatever an engine's small integers are. */
+const MAX_SIZE = 2 ** 31 - 4096;
+
+/** Bytes of a string in UTF-8, counted by hand: a worklet has no TextEncoder. */
+function utf8Length(text: string): number {
+  let bytes = 0;
+  for (const character of text) {
+    const code = character.codePointAt(0)!;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  }
+  return bytes;
+}
+
+/** Checks and completes options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
+  wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
+  if (options === null || typeof options !== "object") throw wrongType("options", "RealtimePoolOptions", options);
+  const { name = "realtime pool", lock = "auto", prefault = true, grow = false, source = defaultAllocator() } = options;
+  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
+  oneOf("options.lock", lock, ["auto", "required", "off"]);
+  if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
+  if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
+  if (grow !== false && (typeof grow !== "object" || grow === null)) {
+    throw wrongType("options.grow", "false or a GrowPolicy", grow);
+  }
+  const maxSize = grow === false ? totalSize : wholeNumber("options.grow.maxSize", grow.maxSize, totalSize);
+  const growBy = grow === false ? 0 : wholeNumber("options.grow.by", grow.by ?? totalSize, 1, MAX_SIZE);
+  return { totalSize, name, lock, prefault, maxSize, growBy, source };
+}

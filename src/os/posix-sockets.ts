@@ -6,19 +6,19 @@ import { chmodSync } from "node:fs";
 import type { KoffiLibrary } from "./koffi.ts";
 import type { Peer, SocketOps } from "./native-ops.ts";
 import type { PosixMemory } from "./posix.ts";
-import { done, made, type NotDone, notDone, type Outcome } from "./result.ts";
+import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "./result.ts";
 
 /** The numbers and struct layouts of one platform, 64 bits, little-endian. */
 export interface SocketNumbers {
   /** A socket type that keeps messages apart where there is one. */
   readonly type: number;
-  /** Bits for `type` that keep the socket from children. */
+  /** Bits for `type` that keep the socket from children, and connect() from waiting for a peer that never accepts. */
   readonly typeFlags: number;
   /** SOL_SOCKET. */
   readonly solSocket: number;
-  /** MSG_NOSIGNAL or 0. */
+  /** MSG_DONTWAIT, and MSG_NOSIGNAL where there is one: a peer that does not read must not hold this thread. */
   readonly sendFlags: number;
-  /** MSG_CMSG_CLOEXEC or 0. */
+  /** MSG_DONTWAIT, and MSG_CMSG_CLOEXEC where there is one. */
   readonly receiveFlags: number;
   /** MSG_CTRUNC: more descriptors came than there was room for. */
   readonly truncated: number;
@@ -36,10 +36,11 @@ export interface SocketNumbers {
 export const LINUX_SOCKETS: SocketNumbers = {
   // SOCK_SEQPACKET: a stream that keeps messages apart.
   type: 5,
-  typeFlags: 0o2000000,
+  // SOCK_CLOEXEC | SOCK_NONBLOCK.
+  typeFlags: 0o2004000,
   solSocket: 1,
-  sendFlags: 0x4000,
-  receiveFlags: 0x40000000,
+  sendFlags: 0x4040,
+  receiveFlags: 0x40000040,
   truncated: 8,
   pathBytes: 108,
   lengthFirst: false,
@@ -53,8 +54,8 @@ export const DARWIN_SOCKETS: SocketNumbers = {
   type: 1,
   typeFlags: 0,
   solSocket: 0xffff,
-  sendFlags: 0,
-  receiveFlags: 0,
+  sendFlags: 0x80,
+  receiveFlags: 0x80,
   truncated: 0x20,
   pathBytes: 104,
   lengthFirst: true,
@@ -93,10 +94,16 @@ export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: S
     const entry = new DataView(new ArrayBuffer(8));
     entry.setInt32(0, descriptor, true);
     entry.setInt16(4, POLLIN, true);
-    const ready = Number(poll(new Uint8Array(entry.buffer), 1, Math.min(milliseconds, 0x7fffffff)));
-    if (ready > 0) return undefined;
-    if (ready === 0) return notDone("timeout", "ETIMEDOUT", `nothing came within ${milliseconds} ms`);
-    return memory.failed("poll", `descriptor ${descriptor}`);
+    const end = performance.now() + milliseconds;
+    for (;;) {
+      const left = Math.min(Math.max(0, Math.ceil(end - performance.now())), 0x7fffffff);
+      const ready = Number(poll(new Uint8Array(entry.buffer), 1, left));
+      if (ready > 0) return undefined;
+      if (ready === 0) return notDone("timeout", "ETIMEDOUT", `nothing came within ${milliseconds} ms`);
+      const errno = memory.errno();
+      // A signal that somebody else handles, a profiler's for example.
+      if (errno !== "EINTR") return systemFailure("poll", errno, `descriptor ${descriptor}`);
+    }
   };
 
   const peer = (descriptor: number): Outcome<Peer> => {

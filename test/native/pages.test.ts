@@ -183,6 +183,30 @@ describe("honest refusals", () => {
     mapped.release();
   });
 
+  it("where WebAssembly has no address space left, an ArrayBuffer takes its place, aligned as well", () => {
+    const scope = globalThis as unknown as { WebAssembly: { Memory: unknown } };
+    const { Memory: original } = scope.WebAssembly;
+    scope.WebAssembly.Memory = class {
+      constructor() {
+        throw new RangeError("could not allocate memory");
+      }
+    };
+    try {
+      const allocator = new LockedAllocator();
+      const memory = allocator.allocate(3 * MIB, { align: 65536 });
+      const report = allocator.reportOf(memory);
+      expect(report).toMatchObject({ backing: "array", bytes: 3 * MIB });
+      expect(report.lock?.ok).toBe(ops.availability.ok);
+      expect(ops.addressOf(bytesOf(memory)) % 65536n).toBe(0n);
+      const kept = bytesOf(memory).fill(7);
+      memory.release();
+      if (ops.releaseZeroes) expect(kept.every((byte) => byte === 0)).toBe(true);
+      expect(code(() => new PagesAllocator({ backing: "shared" }).allocate(10))).toBe("ERR_ALLOCATION_FAILED");
+    } finally {
+      scope.WebAssembly.Memory = original;
+    }
+  });
+
   it("without anything native every step is unsupported, and the memory is there", () => {
     const why = notDone("unsupported", "KOFFI_ABSENT", "not installed");
     for (const backing of ["engine", "shared", "mapped"] as const) {

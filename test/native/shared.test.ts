@@ -1,8 +1,11 @@
 /** Memory between processes: it arrives by every way there is, is what the kernel says, and nothing unsafe is let in. */
+
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, statSync, truncateSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Memory } from "../../src/memory/memory.ts";
 import {
@@ -304,6 +307,26 @@ describe.skipIf(process.platform !== "linux")("sockets (Linux)", () => {
     block.retire();
   });
 
+  it("a peer that does not read, or does not accept, holds nobody", () => {
+    const [left, right] = value(descriptorPair());
+    const block = value(createSharedMemory(65536));
+    let sent = 0;
+    let last = sendDescriptor(left, block.descriptor);
+    for (; last.ok && sent < 5000; sent++) last = sendDescriptor(left, block.descriptor);
+    expect(last).toMatchObject({ ok: false, status: "limit" });
+    expect(sent).toBeGreaterThan(0);
+    for (const end of [left, right]) closeDescriptor(end);
+
+    const server = value(serveDescriptors(join(scratch, "busy")));
+    const sockets: Outcome<number>[] = [];
+    do sockets.push(connectDescriptors(server.path));
+    while (sockets.at(-1)!.ok && sockets.length < 200);
+    expect(sockets.at(-1)).toMatchObject({ ok: false, status: "limit", errno: "EAGAIN" });
+    for (const socket of sockets) if (socket.ok) closeDescriptor(socket.value);
+    server.close();
+    block.retire();
+  });
+
   it("paths that cannot be are refused; a closed server answers nobody", async () => {
     expect(serveDescriptors("x".repeat(108))).toMatchObject({ ok: false, errno: "ENAMETOOLONG" });
     expect(serveDescriptors("\0abstract")).toMatchObject({ ok: false, errno: "ENAMETOOLONG" });
@@ -347,6 +370,32 @@ describe.skipIf(process.platform !== "linux")("another user (Linux, as root)", (
 });
 
 describe.skipIf(process.platform !== "linux")("waiting across processes (Linux)", () => {
+  it("frames go from one process to another in the example", async () => {
+    const example = join(import.meta.dirname, "..", "..", "examples", "two-processes.ts");
+    const exit = await run([...NODE, example]);
+    // The byte of each frame, 0 to 99 with 760 pages in each: 4950 * 760.
+    expect({ code: exit.code, stderr: exit.stderr }).toEqual({ code: 0, stderr: "" });
+    expect(exit.stdout).toContain("reader: 100 frames, sum 3762000");
+  });
+
+  it("a worker that waits without a timeout can be terminated", async () => {
+    const block = value(createSharedMemory(65536));
+    const worker = new Worker(
+      `const { workerData, parentPort } = require("node:worker_threads");
+       import(workerData.native).then(({ waitForChange }) => {
+         parentPort.postMessage("waiting");
+         waitForChange(new Int32Array(workerData.buffer), 0, 0);
+       });`,
+      { eval: true, workerData: { native: `file://${folder}/native.js`, buffer: block.buffer } },
+    );
+    await once(worker, "message");
+    const began = performance.now();
+    await worker.terminate();
+    // Slices of 50 ms; a second leaves room for a busy machine, and a wait in one piece would never end.
+    expect(performance.now() - began).toBeLessThan(1000);
+    block.retire();
+  });
+
   it("ends on a change, a timeout, a stop word, and says which", () => {
     const block = value(createSharedMemory(65536));
     const words = new Int32Array(block.buffer, 0, 4);

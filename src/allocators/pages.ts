@@ -9,6 +9,7 @@ import { Allocator } from "../memory/allocator.ts";
 import { reportLock } from "../memory/lock-report.ts";
 import type { Memory } from "../memory/memory.ts";
 import type { ResolvedParams } from "../memory/params.ts";
+import type { PinningAllocator } from "../memory/pinning.ts";
 import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
 import { oneOf, wrongType } from "../observe/arguments.ts";
@@ -64,7 +65,7 @@ interface PageRecord {
 }
 
 /** Makes memories of whole pages. */
-export class PagesAllocator extends Allocator {
+export class PagesAllocator extends Allocator implements PinningAllocator {
   readonly #ops: NativeOps;
   readonly #options: Required<Omit<PagesOptions, "name" | "ops">>;
   #lockedBytes = 0;
@@ -94,6 +95,31 @@ export class PagesAllocator extends Allocator {
   /** Fresh pages are zero. */
   override get givesZeros(): boolean {
     return true;
+  }
+
+  /** The engine waits for the last view, and what was mapped is never used again. */
+  override get leavesViewsSafe(): boolean {
+    return true;
+  }
+
+  /** Pins a region of this allocator; one that is pinned already: ok. */
+  lockRegion(region: Region): Result {
+    const record = region.handle as PageRecord;
+    const { lock } = record.report;
+    if (lock?.ok === true) return lock;
+    const result = this.#lock(region, record.report.backing);
+    record.report = { ...record.report, lock: result };
+    return result;
+  }
+
+  /** Takes the pin of {@link lockRegion} away. */
+  unlockRegion(region: Region): void {
+    this.#unlock(region, region.handle as PageRecord);
+  }
+
+  /** Makes every page of a region present. O(bytes). */
+  prefaultRegion(region: Region): Result {
+    return populate(this.#ops, region.bytes);
   }
 
   /** What became of each step for a memory of this allocator. Throws `ERR_FOREIGN_RELEASE` for another's, `ERR_INVALID_ARG_TYPE`. */

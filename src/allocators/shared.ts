@@ -27,6 +27,11 @@ export class SharedAllocator extends Allocator {
     return true;
   }
 
+  /** The garbage collector waits for the last view. */
+  override get leavesViewsSafe(): boolean {
+    return true;
+  }
+
   /** A fresh, zeroed SharedArrayBuffer; throws `ERR_UNSUPPORTED` where there is none. */
   protected override allocateRegion(size: number, _params: ResolvedParams): Region | undefined {
     if (!SharedAllocator.isSupported) {

@@ -139,6 +139,14 @@ export abstract class Allocator {
     return false;
   }
 
+  /**
+   * True when a view that somebody kept of freed memory can never show the bytes of a later one: the garbage collector has the
+   * buffer, or its addresses are retired. A subclass that recycles says false. Pools that die under live loans may then give their bytes back.
+   */
+  get leavesViewsSafe(): boolean {
+    return false;
+  }
+
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
@@ -289,6 +297,11 @@ export class SystemAllocator extends Allocator {
 
   /** The engine zeroes every new ArrayBuffer. */
   override get givesZeros(): boolean {
+    return true;
+  }
+
+  /** The garbage collector waits for the last view. */
+  override get leavesViewsSafe(): boolean {
     return true;
   }
 

@@ -1,6 +1,7 @@
 /** An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in them. */
 import { TlsfArena } from "../arena/tlsf.ts";
-import { SystemAllocator } from "../memory/allocator.ts";
+import type { Allocator } from "../memory/allocator.ts";
+import { lockReportOf } from "../memory/lock-report.ts";
 import type { Memory } from "../memory/memory.ts";
 import { canPin, prefault, type StepResult } from "../memory/pinning.ts";
 import { isRevocable, revokeViews } from "../memory/revoke.ts";
@@ -54,19 +55,22 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
 
 function lockArea({ lock, source, name }: ResolvedRealtimeOptions, memory: Memory): StepResult {
   if (lock === "off") return NOT_ASKED;
-  const result: StepResult = canPin(source)
-    ? source.lockRegion(memory.region)
-    : {
-        ok: false,
-        errno: "unsupported",
-        hint: `allocator "${source.name}" cannot lock memory; a native one (millpond/native) can`,
-      };
+  const result = pin(source, memory);
   if (result.ok || lock === "auto") return result;
   throw new MillpondError(
     result.errno === "unsupported" ? "ERR_UNSUPPORTED" : "ERR_ALLOCATION_FAILED",
     `pool "${name}" was to be locked, and cannot be: ${result.errno}: ${result.hint}; raise the limit, or use lock: "auto"`,
     { errno: result.errno },
   );
+}
+
+/** Locked by its source already, on request, or not at all. */
+function pin(source: Allocator, memory: Memory): StepResult {
+  const { locked, lockedBytes, lockReason } = lockReportOf(memory);
+  if (locked) return { ok: true, bytes: lockedBytes };
+  if (canPin(source)) return source.lockRegion(memory.region);
+  const { name } = source;
+  return { ok: false, errno: "unsupported", hint: `allocator "${name}" cannot lock memory: ${lockReason}` };
 }
 
 /**
@@ -77,10 +81,8 @@ function lockArea({ lock, source, name }: ResolvedRealtimeOptions, memory: Memor
 export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
   const { allocator, region } = memory;
   if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
-  if (stale && !(allocator instanceof SystemAllocator)) {
-    if (!isRevocable(region)) return false;
-    revokeViews(region);
-  }
+  if (stale && isRevocable(region)) revokeViews(region);
+  else if (stale && !allocator.leavesViewsSafe) return false;
   memory.release();
   return true;
 }

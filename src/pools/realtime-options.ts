@@ -1,4 +1,5 @@
 /** What a RealtimePool is made from, and what it tells about itself. */
+import { allocators } from "../allocators/registry.ts";
 import type { Allocator } from "../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
 import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
@@ -27,7 +28,10 @@ export interface RealtimePoolOptions {
   prefault?: boolean;
   /** Off by default: the total size is a ceiling. */
   grow?: GrowPolicy | false;
-  /** Where the bytes come from; default: the default allocator. One that can pin makes `locked` true (see PinningAllocator). */
+  /**
+   * Where the bytes come from. Default: "locked" of the registry, which `millpond/native` puts there, unless lock is "off"; else
+   * the default allocator. Any that can pin (see PinningAllocator), or that gives locked memory, makes `locked` true.
+   */
   source?: Allocator;
 }
 
@@ -107,7 +111,8 @@ function utf8Length(text: string): number {
 export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
   wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
   if (options === null || typeof options !== "object") throw wrongType("options", "RealtimePoolOptions", options);
-  const { name = "realtime pool", lock = "auto", prefault = true, grow = false, source = defaultAllocator() } = options;
+  const { name = "realtime pool", lock = "auto", prefault = true, grow = false } = options;
+  const source = options.source ?? (lock === "off" ? undefined : allocators.find("locked")) ?? defaultAllocator();
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
   oneOf("options.lock", lock, ["auto", "required", "off"]);

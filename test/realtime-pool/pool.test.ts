@@ -408,6 +408,9 @@ describe("delete", () => {
       protected override allocateRegion(...args: Parameters<SystemAllocator["allocateRegion"]>): Region | undefined {
         return this.#plain ? new SystemAllocator().allocate(args[0]).region : super.allocateRegion(...args);
       }
+      override get leavesViewsSafe(): boolean {
+        return false;
+      }
       protected override freeRegion(): void {
         this.frees++;
       }

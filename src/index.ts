@@ -64,6 +64,17 @@ export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, Millpo
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
+export type {
+  AttachOptions,
+  SharedHandle,
+  SharedOwnerStats,
+  SharedPoolOptions,
+  SharedPoolStats,
+  Slot,
+} from "./pools/shared-handle.ts";
+export { SharedPool } from "./pools/shared-pool.ts";
+export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
 export {
   type BytesField,

@@ -76,6 +76,10 @@ export { setDebugLevel } from "./observe/debug.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
 export { pageSize } from "./os/page-size.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
+export { Lane, type LaneOptions, type LanePort } from "./pools/lane.ts";
+export type { ConnectOptions, LaneTarget } from "./pools/lane-connect.ts";
+export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane-receive.ts";
+export type { Delivery, LeasePool } from "./pools/lease-pool.ts";
 export {
   type AgeCurve,
   type PageHolder,
@@ -87,8 +91,26 @@ export {
   type PressureLevel,
   type ThresholdRequest,
 } from "./pools/page-pool.ts";
-export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
-export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+export type {
+  ActualPoolConfig,
+  ActualPoolConfig,
+  BufferPoolConfig,
+  BufferPoolConfig,
+  ZeroPolicy,
+  ZeroPolicy,
+} from "./pools/pool-config.ts";
+export type {
+  BufferPoolEvents,
+  BufferPoolEvents,
+  BufferPoolStats,
+  BufferPoolStats,
+  DiscardReason,
+  DiscardReason,
+  Holder,
+  Holder,
+  StarvedEvent,
+  StarvedEvent,
+} from "./pools/pool-report.ts";
 export {
   type GrowPolicy,
   type LockPolicy,
@@ -97,6 +119,17 @@ export {
   type RealtimePoolOptions,
   type RealtimePoolStats,
 } from "./pools/realtime-pool.ts";
+export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
+export type {
+  AttachOptions,
+  SharedHandle,
+  SharedOwnerStats,
+  SharedPoolOptions,
+  SharedPoolStats,
+  Slot,
+} from "./pools/shared-handle.ts";
+export { SharedPool } from "./pools/shared-pool.ts";
+export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
 export {
   type BytesField,
@@ -109,4 +142,5 @@ export {
   type StructFields,
   struct,
 } from "./pools/struct.ts";
+export { TransferPool, type TransferPoolOptions } from "./pools/transfer-pool.ts";
 export type { WaitOptions } from "./pools/waiters.ts";

@@ -1,0 +1,218 @@
+/**
+ * Where everything of a shared pool lies in its memory, as a function of a few numbers. Nobody reads a position from shared
+ * memory: whoever attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
+ *
+ * ```
+ *   | header | owners | bitmap words, 64 bytes apart | states | slot 0 | slot 1 | ...
+ *   state of a slot, 30 bits:   | generation | one bit for each owner that holds it |
+ *   identity of a lease, 30 bits: | generation | index of the slot |
+ * ```
+ * 30 bits, not 32: a number in an engine with compressed pointers (every browser of the Chromium family) is free of garbage
+ * only up to there, and an AudioWorklet must not make garbage.
+ */
+import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+
+/** Changes with every change of what lies where, or of what a number means. */
+export const LAYOUT_VERSION = 1;
+
+/** "MPSP": a memory that holds a pool begins with it. */
+export const MAGIC = 0x4d505350;
+
+/** 64 bytes, a cache line of every machine that we know, in 32-bit words. */
+export const LINE = 16;
+
+/**
+ * Slots of one bitmap word: 16 states of 4 bytes are a line too, so a worker that takes a whole word has their states to
+ * itself; and a bit of a word is a small integer everywhere.
+ */
+export const WORD_SLOTS = 16;
+
+/** Words of the header. Each that changes has a line of its own. */
+export const Header = {
+  MAGIC: 0,
+  VERSION: 1,
+  POOL: 2,
+  SIZE: 3,
+  COUNT: 4,
+  ALIGN: 5,
+  OWNERS: 6,
+  ZERO: 7,
+  /** One of {@link PoolState}. */
+  STATE: 16,
+  /** One bit for each owner in which somebody waits. */
+  WAITING: 32,
+  /** Counts the wake-ups; waiters sleep on it. */
+  WAKES: 48,
+  /** Who clears up after dead owners at the moment: owner + 1. */
+  SWEEPER: 64,
+  /** Owners that were swept since the pool was made. */
+  SWEPT: 80,
+  END: 96,
+} as const;
+
+/** Words of an owner's entry. Only `STATUS` is written by others than the owner. */
+export const Owner = {
+  /** Epoch and one of {@link OwnerState}. */
+  STATUS: 0,
+  /** The grant in progress: identity of the lease + 1, and to whom. */
+  GRANT: 1,
+  GRANT_TO: 2,
+  /** Counted on slow paths, for stats. */
+  MISSES: 4,
+  WAITS: 5,
+} as const;
+
+/** What a seat is: the low bits of its status; above them, how often it was given away. */
+export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, MASK: 7, EPOCH: 8 } as const;
+
+/** What a pool is. A memory of zeros is no pool yet. */
+export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2 } as const;
+
+/** Set in every state of a dead pool: no slot is free, and no lease is good. */
+export const DEAD_SLOT: number = 1 << 30;
+
+/** Bits of a state or of an identity. */
+const BITS = 30;
+
+/** Fewer generations than 2^10 and a lease that was kept too long is soon taken for another one. */
+const MIN_GENERATION_BITS = 10;
+
+/** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
+const BATCH_FROM = 256;
+
+/** When a slot's bytes are cleared. */
+export const ZERO_POLICIES = ["never", "fresh", "acquire", "release"] as const;
+
+/** The numbers that a pool is made from. */
+export interface SharedShape {
+  /** Bytes of a slot. */
+  readonly size: number;
+  /** Slots. */
+  readonly count: number;
+  /** Alignment of a slot within the memory, in bytes. */
+  readonly align: number;
+  /** Threads that can be attached at once. */
+  readonly owners: number;
+  /** When bytes are cleared. */
+  readonly zero: (typeof ZERO_POLICIES)[number];
+}
+
+/** Positions are 32-bit words from the start of the memory, except where bytes are named. */
+export interface SharedLayout extends SharedShape {
+  /** Bits of an identity that are the index. */
+  readonly indexBits: number;
+  /** Bits of a generation. */
+  readonly generationBits: number;
+  /** Bitmap words. */
+  readonly words: number;
+  /** Whether a worker takes a whole word at once. */
+  readonly batch: boolean;
+  /** First owner's entry; one a line. */
+  readonly ownersAt: number;
+  /** First bitmap word; one a line. */
+  readonly bitmapAt: number;
+  /** First state. */
+  readonly statesAt: number;
+  /** A state's distance to the next, as a shift of words. */
+  readonly stateShift: number;
+  /** First slot, in bytes. */
+  readonly slotsAt: number;
+  /** Bytes from slot to slot. */
+  readonly stride: number;
+  /** Bytes of the whole. */
+  readonly bytes: number;
+}
+
+const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step;
+
+/** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
+  if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
+  return {
+    size: wholeNumber("options.size", options.size, 1, 2 ** 30),
+    count: wholeNumber("options.count", options.count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
+    align: powerOfTwo("options.align", options.align ?? 64, 2 ** 20),
+    // Each owner has a bit in the state, and what it takes the generation lacks.
+    owners: wholeNumber("options.owners", options.owners ?? 12, 1, BITS - MIN_GENERATION_BITS),
+    zero: oneOf("options.zero", options.zero ?? zero, ZERO_POLICIES),
+  };
+}
+
+/** Where everything lies. Throws `ERR_OUT_OF_RANGE` when no memory could be that large. */
+export function layoutOf(shape: SharedShape): SharedLayout {
+  const { size, count, align, owners } = shape;
+  const indexBits = Math.max(1, 32 - Math.clz32(count - 1));
+  const generationBits = BITS - Math.max(indexBits, owners);
+  const words = Math.ceil(count / WORD_SLOTS);
+  const batch = count >= BATCH_FROM;
+  // Slots that are taken one at a time have neighbours in other threads, so each state has its own line.
+  const stateShift = batch ? 0 : 4;
+  const ownersAt = Header.END;
+  const bitmapAt = ownersAt + owners * LINE;
+  const statesAt = bitmapAt + words * LINE;
+  const slotsAt = roundUp(4 * (statesAt + roundUp(count << stateShift, LINE)), Math.max(align, 64));
+  const stride = roundUp(size, align);
+  const bytes = slotsAt + stride * count;
+  if (bytes > 2 ** 33) {
+    throw new MillpondError(
+      "ERR_OUT_OF_RANGE",
+      `a pool of ${count} slots of ${size} bytes needs ${bytes} bytes; the most is 2^33. Make several pools`,
+    );
+  }
+  return {
+    ...shape,
+    indexBits,
+    generationBits,
+    words,
+    batch,
+    ownersAt,
+    bitmapAt,
+    statesAt,
+    stateShift,
+    slotsAt,
+    stride,
+    bytes,
+  };
+}
+
+/** Writes a new pool into a memory whose states are zero: every slot free, in generation 0. */
+export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
+  i32[Header.VERSION] = LAYOUT_VERSION;
+  i32[Header.POOL] = pool;
+  i32[Header.SIZE] = layout.size;
+  i32[Header.COUNT] = layout.count;
+  i32[Header.ALIGN] = layout.align;
+  i32[Header.OWNERS] = layout.owners;
+  i32[Header.ZERO] = ZERO_POLICIES.indexOf(layout.zero);
+  i32.fill(0, Header.STATE, layout.statesAt + (layout.count << layout.stateShift));
+  for (let index = 0; index < layout.count; index++) i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
+  i32[Header.MAGIC] = MAGIC;
+  // Last, and atomically: who sees a live pool sees all of it.
+  Atomics.store(i32, Header.STATE, PoolState.LIVE);
+}
+
+/** Compares a memory's header with the layout that a handle promises; answers what is wrong, or undefined. */
+export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): string | undefined {
+  if (Atomics.load(i32, Header.STATE) === PoolState.NONE || i32[Header.MAGIC] !== MAGIC)
+    return "there is no pool in it";
+  if (i32[Header.VERSION] !== LAYOUT_VERSION) {
+    return `its layout has version ${i32[Header.VERSION]}, this millpond reads ${LAYOUT_VERSION}`;
+  }
+  const expected: readonly (readonly [number, number, string])[] = [
+    [Header.POOL, pool, "pool"],
+    [Header.SIZE, layout.size, "size"],
+    [Header.COUNT, layout.count, "count"],
+    [Header.ALIGN, layout.align, "align"],
+    [Header.OWNERS, layout.owners, "owners"],
+    [Header.ZERO, ZERO_POLICIES.indexOf(layout.zero), "zero policy"],
+  ];
+  for (const [at, value, name] of expected) {
+    if (i32[at] !== value) return `its ${name} is ${i32[at]}, the handle says ${value}`;
+  }
+  return undefined;
+}
+
+function bitmapWordOf(layout: SharedLayout, index: number): number {
+  return layout.bitmapAt + Math.floor(index / WORD_SLOTS) * LINE;
+}

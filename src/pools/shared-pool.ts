@@ -1,0 +1,391 @@
+/**
+ * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a
+ * thread that dies, at any instruction, loses nothing of theirs.
+ *
+ * ```ts
+ * const pool = SharedPool.create({ size: 1920 * 1080 * 4, count: 8 });
+ * worker.postMessage(pool.handle);               // there: const pool = SharedPool.attach(handle)
+ * const slot = await pool.acquire({ timeout: 1000 });
+ * pool.bytes(slot).set(frame);
+ * pool.release(slot);
+ * pool.release(slot);                            // ERR_DOUBLE_RELEASE
+ * ```
+ *
+ * The integer API (`tryTake`, `give`, `keep`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
+ * AudioWorklet. How it works, and why nothing can be lost: shared-core.ts.
+ */
+
+import { zeroBytes } from "../memory/zero.ts";
+import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { Carrier, Lane } from "./lane.ts";
+import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
+import { sharedCarrier } from "./lane-shared.ts";
+import type { LeasePool } from "./lease-pool.ts";
+import { type Arena, uncount } from "./shared-arena.ts";
+import { type Core, createCore, give, giveSlow, holds, keep, NONE, ownerWord, stateAt, take } from "./shared-core.ts";
+import { ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
+import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./shared-handle.ts";
+import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./shared-layout.ts";
+import { joinPool, type Made, makePool, noSeat } from "./shared-open.ts";
+import { bury, isAlive, killPool, leave, type Seat, takeSeat } from "./shared-owners.ts";
+import { assertPool, readStats } from "./shared-report.ts";
+import { takeSync } from "./shared-sleep.ts";
+import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
+import type { WaitOptions } from "./waiters.ts";
+
+/** A pool of slots in shared memory, as one thread sees it; see the module text. */
+export class SharedPool implements LeasePool {
+  /** For messages. */
+  declare readonly name: string;
+  /** Bytes of a slot. */
+  declare readonly size: number;
+  /** Slots. */
+  declare readonly count: number;
+  /** The memory that everything lies in. */
+  declare readonly memory: SharedArrayBuffer;
+  /** This thread's number among those that are attached. */
+  declare readonly owner: number;
+  /** What carries a lease to another thread. */
+  declare readonly transport: "shared";
+  /** @internal */
+  declare readonly core: Core;
+  declare private readonly layout: SharedLayout;
+  declare private readonly pool: number;
+  declare private readonly zeroOnAcquire: boolean;
+  declare private readonly waiter: SharedWaiter;
+  declare private readonly clock: Clock;
+  declare private readonly queue: SharedQueue;
+  declare private readonly views: (Uint8Array | undefined)[];
+  declare private readonly arena: Arena | undefined;
+
+  /** @internal Made by {@link SharedPool.create} and {@link SharedPool.attach}. */
+  constructor(made: Made, seat: Seat, options: AttachOptions) {
+    const { layout, memory } = made;
+    const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
+    this.name = made.name;
+    this.pool = made.pool;
+    this.arena = made.arena;
+    this.size = layout.size;
+    this.count = layout.count;
+    this.memory = memory;
+    this.owner = seat.owner;
+    this.transport = "shared";
+    this.layout = layout;
+    this.zeroOnAcquire = layout.zero === "acquire";
+    this.waiter = options.waiter ?? atomicsWaiter;
+    this.clock = options.clock ?? systemClock;
+    this.views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
+    this.core = createCore(
+      i32,
+      layout,
+      seat.owner,
+      seat.status,
+      (index) => zeroBytes(this.viewOf(index)),
+      this.waiter.notify,
+    );
+    this.queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
+  }
+
+  /**
+   * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`,
+   * `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond {@link limitSharedArenas},
+   * `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it. O(count).
+   */
+  static create(options: SharedPoolOptions): SharedPool {
+    const made = makePool(options);
+    return new SharedPool(made, made.seat, options);
+  }
+
+  /**
+   * Attaches this thread to a pool that another one made. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another
+   * version's handle, `ERR_BAD_DATA` when handle and memory disagree, `ERR_POOL_DEAD` when the pool was destroyed or the
+   * reserved seat taken back, `ERR_POOL_FULL` when all seats are taken. Changes nothing then.
+   */
+  static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
+    const joined = joinPool(handle, options.memory);
+    return new SharedPool(joined, joined.seat, options);
+  }
+
+  /** Bytes that `memory` must have for such a pool. Throws as {@link SharedPool.create}. */
+  static bytesNeeded(options: SharedPoolOptions): number {
+    return layoutOf(checkShape(options, "fresh")).bytes;
+  }
+
+  /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
+  get handle(): SharedHandle {
+    const { size, count, align, owners, zero } = this.layout;
+    const { name, pool, memory } = this;
+    return {
+      kind: "millpond.SharedPool",
+      version: LAYOUT_VERSION,
+      name,
+      pool,
+      size,
+      count,
+      align,
+      owners,
+      zero,
+      memory,
+    };
+  }
+
+  /**
+   * A handle with a seat of its own, for one thread. Its number is known before the thread is, so that {@link reclaim}
+   * can clear up after it whenever it dies; a connection does all of that by itself. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
+   */
+  reserve(): SharedHandle & { readonly seat: Seat } {
+    this.refuse("reserve a seat of");
+    const seat = takeSeat(this.core.i32, this.layout, OwnerState.RESERVED);
+    if (seat === null) throw noSeat(this.name, this.layout.owners);
+    return { ...this.handle, seat };
+  }
+
+  /**
+   * Connects to a worker, which calls `receiveLane` there, and gets a seat of its own: when it ends, however it does, what it
+   * held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the worker ends first or does
+   * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+   */
+  async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
+    const handle = this.reserve();
+    const { owner, core } = this;
+    let buried = false;
+    const exited = (): void => {
+      if (buried || !isAlive(core) || isGhost(core)) return;
+      buried = true;
+      bury(core, handle.seat.owner, handle.seat.status);
+    };
+    const offer = { transport: "shared", handle, from: { owner, status: core.status } };
+    const carrier = (): Carrier => sharedCarrier(this, handle.seat, (lost) => (lost ? exited() : undefined));
+    return connect<Data, unknown>(target, offer, { carrier, exited }, options);
+  }
+
+  /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
+  tryAcquire(): Slot | undefined {
+    if (this.queue.length > 0) return undefined;
+    const id = this.tryTake();
+    return id === NONE ? undefined : { id, index: id & this.core.indexMask, pool: this.pool };
+  }
+
+  /**
+   * Waits for a slot: first come, first served within this thread; how far it goes between threads is in shared-wait.ts.
+   * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
+   */
+  async acquire(options: WaitOptions = {}): Promise<Slot> {
+    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
+    const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
+    options.signal?.throwIfAborted();
+    const slot = this.tryAcquire();
+    if (slot !== undefined) return slot;
+    const { signal } = options;
+    const id = await this.queue.wait({ signal, timeout }, (waiter) =>
+      starvedError(this, this.clock.now() - waiter.since),
+    );
+    return this.slot(this.prepared(id));
+  }
+
+  /**
+   * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
+   * `ERR_POOL_DEAD`, and `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet).
+   */
+  acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
+    milliseconds("timeout", timeout);
+    let id = this.tryTake();
+    if (id !== NONE) return this.slot(id);
+    const start = this.clock.now();
+    try {
+      id = takeSync(this.core, this.waiter, timeout, this.queue.length > 0);
+    } catch (cause) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `this thread must not block, so acquireSync() cannot wait for a slot of shared pool "${this.name}"; await acquire()`,
+        undefined,
+        { cause },
+      );
+    }
+    if (id !== NONE) return this.slot(this.prepared(id));
+    this.refuse("wait for a slot of");
+    throw starvedError(this, this.clock.now() - start);
+  }
+
+  /** The bytes of a slot that this thread holds: the same view each time. Throws as {@link bytesOf}. */
+  bytes(slot: Slot): Uint8Array {
+    return this.bytesOf(this.idOf(slot, "use"));
+  }
+
+  /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link keep}. */
+  retain(slot: Slot): void {
+    this.keep(this.idOf(slot, "retain"));
+  }
+
+  /** Gives a hold back; the slot is free with its last. Throws as {@link give}. */
+  release(slot: Slot): void {
+    this.give(this.idOf(slot, "release"));
+  }
+
+  /** The lease behind an identity, as an object. */
+  slot(id: number): Slot {
+    return { id, index: id & this.core.indexMask, pool: this.pool };
+  }
+
+  /**
+   * The identity of a free slot, or -1. @realtime Throws `ERR_POOL_DEAD`.
+   */
+  tryTake(): number {
+    const id = take(this.core);
+    if (id >= 0 && !this.zeroOnAcquire) return id;
+    return id >= 0 ? this.prepared(id) : this.missed();
+  }
+
+  /**
+   * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold or
+   * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
+   */
+  give(id: number): void {
+    if (!give(this.core, id)) this.giveElse(id);
+  }
+
+  /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  keep(id: number): void {
+    if (!this.isIdentity(id) || isGhost(this.core) || !keep(this.core, id)) throw leaseError(this, id, "retain");
+  }
+
+  /** Whether this thread holds the lease. @realtime */
+  isHeld(id: number): boolean {
+    const { core } = this;
+    return this.isIdentity(id) && holds(core, Atomics.load(core.i32, stateAt(core, id & core.indexMask)), id);
+  }
+
+  /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  bytesOf(id: number): Uint8Array {
+    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    return this.viewOf(id & this.core.indexMask);
+  }
+
+  /** Where a held slot's bytes begin in {@link memory}. @realtime Throws as {@link bytesOf}. */
+  offsetOf(id: number): number {
+    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    return this.layout.slotsAt + (id & this.core.indexMask) * this.layout.stride;
+  }
+
+  /**
+   * Where slot number `index` lies, held or not: for views of another type that are made once for each slot, before a
+   * realtime thread begins. Throws `ERR_OUT_OF_RANGE`.
+   */
+  slotOffset(index: number): number {
+    return this.layout.slotsAt + wholeNumber("index", index, 0, this.count - 1) * this.layout.stride;
+  }
+
+  /**
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
+   * it live after all, find another generation. Returns the slots that came free by this call. Throws `ERR_OUT_OF_RANGE`,
+   * and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link detach}). O(count).
+   *
+   * @param owner number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
+   */
+  reclaim(owner: number | SharedHandle): number {
+    const seat = typeof owner === "object" ? owner?.seat : { owner, status: 0 };
+    if (seat === undefined) throw wrongType("owner", "an owner's number or a reserved handle", owner);
+    const number = wholeNumber("owner", seat.owner, 0, this.layout.owners - 1);
+    if (number === this.owner) throw badValue("owner", "another thread than this one (detach() leaves)", number);
+    this.refuse("reclaim a thread of");
+    return bury(this.core, number, seat.status);
+  }
+
+  /**
+   * This thread takes part no more. Throws `ERR_LOANS_OUT` while it holds slots; with `force` those come free. Its waiters
+   * are rejected. A second time nothing happens. O(count).
+   */
+  detach(options: { force?: boolean } = {}): void {
+    if (isGhost(this.core) || !isAlive(this.core)) return;
+    const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
+    if (holds > 0 && options.force !== true) {
+      throw new MillpondError(
+        "ERR_LOANS_OUT",
+        `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
+        { pool: this.name, holds },
+      );
+    }
+    leave(this.core);
+    this.queue.rejectAll(() => ghostError(this, "wait for a slot"));
+  }
+
+  /**
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_LOANS_OUT` while
+   * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
+   */
+  destroy(options: { force?: boolean } = {}): void {
+    if (!isAlive(this.core)) return;
+    const { held, owners } = this.stats();
+    if (held > 0 && options.force !== true) {
+      const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
+      throw new MillpondError(
+        "ERR_LOANS_OUT",
+        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
+        { pool: this.name, owners },
+      );
+    }
+    killPool(this.core);
+    if (this.arena !== undefined) uncount(this.arena);
+    this.queue.rejectAll(() => refusal(this, "wait for a slot of"));
+  }
+
+  /** What is where, and who holds it. O(count). */
+  stats(): SharedPoolStats {
+    return readStats(this.core);
+  }
+
+  /** Checks every invariant of a pool at rest; throws `ERR_CORRUPTED`. O(count). For tests. */
+  assertInvariants(): void {
+    assertPool(this);
+  }
+
+  /** @internal The bytes of a slot, whoever holds it. */
+  viewOf(index: number): Uint8Array {
+    const view = this.views[index];
+    if (view !== undefined) return view;
+    const made = new Uint8Array(this.memory, this.layout.slotsAt + index * this.layout.stride, this.size);
+    this.views[index] = made;
+    return made;
+  }
+
+  /** @internal A slot object's made. */
+  idOf(slot: Slot, verb: string): number {
+    if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${slot.pool}`, verb);
+    return slot.id;
+  }
+
+  /** @internal Whether a value can be an identity of this pool at all. */
+  isIdentity(id: unknown): id is number {
+    return (
+      typeof id === "number" &&
+      Number.isInteger(id) &&
+      id >= 0 &&
+      (id & this.core.indexMask) < this.count &&
+      id < 2 ** 30
+    );
+  }
+
+  private prepared(id: number): number {
+    if (this.zeroOnAcquire) zeroBytes(this.viewOf(id & this.core.indexMask));
+    return id;
+  }
+
+  private missed(): number {
+    const { core } = this;
+    core.i32[ownerWord(core, core.owner) + Owner.MISSES]!++;
+    this.refuse("take a slot of");
+    return NONE;
+  }
+
+  private giveElse(id: number): void {
+    if (!this.isIdentity(id) || !giveSlow(this.core, id)) throw leaseError(this, id, "release");
+  }
+
+  private refuse(verb: string): void {
+    const error = refusal(this, verb);
+    if (error !== undefined) throw error;
+  }
+}

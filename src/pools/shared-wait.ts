@@ -1,0 +1,156 @@
+/**
+ * Waiting for a slot of a shared pool. Who wants to wait says so with his owner's bit, reads the wake counter, looks once
+ * more for a slot, and sleeps on the counter's value: whoever gives a slot back after that look sees the bit, and whoever
+ * did before it was found. One give wakes one sleeper, in the order in which they fell asleep; within a thread the order is
+ * first come, first served. A thread that takes without waiting may be faster than one that is just waking up, and that one
+ * then queues anew behind the others: that is how far the order goes.
+ */
+import type { Clock, TimerHandle } from "../observe/clock.ts";
+import { type Core, NONE, ownerWord, takeSlow, wake } from "./shared-core.ts";
+import { Header, Owner } from "./shared-layout.ts";
+import { isAlive } from "./shared-owners.ts";
+import { LOOK_AGAIN_MS } from "./shared-sleep.ts";
+import { type Waiter, type WaitOptions, WaitQueue } from "./waiters.ts";
+
+/**
+ * How threads sleep and wake on a word of the pool's memory: Atomics within a process. Between processes it must be the
+ * system's futex, in slices (at most 50 ms) with a look at a stop word between them, so that a thread can be ended.
+ */
+export interface SharedWaiter {
+  /** Sleeps while the word has that value, for at most `ms`; may wake for no reason. Throws where the thread must not sleep. */
+  wait(i32: Int32Array, index: number, value: number, ms: number): void;
+  /** Wakes at most `count` who sleep on the word. */
+  notify(i32: Int32Array, index: number, count: number): void;
+  /** As `wait` without blocking the thread; absent where the platform has no such thing: then the pool polls. */
+  waitAsync?: ((i32: Int32Array, index: number, value: number, ms: number) => Promise<unknown> | undefined) | undefined;
+}
+
+type WaitAsync = (
+  i32: Int32Array,
+  index: number,
+  value: number,
+  ms: number,
+) => { async: false; value: string } | { async: true; value: Promise<string> };
+
+/** Sleeping within one process, by Atomics. */
+export const atomicsWaiter: SharedWaiter = {
+  wait(i32, index, value, ms) {
+    Atomics.wait(i32, index, value, ms);
+  },
+  notify(i32, index, count) {
+    Atomics.notify(i32, index, count);
+  },
+  waitAsync: makeWaitAsync((Atomics as { waitAsync?: WaitAsync }).waitAsync),
+};
+
+function makeWaitAsync(waitAsync: WaitAsync | undefined): SharedWaiter["waitAsync"] {
+  if (typeof waitAsync !== "function") return undefined;
+  return (i32, index, value, ms) => {
+    const result = waitAsync(i32, index, value, ms);
+    return result.async ? result.value : undefined;
+  };
+}
+
+/** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
+const POLL_MS = { first: 1, most: 16 } as const;
+
+/** Those of one thread who wait without blocking it. */
+export class SharedQueue {
+  readonly #core: Core;
+  readonly #waiter: SharedWaiter;
+  readonly #clock: Clock;
+  readonly #queue: WaitQueue<number>;
+  readonly #dead: () => unknown;
+  #timer: TimerHandle | undefined;
+  #pollMs: number = POLL_MS.first;
+  #asleep = false;
+
+  /** The clock gives timeouts and polls; `dead` makes the error for those who wait when the pool ends. */
+  constructor(core: Core, waiter: SharedWaiter, clock: Clock, dead: () => unknown) {
+    this.#core = core;
+    this.#waiter = waiter;
+    this.#clock = clock;
+    this.#queue = new WaitQueue(clock);
+    this.#dead = dead;
+  }
+
+  /** How many wait. */
+  get length(): number {
+    return this.#queue.length;
+  }
+
+  /** Joins the queue for a lease's identity. Settles as {@link WaitQueue.wait}. */
+  async wait(options: WaitOptions, onTimeout: (waiter: Waiter<number>) => unknown): Promise<number> {
+    const { i32 } = this.#core;
+    i32[ownerWord(this.#core, this.#core.owner) + Owner.WAITS]!++;
+    const result = this.#queue.wait(options, undefined, onTimeout);
+    if (this.#queue.length === 1) Atomics.or(i32, Header.WAITING, this.#core.me);
+    this.#pollMs = POLL_MS.first;
+    this.serve();
+    try {
+      return await result;
+    } catch (error) {
+      if (this.#queue.length === 0) this.#quiet();
+      throw error;
+    }
+  }
+
+  /** Gives what is free to those who wait, and goes to sleep for the rest. */
+  serve(): void {
+    const { i32 } = this.#core;
+    if (!isAlive(this.#core)) this.rejectAll(this.#dead);
+    while (this.#queue.length > 0) {
+      const wakes = Atomics.load(i32, Header.WAKES);
+      const id = takeSlow(this.#core);
+      if (id !== NONE) {
+        this.#queue.next(id);
+        continue;
+      }
+      if (this.#asleep || this.#sleep(wakes)) break;
+    }
+    if (this.#queue.length === 0) this.#quiet();
+    else this.#keepLooking();
+  }
+
+  /** Rejects all who wait. */
+  rejectAll(error: () => unknown): void {
+    this.#queue.rejectAll(error);
+    this.#quiet();
+  }
+
+  /** False when the counter has moved meanwhile. */
+  #sleep(wakes: number): boolean {
+    if (this.#waiter.waitAsync === undefined) return true;
+    const woken = this.#waiter.waitAsync(this.#core.i32, Header.WAKES, wakes, Number.POSITIVE_INFINITY);
+    if (woken === undefined) return false;
+    this.#asleep = true;
+    void woken.then(() => {
+      this.#asleep = false;
+      // Nobody here wants it any more: it goes to another thread.
+      if (this.#queue.length === 0) wake(this.#core, 1);
+      else this.serve();
+    });
+    return true;
+  }
+
+  /** The timer also keeps the process alive, which a sleeper of Atomics.waitAsync does not: its caller is owed an answer. */
+  #keepLooking(): void {
+    if (this.#timer !== undefined) return;
+    const ms = this.#waiter.waitAsync === undefined ? this.#pollMs : LOOK_AGAIN_MS;
+    this.#pollMs = Math.min(this.#pollMs * 2, POLL_MS.most);
+    this.#timer = this.#clock.setTimer(
+      () => {
+        this.#timer = undefined;
+        this.serve();
+      },
+      ms,
+      false,
+    );
+  }
+
+  #quiet(): void {
+    Atomics.and(this.#core.i32, Header.WAITING, ~this.#core.me);
+    if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer);
+    this.#timer = undefined;
+  }
+}

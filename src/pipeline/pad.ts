@@ -161,9 +161,13 @@ export class OutputPad extends Pad {
 
   /** What the stages downstream could take here: never more than both pads' own caps. */
   peerCaps(): Caps {
+    return this.wanted().intersect(this.caps);
+  }
+
+  /** What the stages downstream could take, whatever this pad can make. */
+  wanted(): Caps {
     const { peer } = this;
-    if (peer === null) return this.caps;
-    return peer.element.acceptedCaps(peer).intersect(peer.caps).intersect(this.caps);
+    return peer === null ? this.caps : peer.element.acceptedCaps(peer).intersect(peer.caps);
   }
 
   /** Sends a question downstream. False: nobody answered, which is no error. */

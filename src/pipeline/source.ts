@@ -50,9 +50,14 @@ export abstract class Source extends Element {
 
   /**
    * Hook instead of {@link fill}: gives a buffer that exists already, with one reference, or undefined at the end. Such a
-   * source settles no pool.
+   * source settles no pool, unless {@link usesPool} says so.
    */
   create?(): Maybe<MediaBuffer | undefined>;
+
+  /** Whether buffers of a settled pool are needed. Default: when there is no {@link create}. */
+  get usesPool(): boolean {
+    return this.create === undefined;
+  }
 
   /** Hook: a seek to a place in the stream; what it means is the source's affair. */
   seek(_position: unknown): Maybe<void> {}
@@ -62,8 +67,8 @@ export abstract class Source extends Element {
    * Throws `ERR_NOT_NEGOTIATED` with both sides when there is nothing in common.
    */
   protected agree(mine: Caps, prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps {
-    const theirs = this.out.peerCaps();
-    const fixed = mine.intersect(theirs).fixate(prefer);
+    const theirs = this.out.wanted();
+    const fixed = mine.intersect(this.out.caps).intersect(theirs).fixate(prefer);
     if (fixed !== undefined) return fixed;
     throw new MillpondError(
       "ERR_NOT_NEGOTIATED",
@@ -107,7 +112,7 @@ export abstract class Source extends Element {
 
   async #settle(format: StreamFormat): Promise<void> {
     await this.out.setFormat(format);
-    if (this.create === undefined && !this.out.finished) await this.out.negotiate(this.holds);
+    if (this.usesPool && !this.out.finished) await this.out.negotiate(this.holds);
   }
 
   #fillOne(): Maybe<boolean> {

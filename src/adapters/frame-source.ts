@@ -2,48 +2,11 @@
  * What a decoder and a raw stream have in common: frames in presentation order, whose bytes go where the caller says.
  * A source never allocates a frame; the caller's pool decides how many there are, and not asking is the back-pressure.
  */
+import type { FrameLayout, Presentation } from "../media/frame-layout.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import type { BufferPool } from "../pools/buffer-pool.ts";
 
-/** Where one plane lies in a frame's bytes. */
-export interface PlaneLayout {
-  /** Bytes from the start of the frame. */
-  readonly offset: number;
-  /** Bytes from one row to the next. */
-  readonly stride: number;
-  /** Samples (or sample groups, where a plane is interleaved) in a row. */
-  readonly width: number;
-  /** Rows. */
-  readonly height: number;
-}
-
-/** How a frame lies in its bytes; every `VideoInfo` is one. */
-export interface FrameLayout {
-  /** A WebCodecs pixel format, or `GRAY8` to `GRAY16` for a luma plane alone. */
-  readonly format: string;
-  /** Pixels in a row, as coded. */
-  readonly width: number;
-  /** Rows, as coded. */
-  readonly height: number;
-  /** Bytes that a buffer for it needs. */
-  readonly size: number;
-  /** Its planes, luma or the packed one first. */
-  readonly planes: readonly PlaneLayout[];
-}
-
-/** How stored pixels become the picture that is shown. */
-export interface Presentation {
-  /** Degrees clockwise to turn the stored picture by. */
-  readonly rotation: 0 | 90 | 180 | 270;
-  /** True when it is mirrored left to right after that. */
-  readonly flip: boolean;
-  /** Width of a pixel over its height, before rotation. */
-  readonly pixelAspect: number;
-  /** Colour matrix by its WebCodecs name; undefined where the stream does not say. */
-  readonly matrix: string | undefined;
-  /** True when luma uses 0 to 255, false for 16 to 235. */
-  readonly fullRange: boolean;
-}
+export type { FrameLayout, PlaneLayout, Presentation } from "../media/frame-layout.ts";
 
 /** A frame that is ready and waits for a place. Close it, copied or not. */
 export interface SourceFrame {

@@ -195,6 +195,11 @@ export function findMetaType(name: string): MetaType | undefined {
   return types.get(name);
 }
 
+/** The tags of a meta API by its name; undefined when no type of it is registered. O(1). */
+export function findMetaTags(api: string): readonly string[] | undefined {
+  return apiTags.get(api);
+}
+
 /** Checks what a caller passes as a meta type; throws `ERR_INVALID_ARG_TYPE`. One load on the good way (`instanceof` costs 3 ns). */
 export function checkMetaType(type: unknown): void {
   if (typeof (type as MetaType | null | undefined)?.instance !== "function") {

@@ -4,6 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import type { FrameLayout, Presentation } from "../../adapters/frame-source.ts";
+import { thumbSize } from "../../pipeline/elements/thumbnail.ts";
 import { Failure } from "../exit.ts";
 import type { Meter } from "./meter.ts";
 import {
@@ -18,7 +19,6 @@ import {
   type WorkerFault,
 } from "./protocol.ts";
 import { type Place, type Supply, tooSlow } from "./supply.ts";
-import { thumbSize } from "./thumbnail.ts";
 
 /** What a worker found out about a frame; valid until the callback returns. */
 export interface FrameResult {

@@ -2,10 +2,11 @@
  * One run from the first frame to the last buffer back: source, pool, workers and results are opened here and closed
  * here, in every way that it can end.
  */
+import { encodePng } from "../../adapters/png.ts";
+import { ContactSheet } from "../../pipeline/elements/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
 import { count } from "../terminal.ts";
-import { ContactSheet, encodePng } from "./contact-sheet.ts";
 import { Crew } from "./crew.ts";
 import { type Faults, readFaults } from "./faults.ts";
 import { Journal, type JournalSummary } from "./journal.ts";

@@ -2,10 +2,10 @@
  * What the main thread and its workers say to each other. Frames are never in a message of a pooled run: a message has
  * a slot's number and its generation; the bytes of each slot are posted once, as shared memory.
  */
-import type { FrameLayout, Presentation } from "../../adapters/frame-source.ts";
+import type { FrameLayout, Presentation } from "../../media/frame-layout.ts";
+import { HISTOGRAM_BINS } from "../../pipeline/elements/measure-frame.ts";
 
-/** Bins of the luma histogram; each is four code values of 8 bits wide, fine enough to tell scenes apart. */
-export const HISTOGRAM_BINS = 64;
+export { HISTOGRAM_BINS };
 
 /** Where a slot's results lie in its part of the shared results block. */
 export const ResultOffset: {

@@ -1,8 +1,8 @@
 /** The run itself: source, place, copy, worker, in one loop that the supply of places holds back. */
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "../../adapters/frame-source.ts";
+import { canMeasure } from "../../pipeline/elements/measure-frame.ts";
 import { explain, Failure } from "../exit.ts";
 import type { Crew } from "./crew.ts";
-import { canMeasure } from "./measure.ts";
 import type { Meter } from "./meter.ts";
 import type { Supply } from "./supply.ts";
 

@@ -3,7 +3,8 @@
  * part of a shared block. It owns nothing; before and after it looks at a slot, it checks that the slot is still lent.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { createMeasures, type Measures, measureFrame } from "./measure.ts";
+import { createMeasures, type Measures, measureFrame } from "../../pipeline/elements/measure-frame.ts";
+import { drawThumbnail, type ThumbSize, thumbSize } from "../../pipeline/elements/thumbnail.ts";
 import { watchGc } from "./meter.ts";
 import {
   type FrameTask,
@@ -14,7 +15,6 @@ import {
   type ToWorker,
   type WorkerFault,
 } from "./protocol.ts";
-import { drawThumbnail, type ThumbSize, thumbSize } from "./thumbnail.ts";
 
 /** The present layout, with everything that is reused from frame to frame. */
 interface Desk {

@@ -1,6 +1,7 @@
 /** From the averages of a grid to an upright picture in RGB: colour, rotation, mirroring. */
-import type { FrameLayout, Presentation } from "../../adapters/frame-source.ts";
-import type { Measures } from "./measure.ts";
+import type { FrameLayout, Presentation } from "../../media/frame-layout.ts";
+import { colourOf, type YuvColour } from "./colour.ts";
+import type { Measures } from "./measure-frame.ts";
 
 /** Longest side of a thumbnail in pixels: twenty of them fill a screen. */
 export const THUMB_SIDE = 256;
@@ -44,7 +45,7 @@ export function drawThumbnail(
 ): void {
   const { columns, rows, width, height } = size;
   const { rotation, flip } = presentation;
-  const colour = colourOf(layout, presentation);
+  const colour = colourOf(presentation, layout.height);
   let at = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -69,41 +70,7 @@ export function drawThumbnail(
   }
 }
 
-/** Factors from Y'CbCr in 8 bits to R'G'B'. */
-interface Colour {
-  readonly black: number;
-  readonly gain: number;
-  readonly redCr: number;
-  readonly greenCb: number;
-  readonly greenCr: number;
-  readonly blueCb: number;
-}
-
-function colourOf(layout: FrameLayout, presentation: Presentation): Colour {
-  const { kr, kb } = coefficients(presentation.matrix, layout.height);
-  const kg = 1 - kr - kb;
-  const { fullRange } = presentation;
-  const chroma = fullRange ? 1 : 255 / 224;
-  return {
-    black: fullRange ? 0 : 16,
-    gain: fullRange ? 1 : 255 / 219,
-    redCr: 2 * (1 - kr) * chroma,
-    greenCb: ((-2 * kb * (1 - kb)) / kg) * chroma,
-    greenCr: ((-2 * kr * (1 - kr)) / kg) * chroma,
-    blueCb: 2 * (1 - kb) * chroma,
-  };
-}
-
-/** Luma coefficients of ITU-R BT.601, BT.709 and BT.2020; unmarked video is taken by its height, as players do. */
-function coefficients(matrix: string | undefined, height: number): { kr: number; kb: number } {
-  if (matrix === "bt2020-ncl") return { kr: 0.2627, kb: 0.0593 };
-  if (matrix === "bt709" || (matrix !== "smpte170m" && matrix !== "bt470bg" && height >= 720)) {
-    return { kr: 0.2126, kb: 0.0722 };
-  }
-  return { kr: 0.299, kb: 0.114 };
-}
-
-function writePixel(measures: Measures, cell: number, colour: Colour, rgb: Uint8Array, at: number): void {
+function writePixel(measures: Measures, cell: number, colour: YuvColour, rgb: Uint8Array, at: number): void {
   const first = measures.first[cell]!;
   const second = measures.second[cell]!;
   const third = measures.third[cell]!;

@@ -1,6 +1,16 @@
 /** The contact sheet: pictures from all over the film, upright, each with its time. */
-import { Failure } from "../exit.ts";
-import type { FrameResult } from "./crew.ts";
+
+/** A frame's picture, as it is offered to a sheet. */
+export interface SheetPicture {
+  /** Number of the frame, from 0. */
+  readonly frame: number;
+  /** Upright RGB picture; copied when it is kept. */
+  readonly thumbnail: Uint8Array;
+  /** Its width in pixels. */
+  readonly thumbWidth: number;
+  /** Its height in pixels. */
+  readonly thumbHeight: number;
+}
 
 /** A picture that may come onto the sheet. */
 interface Tile {
@@ -48,9 +58,14 @@ export class ContactSheet {
     this.#limit = tiles;
   }
 
+  /** Whether the picture of a frame may come onto the sheet; others need not be made. */
+  wants(frame: number): boolean {
+    return frame % this.#step === 0;
+  }
+
   /** Looks at a frame that was measured; keeps a copy of its thumbnail when it may be needed. */
-  offer(result: FrameResult, time: number | undefined): void {
-    if (result.frame % this.#step !== 0) return;
+  offer(result: SheetPicture, time: number | undefined): void {
+    if (!this.wants(result.frame)) return;
     this.#kept.set(result.frame, {
       frame: result.frame,
       time,
@@ -93,20 +108,6 @@ export class ContactSheet {
     if (all.length <= this.#limit) return all;
     return Array.from({ length: this.#limit }, (_, i) => all[Math.floor((i * all.length) / this.#limit)]!);
   }
-}
-
-/**
- * Encodes RGB pixels as PNG. Throws {@link Failure} when fast-png, an optional package, is absent.
- */
-export async function encodePng(picture: { width: number; height: number; rgb: Uint8Array }): Promise<Uint8Array> {
-  const { encode } = await import("fast-png").catch((cause: unknown) => {
-    throw new Failure(
-      'the contact sheet is encoded with fast-png, which is optional and not installed: "npm install fast-png", or leave --out away',
-      1,
-      { cause },
-    );
-  });
-  return encode({ width: picture.width, height: picture.height, data: picture.rgb, channels: 3 });
 }
 
 /** Columns that bring the sheet nearest to the shape of a screen. */

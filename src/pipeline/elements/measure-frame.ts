@@ -2,8 +2,10 @@
  * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out of
  * which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
  */
-import type { FrameLayout } from "../../adapters/frame-source.ts";
-import { HISTOGRAM_BINS } from "./protocol.ts";
+import type { FrameLayout } from "../../media/frame-layout.ts";
+
+/** Bins of the luma histogram; each is four code values of 8 bits wide, fine enough to tell scenes apart. */
+export const HISTOGRAM_BINS = 64;
 
 /** What {@link measureFrame} finds; reused from frame to frame. */
 export interface Measures {

@@ -1,0 +1,204 @@
+/**
+ * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
+ * the pool that the stages settled; a frame of another size is negotiated anew in the middle of the stream.
+ */
+import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import { VideoInfo } from "../media/video-info.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { Caps } from "../pipeline/caps.ts";
+import type { Maybe } from "../pipeline/pad.ts";
+import { Source } from "../pipeline/source.ts";
+import {
+  type Fraction,
+  type StreamFormat,
+  sameFormat,
+  type VideoPresentation,
+  videoFormat,
+} from "../pipeline/stream-format.ts";
+import { FileSource } from "./file-elements.ts";
+import type { FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import { openVideoFile } from "./mediabunny.ts";
+import { openRawVideo, type RawVideoOptions } from "./raw-video.ts";
+
+/** Frames, and how many of them a second where somebody knows. */
+export interface OpenFrames {
+  /** Where they come from. */
+  readonly frames: FrameSource;
+  /** Frames a second. */
+  readonly frameRate?: Fraction | undefined;
+  /** Frames in all, where somebody knows. */
+  readonly expected?: number | undefined;
+}
+
+/** A stage that gives the frames of a {@link FrameSource}. */
+export class FramesElement extends Source {
+  readonly #open: () => Promise<OpenFrames>;
+  #opened: OpenFrames | undefined;
+  #frame: SourceFrame | undefined;
+  #format: StreamFormat | undefined;
+
+  /** @param openFrames called at every start; the pipeline closes what it gives */
+  constructor(openFrames: () => Promise<OpenFrames>, name?: string) {
+    super(name, Caps.video());
+    this.#open = openFrames;
+  }
+
+  /** What was missing at the end of the stream, as one sentence; undefined when all was there. */
+  get shortfall(): string | undefined {
+    return this.#opened?.frames.shortfall ?? this.#shortfall;
+  }
+  #shortfall: string | undefined;
+
+  /** Frames in all; undefined when nobody knows. */
+  get expected(): number | undefined {
+    return this.#opened?.expected;
+  }
+
+  /** Opens the source. */
+  override async start(): Promise<void> {
+    this.#shortfall = undefined;
+    this.#opened = await this.#open();
+  }
+
+  /** Waits for a frame, and says how it will lie. */
+  override async next(): Promise<StreamFormat | undefined> {
+    this.#frame = await this.#opened!.frames.next();
+    if (this.#frame === undefined) return undefined;
+    const { layout, presentation } = this.#frame;
+    if (!(layout instanceof VideoInfo)) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `frames in ${layout.format} have no place in a pipeline; convert them first`,
+      );
+    }
+    const shown = plain(presentation);
+    const format = videoFormat(layout, { frameRate: this.#opened!.frameRate, presentation: shown });
+    // The same object again tells the loop at a glance that nothing has changed.
+    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
+    return this.#format;
+  }
+
+  /** Copies the frame into the buffer. */
+  override async fill(buffer: MediaBuffer): Promise<boolean> {
+    const frame = this.#frame!;
+    this.#frame = undefined;
+    try {
+      if (!(await frame.copyTo(buffer.bytes))) return false;
+      buffer.pts = frame.pts;
+      buffer.duration = frame.duration;
+      return true;
+    } finally {
+      frame.close();
+    }
+  }
+
+  /** Ends a wait for bytes that may never come. */
+  override interrupt(): void {
+    if (this.running.stopping) void this.#opened?.frames.close();
+  }
+
+  /** Closes the frame that was not copied. */
+  override flushed(): void {
+    super.flushed();
+    this.#frame?.close();
+    this.#frame = undefined;
+  }
+
+  /** Closes the source. */
+  override async stop(): Promise<void> {
+    void super.stop();
+    this.#frame?.close();
+    this.#frame = undefined;
+    this.#shortfall = this.#opened?.frames.shortfall;
+    await this.#opened?.frames.close();
+    this.#opened = undefined;
+  }
+
+  /** `decodes into buffers of its pool`. */
+  override get role(): string {
+    return "frames, straight into buffers of its pool";
+  }
+}
+
+function plain(presentation: Presentation): VideoPresentation | undefined {
+  const { rotation, flip, pixelAspect, matrix, fullRange } = presentation;
+  const isPlain = rotation === 0 && !flip && pixelAspect === 1 && matrix === undefined && !fullRange;
+  return isPlain ? undefined : { rotation, flip, pixelAspect, matrix, fullRange };
+}
+
+/** Raw video from a file or a stream: Y4M says itself what it is; other raw video has to be told. */
+export class RawVideoElement extends FramesElement {
+  /** @param input a path, or a stream that is read once */
+  constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
+    const { name, ...raw } = options;
+    super(() => openRaw(input, raw), name);
+  }
+}
+
+async function openRaw(input: string | Readable, options: RawVideoOptions): Promise<OpenFrames> {
+  // As much as a pipe delivers at best; larger chunks are not faster to copy.
+  const stream = typeof input === "string" ? createReadStream(input, { highWaterMark: 1 << 16 }) : input;
+  const video = await openRawVideo(stream, options);
+  return { frames: video, frameRate: video.frameRate };
+}
+
+/**
+ * Decodes the first video track of the file that the stage in front of it names, or reads it when it is Y4M. A decoder reads a
+ * file in its own order, so it takes the path instead of the bytes: GStreamer's pull mode.
+ */
+export class DecodeElement extends FramesElement {
+  /** @param name for messages */
+  constructor(name?: string) {
+    super(() => this.#openFile(), name);
+    this.addInput("in", Caps.bytes());
+  }
+
+  /** Takes the path, so that the file source reads nothing. */
+  get pullsFile(): true {
+    return true;
+  }
+
+  async #openFile(): Promise<OpenFrames> {
+    const upstream = this.inputs[0]?.peer?.element;
+    if (!(upstream instanceof FileSource)) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `"${this.name}" needs a file in front of it, which it can read in its own order, not "${upstream?.name}"`,
+      );
+    }
+    const { path } = upstream;
+    if (await isY4m(path)) return openRaw(path, {});
+    const file = await openVideoFile(path);
+    const { expectedFrames: expected, duration } = file.facts;
+    const frameRate = expected === undefined || duration <= 0 ? undefined : nearestRate(expected / duration);
+    return { frames: file, frameRate, expected };
+  }
+
+  /** The file source has nothing to send. */
+  override endArrived(): Maybe<void> {}
+}
+
+/** True for a file that begins as Y4M does, whatever it is called. */
+async function isY4m(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(9), 0, 9, 0);
+    return bytesRead === 9 && String.fromCharCode(...buffer) === "YUV4MPEG2";
+  } finally {
+    await file.close();
+  }
+}
+
+/** A rate as a fraction: whole, or whole times 1000/1001 as in NTSC, where one of them is within a thousandth. */
+function nearestRate(rate: number): Fraction {
+  const whole = Math.round(rate);
+  const ntsc = Math.round((rate * 1001) / 1000);
+  const error = Math.abs(rate - whole) / rate;
+  const ntscError = Math.abs(rate - (ntsc * 1000) / 1001) / rate;
+  if (whole > 0 && error <= ntscError && error < 1e-3) return { num: whole, den: 1 };
+  if (ntsc > 0 && ntscError < 1e-3) return { num: ntsc * 1000, den: 1001 };
+  return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
+}

@@ -1,0 +1,15 @@
+/** Pictures as PNG, through fast-png, an optional peer that is loaded when it is first needed. */
+import { MillpondError } from "../observe/errors.ts";
+
+/** Encodes RGB pixels. Rejects with `ERR_UNSUPPORTED` when fast-png is absent. */
+export async function encodePng(picture: { width: number; height: number; rgb: Uint8Array }): Promise<Uint8Array> {
+  const { encode } = await import("fast-png").catch((cause: unknown) => {
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      'the contact sheet is encoded with fast-png, which is optional and not installed: "npm install fast-png", or leave it away',
+      { missing: "fast-png" },
+      { cause },
+    );
+  });
+  return encode({ width: picture.width, height: picture.height, data: picture.rgb, channels: 3 });
+}

@@ -1,0 +1,49 @@
+/**
+ * millpond/pipeline: who hands bytes to whom. Stages agree on whose pool, how many buffers, what size and alignment before
+ * the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
+ */
+export {
+  AllocationQuery,
+  type HeldPart,
+  type MetaMerger,
+  type MetaProposal,
+  type ParamsProposal,
+  type PoolOffer,
+  type PoolProposal,
+  registerMetaMerger,
+} from "./pipeline/allocation-query.ts";
+export {
+  Caps,
+  type CapsFields,
+  type CapsScalar,
+  type CapsStructure,
+  type CapsValue,
+  type FixedCaps,
+  type Range,
+} from "./pipeline/caps.ts";
+export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
+export { Element, type Running } from "./pipeline/element.ts";
+export { Funnel } from "./pipeline/funnel.ts";
+export { InputPad, type Maybe, OutputPad, Pad } from "./pipeline/pad.ts";
+export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
+export { Queue, type QueueOptions } from "./pipeline/queue.ts";
+export type { Progress, RunSummary } from "./pipeline/session.ts";
+export { Sink, type SinkOptions } from "./pipeline/sink.ts";
+export { Source } from "./pipeline/source.ts";
+export {
+  type AudioStream,
+  audioFormat,
+  type ByteStream,
+  byteFormat,
+  type Fraction,
+  formatText,
+  type StreamFormat,
+  sameFormat,
+  sizeOfFormat,
+  type VideoPresentation,
+  type VideoStream,
+  videoFormat,
+} from "./pipeline/stream-format.ts";
+export type { Decision, Verdict } from "./pipeline/supply.ts";
+export { Tee } from "./pipeline/tee.ts";
+export { Transform, type TransformMode, type TransformOptions } from "./pipeline/transform.ts";

@@ -1,0 +1,153 @@
+/**
+ * AppSink: the end of a pipeline in an application's loop. Each buffer belongs to the loop's body, which releases it; a loop
+ * that is slow holds the whole pipeline back, and one that is left ends it.
+ *
+ * ```ts
+ * const sink = new AppSink();
+ * const run = pipeline.link(source, sink).run();
+ * for await (const buffer of sink) { use(buffer); buffer.release(); }
+ * await run;
+ * ```
+ */
+import type { MediaBuffer } from "../../media/media-buffer.ts";
+import { wholeNumber } from "../../observe/arguments.ts";
+import { Caps } from "../caps.ts";
+import { flushingError, type Maybe } from "../pad.ts";
+import { Sink } from "../sink.ts";
+
+/** How an {@link AppSink} is made. */
+export interface AppSinkOptions {
+  /** For messages. */
+  name?: string;
+  /** What it takes; default: anything. */
+  caps?: Caps;
+  /** Buffers that the application holds at a time at most; default 1, the one in the loop's body. */
+  holds?: number;
+}
+
+interface Waiting {
+  readonly resolve: (result: IteratorResult<MediaBuffer, undefined>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Gives buffers to a loop. */
+export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefined> {
+  readonly #held: number;
+  #ready: MediaBuffer | undefined;
+  #taken: (() => void) | undefined;
+  #waiting: Waiting | undefined;
+  #state: "idle" | "open" | "ended" = "idle";
+  #failure: { error: unknown } | undefined;
+
+  /** Throws `ERR_OUT_OF_RANGE`. */
+  constructor(options: AppSinkOptions = {}) {
+    super(options.name, options.caps ?? Caps.any);
+    this.#held = wholeNumber("options.holds", options.holds ?? 1, 1, 4096);
+  }
+
+  /** What the application holds, and the one that is ready for it. */
+  override get holds(): number {
+    return this.#held + 1;
+  }
+
+  /** Opens it for one loop. */
+  override start(): void {
+    this.#state = "open";
+    this.#failure = undefined;
+  }
+
+  /** Hands the buffer to the loop, and waits until it was taken. */
+  override render(buffer: MediaBuffer): Maybe<void> {
+    const kept = buffer.retain();
+    const waiting = this.#waiting;
+    if (waiting !== undefined) {
+      this.#waiting = undefined;
+      waiting.resolve({ value: kept, done: false });
+      return undefined;
+    }
+    this.#ready = kept;
+    return new Promise((resolve) => {
+      this.#taken = resolve;
+    });
+  }
+
+  /** The loop ends when everything was taken. */
+  override finish(): void {
+    this.#end();
+  }
+
+  #end(): void {
+    this.#state = "ended";
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined) return;
+    if (this.#failure === undefined) waiting.resolve({ value: undefined, done: true });
+    else waiting.reject(this.#failure.error);
+  }
+
+  /** Lets whoever waits for the loop go on. */
+  override interrupt(): void {
+    this.#dropReady();
+  }
+
+  #dropReady(): void {
+    this.#ready?.release();
+    this.#ready = undefined;
+    const taken = this.#taken;
+    this.#taken = undefined;
+    taken?.();
+  }
+
+  /** Drops what was not taken. */
+  override flushed(): void {
+    super.flushed();
+    this.#dropReady();
+    if (this.#state === "ended") this.#state = "open";
+  }
+
+  /** Ends the loop; with an error when the run ended with one. */
+  override stop(): void {
+    void super.stop();
+    this.#dropReady();
+    if (this.#state === "open") {
+      const reason: unknown = this.running.signal.reason;
+      this.#failure = { error: reason ?? flushingError(this.in) };
+      this.#end();
+    }
+  }
+
+  /** The buffers, one at a time; one loop at a time. */
+  [Symbol.asyncIterator](): AsyncIterator<MediaBuffer, undefined> {
+    return {
+      next: () => this.#next(),
+      return: async () => {
+        this.#dropReady();
+        this.enough();
+        return { value: undefined, done: true };
+      },
+    };
+  }
+
+  #next(): Promise<IteratorResult<MediaBuffer, undefined>> {
+    const buffer = this.#ready;
+    if (buffer !== undefined) {
+      this.#ready = undefined;
+      const taken = this.#taken;
+      this.#taken = undefined;
+      taken?.();
+      return Promise.resolve({ value: buffer, done: false });
+    }
+    if (this.#state === "ended") {
+      if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
+      return Promise.resolve({ value: undefined, done: true });
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  /** What an application's loop takes. */
+  override get role(): string {
+    return `the application's loop, which may hold ${this.#held}`;
+  }
+}

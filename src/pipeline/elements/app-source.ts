@@ -1,0 +1,139 @@
+/**
+ * AppSource: an application's own data into a pipeline, from any iterable. Bytes are copied into buffers of the pool that the
+ * stages settled; MediaBuffers are passed on as they are.
+ *
+ * ```ts
+ * new AppSource(socketChunks(), { format: byteFormat(65536) })
+ * ```
+ */
+import { MediaBuffer } from "../../media/media-buffer.ts";
+import { outOfRange, wrongType } from "../../observe/arguments.ts";
+import { Caps } from "../caps.ts";
+import { flushingError, type Maybe } from "../pad.ts";
+import { Source } from "../source.ts";
+import { type StreamFormat, sizeOfFormat } from "../stream-format.ts";
+
+/** What an iterable may give: bytes, which are copied; a buffer, which is passed on with its reference; a new format. */
+export type AppItem = Uint8Array | MediaBuffer | { readonly format: StreamFormat };
+
+/** How an {@link AppSource} is made. */
+export interface AppSourceOptions {
+  /** What comes, until an item says otherwise. */
+  format: StreamFormat;
+  /** For messages. */
+  name?: string;
+}
+
+/** Takes what an iterable gives. */
+export class AppSource extends Source {
+  readonly #items: AsyncIterable<AppItem> | Iterable<AppItem>;
+  #iterator: AsyncIterator<AppItem> | Iterator<AppItem> | undefined;
+  #format: StreamFormat;
+  #item: Uint8Array | MediaBuffer | undefined;
+  #wake: ((error?: unknown) => void) | undefined;
+  #pending: Promise<IteratorResult<AppItem>> | undefined;
+
+  /** Throws `ERR_INVALID_ARG_TYPE`. */
+  constructor(items: AsyncIterable<AppItem> | Iterable<AppItem>, options: AppSourceOptions) {
+    if (items === null || typeof items !== "object") throw wrongType("items", "an iterable", items);
+    super(options.name, Caps.any);
+    this.#items = items;
+    this.#format = options.format;
+  }
+
+  /** Bytes need the pool. */
+  override get usesPool(): boolean {
+    return true;
+  }
+
+  /** Begins to iterate. */
+  override start(): void {
+    const items = this.#items;
+    this.#iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  }
+
+  /** Waits for the next item. */
+  override async next(): Promise<StreamFormat | undefined> {
+    while (this.#item === undefined) {
+      const result = await this.#await();
+      if (result === undefined || result.done === true) return undefined;
+      const { value } = result;
+      if (value instanceof Uint8Array || value instanceof MediaBuffer) this.#item = value;
+      else if (value !== null && typeof value === "object" && "format" in value) this.#format = value.format;
+      else throw wrongType(`an item of "${this.name}"`, "bytes, a MediaBuffer or { format }", value);
+    }
+    return this.#format;
+  }
+
+  /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but nobody has to wait for it. */
+  async #await(): Promise<IteratorResult<AppItem> | undefined> {
+    this.#pending ??= Promise.resolve(this.#iterator!.next());
+    const interrupted = new Promise<undefined>((resolve, reject) => {
+      this.#wake = (error) => (error === undefined ? resolve(undefined) : reject(error));
+    });
+    try {
+      const result = await Promise.race([this.#pending, interrupted]);
+      if (result !== undefined) this.#pending = undefined;
+      return result;
+    } finally {
+      this.#wake = undefined;
+    }
+  }
+
+  /** The item itself, or a buffer of the pool with its bytes. */
+  override create(): Maybe<MediaBuffer | undefined> {
+    const item = this.#item!;
+    this.#item = undefined;
+    if (item instanceof MediaBuffer) return item;
+    return this.#copy(item);
+  }
+
+  async #copy(bytes: Uint8Array): Promise<MediaBuffer> {
+    const size = sizeOfFormat(this.#format);
+    if (bytes.length > size)
+      throw outOfRange(`bytes of an item of "${this.name}"`, `at most ${size}, as its format says`, bytes.length);
+    const buffer = await this.out.acquire();
+    buffer.fill(0, bytes);
+    if (bytes.length < buffer.size) buffer.resize(0, bytes.length);
+    return buffer;
+  }
+
+  /** Ends the wait for the application. */
+  override interrupt(): void {
+    this.#wake?.(this.out.flushing ? flushingError(this.out) : undefined);
+  }
+
+  #drop(): void {
+    if (this.#item instanceof MediaBuffer && this.#item.isLive) this.#item.release();
+    this.#item = undefined;
+  }
+
+  /** Drops the item that was not pushed yet. */
+  override flushed(): void {
+    super.flushed();
+    this.#drop();
+  }
+
+  /** Lets the iterator go; one that is in the middle of a wait of its own learns of it when that is over. */
+  override stop(): void {
+    void super.stop();
+    this.#drop();
+    const iterator = this.#iterator;
+    this.#iterator = undefined;
+    const pending = this.#pending;
+    this.#pending = undefined;
+    // An item that arrives too late may be a buffer, which must not be lost with it.
+    pending?.then(
+      ({ value }) => {
+        if (value instanceof MediaBuffer && value.isLive) value.release();
+      },
+      () => {},
+    );
+    Promise.resolve(iterator?.return?.()).catch(() => {});
+  }
+
+  /** What an application gives. */
+  override get role(): string {
+    return "what the application gives";
+  }
+}

@@ -1,0 +1,99 @@
+/** PatternSource: moving test pictures in any 8-bit format and size that downstream takes. */
+import type { MediaBuffer } from "../../media/media-buffer.ts";
+import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../media/video-format.ts";
+import { VideoInfo } from "../../media/video-info.ts";
+import { oneOf, wholeNumber } from "../../observe/arguments.ts";
+import { Caps } from "../caps.ts";
+import { Source } from "../source.ts";
+import { type Fraction, type VideoStream, videoFormat } from "../stream-format.ts";
+
+/** How a {@link PatternSource} is made. */
+export interface PatternSourceOptions {
+  /** For messages. */
+  name?: string;
+  /** Pixel format; absent: I420, or what downstream takes. */
+  format?: VideoPixelFormat;
+  /** Columns; absent: 320, or what downstream takes. */
+  width?: number;
+  /** Rows; absent: 240, or what downstream takes. */
+  height?: number;
+  /** Pictures a second; default 25. */
+  frameRate?: Fraction;
+  /** Pictures in all; default: without end. */
+  frames?: number;
+  /** "bars" that move, or "none": bytes as they lie in the buffer, for measurements of everything else. Default "bars". */
+  pattern?: "bars" | "none";
+}
+
+const BYTE_FORMATS = videoFormatNames().filter((name) => findVideoFormat(name)!.bits === 8);
+
+/** Makes test pictures. */
+export class PatternSource extends Source {
+  readonly #options: PatternSourceOptions;
+  readonly #frames: number;
+  readonly #rate: Fraction;
+  readonly #isBlank: boolean;
+  #format: VideoStream | undefined;
+  #index = 0;
+
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: PatternSourceOptions = {}) {
+    super(options.name, Caps.video({ format: BYTE_FORMATS }));
+    this.#options = options;
+    this.#rate = options.frameRate ?? { num: 25, den: 1 };
+    this.#frames = options.frames === undefined ? Infinity : wholeNumber("options.frames", options.frames);
+    this.#isBlank = oneOf("options.pattern", options.pattern ?? "bars", ["bars", "none"]) === "none";
+    if (options.format !== undefined) oneOf("options.format", options.format, BYTE_FORMATS);
+  }
+
+  /** Settles the format once: what was asked for, else what downstream takes. */
+  override next(): VideoStream | undefined {
+    if (this.#index >= this.#frames) return undefined;
+    this.#format ??= this.#settle();
+    return this.#format;
+  }
+
+  #settle(): VideoStream {
+    const { format, width, height } = this.#options;
+    const fixed = { ...(format && { format }), ...(width && { width }), ...(height && { height }) };
+    const mine = Caps.video({ format: BYTE_FORMATS }).intersect(Caps.video(fixed));
+    const { fields } = this.agree(mine, { format: "I420", width: 320, height: 240, frameRate: this.#rate });
+    const chosen = fields as { format: VideoPixelFormat; width: number; height: number };
+    return videoFormat(VideoInfo.of({ format: chosen.format, width: chosen.width, height: chosen.height }), {
+      frameRate: this.#rate,
+    });
+  }
+
+  /** Draws diagonal bars that move a pixel a picture. O(bytes). */
+  override fill(buffer: MediaBuffer): void {
+    const index = this.#index++;
+    const { num, den } = this.#rate;
+    const time = (n: number): bigint => (BigInt(n) * 1_000_000_000n * BigInt(den)) / BigInt(num);
+    buffer.pts = time(index);
+    buffer.duration = time(index + 1) - time(index);
+    if (this.#isBlank) return;
+    const { bytes } = buffer;
+    this.#format!.info.planes.forEach(({ offset, stride, rowBytes, height }, plane) => {
+      for (let y = 0; y < height; y++) {
+        const start = offset + y * stride;
+        for (let x = 0; x < rowBytes; x++) bytes[start + x] = ((x + y + index) << 1) + plane * 64;
+      }
+    });
+  }
+
+  /** Begins anew. */
+  override start(): void {
+    this.#index = 0;
+    this.#format = undefined;
+  }
+
+  /** To the picture with that number. */
+  override seek(position: unknown): void {
+    if (typeof position === "number") this.#index = Math.max(0, Math.floor(position));
+  }
+
+  /** Test pictures. */
+  override get role(): string {
+    return "test pictures";
+  }
+}

@@ -1,0 +1,89 @@
+/** Small stages: one that does nothing, one that takes everything, one that insists on a format. */
+import type { MediaBuffer } from "../../media/media-buffer.ts";
+import { wholeNumber } from "../../observe/arguments.ts";
+import type { AllocationQuery } from "../allocation-query.ts";
+import type { Caps } from "../caps.ts";
+import { Sink } from "../sink.ts";
+import { Transform } from "../transform.ts";
+
+/** Passes every buffer through. */
+export class Identity extends Transform {
+  /** @param name for messages */
+  constructor(name?: string) {
+    super(name, { mode: "passthrough" });
+  }
+}
+
+/** Passes buffers of certain formats through, so that the stages around it settle on one of them. */
+export class CapsFilter extends Transform {
+  /** @param caps what may pass */
+  constructor(caps: Caps, name?: string) {
+    super(name, { mode: "passthrough", input: caps, output: caps });
+  }
+
+  /** What may pass. */
+  override get role(): string {
+    return `only ${this.in.caps}`;
+  }
+}
+
+/** How a {@link NullSink} is made. */
+export interface NullSinkOptions {
+  /** For messages. */
+  name?: string;
+  /** Buffers that it keeps, to stand for a stage that does; default 0. */
+  holds?: number;
+  /** Ends the stream after so many buffers; default: never. */
+  limit?: number;
+}
+
+/** Takes every buffer and does nothing with it. */
+export class NullSink extends Sink {
+  /** Buffers so far. */
+  count = 0;
+  readonly #holds: number;
+  readonly #limit: number;
+  readonly #kept: MediaBuffer[] = [];
+
+  /** Throws `ERR_OUT_OF_RANGE`. */
+  constructor(options: NullSinkOptions = {}) {
+    super(options.name);
+    this.#holds = wholeNumber("options.holds", options.holds ?? 0, 0, 4096);
+    this.#limit = options.limit === undefined ? Infinity : wholeNumber("options.limit", options.limit, 1);
+  }
+
+  /** As it was told. */
+  override get holds(): number {
+    return this.#holds;
+  }
+
+  /** Understands every meta that it is asked about: none of them changes what it does. */
+  override proposeAllocation(query: AllocationQuery): boolean {
+    query.raise(this.#holds, "keeps them");
+    return true;
+  }
+
+  /** Counts. */
+  override render(buffer: MediaBuffer): void {
+    this.count++;
+    if (this.count === this.#limit) this.enough();
+    if (this.#holds === 0) return;
+    this.#kept.push(buffer.retain());
+    if (this.#kept.length > this.#holds) this.#kept.shift()!.release();
+  }
+
+  /** Begins to count. */
+  override start(): void {
+    this.count = 0;
+  }
+
+  /** Releases what it keeps. */
+  override flushed(): void {
+    for (const buffer of this.#kept.splice(0)) buffer.release();
+  }
+
+  /** Releases what it keeps. */
+  override stop(): void {
+    this.flushed();
+  }
+}

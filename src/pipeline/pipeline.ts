@@ -1,0 +1,247 @@
+/**
+ * Pipeline: elements, linked, run together.
+ *
+ * ```ts
+ * const pipeline = new Pipeline();
+ * pipeline.link(source, scale, sink);
+ * await pipeline.run({ signal });
+ * console.log(pipeline.describe().text());
+ * ```
+ */
+import { milliseconds, outOfRange, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { Description } from "./describe.ts";
+import { Element } from "./element.ts";
+import { InputPad, OutputPad } from "./pad.ts";
+import { Queue } from "./queue.ts";
+import { type Progress, type RunSummary, Session } from "./session.ts";
+import type { Decision } from "./supply.ts";
+
+/** How a {@link Pipeline} is made. */
+export interface PipelineOptions {
+  /** For messages and pictures; default "pipeline". */
+  name?: string;
+  /** Time and timers; default: the platform's. */
+  clock?: Clock;
+  /** Milliseconds that one wait for a buffer may last, then `ERR_STARVED` says who holds them. Default: for ever. */
+  patience?: number;
+  /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */
+  maxBytes?: number;
+  /** Put a queue in front of stages that wait for something outside, so that both sides work at once. Default true. */
+  autoQueue?: boolean;
+}
+
+/** How {@link Pipeline.run} runs. */
+export interface RunOptions {
+  /** Cancels the run: it rejects with the signal's reason, with every buffer home. */
+  signal?: AbortSignal;
+  /** Told how far it is, at most ten times a second, and once at the end. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** A graph of elements without cycles. */
+export class Pipeline {
+  /** For messages and pictures. */
+  readonly name: string;
+  readonly #elements: Set<Element> = new Set();
+  readonly #clock: Clock;
+  readonly #patience: number;
+  readonly #maxBytes: number;
+  readonly #autoQueue: boolean;
+  #session: Session | undefined;
+  #isRunning = false;
+
+  /** An empty pipeline. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: PipelineOptions = {}) {
+    const { name = "pipeline", clock = systemClock, patience = Infinity, maxBytes = Infinity } = options;
+    if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+    if (typeof maxBytes !== "number") throw wrongType("options.maxBytes", "a number of bytes", maxBytes);
+    if (!(maxBytes > 0)) throw outOfRange("options.maxBytes", "above 0", maxBytes);
+    this.name = name;
+    this.#clock = clock;
+    this.#patience = milliseconds("options.patience", patience);
+    this.#maxBytes = maxBytes;
+    this.#autoQueue = options.autoQueue !== false;
+  }
+
+  /** The elements, in the order in which they were added. */
+  get elements(): readonly Element[] {
+    return [...this.#elements];
+  }
+
+  /** True between the beginning and the end of {@link run}. */
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Name of the element in which the last run failed; undefined when it did not, or not in an element. */
+  get failedIn(): string | undefined {
+    return this.#session?.failure?.element;
+  }
+
+  /** Adds elements; those that are there already are left alone. Throws `ERR_INVALID_ARG_TYPE`, `ERR_ALREADY_EXISTS`, `ERR_ACTIVE`. */
+  add(...elements: Element[]): this {
+    this.#assertStill("change");
+    for (const element of elements) {
+      if (!(element instanceof Element)) throw wrongType("element", "an Element", element);
+      if (this.#elements.has(element)) continue;
+      if ([...this.#elements].some((other) => other.name === element.name)) {
+        throw new MillpondError(
+          "ERR_ALREADY_EXISTS",
+          `the pipeline has an element "${element.name}" already; give one of them another name`,
+        );
+      }
+      this.#elements.add(element);
+    }
+    return this;
+  }
+
+  /**
+   * Links elements (or pads) one behind the other, adding them first. Throws `ERR_NOT_NEGOTIATED` when two have no format in
+   * common, no free pad, or a cycle would come about; `ERR_INVALID_ARG_TYPE`, `ERR_ACTIVE`. A refused link changes nothing.
+   */
+  link(first: Element | OutputPad, ...others: (Element | InputPad)[]): this {
+    this.#assertStill("change");
+    let from = first;
+    for (const to of others) {
+      this.#linkTwo(from, to);
+      from = to instanceof InputPad ? to.element : to;
+    }
+    return this;
+  }
+
+  #linkTwo(from: Element | OutputPad, to: Element | InputPad): void {
+    const source = from instanceof OutputPad ? from.element : from;
+    const target = to instanceof InputPad ? to.element : to;
+    this.add(source, target);
+    if (reaches(target, source)) {
+      throw new MillpondError("ERR_NOT_NEGOTIATED", `linking "${source.name}" to "${target.name}" would make a cycle`);
+    }
+    const out = from instanceof OutputPad ? from : source.freeOutput();
+    const input = to instanceof InputPad ? to : target.freeInput();
+    if (out === undefined || out.peer !== null) throw noPad(source, "output", out);
+    if (input === undefined || input.peer !== null) throw noPad(target, "input", input);
+    if (out.caps.intersect(input.caps).isEmpty) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `"${source.name}" gives ${out.caps}, and "${target.name}" takes ${input.caps}: they have no format in common`,
+        { from: String(out), to: String(input) },
+      );
+    }
+    if (this.#autoQueue && target.waits && !(source instanceof Queue)) {
+      const queue = new Queue({ name: this.#free(`${target.name}-queue`), max: 1 });
+      this.#elements.add(queue);
+      join(out, queue.in);
+      join(queue.out, input);
+    } else join(out, input);
+  }
+
+  #free(name: string): string {
+    const taken = new Set([...this.#elements].map((element) => element.name));
+    for (let n = 1; ; n++) {
+      const candidate = n === 1 ? name : `${name}${n}`;
+      if (!taken.has(candidate)) return candidate;
+    }
+  }
+
+  /**
+   * Runs to the end of every stream. Rejects with the first error of any stage, with the signal's reason, or with
+   * `ERR_NOT_NEGOTIATED`; all stages are closed and every buffer is home then, but for those that an application keeps.
+   */
+  run(options: RunOptions = {}): Promise<RunSummary> {
+    return this.#start(options, true);
+  }
+
+  /** Opens everything, settles formats and memory, closes it again: what {@link describe} shows after it, no byte of media has moved for. */
+  async negotiate(options: RunOptions = {}): Promise<readonly Decision[]> {
+    await this.#start(options, false);
+    return this.#session!.decisions;
+  }
+
+  async #start(options: RunOptions, play: boolean): Promise<RunSummary> {
+    this.#assertStill("run");
+    const order = this.#sorted();
+    const { signal, onProgress } = options;
+    const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];
+    const session = new Session(order, { signal, onProgress, patience, maxBytes, clock });
+    this.#session = session;
+    this.#isRunning = true;
+    try {
+      return await session.run(play);
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /**
+   * Seeks while running: drops what is under way, with every buffer home, tells the sources where to go on
+   * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing.
+   */
+  seek(position?: unknown): Promise<void> {
+    if (!this.#isRunning || this.#session === undefined) {
+      return Promise.reject(
+        new MillpondError("ERR_INACTIVE", "the pipeline is not running; a seek needs a stream to seek in"),
+      );
+    }
+    return this.#session.flush(position);
+  }
+
+  /** What there is, what was settled in the present or the last run, and why: as text, Mermaid or SVG. */
+  describe(): Description {
+    return new Description(this.name, this.#sorted(false), this.#session?.decisions ?? []);
+  }
+
+  #assertStill(verb: string): void {
+    if (this.#isRunning) throw new MillpondError("ERR_ACTIVE", `cannot ${verb} a pipeline that is running`);
+  }
+
+  /** From the sources to the sinks. Throws `ERR_NOT_NEGOTIATED` for a pad that leads nowhere. */
+  #sorted(check = true): Element[] {
+    if (check && this.#elements.size === 0) throw new MillpondError("ERR_NOT_NEGOTIATED", "the pipeline is empty");
+    const done: Element[] = [];
+    const left = new Set(this.#elements);
+    while (left.size > 0) {
+      for (const element of left) {
+        if (check) assertLinked(element);
+        if (element.inputs.some((pad) => pad.peer !== null && left.has(pad.peer.element))) continue;
+        left.delete(element);
+        done.push(element);
+      }
+    }
+    return done;
+  }
+}
+
+function assertLinked(element: Element): void {
+  const loose = [...element.inputs, ...element.outputs].find((pad) => pad.peer === null);
+  const lonely = element.inputs.length + element.outputs.length === 0;
+  // A tee or a funnel has pads only once they are linked.
+  const half = element.freeOutput !== Element.prototype.freeOutput && element.outputs.length === 0;
+  const empty = element.freeInput !== Element.prototype.freeInput && element.inputs.length === 0;
+  if (loose === undefined && !lonely && !half && !empty) return;
+  const what = loose === undefined ? `"${element.name}" leads nowhere` : `${loose} is not linked`;
+  throw new MillpondError("ERR_NOT_NEGOTIATED", `${what}; link it, or leave the element out`);
+}
+
+function join(out: OutputPad, input: InputPad): void {
+  out.peer = input;
+  input.peer = out;
+}
+
+function reaches(from: Element, to: Element): boolean {
+  if (from === to) return true;
+  return from.outputs.some((pad) => pad.peer !== null && reaches(pad.peer.element, to));
+}
+
+function noPad(element: Element, kind: "input" | "output", pad: InputPad | OutputPad | undefined): MillpondError {
+  const count = kind === "input" ? element.inputs.length : element.outputs.length;
+  const why =
+    pad?.peer != null
+      ? `${pad} is linked to ${pad.peer} already`
+      : count === 0
+        ? `"${element.name}" has no ${kind}`
+        : `every ${kind} of "${element.name}" is linked already`;
+  const remedy = kind === "output" ? "a tee gives one stream to several" : "a funnel takes several streams";
+  return new MillpondError("ERR_NOT_NEGOTIATED", `${why}; ${remedy}`);
+}

@@ -1,0 +1,260 @@
+/**
+ * Queue: lets the stages in front of it and those behind it run at the same time, and bounds how far they drift apart.
+ * Formats, questions and the end of the stream wait in line with the buffers. After GStreamer's queue.
+ */
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import { oneOf, wholeNumber } from "../observe/arguments.ts";
+import type { AllocationQuery } from "./allocation-query.ts";
+import type { Caps } from "./caps.ts";
+import { Element, isPromise } from "./element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "./pad.ts";
+import type { StreamFormat } from "./stream-format.ts";
+import { Slice } from "./turn.ts";
+
+/** How a {@link Queue} is made. */
+export interface QueueOptions {
+  /** For messages. */
+  name?: string;
+  /** Most buffers in line; default 4: what a disk or a decoder delivers in a burst, and still a small pool. */
+  max?: number;
+  /** What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default "wait". */
+  full?: "wait" | "drop-new" | "drop-old";
+}
+
+type Entry =
+  | { readonly kind: "buffer"; readonly buffer: MediaBuffer }
+  | { readonly kind: "format"; readonly format: StreamFormat }
+  | { readonly kind: "query"; readonly query: AllocationQuery; readonly answer: (answered: Maybe<boolean>) => void }
+  | { readonly kind: "end" };
+
+/** A bounded line between two stages. */
+export class Queue extends Element {
+  /** Its input. */
+  readonly in: InputPad = this.addInput("in");
+  /** Its output. */
+  readonly out: OutputPad = this.addOutput("out");
+  /** Most buffers in line. */
+  readonly max: number;
+  /** Buffers that were dropped because the line was full. */
+  dropped = 0;
+  readonly #full: "wait" | "drop-new" | "drop-old";
+  #line: Entry[] = [];
+  #count = 0;
+  #failure: { error: unknown } | undefined;
+  #wakeLoop: (() => void) | undefined;
+  #wakePusher: (() => void) | undefined;
+
+  /** An empty line. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: QueueOptions = {}) {
+    super(options.name);
+    // 4096 buffers: beyond that a queue is a leak with a bound.
+    this.max = wholeNumber("options.max", options.max ?? 4, 1, 4096);
+    this.#full = oneOf("options.full", options.full ?? "wait", ["wait", "drop-new", "drop-old"]);
+  }
+
+  /** Buffers in line now. */
+  get length(): number {
+    return this.#count;
+  }
+
+  /** Joins the line; waits while it is full. */
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    if (this.#count >= this.max || this.#failure !== undefined || this.out.flushing) return this.#chainSlow(buffer);
+    this.#join({ kind: "buffer", buffer });
+    this.#count++;
+    return undefined;
+  }
+
+  #chainSlow(buffer: MediaBuffer): Maybe<void> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      buffer.release();
+      throw refusal.error;
+    }
+    if (this.out.finished) {
+      buffer.release();
+      return undefined;
+    }
+    if (this.#full === "wait") return this.#waitForRoom(buffer);
+    this.dropped++;
+    if (this.#full === "drop-new") {
+      buffer.release();
+      return undefined;
+    }
+    this.#dropOldest();
+    return this.chain(buffer);
+  }
+
+  #dropOldest(): void {
+    const index = this.#line.findIndex((entry) => entry.kind === "buffer");
+    const [entry] = this.#line.splice(index, 1);
+    this.#count--;
+    if (entry?.kind === "buffer") entry.buffer.release();
+  }
+
+  async #waitForRoom(buffer: MediaBuffer): Promise<void> {
+    while (this.#count >= this.max && this.#refusal() === undefined && !this.out.finished) {
+      await new Promise<void>((resolve) => {
+        this.#wakePusher = resolve;
+      });
+    }
+    return this.chain(buffer);
+  }
+
+  #refusal(): { error: unknown } | undefined {
+    return this.#failure ?? (this.out.flushing ? { error: flushingError(this.in) } : undefined);
+  }
+
+  #join(entry: Entry): void {
+    this.#line.push(entry);
+    const wake = this.#wakeLoop;
+    if (wake === undefined) return;
+    this.#wakeLoop = undefined;
+    wake();
+  }
+
+  /** @internal Waits in line: what came before it still has the old format. */
+  override formatArrived(format: StreamFormat): void {
+    this.#join({ kind: "format", format });
+  }
+
+  /** Handled in line. */
+  override formatChanged(): void {}
+
+  /** Waits in line. */
+  override endArrived(): void {
+    this.#join({ kind: "end" });
+  }
+
+  /** What is behind it takes. */
+  override acceptedCaps(pad: InputPad): Caps {
+    return pad.caps.intersect(this.out.peerCaps());
+  }
+
+  /** Waits in line, then asks downstream and adds what the line holds, and the one on its way out. */
+  override async proposeAllocation(query: AllocationQuery): Promise<boolean> {
+    if (this.#refusal() !== undefined) return false;
+    await new Promise<boolean>((resolve, reject) => {
+      this.#join({
+        kind: "query",
+        query,
+        answer: (answered) => (isPromise(answered) ? answered.then(resolve, reject) : resolve(answered)),
+      });
+    });
+    query.answering = this.name;
+    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
+    return true;
+  }
+
+  /** As what feeds it. */
+  override sharesOutput(): boolean {
+    return this.in.isShared;
+  }
+
+  /** @internal */
+  override get task(): () => Promise<void> {
+    return () => this.#loop();
+  }
+
+  async #loop(): Promise<void> {
+    const slice = new Slice();
+    try {
+      for (;;) {
+        const { out } = this;
+        if (out.flushing || this.running.stopping) return;
+        if (out.finished) this.#letGo();
+        const entry = this.#line.shift();
+        if (entry === undefined) {
+          await new Promise<void>((resolve) => {
+            this.#wakeLoop = resolve;
+          });
+          continue;
+        }
+        if (entry.kind === "buffer") {
+          this.#count--;
+          this.#wake();
+          const pushed = out.push(entry.buffer);
+          if (pushed !== undefined) await pushed;
+        } else if (await this.#handle(entry)) return;
+        const pause = slice.giveWay();
+        if (pause !== undefined) await pause;
+      }
+    } catch (error) {
+      // Whoever waits for one of these buffers upstream may be what the failure waits for.
+      if (!this.out.flushing) this.#failure = { error };
+      this.#letGo();
+      throw error;
+    }
+  }
+
+  /** True for the end of the stream. */
+  async #handle(entry: Exclude<Entry, { kind: "buffer" }>): Promise<boolean> {
+    if (entry.kind === "format") {
+      this.in.format = entry.format;
+      await this.out.setFormat(entry.format);
+    } else if (entry.kind === "query") {
+      const answered = this.out.query(entry.query);
+      entry.answer(answered);
+      await answered;
+    } else {
+      await this.out.end();
+      return true;
+    }
+    return false;
+  }
+
+  /** Releases the buffers in line and lets everybody go who waits here; formats and the end stay. */
+  #letGo(): void {
+    const line = this.#line;
+    this.#line = [];
+    for (const entry of line) {
+      if (entry.kind === "buffer") entry.buffer.release();
+      else if (entry.kind === "query") entry.answer(false);
+      else this.#line.push(entry);
+    }
+    this.#count = 0;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const wake = this.#wakePusher;
+    if (wake === undefined) return;
+    this.#wakePusher = undefined;
+    wake();
+  }
+
+  /** The other end wants nothing more: the line is let go, and so is whoever waits to join it. */
+  override outputFinished(pad: OutputPad): void {
+    super.outputFinished(pad);
+    this.#letGo();
+    this.interrupt();
+  }
+
+  /** Wakes both sides, so that they look again; when a seek or the end is the reason, the line is let go too. */
+  override interrupt(): void {
+    if (this.out.flushing) this.#letGo();
+    this.#wake();
+    const wake = this.#wakeLoop;
+    this.#wakeLoop = undefined;
+    wake?.();
+  }
+
+  /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
+  override flushed(): void {
+    this.#letGo();
+    this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
+    this.#failure = undefined;
+  }
+
+  /** Releases the line. */
+  override stop(): void {
+    this.#letGo();
+    this.#line = [];
+    this.#failure = undefined;
+  }
+
+  /** `up to 4 in line`. */
+  override get role(): string {
+    return `up to ${this.max} in line${this.#full === "wait" ? "" : `, ${this.#full} when full`}`;
+  }
+}

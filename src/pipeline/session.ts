@@ -1,0 +1,320 @@
+/**
+ * Session: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
+ * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
+ * error, cancellation, and a seek in between.
+ */
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import type { Clock } from "../observe/clock.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import type { BufferPool } from "../pools/buffer-pool.ts";
+import type { BufferPoolStats, Holder } from "../pools/pool-report.ts";
+import type { Element, Running } from "./element.ts";
+import type { OutputPad } from "./pad.ts";
+import { Source } from "./source.ts";
+import { type Decision, dropPool } from "./supply.ts";
+
+/** How far a run is. */
+export interface Progress {
+  /** Buffers that reached the sinks. */
+  readonly buffers: number;
+  /** Milliseconds since the start. */
+  readonly elapsed: number;
+}
+
+/** How {@link Session} runs. */
+export interface SessionOptions {
+  /** Cancels the run; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told how far it is, at most ten times a second, and once at the end. */
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Milliseconds that one wait for a buffer may last. */
+  readonly patience: number;
+  /** The most bytes that all pools may have together. */
+  readonly maxBytes: number;
+  /** Time and timers. */
+  readonly clock: Clock;
+}
+
+/** How a run went. */
+export interface RunSummary {
+  /** Buffers that reached each sink. */
+  readonly sinks: Readonly<Record<string, number>>;
+  /** Milliseconds. */
+  readonly elapsed: number;
+  /** Pools at the end, those of former formats too. */
+  readonly pools: readonly BufferPoolStats[];
+  /** Loans that were still out at the end: buffers that an application keeps. */
+  readonly holders: readonly Holder[];
+}
+
+// Ten times a second is smooth to the eye, and nothing beside a frame.
+const PROGRESS_MS = 100;
+
+/** @internal One run. */
+export class Session implements Running {
+  readonly clock: Clock;
+  /** Every decision, in order. */
+  readonly decisions: Decision[] = [];
+  /** What ended the run early. */
+  failure: { readonly error: unknown; readonly element: string | undefined } | undefined;
+  stopping = false;
+  readonly #elements: readonly Element[];
+  readonly #options: SessionOptions;
+  readonly #abort: AbortController = new AbortController();
+  readonly #tasks: Set<Promise<void>> = new Set();
+  readonly #claims: Map<BufferPool, OutputPad> = new Map();
+  readonly #pools: Set<BufferPool> = new Set();
+  readonly #waiting: Set<Element> = new Set();
+  #flushing = false;
+  #isPlaying = false;
+  #settle: () => void = () => {};
+
+  /** @param elements in order from the sources to the sinks */
+  constructor(elements: readonly Element[], options: SessionOptions) {
+    this.#elements = elements;
+    this.#options = options;
+    this.clock = options.clock;
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Plays to the end; with `play` false, only settles formats and memory. */
+  async run(play = true): Promise<RunSummary> {
+    const { signal, onProgress } = this.#options;
+    const started = this.clock.now();
+    const onAbort = (): void => this.fail(signal!.reason);
+    signal?.addEventListener("abort", onAbort);
+    let timer: unknown;
+    const report = (): void => {
+      onProgress?.({ buffers: this.#delivered(), elapsed: this.clock.now() - started });
+    };
+    const tick = (): void => {
+      report();
+      timer = this.clock.setTimer(tick, PROGRESS_MS, true);
+    };
+    const opened: Element[] = [];
+    try {
+      if (signal?.aborted) onAbort();
+      else {
+        await this.#open(opened);
+        if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
+        await this.#play(play);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.clock.clearTimer(timer);
+    signal?.removeEventListener("abort", onAbort);
+    await this.#close(opened);
+    const summary = this.#summary(this.clock.now() - started);
+    for (const element of this.#elements) element.attach(null);
+    if (this.failure !== undefined) throw this.failure.error;
+    report();
+    return summary;
+  }
+
+  async #open(opened: Element[]): Promise<void> {
+    for (const element of this.#elements) {
+      element.attach(this);
+      for (const pad of element.inputs) Object.assign(pad, { format: null, buffers: 0, ended: false });
+      for (const pad of element.outputs) {
+        const fresh = {
+          format: null,
+          buffers: 0,
+          ended: false,
+          finished: false,
+          flushing: false,
+          needsReconfigure: false,
+        };
+        Object.assign(pad, fresh, { pool: null, decision: null });
+        pad.retune();
+      }
+      if (element.outputs.length === 0) this.#waiting.add(element);
+    }
+    // From the sinks upwards, so that whoever starts finds those downstream ready.
+    for (const element of this.#elements.toReversed()) {
+      if (this.failure !== undefined) return;
+      opened.push(element);
+      try {
+        await element.start();
+      } catch (error) {
+        this.fail(error, element);
+      }
+    }
+  }
+
+  async #play(play: boolean): Promise<void> {
+    if (this.failure !== undefined) return;
+    const done = new Promise<void>((resolve) => {
+      this.#settle = resolve;
+    });
+    for (const element of this.#elements) if (!(element instanceof Source)) this.#spawn(element, element.task);
+    const preparing = this.#elements.map((element) =>
+      element instanceof Source ? this.#spawn(element, () => element.prepare()) : undefined,
+    );
+    await Promise.race([Promise.all(preparing), done]);
+    if (!play || this.failure !== undefined) return;
+    this.#isPlaying = true;
+    for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
+    if (this.#waiting.size > 0) await done;
+  }
+
+  #spawn(element: Element, task: (() => Promise<void>) | undefined): Promise<void> | undefined {
+    if (task === undefined) return undefined;
+    const running = task()
+      .catch((error: unknown) => {
+        // What a seek or the end interrupts is meant to be interrupted.
+        const isInterrupted = isMillpondError(error, "ERR_FLUSHING") || isMillpondError(error, "ERR_INACTIVE");
+        if (isInterrupted && (this.#flushing || this.stopping)) return;
+        this.fail(error, element);
+      })
+      .finally(() => this.#tasks.delete(running));
+    this.#tasks.add(running);
+    return running;
+  }
+
+  fail(error: unknown, element?: Element): void {
+    if (this.failure !== undefined || this.stopping) return;
+    this.failure = { error, element: element?.name };
+    this.#halt(error);
+    this.#settle();
+  }
+
+  /** Wakes everybody who waits: nothing new is begun from here on. */
+  #halt(reason: unknown): void {
+    this.stopping = true;
+    this.#setFlushing(true);
+    if (!this.#abort.signal.aborted) this.#abort.abort(reason);
+    for (const element of this.#elements) element.interrupt();
+  }
+
+  #setFlushing(on: boolean): void {
+    for (const element of this.#elements) {
+      for (const pad of element.outputs) {
+        pad.flushing = on;
+        pad.retune();
+      }
+    }
+    for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
+  }
+
+  sinkDone(element: Element): void {
+    if (this.#flushing) return;
+    this.#waiting.delete(element);
+    if (this.#waiting.size === 0) this.#settle();
+  }
+
+  /** A seek: drops what is under way, moves the sources, and goes on. */
+  async flush(position: unknown): Promise<void> {
+    if (!this.#isPlaying || this.stopping || this.#flushing) {
+      const why = this.#flushing ? "another seek is going on" : "it is not playing";
+      throw new MillpondError("ERR_INACTIVE", `the pipeline cannot seek now: ${why}`);
+    }
+    this.#flushing = true;
+    try {
+      this.#setFlushing(true);
+      for (const element of this.#elements) element.interrupt();
+      await this.#idle();
+      if (this.stopping) return;
+      for (const element of this.#elements) element.flushed();
+      for (const element of this.#elements) {
+        for (const pad of element.inputs) pad.ended = false;
+        for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });
+        if (element.outputs.length === 0) this.#waiting.add(element);
+      }
+      this.#setFlushing(false);
+      for (const element of this.#elements) if (element instanceof Source) await element.seek(position);
+    } catch (error) {
+      this.fail(error);
+      return;
+    } finally {
+      this.#flushing = false;
+    }
+    if (this.stopping) return;
+    for (const element of this.#elements) this.#spawn(element, element.task);
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#tasks.size > 0) await Promise.all(this.#tasks);
+  }
+
+  async #close(opened: readonly Element[]): Promise<void> {
+    if (!this.stopping) this.#halt(new MillpondError("ERR_INACTIVE", "the pipeline has ended"));
+    await this.#idle();
+    for (const element of opened.toReversed()) {
+      try {
+        await element.stop();
+      } catch (error) {
+        this.failure ??= { error, element: element.name };
+      }
+    }
+    for (const element of this.#elements) {
+      for (const pad of element.outputs) if (pad.pool !== null) dropPool(pad, pad.pool);
+    }
+  }
+
+  #delivered(): number {
+    let buffers = 0;
+    for (const element of this.#elements) {
+      if (element.outputs.length === 0) for (const pad of element.inputs) buffers += pad.buffers;
+    }
+    return buffers;
+  }
+
+  #summary(elapsed: number): RunSummary {
+    const sinks: Record<string, number> = {};
+    for (const { name, outputs, inputs } of this.#elements) {
+      if (outputs.length === 0) sinks[name] = inputs.reduce((sum, pad) => sum + pad.buffers, 0);
+    }
+    const pools = [...this.#pools];
+    return {
+      sinks,
+      elapsed,
+      pools: pools.map((pool) => pool.stats()),
+      holders: pools.flatMap((pool) => pool.holders()),
+    };
+  }
+
+  acquire(pool: BufferPool): Promise<MediaBuffer> {
+    const { patience } = this.#options;
+    return pool.acquire(patience === Infinity ? undefined : { timeout: patience });
+  }
+
+  claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined {
+    const owner = this.#claims.get(pool);
+    if (owner !== undefined && owner !== pad) return owner;
+    this.#claims.set(pool, pad);
+    return undefined;
+  }
+
+  unclaim(pool: BufferPool): void {
+    this.#claims.delete(pool);
+  }
+
+  watch(pool: BufferPool): void {
+    // Pools of former formats are forgotten once they are empty: a stream that changes its size all day must not pile them up.
+    for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
+    this.#pools.add(pool);
+    if ((this.#flushing || this.stopping) && !pool.isFlushing) pool.setFlushing(true);
+  }
+
+  overBudget(bytes: number, pad: OutputPad): string | undefined {
+    const { maxBytes } = this.#options;
+    let sum = bytes;
+    for (const element of this.#elements) {
+      for (const other of element.outputs) {
+        if (other !== pad && other.decision !== null) sum += other.decision.size * other.decision.count;
+      }
+    }
+    if (sum <= maxBytes) return undefined;
+    return `all pools together would have ${sum} bytes, and the pipeline may have ${maxBytes}`;
+  }
+
+  decided(decision: Decision): void {
+    this.decisions.push(decision);
+    // The record of a stream that renegotiates without end stays bounded; 256 rounds are more than anybody reads.
+    if (this.decisions.length > 256) this.decisions.shift();
+  }
+}

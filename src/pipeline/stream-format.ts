@@ -1,0 +1,121 @@
+/**
+ * What flows through a pad, exactly: a picture layout, an audio block layout, or plain bytes. A {@link StreamFormat} is one
+ * settled format; a set of formats that a pad could take is a `Caps`.
+ */
+import { AudioInfo } from "../media/audio-info.ts";
+import { VideoInfo } from "../media/video-info.ts";
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { sameData } from "../observe/same-data.ts";
+
+/** A ratio of two whole numbers, such as a frame rate of 30000/1001. */
+export interface Fraction {
+  /** Above the line. */
+  readonly num: number;
+  /** Below the line, at least 1. */
+  readonly den: number;
+}
+
+/** How stored pixels become the picture that is shown; absent fields: upright, square, as the height suggests, 16 to 235. */
+export interface VideoPresentation {
+  /** Degrees clockwise to turn the stored picture by. */
+  readonly rotation?: 0 | 90 | 180 | 270;
+  /** Mirrored left to right after that. */
+  readonly flip?: boolean;
+  /** Width of a pixel over its height. */
+  readonly pixelAspect?: number;
+  /** Colour matrix by its WebCodecs name. */
+  readonly matrix?: string | undefined;
+  /** Luma uses 0 to 255. */
+  readonly fullRange?: boolean;
+}
+
+/** Pictures of one layout. */
+export interface VideoStream {
+  /** Which of the three. */
+  readonly kind: "video";
+  /** The layout of each picture. */
+  readonly info: VideoInfo;
+  /** Pictures a second; absent: unknown or variable. */
+  readonly frameRate?: Fraction | undefined;
+  /** How they are shown. */
+  readonly presentation?: VideoPresentation | undefined;
+}
+
+/** Blocks of audio of one layout. */
+export interface AudioStream {
+  /** Which of the three. */
+  readonly kind: "audio";
+  /** The layout of each block; the last one may be shorter. */
+  readonly info: AudioInfo;
+}
+
+/** Bytes without a layout: a file, packets. */
+export interface ByteStream {
+  /** Which of the three. */
+  readonly kind: "bytes";
+  /** Bytes of the largest block. */
+  readonly size: number;
+  /** What they are, as a media type or a codec's name; absent: unknown. */
+  readonly type?: string | undefined;
+}
+
+/** One settled format. Plain data, except for the immutable infos. */
+export type StreamFormat = VideoStream | AudioStream | ByteStream;
+
+/** Pictures of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
+export function videoFormat(
+  info: VideoInfo,
+  more: { frameRate?: Fraction | undefined; presentation?: VideoPresentation | undefined } = {},
+): VideoStream {
+  if (!(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
+  return Object.freeze({ kind: "video", info, ...more });
+}
+
+/** Blocks of audio of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
+export function audioFormat(info: AudioInfo): AudioStream {
+  if (!(info instanceof AudioInfo)) throw wrongType("info", "an AudioInfo", info);
+  return Object.freeze({ kind: "audio", info });
+}
+
+/** Blocks of at most `size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+export function byteFormat(size: number, type?: string): ByteStream {
+  return Object.freeze({ kind: "bytes", size: wholeNumber("size", size, 1), type });
+}
+
+/** Bytes that one buffer of the format needs. O(1). */
+export function sizeOfFormat(format: StreamFormat): number {
+  return format.kind === "bytes" ? format.size : format.info.size;
+}
+
+/** True when buffers of both mean the same: nothing has to be negotiated anew. */
+export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): boolean {
+  if (a === b) return true;
+  if (a === null || b === null || a.kind !== b.kind) return false;
+  if (a.kind === "bytes") return a.size === (b as ByteStream).size && a.type === (b as ByteStream).type;
+  if (a.kind === "audio") return a.info.equals((b as AudioStream).info);
+  const other = b as VideoStream;
+  return (
+    a.info.equals(other.info) &&
+    sameFraction(a.frameRate, other.frameRate) &&
+    (a.presentation === other.presentation || sameData(a.presentation ?? {}, other.presentation ?? {}))
+  );
+}
+
+/** Equality of ratios, not of their terms: 50/2 is 25/1. */
+export function sameFraction(a: Fraction | undefined, b: Fraction | undefined): boolean {
+  if (a === b) return true;
+  return a !== undefined && b !== undefined && a.num * b.den === b.num * a.den;
+}
+
+/** `I420 1920x1080 at 30000/1001`, `f32 48000 Hz x 2`, `bytes, blocks of 65536`. */
+export function formatText(format: StreamFormat | null): string {
+  if (format === null) return "not settled";
+  if (format.kind === "bytes") return `${format.type ?? "bytes"}, blocks of ${format.size}`;
+  if (format.kind === "audio") {
+    const { info } = format;
+    return `${info.format} ${info.sampleRate} Hz x ${info.channels}, ${info.frames} frames`;
+  }
+  const { info, frameRate } = format;
+  const rate = frameRate === undefined ? "" : ` at ${frameRate.num}${frameRate.den === 1 ? "" : `/${frameRate.den}`}`;
+  return `${info.format} ${info.width}x${info.height}${rate}`;
+}

@@ -91,26 +91,8 @@ export {
   type PressureLevel,
   type ThresholdRequest,
 } from "./pools/page-pool.ts";
-export type {
-  ActualPoolConfig,
-  ActualPoolConfig,
-  BufferPoolConfig,
-  BufferPoolConfig,
-  ZeroPolicy,
-  ZeroPolicy,
-} from "./pools/pool-config.ts";
-export type {
-  BufferPoolEvents,
-  BufferPoolEvents,
-  BufferPoolStats,
-  BufferPoolStats,
-  DiscardReason,
-  DiscardReason,
-  Holder,
-  Holder,
-  StarvedEvent,
-  StarvedEvent,
-} from "./pools/pool-report.ts";
+export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
+export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
 export {
   type GrowPolicy,
   type LockPolicy,

@@ -1,10 +1,11 @@
 /**
- * The worker threads of a run: who gets which frame, and what happens when one of them fails. The main thread stays the
- * owner of every place; a worker only looks. When a worker dies, its places are still ours to give back.
+ * The worker threads of a run: who gets which frame, and what happens when one of them fails. The main thread holds every
+ * place until its frame is measured; a worker joins the lease while it looks. When it dies, the pool clears up after it.
  */
 import { Worker } from "node:worker_threads";
 import type { FrameLayout, Presentation } from "../../adapters/frame-source.ts";
 import { thumbSize } from "../../pipeline/elements/thumbnail.ts";
+import type { SharedHandle } from "../../pools/shared-handle.ts";
 import { Failure } from "../exit.ts";
 import type { Meter } from "./meter.ts";
 import {
@@ -12,7 +13,6 @@ import {
   type FromWorker,
   type GcCount,
   HISTOGRAM_BINS,
-  NOBODY,
   ResultOffset,
   resultBytes,
   type ToWorker,
@@ -63,6 +63,8 @@ interface Member {
   readonly index: number;
   /** Slots whose bytes this worker has, by what they were when they were posted. */
   readonly known: (ArrayBufferLike | undefined)[];
+  /** What it takes part in the pool with. */
+  seat: SharedHandle | undefined;
   inFlight: number;
   gone: Promise<void>;
   gc: GcCount | undefined;
@@ -84,8 +86,6 @@ const WORKER_FILE = new URL(import.meta.url.endsWith(".ts") ? "./worker.ts" : ".
 export class Crew {
   readonly #options: CrewOptions;
   readonly #members: Member[];
-  readonly #control: SharedArrayBuffer;
-  readonly #generations: Int32Array;
   readonly #assignments: Map<number, Assignment> = new Map();
   #task: FrameTask | undefined;
   #failure: Failure | undefined;
@@ -96,8 +96,6 @@ export class Crew {
   /** Starts the threads; they take about 50 ms, during which the first frames are decoded. */
   constructor(options: CrewOptions) {
     this.#options = options;
-    this.#control = new SharedArrayBuffer(4 * options.buffers);
-    this.#generations = new Int32Array(this.#control).fill(NOBODY);
     this.#members = Array.from({ length: options.workers }, (_, index) => this.#hire(index));
   }
 
@@ -121,10 +119,11 @@ export class Crew {
       height: plane.height,
     }));
     const plain: FrameLayout = { format, width: layout.width, height: layout.height, size, planes };
-    this.#task = { id, layout: plain, presentation: { ...presentation }, ...thumb, results, control: this.#control };
+    this.#task = { id, layout: plain, presentation: { ...presentation }, ...thumb, results };
     for (const member of this.#members) {
       member.known.length = 0;
-      post(member, { type: "task", task: this.#task });
+      member.seat = this.#options.supply.reserve?.();
+      post(member, { type: "task", task: this.#task, pool: member.seat });
     }
   }
 
@@ -133,8 +132,12 @@ export class Crew {
     const member = this.#leastBusy();
     this.#assignments.set(frame, { frame, place, member });
     member.inFlight++;
-    const { slot, generation, bytes } = place;
-    if (generation === undefined) {
+    const { slot, lease, isFresh, bytes } = place;
+    if (lease !== undefined) {
+      post(member, { type: "pooled", frame, slot, lease });
+      return;
+    }
+    if (isFresh) {
       member.worker.postMessage({ type: "fresh", frame, slot, bytes } satisfies ToWorker, [
         bytes.buffer as ArrayBuffer,
       ]);
@@ -144,8 +147,7 @@ export class Crew {
       member.known[slot] = bytes.buffer;
       post(member, { type: "slot", slot, bytes });
     }
-    Atomics.store(this.#generations, slot, generation);
-    post(member, { type: "pooled", frame, slot, generation });
+    post(member, { type: "fixed", frame, slot });
   }
 
   /**
@@ -196,9 +198,18 @@ export class Crew {
     const worker = new Worker(WORKER_FILE, { workerData: { fault: this.#options.fault }, execArgv: [], stderr: true });
     // What Node prints when a thread dies would be a stack; the message of the error event says it.
     worker.stderr.resume();
-    const member: Member = { worker, index, known: [], inFlight: 0, gone: Promise.resolve(), gc: undefined };
+    const member: Member = {
+      worker,
+      index,
+      known: [],
+      seat: undefined,
+      inFlight: 0,
+      gone: Promise.resolve(),
+      gc: undefined,
+    };
     member.gone = new Promise((resolve) => {
       worker.on("exit", (code) => {
+        if (member.seat !== undefined) this.#options.supply.reclaim?.(member.seat);
         if (!this.#closing) this.#fail(`worker ${index + 1} ended with code ${code} in the middle of its work`);
         resolve();
       });
@@ -250,7 +261,6 @@ export class Crew {
 
   #takeBack(frame: number, place: Place): void {
     this.#assignments.delete(frame);
-    if (place.generation !== undefined) Atomics.store(this.#generations, place.slot, NOBODY);
     this.#options.supply.giveBack(place);
   }
 

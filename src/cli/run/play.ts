@@ -132,7 +132,8 @@ class Playback {
     this.#stop = stop;
     this.#progress = progress;
     this.#journal = new Journal(results.line);
-    const supplyOptions = { buffers: options.buffers, patience: options.patience, meter: this.#meter };
+    const { buffers, workers, patience } = options;
+    const supplyOptions = { buffers, workers, patience, meter: this.#meter };
     const { variant = "pooled" } = options;
     this.#supply = variant === "pooled" ? new PooledSupply(supplyOptions) : new PoollessSupply(variant, supplyOptions);
   }
@@ -226,6 +227,8 @@ class Playback {
       giveBack: (place) => {
         if (returned++ !== leakAt) supply.giveBack(place);
       },
+      reserve: () => supply.reserve?.(),
+      reclaim: (seat) => supply.reclaim?.(seat),
       close: () => supply.close(),
     };
   }

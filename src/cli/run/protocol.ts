@@ -1,9 +1,11 @@
 /**
  * What the main thread and its workers say to each other. Frames are never in a message of a pooled run: a message has
- * a slot's number and its generation; the bytes of each slot are posted once, as shared memory.
+ * the identity of a lease, which the worker joins while it looks, so that nobody can hand the slot on under it.
  */
 import type { FrameLayout, Presentation } from "../../media/frame-layout.ts";
 import { HISTOGRAM_BINS } from "../../pipeline/elements/measure-frame.ts";
+
+import type { SharedHandle } from "../../pools/shared-handle.ts";
 
 export { HISTOGRAM_BINS };
 
@@ -24,9 +26,6 @@ export const ResultOffset: {
   THUMBNAIL: 16 + 4 * HISTOGRAM_BINS,
 };
 
-/** Value of a slot's word in the control block while nobody may touch the slot's bytes. */
-export const NOBODY = -1;
-
 /** All that a worker must know to measure the frames of one layout. */
 export interface FrameTask {
   /** Counts the layouts of a run. */
@@ -41,8 +40,6 @@ export interface FrameTask {
   readonly thumbHeight: number;
   /** Results of all slots, {@link resultBytes} each. */
   readonly results: SharedArrayBuffer;
-  /** Int32 a slot: the generation whose bytes may be read, or {@link NOBODY}. */
-  readonly control: SharedArrayBuffer;
 }
 
 /** A way in which a worker fails on purpose, for tests. */
@@ -55,9 +52,10 @@ export interface WorkerFault {
 
 /** Main thread to worker. */
 export type ToWorker =
-  | { readonly type: "task"; readonly task: FrameTask }
+  | { readonly type: "task"; readonly task: FrameTask; readonly pool: SharedHandle | undefined }
   | { readonly type: "slot"; readonly slot: number; readonly bytes: Uint8Array }
-  | { readonly type: "pooled"; readonly frame: number; readonly slot: number; readonly generation: number }
+  | { readonly type: "pooled"; readonly frame: number; readonly slot: number; readonly lease: number }
+  | { readonly type: "fixed"; readonly frame: number; readonly slot: number }
   | { readonly type: "fresh"; readonly frame: number; readonly slot: number; readonly bytes: Uint8Array }
   | { readonly type: "stop" };
 

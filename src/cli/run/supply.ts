@@ -3,11 +3,9 @@
  * the floor: fixed slots without a pool. All bound the frames in flight by the same number, so that none wins by
  * holding more.
  */
-import { allocators } from "../../allocators/registry.ts";
-import type { MediaBuffer } from "../../media/media-buffer.ts";
 import { isMillpondError } from "../../observe/errors.ts";
-import { BufferPool } from "../../pools/buffer-pool.ts";
-import type { Holder } from "../../pools/pool-report.ts";
+import type { SharedHandle, SharedOwnerStats } from "../../pools/shared-handle.ts";
+import { SharedPool } from "../../pools/shared-pool.ts";
 import { Failure } from "../exit.ts";
 import { count } from "../terminal.ts";
 import type { Meter } from "./meter.ts";
@@ -16,8 +14,10 @@ import type { Meter } from "./meter.ts";
 export interface Place {
   /** Number of the place, below the bound; results are filed under it. */
   readonly slot: number;
-  /** Generation of the slot; undefined where bytes are new each time. */
-  readonly generation: number | undefined;
+  /** Identity of the lease, which other threads can check; undefined where nobody checks. */
+  readonly lease: number | undefined;
+  /** Whether the bytes are new each time, and go with the frame. */
+  readonly isFresh: boolean;
   /** Room for the frame. */
   readonly bytes: Uint8Array;
 }
@@ -46,6 +46,10 @@ export interface Supply {
   take(signal: AbortSignal): Promise<Place>;
   /** Takes a place back. */
   giveBack(place: Place): void;
+  /** What a worker takes part with, from now on until the next reshaping; undefined where there is nothing to take part in. */
+  reserve?(): SharedHandle | undefined;
+  /** A worker that took part is gone, however it went: what it held is free. */
+  reclaim?(seat: SharedHandle): void;
   /** Ends it, and says how it went. */
   close(): SupplyReport;
 }
@@ -54,6 +58,8 @@ export interface Supply {
 export interface SupplyOptions {
   /** Most places at one time. */
   readonly buffers: number;
+  /** Threads that measure. */
+  readonly workers: number;
   /** Milliseconds to wait for a place. */
   readonly patience: number;
   /** Takes the times. */
@@ -63,88 +69,85 @@ export interface SupplyOptions {
 // Enough for exact percentiles of any film that is compared, and a bound for one that plays all day.
 const MAX_SAMPLES = 65_536;
 
-/** A place out of the pool, with the lease that it stands for. */
-interface PooledPlace extends Place {
-  readonly buffer: MediaBuffer;
-}
-
-/** Slots of a BufferPool over shared memory. */
+/** Slots of a SharedPool: the workers take part in it, so that a slot cannot be handed on while one of them looks at it. */
 export class PooledSupply implements Supply {
-  /** The pool, for tests and reports. */
-  readonly pool: BufferPool;
   readonly #options: SupplyOptions;
-  #size = 0;
+  #pool: SharedPool | undefined;
   #allocated = 0;
 
   /** An unshaped supply. */
   constructor(options: SupplyOptions) {
     this.#options = options;
-    this.pool = new BufferPool({ name: "frames" });
   }
 
-  /** Configures the pool anew: a stream that changes its size gets other slots. */
+  /** Makes the pool anew: a stream that changes its size gets other slots. */
   async reshape(size: number): Promise<void> {
-    const { buffers } = this.#options;
-    if (this.pool.isActive) this.pool.deactivate();
-    // Slots begin on a cache line, and 16-bit samples on an even address.
-    this.pool.configure({ size, min: buffers, max: buffers, align: 64, allocator: allocators.find("shared") });
-    this.pool.activate();
-    this.#size = size;
-    this.#allocated += this.pool.stats().count;
+    const { buffers, workers } = this.#options;
+    this.#pool?.destroy();
+    this.#pool = SharedPool.create({ name: "frames", size, count: buffers, owners: workers + 1 });
+    this.#allocated += buffers;
   }
 
-  /** Times the pool's synchronous acquire; waiting in the queue is counted apart. */
+  /** Times the pool's own taking; waiting in the queue is counted apart. */
   async take(signal: AbortSignal): Promise<Place> {
-    const { meter } = this.#options;
+    const pool = this.#pool!;
+    const { meter, patience, buffers } = this.#options;
     const start = performance.now();
-    const buffer = this.pool.tryAcquire();
+    const lease = pool.tryTake();
     const end = performance.now();
-    if (buffer !== undefined) {
+    if (lease >= 0) {
       addAllocation(meter, end - start);
-      return placeOf(buffer);
+      return placeOf(pool, lease);
     }
     meter.waits++;
     try {
-      return placeOf(await this.pool.acquire({ signal, timeout: this.#options.patience }));
+      return placeOf(pool, (await pool.acquire({ signal, timeout: patience })).id);
     } catch (error) {
       if (!isMillpondError(error, "ERR_STARVED")) throw error;
-      throw new Failure(tooSlow(this.#options.patience, this.#options.buffers), 1, { cause: error });
+      throw new Failure(tooSlow(patience, buffers), 1, { cause: error });
     } finally {
       meter.stages.wait += performance.now() - end;
     }
   }
 
-  /** Releases the lease. */
+  /** Gives the lease back. */
   giveBack(place: Place): void {
-    (place as PooledPlace).buffer.release();
+    this.#pool!.give(place.lease!);
   }
 
-  /** Deactivates the pool, and asks it who still holds what. */
+  /** A seat for one worker. */
+  reserve(): SharedHandle {
+    return this.#pool!.reserve();
+  }
+
+  /** Clears up after a worker, unless its pool has gone since. */
+  reclaim(seat: SharedHandle): void {
+    if (seat.pool === this.#pool?.handle.pool) this.#pool.reclaim(seat);
+  }
+
+  /** Ends the pool, and asks it who still holds what. */
   close(): SupplyReport {
-    const { pool } = this;
+    const pool = this.#pool;
+    const stats = pool?.stats();
+    pool?.destroy({ force: true });
     const { buffers } = this.#options;
-    const { outstanding } = pool;
-    const report: SupplyReport = {
-      name: `pool "${pool.name}"`,
+    return {
+      name: 'pool "frames"',
       buffers,
-      bufferBytes: this.#size,
-      allocated: this.#allocated + pool.stats().misses,
-      outstanding,
-      holders: pool.holders().map(describeHolder),
+      bufferBytes: pool?.size ?? 0,
+      allocated: this.#allocated,
+      outstanding: stats?.held ?? 0,
+      holders: (stats?.owners ?? []).filter((owner) => owner.holds > 0).map(describeOwner),
     };
-    if (pool.isActive) pool.deactivate();
-    pool.destroy({ force: outstanding > 0 });
-    return report;
   }
 }
 
-function describeHolder(holder: Holder): string {
-  const site = holder.site === undefined ? "" : `, taken at ${holder.site}`;
-  return `slot ${holder.slot}, lease ${holder.generation}, on loan for ${Math.round(holder.age)} ms${site}`;
+function describeOwner({ owner, self, holds }: SharedOwnerStats): string {
+  return `${self ? "the main thread" : `worker ${owner}`} holds ${count(holds, "slot")}`;
 }
 
-function placeOf(buffer: MediaBuffer): PooledPlace {
-  return { slot: buffer.slotIndex, generation: buffer.generation, bytes: buffer.bytes, buffer };
+function placeOf(pool: SharedPool, lease: number): Place {
+  return { slot: pool.slot(lease).index, lease, isFresh: false, bytes: pool.bytesOf(lease) };
 }
 
 /**
@@ -187,12 +190,12 @@ export class PoollessSupply implements Supply {
       meter.stages.wait += performance.now() - start;
     }
     const slot = this.#free.pop()!;
-    if (this.#kind === "floor") return { slot, generation: 0, bytes: this.#slots[slot]! };
+    if (this.#kind === "floor") return { slot, lease: undefined, isFresh: false, bytes: this.#slots[slot]! };
     const start = performance.now();
     const bytes = new Uint8Array(this.#size);
     addAllocation(meter, performance.now() - start);
     this.#allocated++;
-    return { slot, generation: undefined, bytes };
+    return { slot, lease: undefined, isFresh: true, bytes };
   }
 
   /** Fresh bytes are the garbage collector's now. */

@@ -1,10 +1,11 @@
 /**
- * A worker thread of `millpond run`: takes frames by slot number, measures them, and writes the results into the slot's
- * part of a shared block. It owns nothing; before and after it looks at a slot, it checks that the slot is still lent.
+ * A worker thread of `millpond run`: joins the lease of a frame, measures it, leaves the lease, and has written the results into
+ * the slot's part of a shared block. While it looks, the slot cannot be anybody else's.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { createMeasures, type Measures, measureFrame } from "../../pipeline/elements/measure-frame.ts";
 import { drawThumbnail, type ThumbSize, thumbSize } from "../../pipeline/elements/thumbnail.ts";
+import { SharedPool } from "../../pools/shared-pool.ts";
 import { watchGc } from "./meter.ts";
 import {
   type FrameTask,
@@ -21,7 +22,6 @@ interface Desk {
   readonly task: FrameTask;
   readonly size: ThumbSize;
   readonly measures: Measures;
-  readonly control: Int32Array;
   readonly results: Result[];
 }
 
@@ -36,22 +36,29 @@ const { fault } = workerData as { fault: WorkerFault | undefined };
 const gc = watchGc();
 const slots: Uint8Array[] = [];
 let desk: Desk | undefined;
+let pool: SharedPool | undefined;
 
 port.on("message", (message: ToWorker) => {
   switch (message.type) {
     case "pooled":
-      work(message.frame, message.slot, slots[message.slot], message.generation);
+      workOnLease(message.frame, message.slot, message.lease);
+      break;
+    case "fixed":
+      work(message.frame, message.slot, () => slots[message.slot]);
       break;
     case "fresh":
-      work(message.frame, message.slot, message.bytes, undefined);
+      work(message.frame, message.slot, () => message.bytes);
       break;
     case "slot":
       slots[message.slot] = message.bytes;
       break;
     case "task":
+      pool?.detach();
+      pool = message.pool === undefined ? undefined : SharedPool.attach(message.pool);
       desk = prepare(message.task);
       break;
     case "stop":
+      pool?.detach();
       void gc.stop().then((count) => {
         say({ type: "bye", gc: count });
         port.close();
@@ -68,7 +75,6 @@ function prepare(task: FrameTask): Desk {
     task,
     size,
     measures: createMeasures(size.columns, size.rows),
-    control: new Int32Array(task.control),
     results: Array.from({ length: count }, (_, slot) => resultAt(task, slot * stride)),
   };
 }
@@ -82,32 +88,32 @@ function resultAt(task: FrameTask, offset: number): Result {
   };
 }
 
-function work(frame: number, slot: number, bytes: Uint8Array | undefined, generation: number | undefined): void {
+function workOnLease(frame: number, slot: number, lease: number): void {
+  let joined = false;
+  work(frame, slot, () => {
+    // Throws when the lease is over; from here on it cannot be.
+    pool!.keep(lease);
+    joined = true;
+    return pool!.bytesOf(lease);
+  });
+  if (joined) pool!.give(lease);
+}
+
+function work(frame: number, slot: number, bytesOf: () => Uint8Array | undefined): void {
   try {
+    const bytes = bytesOf();
     if (fault !== undefined && fault.frame === frame) failOnPurpose(fault);
     if (desk === undefined || bytes === undefined) throw new Error(`frame ${frame} came before its slot ${slot}`);
-    const { task, size, measures, control } = desk;
+    const { task, size, measures } = desk;
     const result = desk.results[slot]!;
-    if (generation !== undefined) assertLent(control, slot, generation, frame);
     measureFrame(bytes, task.layout, size.columns, size.rows, measures);
     drawThumbnail(measures, size, task.layout, task.presentation, result.thumbnail);
     result.numbers[0] = measures.lumaSum;
     result.numbers[1] = measures.pixels;
     result.histogram.set(measures.histogram);
-    // Once more at the end: had the slot been handed on meanwhile, what was measured would be another frame.
-    if (generation !== undefined) assertLent(control, slot, generation, frame);
     say({ type: "done", frame, slot });
   } catch (error) {
     say({ type: "failed", frame, slot, message: error instanceof Error ? error.message : String(error) });
-  }
-}
-
-function assertLent(control: Int32Array, slot: number, generation: number, frame: number): void {
-  const present = Atomics.load(control, slot);
-  if (present !== generation) {
-    throw new Error(
-      `slot ${slot} was taken away while frame ${frame} was read: generation ${generation} expected, ${present} found`,
-    );
   }
 }
 

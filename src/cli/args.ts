@@ -127,7 +127,7 @@ function parseRun(args: string[]): Command {
   if (compare && input === "-")
     throw new Failure("--compare plays the input several times, and standard input comes only once");
 
-  const workers = whole("workers", values.workers, 1, 64) ?? defaultWorkers();
+  const workers = whole("workers", values.workers, 1, MOST_WORKERS) ?? defaultWorkers();
   const variant = values.variant;
   if (variant !== undefined && !isVariant(variant)) throw new Failure(`--variant is one of ${VARIANTS.join(", ")}`);
   return {
@@ -224,6 +224,9 @@ function positive(name: string, text: string | undefined): number | undefined {
 function isVariant(text: string): text is Variant {
   return (VARIANTS as readonly string[]).includes(text);
 }
+
+// A shared pool has 20 seats at most, and the main thread takes one of them.
+const MOST_WORKERS = 19;
 
 // One core is left to the decoder and the copy; more than four workers wait for the decoder on any machine met so far.
 function defaultWorkers(): number {

@@ -51,7 +51,7 @@ describe("arguments", () => {
     [["run", "-", "--size", "0x10", "--format", "I420"], /--size is width x height/],
     [["run", "-", "--fps", "0"], /--fps is a number/],
     [["run", "-", "--compare"], /comes only once/],
-    [["run", "a", "--workers", "0"], /whole number from 1 to 64/],
+    [["run", "a", "--workers", "0"], /whole number from 1 to 19/],
     [["run", "a", "--buffers", "1.5"], /whole number/],
     [["run", "a", "--patience", "-1"], /'--patience' argument is ambiguous|above 0/],
   ])("refuses %j in words", (args, pattern) => {

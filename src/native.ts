@@ -3,7 +3,7 @@
  * It needs koffi (`npm install koffi`, no compiler); without it everything here loads, and each step answers `unsupported`.
  *
  * Importing it registers "pages", "locked", "processShared" and "dmabuf" in `allocators`, where a pool finds them by name. The
- * core never imports it. Nothing native is loaded before one of them is asked for.
+ * core never imports it, and browsers cannot: it is for Node, Deno and Bun. Nothing native is loaded before one of them is asked for.
  */
 import { DmabufAllocator } from "./allocators/dmabuf.ts";
 import { LockedAllocator, PagesAllocator } from "./allocators/pages.ts";

@@ -2,6 +2,7 @@
  * Whether bytes are pinned in RAM. An allocator that locks pages says so here, by the ArrayBuffer; whoever stands on it, however
  * many pools are between, asks with the memory that it got. Code that locks nothing answers for itself: not locked.
  */
+import { wrongType } from "../observe/arguments.ts";
 import type { Memory } from "./memory.ts";
 
 /** What is known about the lock on one memory. */
@@ -23,10 +24,12 @@ const NOT_ASKED: LockReport = Object.freeze({
 const reports: WeakMap<ArrayBufferLike, LockReport> = new WeakMap();
 
 /**
- * Whether a memory is locked, and if not why. Give it a live memory of any allocator or pool, or a view of its bytes. O(1).
+ * Whether a memory is locked, and if not why. Give it a live memory of any allocator or pool, or a view of its bytes. O(1). Throws
+ * `ERR_INVALID_ARG_TYPE`.
  */
 export function lockReportOf(source: Memory | Uint8Array): LockReport {
-  const bytes = ArrayBuffer.isView(source) ? source : source.region.bytes;
+  const bytes = ArrayBuffer.isView(source) ? source : source?.region?.bytes;
+  if (bytes === undefined) throw wrongType("source", "a Memory or a view of its bytes", source);
   return reports.get(bytes.buffer) ?? NOT_ASKED;
 }
 

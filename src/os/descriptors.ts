@@ -3,9 +3,10 @@
  * process started first and whoever started whom. A child can also inherit one: `spawn(..., { stdio: [..., descriptor] })`.
  *
  * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would take
- * one of its four threads from the file system.
+ * one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE`.
  */
 import { rmSync } from "node:fs";
+import { milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { made, notDone, type Outcome, type Result } from "./result.ts";
@@ -48,7 +49,7 @@ const DEFAULT_TIMEOUT_MS = 5000;
  * ("FOREIGN_USER").
  */
 export function serveDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<DescriptorServer> {
-  const listening = ops.sockets.listen(path);
+  const listening = ops.sockets.listen(checkPath(path));
   if (!listening.ok) return listening;
   let open = true;
   return made({
@@ -68,7 +69,7 @@ export function serveDescriptors(path: string, ops: NativeOps = nativeOps()): Ou
 
 /** Connects to a {@link serveDescriptors} of the same user. Answers a socket; close it with {@link closeDescriptor}. */
 export function connectDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<number> {
-  return ops.sockets.connect(path);
+  return ops.sockets.connect(checkPath(path));
 }
 
 /** Sends a descriptor with a note of 1 to 1024 bytes. The sender keeps its own descriptor. */
@@ -78,22 +79,24 @@ export function sendDescriptor(
   note: Uint8Array = new Uint8Array(1),
   ops: NativeOps = nativeOps(),
 ): Result {
-  return ops.sockets.send(socket, descriptor, note);
+  if (!(note instanceof Uint8Array)) throw wrongType("note", "a Uint8Array", note);
+  return ops.sockets.send(checkDescriptor(socket), checkDescriptor(descriptor), note);
 }
 
 /** Waits for a descriptor. Rejects only when the signal is aborted. */
-export function receiveDescriptor(socket: number, wait: DescriptorWait = {}): Promise<Outcome<Received>> {
+export async function receiveDescriptor(socket: number, wait: DescriptorWait = {}): Promise<Outcome<Received>> {
   const ops = wait.ops ?? nativeOps();
+  checkDescriptor(socket);
   return askAgain(wait, () => ops.sockets.receive(socket, 0));
 }
 
 /** The same, blocking this thread for at most so many milliseconds. */
 export function receiveDescriptorSync(
   socket: number,
-  milliseconds: number,
+  timeout: number,
   ops: NativeOps = nativeOps(),
 ): Outcome<Received> {
-  return ops.sockets.receive(socket, milliseconds);
+  return ops.sockets.receive(checkDescriptor(socket), milliseconds("timeout", timeout));
 }
 
 /** A connected pair of sockets: keep one, let a child inherit the other. */
@@ -103,11 +106,24 @@ export function descriptorPair(ops: NativeOps = nativeOps()): Outcome<readonly [
 
 /** Closes a socket or descriptor of this file. */
 export function closeDescriptor(descriptor: number, ops: NativeOps = nativeOps()): Result {
-  return ops.shared.close(descriptor);
+  return ops.shared.close(checkDescriptor(descriptor));
+}
+
+/** The most that fits the C int that descriptors are. */
+const MAX_DESCRIPTOR = 0x7fffffff;
+
+function checkDescriptor(descriptor: number): number {
+  return wholeNumber("descriptor", descriptor, 0, MAX_DESCRIPTOR);
+}
+
+function checkPath(path: string): string {
+  if (typeof path !== "string") throw wrongType("path", "a string", path);
+  return path;
 }
 
 async function askAgain<T>(wait: DescriptorWait, ask: () => Outcome<T>): Promise<Outcome<T>> {
   const { timeout = DEFAULT_TIMEOUT_MS, signal } = wait;
+  milliseconds("timeout", timeout);
   const end = performance.now() + timeout;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     signal?.throwIfAborted();

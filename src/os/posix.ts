@@ -3,6 +3,7 @@
  * platform's own file. Every failing call reads errno at once, because any other system call overwrites it.
  */
 import { constants } from "node:buffer";
+import { wrongType } from "../observe/arguments.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "./koffi.ts";
 import type { Advice, Limits, MappedPages } from "./native-ops.ts";
 import { bytesToBoundary, innerPages, outerPages, roundUp } from "./page-range.ts";
@@ -70,6 +71,7 @@ export class PosixMemory {
 
   /** Where a view starts. */
   addressOf(view: ArrayBufferView): bigint {
+    if (!ArrayBuffer.isView(view)) throw wrongType("bytes", "a typed array", view);
     // A Uint8Array, because koffi refuses a DataView over shared memory on Deno.
     return BigInt(this.#koffi.address(new Uint8Array(view.buffer, view.byteOffset, view.byteLength)));
   }
@@ -114,6 +116,7 @@ export class PosixMemory {
   }
 
   #unfitToLock(bytes: Uint8Array): NotDone | undefined {
+    if (!(bytes instanceof Uint8Array)) throw wrongType("bytes", "a Uint8Array", bytes);
     if ((bytes.buffer as { resizable?: boolean }).resizable === true) {
       // V8 gives the pages of a shrunk buffer back with a call that fails on locked pages, and aborts when it fails.
       return notDone(

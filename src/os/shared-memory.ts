@@ -6,6 +6,7 @@
  * The memory stays valid for as long as anything refers to it. {@link SharedMemory.retire} ends the sharing at once: from then
  * on every view that was kept, in this process, reads zeros of its own.
  */
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { roundUp } from "./page-range.ts";
@@ -59,6 +60,7 @@ export function createSharedMemory(
   if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_PAGES * WASM_PAGE) {
     return notDone("refused", "BAD_SIZE", `a shared block has 1 to ${MAX_PAGES * WASM_PAGE} bytes, not ${bytes}`);
   }
+  if (typeof label !== "string") throw wrongType("label", "a string", label);
   const created = ops.shared.create(roundUp(bytes, Math.max(WASM_PAGE, ops.pageSize)), label);
   if (!created.ok) return created;
   return openSharedMemory(created.value, ops);
@@ -69,6 +71,7 @@ export function createSharedMemory(
  * Refused unless the kernel says that the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
+  wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
   const opened = lay(descriptor, ops);
   if (!opened.ok) ops.shared.close(descriptor);
   else if (ops.recyclesRanges) keep(opened.value);

@@ -2,6 +2,7 @@
  * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These block the
  * thread, so they are for workers; a main thread lets a worker wait and post it a message.
  */
+import { milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps, WaitOutcome } from "./native-ops.ts";
 import { made, type Outcome } from "./result.ts";
@@ -27,7 +28,8 @@ export interface ChangeOptions {
 
 /**
  * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that dies never wakes
- * anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex.
+ * anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex. Throws
+ * `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
  */
 export function waitForChange(
   words: Int32Array,
@@ -36,6 +38,9 @@ export function waitForChange(
   options: ChangeOptions = {},
 ): Outcome<ChangeOutcome> {
   const { timeout = Number.POSITIVE_INFINITY, stop, ops = nativeOps() } = options;
+  checkWord("words", words, index);
+  milliseconds("timeout", timeout);
+  if (stop !== undefined) checkWord("stop.words", stop.words, stop.index);
   const began = performance.now();
   for (;;) {
     if (Atomics.load(words, index) !== expected) return made("changed");
@@ -47,12 +52,21 @@ export function waitForChange(
   }
 }
 
-/** Wakes up to `count` waiters on `words[index]` in every process, after you changed the word. Answers how many there were. */
+/**
+ * Wakes up to `count` waiters on `words[index]` in every process, after you changed the word. Answers how many there
+ * were. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+ */
 export function wakeWaiters(
   words: Int32Array,
   index: number,
   count = 0x7fffffff,
   ops: NativeOps = nativeOps(),
 ): Outcome<number> {
-  return ops.futex.wake(words, index, count);
+  checkWord("words", words, index);
+  return ops.futex.wake(words, index, wholeNumber("count", count, 0, 0x7fffffff));
+}
+
+function checkWord(name: string, words: unknown, index: unknown): void {
+  if (!(words instanceof Int32Array)) throw wrongType(name, "an Int32Array", words);
+  wholeNumber("index", index, 0, words.length - 1);
 }

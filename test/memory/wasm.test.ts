@@ -60,5 +60,7 @@ describe("lock reports", () => {
     reportLock(buffer, undefined);
     expect(lockReportOf(memory).locked).toBe(false);
     memory.release();
+    for (const odd of [null, undefined, {}, 5])
+      expect(code(() => lockReportOf(odd as never))).toBe("ERR_INVALID_ARG_TYPE");
   });
 });

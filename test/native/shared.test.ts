@@ -341,6 +341,32 @@ describe.skipIf(process.platform !== "linux")("sockets (Linux)", () => {
   });
 });
 
+describe("bad input gets a typed error", () => {
+  const words = new Int32Array(4);
+  const cases: readonly (readonly [name: string, call: () => unknown, code: string])[] = [
+    ["a wait on no words", () => waitForChange([0] as never, 0, 0), "ERR_INVALID_ARG_TYPE"],
+    ["a wait past the end", () => waitForChange(words, 4, 0), "ERR_OUT_OF_RANGE"],
+    ["a wait before the start", () => waitForChange(words, -1, 0), "ERR_OUT_OF_RANGE"],
+    ["a wait of NaN", () => waitForChange(words, 0, 0, { timeout: Number.NaN }), "ERR_OUT_OF_RANGE"],
+    ["an odd stop word", () => waitForChange(words, 0, 0, { stop: { words, index: 9 } }), "ERR_OUT_OF_RANGE"],
+    ["a wake past the end", () => wakeWaiters(words, 4), "ERR_OUT_OF_RANGE"],
+    ["a wake of half a waiter", () => wakeWaiters(words, 0, 0.5), "ERR_OUT_OF_RANGE"],
+    ["a path that is none", () => serveDescriptors(null as never), "ERR_INVALID_ARG_TYPE"],
+    ["a connection to nothing", () => connectDescriptors(7 as never), "ERR_INVALID_ARG_TYPE"],
+    ["a descriptor in letters", () => openSharedMemory("3" as never), "ERR_INVALID_ARG_TYPE"],
+    ["a descriptor below zero", () => openSharedMemory(-1), "ERR_OUT_OF_RANGE"],
+    ["a note in letters", () => sendDescriptor(1, 2, "hi" as never), "ERR_INVALID_ARG_TYPE"],
+    ["a socket that is none", () => receiveDescriptorSync(Number.NaN, 0), "ERR_OUT_OF_RANGE"],
+    ["a label that is none", () => createSharedMemory(1, 5 as never), "ERR_INVALID_ARG_TYPE"],
+    ["a memory that is none", () => new ProcessSharedAllocator().descriptorOf(null as never), "ERR_FOREIGN_RELEASE"],
+  ];
+  it.each(cases)("%s", (_, call, expected) => expect(code(call)).toBe(expected));
+
+  it("what is asynchronous rejects with it", async () => {
+    await expect(receiveDescriptor(0, { timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
+  });
+});
+
 describe.skipIf(process.platform !== "linux")("another user (Linux, as root)", () => {
   const asNobody = (...args: readonly string[]): Promise<Exit> => run([...NODE, CHILD, ...args, "nobody"]);
 

@@ -141,16 +141,18 @@ const steps = {
         workerData: { buffer: block.bytes.buffer, offset: block.bytes.byteOffset, length: block.bytes.length },
       },
     );
-    const message = () => new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
+    const exit = new Promise((resolve) => worker.once("exit", resolve));
+    // A worker that exits at once may take its last message along.
+    const message = () =>
+      Promise.race([new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject)), exit]);
     await message();
     live.splice(live.indexOf(block), 1);
     keep(block.bytes);
     block.memory.release();
     const answer = message();
-    const gone = new Promise((resolve) => worker.once("exit", resolve));
     worker.postMessage("go");
     assert.equal(typeof (await answer), "number");
-    await gone;
+    await exit;
   },
 };
 
@@ -163,13 +165,15 @@ const orphan = async () => {
          new native.ProcessSharedAllocator(), new native.LockedAllocator({ backing: "mapped" })]
          .map((allocator) => allocator.allocate(1 << 20).map("write").bytes.fill(7));
        globalThis.kept = kept;
+       parentPort.once("message", () => process.exit());
        parentPort.postMessage(kept[2].buffer);
-       setTimeout(() => process.exit(), 5);
      });`,
     { eval: true, workerData: `file://${folder}/native.js` },
   );
   const buffer = await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
-  await new Promise((resolve) => worker.once("exit", resolve));
+  const exit = new Promise((resolve) => worker.once("exit", resolve));
+  worker.postMessage("end");
+  await exit;
   keep(new Uint8Array(buffer));
 };
 

@@ -1,7 +1,8 @@
 /** Nothing that outlives its memory crashes a process or writes into another's bytes, on every runtime that is here. */
 import { randomInt } from "node:crypto";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nativeOps } from "../../src/os/load.ts";
 import { compiled } from "./build.ts";
 import { answerOf, run } from "./child.ts";
@@ -16,6 +17,8 @@ let folder = "";
 beforeAll(() => {
   folder = compiled();
 });
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe(`torture, seed ${SEED}`, () => {
   for (const runtime of runtimes()) {

@@ -102,6 +102,7 @@ export {
   type RealtimePoolStats,
 } from "./pools/realtime-pool.ts";
 export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
+export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared-buffer-pool.ts";
 export type {
   AttachOptions,
   SharedHandle,

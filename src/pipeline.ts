@@ -23,6 +23,13 @@ export {
 } from "./pipeline/caps.ts";
 export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
 export { Element, type Running } from "./pipeline/element.ts";
+export { AppSink, type AppSinkOptions } from "./pipeline/elements/app-sink.ts";
+export { type AppItem, AppSource, type AppSourceOptions } from "./pipeline/elements/app-source.ts";
+export { ContactSheetSink, type ContactSheetSinkOptions } from "./pipeline/elements/contact-sheet-sink.ts";
+export { FrameConverter } from "./pipeline/elements/convert-frame.ts";
+export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
+export { CapsFilter, Identity, NullSink, type NullSinkOptions } from "./pipeline/elements/small.ts";
+export { VideoScale, type VideoScaleOptions } from "./pipeline/elements/video-scale.ts";
 export { Funnel } from "./pipeline/funnel.ts";
 export { InputPad, type Maybe, OutputPad, Pad } from "./pipeline/pad.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";

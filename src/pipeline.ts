@@ -30,6 +30,7 @@ export { FrameConverter } from "./pipeline/elements/convert-frame.ts";
 export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
 export { CapsFilter, Identity, NullSink, type NullSinkOptions } from "./pipeline/elements/small.ts";
 export { VideoScale, type VideoScaleOptions } from "./pipeline/elements/video-scale.ts";
+export { COMMON_ELEMENTS } from "./pipeline/elements/words.ts";
 export { Funnel } from "./pipeline/funnel.ts";
 export { InputPad, type Maybe, OutputPad, Pad } from "./pipeline/pad.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
@@ -53,4 +54,13 @@ export {
 } from "./pipeline/stream-format.ts";
 export type { Decision, Verdict } from "./pipeline/supply.ts";
 export { Tee } from "./pipeline/tee.ts";
+export {
+  type ElementSpec,
+  type ParsedPipeline,
+  type Properties,
+  type PropertyKind,
+  type PropertySpec,
+  parsePipeline,
+  type Word,
+} from "./pipeline/text.ts";
 export { Transform, type TransformMode, type TransformOptions } from "./pipeline/transform.ts";

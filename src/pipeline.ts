@@ -12,6 +12,7 @@ export {
   type PoolProposal,
   registerMetaMerger,
 } from "./pipeline/allocation-query.ts";
+export type { Verdict } from "./pipeline/candidates.ts";
 export {
   Caps,
   type CapsFields,
@@ -52,7 +53,7 @@ export {
   type VideoStream,
   videoFormat,
 } from "./pipeline/stream-format.ts";
-export type { Decision, Verdict } from "./pipeline/supply.ts";
+export type { Decision } from "./pipeline/supply.ts";
 export { Tee } from "./pipeline/tee.ts";
 export {
   type ElementSpec,

@@ -12,6 +12,7 @@ export {
   type PoolProposal,
   registerMetaMerger,
 } from "./pipeline/allocation-query.ts";
+export type { Verdict } from "./pipeline/candidates.ts";
 export {
   Caps,
   type CapsFields,
@@ -23,6 +24,14 @@ export {
 } from "./pipeline/caps.ts";
 export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
 export { Element, type Running } from "./pipeline/element.ts";
+export { AppSink, type AppSinkOptions } from "./pipeline/elements/app-sink.ts";
+export { type AppItem, AppSource, type AppSourceOptions } from "./pipeline/elements/app-source.ts";
+export { ContactSheetSink, type ContactSheetSinkOptions } from "./pipeline/elements/contact-sheet-sink.ts";
+export { FrameConverter } from "./pipeline/elements/convert-frame.ts";
+export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
+export { CapsFilter, Identity, NullSink, type NullSinkOptions } from "./pipeline/elements/small.ts";
+export { VideoScale, type VideoScaleOptions } from "./pipeline/elements/video-scale.ts";
+export { COMMON_ELEMENTS } from "./pipeline/elements/words.ts";
 export { Funnel } from "./pipeline/funnel.ts";
 export { InputPad, type Maybe, OutputPad, Pad } from "./pipeline/pad.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
@@ -44,6 +53,15 @@ export {
   type VideoStream,
   videoFormat,
 } from "./pipeline/stream-format.ts";
-export type { Decision, Verdict } from "./pipeline/supply.ts";
+export type { Decision } from "./pipeline/supply.ts";
 export { Tee } from "./pipeline/tee.ts";
+export {
+  type ElementSpec,
+  type ParsedPipeline,
+  type Properties,
+  type PropertyKind,
+  type PropertySpec,
+  parsePipeline,
+  type Word,
+} from "./pipeline/text.ts";
 export { Transform, type TransformMode, type TransformOptions } from "./pipeline/transform.ts";

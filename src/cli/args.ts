@@ -43,11 +43,31 @@ export interface RunOptions {
   readonly passes: number;
 }
 
+/** What `millpond run "<pipeline>"` was asked for. */
+export interface TextOptions {
+  /** The pipeline. */
+  readonly text: string;
+  /** Only settle formats and memory, and print what was settled. */
+  readonly dryRun: boolean;
+  /** Print what was settled, and why, after the run. */
+  readonly describe: boolean;
+  /** Where a picture of the pipeline is written: .svg, .mmd (Mermaid), anything else text. */
+  readonly graph: string | undefined;
+  /** The most bytes that all pools may have. */
+  readonly buffers: number | undefined;
+  /** Machine-readable summary on standard output. */
+  readonly json: boolean;
+  /** Only problems. */
+  readonly quiet: boolean;
+}
+
 /** What the command line means. */
 export type Command =
   | { readonly kind: "help"; readonly topic: "main" | "run" }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }
+  | { readonly kind: "elements" }
+  | { readonly kind: "text"; readonly options: TextOptions }
   | { readonly kind: "run"; readonly options: RunOptions };
 
 /** `millpond --help`. */
@@ -59,6 +79,8 @@ Commands:
   run <file | ->   decode a video into pooled frames, measure them in worker threads,
                    write a contact sheet and the measures
   doctor [--json]  what this machine can do: lock, huge pages, shared memory, DMA buffers
+  run "<pipeline>" run stages joined by "!", such as
+                   "file clip.mp4 ! decode ! scale width=320 ! contactsheet out.png"
 
   millpond <command> --help   its options
   millpond --version
@@ -86,6 +108,18 @@ Raw video, in a file or on standard input ("-"): Y4M needs no options; others do
   --format F       I420, NV12, I422, I444, RGBA ... or ffmpeg's name (yuv420p, gray ...)
   --size WxH       for example 1920x1080
   --fps N          for example 25 or 30000/1001 (default: 25; Y4M says its own)
+
+Usage: millpond run "<element> ! <element> ! ..." [options]
+
+Runs a pipeline: stages agree on formats, pools and sizes first, then run side by side.
+Quote the text, so that the shell leaves "!" alone.
+
+  --elements       list the elements and their properties
+  --dry-run        only settle formats and memory, and print what was settled and why
+  --describe       print that after the run
+  --graph FILE     write it as a picture: .svg, .mmd (Mermaid), anything else as text
+  --max-bytes N    refuse a pipeline whose pools need more
+  --json, --quiet  as above
 
 Exit codes: 0 done; 1 failed, nothing written; 2 partial, and it says what is missing;
 3 buffers left on loan (a bug); 130 interrupted, nothing written.
@@ -115,6 +149,12 @@ function parseDoctor(args: readonly string[]): Command {
 function parseRun(args: string[]): Command {
   const { values, positionals } = readOptions(args);
   if (values.help === true) return { kind: "help", topic: "run" };
+  if (values.elements === true) return { kind: "elements" };
+  // Unquoted on the command line the shell has split it already; what has a space inside was quoted there.
+  const text = positionals.length === 1 ? positionals[0]! : positionals.map(quoteWord).join(" ");
+  if (/(^|\s)!(\s|$)/.test(text)) return parseText(text, values);
+  const only = TEXT_ONLY.find((name) => values[name] !== undefined);
+  if (only !== undefined) throw new Failure(`--${only} is for a pipeline, such as "file clip.mp4 ! decode ! null"`);
   const [input, ...more] = positionals;
   if (input === undefined) throw new Failure("which file? millpond run <file | -> (millpond run --help)");
   if (more.length > 0) throw new Failure(`one file at a time, please: "${more.join('", "')}" is too much`);
@@ -153,6 +193,36 @@ function parseRun(args: string[]): Command {
   };
 }
 
+function quoteWord(word: string): string {
+  return /\s/.test(word) && !word.includes('"') ? `"${word}"` : word;
+}
+
+const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
+
+/** Options that a pipeline understands; the others are for a file. */
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet"];
+
+function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
+  const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
+  if (other !== undefined) {
+    throw new Failure(
+      `--${other} is for a file, not for a pipeline; a pipeline has properties, such as "contactsheet out.png tiles=12"`,
+    );
+  }
+  return {
+    kind: "text",
+    options: {
+      text,
+      dryRun: values["dry-run"] === true,
+      describe: values.describe === true,
+      graph: values.graph,
+      buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
+      json: values.json === true,
+      quiet: values.quiet === true,
+    },
+  };
+}
+
 function readOptions(args: string[]): ReturnType<typeof parse> {
   try {
     return parse(args);
@@ -183,6 +253,11 @@ function parse(args: string[]) {
       help: { type: "boolean", short: "h" },
       variant: { type: "string" },
       passes: { type: "string" },
+      elements: { type: "boolean" },
+      "dry-run": { type: "boolean" },
+      describe: { type: "boolean" },
+      graph: { type: "string" },
+      "max-bytes": { type: "string" },
     },
   });
 }

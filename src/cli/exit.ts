@@ -27,6 +27,8 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 export class Failure extends Error {
   /** What the process exits with. */
   readonly exitCode: ExitCode;
+  /** Lines that show the place that the message is about, as they are. */
+  readonly excerpt: string | undefined = undefined;
 
   /** A message without a full stop at its end, in plain words, with the remedy. */
   constructor(message: string, exitCode: ExitCode = ExitCode.FAILED, options?: ErrorOptions) {

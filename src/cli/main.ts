@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
 import { MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
-import { ExitCode, exitCodeOf, explain } from "./exit.ts";
+import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
+import { elementList, runText } from "./run/pipeline-text.ts";
 import { complain, print, run } from "./run/run.ts";
 import { MILLPOND_VERSION } from "./version.ts";
 
@@ -24,9 +25,14 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
       }
       case "run":
         return await run(command.options);
+      case "text":
+        return await runText(command.options);
+      case "elements":
+        await print(elementList());
+        return ExitCode.OK;
     }
   } catch (error) {
-    complain(explain(error));
+    complain(explain(error), error instanceof Failure ? error.excerpt : undefined);
     if (process.env.MILLPOND_DEBUG === "1" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     return exitCodeOf(error);
   }

@@ -18,4 +18,12 @@ export {
   type HResultName,
   SampleFlags,
 } from "./directshow/codes.ts";
+export { type InPlaceOptions, TransInPlaceFilter } from "./directshow/in-place.ts";
+export {
+  BaseInputPin,
+  BaseOutputPin,
+  type IMemInputPin,
+  type InputPinOptions,
+  type OutputPinOptions,
+} from "./directshow/pins.ts";
 export { type IMediaSample, MediaSample, type SampleProperties } from "./directshow/sample.ts";

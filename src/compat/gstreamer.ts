@@ -18,3 +18,4 @@ export {
 } from "./gstreamer/constants.ts";
 export { AllocationParams, Allocator, MapInfo, Memory } from "./gstreamer/memory.ts";
 export { Meta, type MetaHooks, type MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
+export { Query } from "./gstreamer/query.ts";

@@ -3,7 +3,7 @@ import { type Description, decisionLines, linkLabel } from "./describe.ts";
 
 const BOX_WIDTH = 168;
 const BOX_HEIGHT = 48;
-const COLUMN_GAP = 190;
+const COLUMN_GAP = 168;
 const ROW_GAP = 44;
 const MARGIN = 24;
 const LINE = 15;

@@ -113,7 +113,9 @@ export function decisionLines(decision: Decision): string[] {
     params.padding > 0 ? `padding ${params.padding}` : "",
   ].filter((word) => word !== "");
   const align = [`align ${params.align}`, ...extra].join(", ");
-  lines.push(`  ${count} buffers of ${size} bytes from pool "${pool}" (${align}, allocator "${allocator}")`);
+  lines.push(
+    `  ${count} buffer${count === 1 ? "" : "s"} of ${size} bytes from pool "${pool}" (${align}, allocator "${allocator}")`,
+  );
   lines.push(`  ${count} ${sumText(decision)}`);
   for (const { won, by, what, why } of verdicts) lines.push(`  ${won ? "won " : "lost"} ${what} of ${by}: ${why}`);
   for (const note of notes) lines.push(`  note ${note}`);

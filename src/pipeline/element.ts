@@ -41,6 +41,20 @@ export interface Running {
 
 let nextNumber = 1;
 
+/** In which element an error came about: the loop that it reaches belongs to another one. */
+const blamed: WeakMap<object, string> = new WeakMap();
+
+/** @internal Notes where an error came about; the first one who says so is right. Returns the error. */
+export function blame<T>(error: T, element: Element): T {
+  if (typeof error === "object" && error !== null && !blamed.has(error)) blamed.set(error, element.name);
+  return error;
+}
+
+/** @internal */
+export function blamedFor(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? blamed.get(error) : undefined;
+}
+
 /** A stage of a pipeline. */
 export abstract class Element {
   /** Its name, unique in a pipeline. */

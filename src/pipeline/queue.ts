@@ -22,12 +22,12 @@ export interface QueueOptions {
 }
 
 type Entry =
-  | { readonly kind: "buffer"; readonly buffer: MediaBuffer }
+  | { readonly kind: "buffer"; readonly buffer: MediaBuffer; readonly work: Promise<MediaBuffer> | undefined }
   | { readonly kind: "format"; readonly format: StreamFormat }
   | { readonly kind: "query"; readonly query: AllocationQuery; readonly answer: (answered: Maybe<boolean>) => void }
   | { readonly kind: "end" };
 
-/** A bounded line between two stages. */
+/** A bounded line between two stages; with {@link Queue.begin} overridden, a line whose buffers are worked on. */
 export class Queue extends Element {
   /** Its input. */
   readonly in: InputPad = this.addInput("in");
@@ -60,8 +60,18 @@ export class Queue extends Element {
   /** Joins the line; waits while it is full. */
   override chain(buffer: MediaBuffer): Maybe<void> {
     if (this.#count >= this.max || this.#failure !== undefined || this.out.flushing) return this.#chainSlow(buffer);
-    this.#join({ kind: "buffer", buffer });
+    const work = this.begin(buffer);
+    this.#join({ kind: "buffer", buffer, work });
     this.#count++;
+    return undefined;
+  }
+
+  /**
+   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side, and leave
+   * in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with the reference of
+   * this one given back); when it rejects, the subclass has released the buffer. Default: no work.
+   */
+  protected begin(_buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
     return undefined;
   }
 
@@ -85,11 +95,14 @@ export class Queue extends Element {
     return this.chain(buffer);
   }
 
+  /** Hook: a format has left the line; buffers behind it can be worked on for what is downstream now. */
+  protected formatPassed(): void {}
+
   #dropOldest(): void {
     const index = this.#line.findIndex((entry) => entry.kind === "buffer");
     const [entry] = this.#line.splice(index, 1);
     this.#count--;
-    if (entry?.kind === "buffer") entry.buffer.release();
+    if (entry?.kind === "buffer") drop(entry);
   }
 
   async #waitForRoom(buffer: MediaBuffer): Promise<void> {
@@ -173,7 +186,8 @@ export class Queue extends Element {
         if (entry.kind === "buffer") {
           this.#count--;
           this.#wake();
-          const pushed = out.push(entry.buffer);
+          const buffer = entry.work === undefined ? entry.buffer : await entry.work;
+          const pushed = out.push(buffer);
           if (pushed !== undefined) await pushed;
         } else if (await this.#handle(entry)) return;
         const pause = slice.giveWay();
@@ -192,6 +206,7 @@ export class Queue extends Element {
     if (entry.kind === "format") {
       this.in.format = entry.format;
       await this.out.setFormat(entry.format);
+      this.formatPassed();
     } else if (entry.kind === "query") {
       const answered = this.out.query(entry.query);
       entry.answer(answered);
@@ -208,7 +223,7 @@ export class Queue extends Element {
     const line = this.#line;
     this.#line = [];
     for (const entry of line) {
-      if (entry.kind === "buffer") entry.buffer.release();
+      if (entry.kind === "buffer") drop(entry);
       else if (entry.kind === "query") entry.answer(false);
       else this.#line.push(entry);
     }
@@ -257,4 +272,14 @@ export class Queue extends Element {
   override get role(): string {
     return `up to ${this.max} in line${this.#full === "wait" ? "" : `, ${this.#full} when full`}`;
   }
+}
+
+/** Work that has begun is not interrupted: its buffer is released when nobody touches it any more. */
+function drop({ buffer, work }: Extract<Entry, { kind: "buffer" }>): void {
+  if (work === undefined) buffer.release();
+  else
+    work.then(
+      (made) => made.release(),
+      () => {},
+    );
 }

@@ -8,7 +8,7 @@ import type { Clock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { BufferPool } from "../pools/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/pool-report.ts";
-import type { Element, Running } from "./element.ts";
+import { blamedFor, type Element, type Running } from "./element.ts";
 import type { OutputPad } from "./pad.ts";
 import { Source } from "./source.ts";
 import { type Decision, dropPool } from "./supply.ts";
@@ -177,7 +177,7 @@ export class Session implements Running {
 
   fail(error: unknown, element?: Element): void {
     if (this.failure !== undefined || this.stopping) return;
-    this.failure = { error, element: element?.name };
+    this.failure = { error, element: blamedFor(error) ?? element?.name };
     this.#halt(error);
     this.#settle();
   }

@@ -5,7 +5,7 @@
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import type { AllocationQuery } from "./allocation-query.ts";
 import type { Caps } from "./caps.ts";
-import { Element } from "./element.ts";
+import { blame, Element } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
 import type { StreamFormat } from "./stream-format.ts";
 
@@ -60,7 +60,7 @@ export abstract class Sink extends Element {
       rendered = this.render(buffer);
     } catch (error) {
       buffer.release();
-      throw error;
+      throw blame(error, this);
     }
     if (rendered === undefined) {
       if (this.#keepLast) this.#keep(buffer);
@@ -75,7 +75,7 @@ export abstract class Sink extends Element {
       await rendering;
     } catch (error) {
       buffer.release();
-      throw error;
+      throw blame(error, this);
     }
     if (this.#keepLast) this.#keep(buffer);
     else buffer.release();
@@ -94,7 +94,11 @@ export abstract class Sink extends Element {
 
   /** Finishes, and tells the pipeline. */
   override async endArrived(): Promise<void> {
-    await this.finish();
+    try {
+      await this.finish();
+    } catch (error) {
+      throw blame(error, this);
+    }
     this.running.sinkDone(this);
   }
 

@@ -9,20 +9,9 @@ import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import { BufferPool } from "../pools/buffer-pool.ts";
 import type { ActualPoolConfig, BufferPoolConfig } from "../pools/pool-config.ts";
 import { AllocationQuery, type HeldPart, type MetaProposal, type PoolProposal } from "./allocation-query.ts";
+import { type Candidate, chooseFirst, type Verdict } from "./candidates.ts";
 import type { OutputPad } from "./pad.ts";
 import { formatText, type StreamFormat } from "./stream-format.ts";
-
-/** One way in which buffers could have come, and what became of it. */
-export interface Verdict {
-  /** Who offered it. */
-  readonly by: string;
-  /** What it is. */
-  readonly what: string;
-  /** Whether it was taken. */
-  readonly won: boolean;
-  /** Why. */
-  readonly why: string;
-}
 
 /** How one pad's supply was settled. Plain data. */
 export interface Decision {
@@ -117,25 +106,23 @@ function keepPool(wish: Wish): BufferPool | undefined {
 
 /** The first offered pool that can do it. */
 function offeredPool(wish: Wish): BufferPool | undefined {
-  let chosen: BufferPool | undefined;
-  for (const entry of wish.query.pools) {
-    if (entry.pool === null) continue;
-    const what = `pool "${entry.pool.name}"`;
-    if (chosen !== undefined) {
-      judge(wish, entry.by, what, false, "an earlier one was taken");
-      continue;
-    }
-    const owner = wish.pad.element.running.claim(entry.pool, wish.pad);
-    const bad =
-      owner !== undefined ? `${owner} has it, and two producers could starve each other` : tryPool(wish, entry);
-    if (bad === undefined) {
-      chosen = entry.pool;
-      judge(wish, entry.by, what, true, "it can do what is needed, and who consumes knows best where bytes should lie");
-      continue;
-    }
-    if (owner === undefined && wish.pad.pool !== entry.pool) wish.pad.element.running.unclaim(entry.pool);
-    judge(wish, entry.by, what, false, bad);
-  }
+  const { pad, query } = wish;
+  const candidates = query.pools.flatMap((entry): Candidate<BufferPool>[] => {
+    const { pool, by } = entry;
+    if (pool === null) return [];
+    const take = (): BufferPool => {
+      const owner = pad.element.running.claim(pool, pad);
+      if (owner !== undefined) throw new Error(`${owner} has it, and two producers could starve each other`);
+      const bad = tryPool(wish, entry);
+      if (bad === undefined) return pool;
+      if (pad.pool !== pool) pad.element.running.unclaim(pool);
+      throw new Error(bad);
+    };
+    const why = "it can do what is needed, and who consumes knows best where bytes should lie";
+    return [{ by, what: `pool "${pool.name}"`, why, take }];
+  });
+  const { chosen, verdicts } = chooseFirst(candidates);
+  wish.verdicts.push(...verdicts);
   return chosen;
 }
 

@@ -13,7 +13,7 @@ import type { MediaBuffer } from "../media/media-buffer.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../media/meta.ts";
 import type { AllocationQuery, MetaProposal } from "./allocation-query.ts";
 import type { Caps } from "./caps.ts";
-import { Element, isPromise } from "./element.ts";
+import { blame, Element, isPromise } from "./element.ts";
 import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
 import type { StreamFormat } from "./stream-format.ts";
 import { dropPool } from "./supply.ts";
@@ -123,7 +123,7 @@ export abstract class Transform extends Element {
       done = hook();
     } catch (error) {
       buffer.release();
-      throw error;
+      throw blame(error, this);
     }
     if (isPromise(done)) return this.#applyLater(buffer, done);
     if (done !== false) return this.out.push(buffer);
@@ -137,7 +137,7 @@ export abstract class Transform extends Element {
       done = await work;
     } catch (error) {
       buffer.release();
-      throw error;
+      throw blame(error, this);
     }
     if (done === false) buffer.release();
     else await this.out.push(buffer);
@@ -151,7 +151,7 @@ export abstract class Transform extends Element {
       output = this.out.acquire();
     } catch (error) {
       input.release();
-      throw error;
+      throw blame(error, this);
     }
     if (isPromise(output)) return this.#copyLater(input, output);
     let done: Maybe<Outcome>;
@@ -160,7 +160,7 @@ export abstract class Transform extends Element {
     } catch (error) {
       input.release();
       output.release();
-      throw error;
+      throw blame(error, this);
     }
     if (isPromise(done)) return this.#finishLater(input, output, done);
     input.release();
@@ -182,7 +182,7 @@ export abstract class Transform extends Element {
       done = await this.#fill(input, output);
     } catch (error) {
       output?.release();
-      throw error;
+      throw blame(error, this);
     } finally {
       input.release();
     }
@@ -196,7 +196,7 @@ export abstract class Transform extends Element {
       done = await work;
     } catch (error) {
       output.release();
-      throw error;
+      throw blame(error, this);
     } finally {
       input.release();
     }

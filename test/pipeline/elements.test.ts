@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/file-elements.ts";
 import { DecodeElement, RawVideoElement } from "../../src/adapters/frames-element.ts";
+import { EncodeSink } from "../../src/adapters/media-sinks.ts";
 import { MediaBuffer } from "../../src/media/media-buffer.ts";
 import type { VideoPixelFormat } from "../../src/media/video-format.ts";
 import { VideoInfo } from "../../src/media/video-info.ts";
@@ -334,6 +335,18 @@ describe("files", () => {
     expect(decode.shortfall).toBeUndefined();
     expect(summary.holders).toEqual([]);
     expectHome(pipeline);
+  });
+
+  test("pictures are encoded into a file that decodes again", async () => {
+    const file = path("out.mp4");
+    const source = new PatternSource({ width: 64, height: 48, frames: 12 });
+    await new Pipeline().link(source, new EncodeSink(file)).run();
+    const sink = new NullSink();
+    await new Pipeline().link(new FileSource(file), new DecodeElement(), sink).run();
+    expect(sink.count).toBe(12);
+    expect((sink.in.format as VideoStream).info.width).toBe(64);
+    expect(readdirSync(folder).filter((name) => name.endsWith("out.mp4"))).toEqual(["out.mp4"]);
+    expect(() => new EncodeSink("out.gif")).toThrow(/ERR_INVALID_ARG_VALUE/);
   });
 
   test("a decoder without a file in front of it is refused", async () => {

@@ -158,7 +158,7 @@ describe("an error", () => {
       sink,
     );
     await expect(pipeline.run()).rejects.toThrow("sink fails at 5");
-    expect(pipeline.failedIn).toBeDefined();
+    expect(pipeline.failedIn).toBe("sink");
     expectHome(pipeline);
   });
 

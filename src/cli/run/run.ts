@@ -40,12 +40,13 @@ function interruptedComparison(error: unknown): never {
   throw error;
 }
 
-/** Writes a message for people to standard error, wrapped to its width. */
-export function complain(message: string): void {
+/** Writes a message for people to standard error, wrapped to its width; an excerpt below it stays as it is. */
+export function complain(message: string, excerpt?: string): void {
   const paint = paintFor(process.stderr);
   const width = Math.min(process.stderr.columns || 100, 100);
   const text = wrap(`millpond: ${message}`, width, "  ");
   process.stderr.write(`${text.replace("millpond:", paint.bad("millpond:"))}\n`);
+  if (excerpt !== undefined) process.stderr.write(`${excerpt.replace(/\^+$/, (marks) => paint.bad(marks))}\n`);
 }
 
 /** Writes to standard output, and waits until it is there. Throws {@link Failure} when it cannot be written. */
@@ -68,8 +69,8 @@ export function print(text: string): Promise<void> {
   });
 }
 
-/** The first signal ends the run in order; a second one does not wait for that. */
-function listenForSignals(stop: AbortController): () => void {
+/** The first signal ends the run in order; a second one does not wait for that. Returns what forgets about signals. */
+export function listenForSignals(stop: AbortController): () => void {
   const on = (signal: "SIGINT" | "SIGTERM"): void => {
     const interruption = new Interruption(signal);
     if (!stop.signal.aborted) {

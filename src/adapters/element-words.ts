@@ -1,0 +1,197 @@
+/** The words for all stages, those that need Node too, and pipelines made of them. */
+import { createWriteStream, type WriteStream } from "node:fs";
+import { finished } from "node:stream/promises";
+import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
+import type { PipelineOptions } from "../pipeline/pipeline.ts";
+import type { Fraction } from "../pipeline/stream-format.ts";
+import { type ElementSpec, type ParsedPipeline, type Properties, parsePipeline } from "../pipeline/text.ts";
+import { FileSink, FileSource, RawVideoSink } from "./file-elements.ts";
+import { DecodeElement, RawVideoElement } from "./frames-element.ts";
+import { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./media-sinks.ts";
+import { WorkersElement } from "./workers-element.ts";
+
+const path = { kind: "string", help: "the file" } as const;
+
+function text(properties: Properties, key: string): string {
+  return properties[key] as string;
+}
+
+/** Results of a workers stage as lines of JSON, in the order of the frames. */
+class WorkersWithResults extends WorkersElement {
+  readonly #path: string;
+  readonly #early: Map<number, string>;
+  #stream: WriteStream | undefined;
+  #next = 0;
+
+  constructor(module: string, path: string, options: ConstructorParameters<typeof WorkersElement>[1]) {
+    const early = new Map<number, string>();
+    super(module, { ...options, onResult: (result, index) => void early.set(index, line(result, index)) });
+    this.#path = path;
+    this.#early = early;
+  }
+
+  override async start(): Promise<void> {
+    this.#next = 0;
+    this.#early.clear();
+    await super.start();
+    this.#stream = createWriteStream(this.#path);
+    // An error is thrown where the stream is ended.
+    this.#stream.on("error", () => {});
+  }
+
+  /** Results come as frames get done; lines wait until it is their turn. There are never more than frames in work. */
+  protected override begin(...args: Parameters<WorkersElement["begin"]>): ReturnType<WorkersElement["begin"]> {
+    this.#write();
+    return super.begin(...args);
+  }
+
+  #write(): void {
+    for (let next = this.#early.get(this.#next); next !== undefined; next = this.#early.get(this.#next)) {
+      this.#early.delete(this.#next++);
+      this.#stream?.write(next);
+    }
+  }
+
+  override async stop(): Promise<void> {
+    await super.stop();
+    const stream = this.#stream;
+    this.#stream = undefined;
+    if (stream === undefined) return;
+    for (const key of [...this.#early.keys()].sort((a, b) => a - b)) stream.write(this.#early.get(key));
+    stream.end();
+    await finished(stream);
+  }
+}
+
+function line(result: unknown, index: number): string {
+  const plain = (_: string, value: unknown): unknown => (typeof value === "bigint" ? Number(value) : value);
+  return `${JSON.stringify({ frame: index, result }, plain)}\n`;
+}
+
+/** Words for everything that can be written in a pipeline text. */
+export const ALL_ELEMENTS: readonly ElementSpec[] = [
+  {
+    word: "file",
+    help: "a file, in blocks; for decode, by its name",
+    properties: { path, block: { kind: "whole", help: "bytes of a block; default 65536" } },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) =>
+      new FileSource(text(p, "path"), {
+        ...named(name),
+        ...(p.block === undefined ? {} : { blockSize: p.block as number }),
+      }),
+  },
+  {
+    word: "decode",
+    help: "the frames of the video file in front of it (MP4, MOV, WebM, Matroska, Y4M)",
+    create: (_, name) => new DecodeElement(name),
+  },
+  {
+    word: "rawvideo",
+    help: "raw video from a file or standard input (-): Y4M, or what format and size say",
+    properties: {
+      path,
+      format: { kind: "string", help: "pixel format; without it the input is Y4M" },
+      size: { kind: "size", help: "like 1920x1080" },
+      fps: { kind: "rate", help: "frames a second" },
+    },
+    positional: ["path"],
+    required: ["path"],
+    create(p, name) {
+      const input = p.path === "-" ? process.stdin : text(p, "path");
+      const size = p.size as { width: number; height: number } | undefined;
+      const rate = p.fps === undefined ? {} : { frameRate: p.fps as Fraction };
+      return new RawVideoElement(input, {
+        ...named(name),
+        ...rate,
+        ...size,
+        ...(p.format === undefined ? {} : { format: text(p, "format") }),
+      });
+    },
+  },
+  ...COMMON_ELEMENTS,
+  {
+    word: "workers",
+    help: "calls the default export of a module for every frame, in threads",
+    properties: {
+      module: { kind: "string", help: "the module" },
+      n: { kind: "whole", help: "threads; default: cores - 1" },
+      writes: { kind: "boolean", help: "true when the function changes the bytes" },
+      results: { kind: "string", help: "a file for what the function returns, a line of JSON a frame" },
+    },
+    positional: ["module"],
+    required: ["module"],
+    create(p, name) {
+      const options = {
+        ...named(name),
+        ...(p.n === undefined ? {} : { workers: p.n as number }),
+        ...(p.writes === undefined ? {} : { writes: p.writes as boolean }),
+      };
+      if (p.results === undefined) return new WorkersElement(text(p, "module"), options);
+      return new WorkersWithResults(text(p, "module"), text(p, "results"), options);
+    },
+  },
+  {
+    word: "contactsheet",
+    help: "pictures from all over the stream on one PNG",
+    properties: { path, tiles: { kind: "whole", help: "most pictures; default 20" } },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) =>
+      new ContactSheetFile(text(p, "path"), {
+        ...named(name),
+        ...(p.tiles === undefined ? {} : { tiles: p.tiles as number }),
+      }),
+  },
+  {
+    word: "encode",
+    help: "a video file: .mp4, .mov, .webm or .mkv",
+    properties: {
+      path,
+      codec: { kind: "string", help: "avc, hevc, vp8, vp9 or av1" },
+      bitrate: { kind: "whole", help: "bits a second; default 2000000" },
+    },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) =>
+      new EncodeSink(text(p, "path"), {
+        ...named(name),
+        ...(p.codec === undefined ? {} : { codec: p.codec as NonNullable<EncodeSinkOptions["codec"]> }),
+        ...(p.bitrate === undefined ? {} : { bitrate: p.bitrate as number }),
+      }),
+  },
+  {
+    word: "y4msink",
+    help: "a Y4M file",
+    properties: { path },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) => new RawVideoSink(text(p, "path"), named(name)),
+  },
+  {
+    word: "rawsink",
+    help: "bare frames, one behind the other",
+    properties: { path },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) => new RawVideoSink(text(p, "path"), { ...named(name), y4m: false }),
+  },
+  {
+    word: "filesink",
+    help: "the bytes of every buffer",
+    properties: { path },
+    positional: ["path"],
+    required: ["path"],
+    create: (p, name) => new FileSink(text(p, "path"), named(name)),
+  },
+];
+
+/** Makes a pipeline of a text with every word there is. Errors as {@link parsePipeline}. */
+export function pipelineFromText(source: string, options?: PipelineOptions): ParsedPipeline {
+  return parsePipeline(source, ALL_ELEMENTS, options);
+}
+
+function named(name: string | undefined): { name?: string } {
+  return name === undefined ? {} : { name };
+}

@@ -1,0 +1,56 @@
+/** A thread of a workers stage: loads the user's function once, and calls it with frames that lie in shared memory. */
+import { parentPort, workerData } from "node:worker_threads";
+import type { FromThread, ToThread, WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
+
+type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
+
+const { module, options } = workerData as { module: string; options: unknown };
+const memories: Map<number, SharedArrayBuffer> = new Map();
+let format: WorkerFormat = { kind: "bytes" };
+
+function say(message: FromThread): void {
+  parentPort?.postMessage(message);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function load(): Promise<WorkerFunction | undefined> {
+  try {
+    const loaded = (await import(module)) as { default?: unknown };
+    if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
+    say({ type: "broken", message: "it has no default export that is a function" });
+  } catch (error) {
+    say({ type: "broken", message: messageOf(error) });
+  }
+  return undefined;
+}
+
+async function work(
+  run: WorkerFunction,
+  message: Extract<ToThread, { type: "work" }>,
+  present: WorkerFormat,
+): Promise<void> {
+  const { index, memory, offset, length, pts, duration } = message;
+  try {
+    const bytes = new Uint8Array(memories.get(memory)!, offset, length);
+    say({ type: "done", index, result: await run({ bytes, index, pts, duration, format: present }, options) });
+  } catch (error) {
+    // A result that cannot be cloned arrives here too.
+    say({ type: "failed", index, message: messageOf(error) });
+  }
+}
+
+/** Messages wait here until the module is loaded. */
+const run = load();
+parentPort?.on("message", (message: ToThread) => {
+  if (message.type === "memory") memories.set(message.id, message.buffer);
+  else if (message.type === "format") format = message.format;
+  else if (message.type === "stop") parentPort?.close();
+  else {
+    const present = format;
+    void run.then((loaded) => (loaded === undefined ? undefined : work(loaded, message, present)));
+  }
+});
+void run.then((loaded) => loaded !== undefined && say({ type: "ready" }));

@@ -1,0 +1,358 @@
+/**
+ * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage asks
+ * upstream for shared memory, and a message carries a number. Frames leave in the order in which they came.
+ *
+ * ```ts
+ * // measure.mjs
+ * export default function ({ bytes, format, index }) { return { mean: ... }; }
+ * ```
+ * ```ts
+ * const workers = new WorkersElement("./measure.mjs", { workers: 2, onResult: (result, index) => ... });
+ * ```
+ */
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { allocators } from "../allocators/registry.ts";
+import { CopyFlags } from "../media/flags.ts";
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { AllocationQuery } from "../pipeline/allocation-query.ts";
+import { flushingError } from "../pipeline/pad.ts";
+import { Queue } from "../pipeline/queue.ts";
+import type { StreamFormat } from "../pipeline/stream-format.ts";
+import type { FromThread, ToThread, WorkerFormat } from "./worker-protocol.ts";
+
+export type { WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
+
+/** How a {@link WorkersElement} is made. */
+export interface WorkersOptions {
+  /** For messages. */
+  name?: string;
+  /** Threads; default: cores - 1, from 1 to 4. */
+  workers?: number;
+  /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
+  writes?: boolean;
+  /** Passed to every call as its second argument; must be clonable. */
+  options?: unknown;
+  /** Told what the function returned for a frame, in the order of completion. */
+  onResult?: (result: unknown, index: number) => void;
+}
+
+interface Job {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly known: WeakSet<SharedArrayBuffer>;
+  readonly jobs: Map<number, Job>;
+  readonly gone: Promise<void>;
+  format: WorkerFormat | undefined;
+}
+
+// From the source tree Node runs the TypeScript file, from the package the compiled one.
+const THREAD_FILE = new URL(
+  import.meta.url.endsWith(".ts") ? "./worker-thread.ts" : "./worker-thread.js",
+  import.meta.url,
+);
+
+// One frame in hand and one waiting: a thread never idles for the time of a message.
+const PER_THREAD = 2;
+
+/** Calls a function in threads, side by side. */
+export class WorkersElement extends Queue {
+  /** The module whose default export is called. */
+  readonly module: string;
+  readonly #options: WorkersOptions;
+  readonly #threadCount: number;
+  readonly #ids: WeakMap<SharedArrayBuffer, number> = new WeakMap();
+  #threads: Thread[] = [];
+  #nextId = 0;
+  #index = 0;
+  #format: WorkerFormat = { kind: "bytes" };
+  #isStopping = false;
+  #broken: MillpondError | undefined;
+  #passage: Passage = passage();
+  #inWork: Set<Promise<unknown>> = new Set();
+
+  /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  constructor(module: string | URL, options: WorkersOptions = {}) {
+    if (typeof module !== "string" && !(module instanceof URL)) throw wrongType("module", "a path or a URL", module);
+    // One core is left to whatever makes the frames; more than four wait for it on any machine met so far.
+    const fallback = Math.max(1, Math.min(4, availableParallelism() - 1));
+    const threads = wholeNumber("options.workers", options.workers ?? fallback, 1, 64);
+    super({ max: threads * PER_THREAD, ...(options.name === undefined ? {} : { name: options.name }) });
+    const text = String(module);
+    this.module = text.startsWith("file:") ? text : pathToFileURL(resolve(text)).href;
+    this.#threadCount = threads;
+    this.#options = options;
+  }
+
+  /** Starts the threads, and waits until they have loaded the module. Rejects with `ERR_BAD_DATA` when they cannot. */
+  override async start(): Promise<void> {
+    this.#isStopping = false;
+    this.#broken = undefined;
+    this.#index = 0;
+    this.#threads = [];
+    await Promise.all(Array.from({ length: this.#threadCount }, () => this.#hire()));
+  }
+
+  #hire(): Promise<void> {
+    const workerData = { module: this.module, options: this.#options.options };
+    // Flags like --expose-gc or a test runner's loaders are not for these threads.
+    const worker = new Worker(THREAD_FILE, { workerData, execArgv: [] });
+    return new Promise((ready, refuse) => {
+      let gone = (): void => {};
+      const thread: Thread = {
+        worker,
+        known: new WeakSet(),
+        jobs: new Map(),
+        gone: new Promise((settled) => {
+          gone = settled;
+        }),
+        format: undefined,
+      };
+      this.#threads.push(thread);
+      worker.on("message", (message: FromThread) => {
+        if (message.type === "ready") ready();
+        else if (message.type === "broken") refuse(this.#cannotLoad(message.message));
+        else this.#done(thread, message);
+      });
+      let why = "";
+      worker.on("error", (error) => {
+        why = `: ${error instanceof Error ? error.message : String(error)}`;
+      });
+      worker.on("exit", (code) => {
+        const error = new MillpondError("ERR_BAD_DATA", `a thread of "${this.name}" ended with code ${code}${why}`);
+        if (!this.#isStopping) this.#broken ??= error;
+        refuse(error);
+        // Nothing touches the bytes any more, so that the jobs' buffers may go.
+        for (const job of thread.jobs.values()) job.reject(error);
+        thread.jobs.clear();
+        gone();
+      });
+    });
+  }
+
+  #cannotLoad(message: string): MillpondError {
+    return new MillpondError("ERR_BAD_DATA", `"${this.name}" cannot use ${this.module}: ${message}`);
+  }
+
+  #done(thread: Thread, message: Extract<FromThread, { index: number }>): void {
+    const job = thread.jobs.get(message.index);
+    thread.jobs.delete(message.index);
+    if (message.type === "failed") {
+      const text = `the function of "${this.name}" failed at frame ${message.index}: ${message.message}`;
+      job?.reject(new MillpondError("ERR_BAD_DATA", text));
+      return;
+    }
+    try {
+      this.#options.onResult?.(message.result, message.index);
+      job?.resolve();
+    } catch (error) {
+      job?.reject(error as Error);
+    }
+  }
+
+  /** @internal What joins the line from now on is of this format. */
+  override formatArrived(format: StreamFormat): void {
+    this.#format = plainFormat(format);
+    this.#passage = passage();
+    super.formatArrived(format);
+  }
+
+  /** A pool of its own was for the format before. */
+  protected override formatPassed(): void {
+    if (this.out.pool !== null) this.out.needsReconfigure = true;
+    this.#passage.resolve();
+  }
+
+  /** Nobody waits for a format that a seek has dropped, nor for a function that hangs when the run ends. */
+  override interrupt(): void {
+    super.interrupt();
+    if (!this.out.flushing) return;
+    this.#passage.reject(flushingError(this.in));
+    if (!this.running.stopping) return;
+    this.#isStopping = true;
+    for (const { worker } of this.#threads) void worker.terminate();
+  }
+
+  /** A format that stays in line will pass yet; one that has passed has passed. */
+  override flushed(): void {
+    super.flushed();
+    const { isPassed } = this.#passage;
+    this.#passage = passage();
+    if (isPassed) this.#passage.resolve();
+  }
+
+  /** Hands the frame to a thread. */
+  protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
+    const work = this.#work(buffer, this.#index++, this.#format, this.#passage);
+    this.#inWork.add(work);
+    // The line looks at the promise when its turn comes; until then a failure must not count as unhandled.
+    work.then(
+      () => this.#inWork.delete(work),
+      () => this.#inWork.delete(work),
+    );
+    return work;
+  }
+
+  async #work(incoming: MediaBuffer, index: number, format: WorkerFormat, passed: Passage): Promise<MediaBuffer> {
+    const writes = this.#options.writes === true;
+    const buffer =
+      isShared(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
+    try {
+      const mapped = buffer.map(writes ? "readwrite" : "read");
+      try {
+        await this.#post(buffer, mapped.bytes, index, format);
+      } finally {
+        mapped.unmap();
+      }
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    return buffer;
+  }
+
+  /** Memory that cannot be shared is copied into a pool of ours; negotiation sees to it that this is the exception. */
+  async #copy(incoming: MediaBuffer, passed: Passage): Promise<MediaBuffer> {
+    try {
+      await passed.promise;
+      if (this.out.pool === null || this.out.needsReconfigure) {
+        this.#settling ??= this.out.negotiate(this.max + 1).finally(() => {
+          this.#settling = undefined;
+        });
+        await this.#settling;
+      }
+      const copy = await this.out.acquire();
+      const mapped = incoming.map("read");
+      try {
+        copy.fill(0, mapped.bytes);
+        if (copy.size !== mapped.bytes.length) copy.resize(0, mapped.bytes.length);
+      } finally {
+        mapped.unmap();
+      }
+      copy.copyFrom(incoming, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS | CopyFlags.META);
+      return copy;
+    } finally {
+      incoming.release();
+    }
+  }
+  #settling: Promise<void> | undefined;
+
+  /** For a pool of its own: in shared memory. */
+  override decideAllocation(query: AllocationQuery): void {
+    this.#askForShared(query);
+  }
+
+  #askForShared(query: AllocationQuery): void {
+    query.withholdPools("threads need shared memory");
+    // Slots begin on a cache line, so that two threads never write into one.
+    query.requireParams(allocators.find("shared")!, { align: 64 });
+  }
+
+  /** As a queue, and in shared memory. */
+  override async proposeAllocation(query: AllocationQuery): Promise<boolean> {
+    if (!(await super.proposeAllocation(query))) return false;
+    this.#askForShared(query);
+    return true;
+  }
+
+  #post(buffer: MediaBuffer, bytes: Uint8Array, index: number, format: WorkerFormat): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken;
+    let thread = this.#threads[0]!;
+    for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
+    const memory = bytes.buffer as unknown as SharedArrayBuffer;
+    let id = this.#ids.get(memory);
+    if (id === undefined) {
+      id = this.#nextId++;
+      this.#ids.set(memory, id);
+    }
+    const post = (message: ToThread): void => thread.worker.postMessage(message);
+    if (!thread.known.has(memory)) {
+      thread.known.add(memory);
+      post({ type: "memory", id, buffer: memory });
+    }
+    if (thread.format !== format) {
+      thread.format = format;
+      post({ type: "format", format });
+    }
+    const { pts, duration } = buffer;
+    return new Promise((done, reject) => {
+      thread.jobs.set(index, { resolve: done, reject });
+      post({ type: "work", index, memory: id, offset: bytes.byteOffset, length: bytes.length, pts, duration });
+    });
+  }
+
+  /** Ends the threads; what they were working on is released when they can touch it no more. */
+  override async stop(): Promise<void> {
+    this.#isStopping = true;
+    super.stop();
+    const threads = this.#threads;
+    this.#threads = [];
+    // A function that hangs would keep the run from ending; there is nothing left for it to do.
+    for (const { worker } of threads) void worker.terminate();
+    await Promise.all(threads.map((thread) => thread.gone));
+    await Promise.allSettled(this.#inWork);
+  }
+
+  /** `2 threads, up to 4 frames in work`. */
+  override get role(): string {
+    return `${this.#threadCount} threads, up to ${this.max} frames in work`;
+  }
+}
+
+/** The moment in which the present format has left the line. */
+interface Passage {
+  readonly isPassed: boolean;
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+function passage(): Passage {
+  let resolve = (): void => {};
+  let reject = (_error: Error): void => {};
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // Most frames lie in shared memory already, and nobody waits for this.
+  promise.catch(() => {});
+  const made = {
+    promise,
+    isPassed: false,
+    resolve: () => {
+      made.isPassed = true;
+      resolve();
+    },
+    reject,
+  };
+  return made;
+}
+
+function isShared(buffer: MediaBuffer): boolean {
+  if (buffer.memoryCount !== 1) return false;
+  const mapped = buffer.map("read");
+  try {
+    return mapped.bytes.buffer instanceof SharedArrayBuffer;
+  } finally {
+    mapped.unmap();
+  }
+}
+
+function plainFormat(format: StreamFormat): WorkerFormat {
+  if (format.kind === "bytes") return { kind: "bytes", ...(format.type === undefined ? {} : { format: format.type }) };
+  const planes = format.info.planes.map((plane) => ({ ...plane }));
+  if (format.kind === "audio") {
+    const { format: name, sampleRate, channels } = format.info;
+    return { kind: "audio", format: name, sampleRate, channels, planes };
+  }
+  const { format: name, width, height } = format.info;
+  return { kind: "video", format: name, width, height, planes };
+}

@@ -1,0 +1,142 @@
+/** `millpond run "file clip.mp4 ! decode ! ..."`: a pipeline written on the command line. */
+import { writeFile } from "node:fs/promises";
+import { extname } from "node:path";
+import { ALL_ELEMENTS, pipelineFromText } from "../../adapters/element-words.ts";
+import { FramesElement } from "../../adapters/frames-element.ts";
+import { isMillpondError } from "../../observe/errors.ts";
+import type { Description } from "../../pipeline/describe.ts";
+import type { Pipeline } from "../../pipeline/pipeline.ts";
+import type { RunSummary } from "../../pipeline/session.ts";
+import { type ParsedPipeline, usageOf } from "../../pipeline/text.ts";
+import type { TextOptions } from "../args.ts";
+import { ExitCode, explain, Failure } from "../exit.ts";
+import { bytes, count, number, type Paint, paintFor, table } from "../terminal.ts";
+import { createProgress } from "./progress.ts";
+import { complain, listenForSignals, print } from "./run.ts";
+
+/** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
+export async function runText(options: TextOptions): Promise<ExitCode> {
+  const stop = new AbortController();
+  const parsed = parse(options);
+  const { pipeline } = parsed;
+  const forget = listenForSignals(stop);
+  const progress = createProgress(process.stderr, options.quiet || options.json);
+  try {
+    if (options.dryRun) {
+      await pipeline.negotiate({ signal: stop.signal });
+      await print(`${pipeline.describe().text()}\n`);
+      return ExitCode.OK;
+    }
+    const summary = await pipeline.run({
+      signal: stop.signal,
+      onProgress: ({ buffers }) => {
+        const label = pipeline.elements[0]?.name ?? pipeline.name;
+        progress.update(() => ({ done: buffers, expected: expectedOf(pipeline), label, showsRate: true, note: "" }));
+      },
+    });
+    progress.clear();
+    const missing = shortfallOf(pipeline);
+    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`);
+    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
+    if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    if (missing === undefined) return ExitCode.OK;
+    complain(`partial result: ${missing}`);
+    return ExitCode.PARTIAL;
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw failureOf(parsed.pointAt(error));
+  } finally {
+    if (options.graph !== undefined) await writeGraph(options.graph, pipeline.describe());
+    progress.clear();
+    forget();
+  }
+}
+
+function parse({ text, buffers }: TextOptions): ParsedPipeline {
+  try {
+    return pipelineFromText(text, buffers === undefined ? {} : { maxBytes: buffers });
+  } catch (error) {
+    throw failureOf(error);
+  }
+}
+
+/** The reason as a paragraph, and the place below it as it is. */
+function failureOf(error: unknown): Failure {
+  if (!isMillpondError(error) || typeof error.details?.excerpt !== "string") {
+    return new Failure(explain(error), ExitCode.FAILED, { cause: error });
+  }
+  const { cause } = error;
+  // A file system's error says best itself what it is.
+  const known = cause instanceof Error && !isMillpondError(cause) && "code" in cause;
+  const reason = known ? explain(cause) : String(error.details.reason);
+  return new PlacedFailure(reason, error.details.excerpt, error);
+}
+
+/** A failure with two lines that show its place; {@link complain} leaves them as they are. */
+class PlacedFailure extends Failure {
+  override readonly excerpt: string;
+
+  constructor(message: string, excerpt: string, cause: unknown) {
+    super(message, ExitCode.FAILED, { cause });
+    this.excerpt = excerpt;
+  }
+}
+
+function expectedOf(pipeline: Pipeline): number | undefined {
+  const sources = pipeline.elements.filter((one) => one.inputs.every((pad) => pad.peer?.element.inputs.length === 0));
+  const counts = pipeline.elements.map((one) => (one instanceof FramesElement ? one.expected : undefined));
+  const sinks = pipeline.elements.filter((one) => one.outputs.length === 0).length;
+  const known = counts.filter((one) => one !== undefined);
+  return sources.length > 0 && known.length === 1 ? known[0]! * sinks : undefined;
+}
+
+function shortfallOf(pipeline: Pipeline): string | undefined {
+  for (const one of pipeline.elements)
+    if (one instanceof FramesElement && one.shortfall !== undefined) return one.shortfall;
+  return undefined;
+}
+
+function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string {
+  const seconds = summary.elapsed / 1000;
+  const lines: string[] = [];
+  for (const [name, buffers] of Object.entries(summary.sinks)) {
+    const role = pipeline.elements.find((one) => one.name === name)?.role ?? "";
+    const rate = seconds > 0 ? `${number(buffers / seconds)} a second` : "";
+    lines.push(`${paint.bold(name)}  ${count(buffers, "buffer")} in ${number(seconds)} s, ${rate}  ${paint.dim(role)}`);
+  }
+  const rows = summary.pools.map((pool) => [
+    pool.name,
+    `${pool.max} x ${bytes(pool.size)}`,
+    `${number(pool.acquires)} loans`,
+    pool.waits === 0 ? "no waits" : `${number(pool.waits)} waits`,
+  ]);
+  if (rows.length > 0) lines.push("", paint.dim("pools"), table(rows));
+  const out = summary.holders.length;
+  if (out > 0) lines.push(paint.bad(`${count(out, "buffer")} not given back`));
+  return lines.join("\n");
+}
+
+function plainSummary(summary: RunSummary, { elements, links }: Description): object {
+  return { ...summary, elements, links };
+}
+
+async function writeGraph(path: string, description: Description): Promise<void> {
+  const kind = extname(path).toLowerCase();
+  const text = kind === ".svg" ? description.svg() : kind === ".mmd" ? description.mermaid() : description.text();
+  try {
+    await writeFile(path, `${text}\n`);
+  } catch (error) {
+    complain(`the picture could not be written: ${explain(error)}`);
+  }
+}
+
+/** The list of elements, for `millpond run --elements`. */
+export function elementList(): string {
+  const lines = ALL_ELEMENTS.flatMap((spec) => {
+    const properties = Object.entries(spec.properties ?? {}).map(
+      ([key, { help }]) => `      ${key.padEnd(10)} ${help}`,
+    );
+    return [`  ${usageOf(spec)}`, `    ${spec.help}`, ...properties, ""];
+  });
+  return ["Elements of a pipeline text; every one takes name= too:", "", ...lines].join("\n");
+}

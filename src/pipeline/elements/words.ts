@@ -1,0 +1,107 @@
+/** The words for the stages that run everywhere. */
+import type { VideoPixelFormat } from "../../media/video-format.ts";
+import { Caps } from "../caps.ts";
+import { Funnel } from "../funnel.ts";
+import { Queue } from "../queue.ts";
+import type { Fraction } from "../stream-format.ts";
+import { Tee } from "../tee.ts";
+import type { ElementSpec, Properties } from "../text.ts";
+import { PatternSource } from "./pattern-source.ts";
+import { CapsFilter, Identity, NullSink } from "./small.ts";
+import { VideoScale } from "./video-scale.ts";
+
+const width = { kind: "whole", help: "columns" } as const;
+const height = { kind: "whole", help: "rows" } as const;
+const format = { kind: "string", help: "pixel format, like I420, NV12, RGBA" } as const;
+const fps = { kind: "rate", help: "frames a second, like 25 or 30000/1001" } as const;
+
+/** What a property is, when it is there. */
+function pick<T>(properties: Properties, key: string, as: string = key): Record<string, T> {
+  const value = properties[key];
+  return value === undefined ? {} : { [as]: value as T };
+}
+
+/** The words for the stages of `millpond/pipeline`. */
+export const COMMON_ELEMENTS: readonly ElementSpec[] = [
+  {
+    word: "pattern",
+    help: "moving test pictures",
+    properties: { width, height, format, fps, frames: { kind: "whole", help: "how many; default: without end" } },
+    create: (p, name) =>
+      new PatternSource({
+        ...named(name),
+        ...pick<number>(p, "width"),
+        ...pick<number>(p, "height"),
+        ...pick<number>(p, "frames"),
+        ...pick<VideoPixelFormat>(p, "format"),
+        ...pick<Fraction>(p, "fps", "frameRate"),
+      }),
+  },
+  {
+    word: "scale",
+    help: "changes the size, and the format where it is told or needed",
+    properties: { width, height, format },
+    create: (p, name) =>
+      new VideoScale({
+        ...named(name),
+        ...pick<number>(p, "width"),
+        ...pick<number>(p, "height"),
+        ...pick<VideoPixelFormat>(p, "format"),
+      }),
+  },
+  {
+    word: "convert",
+    help: "changes the pixel format: to the one named, else to what downstream takes",
+    properties: { format },
+    positional: ["format"],
+    create: (p, name) => new VideoScale({ ...named(name), ...pick<VideoPixelFormat>(p, "format") }),
+  },
+  {
+    word: "caps",
+    help: "lets only such pictures pass, so that its neighbours agree on them",
+    properties: { format, width, height, fps },
+    create: (p, name) =>
+      new CapsFilter(
+        Caps.video({
+          ...pick<string>(p, "format"),
+          ...pick<number>(p, "width"),
+          ...pick<number>(p, "height"),
+          ...pick<Fraction>(p, "fps", "frameRate"),
+        }),
+        name,
+      ),
+  },
+  {
+    word: "queue",
+    help: "lets both sides run at the same time",
+    properties: {
+      max: { kind: "whole", help: "buffers in line; default 4" },
+      full: { kind: "string", help: "wait, drop-new or drop-old; default wait" },
+    },
+    create: (p, name) => new Queue({ ...named(name), ...pick<number>(p, "max"), ...pick<"wait">(p, "full") }),
+  },
+  {
+    word: "tee",
+    help: "one stream to several; others begin with its name and a dot",
+    create: (_, name) => new Tee(name),
+  },
+  {
+    word: "funnel",
+    help: "several streams into one; others end with its name and a dot",
+    create: (_, name) => new Funnel(name),
+  },
+  { word: "identity", help: "does nothing", create: (_, name) => new Identity(name) },
+  {
+    word: "null",
+    help: "takes everything and does nothing with it",
+    properties: {
+      limit: { kind: "whole", help: "ends the stream after so many" },
+      holds: { kind: "whole", help: "keeps so many, to stand for a stage that does" },
+    },
+    create: (p, name) => new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "holds") }),
+  },
+];
+
+function named(name: string | undefined): { name?: string } {
+  return name === undefined ? {} : { name };
+}

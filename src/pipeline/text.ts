@@ -1,0 +1,358 @@
+/**
+ * Pipelines as text, in the style that GStreamer's users know:
+ *
+ * ```
+ * file clip.mp4 ! decode ! tee name=t ! scale width=320 ! null   t. ! queue max=8 ! null
+ * ```
+ *
+ * Elements are joined by `!`; a word like `width=320` sets a property, other words are the element's own arguments. `name=t`
+ * names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An error points at
+ * the word that it is about.
+ */
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import type { Element } from "./element.ts";
+import { Pipeline, type PipelineOptions } from "./pipeline.ts";
+
+/** One word of the text, and where it stands. */
+export interface Word {
+  /** The word, without quotes. */
+  readonly text: string;
+  /** Its first character in the text, from 0. */
+  readonly at: number;
+  /** Characters that it takes in the text. */
+  readonly length: number;
+}
+
+/** What a property or an argument may be. */
+export type PropertyKind = "string" | "whole" | "number" | "boolean" | "rate" | "size";
+
+/** One property of an element that can be written in text. */
+export interface PropertySpec {
+  /** What it may be. */
+  readonly kind: PropertyKind;
+  /** A few words for the help. */
+  readonly help: string;
+}
+
+/** An element that can be written in text. */
+export interface ElementSpec {
+  /** The word for it. */
+  readonly word: string;
+  /** One line for the help. */
+  readonly help: string;
+  /** Properties by name; `name` is every element's. */
+  readonly properties?: Readonly<Record<string, PropertySpec>>;
+  /** Names of the properties that may stand without `name=`, in order. */
+  readonly positional?: readonly string[];
+  /** Properties that must be there. */
+  readonly required?: readonly string[];
+  /** Makes it. What it throws is shown at the element's word. */
+  create(properties: Properties, name: string | undefined): Element;
+}
+
+/** Values by name, of the kinds that the specification says. */
+export type Properties = Readonly<
+  Record<string, string | number | boolean | { num: number; den: number } | { width: number; height: number }>
+>;
+
+/** A pipeline made from text. */
+export interface ParsedPipeline {
+  /** Ready to run. */
+  readonly pipeline: Pipeline;
+  /** The word of each element, by its name. */
+  readonly words: ReadonlyMap<string, Word>;
+  /** The same error, pointing at the word of the element it happened in; the error as it is when nobody knows. */
+  pointAt(error: unknown): unknown;
+}
+
+/** One element as written. */
+interface Node {
+  readonly word: Word;
+  readonly args: readonly Word[];
+}
+
+/** A chain: its ends may be references (`t.`) to elements of other chains. */
+type Link = { readonly kind: "node"; readonly node: Node } | { readonly kind: "reference"; readonly word: Word };
+
+/** An error that points at a word. `details` has `at`, `length` and `excerpt`, two lines that show the place. */
+export function textError(text: string, word: Word, message: string, cause?: unknown): MillpondError {
+  const excerpt = excerptOf(text, word);
+  return new MillpondError(
+    "ERR_INVALID_ARG_VALUE",
+    `${message}\n${excerpt}\n`,
+    { reason: message, at: word.at, length: word.length, excerpt },
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+/** The line with the word and a line that points at it; long texts are cut around it. */
+export function excerptOf(text: string, { at, length }: Word, width = 76): string {
+  const flat = text.replaceAll(/[\n\t\r]/g, " ");
+  const from = at + length <= width ? 0 : Math.max(0, at - Math.floor(width / 3));
+  const shown = flat.slice(from, from + width);
+  const lead = from > 0 ? "..." : "";
+  const tail = from + width < flat.length ? "..." : "";
+  const marks = "^".repeat(Math.max(1, Math.min(length, width - (at - from))));
+  return `  ${lead}${shown}${tail}\n  ${" ".repeat(lead.length + at - from)}${marks}`;
+}
+
+/** Splits a text into words. Throws `ERR_INVALID_ARG_VALUE` for a quote that is not closed. */
+export function splitWords(text: string): Word[] {
+  const words: Word[] = [];
+  let i = 0;
+  while (i < text.length) {
+    if (/\s/.test(text[i]!)) {
+      i++;
+      continue;
+    }
+    const at = i;
+    let word = "";
+    while (i < text.length && !/\s/.test(text[i]!)) {
+      const quote = text[i]!;
+      if (quote !== '"' && quote !== "'") {
+        word += text[i++];
+        continue;
+      }
+      const end = text.indexOf(quote, i + 1);
+      if (end === -1) throw textError(text, { text: word, at: i, length: 1 }, "this quote is not closed");
+      word += text.slice(i + 1, end);
+      i = end + 1;
+    }
+    words.push({ text: word, at, length: i - at });
+  }
+  return words;
+}
+
+/**
+ * Makes a pipeline of a text. Throws `ERR_INVALID_ARG_VALUE`, and what elements and links throw, each with the place: see
+ * {@link textError}.
+ */
+export function parsePipeline(
+  text: string,
+  specs: readonly ElementSpec[],
+  options: PipelineOptions = {},
+): ParsedPipeline {
+  const chains = readChains(text, splitWords(text));
+  const pipeline = new Pipeline(options);
+  const words = new Map<string, Word>();
+  const named = new Map<string, Element>();
+  const elements = new Map<Node, Element>();
+  const counts = new Map<string, number>();
+  for (const link of chains.flat()) {
+    if (link.kind === "reference") continue;
+    const element = makeElement(text, link.node, specs, counts);
+    const before = words.get(element.name);
+    if (before !== undefined)
+      throw textError(text, link.node.word, `there is an element named "${element.name}" already`);
+    elements.set(link.node, element);
+    named.set(element.name, element);
+    words.set(element.name, link.node.word);
+    pipeline.add(element);
+  }
+  const find = (link: Link): Element => {
+    if (link.kind === "node") return elements.get(link.node)!;
+    const name = link.word.text.slice(0, -1);
+    const found = named.get(name);
+    if (found !== undefined) return found;
+    throw textError(text, link.word, `no element has the name "${name}"; write name=${name} at the one that is meant`);
+  };
+  for (const chain of chains) {
+    for (let i = 1; i < chain.length; i++) {
+      const [from, to] = [find(chain[i - 1]!), find(chain[i]!)];
+      const at = chain[i]!;
+      try {
+        pipeline.link(from, to);
+      } catch (error) {
+        throw textError(text, at.kind === "node" ? at.node.word : at.word, plainMessage(error), error);
+      }
+    }
+  }
+  return {
+    pipeline,
+    words,
+    pointAt(error) {
+      const name = namedIn(error, words) ?? pipeline.failedIn;
+      const word = name === undefined ? undefined : words.get(name);
+      if (word === undefined || !(error instanceof Error)) return error;
+      return textError(text, word, plainMessage(error), error);
+    },
+  };
+}
+
+/** The element that an error's details speak of, by its pad (`scale.out`). */
+function namedIn(error: unknown, words: ReadonlyMap<string, Word>): string | undefined {
+  if (!isMillpondError(error)) return undefined;
+  const { pad, to, from } = error.details ?? {};
+  for (const one of [pad, to, from]) {
+    const name = typeof one === "string" ? one.slice(0, one.lastIndexOf(".")) : "";
+    if (words.has(name)) return name;
+  }
+  return undefined;
+}
+
+function plainMessage(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/ \[ERR_\w+\]$/, "");
+}
+
+function readChains(text: string, words: readonly Word[]): Link[][] {
+  if (words.length === 0) throw textError(text, { text: "", at: 0, length: 1 }, "the pipeline is empty");
+  const chains: Link[][] = [];
+  let chain: Link[] = [];
+  let joined = false;
+  let args: Word[] | undefined;
+  const end = (): void => {
+    if (chain.length > 0) chains.push(chain);
+    chain = [];
+  };
+  for (const word of words) {
+    if (word.text === "!") {
+      if (chain.length === 0 || joined) throw textError(text, word, 'there is nothing in front of this "!"');
+      joined = true;
+      args = undefined;
+    } else if (isReference(word)) {
+      if (!joined) end();
+      chain.push({ kind: "reference", word });
+      joined = false;
+      args = undefined;
+    } else if (joined || chain.length === 0) {
+      args = [];
+      chain.push({ kind: "node", node: { word, args } });
+      joined = false;
+    } else if (args === undefined) {
+      // After a reference at the end of a chain a new one begins.
+      end();
+      args = [];
+      chain.push({ kind: "node", node: { word, args } });
+    } else args.push(word);
+  }
+  const last = words.at(-1)!;
+  if (joined) throw textError(text, last, 'there is nothing behind this "!"');
+  end();
+  return chains;
+}
+
+function isReference({ text }: Word): boolean {
+  return /^[A-Za-z][\w-]*\.$/.test(text);
+}
+
+function makeElement(
+  text: string,
+  { word, args }: Node,
+  specs: readonly ElementSpec[],
+  counts: Map<string, number>,
+): Element {
+  const spec = specs.find((one) => one.word === word.text);
+  if (spec === undefined) {
+    const near = nearest(
+      word.text,
+      specs.map((one) => one.word),
+    );
+    const hint =
+      near === undefined ? `there are ${specs.map((one) => one.word).join(", ")}` : `did you mean "${near}"?`;
+    throw textError(text, word, `there is no element "${word.text}"; ${hint}`);
+  }
+  const values: Record<string, Properties[string]> = {};
+  let name: string | undefined;
+  let position = 0;
+  for (const arg of args) {
+    const [, key, value = ""] = /^([A-Za-z][\w-]*)=(.*)$/s.exec(arg.text) ?? [];
+    if (key === "name") {
+      if (!/^[A-Za-z][\w-]*$/.test(value))
+        throw textError(text, arg, "a name begins with a letter, and has letters, digits, - and _");
+      name = value;
+      continue;
+    }
+    const property = key ?? spec.positional?.[position++];
+    if (property === undefined) throw textError(text, arg, tooMuch(spec, arg));
+    const kind = spec.properties?.[property]?.kind;
+    if (kind === undefined) throw textError(text, arg, unknownProperty(spec, property));
+    values[property] = readValue(text, arg, property, key === undefined ? arg.text : value, kind);
+  }
+  for (const property of spec.required ?? []) {
+    if (values[property] === undefined)
+      throw textError(text, word, `"${spec.word}" needs ${property}: ${usageOf(spec)}`);
+  }
+  const count = (counts.get(spec.word) ?? 0) + (name === undefined ? 1 : 0);
+  counts.set(spec.word, count);
+  try {
+    return spec.create(values, name ?? (count === 1 ? spec.word : `${spec.word}${count}`));
+  } catch (error) {
+    throw textError(text, word, plainMessage(error), error);
+  }
+}
+
+function tooMuch(spec: ElementSpec, arg: Word): string {
+  const near = arg.text.includes("=") ? "" : '; is there a "!" missing in front of it?';
+  return `"${spec.word}" takes no such argument${near} (${usageOf(spec)})`;
+}
+
+function unknownProperty(spec: ElementSpec, property: string): string {
+  const known = Object.keys(spec.properties ?? {});
+  const near = nearest(property, known);
+  if (near !== undefined) return `"${spec.word}" has no property "${property}"; did you mean "${near}"?`;
+  return `"${spec.word}" has no property "${property}"${known.length === 0 ? "" : `; it has ${known.join(", ")}`}`;
+}
+
+/** `scale [width=] [height=]`: how an element is written. */
+export function usageOf(spec: ElementSpec): string {
+  const parts = Object.keys(spec.properties ?? {}).map((key) => {
+    const isFree = spec.positional?.includes(key) === true;
+    const text = isFree ? key.toUpperCase() : `${key}=`;
+    return spec.required?.includes(key) === true ? text : `[${text}]`;
+  });
+  return [spec.word, ...parts].join(" ");
+}
+
+function readValue(text: string, word: Word, name: string, value: string, kind: PropertyKind): Properties[string] {
+  const refuse = (expected: string): MillpondError => textError(text, word, `${name} is ${expected}, not "${value}"`);
+  switch (kind) {
+    case "string":
+      if (value === "") throw refuse("some text");
+      return value;
+    case "whole":
+      if (!/^\d{1,15}$/.test(value)) throw refuse("a whole number");
+      return Number(value);
+    case "number":
+      if (value === "" || !Number.isFinite(Number(value))) throw refuse("a number");
+      return Number(value);
+    case "boolean":
+      if (!/^(true|false|yes|no|1|0)$/.test(value)) throw refuse("true or false");
+      return /^(true|yes|1)$/.test(value);
+    case "rate": {
+      const match = /^(\d{1,9})(?:\/(\d{1,9}))?$/.exec(value);
+      const [num, den] = [Number(match?.[1]), Number(match?.[2] ?? 1)];
+      if (!(num > 0 && den > 0)) throw refuse("a number a second like 25 or 30000/1001");
+      return { num, den };
+    }
+    case "size": {
+      const match = /^(\d{1,5})[xX](\d{1,5})$/.exec(value);
+      const [width, height] = [Number(match?.[1]), Number(match?.[2])];
+      if (!(width > 0 && height > 0)) throw refuse("width x height like 1920x1080");
+      return { width, height };
+    }
+  }
+}
+
+/** The known word that a mistyped one is nearest to, when it is near: at most a third of it wrong. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
+  for (const one of known) {
+    const distance = editDistance(word.toLowerCase(), one.toLowerCase());
+    if (distance < least) [best, least] = [one, distance];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,189 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { WorkersElement, type WorkersOptions } from "../../src/adapters/workers-element.ts";
+import { VideoInfo } from "../../src/media/video-info.ts";
+import { AppSource } from "../../src/pipeline/elements/app-source.ts";
+import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
+import { NullSink } from "../../src/pipeline/elements/small.ts";
+import { VideoScale } from "../../src/pipeline/elements/video-scale.ts";
+import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { byteFormat } from "../../src/pipeline/stream-format.ts";
+import { Tee } from "../../src/pipeline/tee.ts";
+import { nextTurn } from "../../src/pipeline/turn.ts";
+import { Collector, expectHome, Numbers } from "./kit.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "millpond-workers-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let number = 0;
+/** Workers over a module with that text. */
+function workers(text: string, options: WorkersOptions = {}): WorkersElement {
+  const file = join(folder, `m${number++}.mjs`);
+  writeFileSync(file, text);
+  return new WorkersElement(file, { name: "workers", workers: 2, ...options });
+}
+
+describe("a workers stage", () => {
+  test("calls the function for every frame, side by side, and lets frames leave in order, without a copy", async () => {
+    const results: [number, unknown][] = [];
+    // Every other frame takes longer than its neighbour.
+    const stage = workers(
+      `import { setTimeout as later } from "node:timers/promises";
+       export default async ({ bytes, index, pts, format }, add) => {
+         if (index % 2 === 0) await later(3);
+         return { first: bytes[0], pts, width: format.width, add, shared: bytes.buffer instanceof SharedArrayBuffer };
+       };`,
+      { options: 7, onResult: (result, index) => results.push([index, result]) },
+    );
+    const source = new PatternSource({ name: "src", format: "I420", width: 32, height: 16, frames: 30 });
+    const times: (bigint | undefined)[] = [];
+    const sink = new NullSink();
+    const render = sink.render.bind(sink);
+    sink.render = (buffer) => {
+      times.push(buffer.pts);
+      render(buffer);
+    };
+    const pipeline = new Pipeline().link(source, stage, sink);
+    await pipeline.run();
+    expect(times).toEqual([...times].sort((a, b) => Number(a! - b!)));
+    expect(times).toHaveLength(30);
+    expect(results.sort((a, b) => a[0] - b[0])[3]).toEqual([
+      3,
+      { first: 6, pts: 120_000_000n, width: 32, add: 7, shared: true },
+    ]);
+    const [decision] = pipeline.describe().decisions;
+    // The source's own pool lies in shared memory, because the threads asked for it.
+    expect(pipeline.describe().decisions).toHaveLength(1);
+    expect(decision).toMatchObject({ pad: "src.out", allocator: "shared", count: 6, params: { align: 64 } });
+    expectHome(pipeline);
+  });
+
+  test("behind a scaler, the scaler's pool lies in shared memory", async () => {
+    const pipeline = new Pipeline().link(
+      new PatternSource({ format: "I420", width: 64, height: 32, frames: 10 }),
+      new VideoScale({ name: "scale", width: 16 }),
+      workers("export default () => 1;"),
+      new NullSink(),
+    );
+    await pipeline.run();
+    expect(pipeline.describe().decisions.map((one) => [one.pad.replace(/\d/g, ""), one.allocator])).toEqual([
+      ["scale.out", "shared"],
+      ["patternsource.out", "system"],
+    ]);
+  });
+
+  test("where memory cannot be asked for (behind a tee, or the application's own), frames are copied into a bounded pool", async () => {
+    const tee = new Tee();
+    const sink = new Collector("sink");
+    const other = new Collector("other", { keepLast: 2 });
+    const pipeline = new Pipeline().link(new Numbers("src", 40), tee, workers("export default () => {};"), sink);
+    pipeline.link(tee, other);
+    await pipeline.run();
+    expect(sink.seen).toEqual(Array.from({ length: 40 }, (_, i) => i));
+    expect(other.seen).toHaveLength(40);
+    const own = pipeline.describe().decisions.find((one) => one.pad === "workers.out");
+    expect(own).toMatchObject({ allocator: "shared", count: 6 });
+    expectHome(pipeline);
+  });
+
+  test("that writes changes the frame, and what others see stays", async () => {
+    const stage = workers("export default ({ bytes }) => { bytes[3] += 100; };", { writes: true });
+    const tee = new Tee();
+    const seen: number[][] = [[], []];
+    const sinks = seen.map((list) => {
+      const sink = new NullSink();
+      sink.render = (buffer) => {
+        const mapped = buffer.map("read");
+        list.push(mapped.bytes[3]!);
+        mapped.unmap();
+      };
+      return sink;
+    });
+    const pipeline = new Pipeline().link(new Numbers("src", 10), tee, stage, sinks[0]!).link(tee, sinks[1]!);
+    await pipeline.run();
+    expect(seen[0]).toEqual([100, 101, 102, 103, 104, 105, 106, 107, 108, 109]);
+    expect(seen[1]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expectHome(pipeline);
+  });
+
+  test("serves a change of format", async () => {
+    const widths: unknown[] = [];
+    const info = (width: number): VideoInfo => VideoInfo.of({ format: "GRAY8", width, height: 2 });
+    const items = [
+      new Uint8Array(8),
+      new Uint8Array(8),
+      { format: { kind: "video" as const, info: info(6) } },
+      new Uint8Array(12),
+    ];
+    const stage = workers("export default ({ format, bytes }) => [format.width, bytes.length];", {
+      onResult: (result) => widths.push(result),
+      workers: 1,
+    });
+    const pipeline = new Pipeline().link(
+      new AppSource(items, { format: { kind: "video", info: info(4) } }),
+      stage,
+      new NullSink(),
+    );
+    await pipeline.run();
+    expect(widths).toEqual([
+      [4, 8],
+      [4, 8],
+      [6, 12],
+    ]);
+    expectHome(pipeline);
+  });
+
+  test("a function that throws ends the run, and says at which frame", async () => {
+    const stage = workers("export default ({ index }) => { if (index === 5) throw new Error('no good'); };");
+    const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
+    await expect(pipeline.run()).rejects.toThrow('the function of "workers" failed at frame 5: no good');
+    expectHome(pipeline);
+  });
+
+  test("a thread that dies ends the run, with every buffer home", async () => {
+    const stage = workers("export default ({ index }) => { if (index === 5) process.exit(3); };");
+    const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
+    await expect(pipeline.run()).rejects.toThrow(/a thread of "workers" ended with code 3/);
+    expectHome(pipeline);
+  });
+
+  test("a function that hangs does not keep a cancelled run", async () => {
+    const stop = new AbortController();
+    const stage = workers("export default () => { for (;;); };");
+    const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
+    const run = pipeline.run({ signal: stop.signal });
+    setTimeout(() => stop.abort(new Error("cancelled")), 100);
+    await expect(run).rejects.toThrow("cancelled");
+    expectHome(pipeline);
+  });
+
+  test("a module that cannot be used is refused before anything moves", async () => {
+    const source = new Numbers("src", 5);
+    const run = (text: string): Promise<unknown> =>
+      new Pipeline().link(new Numbers("s", 5), workers(text), new NullSink()).run();
+    await expect(run("export const x = 1;")).rejects.toThrow(/no default export that is a function/);
+    await expect(run("syntax error here")).rejects.toMatchObject({ code: "ERR_BAD_DATA" });
+    await expect(new Pipeline().link(source, new WorkersElement("./absent.mjs"), new NullSink()).run()).rejects.toThrow(
+      /absent/,
+    );
+    expect(source.made).toBe(0);
+  });
+
+  test("a seek in the middle loses no buffer", async () => {
+    const stage = workers(
+      `import { setTimeout as later } from "node:timers/promises";
+       export default () => later(1);`,
+    );
+    const tee = new Tee();
+    const [sink, other] = [new Collector("sink"), new Collector("other")];
+    const pipeline = new Pipeline().link(new Numbers("src", 500, byteFormat(64)), tee, stage, sink).link(tee, other);
+    const run = pipeline.run();
+    while (sink.seen.length < 3) await nextTurn();
+    await pipeline.seek(490);
+    await run;
+    expect(sink.seen.slice(-10)).toEqual([490, 491, 492, 493, 494, 495, 496, 497, 498, 499]);
+    expectHome(pipeline);
+  });
+});

@@ -1,5 +1,7 @@
 /** What a workers stage and its threads say to each other. Bytes are never in a message: they lie in shared memory. */
 
+import type { SharedHandle } from "../pools/shared-handle.ts";
+
 /** A frame as a worker's function sees it. */
 export interface WorkerFrame {
   /** Its bytes, in shared memory; valid until the function (or its promise) is done. */
@@ -34,12 +36,19 @@ export interface WorkerFormat {
 
 /** Stage to thread. */
 export type ToThread =
+  /** A pool to take part in. */
+  | { readonly type: "pool"; readonly handle: SharedHandle }
+  /** That pool is at its end. */
+  | { readonly type: "leave"; readonly pool: number }
+  /** Shared memory that belongs to no shared pool. */
   | { readonly type: "memory"; readonly id: number; readonly buffer: SharedArrayBuffer }
   | { readonly type: "format"; readonly format: WorkerFormat }
   | {
       readonly type: "work";
       readonly index: number;
-      readonly memory: number;
+      /** Where the bytes are: a lease that the thread joins while it looks, or memory by its number. */
+      readonly place: { readonly pool: number; readonly lease: number } | { readonly memory: number };
+      /** From the start of the slot, or of the memory. */
       readonly offset: number;
       readonly length: number;
       readonly pts: bigint | undefined;

@@ -1,11 +1,13 @@
 /** A thread of a workers stage: loads the user's function once, and calls it with frames that lie in shared memory. */
 import { parentPort, workerData } from "node:worker_threads";
+import { SharedPool } from "../pools/shared-pool.ts";
 import type { FromThread, ToThread, WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
 
 type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
 
 const { module, options } = workerData as { module: string; options: unknown };
 const memories: Map<number, SharedArrayBuffer> = new Map();
+const pools: Map<number, SharedPool> = new Map();
 let format: WorkerFormat = { kind: "bytes" };
 
 function say(message: FromThread): void {
@@ -32,10 +34,24 @@ async function work(
   message: Extract<ToThread, { type: "work" }>,
   present: WorkerFormat,
 ): Promise<void> {
-  const { index, memory, offset, length, pts, duration } = message;
+  const { index, place, offset, length, pts, duration } = message;
   try {
-    const bytes = new Uint8Array(memories.get(memory)!, offset, length);
-    say({ type: "done", index, result: await run({ bytes, index, pts, duration, format: present }, options) });
+    let result: unknown;
+    if ("memory" in place) {
+      const bytes = new Uint8Array(memories.get(place.memory)!, offset, length);
+      result = await run({ bytes, index, pts, duration, format: present }, options);
+    } else {
+      const pool = pools.get(place.pool)!;
+      // Throws when the lease is over; from here on nobody else can get the slot.
+      pool.keep(place.lease);
+      try {
+        const bytes = pool.bytesOf(place.lease).subarray(offset, offset + length);
+        result = await run({ bytes, index, pts, duration, format: present }, options);
+      } finally {
+        pool.give(place.lease);
+      }
+    }
+    say({ type: "done", index, result });
   } catch (error) {
     // A result that cannot be cloned arrives here too.
     say({ type: "failed", index, message: messageOf(error) });
@@ -46,6 +62,8 @@ async function work(
 const run = load();
 parentPort?.on("message", (message: ToThread) => {
   if (message.type === "memory") memories.set(message.id, message.buffer);
+  else if (message.type === "pool") pools.set(message.handle.pool, SharedPool.attach(message.handle));
+  else if (message.type === "leave") pools.delete(message.pool);
   else if (message.type === "format") format = message.format;
   else if (message.type === "stop") parentPort?.close();
   else {

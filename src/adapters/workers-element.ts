@@ -1,6 +1,7 @@
 /**
- * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage asks
- * upstream for shared memory, and a message carries a number. Frames leave in the order in which they came.
+ * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage offers
+ * upstream a pool of shared slots, and a message carries a lease, which the thread joins while it looks. Frames leave in the order
+ * in which they came.
  *
  * ```ts
  * // measure.mjs
@@ -23,6 +24,7 @@ import type { AllocationQuery } from "../pipeline/allocation-query.ts";
 import { flushingError } from "../pipeline/pad.ts";
 import { Queue } from "../pipeline/queue.ts";
 import type { StreamFormat } from "../pipeline/stream-format.ts";
+import { MOST_THREADS, ThreadSlots } from "./thread-slots.ts";
 import type { FromThread, ToThread, WorkerFormat } from "./worker-protocol.ts";
 
 export type { WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
@@ -48,7 +50,6 @@ interface Job {
 
 interface Thread {
   readonly worker: Worker;
-  readonly known: WeakSet<SharedArrayBuffer>;
   readonly jobs: Map<number, Job>;
   readonly gone: Promise<void>;
   format: WorkerFormat | undefined;
@@ -69,9 +70,8 @@ export class WorkersElement extends Queue {
   readonly module: string;
   readonly #options: WorkersOptions;
   readonly #threadCount: number;
-  readonly #ids: WeakMap<SharedArrayBuffer, number> = new WeakMap();
+  readonly #slots: ThreadSlots;
   #threads: Thread[] = [];
-  #nextId = 0;
   #index = 0;
   #format: WorkerFormat = { kind: "bytes" };
   #isStopping = false;
@@ -84,11 +84,12 @@ export class WorkersElement extends Queue {
     if (typeof module !== "string" && !(module instanceof URL)) throw wrongType("module", "a path or a URL", module);
     // One core is left to whatever makes the frames; more than four wait for it on any machine met so far.
     const fallback = Math.max(1, Math.min(4, availableParallelism() - 1));
-    const threads = wholeNumber("options.workers", options.workers ?? fallback, 1, 64);
+    const threads = wholeNumber("options.workers", options.workers ?? fallback, 1, MOST_THREADS);
     super({ max: threads * PER_THREAD, ...(options.name === undefined ? {} : { name: options.name }) });
     const text = String(module);
     this.module = text.startsWith("file:") ? text : pathToFileURL(resolve(text)).href;
     this.#threadCount = threads;
+    this.#slots = new ThreadSlots(this.name, threads);
     this.#options = options;
   }
 
@@ -109,7 +110,6 @@ export class WorkersElement extends Queue {
       let gone = (): void => {};
       const thread: Thread = {
         worker,
-        known: new WeakSet(),
         jobs: new Map(),
         gone: new Promise((settled) => {
           gone = settled;
@@ -131,6 +131,7 @@ export class WorkersElement extends Queue {
         if (!this.#isStopping) this.#broken ??= error;
         refuse(error);
         // Nothing touches the bytes any more, so that the jobs' buffers may go.
+        this.#slots.left(worker);
         for (const job of thread.jobs.values()) job.reject(error);
         thread.jobs.clear();
         gone();
@@ -252,8 +253,9 @@ export class WorkersElement extends Queue {
 
   #askForShared(query: AllocationQuery): void {
     query.withholdPools("threads need shared memory");
-    // Slots begin on a cache line, so that two threads never write into one.
+    // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use the pool.
     query.requireParams(allocators.find("shared")!, { align: 64 });
+    query.addPool({ pool: this.#slots.offer(this.running.clock) });
   }
 
   /** As a queue, and in shared memory. */
@@ -267,17 +269,8 @@ export class WorkersElement extends Queue {
     if (this.#broken !== undefined) throw this.#broken;
     let thread = this.#threads[0]!;
     for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
-    const memory = bytes.buffer as unknown as SharedArrayBuffer;
-    let id = this.#ids.get(memory);
-    if (id === undefined) {
-      id = this.#nextId++;
-      this.#ids.set(memory, id);
-    }
     const post = (message: ToThread): void => thread.worker.postMessage(message);
-    if (!thread.known.has(memory)) {
-      thread.known.add(memory);
-      post({ type: "memory", id, buffer: memory });
-    }
+    const [place, offset] = this.#slots.place(thread.worker, buffer, bytes);
     if (thread.format !== format) {
       thread.format = format;
       post({ type: "format", format });
@@ -285,7 +278,7 @@ export class WorkersElement extends Queue {
     const { pts, duration } = buffer;
     return new Promise((done, reject) => {
       thread.jobs.set(index, { resolve: done, reject });
-      post({ type: "work", index, memory: id, offset: bytes.byteOffset, length: bytes.length, pts, duration });
+      post({ type: "work", index, place, offset, length: bytes.length, pts, duration });
     });
   }
 

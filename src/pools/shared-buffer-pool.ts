@@ -13,6 +13,7 @@
  * ```
  * A buffer that comes home gets another lease on its slot, so that a late message names a lease that is over: `keep` throws.
  */
+import { allocators } from "../allocators/registry.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
@@ -95,9 +96,9 @@ export class SharedBufferPool extends BufferPool {
     );
   }
 
-  /** @internal Slots are made once, so their number must be known. */
+  /** @internal Slots are made once, so their number must be known; where they lie is this pool's business. */
   protected override adjust(wanted: ActualPoolConfig): ActualPoolConfig {
-    if (wanted.max !== Number.POSITIVE_INFINITY) return wanted;
+    if (wanted.max !== Number.POSITIVE_INFINITY) return { ...wanted, allocator: allocators.find("shared")! };
     throw this.adjusted({ ...wanted, max: Math.max(wanted.min, 1) }, "cannot be without a bound in buffers");
   }
 

@@ -54,9 +54,15 @@ describe("a workers stage", () => {
       { first: 6, pts: 120_000_000n, width: 32, add: 7, shared: true },
     ]);
     const [decision] = pipeline.describe().decisions;
-    // The source's own pool lies in shared memory, because the threads asked for it.
+    // The source takes the stage's pool of shared slots, so that threads join a lease while they look.
     expect(pipeline.describe().decisions).toHaveLength(1);
-    expect(decision).toMatchObject({ pad: "src.out", allocator: "shared", count: 6, params: { align: 64 } });
+    expect(decision).toMatchObject({
+      pad: "src.out",
+      pool: "workers-slots",
+      allocator: "shared",
+      count: 6,
+      params: { align: 64 },
+    });
     expectHome(pipeline);
   });
 

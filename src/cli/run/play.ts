@@ -16,7 +16,8 @@ import type { Progress } from "./progress.ts";
 import type { GcCount } from "./protocol.ts";
 import { type RunSummary, summarise } from "./report.ts";
 import { type OpenSource, openSource } from "./source.ts";
-import { type StreamResult, streamFrames } from "./stream.ts";
+import { playStages } from "./stages.ts";
+import { type StreamParts, type StreamResult, streamFrames } from "./stream.ts";
 import { PooledSupply, PoollessSupply, type Supply, type SupplyReport } from "./supply.ts";
 
 /** Names of the results in the folder of `--out`. */
@@ -119,7 +120,7 @@ class Playback {
   readonly #stop: AbortController;
   readonly #progress: Progress;
   readonly #meter = createMeter();
-  readonly #supply: Supply;
+  readonly #supply: PooledSupply | PoollessSupply;
   readonly #faults = readFaults();
   readonly #journal: Journal;
   readonly #times: Map<number, bigint | undefined> = new Map();
@@ -147,14 +148,14 @@ class Playback {
     const gc = watchGc();
     const before = processUse();
     const start = performance.now();
-    let result: StreamResult | undefined;
+    let result: (StreamResult & { readonly settledAt?: number }) | undefined;
     let thrown: unknown;
     try {
       result = await this.#stream(crew, signal);
     } catch (error) {
       thrown = error;
     }
-    const wallMs = performance.now() - start;
+    const wallMs = (result?.settledAt ?? performance.now()) - start;
     const after = processUse();
     const gcMain = await gc.stop();
     signal.removeEventListener("abort", onAbort);
@@ -190,11 +191,18 @@ class Playback {
     });
   }
 
-  #stream(crew: Crew, signal: AbortSignal): Promise<StreamResult> {
+  #stream(crew: Crew, signal: AbortSignal): Promise<StreamResult & { readonly settledAt?: number }> {
+    const { buffers, patience } = this.#options;
+    const supply = this.#supply;
+    if (supply instanceof PooledSupply) return playStages(this.#parts(crew, supply, signal), buffers, patience);
+    return streamFrames(this.#parts(crew, supply, signal));
+  }
+
+  #parts<S>(crew: Crew, supply: S, signal: AbortSignal): StreamParts<S> {
     const { facts, frames: source } = this.#source;
-    return streamFrames({
+    return {
       source,
-      supply: this.#supply,
+      supply,
       crew,
       meter: this.#meter,
       signal,
@@ -212,18 +220,16 @@ class Playback {
         }));
         return handedOut % FLUSH_EVERY === 0 ? this.#results.flush() : undefined;
       },
-    });
+    };
   }
 
   /** The supply as the crew sees it: for tests, one that loses a buffer. */
   #leaky(): Supply {
-    const supply = this.#supply;
+    const supply: Supply = this.#supply;
     const { leakAt } = this.#faults;
     if (leakAt === undefined) return supply;
     let returned = 0;
     return {
-      reshape: (size) => supply.reshape(size),
-      take: (signal) => supply.take(signal),
       giveBack: (place) => {
         if (returned++ !== leakAt) supply.giveBack(place);
       },

@@ -1,17 +1,17 @@
-/** The run itself: source, place, copy, worker, in one loop that the supply of places holds back. */
+/** The run without a pool, for comparison: source, place, copy, worker, in one loop that the supply of places holds back. */
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "../../adapters/frame-source.ts";
 import { canMeasure } from "../../pipeline/elements/measure-frame.ts";
 import { explain, Failure } from "../exit.ts";
 import type { Crew } from "./crew.ts";
 import type { Meter } from "./meter.ts";
-import type { Supply } from "./supply.ts";
+import type { LoopSupply } from "./supply.ts";
 
-/** What the loop needs. */
-export interface StreamParts {
+/** What every way through the frames needs. */
+export interface StreamParts<S> {
   /** Where frames come from. */
   readonly source: FrameSource;
   /** Where their bytes go. */
-  readonly supply: Supply;
+  readonly supply: S;
   /** Who looks at them. */
   readonly crew: Crew;
   /** Takes the times. */
@@ -46,7 +46,7 @@ interface Shape {
  * Takes every frame from the source to a worker, and returns when all are measured. Rejects with the signal's reason or
  * a {@link Failure}; frames in the workers' hands are the crew's to bring back then.
  */
-export async function streamFrames(parts: StreamParts): Promise<StreamResult> {
+export async function streamFrames(parts: StreamParts<LoopSupply>): Promise<StreamResult> {
   const { source, crew, meter, signal } = parts;
   let frames = 0;
   let first: FrameLayout | undefined;
@@ -84,7 +84,7 @@ export async function streamFrames(parts: StreamParts): Promise<StreamResult> {
 }
 
 /** Copies one frame into a place and hands it on; false when the stream ended inside it. */
-async function pass(parts: StreamParts, index: number, frame: SourceFrame): Promise<boolean> {
+async function pass(parts: StreamParts<LoopSupply>, index: number, frame: SourceFrame): Promise<boolean> {
   const { supply, source, crew, meter, signal } = parts;
   const { stages } = meter;
   const place = await supply.take(signal);
@@ -109,7 +109,7 @@ async function pass(parts: StreamParts, index: number, frame: SourceFrame): Prom
 }
 
 /** New slots and a new task, when a frame is unlike the one before. */
-async function reshape(parts: StreamParts, { layout, presentation }: Shape): Promise<void> {
+async function reshape(parts: StreamParts<LoopSupply>, { layout, presentation }: Shape): Promise<void> {
   if (!canMeasure(layout.format))
     throw new Failure(`frames in ${layout.format} cannot be measured; convert them first`);
   await parts.crew.settled(parts.signal);

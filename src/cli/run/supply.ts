@@ -3,9 +3,13 @@
  * the floor: fixed slots without a pool. All bound the frames in flight by the same number, so that none wins by
  * holding more.
  */
+import type { MediaBuffer } from "../../media/media-buffer.ts";
 import { isMillpondError } from "../../observe/errors.ts";
-import type { SharedHandle, SharedOwnerStats } from "../../pools/shared-handle.ts";
-import { SharedPool } from "../../pools/shared-pool.ts";
+import type { AcquireOptions, BufferPool } from "../../pools/buffer-pool.ts";
+import type { Holder } from "../../pools/pool-report.ts";
+import { SharedBufferPool } from "../../pools/shared-buffer-pool.ts";
+import type { SharedHandle } from "../../pools/shared-handle.ts";
+import type { SharedPool } from "../../pools/shared-pool.ts";
 import { Failure } from "../exit.ts";
 import { count } from "../terminal.ts";
 import type { Meter } from "./meter.ts";
@@ -38,12 +42,8 @@ export interface SupplyReport {
   readonly holders: readonly string[];
 }
 
-/** Hands out places for frames, and takes them back. */
+/** Takes places back, and knows how it went. */
 export interface Supply {
-  /** Makes places of `size` bytes from now on. Every place must be back. */
-  reshape(size: number): Promise<void>;
-  /** A place, as soon as one is free. Rejects with the signal's reason, or {@link Failure} after the patience is over. */
-  take(signal: AbortSignal): Promise<Place>;
   /** Takes a place back. */
   giveBack(place: Place): void;
   /** What a worker takes part with, from now on until the next reshaping; undefined where there is nothing to take part in. */
@@ -69,85 +69,123 @@ export interface SupplyOptions {
 // Enough for exact percentiles of any film that is compared, and a bound for one that plays all day.
 const MAX_SAMPLES = 65_536;
 
-/** Slots of a SharedPool: the workers take part in it, so that a slot cannot be handed on while one of them looks at it. */
+/** Hands out places for frames, too; where no pipeline does. */
+export interface LoopSupply extends Supply {
+  /** Makes places of `size` bytes from now on. Every place must be back. */
+  reshape(size: number): Promise<void>;
+  /** A place, as soon as one is free. Rejects with the signal's reason, or {@link Failure} after the patience is over. */
+  take(signal: AbortSignal): Promise<Place>;
+}
+
+/** A buffer of the pool that the stages agreed on. */
+export interface PooledPlace extends Place {
+  /** Released when the frame is measured. */
+  readonly buffer: MediaBuffer;
+}
+
+/** A pool of shared slots that takes its own times. */
+class MeteredPool extends SharedBufferPool {
+  readonly #meter: Meter;
+  #made = 0;
+
+  constructor({ workers, meter }: SupplyOptions) {
+    super({ name: "frames", threads: workers });
+    this.#meter = meter;
+  }
+
+  /** Buffers that it has made. */
+  get made(): number {
+    return this.#made + this.stats().misses;
+  }
+
+  protected override start(): void {
+    super.start();
+    this.#made += this.config!.min;
+  }
+
+  override tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
+    const start = performance.now();
+    const buffer = super.tryAcquire(options);
+    if (buffer !== undefined) addAllocation(this.#meter, performance.now() - start);
+    return buffer;
+  }
+
+  override acquire(options?: AcquireOptions): Promise<MediaBuffer> {
+    if (this.free > 0) return super.acquire(options);
+    this.#meter.waits++;
+    const start = performance.now();
+    return super.acquire(options).finally(() => {
+      this.#meter.stages.wait += performance.now() - start;
+    });
+  }
+}
+
+/** The pools that the measuring stage offers, one for each shape of frames; the workers take part in the present one. */
 export class PooledSupply implements Supply {
   readonly #options: SupplyOptions;
-  #pool: SharedPool | undefined;
-  #allocated = 0;
+  readonly #pools: MeteredPool[] = [];
+  #seats: WeakMap<SharedHandle, SharedPool> = new WeakMap();
 
-  /** An unshaped supply. */
+  /** Without a pool yet. */
   constructor(options: SupplyOptions) {
     this.#options = options;
   }
 
-  /** Makes the pool anew: a stream that changes its size gets other slots. */
-  async reshape(size: number): Promise<void> {
-    const { buffers, workers } = this.#options;
-    this.#pool?.destroy();
-    this.#pool = SharedPool.create({ name: "frames", size, count: buffers, owners: workers + 1 });
-    this.#allocated += buffers;
+  /** A pool to offer; it has no memory before somebody accepts it. */
+  offer(): BufferPool {
+    const pool = new MeteredPool(this.#options);
+    this.#pools.push(pool);
+    return pool;
   }
 
-  /** Times the pool's own taking; waiting in the queue is counted apart. */
-  async take(signal: AbortSignal): Promise<Place> {
-    const pool = this.#pool!;
-    const { meter, patience, buffers } = this.#options;
-    const start = performance.now();
-    const lease = pool.tryTake();
-    const end = performance.now();
-    if (lease >= 0) {
-      addAllocation(meter, end - start);
-      return placeOf(pool, lease);
-    }
-    meter.waits++;
-    try {
-      return placeOf(pool, (await pool.acquire({ signal, timeout: patience })).id);
-    } catch (error) {
-      if (!isMillpondError(error, "ERR_STARVED")) throw error;
-      throw new Failure(tooSlow(patience, buffers), 1, { cause: error });
-    } finally {
-      meter.stages.wait += performance.now() - end;
-    }
+  /** A buffer as the crew wants it. */
+  place(buffer: MediaBuffer): PooledPlace {
+    const pool = buffer.pool as MeteredPool;
+    return { slot: buffer.slotIndex, lease: pool.leaseOf(buffer), isFresh: false, bytes: buffer.bytes, buffer };
   }
 
-  /** Gives the lease back. */
+  /** Releases the buffer. */
   giveBack(place: Place): void {
-    this.#pool!.give(place.lease!);
+    (place as PooledPlace).buffer.release();
   }
 
-  /** A seat for one worker. */
+  /** A seat in the present pool for one worker. */
   reserve(): SharedHandle {
-    return this.#pool!.reserve();
+    const { shared } = this.#pools.at(-1)!;
+    const seat = shared.reserve();
+    this.#seats.set(seat, shared);
+    return seat;
   }
 
-  /** Clears up after a worker, unless its pool has gone since. */
+  /** Clears up after a worker. */
   reclaim(seat: SharedHandle): void {
-    if (seat.pool === this.#pool?.handle.pool) this.#pool.reclaim(seat);
+    try {
+      this.#seats.get(seat)?.reclaim(seat);
+    } catch (error) {
+      // The pool may have gone before the worker.
+      if (!isMillpondError(error, "ERR_POOL_DEAD")) throw error;
+    }
   }
 
-  /** Ends the pool, and asks it who still holds what. */
+  /** Asks the pools who still holds what, and ends them. */
   close(): SupplyReport {
-    const pool = this.#pool;
-    const stats = pool?.stats();
-    pool?.destroy({ force: true });
-    const { buffers } = this.#options;
-    return {
+    const used = this.#pools.filter((pool) => pool.config !== null);
+    const report: SupplyReport = {
       name: 'pool "frames"',
-      buffers,
-      bufferBytes: pool?.size ?? 0,
-      allocated: this.#allocated,
-      outstanding: stats?.held ?? 0,
-      holders: (stats?.owners ?? []).filter((owner) => owner.holds > 0).map(describeOwner),
+      buffers: this.#options.buffers,
+      bufferBytes: used.at(-1)?.config?.size ?? 0,
+      allocated: used.reduce((sum, pool) => sum + pool.made, 0),
+      outstanding: used.reduce((sum, pool) => sum + pool.outstanding, 0),
+      holders: used.flatMap((pool) => pool.holders()).map(describeHolder),
     };
+    for (const pool of this.#pools) pool.destroy({ force: true });
+    return report;
   }
 }
 
-function describeOwner({ owner, self, holds }: SharedOwnerStats): string {
-  return `${self ? "the main thread" : `worker ${owner}`} holds ${count(holds, "slot")}`;
-}
-
-function placeOf(pool: SharedPool, lease: number): Place {
-  return { slot: pool.slot(lease).index, lease, isFresh: false, bytes: pool.bytesOf(lease) };
+function describeHolder(holder: Holder): string {
+  const site = holder.site === undefined ? "" : `, taken at ${holder.site}`;
+  return `slot ${holder.slot}, lease ${holder.generation}, on loan for ${Math.round(holder.age)} ms${site}`;
 }
 
 /**
@@ -155,7 +193,7 @@ function placeOf(pool: SharedPool, lease: number): Place {
  * what people do. "floor": the same shared slots over and over, with nobody checking who has them, which allocates nothing
  * and is as little as the work can cost.
  */
-export class PoollessSupply implements Supply {
+export class PoollessSupply implements LoopSupply {
   readonly #options: SupplyOptions;
   readonly #kind: "fresh" | "floor";
   readonly #free: number[] = [];

@@ -44,10 +44,10 @@ port.on("message", (message: ToWorker) => {
       workOnLease(message.frame, message.slot, message.lease);
       break;
     case "fixed":
-      work(message.frame, message.slot, () => slots[message.slot]);
+      say(work(message.frame, message.slot, () => slots[message.slot]));
       break;
     case "fresh":
-      work(message.frame, message.slot, () => message.bytes);
+      say(work(message.frame, message.slot, () => message.bytes));
       break;
     case "slot":
       slots[message.slot] = message.bytes;
@@ -88,18 +88,20 @@ function resultAt(task: FrameTask, offset: number): Result {
   };
 }
 
+/** The lease is left before the main thread hears of the frame: what it does then may be the pool's end. */
 function workOnLease(frame: number, slot: number, lease: number): void {
   let joined = false;
-  work(frame, slot, () => {
+  const answer = work(frame, slot, () => {
     // Throws when the lease is over; from here on it cannot be.
     pool!.keep(lease);
     joined = true;
     return pool!.bytesOf(lease);
   });
   if (joined) pool!.give(lease);
+  say(answer);
 }
 
-function work(frame: number, slot: number, bytesOf: () => Uint8Array | undefined): void {
+function work(frame: number, slot: number, bytesOf: () => Uint8Array | undefined): FromWorker {
   try {
     const bytes = bytesOf();
     if (fault !== undefined && fault.frame === frame) failOnPurpose(fault);
@@ -111,9 +113,9 @@ function work(frame: number, slot: number, bytesOf: () => Uint8Array | undefined
     result.numbers[0] = measures.lumaSum;
     result.numbers[1] = measures.pixels;
     result.histogram.set(measures.histogram);
-    say({ type: "done", frame, slot });
+    return { type: "done", frame, slot };
   } catch (error) {
-    say({ type: "failed", frame, slot, message: error instanceof Error ? error.message : String(error) });
+    return { type: "failed", frame, slot, message: error instanceof Error ? error.message : String(error) };
   }
 }
 

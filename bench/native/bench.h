@@ -97,6 +97,20 @@ __attribute__((unused)) static uint32_t *trace(uint32_t limit) {
   return choices;
 }
 
+/* The same sizes as traceSizes() in bench/lib/trace.ts. */
+__attribute__((unused)) static uint32_t *trace_sizes(void) {
+  uint32_t *sizes = table(TRACE_LENGTH * sizeof *sizes);
+  uint32_t state = 88675123u;
+  for (uint32_t i = 0; i < TRACE_LENGTH; i++) {
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    uint32_t octave = 1u << (4 + state % 12);
+    sizes[i] = octave + ((state >> 8) & (octave - 1));
+  }
+  return sizes;
+}
+
 static int bench(struct operation op) {
   double repetition_ns = setting("BENCH_REPETITION_NS", 1.2e6) * (op.threads ? 20 : 1);
   size_t repetitions = (size_t)setting("BENCH_REPETITIONS", 41);

@@ -37,6 +37,9 @@ function numbers(seed: number, choose: (random: number) => number): Int32Array {
 /** Objects alive in the random replacement benchmark. */
 export const LIVE_OBJECTS = 10_000;
 
+/** Replacements that a heap of mixed sizes has behind it when it is measured: twice its live blocks. */
+export const SETTLE: number = 2 * LIVE_OBJECTS;
+
 /** Bytes in the frame benchmarks: 8 MiB, about one 1080p RGBA frame. */
 export const FRAME_BYTES: number = 8 * 1024 * 1024;
 

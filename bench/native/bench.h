@@ -17,6 +17,7 @@
 
 #define TRACE_LENGTH 65536u
 #define LIVE_OBJECTS 10000u
+#define SETTLE (2 * LIVE_OBJECTS)
 #define FRAME_BYTES (8u * 1024u * 1024u)
 
 /* Results go here, so that the compiler cannot prove the work useless. */

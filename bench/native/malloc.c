@@ -86,8 +86,10 @@ int main(int argc, char **argv) {
   if (strcmp(what, "replace") == 0)
     for (uint32_t i = 0; i < LIVE_OBJECTS; i++) live[i] = ALLOCATE(64);
   sizes = trace_sizes();
-  if (strcmp(what, "mixed") == 0)
+  if (strcmp(what, "mixed") == 0) {
     for (uint32_t i = 0; i < LIVE_OBJECTS; i++) live[i] = ALLOCATE(sizes[i]);
+    mixed(SETTLE);
+  }
   const char *names[] = {"pair", "replace", "pages", "frame", "mixed"};
   struct operation ops[] = {
       {library(), pair, 0}, {library(), replace, 0}, {library(), pages, 0}, {library(), frame, 0}, {library(), mixed, 0}};

@@ -3,7 +3,7 @@
  * that has tlsf.c and tlsf.h, or to what git can clone, the harness puts it into bench/.cache/tlsf-source.
  */
 #if !__has_include("../.cache/tlsf-source/tlsf.c")
-#error "no source of TLSF here; set TLSF_SOURCE to a folder with tlsf.c and tlsf.h, or to a git address"
+#error "no source of TLSF here (TLSF_SOURCE: a folder or a git address); published for a prototype: C 79 to 87 ns, TypeScript 67 to 93 ns, p99.9 386 to 447"
 #endif
 /* As it is shipped to be used: without its assertions. */
 #define NDEBUG
@@ -42,8 +42,10 @@ int main(int argc, char **argv) {
   choices = trace(LIVE_OBJECTS);
   sizes = trace_sizes();
   live = table(LIVE_OBJECTS * sizeof *live);
-  if (strcmp(what, "mixed") == 0)
+  if (strcmp(what, "mixed") == 0) {
     for (uint32_t i = 0; i < LIVE_OBJECTS; i++) live[i] = tlsf_malloc(heap, sizes[i]);
+    mixed(SETTLE);
+  }
   const char *names[] = {"pair", "mixed"};
   struct operation ops[] = {{"mattconte/tlsf", pair, 0}, {"mattconte/tlsf", mixed, 0}};
   return bench_named(argc, argv, 2, names, ops);

@@ -1,7 +1,7 @@
 /** @thi.ng/malloc: a first-fit heap in one ArrayBuffer. Its free() walks the list of live blocks. */
 import { MemPool } from "@thi.ng/malloc";
 import { measure, packageVersion, sink } from "../lib/subject.ts";
-import { LIVE_OBJECTS, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
+import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
 
 const which = process.argv[2] ?? "";
 const pool = new MemPool({ size: (which === "mixed" ? 256 : 4) * 1024 * 1024 });
@@ -38,5 +38,8 @@ const loops: Readonly<Record<string, (n: number) => void>> = {
 const loop = loops[which];
 if (loop === undefined) throw new Error(`which one? ${Object.keys(loops).join(", ")}`);
 if (which === "replace") for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = pool.malloc(64);
-if (which === "mixed") for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = pool.malloc(sizes[i]!);
+if (which === "mixed") {
+  for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = pool.malloc(sizes[i]!);
+  loop(SETTLE);
+}
 await measure({ loop, library: packageVersion("@thi.ng/malloc") });

@@ -1,6 +1,6 @@
 /** Turns a subject into a command to run: builds C, and translates TypeScript for a Node that cannot read it. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { findSystemNode, type SystemNode } from "../../scripts/lib/system-node.ts";
 import type { NativeSubject, ScriptSubject, Subject } from "./suite.ts";
@@ -29,6 +29,7 @@ function prepareNative(subject: NativeSubject, source: string, benchRoot: string
   }
   const cache = join(benchRoot, ".cache");
   mkdirSync(cache, { recursive: true });
+  if (subject.fetches !== undefined) fetchSource(subject.fetches, cache);
   // One source serves several libraries, so the flags are part of the name.
   const label = [basename(subject.file, ".c"), ...(subject.flags ?? [])].join("").replace(/[^\w.-]/g, "_");
   const binary = join(cache, label);
@@ -41,6 +42,15 @@ function prepareNative(subject: NativeSubject, source: string, benchRoot: string
     if (built.status !== 0) return { skipped: `does not build here: ${firstError(built.stderr)}` };
   }
   return { command: binary, args: subject.args ?? [], runtime: "C, gcc -O2" };
+}
+
+/** Puts a peer's source into the cache, from a folder or by git, if its variable says where; the build says so if that failed. */
+function fetchSource({ variable, folder }: NonNullable<NativeSubject["fetches"]>, cache: string): void {
+  const from = process.env[variable];
+  const target = join(cache, folder);
+  if (from === undefined || existsSync(target)) return;
+  if (existsSync(from)) cpSync(from, target, { recursive: true });
+  else spawnSync("git", ["clone", "--quiet", "--depth", "1", from, target]);
 }
 
 function prepareScript(subject: ScriptSubject, source: string): Prepared {

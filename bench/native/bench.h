@@ -17,6 +17,7 @@
 
 #define TRACE_LENGTH 65536u
 #define LIVE_OBJECTS 10000u
+#define SETTLE (2 * LIVE_OBJECTS)
 #define FRAME_BYTES (8u * 1024u * 1024u)
 
 /* Results go here, so that the compiler cannot prove the work useless. */
@@ -95,6 +96,20 @@ __attribute__((unused)) static uint32_t *trace(uint32_t limit) {
     choices[i] = state % limit;
   }
   return choices;
+}
+
+/* The same sizes as traceSizes() in bench/lib/trace.ts. */
+__attribute__((unused)) static uint32_t *trace_sizes(void) {
+  uint32_t *sizes = table(TRACE_LENGTH * sizeof *sizes);
+  uint32_t state = 88675123u;
+  for (uint32_t i = 0; i < TRACE_LENGTH; i++) {
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    uint32_t octave = 1u << (4 + state % 12);
+    sizes[i] = octave + ((state >> 8) & (octave - 1));
+  }
+  return sizes;
 }
 
 static int bench(struct operation op) {

@@ -17,6 +17,7 @@
 
 static const uint32_t page_kib[8] = {64, 128, 512, 1024, 3072, 4096, 8192, 12288};
 static uint32_t *choices;
+static uint32_t *sizes;
 static uint32_t at;
 static void **live;
 
@@ -33,6 +34,15 @@ static void replace(uint64_t n) {
     uint32_t k = choices[at++ & (TRACE_LENGTH - 1)];
     RELEASE(live[k]);
     live[k] = ALLOCATE(64);
+  }
+}
+
+static void mixed(uint64_t n) {
+  for (uint64_t i = 0; i < n; i++) {
+    uint32_t j = at++ & (TRACE_LENGTH - 1);
+    uint32_t k = choices[j];
+    RELEASE(live[k]);
+    live[k] = ALLOCATE(sizes[j]);
   }
 }
 
@@ -75,8 +85,13 @@ int main(int argc, char **argv) {
   live = table(LIVE_OBJECTS * sizeof *live);
   if (strcmp(what, "replace") == 0)
     for (uint32_t i = 0; i < LIVE_OBJECTS; i++) live[i] = ALLOCATE(64);
-  const char *names[] = {"pair", "replace", "pages", "frame"};
+  sizes = trace_sizes();
+  if (strcmp(what, "mixed") == 0) {
+    for (uint32_t i = 0; i < LIVE_OBJECTS; i++) live[i] = ALLOCATE(sizes[i]);
+    mixed(SETTLE);
+  }
+  const char *names[] = {"pair", "replace", "pages", "frame", "mixed"};
   struct operation ops[] = {
-      {library(), pair, 0}, {library(), replace, 0}, {library(), pages, 0}, {library(), frame, 0}};
-  return bench_named(argc, argv, 4, names, ops);
+      {library(), pair, 0}, {library(), replace, 0}, {library(), pages, 0}, {library(), frame, 0}, {library(), mixed, 0}};
+  return bench_named(argc, argv, 5, names, ops);
 }

@@ -75,12 +75,20 @@ export const SIZE_MASK = 0x3ffffffe;
 /** 4 GiB less a page: word positions stay below 2^30, a small integer in every engine, and sizes below {@link TAGGED}. */
 export const MAX_ARENA: number = 2 ** 32 - 4096;
 
-/** The list that a free block of `words` belongs to, as row * 32 + step. @realtime */
+/**
+ * The list that a free block of `words` belongs to, as row * 32 + step. Sizes are taken 32 granules larger than they are: the
+ * first row then needs no case of its own, and the steps of small sizes, one granule up to 256 bytes, are as fine as can be. @realtime
+ */
 export function listOf(words: number): number {
-  const units = words >>> 1;
-  if (units < 32) return units;
-  const top = 31 - Math.clz32(units);
-  return ((top - STEP_BITS + 1) << STEP_BITS) + ((units >>> (top - STEP_BITS)) & 31);
+  const units = (words >>> 1) + 32;
+  const row = 26 - Math.clz32(units);
+  return (row << STEP_BITS) + (units >>> row) - 32;
+}
+
+/** The first list all of whose blocks hold `words`: that of the size rounded up to the next step. @realtime */
+export function searchList(words: number): number {
+  const units = (words >>> 1) + 32;
+  return listOf((units + (1 << (26 - Math.clz32(units))) - 33) << 1);
 }
 
 /** Rows of lists that blocks of at most `words` need. */

@@ -1,5 +1,5 @@
 /**
- * The free lists of an arena, on its words. Each list is doubly linked through the free blocks; the back link of a list's head
+ * The free lists of an arena, on its words: the long ways (fast-ways.ts has the two that count, all in one piece). Each list is doubly linked through the free blocks; the back link of a list's head
  * is never read, so that taking the head writes to no other block: that write would be a cache miss.
  */
 import { Control, FREE, HEADER, listOf, MIN_BLOCK, STEP_BITS } from "./layout.ts";
@@ -59,13 +59,6 @@ export function findList(words: Int32Array, list: number): number {
   return (row << STEP_BITS) + 31 - Math.clz32(map & -map);
 }
 
-/** The first list all of whose blocks hold `need` words: that of the size rounded up to the next step. @realtime */
-export function searchList(need: number): number {
-  const units = need >>> 1;
-  if (units < 32) return units;
-  return listOf((units + (1 << (31 - STEP_BITS - Math.clz32(units))) - 1) << 1);
-}
-
 /**
  * Makes a block live that is out of its list: `need` words of its `size`, the rest (when it can stand alone) a free block
  * again. Answers the words it took. @realtime
@@ -84,35 +77,6 @@ export function occupy(words: Int32Array, block: number, size: number, need: num
   words[block + size] = remainder | FREE;
   insert(words, remainder, rest);
   return need;
-}
-
-/**
- * Makes a block free that is live, joins it with free neighbours, and enters it. The headers that disappear in a join get
- * size 0. @realtime
- */
-export function vacate(words: Int32Array, live: number, size: number): void {
-  let block = live;
-  let total = size;
-  let next = block + total;
-  const following = words[next + 1]!;
-  if ((following & FREE) !== 0) {
-    unlink(words, next, following ^ FREE);
-    words[next + 1] = 0;
-    total += following ^ FREE;
-    next = block + total;
-  }
-  const before = words[block]!;
-  if ((before & FREE) !== 0) {
-    const previous = before ^ FREE;
-    const length = words[previous + 1]! ^ FREE;
-    unlink(words, previous, length);
-    words[block + 1] = 0;
-    total += length;
-    block = previous;
-  }
-  words[block + 1] = total | FREE;
-  words[next] = block | FREE;
-  insert(words, block, total);
 }
 
 /** Adds to the count of live words and keeps the peak. @realtime */

@@ -15,6 +15,7 @@ import { powerOfTwo, wholeNumber } from "../observe/arguments.ts";
 import { type ArenaSource, attachView, formatArena, viewAgain, viewOf } from "./arena-view.ts";
 import { type WorstCase, worstCase } from "./bound.ts";
 import { badSize, misuse } from "./complaints.ts";
+import { give, take } from "./fast-ways.ts";
 import {
   blockWords,
   Control,
@@ -28,9 +29,8 @@ import {
   SIZE_MASK,
   TAGGED,
 } from "./layout.ts";
-import { countUsed, findList, occupy, pointerTo, searchList, setHead, vacate } from "./lists.ts";
 import { addRegion, removeRegion } from "./regions.ts";
-import { allocateAligned, allocateLast, resizeBlock } from "./slow-ways.ts";
+import { allocateAligned, resizeBlock } from "./slow-ways.ts";
 import { type ArenaBlock, type ArenaStats, arenaStats, validateArena, walkBlocks } from "./walk.ts";
 
 export type { ArenaSource } from "./arena-view.ts";
@@ -132,16 +132,9 @@ export class TlsfArena {
    * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1.
    */
   allocate(size: number): number {
-    const { words } = this;
     if (size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
-    const need = blockWords(size);
-    const list = findList(words, searchList(need));
-    const block = list < 0 ? allocateLast(this, need) : words[Control.HEADS + list]!;
-    if (block === 0) return 0;
-    if (list >= 0) setHead(words, list, words[block + 2]!);
-    countUsed(words, occupy(words, block, words[block + 1]! ^ FREE, need));
-    words[Control.LIVE]!++;
-    return pointerTo(block);
+    const block = take(this, ((size + 15) >>> 3) << 1);
+    return block === 0 ? 0 : ((block + 2) << 2) >>> 0;
   }
 
   /**
@@ -173,9 +166,7 @@ export class TlsfArena {
     ) {
       throw misuse(this, pointer, "free");
     }
-    words[Control.USED]! -= size;
-    words[Control.LIVE]!--;
-    vacate(words, block, size);
+    give(words, block, size);
   }
 
   /** Bytes that a live block can hold. @realtime Throws `ERR_USE_AFTER_RELEASE` and others as {@link free}. */

@@ -24,6 +24,8 @@ const FLAGS = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",
+  // An AudioContext runs without a click, into a sink of its own where there is no sound card.
+  "--autoplay-policy=no-user-gesture-required",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",

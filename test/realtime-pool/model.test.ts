@@ -5,6 +5,7 @@ import { SystemAllocator } from "../../src/memory/allocator.ts";
 import type { Memory } from "../../src/memory/memory.ts";
 import { setDebugLevel } from "../../src/observe/debug.ts";
 import { RealtimePool } from "../../src/pools/realtime-pool.ts";
+import { stepAbove } from "../arena/naive-heap.ts";
 import { code } from "../buffer-pool/pools.ts";
 
 interface Entry {
@@ -76,7 +77,7 @@ class Allocate implements Command {
           throw error;
         }),
       ).toBe("ERR_POOL_FULL");
-      expect(pool.stats().largest).toBeLessThan((this.size + 48) * (1 + 1 / 32));
+      expect(pool.stats().largest).toBeLessThan(stepAbove(this.size + 48));
     }
     if (block !== undefined) enter(model, pool, block, this.size);
     check(model, real);

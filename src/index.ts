@@ -62,6 +62,10 @@ export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
 export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
+export { Lane, type LaneOptions, type LanePort } from "./pools/lane.ts";
+export type { ConnectOptions, LaneTarget } from "./pools/lane-connect.ts";
+export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane-receive.ts";
+export type { Delivery, LeasePool } from "./pools/lease-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
 export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
 export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
@@ -87,4 +91,5 @@ export {
   type StructFields,
   struct,
 } from "./pools/struct.ts";
+export { TransferPool, type TransferPoolOptions } from "./pools/transfer-pool.ts";
 export type { WaitOptions } from "./pools/waiters.ts";

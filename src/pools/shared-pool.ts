@@ -19,8 +19,24 @@ import { zeroBytes } from "../memory/zero.ts";
 import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
+import type { Carrier, Lane } from "./lane.ts";
+import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
+import { sharedCarrier } from "./lane-shared.ts";
+import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
-import { type Core, createCore, give, giveSlow, holds, keep, NONE, ownerWord, stateAt, take } from "./shared-core.ts";
+import {
+  type Core,
+  createCore,
+  give,
+  giveSlow,
+  holds,
+  keep,
+  knows,
+  NONE,
+  ownerWord,
+  stateAt,
+  take,
+} from "./shared-core.ts";
 import { ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./shared-handle.ts";
 import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./shared-layout.ts";
@@ -32,7 +48,7 @@ import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts"
 import type { WaitOptions } from "./waiters.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
-export class SharedPool {
+export class SharedPool implements LeasePool {
   /** For messages. */
   declare readonly name: string;
   /** Bytes of a slot. */
@@ -43,6 +59,8 @@ export class SharedPool {
   declare readonly memory: SharedArrayBuffer;
   /** This thread's number among those that are attached. */
   declare readonly owner: number;
+  /** What carries a lease to another thread. */
+  declare readonly transport: "shared";
   /** @internal */
   declare readonly core: Core;
   declare private readonly layout: SharedLayout;
@@ -65,6 +83,7 @@ export class SharedPool {
     this.count = layout.count;
     this.memory = memory;
     this.owner = seat.owner;
+    this.transport = "shared";
     this.layout = layout;
     this.zeroOnAcquire = layout.zero === "acquire";
     this.waiter = options.waiter ?? atomicsWaiter;
@@ -133,6 +152,25 @@ export class SharedPool {
     const seat = takeSeat(this.core.i32, this.layout, OwnerState.RESERVED);
     if (seat === null) throw noSeat(this.name, this.layout.owners);
     return { ...this.handle, seat };
+  }
+
+  /**
+   * Connects to a worker, which calls `receiveLane` there, and gets a seat of its own: when it ends, however it does, what it
+   * held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the worker ends first or does
+   * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+   */
+  async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
+    const handle = this.reserve();
+    const { owner, core } = this;
+    let buried = false;
+    const exited = (): void => {
+      if (buried || !isAlive(core) || isGhost(core)) return;
+      buried = true;
+      bury(core, handle.seat.owner, handle.seat.status);
+    };
+    const offer = { transport: "shared", handle, from: { owner, status: core.status } };
+    const carrier = (): Carrier => sharedCarrier(this, handle.seat, (lost) => (lost ? exited() : undefined));
+    return connect<Data, unknown>(target, offer, { carrier, exited }, options);
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
@@ -228,7 +266,9 @@ export class SharedPool {
   /** Whether this thread holds the lease. @realtime */
   isHeld(id: number): boolean {
     const { core } = this;
-    return this.isIdentity(id) && holds(core, Atomics.load(core.i32, stateAt(core, id & core.indexMask)), id);
+    if (!this.isIdentity(id)) return false;
+    const index = id & core.indexMask;
+    return knows(core, index, id) && holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
   }
 
   /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
@@ -331,8 +371,15 @@ export class SharedPool {
     return slot.id;
   }
 
-  private isIdentity(id: number): boolean {
-    return Number.isInteger(id) && id >= 0 && (id & this.core.indexMask) < this.count && id < 2 ** 30;
+  /** @internal Whether a value can be an identity of this pool at all. */
+  isIdentity(id: unknown): id is number {
+    return (
+      typeof id === "number" &&
+      Number.isInteger(id) &&
+      id >= 0 &&
+      (id & this.core.indexMask) < this.count &&
+      id < 2 ** 30
+    );
   }
 
   private prepared(id: number): number {

@@ -1,0 +1,110 @@
+/**
+ * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's other
+ * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
+ */
+import { milliseconds, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { MillpondError } from "../observe/errors.ts";
+import type { Carrier } from "./lane.ts";
+import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
+
+/** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
+export interface LaneTarget {
+  /** As Worker's. */
+  postMessage(message: unknown, transfer: never[]): void;
+  /** Node's workers tell their end this way. */
+  once?(event: "exit", listener: () => void): unknown;
+}
+
+/** How a connection is made. */
+export interface ConnectOptions extends LaneOptions {
+  /** Gives the attempt up; rejects with its reason. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for the other side to answer; default: no end, the worker may take its time to start. */
+  timeout?: number;
+}
+
+/** The first message, to the worker's global scope. */
+export interface Invitation {
+  /** Says what this is. */
+  readonly kind: "millpond.lane";
+  /** What the other side needs to make its carrier. */
+  readonly offer: unknown;
+  /** Leases under way at most. */
+  readonly window: number | undefined;
+  /** The lane's port. */
+  readonly port: LanePort;
+}
+
+/** Who sits at the other end, for the carrier of this one. */
+export interface Peer<Hello> {
+  /** Called when the other side has answered: makes this side's carrier. */
+  carrier(hello: Hello): Carrier;
+  /** Called when the thread ended, connected or not. */
+  exited(): void;
+}
+
+/** Invites `target` and waits for its answer. */
+export async function connect<Data, Hello>(
+  target: LaneTarget,
+  offer: unknown,
+  peer: Peer<Hello>,
+  options: ConnectOptions,
+): Promise<Lane<Data>> {
+  if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
+    throw wrongType("target", "a Worker or a MessagePort", target);
+  }
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = options;
+  milliseconds("options.timeout", timeout);
+  signal?.throwIfAborted();
+  const { port1, port2 } = new MessageChannel();
+  const port = port1 as unknown as LanePort;
+  let lane: Lane<Data> | undefined;
+  let gone: (() => void) | undefined;
+  target.once?.("exit", () => {
+    peer.exited();
+    gone?.();
+    lane?.lost();
+  });
+  try {
+    const answered = answer(port, clock, signal, timeout, (end) => {
+      gone = end;
+    });
+    const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort };
+    target.postMessage(invitation, [port2 as never]);
+    lane = new Lane<Data>(port, peer.carrier((await answered) as Hello), { ...options });
+    return lane;
+  } catch (error) {
+    port.close();
+    peer.exited();
+    throw error;
+  }
+}
+
+function answer(
+  port: LanePort,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+  timeout: number,
+  onGone: (end: () => void) => void,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      signal?.removeEventListener("abort", onAbort);
+      if (timer !== undefined) clock.clearTimer(timer);
+      port.onmessage = null;
+      settle();
+    };
+    const failed = (what: string): void =>
+      finish(() => reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`)));
+    const onAbort = (): void => finish(() => reject(signal!.reason));
+    const timer =
+      timeout === Number.POSITIVE_INFINITY
+        ? undefined
+        : clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    onGone(() => failed("ended before it answered"));
+    port.addEventListener("close", () => failed("ended before it answered"));
+    port.onmessage = (event) => finish(() => resolve(event.data));
+  });
+}

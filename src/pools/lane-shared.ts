@@ -1,0 +1,65 @@
+/** Carries leases of a SharedPool: the slot stays where it is, and its owner's bit moves. */
+
+import { MillpondError } from "../observe/errors.ts";
+import type { Carrier } from "./lane.ts";
+import { leaseError } from "./shared-errors.ts";
+import type { Slot } from "./shared-handle.ts";
+import { accept, beginGrant, cancelGrant, finishGrant, Outcome, type Seat } from "./shared-owners.ts";
+import type { SharedPool } from "./shared-pool.ts";
+
+/** The carrier of this side; `peer` is the other thread's seat. */
+export function sharedCarrier(pool: SharedPool, peer: Seat, ended: (lost: boolean) => void): Carrier {
+  return {
+    pool,
+    send(slot, post) {
+      sendLease(pool, pool.idOf(slot, "send"), peer, () => post(slot.id));
+    },
+    receive(lease) {
+      return receiveLease(pool, lease, peer);
+    },
+    control() {},
+    ended,
+  };
+}
+
+/** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */
+export function sendLease(pool: SharedPool, id: number, peer: Seat, post: () => void): void {
+  const { core } = pool;
+  if (!pool.isHeld(id)) throw leaseError(pool, id, "send");
+  const begun = beginGrant(core, id, peer.owner, peer.status);
+  if (begun !== Outcome.DONE) throw grantError(pool, id, peer, begun);
+  try {
+    post();
+  } catch (error) {
+    cancelGrant(core);
+    throw error;
+  }
+  const done = finishGrant(core, id, peer.owner, peer.status);
+  if (done !== Outcome.DONE) throw grantError(pool, id, peer, done);
+}
+
+/** Takes in what {@link sendLease} posted. Whatever came is checked: it may be anything. */
+export function receiveLease(pool: SharedPool, lease: unknown, peer: Seat): Slot | "later" | undefined {
+  if (!pool.isIdentity(lease)) return undefined;
+  const outcome = accept(pool.core, lease, peer.owner);
+  if (outcome === Outcome.NOT_YET) return "later";
+  return outcome === Outcome.DONE ? pool.slot(lease) : undefined;
+}
+
+/** The error of a lease that did not move. */
+export function grantError(pool: SharedPool, id: number, peer: Seat, outcome: number): MillpondError {
+  if (outcome === Outcome.NOT_HELD) return leaseError(pool, id, "send");
+  const details = { pool: pool.name, to: peer.owner };
+  if (outcome === Outcome.HAS_IT) {
+    return new MillpondError(
+      "ERR_ALREADY_EXISTS",
+      `owner ${peer.owner} holds that lease of shared pool "${pool.name}" already; it can be sent again when it was released there`,
+      details,
+    );
+  }
+  return new MillpondError(
+    "ERR_INACTIVE",
+    `owner ${peer.owner} of shared pool "${pool.name}" is gone; the lease is still yours, release it`,
+    details,
+  );
+}

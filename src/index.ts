@@ -80,6 +80,7 @@ export { Lane, type LaneOptions, type LanePort } from "./pools/lane.ts";
 export type { ConnectOptions, LaneTarget } from "./pools/lane-connect.ts";
 export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane-receive.ts";
 export type { Delivery, LeasePool } from "./pools/lease-pool.ts";
+export { LeaseRing, type RingSide } from "./pools/lease-ring.ts";
 export {
   type AgeCurve,
   type PageHolder,
@@ -112,6 +113,7 @@ export type {
   Slot,
 } from "./pools/shared-handle.ts";
 export { SharedPool } from "./pools/shared-pool.ts";
+export { HandleRing } from "./pools/shared-ring.ts";
 export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
 export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
 export {

@@ -236,7 +236,8 @@ export function giveSlow(core: Core, id: number): boolean {
   const at = stateAt(core, index);
   for (;;) {
     const state = Atomics.load(i32, at);
-    if (!holds(core, state, id)) return false;
+    // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come back.
+    if (!holds(core, state, id) || !knows(core, index, id)) return false;
     if (core.mine[index] === MANY - id) {
       if (--core.extra[index]! === 0) core.mine[index] = id;
       return true;

@@ -24,7 +24,19 @@ import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts
 import { sharedCarrier } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
-import { type Core, createCore, give, giveSlow, holds, keep, NONE, ownerWord, stateAt, take } from "./shared-core.ts";
+import {
+  type Core,
+  createCore,
+  give,
+  giveSlow,
+  holds,
+  keep,
+  knows,
+  NONE,
+  ownerWord,
+  stateAt,
+  take,
+} from "./shared-core.ts";
 import { ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./shared-handle.ts";
 import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./shared-layout.ts";
@@ -254,7 +266,9 @@ export class SharedPool implements LeasePool {
   /** Whether this thread holds the lease. @realtime */
   isHeld(id: number): boolean {
     const { core } = this;
-    return this.isIdentity(id) && holds(core, Atomics.load(core.i32, stateAt(core, id & core.indexMask)), id);
+    if (!this.isIdentity(id)) return false;
+    const index = id & core.indexMask;
+    return knows(core, index, id) && holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
   }
 
   /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */

@@ -326,6 +326,26 @@ describe("a lease on its way to another thread", () => {
     expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
   });
 
+  it("is not the giver's to give back while it is on its way back", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3 });
+      const id = hold(world, 0);
+      const [there, back]: Mail[] = [{ id: undefined }, { id: undefined }];
+      const first = function* (): Thread {
+        yield* send(world, 0, 1, id, there!);
+        if (yield* world.giveStep(0, id)) throw new Error("what was sent away was given back");
+        yield* receive(world, 0, 1, back!, () => false);
+        yield* world.give(0, id);
+      };
+      const second = function* (): Thread {
+        yield* receive(world, 1, 0, there!, () => false);
+        yield* send(world, 1, 0, id, back!);
+      };
+      return world.run([first(), second()], 2);
+    };
+    expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+  });
+
   it.each(["giver", "receiver"] as const)(
     "the %s dies at any point, is buried, its seat given away: nothing is lost",
     (who) => {

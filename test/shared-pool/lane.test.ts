@@ -93,9 +93,8 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("back-pressure: at most a window is under way, more wait, by signal and time", async () => {
     const pool = open(8);
-    const lane = await pool.connect<Data>(hire("hold"), { window: 2 });
+    const lane = await pool.connect<Data>(hire("hold when told"), { window: 2 });
     const slots = Array.from({ length: 8 }, () => pool.tryAcquire()!);
-    // It takes and holds, so the credit comes back; but not within this turn.
     expect([
       lane.trySend(slots[0]!, { n: 0 }),
       lane.trySend(slots[1]!, { n: 0 }),
@@ -107,6 +106,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     const late = lane.send(slots[4]!, { n: 0 }, { timeout: 0 });
     stopped.abort(new Error("enough"));
     expect([await codeOf(aborted), await codeOf(late)]).toEqual(["Error: enough", "ERR_STARVED"]);
+    workers[0]!.postMessage("go");
     for (const slot of slots.slice(2)) await lane.send(slot, { n: 0 });
     expect(free(pool)).toBe(0);
     await workers[0]!.terminate();

@@ -7,6 +7,7 @@ const { job } = workerData as { job: string };
 if (job !== "deaf") {
   const lane = await receiveLane<{ n: number; what?: string }>(parentPort!);
   const { pool } = lane;
+  if (job === "hold when told") await new Promise((resolve) => parentPort!.once("message", resolve));
   if (job === "produce") {
     for (let n = 0; n < 20; n++) {
       const slot = await pool.acquire({ timeout: 5000 });
@@ -16,7 +17,7 @@ if (job !== "deaf") {
     await lane.close();
   } else if (job === "close at once") {
     await lane.close();
-  } else if (job === "hold and die" || job === "hold and exit" || job === "hold") {
+  } else if (job.startsWith("hold")) {
     let held = 0;
     for await (const _ of lane) {
       held++;

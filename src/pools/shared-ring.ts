@@ -1,0 +1,129 @@
+/**
+ * HandleRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
+ * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic store
+ * for a push, one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
+ */
+import { powerOfTwo, wrongType } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { isShared } from "./shared-handle.ts";
+import { LINE } from "./shared-layout.ts";
+
+/** "MPRG", and the version of what follows it. */
+const MAGIC = 0x4d505247;
+const VERSION = 1;
+
+/** Words; each that changes has a line of its own. `PUSHER` and `POPPER` are for who uses the ring. */
+export const RingWord = {
+  MAGIC: 0,
+  VERSION: 1,
+  CAPACITY: 2,
+  TAIL: 16,
+  HEAD: 32,
+  PUSHER: 48,
+  POPPER: 64,
+  ITEMS: 80,
+} as const;
+
+/** Counters wrap here: small integers in every engine. Every capacity divides it. */
+const WRAP: number = 2 ** 29 - 1;
+
+/** A queue of integers between two threads; see the module text. */
+export class HandleRing {
+  /** Integers that fit in. */
+  declare readonly capacity: number;
+  /** The memory: post it to the other side. */
+  declare readonly memory: SharedArrayBuffer;
+  /** @internal */
+  declare readonly i32: Int32Array;
+  declare private readonly last: number;
+  declare private tail: number;
+  declare private head: number;
+  declare private seenTail: number;
+  declare private seenHead: number;
+
+  private constructor(memory: SharedArrayBuffer, capacity: number) {
+    this.memory = memory;
+    this.capacity = capacity;
+    this.i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
+    this.last = capacity - 1;
+    // Who comes later begins where the other side is.
+    this.tail = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
+    this.head = Atomics.load(this.i32, RingWord.HEAD) & WRAP;
+    this.seenTail = this.tail;
+    this.seenHead = this.head;
+  }
+
+  /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+  static create(capacity: number): HandleRing {
+    powerOfTwo("capacity", capacity, 2 ** 20);
+    const memory = new SharedArrayBuffer(4 * (RingWord.ITEMS + Math.max(capacity, LINE)));
+    const i32 = new Int32Array(memory);
+    i32[RingWord.VERSION] = VERSION;
+    i32[RingWord.CAPACITY] = capacity;
+    Atomics.store(i32, RingWord.MAGIC, MAGIC);
+    return new HandleRing(memory, capacity);
+  }
+
+  /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
+  static attach(memory: SharedArrayBuffer): HandleRing {
+    if (!isShared(memory)) throw wrongType("memory", "the memory of a HandleRing", memory);
+    const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
+    const capacity = i32[RingWord.CAPACITY] ?? 0;
+    const fits = capacity > 0 && capacity <= 2 ** 20 && memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
+    if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
+      throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
+    }
+    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20));
+  }
+
+  /** Appends an integer from 0 to 2^31 - 1; false when the ring is full. One thread pushes. @realtime Throws nothing: what is no such number is cut to one. */
+  push(value: number): boolean {
+    const { tail, i32 } = this;
+    if (((tail - this.seenHead) & WRAP) > this.last && !this.hasRoom()) return false;
+    i32[RingWord.ITEMS + (tail & this.last)] = value;
+    this.tail = (tail + 1) & WRAP;
+    Atomics.store(i32, RingWord.TAIL, this.tail);
+    return true;
+  }
+
+  /** Takes the oldest integer out, or answers -1. One thread pops. @realtime */
+  pop(): number {
+    const { head, i32 } = this;
+    if (head === this.seenTail && !this.hasItem()) return -1;
+    const value = i32[RingWord.ITEMS + (head & this.last)]!;
+    this.head = (head + 1) & WRAP;
+    Atomics.store(i32, RingWord.HEAD, this.head);
+    return value;
+  }
+
+  /** The oldest integer, which stays in; or -1. @realtime */
+  peek(): number {
+    if (this.head === this.seenTail && !this.hasItem()) return -1;
+    return this.i32[RingWord.ITEMS + (this.head & this.last)]!;
+  }
+
+  /** Integers in the ring, by both counters as they are now. @realtime */
+  get length(): number {
+    return (Atomics.load(this.i32, RingWord.TAIL) - Atomics.load(this.i32, RingWord.HEAD)) & WRAP;
+  }
+
+  private hasRoom(): boolean {
+    this.seenHead = Atomics.load(this.i32, RingWord.HEAD) & WRAP;
+    return ((this.tail - this.seenHead) & WRAP) <= this.last;
+  }
+
+  private hasItem(): boolean {
+    const seen = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
+    // A damaged counter may not make items of what nobody pushed.
+    if (((seen - this.head) & WRAP) > this.capacity) throw this.damaged(seen);
+    this.seenTail = seen;
+    return this.head !== seen;
+  }
+
+  private damaged(seen: number): MillpondError {
+    return new MillpondError(
+      "ERR_CORRUPTED",
+      `the ring's counters are damaged: ${seen} pushed, ${this.head} popped, and room for ${this.capacity}; two threads on one side do that`,
+    );
+  }
+}

@@ -1,0 +1,20 @@
+/** The far end of the ring tests: pushes numbers in order, or leases whose bytes say which they are. */
+import { workerData } from "node:worker_threads";
+import { LeaseRing } from "../../src/pools/lease-ring.ts";
+import type { SharedHandle } from "../../src/pools/shared-handle.ts";
+import { SharedPool } from "../../src/pools/shared-pool.ts";
+import { HandleRing } from "../../src/pools/shared-ring.ts";
+
+const { memory, handle, total } = workerData as { memory: SharedArrayBuffer; handle?: SharedHandle; total: number };
+if (handle === undefined) {
+  const ring = HandleRing.attach(memory);
+  for (let n = 0; n < total; ) if (ring.push(n)) n++;
+} else {
+  const pool = SharedPool.attach(handle);
+  const ring = LeaseRing.attach(pool, memory, "push");
+  for (let n = 0; n < total; n++) {
+    const { id } = pool.acquireSync(10_000);
+    pool.bytesOf(id).fill(n & 255);
+    while (!ring.push(id));
+  }
+}

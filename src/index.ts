@@ -112,7 +112,13 @@ export type {
 } from "./pools/shared-handle.ts";
 export { SharedPool } from "./pools/shared-pool.ts";
 export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
-export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
+export {
+  type SlabLeftovers,
+  SlabPool,
+  type SlabPoolOptions,
+  type SlabPoolStats,
+  type SlabSite,
+} from "./pools/slab-pool.ts";
 export {
   type BytesField,
   bytes,

@@ -115,7 +115,13 @@ export type {
 export { SharedPool } from "./pools/shared-pool.ts";
 export { HandleRing } from "./pools/shared-ring.ts";
 export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
-export { SlabPool, type SlabPoolOptions, type SlabPoolStats } from "./pools/slab-pool.ts";
+export {
+  type SlabLeftovers,
+  SlabPool,
+  type SlabPoolOptions,
+  type SlabPoolStats,
+  type SlabSite,
+} from "./pools/slab-pool.ts";
 export {
   type BytesField,
   bytes,

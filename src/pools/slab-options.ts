@@ -1,27 +1,42 @@
-/** What a SlabPool is made from, and what it tells about itself. */
-import type { Allocator } from "../memory/allocator.ts";
-import type { Clock } from "../observe/clock.ts";
+/** What a SlabPool is made from, checked, and what it tells about itself. */
+import { Allocator, defaultAllocator } from "../memory/allocator.ts";
+import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { DEFAULT_BLOCK_SIZE, layOut, type SlabLayout } from "./slab-layout.ts";
+import type { Struct, StructFields } from "./struct.ts";
 
 /** How a {@link SlabPool} is made. */
-export interface SlabPoolOptions {
+export interface SlabPoolOptions<S extends StructFields = Record<never, never>> {
   /** Bytes of an element; 0 is allowed, pointers are distinct all the same. This or `struct`. */
   elementSize?: number;
-  /** The layout of an element (see {@link struct}), in place of its size. */
-  struct?: { readonly size: number };
+  /** The layout of an element (see {@link struct}), in place of its size; {@link SlabPool.at} then moves a cursor. */
+  struct?: Struct<S>;
   /** Bytes of a block; default 4096. */
   blockSize?: number;
-  /** Where blocks come from; default: the default allocator. */
+  /**
+   * What elements' addresses are multiples of, a power of two up to 4096; costs the stride's rounding. Default: as libcork lays
+   * them out, which keeps a struct's natural alignment, and none for other odd sizes.
+   */
+  align?: number;
+  /** Where blocks come from, one memory a block; default: the default allocator. */
   source?: Allocator;
   /** The most blocks; default: as many as pointers fit into 31 bits. */
   maxBlocks?: number;
-  /** Milliseconds after which {@link SlabPool.maintain} gives an empty block back; default `Infinity`: never. */
+  /** Milliseconds after which an empty block goes back; default `Infinity`: never before {@link SlabPool.close}. */
   ageOut?: number;
-  /** Called once for each slot when its block is carved. */
+  /**
+   * Whether a timer looks for old blocks, twice an age, while there are blocks; it keeps neither the process nor the pool alive.
+   * Default: on with an `ageOut`, where the platform has timers. Without it {@link SlabPool.maintain} has to be called.
+   */
+  timer?: boolean;
+  /** Called once for each slot when its block is carved. It may use elements, not alloc, free or close. */
   init?: (pointer: number) => void;
-  /** Called once for each slot when its block goes: at {@link SlabPool.close}, or by age. */
+  /** Called once for each slot when its block goes: at {@link SlabPool.close}, or by age. As `init`. */
   done?: (pointer: number) => void;
   /** For messages; default "slab". */
   name?: string;
+  /** Remembers where each element was taken, for {@link SlabPool.close} to tell (some microseconds an alloc). Default false. */
+  trace?: boolean;
   /** Time; default: the platform's. */
   clock?: Clock;
 }
@@ -30,14 +45,107 @@ export interface SlabPoolOptions {
 export interface SlabPoolStats {
   /** Elements handed out. */
   readonly live: number;
-  /** Elements that can be handed out without a new block. */
+  /** Elements that can be handed out without carving. */
   readonly free: number;
+  /** Slots whose `init` threw. */
+  readonly failed: number;
   /** Blocks that exist. */
   readonly blocks: number;
-  /** Bytes of those blocks. */
+  /** Blocks carved since the beginning. */
+  readonly carved: number;
+  /** Bytes of the blocks that exist. */
   readonly bytes: number;
   /** Of those, bytes in no element: links, headers, tails. */
   readonly wastedBytes: number;
   /** Elements a block. */
   readonly capacity: number;
+}
+
+/** Elements that were live when a pool was closed. */
+export interface SlabLeftovers {
+  /** How many. */
+  readonly live: number;
+  /** Their pointers, lowest first; the first thousand. */
+  readonly pointers: readonly number[];
+  /** Where they were taken, most frequent first; empty without `trace`. */
+  readonly sites: readonly SlabSite[];
+}
+
+/** One place in the program that took elements. */
+export interface SlabSite {
+  /** The stack at `alloc()`, innermost frame first. */
+  readonly site: string;
+  /** How many of the live elements were taken there. */
+  readonly count: number;
+}
+
+/** {@link SlabPoolOptions} with every default filled in. */
+export interface ResolvedSlabOptions<S extends StructFields> {
+  /** The geometry. */
+  readonly layout: SlabLayout;
+  /** The fields of an element. */
+  readonly struct: Struct<S> | undefined;
+  /** Where blocks come from. */
+  readonly source: Allocator;
+  /** The most blocks. */
+  readonly maxBlocks: number;
+  /** Milliseconds; Infinity: never. */
+  readonly ageOut: number;
+  /** Whether a timer looks for old blocks. */
+  readonly timed: boolean;
+  /** Whether sites are noted. */
+  readonly trace: boolean;
+  /** The hook at carving. */
+  readonly init: ((pointer: number) => void) | undefined;
+  /** The hook at the end. */
+  readonly done: ((pointer: number) => void) | undefined;
+  /** For messages. */
+  readonly name: string;
+  /** Time. */
+  readonly clock: Clock;
+}
+
+/** Checks everything and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
+  if (options === null || typeof options !== "object") throw wrongType("options", "SlabPoolOptions", options);
+  const { source = defaultAllocator(), name = "slab", clock = systemClock, struct, init, done } = options;
+  if (!(source instanceof Allocator)) throw wrongType("options.source", "an Allocator", source);
+  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  if (typeof clock?.now !== "function") throw wrongType("options.clock", "a Clock", clock);
+  checkHook("options.init", init);
+  checkHook("options.done", done);
+  const blockSize = options.blockSize ?? DEFAULT_BLOCK_SIZE;
+  const layout = layOut(elementSizeOf(options), blockSize, options.align);
+  const maxBlocks = boundOf(options.maxBlocks, layout.mostBlocks);
+  const ageOut = milliseconds("options.ageOut", options.ageOut ?? Number.POSITIVE_INFINITY);
+  const timed = flag("options.timer", options.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
+  const trace = flag("options.trace", options.trace, false);
+  return { layout, struct, source, maxBlocks, ageOut, timed, trace, init, done, name, clock };
+}
+
+function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPoolOptions<S>): number {
+  if (struct === undefined) return elementSize as number;
+  if (typeof struct?.cursor !== "function") throw wrongType("options.struct", "a layout that struct() made", struct);
+  if (elementSize !== undefined) throw badValue("options.elementSize", "absent where a struct is given", elementSize);
+  return struct.size;
+}
+
+function flag(name: string, value: unknown, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "boolean") throw wrongType(name, "a boolean", value);
+  return value;
+}
+
+function checkHook(name: string, hook: unknown): void {
+  if (hook !== undefined && typeof hook !== "function") throw wrongType(name, "a function", hook);
+}
+
+function boundOf(maxBlocks: number | undefined, most: number): number {
+  if (maxBlocks === undefined || maxBlocks === Number.POSITIVE_INFINITY) return most;
+  return wholeNumber("options.maxBlocks", maxBlocks, 0, most);
+}
+
+/** An AudioWorklet has no timers; a clock of one's own has. */
+function hasTimers(clock: Clock): boolean {
+  return clock !== systemClock || typeof setTimeout === "function";
 }

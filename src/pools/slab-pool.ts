@@ -10,355 +10,379 @@
  * pool.free(pointer);
  * pool.free(pointer);                  // ERR_DOUBLE_RELEASE
  * ```
- *
- * ```
- *   block     |link 8|head 8| element |head 8| element |head 8| element | tail |
- *   pointer                  0               1               2            = block * capacity + slot
- *   links     [ next free pointer, or END, or LIVE ]   one 32-bit word a pointer, beside the blocks
- * ```
- * The room for libcork's links is kept, so that its numbers hold, but the links themselves stand in a table of their own:
- * elements of odd sizes would leave them unaligned, and an element that is overrun cannot break a list that is elsewhere.
+ * The hot path and the list are in slab-links.ts, the numbers of pointers in slab-layout.ts, the blocks in slab-blocks.ts.
  */
-import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
-import type { Memory } from "../memory/memory.ts";
-import { milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { wrongType } from "../observe/arguments.ts";
+import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
-import type { SlabPoolOptions, SlabPoolStats } from "./slab-options.ts";
+import { SlabBlocks } from "./slab-blocks.ts";
+import { countLinks, findCorruption } from "./slab-check.ts";
+import * as errors from "./slab-errors.ts";
+import type { SlabLayout } from "./slab-layout.ts";
+import { barrierOf, END, FAILED, GONE, LIVE, SlabLinks } from "./slab-links.ts";
+import { resolveOptions, type SlabLeftovers, type SlabPoolOptions, type SlabPoolStats } from "./slab-options.ts";
+import { leftoversOf, SlabSites, traceAllocs } from "./slab-sites.ts";
+import type { Cursor, StructFields } from "./struct.ts";
 
-export type { SlabPoolOptions, SlabPoolStats } from "./slab-options.ts";
+export type { SlabLeftovers, SlabPoolOptions, SlabPoolStats, SlabSite } from "./slab-options.ts";
 
-/** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
-const LINK = 8;
-
-/** libcork's default. */
-const DEFAULT_BLOCK = 4096;
-
-/** End of the free list. */
-const END = -1;
-/** The pointer is handed out. */
-const LIVE = -2;
-/** The pointer's block is gone. */
-const GONE = -3;
-
-/** 2^30: pointers stay small integers in every engine, also those with compressed pointers. */
-const MAX_POINTERS = 2 ** 30;
-
-/** A pool of equal small objects; see the module text. */
-export class SlabPool {
+/** A pool of equal small objects; see the module text. `S` is the layout of its elements, where it has one. */
+export class SlabPool<S extends StructFields = Record<never, never>> extends SlabLinks {
   /** For messages. */
   declare readonly name: string;
   /** Bytes of an element. */
   declare readonly elementSize: number;
   /** Bytes of a block. */
   declare readonly blockSize: number;
-  /** Elements of a block: floor((blockSize - 8) / (elementSize + 8)). */
+  /** Elements of a block: floor((blockSize - 8) / (elementSize + 8)) unless `align` spreads them. */
   declare readonly capacity: number;
-  declare private links: Int32Array;
-  declare private head: number;
-  readonly #source: Allocator;
+  /** A pointer is `block << shift | slot`: bits of it below the block's number. */
+  declare readonly shift: number;
+  readonly #layout: SlabLayout;
+  readonly #mask: number;
+  readonly #blocks: SlabBlocks;
+  readonly #views: readonly (Uint8Array | undefined)[];
+  readonly #cursor: Cursor<S> | undefined;
   readonly #maxBlocks: number;
   readonly #ageOut: number;
   readonly #clock: Clock;
+  readonly #timed: boolean;
   readonly #init: ((pointer: number) => void) | undefined;
   readonly #done: ((pointer: number) => void) | undefined;
-  readonly #blocks: (Memory | undefined)[] = [];
-  readonly #views: (Uint8Array | undefined)[] = [];
-  readonly #idleSince: number[] = [];
-  #blockCount = 0;
-  #busy = false;
+  readonly #sites: SlabSites | undefined;
+  /** The links themselves, also while a hook runs. */
+  #table: Int32Array;
+  /** The rest of the block that is being carved: a throwing init stops there, and the next alloc goes on. */
+  #next = 0;
+  #end = 0;
+  /** The element that a hook is called for, or -1. */
+  #hooked = -1;
+  #timer: TimerHandle;
   #closed = false;
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, also when not one element fits into a block. */
-  constructor(options: SlabPoolOptions) {
-    if (options === null || typeof options !== "object") throw wrongType("options", "SlabPoolOptions", options);
-    const { source = defaultAllocator(), name = "slab", clock = systemClock, init, done } = options;
-    if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
-    for (const [key, hook] of [
-      ["init", init],
-      ["done", done],
-    ] as const) {
-      if (hook !== undefined && typeof hook !== "function") throw wrongType(`options.${key}`, "a function", hook);
-    }
-    this.name = name;
-    this.elementSize = wholeNumber("options.elementSize", options.struct?.size ?? options.elementSize);
-    this.blockSize = wholeNumber("options.blockSize", options.blockSize ?? DEFAULT_BLOCK, 2 * LINK + this.elementSize);
-    this.capacity = Math.floor((this.blockSize - LINK) / (this.elementSize + LINK));
-    const most = Math.floor(MAX_POINTERS / this.capacity);
-    this.#maxBlocks =
-      options.maxBlocks === undefined ? most : wholeNumber("options.maxBlocks", options.maxBlocks, 0, most);
-    this.#ageOut = milliseconds("options.ageOut", options.ageOut ?? Number.POSITIVE_INFINITY);
-    this.#source = source;
+  /**
+   * Allocates nothing yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one element
+   * fits into a block.
+   */
+  constructor(options: SlabPoolOptions<S>) {
+    super();
+    const resolved = resolveOptions(options);
+    const { layout, source, clock, struct } = resolved;
+    this.#layout = layout;
+    this.shift = layout.shift;
+    this.#mask = (1 << layout.shift) - 1;
+    this.name = resolved.name;
+    this.elementSize = layout.elementSize;
+    this.blockSize = layout.blockSize;
+    this.capacity = layout.capacity;
+    this.#blocks = new SlabBlocks(source, layout);
+    this.#views = this.#blocks.views;
+    this.#cursor = struct?.cursor(this);
+    this.#maxBlocks = resolved.maxBlocks;
+    this.#ageOut = resolved.ageOut;
     this.#clock = clock;
-    this.#init = init;
-    this.#done = done;
-    this.links = new Int32Array(0);
-    this.head = END;
+    this.#timed = resolved.timed;
+    this.#init = resolved.init;
+    this.#done = resolved.done;
+    this.#table = this.links;
+    this.#sites = resolved.trace ? new SlabSites() : undefined;
+    if (this.#sites !== undefined) traceAllocs(this, this.#sites);
   }
 
   /** Elements handed out. O(pointers): a count kept by alloc and free would cost them a tenth of their time. */
   get live(): number {
-    let live = 0;
-    for (const link of this.links) if (link === LIVE) live++;
-    return live;
+    return countLinks(this.#table, LIVE);
   }
 
-  /**
-   * Hands out an element, the one freed last first; a new block is carved when none is free. @realtime while one is free.
-   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, and what the allocator and `init` throw.
-   */
-  alloc(): number {
-    const pointer = this.head;
-    if (pointer < 0) return this.#allocSlow();
-    const { links } = this;
-    this.head = links[pointer]!;
-    links[pointer] = LIVE;
-    return pointer;
+  /** True after {@link close}. */
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
-  /** As {@link alloc}, but undefined when the bound is reached. */
+  /** As {@link alloc}, but undefined when the bound is reached. Other failures throw. */
   tryAlloc(): number | undefined {
-    if (this.head < 0 && !this.#closed && this.#blockCount >= this.#maxBlocks) return undefined;
-    return this.alloc();
-  }
-
-  /**
-   * Takes an element back; its bytes stay as they are for the next one. @realtime
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (never handed out, or no pointer at all), `ERR_POOL_DEAD`.
-   */
-  free(pointer: number): void {
-    const { links } = this;
-    if (links[pointer] !== LIVE) throw this.#misuse(pointer, "free");
-    links[pointer] = this.head;
-    this.head = pointer;
+    const full = this.head < 0 && !this.#closed && this.#hooked < 0 && this.#isFull();
+    return full ? undefined : this.alloc();
   }
 
   /** True for a pointer that is handed out. @realtime */
   isLive(pointer: number): boolean {
-    return this.links[pointer] === LIVE;
+    return typeof pointer === "number" && this.#table[pointer] === LIVE;
   }
 
-  /** The bytes of an element: a new view (20 ns); keep it no longer than the element. Throws `ERR_USE_AFTER_RELEASE` and others. */
+  /**
+   * The bytes of an element: a new view (20 ns); keep it no longer than the element. Throws `ERR_USE_AFTER_RELEASE`,
+   * `ERR_FOREIGN_RELEASE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_POOL_DEAD`.
+   */
   bytes(pointer: number): Uint8Array {
-    const start = this.offsetOf(pointer);
-    return this.blockOf(pointer).subarray(start, start + this.elementSize);
+    const block = this.blockOf(pointer);
+    return new Uint8Array(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
   }
 
-  /** As {@link bytes}, as a DataView. */
+  /** As {@link bytes}, as a DataView (50 ns). */
   view(pointer: number): DataView {
     const block = this.blockOf(pointer);
-    return new DataView(block.buffer, block.byteOffset + this.offsetOf(pointer), this.elementSize);
+    return new DataView(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+  }
+
+  /**
+   * Moves the pool's one cursor to an element and returns it: `pool.at(pointer).sequence = 7`. Two elements at a time need a second
+   * cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool without `struct`.
+   */
+  at(pointer: number): Cursor<S> {
+    if (this.#cursor === undefined) {
+      throw new MillpondError(
+        "ERR_NOT_CONFIGURED",
+        `slab pool "${this.name}" has elements without fields; make it with a struct, or use bytes() or view()`,
+      );
+    }
+    return this.#cursor.at(pointer);
   }
 
   /** Where an element begins in its block, in bytes: the way to its bytes without a view. @realtime Throws as {@link bytes}. */
   offsetOf(pointer: number): number {
-    if (this.links[pointer] !== LIVE) throw this.#misuse(pointer, "use");
-    return 2 * LINK + (pointer % this.capacity) * (this.elementSize + LINK);
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    return this.#start(pointer);
   }
 
   /** The bytes of the block that an element lies in; the same view for the block's life. @realtime Throws as {@link bytes}. */
   blockOf(pointer: number): Uint8Array {
-    if (this.links[pointer] !== LIVE) throw this.#misuse(pointer, "use");
-    return this.#views[Math.floor(pointer / this.capacity)]!;
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    const block = this.#views[pointer >> this.shift]!;
+    if (block.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    return block;
   }
 
   /** The pointers that are handed out, lowest first. Freeing the present one while walking is allowed. */
   *[Symbol.iterator](): IterableIterator<number> {
-    for (let pointer = 0; pointer < this.links.length; pointer++) if (this.links[pointer] === LIVE) yield pointer;
+    for (let pointer = 0; pointer < this.#table.length; pointer++) if (this.#table[pointer] === LIVE) yield pointer;
   }
 
-  #allocSlow(): number {
-    if (this.#closed) throw this.#dead("alloc from");
-    if (this.#busy)
-      throw new MillpondError(
-        "ERR_ACTIVE",
-        `slab pool "${this.name}" is carving a block; its init hook cannot alloc from it`,
-      );
-    this.maintain();
-    if (this.head < 0) this.#carve();
-    return this.alloc();
+  #start(pointer: number): number {
+    return this.#layout.lead + (pointer & this.#mask) * this.#layout.stride;
   }
 
-  #carve(): void {
-    if (this.#blockCount >= this.#maxBlocks) {
-      throw new MillpondError(
-        "ERR_POOL_FULL",
-        `slab pool "${this.name}" has its ${this.#maxBlocks} blocks, and all ${this.live} elements are live; free some, or raise maxBlocks`,
-      );
-    }
-    const memory = this.#source.allocate(this.blockSize);
-    const number = this.#vacantBlock();
-    const first = number * this.capacity;
+  /** Lets a hook at its own element and at live ones; throws for all others. */
+  #reach(pointer: number): void {
+    if (this.#hooked >= 0 && (pointer === this.#hooked || this.isLive(pointer))) return;
+    throw this.misuse(pointer, "use");
+  }
+
+  #isFull(): boolean {
+    return this.#next === this.#end && this.#blocks.count >= this.#maxBlocks;
+  }
+
+  /** @internal */
+  protected override allocSlow(): number {
+    if (this.#closed) throw errors.deadSlab(this.name, "alloc from");
+    if (this.#hooked >= 0) throw errors.slabInHook(this.name, "alloc from");
+    if (this.#isFull()) throw errors.slabFull(this.name, this.#blocks.count, this.live);
+    // None is free, so no block is idle: what a visit saw empty has been in use since.
+    this.#blocks.allBusy();
+    if (this.#next === this.#end) this.#addBlock();
+    this.#carve();
+    return SlabLinks.prototype.alloc.call(this);
+  }
+
+  #addBlock(): void {
+    const number = this.#blocks.nextNumber();
+    // Shifts, not products: a number that was ever a double would make a boxed field of `head`, at twice the time of alloc and free.
+    const first = number << this.shift;
     this.#grow(first + this.capacity);
-    this.#blocks[number] = memory;
-    const mapping = memory.map("readwrite");
-    this.#views[number] = mapping.bytes;
-    mapping.unmap();
-    this.#idleSince[number] = Number.POSITIVE_INFINITY;
-    this.#blockCount++;
-    this.#initSlots(first);
-  }
-
-  #vacantBlock(): number {
-    const vacant = this.#blocks.indexOf(undefined);
-    return vacant < 0 ? this.#blocks.length : vacant;
+    this.#blocks.add(number);
+    this.#next = first;
+    this.#end = first + this.capacity;
+    this.#arm();
   }
 
   #grow(pointers: number): void {
-    if (pointers <= this.links.length) return;
-    const links = new Int32Array(Math.max(pointers, 2 * this.links.length)).fill(GONE);
-    links.set(this.links);
-    this.links = links;
-  }
-
-  /** Carving walks up, so the last slot is handed out first. A throwing init loses its one slot, and the others stay. */
-  #initSlots(first: number): void {
-    let failed: { error: unknown } | undefined;
-    this.#busy = true;
-    for (let pointer = first; pointer < first + this.capacity; pointer++) {
-      this.links[pointer] = GONE;
-      if (failed === undefined && this.#init !== undefined) {
-        // The hook may look at the bytes of its slot, which counts as live for it.
-        this.links[pointer] = LIVE;
-        try {
-          this.#init(pointer);
-        } catch (error) {
-          failed = { error };
-          this.links[pointer] = GONE;
-          continue;
-        }
-      } else if (failed !== undefined) continue;
-      this.links[pointer] = this.head;
-      this.head = pointer;
-    }
-    this.#busy = false;
-    if (failed !== undefined) throw failed.error;
-  }
-
-  /** Gives back blocks that were empty at two visits `ageOut` ms apart; runs by itself before a block is carved. O(pointers). */
-  maintain(now: number = this.#clock.now()): void {
-    if (this.#ageOut === Number.POSITIVE_INFINITY || this.#busy || this.#closed) return;
-    const old: number[] = [];
-    for (let number = 0; number < this.#blocks.length; number++) {
-      if (this.#blocks[number] === undefined) continue;
-      if (!this.#isEmpty(number)) this.#idleSince[number] = Number.POSITIVE_INFINITY;
-      else if (this.#idleSince[number] === Number.POSITIVE_INFINITY) this.#idleSince[number] = now;
-      if (now - this.#idleSince[number]! >= this.#ageOut) old.push(number);
-    }
-    if (old.length > 0) this.#dropBlocks(old);
-  }
-
-  #isEmpty(number: number): boolean {
-    const first = number * this.capacity;
-    for (let pointer = first; pointer < first + this.capacity; pointer++)
-      if (this.links[pointer] === LIVE) return false;
-    return true;
-  }
-
-  #dropBlocks(numbers: readonly number[]): void {
-    const gone = new Set(numbers);
-    const stay: number[] = [];
-    for (let pointer = this.head; pointer >= 0; pointer = this.links[pointer]!) {
-      if (!gone.has(Math.floor(pointer / this.capacity))) stay.push(pointer);
-      else this.#finish(pointer);
-    }
-    this.head = END;
-    for (const pointer of stay.reverse()) {
-      this.links[pointer] = this.head;
-      this.head = pointer;
-    }
-    for (const number of [...numbers].sort((a, b) => b - a)) this.#dropBlock(number);
-  }
-
-  #finish(pointer: number): void {
-    if (this.#done === undefined) return;
-    const link = this.links[pointer]!;
-    this.links[pointer] = LIVE;
-    this.#busy = true;
+    if (pointers <= this.#table.length) return;
+    let table: Int32Array;
     try {
-      this.#done(pointer);
+      table = new Int32Array(Math.max(pointers, 2 * this.#table.length)).fill(GONE);
+    } catch (cause) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `slab pool "${this.name}" has no memory for the links of ${pointers} pointers; use larger blocks or several pools`,
+        { pool: this.name, pointers },
+        { cause },
+      );
+    }
+    table.set(this.#table);
+    this.#table = table;
+    this.links = table;
+  }
+
+  /** Carving walks up, so the last slot is handed out first. A throwing init loses its one slot; the rest waits for the next alloc. */
+  #carve(): void {
+    const init = this.#init;
+    const table = this.#table;
+    let head = this.head;
+    this.#raiseBarrier();
+    try {
+      while (this.#next < this.#end) {
+        const pointer = this.#next++;
+        this.#hooked = pointer;
+        table[pointer] = FAILED;
+        init?.(pointer);
+        table[pointer] = head;
+        head = pointer;
+      }
     } finally {
-      this.#busy = false;
-      this.links[pointer] = link;
+      this.#lowerBarrier(head);
     }
   }
 
-  #dropBlock(number: number): void {
-    this.links.fill(GONE, number * this.capacity, (number + 1) * this.capacity);
-    this.#blocks[number]!.release();
-    this.#blocks[number] = undefined;
-    this.#views[number] = undefined;
-    this.#blockCount--;
+  #raiseBarrier(): void {
+    if (this.#init !== undefined || this.#done !== undefined) this.links = barrierOf(this.#table.length);
+    this.head = END;
+  }
+
+  #lowerBarrier(head: number): void {
+    this.#hooked = -1;
+    this.links = this.#table;
+    this.head = head;
+  }
+
+  #arm(): void {
+    if (!this.#timed || this.#timer !== undefined) return;
+    // The timer must not keep a forgotten pool alive. 1 ms: an age of 0 would spin.
+    const self = new WeakRef(this);
+    const visit = (): void => {
+      const pool = self.deref();
+      if (pool !== undefined) pool.#visit();
+    };
+    this.#timer = this.#clock.setTimer(visit, Math.max(1, this.#ageOut / 2), true);
+  }
+
+  #visit(): void {
+    this.#timer = undefined;
+    try {
+      this.maintain();
+    } finally {
+      if (this.#blocks.count > 0) this.#arm();
+    }
   }
 
   /**
-   * Ends the pool: `done` for every slot, most recently freed first, then the blocks, newest first. With live elements it
-   * throws `ERR_LIVE_OBJECTS` (with the count) and changes nothing; with `force` their slots are done too. Twice: nothing.
+   * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not seen. Runs by
+   * itself where there is a timer. O(pointers). Throws what `done` and the allocator throw, when all is done, several as an
+   * AggregateError; what is thrown in the timer surfaces as an uncaught error.
    */
-  close(options?: { force?: boolean }): void {
-    if (this.#closed) return;
-    const { live } = this;
-    if (live > 0 && options?.force !== true) {
-      throw new MillpondError(
-        "ERR_LIVE_OBJECTS",
-        `slab pool "${this.name}" cannot be closed: ${live} elements are live; free them, or close({ force: true })`,
-        {
-          live,
-          pointers: [...this].slice(0, 16),
-        },
-      );
+  maintain(now: number = this.#clock.now()): void {
+    if (typeof now !== "number" || Number.isNaN(now)) throw wrongType("now", "a number of milliseconds", now);
+    if (this.#ageOut === Number.POSITIVE_INFINITY || this.#hooked >= 0 || this.#closed) return;
+    const old = this.#blocks.old(now, this.#ageOut, (number) => this.#isEmpty(number));
+    if (old.size > 0) this.#dropBlocks(old);
+  }
+
+  #isEmpty(number: number): boolean {
+    const first = number << this.shift;
+    return !this.#table.subarray(first, first + this.capacity).includes(LIVE);
+  }
+
+  #dropBlocks(gone: ReadonlySet<number>): void {
+    const stay: number[] = [];
+    const doomed: number[] = [];
+    for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
+    const failures = this.#finish(doomed);
+    if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
+    failures.push(...this.#forget(gone));
+    let head = END;
+    for (const pointer of stay.reverse()) {
+      this.#table[pointer] = head;
+      head = pointer;
     }
-    for (let pointer = this.head; pointer >= 0; pointer = this.links[pointer]!) this.#finish(pointer);
-    for (const pointer of this) this.#finish(pointer);
-    for (let number = this.#blocks.length - 1; number >= 0; number--)
-      if (this.#blocks[number] !== undefined) this.#dropBlock(number);
+    this.head = head;
+    errors.rethrow(failures, this.name);
+  }
+
+  /** Calls `done` for slots, in order; a hook that throws keeps no other from its call. */
+  #finish(pointers: readonly number[]): unknown[] {
+    const failures: unknown[] = [];
+    const done = this.#done;
+    if (done === undefined) return failures;
+    const { head } = this;
+    this.#raiseBarrier();
+    for (const pointer of pointers) {
+      this.#hooked = pointer;
+      try {
+        done(pointer);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    this.#lowerBarrier(head);
+    return failures;
+  }
+
+  #forget(gone: ReadonlySet<number>): unknown[] {
+    for (const number of gone) {
+      const first = number << this.shift;
+      this.#table.fill(GONE, first, first + this.capacity);
+    }
+    return this.#blocks.drop(gone);
+  }
+
+  *#freePointers(): IterableIterator<number> {
+    for (let pointer = this.head; pointer >= 0; pointer = this.#table[pointer]!) yield pointer;
+  }
+
+  /**
+   * Ends the pool: `done` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
+   * `ERR_LIVE_OBJECTS` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
+   * the same report is returned. `ERR_ACTIVE` from a hook. What `done` and the allocator throw is thrown when all is done, several
+   * as an AggregateError. A second call does nothing.
+   */
+  close(options?: { force?: boolean }): SlabLeftovers {
+    if (this.#closed) return { live: 0, pointers: [], sites: [] };
+    if (this.#hooked >= 0) throw errors.slabInHook(this.name, "close");
+    const left = leftoversOf(this, this.live, this.#sites);
+    if (left.live > 0 && options?.force !== true) {
+      throw errors.liveElements(this.name, left, this.#sites !== undefined);
+    }
+    const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this]);
     this.#closed = true;
-    this.head = END;
+    this.#clock.clearTimer(this.#timer);
+    failures.push(...this.#forget(new Set(this.#blocks.newestFirst())));
+    this.#next = this.#end;
+    this.#table = new Int32Array(0);
+    this.#lowerBarrier(END);
+    errors.rethrow(failures, this.name);
+    return left;
   }
 
-  /** A snapshot of the counters. */
+  /** A snapshot of the counters. O(pointers). */
   stats(): SlabPoolStats {
-    const bytes = this.#blockCount * this.blockSize;
+    const { count, carved } = this.#blocks;
+    const bytes = count * this.blockSize;
     let free = 0;
-    for (let pointer = this.head; pointer >= 0; pointer = this.links[pointer]!) free++;
-    const wastedBytes = bytes - this.#blockCount * this.capacity * this.elementSize;
-    return { live: this.live, free, blocks: this.#blockCount, bytes, wastedBytes, capacity: this.capacity };
+    for (const _ of this.#freePointers()) free++;
+    return {
+      live: this.live,
+      free,
+      failed: countLinks(this.#table, FAILED),
+      blocks: count,
+      carved,
+      bytes,
+      wastedBytes: bytes - count * this.capacity * this.elementSize,
+      capacity: this.capacity,
+    };
   }
 
-  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests. */
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests, outside hooks. */
   assertInvariants(): void {
-    const seen = new Set<number>();
-    for (let pointer = this.head; pointer >= 0; pointer = this.links[pointer]!) {
-      if (seen.has(pointer) || this.#blocks[Math.floor(pointer / this.capacity)] === undefined)
-        throw this.#corrupted(`pointer ${pointer} is free twice, or of no block`);
-      seen.add(pointer);
-    }
-    const { live } = this;
-    if (live + seen.size > this.#blockCount * this.capacity)
-      throw this.#corrupted("there are more elements than slots");
+    const wrong = findCorruption(this.#table, this.head, this.#views, this.#layout, this.#end - this.#next);
+    if (wrong !== undefined) throw errors.corruptedSlab(this.name, wrong);
   }
 
-  #corrupted(what: string): MillpondError {
-    return new MillpondError("ERR_CORRUPTED", `slab pool "${this.name}": ${what}`);
-  }
-
-  #dead(verb: string): MillpondError {
-    return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} slab pool "${this.name}": it was closed; make a new one`);
-  }
-
-  #misuse(pointer: number, verb: string): MillpondError {
-    if (this.#closed) return this.#dead(verb === "free" ? "free into" : "use an element of");
-    const link = this.links[pointer];
-    if (link === undefined || link === GONE) {
-      return new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `${String(pointer)} is no element of slab pool "${this.name}"; ${verb} what alloc() gave, unchanged`,
-      );
-    }
-    const code = verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
-    return new MillpondError(
-      code,
-      `cannot ${verb} element ${pointer} of slab pool "${this.name}": it is free already; find the first free() of it`,
-    );
+  /** @internal */
+  protected override misuse(pointer: unknown, verb: "free" | "use"): MillpondError {
+    if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
+    if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
+    if (this.#hooked >= 0 && verb === "free") return errors.slabInHook(this.name, "free into");
+    const link = this.#table[pointer];
+    if (link === undefined || link === GONE || link === FAILED) return errors.foreignPointer(this.name, pointer, verb);
+    return errors.freePointer(this.name, pointer, verb);
   }
 }

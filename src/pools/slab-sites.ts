@@ -1,0 +1,65 @@
+/** Where elements were taken, for pools that are traced. Untraced pools have none of this. */
+import type { SlabLeftovers, SlabSite } from "./slab-options.ts";
+
+/** Frames that are kept of a stack: the caller, and who called it. */
+const FRAMES = 4;
+
+/** What is listed of the live elements of a closed pool; their number is always exact. */
+const MOST_POINTERS = 1000;
+
+type Capture = (target: object, below?: unknown) => void;
+
+/** The site of the last alloc of each pointer. */
+export class SlabSites {
+  readonly #errors: (Error | undefined)[] = [];
+
+  /** Notes the present stack; frames from `below` inwards are left out where the engine can do that. */
+  note(pointer: number, below: unknown): void {
+    const error = new Error("taken");
+    (Error as { captureStackTrace?: Capture }).captureStackTrace?.(error, below);
+    this.#errors[pointer] = error;
+  }
+
+  /** The sites of some pointers, most frequent first. */
+  of(pointers: Iterable<number>): SlabSite[] {
+    const counts = new Map<string, number>();
+    for (const pointer of pointers) {
+      const site = framesOf(this.#errors[pointer]);
+      counts.set(site, (counts.get(site) ?? 0) + 1);
+    }
+    return [...counts].map(([site, count]) => ({ site, count })).sort((a, b) => b.count - a.count);
+  }
+}
+
+/** What a closed pool tells of its live elements. */
+export function leftoversOf(live: Iterable<number>, count: number, sites: SlabSites | undefined): SlabLeftovers {
+  const pointers: number[] = [];
+  for (const pointer of live) if (pointers.push(pointer) === MOST_POINTERS) break;
+  return { live: count, pointers, sites: sites?.of(live) ?? [] };
+}
+
+interface Allocating {
+  alloc(): number;
+  tryAlloc(): number | undefined;
+}
+
+/** Gives one pool an alloc of its own that notes sites, so that pools that are not traced pay nothing. */
+export function traceAllocs(pool: Allocating, sites: SlabSites): void {
+  const traced = (take: () => number | undefined): (() => number | undefined) => {
+    const outer = (): number | undefined => {
+      const pointer = take.call(pool);
+      if (pointer !== undefined) sites.note(pointer, outer);
+      return pointer;
+    };
+    return outer;
+  };
+  const { alloc, tryAlloc } = pool;
+  Object.defineProperties(pool, { alloc: { value: traced(alloc) }, tryAlloc: { value: traced(tryAlloc) } });
+}
+
+function framesOf(error: Error | undefined): string {
+  const lines = (error?.stack ?? "").split("\n").map((line) => line.trim());
+  // V8 repeats the message in front of the frames, others do not.
+  if (lines[0]?.endsWith("taken") === true) lines.shift();
+  return lines.slice(0, FRAMES).join("\n") || "somewhere unknown";
+}

@@ -46,4 +46,57 @@ assert.equal(pool.outstanding, 0);
 if (hadDispose) assert.equal(typeof first[Symbol.dispose], "function");
 pool.deactivate();
 
+// One small job for each other pool, and for each entry point that a bare install can load.
+const { PagePool, RealtimePool, SharedPool, SlabPool, TlsfArena, VideoInfo, allocators, struct } = millpond;
+
+const pages = new PagePool({ maxBytes: 1 << 20 });
+const block = pages.allocator.allocate(100_000);
+block.release();
+assert.throws(() => block.release(), { code: "ERR_DOUBLE_RELEASE" });
+assert.deepEqual([pages.stats().idle, pages.stats().live], [1, 0]);
+pages.close();
+
+const Packet = struct({ sequence: "u32", time: "f64" });
+const slab = new SlabPool({ struct: Packet });
+const pointer = slab.alloc();
+Packet.cursor(slab).at(pointer).sequence = 7;
+assert.equal(Packet.cursor(slab).at(pointer).sequence, 7);
+slab.free(pointer);
+assert.throws(() => slab.free(pointer), { code: "ERR_DOUBLE_RELEASE" });
+slab.close();
+
+const realtime = RealtimePool.create(1 << 16, { name: "smoke" });
+const samples = realtime.alloc(512);
+realtime.free(samples);
+assert.throws(() => realtime.free(samples), { code: "ERR_DOUBLE_RELEASE" });
+realtime.delete();
+TlsfArena.create(new ArrayBuffer(1 << 16)).validate();
+
+const shared = SharedPool.create({ size: 4096, count: 4 });
+const seat = SharedPool.attach(structuredClone(shared.handle));
+const slot = shared.tryAcquire();
+seat.retain(slot);
+shared.release(slot);
+seat.release(slot);
+assert.throws(() => seat.release(slot), { code: "ERR_DOUBLE_RELEASE" });
+assert.equal(shared.stats().held, 0);
+assert.equal(shared.acquireSync(10).index >= 0, true);
+shared.destroy({ force: true });
+assert.equal(allocators.find("wasm").allocate(10).size, 10);
+
+const { Pipeline, PatternSource, NullSink, VideoScale } = await import("millpond/pipeline");
+const pipeline = new Pipeline().link(
+  new PatternSource({ format: "I420", width: 64, height: 32, frames: 10 }),
+  new VideoScale({ width: 32 }),
+  new NullSink(),
+);
+assert.deepEqual(Object.values((await pipeline.run()).sinks), [10]);
+assert.equal(VideoInfo.of({ format: "I420", width: 2, height: 2 }).size, 6);
+
+for (const door of ["coremedia", "cork", "directshow", "gstreamer", "realtime"]) {
+  assert.notEqual(Object.keys(await import(`millpond/compat/${door}`)).length, 0);
+}
+const { nativeOps } = await import("millpond/native");
+assert.match(nativeOps().name, /^(koffi|none)$/);
+
 console.log(`smoke: dist does its job on Node ${process.version}`);

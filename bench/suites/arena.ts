@@ -18,7 +18,14 @@ function arena(which: "pair" | "mixed"): Subject[] {
       kind: "ours",
       file: "subjects/arena-realtime-pool.ts",
       args,
-      note: "TlsfArena with debugging built in, and off",
+      note: "over TlsfArena; debugging is there, and off",
+    },
+    {
+      name: `the same without debugging, ${label}`,
+      kind: "ours",
+      file: "subjects/arena-bare-pool.ts",
+      args,
+      note: "no product: RealtimePool without the one comparison",
     },
     {
       name: `millpond SizeClassArena, ${label}`,
@@ -77,7 +84,7 @@ export const suite: Suite = {
     {
       what: "debugging costs nothing while it is off (5 % is the noise of this bench)",
       subject: "millpond RealtimePool, mixed",
-      against: "millpond TlsfArena, mixed",
+      against: "the same without debugging, mixed",
       maxRatio: 1.05,
     },
     { what: "no collection during the trace", subject: "millpond TlsfArena, mixed", atMost: 0, metric: "gc" },

@@ -2,7 +2,8 @@
 import { show } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Class, PAGE, RECORD_BITS, SPAN_HEADER, sizeOfClass } from "./class-table.ts";
-import { corrupted, misuse } from "./complaints.ts";
+import { misuse } from "./complaints.ts";
+import { corrupted } from "./corrupted.ts";
 import { CLASS_INDICES, carvedIn, type Root, spansOf } from "./spans.ts";
 import type { TlsfArena } from "./tlsf.ts";
 

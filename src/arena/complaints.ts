@@ -1,8 +1,8 @@
 /** The errors of arenas, built off the hot path: a walk over the blocks finds out what a wrong pointer points at. */
 import { outOfRange, show, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { FREE, GRANULE, SIZE_MASK, TAGGED } from "./layout.ts";
-import { pointerTo } from "./lists.ts";
+import { corrupted } from "./corrupted.ts";
+import { FREE, GRANULE, pointerTo, SIZE_MASK, TAGGED } from "./layout.ts";
 import { regionsOf, regionWords } from "./regions.ts";
 import type { TlsfArena } from "./tlsf.ts";
 
@@ -18,11 +18,6 @@ export function detached(): MillpondError {
 export function badSize(size: unknown): MillpondError {
   if (typeof size !== "number") return wrongType("size", "a number of bytes", size);
   return outOfRange("size", "a whole number of bytes from 1", size);
-}
-
-/** Something in the arena is not as it was left. */
-export function corrupted(what: string, pointer?: number): MillpondError {
-  return new MillpondError("ERR_CORRUPTED", `arena: ${what}`, pointer === undefined ? undefined : { pointer });
 }
 
 /** The error of a header that was overwritten: whoever wrote past the end of the block in front of it. */

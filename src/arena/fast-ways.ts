@@ -2,6 +2,7 @@
  * Allocating and freeing in one piece each. Written out instead of composed of the functions in lists.ts, which do the same:
  * V8 stops inlining after 920 bytes of bytecode, and the calls that were left took a third of the time.
  */
+import { strayLink } from "./corrupted.ts";
 import { allocateLast } from "./slow-ways.ts";
 import type { TlsfArena } from "./tlsf.ts";
 
@@ -42,6 +43,8 @@ export function take(arena: TlsfArena, need: number): number {
     const head = HEADS + (row << 5) + step;
     block = words[head]!;
     size = words[block + 1]! - 1;
+    // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others' bytes.
+    if (words[block + size] !== block + 1) throw strayLink(block);
     const next = words[block + 2]!;
     words[head] = next;
     if (next === 0) {
@@ -73,8 +76,6 @@ export function take(arena: TlsfArena, need: number): number {
 
 /** Makes a live block of `size` words free and joins it with free neighbours. @realtime */
 export function give(words: Int32Array, live: number, size: number): void {
-  words[USED] = words[USED]! - size;
-  words[LIVE] = words[LIVE]! - 1;
   let block = live;
   let total = size;
   let next = live + size;
@@ -94,6 +95,8 @@ export function give(words: Int32Array, live: number, size: number): void {
     words[live + 1] = 0;
     total += length;
   }
+  words[USED] = words[USED]! - size;
+  words[LIVE] = words[LIVE]! - 1;
   words[block + 1] = total + 1;
   words[next] = block + 1;
   enter(words, block, total);
@@ -125,6 +128,7 @@ function leave(words: Int32Array, block: number, size: number): void {
   const next = words[block + 2]!;
   if (words[at] !== block) {
     const previous = words[block + 3]!;
+    if (words[previous + 2] !== block) throw strayLink(block);
     words[previous + 2] = next;
     if (next !== 0) words[next + 3] = previous;
     return;

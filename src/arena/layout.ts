@@ -106,3 +106,8 @@ export function blockWords(size: number): number {
   // Never below the smallest block: the header is 8 bytes and a payload is at least one granule.
   return ((size + HEADER * 4 + GRANULE - 1) >>> 3) << 1;
 }
+
+/** The pointer to a block's payload. @realtime */
+export function pointerTo(block: number): number {
+  return ((block + HEADER) << 2) >>> 0;
+}

@@ -2,7 +2,8 @@
  * The free lists of an arena, on its words: the long ways (fast-ways.ts has the two that count, all in one piece). Each list is doubly linked through the free blocks; the back link of a list's head
  * is never read, so that taking the head writes to no other block: that write would be a cache miss.
  */
-import { Control, FREE, HEADER, listOf, MIN_BLOCK, STEP_BITS } from "./layout.ts";
+import { strayLink } from "./corrupted.ts";
+import { Control, FREE, listOf, MIN_BLOCK, STEP_BITS } from "./layout.ts";
 
 /** Enters a free block of `size` words at the head of its list. Two lists of one step at most are touched. @realtime */
 export function insert(words: Int32Array, block: number, size: number): void {
@@ -28,6 +29,7 @@ export function unlink(words: Int32Array, block: number, size: number): void {
     return;
   }
   const previous = words[block + 3]!;
+  if (words[previous + 2] !== block) throw strayLink(block);
   words[previous + 2] = next;
   if (next !== 0) words[next + 3] = previous;
 }
@@ -84,9 +86,4 @@ export function countUsed(words: Int32Array, taken: number): void {
   const used = words[Control.USED]! + taken;
   words[Control.USED] = used;
   if (used > words[Control.PEAK]!) words[Control.PEAK] = used;
-}
-
-/** The pointer to a block's payload. @realtime */
-export function pointerTo(block: number): number {
-  return ((block + HEADER) << 2) >>> 0;
 }

@@ -1,7 +1,7 @@
 /** The long ways of an arena: the search for an exact fit before giving up, aligned blocks, blocks that change their size. */
 import { detached } from "./complaints.ts";
-import { Control, FREE, HEADER, listOf, MIN_BLOCK, searchList, TAGGED } from "./layout.ts";
-import { countUsed, findList, insert, occupy, pointerTo, unlink } from "./lists.ts";
+import { Control, FREE, HEADER, listOf, MIN_BLOCK, pointerTo, searchList, TAGGED } from "./layout.ts";
+import { countUsed, findList, insert, occupy, unlink } from "./lists.ts";
 import type { TlsfArena } from "./tlsf.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** What an arena says about itself: its blocks in order, its counters, and whether all of it still agrees. */
-import { corrupted, detached, overrun } from "./complaints.ts";
-import { Control, FREE, listOf, MAGIC, MIN_BLOCK, SIZE_MASK, STEP_BITS, TAGGED } from "./layout.ts";
-import { pointerTo } from "./lists.ts";
+import { detached, overrun } from "./complaints.ts";
+import { corrupted } from "./corrupted.ts";
+import { Control, FREE, listOf, MAGIC, MIN_BLOCK, pointerTo, SIZE_MASK, STEP_BITS, TAGGED } from "./layout.ts";
 import { regionsOf, regionWords } from "./regions.ts";
 import type { TlsfArena } from "./tlsf.ts";
 

@@ -41,8 +41,16 @@ export function debugLevel(name?: string): number {
   return rules.findLast(({ matches }) => matches.test(name))?.level ?? level;
 }
 
+/** References to collected pools are swept when there are this many more than the sweep before left. */
+const SWEEP = 256;
+let sweepAt = SWEEP;
+
 /** Lets rules that come later reach a pool; it is held weakly. */
 export function watchDebug(target: DebugTarget): void {
+  if (targets.size >= sweepAt) {
+    for (const reference of targets) if (reference.deref() === undefined) targets.delete(reference);
+    sweepAt = targets.size + SWEEP;
+  }
   targets.add(new WeakRef(target));
 }
 

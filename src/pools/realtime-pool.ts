@@ -289,6 +289,8 @@ export class RealtimePool {
   /** @internal A block as an integer, from the first area that has one; 0: none has. */
   take(size: number, align = 8): number {
     const extra = this.debug?.extra ?? 0;
+    // With a guard added, a size that is none would become one.
+    if (extra > 0) wholeNumber("size", size, 1);
     for (const { arena, base } of this.areas) {
       let local = arena.allocateAligned(size + extra, align);
       const guarded = local !== 0 && extra > 0;

@@ -269,6 +269,26 @@ describe("misuse", () => {
     expect(code(() => arena.validate())).toBe("ERR_CORRUPTED");
   });
 
+  it("hands out nothing through the links of a free block that was written to", () => {
+    for (const value of [0x41414141, 8, 0, -1, 0x7fffffff, 100]) {
+      const arena = arenaOf();
+      const holes = Array.from({ length: 6 }, () => arena.allocate(64));
+      const walls = holes.map(() => 0);
+      for (let k = 0; k < 6; k++) walls[k] = arena.allocate(64);
+      const live = [arena.allocate(64), ...walls];
+      for (const k of [0, 2, 4]) arena.free(holes[k]!);
+      new Int32Array(arena.buffer, holes[4]!, 2).fill(value);
+      const given: number[] = [];
+      const error = code(() => {
+        for (let i = 0; i < 8; i++) given.push(arena.allocate(64));
+      });
+      // Led to the end of the list it loses a hole; led astray it says so. Nobody's bytes are handed out twice.
+      expect(error === "ERR_CORRUPTED" || value === 0).toBe(true);
+      expect(given.some((pointer) => live.includes(pointer))).toBe(false);
+      expect(new Set(given).size).toBe(given.length);
+    }
+  });
+
   it("says so when its buffer was transferred away", () => {
     const arena = arenaOf();
     const a = arena.allocate(8);

@@ -118,6 +118,14 @@ describe("level 2", () => {
     pool.delete();
   });
 
+  it("refuses sizes that are none, guard or no guard", () => {
+    const pool = poolAt(2);
+    for (const size of [0, -8, 1.5, Number.NaN]) expect(code(() => pool.alloc(size))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => pool.alloc("8" as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => pool.alloc(2 ** 40))).toBe("ERR_POOL_FULL");
+    expect(pool.stats().liveBlocks).toBe(0);
+  });
+
   it("gives a block without a guard rather than none", () => {
     const pool = poolAt(2);
     const memory = pool.allocate(16_384);

@@ -171,9 +171,10 @@ function freeSlot(buffer: BufferLease): void {
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
-  while (memories.length > 0) list.dropMemory(slot, memories.pop()!);
+  const failure = list.dropMemories(slot, memories);
   if (slot.metas !== null) freeMetas(slot, buffer as unknown as MediaBuffer);
   dropLooseSlot(slot);
+  list.finish(failure);
 }
 
 /** The error for a handle whose lease is over. */

@@ -93,29 +93,52 @@ export function assertDroppable(slot: BufferSlot, index: number, length: number)
 export function removeMemories(slot: BufferSlot, index: number, length: number): void {
   assertDroppable(slot, index, length);
   slot.marks |= Marks.TAINTED;
-  for (const memory of slot.memories.splice(index, length)) dropMemory(slot, memory);
+  const gone = slot.memories.splice(index, length);
   slot.line = null;
+  finish(dropMemories(slot, gone));
 }
 
-/** Ends the slot's ownership of a memory that is no longer in its list. */
-export function dropMemory(slot: BufferSlot, memory: Memory): void {
-  if (memory.home === slot) memory.home = null;
-  memory.disown();
-  memory.release();
+/**
+ * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said about one of
+ * them (that it came back detached) is returned, for the caller to throw when its own work is done.
+ */
+export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
+  let failure: unknown;
+  while (memories.length > 0) {
+    const memory = memories.pop()!;
+    if (memory.home === slot) memory.home = null;
+    memory.disown();
+    try {
+      memory.release();
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  return failure;
+}
+
+/** Throws what {@link dropMemories} returned. */
+export function finish(failure: unknown): void {
+  if (failure !== undefined) throw failure;
 }
 
 /** Puts `memory` (one reference taken over) in the place of `length` memories. */
 export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
-  exchangeMemories(slot, index, length, memory);
+  const gone = swapIn(slot, index, length, memory);
   slot.line = null;
+  finish(dropMemories(slot, gone));
 }
 
 /** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */
 export function exchangeMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
+  finish(dropMemories(slot, swapIn(slot, index, length, memory)));
+}
+
+function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
   assertDroppable(slot, index, length);
   own(memory);
   slot.marks |= Marks.TAINTED;
-  for (const old of slot.memories.splice(index, length, memory)) dropMemory(slot, old);
+  return slot.memories.splice(index, length, memory);
 }
 
 /** Merges `length` memories of the list into one, in place. Throws `ERR_MAPPED` when one of them is mapped. */

@@ -14,10 +14,13 @@
  */
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
+import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
 import type { MapMode } from "./mapping.ts";
 import { Memory } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
+import { zeroEdges } from "./zero.ts";
 
 /** Bit flags of an allocator. */
 export const AllocatorFlags = {
@@ -68,12 +71,15 @@ export abstract class Allocator {
   protected $allocations = 0;
   #failures = 0;
 
-  /** Subclasses give their name; throws `ERR_INVALID_ARG_TYPE` when it is not a string. */
+  /** Subclasses give their name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(name: string, options: AllocatorOptions = {}) {
     if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+    if (options === null || typeof options !== "object") throw wrongType("options", "an object", options);
+    const { memoryType = "SystemMemory", flags = 0 } = options;
+    if (typeof memoryType !== "string") throw wrongType("options.memoryType", "a string", memoryType);
+    wholeNumber("options.flags", flags, 0, 0x7fffffff);
     this.name = name;
-    this.memoryType = options.memoryType ?? "SystemMemory";
-    const flags = options.flags ?? 0;
+    this.memoryType = memoryType;
     this.flags = (flags & AllocatorFlags.CUSTOM_ALLOC) !== 0 ? flags | AllocatorFlags.NO_COPY : flags;
   }
 
@@ -111,25 +117,14 @@ export abstract class Allocator {
       }
       cause = error;
     }
-    if (region === undefined) {
+    if (!(region instanceof Region)) {
       this.#failures++;
-      throw new MillpondError(
-        "ERR_ALLOCATION_FAILED",
-        `allocator "${this.name}" has no region of ${total} bytes (align ${params.align}); ` +
-          "release memory, raise its bound, or ask for less",
-        { size: total, align: params.align },
-        { cause },
-      );
+      throw noRegion(this.name, total, params.align, cause);
     }
     if (region.size < total || (region.isPlain && (region.isDetached || !this.isAligned(region, params.align)))) {
       this.#failures++;
-      this.freeRegion(region);
-      throw new MillpondError(
-        "ERR_ALLOCATION_FAILED",
-        `allocator "${this.name}" answered with a region that is too small, misaligned or detached ` +
-          `(${region.size} of ${total} bytes, byteOffset ${region.bytes.byteOffset}, align ${params.align}); mend its allocateRegion()`,
-        { size: total, align: params.align },
-      );
+      this.#giveBack(region);
+      throw uselessRegion(this.name, region, total, params.align);
     }
     return region;
   }
@@ -171,10 +166,16 @@ export abstract class Allocator {
     return region.bytes.byteOffset % align === 0;
   }
 
-  /** Hook: takes a region back. It must not throw. */
+  /**
+   * Hook: takes a region back. The memory is gone whatever it throws: a MillpondError reaches whoever released last, anything
+   * else surfaces as an uncaught error in a later turn.
+   */
   protected abstract freeRegion(region: Region): void;
 
-  /** Hook: makes the bytes of an opaque region reachable, whole; default: not mappable. */
+  /**
+   * Hook: makes the bytes of an opaque region reachable, whole; default: not mappable. Return undefined, or throw, when it
+   * cannot be done; the caller gets `ERR_NOT_MAPPABLE` with the cause.
+   */
   protected mapRegion(_region: Region, _mode: MapMode): Uint8Array | undefined {
     return undefined;
   }
@@ -223,10 +224,15 @@ export abstract class Allocator {
     const source = memory.map("read");
     try {
       const copy = target.allocate(size, { align: memory.align === 0 ? undefined : memory.align });
-      const sink = copy.map("write");
-      sink.bytes.set(source.bytes.subarray(offset, offset + size));
-      sink.unmap();
-      return copy;
+      try {
+        const sink = copy.map("write");
+        sink.bytes.set(source.bytes.subarray(offset, offset + size));
+        sink.unmap();
+        return copy;
+      } catch (error) {
+        copy.release();
+        throw error;
+      }
     } finally {
       source.unmap();
     }
@@ -242,7 +248,17 @@ export abstract class Allocator {
       return;
     }
     this.$liveBytes -= memory.region.size;
-    this.freeRegion(memory.region);
+    this.#giveBack(memory.region);
+  }
+
+  /** A MillpondError is the allocator's word to whoever let go; an accident of a hook must not interrupt what that one is doing. */
+  #giveBack(region: Region): void {
+    try {
+      this.freeRegion(region);
+    } catch (error) {
+      if (error instanceof MillpondError) throw error;
+      throwLater(error);
+    }
   }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
@@ -259,12 +275,24 @@ export abstract class Allocator {
 
   /** @internal */
   openRegion(region: Region, mode: MapMode): Uint8Array {
-    return this.#opened(this.mapRegion(region, mode), region, mode);
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = this.mapRegion(region, mode);
+    } catch (cause) {
+      throw unmappable(this, mode, cause);
+    }
+    return this.#opened(bytes, region, mode);
   }
 
   /** @internal */
   async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {
-    return this.#opened(await this.mapRegionAsync(region, mode, signal), region, mode);
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = await this.mapRegionAsync(region, mode, signal);
+    } catch (cause) {
+      throw signal?.aborted === true ? cause : unmappable(this, mode, cause);
+    }
+    return this.#opened(bytes, region, mode);
   }
 
   /** @internal */
@@ -273,19 +301,9 @@ export abstract class Allocator {
   }
 
   #opened(bytes: Uint8Array | undefined, region: Region, mode: MapMode): Uint8Array {
-    if (bytes !== undefined && bytes.length >= region.size) return bytes;
-    throw new MillpondError(
-      "ERR_NOT_MAPPABLE",
-      `allocator "${this.name}" (${this.memoryType}) cannot map its memory for "${mode}" here; try mapAsync()`,
-    );
+    if (bytes !== undefined && bytes !== null && bytes.length >= region.size) return bytes;
+    throw unmappable(this, mode, undefined);
   }
-}
-
-function zeroEdges(memory: Memory): void {
-  if (!memory.region.isPlain) return;
-  const whole = memory.region.bytes;
-  if ((memory.flags & MemoryFlags.ZERO_PREFIXED) !== 0) whole.fill(0, 0, memory.offset);
-  if ((memory.flags & MemoryFlags.ZERO_PADDED) !== 0) whole.fill(0, memory.offset + memory.size);
 }
 
 /** The built-in allocator: one ArrayBuffer a memory, given back to the garbage collector. Registered as "system". */
@@ -343,7 +361,7 @@ export interface WrapOptions {
   offset?: number;
   /** Bytes in the valid part; default: to the end. */
   size?: number;
-  /** Called exactly once, when the memory is freed. */
+  /** Called exactly once, when the memory is freed; what it throws surfaces as an uncaught error in a later turn. */
   onRelease?: () => void;
 }
 
@@ -354,6 +372,7 @@ export interface WrapOptions {
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_DETACHED`.
  */
 export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options: WrapOptions = {}): Memory {
+  if (options === null || typeof options !== "object") throw wrongType("options", "an object of WrapOptions", options);
   let bytes: Uint8Array | undefined;
   try {
     bytes = viewBytes(source);

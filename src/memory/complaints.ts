@@ -1,8 +1,10 @@
 /** The errors of memories, built off the hot path: what happened, to which memory, and how to mend it. */
 import { MillpondError } from "../observe/errors.ts";
+import type { Allocator } from "./allocator.ts";
 import { Access, describeAccess, heldAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 import { MemoryFlags } from "./params.ts";
+import type { Region } from "./region.ts";
 
 /** A memory was used after its last release. */
 export function staleMemory(memory: Memory, verb: string): MillpondError {
@@ -59,5 +61,36 @@ export function notLocked(memory: Memory, mode: string): MillpondError {
   return new MillpondError(
     "ERR_OUT_OF_RANGE",
     `${memory} is not locked for "${mode}"; unlock() once for each lock(), with its mode`,
+  );
+}
+
+/** An allocator's hook gave no region; `cause` is what it threw. */
+export function noRegion(allocator: string, size: number, align: number, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator}" has no region of ${size} bytes (align ${align}); release memory, raise its bound, or ask for less`,
+    { size, align },
+    { cause },
+  );
+}
+
+/** An allocator's hook gave a region that cannot serve. */
+export function uselessRegion(allocator: string, region: Region, size: number, align: number): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator}" answered with a region that is too small, misaligned or detached ` +
+      `(${region.size} of ${size} bytes, byteOffset ${region.bytes.byteOffset}, align ${align}); mend its allocateRegion()`,
+    { size, align },
+  );
+}
+
+/** An allocator's hook gave no bytes; `cause` is what it threw, and its word where it is a MillpondError. */
+export function unmappable(allocator: Allocator, mode: string, cause: unknown): MillpondError {
+  if (cause instanceof MillpondError) return cause;
+  return new MillpondError(
+    "ERR_NOT_MAPPABLE",
+    `allocator "${allocator.name}" (${allocator.memoryType}) cannot map its memory for "${mode}" here; try mapAsync()`,
+    undefined,
+    cause === undefined ? undefined : { cause },
   );
 }

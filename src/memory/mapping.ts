@@ -5,8 +5,10 @@
 import { badValue, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { Access, ONE_BOTH, ONE_READ, ONE_WRITE } from "./lock.ts";
+import { notLocked } from "./complaints.ts";
+import { Access, ONE_BOTH, ONE_READ, ONE_WRITE, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
+import { afterUnlock, letGo } from "./orphans.ts";
 
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
@@ -61,7 +63,10 @@ export class Mapping {
     return this.word > 0;
   }
 
-  /** Ends the access; a second call does nothing. @realtime */
+  /**
+   * Ends the access; a second call does nothing. @realtime
+   * Throws `ERR_OUT_OF_RANGE` when somebody ended this very lock by `memory.unlock()`, and what an allocator's unmap hook throws.
+   */
   unmap(): void {
     const { word } = this;
     if (word < 0) return;
@@ -76,9 +81,17 @@ const UNITS: number = ONE_READ | ONE_WRITE | ONE_BOTH;
 
 function endSpecial(memory: Memory, word: number): void {
   const unit = word & UNITS;
-  if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
-  memory.unlockUnit(unit);
-  if ((word & MappingBits.TAKES_MEMORY) !== 0) memory.release();
+  // An unlock() that ended this lock has told the allocator already.
+  const held = removeAccess(memory.accessWord, accessOfUnit(unit)) !== REFUSED;
+  try {
+    if (!held) throw notLocked(memory, modeOf(unit));
+    if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } finally {
+    // What throws is the caller's to hear of, but neither lock nor reference may outlive the mapping.
+    if (held) memory.unlockUnit(unit);
+    if ((word & MappingBits.TAKES_MEMORY) !== 0) letGo(memory);
+    if ((word & MappingBits.OPAQUE) !== 0) afterUnlock(memory);
+  }
 }
 
 /** The lock unit of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */

@@ -8,16 +8,16 @@
  * A released memory is dead for good: the object itself is the generation, so a stale reference can never reach the
  * next user's bytes through this interface.
  */
-import { outOfRange, wholeNumber } from "../observe/arguments.ts";
+import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
 import { staleMemory } from "./complaints.ts";
 import { Access, heldAccess, mayOwn } from "./lock.ts";
-import { type MapMode, Mapping, MappingBits, unitOf } from "./mapping.ts";
+import { type MapMode, Mapping, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
-import { lock, mapSlow, releaseLast, unlockSlow, validPart } from "./slow-ways.ts";
+import { endNested, mapLater, mapSlow, releaseLast, unlockSlow } from "./slow-ways.ts";
 
 /**
  * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
@@ -192,36 +192,25 @@ export class Memory {
   /** Ends one {@link lock} of that mode. @realtime Throws `ERR_OUT_OF_RANGE` when none is held. */
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
-    if (this.accessWord === unit && !this.home?.lingering) this.accessWord = 0;
+    // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
+    if (this.accessWord === unit && this.view !== null && !this.home?.lingering) this.accessWord = 0;
     else unlockSlow(this, unit);
   }
 
   /**
    * As {@link map}, for memory that cannot be mapped at once (GPU buffers): waits for the allocator's `mapRegionAsync`.
-   * Plain memory maps without waiting. Errors as {@link map}, plus the signal's reason.
+   * Plain memory maps without waiting. Released meanwhile, the memory lives until the mapping ends.
+   * Errors as {@link map}, plus the signal's reason, at once, also while waiting.
    */
   async mapAsync(mode: MapMode, options?: { signal?: AbortSignal }): Promise<Mapping> {
     if (this.region.isPlain) return this.map(mode);
-    const unit = unitOf(mode);
-    options?.signal?.throwIfAborted();
-    lock(this, unit);
-    // The mapping holds a reference while it waits, so that a release meanwhile cannot free the region under it.
-    this.references++;
-    try {
-      const whole = await this.allocator.openRegionAsync(this.region, mode, options?.signal);
-      return new Mapping(this, validPart(this, whole), unit | MappingBits.OPAQUE);
-    } catch (error) {
-      this.unlockUnit(unit);
-      throw error;
-    } finally {
-      this.references--;
-      if (this.references === 0) this.allocator.reclaim(this);
-    }
+    return mapLater(this, unitOf(mode), options?.signal);
   }
 
-  /** @internal Ends one access lock that is held; a pool buffer that waits for it goes home. @realtime */
+  /** @internal Ends one access lock; a pool buffer that waits for it goes home. @realtime Throws `ERR_OUT_OF_RANGE`. */
   unlockUnit(unit: number): void {
-    this.accessWord -= unit;
+    if (this.accessWord === unit) this.accessWord = 0;
+    else endNested(this, unit);
     if (this.accessWord === 0 && this.home?.lingering) this.home.settle();
   }
 
@@ -289,8 +278,10 @@ export class Memory {
   /**
    * The offset in the common parent at which this memory starts, when `next` continues exactly where it ends;
    * `parent.share(thatOffset, this.size + next.size)` then joins both without a copy. Otherwise undefined.
+   * Throws `ERR_INVALID_ARG_TYPE`.
    */
   isSpan(next: Memory): number | undefined {
+    if (!(next instanceof Memory)) throw wrongType("next", "a Memory", next);
     const parent = this.parent;
     if (parent === null || parent !== next.parent || this.allocator !== next.allocator) return undefined;
     if (!this.allocator.isSpan(this, next)) return undefined;

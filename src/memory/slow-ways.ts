@@ -1,10 +1,13 @@
 /** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
 
+import { wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
 import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./complaints.ts";
 import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";
+import { afterUnlock, letGo } from "./orphans.ts";
 
 /** Takes one access lock or throws; nothing is locked then. */
 export function lock(memory: Memory, unit: number): void {
@@ -40,11 +43,74 @@ export function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
   return offset === 0 && size === whole.length ? whole : whole.subarray(offset, offset + size);
 }
 
+/**
+ * Maps a memory whose bytes take time. The wait holds the lock and a reference, so that a release meanwhile cannot free the
+ * region under it; a mapping that ends up with the only reference keeps it until unmap(). An abort ends the caller's wait at
+ * once; what the allocator was asked for is taken back when it comes.
+ */
+export async function mapLater(memory: Memory, unit: number, signal: AbortSignal | undefined): Promise<Mapping> {
+  if (signal !== undefined && typeof signal?.throwIfAborted !== "function") {
+    throw wrongType("options.signal", "an AbortSignal", signal);
+  }
+  signal?.throwIfAborted();
+  lock(memory, unit);
+  memory.retain();
+  const opening = memory.allocator.openRegionAsync(memory.region, modeOf(unit), signal);
+  let whole: Uint8Array;
+  try {
+    whole = await (signal === undefined ? opening : orAborted(opening, signal));
+  } catch (error) {
+    if (signal?.aborted === true) {
+      // Whether it was the allocator that heard the signal or only this wait: the lock ends when the allocator has answered.
+      opening.then(
+        () => endAccess(memory, unit, true),
+        () => endAccess(memory, unit, false),
+      );
+    } else endAccess(memory, unit, false);
+    throw error;
+  }
+  const mapping = new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+  if (memory.references === 1) mapping.word |= MappingBits.TAKES_MEMORY;
+  else memory.release();
+  return mapping;
+}
+
+function orAborted<T>(wait: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    wait.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/** Ends the access of a wait that came to nothing, and the reference that it held. */
+function endAccess(memory: Memory, unit: number, opened: boolean): void {
+  try {
+    if (opened) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } catch (error) {
+    throwLater(error);
+  }
+  memory.unlockUnit(unit);
+  letGo(memory);
+  afterUnlock(memory);
+}
+
+/** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
+export function endNested(memory: Memory, unit: number): void {
+  const word = removeAccess(memory.accessWord, accessOfUnit(unit));
+  if (word === REFUSED) throw notLocked(memory, modeOf(unit));
+  memory.accessWord = word;
+}
+
 /** Ends an access lock that the short way of {@link Memory.unlock} declined. Throws `ERR_OUT_OF_RANGE` when it is not held. */
 export function unlockSlow(memory: Memory, unit: number): void {
   if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLocked(memory, modeOf(unit));
-  if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
-  memory.unlockUnit(unit);
+  try {
+    if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } finally {
+    memory.unlockUnit(unit);
+    afterUnlock(memory);
+  }
 }
 
 /** Sends a memory back to its allocator, or says why not. */

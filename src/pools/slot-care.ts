@@ -1,5 +1,5 @@
 /** What is done to a slot between two borrowers: judge it, mend it, wipe it, empty it. Functions over a slot. */
-import { dropMemory, totalSize } from "../media/buffer-list.ts";
+import { dropMemories, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
@@ -22,14 +22,15 @@ function undoResize(slot: BufferSlot, size: number): void {
   memory.moveWindow(slot.baseOffset, size);
 }
 
-/** Drops all memories and metas of a slot and voids its leases. */
-export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): void {
+/** Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory. */
+export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   const { memories } = slot;
   slot.memories = [];
-  for (const memory of memories) dropMemory(slot, memory);
+  const failure = dropMemories(slot, memories);
   freeMetas(slot, buffer);
   slot.refCount = 0;
   slot.generation++;
+  return failure;
 }
 
 /** Gives the next lease other memory objects than those that were handed out. */

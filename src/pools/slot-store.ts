@@ -13,7 +13,7 @@ import { metaMarks, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
 import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, BufferSlot, Marks } from "../media/slot.ts";
 import { isRevocable } from "../memory/revoke.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
 import { detachedError, mappedError } from "./pool-errors.ts";
@@ -355,7 +355,9 @@ export class SlotStore {
       // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
       throwLater(error);
     }
-    emptySlot(slot, buffer);
+    const failure = emptySlot(slot, buffer);
+    // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
+    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
     this.#lastGeneration[slot.index] = slot.generation;
     this.#count--;

@@ -1,0 +1,374 @@
+/** Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under it. */
+import { describe, expect, it } from "vitest";
+import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { Allocator, SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
+import type { MapMode } from "../../src/memory/mapping.ts";
+import { opaqueRegion, Region } from "../../src/memory/region.ts";
+import { MillpondError } from "../../src/observe/errors.ts";
+import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { PagePool } from "../../src/pools/page-pool.ts";
+import { code } from "../buffer-pool/pools.ts";
+import { lateErrors } from "./late-errors.ts";
+
+type Hook = "map" | "map write" | "unmap" | "free" | "none";
+
+/** Opaque memory that logs its hooks, fails in one of them, and maps asynchronously only when it is told to. */
+class Device extends Allocator {
+  readonly log: string[] = [];
+  fails: Hook = "none";
+  readonly #waits: { resolve(): void; reject(error: unknown): void }[] = [];
+
+  protected override allocateRegion(size: number): Region {
+    return opaqueRegion(size, new Uint8Array(size));
+  }
+  protected override freeRegion(): void {
+    this.#say("free", "free");
+  }
+  protected override mapRegion(region: Region, mode: MapMode): Uint8Array {
+    this.#say("map", mode === "write" ? "map write" : "map");
+    return region.handle as Uint8Array;
+  }
+  protected override async mapRegionAsync(region: Region): Promise<Uint8Array> {
+    this.log.push("wait");
+    await new Promise<void>((resolve, reject) => this.#waits.push({ resolve, reject }));
+    return region.handle as Uint8Array;
+  }
+  protected override unmapRegion(): void {
+    this.#say("unmap", "unmap");
+  }
+  answer(error?: unknown): void {
+    for (const wait of this.#waits.splice(0)) error === undefined ? wait.resolve() : wait.reject(error);
+  }
+  #say(what: string, hook: Hook): void {
+    this.log.push(what);
+    if (this.fails === hook || (this.fails === "map" && what === "map")) throw new Error(`${what} failed`);
+  }
+}
+
+const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
+
+describe("hooks that throw", () => {
+  it("map: ERR_NOT_MAPPABLE with the cause, no lock is left", () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    device.fails = "map";
+    expect(() => memory.map("read")).toThrow(
+      expect.objectContaining({ code: "ERR_NOT_MAPPABLE", cause: new Error("map failed") }),
+    );
+    expect([memory.isMapped, code(() => memory.release()), device.stats().liveMemories]).toEqual([false, "ok", 0]);
+  });
+
+  it.each([
+    ["map", "unmap"],
+    ["lock", "unlock"],
+  ] as const)("unmap, ended by %s/%s: the caller hears of it, and the lock does not outlive it", (begin, _end) => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const mapping = begin === "map" ? memory.map("read") : undefined;
+    if (mapping === undefined) memory.lock("read");
+    device.fails = "unmap";
+    expect(() => (mapping === undefined ? memory.unlock("read") : mapping.unmap())).toThrow("unmap failed");
+    expect([memory.isMapped, code(() => memory.release()), device.stats().liveMemories]).toEqual([false, "ok", 0]);
+  });
+
+  it("free, or the callback of wrapped bytes: the release is finished, the error surfaces after it", async () => {
+    const [device, system] = [new Device("device"), new SystemAllocator("system")];
+    device.fails = "free";
+    const late = await lateErrors(() => {
+      const buffer = new MediaBuffer();
+      buffer.append(system.allocate(1));
+      buffer.append(device.allocate(1));
+      buffer.append(
+        wrapMemory(new Uint8Array(1), {
+          onRelease: () => {
+            throw new Error("callback failed");
+          },
+        }),
+      );
+      buffer.release();
+      expect([buffer.isLive, system.stats().liveMemories, device.stats().liveMemories]).toEqual([false, 0, 0]);
+    });
+    expect(late).toEqual(["callback failed", "free failed"]);
+  });
+
+  it("a MillpondError of free is the allocator's word to whoever released last, when everything else is gone too", () => {
+    class Careful extends SystemAllocator {
+      protected override freeRegion(): void {
+        throw new MillpondError("ERR_DETACHED", "the bytes did not come back");
+      }
+    }
+    const [careful, system] = [new Careful("careful"), new SystemAllocator("system")];
+    expect(code(() => careful.allocate(1).release())).toBe("ERR_DETACHED");
+    const buffer = new MediaBuffer();
+    for (const allocator of [system, careful, system, careful]) buffer.append(allocator.allocate(1));
+    expect(code(() => buffer.release())).toBe("ERR_DETACHED");
+    expect([buffer.isLive, system.stats().liveMemories, careful.stats().liveMemories]).toEqual([false, 0, 0]);
+    expect(code(() => buffer.release())).toBe("ERR_DOUBLE_RELEASE");
+  });
+
+  it("bytes that were lost are reported once through two pools, and both go on", async () => {
+    const pages = new PagePool();
+    const pool = new BufferPool();
+    pool.configure({ size: 4096, max: 1, allocator: pages.allocator });
+    pool.activate();
+    const late = await lateErrors(() => {
+      const buffer = pool.tryAcquire()!;
+      const { buffer: bytes } = buffer.memoryAt(0).region.bytes;
+      structuredClone(bytes, { transfer: [bytes as ArrayBuffer] });
+      expect(code(() => buffer.release())).toBe("ERR_DETACHED");
+    });
+    expect([late, pool.stats().discards, pages.stats().detached, pages.stats().liveMemories]).toEqual([
+      [],
+      { detached: 1 },
+      1,
+      0,
+    ]);
+    pool.assertInvariants();
+    pool.tryAcquire()!.release();
+  });
+
+  it("free of a region that was refused: the refusal is thrown, the hook's error surfaces after it", async () => {
+    class Small extends Device {
+      protected override allocateRegion(): Region {
+        return opaqueRegion(1, undefined);
+      }
+    }
+    const small = new Small("small");
+    small.fails = "free";
+    const late = await lateErrors(() => expect(code(() => small.allocate(4))).toBe("ERR_ALLOCATION_FAILED"));
+    expect([late, small.stats().liveMemories]).toEqual([["free failed"], 0]);
+  });
+
+  it("a copy whose target cannot be mapped gives the target back", () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    device.fails = "map write";
+    expect(code(() => memory.copy())).toBe("ERR_NOT_MAPPABLE");
+    expect([device.stats().liveMemories, memory.isMapped]).toEqual([1, false]);
+  });
+});
+
+describe("hooks that answer nonsense", () => {
+  it.each([
+    ["null", null],
+    ["a number", 5],
+    ["bytes instead of a region", new Uint8Array(64)],
+    ["an object", {}],
+  ])("allocateRegion gives %s: ERR_ALLOCATION_FAILED", (_what, answer) => {
+    class Nonsense extends SystemAllocator {
+      protected override allocateRegion(): Region {
+        return answer as never;
+      }
+    }
+    const allocator = new Nonsense("nonsense");
+    expect(code(() => allocator.allocate(4))).toBe("ERR_ALLOCATION_FAILED");
+    expect(allocator.stats()).toMatchObject({ liveMemories: 0, failures: 1 });
+  });
+
+  it.each([
+    ["null", null],
+    ["too few bytes", new Uint8Array(3)],
+    ["nothing", undefined],
+  ])("mapRegion gives %s: ERR_NOT_MAPPABLE, no lock is left", (_what, answer) => {
+    class Nonsense extends Device {
+      protected override mapRegion(): Uint8Array {
+        return answer as never;
+      }
+    }
+    const memory = new Nonsense("nonsense").allocate(4);
+    expect([code(() => memory.map("read")), memory.isMapped]).toEqual(["ERR_NOT_MAPPABLE", false]);
+  });
+
+  it.each([
+    ["options null", () => new SystemAllocator("x") && new Device("x", null as never), "ERR_INVALID_ARG_TYPE"],
+    ["memoryType no string", () => new Device("x", { memoryType: 3 as never }), "ERR_INVALID_ARG_TYPE"],
+    ["flags no number", () => new Device("x", { flags: "1" as never }), "ERR_INVALID_ARG_TYPE"],
+    ["flags negative", () => new Device("x", { flags: -1 }), "ERR_OUT_OF_RANGE"],
+    ["no name", () => new Device(""), "ERR_INVALID_ARG_TYPE"],
+  ])("an allocator made with %s is refused", (_what, make, wanted) => expect(code(make)).toBe(wanted));
+});
+
+describe("lock and unlock", () => {
+  it("opaque memory: the allocator hears the end of a lock", () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    memory.lock("read");
+    memory.unlock("read");
+    expect(device.log).toEqual(["map", "unmap"]);
+    memory.release();
+  });
+
+  it("an unlock() that ends a mapping's lock shows when the mapping ends, and corrupts no other lock", () => {
+    const memory = wrapMemory(new Uint8Array(4));
+    const mapping = memory.map("read");
+    memory.unlock("read");
+    expect([code(() => mapping.unmap()), memory.isMapped]).toEqual(["ERR_OUT_OF_RANGE", false]);
+    const [write, both] = [memory.map("readwrite"), memory.map("write")];
+    memory.unlock("write");
+    expect([code(() => both.unmap()), memory.isMapped]).toEqual(["ERR_OUT_OF_RANGE", true]);
+    write.unmap();
+    for (const mode of ["read", "write", "readwrite"] as const) memory.map(mode).unmap();
+    memory.release();
+  });
+});
+
+describe("mapping that takes time", () => {
+  it("an unlock() that ends the lock of such a mapping tells the allocator once, and loses no memory", async () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const later = memory.mapAsync("read");
+    memory.release();
+    device.answer();
+    const mapping = await later;
+    memory.unlock("read");
+    expect(code(() => mapping.unmap())).toBe("ERR_OUT_OF_RANGE");
+    expect([device.log, device.stats().liveMemories]).toEqual([["wait", "unmap", "free"], 0]);
+  });
+
+  it("released while it waits: the region lives until the mapping ends", async () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const later = memory.mapAsync("read");
+    memory.release();
+    expect(code(() => memory.release())).toBe("ERR_MAPPED");
+    device.answer();
+    const mapping = await later;
+    expect([mapping.bytes.length, device.log]).toEqual([4, ["wait"]]);
+    mapping.unmap();
+    expect([device.log, device.stats().liveMemories]).toEqual([["wait", "unmap", "free"], 0]);
+  });
+
+  it("released while it waits and another mapping is live: the region lives until both ended, in any order", async () => {
+    for (const first of [0, 1]) {
+      const device = new Device("device");
+      const memory = device.allocate(4);
+      const now = memory.map("read");
+      const later = memory.mapAsync("read");
+      memory.release();
+      device.answer();
+      const both = [now, await later];
+      both[first]!.unmap();
+      expect(device.log).not.toContain("free");
+      both[1 - first]!.unmap();
+      expect([device.log.at(-1), device.stats().liveMemories]).toEqual(["free", 0]);
+    }
+  });
+
+  it("a failure ends lock and reference, with the cause; released meanwhile, the memory goes then", async () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const later = memory.mapAsync("read");
+    const check = expect(later).rejects.toMatchObject({ code: "ERR_NOT_MAPPABLE", cause: new Error("lost") });
+    memory.release();
+    device.answer(new Error("lost"));
+    await check;
+    expect([device.log, device.stats().liveMemories]).toEqual([["wait", "free"], 0]);
+  });
+
+  it("an abort ends the wait at once; what comes later is given back, and only then is the memory free", async () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const stop = new AbortController();
+    const later = memory.mapAsync("read", { signal: stop.signal });
+    stop.abort("enough");
+    await expect(later).rejects.toBe("enough");
+    expect([memory.isMapped, code(() => memory.map("write"))]).toEqual([true, "ERR_MAPPED"]);
+    device.answer();
+    await soon();
+    expect([memory.isMapped, memory.refCount, device.log]).toEqual([false, 1, ["wait", "unmap"]]);
+    const again = memory.mapAsync("read", { signal: new AbortController().signal });
+    device.answer();
+    (await again).unmap();
+    await expect(memory.mapAsync("read", { signal: {} as never })).rejects.toMatchObject({
+      code: "ERR_INVALID_ARG_TYPE",
+    });
+    expect([memory.isMapped, memory.refCount]).toEqual([false, 1]);
+    memory.release();
+  });
+
+  it.each([
+    ["succeeds", undefined],
+    ["fails", new Error("lost")],
+  ])("a pool's buffer that is released while it waits comes home when the wait %s", async (_how, error) => {
+    const device = new Device("device");
+    const pool = new BufferPool();
+    pool.configure({ size: 4, max: 1, allocator: device, zero: "never" });
+    pool.activate();
+    const buffer = pool.tryAcquire()!;
+    const later = buffer.memoryAt(0).mapAsync("read");
+    const done = later.then(
+      (mapping) => mapping.unmap(),
+      () => {},
+    );
+    buffer.release();
+    expect([pool.free, pool.stats().lingering]).toEqual([0, 1]);
+    device.answer(error);
+    await done;
+    await soon();
+    expect([pool.free, pool.stats().lingering]).toEqual([1, 0]);
+    pool.assertInvariants();
+  });
+});
+
+describe("regions that change under a memory", () => {
+  it("a region at an odd offset is fine when no alignment needs it, and refused when one does", () => {
+    class Odd extends SystemAllocator {
+      protected override allocateRegion(size: number): Region {
+        return new Region(new Uint8Array(new ArrayBuffer(size + 16), 5, size));
+      }
+    }
+    const odd = new Odd("odd");
+    const memory = odd.allocate(9, { align: 1, prefix: 2 });
+    const mapping = memory.map("write");
+    mapping.bytes.fill(1);
+    mapping.unmap();
+    expect([memory.region.bytes.byteOffset, [...memory.region.bytes]]).toEqual([5, [0, 0, ...Array(9).fill(1)]]);
+    expect(code(() => odd.allocate(9))).toBe("ERR_ALLOCATION_FAILED");
+  });
+
+  it("a larger region than asked for: only the valid part is given out, and maxSize tells the rest", () => {
+    class Large extends SystemAllocator {
+      protected override allocateRegion(size: number): Region {
+        return new Region(new Uint8Array(size + 100));
+      }
+    }
+    const memory = new Large("large").allocate(8, { prefix: 4 });
+    expect([memory.maxSize, memory.size, memory.map("read").bytes.length]).toEqual([112, 8, 8]);
+  });
+
+  it("a resizable ArrayBuffer: growing is harmless, shrinking below the valid part is ERR_DETACHED, growing back heals", () => {
+    const buffer = new ArrayBuffer(8, { maxByteLength: 32 });
+    const memory = wrapMemory(buffer);
+    buffer.resize(32);
+    expect(memory.map("readwrite").bytes.length).toBe(8);
+    buffer.resize(4);
+    const again = wrapMemory(buffer);
+    expect([code(() => memory.map("read")), again.size]).toEqual(["ERR_DETACHED", 4]);
+    buffer.resize(16);
+    expect(memory.map("read").bytes.length).toBe(8);
+  });
+
+  it("a growable SharedArrayBuffer: the memory keeps the length it had", () => {
+    const shared = new SharedArrayBuffer(8, { maxByteLength: 32 });
+    const memory = wrapMemory(shared);
+    shared.grow(32);
+    expect([memory.size, memory.map("readwrite").bytes.length, memory.copy().map("read").bytes.length]).toEqual([
+      8, 8, 8,
+    ]);
+  });
+
+  it.each(["share", "copy", "lock", "map"] as const)("detached while a sub-memory lives: %s", (method) => {
+    const bytes = new Uint8Array(8);
+    const memory = wrapMemory(bytes);
+    const part = memory.share(2, 4);
+    structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+    const use = {
+      share: () => part.share(0).map("read"),
+      copy: () => part.copy(),
+      lock: () => part.lock("read"),
+      map: () => part.map("read"),
+    };
+    expect(code(use[method])).toBe("ERR_DETACHED");
+    expect([part.isMapped, memory.isMapped]).toEqual([false, false]);
+  });
+});

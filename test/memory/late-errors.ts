@@ -1,0 +1,17 @@
+/** Catches what surfaces as an uncaught error in a later turn, which is where the errors of misbehaving hooks go. */
+
+/** Runs `fn` and gives the messages of the errors that surfaced after it. */
+export async function lateErrors(fn: () => unknown): Promise<string[]> {
+  const late: string[] = [];
+  const listeners = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => late.push(error.message));
+  try {
+    await fn();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return late;
+  } finally {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of listeners) process.on("uncaughtException", listener);
+  }
+}

@@ -1,5 +1,7 @@
 /** The errors of a PagePool: what happened, to which loan, who holds the pages, and how to mend it. */
+
 import type { Memory } from "../memory/memory.ts";
+import { callerOf } from "../observe/caller.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { PageBlock } from "./page-block.ts";
 import type { PageConfig, PageHolder } from "./page-options.ts";
@@ -26,17 +28,6 @@ export function pageHolder(block: PageBlock, lease: Memory, now: number): PageHo
     age: Math.max(0, now - block.stamp),
     site: block.site === undefined ? undefined : callerOf(block.site),
   };
-}
-
-/** The lines of a stack below the library's own frames. */
-function callerOf(site: Error): string {
-  const lines = (site.stack ?? "").split("\n").slice(1);
-  const own = /[\\/](pools|memory)[\\/][a-z-]+\.[jt]s/;
-  const first = lines.findIndex((line) => !own.test(line));
-  return lines
-    .slice(Math.max(first, 0))
-    .map((line) => line.trim())
-    .join("\n");
 }
 
 /** The error of an allocation beyond the bounds. */

@@ -1,5 +1,7 @@
 /** What a BufferPool tells about itself: stats, holders and events. */
+
 import type { BufferSlot } from "../media/slot.ts";
+import { callerOf } from "../observe/caller.ts";
 
 /** Why a buffer was freed instead of being kept for the next borrower. */
 export type DiscardReason =
@@ -111,15 +113,4 @@ export function holderOf(slot: BufferSlot, now: number): Holder {
     refCount: slot.refCount,
     site: slot.site === undefined ? undefined : callerOf(slot.site),
   };
-}
-
-/** The lines of a stack below the library's own frames. Formatting costs about 20 us, so only reports ask for it. */
-function callerOf(site: Error): string {
-  const lines = (site.stack ?? "").split("\n").slice(1);
-  const own = /[\\/](pools|media)[\\/][a-z-]+\.[jt]s/;
-  const first = lines.findIndex((line) => !own.test(line));
-  return lines
-    .slice(Math.max(first, 0))
-    .map((line) => line.trim())
-    .join("\n");
 }

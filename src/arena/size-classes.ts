@@ -131,6 +131,13 @@ export class SizeClassArena {
     return before - this.arena.used;
   }
 
+  /** As {@link TlsfArena.refresh}. */
+  refresh(): void {
+    this.arena.refresh();
+    this.bytes = this.arena.bytes;
+    this.words = this.arena.words;
+  }
+
   /** Counts objects and bytes by class. O(objects). */
   stats(): SizeClassStats {
     return classStats(this.arena, this.root());

@@ -261,6 +261,9 @@ export abstract class Allocator {
     }
   }
 
+  /** @internal A memory took the place of another one over the same region; for allocators that keep track of theirs. */
+  renewed(_fresh: Memory): void {}
+
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {
     this.$liveMemories++;

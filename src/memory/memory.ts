@@ -350,6 +350,7 @@ export class Memory {
     this.ownerCount = 0;
     this.home = null;
     this.view = null;
+    allocator.renewed(fresh);
     return fresh;
   }
 

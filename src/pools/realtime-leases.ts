@@ -104,6 +104,11 @@ export class RealtimeAllocator extends Allocator {
     if (dead !== undefined) throw dead;
   }
 
+  /** @internal A BufferPool gives the next borrower another Memory over the same block. */
+  override renewed(fresh: Memory): void {
+    leaseOf(fresh).memory = fresh;
+  }
+
   /** @internal A region and its lease over a block. */
   enter(pointer: number, bytes: Uint8Array): Region {
     const lease: Lease = { pointer, requested: bytes.length, memory: null, children: null, index: this.leases.length };

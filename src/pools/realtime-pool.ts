@@ -15,7 +15,7 @@
 import type { TlsfArena } from "../arena/tlsf.ts";
 import { Memory } from "../memory/memory.ts";
 import type { AllocationParams } from "../memory/params.ts";
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { debugLevel, watchDebug } from "../observe/debug.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
@@ -214,12 +214,16 @@ export class RealtimePool {
     if (defaultPool === this) {
       throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never deleted; others may be using it");
     }
-    const blocks = this.blocks();
-    if (blocks.length > 0 && options?.force !== true) throw liveBlocks(this.name, blocks);
+    if (options?.force !== true) {
+      const blocks = this.blocks();
+      if (blocks.length > 0) throw liveBlocks(this.name, blocks);
+    }
+    // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
+    const stale = this.areas.some(({ arena }) => arena.liveBlocks !== 0);
     this.special |= Special.DEAD;
     this.allocator.bury();
     this.debug?.clear();
-    for (const area of this.areas.splice(0)) closeArea(area, blocks.length > 0);
+    for (const area of this.areas.splice(0)) closeArea(area, stale);
   }
 
   /** The live blocks, in the order of their addresses. O(blocks). */
@@ -255,11 +259,10 @@ export class RealtimePool {
   /** @internal */
   takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array } {
     if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "allocate from");
+    this.moment();
     let pointer = this.take(size, align);
     if (pointer === 0 && this.grow(size + align)) pointer = this.take(size, align);
     if (pointer === 0) throw this.full(size);
-    // While it is still an integer's block: a tagged one without a Memory would not validate.
-    this.moment();
     const { arena, base } = areaOf(this.areas, pointer)!;
     const local = pointer - base;
     arena.tag(local, true);
@@ -326,6 +329,9 @@ export class RealtimePool {
     if (!(memory instanceof Memory)) throw wrongType("block", "a Memory or a pointer of this pool", memory);
     if (memory.allocator !== this.allocator) throw foreignMemory(this.name, memory.toString(), verb);
     if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, `${verb} a memory of`);
+    if (memory.parent !== null) {
+      throw badValue("memory", `a block of its own, not a part of ${memory.parent}; pass that`, memory);
+    }
     if (memory.refCount > 0) return;
     throw new MillpondError(
       "ERR_USE_AFTER_RELEASE",
@@ -335,9 +341,9 @@ export class RealtimePool {
 
   private allocSpecial(size: number): number {
     if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "allocate from");
-    const pointer = this.take(size);
+    // Before anything is taken: a validation that fails must not cost a block.
     this.moment();
-    return pointer;
+    return this.take(size);
   }
 
   private allocFull(size: number): number {

@@ -59,6 +59,23 @@ describe("size classes", () => {
     heap.validate();
   });
 
+  it("goes on after the WebAssembly.Memory that it lies in has grown", () => {
+    const { Memory } = (
+      globalThis as unknown as {
+        WebAssembly: { Memory: new (limits: object) => { buffer: ArrayBuffer; grow(pages: number): number } };
+      }
+    ).WebAssembly;
+    const memory = new Memory({ initial: 4, maximum: 8 });
+    const heap = SizeClassArena.create(memory);
+    const a = heap.allocate(100);
+    memory.grow(1);
+    expect(code(() => heap.allocate(8))).toBe("ERR_DETACHED");
+    heap.refresh();
+    heap.free(a);
+    expect(heap.allocate(100)).toBe(a);
+    heap.validate();
+  });
+
   it("is found again by a second view, with everything that is live", () => {
     const shared = new SharedArrayBuffer(512 * KIB);
     const one = SizeClassArena.create(shared);

@@ -65,6 +65,7 @@ describe("level 2", () => {
     expect(pool.physicalSizeOf(a)).toBe(61);
     const { buffer, byteOffset } = pool;
     new Uint8Array(buffer, byteOffset + a, 62)[61] = 1;
+    const before = pool.stats();
     for (const call of [
       () => pool.free(a),
       () => pool.free(b),
@@ -75,6 +76,7 @@ describe("level 2", () => {
       expect(code(call)).toBe("ERR_CORRUPTED");
       expect(call).toThrow(new RegExp(`"debugged": block ${a} of 61 bytes was overrun: byte 61`));
     }
+    expect(pool.stats()).toEqual(before);
   });
 
   it("names the Memory's block that was overrun; the Memory stays live, and can be given back once the guard is whole", () => {

@@ -9,6 +9,11 @@ function setUp() {
   return { pool, memory: pool.allocate(100), pointer: pool.alloc(100) };
 }
 
+/** The Memory of the set is a part of what it was from now on. */
+function takePart(set: ReturnType<typeof setUp>): void {
+  set.memory = set.memory.share(0);
+}
+
 /** What a refused call must leave alone. */
 function state(pool: RealtimePool): unknown {
   return [{ ...pool.stats(), failures: 0 }, pool.blocks(), pool.allocator.stats().liveMemories];
@@ -128,6 +133,13 @@ describe("a misused RealtimePool", () => {
       "ERR_NOT_WRITABLE",
       ({ pool, memory }) => pool.reallocate(memory, 8),
       ({ memory }) => memory.share(0),
+    ],
+    ["a part of a Memory measured", "ERR_INVALID_ARG_VALUE", ({ pool, memory }) => pool.sizeOf(memory), takePart],
+    [
+      "a part of a Memory reallocated",
+      "ERR_INVALID_ARG_VALUE",
+      ({ pool, memory }) => pool.reallocate(memory, 8),
+      takePart,
     ],
     ["a size of zero", "ERR_OUT_OF_RANGE", ({ pool }) => pool.alloc(0)],
     ["a negative size", "ERR_OUT_OF_RANGE", ({ pool }) => pool.tryAlloc(-8)],

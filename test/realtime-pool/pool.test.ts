@@ -297,6 +297,24 @@ describe("as an allocator", () => {
     pool.delete();
   });
 
+  it("keeps track of Memories that a BufferPool renews for the next borrower, and kills those too", () => {
+    const pool = RealtimePool.create(65_536);
+    const buffers = new BufferPool({ name: "on top" });
+    buffers.configure({ size: 4096, min: 1, max: 1, allocator: pool.allocator });
+    buffers.activate();
+    const first = buffers.tryAcquire()!;
+    const exposed = first.memories[0]!;
+    first.release();
+    const second = buffers.tryAcquire()!;
+    const renewed = second.memories[0]!;
+    expect(renewed).not.toBe(exposed);
+    pool.validate();
+    expect(pool.blocks().map(({ memory }) => memory)).toEqual([renewed.id]);
+    renewed.map("read").unmap();
+    pool.delete({ force: true });
+    expect(code(() => renewed.map("read"))).toBe("ERR_POOL_DEAD");
+  });
+
   it("a block of size 0 from the allocator is an empty memory with a pointer of its own", () => {
     const pool = RealtimePool.create(4096);
     const [a, b] = [pool.allocator.allocate(0), pool.allocator.allocate(0)];
@@ -425,6 +443,21 @@ describe("delete", () => {
       expect([source.frees, view.length]).toEqual(plain ? [1, 0] : [0, 100]);
       mapping.unmap();
     }
+  });
+
+  it("by force works on a pool that was overrun, and on one whose buffer was transferred away", () => {
+    const source = new SystemAllocator("counted");
+    const overrun = RealtimePool.create(4096, { source });
+    new Uint8Array(overrun.buffer, overrun.byteOffset + overrun.alloc(64), 200).fill(0xee);
+    expect(code(() => overrun.delete())).toBe("ERR_CORRUPTED");
+    overrun.delete({ force: true });
+    const detached = RealtimePool.create(4096, { source });
+    const memory = detached.allocate(8);
+    structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
+    expect(code(() => detached.delete())).toBe("ERR_DETACHED");
+    detached.delete({ force: true });
+    expect(code(() => memory.map("read"))).toBe("ERR_POOL_DEAD");
+    expect(source.stats().liveMemories).toBe(0);
   });
 
   it("makes every later call an ERR_POOL_DEAD", () => {

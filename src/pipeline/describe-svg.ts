@@ -18,7 +18,7 @@ export function drawSvg(description: Description): string {
   const places = arrange(description);
   const columns = Math.max(0, ...[...places.values()].map((place) => place.x)) + BOX_WIDTH + MARGIN;
   const bottom = Math.max(0, ...[...places.values()].map((place) => place.y)) + BOX_HEIGHT + MARGIN;
-  const legend = description.decisions.flatMap((decision) => [...decisionLines(decision), ""]);
+  const legend = description.latest.flatMap((decision) => [...decisionLines(decision), ""]);
   // 6.3 px is the advance of 11 px monospace glyphs in common fonts, rounded up.
   const width = Math.max(columns, MARGIN * 2 + 6.7 * Math.max(0, ...legend.map((line) => line.length)));
   const height = bottom + (legend.length > 0 ? legend.length * LINE + MARGIN : 0);

@@ -62,7 +62,7 @@ export class Description {
     );
   }
 
-  /** For a terminal: the stages, then each decision with its sum and its verdicts. */
+  /** For a terminal: the stages, then the decision in force of each pad, with its sum and its verdicts. */
   text(): string {
     const lines = [this.name];
     const width = Math.max(0, ...this.elements.map((one) => one.name.length));
@@ -74,8 +74,15 @@ export class Description {
       lines.push(`  ${name.padEnd(width)}  ${kind}: ${role}`.trimEnd());
       for (const one of next) lines.push(`  ${" ".repeat(width)}  ${one}`);
     }
-    for (const decision of this.decisions) lines.push("", ...decisionLines(decision));
+    for (const decision of this.latest) lines.push("", ...decisionLines(decision));
     return lines.join("\n");
+  }
+
+  /** The last decision of each pad, in the order in which they were first made: what is in force. */
+  get latest(): readonly Decision[] {
+    const latest = new Map<string, Decision>();
+    for (const decision of this.decisions) latest.set(decision.pad, decision);
+    return [...latest.values()];
   }
 
   /** A Mermaid flowchart. */

@@ -40,6 +40,9 @@ export interface RunOptions {
   onProgress?: (progress: Progress) => void;
 }
 
+/** Which pipeline an element is in: its pads and its state are of one run at a time. */
+const owners: WeakMap<Element, Pipeline> = new WeakMap();
+
 /** A graph of elements without cycles. */
 export class Pipeline {
   /** For messages and pictures. */
@@ -83,15 +86,24 @@ export class Pipeline {
   /** Adds elements; those that are there already are left alone. Throws `ERR_INVALID_ARG_TYPE`, `ERR_ALREADY_EXISTS`, `ERR_ACTIVE`. */
   add(...elements: Element[]): this {
     this.#assertStill("change");
+    const names = new Set([...this.#elements].map((element) => element.name));
     for (const element of elements) {
       if (!(element instanceof Element)) throw wrongType("element", "an Element", element);
       if (this.#elements.has(element)) continue;
-      if ([...this.#elements].some((other) => other.name === element.name)) {
+      const owner = owners.get(element);
+      if (owner !== undefined) {
+        throw new MillpondError("ERR_ALREADY_EXISTS", `element "${element.name}" belongs to pipeline "${owner.name}"`);
+      }
+      if (names.has(element.name)) {
         throw new MillpondError(
           "ERR_ALREADY_EXISTS",
           `the pipeline has an element "${element.name}" already; give one of them another name`,
         );
       }
+      names.add(element.name);
+    }
+    for (const element of elements) {
+      owners.set(element, this);
       this.#elements.add(element);
     }
     return this;
@@ -103,21 +115,34 @@ export class Pipeline {
    */
   link(first: Element | OutputPad, ...others: (Element | InputPad)[]): this {
     this.#assertStill("change");
+    const undo: (() => void)[] = [];
     let from = first;
-    for (const to of others) {
-      this.#linkTwo(from, to);
-      from = to instanceof InputPad ? to.element : to;
+    try {
+      for (const to of others) {
+        this.#linkTwo(from, to, undo);
+        from = to instanceof InputPad ? to.element : to;
+      }
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
     }
     return this;
   }
 
-  #linkTwo(from: Element | OutputPad, to: Element | InputPad): void {
+  #linkTwo(from: Element | OutputPad, to: Element | InputPad, undo: (() => void)[]): void {
     const source = from instanceof OutputPad ? from.element : from;
     const target = to instanceof InputPad ? to.element : to;
-    this.add(source, target);
+    this.#addOnTrial(source, undo);
+    this.#addOnTrial(target, undo);
     if (reaches(target, source)) {
       throw new MillpondError("ERR_NOT_NEGOTIATED", `linking "${source.name}" to "${target.name}" would make a cycle`);
     }
+    // Pads on request that were made for a link that is refused would lead nowhere.
+    const [outputs, inputs] = [source.outputs.length, target.inputs.length];
+    undo.push(() => {
+      source.outputs.length = Math.min(source.outputs.length, outputs);
+      target.inputs.length = Math.min(target.inputs.length, inputs);
+    });
     const out = from instanceof OutputPad ? from : source.freeOutput();
     const input = to instanceof InputPad ? to : target.freeInput();
     if (out === undefined || out.peer !== null) throw noPad(source, "output", out);
@@ -129,12 +154,25 @@ export class Pipeline {
         { from: String(out), to: String(input) },
       );
     }
+    undo.push(() => {
+      out.peer = null;
+      input.peer = null;
+    });
     if (this.#autoQueue && target.waits && !(source instanceof Queue)) {
       const queue = new Queue({ name: this.#free(`${target.name}-queue`), max: 1 });
-      this.#elements.add(queue);
+      this.#addOnTrial(queue, undo);
       join(out, queue.in);
       join(queue.out, input);
     } else join(out, input);
+  }
+
+  #addOnTrial(element: Element, undo: (() => void)[]): void {
+    if (this.#elements.has(element)) return;
+    this.add(element);
+    undo.push(() => {
+      this.#elements.delete(element);
+      owners.delete(element);
+    });
   }
 
   #free(name: string): string {

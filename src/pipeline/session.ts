@@ -88,7 +88,11 @@ export class Session implements Running {
     signal?.addEventListener("abort", onAbort);
     let timer: unknown;
     const report = (): void => {
-      onProgress?.({ buffers: this.#delivered(), elapsed: this.clock.now() - started });
+      try {
+        onProgress?.({ buffers: this.#delivered(), elapsed: this.clock.now() - started });
+      } catch (error) {
+        this.fail(error);
+      }
     };
     const tick = (): void => {
       report();

@@ -1,11 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/file-elements.ts";
-import { DecodeElement, RawVideoElement } from "../../src/adapters/frames-element.ts";
+import type { FrameSource } from "../../src/adapters/frame-source.ts";
+import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapters/frames-element.ts";
 import { EncodeSink } from "../../src/adapters/media-sinks.ts";
+import { openVideoFile } from "../../src/adapters/mediabunny.ts";
+import { openRawVideo } from "../../src/adapters/raw-video.ts";
 import { MediaBuffer } from "../../src/media/media-buffer.ts";
 import type { VideoPixelFormat } from "../../src/media/video-format.ts";
 import { VideoInfo } from "../../src/media/video-info.ts";
@@ -20,6 +23,7 @@ import { VideoScale } from "../../src/pipeline/elements/video-scale.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { Queue } from "../../src/pipeline/queue.ts";
 import { byteFormat, type VideoStream } from "../../src/pipeline/stream-format.ts";
+import { Tee } from "../../src/pipeline/tee.ts";
 import { expectHome } from "./kit.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "millpond-elements-"));
@@ -334,6 +338,63 @@ describe("files", () => {
     expect(sheet!.rgb).toHaveLength(3 * sheet!.width * sheet!.height);
     expect(decode.shortfall).toBeUndefined();
     expect(summary.holders).toEqual([]);
+    expectHome(pipeline);
+  });
+
+  test("decoded video that changes its resolution in mid-stream goes on in new pools, into one sheet and one file", async () => {
+    const clip = new URL("../../assets/clip.mp4", import.meta.url).pathname;
+    const small = path("small.y4m");
+    await new Pipeline()
+      .link(new FileSource(clip), new DecodeElement(), new VideoScale({ width: 320 }), new RawVideoSink(small))
+      .run();
+    // The clip as it is, then the same film at a quarter of its width: one stream to whoever is behind.
+    const playlist = new FramesElement(async () => {
+      const files: FrameSource[] = [await openVideoFile(clip), await openRawVideo(createReadStream(small))];
+      return {
+        frames: {
+          shortfall: undefined,
+          starvedMs: 0,
+          async next() {
+            for (;;) {
+              const frame = await files[0]?.next();
+              if (frame !== undefined || files.length === 0) return frame;
+              await files.shift()?.close();
+            }
+          },
+          async close() {
+            for (const file of files.splice(0)) await file.close();
+          },
+        },
+      };
+    }, "playlist");
+    const tee = new Tee("tee");
+    const out = path("one-size.y4m");
+    const sizes: string[] = [];
+    const watch = new NullSink({ name: "watch", holds: 2 });
+    watch.configure = (format) => void sizes.push(String((format as VideoStream).info.width));
+    const pipeline = new Pipeline().link(
+      playlist,
+      new Queue({ max: 3 }),
+      tee,
+      new VideoScale({ width: 160, height: 90 }),
+      new RawVideoSink(out),
+    );
+    pipeline.link(tee, watch);
+    const summary = await pipeline.run();
+    expect(sizes).toEqual(["1280", "320"]);
+    expect(watch.count).toBe(150);
+    expect(summary.holders).toEqual([]);
+    const rounds = pipeline
+      .describe()
+      .decisions.filter((one) => one.pad === "playlist.out")
+      .map((one) => [one.round, one.size]);
+    expect(rounds).toEqual([
+      [1, 1_382_400],
+      [2, 86_400],
+    ]);
+    const sink = new NullSink();
+    await new Pipeline().link(new RawVideoElement(out), sink).run();
+    expect(sink.count).toBe(150);
     expectHome(pipeline);
   });
 

@@ -222,7 +222,7 @@ export class Step extends Transform {
 export async function runOrStall(pipeline: Pipeline, options?: { signal?: AbortSignal }): Promise<"done" | Error> {
   let result: "done" | Error | undefined;
   const stop = new AbortController();
-  const signal = options?.signal ?? stop.signal;
+  const signal = options?.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
   const run = pipeline.run({ signal }).then(
     () => {
       result = "done";

@@ -669,6 +669,35 @@ describe("linking", () => {
     await expect(new Pipeline().link(new Numbers("n", 1), new Tee("t")).run()).rejects.toThrow(/"t" leads nowhere/);
   });
 
+  test("a refused link changes nothing, nor do those before it in the same call", async () => {
+    const pipeline = new Pipeline();
+    const [source, tee, sink] = [new Numbers("src", 3), new Tee("tee"), new Collector("sink")];
+    const picky = new Collector("picky", { caps: Caps.video() });
+    class OnlyBytes extends Step {
+      constructor() {
+        super("bytes", "passthrough");
+      }
+    }
+    pipeline.link(source, tee, sink);
+    const before = pipeline.elements.length;
+    const filter = new OnlyBytes();
+    const { CapsFilter } = await import("../../src/pipeline/elements/small.ts");
+    const bytes = new CapsFilter(Caps.bytes(), "only-bytes");
+    expect(() => pipeline.link(tee, filter, bytes, picky)).toThrow(/no format in common/);
+    expect(pipeline.elements).toHaveLength(before);
+    expect(tee.outputs).toHaveLength(1);
+    expect([filter.in.peer, filter.out.peer, bytes.in.peer, picky.in.peer]).toEqual([null, null, null, null]);
+    await pipeline.run();
+    expect(sink.seen).toEqual([0, 1, 2]);
+    new Pipeline().link(new Numbers("other", 1), filter, new Collector("end"));
+  });
+
+  test("an element is in one pipeline", () => {
+    const source = new Numbers("src", 1);
+    new Pipeline({ name: "first" }).add(source);
+    expect(() => new Pipeline().add(source)).toThrow(/belongs to pipeline "first"/);
+  });
+
   test("a running pipeline cannot be changed", async () => {
     const pipeline = new Pipeline().link(new Numbers("src", 5), new Collector("sink", { slow: 1 }));
     const run = pipeline.run();

@@ -9,6 +9,7 @@ import { Funnel } from "../../src/pipeline/funnel.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { Queue } from "../../src/pipeline/queue.ts";
 import { Tee } from "../../src/pipeline/tee.ts";
+import { nextTurn } from "../../src/pipeline/turn.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
 import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 
@@ -49,7 +50,11 @@ const graph: fc.Arbitrary<Graph> = fc.record({
   maxBytes: fc.constantFrom(undefined, undefined, undefined, 2_000),
 });
 
-function build({ heads, rest, maxBytes }: Graph, count: number): { pipeline: Pipeline; sinks: Collector[] } {
+function build(
+  { heads, rest, maxBytes }: Graph,
+  count: number,
+  slowest = 0,
+): { pipeline: Pipeline; sinks: Collector[] } {
   const pipeline = new Pipeline(maxBytes === undefined ? {} : { maxBytes });
   let number = 0;
   const sinks: Collector[] = [];
@@ -81,6 +86,7 @@ function build({ heads, rest, maxBytes }: Graph, count: number): { pipeline: Pip
     const pool = new BufferPool({ name: `offered${number}` });
     const collector = new Collector(`sink${number++}`, {
       ...options,
+      slow: Math.max(options.slow, slowest),
       propose(query) {
         query.requireParams(null, { align });
         const held = query.held;
@@ -131,6 +137,44 @@ test("random graphs with random requirements are refused with a reason, or run 1
   // Both answers occur, or the generator tests nothing.
   expect(ran).toBeGreaterThan(20);
   expect(refused).toBeGreaterThan(2);
+});
+
+test("random graphs that are cancelled, fail, or seek at any moment bring every buffer home, and do not stall", async () => {
+  const ends = { done: 0, cancelled: 0, failed: 0 };
+  const trouble = fc.record({
+    kind: fc.constantFrom("cancel", "fail", "seek", "seek", "leave"),
+    turn: fc.integer({ min: 0, max: 12 }),
+    sink: fc.nat(),
+  });
+  await fc.assert(
+    fc.asyncProperty(graph, trouble, async (shape, { kind, turn, sink: which }) => {
+      // Slow sinks, so that there is a middle to disturb.
+      const { pipeline, sinks } = build({ ...shape, maxBytes: undefined }, 60, 1);
+      const stop = new AbortController();
+      const victim = sinks[which % sinks.length]!;
+      if (kind === "fail") victim.failAt = turn;
+      const run = runOrStall(pipeline, { signal: stop.signal });
+      for (let i = 0; i < turn; i++) await nextTurn();
+      if (kind === "cancel") stop.abort(new Error("cancelled"));
+      if (kind === "leave") victim.in.finish();
+      if (kind === "seek") {
+        await pipeline.seek(20).catch((error: unknown) => {
+          if (!isMillpondError(error, "ERR_INACTIVE")) throw error;
+        });
+      }
+      const result = await run;
+      if (result === "done") ends.done++;
+      else if (/cancelled/.test(result.message)) ends.cancelled++;
+      else {
+        expect(result.message).toMatch(/fails at/);
+        ends.failed++;
+      }
+      expectHome(pipeline);
+      for (const one of pipeline.elements) if (one instanceof Queue) expect(one.length).toBe(0);
+    }),
+    { numRuns: 200 },
+  );
+  expect(Math.min(ends.done, ends.cancelled, ends.failed)).toBeGreaterThan(10);
 });
 
 test("counts are added over the branches of a tee, because branches may hold different buffers", async () => {

@@ -1,0 +1,373 @@
+/**
+ * WebCodecs as stages: pictures to packets and back, in browsers and wherever VideoEncoder and VideoDecoder are. Both keep what
+ * they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into a pooled buffer;
+ * how many may be under way is bounded.
+ */
+import { BufferFlags } from "../media/flags.ts";
+import type { MediaBuffer } from "../media/media-buffer.ts";
+import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
+import { wholeNumber } from "../observe/arguments.ts";
+import { MillpondError } from "../observe/errors.ts";
+import { Caps } from "../pipeline/caps.ts";
+import { blame, Element } from "../pipeline/element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/pad.ts";
+import {
+  type ByteStream,
+  byteFormat,
+  type StreamFormat,
+  type VideoStream,
+  videoFormat,
+} from "../pipeline/stream-format.ts";
+
+/** The parts of WebCodecs that are used here; the platform's own types need not be installed. */
+interface Coder {
+  readonly encodeQueueSize?: number;
+  readonly decodeQueueSize?: number;
+  configure(config: object): void;
+  encode?(frame: Frame, options: { keyFrame: boolean }): void;
+  decode?(chunk: object): void;
+  flush(): Promise<void>;
+  reset(): void;
+  close(): void;
+  readonly state: string;
+}
+interface Frame {
+  readonly format: string | null;
+  readonly timestamp: number;
+  readonly duration: number | null;
+  readonly visibleRect: { readonly width: number; readonly height: number } | null;
+  copyTo(bytes: Uint8Array, options: { layout: { offset: number; stride: number }[] }): Promise<unknown>;
+  close(): void;
+}
+interface Chunk {
+  readonly type: "key" | "delta";
+  readonly timestamp: number;
+  readonly duration: number | null;
+  readonly byteLength: number;
+  copyTo(bytes: Uint8Array): void;
+}
+type CoderClass = new (init: { output: (result: never) => void; error: (error: Error) => void }) => Coder;
+
+/** How many pictures a coder may have before its stage waits: enough for B-frames, and a small bound. */
+const IN_CODER = 8;
+
+function platform<T>(name: string): T {
+  const found = (globalThis as Record<string, unknown>)[name];
+  if (found !== undefined) return found as T;
+  throw new MillpondError(
+    "ERR_UNSUPPORTED",
+    `there is no ${name} here; use a browser with WebCodecs, or millpond/pipeline/node`,
+  );
+}
+
+/** What both stages are: what comes out of a coder waits in line, is copied into pooled buffers and pushed in order. */
+abstract class CoderElement<Out> extends Element {
+  /** Its input. */
+  readonly in: InputPad;
+  /** Its output. */
+  readonly out: OutputPad;
+  protected coder: Coder | undefined;
+  protected made: Out[] = [];
+  #failure: Error | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(name: string | undefined, input: Caps, output: Caps) {
+    super(name);
+    this.in = this.addInput("in", input);
+    this.out = this.addOutput("out", output);
+  }
+
+  protected makeCoder(name: string): Coder {
+    const Class = platform<CoderClass>(name);
+    return new Class({
+      output: (result: never) => {
+        this.made.push(result as Out);
+        this.#alert();
+      },
+      error: (error) => {
+        this.#failure = blame(error, this);
+        this.#alert();
+      },
+    });
+  }
+
+  #alert(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+
+  /** Everything that is made so far goes out; then, while the coder is full, what it makes next. */
+  protected async deliver(queued: () => number): Promise<void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.out.flushing) throw flushingError(this.in);
+      const next = this.made.shift();
+      if (next !== undefined) await this.send(next);
+      else if (queued() <= IN_CODER) return;
+      else
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+          // A coder may take from its queue without making anything, and says so to nobody who has not asked.
+          setTimeout(resolve, 10);
+        });
+    }
+  }
+
+  /** Copies one result into a buffer of the pool, and pushes it. */
+  protected abstract send(result: Out): Promise<void>;
+
+  /** Closes results that go nowhere. */
+  protected abstract drop(result: Out): void;
+
+  /** What is still in the coder comes out first. */
+  override async endArrived(): Promise<void> {
+    const { coder } = this;
+    if (coder !== undefined && coder.state === "configured") {
+      let isDone = false;
+      const flushed = coder.flush().finally(() => {
+        isDone = true;
+        this.#alert();
+      });
+      flushed.catch(() => {});
+      // Results leave while the coder flushes: it may hold more than fit into its own queue.
+      await this.deliver(() => (isDone ? 0 : IN_CODER + 1));
+      await flushed;
+      await this.deliver(() => 0);
+    }
+    await this.out.end();
+  }
+
+  /** Lets whoever waits look again. */
+  override interrupt(): void {
+    this.#alert();
+  }
+
+  /** Forgets what is under way. */
+  override flushed(): void {
+    for (const one of this.made.splice(0)) this.drop(one);
+    this.reset();
+  }
+
+  /** Begins a new stream in the coder. */
+  protected abstract reset(): void;
+
+  /** Closes the coder. */
+  override stop(): void {
+    for (const one of this.made.splice(0)) this.drop(one);
+    if (this.coder !== undefined && this.coder.state !== "closed") this.coder.close();
+    this.coder = undefined;
+    this.#failure = undefined;
+  }
+}
+
+/** How a {@link WebCodecsEncoder} is made. */
+export interface WebCodecsEncoderOptions {
+  /** For messages. */
+  name?: string;
+  /** WebCodecs' codec string, such as "vp8" or "avc1.42001f". */
+  codec: string;
+  /** Bits a second; default 2,000,000. */
+  bitrate?: number;
+  /** A key frame every so many pictures; default 60. */
+  keyFrameEvery?: number;
+}
+
+/** Pictures to packets. Packets that are not key frames carry `BufferFlags.DELTA_UNIT`; the decoder's description, if any, is in {@link description}. */
+export class WebCodecsEncoder extends CoderElement<Chunk> {
+  /** What a decoder needs beside the codec's string; undefined until the first packet, and for codecs that need nothing. */
+  description: Uint8Array | undefined;
+  readonly #options: WebCodecsEncoderOptions;
+  #format: VideoStream | undefined;
+  #count = 0;
+
+  /** Throws `ERR_OUT_OF_RANGE`. */
+  constructor(options: WebCodecsEncoderOptions) {
+    const formats = ["I420", "I422", "I444", "NV12", "RGBA", "RGBX", "BGRA", "BGRX"];
+    super(options.name, Caps.video({ format: formats }), Caps.bytes());
+    wholeNumber("options.keyFrameEvery", options.keyFrameEvery ?? 60, 1);
+    this.#options = options;
+  }
+
+  /** Configures the encoder; what it had of the format before comes out first. */
+  override async formatChanged(format: StreamFormat): Promise<void> {
+    if (this.coder !== undefined) {
+      await this.coder.flush();
+      await this.deliver(() => 0);
+    }
+    this.#format = format as VideoStream;
+    this.reset();
+    // No packet of a sane encoder is larger than its picture; one that is gets an error, and no silent cut.
+    await this.out.setFormat(byteFormat(this.#format.info.size, this.#options.codec));
+    if (!this.out.finished) await this.out.negotiate();
+  }
+
+  protected override reset(): void {
+    if (this.#format === undefined) return;
+    this.coder ??= this.makeCoder("VideoEncoder");
+    if (this.coder.state === "configured") this.coder.reset();
+    const { info, frameRate } = this.#format;
+    const { codec, bitrate = 2_000_000 } = this.#options;
+    const framerate = frameRate === undefined ? {} : { framerate: frameRate.num / frameRate.den };
+    this.coder.configure({ codec, width: info.width, height: info.height, bitrate, ...framerate });
+    this.#count = 0;
+  }
+
+  /** Copies the picture into a VideoFrame, and lets the buffer go. */
+  override async chain(buffer: MediaBuffer): Promise<void> {
+    const { info, frameRate } = this.#format!;
+    try {
+      const VideoFrame = platform<new (bytes: Uint8Array, init: object) => Frame>("VideoFrame");
+      const period = frameRate === undefined ? 40_000 : (1e6 * frameRate.den) / frameRate.num;
+      const mapped = buffer.map("read");
+      let frame: Frame;
+      try {
+        const layout = info.planes.map(({ offset, stride }) => ({ offset, stride }));
+        const timestamp = buffer.pts === undefined ? Math.round(this.#count * period) : Number(buffer.pts / 1000n);
+        const duration = buffer.duration === undefined ? Math.round(period) : Number(buffer.duration / 1000n);
+        const { format, width: codedWidth, height: codedHeight } = info;
+        frame = new VideoFrame(mapped.bytes, { format, codedWidth, codedHeight, timestamp, duration, layout });
+      } finally {
+        mapped.unmap();
+      }
+      const every = this.#options.keyFrameEvery ?? 60;
+      this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
+      frame.close();
+    } catch (error) {
+      throw blame(error, this);
+    } finally {
+      buffer.release();
+    }
+    await this.deliver(() => this.coder!.encodeQueueSize ?? 0);
+  }
+
+  protected override async send(chunk: Chunk): Promise<void> {
+    const buffer = await this.out.acquire();
+    if (chunk.byteLength > buffer.size) {
+      buffer.release();
+      throw new MillpondError(
+        "ERR_OUT_OF_RANGE",
+        `a packet has ${chunk.byteLength} bytes, and the buffers ${this.#format!.info.size}`,
+      );
+    }
+    chunk.copyTo(buffer.bytes.subarray(0, chunk.byteLength));
+    buffer.resize(0, chunk.byteLength);
+    buffer.pts = BigInt(Math.round(chunk.timestamp)) * 1000n;
+    if (chunk.duration !== null) buffer.duration = BigInt(Math.round(chunk.duration)) * 1000n;
+    if (chunk.type === "delta") buffer.flags = BufferFlags.DELTA_UNIT;
+    await this.out.push(buffer);
+  }
+
+  protected override drop(): void {}
+
+  /** `vp8`. */
+  override get role(): string {
+    return `encodes ${this.#options.codec}, with at most ${IN_CODER} pictures in the encoder`;
+  }
+}
+
+/** How a {@link WebCodecsDecoder} is made. */
+export interface WebCodecsDecoderOptions {
+  /** For messages. */
+  name?: string;
+  /** WebCodecs' codec string. */
+  codec: string;
+  /** What the codec needs beside it. */
+  description?: Uint8Array;
+}
+
+/** Packets to pictures, each straight into a pooled buffer. */
+export class WebCodecsDecoder extends CoderElement<Frame> {
+  readonly #options: WebCodecsDecoderOptions;
+  #format: VideoStream | undefined;
+
+  /** Any codec string: the decoder judges it when the stream begins. */
+  constructor(options: WebCodecsDecoderOptions) {
+    super(options.name, Caps.bytes(), Caps.video());
+    this.#options = options;
+  }
+
+  /** Opens the decoder; the pictures' own format comes with the first of them. */
+  override formatChanged(_format: ByteStream): Maybe<void> {
+    this.coder ??= this.makeCoder("VideoDecoder");
+    this.reset();
+  }
+
+  protected override reset(): void {
+    if (this.coder === undefined) return;
+    if (this.coder.state === "configured") this.coder.reset();
+    const { codec, description } = this.#options;
+    this.coder.configure({ codec, ...(description === undefined ? {} : { description }) });
+  }
+
+  /** Hands the packet over; the decoder copies it. */
+  override async chain(buffer: MediaBuffer): Promise<void> {
+    try {
+      const EncodedVideoChunk = platform<new (init: object) => object>("EncodedVideoChunk");
+      const mapped = buffer.map("read");
+      try {
+        const type = (buffer.flags & BufferFlags.DELTA_UNIT) === 0 ? "key" : "delta";
+        const timestamp = Number((buffer.pts ?? 0n) / 1000n);
+        const duration = buffer.duration === undefined ? {} : { duration: Number(buffer.duration / 1000n) };
+        this.coder!.decode!(new EncodedVideoChunk({ type, timestamp, ...duration, data: mapped.bytes }));
+      } finally {
+        mapped.unmap();
+      }
+    } catch (error) {
+      throw blame(error, this);
+    } finally {
+      buffer.release();
+    }
+    await this.deliver(() => this.coder!.decodeQueueSize ?? 0);
+  }
+
+  protected override async send(frame: Frame): Promise<void> {
+    try {
+      await this.#settle(frame);
+      const buffer = await this.out.acquire();
+      try {
+        const layout = this.#format!.info.planes.map(({ offset, stride }) => ({ offset, stride }));
+        await frame.copyTo(buffer.bytes, { layout });
+        buffer.pts = BigInt(Math.round(frame.timestamp)) * 1000n;
+        if (frame.duration !== null) buffer.duration = BigInt(Math.round(frame.duration)) * 1000n;
+      } catch (error) {
+        buffer.release();
+        throw error;
+      }
+      await this.out.push(buffer);
+    } finally {
+      // An open frame stalls the decoder, which has few.
+      frame.close();
+    }
+  }
+
+  async #settle(frame: Frame): Promise<void> {
+    const { format, visibleRect } = frame;
+    if (format === null || visibleRect === null) {
+      throw new MillpondError("ERR_UNSUPPORTED", "the decoder's pictures are in a format that cannot be copied out");
+    }
+    const { width, height } = visibleRect;
+    const now = this.#format?.info;
+    if (now === undefined || now.format !== format || now.width !== width || now.height !== height) {
+      this.#format = videoFormat(VideoInfo.of({ format: format as VideoPixelFormat, width, height }));
+    }
+    await this.out.setFormat(this.#format!);
+    if (this.out.pool === null || this.out.needsReconfigure || this.out.decision?.format !== this.#format)
+      await this.out.negotiate();
+  }
+
+  protected override drop(frame: Frame): void {
+    frame.close();
+  }
+
+  /** The next stream says anew what it is. */
+  override stop(): void {
+    super.stop();
+    this.#format = undefined;
+  }
+
+  /** `vp8`. */
+  override get role(): string {
+    return `decodes ${this.#options.codec} into buffers of its pool`;
+  }
+}

@@ -55,7 +55,13 @@ export {
   serializeMetas,
 } from "./media/meta-serialize.ts";
 export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video-format.ts";
-export { type PlaneInfo, VideoInfo, type VideoInfoOptions, type VideoPixelFormat } from "./media/video-info.ts";
+export {
+  type PlaneInfo,
+  type PlanePlacement,
+  VideoInfo,
+  type VideoInfoOptions,
+  type VideoPixelFormat,
+} from "./media/video-info.ts";
 export {
   Allocator,
   AllocatorFlags,

@@ -7,7 +7,8 @@
  * info.duration; // 20000000n ns
  * ```
  */
-import { badValue, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkPlane } from "./plane-check.ts";
 
 /** The sample formats, by their WebCodecs names; a planar one has one plane for each channel. */
 export type AudioSampleFormat = `${"u8" | "s16" | "s32" | "f32"}${"" | "-planar"}`;
@@ -76,7 +77,7 @@ export class AudioInfo {
     Object.freeze(this);
   }
 
-  /** Lays out a block. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format), `ERR_OUT_OF_RANGE`. */
+  /** Lays out a block; O(planes). Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format), `ERR_OUT_OF_RANGE`. */
   static of(options: AudioInfoOptions): AudioInfo {
     if (options === null || typeof options !== "object") throw wrongType("options", "AudioInfoOptions", options);
     const { format } = options;
@@ -99,33 +100,39 @@ export class AudioInfo {
     return this.durationOf(this.frames);
   }
 
-  /** How long `frames` frames last, in nanoseconds, rounded down. Throws `ERR_OUT_OF_RANGE`. */
+  /**
+   * How long `frames` frames last, in nanoseconds: `floor(frames * 10^9 / sampleRate)`, exact up to 2^53 - 1 frames.
+   * For timestamps pass the frames since the start: a sum of rounded durations falls behind by up to 1 ns a block.
+   * Throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE`.
+   */
   durationOf(frames: number): bigint {
     return (BigInt(wholeNumber("frames", frames)) * 1_000_000_000n) / BigInt(this.sampleRate);
   }
 
-  /** Bytes that `frames` frames take. Throws `ERR_OUT_OF_RANGE`. */
+  /** Bytes that `frames` frames take, all channels. Throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE`. @realtime */
   bytesFor(frames: number): number {
     return wholeNumber("frames", frames, 0, MAX_FRAMES) * this.bytesPerFrame;
   }
 
-  /** Whole frames in `bytes` bytes. Throws `ERR_OUT_OF_RANGE`. */
+  /** Whole frames in `bytes` bytes, rounded down. Throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE`. @realtime */
   framesIn(bytes: number): number {
     return Math.floor(wholeNumber("bytes", bytes) / this.bytesPerFrame);
   }
 
-  /** The bytes of one plane of a block that starts at the beginning of `bytes`; a new view. Throws `ERR_OUT_OF_RANGE`. */
+  /**
+   * The bytes of one plane of a block that starts at the beginning of `bytes`: a new view, no copy. O(1).
+   * Throws `ERR_INVALID_ARG_TYPE` (no Uint8Array) and `ERR_OUT_OF_RANGE` (no such plane, or `bytes` is too short).
+   */
   plane(bytes: Uint8Array, index: number): Uint8Array {
-    wholeNumber("index", index, 0, this.planes.length - 1);
-    if (bytes.length < this.size) throw outOfRange("bytes.length", `at least ${this.size}, for ${this}`, bytes.length);
+    checkPlane(this, bytes, index);
     const { offset, size } = this.planes[index]!;
     return bytes.subarray(offset, offset + size);
   }
 
-  /** True when both describe the same block. */
-  equals(other: AudioInfo): boolean {
+  /** True when both describe the same block; a structured clone equals it too, anything else is false. @realtime */
+  equals(other: AudioInfo | null | undefined): boolean {
     return (
-      other.format === this.format &&
+      other?.format === this.format &&
       other.sampleRate === this.sampleRate &&
       other.channels === this.channels &&
       other.frames === this.frames

@@ -1,11 +1,12 @@
 /**
  * VideoInfo: how one picture lies in its bytes. Exact sizes, so that a pool sized by it wastes nothing but page rounding
- * (under 2 %; powers of two waste 35 to 52 %).
+ * (under 2 % from 720p up with tight or 64-byte rows; docs/layouts.md has the table).
  *
  * ```ts
  * const info = VideoInfo.of({ format: "I420", width: 1920, height: 1080, strideAlign: 64 });
  * info.size;      // 3110400 bytes
  * info.planes[1]; // { offset: 2073600, stride: 960, width: 960, height: 540, rowBytes: 960, sampleBytes: 1 }
+ * await frame.copyTo(bytes, { layout: info.layout }); // a WebCodecs VideoFrame
  * pool.configure({ size: info.size, max: 4, format: info });
  * ```
  *
@@ -15,6 +16,7 @@
  * ```
  */
 import { badValue, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkPlane } from "./plane-check.ts";
 import { findVideoFormat, type VideoFormat, type VideoPixelFormat, videoFormatNames } from "./video-format.ts";
 
 export type { VideoPixelFormat } from "./video-format.ts";
@@ -27,25 +29,32 @@ export interface VideoInfoOptions {
   width: number;
   /** Rows of the picture, 1 to 65,535. */
   height: number;
-  /** Every stride is a multiple of this, a power of two in bytes; default 1 (tight rows). */
+  /** Every stride is a multiple of this, a power of two up to 4,096 bytes; default 1 (tight rows). */
   strideAlign?: number;
-  /** Every plane starts at a multiple of this, a power of two in bytes; default `strideAlign`. */
+  /** Every plane starts at a multiple of this, a power of two up to 2 MiB; default `strideAlign`. */
   planeAlign?: number;
-  /** Strides in bytes, one for each plane, instead of computed ones. */
+  /** Strides in bytes, one for each plane, instead of computed ones: at least a row, multiples of `strideAlign`. */
   strides?: readonly number[];
-  /** Plane offsets in bytes, one for each plane, instead of computed ones. Planes may not overlap. */
+  /** Plane offsets in bytes, one for each plane, instead of computed ones: multiples of `planeAlign`, no overlaps. */
   offsets?: readonly number[];
 }
 
-/** One plane of a picture. */
-export interface PlaneInfo {
+/** Where a plane lies, in the shape of WebCodecs' `PlaneLayout`. */
+export interface PlanePlacement {
   /** First byte of the plane, from the start of the picture. */
   readonly offset: number;
   /** Bytes from one row to the next. */
   readonly stride: number;
-  /** Columns of the plane (subsampled ones rounded up). */
+}
+
+/** One plane of a picture. */
+export interface PlaneInfo extends PlanePlacement {
+  /**
+   * Columns of the plane, rounded up where it is subsampled. A column is what lies side by side for one place: one sample
+   * in a planar plane, a UV pair in NV12, a whole pixel in RGBA.
+   */
   readonly width: number;
-  /** Rows of the plane (subsampled ones rounded up). */
+  /** Rows of the plane, rounded up where it is subsampled. */
   readonly height: number;
   /** Bytes of a row that mean something: `width * sampleBytes`. */
   readonly rowBytes: number;
@@ -56,6 +65,18 @@ export interface PlaneInfo {
 /** 65,535: what 16-bit header fields of every container carry; it keeps all products far below 2^53. */
 const MAX_SIDE = 65_535;
 
+/** 4,096: rows aligned to a small page are the most that any consumer asks for. */
+const MAX_STRIDE_ALIGN = 4096;
+
+/** 2 MiB, a huge page: planes that are mapped one by one start on a page, and those go up to it. */
+const MAX_PLANE_ALIGN = 2 ** 21;
+
+/** 16 MiB: 64 times the longest row (65,535 pixels of 4 bytes), for pictures that are windows into larger ones. */
+const MAX_STRIDE = 2 ** 24;
+
+/** 4 TiB: four planes of 65,535 rows of the longest stride end below it, so every computed offset is also accepted. */
+const MAX_OFFSET = 2 ** 42;
+
 /** The layout of one picture; immutable. */
 export class VideoInfo {
   /** The pixel format's name. */
@@ -64,7 +85,7 @@ export class VideoInfo {
   readonly width: number;
   /** Rows of the picture. */
   readonly height: number;
-  /** The planes, in the format's order; a list of {offset, stride} as WebCodecs' `PlaneLayout` wants it, and more. */
+  /** The planes, in the format's order. */
   readonly planes: readonly PlaneInfo[];
   /** Bytes of the whole picture, to the end of the last row's stride. */
   readonly size: number;
@@ -82,16 +103,19 @@ export class VideoInfo {
   }
 
   /**
-   * Lays out a picture. Subsampled planes of odd pictures are rounded up, as WebCodecs does it.
-   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format, alignment), `ERR_OUT_OF_RANGE`.
+   * Lays out a picture, planes one after another from byte 0. Subsampled planes of odd pictures are rounded up, as
+   * WebCodecs does it. Any layout can be rebuilt from its own strides and offsets. O(planes).
+   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format; an alignment that is no power of two; strides
+   * or offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
     if (options === null || typeof options !== "object") throw wrongType("options", "VideoInfoOptions", options);
     const format = checkFormat(options.format);
     const width = wholeNumber("options.width", options.width, 1, MAX_SIDE);
     const height = wholeNumber("options.height", options.height, 1, MAX_SIDE);
-    const strideAlign = checkAlign("options.strideAlign", options.strideAlign, 1);
-    const planeAlign = checkAlign("options.planeAlign", options.planeAlign, strideAlign);
+    const { strideAlign: rows = 1, planeAlign: starts = rows } = options;
+    const strideAlign = powerOfTwo("options.strideAlign", rows, MAX_STRIDE_ALIGN);
+    const planeAlign = powerOfTwo("options.planeAlign", starts, MAX_PLANE_ALIGN);
     checkList("options.strides", options.strides, format);
     checkList("options.offsets", options.offsets, format);
     const planes: PlaneInfo[] = [];
@@ -100,8 +124,14 @@ export class VideoInfo {
       const columns = Math.ceil(width / plane.subX);
       const rows = Math.ceil(height / plane.subY);
       const rowBytes = columns * plane.sampleBytes;
-      const stride = chosen("options.strides", options.strides, i, rowBytes) ?? roundUp(rowBytes, strideAlign);
-      const offset = chosen("options.offsets", options.offsets, i, 0) ?? roundUp(end, planeAlign);
+      const stride =
+        options.strides === undefined
+          ? roundUp(rowBytes, strideAlign)
+          : multipleOf(strideAlign, `options.strides[${i}]`, options.strides[i], rowBytes, MAX_STRIDE);
+      const offset =
+        options.offsets === undefined
+          ? roundUp(end, planeAlign)
+          : multipleOf(planeAlign, `options.offsets[${i}]`, options.offsets[i], 0, MAX_OFFSET);
       const { sampleBytes } = plane;
       planes.push(Object.freeze({ offset, stride, width: columns, height: rows, rowBytes, sampleBytes }));
       end = Math.max(end, offset + stride * rows);
@@ -110,21 +140,36 @@ export class VideoInfo {
     return new VideoInfo(format, width, height, planes);
   }
 
-  /** The bytes of one plane of a picture that starts at the beginning of `bytes`; a new view. Throws `ERR_OUT_OF_RANGE`. */
+  /**
+   * The bytes of one plane, whole strides, of a picture that starts at the beginning of `bytes`: a new view, no copy. O(1).
+   * Throws `ERR_INVALID_ARG_TYPE` (no Uint8Array) and `ERR_OUT_OF_RANGE` (no such plane, or `bytes` is too short).
+   */
   plane(bytes: Uint8Array, index: number): Uint8Array {
-    wholeNumber("index", index, 0, this.planes.length - 1);
-    if (bytes.length < this.size) throw outOfRange("bytes.length", `at least ${this.size}, for ${this}`, bytes.length);
+    checkPlane(this, bytes, index);
     const { offset, stride, height } = this.planes[index]!;
     return bytes.subarray(offset, offset + stride * height);
   }
 
-  /** True when both lay out the same picture in the same way. */
-  equals(other: VideoInfo): boolean {
-    if (other.format !== this.format || other.width !== this.width || other.height !== this.height) return false;
-    return this.planes.every((plane, i) => {
-      const twin = other.planes[i]!;
-      return plane.offset === twin.offset && plane.stride === twin.stride;
-    });
+  /**
+   * True when both lay out the same picture in the same way. A structured clone of a layout, which is plain data, equals
+   * it too; anything else is false. O(planes). @realtime
+   */
+  equals(other: VideoInfo | null | undefined): boolean {
+    if (other?.format !== this.format || other.width !== this.width || other.height !== this.height) return false;
+    for (let i = 0; i < this.planes.length; i++) {
+      const mine = this.planes[i]!;
+      const theirs = other.planes?.[i];
+      if (theirs?.offset !== mine.offset || theirs.stride !== mine.stride) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Where the planes lie, nothing else: the `layout` that WebCodecs' `VideoFrame.copyTo()` and its constructor take. A new list at
+   * each reading, because their types ask for one that may be changed.
+   */
+  get layout(): PlanePlacement[] {
+    return this.planes.map(({ offset, stride }) => ({ offset, stride }));
   }
 
   /** `I420 1920x1080 (3110400 bytes)`. */
@@ -140,13 +185,6 @@ function checkFormat(name: unknown): VideoFormat {
   return format;
 }
 
-/** 4096: rows aligned to a page are the most that any consumer asks for. */
-const MAX_STRIDE_ALIGN = 4096;
-
-function checkAlign(name: string, value: number | undefined, fallback: number): number {
-  return value === undefined ? fallback : powerOfTwo(name, value, MAX_STRIDE_ALIGN);
-}
-
 function checkList(name: string, list: unknown, format: VideoFormat): void {
   if (list === undefined) return;
   if (!Array.isArray(list)) throw wrongType(name, "a list of numbers", list);
@@ -155,9 +193,10 @@ function checkList(name: string, list: unknown, format: VideoFormat): void {
   }
 }
 
-function chosen(name: string, list: readonly number[] | undefined, i: number, min: number): number | undefined {
-  // 2^40 bytes is far beyond any picture of 65,535 x 65,535 and keeps offset + stride * rows exact.
-  return list === undefined ? undefined : wholeNumber(`${name}[${i}]`, list[i], min, 2 ** 40 / MAX_SIDE);
+function multipleOf(align: number, name: string, value: unknown, min: number, max: number): number {
+  const number = wholeNumber(name, value, min, max);
+  if (number % align !== 0) throw badValue(name, `a multiple of ${align}, the alignment that was asked for`, number);
+  return number;
 }
 
 function assertApart(planes: readonly PlaneInfo[]): void {

@@ -1,3 +1,5 @@
+/// <reference types="dom-webcodecs" />
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../src/media/video-format.ts";
@@ -85,7 +87,75 @@ describe("VideoInfo", () => {
     expect(() => layout.plane(bytes, 2)).toThrow(expect.objectContaining({ code: "ERR_OUT_OF_RANGE" }));
   });
 
+  it("says where its planes lie in the shape that WebCodecs takes, and nobody can change the layout by it", () => {
+    const info = VideoInfo.of({ format: "I420", width: 1920, height: 1080, strideAlign: 64 });
+    // The very type of VideoFrame.copyTo().
+    const options: VideoFrameCopyToOptions = { layout: info.layout };
+    expect(options.layout).toEqual([
+      { offset: 0, stride: 1920 },
+      { offset: 2_073_600, stride: 960 },
+      { offset: 2_592_000, stride: 960 },
+    ]);
+    options.layout!.pop();
+    options.layout![0]!.stride = 1;
+    expect([info.layout.length, info.layout[0]?.stride]).toEqual([3, 1920]);
+  });
+
+  it("can be rebuilt from its own strides and offsets (property)", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...videoFormatNames()),
+        fc.integer({ min: 1, max: 65_535 }),
+        fc.integer({ min: 1, max: 65_535 }),
+        fc.nat(12),
+        fc.nat(21),
+        (format, width, height, row, start) => {
+          const aligns = { strideAlign: 2 ** row, planeAlign: 2 ** start };
+          const info = VideoInfo.of({ format, width, height, ...aligns });
+          const strides = info.planes.map((plane) => plane.stride);
+          const offsets = info.planes.map((plane) => plane.offset);
+          expect(VideoInfo.of({ format, width, height, ...aligns, strides, offsets }).equals(info)).toBe(true);
+          expect(VideoInfo.of({ format, width, height, strides, offsets })).toEqual(info);
+        },
+      ),
+    );
+  });
+
+  it("equals its structured clone, which is plain data, and nothing that differs in any way", () => {
+    const info = VideoInfo.of({ format: "I420", width: 64, height: 32 });
+    expect(info.equals(structuredClone(info))).toBe(true);
+    for (const other of [
+      VideoInfo.of({ format: "I420A", width: 64, height: 32 }),
+      VideoInfo.of({ format: "I420", width: 66, height: 32 }),
+      VideoInfo.of({ format: "I420", width: 64, height: 34 }),
+      VideoInfo.of({ format: "I420", width: 64, height: 32, strideAlign: 128 }),
+      VideoInfo.of({ format: "I420", width: 64, height: 32, planeAlign: 4096 }),
+      { ...structuredClone(info), planes: undefined },
+      null,
+      undefined,
+      {},
+    ])
+      expect(info.equals(other as VideoInfo)).toBe(false);
+  });
+
+  it("views a plane of bytes of another realm or of a Buffer, and of no other kind of view", () => {
+    const info = VideoInfo.of({ format: "GRAY8", width: 4, height: 4 });
+    expect(info.plane(Buffer.alloc(16), 0).length).toBe(16);
+    expect(info.plane(runInNewContext("new Uint8Array(16)") as Uint8Array, 0).length).toBe(16);
+    for (const bad of [new Uint16Array(16), new ArrayBuffer(16), new Uint8ClampedArray(16), [], null, "bytes"])
+      expect(() => info.plane(bad as never, 0)).toThrow(expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }));
+    expect(() => info.plane(new Uint8Array(15), 0)).toThrow(expect.objectContaining({ code: "ERR_OUT_OF_RANGE" }));
+  });
+
   it.each([
+    [{ strides: [8.5, 4, 4] }, "ERR_OUT_OF_RANGE"],
+    [{ strideAlign: 16, strides: [24, 16, 16] }, "ERR_INVALID_ARG_VALUE"],
+    [{ planeAlign: 64, offsets: [0, 72, 128] }, "ERR_INVALID_ARG_VALUE"],
+    [{ strides: [2 ** 25, 4, 4] }, "ERR_OUT_OF_RANGE"],
+    [{ offsets: [0, 64, 2 ** 43] }, "ERR_OUT_OF_RANGE"],
+    [{ offsets: [0, -1, 80] }, "ERR_OUT_OF_RANGE"],
+    [{ planeAlign: 2 ** 22 }, "ERR_INVALID_ARG_VALUE"],
+    [{ strideAlign: 8192 }, "ERR_INVALID_ARG_VALUE"],
     [{ width: 0 }, "ERR_OUT_OF_RANGE"],
     [{ width: -1 }, "ERR_OUT_OF_RANGE"],
     [{ width: 1.5 }, "ERR_OUT_OF_RANGE"],
@@ -112,7 +182,7 @@ describe("VideoInfo", () => {
         fc.integer({ min: 1, max: 5000 }),
         fc.integer({ min: 1, max: 5000 }),
         fc.constantFrom(1, 2, 16, 64, 256),
-        fc.constantFrom(1, 64, 4096),
+        fc.constantFrom(1, 64, 4096, 2 ** 21),
         (format, width, height, strideAlign, planeAlign) => {
           const layout = VideoInfo.of({ format, width, height, strideAlign, planeAlign });
           let end = 0;

@@ -1,6 +1,7 @@
 /* GStreamer: buffer pool, mapping, shallow copy, metadata. Thread-safe throughout, as its users need it. */
 #include <gst/gst.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "bench.h"
 
@@ -41,6 +42,39 @@ static void two_threads(uint64_t n) {
   pthread_t other;
   if (pthread_create(&other, NULL, acquire_release_thread, &each) != 0) exit(1);
   acquire_release(each);
+  pthread_join(other, NULL);
+}
+
+/* From one thread to the other: a queue of 64 places with a line for each counter, as the subjects in TypeScript have. */
+#define PLACES 64u
+static GstBuffer *places[PLACES];
+static _Alignas(64) _Atomic uint64_t pushed;
+static _Alignas(64) _Atomic uint64_t popped;
+
+static void *consume(void *count) {
+  uint64_t end = atomic_load(&popped) + *(uint64_t *)count;
+  for (uint64_t at = atomic_load(&popped); at < end; at++) {
+    while (atomic_load(&pushed) == at) {
+    }
+    GstBuffer *b = places[at % PLACES];
+    atomic_store(&popped, at + 1);
+    gst_buffer_unref(b);
+  }
+  return NULL;
+}
+
+static void hop(uint64_t n) {
+  pthread_t other;
+  if (pthread_create(&other, NULL, consume, &n) != 0) exit(1);
+  uint64_t at = atomic_load(&pushed);
+  for (uint64_t i = 0; i < n; i++, at++) {
+    GstBuffer *b;
+    if (gst_buffer_pool_acquire_buffer(pool, &b, NULL) != GST_FLOW_OK) exit(1);
+    while (at - atomic_load(&popped) == PLACES) {
+    }
+    places[at % PLACES] = b;
+    atomic_store(&pushed, at + 1);
+  }
   pthread_join(other, NULL);
 }
 
@@ -92,10 +126,11 @@ int main(int argc, char **argv) {
   memory = gst_allocator_alloc(NULL, FRAME_BYTES, NULL);
 
   gchar *library = gst_version_string();
-  const char *names[] = {"pool", "pool-two-threads", "buffer-map", "memory-map", "copy", "meta"};
+  const char *names[] = {"pool", "pool-two-threads", "buffer-map", "memory-map", "copy", "meta", "hop"};
   struct operation ops[] = {
       {library, acquire_release, 0}, {library, two_threads, 1},  {library, buffer_map, 0},
       {library, memory_map, 0},      {library, shallow_copy, 0}, {library, add_remove_meta, 0},
+      {library, hop, 1},
   };
-  return bench_named(argc, argv, 6, names, ops);
+  return bench_named(argc, argv, 7, names, ops);
 }

@@ -88,8 +88,8 @@ export function beginGrant(core: Core, id: number, to: number, status: number): 
   const { i32 } = core;
   const index = id & core.indexMask;
   const own = ownerWord(core, core.owner);
-  Atomics.store(i32, own + Owner.GRANT_TO, to);
-  // From here on the receiver's seat is given to nobody else.
+  i32[own + Owner.GRANT_TO] = to;
+  // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
   Atomics.store(i32, own + Owner.GRANT, id + 1);
   let outcome: number = Outcome.DONE;
   const state = Atomics.load(i32, stateAt(core, index));
@@ -113,7 +113,10 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
   const at = stateAt(core, index);
   const bit = 1 << to;
   let outcome: number = Outcome.DONE;
-  for (;;) {
+  // The usual case: this thread alone holds it, and once.
+  const own = ((id >>> core.indexBits) << core.ownerBits) | me;
+  let moved = core.mine[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
+  while (!moved) {
     const state = Atomics.load(i32, at);
     if (!holds(core, state, id)) {
       outcome = Outcome.NOT_HELD;
@@ -121,7 +124,7 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
     }
     // Held more than once here: this thread stays a holder.
     const next = core.mine[index] === id ? (state & ~me) | bit : state | bit;
-    if (Atomics.compareExchange(i32, at, state, next) === state) break;
+    moved = Atomics.compareExchange(i32, at, state, next) === state;
   }
   if (outcome === Outcome.DONE && !isStillThere(statusOf(core, to), status)) {
     outcome = takeBack(core, id, at, bit) ? Outcome.GONE : Outcome.NOT_HELD;
@@ -148,10 +151,14 @@ function takeBack(core: Core, id: number, at: number, bit: number): boolean {
  */
 export function accept(core: Core, id: number, from: number): number {
   const { i32 } = core;
-  const state = Atomics.load(i32, stateAt(core, id & core.indexMask));
+  const index = id & core.indexMask;
+  const state = Atomics.load(i32, stateAt(core, index));
   if (!isLease(core, state, id)) return Outcome.GONE;
   if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? Outcome.GONE : Outcome.NOT_YET;
-  return keep(core, id) ? Outcome.DONE : Outcome.GONE;
+  if (knows(core, index, id)) return keep(core, id) ? Outcome.DONE : Outcome.GONE;
+  core.mine[index] = id;
+  core.extra[index] = 0;
+  return Outcome.DONE;
 }
 
 /** This thread goes: what only it holds comes free. Returns how many slots that were. */

@@ -1,7 +1,7 @@
 /**
  * HandleRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
  * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic store
- * for a push, one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
+ * for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
  */
 import { powerOfTwo, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
@@ -24,6 +24,13 @@ export const RingWord = {
   ITEMS: 80,
 } as const;
 
+/**
+ * From this capacity on, the popping side tells of room an eighth of the ring at a time, and when it finds the ring empty: a
+ * full ring would else send the counter's line back and forth for every single place. A ring that is popped now and then
+ * may seem full with an eighth of it free; small ones are exact.
+ */
+const TELL_EACH_BELOW = 32;
+
 /** Counters wrap here: small integers in every engine. Every capacity divides it. */
 const WRAP: number = 2 ** 29 - 1;
 
@@ -40,17 +47,21 @@ export class HandleRing {
   declare private head: number;
   declare private seenTail: number;
   declare private seenHead: number;
+  declare private readonly batch: number;
+  declare private told: number;
 
   private constructor(memory: SharedArrayBuffer, capacity: number) {
     this.memory = memory;
     this.capacity = capacity;
     this.i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
     this.last = capacity - 1;
+    this.batch = capacity >= TELL_EACH_BELOW ? capacity >>> 3 : 1;
     // Who comes later begins where the other side is.
     this.tail = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
     this.head = Atomics.load(this.i32, RingWord.HEAD) & WRAP;
     this.seenTail = this.tail;
     this.seenHead = this.head;
+    this.told = this.head;
   }
 
   /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
@@ -92,7 +103,7 @@ export class HandleRing {
     if (head === this.seenTail && !this.hasItem()) return -1;
     const value = i32[RingWord.ITEMS + (head & this.last)]!;
     this.head = (head + 1) & WRAP;
-    Atomics.store(i32, RingWord.HEAD, this.head);
+    if (((this.head - this.told) & WRAP) >= this.batch) this.tell();
     return value;
   }
 
@@ -102,7 +113,7 @@ export class HandleRing {
     return this.i32[RingWord.ITEMS + (this.head & this.last)]!;
   }
 
-  /** Integers in the ring, by both counters as they are now. @realtime */
+  /** Integers in the ring as the pushing side sees it: up to an eighth of a large ring may have been popped. @realtime */
   get length(): number {
     return (Atomics.load(this.i32, RingWord.TAIL) - Atomics.load(this.i32, RingWord.HEAD)) & WRAP;
   }
@@ -112,7 +123,14 @@ export class HandleRing {
     return ((this.tail - this.seenHead) & WRAP) <= this.last;
   }
 
+  /** Says how much room there is. */
+  private tell(): void {
+    this.told = this.head;
+    Atomics.store(this.i32, RingWord.HEAD, this.head);
+  }
+
   private hasItem(): boolean {
+    if (this.told !== this.head) this.tell();
     const seen = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
     // A damaged counter may not make items of what nobody pushed.
     if (((seen - this.head) & WRAP) > this.capacity) throw this.damaged(seen);

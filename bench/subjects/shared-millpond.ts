@@ -1,0 +1,61 @@
+/** SharedPool, integer API, every check on: alone, two threads at once, and from one thread to the other. */
+import { LeaseRing } from "../../src/pools/lease-ring.ts";
+import type { SharedHandle } from "../../src/pools/shared-handle.ts";
+import { SharedPool } from "../../src/pools/shared-pool.ts";
+import { measure, sink } from "../lib/subject.ts";
+import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts";
+
+interface Shared {
+  readonly handle: SharedHandle;
+  readonly which: string;
+  readonly ring?: SharedArrayBuffer;
+}
+
+/** As many as the lists in C; 32 is what a video pipeline has at most. */
+const COUNTS: Readonly<Record<string, number>> = { one: 1024, two: 1024, "two-small": 32, hop: 1024 };
+
+let pool: SharedPool;
+let ring: LeaseRing;
+
+function pairs(n: number): void {
+  for (let i = 0; i < n; i++) {
+    const id = pool.tryTake();
+    sink.value = id;
+    pool.give(id);
+  }
+}
+
+function produce(n: number): void {
+  for (let i = 0; i < n; i++) {
+    let id = pool.tryTake();
+    while (id < 0) id = pool.tryTake();
+    while (!ring.push(id));
+  }
+}
+
+function consume(n: number): void {
+  for (let i = 0; i < n; i++) {
+    let id = ring.pop();
+    while (id < 0) id = ring.pop();
+    pool.give(id);
+  }
+}
+
+if (isSecond) {
+  const shared = dataOfFirst<Shared>();
+  pool = SharedPool.attach(shared.handle);
+  if (shared.which === "hop") ring = LeaseRing.attach(pool, shared.ring!, "pop");
+  serve(shared.which === "hop" ? consume : pairs);
+} else {
+  const which = process.argv[2] ?? "";
+  const count = COUNTS[which];
+  if (count === undefined) throw new Error(`which one? ${Object.keys(COUNTS).join(", ")}`);
+  pool = SharedPool.create({ size: 64, count });
+  const { handle } = pool;
+  if (which === "one") await measure({ loop: pairs, library: "millpond" });
+  else if (which === "hop") {
+    ring = LeaseRing.create(pool, 64, "push");
+    const data: Shared = { handle, which, ring: ring.memory };
+    await measureTwo(import.meta.url, data, produce, "millpond", "one operation needs both");
+  } else await measureTwo(import.meta.url, { handle, which } satisfies Shared, pairs, "millpond");
+}

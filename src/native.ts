@@ -15,6 +15,14 @@ registerLazily("locked", () => new LockedAllocator());
 registerLazily("processShared", () => new ProcessSharedAllocator());
 registerLazily("dmabuf", () => new DmabufAllocator());
 
+export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./adapters/process-open.ts";
+export {
+  type ProcessAttachOptions,
+  ProcessPool,
+  type ProcessPoolOptions,
+  type Reclaimed,
+} from "./adapters/process-pool.ts";
+export type { AsyncWait, StopWord } from "./adapters/process-waiter.ts";
 export { DmabufAllocator, type DmabufKind, type DmabufOptions, type DmabufReport } from "./allocators/dmabuf.ts";
 export {
   LockedAllocator,

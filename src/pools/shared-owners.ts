@@ -32,9 +32,15 @@ export interface Seat {
   readonly status: number;
 }
 
-/** Takes a free seat for `state`, live or reserved; null when there is none. */
-export function takeSeat(i32: Int32Array, layout: SharedLayout, state: number): Seat | null {
-  for (let owner = 0; owner < layout.owners; owner++) {
+/** Takes a free seat from `first` on and before `end` for `state`, live or reserved; null when there is none. */
+export function takeSeat(
+  i32: Int32Array,
+  layout: SharedLayout,
+  state: number,
+  first = 0,
+  end: number = layout.owners,
+): Seat | null {
+  for (let owner = first; owner < end; owner++) {
     const at = layout.ownersAt + owner * LINE + Owner.STATUS;
     const status = Atomics.load(i32, at);
     if ((status & OwnerState.MASK) !== OwnerState.FREE) continue;
@@ -168,6 +174,8 @@ export function leave(core: Core): number {
   const leaving = (status & ~OwnerState.MASK) | OwnerState.LEAVING;
   // First this: who grants to this thread from now on notices. False: it was declared dead, and others clear up.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
+  // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
+  core.mask = 0;
   const freed = sweep(core, core.owner);
   Atomics.compareExchange(i32, at, leaving, status & ~OwnerState.MASK);
   wake(core, ALL);

@@ -7,6 +7,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
+import type * as SeatsModule from "../../src/adapters/process-seats.ts";
 import type * as CoreModule from "../../src/pools/shared-core.ts";
 import * as layoutModule from "../../src/pools/shared-layout.ts";
 import type * as OwnersModule from "../../src/pools/shared-owners.ts";
@@ -24,9 +25,12 @@ type Stepped<F> = F extends (...args: infer A) => infer R ? (...args: A) => Step
 type Functions<M> = { [K in keyof M as M[K] extends (...args: never[]) => unknown ? K : never]: Stepped<M[K]> };
 
 /** The steps of the pool, with a scheduling point before every access to shared memory. */
-export type Steps = Functions<typeof CoreModule> & Functions<typeof OwnersModule> & Functions<typeof SleepModule>;
+export type Steps = Functions<typeof CoreModule> &
+  Functions<typeof OwnersModule> &
+  Functions<typeof SleepModule> &
+  Functions<typeof SeatsModule>;
 
-const SOURCES = ["shared-core.ts", "shared-owners.ts", "shared-sleep.ts"];
+const SOURCES = ["shared-core.ts", "shared-owners.ts", "shared-sleep.ts", "../adapters/process-seats.ts"];
 
 /** Called on the waiter or the core, these go outside: a point before them too. */
 const OUTSIDE = new Set(["notify", "clear"]);

@@ -282,6 +282,14 @@ describe("seats", () => {
     ]);
   });
 
+  it("who has detached takes nothing, not even what its magazine still knows", () => {
+    const [a, b] = two({ count: 4 });
+    b.give(b.tryTake());
+    b.detach();
+    expect(code(() => b.tryTake())).toBe("ERR_POOL_DEAD");
+    expect(a.stats().free).toBe(4);
+  });
+
   it("detach refuses while slots are held, with force it frees them", () => {
     const [a, b] = two({ count: 1 });
     const slot = b.tryAcquire()!;

@@ -1,0 +1,143 @@
+/**
+ * How threads of several processes sleep and wake on a word of a shared pool. Who blocks sleeps in the kernel (a futex), in
+ * slices, with a look at a stop word and at the dead between them. Who must not block lets a helper thread sleep in his place:
+ * it wakes this process's `Atomics.waitAsync` when the word moves in any process. Without a futex both look again and again.
+ */
+import { Worker } from "node:worker_threads";
+import { MillpondError } from "../observe/errors.ts";
+import type { NativeOps } from "../os/native-ops.ts";
+import { waitForChange } from "../os/wait.ts";
+import { Header } from "../pools/shared-layout.ts";
+import { atomicsWaiter, type SharedWaiter } from "../pools/shared-wait.ts";
+
+/** How one who waits without blocking hears of a slot. */
+export type AsyncWait = "thread" | "poll";
+
+/** A word of shared memory that ends blocking waits once it is not 0. */
+export interface StopWord {
+  /** Of a SharedArrayBuffer. */
+  readonly words: Int32Array;
+  /** Which word. */
+  readonly index: number;
+}
+
+/** What a {@link ProcessWaiter} is made from. */
+export interface ProcessWaiterOptions {
+  /** The pool's words. */
+  readonly i32: Int32Array;
+  /** The operations. */
+  readonly ops: NativeOps;
+  /** See {@link AsyncWait}. */
+  readonly asyncWait: AsyncWait;
+  /** Ends blocking waits. */
+  readonly stop: StopWord | undefined;
+  /** Called between the slices of a blocking wait, in which no timer runs. */
+  readonly look: () => void;
+}
+
+/** Words of the memory that a thread shares with its helper. */
+export const Helper = {
+  /** Counts what the helper is asked to watch. */
+  ASKED: 0,
+  /** The value that it is to see changed. */
+  VALUE: 1,
+  /** Not 0: end. */
+  STOP: 2,
+  /** Not 0: it runs. */
+  READY: 3,
+  END: 4,
+} as const;
+
+/** First and longest sleep where there is no futex: as the pool's own polling. */
+const POLL_MS = { first: 1, most: 16 } as const;
+
+const FILE = new URL(import.meta.url.endsWith(".ts") ? "./process-helper.ts" : "./process-helper.js", import.meta.url);
+
+/** Sleeping and waking across processes; close it when the thread takes part no more. */
+export class ProcessWaiter implements SharedWaiter {
+  /** How blocking waits sleep. */
+  readonly kind: "futex" | "poll";
+  readonly #options: ProcessWaiterOptions;
+  readonly #control: Int32Array;
+  #helper: Worker | undefined;
+  #closed = false;
+  #pollMs: number = POLL_MS.first;
+
+  /** Starts nothing yet. */
+  constructor(options: ProcessWaiterOptions) {
+    this.#options = options;
+    this.#control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
+    // Nobody sleeps on a word of its own, so this asks and does nothing else.
+    this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+  }
+
+  /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
+  wait(i32: Int32Array, index: number, value: number, ms: number): void {
+    const { look, stop, ops } = this.#options;
+    look();
+    if (stop !== undefined && Atomics.load(stop.words, stop.index) !== 0) {
+      throw new MillpondError("ERR_INACTIVE", "the wait was ended by its stop word");
+    }
+    if (this.kind === "futex") {
+      const bounds = stop === undefined ? { timeout: ms, ops } : { timeout: ms, ops, stop };
+      if (waitForChange(i32, index, value, bounds).ok) return;
+    }
+    // It wakes for this process's threads at once, and looks for the others'.
+    const woken = Atomics.wait(i32, index, value, Math.min(ms, this.#pollMs)) !== "timed-out";
+    this.#pollMs = woken ? POLL_MS.first : Math.min(this.#pollMs * 2, POLL_MS.most);
+  }
+
+  /** Wakes sleepers of every process, and those of this one that sleep by Atomics. */
+  readonly notify = (i32: Int32Array, index: number, count: number): void => {
+    if (this.kind === "futex") this.#options.ops.futex.wake(i32, index, count);
+    Atomics.notify(i32, index, count);
+  };
+
+  /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
+  get waitAsync(): SharedWaiter["waitAsync"] {
+    if (this.kind === "poll" || this.#options.asyncWait === "poll" || this.#closed) return undefined;
+    this.#helper ??= this.#startHelper();
+    return Atomics.load(this.#control, Helper.READY) === 0 ? undefined : this.#sleep;
+  }
+
+  /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#helper === undefined) return;
+    Atomics.store(this.#control, Helper.STOP, 1);
+    Atomics.notify(this.#control, Helper.ASKED);
+    // It may sleep in the kernel, which nothing else ends before its slice is over.
+    this.#options.ops.futex.wake(this.#options.i32, Header.WAKES, 0x7fffffff);
+    process.removeListener("exit", this.#onExit);
+  }
+
+  readonly #onExit = (): void => this.close();
+
+  readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
+    // First this: what the helper then sees changed, it wakes.
+    const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
+    if (woken === undefined) return undefined;
+    Atomics.store(this.#control, Helper.VALUE, value);
+    Atomics.add(this.#control, Helper.ASKED, 1);
+    Atomics.notify(this.#control, Helper.ASKED);
+    return woken;
+  };
+
+  #startHelper(): Worker {
+    const { i32 } = this.#options;
+    const workerData = { memory: i32.buffer, control: this.#control.buffer };
+    const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
+    helper.unref();
+    const gone = (): void => {
+      Atomics.store(this.#control, Helper.READY, 0);
+      // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
+      this.#closed = true;
+      Atomics.notify(i32, Header.WAKES);
+    };
+    helper.on("error", gone).on("exit", gone);
+    // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
+    process.once("exit", this.#onExit);
+    return helper;
+  }
+}

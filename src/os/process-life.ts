@@ -1,0 +1,90 @@
+/**
+ * Whether another process still runs, asked of the kernel by /proc. A number alone does not say which process is meant: numbers
+ * are given out again. Together with the moment at which it started it does.
+ *
+ * Where /proc cannot be read (other systems, Deno without the permission), nothing is known, and nobody is called dead.
+ */
+import { readFileSync, readlinkSync } from "node:fs";
+
+/** Start times are kept modulo 2^28 ticks of 10 ms, 31 days: two processes of one number that started at one tick of it are none. */
+export const START_MASK: number = 2 ** 28 - 1;
+
+/** One process, told apart from all that had or will have its number. */
+export interface ProcessIdentity {
+  /** Its number. */
+  readonly pid: number;
+  /** When it started, in ticks since the machine did, by {@link START_MASK}; undefined: it could not be asked. */
+  readonly start: number | undefined;
+  /** In which PID namespace its number counts; 0: it could not be asked. */
+  readonly namespace: number;
+}
+
+/** What /proc/PID/stat says. */
+export interface ProcessStat {
+  /** One letter: R, S, D, T, Z (ended, not yet waited for), X. */
+  readonly state: string;
+  /** Threads that it has left. */
+  readonly threads: number;
+  /** When it started, in ticks, by {@link START_MASK}. */
+  readonly start: number;
+}
+
+/** This process. */
+export function ownIdentity(): ProcessIdentity {
+  const own = readStat("self");
+  return {
+    pid: process.pid,
+    start: typeof own === "string" ? undefined : own.start,
+    namespace: ownNamespace(),
+  };
+}
+
+/**
+ * True when that process has ended, every thread of it: none of them can write any more. False when it runs, and when it cannot
+ * be known. 20 us.
+ */
+export function hasEnded(pid: number, start: number): boolean {
+  const stat = readStat(String(pid));
+  if (stat === "unknown") return false;
+  if (stat === "none") return isUnknownNumber(pid);
+  if (stat.start !== start) return true;
+  // The first thread's end shows at once as Z, while others of it may still run for some microseconds.
+  return (stat.state === "Z" || stat.state === "X") && stat.threads <= 1;
+}
+
+/** Reads the text of a /proc/PID/stat; undefined when it is none. */
+export function parseStat(text: string): ProcessStat | undefined {
+  // The program's name stands in brackets and may contain anything, brackets and spaces too.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const [state = "", threads, start] = [fields[0], Number(fields[17]), fields[19]];
+  if (!/^\d+$/.test(start ?? "") || !Number.isInteger(threads)) return undefined;
+  // Beyond 2^53 no machine has run.
+  return { state, threads, start: Number(start) % (START_MASK + 1) };
+}
+
+function readStat(which: string): ProcessStat | "none" | "unknown" {
+  try {
+    return parseStat(readFileSync(`/proc/${which}/stat`, "latin1")) ?? "unknown";
+  } catch (error) {
+    const code = (error as { code?: unknown }).code;
+    return code === "ENOENT" || code === "ESRCH" ? "none" : "unknown";
+  }
+}
+
+/** There may be no /proc at all, or one that hides the processes of others. */
+function isUnknownNumber(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return (error as { code?: unknown }).code === "ESRCH";
+  }
+}
+
+function ownNamespace(): number {
+  try {
+    return Number(/\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}

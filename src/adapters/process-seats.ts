@@ -141,6 +141,28 @@ export function dropVacated(table: SeatTable, core: Core, claims: readonly Claim
   return left;
 }
 
+/** Who sits on a seat: its row and its status, for {@link dropIfVacated}; undefined when nobody does. */
+export function sitterOf(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+): { readonly word: bigint; readonly status: number } | undefined {
+  const word = rowOf(table, owner);
+  const status = Atomics.load(core.i32, statusAt(core.layout, owner));
+  return (status & OwnerState.MASK) === OwnerState.FREE || rowOf(table, owner) !== word ? undefined : { word, status };
+}
+
+/** Gives a seat's row back when who sat there was ended by other means than {@link sweepEnded}. */
+export function dropIfVacated(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+  { word, status }: { readonly word: bigint; readonly status: number },
+): void {
+  const now = Atomics.load(core.i32, statusAt(core.layout, owner));
+  if (now === (status & ~OwnerState.MASK)) dropRow(table, owner, word);
+}
+
 /** What {@link sweepEnded} did. */
 export interface Swept {
   /** Slots that came free. */

@@ -1,5 +1,5 @@
 /** A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -220,6 +220,25 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     expect(code(() => pool.acquireSync(60))).toBe("ERR_STARVED");
     child.kill("SIGCONT");
   });
+
+  const unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+  const hasUnshare = spawnSync("unshare", [...unshare, "true"]).status === 0;
+  it.runIf(hasUnshare)(
+    "one in another PID namespace is not judged; reclaim() ends it, and its seat is free",
+    async () => {
+      const pool = make({ size: 64, count: 2, watch: 20 });
+      const child = spawn("unshare", [...unshare, process.execPath, CHILD, "hold", "2"], {
+        stdio: ["ignore", "pipe", "inherit", pool.descriptor],
+      });
+      children.push(child);
+      expect(await firstLine(child)).toEqual({ holds: 2 });
+      expect(pool.processes()[1]).toBe(1);
+      await kill(child);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, seats: 0 }]);
+      expect([pool.reclaim(1), pool.stats().free, pool.processes()[1]]).toEqual([2, 2, 0]);
+    },
+  );
 
   it("at random moments, under load: no slot is lost, none has two holders, none shows another's bytes", async () => {
     const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -5,6 +5,7 @@ import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, tr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import {
   createProcessPool,
@@ -177,6 +178,31 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     pool.release(pool.acquireSync(5000));
   });
 
+  it.each(["stopped by its word", "terminated"])("a thread that blocks is %s within a slice", async (how) => {
+    const pool = make({ size: 64, count: 1 });
+    const slot = pool.tryAcquire()!;
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    const handle = pool.reserve();
+    const worker = new Worker(new URL("./process-pool.worker.ts", import.meta.url), {
+      workerData: { handle, words },
+      execArgv: [],
+    });
+    await once(worker, "message");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const began = performance.now();
+    if (how === "terminated") await worker.terminate();
+    else {
+      Atomics.store(words, 0, 1);
+      expect(await once(worker, "message")).toEqual(["ERR_INACTIVE"]);
+    }
+    // A slice is 50 ms; the rest is a busy machine's.
+    expect(performance.now() - began).toBeLessThan(1000);
+    await worker.terminate();
+    pool.reclaim(handle);
+    pool.release(slot);
+    expect(pool.stats().owners).toHaveLength(1);
+  });
+
   it("without a futex it looks again and again", async () => {
     const real = nativeOps();
     const { futex } = absentOps(notDone("unsupported", "NO_SYMBOL", "none here"));
@@ -325,6 +351,12 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     expect(code(() => createProcessPool({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => openProcessPool(3, { ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => openProcessPool("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
+  });
+
+  it("the example ends well where native code is forbidden, and says why", async () => {
+    const example = join(import.meta.dirname, "..", "..", "examples", "two-process-frames.ts");
+    const exit = await run([process.execPath, "--permission", "--allow-fs-read=*", example]);
+    expect([exit.code, exit.stdout]).toEqual([0, expect.stringMatching(/not to be had here: .*--allow-addons/)]);
   });
 
   it("arguments of the wrong type, before anything is made", () => {

@@ -202,7 +202,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     if (!this.out.finished) await this.out.negotiate();
   }
 
-  /** @internal */
+  /** Begins a new stream. */
   protected override reset(): void {
     if (this.#format === undefined) return;
     this.coder ??= this.makeCoder("VideoEncoder");
@@ -242,7 +242,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     await this.deliver(() => this.coder!.encodeQueueSize ?? 0);
   }
 
-  /** @internal */
+  /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(chunk: Chunk): Promise<void> {
     const buffer = await this.out.acquire();
     if (chunk.byteLength > buffer.size) {
@@ -260,7 +260,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     await this.out.push(buffer);
   }
 
-  /** @internal */
+  /** Closes a result that goes nowhere. */
   protected override drop(): void {}
 
   /** `vp8`. */
@@ -296,7 +296,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
     this.reset();
   }
 
-  /** @internal */
+  /** Begins a new stream. */
   protected override reset(): void {
     if (this.coder === undefined) return;
     if (this.coder.state === "configured") this.coder.reset();
@@ -325,7 +325,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
     await this.deliver(() => this.coder!.decodeQueueSize ?? 0);
   }
 
-  /** @internal */
+  /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(frame: Frame): Promise<void> {
     try {
       await this.#settle(frame);
@@ -361,7 +361,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
       await this.out.negotiate();
   }
 
-  /** @internal */
+  /** Closes a result that goes nowhere. */
   protected override drop(frame: Frame): void {
     frame.close();
   }

@@ -348,6 +348,27 @@ describe("a change of format in mid-stream", () => {
     expectHome(pipeline);
   });
 
+  test("brings out what stages hold of the old format first", async () => {
+    const source = new Numbers("src", 12);
+    const original = source.next.bind(source);
+    source.next = () => {
+      source.format = source.made < 6 ? byteFormat(64) : byteFormat(256);
+      return original();
+    };
+    const sizes: number[] = [];
+    const sink = new Collector("sink");
+    const render = sink.render.bind(sink);
+    sink.render = (buffer) => {
+      sizes.push(buffer.size);
+      return render(buffer);
+    };
+    const pipeline = new Pipeline().link(source, new Step("delay", "passthrough", 3), new Queue(), sink);
+    await pipeline.run();
+    expect(sink.seen).toEqual(upTo(12));
+    expect(sizes).toEqual([64, 64, 64, 64, 64, 64, 256, 256, 256, 256, 256, 256]);
+    expectHome(pipeline);
+  });
+
   test("that changes nothing about memory keeps the pool", async () => {
     const source = new Numbers("src", 10);
     const original = source.next.bind(source);

@@ -82,12 +82,12 @@ class PlacedFailure extends Failure {
   }
 }
 
-function expectedOf(pipeline: Pipeline): number | undefined {
-  const sources = pipeline.elements.filter((one) => one.inputs.every((pad) => pad.peer?.element.inputs.length === 0));
-  const counts = pipeline.elements.map((one) => (one instanceof FramesElement ? one.expected : undefined));
-  const sinks = pipeline.elements.filter((one) => one.outputs.length === 0).length;
-  const known = counts.filter((one) => one !== undefined);
-  return sources.length > 0 && known.length === 1 ? known[0]! * sinks : undefined;
+/** Buffers that will reach the sinks, as far as one film's own count tells. */
+function expectedOf({ elements }: Pipeline): number | undefined {
+  const films = elements.filter((one) => one instanceof FramesElement);
+  const sinks = elements.filter((one) => one.outputs.length === 0).length;
+  const frames = films.length === 1 ? films[0]!.expected : undefined;
+  return frames === undefined ? undefined : frames * sinks;
 }
 
 function shortfallOf(pipeline: Pipeline): string | undefined {

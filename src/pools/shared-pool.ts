@@ -19,9 +19,9 @@ import { zeroBytes } from "../memory/zero.ts";
 import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
-import type { Carrier, Lane } from "./lane.ts";
-import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
-import { sharedCarrier } from "./lane-shared.ts";
+import type { Lane } from "./lane.ts";
+import type { ConnectOptions, LaneTarget } from "./lane-connect.ts";
+import { connectShared } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
 import {
@@ -160,17 +160,7 @@ export class SharedPool implements LeasePool {
    * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
-    const handle = this.reserve();
-    const { owner, core } = this;
-    let buried = false;
-    const exited = (): void => {
-      if (buried || !isAlive(core) || isGhost(core)) return;
-      buried = true;
-      bury(core, handle.seat.owner, handle.seat.status);
-    };
-    const offer = { transport: "shared", handle, from: { owner, status: core.status } };
-    const carrier = (): Carrier => sharedCarrier(this, handle.seat, (lost) => (lost ? exited() : undefined));
-    return connect<Data, unknown>(target, offer, { carrier, exited }, options);
+    return connectShared(this, target, options);
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */

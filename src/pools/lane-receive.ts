@@ -4,10 +4,8 @@ import { oneOf, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { Lane } from "./lane.ts";
 import type { Invitation } from "./lane-connect.ts";
-import { sharedCarrier } from "./lane-shared.ts";
+import { type SharedOffer, sharedCarrier } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
-import type { SharedHandle } from "./shared-handle.ts";
-import type { Seat } from "./shared-owners.ts";
 import { SharedPool } from "./shared-pool.ts";
 import { FarTransferPool } from "./transfer-far.ts";
 import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
@@ -20,13 +18,6 @@ export interface LaneSource {
   removeEventListener(type: "message", listener: (event: unknown) => void): void;
   /** As MessagePort's. */
   start?(): void;
-}
-
-/** @internal What a SharedPool's connect offers. */
-export interface SharedOffer {
-  readonly transport: "shared";
-  readonly handle: SharedHandle & { readonly seat: Seat };
-  readonly from: Seat;
 }
 
 /**

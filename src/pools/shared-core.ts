@@ -44,8 +44,9 @@ export interface Core {
   readonly owner: number;
   /** Its bit. */
   readonly me: number;
-  /** Its status word when it came in. */
+  /** Its status word when it came in, and where that is now. */
   readonly status: number;
+  readonly statusAt: number;
   /** The magazine: slots of the word `word` that are probably free and that nobody else probably looks at. */
   word: number;
   mask: number;
@@ -101,6 +102,7 @@ export function createCore(
     owner,
     me: 1 << owner,
     status,
+    statusAt: layout.ownersAt + owner * LINE + Owner.STATUS,
     word: 0,
     mask: 0,
     // Owners begin far from each other, so that they meet late.
@@ -116,7 +118,8 @@ export function createCore(
 /** Takes a free slot: the identity of the lease, or {@link NONE}. @realtime */
 export function take(core: Core): number {
   const { mask, i32 } = core;
-  if (mask !== 0) {
+  // A plain look costs nothing here: a thread that was declared dead, and lives, takes no more.
+  if (mask !== 0 && i32[core.statusAt] === core.status) {
     const bit = mask & -mask;
     core.mask = mask ^ bit;
     const index = core.word * WORD_SLOTS + 31 - Math.clz32(bit);
@@ -136,7 +139,7 @@ export function take(core: Core): number {
 export function takeSlow(core: Core): number {
   const { i32, count } = core;
   // Somebody declared this thread dead; what it took now would be nobody's.
-  if (Atomics.load(i32, ownerWord(core, core.owner) + Owner.STATUS) !== core.status) return NONE;
+  if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   for (;;) {
     while (core.mask !== 0) {
       const bit = core.mask & -core.mask;

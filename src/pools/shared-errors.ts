@@ -84,6 +84,16 @@ export function ghostError({ name, core }: Named, verb: string): MillpondError {
   );
 }
 
+/** The error of a wait that would block a thread which must not. */
+export function cannotBlock(name: string, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_UNSUPPORTED",
+    `this thread must not block, so it cannot wait here for a slot of shared pool "${name}"; await acquire()`,
+    undefined,
+    { cause },
+  );
+}
+
 /** The error of a call that a dead pool, or a dead owner, refuses. */
 export function refusal(named: Named, verb: string): MillpondError | undefined {
   if (!isAlive(named.core)) {

@@ -229,6 +229,11 @@ describe("cancelling", () => {
     const signal = AbortSignal.abort(new Error("never"));
     await expect(new Pipeline().link(source, new Collector("sink")).run({ signal })).rejects.toThrow("never");
     expect(source.made).toBe(0);
+    const { DecodeElement } = await import("../../src/adapters/frames-element.ts");
+    const { FileSource } = await import("../../src/adapters/file-elements.ts");
+    const film = new Pipeline().link(new FileSource("absent.mp4"), new DecodeElement(), new Collector("sink"));
+    await expect(film.run({ signal })).rejects.toThrow("never");
+    await expect(film.run()).rejects.toMatchObject({ code: "ENOENT" });
   });
 
   test("wakes a source that waits for a buffer that an application keeps", async () => {

@@ -39,6 +39,10 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`);
     else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
     if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    if (summary.holders.length > 0) {
+      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug of a stage`);
+      return ExitCode.LEAKED;
+    }
     if (missing === undefined) return ExitCode.OK;
     complain(`partial result: ${missing}`);
     return ExitCode.PARTIAL;
@@ -111,8 +115,6 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
     pool.waits === 0 ? "no waits" : `${number(pool.waits)} waits`,
   ]);
   if (rows.length > 0) lines.push("", paint.dim("pools"), table(rows));
-  const out = summary.holders.length;
-  if (out > 0) lines.push(paint.bad(`${count(out, "buffer")} not given back`));
   return lines.join("\n");
 }
 

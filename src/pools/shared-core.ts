@@ -16,16 +16,19 @@
  */
 import { DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SLOTS } from "./shared-layout.ts";
 
-/** @internal What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
+/** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
 export interface Core {
   /** Header, owners, bitmap and states. */
   readonly i32: Int32Array;
-  /** @internal */
+  /** Where everything lies. */
   readonly layout: SharedLayout;
   /** Slots. */
   readonly count: number;
+  /** Bits of an identity that are the index. */
   readonly indexBits: number;
+  /** Those bits. */
   readonly indexMask: number;
+  /** Bits of a state that are owners. */
   readonly ownerBits: number;
   /** All owners' bits, and that of a dead pool: a state without any of them is free. */
   readonly takenMask: number;
@@ -33,10 +36,15 @@ export interface Core {
   readonly step: number;
   /** The bits of a state that are in use: generations wrap. */
   readonly stateMask: number;
+  /** First bitmap word. */
   readonly bitmapAt: number;
+  /** Bitmap words, a line apart. */
   readonly words: number;
+  /** First state. */
   readonly statesAt: number;
+  /** A state's distance to the next, as a shift of words. */
   readonly stateShift: number;
+  /** Whether a thread takes a whole bitmap word at once. */
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
   readonly plain: boolean;
@@ -44,11 +52,13 @@ export interface Core {
   readonly owner: number;
   /** Its bit. */
   readonly me: number;
-  /** Its status word when it came in, and where that is now. */
+  /** Its status word when it came in. */
   readonly status: number;
+  /** Where that is now. */
   readonly statusAt: number;
-  /** The magazine: slots of the word `word` that are probably free and that nobody else probably looks at. */
+  /** The magazine: slots of this bitmap word are probably free, and nobody else probably looks at them. */
   word: number;
+  /** Which of them. */
   mask: number;
   /** Where the next search begins. */
   start: number;

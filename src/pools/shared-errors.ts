@@ -5,9 +5,11 @@ import { type Core, MANY, stateAt } from "./shared-core.ts";
 import { DEAD_SLOT, OwnerState } from "./shared-layout.ts";
 import { isAlive, statusOf } from "./shared-owners.ts";
 
-/** @internal A pool, as far as messages need it. */
+/** A pool, as far as messages need it. */
 export interface Named {
+  /** The pool's name. */
   readonly name: string;
+  /** This thread's view of it. */
   readonly core: Core;
 }
 

@@ -59,12 +59,11 @@ export async function connect<Data, Hello>(
   signal?.throwIfAborted();
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
-  let lane: Lane<Data> | undefined;
   let gone: (() => void) | undefined;
   target.once?.("exit", () => {
+    // The lane itself ends when its port does: what the thread sent before is still on its way.
     peer.exited();
     gone?.();
-    lane?.lost();
   });
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
@@ -72,8 +71,7 @@ export async function connect<Data, Hello>(
     });
     const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort };
     target.postMessage(invitation, [port2 as never]);
-    lane = new Lane<Data>(port, peer.carrier((await answered) as Hello), { ...options });
-    return lane;
+    return new Lane<Data>(port, peer.carrier((await answered) as Hello), options);
   } catch (error) {
     port.close();
     peer.exited();
@@ -89,7 +87,11 @@ function answer(
   onGone: (end: () => void) => void,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    let finished = false;
     const finish = (settle: () => void): void => {
+      // The port and the thread also end long after they have answered; the lane is at the port then.
+      if (finished) return;
+      finished = true;
       signal?.removeEventListener("abort", onAbort);
       if (timer !== undefined) clock.clearTimer(timer);
       port.onmessage = null;

@@ -49,7 +49,7 @@ export function connectShared<Data>(
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { owner, status: core.status } };
   const carrier = (): Carrier => sharedCarrier(pool, handle.seat, (lost) => (lost ? exited() : undefined));
-  return connect<Data, unknown>(target, offer, { carrier, exited }, options);
+  return connect<Data>(target, offer, { carrier, exited }, options);
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

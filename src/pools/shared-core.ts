@@ -14,7 +14,7 @@
  * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level functions.
  * A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5 ns.
  */
-import { DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SLOTS } from "./shared-layout.ts";
+import { DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SHIFT, WORD_SLOTS } from "./shared-layout.ts";
 
 /** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
 export interface Core {
@@ -219,7 +219,7 @@ export function give(core: Core, id: number): boolean {
 
 /** Says where a free slot is: in the magazine if it fits there, which costs nothing, else in the bitmap. */
 function offer(core: Core, index: number): void {
-  const word = index >>> 4;
+  const word = index >>> WORD_SHIFT;
   const bit = 1 << (index & (WORD_SLOTS - 1));
   if (word === core.word) core.mask |= bit;
   else if (core.mask === 0) {

@@ -28,6 +28,9 @@ export const LINE = 16;
  */
 export const WORD_SLOTS = 16;
 
+/** From a slot's index to its word. */
+export const WORD_SHIFT = 4;
+
 /** Words of the header. Each that changes has a line of its own. */
 export const Header = {
   MAGIC: 0,
@@ -214,5 +217,5 @@ export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): 
 }
 
 function bitmapWordOf(layout: SharedLayout, index: number): number {
-  return layout.bitmapAt + Math.floor(index / WORD_SLOTS) * LINE;
+  return layout.bitmapAt + (index >>> WORD_SHIFT) * LINE;
 }

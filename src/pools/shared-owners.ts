@@ -15,6 +15,7 @@ import {
   OwnerState,
   PoolState,
   type SharedLayout,
+  WORD_SHIFT,
   WORD_SLOTS,
 } from "./shared-layout.ts";
 
@@ -251,7 +252,7 @@ function sweep(core: Core, owner: number): number {
     freed += sweepSlot(core, index, bit);
     // What the owner had in its magazine is in no bitmap.
     if ((Atomics.load(i32, stateAt(core, index)) & core.takenMask) === 0) {
-      Atomics.or(i32, core.bitmapAt + (index >>> 4) * LINE, 1 << (index & (WORD_SLOTS - 1)));
+      Atomics.or(i32, core.bitmapAt + (index >>> WORD_SHIFT) * LINE, 1 << (index & (WORD_SLOTS - 1)));
     }
   }
   return freed;

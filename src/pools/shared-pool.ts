@@ -18,7 +18,7 @@
 import { zeroBytes } from "../memory/zero.ts";
 import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Lane } from "./lane.ts";
 import type { ConnectOptions, LaneTarget } from "./lane-connect.ts";
 import { connectShared } from "./lane-shared.ts";
@@ -189,7 +189,7 @@ export class SharedPool implements LeasePool {
 
   /**
    * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
-   * `ERR_POOL_DEAD`, and `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet).
+   * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
    */
   acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
     return this.slot(this.takeSync(timeout));
@@ -204,7 +204,7 @@ export class SharedPool implements LeasePool {
     try {
       id = takeSync(this.core, this.waiter, timeout, this.queue.length > 0);
     } catch (cause) {
-      throw cannotBlock(this.name, cause);
+      throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
     }
     if (id !== NONE) return this.prepared(id);
     this.refuse("wait for a slot of");

@@ -15,6 +15,13 @@ registerLazily("locked", () => new LockedAllocator());
 registerLazily("processShared", () => new ProcessSharedAllocator());
 registerLazily("dmabuf", () => new DmabufAllocator());
 
+export {
+  type ChildEnd,
+  connectProcess,
+  type ProcessConnection,
+  type ReceiveProcessOptions,
+  receiveProcess,
+} from "./adapters/process-connect.ts";
 export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./adapters/process-open.ts";
 export {
   type ProcessAttachOptions,
@@ -22,6 +29,12 @@ export {
   type ProcessPoolOptions,
   type Reclaimed,
 } from "./adapters/process-pool.ts";
+export {
+  type ConnectToPoolOptions,
+  connectToPool,
+  type ProcessServer,
+  serveProcesses,
+} from "./adapters/process-server.ts";
 export type { AsyncWait, StopWord } from "./adapters/process-waiter.ts";
 export { DmabufAllocator, type DmabufKind, type DmabufOptions, type DmabufReport } from "./allocators/dmabuf.ts";
 export {

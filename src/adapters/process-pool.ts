@@ -20,7 +20,7 @@ import { isGhost } from "../pools/shared-errors.ts";
 import type { SharedHandle, SharedPoolOptions, Slot } from "../pools/shared-handle.ts";
 import { OwnerState, type SharedLayout } from "../pools/shared-layout.ts";
 import { type Made, noSeat } from "../pools/shared-open.ts";
-import type { Seat } from "../pools/shared-owners.ts";
+import { isAlive, type Seat } from "../pools/shared-owners.ts";
 import { SharedPool } from "../pools/shared-pool.ts";
 import { type Claim, claimSeat, dropRow, dropVacated, pidOf, type SeatTable, sweepEnded } from "./process-seats.ts";
 import { type AsyncWait, ProcessWaiter, type StopWord } from "./process-waiter.ts";
@@ -58,6 +58,9 @@ export interface ProcessMade {
 
 /** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
 export const WATCH_MS = 250;
+
+/** A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it is large. */
+const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
 
 /** What a look for ended processes did. */
 export interface Reclaimed {
@@ -114,6 +117,16 @@ export class ProcessPool extends SharedPool {
     return this.block?.descriptor ?? -1;
   }
 
+  /** @internal This thread's seat, for the other end of a lane. */
+  get seat(): Seat {
+    return { owner: this.owner, status: this.core.status };
+  }
+
+  /** @internal Whether the pool was destroyed, or this thread takes part no more. */
+  get isOver(): boolean {
+    return !isAlive(this.core) || isGhost(this.core);
+  }
+
   /** How blocking waits sleep: "futex", or "poll" where there is none. */
   get waits(): "futex" | "poll" {
     return this.sleeper.kind;
@@ -131,7 +144,7 @@ export class ProcessPool extends SharedPool {
    */
   override reserve(): SharedHandle & { readonly seat: Seat } {
     // Refuses a dead pool and a ghost, as a pool of threads does.
-    if (isGhost(this.core)) return super.reserve();
+    if (this.isOver) return super.reserve();
     this.claims = dropVacated(this.table, this.core, this.claims);
     let claim = this.claim();
     if (claim === null) {
@@ -165,7 +178,12 @@ export class ProcessPool extends SharedPool {
   reclaimEnded(): Reclaimed {
     this.lastLook = performance.now();
     this.claims = dropVacated(this.table, this.core, this.claims);
-    return isGhost(this.core) ? { freed: 0, seats: 0 } : sweepEnded(this.table, this.core, this.self);
+    return this.isOver ? { freed: 0, seats: 0 } : sweepEnded(this.table, this.core, this.self);
+  }
+
+  /** @internal A peer's connection is gone: looks soon and often, for its process may need some moments to end. */
+  expectEnd(): void {
+    for (const ms of SOON_MS) setTimeout(() => this.isOver || this.reclaimEnded(), ms).unref();
   }
 
   /** The process that sits on each seat: its number, or 0. */

@@ -43,8 +43,8 @@ export interface Carrier {
   ended(lost: boolean): void;
 }
 
-/** What a message says; the first place of each. */
-const Say = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
+/** @internal What a message says; the first place of each. */
+export const Say = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;

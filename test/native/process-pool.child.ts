@@ -42,6 +42,24 @@ if (job === "hold") hold(openProcessPool(3));
 if (job === "wait") await wait(openProcessPool(3));
 if (job === "load") load(openProcessPool(3), Number(rest[0]));
 
+if (job === "scribble") scribble(Number(rest[0]));
+
+/** Writes anything anywhere into the pool's words, until it is killed. */
+function scribble(seed: number): void {
+  const opened = openSharedMemory(3);
+  if (!opened.ok) throw new Error(opened.hint);
+  const words = new Int32Array(opened.value.buffer);
+  let random = seed | 1;
+  console.log("scribbling");
+  for (;;) {
+    random = (Math.imul(random, 1664525) + 1013904223) | 0;
+    const at = (random >>> 8) % words.length;
+    random = (Math.imul(random, 1664525) + 1013904223) | 0;
+    // Half of them small: those pass more checks.
+    words[at] = (random & 256) === 0 ? random : (random >>> 16) & 31;
+  }
+}
+
 /** Takes so many, says so, and stays. */
 function hold(pool: ProcessPool): void {
   const slots: Slot[] = [];

@@ -138,7 +138,6 @@ export function take(core: Core): number {
     if ((state & core.takenMask) === 0 && Atomics.compareExchange(i32, at, state, state | core.me) === state) {
       const id = ((state >>> core.ownerBits) << core.indexBits) | index;
       core.mine[index] = id;
-      core.extra[index] = 0;
       return id;
     }
   }

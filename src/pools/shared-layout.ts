@@ -84,6 +84,12 @@ const MIN_GENERATION_BITS = 10;
 /** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
 const BATCH_FROM = 256;
 
+/**
+ * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one that
+ * gives back what another one took would fight it for the line. Beyond, the states of a word share one.
+ */
+const SPREAD_UP_TO = 1024;
+
 /** When a slot's bytes are cleared. */
 export const ZERO_POLICIES = ["never", "fresh", "acquire", "release"] as const;
 
@@ -149,8 +155,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   const generationBits = BITS - Math.max(indexBits, owners);
   const words = Math.ceil(count / WORD_SLOTS);
   const batch = count >= BATCH_FROM;
-  // Slots that are taken one at a time have neighbours in other threads, so each state has its own line.
-  const stateShift = batch ? 0 : 4;
+  const stateShift = count <= SPREAD_UP_TO ? 4 : 0;
   const ownersAt = Header.END;
   const bitmapAt = ownersAt + owners * LINE;
   const statesAt = bitmapAt + words * LINE;

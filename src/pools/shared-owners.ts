@@ -99,10 +99,14 @@ export function beginGrant(core: Core, id: number, to: number, status: number): 
   // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
   Atomics.store(i32, own + Owner.GRANT, id + 1);
   let outcome: number = Outcome.DONE;
-  const state = Atomics.load(i32, stateAt(core, index));
-  if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
-  else if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
-  else if ((state & (1 << to)) !== 0) outcome = Outcome.HAS_IT;
+  if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
+  // A plain look at the usual case: held here, by nobody else. The step itself looks again.
+  const alone = ((id >>> core.indexBits) << core.ownerBits) | core.me;
+  if (core.mine[index] !== id || i32[stateAt(core, index)] !== alone) {
+    const state = Atomics.load(i32, stateAt(core, index));
+    if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
+    else if (outcome === Outcome.DONE && (state & (1 << to)) !== 0) outcome = Outcome.HAS_IT;
+  }
   if (outcome !== Outcome.DONE) Atomics.store(i32, own + Owner.GRANT, 0);
   return outcome;
 }
@@ -138,7 +142,8 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
   } else if (outcome === Outcome.DONE && core.mine[index] === MANY - id) {
     if (--core.extra[index]! === 0) core.mine[index] = id;
   } else if (outcome === Outcome.DONE) forget(core, index, id);
-  Atomics.store(i32, ownerWord(core, core.owner) + Owner.GRANT, 0);
+  // A plain store: when others see it matters to nobody but who wants the receiver's seat.
+  i32[ownerWord(core, core.owner) + Owner.GRANT] = 0;
   return outcome;
 }
 

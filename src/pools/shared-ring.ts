@@ -138,12 +138,12 @@ export class HandleRing {
   }
 
   private hasItem(): boolean {
-    if (this.told !== this.head) this.tell();
     const seen = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
     // A damaged counter may not make items of what nobody pushed.
     if (((seen - this.head) & WRAP) > this.capacity) throw this.damaged(seen);
     this.seenTail = seen;
     if (this.head !== seen) return true;
+    if (this.told !== this.head) this.tell();
     for (let i = 0; i < PAUSES; i++) pause();
     return false;
   }

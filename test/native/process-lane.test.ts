@@ -6,6 +6,7 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { giveBackUnknown, unknownLeases } from "../../src/adapters/process-carrier.ts";
 import {
@@ -155,6 +156,28 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     pool.release(slot);
     await until(() => pool.stats().free === 3);
     pool.assertInvariants();
+  });
+
+  it("a worker of this process gets a seat that is the process's, and it is given away again when it ends", async () => {
+    const pool = make(2, { owners: 3 });
+    for (let round = 0; round < 3; round++) {
+      const worker = new Worker(new URL("../shared-pool/lane.worker.ts", import.meta.url), {
+        workerData: { job: "echo" },
+        execArgv: [],
+      });
+      const lane = await pool.connect<Data>(worker);
+      expect(pool.processes().filter((pid) => pid === process.pid)).toHaveLength(2);
+      await lane.send(pool.tryAcquire()!, { n: 1 });
+      const back = await lane.receive();
+      pool.release(back!.slot);
+      await lane.send(pool.tryAcquire()!, { n: 1 });
+      await worker.terminate();
+      await until(() => pool.stats().free === 2);
+    }
+    const first = pool.reserve();
+    pool.reserve();
+    expect(() => pool.reserve()).toThrow(/are taken/);
+    pool.reclaim(first);
   });
 
   it("back-pressure: at most a window is under way", async () => {

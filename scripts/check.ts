@@ -5,7 +5,7 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dirname, "..");
 const BIN = join(ROOT, "node_modules", ".bin");
 
-// `build` stands before `package`, which looks at what it leaves.
+// `build` stands before `types` and `package`, which look at what it leaves.
 const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["typecheck", join(BIN, "tsc"), "-p", "tsconfig.json"],
   ["lint", join(BIN, "biome"), "check", "."],
@@ -14,6 +14,7 @@ const CHECKS: readonly (readonly [name: string, command: string, ...args: string
   ["sizes", process.execPath, "scripts/check-sizes.ts"],
   ["clean", process.execPath, "scripts/check-clean.ts"],
   ["build", join(BIN, "tsc"), "-p", "tsconfig.build.json"],
+  ["types", process.execPath, "scripts/check-types.ts"],
   ["package", process.execPath, "scripts/check-package.ts"],
 ];
 

@@ -120,7 +120,7 @@ export type {
 } from "./pools/shared-handle.ts";
 export { SharedPool } from "./pools/shared-pool.ts";
 export { HandleRing } from "./pools/shared-ring.ts";
-export { atomicsWaiter, type SharedWaiter } from "./pools/shared-wait.ts";
+export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared-wait.ts";
 export {
   type SlabLeftovers,
   SlabPool,

@@ -1,5 +1,6 @@
-/** HandleRing: integers from one thread to the other, one at a time. */
+/** HandleRing: integers, one at a time, from one thread to the other, and in one thread alone. */
 import { HandleRing } from "../../src/pools/shared-ring.ts";
+import { measure, sink } from "../lib/subject.ts";
 import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts";
 
 const ring = isSecond ? HandleRing.attach(dataOfFirst<SharedArrayBuffer>()) : HandleRing.create(64);
@@ -12,5 +13,13 @@ function pop(n: number): void {
   for (let i = 0; i < n; i++) while (ring.pop() < 0);
 }
 
+function both(n: number): void {
+  for (let i = 0; i < n; i++) {
+    ring.push(i & 0xffff);
+    sink.value = ring.pop();
+  }
+}
+
 if (isSecond) serve(pop);
+else if (process.argv[2] === "one") await measure({ loop: both, library: "millpond" });
 else await measureTwo(import.meta.url, ring.memory, push, "millpond", "one operation needs both");

@@ -1,5 +1,7 @@
 /** The words for all stages, those that need Node too, and pipelines made of them. */
 import { createWriteStream, type WriteStream } from "node:fs";
+import { rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { finished } from "node:stream/promises";
 import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
 import type { PipelineOptions } from "../pipeline/pipeline.ts";
@@ -19,6 +21,7 @@ function text(properties: Properties, key: string): string {
 /** Results of a workers stage as lines of JSON, in the order of the frames. */
 class WorkersWithResults extends WorkersElement {
   readonly #path: string;
+  readonly #temporary: string;
   readonly #early: Map<number, string>;
   #stream: WriteStream | undefined;
   #next = 0;
@@ -27,6 +30,7 @@ class WorkersWithResults extends WorkersElement {
     const early = new Map<number, string>();
     super(module, { ...options, onResult: (result, index) => void early.set(index, line(result, index)) });
     this.#path = path;
+    this.#temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
     this.#early = early;
   }
 
@@ -34,7 +38,7 @@ class WorkersWithResults extends WorkersElement {
     this.#next = 0;
     this.#early.clear();
     await super.start();
-    this.#stream = createWriteStream(this.#path);
+    this.#stream = createWriteStream(this.#temporary);
     // An error is thrown where the stream is ended.
     this.#stream.on("error", () => {});
   }
@@ -60,6 +64,9 @@ class WorkersWithResults extends WorkersElement {
     for (const key of [...this.#early.keys()].sort((a, b) => a - b)) stream.write(this.#early.get(key));
     stream.end();
     await finished(stream);
+    // The end of the stream has passed when all was well; else there is no file rather than a part of one.
+    if (this.out.ended) await rename(this.#temporary, this.#path);
+    else await unlink(this.#temporary).catch(() => {});
   }
 }
 

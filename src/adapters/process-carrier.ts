@@ -66,7 +66,8 @@ export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<
 }
 
 /** Leases that have this thread's bit, and that it does not know. */
-export function unknownLeases({ core }: ProcessPool): number[] {
+export function unknownLeases(pool: ProcessPool): number[] {
+  const { core } = pool;
   const found: number[] = [];
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(core.i32, stateAt(core, index));

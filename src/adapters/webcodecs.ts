@@ -202,6 +202,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     if (!this.out.finished) await this.out.negotiate();
   }
 
+  /** Begins a new stream. */
   protected override reset(): void {
     if (this.#format === undefined) return;
     this.coder ??= this.makeCoder("VideoEncoder");
@@ -241,6 +242,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     await this.deliver(() => this.coder!.encodeQueueSize ?? 0);
   }
 
+  /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(chunk: Chunk): Promise<void> {
     const buffer = await this.out.acquire();
     if (chunk.byteLength > buffer.size) {
@@ -258,6 +260,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
     await this.out.push(buffer);
   }
 
+  /** Closes a result that goes nowhere. */
   protected override drop(): void {}
 
   /** `vp8`. */
@@ -293,6 +296,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
     this.reset();
   }
 
+  /** Begins a new stream. */
   protected override reset(): void {
     if (this.coder === undefined) return;
     if (this.coder.state === "configured") this.coder.reset();
@@ -321,6 +325,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
     await this.deliver(() => this.coder!.decodeQueueSize ?? 0);
   }
 
+  /** Copies one result into a pooled buffer, and pushes it. */
   protected override async send(frame: Frame): Promise<void> {
     try {
       await this.#settle(frame);
@@ -356,6 +361,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
       await this.out.negotiate();
   }
 
+  /** Closes a result that goes nowhere. */
   protected override drop(frame: Frame): void {
     frame.close();
   }

@@ -14,11 +14,11 @@ import type { Meta } from "./meta.ts";
 export interface BufferOwner {
   /** For messages. */
   readonly name: string;
-  /** The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
+  /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
   takeBack(slot: BufferSlot): void;
-  /** A lingering slot is exclusive again. */
+  /** @internal A lingering slot is exclusive again. */
   settled(slot: BufferSlot): void;
-  /** Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
+  /** @internal Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
   staleLease(slot: BufferSlot, generation: number, verb: string): Error;
 }
 

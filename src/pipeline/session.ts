@@ -99,6 +99,7 @@ export class Session implements Running {
       timer = this.clock.setTimer(tick, PROGRESS_MS, true);
     };
     const opened: Element[] = [];
+    for (const element of this.#elements) element.attach(this);
     try {
       if (signal?.aborted) onAbort();
       else {
@@ -121,7 +122,6 @@ export class Session implements Running {
 
   async #open(opened: Element[]): Promise<void> {
     for (const element of this.#elements) {
-      element.attach(this);
       for (const pad of element.inputs) Object.assign(pad, { format: null, buffers: 0, ended: false });
       for (const pad of element.outputs) {
         const fresh = {
@@ -191,7 +191,14 @@ export class Session implements Running {
     this.stopping = true;
     this.#setFlushing(true);
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
-    for (const element of this.#elements) element.interrupt();
+    for (const element of this.#elements) {
+      try {
+        element.interrupt();
+      } catch (error) {
+        // The others have to be woken all the same.
+        this.failure ??= { error, element: element.name };
+      }
+    }
   }
 
   #setFlushing(on: boolean): void {

@@ -44,7 +44,8 @@ export abstract class Source extends Element {
 
   /**
    * Hook: writes the next buffer, whose bytes are of the format that {@link next} gave, with times and flags. False: there
-   * is no buffer after all, the stream ends here. The buffer is borrowed.
+   * is no buffer after all, the stream ends here. The buffer is borrowed; it has at least the bytes of the format, and more
+   * where a stage downstream has asked for more: resize it when the count matters.
    */
   fill?(buffer: MediaBuffer): Maybe<Outcome>;
 

@@ -94,7 +94,7 @@ export abstract class Transform extends Element {
   /** Hook of "passthrough": may look. False: it goes no further. */
   inspect?(buffer: MediaBuffer): Maybe<Outcome>;
 
-  /** Hook: the end of the stream; pushes what is still held. */
+  /** Hook: the end of the stream, or of a format; pushes what is still held. */
   drain(): Maybe<void> {}
 
   /**
@@ -232,6 +232,8 @@ export abstract class Transform extends Element {
   /** Settles the output's format, then, where buffers of its own are needed, their pool. */
   override async formatChanged(format: StreamFormat): Promise<void> {
     const { out } = this;
+    // What is held is of the format before, and has to be gone before the new one is in force.
+    if (out.format !== null) await this.drain();
     const output = await this.outputFor(format, out.peerCaps());
     const mode = await this.configure(format, output);
     if (typeof mode === "string") this.#mode = mode;

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
+import { lifeName, whenEnded } from "./lane-life.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -34,21 +35,33 @@ export interface Invitation {
   readonly window: number | undefined;
   /** The lane's port. */
   readonly port: LanePort;
+  /** A lock to hold while the thread lives, where its end is not told otherwise. */
+  readonly life: string | undefined;
 }
 
+/** @internal What the other side answers. */
+export interface Answer {
+  readonly kind: "millpond.ready";
+  /** Whether it holds the lock. */
+  readonly holds: boolean;
+}
+
+/** What a worker sent before its end, and what tells of its end, go different ways in a browser. */
+const LAST_WORDS_MS = 100;
+
 /** Who sits at the other end, for the carrier of this one. */
-export interface Peer<Hello> {
+export interface Peer {
   /** Called when the other side has answered: makes this side's carrier. */
-  carrier(hello: Hello): Carrier;
+  carrier(): Carrier;
   /** Called when the thread ended, connected or not. */
   exited(): void;
 }
 
 /** Invites `target` and waits for its answer. */
-export async function connect<Data, Hello>(
+export async function connect<Data>(
   target: LaneTarget,
   offer: unknown,
-  peer: Peer<Hello>,
+  peer: Peer,
   options: ConnectOptions,
 ): Promise<Lane<Data>> {
   if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
@@ -59,20 +72,28 @@ export async function connect<Data, Hello>(
   signal?.throwIfAborted();
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
-  let lane: Lane<Data> | undefined;
+  // Node's workers tell their end themselves.
+  const life = typeof target.once === "function" ? undefined : lifeName();
   let gone: (() => void) | undefined;
   target.once?.("exit", () => {
+    // The lane itself ends when its port does: what the thread sent before is still on its way.
     peer.exited();
     gone?.();
-    lane?.lost();
   });
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
     });
-    const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort };
+    const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
     target.postMessage(invitation, [port2 as never]);
-    lane = new Lane<Data>(port, peer.carrier((await answered) as Hello), { ...options });
+    const { holds } = (await answered) as Answer;
+    const lane = new Lane<Data>(port, peer.carrier(), options);
+    if (holds === true) {
+      whenEnded(life!, () => {
+        peer.exited();
+        clock.setTimer(() => lane.lost(), LAST_WORDS_MS, true);
+      });
+    }
     return lane;
   } catch (error) {
     port.close();
@@ -89,7 +110,11 @@ function answer(
   onGone: (end: () => void) => void,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    let finished = false;
     const finish = (settle: () => void): void => {
+      // The port and the thread also end long after they have answered; the lane is at the port then.
+      if (finished) return;
+      finished = true;
       signal?.removeEventListener("abort", onAbort);
       if (timer !== undefined) clock.clearTimer(timer);
       port.onmessage = null;

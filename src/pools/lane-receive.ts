@@ -3,11 +3,10 @@
 import { oneOf, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { Lane } from "./lane.ts";
-import type { Invitation } from "./lane-connect.ts";
-import { sharedCarrier } from "./lane-shared.ts";
+import type { Answer, Invitation } from "./lane-connect.ts";
+import { holdForLife } from "./lane-life.ts";
+import { type SharedOffer, sharedCarrier } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
-import type { SharedHandle } from "./shared-handle.ts";
-import type { Seat } from "./shared-owners.ts";
 import { SharedPool } from "./shared-pool.ts";
 import { FarTransferPool } from "./transfer-far.ts";
 import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
@@ -20,13 +19,6 @@ export interface LaneSource {
   removeEventListener(type: "message", listener: (event: unknown) => void): void;
   /** As MessagePort's. */
   start?(): void;
-}
-
-/** @internal What a SharedPool's connect offers. */
-export interface SharedOffer {
-  readonly transport: "shared";
-  readonly handle: SharedHandle & { readonly seat: Seat };
-  readonly from: Seat;
 }
 
 /**
@@ -43,7 +35,8 @@ export async function receiveLane<Data = unknown>(
     throw wrongType("source", "a worker's global scope or its parentPort", source);
   }
   const { signal, clock = systemClock } = options;
-  const { port, offer, window } = await invitation(source, signal);
+  const { port, offer, window, life } = await invitation(source, signal);
+  const ready: Answer = { kind: "millpond.ready", holds: await holdForLife(life) };
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
@@ -53,7 +46,7 @@ export async function receiveLane<Data = unknown>(
       sharedCarrier(pool, from, () => {}),
       settings,
     );
-    port.postMessage("ready");
+    port.postMessage(ready);
     return lane;
   }
   let lane: Lane<Data> | undefined;
@@ -63,7 +56,7 @@ export async function receiveLane<Data = unknown>(
     clock,
   );
   lane = new Lane<Data>(port, pool.carrier, settings);
-  port.postMessage("ready");
+  port.postMessage(ready);
   return lane;
 }
 

@@ -1,10 +1,11 @@
 /** Carries leases of a SharedPool: the slot stays where it is, and its owner's bit moves. */
 
 import { MillpondError } from "../observe/errors.ts";
-import type { Carrier } from "./lane.ts";
-import { leaseError } from "./shared-errors.ts";
-import type { Slot } from "./shared-handle.ts";
-import { accept, beginGrant, cancelGrant, finishGrant, Outcome, type Seat } from "./shared-owners.ts";
+import type { Carrier, Lane } from "./lane.ts";
+import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
+import { isGhost, leaseError } from "./shared-errors.ts";
+import type { SharedHandle, Slot } from "./shared-handle.ts";
+import { accept, beginGrant, bury, cancelGrant, finishGrant, isAlive, Outcome, type Seat } from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
 
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
@@ -23,6 +24,32 @@ export function sharedCarrier(pool: SharedPool, peer: Seat, ended: (lost: boolea
     control() {},
     ended,
   };
+}
+
+/** @internal What the other side of {@link connectShared} gets. */
+export interface SharedOffer {
+  readonly transport: "shared";
+  readonly handle: SharedHandle & { readonly seat: Seat };
+  readonly from: Seat;
+}
+
+/** A lane to a worker, with a seat that is swept when the worker ends. */
+export function connectShared<Data>(
+  pool: SharedPool,
+  target: LaneTarget,
+  options: ConnectOptions,
+): Promise<Lane<Data>> {
+  const { owner, core } = pool;
+  const handle = pool.reserve();
+  let buried = false;
+  const exited = (): void => {
+    if (buried || !isAlive(core) || isGhost(core)) return;
+    buried = true;
+    bury(core, handle.seat.owner, handle.seat.status);
+  };
+  const offer: SharedOffer = { transport: "shared", handle, from: { owner, status: core.status } };
+  const carrier = (): Carrier => sharedCarrier(pool, handle.seat, (lost) => (lost ? exited() : undefined));
+  return connect<Data>(target, offer, { carrier, exited }, options);
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

@@ -221,7 +221,9 @@ export class Lane<Data = unknown> {
         this.#arrive(message[1], message[2] as Data);
         break;
       case Say.CREDIT:
-        this.#credit = Math.min(this.#credit + wholeNumber("credit", message[1], 0), this.#window);
+        // Never more than the window, whatever the other side says.
+        if (Number.isInteger(message[1]) && message[1] > 0)
+          this.#credit = Math.min(this.#credit + message[1], this.#window);
         this.#serveSenders();
         break;
       case Say.CLOSE:

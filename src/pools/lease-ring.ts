@@ -72,7 +72,9 @@ export class LeaseRing {
     const { core } = pool;
     if (this.peer < 0 && !this.meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
-    const begun = beginGrant(core, id, this.peer, this.peerStatus);
+    let begun = beginGrant(core, id, this.peer, this.peerStatus);
+    // Another thread may have taken the place of one that ended.
+    if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
     if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
     if (!ring.push(id)) {
       cancelGrant(core);
@@ -91,7 +93,10 @@ export class LeaseRing {
       const id = ring.peek();
       if (id < 0) return -1;
       // What comes out of shared memory may be anything.
-      const outcome = pool.isIdentity(id) ? accept(pool.core, id, this.peer) : Outcome.GONE;
+      const good = pool.isIdentity(id);
+      let outcome: number = good ? accept(pool.core, id, this.peer) : Outcome.GONE;
+      // Not from whom it was thought to be: another thread may have taken his place.
+      if (good && outcome === Outcome.GONE && this.meet()) outcome = accept(pool.core, id, this.peer);
       // The giver is between its push and its step; a moment later it is there.
       if (outcome === Outcome.NOT_YET) return -1;
       ring.pop();
@@ -101,14 +106,21 @@ export class LeaseRing {
 
   /** Whether the other side has come, and has not ended. */
   get isMet(): boolean {
-    return (this.peer >= 0 || this.meet()) && isPresent(statusOf(this.pool.core, this.peer));
+    return (this.meet() || this.peer >= 0) && isPresent(statusOf(this.pool.core, this.peer));
   }
 
+  /** Looks who is at the other side; false: nobody, or still the same. */
   private meet(): boolean {
     const { i32 } = this.ring;
     const status = Atomics.load(i32, this.them + 1);
     const owner = i32[this.them]!;
-    if (status === 0 || owner < 0 || owner >= this.pool.core.layout.owners) return false;
+    if (
+      status === 0 ||
+      (status === this.peerStatus && owner === this.peer) ||
+      owner < 0 ||
+      owner >= this.pool.core.layout.owners
+    )
+      return false;
     this.peer = owner;
     this.peerStatus = status;
     return true;

@@ -149,7 +149,7 @@ export class PageAllocator extends Allocator {
     return memory;
   }
 
-  /** @internal The pages of one allocation. */
+  /** The pages of one allocation. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region {
     if (this.state === "retired" || this.state === "dead") throw pagesDeadError(this.config, "allocate from");
     if (size === 0) {
@@ -199,7 +199,7 @@ export class PageAllocator extends Allocator {
     if (this.nextLook === Number.POSITIVE_INFINITY) this.look();
   }
 
-  /** @internal */
+  /** Holds the pages of a memory that came back, or lets them go. Throws `ERR_DETACHED` when they came back without their bytes. */
   protected override freeRegion(region: Region): void {
     const block = region.handle as PageBlock | undefined;
     if (block === undefined) return;
@@ -327,13 +327,13 @@ export class PageAllocator extends Allocator {
       : undefined;
   }
 
-  /** @internal */
+  /** As the source does it. */
   protected override mapRegion(region: Region, mode: MapMode): Uint8Array | undefined {
     const pages = (region.handle as PageBlock).memory;
     return part(pages.allocator.openRegion(pages.region, mode), pages, region);
   }
 
-  /** @internal */
+  /** As the source does it. */
   protected override async mapRegionAsync(
     region: Region,
     mode: MapMode,
@@ -343,7 +343,7 @@ export class PageAllocator extends Allocator {
     return part(await pages.allocator.openRegionAsync(pages.region, mode, signal), pages, region);
   }
 
-  /** @internal */
+  /** As the source does it. */
   protected override unmapRegion(region: Region, mode: MapMode): void {
     const pages = (region.handle as PageBlock).memory;
     pages.allocator.closeRegion(pages.region, mode);

@@ -16,9 +16,11 @@ let arenas = 0;
 const lost: FinalizationRegistry<Arena> | undefined =
   typeof FinalizationRegistry === "function" ? new FinalizationRegistry((arena) => uncount(arena)) : undefined;
 
-/** @internal What was counted for one memory. */
+/** What was counted for one memory. */
 export interface Arena {
+  /** Bytes of the memory. */
   readonly bytes: number;
+  /** Whether they still count. */
   counted: boolean;
 }
 

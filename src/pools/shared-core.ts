@@ -14,18 +14,21 @@
  * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level functions.
  * A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5 ns.
  */
-import { DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SLOTS } from "./shared-layout.ts";
+import { DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SHIFT, WORD_SLOTS } from "./shared-layout.ts";
 
-/** @internal What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
+/** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
 export interface Core {
   /** Header, owners, bitmap and states. */
   readonly i32: Int32Array;
-  /** @internal */
+  /** Where everything lies. */
   readonly layout: SharedLayout;
   /** Slots. */
   readonly count: number;
+  /** Bits of an identity that are the index. */
   readonly indexBits: number;
+  /** Those bits. */
   readonly indexMask: number;
+  /** Bits of a state that are owners. */
   readonly ownerBits: number;
   /** All owners' bits, and that of a dead pool: a state without any of them is free. */
   readonly takenMask: number;
@@ -33,10 +36,15 @@ export interface Core {
   readonly step: number;
   /** The bits of a state that are in use: generations wrap. */
   readonly stateMask: number;
+  /** First bitmap word. */
   readonly bitmapAt: number;
+  /** Bitmap words, a line apart. */
   readonly words: number;
+  /** First state. */
   readonly statesAt: number;
+  /** A state's distance to the next, as a shift of words. */
   readonly stateShift: number;
+  /** Whether a thread takes a whole bitmap word at once. */
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
   readonly plain: boolean;
@@ -46,8 +54,11 @@ export interface Core {
   readonly me: number;
   /** Its status word when it came in. */
   readonly status: number;
-  /** The magazine: slots of the word `word` that are probably free and that nobody else probably looks at. */
+  /** Where that is now. */
+  readonly statusAt: number;
+  /** The magazine: slots of this bitmap word are probably free, and nobody else probably looks at them. */
   word: number;
+  /** Which of them. */
   mask: number;
   /** Where the next search begins. */
   start: number;
@@ -101,6 +112,7 @@ export function createCore(
     owner,
     me: 1 << owner,
     status,
+    statusAt: layout.ownersAt + owner * LINE + Owner.STATUS,
     word: 0,
     mask: 0,
     // Owners begin far from each other, so that they meet late.
@@ -116,7 +128,8 @@ export function createCore(
 /** Takes a free slot: the identity of the lease, or {@link NONE}. @realtime */
 export function take(core: Core): number {
   const { mask, i32 } = core;
-  if (mask !== 0) {
+  // A plain look costs nothing here: a thread that was declared dead, and lives, takes no more.
+  if (mask !== 0 && i32[core.statusAt] === core.status) {
     const bit = mask & -mask;
     core.mask = mask ^ bit;
     const index = core.word * WORD_SLOTS + 31 - Math.clz32(bit);
@@ -125,7 +138,6 @@ export function take(core: Core): number {
     if ((state & core.takenMask) === 0 && Atomics.compareExchange(i32, at, state, state | core.me) === state) {
       const id = ((state >>> core.ownerBits) << core.indexBits) | index;
       core.mine[index] = id;
-      core.extra[index] = 0;
       return id;
     }
   }
@@ -136,7 +148,7 @@ export function take(core: Core): number {
 export function takeSlow(core: Core): number {
   const { i32, count } = core;
   // Somebody declared this thread dead; what it took now would be nobody's.
-  if (Atomics.load(i32, ownerWord(core, core.owner) + Owner.STATUS) !== core.status) return NONE;
+  if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   for (;;) {
     while (core.mask !== 0) {
       const bit = core.mask & -core.mask;
@@ -206,7 +218,7 @@ export function give(core: Core, id: number): boolean {
 
 /** Says where a free slot is: in the magazine if it fits there, which costs nothing, else in the bitmap. */
 function offer(core: Core, index: number): void {
-  const word = index >>> 4;
+  const word = index >>> WORD_SHIFT;
   const bit = 1 << (index & (WORD_SLOTS - 1));
   if (word === core.word) core.mask |= bit;
   else if (core.mask === 0) {

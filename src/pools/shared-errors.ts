@@ -5,9 +5,11 @@ import { type Core, MANY, stateAt } from "./shared-core.ts";
 import { DEAD_SLOT, OwnerState } from "./shared-layout.ts";
 import { isAlive, statusOf } from "./shared-owners.ts";
 
-/** @internal A pool, as far as messages need it. */
+/** A pool, as far as messages need it. */
 export interface Named {
+  /** The pool's name. */
   readonly name: string;
+  /** This thread's view of it. */
   readonly core: Core;
 }
 
@@ -81,6 +83,16 @@ export function ghostError({ name, core }: Named, verb: string): MillpondError {
     `cannot ${verb}: this thread is owner ${core.owner} of shared pool "${name}" no more, it detached or was reclaimed; ` +
       "attach anew, and call reclaim() only for threads that have ended",
     { pool: name, owner: core.owner },
+  );
+}
+
+/** The error of a wait that would block a thread which must not. */
+export function cannotBlock(name: string, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_UNSUPPORTED",
+    `this thread must not block, so it cannot wait here for a slot of shared pool "${name}"; await acquire()`,
+    undefined,
+    { cause },
   );
 }
 

@@ -28,6 +28,9 @@ export const LINE = 16;
  */
 export const WORD_SLOTS = 16;
 
+/** From a slot's index to its word. */
+export const WORD_SHIFT = 4;
+
 /** Words of the header. Each that changes has a line of its own. */
 export const Header = {
   MAGIC: 0,
@@ -80,6 +83,12 @@ const MIN_GENERATION_BITS = 10;
 
 /** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
 const BATCH_FROM = 256;
+
+/**
+ * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one that
+ * gives back what another one took would fight it for the line. Beyond, the states of a word share one.
+ */
+const SPREAD_UP_TO = 1024;
 
 /** When a slot's bytes are cleared. */
 export const ZERO_POLICIES = ["never", "fresh", "acquire", "release"] as const;
@@ -146,8 +155,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   const generationBits = BITS - Math.max(indexBits, owners);
   const words = Math.ceil(count / WORD_SLOTS);
   const batch = count >= BATCH_FROM;
-  // Slots that are taken one at a time have neighbours in other threads, so each state has its own line.
-  const stateShift = batch ? 0 : 4;
+  const stateShift = count <= SPREAD_UP_TO ? 4 : 0;
   const ownersAt = Header.END;
   const bitmapAt = ownersAt + owners * LINE;
   const statesAt = bitmapAt + words * LINE;
@@ -214,5 +222,5 @@ export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): 
 }
 
 function bitmapWordOf(layout: SharedLayout, index: number): number {
-  return layout.bitmapAt + Math.floor(index / WORD_SLOTS) * LINE;
+  return layout.bitmapAt + (index >>> WORD_SHIFT) * LINE;
 }

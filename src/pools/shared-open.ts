@@ -16,13 +16,19 @@ import {
 } from "./shared-layout.ts";
 import { isPresent, type Seat, sitDown, takeSeat } from "./shared-owners.ts";
 
-/** @internal A pool that was made, and this thread's seat in it. */
+/** A pool that was made, and this thread's seat in it. */
 export interface Made {
+  /** Where everything lies. */
   readonly layout: SharedLayout;
+  /** What it lies in. */
   readonly memory: SharedArrayBuffer;
+  /** For messages. */
   readonly name: string;
+  /** The pool's number. */
   readonly pool: number;
+  /** What was counted for it; undefined for memory that was given. */
   readonly arena: Arena | undefined;
+  /** This thread's. */
   readonly seat: Seat;
 }
 

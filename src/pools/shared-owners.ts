@@ -15,6 +15,7 @@ import {
   OwnerState,
   PoolState,
   type SharedLayout,
+  WORD_SHIFT,
   WORD_SLOTS,
 } from "./shared-layout.ts";
 
@@ -98,10 +99,14 @@ export function beginGrant(core: Core, id: number, to: number, status: number): 
   // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
   Atomics.store(i32, own + Owner.GRANT, id + 1);
   let outcome: number = Outcome.DONE;
-  const state = Atomics.load(i32, stateAt(core, index));
-  if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
-  else if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
-  else if ((state & (1 << to)) !== 0) outcome = Outcome.HAS_IT;
+  if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
+  // A plain look at the usual case: held here, by nobody else. The step itself looks again.
+  const alone = ((id >>> core.indexBits) << core.ownerBits) | core.me;
+  if (core.mine[index] !== id || i32[stateAt(core, index)] !== alone) {
+    const state = Atomics.load(i32, stateAt(core, index));
+    if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
+    else if (outcome === Outcome.DONE && (state & (1 << to)) !== 0) outcome = Outcome.HAS_IT;
+  }
   if (outcome !== Outcome.DONE) Atomics.store(i32, own + Owner.GRANT, 0);
   return outcome;
 }
@@ -137,7 +142,8 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
   } else if (outcome === Outcome.DONE && core.mine[index] === MANY - id) {
     if (--core.extra[index]! === 0) core.mine[index] = id;
   } else if (outcome === Outcome.DONE) forget(core, index, id);
-  Atomics.store(i32, ownerWord(core, core.owner) + Owner.GRANT, 0);
+  // A plain store: when others see it matters to nobody but who wants the receiver's seat.
+  i32[ownerWord(core, core.owner) + Owner.GRANT] = 0;
   return outcome;
 }
 
@@ -251,7 +257,7 @@ function sweep(core: Core, owner: number): number {
     freed += sweepSlot(core, index, bit);
     // What the owner had in its magazine is in no bitmap.
     if ((Atomics.load(i32, stateAt(core, index)) & core.takenMask) === 0) {
-      Atomics.or(i32, core.bitmapAt + (index >>> 4) * LINE, 1 << (index & (WORD_SLOTS - 1)));
+      Atomics.or(i32, core.bitmapAt + (index >>> WORD_SHIFT) * LINE, 1 << (index & (WORD_SLOTS - 1)));
     }
   }
   return freed;

@@ -18,10 +18,10 @@
 import { zeroBytes } from "../memory/zero.ts";
 import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
-import { MillpondError } from "../observe/errors.ts";
-import type { Carrier, Lane } from "./lane.ts";
-import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
-import { sharedCarrier } from "./lane-shared.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import type { Lane } from "./lane.ts";
+import type { ConnectOptions, LaneTarget } from "./lane-connect.ts";
+import { connectShared } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
 import {
@@ -37,7 +37,7 @@ import {
   stateAt,
   take,
 } from "./shared-core.ts";
-import { ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
+import { cannotBlock, ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./shared-handle.ts";
 import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./shared-layout.ts";
 import { joinPool, type Made, makePool, noSeat } from "./shared-open.ts";
@@ -160,17 +160,7 @@ export class SharedPool implements LeasePool {
    * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
-    const handle = this.reserve();
-    const { owner, core } = this;
-    let buried = false;
-    const exited = (): void => {
-      if (buried || !isAlive(core) || isGhost(core)) return;
-      buried = true;
-      bury(core, handle.seat.owner, handle.seat.status);
-    };
-    const offer = { transport: "shared", handle, from: { owner, status: core.status } };
-    const carrier = (): Carrier => sharedCarrier(this, handle.seat, (lost) => (lost ? exited() : undefined));
-    return connect<Data, unknown>(target, offer, { carrier, exited }, options);
+    return connectShared(this, target, options);
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
@@ -199,24 +189,24 @@ export class SharedPool implements LeasePool {
 
   /**
    * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
-   * `ERR_POOL_DEAD`, and `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet).
+   * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
    */
   acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
+    return this.slot(this.takeSync(timeout));
+  }
+
+  /** As {@link acquireSync}, for the integer API. */
+  takeSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     let id = this.tryTake();
-    if (id !== NONE) return this.slot(id);
+    if (id !== NONE) return id;
     const start = this.clock.now();
     try {
       id = takeSync(this.core, this.waiter, timeout, this.queue.length > 0);
     } catch (cause) {
-      throw new MillpondError(
-        "ERR_UNSUPPORTED",
-        `this thread must not block, so acquireSync() cannot wait for a slot of shared pool "${this.name}"; await acquire()`,
-        undefined,
-        { cause },
-      );
+      throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
     }
-    if (id !== NONE) return this.slot(this.prepared(id));
+    if (id !== NONE) return this.prepared(id);
     this.refuse("wait for a slot of");
     throw starvedError(this, this.clock.now() - start);
   }
@@ -236,13 +226,18 @@ export class SharedPool implements LeasePool {
     this.give(this.idOf(slot, "release"));
   }
 
+  /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
+  indexOf(id: number): number {
+    return id & this.core.indexMask;
+  }
+
   /** The lease behind an identity, as an object. */
   slot(id: number): Slot {
     return { id, index: id & this.core.indexMask, pool: this.pool };
   }
 
   /**
-   * The identity of a free slot, or -1. @realtime Throws `ERR_POOL_DEAD`.
+   * The identity of a free slot, or -1. @realtime O(1) while slots are free, O(count) to say that none is. Throws `ERR_POOL_DEAD`.
    */
   tryTake(): number {
     const id = take(this.core);

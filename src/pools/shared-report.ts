@@ -13,11 +13,13 @@ export function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
   const holds = new Array<number>(layout.owners).fill(0);
   let free = 0;
+  let held = 0;
   let heldByMany = 0;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));
     const holders = (state & DEAD_SLOT) === 0 ? holdersOf(core, state) : [];
     if ((state & core.takenMask) === 0) free++;
+    if (holders.length > 0) held++;
     if (holders.length > 1) heldByMany++;
     for (const owner of holders) holds[owner]!++;
   }
@@ -41,7 +43,7 @@ export function readStats(core: Core): SharedPoolStats {
   return {
     count,
     free,
-    held: count - free,
+    held,
     heldByMany,
     bytes,
     wastedBytes: bytes - size * count,

@@ -31,6 +31,14 @@ export const RingWord = {
  */
 const TELL_EACH_BELOW = 32;
 
+/**
+ * Who finds the ring empty looks away for a third of a microsecond (8 pauses of the processor, 43 ns each on the machine that
+ * this was measured on): a thread that looks again and again takes the counter's line from the pushing core each time, and
+ * every push waits for it to come back (35 against 23 ns). Engines before Atomics.pause do without.
+ */
+const PAUSES = 8;
+const pause: () => void = (Atomics as { pause?: () => void }).pause ?? (() => {});
+
 /** Counters wrap here: small integers in every engine. Every capacity divides it. */
 const WRAP: number = 2 ** 29 - 1;
 
@@ -130,12 +138,14 @@ export class HandleRing {
   }
 
   private hasItem(): boolean {
-    if (this.told !== this.head) this.tell();
     const seen = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
     // A damaged counter may not make items of what nobody pushed.
     if (((seen - this.head) & WRAP) > this.capacity) throw this.damaged(seen);
     this.seenTail = seen;
-    return this.head !== seen;
+    if (this.head !== seen) return true;
+    if (this.told !== this.head) this.tell();
+    for (let i = 0; i < PAUSES; i++) pause();
+    return false;
   }
 
   private damaged(seen: number): MillpondError {

@@ -6,6 +6,7 @@
  * then queues anew behind the others: that is how far the order goes.
  */
 import type { Clock, TimerHandle } from "../observe/clock.ts";
+import { MillpondError } from "../observe/errors.ts";
 import { type Core, NONE, ownerWord, takeSlow, wake } from "./shared-core.ts";
 import { Header, Owner } from "./shared-layout.ts";
 import { isAlive } from "./shared-owners.ts";
@@ -48,6 +49,38 @@ function makeWaitAsync(waitAsync: WaitAsync | undefined): SharedWaiter["waitAsyn
   return (i32, index, value, ms) => {
     const result = waitAsync(i32, index, value, ms);
     return result.async ? result.value : undefined;
+  };
+}
+
+/** Sleeping on a word of memory, as the system does it. */
+export interface Futex {
+  /** Sleeps while the word has that value, for at most `ms`. */
+  wait(i32: Int32Array, index: number, value: number, ms: number): void;
+  /** Wakes at most `count` sleepers, of any process. */
+  wake(i32: Int32Array, index: number, count: number): void;
+}
+
+/** A thread that sleeps in the system cannot be ended before it wakes: this is how long ending it may take. */
+const SLICE_MS = 50;
+
+/**
+ * Waiting between processes: a futex in slices, and a look between them whether the thread is to stop; its wait then throws
+ * `ERR_INACTIVE`. Without blocking the thread, the pool polls.
+ *
+ * @param stop answers true when the thread is to stop waiting: a word of shared memory that is no longer zero, say
+ */
+export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
+  return {
+    wait(i32, index, value, ms) {
+      for (let left = ms; left > 0 && i32[index] === value; left -= SLICE_MS) {
+        if (stop()) throw new MillpondError("ERR_INACTIVE", "the wait for a slot of a shared pool was stopped");
+        futex.wait(i32, index, value, Math.min(left, SLICE_MS));
+      }
+    },
+    notify(i32, index, count) {
+      futex.wake(i32, index, count);
+    },
+    waitAsync: undefined,
   };
 }
 

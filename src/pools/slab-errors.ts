@@ -18,6 +18,14 @@ export function slabInHook(name: string, verb: string): MillpondError {
   );
 }
 
+/** A cursor of a pool whose elements have no layout. */
+export function noFields(name: string): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_CONFIGURED",
+    `slab pool "${name}" has elements without fields; make it with a struct, or use bytes() or view()`,
+  );
+}
+
 /** The bound is reached. */
 export function slabFull(name: string, blocks: number, live: number): MillpondError {
   return new MillpondError(

@@ -38,10 +38,14 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   declare readonly capacity: number;
   /** A pointer is `block << shift | slot`: bits of it below the block's number. */
   declare readonly shift: number;
+  /** Where the first element of a block begins, in bytes. */
+  declare readonly lead: number;
+  /** Bytes from one element to the next. */
+  declare readonly stride: number;
   readonly #layout: SlabLayout;
-  readonly #mask: number;
   readonly #blocks: SlabBlocks;
   readonly #views: readonly (Uint8Array | undefined)[];
+  readonly #dataViews: readonly (DataView | undefined)[];
   readonly #cursor: Cursor<S> | undefined;
   readonly #maxBlocks: number;
   readonly #ageOut: number;
@@ -70,13 +74,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     const { layout, source, clock, struct } = resolved;
     this.#layout = layout;
     this.shift = layout.shift;
-    this.#mask = (1 << layout.shift) - 1;
+    this.lead = layout.lead;
+    this.stride = layout.stride;
     this.name = resolved.name;
     this.elementSize = layout.elementSize;
     this.blockSize = layout.blockSize;
     this.capacity = layout.capacity;
     this.#blocks = new SlabBlocks(source, layout);
     this.#views = this.#blocks.views;
+    this.#dataViews = this.#blocks.dataViews;
     this.#cursor = struct?.cursor(this);
     this.#maxBlocks = resolved.maxBlocks;
     this.#ageOut = resolved.ageOut;
@@ -130,12 +136,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
    * cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool without `struct`.
    */
   at(pointer: number): Cursor<S> {
-    if (this.#cursor === undefined) {
-      throw new MillpondError(
-        "ERR_NOT_CONFIGURED",
-        `slab pool "${this.name}" has elements without fields; make it with a struct, or use bytes() or view()`,
-      );
-    }
+    if (this.#cursor === undefined) throw errors.noFields(this.name);
     return this.#cursor.at(pointer);
   }
 
@@ -153,13 +154,22 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     return block;
   }
 
+  /** As {@link blockOf}, as a DataView; cursors read and write through it. @realtime Throws as {@link bytes}. */
+  blockViewOf(pointer: number): DataView {
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    const number = pointer >> this.shift;
+    // A DataView that lost its bytes throws when it is asked for its length.
+    if (this.#views[number]!.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    return this.#dataViews[number]!;
+  }
+
   /** The pointers that are handed out, lowest first. Freeing the present one while walking is allowed. */
   *[Symbol.iterator](): IterableIterator<number> {
     for (let pointer = 0; pointer < this.#table.length; pointer++) if (this.#table[pointer] === LIVE) yield pointer;
   }
 
   #start(pointer: number): number {
-    return this.#layout.lead + (pointer & this.#mask) * this.#layout.stride;
+    return this.lead + (pointer & ((1 << this.shift) - 1)) * this.stride;
   }
 
   /** Lets a hook at its own element and at live ones; throws for all others. */

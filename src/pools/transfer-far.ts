@@ -58,7 +58,8 @@ export class FarTransferPool implements LeasePool {
         return this.#welcome(id, buffer);
       },
       control: (message) => {
-        const [what, , id, buffer] = message as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
+        if (!Array.isArray(message)) return;
+        const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
         const slot = what === "grant" ? this.#welcome(id, buffer) : undefined;
         // Who asked may have given up; the slot goes home then.
         if (slot !== undefined && !this.#asked.next(slot)) this.release(slot);

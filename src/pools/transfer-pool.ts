@@ -142,7 +142,7 @@ export class TransferPool implements LeasePool {
       },
       exited: () => carrier?.ended(true),
     };
-    return connect<Data, unknown>(target, offer, peer, options);
+    return connect<Data>(target, offer, peer, options);
   }
 
   /** Slots by where they are. O(count). */

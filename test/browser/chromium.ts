@@ -33,8 +33,17 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Serves `dist` and a page with this module script (isolated, so that SharedArrayBuffer exists); resolves with what it posts to /result. */
-export async function runInChromium(script: string, timeoutMs = 45_000): Promise<unknown> {
+/**
+ * Serves `dist`, `examples` and a page with this module script (isolated, so that SharedArrayBuffer exists); resolves with what
+ * it posts to /result.
+ *
+ * @param more further flags, and a reader of what the browser prints
+ */
+export async function runInChromium(
+  script: string,
+  timeoutMs = 45_000,
+  more: { readonly flags?: readonly string[]; readonly onOutput?: (text: string) => void } = {},
+): Promise<unknown> {
   const profile = mkdtempSync(join(tmpdir(), "millpond-chromium-"));
   let done: (result: unknown) => void = () => {};
   const result = new Promise<unknown>((resolve) => {
@@ -55,7 +64,9 @@ export async function runInChromium(script: string, timeoutMs = 45_000): Promise
     } else if (path === "/") {
       response.writeHead(200, { ...headers, "content-type": "text/html" }).end(page);
     } else {
-      const file = path.startsWith("/dist/") ? await readFile(join(ROOT, path)).catch(() => undefined) : undefined;
+      const file = /^\/(dist|examples)\//.test(path)
+        ? await readFile(join(ROOT, path)).catch(() => undefined)
+        : undefined;
       response
         .writeHead(file === undefined ? 404 : 200, { ...headers, "content-type": TYPES[extname(path)] ?? "text/plain" })
         .end(file);
@@ -63,9 +74,10 @@ export async function runInChromium(script: string, timeoutMs = 45_000): Promise
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  const browser = spawn(chromium!, [...FLAGS, `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`], {
-    stdio: "ignore",
-  });
+  const flags = [...FLAGS, ...(more.flags ?? []), `--user-data-dir=${profile}`];
+  const output = more.onOutput === undefined ? "ignore" : "pipe";
+  const browser = spawn(chromium!, [...flags, `http://127.0.0.1:${port}/`], { stdio: ["ignore", output, "ignore"] });
+  browser.stdout?.setEncoding("utf8").on("data", more.onOutput!);
   const timer = setTimeout(() => done({ error: `the page said nothing within ${timeoutMs} ms` }), timeoutMs);
   try {
     return await result;

@@ -9,6 +9,7 @@ import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapter
 import { EncodeSink } from "../../src/adapters/media-sinks.ts";
 import { openVideoFile } from "../../src/adapters/mediabunny.ts";
 import { openRawVideo } from "../../src/adapters/raw-video.ts";
+import { AudioInfo } from "../../src/media/audio-info.ts";
 import { MediaBuffer } from "../../src/media/media-buffer.ts";
 import type { VideoPixelFormat } from "../../src/media/video-format.ts";
 import { VideoInfo } from "../../src/media/video-info.ts";
@@ -22,7 +23,7 @@ import { CapsFilter, Identity, NullSink } from "../../src/pipeline/elements/smal
 import { VideoScale } from "../../src/pipeline/elements/video-scale.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { Queue } from "../../src/pipeline/queue.ts";
-import { byteFormat, type VideoStream } from "../../src/pipeline/stream-format.ts";
+import { audioFormat, byteFormat, type VideoStream } from "../../src/pipeline/stream-format.ts";
 import { Tee } from "../../src/pipeline/tee.ts";
 import { expectHome } from "./kit.ts";
 
@@ -465,6 +466,40 @@ describe("an application", () => {
       [5, 6],
     ]);
     expect(own.isLive).toBe(false);
+    expectHome(pipeline);
+  });
+
+  test("sends audio as it sends pictures: blocks of one layout, and a new pool for another", async () => {
+    const info = (frames: number): AudioInfo =>
+      AudioInfo.of({ format: "f32-planar", sampleRate: 48_000, channels: 2, frames });
+    const items: AppItem[] = [
+      new Uint8Array(info(480).size).fill(1),
+      { format: audioFormat(info(960)) },
+      new Uint8Array(info(960).size).fill(2),
+    ];
+    const sink = new AppSink({ caps: Caps.audio({ sampleRate: [44_100, 48_000], channels: { min: 1, max: 2 } }) });
+    const pipeline = new Pipeline().link(
+      new AppSource(items, { format: audioFormat(info(480)), name: "app" }),
+      new Queue(),
+      sink,
+    );
+    const run = pipeline.run();
+    const sizes: number[] = [];
+    for await (const buffer of sink) {
+      sizes.push(buffer.size);
+      buffer.release();
+    }
+    await run;
+    expect(sizes).toEqual([3840, 7680]);
+    expect(pipeline.describe().decisions.map((one) => one.size)).toEqual([3840, 7680]);
+    const picky = new NullSink();
+    const filter = new CapsFilter(Caps.audio({ channels: 1 }));
+    const one = new Pipeline().link(
+      new AppSource([new Uint8Array(4)], { format: audioFormat(info(480)), name: "stereo" }),
+      filter,
+      picky,
+    );
+    await expect(one.run()).rejects.toThrow(/channels is 2, and 1 is wanted/);
     expectHome(pipeline);
   });
 

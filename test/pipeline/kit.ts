@@ -174,7 +174,8 @@ export class Step extends Transform {
   }
 
   override async drain(): Promise<void> {
-    for (const buffer of this.#held.splice(0)) await super.chain(buffer);
+    // One by one: what is not passed on yet must still be found here when the run ends in the middle.
+    while (this.#held.length > 0) await super.chain(this.#held.shift()!);
   }
 
   override transformInPlace(buffer: MediaBuffer): Maybe<void> {

@@ -8,6 +8,7 @@ import { isMillpondError } from "../../src/observe/errors.ts";
 import { Funnel } from "../../src/pipeline/funnel.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { Queue } from "../../src/pipeline/queue.ts";
+import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { Tee } from "../../src/pipeline/tee.ts";
 import { nextTurn } from "../../src/pipeline/turn.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
@@ -16,7 +17,14 @@ import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 type Branch = { stages: Stage[]; end: Sink | Branch[] };
 type Stage = { kind: "pass" | "in-place" | "copy"; delay: number; slow: number } | { kind: "queue"; max: number };
 type Sink = { keepFirst: number; keepLast: number; slow: number; offer: number; align: number };
-type Graph = { heads: { stages: Stage[]; holds: number }[]; rest: Branch; maxBytes: number | undefined };
+type Graph = {
+  heads: { stages: Stage[]; holds: number; changeEvery: number }[];
+  rest: Branch;
+  maxBytes: number | undefined;
+};
+
+// By hand: MILLPOND_WALKS=5000 npx vitest run test/pipeline/random-graphs
+const RUNS = Number(process.env.MILLPOND_WALKS ?? 200);
 
 const stage: fc.Arbitrary<Stage> = fc.oneof(
   fc.record({
@@ -45,7 +53,10 @@ const { branch } = fc.letrec<{ branch: Branch }>((tie) => ({
   }),
 }));
 const graph: fc.Arbitrary<Graph> = fc.record({
-  heads: fc.array(fc.record({ stages, holds: fc.constantFrom(0, 0, 1, 3) }), { minLength: 1, maxLength: 2 }),
+  heads: fc.array(
+    fc.record({ stages, holds: fc.constantFrom(0, 0, 1, 3), changeEvery: fc.constantFrom(0, 0, 7, 150) }),
+    { minLength: 1, maxLength: 2 },
+  ),
   rest: branch,
   maxBytes: fc.constantFrom(undefined, undefined, undefined, 2_000),
 });
@@ -104,6 +115,11 @@ function build(
   const ends = heads.map((head, i) => {
     const source = new Numbers(`src${i}`, count);
     source.holdsBack = head.holds;
+    const next = source.next.bind(source);
+    source.next = () => {
+      if (head.changeEvery > 0) source.format = byteFormat(64 + 64 * (Math.floor(source.made / head.changeEvery) % 2));
+      return next();
+    };
     return chain(source, head.stages);
   });
   if (ends.length === 1) grow(ends[0]!, rest);
@@ -132,7 +148,7 @@ test("random graphs with random requirements are refused with a reason, or run 1
       }
       expectHome(pipeline);
     }),
-    { numRuns: 200 },
+    { numRuns: RUNS },
   );
   // Both answers occur, or the generator tests nothing.
   expect(ran).toBeGreaterThan(20);
@@ -172,14 +188,14 @@ test("random graphs that are cancelled, fail, or seek at any moment bring every 
       expectHome(pipeline);
       for (const one of pipeline.elements) if (one instanceof Queue) expect(one.length).toBe(0);
     }),
-    { numRuns: 200 },
+    { numRuns: RUNS },
   );
   expect(Math.min(ends.done, ends.cancelled, ends.failed)).toBeGreaterThan(10);
 });
 
 test("counts are added over the branches of a tee, because branches may hold different buffers", async () => {
   const shape: Graph = {
-    heads: [{ stages: [], holds: 0 }],
+    heads: [{ stages: [], holds: 0, changeEvery: 0 }],
     rest: {
       stages: [],
       end: [

@@ -229,6 +229,11 @@ describe("cancelling", () => {
     const signal = AbortSignal.abort(new Error("never"));
     await expect(new Pipeline().link(source, new Collector("sink")).run({ signal })).rejects.toThrow("never");
     expect(source.made).toBe(0);
+    const { DecodeElement } = await import("../../src/adapters/frames-element.ts");
+    const { FileSource } = await import("../../src/adapters/file-elements.ts");
+    const film = new Pipeline().link(new FileSource("absent.mp4"), new DecodeElement(), new Collector("sink"));
+    await expect(film.run({ signal })).rejects.toThrow("never");
+    await expect(film.run()).rejects.toMatchObject({ code: "ENOENT" });
   });
 
   test("wakes a source that waits for a buffer that an application keeps", async () => {
@@ -345,6 +350,27 @@ describe("a change of format in mid-stream", () => {
       ["src.out", 128, 2],
     ]);
     expect(summary.holders).toEqual([]);
+    expectHome(pipeline);
+  });
+
+  test("brings out what stages hold of the old format first", async () => {
+    const source = new Numbers("src", 12);
+    const original = source.next.bind(source);
+    source.next = () => {
+      source.format = source.made < 6 ? byteFormat(64) : byteFormat(256);
+      return original();
+    };
+    const sizes: number[] = [];
+    const sink = new Collector("sink");
+    const render = sink.render.bind(sink);
+    sink.render = (buffer) => {
+      sizes.push(buffer.size);
+      return render(buffer);
+    };
+    const pipeline = new Pipeline().link(source, new Step("delay", "passthrough", 3), new Queue(), sink);
+    await pipeline.run();
+    expect(sink.seen).toEqual(upTo(12));
+    expect(sizes).toEqual([64, 64, 64, 64, 64, 64, 256, 256, 256, 256, 256, 256]);
     expectHome(pipeline);
   });
 

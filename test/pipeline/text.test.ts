@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { pipelineFromText } from "../../src/adapters/element-words.ts";
 import { isMillpondError } from "../../src/observe/errors.ts";
@@ -130,6 +131,44 @@ describe("a pipeline text", () => {
       details: { at: number };
     };
     expect(text.slice(error.details.at).startsWith("decode")).toBe(true);
+  });
+
+  test("whatever is written, the answer is a pipeline or an error that points into the text", () => {
+    const word = fc.oneof(
+      fc.constantFrom(
+        "!",
+        "!",
+        "pattern",
+        "null",
+        "tee",
+        "name=t",
+        "t.",
+        "scale",
+        "width=3",
+        "file",
+        "queue",
+        "funnel",
+        '"',
+        "x='",
+        "max=2",
+        "=",
+      ),
+      fc.string({ maxLength: 6 }),
+    );
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 14 }), (words) => {
+        const text = words.join(" ");
+        try {
+          pipelineFromText(text);
+        } catch (error) {
+          if (!isMillpondError(error, "ERR_INVALID_ARG_VALUE")) throw error;
+          const { at, length } = error.details as { at: number; length: number };
+          expect(at).toBeGreaterThanOrEqual(0);
+          expect(at + length).toBeLessThanOrEqual(Math.max(text.length, 1));
+        }
+      }),
+      { numRuns: 2000 },
+    );
   });
 
   test("knows what is near", () => {

@@ -110,7 +110,10 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     for (const slot of slots.slice(2)) await lane.send(slot, { n: 0 });
     expect(free(pool)).toBe(0);
     await workers[0]!.terminate();
-    expect([free(pool), code(() => lane.trySend(slots[7]!, { n: 0 }))]).toEqual([8, "ERR_INACTIVE"]);
+    expect(free(pool)).toBe(8);
+    // The lane ends with its port, a little after the thread: what was sent before is still on its way.
+    while (lane.isOpen) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(code(() => lane.trySend(slots[7]!, { n: 0 }))).toBe("ERR_INACTIVE");
   });
 
   it.each(["hold and die", "hold and exit"] as const)(

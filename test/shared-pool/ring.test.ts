@@ -122,6 +122,26 @@ describe("LeaseRing", () => {
     expect(a.stats().free).toBe(4);
   });
 
+  it("another thread takes the place of one that ended, on either side", () => {
+    const [a, b] = two(8);
+    const ring = LeaseRing.create(a, 4, "push");
+    const far = LeaseRing.attach(b, ring.memory, "pop");
+    ring.push(a.tryTake());
+    expect(far.pop()).toBeGreaterThanOrEqual(0);
+    // The popping side: what it had under way came free with it, what comes now is the next one's.
+    a.reclaim(b.owner);
+    const c = SharedPool.attach(a.handle);
+    const next = LeaseRing.attach(c, ring.memory, "pop");
+    const id = a.tryTake();
+    expect([ring.push(id), ring.isMet, next.pop(), c.isHeld(id)]).toEqual([true, true, id, true]);
+    // The pushing side: the seat is taken by yet another one first, so that it sits elsewhere.
+    SharedPool.attach(a.handle);
+    const d = SharedPool.attach(a.handle);
+    const pusher = LeaseRing.attach(d, ring.memory, "push");
+    const other = d.tryTake();
+    expect([pusher.push(other), next.pop(), c.isHeld(other)]).toEqual([true, other, true]);
+  });
+
   it("skips what no lease is: shared memory may say anything", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 4, "push");

@@ -7,7 +7,7 @@ import { limitSharedArenas, sharedArenas } from "../../src/pools/shared-arena.ts
 import type { SharedHandle, SharedPoolOptions } from "../../src/pools/shared-handle.ts";
 import { Header } from "../../src/pools/shared-layout.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter } from "../../src/pools/shared-wait.ts";
+import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../src/pools/shared-wait.ts";
 import { code } from "../buffer-pool/pools.ts";
 
 const codeOf = async (promise: Promise<unknown>): Promise<string> =>
@@ -375,6 +375,20 @@ describe("waiting", () => {
     clock.advance(16);
     await wait;
     expect([got, clock.pending]).toEqual([true, 0]);
+  });
+
+  it("sleeps in slices where the system must wake it, and can be stopped between them", () => {
+    const slept: number[] = [];
+    let stopAfter = 3;
+    const futex = {
+      wait: (_i32: Int32Array, _index: number, _value: number, ms: number) => slept.push(ms),
+      wake: () => {},
+    };
+    const waiter = slicedWaiter(futex as never, () => stopAfter-- === 0);
+    const pool = SharedPool.create({ size: 1, count: 1, waiter });
+    pool.tryTake();
+    expect(code(() => pool.acquireSync())).toBe("ERR_INACTIVE");
+    expect([slept, pool.stats().owners[0]!.waiting]).toEqual([[50, 50, 50], false]);
   });
 
   it("acquireSync ends in time, and says so where a thread must not block", () => {

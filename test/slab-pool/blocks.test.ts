@@ -107,7 +107,12 @@ describe("blocks come from any allocator", () => {
     const pointer = pool.alloc();
     const buffer = pool.blockOf(pointer).buffer as ArrayBuffer;
     structuredClone(buffer, { transfer: [buffer] });
-    for (const use of [() => pool.bytes(pointer), () => pool.view(pointer), () => pool.blockOf(pointer)])
+    for (const use of [
+      () => pool.bytes(pointer),
+      () => pool.view(pointer),
+      () => pool.blockOf(pointer),
+      () => pool.blockViewOf(pointer),
+    ])
       expect(code(use)).toBe("ERR_DETACHED");
     pool.free(pointer);
     pool.close();

@@ -79,6 +79,7 @@ describe("misuse and bad input", () => {
       () => pool.view(pointer),
       () => pool.offsetOf(pointer),
       () => pool.blockOf(pointer),
+      () => pool.blockViewOf(pointer),
     ])
       expect(code(use)).toBe("ERR_USE_AFTER_RELEASE");
     // Pointers here are 0, 1 and 2: what lies between them, in front of them or behind them was never handed out.

@@ -53,6 +53,20 @@ describe("struct", () => {
     expect(code(() => bytes(-1))).toBe("ERR_OUT_OF_RANGE");
   });
 
+  it("goes from block to block without a view of its own: all cursors share one a block", () => {
+    const pool = new SlabPool({ struct: Packet, blockSize: 128 });
+    const pointers = Array.from({ length: 6 }, () => pool.alloc());
+    const [first, last] = [pointers[0]!, pointers[5]!];
+    const [a, b] = [Packet.cursor(pool), pool.at(last)];
+    a.at(first).sequence = 1;
+    b.sequence = 2;
+    expect([pool.at(first).sequence, a.at(last).sequence]).toEqual([1, 2]);
+    expect(pool.blockViewOf(first)).toBe(pool.blockViewOf(first));
+    expect(pool.blockViewOf(first)).not.toBe(pool.blockViewOf(last));
+    expect(pool.blockViewOf(first).getUint32(pool.offsetOf(first) + Packet.offsets.sequence, true)).toBe(1);
+    expect(code(() => new SlabPool({ elementSize: 8 }).at(0))).toBe("ERR_NOT_CONFIGURED");
+  });
+
   it("keeps every value as a DataView would (property)", () => {
     const Wide = struct({ a: "u8", b: "i8", c: "u16", d: "i16", e: "u32", f: "i32", g: "f32", h: "f64" });
     const pool = new SlabPool({ struct: Wide });

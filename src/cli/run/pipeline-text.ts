@@ -39,6 +39,10 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`);
     else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
     if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    if (summary.holders.length > 0) {
+      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug of a stage`);
+      return ExitCode.LEAKED;
+    }
     if (missing === undefined) return ExitCode.OK;
     complain(`partial result: ${missing}`);
     return ExitCode.PARTIAL;
@@ -82,12 +86,12 @@ class PlacedFailure extends Failure {
   }
 }
 
-function expectedOf(pipeline: Pipeline): number | undefined {
-  const sources = pipeline.elements.filter((one) => one.inputs.every((pad) => pad.peer?.element.inputs.length === 0));
-  const counts = pipeline.elements.map((one) => (one instanceof FramesElement ? one.expected : undefined));
-  const sinks = pipeline.elements.filter((one) => one.outputs.length === 0).length;
-  const known = counts.filter((one) => one !== undefined);
-  return sources.length > 0 && known.length === 1 ? known[0]! * sinks : undefined;
+/** Buffers that will reach the sinks, as far as one film's own count tells. */
+function expectedOf({ elements }: Pipeline): number | undefined {
+  const films = elements.filter((one) => one instanceof FramesElement);
+  const sinks = elements.filter((one) => one.outputs.length === 0).length;
+  const frames = films.length === 1 ? films[0]!.expected : undefined;
+  return frames === undefined ? undefined : frames * sinks;
 }
 
 function shortfallOf(pipeline: Pipeline): string | undefined {
@@ -111,8 +115,6 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
     pool.waits === 0 ? "no waits" : `${number(pool.waits)} waits`,
   ]);
   if (rows.length > 0) lines.push("", paint.dim("pools"), table(rows));
-  const out = summary.holders.length;
-  if (out > 0) lines.push(paint.bad(`${count(out, "buffer")} not given back`));
   return lines.join("\n");
 }
 

@@ -1,0 +1,42 @@
+/**
+ * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks away:
+ * the worker holds one for as long as it lives, and who is granted the same one next knows.
+ */
+
+interface LockManager {
+  request(name: string, callback: () => Promise<void> | void): Promise<void>;
+}
+
+function lockManager(): LockManager | undefined {
+  const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
+  return typeof navigator?.locks?.request === "function" ? navigator.locks : undefined;
+}
+
+/** A name that nobody else has, or undefined where there are no locks. */
+export function lifeName(): string | undefined {
+  if (lockManager() === undefined) return undefined;
+  return `millpond.lane.${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
+}
+
+/** In the thread that may end: true once it holds the lock, until its end; false where there are none. */
+export function holdForLife(name: string | undefined): Promise<boolean> {
+  const locks = lockManager();
+  if (name === undefined || locks === undefined) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const forEver = new Promise<void>(() => {});
+    // Refused where a page has no storage of its own: then its end is not seen, and nothing else is different.
+    locks
+      .request(name, () => {
+        resolve(true);
+        return forEver;
+      })
+      .catch(() => resolve(false));
+  });
+}
+
+/** In the other thread: calls `ended` when the one that holds the lock has ended. */
+export function whenEnded(name: string, ended: () => void): void {
+  lockManager()
+    ?.request(name, ended)
+    .catch(() => {});
+}

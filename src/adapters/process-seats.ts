@@ -27,7 +27,7 @@ const PID_BITS = 22n;
 const START_BITS = 28n;
 const PID_MASK: bigint = (1n << PID_BITS) - 1n;
 const START_MASK: bigint = (1n << START_BITS) - 1n;
-/** Its number means nothing here: it counts in another PID namespace, or its start is not known. */
+/** Its number means nothing here: it counts in another namespace, or its start is not known. */
 const NOT_JUDGED: bigint = 1n << (PID_BITS + START_BITS);
 const EPOCH_SHIFT: bigint = PID_BITS + START_BITS + 1n;
 const EPOCH_MASK = 0xfffn;
@@ -37,7 +37,7 @@ const OWNER_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
 export interface SeatTable {
   /** One word a row, 64 bytes apart. */
   readonly rows: BigInt64Array;
-  /** The PID namespace of the process that made the pool; in another one, no process is judged by its number. */
+  /** The PID and time namespace of the process that made the pool; in another one, nobody is judged. */
   readonly namespace: number;
 }
 

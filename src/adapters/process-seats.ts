@@ -186,11 +186,7 @@ export function sweepEnded(
   if ((own.namespace | 0) !== table.namespace) return { freed, seats };
   for (let owner = 0; owner < core.ownerBits; owner++) {
     const word = rowOf(table, owner);
-    const pid = Number(word & PID_MASK);
-    if (pid === 0 || (word & NOT_JUDGED) !== 0n) continue;
-    const start = Number((word >> PID_BITS) & START_MASK);
-    if (pid === own.pid && start === own.start) continue;
-    if (!ended(pid, start)) continue;
+    if (!namesEnded(word, own, ended)) continue;
     const status = Atomics.load(core.i32, statusAt(core.layout, owner));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, owner) !== word) continue;
@@ -202,6 +198,22 @@ export function sweepEnded(
   // One who was killed at sweeping leaves others unswept.
   freed += sweepAll(core);
   return { freed, seats };
+}
+
+/** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
+export function anyEnded(table: SeatTable, own: ProcessIdentity): boolean {
+  if ((own.namespace | 0) !== table.namespace) return false;
+  for (let at = 0; at < table.rows.length; at += ROW_STRIDE) {
+    if (namesEnded(Atomics.load(table.rows, at), own, hasEnded)) return true;
+  }
+  return false;
+}
+
+function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, start: number) => boolean): boolean {
+  const pid = Number(word & PID_MASK);
+  if (pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
+  const start = Number((word >> PID_BITS) & START_MASK);
+  return (pid !== own.pid || start !== own.start) && ended(pid, start);
 }
 
 /** The process that has a row: its number, or 0. For reports. */

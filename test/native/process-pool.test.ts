@@ -237,6 +237,18 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     pool.assertInvariants();
   });
 
+  it("its seat is had by one who is started in its place at once, although all are taken", async () => {
+    const pool = make({ size: 64, count: 1, owners: 2, watch: Number.POSITIVE_INFINITY });
+    const first = start(pool, ["hold", "1"]);
+    await firstLine(first);
+    expect(code(() => openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
+    first.kill("SIGKILL");
+    const second = start(pool, ["hold", "1"]);
+    // It takes some 200 ms to start, and finds no seat then.
+    setTimeout(() => pool.reclaimEnded(), 400);
+    expect(await firstLine(second)).toEqual({ holds: 1 });
+  });
+
   it("one that is stopped is not dead", async () => {
     const pool = make({ size: 4096, count: 1 });
     const child = start(pool, ["hold", "1"]);

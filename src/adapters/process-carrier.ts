@@ -53,6 +53,7 @@ export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<
   const suspects = unknownLeases(pool);
   if (suspects.length === 0) return 0;
   await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
+  if (pool.isOver) return 0;
   let given = 0;
   const still = new Set(unknownLeases(pool));
   for (const id of suspects) {

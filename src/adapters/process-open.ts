@@ -21,8 +21,9 @@ import {
 } from "../pools/shared-layout.ts";
 import { joinPool, makePool, noSeat } from "../pools/shared-open.ts";
 import type { Seat } from "../pools/shared-owners.ts";
-import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions } from "./process-pool.ts";
+import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions, WATCH_MS } from "./process-pool.ts";
 import {
+  anyEnded,
   bytesWithTable,
   type Claim,
   claimSeat,
@@ -32,6 +33,9 @@ import {
   takeOver,
   writeTable,
 } from "./process-seats.ts";
+
+/** Somewhat longer than the others take to look. */
+const PATIENCE: { readonly times: number; readonly ms: number } = { times: Math.ceil(WATCH_MS / 20) + 5, ms: 20 };
 
 /** What a process that joins may say. */
 export interface ProcessOpenOptions extends ProcessAttachOptions {
@@ -121,7 +125,12 @@ function claimOf(
 ): Claim {
   const own = ownIdentity();
   if (given === undefined) {
-    const claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    let claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    // A supervisor that starts a killed process anew may be faster than those who clear up after it, and only who sits may.
+    for (let n = 0; claim === null && n < PATIENCE.times && anyEnded(table, own); n++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PATIENCE.ms);
+      claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    }
     if (claim === null) throw noSeat(name, layout.owners);
     return claim;
   }

@@ -22,7 +22,17 @@ import { OwnerState, type SharedLayout } from "../pools/shared-layout.ts";
 import { type Made, noSeat } from "../pools/shared-open.ts";
 import { isAlive, type Seat } from "../pools/shared-owners.ts";
 import { SharedPool } from "../pools/shared-pool.ts";
-import { type Claim, claimSeat, dropRow, dropVacated, pidOf, type SeatTable, sweepEnded } from "./process-seats.ts";
+import {
+  type Claim,
+  claimSeat,
+  dropIfVacated,
+  dropRow,
+  dropVacated,
+  pidOf,
+  type SeatTable,
+  sitterOf,
+  sweepEnded,
+} from "./process-seats.ts";
 import { type AsyncWait, ProcessWaiter, type StopWord } from "./process-waiter.ts";
 
 /** How a process takes part. */
@@ -155,6 +165,16 @@ export class ProcessPool extends SharedPool {
     if (claim === null) throw noSeat(this.name, this.shape.owners);
     this.claims.push(claim);
     return { ...this.handle, seat: claim.seat };
+  }
+
+  /** As {@link SharedPool.reclaim}: for a process in another PID namespace, and for threads. */
+  override reclaim(owner: number | SharedHandle): number {
+    const number = typeof owner === "object" ? owner?.seat?.owner : owner;
+    const known = Number.isInteger(number) && number! >= 0 && number! < this.shape.owners;
+    const sitter = known ? sitterOf(this.table, this.core, number!) : undefined;
+    const freed = super.reclaim(owner);
+    if (sitter !== undefined) dropIfVacated(this.table, this.core, number!, sitter);
+    return freed;
   }
 
   /**

@@ -27,7 +27,7 @@ const PID_BITS = 22n;
 const START_BITS = 28n;
 const PID_MASK: bigint = (1n << PID_BITS) - 1n;
 const START_MASK: bigint = (1n << START_BITS) - 1n;
-/** Its number means nothing here: it counts in another PID namespace, or its start is not known. */
+/** Its number means nothing here: it counts in another namespace, or its start is not known. */
 const NOT_JUDGED: bigint = 1n << (PID_BITS + START_BITS);
 const EPOCH_SHIFT: bigint = PID_BITS + START_BITS + 1n;
 const EPOCH_MASK = 0xfffn;
@@ -37,7 +37,7 @@ const OWNER_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
 export interface SeatTable {
   /** One word a row, 64 bytes apart. */
   readonly rows: BigInt64Array;
-  /** The PID namespace of the process that made the pool; in another one, no process is judged by its number. */
+  /** The PID and time namespace of the process that made the pool; in another one, nobody is judged. */
   readonly namespace: number;
 }
 
@@ -141,6 +141,28 @@ export function dropVacated(table: SeatTable, core: Core, claims: readonly Claim
   return left;
 }
 
+/** Who sits on a seat: its row and its status, for {@link dropIfVacated}; undefined when nobody does. */
+export function sitterOf(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+): { readonly word: bigint; readonly status: number } | undefined {
+  const word = rowOf(table, owner);
+  const status = Atomics.load(core.i32, statusAt(core.layout, owner));
+  return (status & OwnerState.MASK) === OwnerState.FREE || rowOf(table, owner) !== word ? undefined : { word, status };
+}
+
+/** Gives a seat's row back when who sat there was ended by other means than {@link sweepEnded}. */
+export function dropIfVacated(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+  { word, status }: { readonly word: bigint; readonly status: number },
+): void {
+  const now = Atomics.load(core.i32, statusAt(core.layout, owner));
+  if (now === (status & ~OwnerState.MASK)) dropRow(table, owner, word);
+}
+
 /** What {@link sweepEnded} did. */
 export interface Swept {
   /** Slots that came free. */
@@ -164,11 +186,7 @@ export function sweepEnded(
   if ((own.namespace | 0) !== table.namespace) return { freed, seats };
   for (let owner = 0; owner < core.ownerBits; owner++) {
     const word = rowOf(table, owner);
-    const pid = Number(word & PID_MASK);
-    if (pid === 0 || (word & NOT_JUDGED) !== 0n) continue;
-    const start = Number((word >> PID_BITS) & START_MASK);
-    if (pid === own.pid && start === own.start) continue;
-    if (!ended(pid, start)) continue;
+    if (!namesEnded(word, own, ended)) continue;
     const status = Atomics.load(core.i32, statusAt(core.layout, owner));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, owner) !== word) continue;
@@ -180,6 +198,22 @@ export function sweepEnded(
   // One who was killed at sweeping leaves others unswept.
   freed += sweepAll(core);
   return { freed, seats };
+}
+
+/** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
+export function anyEnded(table: SeatTable, own: ProcessIdentity): boolean {
+  if ((own.namespace | 0) !== table.namespace) return false;
+  for (let at = 0; at < table.rows.length; at += ROW_STRIDE) {
+    if (namesEnded(Atomics.load(table.rows, at), own, hasEnded)) return true;
+  }
+  return false;
+}
+
+function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, start: number) => boolean): boolean {
+  const pid = Number(word & PID_MASK);
+  if (pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
+  const start = Number((word >> PID_BITS) & START_MASK);
+  return (pid !== own.pid || start !== own.start) && ended(pid, start);
 }
 
 /** The process that has a row: its number, or 0. For reports. */

@@ -51,6 +51,13 @@ export const Helper = {
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
 
+/** Those that have a helper: one listener for all, because a process is warned of many. */
+const helped: Set<ProcessWaiter> = new Set();
+
+function closeAll(): void {
+  for (const waiter of helped) waiter.close();
+}
+
 const FILE = new URL(import.meta.url.endsWith(".ts") ? "./process-helper.ts" : "./process-helper.js", import.meta.url);
 
 /** Sleeping and waking across processes; close it when the thread takes part no more. */
@@ -104,15 +111,14 @@ export class ProcessWaiter implements SharedWaiter {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    helped.delete(this);
+    if (helped.size === 0) process.removeListener("exit", closeAll);
     if (this.#helper === undefined) return;
     Atomics.store(this.#control, Helper.STOP, 1);
     Atomics.notify(this.#control, Helper.ASKED);
     // It may sleep in the kernel, which nothing else ends before its slice is over.
     this.#options.ops.futex.wake(this.#options.i32, Header.WAKES, 0x7fffffff);
-    process.removeListener("exit", this.#onExit);
   }
-
-  readonly #onExit = (): void => this.close();
 
   readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
     // First this: what the helper then sees changed, it wakes.
@@ -137,7 +143,8 @@ export class ProcessWaiter implements SharedWaiter {
     };
     helper.on("error", gone).on("exit", gone);
     // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
-    process.once("exit", this.#onExit);
+    if (helped.size === 0) process.once("exit", closeAll);
+    helped.add(this);
     return helper;
   }
 }

@@ -15,7 +15,7 @@ export interface ProcessIdentity {
   readonly pid: number;
   /** When it started, in ticks since the machine did, by {@link START_MASK}; undefined: it could not be asked. */
   readonly start: number | undefined;
-  /** In which PID namespace its number counts; 0: it could not be asked. */
+  /** In which PID and time namespace these count, as one number; 0: it could not be asked. */
   readonly namespace: number;
 }
 
@@ -81,10 +81,17 @@ function isUnknownNumber(pid: number): boolean {
   }
 }
 
+/** The kernel tells every start by the reader's own time namespace: in another one the living would look like others. */
 function ownNamespace(): number {
+  const pid = namespaceOf("pid");
+  return pid === 0 ? 0 : pid ^ Math.imul(namespaceOf("time"), 31);
+}
+
+function namespaceOf(kind: "pid" | "time"): number {
   try {
-    return Number(/\[(\d+)\]/.exec(readlinkSync("/proc/self/ns/pid"))?.[1] ?? 0);
+    return Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/self/ns/${kind}`))?.[1] ?? 0);
   } catch {
+    // Before Linux 5.6 there are no time namespaces.
     return 0;
   }
 }

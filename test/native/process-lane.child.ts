@@ -40,6 +40,10 @@ else if (job === "refused") {
   } else if (job === "hold") {
     let held = 0;
     for await (const _ of lane) if (++held === 3) say({ holds: held });
+  } else if (job === "send and die") {
+    // The lease is the parent's, and the message about it goes with this process.
+    lane.trySend(pool.tryAcquire()!, { n: 1 });
+    process.kill(process.pid, "SIGKILL");
   } else if (job === "close at once") await lane.close();
   else if (job === "flood") {
     // Leases go round as fast as they can, until this process is killed.

@@ -143,6 +143,16 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(pool.stats().free).toBe(3);
   });
 
+  it.each(WAYS)("%s: the other side closes at once: nothing more comes, and nothing more can be sent", async (way) => {
+    const pool = make(1);
+    const { lane } = await meet(pool, "close at once", way);
+    expect(await lane.receive()).toBeUndefined();
+    const slot = pool.tryAcquire()!;
+    expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
+    pool.release(slot);
+    await lane.close();
+  });
+
   it.each(WAYS)("%s: killed while it holds leases: they are free again, and who waits gets one", async (way) => {
     const pool = make(3);
     const { lane, child } = await meet(pool, "hold", way);
@@ -256,6 +266,24 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     console.log(`killed while leases go round: ${JSON.stringify({ seed, rounds, moved })}`);
     expect(moved).toBeGreaterThan(0);
   });
+
+  it.each(WAYS)(
+    "%s: killed after it gave a lease and before the message went out: the slot comes back",
+    async (way) => {
+      const pool = make(2);
+      const { lane: other } = await meet(pool, "echo", "socket");
+      const { lane, child } = await meet(pool, "send and die", way);
+      const exit = child.signalCode === null ? once(child, "exit") : undefined;
+      expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+      await exit;
+      expect(unknownLeases(pool)).toHaveLength(1);
+      await until(() => pool.stats().free === 2);
+      pool.assertInvariants();
+      // The other lane was asked whether it had something under way, and goes on.
+      await other.send(pool.tryAcquire()!, { n: 1 });
+      pool.release((await other.receive())!.slot);
+    },
+  );
 
   it("a lease whose message was lost with its sender is found and given back, one that is known is not", async () => {
     const pool = make(2);

@@ -1,10 +1,11 @@
 /** A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import {
   createProcessPool,
@@ -177,6 +178,31 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     pool.release(pool.acquireSync(5000));
   });
 
+  it.each(["stopped by its word", "terminated"])("a thread that blocks is %s within a slice", async (how) => {
+    const pool = make({ size: 64, count: 1 });
+    const slot = pool.tryAcquire()!;
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    const handle = pool.reserve();
+    const worker = new Worker(new URL("./process-pool.worker.ts", import.meta.url), {
+      workerData: { handle, words },
+      execArgv: [],
+    });
+    await once(worker, "message");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const began = performance.now();
+    if (how === "terminated") await worker.terminate();
+    else {
+      Atomics.store(words, 0, 1);
+      expect(await once(worker, "message")).toEqual(["ERR_INACTIVE"]);
+    }
+    // A slice is 50 ms; the rest is a busy machine's.
+    expect(performance.now() - began).toBeLessThan(1000);
+    await worker.terminate();
+    pool.reclaim(handle);
+    pool.release(slot);
+    expect(pool.stats().owners).toHaveLength(1);
+  });
+
   it("without a futex it looks again and again", async () => {
     const real = nativeOps();
     const { futex } = absentOps(notDone("unsupported", "NO_SYMBOL", "none here"));
@@ -211,6 +237,18 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     pool.assertInvariants();
   });
 
+  it("its seat is had by one who is started in its place at once, although all are taken", async () => {
+    const pool = make({ size: 64, count: 1, owners: 2, watch: Number.POSITIVE_INFINITY });
+    const first = start(pool, ["hold", "1"]);
+    await firstLine(first);
+    expect(code(() => openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
+    first.kill("SIGKILL");
+    const second = start(pool, ["hold", "1"]);
+    // It takes some 200 ms to start, and finds no seat then.
+    setTimeout(() => pool.reclaimEnded(), 400);
+    expect(await firstLine(second)).toEqual({ holds: 1 });
+  });
+
   it("one that is stopped is not dead", async () => {
     const pool = make({ size: 4096, count: 1 });
     const child = start(pool, ["hold", "1"]);
@@ -220,6 +258,25 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     expect(code(() => pool.acquireSync(60))).toBe("ERR_STARVED");
     child.kill("SIGCONT");
   });
+
+  const unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+  const hasUnshare = spawnSync("unshare", [...unshare, "true"]).status === 0;
+  it.runIf(hasUnshare)(
+    "one in another PID namespace is not judged; reclaim() ends it, and its seat is free",
+    async () => {
+      const pool = make({ size: 64, count: 2, watch: 20 });
+      const child = spawn("unshare", [...unshare, process.execPath, CHILD, "hold", "2"], {
+        stdio: ["ignore", "pipe", "inherit", pool.descriptor],
+      });
+      children.push(child);
+      expect(await firstLine(child)).toEqual({ holds: 2 });
+      expect(pool.processes()[1]).toBe(1);
+      await kill(child);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, seats: 0 }]);
+      expect([pool.reclaim(1), pool.stats().free, pool.processes()[1]]).toEqual([2, 2, 0]);
+    },
+  );
 
   it("at random moments, under load: no slot is lost, none has two holders, none shows another's bytes", async () => {
     const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
@@ -306,6 +363,12 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     expect(code(() => createProcessPool({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => openProcessPool(3, { ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => openProcessPool("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
+  });
+
+  it("the example ends well where native code is forbidden, and says why", async () => {
+    const example = join(import.meta.dirname, "..", "..", "examples", "two-process-frames.ts");
+    const exit = await run([process.execPath, "--permission", "--allow-fs-read=*", example]);
+    expect([exit.code, exit.stdout]).toEqual([0, expect.stringMatching(/not to be had here: .*--allow-addons/)]);
   });
 
   it("arguments of the wrong type, before anything is made", () => {

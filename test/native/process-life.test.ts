@@ -1,0 +1,55 @@
+/** Who has ended: by what the kernel says of him, and by nothing less. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { hasEnded, ownIdentity, parseStat, START_MASK } from "../../src/os/process-life.ts";
+
+const startOf = (pid: number): number => parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"))!.start;
+
+describe.runIf(existsSync("/proc/self/stat"))("a process", () => {
+  it("that runs has not ended; under another start it is another one, and that one has", () => {
+    const { pid, start, namespace } = ownIdentity();
+    expect([pid, start]).toEqual([process.pid, startOf(process.pid)]);
+    expect(namespace).not.toBe(0);
+    expect(hasEnded(pid, start!)).toBe(false);
+    expect(hasEnded(pid, start! + 1)).toBe(true);
+  });
+
+  it("that was killed has ended, waited for or not; that is stopped has not", async () => {
+    // The shell does not wait for what it started, so that it stays a zombie.
+    const shell = spawn("sh", ["-c", "sleep 1000 & echo $!; exec sleep 1000"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const pid = Number(String((await once(shell.stdout, "data"))[0]));
+    const start = startOf(pid);
+    const own = startOf(shell.pid!);
+    process.kill(pid, "SIGSTOP");
+    expect(hasEnded(pid, start)).toBe(false);
+    process.kill(pid, "SIGKILL");
+    while (parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"))!.state !== "Z") {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(hasEnded(pid, start)).toBe(true);
+    expect(hasEnded(shell.pid!, own)).toBe(false);
+    shell.kill("SIGKILL");
+    await once(shell, "exit");
+    expect(hasEnded(shell.pid!, own)).toBe(true);
+  });
+});
+
+describe("the text of a stat", () => {
+  const line = (name: string, state: string, threads: string, start: string): string =>
+    `12 (${name}) ${state} 1 ${"0 ".repeat(15)}${threads} 0 ${start} 0 0`;
+
+  it("is read behind a name that has anything in it", () => {
+    expect(parseStat(line("a) Z 1 (b", "S", "3", "77"))).toEqual({ state: "S", threads: 3, start: 77 });
+    expect(parseStat(line("x", "Z", "2", String(START_MASK + 6)))).toEqual({ state: "Z", threads: 2, start: 5 });
+  });
+
+  it("is refused when it is none", () => {
+    for (const text of ["", "12 (x", line("x", "S", "many", "77"), line("x", "S", "1", "-7")]) {
+      expect(parseStat(text)).toBeUndefined();
+    }
+  });
+});

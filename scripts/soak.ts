@@ -13,6 +13,10 @@ const { status } = spawnSync(
     "test/buffer-pool/model.test.ts",
     "test/media/buffer-model.test.ts",
     "test/page-pool/model.test.ts",
+    "test/slab-pool/model.test.ts",
+    "test/shared-pool/model.test.ts",
+    "test/arena/model.test.ts",
+    "test/realtime-pool/model.test.ts",
   ],
   {
     stdio: "inherit",

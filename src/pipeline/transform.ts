@@ -236,8 +236,11 @@ export abstract class Transform extends Element {
     if (out.format !== null) await this.drain();
     const output = await this.outputFor(format, out.peerCaps());
     const mode = await this.configure(format, output);
+    const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
     if (typeof mode === "string") this.#mode = mode;
-    this.#copiesFirst = this.#mode === "in-place" && this.in.isShared;
+    // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
+    this.#copiesFirst = this.#mode === "in-place" && (copied || this.in.isShared);
+    if (copied && this.#mode === "passthrough") this.in.reconfigure();
     await out.setFormat(output);
     if (out.finished) return;
     if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.holdsOutput);

@@ -68,7 +68,9 @@ describe.skipIf(chromium === undefined)("an oscillator through a pooled queue, i
     expect(Math.abs(blocks + missed - (heard.seconds * heard.sampleRate) / 128)).toBeLessThan(20);
     expect(heard.held).toBeGreaterThan(0);
     // Only the page, which litters at the end so that the trace is written out.
-    expect(collections.length).toBe(1);
+    // A thread's own start may cost it one collection on a busy machine; a loop that litters has more than three (below).
+    expect(collections.length).toBeLessThanOrEqual(2);
+    expect(collections[1] ?? 0).toBeLessThanOrEqual(1);
     expect(missed).toBe(0);
   });
 

@@ -41,6 +41,8 @@ export interface AcquireOptions extends WaitOptions {
   nowait?: boolean;
   /** What the borrower calls itself, for reports. */
   tag?: string;
+  /** Anything that a subclass's `populate()` hook understands when this acquire makes a new buffer; not looked into. */
+  hint?: unknown;
 }
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
@@ -57,7 +59,7 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
   /** @internal */
-  protected readonly $waiters: WaitQueue<MediaBuffer>;
+  protected readonly $waiters: WaitQueue<MediaBuffer, AcquireOptions>;
   /** @internal */
   protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
@@ -136,11 +138,11 @@ export abstract class Lending implements BufferOwner {
    * pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease.
    * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, and what the allocator throws.
    */
-  tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
+  tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag);
+    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
@@ -150,10 +152,10 @@ export abstract class Lending implements BufferOwner {
     return new MediaBuffer(slot);
   }
 
-  #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
+  #tryAcquireSlow(options: AcquireOptions | undefined): MediaBuffer | undefined {
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
-    const slot = this.$store.take();
-    return slot === null ? undefined : this.#lend(slot, tag);
+    const slot = this.$store.take(options);
+    return slot === null ? undefined : this.#lend(slot, options?.tag);
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
@@ -175,22 +177,22 @@ export abstract class Lending implements BufferOwner {
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
-      const { signal, timeout, tag } = options;
+      const { signal, timeout, tag, hint } = options;
       if (timeout !== undefined) milliseconds("options.timeout", timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
-      const buffer = tag === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag);
+      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(options);
       if (buffer !== undefined) return Promise.resolve(buffer);
       if (options.nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join(options, tag);
+      return this.#join(options);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: AcquireOptions, tag: string | undefined): Promise<MediaBuffer> {
+  #join(options: AcquireOptions): Promise<MediaBuffer> {
     this.#quickBack = false;
     this.$waitCount++;
-    const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    const wait = this.$waiters.wait(options, options, (waiter) => this.#starve(this.$clock.now() - waiter.since));
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -271,14 +273,14 @@ export abstract class Lending implements BufferOwner {
       const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
       try {
-        slot = this.$store.take();
+        slot = this.$store.take(waiter.tag);
       } catch (error) {
         // One failed allocation refuses one waiter; the next has its own try when something changes again.
         this.$waiters.leave(waiter, error);
         return;
       }
       if (slot === null) return;
-      this.$waiters.next(this.#lend(slot, waiter.tag));
+      this.$waiters.next(this.#lend(slot, waiter.tag.tag));
     }
   }
 

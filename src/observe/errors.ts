@@ -74,6 +74,9 @@ export const ERROR_CODES = {
 /** A code that a {@link MillpondError} carries. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** A code of a front door whose system names its failures itself: DirectShow's `VFW_E_TIMEOUT`, `E_POINTER`. */
+export type DoorCode = `E_${string}` | `VFW_E_${string}`;
+
 /** Plain facts attached to a {@link MillpondError}, for machines: lease ids, sizes, holders. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
@@ -83,7 +86,7 @@ export type ErrorDetails = Readonly<Record<string, unknown>>;
  */
 export class MillpondError extends Error {
   /** What kind of failure this is; stable across releases. */
-  readonly code: ErrorCode;
+  readonly code: ErrorCode | DoorCode;
   /** Plain facts for machines: lease ids, sizes, the list of holders. */
   readonly details: ErrorDetails | undefined;
 
@@ -93,7 +96,7 @@ export class MillpondError extends Error {
    * @param details plain facts for machines
    * @param options the standard `cause`
    */
-  constructor(code: ErrorCode, message: string, details?: ErrorDetails, options?: ErrorOptions) {
+  constructor(code: ErrorCode | DoorCode, message: string, details?: ErrorDetails, options?: ErrorOptions) {
     super(`${message} [${code}]`, options);
     this.name = "MillpondError";
     this.code = code;

@@ -36,6 +36,8 @@ export const ERROR_CODES = {
   ERR_NOT_SHAREABLE: "the memory refuses to be shared",
   /** A meta is locked and cannot be removed. */
   ERR_META_LOCKED: "the meta is locked",
+  /** A hook called back into the object that runs it, with a call that has to wait until the hook returns. */
+  ERR_REENTRANT: "a hook called back into what runs it",
   /** A name is already registered. */
   ERR_ALREADY_REGISTERED: "the name is already registered",
 

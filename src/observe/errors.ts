@@ -49,6 +49,8 @@ export const ERROR_CODES = {
   ERR_FLUSHING: "the pool is flushing",
   /** The pool is not active. */
   ERR_INACTIVE: "the pool is not active",
+  /** A hook, source or clock called back into the pool that was calling it. */
+  ERR_REENTRANT: "the call came from inside a hook that the pool itself was calling",
   /** The pool is active, and the operation needs it inactive. */
   ERR_ACTIVE: "the pool is active",
   /** Loans are out, and the operation needs them home. */
@@ -99,6 +101,21 @@ export class MillpondError extends Error {
     this.code = code;
     this.details = details;
   }
+}
+
+/**
+ * The error of a call that came back into a pool from code that the pool was calling. Nothing has changed.
+ *
+ * @param what the pool, as messages name it
+ * @param verb what was asked of it: "allocate from"
+ */
+export function reentrantError(what: string, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_REENTRANT",
+    `cannot ${verb} ${what} from inside code that it is calling (its source, its clock or one of its hooks); ` +
+      "do it after that has returned, or use another pool there",
+    { pool: what },
+  );
 }
 
 /**

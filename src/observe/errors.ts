@@ -51,8 +51,6 @@ export const ERROR_CODES = {
   ERR_FLUSHING: "the pool is flushing",
   /** The pool is not active. */
   ERR_INACTIVE: "the pool is not active",
-  /** A hook, source or clock called back into the pool that was calling it. */
-  ERR_REENTRANT: "the call came from inside a hook that the pool itself was calling",
   /** The pool is active, and the operation needs it inactive. */
   ERR_ACTIVE: "the pool is active",
   /** Loans are out, and the operation needs them home. */

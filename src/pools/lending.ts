@@ -16,7 +16,7 @@ import { type PoolState, refusedError, staleLeaseError, starvedError } from "./p
 import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
 import { type PoolHooks, SlotStore } from "./slot-store.ts";
 import { StarvationAlarm } from "./starvation.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** How a {@link BufferPool} is made. */
 export interface BufferPoolOptions {
@@ -45,6 +45,12 @@ export interface AcquireOptions extends WaitOptions {
   hint?: unknown;
 }
 
+/** What one who waits will be asked for when its turn comes. */
+interface Asked {
+  readonly tag: string | undefined;
+  readonly hint: unknown;
+}
+
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
 
 /**
@@ -59,7 +65,7 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
   /** @internal */
-  protected readonly $waiters: WaitQueue<MediaBuffer, AcquireOptions>;
+  protected readonly $waiters: WaitQueue<MediaBuffer, Asked>;
   /** @internal */
   protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
@@ -142,7 +148,7 @@ export abstract class Lending implements BufferOwner {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options);
+    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag, options?.hint);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
@@ -152,10 +158,11 @@ export abstract class Lending implements BufferOwner {
     return new MediaBuffer(slot);
   }
 
-  #tryAcquireSlow(options: AcquireOptions | undefined): MediaBuffer | undefined {
+  #tryAcquireSlow(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
+    if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
-    const slot = this.$store.take(options);
-    return slot === null ? undefined : this.#lend(slot, options?.tag);
+    const slot = this.$store.take(hint);
+    return slot === null ? undefined : this.#lend(slot, tag);
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
@@ -177,22 +184,23 @@ export abstract class Lending implements BufferOwner {
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
-      const { signal, timeout, tag, hint } = options;
-      if (timeout !== undefined) milliseconds("options.timeout", timeout);
+      if (options === null || typeof options !== "object") throw wrongType("options", "AcquireOptions", options);
+      const { signal, timeout, tag, nowait, hint } = options;
+      if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
-      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(options);
+      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag, hint);
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (options.nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join(options);
+      if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
+      return this.#join({ signal, timeout }, { tag, hint });
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: AcquireOptions): Promise<MediaBuffer> {
+  #join(options: WaitOptions, asked: Asked): Promise<MediaBuffer> {
     this.#quickBack = false;
     this.$waitCount++;
-    const wait = this.$waiters.wait(options, options, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    const wait = this.$waiters.wait(options, asked, (waiter) => this.#starve(this.$clock.now() - waiter.since));
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -273,11 +281,11 @@ export abstract class Lending implements BufferOwner {
       const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
       try {
-        slot = this.$store.take(waiter.tag);
+        slot = this.$store.take(waiter.tag.hint);
       } catch (error) {
-        // One failed allocation refuses one waiter; the next has its own try when something changes again.
+        // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
         this.$waiters.leave(waiter, error);
-        return;
+        continue;
       }
       if (slot === null) return;
       this.$waiters.next(this.#lend(slot, waiter.tag.tag));

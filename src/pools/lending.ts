@@ -148,7 +148,8 @@ export abstract class Lending implements BufferOwner {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag, options?.hint);
+    if (slot === null || !this.#quickOut || options !== undefined)
+      return this.#tryAcquireSlow(options?.tag, options?.hint);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;

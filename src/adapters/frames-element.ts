@@ -164,12 +164,19 @@ function plain(presentation: Presentation): VideoPresentation | undefined {
 export class RawVideoElement extends FramesElement {
   /** Files that it reads; "-" is standard input. */
   readonly readsFiles: readonly string[];
+  readonly #isStream: boolean;
 
   /** @param input a path, or a stream that is read once */
   constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
     const { name, ...raw } = options;
     super(() => openRaw(input, raw), name);
     this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
+    this.#isStream = typeof input !== "string";
+  }
+
+  /** Whoever writes into a pipe does so when he likes. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isStream;
   }
 }
 

@@ -375,7 +375,8 @@ export class Session implements Running {
     for (const element of this.#elements) {
       if (this.failure !== undefined) return;
       try {
-        await element.commit();
+        const committing = element.commit();
+        if (isPromise(committing)) await this.#within(committing, element, "completing its file");
       } catch (error) {
         this.fail(error, element);
       }

@@ -16,7 +16,7 @@ import { metaMarks, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
 import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, BufferSlot, Marks } from "../media/slot.ts";
 import { isRevocable } from "../memory/revoke.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError, reentrantError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
 import { detachedError, mappedError } from "./pool-errors.ts";
@@ -71,6 +71,8 @@ export class SlotStore {
   /** Slots whose lease ended while a hook ran, in order. */
   readonly #deferred: BufferSlot[] = [];
   readonly #slots: (BufferSlot | undefined)[] = [];
+  /** Indices without a slot, the one that became vacant last on top. */
+  readonly #vacant: number[] = [];
   /** The last generation of each vacant index, so that a new slot there never repeats a lease. */
   readonly #lastGeneration: number[] = [];
   readonly #discards: Partial<Record<DiscardReason, number>> = {};
@@ -116,13 +118,7 @@ export class SlotStore {
 
   /** Throws `ERR_REENTRANT` while a hook runs. */
   assertNoHook(verb: string): void {
-    if (this.#hookDepth === 0) return;
-    throw new MillpondError(
-      "ERR_REENTRANT",
-      `cannot ${verb} pool "${this.#owner.name}" here: one of its own hooks runs (a method of the pool, a meta or an allocator that it ` +
-        "called); do it when that hook has returned",
-      { pool: this.#owner.name },
-    );
+    if (this.#hookDepth > 0) throw reentrantError(`pool "${this.#owner.name}"`, verb);
   }
 
   /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
@@ -163,7 +159,8 @@ export class SlotStore {
         this.#push(slot);
       }
     } catch (error) {
-      for (const slot of made) this.#unlink(slot);
+      // The newest first: each is the head of the list then, and nothing is searched.
+      for (const slot of made.reverse()) this.#unlink(slot);
       this.outstanding += made.length;
       for (const slot of made) this.#free(slot);
       throw error;
@@ -369,7 +366,7 @@ export class SlotStore {
   }
 
   #make(): BufferSlot {
-    const index = this.#vacantIndex();
+    const index = this.#vacant.pop() ?? this.#slots.push(undefined) - 1;
     const slot = new BufferSlot(this.#owner, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
     slot.refCount = 1;
@@ -381,6 +378,7 @@ export class SlotStore {
       this.#assertPopulated(slot);
     } catch (error) {
       this.#lastGeneration[index] = slot.generation + 1;
+      this.#vacant.push(index);
       emptySlot(slot, buffer);
       throw error;
     } finally {
@@ -428,11 +426,6 @@ export class SlotStore {
     }
   }
 
-  #vacantIndex(): number {
-    for (let i = 0; i < this.#slots.length; i++) if (this.#slots[i] === undefined) return i;
-    return this.#slots.length;
-  }
-
   #push(slot: BufferSlot): void {
     slot.next = this.head;
     this.head = slot;
@@ -467,6 +460,7 @@ export class SlotStore {
     // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
     if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
+    this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;
     this.#count--;
     this.outstanding--;

@@ -410,11 +410,16 @@ export class SlotStore {
         `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
       );
     }
-    if (!slot.isWhole() || slot.memories.some((memory) => memory.home !== null)) {
+    const { memories } = slot;
+    if (
+      !slot.isWhole() ||
+      new Set(memories).size < memories.length ||
+      memories.some((memory) => memory.home !== null)
+    ) {
       throw new MillpondError(
         "ERR_ALLOCATION_FAILED",
-        `the memory of a new buffer of pool "${this.#owner.name}" is mapped, or somebody else holds it too; its populate() hook must give ` +
-          "memory that is the buffer's alone",
+        `the memory of a new buffer of pool "${this.#owner.name}" is mapped, held by somebody else, or in it twice; its populate() ` +
+          "hook must give memory that is the buffer's alone",
       );
     }
     if (mustRevoke && !slot.memories.every((memory) => memory.parent === null && isRevocable(memory.region))) {

@@ -210,9 +210,11 @@ export abstract class Lending implements BufferOwner {
   }
 
   #join(options: WaitOptions, asked: Asked): Promise<MediaBuffer> {
-    this.#quickBack = false;
     this.$waitCount++;
     const wait = this.$waiters.wait(options, asked, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
+    this.#quickBack = false;
+    this.#serve();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -322,7 +324,9 @@ export abstract class Lending implements BufferOwner {
         continue;
       }
       if (slot === null) return;
-      this.$waiters.next(this.#lend(slot, waiter.tag.tag));
+      if (waiter.queued) this.$waiters.next(this.#lend(slot, waiter.tag.tag));
+      // A hook or the allocator ended the very wait that the slot was made for: it is free for the next.
+      else this.#lend(slot, undefined).release();
     }
   }
 

@@ -28,7 +28,7 @@ describe("millpond doctor", () => {
     expect(statuses).toMatchObject({
       "native calls": "ok",
       "map 8 MiB": "ok",
-      "retire it": "ok",
+      "release the mapping": "ok",
       "shared memory, sealed": "ok",
       "its descriptor over a socket": "ok",
       "open it by name": "ok",
@@ -43,10 +43,17 @@ describe("millpond doctor", () => {
     expect(printable(diagnosis)).toContain("unsupported (KOFFI_ABSENT): npm install koffi");
   });
 
+  it("without koffi it says that it has not looked, not that there is nothing", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis).toMatchObject({ pageSize: null, hugePageSize: null, memlock: null });
+    expect(printable(diagnosis)).toContain("not looked: koffi is missing");
+    expect(printable(diagnosis)).not.toMatch(/none|no limit|4096/);
+  });
+
   it("its arguments are checked", () => {
     expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
     expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });
-    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "main" });
+    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "doctor" });
     expect(() => parseCommand(["doctor", "--jsno"])).toThrow('not "--jsno"');
   });
 });

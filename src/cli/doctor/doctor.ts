@@ -35,12 +35,14 @@ export interface Diagnosis {
   readonly native: NativeOps["name"];
   /** True when this platform's system calls have been tested. */
   readonly proven: boolean;
-  /** Bytes in a page. */
-  readonly pageSize: number;
-  /** Bytes in a huge page; 0: none. */
-  readonly hugePageSize: number;
-  /** Bytes that may be locked; null: no limit. */
+  /** Bytes in a page; null: not looked, because there are no native calls. */
+  readonly pageSize: number | null;
+  /** Bytes in a huge page; 0: none; null: not looked. */
+  readonly hugePageSize: number | null;
+  /** Bytes that may be locked; null: no limit, or not looked. */
   readonly memlock: number | null;
+  /** Why the three above were not looked at; null: they were. */
+  readonly notLooked: string | null;
   /** Each step, in order. */
   readonly findings: readonly Finding[];
 }
@@ -62,6 +64,9 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
   const dma = attempt("DMA buffer", () => new DmabufAllocator({ ops, required: true }).probe());
   if (dma.ok) findings[findings.length - 1] = { ...findings.at(-1)!, detail: `ok, by ${dma.value.kind}` };
   const { memlock } = ops.limits();
+  const { availability } = ops;
+  const isLooked = availability.ok;
+  const notLooked = isLooked ? null : availability.errno === "KOFFI_ABSENT" ? "koffi is missing" : availability.hint;
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   const runtime = bun !== undefined ? `bun ${bun}` : deno !== undefined ? `deno ${deno}` : `node ${node}`;
   return {
@@ -69,9 +74,11 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
     machine: `${process.platform} ${process.arch}, ${runtime}`,
     native: ops.name,
     proven: ops.proven,
-    pageSize: ops.pageSize,
-    hugePageSize: ops.hugePageSize,
-    memlock: Number.isFinite(memlock) ? memlock : null,
+    // What stands for them without native calls are guesses that serve for rounding.
+    pageSize: isLooked ? ops.pageSize : null,
+    hugePageSize: isLooked ? ops.hugePageSize : null,
+    memlock: isLooked && Number.isFinite(memlock) ? memlock : null,
+    notLooked,
     findings,
   };
 }
@@ -97,7 +104,7 @@ function pageSteps(ops: NativeOps, attempt: Attempt): void {
     attempt("make huge pages present", () => ops.advise(bytes, "populate"));
   });
   const mapped = attempt("map 8 MiB", () => ops.map(SIZE));
-  if (mapped.ok) attempt("retire it", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
+  if (mapped.ok) attempt("release the mapping", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
 }
 
 function sharingSteps(ops: NativeOps, attempt: Attempt): void {
@@ -137,7 +144,7 @@ function closed(opened: Outcome<SharedMemory>): Outcome<unknown> | Result {
 
 /** The diagnosis for people. */
 export function printable(diagnosis: Diagnosis): string {
-  const { findings, memlock, pageSize, hugePageSize, proven } = diagnosis;
+  const { findings, memlock, pageSize, hugePageSize, proven, notLooked } = diagnosis;
   const width = Math.max(...findings.map(({ step }) => step.length));
   const lines = findings.map(({ step, status, detail, milliseconds }) => {
     const time = status === "ok" ? `${milliseconds.toFixed(2)} ms` : "";
@@ -145,8 +152,10 @@ export function printable(diagnosis: Diagnosis): string {
   });
   return [
     `millpond ${diagnosis.millpond} on ${diagnosis.machine}`,
-    `pages of ${pageSize} bytes, huge pages ${hugePageSize === 0 ? "none" : `of ${hugePageSize} bytes`}, ` +
-      `may lock ${memlock === null ? "without limit" : `${memlock} bytes`}`,
+    notLooked === null
+      ? `pages of ${pageSize} bytes; ${hugePageSize === 0 ? "no huge pages" : `huge pages of ${hugePageSize} bytes`}; ` +
+        (memlock === null ? "no limit to locked memory" : `at most ${memlock} bytes of locked memory`)
+      : `pages, huge pages, locked memory: not looked: ${notLooked}`,
     ...(proven ? [] : ["this platform's system calls are UNTESTED: please report what npm run test:native says"]),
     "",
     ...lines,

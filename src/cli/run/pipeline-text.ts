@@ -36,11 +36,12 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     });
     progress.clear();
     const missing = shortfallOf(pipeline);
-    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`);
-    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
-    if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    const report = reportStream(pipeline);
+    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`, report);
+    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(report))}\n`, report);
+    if (options.describe) await print(`\n${pipeline.describe().text()}\n`, report);
     if (summary.holders.length > 0) {
-      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug of a stage`);
+      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug in a stage`);
       return ExitCode.LEAKED;
     }
     if (missing === undefined) return ExitCode.OK;
@@ -56,9 +57,15 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   }
 }
 
-function parse({ text, buffers }: TextOptions): ParsedPipeline {
+/** Standard output; standard error when a sink has that. */
+function reportStream({ elements }: Pipeline): NodeJS.WriteStream {
+  const isTaken = elements.some((one) => one.outputs.length === 0 && "path" in one && one.path === "-");
+  return isTaken ? process.stderr : process.stdout;
+}
+
+function parse({ text, buffers, patience }: TextOptions): ParsedPipeline {
   try {
-    return pipelineFromText(text, buffers === undefined ? {} : { maxBytes: buffers });
+    return pipelineFromText(text, { patience, ...(buffers === undefined ? {} : { maxBytes: buffers }) });
   } catch (error) {
     throw failureOf(error);
   }

@@ -34,7 +34,7 @@ describe("millpond doctor", () => {
       "open it by name": "ok",
       "end the sharing": "ok",
     });
-    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 4 + (diagnosis.proven ? 0 : 1));
+    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 5 + (diagnosis.proven ? 0 : 1));
   });
 
   it("without native code it names the reason for each step and does not fail", () => {
@@ -48,6 +48,14 @@ describe("millpond doctor", () => {
     expect(diagnosis).toMatchObject({ pageSize: null, hugePageSize: null, memlock: null });
     expect(printable(diagnosis)).toContain("not looked: koffi is missing");
     expect(printable(diagnosis)).not.toMatch(/none|no limit|4096/);
+  });
+
+  it("shows the realtime preference, and where it was stated", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis.realtime).toEqual({ words: "allocator", from: "default", ignored: null });
+    expect(printable(diagnosis)).toContain("realtime preference: allocator (from default)");
+    const mistaken = { ...diagnosis, realtime: { ...diagnosis.realtime, ignored: "alocator" } };
+    expect(printable(mistaken)).toContain("allocator (MILLPOND_REALTIME=alocator has a word that is not understood)");
   });
 
   it("its arguments are checked", () => {

@@ -8,6 +8,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { describeResult, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { wakeWaiters } from "../../os/wait.ts";
+import { describeRealtimePreference, realtimeWords } from "../../pools/realtime-preference.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 
 /** A 1080p frame in NV12 is 3 MB, in RGBA 8: the larger one. */
@@ -43,6 +44,8 @@ export interface Diagnosis {
   readonly memlock: number | null;
   /** Why the three above were not looked at; null: they were. */
   readonly notLooked: string | null;
+  /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
+  readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
   readonly findings: readonly Finding[];
 }
@@ -67,6 +70,7 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
   const { availability } = ops;
   const isLooked = availability.ok;
   const notLooked = isLooked ? null : availability.errno === "KOFFI_ABSENT" ? "koffi is missing" : availability.hint;
+  const { flags, from, ignored } = describeRealtimePreference();
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   const runtime = bun !== undefined ? `bun ${bun}` : deno !== undefined ? `deno ${deno}` : `node ${node}`;
   return {
@@ -79,6 +83,7 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
     hugePageSize: isLooked ? ops.hugePageSize : null,
     memlock: isLooked && Number.isFinite(memlock) ? memlock : null,
     notLooked,
+    realtime: { words: realtimeWords(flags), from, ignored: ignored ?? null },
     findings,
   };
 }
@@ -142,6 +147,11 @@ function closed(opened: Outcome<SharedMemory>): Outcome<unknown> | Result {
   return opened.ok ? opened.value.retire() : opened;
 }
 
+function preferenceText({ words, from, ignored }: Diagnosis["realtime"]): string {
+  const why = ignored === null ? `from ${from}` : `MILLPOND_REALTIME=${ignored} has a word that is not understood`;
+  return `realtime preference: ${words} (${why})`;
+}
+
 /** The diagnosis for people. */
 export function printable(diagnosis: Diagnosis): string {
   const { findings, memlock, pageSize, hugePageSize, proven, notLooked } = diagnosis;
@@ -156,6 +166,7 @@ export function printable(diagnosis: Diagnosis): string {
       ? `pages of ${pageSize} bytes; ${hugePageSize === 0 ? "no huge pages" : `huge pages of ${hugePageSize} bytes`}; ` +
         (memlock === null ? "no limit to locked memory" : `at most ${memlock} bytes of locked memory`)
       : `pages, huge pages, locked memory: not looked: ${notLooked}`,
+    preferenceText(diagnosis.realtime),
     ...(proven ? [] : ["this platform's system calls are UNTESTED: please report what npm run test:native says"]),
     "",
     ...lines,

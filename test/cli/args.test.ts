@@ -77,7 +77,7 @@ describe("arguments", () => {
     [["run", "a", "--out="], /--out needs the name of a folder/],
     [["run", "a", "--json=1"], /--json takes no value/],
     [["run", "a", "extra.mp4"], /one file at a time, and here are 2: "a", "extra\.mp4"/],
-    [["rnu", "a"], /did you mean "run"\?/],
+    [["doctr"], /did you mean "doctor"\?/],
   ])("refuses %j in words", (args, pattern) => {
     expect(refusal(...args)).toMatch(pattern);
   });

@@ -106,7 +106,7 @@ describe("a pipeline text", () => {
       "nmae=a",
       '"pattern" has no property "nmae"; did you mean "name"?',
     ]);
-    expect(refusal("pattern ! encode a.mp4 codec=acv")[1]).toMatch(/did you mean "avc"\?$/);
+    expect(refusal("pattern ! encode a.mp4 codec=hevd")[1]).toMatch(/did you mean "hevc"\?$/);
     for (const key of ["toString", "constructor", "__proto__", "hasOwnProperty"]) {
       expect(refusal(`pattern ${key}=1 ! null`)[1]).toContain(`has no property "${key}"`);
     }

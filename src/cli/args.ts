@@ -38,6 +38,8 @@ export interface RunOptions {
   readonly json: boolean;
   /** No progress, no summary: only problems. */
   readonly quiet: boolean;
+  /** Damage that the decoder concealed counts as missing. */
+  readonly strict: boolean;
   /** Hidden: this process is one subject of a comparison. */
   readonly variant: Variant | undefined;
   /** Hidden: how often a subject plays the file, as one longer stream. */
@@ -58,6 +60,8 @@ export interface TextOptions {
   readonly buffers: number | undefined;
   /** Milliseconds that one wait of a stage may last. */
   readonly patience: number;
+  /** Warnings are errors, and concealed damage counts as missing. */
+  readonly strict: boolean;
   /** Machine-readable summary on standard output. */
   readonly json: boolean;
   /** Only problems. */
@@ -108,6 +112,7 @@ measure them, and writes contact-sheet.png and frames.json.
   --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds (default: 30)
   --quiet          print nothing but problems
+  --strict         frames that the decoder had to conceal count as missing: exit code 2
 
 Raw video, in a file or on standard input ("-"): Y4M needs no options, other video does
   --format F       I420, NV12, I422, I444, RGBA ... or ffmpeg's name (yuv420p, gray ...)
@@ -126,6 +131,8 @@ Quote the text, so that the shell leaves "!" alone.
   --max-bytes N    refuse a pipeline whose pools need more
   --patience S     give up when a stage does nothing for S seconds, except for a pipe
                    that brings nothing (default: 30)
+  --strict         refuse to lose rotation, colours or times that a file cannot carry;
+                   concealed frames count as missing
   --json, --quiet  as above
 
 A sink whose file is "-" writes to standard output; the report goes to standard error.
@@ -219,6 +226,7 @@ function parseRun(args: string[]): Command {
       rounds: whole("rounds", values.rounds, 1, 50) ?? 5,
       json: values.json === true,
       quiet: values.quiet === true,
+      strict: values.strict === true,
       variant,
       passes: whole("passes", values.passes, 1, 1000) ?? 1,
     },
@@ -232,7 +240,7 @@ function quoteWord(word: string): string {
 const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
 
 /** Options that a pipeline understands; the others are for a file. */
-const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience"];
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict"];
 
 function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
   const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
@@ -250,6 +258,7 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       graph: values.graph,
       buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
       patience: patienceOf(values.patience),
+      strict: values.strict === true,
       json: values.json === true,
       quiet: values.quiet === true,
     },
@@ -316,6 +325,7 @@ const OPTIONS = {
   describe: { type: "boolean" },
   graph: { type: "string" },
   "max-bytes": { type: "string" },
+  strict: { type: "boolean" },
 } as const;
 
 function parse(args: string[]) {

@@ -14,7 +14,7 @@ export const ExitCode = {
   PARTIAL: 2,
   /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
-  /** The terminal is gone (SIGHUP): 128 + 1, as shells count. No output is left behind. */
+  /** The terminal was closed (SIGHUP): 128 + 1, as shells count. No output is left behind. */
   HUNG_UP: 129,
   /** Interrupted (SIGINT): 128 + 2. No output is left behind. */
   INTERRUPTED: 130,
@@ -46,7 +46,7 @@ export class Failure extends Error {
 const SIGNALS: Readonly<Record<EndSignal, { readonly word: string; readonly code: ExitCode }>> = {
   SIGINT: { word: "interrupted", code: ExitCode.INTERRUPTED },
   SIGTERM: { word: "terminated", code: ExitCode.TERMINATED },
-  SIGHUP: { word: "the terminal hung up", code: ExitCode.HUNG_UP },
+  SIGHUP: { word: "the terminal was closed", code: ExitCode.HUNG_UP },
   SIGQUIT: { word: "told to quit", code: ExitCode.QUIT },
 };
 

@@ -238,6 +238,11 @@ export abstract class Allocator {
     }
   }
 
+  /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
+  reclaimRefusal(): MillpondError | undefined {
+    return undefined;
+  }
+
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
   reclaim(memory: Memory): void {
     this.$liveMemories--;

@@ -201,9 +201,11 @@ export abstract class Lending implements BufferOwner {
   }
 
   #join(options: WaitOptions, tag: string | undefined): Promise<MediaBuffer> {
-    this.#quickBack = false;
     this.$waitCount++;
     const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
+    this.#quickBack = false;
+    this.#serve();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -313,7 +315,9 @@ export abstract class Lending implements BufferOwner {
         continue;
       }
       if (slot === null) return;
-      this.$waiters.next(this.#lend(slot, waiter.tag));
+      if (waiter.queued) this.$waiters.next(this.#lend(slot, waiter.tag));
+      // A hook or the allocator ended the very wait that the slot was made for: it is free for the next.
+      else this.#lend(slot, undefined).release();
     }
   }
 

@@ -3,7 +3,6 @@ import type { RunOptions } from "../args.ts";
 import { END_SIGNALS, type EndSignal, ExitCode, Failure, Interruption } from "../exit.ts";
 import { paintFor, wrap } from "../terminal.ts";
 import { compare, describeComparison } from "./compare.ts";
-import { removeUnfinished } from "./output.ts";
 import { play } from "./play.ts";
 import { createProgress } from "./progress.ts";
 import { describeRun } from "./report.ts";
@@ -79,7 +78,7 @@ const END_GRACE_MS = 5_000;
 export function listenForSignals(stop: AbortController): () => void {
   let grace: NodeJS.Timeout | undefined;
   const endNow = (interruption: Interruption): void => {
-    removeUnfinished();
+    // Files that are not whole, and folders made for them, are removed by listeners to the process's exit.
     process.exit(interruption.exitCode);
   };
   const on = (signal: EndSignal): void => {

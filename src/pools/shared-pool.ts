@@ -66,8 +66,10 @@ export class SharedPool implements LeasePool {
   declare private readonly layout: SharedLayout;
   declare private readonly pool: number;
   declare private readonly zeroOnAcquire: boolean;
-  declare private readonly waiter: SharedWaiter;
-  declare private readonly clock: Clock;
+  /** @internal */
+  declare readonly waiter: SharedWaiter;
+  /** @internal */
+  declare readonly clock: Clock;
   declare private readonly queue: SharedQueue;
   declare private readonly views: (Uint8Array | undefined)[];
   declare private readonly arena: Arena | undefined;

@@ -1,12 +1,14 @@
 /**
  * npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict]
+ * npm run bench -- NAME --against CHECKOUT [--limit 1.05]    our subjects beside those of another checkout, in one run
  * npm run bench            lists the suites
  * npm run bench -- report  writes the committed results into docs/performance.md
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { suiteAgainst } from "./lib/against.ts";
 import { judge } from "./lib/judge.ts";
 import { formatMarkdown, formatText, type Report } from "./lib/print.ts";
 import { FULL, QUICK } from "./lib/protocol.ts";
@@ -20,6 +22,9 @@ const { values: options, positionals } = parseArgs({
     quick: { type: "boolean", default: false },
     json: { type: "string" },
     strict: { type: "boolean", default: false },
+    // The folder of another checkout, such as a git worktree of the commit before.
+    against: { type: "string" },
+    limit: { type: "string", default: "1.05" },
     // Another bench folder than this one, with suites/ and subjects/ of its own: the harness's test uses it.
     root: { type: "string", default: import.meta.dirname },
   },
@@ -44,7 +49,15 @@ async function bench(name: string): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const { suite } = (await import(pathToFileURL(file).href)) as { suite: Suite };
+  const { suite: whole } = (await import(pathToFileURL(file).href)) as { suite: Suite };
+  const limit = Number(options.limit);
+  if (!(limit > 0)) {
+    console.error(`bench: --limit takes a ratio above 0, not "${options.limit}"`);
+    process.exitCode = 2;
+    return;
+  }
+  const suite =
+    options.against === undefined ? whole : suiteAgainst(whole, join(resolve(options.against), "bench"), limit);
   const run = await runSuite(name, suite, {
     rounds,
     effort: options.quick ? QUICK : FULL,
@@ -59,7 +72,9 @@ async function bench(name: string): Promise<void> {
   console.log(formatText(report));
 
   // A quick run is no result: it must be asked for by name before it may stand where the real figures stand.
-  const json = options.json ?? (options.quick ? undefined : join(root, "results", `${name}.json`));
+  // Nor is a comparison of two commits.
+  const scratch = options.quick || options.against !== undefined;
+  const json = options.json ?? (scratch ? undefined : join(root, "results", `${name}.json`));
   if (json !== undefined) {
     mkdirSync(dirname(json), { recursive: true });
     writeFileSync(json, `${JSON.stringify(report, null, 1)}\n`);
@@ -72,7 +87,7 @@ async function bench(name: string): Promise<void> {
 function listSuites(): void {
   const names = readdirSync(join(root, "suites")).filter((file) => file.endsWith(".ts"));
   console.log(`suites: ${names.map((file) => file.slice(0, -3)).join(", ")}`);
-  console.log("npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict]");
+  console.log("npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict] [--against CHECKOUT]");
 }
 
 function writeReport(): void {

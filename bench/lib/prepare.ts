@@ -14,7 +14,7 @@ const PROJECT = join(import.meta.dirname, "..", "..");
 
 /** @param benchRoot folder that the subjects' paths are relative to */
 export function prepare(subject: Subject, benchRoot: string): Prepared {
-  const source = join(benchRoot, subject.file);
+  const source = join((subject.kind === "native" ? undefined : subject.root) ?? benchRoot, subject.file);
   if (!existsSync(source)) return { skipped: `${subject.file} is not written yet` };
   return subject.kind === "native" ? prepareNative(subject, source, benchRoot) : prepareScript(subject, source);
 }
@@ -58,6 +58,7 @@ function prepareScript(subject: ScriptSubject, source: string): Prepared {
   const own = Number.parseInt(process.versions.node, 10);
   const wanted = subject.runtime === undefined ? own : Number(subject.runtime.slice("node".length));
   if (wanted === own) return { command: process.execPath, args, runtime: `node ${process.version}` };
+  if (subject.root !== undefined) return { skipped: "an earlier commit runs on the project's own Node only" };
   const system = findSystemNode();
   if (system?.major !== wanted) {
     return { skipped: `needs Node ${wanted}; here are ${own}${system === undefined ? "" : ` and ${system.major}`}` };

@@ -9,11 +9,20 @@ export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
 
 /** How a value is shown in a message: short, and never the content of a buffer. */
 export function show(value: unknown): string {
+  try {
+    return describe(value);
+  } catch {
+    // A getter or a proxy that throws: building an error must not fail because of the value that it is about.
+    return `a value of type ${typeof value} that cannot be shown`;
+  }
+}
+
+function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
   if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
+  if (typeof value === "function") return `function ${String(value.name || "(anonymous)")}`;
   if (value === null || typeof value !== "object") return String(value);
-  return `an object of ${value.constructor?.name ?? "no class"}`;
+  return `an object of ${String(value.constructor?.name ?? "no class")}`;
 }
 
 /** Builds the error for a value of the wrong type. */

@@ -47,6 +47,14 @@ function bench(root: string, ...args: string[]): { status: number | null; stdout
 }
 
 describe("the bench harness", () => {
+  test("runs the subjects of another checkout beside ours and judges each pair", () => {
+    const earlier = makeTree({ "bench/subjects/quick.ts": TREE["subjects/slow.ts"] });
+    const { status, stdout } = bench(makeTree(TREE), "fixture", "--quick", "--against", earlier, "--strict");
+    expect(stdout).toMatch(/goal met: not slower than it was: [\d.]+ <= 1.05 \(quick \/ quick, earlier\)/);
+    expect(stdout).not.toContain("slow beats quick");
+    expect(status).toBe(0);
+  });
+
   test("runs each subject in its own process, in rounds, and states every goal, missed ones as loudly", () => {
     const root = makeTree(TREE);
     const json = join(root, "out", "fixture.json");

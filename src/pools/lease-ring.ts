@@ -20,7 +20,7 @@ import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBo
 import { leaseError, refusal } from "./shared-errors.ts";
 import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statusOf } from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
-import { block, checkWait, closedError, emptyError, fullError, HandleRing } from "./shared-ring.ts";
+import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./shared-ring.ts";
 import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
 import type { WaitOptions } from "./waiters.ts";
 
@@ -113,7 +113,7 @@ export class LeaseRing {
    * The lease stays then.
    */
   async push(id: number, options: WaitOptions = {}): Promise<void> {
-    const checked = checkWait(options);
+    const checked = readWait(options);
     if (this.#pushes === undefined || this.#pushes.length === 0) {
       const got = this.pushOnce(id);
       if (got === ENDED) throw closedError();
@@ -125,7 +125,7 @@ export class LeaseRing {
 
   /** As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first. */
   async pop(options: WaitOptions = {}): Promise<number> {
-    const checked = checkWait(options);
+    const checked = readWait(options);
     if (this.#pops === undefined || this.#pops.length === 0) {
       const got = this.popOnce();
       if (got === ENDED) throw closedError();

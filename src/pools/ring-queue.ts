@@ -118,7 +118,7 @@ export class RingQueue {
     return true;
   }
 
-  /** The timer also keeps the process alive, which a sleeper of Atomics.waitAsync does not: its caller is owed an answer. */
+  /** As for all pools, it does not keep the process alive; the timeout of a wait does. */
   #keepLooking(soon: boolean): void {
     if (this.#timer !== undefined) return;
     const { waiter, clock, state, word } = this.#parts;
@@ -132,7 +132,7 @@ export class RingQueue {
         this.#settle();
       },
       ms,
-      false,
+      true,
     );
   }
 

@@ -33,7 +33,7 @@ import {
 import { isShared } from "./shared-handle.ts";
 import { LINE } from "./shared-layout.ts";
 import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
-import type { WaitOptions } from "./waiters.ts";
+import { checkWait, type WaitOptions } from "./waiters.ts";
 
 /** "MPRG", and the version of what follows it. */
 const MAGIC = 0x4d505247;
@@ -135,7 +135,7 @@ export class HandleRing {
    * when the ring is closed, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    */
   async push(value: number, options: WaitOptions = {}): Promise<void> {
-    const checked = checkWait(options);
+    const checked = readWait(options);
     checkValue(value);
     if (this.#pushes === undefined || this.#pushes.length === 0) {
       const got = pushOrEnd(this.state, value);
@@ -148,7 +148,7 @@ export class HandleRing {
 
   /** As {@link tryPop}, waiting for an integer: first come, first served. Rejects as {@link push}; what was pushed before the ring was closed comes out first. */
   async pop(options: WaitOptions = {}): Promise<number> {
-    const checked = checkWait(options);
+    const checked = readWait(options);
     if (this.#pops === undefined || this.#pops.length === 0) {
       const got = popOrEnd(this.state);
       if (got === ENDED) throw closedError();
@@ -159,7 +159,7 @@ export class HandleRing {
   }
 
   /**
-   * As {@link push}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`,
+   * As {@link push}, blocking this thread: spins 5 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`,
    * `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet), and what the waiter throws.
    */
   pushSync(value: number, timeout: number = Number.POSITIVE_INFINITY): void {
@@ -236,12 +236,12 @@ export function block(
   return got;
 }
 
-/** @internal Checks how a wait may end; the signal is not aborted yet. */
-export function checkWait(options: WaitOptions): WaitOptions {
+/** @internal Reads how a wait may end, each option once; the signal is not aborted yet. */
+export function readWait(options: WaitOptions): WaitOptions {
   if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-  const { signal } = options;
-  const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
-  signal?.throwIfAborted();
+  const { signal, timeout } = options;
+  checkWait(signal, timeout);
+  if (signal?.aborted) throw signal.reason;
   return { signal, timeout };
 }
 

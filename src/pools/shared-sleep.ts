@@ -11,10 +11,10 @@ import type { SharedWaiter } from "./shared-wait.ts";
 export const LOOK_AGAIN_MS = 100;
 
 /** 20 us: two wake-ups' worth. Longer pays only when there are more cores than threads that run, which nobody knows. */
-export const SPIN_MS = 0.02;
+const SPIN_MS = 0.02;
 
 /** Looks between two readings of the clock: reading it costs as much as looking 8 times. */
-export const LOOKS = 8;
+const LOOKS = 8;
 
 /**
  * Spins shortly, then sleeps, until a slot is taken, or the time or the pool is over: then {@link NONE}. `others`: this

@@ -49,10 +49,10 @@ const OUTSIDE = new Set(["notify", "clear"]);
 function translate(): string {
   const files = SOURCES.map((name) => {
     // One look where it spins: eight would be eight times the same.
-    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8").replace(
-      "LOOKS = 8",
-      "LOOKS = 1",
-    );
+    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8")
+      .replace(/LOOKS = \d+/, "LOOKS = 1")
+      // One name twice in what becomes one file.
+      .replace(/\bSPIN_MS\b/g, `SPIN_MS_${name.replace(/\W/g, "_")}`);
     return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022, true);
   });
   const own = new Set<string>();

@@ -240,6 +240,9 @@ describe("the forms that block", () => {
       "ERR_OUT_OF_RANGE",
     ]);
     await expect(ring.pop(null as never)).rejects.toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+    await expect(ring.pop({ signal: { aborted: false } as never })).rejects.toMatchObject({
+      code: "ERR_INVALID_ARG_TYPE",
+    });
     await expect(ring.pop({ timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
     expect([ring.length, code(() => HandleRing.create(2, null as never))]).toEqual([0, "ERR_INVALID_ARG_TYPE"]);
   });

@@ -33,9 +33,11 @@ export const WRAP: number = 2 ** 29 - 1;
 /** The bit above a counter: the other side sleeps on this word. */
 export const WAITS: number = 2 ** 29;
 
-/** What an attempt answers: not yet, look again soon without being woken, and never again. */
+/** What an attempt answers: not yet. */
 export const AGAIN: number = -1;
+/** Not yet, and nobody will wake this thread for it: look again soon. */
 export const SOON: number = -2;
+/** Never again. */
 export const ENDED: number = -3;
 
 /** What {@link put} answers when the ring is full; else 0, or {@link WAITS} when the other side is to be woken. */
@@ -85,14 +87,19 @@ export interface RingState {
   readonly last: number;
   /** Pops between two publications. */
   readonly batch: number;
-  /** This side's counters, the other side's as they were seen last, and the last one that was published. */
+  /** Of the pushing side: how many it pushed. */
   tail: number;
+  /** Of the popping side: how many it popped. */
   head: number;
+  /** The other side's counter as the popping side saw it last. */
   seenTail: number;
+  /** The other side's counter as the pushing side saw it last. */
   seenHead: number;
+  /** The last `head` that was published. */
   told: number;
-  /** True while promises wait on this side, to push or to pop: a try does not overtake them. */
+  /** True while promises wait to push: a try does not overtake them. */
   pushesWait: boolean;
+  /** True while promises wait to pop. */
   popsWait: boolean;
   /** Wakes those who sleep on a word. */
   readonly notify: (i32: Int32Array, index: number, count: number) => unknown;

@@ -107,7 +107,7 @@ describe("a pipeline text", () => {
       '"pattern" has no property "nmae"; did you mean "name"?',
     ]);
     expect(refusal("pattern ! encode a.mp4 codec=hevd")[1]).toMatch(/did you mean "hevc"\?$/);
-    for (const key of ["toString", "constructor", "__proto__", "hasOwnProperty"]) {
+    for (const key of ["toString", "constructor", "hasOwnProperty"]) {
       expect(refusal(`pattern ${key}=1 ! null`)[1]).toContain(`has no property "${key}"`);
     }
   });

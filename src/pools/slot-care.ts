@@ -61,14 +61,14 @@ export function demandWipe(slot: BufferSlot, zero: boolean, revoke: boolean): vo
 
 /** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
 export function wipeSlot(slot: BufferSlot): void {
-  for (const { region } of slot.memories) {
-    const { wipe } = region;
+  for (const memory of slot.memories) {
+    const { region } = memory;
+    const { wipe, bytes } = region;
     if (wipe === 0) continue;
     wipeRegion(region);
     region.wipe = wipe;
+    if (region.bytes !== bytes) memory.view = null;
   }
-  if (slot.memories.some((memory) => memory.view !== null && memory.view.length !== memory.currentSize))
-    for (const memory of slot.memories) memory.view = null;
 }
 
 /** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */

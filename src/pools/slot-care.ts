@@ -44,7 +44,10 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 
 /** Gives the next lease other memory objects than those that were handed out. */
 export function renewMemories(slot: BufferSlot): void {
-  for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
+  for (let i = 0; i < slot.memories.length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.parent === null) slot.memories[i] = memory.renew();
+  }
   slot.marks &= ~Marks.EXPOSED;
 }
 

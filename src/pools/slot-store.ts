@@ -401,6 +401,8 @@ export class SlotStore {
     slot.generation++;
     slot.resetFields();
     slot.marks = 0;
+    // A memory object that populate() kept must not reach the first lease.
+    renewMemories(slot);
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     demandWipe(slot, this.#config.zero === "release", this.#config.revoke);

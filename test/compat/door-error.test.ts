@@ -14,6 +14,20 @@ import {
   kCMMemoryPoolError_InvalidParameter,
 } from "../../src/compat/coremedia.ts";
 import {
+  CORK_FAILURE,
+  cork_mempool,
+  cork_mempool_bytes,
+  cork_mempool_done,
+  cork_mempool_free,
+  cork_mempool_init,
+  cork_mempool_init_size,
+  cork_mempool_init_size_ex,
+  cork_mempool_new,
+  cork_mempool_set_done_object,
+  cork_mempool_set_init_object,
+  cork_mempool_set_user_data,
+} from "../../src/compat/cork.ts";
+import {
   B_BAD_VALUE,
   B_ERROR,
   B_MEDIA_REALTIME_ALLOCATOR,
@@ -36,6 +50,7 @@ import {
   rtm_size_for,
 } from "../../src/compat/realtime.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
+import { MillpondError } from "../../src/observe/errors.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 describe("Core Media's door", () => {
@@ -223,5 +238,88 @@ describe("BMediaRoster's realtime flags", () => {
     expect([pool.lockStatus, pool.pool.locked]).toEqual([B_OK, true]);
     roster.SetRealtimeFlags(0);
     expect(rtm_create_pool(4096).lockStatus).toBe(B_MEDIA_REALTIME_DISABLED);
+  });
+});
+
+describe("libcork's door", () => {
+  const made = (): cork_mempool => {
+    const mp = new cork_mempool();
+    cork_mempool_init_size_ex(mp, 8, 64);
+    return mp;
+  };
+
+  it("init after done starts without hooks and user data; user data is destroyed once", () => {
+    const mp = made();
+    const calls: string[] = [];
+    cork_mempool_set_user_data(mp, "data", (data) => calls.push(`destroy ${data}`));
+    cork_mempool_set_init_object(mp, (data) => calls.push(`init ${data}`));
+    cork_mempool_set_done_object(mp, (data) => calls.push(`done ${data}`));
+    cork_mempool_free(mp, cork_mempool_new(mp)!);
+    cork_mempool_done(mp);
+    expect(calls.filter((call) => call === "destroy data")).toHaveLength(1);
+    const before = calls.length;
+    cork_mempool_init_size_ex(mp, 8, 64);
+    cork_mempool_free(mp, cork_mempool_new(mp)!);
+    cork_mempool_done(mp);
+    expect(calls.length).toBe(before);
+  });
+
+  it("a second done is ERR_POOL_DEAD, as is a hook or user data of a pool that is done", () => {
+    const mp = made();
+    cork_mempool_done(mp);
+    for (const call of [
+      () => cork_mempool_done(mp),
+      () => cork_mempool_set_init_object(mp, () => {}),
+      () => cork_mempool_set_done_object(mp, null),
+      () => cork_mempool_set_user_data(mp, 1),
+    ])
+      expect(thrownBy(call)).toMatchObject({ status: CORK_FAILURE, code: "ERR_POOL_DEAD" });
+    expect(thrownBy(() => cork_mempool_set_user_data(new cork_mempool(), 1)).code).toBe("ERR_NOT_CONFIGURED");
+  });
+
+  it("gives every error its status and its code once, in its own words and with the caller's values", () => {
+    const mp = made();
+    const [a, b] = [cork_mempool_new(mp)!, cork_mempool_new(mp)!];
+    cork_mempool_free(mp, a);
+    const cases: [() => unknown, string, RegExp][] = [
+      [() => cork_mempool_init_size(mp, 8), "ERR_ALREADY_EXISTS", /cork_mempool_done\(\) it first/],
+      [() => cork_mempool_init_size(new cork_mempool(), -3), "ERR_OUT_OF_RANGE", /element_size must be .* -3 /],
+      [() => cork_mempool_init_size_ex(new cork_mempool(), 9, 16), "ERR_OUT_OF_RANGE", /block_size must be .* 16 /],
+      [() => cork_mempool_init(new cork_mempool(), { size: -1 }), "ERR_OUT_OF_RANGE", /type\.size must be .* -1 /],
+      [() => cork_mempool_init(new cork_mempool(), 3 as never), "ERR_INVALID_ARG_TYPE", /type must be .* 3 /],
+      [() => cork_mempool_free(mp, a), "ERR_DOUBLE_RELEASE", /object 32 is free .* first cork_mempool_free\(\)/],
+      [() => cork_mempool_bytes(mp, a), "ERR_USE_AFTER_RELEASE", /object 32 is free/],
+      [() => cork_mempool_free(mp, b + 1), "ERR_FOREIGN_RELEASE", / 17 is no object of this cork_mempool/],
+      [() => cork_mempool_free(mp, 640), "ERR_FOREIGN_RELEASE", /object 640 is no object of this/],
+      [() => cork_mempool_free(mp, null as never), "ERR_INVALID_ARG_TYPE", /ptr must be a number/],
+      [() => cork_mempool_done(mp), "ERR_LIVE_OBJECTS", /1 objects are live; cork_mempool_free\(\) them first/],
+      [() => cork_mempool_set_init_object(mp, 3 as never), "ERR_INVALID_ARG_TYPE", /init_object must be a function/],
+      [() => cork_mempool_new({} as never), "ERR_INVALID_ARG_TYPE", /mp must be a cork_mempool/],
+      [() => cork_mempool_new(Object.create(cork_mempool.prototype)), "ERR_INVALID_ARG_TYPE", /mp must be/],
+      [() => cork_mempool_new(new cork_mempool()), "ERR_NOT_CONFIGURED", /call cork_mempool_init\(\) first/],
+    ];
+    for (const [call, code, message] of cases) {
+      const error = thrownBy(call);
+      expect([error.status, error.code]).toEqual([CORK_FAILURE, code]);
+      // The sentence may wrap in the middle of what is looked for; the code stands behind it.
+      expect(`${error.message.replace(/ \[\w+\]$/, "")} `).toMatch(message);
+      expect(error.message).not.toMatch(/slab|close\(|force|[^_]free\(|[^_]alloc\(/);
+    }
+    expect(cork_mempool_new(mp)).toBe(a);
+    // @ts-expect-error an object of the same shape is not a struct
+    thrownBy(() => cork_mempool_new({ toString: () => "cork_mempool" }));
+    expect([String(mp), String(new cork_mempool())]).toEqual([
+      "cork_mempool of 8-byte objects in blocks of 64 (2 live)",
+      "cork_mempool (not initialised)",
+    ]);
+  });
+
+  it("what a hook throws is the caller's own, also when it looks like a full pool", () => {
+    const full = new MillpondError("ERR_POOL_FULL", "some other pool of mine");
+    const mp = made();
+    cork_mempool_set_init_object(mp, () => {
+      throw full;
+    });
+    expect(thrownBy(() => cork_mempool_new(mp))).toBe(full);
   });
 });

@@ -81,6 +81,7 @@ class BridgePool extends CorePool {
   protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
     if (this.#face.vfunc_alloc_buffer === BufferPool.prototype.vfunc_alloc_buffer) {
       super.populate(buffer, config);
+      standFor(buffer);
       return;
     }
     const made = this.#ask((hint ?? {}) as AcquireParams);
@@ -91,7 +92,7 @@ class BridgePool extends CorePool {
     metas.metas = null;
     buffer.append(from);
     Buffer.stand(made, buffer);
-    for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
+    standFor(buffer);
   }
 
   #ask(params: AcquireParams): Buffer {
@@ -574,4 +575,9 @@ function coreConfig(config: PoolConfig): BufferPoolConfig {
     // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing it.
     zero: "never",
   };
+}
+
+/** The faces of a new buffer's memories go on standing for them: the core gives every lease memory objects of its own. */
+function standFor(buffer: MediaBuffer): void {
+  for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
 }

@@ -12,11 +12,11 @@
  */
 import { Allocator } from "../memory/allocator.ts";
 import { Memory } from "../memory/memory.ts";
-import { show } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
-import { type ErrorCode, MillpondError } from "../observe/errors.ts";
+import type { DoorCode, ErrorCode, MillpondError } from "../observe/errors.ts";
 import { PageAllocator } from "../pools/page-allocator.ts";
 import { PagePool } from "../pools/page-pool.ts";
+import { argumentCode, assertMaker, DoorError, inDoor, MAKE, messageOf, wants } from "./door-error.ts";
 
 /** The option for the age in seconds, fractions allowed; default 0.5, 0: nothing is held, `Infinity`: for ever. */
 export const kCMMemoryPoolOption_AgeOutPeriod = "AgeOutPeriod";
@@ -30,26 +30,40 @@ export const kCMMemoryPoolError_InvalidParameter = -15491;
 /** What the pool's allocator is here: any Allocator of the core. */
 export type CFAllocator = Allocator;
 
-/** The core's error with Core Media's number. */
-export class CMMemoryPoolError extends MillpondError {
-  /** One of the two `kCMMemoryPoolError` constants. */
-  readonly status: number;
-
-  /** As {@link MillpondError}, with the number in front. */
-  constructor(status: number, code: ErrorCode, message: string, options?: ErrorOptions) {
-    super(code, message, { status }, options);
-    this.status = status;
+/** The error of a call that failed with one of Core Media's numbers; misuse of a block is a {@link DoorError} with one too. */
+export class CMMemoryPoolError extends DoorError {
+  /** As {@link DoorError}: one of the two `kCMMemoryPoolError` constants in front. */
+  constructor(status: number, code: ErrorCode | DoorCode, message: string, options?: ErrorOptions) {
+    super(status, code, message, undefined, options);
   }
 }
 
+let makePool: (pool: PagePool) => CMMemoryPool;
+let isPool: (value: unknown) => value is CMMemoryPool;
+
 /** A pool, opaque; {@link CMMemoryPoolCreate} makes it. */
 export class CMMemoryPool {
-  /** @internal */
+  /** The core's pool underneath, with its statistics. */
   readonly pool: PagePool;
+  /** No other object is a pool, to the compiler and at run time. */
+  readonly #made: boolean;
 
-  /** @internal */
-  constructor(pool: PagePool) {
+  private constructor(key: symbol, pool: PagePool) {
+    assertMaker(key, "CMMemoryPool", "CMMemoryPoolCreate()", kCMMemoryPoolError_InvalidParameter);
+    this.#made = true;
     this.pool = pool;
+  }
+
+  /** What this pool is and holds. */
+  toString(): string {
+    const { bytes, live, idle } = this.pool.stats();
+    return `CMMemoryPool of ${bytes} bytes (${live} blocks in use, ${idle} held)`;
+  }
+
+  static {
+    makePool = (pool) => new CMMemoryPool(MAKE, pool);
+    isPool = (value): value is CMMemoryPool =>
+      typeof value === "object" && value !== null && #made in value && value.#made;
   }
 }
 
@@ -70,7 +84,7 @@ export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clo
     throw invalid(kCMMemoryPoolOption_AgeOutPeriod, "a number of seconds, 0 or more", seconds);
   }
   const time: Clock = clock === undefined ? systemClock : { ...systemClock, now: clock };
-  return new CMMemoryPool(
+  return makePool(
     new PagePool({ name: "CMMemoryPool", ageOut: seconds * 1000, clock: time, timer: clock === undefined }),
   );
 }
@@ -105,18 +119,16 @@ export function CMMemoryPoolGetTypeID(): number {
 export function CFAllocatorAllocate(allocator: CFAllocator, size: number, _hint?: number): Memory | null {
   const bytes = sizeOf(allocator, size);
   if (bytes === 0) return null;
-  try {
-    return allocator.allocate(bytes);
-  } catch (error) {
-    if (!(error instanceof MillpondError)) throw error;
-    throw new CMMemoryPoolError(kCMMemoryPoolError_AllocationFailed, error.code, error.message, { cause: error });
-  }
+  return inDoor(
+    () => allocator.allocate(bytes),
+    (cause) => failed("CFAllocatorAllocate", bytes, cause),
+  );
 }
 
 /**
  * Changes the size of a block: in place within its pages, else by a copy of what both have. Null and a size: allocates. A block and
  * 0: deallocates, null. Null and 0: null. When it throws, the old block is as it was.
- * Throws {@link CMMemoryPoolError}, and what `Memory.release` throws of a block that is mapped, owned or dead.
+ * Throws {@link CMMemoryPoolError}; {@link DoorError} InvalidParameter for a block that is mapped, held elsewhere or deallocated.
  */
 export function CFAllocatorReallocate(
   allocator: CFAllocator,
@@ -128,11 +140,14 @@ export function CFAllocatorReallocate(
   if (memory === null || memory === undefined) return CFAllocatorAllocate(allocator, size, hint);
   assertOurs(allocator, memory);
   if (bytes === 0) {
-    memory.release();
+    CFAllocatorDeallocate(allocator, memory);
     return null;
   }
   if (bytes <= memory.maxSize && rounded(allocator, bytes) === rounded(allocator, memory.size)) {
-    memory.resize(0, bytes);
+    inDoor(
+      () => memory.resize(0, bytes),
+      (cause) => misuse("CFAllocatorReallocate", memory, cause),
+    );
     return memory;
   }
   return moved(allocator, memory, bytes);
@@ -141,25 +156,36 @@ export function CFAllocatorReallocate(
 function moved(allocator: CFAllocator, memory: Memory, bytes: number): Memory {
   const target = CFAllocatorAllocate(allocator, bytes)!;
   try {
-    const source = memory.map("read");
-    const sink = target.map("write");
-    sink.bytes.set(source.bytes.subarray(0, Math.min(bytes, memory.size)));
-    sink.unmap();
-    source.unmap();
-    memory.release();
-    return target;
+    return inDoor(
+      () => {
+        const source = memory.map("read");
+        const sink = target.map("write");
+        sink.bytes.set(source.bytes.subarray(0, Math.min(bytes, memory.size)));
+        sink.unmap();
+        source.unmap();
+        memory.release();
+        return target;
+      },
+      (cause) => misuse("CFAllocatorReallocate", memory, cause),
+    );
   } catch (error) {
     target.release();
     throw error;
   }
 }
 
-/** Frees a block; null: nothing. Throws InvalidParameter for another allocator's, and what `Memory.release` throws. */
+/**
+ * Frees a block; null: nothing. Throws InvalidParameter for another allocator's; {@link DoorError} InvalidParameter for one that is
+ * deallocated already, mapped, or held elsewhere.
+ */
 export function CFAllocatorDeallocate(allocator: CFAllocator, memory: Memory | null): void {
   sizeOf(allocator, 0);
   if (memory === null || memory === undefined) return;
   assertOurs(allocator, memory);
-  memory.release();
+  inDoor(
+    () => memory.release(),
+    (cause) => misuse("CFAllocatorDeallocate", memory, cause),
+  );
 }
 
 /** Bytes that a request of `size` really gets: whole pages. 0 and less come back unchanged. Throws InvalidParameter. */
@@ -169,12 +195,26 @@ export function CFAllocatorGetPreferredSizeForSize(allocator: CFAllocator, size:
 }
 
 function rounded(allocator: CFAllocator, size: number): number {
-  return allocator instanceof PageAllocator ? allocator.shelf.rounded(size) : size;
+  if (!(allocator instanceof PageAllocator)) return size;
+  return inDoor(
+    () => allocator.shelf.rounded(size),
+    (cause) => failed("CFAllocatorGetPreferredSizeForSize", size, cause),
+  );
+}
+
+function failed(call: string, size: number, cause: MillpondError): CMMemoryPoolError {
+  return new CMMemoryPoolError(
+    kCMMemoryPoolError_AllocationFailed,
+    cause.code,
+    `${call}() could not have ${size} bytes: ${messageOf(cause)}`,
+    { cause },
+  );
 }
 
 function sizeOf(allocator: CFAllocator, size: number): number {
   if (!(allocator instanceof Allocator)) throw invalid("allocator", "an allocator", allocator);
-  if (!Number.isSafeInteger(size) || size < 0) throw invalid("size", "a whole number of bytes, 0 or more", size);
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
+    throw invalid("size", "a whole number of bytes, 0 or more", size);
   return size;
 }
 
@@ -184,19 +224,34 @@ function assertOurs(allocator: CFAllocator, memory: Memory): void {
   throw new CMMemoryPoolError(
     kCMMemoryPoolError_InvalidParameter,
     "ERR_FOREIGN_RELEASE",
-    `${memory} is not of allocator "${allocator.name}"; give it back where it was taken`,
+    `${memory} is not of allocator "${allocator.name}"; pass the allocator that CFAllocatorAllocate() was given`,
+  );
+}
+
+/** What the core refuses about a block, in this door's words. */
+function misuse(call: string, memory: Memory, cause: MillpondError): DoorError {
+  const why: Partial<Record<string, string>> = {
+    ERR_DOUBLE_RELEASE: "it is deallocated already; find the first CFAllocatorDeallocate() of it",
+    ERR_USE_AFTER_RELEASE: "it is deallocated, or CFAllocatorReallocate() moved it; use what that returned",
+    ERR_FOREIGN_RELEASE: "a buffer or a part of it still holds it, and the reference to give back is not yours",
+    ERR_NOT_WRITABLE: "others hold it too, so its size cannot change",
+    ERR_MAPPED: "its bytes are mapped; unmap() the mapping first",
+    ERR_DETACHED: "its bytes were transferred away; copy them before posting them",
+  };
+  return new DoorError(
+    kCMMemoryPoolError_InvalidParameter,
+    cause.code,
+    `${call}() refuses ${memory}: ${why[cause.code] ?? messageOf(cause)}`,
+    undefined,
+    { cause },
   );
 }
 
 function poolOf(pool: CMMemoryPool): PagePool {
-  if (pool instanceof CMMemoryPool) return pool.pool;
+  if (isPool(pool)) return pool.pool;
   throw invalid("pool", "a CMMemoryPool", pool);
 }
 
 function invalid(name: string, expected: string, value: unknown): CMMemoryPoolError {
-  return new CMMemoryPoolError(
-    kCMMemoryPoolError_InvalidParameter,
-    typeof value === "number" ? "ERR_OUT_OF_RANGE" : "ERR_INVALID_ARG_TYPE",
-    `${name} must be ${expected}, but it is ${show(value)}`,
-  );
+  return new CMMemoryPoolError(kCMMemoryPoolError_InvalidParameter, argumentCode(value), wants(name, expected, value));
 }

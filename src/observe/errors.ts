@@ -36,6 +36,8 @@ export const ERROR_CODES = {
   ERR_NOT_SHAREABLE: "the memory refuses to be shared",
   /** A meta is locked and cannot be removed. */
   ERR_META_LOCKED: "the meta is locked",
+  /** A hook called back into the object that runs it, with a call that has to wait until the hook returns. */
+  ERR_REENTRANT: "a hook called back into what runs it",
   /** A name is already registered. */
   ERR_ALREADY_REGISTERED: "the name is already registered",
 
@@ -74,6 +76,9 @@ export const ERROR_CODES = {
 /** A code that a {@link MillpondError} carries. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** A code of a front door whose system names its failures itself: DirectShow's `VFW_E_TIMEOUT`, `E_POINTER`. */
+export type DoorCode = `E_${string}` | `VFW_E_${string}`;
+
 /** Plain facts attached to a {@link MillpondError}, for machines: lease ids, sizes, holders. */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
@@ -83,7 +88,7 @@ export type ErrorDetails = Readonly<Record<string, unknown>>;
  */
 export class MillpondError extends Error {
   /** What kind of failure this is; stable across releases. */
-  readonly code: ErrorCode;
+  readonly code: ErrorCode | DoorCode;
   /** Plain facts for machines: lease ids, sizes, the list of holders. */
   readonly details: ErrorDetails | undefined;
 
@@ -93,7 +98,7 @@ export class MillpondError extends Error {
    * @param details plain facts for machines
    * @param options the standard `cause`
    */
-  constructor(code: ErrorCode, message: string, details?: ErrorDetails, options?: ErrorOptions) {
+  constructor(code: ErrorCode | DoorCode, message: string, details?: ErrorDetails, options?: ErrorOptions) {
     super(`${message} [${code}]`, options);
     this.name = "MillpondError";
     this.code = code;

@@ -9,6 +9,7 @@ import type { MetaType } from "../media/meta.ts";
 import type { Allocator } from "../memory/allocator.ts";
 import { type AllocationParams, type ResolvedParams, resolveParams } from "../memory/params.ts";
 import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { frozenData } from "../observe/same-data.ts";
 import type { BufferPool } from "../pools/buffer-pool.ts";
 import { type StreamFormat, sizeOfFormat } from "./stream-format.ts";
 
@@ -173,7 +174,7 @@ export class AllocationQuery {
     const name = typeof api === "string" ? api : api?.api;
     if (typeof name !== "string" || name === "") throw wrongType("api", "a meta type or the name of an API", api);
     // Copied in: what the caller does with its object afterwards changes nothing here.
-    const copy = params === undefined || params === null ? null : Object.freeze({ ...params });
+    const copy = params === undefined || params === null ? null : frozenData("params", params);
     (this.metas as MetaProposal[]).push({ by: this.answering, api: name, params: copy });
   }
 
@@ -267,6 +268,11 @@ export class AllocationQuery {
       if (entry.pool === null) return;
       this.note(`the pool of ${entry.by} is not passed on: ${why}`);
       pools[i] = { ...entry, pool: null, max: 0 };
+    });
+    (this.params as ParamsProposal[]).forEach((entry, i, params) => {
+      if (entry.allocator === null) return;
+      this.note(`allocator "${entry.allocator.name}" of ${entry.by} is not passed on: ${why}`);
+      params[i] = { ...entry, allocator: null };
     });
   }
 

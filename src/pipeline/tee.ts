@@ -88,7 +88,7 @@ export class Tee extends Element {
   }
 
   /**
-   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; metas that
+   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags; metas that
    * all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old buffer while
    * another keeps new ones, and then the largest starves. One more when several branches hold, so that a slow one does not
    * stop the others. A branch that does not answer has no wishes.
@@ -115,12 +115,9 @@ export class Tee extends Element {
       answer.withholdPools(`${this.name} has several branches`);
       for (const note of answer.notes) query.note(note);
       for (const entry of answer.params) {
-        params = mergeParams(params, entry.params);
+        // Flags are one consumer's promise or wish about its own bytes: no other branch asked for them.
+        params = mergeParams(params, { ...entry.params, flags: 0 });
         wantsParams = true;
-        if (entry.allocator === null) continue;
-        query.note(
-          `allocator "${entry.allocator.name}" of ${entry.by} is not passed on: ${this.name} has several branches`,
-        );
       }
       const [first] = answer.pools;
       if (first === undefined) continue;

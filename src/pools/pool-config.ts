@@ -6,7 +6,7 @@ import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from ".
 import { type MemoryFlags, type ResolvedParams, resolveParams } from "../memory/params.ts";
 import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { debugLevel } from "../observe/debug.ts";
-import { sameData } from "../observe/same-data.ts";
+import { frozenData, sameData } from "../observe/same-data.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
@@ -121,7 +121,7 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     maxBytes,
     params: Object.freeze({ ...params }),
     allocator,
-    format: config.format,
+    format: frozenData("config.format", config.format),
     options: Object.freeze([...options]),
     roundSize,
     zero: config.zero === undefined ? "fresh" : oneOf("config.zero", config.zero, ZERO_POLICIES),

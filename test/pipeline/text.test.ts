@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { pipelineFromText } from "../../src/adapters/element-words.ts";
 import { isMillpondError } from "../../src/observe/errors.ts";
+import { nearest } from "../../src/observe/nearest.ts";
 import { NullSink } from "../../src/pipeline/elements/small.ts";
 import { COMMON_ELEMENTS } from "../../src/pipeline/elements/words.ts";
-import { nearest, parsePipeline, splitWords } from "../../src/pipeline/text.ts";
+import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */

@@ -46,7 +46,10 @@ function summarize(troubles: readonly Trouble[]): string[] {
     const line = `${call}: ${what}`;
     lines.set(line, [...(lines.get(line) ?? []), value]);
   }
-  return [...lines].map(([line, values]) => `${line} (${values.slice(0, 4).join(", ")}${values.length > 4 ? `, ${values.length - 4} more` : ""})`);
+  return [...lines].map(
+    ([line, values]) =>
+      `${line} (${values.slice(0, 4).join(", ")}${values.length > 4 ? `, ${values.length - 4} more` : ""})`,
+  );
 }
 
 function instanceFor(entry: string): (name: string) => unknown {
@@ -73,16 +76,28 @@ interface Callee {
 
 function calleeOf({ entry, kind, owner, name }: PublicCall): Callee {
   const module = modules[entry]!;
-  if (kind === "function") return { self: undefined, call: (args) => (module[name] as Function)(...args) };
+  if (kind === "function")
+    return { self: undefined, call: (args) => (module[name] as (...args: readonly unknown[]) => unknown)(...args) };
   const type = module[owner!] as object;
   if (kind === "construct") return { self: undefined, call: (args) => Reflect.construct(type as never, args) };
   if (kind === "static") {
-    return { self: undefined, call: (args) => ((type as Record<string, unknown>)[name] as Function).apply(type, [...args]) };
+    return {
+      self: undefined,
+      call: (args) =>
+        ((type as Record<string, unknown>)[name] as (...args: readonly unknown[]) => unknown).apply(type, [...args]),
+    };
   }
   const self = instanceFor(entry)(owner!) as Record<string, unknown> | undefined;
   if (self === undefined || self === null) throw new CannotBuild(owner!);
-  if (kind === "setter") return { self, call: ([value]) => { self[name] = value; return undefined; } };
-  return { self, call: (args) => (self[name] as Function).apply(self, [...args]) };
+  if (kind === "setter")
+    return {
+      self,
+      call: ([value]) => {
+        self[name] = value;
+        return undefined;
+      },
+    };
+  return { self, call: (args) => (self[name] as (...args: readonly unknown[]) => unknown).apply(self, [...args]) };
 }
 
 function describeState(self: unknown): string {
@@ -104,9 +119,9 @@ function describeState(self: unknown): string {
     try {
       // What counts refusals may count one more.
       const { refused: _, misuse: __, ...rest } = stats.call(self) as Record<string, unknown>;
-      facts["stats"] = rest;
+      facts.stats = rest;
     } catch {
-      facts["stats"] = "throws";
+      facts.stats = "throws";
     }
   }
   return JSON.stringify(facts, (_, value: unknown) => (typeof value === "bigint" ? `${value}n` : value));
@@ -116,8 +131,12 @@ function isOwnError(error: unknown): boolean {
   if (error instanceof HostileError) return true;
   // The engine's, about the caller's own proxy.
   if (error instanceof TypeError && error.message.includes("proxy that has been revoked")) return true;
-  return error instanceof Error && typeof (error as { code?: unknown }).code === "string"
-    && (error.name === "MillpondError" || (modules["."]!["MillpondError"] as { [Symbol.hasInstance](x: unknown): boolean })[Symbol.hasInstance](error));
+  return (
+    error instanceof Error &&
+    typeof (error as { code?: unknown }).code === "string" &&
+    (error.name === "MillpondError" ||
+      (modules["."]!.MillpondError as { [Symbol.hasInstance](x: unknown): boolean })[Symbol.hasInstance](error))
+  );
 }
 
 function textOf(error: unknown): string {
@@ -154,7 +173,10 @@ async function tryOne(call: PublicCall, change: (args: unknown[]) => void): Prom
   if ((user + system) / 1000 > CPU_LIMIT_MS) return `took more than ${CPU_LIMIT_MS} ms of processor time`;
   if (pending !== undefined) {
     const settled = await Promise.race([
-      pending.then(() => undefined, (error: unknown) => ({ error })),
+      pending.then(
+        () => undefined,
+        (error: unknown) => ({ error }),
+      ),
       new Promise<"waits">((resolve) => setTimeout(resolve, 2, "waits")),
     ]);
     if (settled === "waits") pending.catch(() => undefined);
@@ -170,18 +192,24 @@ async function tryOne(call: PublicCall, change: (args: unknown[]) => void): Prom
 async function tryCall(call: PublicCall): Promise<Trouble[]> {
   const troubles: Trouble[] = [];
   const attempt = async (place: string, value: string, change: (args: unknown[]) => void): Promise<void> => {
-    if (process.env.MILLPOND_BAD_INPUT_VERBOSE) appendFileSync(process.env.MILLPOND_BAD_INPUT_VERBOSE, `${call.key} ${place}: ${value}\n`);
+    if (process.env.MILLPOND_BAD_INPUT_VERBOSE)
+      appendFileSync(process.env.MILLPOND_BAD_INPUT_VERBOSE, `${call.key} ${place}: ${value}\n`);
     let what: string | undefined;
     try {
       what = await tryOne(call, change);
     } catch (error) {
-      what = error instanceof CannotBuild ? `no recipe makes ${error.message}` : `the harness failed: ${(error as Error).stack}`;
+      what =
+        error instanceof CannotBuild
+          ? `no recipe makes ${error.message}`
+          : `the harness failed: ${(error as Error).stack}`;
     }
     if (what !== undefined) troubles.push({ call: `${call.key} ${place}`, value, what });
   };
   for (const [i, type] of call.parameters.entries()) {
     for (const [name, make] of HOSTILE) {
-      await attempt(`argument ${i}`, name, (args) => { args[i] = make(); });
+      await attempt(`argument ${i}`, name, (args) => {
+        args[i] = make();
+      });
     }
     const keys = optionKeys(SURFACE.checker, type);
     for (const [key] of keys) {
@@ -193,7 +221,9 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
       await attempt(`argument ${i}.${key}`, "a getter that throws", (args) => {
         args[i] = Object.defineProperty({ ...(args[i] as object | undefined) }, key, {
           enumerable: true,
-          get() { throw new HostileError(); },
+          get() {
+            throw new HostileError();
+          },
         });
       });
     }

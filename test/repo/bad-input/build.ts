@@ -14,7 +14,9 @@ export function optionKeys(checker: ts.TypeChecker, type: ts.Type): readonly (re
   const plain = checker.getNonNullableType(type);
   const one = plain.isUnion() ? plain.types.find((member) => isPlainObject(checker, member)) : plain;
   if (one === undefined || !isPlainObject(checker, one)) return [];
-  return checker.getPropertiesOfType(one).map((property) => [property.name, checker.getTypeOfSymbol(property)] as const);
+  return checker
+    .getPropertiesOfType(one)
+    .map((property) => [property.name, checker.getTypeOfSymbol(property)] as const);
 }
 
 /** A value of the type: the first member of a union that can be made, an object with its required properties. */

@@ -24,7 +24,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   let names = 0;
 
   return {
-    ".#Memory": () => core.defaultAllocator?.allocate?.(64) ?? new core.SystemAllocator().allocate(64),
+    ".#Memory": () => core.allocators.default.allocate(64),
     ".#Allocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SharedAllocator": () => new core.SharedAllocator(),
@@ -48,7 +48,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#SharedPool": shared,
     ".#Slot": () => shared().tryAcquire(),
     ".#HandleRing": () => core.HandleRing.create(16),
-    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "producer"),
+    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
     ".#SlabPool": () => new core.SlabPool({ elementSize: 64 }),
     ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,

@@ -76,15 +76,37 @@ export const HOSTILE: readonly (readonly [name: string, make: () => unknown])[] 
   ["an array of symbols", () => [Symbol("hostile")]],
   ["a sparse array", () => Object.assign([], { length: 2 ** 32 - 1 })],
   ["a function", () => () => undefined],
-  ["a function that throws", () => () => { throw new HostileError(); }],
+  [
+    "a function that throws",
+    () => () => {
+      throw new HostileError();
+    },
+  ],
   ["a class", () => class Hostile {}],
   ["a proxy that throws", thrower],
   ["a revoked proxy", revoked],
   ["a date", () => new Date(Number.NaN)],
   ["a map", () => new Map()],
   ["a promise", () => Promise.resolve(8)],
-  ["a thenable that throws", () => ({ get then() { throw new HostileError(); } })],
-  ["an object whose toString throws", () => ({ toString() { throw new HostileError(); }, valueOf() { throw new HostileError(); } })],
+  [
+    "a thenable that throws",
+    () => ({
+      get then() {
+        throw new HostileError();
+      },
+    }),
+  ],
+  [
+    "an object whose toString throws",
+    () => ({
+      toString() {
+        throw new HostileError();
+      },
+      valueOf() {
+        throw new HostileError();
+      },
+    }),
+  ],
   ["no bytes", () => new Uint8Array(0)],
   ["detached bytes", detached],
   ["a detached buffer", () => detached().buffer],

@@ -131,10 +131,18 @@ function plain(presentation: Presentation): VideoPresentation | undefined {
 
 /** Raw video from a file or a stream: Y4M says itself what it is; other raw video has to be told. */
 export class RawVideoElement extends FramesElement {
+  readonly #isStream: boolean;
+
   /** @param input a path, or a stream that is read once */
   constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
     const { name, ...raw } = options;
     super(() => openRaw(input, raw), name);
+    this.#isStream = typeof input !== "string";
+  }
+
+  /** Whoever writes into a pipe does so when he likes. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isStream;
   }
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { type MapMode, type Mapping, MappingBits, unitOf } from "../memory/mapping.ts";
-import type { Memory } from "../memory/memory.ts";
+import { type Memory, mapToRead } from "../memory/memory.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
@@ -95,7 +95,7 @@ function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn:
     start += length;
     if (from >= length) continue;
     const run = Math.min(length - from, size - done);
-    const mapping = mapMemories(slot, index, 1, mode);
+    const mapping = mode === "read" ? mapToRead(slot.memories[index]!) : mapMemories(slot, index, 1, mode);
     try {
       if (!fn(mapping.bytes.subarray(from, from + run), done)) return done;
     } finally {

@@ -12,11 +12,11 @@
 
 import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
 import type { Mapping } from "../memory/mapping.ts";
-import type { Memory } from "../memory/memory.ts";
+import { type Memory, mapToRead } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type BufferSlot, MAX_MEMORIES, Marks } from "./slot.ts";
+import { type BufferSlot, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
 
 /** Which memories hold a byte range. */
 export interface FoundRange {
@@ -64,6 +64,13 @@ function own(memory: Memory): void {
       `${memory} was released; retain() it before giving it to a buffer`,
     );
   }
+  if (memory.references <= memory.ownerCount) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `every reference of ${memory} belongs to the buffers and sub-memories that own it, so there is none to give to ` +
+        "another buffer; retain() it first, or share() it",
+    );
+  }
   if (memory.tryOwn()) return;
   throw new MillpondError(
     "ERR_MAPPED",
@@ -83,7 +90,8 @@ function mergeAround(slot: BufferSlot, index: number): number {
 export function assertDroppable(slot: BufferSlot, index: number, length: number): void {
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.accessWord !== 0 && memory.references === 1) {
+    // A list may hold a memory several times, with a reference for each.
+    if (memory.accessWord !== 0 && memory.references <= timesIn(slot.memories, memory, index, index + length)) {
       throw new MillpondError("ERR_MAPPED", `${memory} is mapped; unmap it before it is taken out of its buffer`);
     }
   }
@@ -181,7 +189,7 @@ export function joined(slot: BufferSlot, index: number, length: number, allocato
     sink = merged.map("write");
     let at = 0;
     for (let i = index; i < index + length; i++) {
-      const source = slot.memories[i]!.map("read");
+      const source = mapToRead(slot.memories[i]!);
       sink.bytes.set(source.bytes, at);
       at += source.size;
       source.unmap();

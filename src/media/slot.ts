@@ -97,7 +97,11 @@ export class BufferSlot implements MemoryHome {
   /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
   isWhole(): boolean {
     for (const memory of this.memories) {
-      if (memory.references !== 1 || memory.ownerCount !== 1 || memory.accessWord !== 0) return false;
+      if (memory.accessWord !== 0) return false;
+      if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
+      // What its list holds several times is the slot's own all the same.
+      const times = timesIn(this.memories, memory, 0, this.memories.length);
+      if (memory.references !== times || memory.ownerCount !== times) return false;
     }
     return true;
   }
@@ -127,6 +131,13 @@ export class BufferSlot implements MemoryHome {
   markShared(by: 1 | -1): void {
     for (const memory of this.memories) memory.sharedOwners += by;
   }
+}
+
+/** How often a list holds a memory from `start` to before `end`. O(memories). */
+export function timesIn(memories: readonly Memory[], memory: Memory, start: number, end: number): number {
+  let times = 0;
+  for (let i = start; i < end; i++) if (memories[i] === memory) times++;
+  return times;
 }
 
 /** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */

@@ -17,7 +17,7 @@ import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
 import type { MapMode } from "./mapping.ts";
-import { Memory } from "./memory.ts";
+import { Memory, mapToRead } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
 import { zeroEdges } from "./zero.ts";
@@ -221,7 +221,7 @@ export abstract class Allocator {
   /** Hook: copies a checked range into a new memory; default: map, allocate, set. O(size). */
   copyMemory(memory: Memory, offset: number, size: number): Memory {
     const target = (this.flags & AllocatorFlags.NO_COPY) !== 0 ? defaultAllocator() : this;
-    const source = memory.map("read");
+    const source = mapToRead(memory);
     try {
       const copy = target.allocate(size, { align: memory.align === 0 ? undefined : memory.align });
       try {

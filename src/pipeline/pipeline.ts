@@ -24,7 +24,11 @@ export interface PipelineOptions {
   name?: string;
   /** Time and timers; default: the platform's. */
   clock?: Clock;
-  /** Milliseconds that one wait for a buffer may last, then `ERR_STARVED` says who holds them. Default: for ever. */
+  /**
+   * Milliseconds that one wait may last, of a source for a buffer or of a stage for anything (its start, a decoder, a thread);
+   * then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times that at the end of
+   * the stream; stages that an application or a pipe feeds are not bounded. Default: no bound, except for threads.
+   */
   patience?: number;
   /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */
   maxBytes?: number;
@@ -199,6 +203,12 @@ export class Pipeline {
 
   async #start(options: RunOptions, play: boolean): Promise<RunSummary> {
     this.#assertStill("run");
+    if (this.#session?.unfinished === true) {
+      throw new MillpondError(
+        "ERR_ACTIVE",
+        `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run gave up waiting for; make a new pipeline`,
+      );
+    }
     const order = this.#sorted();
     const { signal, onProgress } = options;
     const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];

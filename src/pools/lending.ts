@@ -16,7 +16,7 @@ import { type PoolState, refusedError, staleLeaseError, starvedError } from "./p
 import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
 import { type PoolHooks, SlotStore } from "./slot-store.ts";
 import { StarvationAlarm } from "./starvation.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** How a {@link BufferPool} is made. */
 export interface BufferPoolOptions {
@@ -151,6 +151,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
+    if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
     const slot = this.$store.take();
     return slot === null ? undefined : this.#lend(slot, tag);
@@ -175,19 +176,20 @@ export abstract class Lending implements BufferOwner {
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
-      const { signal, timeout, tag } = options;
-      if (timeout !== undefined) milliseconds("options.timeout", timeout);
+      if (options === null || typeof options !== "object") throw wrongType("options", "AcquireOptions", options);
+      const { signal, timeout, tag, nowait } = options;
+      if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
       const buffer = tag === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag);
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (options.nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join(options, tag);
+      if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
+      return this.#join({ signal, timeout }, tag);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: AcquireOptions, tag: string | undefined): Promise<MediaBuffer> {
+  #join(options: WaitOptions, tag: string | undefined): Promise<MediaBuffer> {
     this.#quickBack = false;
     this.$waitCount++;
     const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
@@ -273,9 +275,9 @@ export abstract class Lending implements BufferOwner {
       try {
         slot = this.$store.take();
       } catch (error) {
-        // One failed allocation refuses one waiter; the next has its own try when something changes again.
+        // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
         this.$waiters.leave(waiter, error);
-        return;
+        continue;
       }
       if (slot === null) return;
       this.$waiters.next(this.#lend(slot, waiter.tag));

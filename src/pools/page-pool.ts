@@ -13,7 +13,7 @@
 import type { Allocator } from "../memory/allocator.ts";
 import type { Memory } from "../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../memory/params.ts";
-import { milliseconds, oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
 import { PageAllocator } from "./page-allocator.ts";
@@ -25,7 +25,7 @@ import {
   type PressureLevel,
   resolvePageOptions,
 } from "./page-options.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 export type { AgeCurve, PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./page-options.ts";
 
@@ -107,20 +107,23 @@ export class PagePool {
    */
   acquire(size: number, request: PageRequest = {}): Promise<Memory> {
     try {
+      if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
       const { signal, timeout } = request;
-      if (timeout !== undefined) milliseconds("options.timeout", timeout);
-      const total = totalBytes(size, request);
-      const { align } = resolveParams(request);
+      checkWait(signal, timeout);
+      const params = resolveParams(request);
+      const total = totalBytes(size, params);
       if (signal?.aborted) return Promise.reject(signal.reason);
       this.#assertAlive("allocate from");
-      if (total === 0 || this.#allocator.canServe(total, align, Infinity)) {
-        return Promise.resolve(this.#allocator.allocate(size, request));
+      if (total === 0 || this.#allocator.canServe(total, params.align, Infinity)) {
+        return Promise.resolve(this.#allocator.allocate(size, params));
       }
       this.#assertPossible(total);
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
       const { clock } = this.#allocator.config;
-      const wanted: Wanted = { size, params: request };
-      const wait = this.#waiters.wait(request, wanted, (waiter) => this.#starved(total, clock.now() - waiter.since));
+      const wanted: Wanted = { size, params };
+      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
+        this.#starved(total, clock.now() - waiter.since),
+      );
       this.#retune();
       return wait;
     } catch (error) {

@@ -45,7 +45,7 @@ import { bury, isAlive, killPool, leave, type Seat, takeSeat } from "./shared-ow
 import { assertPool, readStats } from "./shared-report.ts";
 import { takeSync } from "./shared-sleep.ts";
 import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
-import type { WaitOptions } from "./waiters.ts";
+import { checkWait, type WaitOptions } from "./waiters.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {
@@ -176,11 +176,11 @@ export class SharedPool implements LeasePool {
    */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
     if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
-    options.signal?.throwIfAborted();
+    const { signal, timeout } = options;
+    checkWait(signal, timeout);
+    if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
-    const { signal } = options;
     const id = await this.queue.wait({ signal, timeout }, (waiter) =>
       starvedError(this, this.clock.now() - waiter.since),
     );

@@ -166,7 +166,7 @@ export class SharedQueue {
     return true;
   }
 
-  /** The timer also keeps the process alive, which a sleeper of Atomics.waitAsync does not: its caller is owed an answer. */
+  /** In the background: a wait with a timeout keeps the process alive by its own timer (waiters.ts), one without does not. */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
     const ms = this.#waiter.waitAsync === undefined ? this.#pollMs : LOOK_AGAIN_MS;
@@ -177,7 +177,7 @@ export class SharedQueue {
         this.serve();
       },
       ms,
-      false,
+      true,
     );
   }
 

@@ -6,13 +6,10 @@ import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
-import { build, CannotBuild, optionKeys } from "./build.ts";
-import { LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { build, CannotBuild, fits, optionKeys } from "./build.ts";
+import { LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
 import { HOSTILE, HostileError } from "./values.ts";
-
-/** The built entry points, by subpath. */
-export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");
 const MANIFEST = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
@@ -148,7 +145,11 @@ function textOf(error: unknown): string {
 }
 
 /** Calls once with one value replaced, and says what is wrong with what happened. */
-async function tryOne(call: PublicCall, change: (args: unknown[]) => void): Promise<string | undefined> {
+async function tryOne(
+  call: PublicCall,
+  mayPass: boolean,
+  change: (args: unknown[]) => void,
+): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
     try {
@@ -182,7 +183,7 @@ async function tryOne(call: PublicCall, change: (args: unknown[]) => void): Prom
     if (settled === "waits") pending.catch(() => undefined);
     else failed = settled;
   }
-  if (failed === undefined) return undefined;
+  if (failed === undefined) return mayPass ? undefined : "accepted";
   if (!isOwnError(failed.error)) return textOf(failed.error);
   const after = describeState(callee.self);
   if (after !== before) return `refused, but changed ${before} to ${after}`;
@@ -191,12 +192,17 @@ async function tryOne(call: PublicCall, change: (args: unknown[]) => void): Prom
 
 async function tryCall(call: PublicCall): Promise<Trouble[]> {
   const troubles: Trouble[] = [];
-  const attempt = async (place: string, value: string, change: (args: unknown[]) => void): Promise<void> => {
+  const attempt = async (
+    place: string,
+    value: string,
+    mayPass: boolean,
+    change: (args: unknown[]) => void,
+  ): Promise<void> => {
     if (process.env.MILLPOND_BAD_INPUT_VERBOSE)
       appendFileSync(process.env.MILLPOND_BAD_INPUT_VERBOSE, `${call.key} ${place}: ${value}\n`);
     let what: string | undefined;
     try {
-      what = await tryOne(call, change);
+      what = await tryOne(call, mayPass, change);
     } catch (error) {
       what =
         error instanceof CannotBuild
@@ -207,24 +213,43 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
   };
   for (const [i, type] of call.parameters.entries()) {
     for (const [name, make] of HOSTILE) {
-      await attempt(`argument ${i}`, name, (args) => {
+      const mayPass = fits(SURFACE.checker, type, call.optional[i]!, make());
+      await attempt(`argument ${i}`, name, mayPass, (args) => {
         args[i] = make();
       });
     }
     const keys = optionKeys(SURFACE.checker, type);
-    for (const [key] of keys) {
+    for (const { key, type: of, optional } of keys) {
       for (const [name, make] of HOSTILE) {
-        await attempt(`argument ${i}.${key}`, name, (args) => {
+        await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {
           args[i] = { ...(args[i] as object | undefined), [key]: make() };
         });
       }
-      await attempt(`argument ${i}.${key}`, "a getter that throws", (args) => {
+      await attempt(`argument ${i}.${key}`, "a getter that throws", true, (args) => {
         args[i] = Object.defineProperty({ ...(args[i] as object | undefined) }, key, {
           enumerable: true,
           get() {
             throw new HostileError();
           },
         });
+      });
+      // What is read twice can be something else the second time.
+      await attempt(`argument ${i}.${key}`, "a getter that changes", true, (args) => {
+        const given = { ...(args[i] as Record<string, unknown> | undefined) };
+        let first: unknown = given[key] ?? build(SURFACE.checker, of, instanceFor(call.entry));
+        args[i] = Object.defineProperty(given, key, {
+          enumerable: true,
+          get() {
+            const value = first;
+            first = Symbol("the second reading");
+            return value;
+          },
+        });
+      });
+    }
+    if (keys.length > 0 && !LEFT_OPEN.some(([pattern]) => pattern.test(call.key))) {
+      await attempt(`argument ${i}`, "an unknown option", false, (args) => {
+        args[i] = { ...(args[i] as object | undefined), zeros: true };
       });
     }
   }

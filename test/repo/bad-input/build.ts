@@ -9,14 +9,23 @@ export class CannotBuild extends Error {
   override name = "CannotBuild";
 }
 
-/** The option keys of a parameter that is a plain object of options, with what each accepts. */
-export function optionKeys(checker: ts.TypeChecker, type: ts.Type): readonly (readonly [key: string, type: ts.Type])[] {
+/** One key of an object of options. */
+export interface OptionKey {
+  readonly key: string;
+  readonly type: ts.Type;
+  readonly optional: boolean;
+}
+
+/** The option keys of a parameter that is a plain object of options. */
+export function optionKeys(checker: ts.TypeChecker, type: ts.Type): readonly OptionKey[] {
   const plain = checker.getNonNullableType(type);
   const one = plain.isUnion() ? plain.types.find((member) => isPlainObject(checker, member)) : plain;
   if (one === undefined || !isPlainObject(checker, one)) return [];
-  return checker
-    .getPropertiesOfType(one)
-    .map((property) => [property.name, checker.getTypeOfSymbol(property)] as const);
+  return checker.getPropertiesOfType(one).map((property) => ({
+    key: property.name,
+    type: checker.getTypeOfSymbol(property),
+    optional: (property.flags & ts.SymbolFlags.Optional) !== 0,
+  }));
 }
 
 /** A value of the type: the first member of a union that can be made, an object with its required properties. */
@@ -96,4 +105,26 @@ function isPlainObject(checker: ts.TypeChecker, type: ts.Type): boolean {
   const name = type.symbol?.name ?? "";
   if (STANDARD[name] !== undefined) return false;
   return !(type.symbol !== undefined && type.symbol.flags & ts.SymbolFlags.Class);
+}
+
+/** Whether a value's `typeof` is one that the type can have; what only its content would show is not judged. */
+export function fits(checker: ts.TypeChecker, type: ts.Type, optional: boolean, value: unknown): boolean {
+  if (value === undefined && optional) return true;
+  const members = type.isUnion() ? type.types : [type];
+  return members.some((member) => {
+    const { flags } = member;
+    if (flags & (ts.TypeFlags.Any | ts.TypeFlags.Unknown)) return true;
+    if (flags & ts.TypeFlags.TypeParameter) {
+      const bound = checker.getBaseConstraintOfType(member);
+      return bound === undefined || fits(checker, bound, optional, value);
+    }
+    if (value === undefined) return (flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Void)) !== 0;
+    if (value === null) return (flags & ts.TypeFlags.Null) !== 0;
+    if (typeof value === "number") return (flags & ts.TypeFlags.NumberLike) !== 0;
+    if (typeof value === "string") return (flags & ts.TypeFlags.StringLike) !== 0;
+    if (typeof value === "boolean") return (flags & ts.TypeFlags.BooleanLike) !== 0;
+    if (typeof value === "bigint") return (flags & ts.TypeFlags.BigIntLike) !== 0;
+    if (typeof value === "symbol") return (flags & ts.TypeFlags.ESSymbolLike) !== 0;
+    return (flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) !== 0;
+  });
 }

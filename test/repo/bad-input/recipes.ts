@@ -1,6 +1,8 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
 import { MessageChannel } from "node:worker_threads";
-import type { Modules } from "./bad-input.test.ts";
+
+/** The built entry points, by subpath. */
+export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** Makes instances by class name: of the entry point that is being tried, else of any. */
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
@@ -97,4 +99,10 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
     "a hook that the pipeline calls, not a user",
   ],
+];
+
+/** Calls whose object takes keys of the caller's own, each with its reason. */
+export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
+  [/#struct$/, "the keys are the struct's fields"],
 ];

@@ -72,7 +72,7 @@ export const HOSTILE: readonly (readonly [name: string, make: () => unknown])[] 
   ["an object", () => ({})],
   ["an object without prototype", () => Object.create(null) as unknown],
   ["an array", () => []],
-  ["an array with a hole", () => [, 1]],
+  ["an array with a hole", () => Object.assign([], { length: 2, 1: 1 })],
   ["an array of symbols", () => [Symbol("hostile")]],
   ["a sparse array", () => Object.assign([], { length: 2 ** 32 - 1 })],
   ["a function", () => () => undefined],

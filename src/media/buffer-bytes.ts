@@ -8,8 +8,8 @@ import { type Memory, mapToRead } from "../memory/memory.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { joined, mergeRange, replaceMemories } from "./buffer-list.ts";
-import type { BufferSlot } from "./slot.ts";
+import { hold, joined, mergeRange, replaceMemories, unhold } from "./buffer-list.ts";
+import { type BufferSlot, Marks } from "./slot.ts";
 
 /**
  * Maps a checked, non-empty range of memories as one run of bytes. Several memories are merged first: in place when the
@@ -39,7 +39,13 @@ function mapTemporary(slot: BufferSlot, index: number, length: number, mode: Map
 
 /** Replaces a memory that may not be written by a copy that belongs to this buffer alone. O(size). */
 export function ownCopy(slot: BufferSlot, index: number): Memory {
-  const copy = slot.memories[index]!.copy();
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  let copy: Memory;
+  try {
+    copy = slot.memories[index]!.copy();
+  } finally {
+    unhold(slot, before);
+  }
   try {
     replaceMemories(slot, index, 1, copy);
   } catch (error) {

@@ -333,7 +333,34 @@ export class SystemAllocator extends Allocator {
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */
   protected override freeRegion(region: Region): void {
-    if (typeof region.handle === "function") (region.handle as () => void)();
+    if (typeof region.handle === "function") callOnRelease(region.handle as () => void);
+  }
+}
+
+/** Callbacks that wait for the one that runs; null while none runs. */
+let waitingCallbacks: (() => void)[] | null = null;
+
+/**
+ * Calls an `onRelease`. One that frees further wrapped bytes does not call their callbacks from inside, which would overflow the
+ * stack after a few thousand: they run when it has returned.
+ */
+function callOnRelease(callback: () => void): void {
+  if (waitingCallbacks !== null) {
+    waitingCallbacks.push(callback);
+    return;
+  }
+  const waiting: (() => void)[] = [callback];
+  waitingCallbacks = waiting;
+  try {
+    for (let i = 0; i < waiting.length; i++) {
+      try {
+        waiting[i]!();
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+  } finally {
+    waitingCallbacks = null;
   }
 }
 
@@ -364,7 +391,10 @@ export interface WrapOptions {
   offset?: number;
   /** Bytes in the valid part; default: to the end. */
   size?: number;
-  /** Called exactly once, when the memory is freed; what it throws surfaces as an uncaught error in a later turn. */
+  /**
+   * Called exactly once, when the memory is freed, or, when another `onRelease` freed it, as soon as that one has returned. What
+   * it throws surfaces as an uncaught error in a later turn.
+   */
   onRelease?: () => void;
 }
 

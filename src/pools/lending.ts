@@ -4,12 +4,13 @@
  * unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off and takes the long way.
  */
 import { MediaBuffer } from "../media/media-buffer.ts";
-import { type BufferOwner, type BufferSlot, Marks } from "../media/slot.ts";
+import { type BufferOwner, type BufferSlot, heldByHook, Marks } from "../media/slot.ts";
 import { milliseconds, oneOf, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
+import { throwLater } from "../observe/late.ts";
 import { LEAK_SAMPLE, LeakWatch } from "./leak-watch.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
 import { type PoolState, refusedError, staleLeaseError, starvedError } from "./pool-errors.ts";
@@ -68,8 +69,10 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected $stateNow: PoolState = "inactive";
   #trace: boolean;
-  /** Acquire may take the short way: active, not traced. */
+  /** Acquire may take the fast path: active, not traced, and no hook runs. */
   #quickOut = false;
+  /** What `#quickOut` is while no hook runs. */
+  #quickOutOutsideHooks = false;
   /** Release may take the short way: nobody waits or listens, nothing is zeroed, revoked or hooked. */
   #quickBack = false;
   /** @internal */
@@ -93,7 +96,9 @@ export abstract class Lending implements BufferOwner {
     this.#alarm = new StarvationAlarm(clock, after, this.$waiters, (waited) =>
       this.#reportStarved(waited, this.holders()),
     );
-    this.$store = new SlotStore(this, this.$hooks());
+    this.$store = new SlotStore(this, this.$hooks(), (runs) => {
+      this.#quickOut = !runs && this.#quickOutOutsideHooks;
+    });
   }
 
   /** @internal What a subclass of the pool overrides. */
@@ -134,7 +139,8 @@ export abstract class Lending implements BufferOwner {
   /**
    * Lends a buffer, or undefined when all are on loan and the bound is reached. A free one first (the last returned, its
    * pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease.
-   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, and what the allocator throws.
+   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, `ERR_REENTRANT` inside a hook of the pool, and what
+   * the allocator throws.
    */
   tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
     const store = this.$store;
@@ -152,9 +158,14 @@ export abstract class Lending implements BufferOwner {
 
   #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
     if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
+    this.$store.assertNoHook("acquire from");
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
-    const slot = this.$store.take();
-    return slot === null ? undefined : this.#lend(slot, tag);
+    try {
+      const slot = this.$store.take();
+      return slot === null ? undefined : this.#lend(slot, tag);
+    } finally {
+      this.$finishDeferred();
+    }
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
@@ -245,6 +256,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   #takeBackSlow(slot: BufferSlot): void {
+    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
     this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
@@ -257,14 +269,35 @@ export abstract class Lending implements BufferOwner {
 
   /** @internal A slot is wholly its own again: keep it, hand it on, or free it. */
   settled(slot: BufferSlot): void {
-    const open = this.isActive;
-    const { reason, error } = open ? this.$store.restore(slot) : this.$store.giveUp(slot, "drained");
+    // Released inside a hook of this pool: it goes on when the hook has returned.
+    if (this.$store.defer(slot)) return;
+    const error = this.#finishReturn(slot);
+    this.$finishDeferred();
+    if (error !== undefined) throw error;
+  }
+
+  /** @internal Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
+  protected $finishDeferred(): void {
+    for (let slot = this.$store.nextDeferred(); slot !== null; slot = this.$store.nextDeferred()) {
+      const error = this.#finishReturn(slot);
+      // Its release() has returned long ago.
+      if (error !== undefined) throwLater(error);
+    }
+  }
+
+  /** Ends one lease: its hooks, then those who wait, then those who listen. Returns what its holder must hear. */
+  #finishReturn(slot: BufferSlot): unknown {
+    const { reason, error } = this.$store.finish(slot, this.isActive ? undefined : "drained");
     if (reason !== undefined) this.$events.emit("discard", { slot: slot.index, reason });
     this.#serve();
     if (this.$waiters.length === 0) this.$retune();
     this.$events.emit("release", { slot: slot.index, free: this.$store.free });
-    if (!open && this.$store.outstanding === 0) this.$finishDrain();
-    if (error !== undefined) throw error;
+    try {
+      if (!this.isActive && this.$store.outstanding === 0) this.$finishDrain();
+    } catch (thrown) {
+      return error ?? thrown;
+    }
+    return error;
   }
 
   /** Gives what can be had to those who wait, in order. */
@@ -314,7 +347,8 @@ export abstract class Lending implements BufferOwner {
     const config = this.$configNow;
     const active = this.$stateNow === "active";
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
-    this.#quickOut = active && plain;
+    this.#quickOutOutsideHooks = active && plain;
+    this.#quickOut = this.#quickOutOutsideHooks && !this.$store.inHook;
     this.#quickBack =
       this.isActive &&
       plain &&

@@ -173,6 +173,8 @@ export class PageShelf {
     this.#forget(cls);
     const lost = isLost(block);
     block.region.handle = undefined;
+    // A pool above that revoked views moved the bytes to another ArrayBuffer; the source must find them there.
+    if (!lost && block.memory.region.isDetached) block.memory.region.bytes = block.region.bytes;
     try {
       block.memory.release();
     } catch (error) {

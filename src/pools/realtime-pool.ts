@@ -115,7 +115,7 @@ export class RealtimePool {
     return this.areas.length > 0 && this.areas.every(({ lock }) => lock.ok);
   }
 
-  /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ..."; undefined when it is. */
+  /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ...", "disabled: ..."; undefined when it is. */
   get lockReason(): string | undefined {
     for (const { lock } of this.areas) if (!lock.ok) return `${lock.errno}: ${lock.hint}`;
     return this.areas.length > 0 ? undefined : "deleted: the pool is gone";

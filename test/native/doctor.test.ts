@@ -43,6 +43,14 @@ describe("millpond doctor", () => {
     expect(printable(diagnosis)).toContain("unsupported (KOFFI_ABSENT): npm install koffi");
   });
 
+  it("shows the realtime preference, and where it was stated", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis.realtime).toEqual({ words: "allocator", from: "default", ignored: null });
+    expect(printable(diagnosis)).toContain("realtime preference: allocator (from default)");
+    const mistaken = { ...diagnosis, realtime: { ...diagnosis.realtime, ignored: "alocator" } };
+    expect(printable(mistaken)).toContain("allocator (MILLPOND_REALTIME=alocator has a word that is not understood)");
+  });
+
   it("its arguments are checked", () => {
     expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
     expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });

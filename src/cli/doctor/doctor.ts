@@ -8,6 +8,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { describeResult, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { wakeWaiters } from "../../os/wait.ts";
+import { describeRealtimePreference, realtimeWords } from "../../pools/realtime-preference.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 
 /** A 1080p frame in NV12 is 3 MB, in RGBA 8: the larger one. */
@@ -41,6 +42,8 @@ export interface Diagnosis {
   readonly hugePageSize: number;
   /** Bytes that may be locked; null: no limit. */
   readonly memlock: number | null;
+  /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
+  readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
   readonly findings: readonly Finding[];
 }
@@ -62,6 +65,7 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
   const dma = attempt("DMA buffer", () => new DmabufAllocator({ ops, required: true }).probe());
   if (dma.ok) findings[findings.length - 1] = { ...findings.at(-1)!, detail: `ok, by ${dma.value.kind}` };
   const { memlock } = ops.limits();
+  const { flags, from, ignored } = describeRealtimePreference();
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   const runtime = bun !== undefined ? `bun ${bun}` : deno !== undefined ? `deno ${deno}` : `node ${node}`;
   return {
@@ -72,6 +76,7 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
     pageSize: ops.pageSize,
     hugePageSize: ops.hugePageSize,
     memlock: Number.isFinite(memlock) ? memlock : null,
+    realtime: { words: realtimeWords(flags), from, ignored: ignored ?? null },
     findings,
   };
 }
@@ -135,6 +140,11 @@ function closed(opened: Outcome<SharedMemory>): Outcome<unknown> | Result {
   return opened.ok ? opened.value.retire() : opened;
 }
 
+function preferenceText({ words, from, ignored }: Diagnosis["realtime"]): string {
+  const why = ignored === null ? `from ${from}` : `MILLPOND_REALTIME=${ignored} has a word that is not understood`;
+  return `realtime preference: ${words} (${why})`;
+}
+
 /** The diagnosis for people. */
 export function printable(diagnosis: Diagnosis): string {
   const { findings, memlock, pageSize, hugePageSize, proven } = diagnosis;
@@ -146,7 +156,7 @@ export function printable(diagnosis: Diagnosis): string {
   return [
     `millpond ${diagnosis.millpond} on ${diagnosis.machine}`,
     `pages of ${pageSize} bytes, huge pages ${hugePageSize === 0 ? "none" : `of ${hugePageSize} bytes`}, ` +
-      `may lock ${memlock === null ? "without limit" : `${memlock} bytes`}`,
+      `may lock ${memlock === null ? "without limit" : `${memlock} bytes`}, ${preferenceText(diagnosis.realtime)}`,
     ...(proven ? [] : ["this platform's system calls are UNTESTED: please report what npm run test:native says"]),
     "",
     ...lines,

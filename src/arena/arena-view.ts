@@ -12,9 +12,14 @@ function bytesOf(source: ArenaSource): Uint8Array {
     return viewOfSource(source);
   } catch (error) {
     if (error instanceof MillpondError || !(error instanceof TypeError)) throw error;
-    throw new MillpondError("ERR_DETACHED", "the bytes of source are detached or out of bounds; give bytes that are there", {}, {
-      cause: error,
-    });
+    throw new MillpondError(
+      "ERR_DETACHED",
+      "the bytes of source are detached or out of bounds; give bytes that are there",
+      {},
+      {
+        cause: error,
+      },
+    );
   }
 }
 

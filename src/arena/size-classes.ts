@@ -67,7 +67,8 @@ export class SizeClassArena {
    * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`.
    */
   allocate(size: number): number {
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > LARGEST) return this.allocateLarge(size);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > LARGEST)
+      return this.allocateLarge(size);
     const { words } = this;
     const record = this.records + (classOf(size) << RECORD_BITS);
     const top = words[record]! - 1;

@@ -75,7 +75,11 @@ export class TlsfArena {
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is no multiple of 8, too small for a block). O(1).
    */
   static create(source: ArenaSource, options?: ArenaOptions): TlsfArena {
-    const { byteOffset, byteLength, initial } = checkOptions("options", options, ["byteOffset", "byteLength", "initial"]);
+    const { byteOffset, byteLength, initial } = checkOptions("options", options, [
+      "byteOffset",
+      "byteLength",
+      "initial",
+    ]);
     const bytes = viewOf(source, byteOffset, byteLength);
     formatArena(bytes, initial);
     return new TlsfArena(source, bytes);
@@ -200,7 +204,8 @@ export class TlsfArena {
    */
   resize(pointer: number, size: number): boolean {
     const present = this.blockSize(pointer, "resize");
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size) > 0;
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit)
+      return this.refuse(size) > 0;
     return resizeBlock(this.words, (pointer >>> 2) - HEADER, present, blockWords(size));
   }
 

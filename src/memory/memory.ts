@@ -369,7 +369,8 @@ export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
 }
 
-function checkRange(memory: Memory, offset: number, size: number | undefined): number {
+/** @internal The checked length of a range of a memory. */
+export function checkRange(memory: Memory, offset: number, size: number | undefined): number {
   wholeNumber("offset", offset, 0);
   if (offset > memory.size) throw outOfRange("offset", `at most ${memory.size}, the size of ${memory}`, offset);
   if (size === undefined) return memory.size - offset;

@@ -106,6 +106,26 @@ export function milliseconds(name: string, value: unknown): number {
   return value;
 }
 
+/** Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant. */
+export function flag(name: string, value: unknown, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "boolean") throw wrongType(name, "true or false", value);
+  return value;
+}
+
+/** Checks an option that is a string; absent: `otherwise`. Throws `ERR_INVALID_ARG_TYPE`. */
+export function text(name: string, value: unknown, otherwise: string): string {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "string") throw wrongType(name, "a string", value);
+  return value;
+}
+
+/** Checks a callback; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+export function callback<T>(name: string, value: T | undefined): T | undefined {
+  if (value !== undefined && typeof value !== "function") throw wrongType(name, "a function", value);
+  return value;
+}
+
 /** Checks one of a fixed list of strings and returns it. */
 export function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
   if (typeof value !== "string") throw wrongType(name, `one of ${allowed.join(", ")}`, value);

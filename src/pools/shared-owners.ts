@@ -64,6 +64,8 @@ function isPromised(i32: Int32Array, layout: SharedLayout, owner: number): boole
 
 /** Sits down on the seat that was reserved with this status: the new one, or 0 when it was taken back meanwhile. */
 export function sitDown(i32: Int32Array, layout: SharedLayout, owner: number, reserved: number): number {
+  // A status that no reservation has is forged: that of a free seat, or of one who sits there.
+  if ((reserved & OwnerState.MASK) !== OwnerState.RESERVED) return 0;
   const at = layout.ownersAt + owner * LINE + Owner.STATUS;
   const live = (reserved & ~OwnerState.MASK) | OwnerState.LIVE;
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;

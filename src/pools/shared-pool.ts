@@ -66,8 +66,10 @@ export class SharedPool implements LeasePool {
   declare private readonly layout: SharedLayout;
   declare private readonly pool: number;
   declare private readonly zeroOnAcquire: boolean;
-  declare private readonly waiter: SharedWaiter;
-  declare private readonly clock: Clock;
+  /** @internal */
+  declare readonly waiter: SharedWaiter;
+  /** @internal */
+  declare readonly clock: Clock;
   declare private readonly queue: SharedQueue;
   declare private readonly views: (Uint8Array | undefined)[];
   declare private readonly arena: Arena | undefined;
@@ -250,7 +252,8 @@ export class SharedPool implements LeasePool {
    * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
    */
   give(id: number): void {
-    if (!give(this.core, id)) this.giveElse(id);
+    // -0 equals 0 in every comparison, and is no lease.
+    if ((id === 0 && Object.is(id, -0)) || !give(this.core, id)) this.giveElse(id);
   }
 
   /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
@@ -372,6 +375,7 @@ export class SharedPool implements LeasePool {
       typeof id === "number" &&
       Number.isInteger(id) &&
       id >= 0 &&
+      !Object.is(id, -0) &&
       (id & this.core.indexMask) < this.count &&
       id < 2 ** 30
     );

@@ -85,7 +85,7 @@ export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
 }
 
 /** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
-const POLL_MS = { first: 1, most: 16 } as const;
+export const POLL_MS = { first: 1, most: 16 } as const;
 
 /** Those of one thread who wait without blocking it. */
 export class SharedQueue {

@@ -91,7 +91,7 @@ export const HOSTILE: readonly (readonly [name: string, make: () => unknown])[] 
   [
     "a thenable that throws",
     () =>
-      // Defined this way because the linter, rightly, takes a written `then` for a mistake.
+      // biome-ignore lint/suspicious/noThenProperty: that is the hostility
       Object.defineProperty({}, "then", {
         get() {
           throw new HostileError();

@@ -105,6 +105,11 @@ export class FileSink extends Sink {
     this.path = path;
   }
 
+  /** The reader of a pipe takes its time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#file?.isStream === true;
+  }
+
   /** A disk is waited for. */
   override get waits(): boolean {
     return true;

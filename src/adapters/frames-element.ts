@@ -176,7 +176,7 @@ export class RawVideoElement extends FramesElement {
     this.#isStream = typeof input !== "string";
   }
 
-  /** Whoever writes into a pipe does so when he likes. */
+  /** A pipe brings frames in its own time. */
   override get isPacedFromOutside(): boolean {
     return this.#isStream;
   }

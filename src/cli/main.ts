@@ -2,6 +2,7 @@
 /** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
 import { quietDecoders } from "../adapters/mediabunny.ts";
 import { MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
+import { DOCTOR_HELP, MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
 import { elementList, runText } from "./run/pipeline-text.ts";
 import { complain, print, run } from "./run/run.ts";
@@ -12,7 +13,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     const command = parseCommand(argv);
     switch (command.kind) {
       case "help":
-        await print(command.topic === "run" ? RUN_HELP : MAIN_HELP);
+        await print({ main: MAIN_HELP, run: RUN_HELP, doctor: DOCTOR_HELP }[command.topic]);
         return ExitCode.OK;
       case "version":
         await print(`${MILLPOND_VERSION}\n`);
@@ -46,5 +47,7 @@ process.on("unhandledRejection", (error) => {
   complain(explain(error));
   process.exit(exitCodeOf(error));
 });
+// A reader of standard error that has gone is no reason to end with a stack.
+process.stderr.on("error", () => {});
 // Native decoders and an open pipe would keep the process alive after its work is done.
 process.exit(await main(process.argv.slice(2)));

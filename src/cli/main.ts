@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
 import { quietDecoders } from "../adapters/mediabunny.ts";
-import { MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
 import { DOCTOR_HELP, MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
 import { elementList, runText } from "./run/pipeline-text.ts";

@@ -132,8 +132,8 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
 /** A parser that stumbles over damaged bytes throws whatever it stumbled over: to the user it is damaged data. */
 function asBadData(path: string, error: unknown): unknown {
   if (isMillpondError(error) || !(error instanceof Error) || "syscall" in error) return error;
-  const message = `${path} is damaged so that it cannot be opened: ${error.message}`;
-  return new MillpondError("ERR_BAD_DATA", message, {}, { cause: error });
+  // Its own words ("offset is outside the bounds") are about a parser, not about the file.
+  return new MillpondError("ERR_BAD_DATA", `${path} is damaged so that it cannot be opened`, {}, { cause: error });
 }
 
 /** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */

@@ -164,10 +164,10 @@ export function expectOneEnd(result: HostileResult, { code, message }: Pick<Host
   const right = typeof code === "number" ? [code] : code;
   expect(right, `the exit code${said}`).toContain(result.code);
   const lines = stderr.split("\n").filter((line) => line !== "");
-  const messages = lines.filter((line) => /^millpond: (?!warning: )/.test(line));
+  const messages = lines.filter((line) => /^millpond:(?: (?!warning: )|$)/.test(line));
   expect(messages.length, `messages besides warnings${said}`).toBe(result.code === 0 ? 0 : 1);
   // A message is wrapped with two spaces in front; what stands at the margin and is not ours came past us.
-  const foreign = lines.filter((line) => !/^(millpond: | {2})/.test(line));
+  const foreign = lines.filter((line) => !/^(millpond:( |$)| {2})/.test(line));
   expect(foreign, `lines that are not messages of the command${said}`).toEqual([]);
   expect(stderr, "a stack").not.toMatch(/^\s+at .*:\d+:\d+\)?$/m);
   expect(stderr).not.toMatch(/unforeseen|please report|node:internal|\[object Object\]|undefined|\.part\b/);

@@ -1,15 +1,13 @@
 /** The words for all stages, those that need Node too, and pipelines made of them. */
-import { createWriteStream, type WriteStream } from "node:fs";
-import { rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { finished } from "node:stream/promises";
 import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
 import type { PipelineOptions } from "../pipeline/pipeline.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
 import { type ElementSpec, type ParsedPipeline, type Properties, parsePipeline } from "../pipeline/text.ts";
 import { FileSink, FileSource, RawVideoSink } from "./file-elements.ts";
+import { assertFilesApart } from "./file-paths.ts";
 import { DecodeElement, RawVideoElement } from "./frames-element.ts";
 import { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./media-sinks.ts";
+import { OutputFile } from "./output-file.ts";
 import { WorkersElement } from "./workers-element.ts";
 
 const path = { kind: "string", help: "the file" } as const;
@@ -21,26 +19,29 @@ function text(properties: Properties, key: string): string {
 /** Results of a workers stage as lines of JSON, in the order of the frames. */
 class WorkersWithResults extends WorkersElement {
   readonly #path: string;
-  readonly #temporary: string;
   readonly #early: Map<number, string>;
-  #stream: WriteStream | undefined;
+  #file: OutputFile | undefined;
   #next = 0;
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(module: string, path: string, options: ConstructorParameters<typeof WorkersElement>[1]) {
     const early = new Map<number, string>();
     super(module, { ...options, onResult: (result, index) => void early.set(index, line(result, index)) });
     this.#path = path;
-    this.#temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
     this.#early = early;
+  }
+
+  get writesFiles(): readonly string[] {
+    return [this.#path];
   }
 
   override async start(): Promise<void> {
     this.#next = 0;
     this.#early.clear();
+    this.#writing = Promise.resolve();
+    await assertFilesApart(this);
+    this.#file = await OutputFile.open(this.#path, { signal: this.running.signal });
     await super.start();
-    this.#stream = createWriteStream(this.#temporary);
-    // An error is thrown where the stream is ended.
-    this.#stream.on("error", () => {});
   }
 
   /** Results come as frames get done; lines wait until it is their turn. There are never more than frames in work. */
@@ -50,23 +51,33 @@ class WorkersWithResults extends WorkersElement {
   }
 
   #write(): void {
+    let text = "";
     for (let next = this.#early.get(this.#next); next !== undefined; next = this.#early.get(this.#next)) {
       this.#early.delete(this.#next++);
-      this.#stream?.write(next);
+      text += next;
     }
+    if (text === "") return;
+    const bytes = new TextEncoder().encode(text);
+    this.#writing = this.#writing.then(() => this.#file!.write(bytes));
+    // A full disk ends the run now, not after the last frame.
+    this.#writing.catch((error: unknown) => this.running.fail(error, this));
+  }
+
+  override async commit(): Promise<void> {
+    this.#write();
+    await this.#writing;
+    await this.#file?.commit();
   }
 
   override async stop(): Promise<void> {
-    await super.stop();
-    const stream = this.#stream;
-    this.#stream = undefined;
-    if (stream === undefined) return;
-    for (const key of [...this.#early.keys()].sort((a, b) => a - b)) stream.write(this.#early.get(key));
-    stream.end();
-    await finished(stream);
-    // The end of the stream has passed when all was well; else there is no file rather than a part of one.
-    if (this.out.ended) await rename(this.#temporary, this.#path);
-    else await unlink(this.#temporary).catch(() => {});
+    const file = this.#file;
+    try {
+      await super.stop();
+    } finally {
+      await this.#writing.catch(() => {});
+      this.#file = undefined;
+      await file?.discard();
+    }
   }
 }
 

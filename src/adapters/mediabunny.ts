@@ -8,8 +8,10 @@ import { stat } from "node:fs/promises";
 import type { Input, InputVideoTrack, VideoSample } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
 import { MillpondError } from "../observe/errors.ts";
+import type { Fraction } from "../pipeline/stream-format.ts";
 import { type ContainerLength, containerLength } from "./container-length.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import { catchLibavLog } from "./libav-log.ts";
 
 export {
   type FrameLayout,
@@ -43,6 +45,10 @@ export interface VideoFileFacts {
   readonly flip: boolean;
   /** Packets in the track, where the container lists them; for most codecs that is frames. */
   readonly expectedFrames: number | undefined;
+  /** Frames a second, where the container's index shows all of them to be equally long; else undefined. */
+  readonly frameRate: Fraction | undefined;
+  /** Frames a second on average, by the index or by the first packets; undefined for a file of one frame. */
+  readonly averageRate: Fraction | undefined;
   /** Seconds from the first to the end of the last frame, as the container has them. */
   readonly duration: number;
 }
@@ -65,6 +71,7 @@ async function importPackages(): Promise<Mediabunny> {
     missing = "@mediabunny/server";
     const { registerMediabunnyServer } = await import("@mediabunny/server");
     registerMediabunnyServer({ hardwareContext: null });
+    await catchLibavLog(import.meta.resolve("@mediabunny/server"));
     return mediabunny;
   } catch (cause) {
     loaded = undefined;
@@ -95,7 +102,7 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
     formats: mediabunny.ALL_FORMATS,
   });
   try {
-    return new VideoFile(mediabunny, input, ...(await examine(path, input, length)));
+    return new VideoFile(mediabunny, input, ...(await examine(mediabunny, path, input, length)));
   } catch (error) {
     input.dispose();
     throw error;
@@ -103,6 +110,7 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
 }
 
 async function examine(
+  mediabunny: Mediabunny,
   path: string,
   input: Input,
   length: ContainerLength,
@@ -131,6 +139,7 @@ async function examine(
   }
   // Only ISO media lists its packets in an index; elsewhere counting them would read the whole file.
   const isIso = container === "MP4" || container.startsWith("QuickTime");
+  const rates = await ratesOf(mediabunny, track, isIso);
   const facts: VideoFileFacts = {
     container,
     codec,
@@ -140,10 +149,62 @@ async function examine(
     displayHeight: await track.getDisplayHeight(),
     rotation: await track.getRotation(),
     flip: await track.getFlip(),
-    expectedFrames: isIso ? (await track.computePacketStats()).packetCount : undefined,
+    expectedFrames: isIso ? rates.packets : undefined,
+    frameRate: rates.frameRate,
+    averageRate: rates.averageRate,
     duration: Math.max(await track.computeDuration(), (await track.getDurationFromMetadata()) ?? 0),
   };
   return [track, facts, length];
+}
+
+// Enough to tell 30 from 29.97 frames a second by times in milliseconds: half of one in four seconds is an eighth of the difference.
+const RATE_PACKETS = 120;
+// Times that are further from a grid than this are not on it.
+const GRID_SECONDS = 10e-6;
+
+/** Counts and times of the packets: of all of them in an index, else of the first few. */
+async function ratesOf(
+  { EncodedPacketSink }: Mediabunny,
+  track: InputVideoTrack,
+  isIndexed: boolean,
+): Promise<{ packets: number; frameRate: Fraction | undefined; averageRate: Fraction | undefined }> {
+  const times: number[] = [];
+  let isReadable = true;
+  let longest = 0;
+  try {
+    for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+      times.push(packet.timestamp);
+      longest = Math.max(longest, packet.duration);
+      if (!isIndexed && times.length === RATE_PACKETS) break;
+    }
+  } catch {
+    // A damaged file: the decoder will say so at the right place.
+    isReadable = false;
+  }
+  const packets = times.length;
+  // Decoding order is not the order of show.
+  times.sort((a, b) => a - b);
+  const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
+  if (packets === 1 && longest > 0) {
+    const rate = nearestRate(1 / longest);
+    return { packets, frameRate: rate, averageRate: rate };
+  }
+  if (packets < 2 || last <= first) return { packets, frameRate: undefined, averageRate: undefined };
+  const averageRate = nearestRate((packets - 1) / (last - first));
+  const step = averageRate.den / averageRate.num;
+  const isRegular = times.every((time, i) => Math.abs(time - first - i * step) <= GRID_SECONDS);
+  return { packets, frameRate: isIndexed && isReadable && isRegular ? averageRate : undefined, averageRate };
+}
+
+/** A rate as a fraction: whole, or whole times 1000/1001 as in NTSC, where one of them is within a thousandth. */
+function nearestRate(rate: number): Fraction {
+  const whole = Math.round(rate);
+  const ntsc = Math.round((rate * 1001) / 1000);
+  const error = Math.abs(rate - whole) / rate;
+  const ntscError = Math.abs(rate - (ntsc * 1000) / 1001) / rate;
+  if (whole > 0 && error <= ntscError && error < 5e-4) return { num: whole, den: 1 };
+  if (ntsc > 0 && ntscError < 5e-4) return { num: ntsc * 1000, den: 1001 };
+  return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
 }
 
 async function canRead(input: Input): Promise<boolean> {
@@ -166,6 +227,7 @@ export class VideoFile implements FrameSource {
   readonly #length: ContainerLength;
   readonly #samples: AsyncGenerator<VideoSample, void, unknown>;
   #frames = 0;
+  #concealed = 0;
   #end = 0;
   #failure: string | undefined;
   #closed = false;
@@ -198,8 +260,14 @@ export class VideoFile implements FrameSource {
     }
     if (result.done === true) return undefined;
     this.#frames++;
+    if (isDamaged(result.value)) this.#concealed++;
     this.#end = result.value.timestamp + result.value.duration;
     return new VideoFileFrame(result.value);
+  }
+
+  /** Frames so far that the decoder had to make up in part, because their data is damaged. */
+  get concealed(): number {
+    return this.#concealed;
   }
 
   /** What is missing at the end of the file, judged by its index, its clock and its length in bytes. */
@@ -284,6 +352,22 @@ export class VideoFileFrame implements SourceFrame {
   close(): void {
     this.sample.close();
   }
+}
+
+// AV_FRAME_FLAG_CORRUPT.
+const CORRUPT_FLAG = 1;
+
+/** Whether libav marked the frame: its data was damaged, or what it refers to is missing. */
+function isDamaged(sample: VideoSample): boolean {
+  const { _data: resource } = sample as unknown as { readonly _data?: { readonly frame?: DecodedFrame } };
+  const frame = resource?.frame;
+  return frame !== undefined && (frame.decodeErrorFlags !== 0 || (frame.flags & CORRUPT_FLAG) !== 0);
+}
+
+/** What is read of node-av's Frame. */
+interface DecodedFrame {
+  readonly flags: number;
+  readonly decodeErrorFlags: number;
 }
 
 // Every frame of a stream has the same layout; the last one is kept, so that a frame costs no layout.

@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly json: boolean;
   /** No progress, no summary: only problems. */
   readonly quiet: boolean;
+  /** Damage that the decoder concealed counts as missing. */
+  readonly strict: boolean;
   /** Hidden: this process is one subject of a comparison. */
   readonly variant: Variant | undefined;
   /** Hidden: how often a subject plays the file, as one longer stream. */
@@ -55,6 +57,8 @@ export interface TextOptions {
   readonly graph: string | undefined;
   /** The most bytes that all pools may have. */
   readonly buffers: number | undefined;
+  /** Warnings are errors, and concealed damage counts as missing. */
+  readonly strict: boolean;
   /** Machine-readable summary on standard output. */
   readonly json: boolean;
   /** Only problems. */
@@ -103,6 +107,7 @@ them, and writes contact-sheet.png and frames.json.
   --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds (default: 30)
   --quiet          print nothing but problems
+  --strict         frames that the decoder had to conceal count as missing: exit code 2
 
 Raw video, in a file or on standard input ("-"): Y4M needs no options; others do
   --format F       I420, NV12, I422, I444, RGBA ... or ffmpeg's name (yuv420p, gray ...)
@@ -119,6 +124,8 @@ Quote the text, so that the shell leaves "!" alone.
   --describe       print that after the run
   --graph FILE     write it as a picture: .svg, .mmd (Mermaid), anything else as text
   --max-bytes N    refuse a pipeline whose pools need more
+  --strict         refuse to lose rotation, colours or times that a file cannot carry;
+                   concealed frames count as missing
   --json, --quiet  as above
 
 Exit codes: 0 done; 1 failed, nothing written; 2 partial, and it says what is missing;
@@ -187,6 +194,7 @@ function parseRun(args: string[]): Command {
       rounds: whole("rounds", values.rounds, 1, 50) ?? 5,
       json: values.json === true,
       quiet: values.quiet === true,
+      strict: values.strict === true,
       variant,
       passes: whole("passes", values.passes, 1, 1000) ?? 1,
     },
@@ -200,7 +208,7 @@ function quoteWord(word: string): string {
 const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
 
 /** Options that a pipeline understands; the others are for a file. */
-const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet"];
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "strict"];
 
 function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
   const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
@@ -217,6 +225,7 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       describe: values.describe === true,
       graph: values.graph,
       buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
+      strict: values.strict === true,
       json: values.json === true,
       quiet: values.quiet === true,
     },
@@ -250,6 +259,7 @@ function parse(args: string[]) {
       rounds: { type: "string" },
       json: { type: "boolean" },
       quiet: { type: "boolean", short: "q" },
+      strict: { type: "boolean" },
       help: { type: "boolean", short: "h" },
       variant: { type: "string" },
       passes: { type: "string" },

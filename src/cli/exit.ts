@@ -14,6 +14,8 @@ export const ExitCode = {
   PARTIAL: 2,
   /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
+  /** The terminal was closed (SIGHUP): 128 + 1. No output is left behind. */
+  HUNG_UP: 129,
   /** Interrupted (SIGINT): 128 + 2, as shells count. No output is left behind. */
   INTERRUPTED: 130,
   /** Terminated (SIGTERM): 128 + 15. No output is left behind. */
@@ -38,14 +40,24 @@ export class Failure extends Error {
   }
 }
 
+/** The signals that end a run in order. */
+export type InterruptionSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+
+const INTERRUPTIONS: Readonly<Record<InterruptionSignal, readonly [string, ExitCode]>> = {
+  SIGINT: ["interrupted", ExitCode.INTERRUPTED],
+  SIGTERM: ["terminated", ExitCode.TERMINATED],
+  SIGHUP: ["the terminal was closed", ExitCode.HUNG_UP],
+};
+
 /** The user or the system asked for the end. */
 export class Interruption extends Failure {
+  /** Which signal it was. */
+  readonly signal: InterruptionSignal;
+
   /** Says which signal. */
-  constructor(signal: "SIGINT" | "SIGTERM") {
-    super(
-      signal === "SIGINT" ? "interrupted" : "terminated",
-      signal === "SIGINT" ? ExitCode.INTERRUPTED : ExitCode.TERMINATED,
-    );
+  constructor(signal: InterruptionSignal) {
+    super(...INTERRUPTIONS[signal]);
+    this.signal = signal;
   }
 }
 

@@ -17,5 +17,6 @@ export {
   MetaFlags,
 } from "./gstreamer/constants.ts";
 export { AllocationParams, Allocator, MapInfo, Memory } from "./gstreamer/memory.ts";
-export { Meta, type MetaHooks, type MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
+export { Meta, MetaHandle, type MetaHooks, MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
 export { Query } from "./gstreamer/query.ts";
+export { lastError } from "./gstreamer/words.ts";

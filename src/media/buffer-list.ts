@@ -120,6 +120,10 @@ export function assertDroppable(slot: BufferSlot, index: number, length: number)
 export function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
+    if (memory.references === 1) {
+      const refusal = memory.allocator.reclaimRefusal();
+      if (refusal !== undefined) throw refusal;
+    }
     // A list may hold a memory several times, with a reference for each.
     if (memory.accessWord !== 0 && memory.references <= timesIn(slot.memories, memory, index, index + length)) {
       throw new MillpondError("ERR_MAPPED", `${memory} is mapped; unmap it before it is taken out of its buffer`);

@@ -238,6 +238,11 @@ export abstract class Allocator {
     }
   }
 
+  /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
+  reclaimRefusal(): MillpondError | undefined {
+    return undefined;
+  }
+
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
   reclaim(memory: Memory): void {
     this.$liveMemories--;
@@ -263,6 +268,19 @@ export abstract class Allocator {
 
   /** @internal A memory took the place of another one over the same region; for allocators that keep track of theirs. */
   renewed(_fresh: Memory): void {}
+
+  /** @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose it was. */
+  takeOver(memory: Memory): Allocator {
+    const { allocator, region, parent } = memory;
+    if (allocator === this) return this;
+    const bytes = parent === null ? region.size : 0;
+    allocator.$liveMemories--;
+    allocator.$liveBytes -= bytes;
+    this.$liveMemories++;
+    this.$liveBytes += bytes;
+    (memory as { allocator: Allocator }).allocator = this;
+    return allocator;
+  }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {

@@ -47,6 +47,8 @@ export interface Running {
   readonly stopping: boolean;
   /** Ends the run with an error. */
   fail(error: unknown, element: Element): void;
+  /** Something of the stream will be lost: told to whoever started the run. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
+  warn(text: string, element: Element): void;
   /** A sink has seen the end of its stream. */
   sinkDone(element: Element): void;
   /** Waits for a buffer under the run's rules. */
@@ -161,6 +163,12 @@ export abstract class Element {
 
   /** Hook: the run begins. Opens what it needs. What it throws ends the run. */
   start(): Maybe<void> {}
+
+  /**
+   * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the sources
+   * downwards, before {@link stop}. What it throws makes the run fail.
+   */
+  commit(): Maybe<void> {}
 
   /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
   stop(): Maybe<void> {}

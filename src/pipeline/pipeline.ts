@@ -42,6 +42,10 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Told how far it is, at most ten times a second, and once at the end. */
   onProgress?: (progress: Progress) => void;
+  /** Told once of each thing that will be lost on the way, such as a rotation that a file cannot carry. */
+  onWarning?: (text: string) => void;
+  /** Refuse with `ERR_NOT_NEGOTIATED` what would otherwise be a warning. Default false. */
+  strict?: boolean;
 }
 
 /** Which pipeline an element is in: its pads and its state are of one run at a time. */
@@ -210,9 +214,9 @@ export class Pipeline {
       );
     }
     const order = this.#sorted();
-    const { signal, onProgress } = options;
+    const { signal, onProgress, onWarning, strict } = options;
     const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];
-    const session = new Session(order, { signal, onProgress, patience, maxBytes, clock });
+    const session = new Session(order, { signal, onProgress, onWarning, strict, patience, maxBytes, clock });
     this.#session = session;
     this.#isRunning = true;
     try {

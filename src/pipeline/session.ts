@@ -27,6 +27,10 @@ export interface SessionOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told how far it is, at most ten times a second, and once at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Told what will be lost of the stream, each once. */
+  readonly onWarning?: ((text: string) => void) | undefined;
+  /** What would be lost is an error. */
+  readonly strict?: boolean | undefined;
   /** Milliseconds that one wait for a buffer, or of a stage, may last. */
   readonly patience: number;
   /** The most bytes that all pools may have together. */
@@ -45,6 +49,8 @@ export interface RunSummary {
   readonly pools: readonly BufferPoolStats[];
   /** Loans that were still out at the end: buffers that an application keeps. */
   readonly holders: readonly Holder[];
+  /** What was lost of the stream on its way: that a file cannot carry its rotation, its times. */
+  readonly warnings: readonly string[];
 }
 
 // After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
@@ -95,6 +101,7 @@ export class Session implements Running {
   readonly #claims: Map<BufferPool, OutputPad> = new Map();
   readonly #pools: Set<BufferPool> = new Set();
   readonly #waiting: Set<Element> = new Set();
+  readonly #warnings: Set<string> = new Set();
   #flushing = false;
   #isPlaying = false;
   #settle: () => void = () => {};
@@ -144,6 +151,7 @@ export class Session implements Running {
         await this.#open(opened);
         if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
         await this.#play(play);
+        if (play) await this.#commit();
       }
     } catch (error) {
       this.fail(error);
@@ -319,6 +327,13 @@ export class Session implements Running {
     for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
   }
 
+  warn(text: string, element: Element): void {
+    if (this.#options.strict === true) throw blame(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
+    if (this.#warnings.has(text)) return;
+    this.#warnings.add(text);
+    this.#options.onWarning?.(text);
+  }
+
   sinkDone(element: Element): void {
     if (this.#flushing) return;
     this.#waiting.delete(element);
@@ -353,6 +368,19 @@ export class Session implements Running {
     }
     if (this.stopping) return;
     for (const element of this.#elements) this.#spawn(element, element.task);
+  }
+
+  /** Only now may files get their names: no stage has failed, and none that has ended well can fail any more. */
+  async #commit(): Promise<void> {
+    for (const element of this.#elements) {
+      if (this.failure !== undefined) return;
+      try {
+        const committing = element.commit();
+        if (isPromise(committing)) await this.#within(committing, element, "completing its file");
+      } catch (error) {
+        this.fail(error, element);
+      }
+    }
   }
 
   async #idle(): Promise<void> {
@@ -409,6 +437,7 @@ export class Session implements Running {
       elapsed,
       pools: pools.map((pool) => pool.stats()),
       holders: pools.flatMap((pool) => pool.holders()),
+      warnings: [...this.#warnings],
     };
   }
 

@@ -32,7 +32,7 @@ export class BufferPool extends Lending {
   protected override $hooks(): PoolHooks {
     const base = BufferPool.prototype;
     return {
-      populate: (buffer, config) => this.populate(buffer, config),
+      populate: (buffer, config, hint) => this.populate(buffer, config, hint),
       reset: this.reset === base.reset ? undefined : (buffer) => this.reset(buffer),
       recycle: this.recycle === base.recycle ? undefined : (buffer) => this.recycle(buffer),
       dispose: this.dispose === base.dispose ? undefined : (buffer) => this.dispose(buffer),
@@ -250,8 +250,11 @@ export class BufferPool extends Lending {
   /** Hook: the last loan of a deactivated pool is back. Default: nothing. */
   protected stop(): void {}
 
-  /** Hook: fills a new buffer. Default: one memory from the allocator. Metas added here belong to the pool for good. */
-  protected populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
+  /**
+   * Hook: fills a new buffer. Default: one memory from the allocator. Metas added here belong to the pool for good. `hint` is what
+   * the acquire that needs the buffer gave as its `hint`; undefined at activation.
+   */
+  protected populate(buffer: MediaBuffer, config: ActualPoolConfig, _hint?: unknown): void {
     buffer.append(config.allocator.allocate(config.size, config.params));
   }
 

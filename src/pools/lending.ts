@@ -42,6 +42,14 @@ export interface AcquireOptions extends WaitOptions {
   nowait?: boolean;
   /** What the borrower calls itself, for reports. */
   tag?: string;
+  /** Anything that a subclass's `populate()` hook understands when this acquire makes a new buffer; not looked into. */
+  hint?: unknown;
+}
+
+/** What one who waits will be asked for when its turn comes. */
+interface Asked {
+  readonly tag: string | undefined;
+  readonly hint: unknown;
 }
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
@@ -58,7 +66,7 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
   /** @internal */
-  protected readonly $waiters: WaitQueue<MediaBuffer>;
+  protected readonly $waiters: WaitQueue<MediaBuffer, Asked>;
   /** @internal */
   protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
@@ -142,11 +150,12 @@ export abstract class Lending implements BufferOwner {
    * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, `ERR_REENTRANT` inside a hook of the pool, and what
    * the allocator throws.
    */
-  tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
+  tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag);
+    if (slot === null || !this.#quickOut || options !== undefined)
+      return this.#tryAcquireSlow(options?.tag, options?.hint);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
@@ -156,12 +165,12 @@ export abstract class Lending implements BufferOwner {
     return new MediaBuffer(slot);
   }
 
-  #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
+  #tryAcquireSlow(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
     if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     this.$store.assertNoHook("acquire from");
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
     try {
-      const slot = this.$store.take();
+      const slot = this.$store.take(hint);
       return slot === null ? undefined : this.#lend(slot, tag);
     } finally {
       this.$finishDeferred();
@@ -188,22 +197,24 @@ export abstract class Lending implements BufferOwner {
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
       if (options === null || typeof options !== "object") throw wrongType("options", "AcquireOptions", options);
-      const { signal, timeout, tag, nowait } = options;
+      const { signal, timeout, tag, nowait, hint } = options;
       if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
-      const buffer = tag === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag);
+      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag, hint);
       if (buffer !== undefined) return Promise.resolve(buffer);
       if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join({ signal, timeout }, tag);
+      return this.#join({ signal, timeout }, { tag, hint });
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: WaitOptions, tag: string | undefined): Promise<MediaBuffer> {
-    this.#quickBack = false;
+  #join(options: WaitOptions, asked: Asked): Promise<MediaBuffer> {
     this.$waitCount++;
-    const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    const wait = this.$waiters.wait(options, asked, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
+    this.#quickBack = false;
+    this.#serve();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -306,14 +317,16 @@ export abstract class Lending implements BufferOwner {
       const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
       try {
-        slot = this.$store.take();
+        slot = this.$store.take(waiter.tag.hint);
       } catch (error) {
         // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
         this.$waiters.leave(waiter, error);
         continue;
       }
       if (slot === null) return;
-      this.$waiters.next(this.#lend(slot, waiter.tag));
+      if (waiter.queued) this.$waiters.next(this.#lend(slot, waiter.tag.tag));
+      // A hook or the allocator ended the very wait that the slot was made for: it is free for the next.
+      else this.#lend(slot, undefined).release();
     }
   }
 

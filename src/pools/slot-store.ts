@@ -35,7 +35,7 @@ import {
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
   /** Fills a new buffer. */
-  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig) => void;
+  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
   /** A buffer came home. */
   readonly reset: ((buffer: MediaBuffer) => void) | undefined;
   /** Whether a clean buffer is kept. */
@@ -154,7 +154,7 @@ export class SlotStore {
     const made: BufferSlot[] = [];
     try {
       while (this.#count < this.#config.min) {
-        const slot = this.#make();
+        const slot = this.#make(undefined);
         made.push(slot);
         this.#push(slot);
       }
@@ -168,7 +168,7 @@ export class SlotStore {
   }
 
   /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
-  take(): BufferSlot | null {
+  take(hint?: unknown): BufferSlot | null {
     let slot = this.head;
     if (slot !== null) {
       this.head = slot.next;
@@ -176,7 +176,7 @@ export class SlotStore {
     } else {
       const { max, maxBytes } = this.#config;
       if (this.#count >= max || this.#bytes + bytesPerBuffer(this.#config) > maxBytes) return null;
-      slot = this.#make();
+      slot = this.#make(hint);
       this.#misses++;
     }
     slot.refCount = 1;
@@ -365,7 +365,7 @@ export class SlotStore {
       );
   }
 
-  #make(): BufferSlot {
+  #make(hint: unknown): BufferSlot {
     const index = this.#vacant.pop() ?? this.#slots.push(undefined) - 1;
     const slot = new BufferSlot(this.#owner, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
@@ -374,7 +374,7 @@ export class SlotStore {
     const buffer = new MediaBuffer(slot);
     this.enterHook();
     try {
-      this.#hooks.populate(buffer, this.#config);
+      this.#hooks.populate(buffer, this.#config, hint);
       this.#assertPopulated(slot);
     } catch (error) {
       this.#lastGeneration[index] = slot.generation + 1;

@@ -1,9 +1,8 @@
 /** `millpond run`: plays the input, reports, compares if asked, and ends with a code that means something. */
 import type { RunOptions } from "../args.ts";
-import { ExitCode, Failure, Interruption } from "../exit.ts";
+import { ExitCode, Failure, Interruption, type InterruptionSignal } from "../exit.ts";
 import { paintFor, wrap } from "../terminal.ts";
 import { compare, describeComparison } from "./compare.ts";
-import { removeUnfinished } from "./output.ts";
 import { play } from "./play.ts";
 import { createProgress } from "./progress.ts";
 import { describeRun } from "./report.ts";
@@ -69,21 +68,22 @@ export function print(text: string): Promise<void> {
   });
 }
 
+// Ctrl-C, a request to end, a terminal that was closed.
+const SIGNALS: readonly InterruptionSignal[] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
 /** The first signal ends the run in order; a second one does not wait for that. Returns what forgets about signals. */
 export function listenForSignals(stop: AbortController): () => void {
-  const on = (signal: "SIGINT" | "SIGTERM"): void => {
+  const on = (signal: InterruptionSignal): void => {
     const interruption = new Interruption(signal);
     if (!stop.signal.aborted) {
       stop.abort(interruption);
       return;
     }
-    removeUnfinished();
+    // Files that are not whole, and folders made for them, are removed by listeners to the process's exit.
     process.exit(interruption.exitCode);
   };
-  process.on("SIGINT", on);
-  process.on("SIGTERM", on);
+  for (const signal of SIGNALS) process.on(signal, on);
   return () => {
-    process.removeListener("SIGINT", on);
-    process.removeListener("SIGTERM", on);
+    for (const signal of SIGNALS) process.removeListener(signal, on);
   };
 }

@@ -171,7 +171,8 @@ export class LeaseRing {
     const { pool } = this;
     const { state } = this.ring;
     if (this.peer < 0 && !this.meet()) return AGAIN;
-    for (;;) {
+    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const id = peek(state);
       if (id < 0) return AGAIN;
       // What comes out of shared memory may be anything.
@@ -183,6 +184,7 @@ export class LeaseRing {
       tryPop(state);
       if (outcome === Outcome.DONE) return id;
     }
+    return SOON;
   }
 
   private pushOnce(id: number): number {

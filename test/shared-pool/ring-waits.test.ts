@@ -33,9 +33,10 @@ class RingWorld {
   }
 
   side(start: number): RingState {
-    const counters = { tail: start, head: start, seenTail: start, seenHead: start, told: start };
+    const counters = { tail: start, head: start, seenTail: start, fullAt: start, told: start };
     const { i32, batch, capacity } = this;
-    return { i32, last: capacity - 1, batch, ...counters, pushesWait: false, popsWait: false, notify };
+    const tellAt = (start + batch) & WRAP;
+    return { i32, last: capacity - 1, batch, tellAt, ...counters, pushesWait: false, popsWait: false, notify };
   }
 
   *push(value: number): Step<number> {

@@ -39,6 +39,8 @@ export interface VideoStream {
   readonly frameRate?: Fraction | undefined;
   /** Pictures a second on average, where the times vary or are not known well enough for {@link frameRate}. */
   readonly averageRate?: Fraction | undefined;
+  /** True where the times are known to vary. */
+  readonly isVariable?: boolean | undefined;
   /** How they are shown. */
   readonly presentation?: VideoPresentation | undefined;
 }
@@ -70,6 +72,7 @@ export function videoFormat(
   more: {
     frameRate?: Fraction | undefined;
     averageRate?: Fraction | undefined;
+    isVariable?: boolean | undefined;
     presentation?: VideoPresentation | undefined;
   } = {},
 ): VideoStream {

@@ -193,6 +193,8 @@ export class HandleRing {
     milliseconds("timeout", timeout);
     checkValue(value);
     const waiting = this.#pushes;
+    // Most often there is room, and then nothing is allocated.
+    if (waiting === undefined && pushOrEnd(this.state, value) === 0) return;
     const got = block(this.state, RingWord.HEAD, this.#waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? pushOrEnd(this.state, value) : AGAIN,
     );
@@ -203,6 +205,8 @@ export class HandleRing {
   popSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     const waiting = this.#pops;
+    const first = waiting === undefined ? popOrEnd(this.state) : AGAIN;
+    if (first >= 0) return first;
     const got = block(this.state, RingWord.TAIL, this.#waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? popOrEnd(this.state) : AGAIN,
     );

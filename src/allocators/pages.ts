@@ -64,11 +64,27 @@ interface PageRecord {
   readonly address: bigint;
 }
 
+/**
+ * Engine memories of this realm that were collected. Each reserves up to 10 GiB of address space, so that some 16,000 exhaust it, and
+ * an engine that finds none collects all garbage twice before it says so: 236 ms a time. So an allocator that was told so does
+ * not ask again before memories were collected.
+ */
+let collectedMemories = 0;
+const collection: FinalizationRegistry<undefined> = new FinalizationRegistry(() => {
+  collectedMemories++;
+});
+
+/** Where space was found in pieces too small, an allocator waits for twice as many, up to this. */
+const MAX_COLLECTED = 1024;
+
 /** Makes memories of whole pages. */
 export class PagesAllocator extends Allocator implements PinningAllocator {
   readonly #ops: NativeOps;
   readonly #options: Required<Omit<PagesOptions, "name" | "ops">>;
   #lockedBytes = 0;
+  /** How many memories must have been collected before the engine is asked for one again. */
+  #askFrom = 0;
+  #backOff = 1;
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
   constructor(options: PagesOptions = {}) {
@@ -180,13 +196,8 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     // A huge boundary may have to be found inside; what is in front of it and behind is never touched.
     const slack = align > this.#ops.pageSize ? align : 0;
     const shared = this.#options.backing === "shared";
-    let buffer: ArrayBufferLike | undefined;
+    let buffer = shared ? wasmBuffer(bytes + slack, shared) : this.#engineBuffer(bytes + slack);
     let backing: PagesReport["backing"] = "wasm";
-    try {
-      buffer = wasmBuffer(bytes + slack, shared);
-    } catch (error) {
-      if (shared) throw error;
-    }
     if (buffer === undefined) {
       if (shared) return undefined;
       buffer = new ArrayBuffer(bytes + Math.max(slack, this.#ops.pageSize));
@@ -198,6 +209,21 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     // A page-aligned engine start is all that a wasm memory without slack promises, and all that is needed then.
     const offset = lead + bytes <= buffer.byteLength ? lead : 0;
     return regionOf(backing, new Uint8Array(buffer, offset, bytes), bytes, start === 0n ? 0n : start + BigInt(offset));
+  }
+
+  /** Undefined where there is no WebAssembly, or no address space for one more. */
+  #engineBuffer(bytes: number): ArrayBufferLike | undefined {
+    if (collectedMemories < this.#askFrom) return undefined;
+    try {
+      const buffer = wasmBuffer(bytes, false);
+      if (buffer !== undefined) collection.register(buffer, undefined);
+      this.#backOff = 1;
+      return buffer;
+    } catch {
+      this.#askFrom = collectedMemories + this.#backOff;
+      this.#backOff = Math.min(this.#backOff * 2, MAX_COLLECTED);
+      return undefined;
+    }
   }
 
   #lock(region: Region, backing: PagesReport["backing"]): Result {

@@ -8,6 +8,7 @@ import { assertFilesApart } from "./file-paths.ts";
 import { DecodeElement, RawVideoElement } from "./frames-element.ts";
 import { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./media-sinks.ts";
 import { OutputFile } from "./output-file.ts";
+import { MOST_THREADS } from "./thread-slots.ts";
 import { WorkersElement } from "./workers-element.ts";
 
 const path = { kind: "string", help: "the file" } as const;
@@ -90,8 +91,8 @@ function line(result: unknown, index: number): string {
 export const ALL_ELEMENTS: readonly ElementSpec[] = [
   {
     word: "file",
-    help: "a file, in blocks; for decode, by its name",
-    properties: { path, block: { kind: "whole", help: "bytes of a block; default 65536" } },
+    help: "a file, in blocks; in front of decode, the file that decode opens",
+    properties: { path, block: { kind: "whole", help: "bytes in a block; default 65536", min: 1, max: 2 ** 30 } },
     positional: ["path"],
     required: ["path"],
     create: (p, name) =>
@@ -102,12 +103,12 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "decode",
-    help: "the frames of the video file in front of it (MP4, MOV, WebM, Matroska, Y4M)",
+    help: "the frames of the video file in front of it (MP4, MOV, WebM, Matroska, MPEG-TS, Y4M)",
     create: (_, name) => new DecodeElement(name),
   },
   {
     word: "rawvideo",
-    help: "raw video from a file or standard input (-): Y4M, or what format and size say",
+    help: "raw video from a file or standard input (-): Y4M, or frames of the given format and size",
     properties: {
       path,
       format: { kind: "string", help: "pixel format; without it the input is Y4M" },
@@ -134,15 +135,17 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
     help: "calls the default export of a module for every frame, in threads",
     properties: {
       module: { kind: "string", help: "the module" },
-      n: { kind: "whole", help: "threads; default: cores - 1" },
+      n: { kind: "whole", help: "threads; default: cores - 1, at least 1 and at most 4", min: 1, max: MOST_THREADS },
       writes: { kind: "boolean", help: "true when the function changes the bytes" },
-      results: { kind: "string", help: "a file for what the function returns, a line of JSON a frame" },
+      results: { kind: "string", help: "a file for what the function returns, one line of JSON per frame" },
     },
     positional: ["module"],
     required: ["module"],
     create(p, name) {
       const options = {
         ...named(name),
+        // Standard output may be a film, or JSON.
+        console: "stderr" as const,
         ...(p.n === undefined ? {} : { workers: p.n as number }),
         ...(p.writes === undefined ? {} : { writes: p.writes as boolean }),
       };
@@ -152,8 +155,8 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "contactsheet",
-    help: "pictures from all over the stream on one PNG",
-    properties: { path, tiles: { kind: "whole", help: "most pictures; default 20" } },
+    help: "pictures from the whole stream on one PNG sheet",
+    properties: { path, tiles: { kind: "whole", help: "most pictures; default 20", min: 1, max: 400 } },
     positional: ["path"],
     required: ["path"],
     create: (p, name) =>
@@ -167,8 +170,8 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
     help: "a video file: .mp4, .mov, .webm or .mkv",
     properties: {
       path,
-      codec: { kind: "string", help: "avc, hevc, vp8, vp9 or av1" },
-      bitrate: { kind: "whole", help: "bits a second; default 2000000" },
+      codec: { kind: "string", help: "avc, hevc, vp8, vp9 or av1", oneOf: ["avc", "hevc", "vp8", "vp9", "av1"] },
+      bitrate: { kind: "whole", help: "bits per second; default 2000000", min: 1000, max: 1e9 },
     },
     positional: ["path"],
     required: ["path"],
@@ -181,7 +184,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "y4msink",
-    help: "a Y4M file",
+    help: "a Y4M file, or standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],
@@ -189,7 +192,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "rawsink",
-    help: "bare frames, one behind the other",
+    help: "the bare bytes of all frames in a file, or on standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],
@@ -197,7 +200,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "filesink",
-    help: "the bytes of every buffer",
+    help: "the bytes of every buffer in a file, or on standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],

@@ -105,6 +105,11 @@ export class FileSink extends Sink {
     this.path = path;
   }
 
+  /** The reader of a pipe takes its time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#file?.isStream === true;
+  }
+
   /** A disk is waited for. */
   override get waits(): boolean {
     return true;
@@ -182,6 +187,7 @@ export class RawVideoSink extends FileSink {
   readonly #isY4m: boolean;
   #frameNs = 0;
   #index = 0;
+  #isOffGrid = false;
   #format: VideoStream | undefined;
 
   /** @param options `y4m: false` for bare frames; default true */
@@ -205,14 +211,15 @@ export class RawVideoSink extends FileSink {
   /** Y4M says when a picture is shown by its number alone. */
   #checkTime(pts: bigint | undefined): void {
     const index = this.#index++;
-    if (!this.#isY4m || pts === undefined || Math.abs(Number(pts) - index * this.#frameNs) <= TIME_TOLERANCE_NS) return;
+    if (!this.#isY4m || pts === undefined || this.#format!.isVariable === true) return;
+    if (this.#isOffGrid || Math.abs(Number(pts) - index * this.#frameNs) <= TIME_TOLERANCE_NS) return;
+    // One such frame tells of all.
+    this.#isOffGrid = true;
     const [is, becomes] = [Number(pts) / 1e9, (index * this.#frameNs) / 1e9].map((seconds) => seconds.toFixed(3));
     this.running.warn(
       `${this.path}: the times of the frames are lost: Y4M carries one rate, and frame ${index + 1} moves from ${is} s to ${becomes} s`,
       this,
     );
-    // One such frame tells of all; the rest need not be looked at.
-    this.#index = Number.NaN;
   }
 
   /** Writes the header. Throws `ERR_NOT_NEGOTIATED` for another format in the middle of a Y4M stream. */
@@ -267,11 +274,12 @@ export class RawVideoSink extends FileSink {
   override async start(): Promise<void> {
     this.#format = undefined;
     this.#index = 0;
+    this.#isOffGrid = false;
     await super.start();
   }
 }
 
-const CARRIED: Carried = { rotation: false, matrix: false, times: false };
+const CARRIED: Carried = { rotation: false, matrix: false, fullRange: true, times: false };
 // Times in milliseconds, as Matroska has them, are off by half of one; more than a whole one is another time.
 const TIME_TOLERANCE_NS = 1_000_000;
 const FRAME = new TextEncoder().encode("FRAME\n");

@@ -31,6 +31,8 @@ export interface OpenFrames {
   readonly frameRate?: Fraction | undefined;
   /** Frames a second on average, where they are not, or nobody knows. */
   readonly averageRate?: Fraction | undefined;
+  /** True where the times of the frames are known to vary. */
+  readonly isVariable?: boolean | undefined;
   /** Frames in all, where somebody knows. */
   readonly expected?: number | undefined;
   /** What they are read from, for messages; default "the stream". */
@@ -91,8 +93,8 @@ export class FramesElement extends Source {
       );
     }
     const shown = plain(presentation);
-    const { frameRate, averageRate } = this.#opened!;
-    const format = videoFormat(layout, { frameRate, averageRate, presentation: shown });
+    const { frameRate, averageRate, isVariable } = this.#opened!;
+    const format = videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
     // The same object again tells the loop at a glance that nothing has changed.
     if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
     return this.#format;
@@ -174,7 +176,7 @@ export class RawVideoElement extends FramesElement {
     this.#isStream = typeof input !== "string";
   }
 
-  /** Whoever writes into a pipe does so when he likes. */
+  /** A pipe brings frames in its own time. */
   override get isPacedFromOutside(): boolean {
     return this.#isStream;
   }
@@ -215,8 +217,8 @@ export class DecodeElement extends FramesElement {
     const { path } = upstream;
     if (await isY4m(path)) return openRaw(path, {});
     const file = await openVideoFile(path);
-    const { expectedFrames: expected, frameRate, averageRate } = file.facts;
-    return { frames: file, frameRate, averageRate, expected, from: path };
+    const { expectedFrames: expected, frameRate, averageRate, isVariable } = file.facts;
+    return { frames: file, frameRate, averageRate, isVariable, expected, from: path };
   }
 
   /** The file source has nothing to send. */

@@ -7,6 +7,8 @@ export interface Carried {
   readonly rotation: boolean;
   /** The colour matrix. */
   readonly matrix: boolean;
+  /** Luma from 0 to 255. */
+  readonly fullRange: boolean;
   /** A time for each picture, instead of one rate for all. */
   readonly times: boolean;
 }
@@ -15,9 +17,9 @@ export interface Carried {
 export function lossesOf(
   what: string,
   carried: Carried,
-  { frameRate, averageRate, presentation }: VideoStream,
+  { frameRate, averageRate, isVariable, presentation }: VideoStream,
 ): string[] {
-  const { rotation = 0, flip = false, matrix } = presentation ?? ({} as VideoPresentation);
+  const { rotation = 0, flip = false, matrix, fullRange } = presentation ?? ({} as VideoPresentation);
   const losses: string[] = [];
   if (!carried.rotation && rotation !== 0) {
     losses.push(`the rotation of ${rotation} degrees is lost: ${what} cannot carry it, so pictures are shown lying`);
@@ -26,7 +28,10 @@ export function lossesOf(
   if (!carried.matrix && matrix !== undefined) {
     losses.push(`the colour matrix ${matrix} is lost: ${what} cannot carry it, and its readers guess one`);
   }
-  if (!carried.times && frameRate === undefined) {
+  if (!carried.fullRange && fullRange === true) {
+    losses.push(`the full range of luma is lost: ${what} says 16 to 235 of pictures that use 0 to 255`);
+  }
+  if (!carried.times && frameRate === undefined && (isVariable === true || averageRate === undefined)) {
     const { num, den } = averageRate ?? FALLBACK_RATE;
     const rate = `${Math.round((1000 * num) / den) / 1000} frames a second`;
     losses.push(

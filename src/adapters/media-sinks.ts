@@ -86,8 +86,12 @@ export class EncodeSink extends Sink {
     return super.proposeAllocation(query, pad);
   }
 
-  #warn(format: VideoStream): void {
-    for (const loss of lossesOf(this.#ending, CARRIED, format)) this.running.warn(`${this.path}: ${loss}`, this);
+  #warn(format: VideoStream, codec: VideoCodec | undefined = this.#options.codec): void {
+    const ending = this.#ending;
+    // QuickTime's colour atom has no range; the VP codecs and AV1 say one in the stream, where ours say 16 to 235.
+    const fullRange = ending !== ".mov" && ending !== ".webm" && codec !== "vp8" && codec !== "vp9" && codec !== "av1";
+    const carried: Carried = { rotation: true, matrix: true, fullRange, times: true };
+    for (const loss of lossesOf(ending, carried, format)) this.running.warn(`${this.path}: ${loss}`, this);
   }
 
   /** Opens the encoder. Rejects with `ERR_UNSUPPORTED` without one, `ERR_NOT_NEGOTIATED` for a change in mid-stream. */
@@ -95,9 +99,9 @@ export class EncodeSink extends Sink {
     if (this.#output !== undefined) return this.#keep(format as VideoStream);
     this.#format = format as VideoStream;
     this.#index = 0;
-    this.#warn(this.#format);
     const mediabunny = await loadMediabunny();
     const codec = await this.#chooseCodec(mediabunny);
+    this.#warn(this.#format, codec);
     const { Output: Out, StreamTarget, VideoSampleSource: Samples } = mediabunny;
     const file = this.#file!;
     const writable = new WritableStream<{ data: Uint8Array; position: number }>({
@@ -234,7 +238,6 @@ export class EncodeSink extends Sink {
   }
 }
 
-const CARRIED: Carried = { rotation: true, matrix: true, times: true };
 // Matroska's times are whole milliseconds; a hundredth of that is the rounding of others.
 const ROUNDED_NS = 10_000n;
 

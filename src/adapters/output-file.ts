@@ -78,6 +78,11 @@ export class OutputFile {
     }
   }
 
+  /** A pipe or standard output, whose reader takes its time. */
+  get isStream(): boolean {
+    return this.#target.kind === "stream";
+  }
+
   /** Bytes can be written at any place, in any order. */
   get isSeekable(): boolean {
     return this.#target.kind === "whole";

@@ -83,6 +83,11 @@ export abstract class Allocator {
     this.flags = (flags & AllocatorFlags.CUSTOM_ALLOC) !== 0 ? flags | AllocatorFlags.NO_COPY : flags;
   }
 
+  /** What this allocator is, for messages: `allocator "system" (SystemMemory)`. */
+  toString(): string {
+    return `allocator "${this.name}" (${this.memoryType})`;
+  }
+
   /**
    * Makes a memory with a valid part of exactly `size` bytes at `offset = prefix`. Contents are not cleared, except the
    * prefix and padding that ZERO flags ask for. `maxSize` is at least `prefix + size + padding`.
@@ -140,6 +145,14 @@ export abstract class Allocator {
    */
   get leavesViewsSafe(): boolean {
     return false;
+  }
+
+  /**
+   * Why this allocator's memory does not have a caps feature ("memory:DMABuf"), in words; undefined: it has. Default: it has the one
+   * that is named after its memory type. An allocator that can only tell by trying overrides it.
+   */
+  lacks(feature: string): string | undefined {
+    return feature === `memory:${this.memoryType}` ? undefined : `its memory is ${this.memoryType}`;
   }
 
   /** Counters since the allocator was made. */

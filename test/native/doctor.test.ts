@@ -28,19 +28,26 @@ describe("millpond doctor", () => {
     expect(statuses).toMatchObject({
       "native calls": "ok",
       "map 8 MiB": "ok",
-      "retire it": "ok",
+      "release the mapping": "ok",
       "shared memory, sealed": "ok",
       "its descriptor over a socket": "ok",
       "open it by name": "ok",
       "end the sharing": "ok",
     });
-    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 4 + (diagnosis.proven ? 0 : 1));
+    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 5 + (diagnosis.proven ? 0 : 1));
   });
 
   it("without native code it names the reason for each step and does not fail", () => {
     const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
     expect(new Set(diagnosis.findings.map(({ status }) => status))).toEqual(new Set(["unsupported"]));
     expect(printable(diagnosis)).toContain("unsupported (KOFFI_ABSENT): npm install koffi");
+  });
+
+  it("without koffi it says that it has not looked, not that there is nothing", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis).toMatchObject({ pageSize: null, hugePageSize: null, memlock: null });
+    expect(printable(diagnosis)).toContain("not looked: koffi is missing");
+    expect(printable(diagnosis)).not.toMatch(/none|no limit|4096/);
   });
 
   it("shows the realtime preference, and where it was stated", () => {
@@ -54,7 +61,7 @@ describe("millpond doctor", () => {
   it("its arguments are checked", () => {
     expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
     expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });
-    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "main" });
+    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "doctor" });
     expect(() => parseCommand(["doctor", "--jsno"])).toThrow('not "--jsno"');
   });
 });

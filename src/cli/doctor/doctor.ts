@@ -36,12 +36,14 @@ export interface Diagnosis {
   readonly native: NativeOps["name"];
   /** True when this platform's system calls have been tested. */
   readonly proven: boolean;
-  /** Bytes in a page. */
-  readonly pageSize: number;
-  /** Bytes in a huge page; 0: none. */
-  readonly hugePageSize: number;
-  /** Bytes that may be locked; null: no limit. */
+  /** Bytes in a page; null: not looked, because there are no native calls. */
+  readonly pageSize: number | null;
+  /** Bytes in a huge page; 0: none; null: not looked. */
+  readonly hugePageSize: number | null;
+  /** Bytes that may be locked; null: no limit, or not looked. */
   readonly memlock: number | null;
+  /** Why the three above were not looked at; null: they were. */
+  readonly notLooked: string | null;
   /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
   readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
@@ -65,6 +67,9 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
   const dma = attempt("DMA buffer", () => new DmabufAllocator({ ops, required: true }).probe());
   if (dma.ok) findings[findings.length - 1] = { ...findings.at(-1)!, detail: `ok, by ${dma.value.kind}` };
   const { memlock } = ops.limits();
+  const { availability } = ops;
+  const isLooked = availability.ok;
+  const notLooked = isLooked ? null : availability.errno === "KOFFI_ABSENT" ? "koffi is missing" : availability.hint;
   const { flags, from, ignored } = describeRealtimePreference();
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   const runtime = bun !== undefined ? `bun ${bun}` : deno !== undefined ? `deno ${deno}` : `node ${node}`;
@@ -73,9 +78,11 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
     machine: `${process.platform} ${process.arch}, ${runtime}`,
     native: ops.name,
     proven: ops.proven,
-    pageSize: ops.pageSize,
-    hugePageSize: ops.hugePageSize,
-    memlock: Number.isFinite(memlock) ? memlock : null,
+    // What stands for them without native calls are guesses that serve for rounding.
+    pageSize: isLooked ? ops.pageSize : null,
+    hugePageSize: isLooked ? ops.hugePageSize : null,
+    memlock: isLooked && Number.isFinite(memlock) ? memlock : null,
+    notLooked,
     realtime: { words: realtimeWords(flags), from, ignored: ignored ?? null },
     findings,
   };
@@ -102,7 +109,7 @@ function pageSteps(ops: NativeOps, attempt: Attempt): void {
     attempt("make huge pages present", () => ops.advise(bytes, "populate"));
   });
   const mapped = attempt("map 8 MiB", () => ops.map(SIZE));
-  if (mapped.ok) attempt("retire it", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
+  if (mapped.ok) attempt("release the mapping", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
 }
 
 function sharingSteps(ops: NativeOps, attempt: Attempt): void {
@@ -147,7 +154,7 @@ function preferenceText({ words, from, ignored }: Diagnosis["realtime"]): string
 
 /** The diagnosis for people. */
 export function printable(diagnosis: Diagnosis): string {
-  const { findings, memlock, pageSize, hugePageSize, proven } = diagnosis;
+  const { findings, memlock, pageSize, hugePageSize, proven, notLooked } = diagnosis;
   const width = Math.max(...findings.map(({ step }) => step.length));
   const lines = findings.map(({ step, status, detail, milliseconds }) => {
     const time = status === "ok" ? `${milliseconds.toFixed(2)} ms` : "";
@@ -155,8 +162,11 @@ export function printable(diagnosis: Diagnosis): string {
   });
   return [
     `millpond ${diagnosis.millpond} on ${diagnosis.machine}`,
-    `pages of ${pageSize} bytes, huge pages ${hugePageSize === 0 ? "none" : `of ${hugePageSize} bytes`}, ` +
-      `may lock ${memlock === null ? "without limit" : `${memlock} bytes`}, ${preferenceText(diagnosis.realtime)}`,
+    notLooked === null
+      ? `pages of ${pageSize} bytes; ${hugePageSize === 0 ? "no huge pages" : `huge pages of ${hugePageSize} bytes`}; ` +
+        (memlock === null ? "no limit to locked memory" : `at most ${memlock} bytes of locked memory`)
+      : `pages, huge pages, locked memory: not looked: ${notLooked}`,
+    preferenceText(diagnosis.realtime),
     ...(proven ? [] : ["this platform's system calls are UNTESTED: please report what npm run test:native says"]),
     "",
     ...lines,

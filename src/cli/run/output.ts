@@ -14,7 +14,7 @@ const emptyFolders: Set<string> = new Set();
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
 export async function prepareFolder(path: string): Promise<void> {
   try {
-    const first = await mkdir(path, { recursive: true });
+    const first = await makeFolders(resolve(path));
     if (first !== undefined) {
       if (emptyFolders.size === 0) process.once("exit", removeEmptyFoldersNow);
       for (let at = resolve(path); ; at = dirname(at)) {
@@ -26,6 +26,30 @@ export async function prepareFolder(path: string): Promise<void> {
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(`the results cannot be written to ${path}: ${explain(error)}`, 1, { cause: error });
+  }
+}
+
+/**
+ * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a file
+ * system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again without end.
+ */
+async function makeFolders(path: string): Promise<string | undefined> {
+  const present = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  if (present?.isDirectory() === true) return undefined;
+  if (present !== undefined) throw Object.assign(new Error("EEXIST"), { code: "EEXIST", syscall: "mkdir", path });
+  const above = dirname(path) === path ? undefined : await makeFolders(dirname(path));
+  try {
+    await mkdir(path);
+    return above ?? path;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Another run made it meanwhile.
+    if (code === "EEXIST" && (await stat(path)).isDirectory()) return above;
+    // The folder above is there: this one cannot be made in it.
+    if (code === "ENOENT") throw Object.assign(error as Error, { code: "EPERM" });
+    throw error;
   }
 }
 

@@ -49,12 +49,13 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     });
     progress.clear();
     await graph?.write(pipeline.describe());
+    const report = reportStream(pipeline);
     const missing = shortfallOf(pipeline, options.strict);
-    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`);
-    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
-    if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`, report);
+    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(report))}\n`, report);
+    if (options.describe) await print(`\n${pipeline.describe().text()}\n`, report);
     if (summary.holders.length > 0) {
-      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug of a stage`);
+      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug in a stage`);
       return ExitCode.LEAKED;
     }
     if (missing === undefined) return ExitCode.OK;
@@ -72,9 +73,15 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   }
 }
 
-function parse({ text, buffers }: TextOptions): ParsedPipeline {
+/** Standard output; standard error when a stage writes there. */
+function reportStream({ elements }: Pipeline): NodeJS.WriteStream {
+  const isTaken = filesOf(elements).writes.some(({ path }) => path === "-" || path === "/dev/stdout");
+  return isTaken ? process.stderr : process.stdout;
+}
+
+function parse({ text, buffers, patience }: TextOptions): ParsedPipeline {
   try {
-    return pipelineFromText(text, buffers === undefined ? {} : { maxBytes: buffers });
+    return pipelineFromText(text, { patience, ...(buffers === undefined ? {} : { maxBytes: buffers }) });
   } catch (error) {
     throw failureOf(error);
   }

@@ -250,7 +250,7 @@ class Playback {
 
   #ending(error: unknown, supply: SupplyReport): Error {
     if (supply.outstanding > 0) {
-      return new Failure(`${explain(error)}. What is more, ${leakText(supply)}`, ExitCode.LEAKED, { cause: error });
+      return new Failure(`${explain(error)}. Also, ${leakText(supply)}`, ExitCode.LEAKED, { cause: error });
     }
     if (!(error instanceof Interruption)) return error as Error;
     const of = this.#source.facts.expectedFrames;
@@ -302,12 +302,12 @@ function assertAllBack(supply: SupplyReport): void {
 function leakText(supply: SupplyReport): string {
   return (
     `${count(supply.outstanding, "buffer")} of ${supply.name} did not come back, which is a bug in millpond; ` +
-    `nothing was written. Held: ${supply.holders.join("; ") || "nobody says so"}`
+    `nothing was written. Still held: ${supply.holders.join("; ") || "unknown"}`
   );
 }
 
 function noFrames({ facts }: OpenSource, result: StreamResult): Failure {
   const why =
-    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has a header and nothing else");
-  return new Failure(`not one frame could be read from ${facts.name}: ${why}`);
+    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has nothing after its header");
+  return new Failure(`no frame could be read from ${facts.name}: ${why}`);
 }

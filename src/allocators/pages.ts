@@ -12,7 +12,7 @@ import type { ResolvedParams } from "../memory/params.ts";
 import type { PinningAllocator } from "../memory/pinning.ts";
 import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
-import { oneOf, wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, oneOf, text, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { nativeOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
@@ -87,14 +87,15 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   #backOff = 1;
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
-  constructor(options: PagesOptions = {}) {
-    super(options.name ?? "pages", { memoryType: "PagesMemory" });
-    this.#ops = options.ops ?? nativeOps();
+  constructor(options?: PagesOptions) {
+    const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "lock", "ops"]);
+    super(text("options.name", given.name, "pages"), { memoryType: "PagesMemory" });
+    this.#ops = given.ops ?? nativeOps();
     this.#options = {
-      backing: oneOf("options.backing", options.backing ?? "engine", ["engine", "shared", "mapped"]),
-      huge: options.huge === true,
-      prefault: options.prefault === true,
-      lock: options.lock === true,
+      backing: oneOf("options.backing", given.backing ?? "engine", ["engine", "shared", "mapped"]),
+      huge: flag("options.huge", given.huge, false),
+      prefault: flag("options.prefault", given.prefault, false),
+      lock: flag("options.lock", given.lock, false),
     };
   }
 
@@ -120,7 +121,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
 
   /** Pins a region of this allocator; one that is pinned already: ok. */
   lockRegion(region: Region): Result {
-    const record = region.handle as PageRecord;
+    const record = this.#recordOfRegion(region);
     const { lock } = record.report;
     if (lock?.ok === true) return lock;
     const result = this.#lock(region, record.report.backing);
@@ -130,12 +131,21 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
 
   /** Takes the pin of {@link lockRegion} away. */
   unlockRegion(region: Region): void {
-    this.#unlock(region, region.handle as PageRecord);
+    this.#unlock(region, this.#recordOfRegion(region));
   }
 
   /** Makes every page of a region present. O(bytes). */
   prefaultRegion(region: Region): Result {
+    this.#recordOfRegion(region);
     return populate(this.#ops, region.bytes);
+  }
+
+  #recordOfRegion(region: Region): PageRecord {
+    const record: unknown = region instanceof Region ? region.handle : undefined;
+    if (typeof record !== "object" || record === null || !("report" in record)) {
+      throw wrongType("region", `a region of allocator "${this.name}"`, region);
+    }
+    return record as PageRecord;
   }
 
   /** What became of each step for a memory of this allocator. Throws `ERR_FOREIGN_RELEASE` for another's, `ERR_INVALID_ARG_TYPE`. */
@@ -288,7 +298,8 @@ function populate(ops: NativeOps, bytes: Uint8Array): Result {
 /** Makes memories whose pages are pinned in RAM, or says why they are not; see `lockReportOf`. */
 export class LockedAllocator extends PagesAllocator {
   /** Throws as {@link PagesAllocator}. */
-  constructor(options: Omit<PagesOptions, "lock"> = {}) {
-    super({ ...options, name: options.name ?? "locked", lock: true });
+  constructor(options?: Omit<PagesOptions, "lock">) {
+    const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "ops"]);
+    super({ ...given, name: text("options.name", given.name, "locked"), lock: true });
   }
 }

@@ -134,7 +134,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
   const lines: [string, string][] = [];
   const shown =
     source.displayWidth !== source.width || source.displayHeight !== source.height
-      ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (turned ${source.rotation} degrees)`}`
+      ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (rotated by ${source.rotation} degrees)`}`
       : "";
   const what = source.codec === null ? source.kind : `${source.container}, ${source.codec}`;
   lines.push(["input", `${what}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
@@ -152,7 +152,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     "pool",
     `${count(supply.buffers, "buffer")} of ${bytes(supply.bufferBytes)}, ${supply.allocated} allocated for ` +
       `${count(measures.frames, "frame")}; ${supply.outstanding === 0 ? paint.good("all back") : paint.bad(`${supply.outstanding} missing`)}; ` +
-      `waited for the workers ${supply.waits} times`,
+      `${supply.waits === 0 ? "never waited" : `waited ${count(supply.waits, "time")}`} for a worker`,
   ]);
   lines.push(["stage", `copy and hand-off alone: ${number(timing.stageFramesPerSecond)} frames/s`]);
   if (measures.frames > 0) {

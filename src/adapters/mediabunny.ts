@@ -112,9 +112,15 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
     return new VideoFile(mediabunny, input, ...(await examine(mediabunny, path, input, length)));
   } catch (error) {
     input.dispose();
-    throw error;
+    // What the parser stumbles over is the file's fault: only the file system's own errors say something else.
+    if (error instanceof MillpondError || (error instanceof Error && "syscall" in error)) throw error;
+    const why = error instanceof Error ? error.message.replace(/\.$/, "") : String(error);
+    throw new MillpondError("ERR_BAD_DATA", `${path} is damaged: ${why}`, undefined, { cause: error });
   }
 }
+
+/** What @mediabunny/server decodes on every machine; where it refuses one of them, the track's own header is at fault. */
+const DECODABLE: readonly string[] = ["avc", "hevc", "vp8", "vp9", "av1"];
 
 /** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */
 async function wholePart(
@@ -149,7 +155,10 @@ async function examine(
   length: ContainerLength,
 ): Promise<[InputVideoTrack, VideoFileFacts, ContainerLength]> {
   if (!(await canRead(input))) {
-    throw new MillpondError("ERR_BAD_DATA", `${path} is not a media file that can be read, whatever its name says`);
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `${path} is not a media file that can be read (MP4, MOV, WebM, Matroska and MPEG-TS can)`,
+    );
   }
   const container = (await input.getFormat()).name;
   const track = await input.getPrimaryVideoTrack();
@@ -164,6 +173,13 @@ async function examine(
   }
   const codec = await track.getCodec();
   if (codec === null || !(await track.canDecode())) {
+    if (codec !== null && DECODABLE.includes(codec)) {
+      throw new MillpondError(
+        "ERR_BAD_DATA",
+        `${path} is damaged: the header of its ${codec} video track does not make sense, so the track cannot be decoded`,
+        { codec },
+      );
+    }
     const name = codec ?? String((await track.getInternalCodecId()) ?? "unknown");
     throw new MillpondError(
       "ERR_UNSUPPORTED",

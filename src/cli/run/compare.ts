@@ -7,7 +7,7 @@ import { availableParallelism, cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { RunOptions, Variant } from "../args.ts";
 import { Failure } from "../exit.ts";
-import { bytes, micros, number, type Paint, table, wrap } from "../terminal.ts";
+import { bytes, micros, number, type Paint, table, terminalWidth, wrap } from "../terminal.ts";
 import type { Progress } from "./progress.ts";
 import type { RunSummary } from "./report.ts";
 
@@ -207,15 +207,19 @@ export function describeComparison(found: Comparison, paint: Paint): string {
       `${passes > 1 ? ` (the file ${passes} times in a row)` : ""}, every run in its own process; Node ${found.machine.node}, ` +
       `${found.machine.cores} cores`,
   );
+  const width = terminalWidth(process.stdout);
   const lines = [
-    wrap(gains(found, paint), 96, "  "),
+    wrap(gains(found, paint), width, "  "),
     "",
-    `${paint.bold("the whole")}: the pool, a new buffer for every frame ("fresh"), and fixed slots without a pool ("floor")`,
-    wrap(head, 96, ""),
+    wrap(
+      `${paint.bold("the whole")}: the pool, a new buffer for every frame ("fresh"), and fixed slots without a pool ("floor")`,
+      width,
+    ),
+    wrap(head, width),
     "",
     indent(table(rows)),
     "",
-    indent(wrap(verdict(found), 94)),
+    indent(wrap(verdict(found), width - 2)),
   ];
   return lines.join("\n");
 }
@@ -248,7 +252,7 @@ function verdict({ pooled, fresh, floor }: Comparison): string {
     return difference === 0 ? "none" : `${difference > 0 ? "+" : ""}${number(difference)}`;
   };
   return (
-    `${speed}, ${memory}. Overall it is ${(pooled.framesPerSecond / fresh.framesPerSecond).toFixed(2)} x as fast, because decoding and ` +
+    `${speed}, ${memory}. Overall the run goes ${(pooled.framesPerSecond / fresh.framesPerSecond).toFixed(2)} x as fast: decoding and ` +
     `measuring take most of the time. The floor shows what the work costs at least; its major GCs (${number(floor.majorGcs)}) ` +
     `come from reading the input. Beyond those: pool ${added(pooled)}, fresh ${added(fresh)}.`
   );

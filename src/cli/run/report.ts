@@ -1,7 +1,7 @@
 /** What a run came to: the summary for machines, and the same for people. docs/run.md describes the former. */
 
 import type { ExitCode } from "../exit.ts";
-import { bytes, count, number, type Paint } from "../terminal.ts";
+import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -163,7 +163,9 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
   const written = [outputs.contactSheet, outputs.frames].filter((path) => path !== null);
   if (written.length > 0) lines.push(["wrote", written.join(", ")]);
   const title = paint.bold(source.name);
-  return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${text}`).join("\n")}`;
+  // Below a name stands only its text.
+  const width = terminalWidth(process.stdout) - 10;
+  return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${wrap(text, width, " ".repeat(10))}`).join("\n")}`;
 }
 
 /** What is said of frames that the decoder made up in part. */

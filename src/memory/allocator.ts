@@ -83,6 +83,11 @@ export abstract class Allocator {
     this.flags = (flags & AllocatorFlags.CUSTOM_ALLOC) !== 0 ? flags | AllocatorFlags.NO_COPY : flags;
   }
 
+  /** What this allocator is, for messages: `allocator "system" (SystemMemory)`. */
+  toString(): string {
+    return `allocator "${this.name}" (${this.memoryType})`;
+  }
+
   /**
    * Makes a memory with a valid part of exactly `size` bytes at `offset = prefix`. Contents are not cleared, except the
    * prefix and padding that ZERO flags ask for. `maxSize` is at least `prefix + size + padding`.

@@ -193,6 +193,9 @@ describe("errors", () => {
       [() => input().NotifyAllocator({} as never, false), "E_POINTER", /allocator is missing/],
       [() => source().setAllocator(allocator), "VFW_E_NOT_CONNECTED", /connect\(\)/],
     ];
+    const many = new MemAllocator();
+    many.SetProperties({ ...wanted, cBuffers: 0x7fffffff, cbAlign: 1 });
+    cases.push([() => many.Commit(), "E_OUTOFMEMORY", /at most 262144 buffers, and cBuffers is 2147483647/]);
     const shared = (): void => {
       sample.AddRef();
       allocator.ReleaseBuffer(sample);

@@ -49,7 +49,8 @@ import {
   rtm_realloc,
   rtm_size_for,
 } from "../../src/compat/realtime.ts";
-import { SystemAllocator } from "../../src/memory/allocator.ts";
+import { Allocator, SystemAllocator } from "../../src/memory/allocator.ts";
+import { Memory } from "../../src/memory/memory.ts";
 import { MillpondError } from "../../src/observe/errors.ts";
 import { thrownBy } from "./thrown-by.ts";
 
@@ -89,6 +90,20 @@ describe("Core Media's door", () => {
         code: "ERR_ALLOCATION_FAILED",
       });
     expect(thrownBy(() => CFAllocatorAllocate(allocator, "8" as never)).code).toBe("ERR_INVALID_ARG_TYPE");
+    for (const call of [
+      () => CMMemoryPoolCreate(null, 5 as never),
+      () => CMMemoryPoolCreate({ AgeOutPeriod: "1" }),
+      () => CMMemoryPoolFlush(5 as never),
+      () => CFAllocatorAllocate(Object.create(Allocator.prototype), 8),
+      () => CFAllocatorDeallocate(allocator, Object.create(Memory.prototype)),
+      () => CFAllocatorDeallocate(allocator, 5 as never),
+    ])
+      expect(thrownBy(call)).toMatchObject({
+        status: kCMMemoryPoolError_InvalidParameter,
+        code: "ERR_INVALID_ARG_TYPE",
+      });
+    expect(thrownBy(() => CMMemoryPoolCreate({ AgeOutPeriod: -1 })).code).toBe("ERR_OUT_OF_RANGE");
+    expect(String(allocator)).toBe('allocator "CMMemoryPool" (SystemMemory)');
     expect(thrownBy(() => CFAllocatorAllocate(allocator, -8)).message).toMatch(/but it is -8/);
   });
 });

@@ -51,6 +51,9 @@ const MAX_ALIGN = 65_536;
 /** Sizes are signed 32-bit; the whole block must stay below this. */
 const MAX_BLOCK = 0x7fffffff;
 
+/** A sample's bookkeeping takes about a kilobyte whatever its size: more of them would exhaust the heap before the memory. */
+const MAX_BUFFERS = 262_144;
+
 let allocators = 0;
 
 /**
@@ -146,6 +149,10 @@ export class MemAllocator implements IMemAllocator {
     if (cBuffers <= 0 || size <= 0 || cbAlign <= 0) {
       const text = `${this.#name} has ${cBuffers} buffers of ${size} bytes at alignment ${cbAlign}; SetProperties() all three above 0 first`;
       throw new HResultError("VFW_E_SIZENOTSET", text);
+    }
+    if (cBuffers > MAX_BUFFERS) {
+      const text = `${this.#name} has at most ${MAX_BUFFERS} buffers, and cBuffers is ${cBuffers}`;
+      throw new HResultError("E_OUTOFMEMORY", text);
     }
     if (cbPrefix < 0 || cBuffers * (this.#actual.cbBuffer + cbPrefix) > MAX_BLOCK) {
       const text = `the buffers of ${this.#name} would exceed 2 GiB, or the prefix ${cbPrefix} is negative`;

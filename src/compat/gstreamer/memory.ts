@@ -458,7 +458,7 @@ function keyOf(memory: CoreMemory): object {
 const faces: WeakMap<CoreAllocator, Allocator> = new WeakMap();
 
 /** GStreamer's names of allocators that are registered under others here. */
-const NAMES: Readonly<Record<string, string>> = { SystemMemory: "system", dmabuf: "gst-dmabuf" };
+const NAMES: Readonly<Record<string, string>> = { SystemMemory: "system" };
 
 /** Where memory comes from; subclasses give `vfunc_alloc` and may give `vfunc_free`. */
 export class Allocator {

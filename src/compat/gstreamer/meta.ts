@@ -218,6 +218,10 @@ function exposePayload(meta: MetaHandle, core: CoreMeta): void {
     define("offset", () => info().planes.map((plane) => plane.offset));
     define("stride", () => info().planes.map((plane) => plane.stride));
     define("size", () => info().size);
+    define("alignment", () => {
+      const { top, bottom, left, right } = info().padding;
+      return { padding_top: top, padding_bottom: bottom, padding_left: left, padding_right: right };
+    });
     return;
   }
   if (type === AudioMeta) {

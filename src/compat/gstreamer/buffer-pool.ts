@@ -81,18 +81,24 @@ class BridgePool extends CorePool {
   protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
     if (this.#face.vfunc_alloc_buffer === BufferPool.prototype.vfunc_alloc_buffer) {
       super.populate(buffer, config);
-      standFor(buffer);
       return;
     }
     const made = this.#ask((hint ?? {}) as AcquireParams);
     const from = made.core;
-    const metas = from.live("give to a pool");
+    const slot = from.live("give to a pool");
+    const own = buffer.live("populate");
     // The metas that the vfunc added belong to the pool's buffer from now on; appending would lose them.
-    buffer.live("populate").metas = metas.metas;
-    metas.metas = null;
-    buffer.append(from);
+    own.metas = slot.metas;
+    slot.metas = null;
+    try {
+      buffer.append(from);
+    } catch (error) {
+      slot.metas = own.metas;
+      own.metas = null;
+      throw error;
+    }
     Buffer.stand(made, buffer);
-    standFor(buffer);
+    for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
   }
 
   #ask(params: AcquireParams): Buffer {
@@ -107,6 +113,13 @@ class BridgePool extends CorePool {
     const core = coreBuffer("the buffer that vfunc_alloc_buffer() returns", made);
     if (core.pool !== null) {
       throw refuse("ERR_FOREIGN_RELEASE", `${made}, which vfunc_alloc_buffer() returned, is a pool's already`);
+    }
+    if (core.refCount !== 1) {
+      const count = `${core.refCount} references`;
+      throw refuse(
+        "ERR_NOT_WRITABLE",
+        `${made}, which vfunc_alloc_buffer() returned, has ${count}; a pool needs the only one`,
+      );
     }
     return made;
   }
@@ -575,9 +588,4 @@ function coreConfig(config: PoolConfig): BufferPoolConfig {
     // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing it.
     zero: "never",
   };
-}
-
-/** The faces of a new buffer's memories go on standing for them: the core gives every lease memory objects of its own. */
-function standFor(buffer: MediaBuffer): void {
-  for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
 }

@@ -139,6 +139,8 @@ export class LeaseRing {
   pushSync(id: number, timeout: number = Number.POSITIVE_INFINITY): void {
     milliseconds("timeout", timeout);
     const waiting = this.#pushes;
+    // Most often there is room, and then nothing is allocated.
+    if (waiting === undefined && this.pushOnce(id) === 0) return;
     const got = block(this.ring.state, RingWord.HEAD, this.pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.pushOnce(id) : AGAIN,
     );
@@ -149,6 +151,8 @@ export class LeaseRing {
   popSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     const waiting = this.#pops;
+    const first = waiting === undefined ? this.popOnce() : AGAIN;
+    if (first >= 0) return first;
     const got = block(this.ring.state, RingWord.TAIL, this.pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.popOnce() : AGAIN,
     );
@@ -171,7 +175,8 @@ export class LeaseRing {
     const { pool } = this;
     const { state } = this.ring;
     if (this.peer < 0 && !this.meet()) return AGAIN;
-    for (;;) {
+    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const id = peek(state);
       if (id < 0) return AGAIN;
       // What comes out of shared memory may be anything.
@@ -183,6 +188,7 @@ export class LeaseRing {
       tryPop(state);
       if (outcome === Outcome.DONE) return id;
     }
+    return SOON;
   }
 
   private pushOnce(id: number): number {

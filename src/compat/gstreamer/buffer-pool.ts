@@ -81,7 +81,7 @@ class BridgePool extends CorePool {
   protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
     if (this.#face.vfunc_alloc_buffer === BufferPool.prototype.vfunc_alloc_buffer) {
       super.populate(buffer, config);
-      standFor(buffer);
+      Memory.keep(buffer.live("populate").memories, buffer.slot);
       return;
     }
     const made = this.#ask((hint ?? {}) as AcquireParams);
@@ -99,7 +99,7 @@ class BridgePool extends CorePool {
       throw error;
     }
     Buffer.stand(made, buffer);
-    standFor(buffer);
+    Memory.keep(own.memories, buffer.slot);
   }
 
   #ask(params: AcquireParams): Buffer {
@@ -589,9 +589,4 @@ function coreConfig(config: PoolConfig): BufferPoolConfig {
     // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing it.
     zero: "never",
   };
-}
-
-/** The faces of a new buffer's memories go on standing for them: the core gives every lease memory objects of its own. */
-function standFor(buffer: MediaBuffer): void {
-  for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
 }

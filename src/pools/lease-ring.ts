@@ -17,6 +17,12 @@ import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statu
 import type { SharedPool } from "./shared-pool.ts";
 import { HandleRing, RingWord } from "./shared-ring.ts";
 
+/**
+ * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
+ * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose giver died in the push.
+ */
+const ITEM_BITS = 0x3fffffff;
+
 /** Which end of the ring a thread has. */
 export type RingSide = "push" | "pop";
 
@@ -76,7 +82,7 @@ export class LeaseRing {
     // Another thread may have taken the place of one that ended.
     if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
     if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
-    if (!ring.push(id)) {
+    if (!ring.push(id & ITEM_BITS)) {
       cancelGrant(core);
       return false;
     }
@@ -89,19 +95,32 @@ export class LeaseRing {
   pop(): number {
     const { pool, ring } = this;
     if (this.peer < 0 && !this.meet()) return -1;
-    for (;;) {
-      const id = ring.peek();
-      if (id < 0) return -1;
-      // What comes out of shared memory may be anything.
-      const good = pool.isIdentity(id);
-      let outcome: number = good ? accept(pool.core, id, this.peer) : Outcome.GONE;
+    // At most what fits in: one that pushes what is no lease, without end, does not hold this thread up.
+    for (let left = this.capacity; left > 0; left--) {
+      const item = ring.peek();
+      if (item < 0) return -1;
+      let id = this.leaseOf(item);
+      let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.
-      if (good && outcome === Outcome.GONE && this.meet()) outcome = accept(pool.core, id, this.peer);
+      if (outcome === Outcome.GONE && this.meet()) {
+        id = this.leaseOf(item);
+        if (id >= 0) outcome = accept(pool.core, id, this.peer);
+      }
       // The giver is between its push and its step; a moment later it is there.
       if (outcome === Outcome.NOT_YET) return -1;
       ring.pop();
       if (outcome === Outcome.DONE) return id;
     }
+    return -1;
+  }
+
+  /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
+  private leaseOf(item: number): number {
+    const { pool } = this;
+    const index = item & pool.core.indexMask;
+    if (index >= pool.count) return -1;
+    const id = pool.currentLease(index);
+    return (id & ITEM_BITS) === item ? id : -1;
   }
 
   /** Whether the other side has come, and has not ended. */

@@ -86,8 +86,9 @@ function tally(explored: Explored): Explored {
 
 describe("every interleaving of two operations", () => {
   it.each(situations)("%s | %s %o", (first, second, size) => {
-    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them.
-    const bounds = first === "take two" && size.count > 1 ? { preemptions: 4 } : {};
+    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of them,
+    // but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
+    const bounds = size.count > 1 ? { preemptions: 4 } : size.zero === "release" ? { preemptions: 5 } : {};
     expect(tally(explore(() => pair(first, second, size), bounds)).schedules).toBeGreaterThan(1);
   });
 
@@ -295,10 +296,11 @@ describe("a lease on its way to another thread", () => {
     yield { until: () => mail.id !== undefined || end() };
     if (mail.id === undefined) return;
     for (;;) {
+      // Before the look: what changes during it is not waited for.
+      const at = world.layout.statesAt;
+      const state = world.i32[at];
       const outcome = (yield* steps.accept(world.cores[thread]!, mail.id, world.cores[from]!.owner)) as number;
       if (outcome === Outcome.NOT_YET) {
-        const at = world.layout.statesAt;
-        const state = world.i32[at];
         yield { until: () => world.i32[at] !== state };
         continue;
       }

@@ -154,7 +154,8 @@ describe("a process is killed between any two instructions", () => {
       // A look at each row, and the step that takes the third.
       for (let i = 0; i < 4; i++) joining.next();
       if (pidOf(town.table, 2) !== 101) joining.next();
-      if (pidOf(town.table, 2) !== 101 || statusOf(town.cores[0]!, 2) !== 0) throw new Error("not where it should be");
+      if (pidOf(town.table, 2) !== 101 || (statusOf(town.cores[0]!, 2) & OwnerState.MASK) !== OwnerState.FREE)
+        throw new Error("not where it should be");
       town.ended.add(1);
       return town.run([during(town.sweep(2)), during(town.sweep(0)), during(town.join(3))], 3, 1);
     };

@@ -51,7 +51,9 @@ export class World {
       this.cleared[index]!++;
       this.dirty[index] = false;
     };
-    this.cores.push(createCore(this.i32, this.layout, seat.owner, seat.status, clear, notify));
+    // One look where it spins: eight would be eight times the same.
+    const core = createCore(this.i32, this.layout, seat.owner, seat.status, clear, notify);
+    this.cores.push({ ...core, looks: 1 });
     return this.cores.length - 1;
   }
 

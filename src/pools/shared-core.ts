@@ -17,7 +17,7 @@
  * compare-exchange, and frees the slot at low part 0. So the high part stands still while anybody holds a lease or takes one:
  * - Taking a slot is the compare-exchange on the state; the high part is read after it, when this thread is the holder.
  * - Joining is a compare-exchange on the state as well, so the high part is compared *after* it: if the slot went through all low
- *   parts meanwhile, this thread has joined another lease, and drops out of it as any holder does.
+ *   parts meanwhile, this thread has joined another lease, or a closed slot, and drops out of it as any holder does.
  * - The high part is moved from a value that was read while the slot was closed by this very thread. A thread that is late
  *   (it was declared dead, and another one finished its step) finds another value there, and its compare-exchange fails.
  * - A holder that dies after the step leaves a closed slot at the last low part. Reclaim moves the high part once more: that skips
@@ -337,14 +337,27 @@ export function drop(core: Core, index: number, id: number): boolean {
 export function reopen(core: Core, index: number, closed: number): void {
   const { i32, me } = core;
   const at = stateAt(core, index);
+  // Declared dead meanwhile: another one frees the slot, and the bytes may be somebody's already.
+  if ((Atomics.load(i32, at) & me) === 0) return;
   if (!core.plain) core.clear(index);
   let free = closed - me;
   if (free === core.lastState) {
     carry(core, at, closed);
     free = 0;
   }
-  // Fails when this thread was declared dead meanwhile, and another one frees the slot; or when the pool was destroyed.
-  Atomics.compareExchange(i32, at, closed, free);
+  release(core, at, closed, free);
+}
+
+/** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was destroyed. */
+function release(core: Core, at: number, closed: number, free: number): void {
+  const { i32, me, holderMask } = core;
+  for (let n = 0; n < RETRIES; n++) {
+    const state = Atomics.load(i32, at);
+    if ((state & me) === 0 || (state & ~holderMask) !== (closed & ~holderMask)) return;
+    // A late join may have met the low part of an old lease here. It drops out, and frees the slot if it is the last then.
+    const next = (state & holderMask) === me ? free : state & ~me;
+    if (Atomics.compareExchange(i32, at, state, next) === state) return;
+  }
 }
 
 /** Moves the high part of the generation of a slot that this thread has closed at the last low part. */

@@ -110,6 +110,7 @@ export function copyHandle(handle: SharedHandle): SharedHandle {
   const { kind, version, name, pool, size, count, align, owners, zero, memory, seat } = handle;
   if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool", handle);
   if (typeof name !== "string") throw wrongType("handle.name", "a string", name);
+  if (typeof pool !== "number") throw wrongType("handle.pool", "a number", pool);
   if (seat !== undefined && (seat === null || typeof seat !== "object")) {
     throw wrongType("handle.seat", "the seat of a reserved handle", seat);
   }

@@ -34,7 +34,6 @@ import {
   OwnerState,
   PoolState,
   type SharedLayout,
-  WORD_SHIFT,
   WORD_SLOTS,
 } from "./shared-layout.ts";
 
@@ -44,8 +43,11 @@ export const Outcome = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } 
 /** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
 export const CLEAR_BYTES: number = 2 ** 26;
 
-/** Looks at slots in one call, 15 ms of them: at least one pass, at most {@link MOST_PASSES}. */
-const MOST_LOOKS = 2 ** 20;
+/** A slot costs as much as 2 KiB, however few bytes it has: half a microsecond for the steps around the clearing. */
+const LEAST_BYTES = 2048;
+
+/** Looks at slots in one call, some 5 ms of them: at least one pass, at most {@link MOST_PASSES}. */
+const MOST_LOOKS = 2 ** 18;
 const MOST_PASSES = 8;
 
 /** Tries on one slot of a pass, and slots that changed under its hands each time before it gives the pass up. */
@@ -383,7 +385,7 @@ function sweepSlot(core: Core, index: number, bits: number, pass: Pass): boolean
     // Closed by the sweeper, so that its death is no loss either.
     if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
     if (!free) reopen(core, index, next | me);
-    if (!core.plain) pass.bytes -= core.layout.size;
+    if (!core.plain) pass.bytes -= Math.max(core.layout.size, LEAST_BYTES);
     pass.freed++;
     return true;
   }

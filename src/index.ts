@@ -108,6 +108,7 @@ export {
   type RealtimePoolOptions,
   type RealtimePoolStats,
 } from "./pools/realtime-pool.ts";
+export { RealtimeFlags, realtimePreference, setRealtimePreference } from "./pools/realtime-preference.ts";
 export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
 export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared-buffer-pool.ts";
 export type {

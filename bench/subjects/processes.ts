@@ -107,10 +107,10 @@ async function far(): Promise<void> {
     for (let turn = 0; ; turn++) {
       waitForChange(words, Word.THERE, turn);
       if (Atomics.load(words, Word.END) !== 0) process.exit(0);
-      let id = there.pop();
-      while (id < 0) id = there.pop();
+      let id = there.tryPop();
+      while (id < 0) id = there.tryPop();
       pool.bytesOf(id)[0]!++;
-      while (!back.push(id));
+      while (!back.tryPush(id));
       Atomics.store(words, Word.BACK, turn + 1);
       wakeWaiters(words, Word.BACK);
     }
@@ -168,12 +168,12 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
   return () => {
     const id = pool.tryTake();
     pool.bytesOf(id)[0] = 1;
-    while (!there.push(id));
+    while (!there.tryPush(id));
     Atomics.store(words, Word.THERE, ++turn);
     wakeWaiters(words, Word.THERE);
     waitForChange(words, Word.BACK, turn - 1);
-    let came = back.pop();
-    while (came < 0) came = back.pop();
+    let came = back.tryPop();
+    while (came < 0) came = back.tryPop();
     pool.bytesOf(came)[0]!++;
     pool.give(came);
   };

@@ -6,17 +6,17 @@ import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts"
 const ring = isSecond ? HandleRing.attach(dataOfFirst<SharedArrayBuffer>()) : HandleRing.create(64);
 
 function push(n: number): void {
-  for (let i = 0; i < n; i++) while (!ring.push(i & 0xffff));
+  for (let i = 0; i < n; i++) while (!ring.tryPush(i & 0xffff));
 }
 
 function pop(n: number): void {
-  for (let i = 0; i < n; i++) while (ring.pop() < 0);
+  for (let i = 0; i < n; i++) while (ring.tryPop() < 0);
 }
 
 function both(n: number): void {
   for (let i = 0; i < n; i++) {
-    ring.push(i & 0xffff);
-    sink.value = ring.pop();
+    ring.tryPush(i & 0xffff);
+    sink.value = ring.tryPop();
   }
 }
 

@@ -32,14 +32,14 @@ function produce(n: number): void {
   for (let i = 0; i < n; i++) {
     let id = pool.tryTake();
     while (id < 0) id = pool.tryTake();
-    while (!ring.push(id));
+    while (!ring.tryPush(id));
   }
 }
 
 function consume(n: number): void {
   for (let i = 0; i < n; i++) {
-    let id = ring.pop();
-    while (id < 0) id = ring.pop();
+    let id = ring.tryPop();
+    while (id < 0) id = ring.tryPop();
     pool.give(id);
   }
 }

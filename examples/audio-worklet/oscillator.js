@@ -17,7 +17,7 @@ self.onmessage = ({ data: { handle, ring: memory, sampleRate, frequency } }) => 
   for (let first = 0; ; first += pool.size / 4) {
     const id = pool.takeSync();
     fill(views[pool.indexOf(id)], step, first);
-    // The ring has a place for each slot; it is refused only until the audio thread is there.
-    while (!ring.push(id)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    // The ring has a place for each slot; this waits only until the audio thread is there.
+    ring.pushSync(id);
   }
 };

@@ -21,7 +21,7 @@ class PooledPlayer extends AudioWorkletProcessor {
   }
 
   process(_inputs, outputs) {
-    const id = this.ring.pop();
+    const id = this.ring.tryPop();
     if (id < 0) {
       this.counters[1]++;
       return true;

@@ -13,6 +13,18 @@ export interface ContainerLength {
   readonly declared: number | undefined;
   /** True when it is ISO media (MP4, MOV) without the index that makes it playable. */
   readonly lacksIndex: boolean;
+  /** How a Matroska file that is cut short, or ends with a cluster of unknown size, is to be read; undefined: as it is. */
+  readonly cut?: MatroskaCut | undefined;
+}
+
+/** How a Matroska file that is cut short, or has clusters of unknown size, reads as a whole one with known sizes. */
+export interface MatroskaCut {
+  /** Bytes up to the end of the last whole block. */
+  readonly end: number;
+  /** What stands in place of lengths that are unknown or beyond the cut. */
+  readonly patches: readonly { readonly at: number; readonly bytes: Uint8Array }[];
+  /** What follows the end. */
+  readonly tail?: Uint8Array | undefined;
 }
 
 /** What an MP4 or MOV file begins with: any four letters would do for a later box, and for a text. */
@@ -38,7 +50,7 @@ export async function containerLength(path: string): Promise<ContainerLength> {
     const actual = (await file.stat()).size;
     const head = await read(file, 0, 64);
     if (head.length >= 8 && FIRST_BOXES.has(head.toString("latin1", 4, 8))) return await isoLength(file, actual);
-    if (isEbml(head)) return { actual, declared: matroskaLength(head), lacksIndex: false };
+    if (isEbml(head)) return await matroskaLength(file, head, actual);
     return { actual, declared: undefined, lacksIndex: false };
   } finally {
     await file.close();
@@ -64,17 +76,144 @@ async function isoLength(file: FileHandle, actual: number): Promise<ContainerLen
   return { actual, declared: offset, lacksIndex: !hasIndex };
 }
 
+const EMPTY_TAGS = Uint8Array.of(0x12, 0x54, 0xc3, 0x67, 0x80);
+const SEGMENT = 0x18538067;
+const CLUSTER = 0x1f43b675;
+/** What stands in a Segment beside clusters: SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags. */
+const LEVEL_1: ReadonlySet<number> = new Set([
+  CLUSTER,
+  0x114d9b74,
+  0x1549a966,
+  0x1654ae6b,
+  0x1c53bb6b,
+  0x1941a469,
+  0x1043a770,
+  0x1254c367,
+]);
+/** What stands in a cluster: Timestamp, SimpleBlock, BlockGroup, PrevSize, Position, SilentTracks, EncryptedBlock. */
+const LEVEL_2: ReadonlySet<number> = new Set([0xe7, 0xa3, 0xa0, 0xab, 0xa7, 0x5854, 0xaf]);
+/** Padding and checksum, which may stand anywhere. */
+const ANYWHERE: ReadonlySet<number> = new Set([0xec, 0xbf]);
+
 /** EBML header, then the Segment, which holds all the rest. */
-function matroskaLength(head: Buffer): number | undefined {
+async function matroskaLength(file: FileHandle, head: Buffer, actual: number): Promise<ContainerLength> {
+  const whole: ContainerLength = { actual, declared: undefined, lacksIndex: false };
   const header = vint(head, 4);
-  if (header === undefined) return undefined;
-  const segment = 4 + header.length + header.value;
-  // 0x18538067 is the Segment's id.
-  if (segment + 12 > head.length || head.readUInt32BE(segment) !== 0x18538067) return undefined;
-  const size = vint(head, segment + 4);
-  // A Segment of unknown size is how a live stream is written.
-  if (size === undefined || size.isUnknown) return undefined;
-  return segment + 4 + size.length + size.value;
+  if (header === undefined) return whole;
+  const segment = await element(file, 4 + header.length + header.value);
+  if (segment === undefined || segment.id !== SEGMENT) return whole;
+  const declared = segment.isUnknown ? undefined : segment.start + segment.size;
+  // A Segment of unknown size is how a live stream is written; only its parts say whether it was cut.
+  if (declared !== undefined && declared <= actual) return { ...whole, declared };
+  const found = await lastWhole(file, segment.start, actual);
+  if (found === undefined) return { ...whole, declared };
+  const announced = Math.max(declared ?? 0, found.announced);
+  return { ...whole, declared: announced > actual ? announced : declared, cut: found.cut };
+}
+
+/**
+ * Walks the parts of a Segment up to the one that the file ends in. Undefined for what is not understood: the reader has ways to
+ * find its place again, and no length would be right. O(clusters), and the blocks of the last one.
+ */
+async function lastWhole(
+  file: FileHandle,
+  start: number,
+  actual: number,
+): Promise<{ announced: number; cut: MatroskaCut | undefined } | undefined> {
+  const patches: { at: number; bytes: Uint8Array }[] = [];
+  const setSize = (part: MatroskaElement, end: number): boolean => {
+    const [size, length] = [end - part.start, part.start - part.sizeAt];
+    // All ones mean "unknown".
+    if (size >= 2 ** (7 * length) - 1) return false;
+    patches.push({ at: part.sizeAt, bytes: writeVint(size, length) });
+    return true;
+  };
+  let at = start;
+  while (at < actual) {
+    const part = await element(file, at);
+    // A few bytes at the end are the beginning of a part of which nothing is known.
+    if (part === undefined) return actual - at < 12 ? { announced: actual + 1, cut: { end: at, patches } } : undefined;
+    if (!LEVEL_1.has(part.id) && !ANYWHERE.has(part.id)) return undefined;
+    if (!part.isUnknown && part.start + part.size <= actual) {
+      at = part.start + part.size;
+      continue;
+    }
+    if (part.id !== CLUSTER) return { announced: part.start + part.size, cut: { end: at, patches } };
+    const blocks = await lastBlock(file, part.start, actual);
+    if (blocks === undefined) return undefined;
+    if (blocks.isClosed) {
+      // A cluster of unknown size ends where the next one begins.
+      setSize(part, blocks.end);
+      at = blocks.end;
+      continue;
+    }
+    const announced = Math.max(part.isUnknown ? 0 : part.start + part.size, blocks.announced);
+    // Where there is no room for a length, the reader finds the end by what follows it.
+    const tail = setSize(part, blocks.end) ? undefined : EMPTY_TAGS;
+    return { announced, cut: { end: blocks.end, patches, tail } };
+  }
+  return { announced: at, cut: patches.length === 0 ? undefined : { end: actual, patches } };
+}
+
+/** The blocks of a cluster: where the last whole one ends, and what the one behind it announces. */
+async function lastBlock(
+  file: FileHandle,
+  start: number,
+  actual: number,
+): Promise<{ end: number; announced: number; isClosed: boolean } | undefined> {
+  let at = start;
+  while (at < actual) {
+    const block = await element(file, at);
+    if (block === undefined) {
+      return actual - at < 12 ? { end: at, announced: actual + 1, isClosed: false } : undefined;
+    }
+    if (LEVEL_1.has(block.id) || block.id === SEGMENT) return { end: at, announced: at, isClosed: true };
+    if ((!LEVEL_2.has(block.id) && !ANYWHERE.has(block.id)) || block.isUnknown) return undefined;
+    const end = block.start + block.size;
+    if (end > actual) return { end: at, announced: end, isClosed: false };
+    at = end;
+  }
+  return { end: at, announced: at, isClosed: false };
+}
+
+interface MatroskaElement {
+  readonly id: number;
+  /** Where its length stands. */
+  readonly sizeAt: number;
+  /** Where its content begins. */
+  readonly start: number;
+  readonly size: number;
+  readonly isUnknown: boolean;
+}
+
+/** The element at a place; undefined when there is none, or not all of its head. */
+async function element(file: FileHandle, at: number): Promise<MatroskaElement | undefined> {
+  const head = await read(file, at, 12);
+  const first = head[0] ?? 0;
+  const idLength = Math.clz32(first) - 23;
+  if (first === 0 || idLength > 4 || head.length <= idLength) return undefined;
+  const size = vint(head, idLength);
+  if (size === undefined) return undefined;
+  const sizeAt = at + idLength;
+  return {
+    id: head.readUIntBE(0, idLength),
+    sizeAt,
+    start: sizeAt + size.length,
+    size: size.value,
+    isUnknown: size.isUnknown,
+  };
+}
+
+/** A number in the length that it had before. */
+function writeVint(value: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let rest = value;
+  for (let i = length - 1; i >= 0; i--) {
+    bytes[i] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
+  bytes[0]! |= 1 << (8 - length);
+  return bytes;
 }
 
 /** A Matroska number: the leading zeros of its first byte say how many bytes follow; all ones mean "unknown". */

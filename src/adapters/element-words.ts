@@ -1,15 +1,14 @@
 /** The words for all stages, those that need Node too, and pipelines made of them. */
-import { createWriteStream, type WriteStream } from "node:fs";
-import { rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { finished } from "node:stream/promises";
 import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
 import type { PipelineOptions } from "../pipeline/pipeline.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
 import { type ElementSpec, type ParsedPipeline, type Properties, parsePipeline } from "../pipeline/text.ts";
 import { FileSink, FileSource, RawVideoSink } from "./file-elements.ts";
+import { assertFilesApart } from "./file-paths.ts";
 import { DecodeElement, RawVideoElement } from "./frames-element.ts";
 import { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./media-sinks.ts";
+import { OutputFile } from "./output-file.ts";
+import { MOST_THREADS } from "./thread-slots.ts";
 import { WorkersElement } from "./workers-element.ts";
 
 const path = { kind: "string", help: "the file" } as const;
@@ -21,26 +20,29 @@ function text(properties: Properties, key: string): string {
 /** Results of a workers stage as lines of JSON, in the order of the frames. */
 class WorkersWithResults extends WorkersElement {
   readonly #path: string;
-  readonly #temporary: string;
   readonly #early: Map<number, string>;
-  #stream: WriteStream | undefined;
+  #file: OutputFile | undefined;
   #next = 0;
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(module: string, path: string, options: ConstructorParameters<typeof WorkersElement>[1]) {
     const early = new Map<number, string>();
     super(module, { ...options, onResult: (result, index) => void early.set(index, line(result, index)) });
     this.#path = path;
-    this.#temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
     this.#early = early;
+  }
+
+  get writesFiles(): readonly string[] {
+    return [this.#path];
   }
 
   override async start(): Promise<void> {
     this.#next = 0;
     this.#early.clear();
+    this.#writing = Promise.resolve();
+    await assertFilesApart(this);
+    this.#file = await OutputFile.open(this.#path, { signal: this.running.signal });
     await super.start();
-    this.#stream = createWriteStream(this.#temporary);
-    // An error is thrown where the stream is ended.
-    this.#stream.on("error", () => {});
   }
 
   /** Results come as frames get done; lines wait until it is their turn. There are never more than frames in work. */
@@ -50,23 +52,33 @@ class WorkersWithResults extends WorkersElement {
   }
 
   #write(): void {
+    let text = "";
     for (let next = this.#early.get(this.#next); next !== undefined; next = this.#early.get(this.#next)) {
       this.#early.delete(this.#next++);
-      this.#stream?.write(next);
+      text += next;
     }
+    if (text === "") return;
+    const bytes = new TextEncoder().encode(text);
+    this.#writing = this.#writing.then(() => this.#file!.write(bytes));
+    // A full disk ends the run now, not after the last frame.
+    this.#writing.catch((error: unknown) => this.running.fail(error, this));
+  }
+
+  override async commit(): Promise<void> {
+    this.#write();
+    await this.#writing;
+    await this.#file?.commit();
   }
 
   override async stop(): Promise<void> {
-    await super.stop();
-    const stream = this.#stream;
-    this.#stream = undefined;
-    if (stream === undefined) return;
-    for (const key of [...this.#early.keys()].sort((a, b) => a - b)) stream.write(this.#early.get(key));
-    stream.end();
-    await finished(stream);
-    // The end of the stream has passed when all was well; else there is no file rather than a part of one.
-    if (this.out.ended) await rename(this.#temporary, this.#path);
-    else await unlink(this.#temporary).catch(() => {});
+    const file = this.#file;
+    try {
+      await super.stop();
+    } finally {
+      await this.#writing.catch(() => {});
+      this.#file = undefined;
+      await file?.discard();
+    }
   }
 }
 
@@ -79,8 +91,8 @@ function line(result: unknown, index: number): string {
 export const ALL_ELEMENTS: readonly ElementSpec[] = [
   {
     word: "file",
-    help: "a file, in blocks; for decode, by its name",
-    properties: { path, block: { kind: "whole", help: "bytes of a block; default 65536" } },
+    help: "a file, in blocks; in front of decode, the file that decode opens",
+    properties: { path, block: { kind: "whole", help: "bytes in a block; default 65536", min: 1, max: 2 ** 30 } },
     positional: ["path"],
     required: ["path"],
     create: (p, name) =>
@@ -91,12 +103,12 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "decode",
-    help: "the frames of the video file in front of it (MP4, MOV, WebM, Matroska, Y4M)",
+    help: "the frames of the video file in front of it (MP4, MOV, WebM, Matroska, MPEG-TS, Y4M)",
     create: (_, name) => new DecodeElement(name),
   },
   {
     word: "rawvideo",
-    help: "raw video from a file or standard input (-): Y4M, or what format and size say",
+    help: "raw video from a file or standard input (-): Y4M, or frames of the given format and size",
     properties: {
       path,
       format: { kind: "string", help: "pixel format; without it the input is Y4M" },
@@ -123,15 +135,17 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
     help: "calls the default export of a module for every frame, in threads",
     properties: {
       module: { kind: "string", help: "the module" },
-      n: { kind: "whole", help: "threads; default: cores - 1" },
+      n: { kind: "whole", help: "threads; default: cores - 1, at least 1 and at most 4", min: 1, max: MOST_THREADS },
       writes: { kind: "boolean", help: "true when the function changes the bytes" },
-      results: { kind: "string", help: "a file for what the function returns, a line of JSON a frame" },
+      results: { kind: "string", help: "a file for what the function returns, one line of JSON per frame" },
     },
     positional: ["module"],
     required: ["module"],
     create(p, name) {
       const options = {
         ...named(name),
+        // Standard output may be a film, or JSON.
+        console: "stderr" as const,
         ...(p.n === undefined ? {} : { workers: p.n as number }),
         ...(p.writes === undefined ? {} : { writes: p.writes as boolean }),
       };
@@ -141,8 +155,8 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "contactsheet",
-    help: "pictures from all over the stream on one PNG",
-    properties: { path, tiles: { kind: "whole", help: "most pictures; default 20" } },
+    help: "pictures from the whole stream on one PNG sheet",
+    properties: { path, tiles: { kind: "whole", help: "most pictures; default 20", min: 1, max: 400 } },
     positional: ["path"],
     required: ["path"],
     create: (p, name) =>
@@ -156,8 +170,8 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
     help: "a video file: .mp4, .mov, .webm or .mkv",
     properties: {
       path,
-      codec: { kind: "string", help: "avc, hevc, vp8, vp9 or av1" },
-      bitrate: { kind: "whole", help: "bits a second; default 2000000" },
+      codec: { kind: "string", help: "avc, hevc, vp8, vp9 or av1", oneOf: ["avc", "hevc", "vp8", "vp9", "av1"] },
+      bitrate: { kind: "whole", help: "bits per second; default 2000000", min: 1000, max: 1e9 },
     },
     positional: ["path"],
     required: ["path"],
@@ -170,7 +184,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "y4msink",
-    help: "a Y4M file",
+    help: "a Y4M file, or standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],
@@ -178,7 +192,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "rawsink",
-    help: "bare frames, one behind the other",
+    help: "the bare bytes of all frames in a file, or on standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],
@@ -186,7 +200,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "filesink",
-    help: "the bytes of every buffer",
+    help: "the bytes of every buffer in a file, or on standard output (-)",
     properties: { path },
     positional: ["path"],
     required: ["path"],

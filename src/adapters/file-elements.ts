@@ -1,13 +1,19 @@
 /** Files as stages: blocks read into pooled buffers, and files that are either whole or absent. */
-import { type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, open } from "node:fs/promises";
+import { basename } from "node:path";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { sameData } from "../observe/same-data.ts";
+import type { AllocationQuery } from "../pipeline/allocation-query.ts";
 import { Caps } from "../pipeline/caps.ts";
+import type { InputPad, Maybe } from "../pipeline/pad.ts";
 import { Sink } from "../pipeline/sink.ts";
 import { Source } from "../pipeline/source.ts";
 import { type ByteStream, byteFormat, type StreamFormat, type VideoStream } from "../pipeline/stream-format.ts";
+import { assertFilesApart } from "./file-paths.ts";
+import { type Carried, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
+import { OutputFile } from "./output-file.ts";
 
 /** How a {@link FileSource} is made. */
 export interface FileSourceOptions {
@@ -44,6 +50,11 @@ export class FileSource extends Source {
     if ((await this.#file.stat()).isDirectory()) {
       throw new MillpondError("ERR_BAD_DATA", `${this.path} is a folder, not a file`);
     }
+  }
+
+  /** Files that it reads. */
+  get readsFiles(): readonly string[] {
+    return [this.path];
   }
 
   /** Blocks, unless the stage behind reads the file itself. */
@@ -83,19 +94,20 @@ export class FileSource extends Source {
 
 /** Writes what comes into a file that appears under its name when the stream has ended well, and else not at all. */
 export class FileSink extends Sink {
-  /** The file. */
+  /** The file; "-" is standard output. */
   readonly path: string;
-  readonly #temporary: string;
-  #file: FileHandle | undefined;
-  #isDone = false;
+  #file: OutputFile | undefined;
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(path: string, options: { name?: string; caps?: Caps } = {}) {
     if (typeof path !== "string" || path === "") throw wrongType("path", "a path", path);
     super(options.name, options.caps);
     this.path = path;
-    // The process id keeps two runs into one folder apart; the last to finish wins with a whole file.
-    this.#temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
+  }
+
+  /** The reader of a pipe takes its time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#file?.isStream === true;
   }
 
   /** A disk is waited for. */
@@ -103,27 +115,23 @@ export class FileSink extends Sink {
     return true;
   }
 
-  /** Opens the file under another name. Rejects with the file system's error, `ERR_BAD_DATA` for a folder. */
+  /** Files that it writes. */
+  get writesFiles(): readonly string[] {
+    return [this.path];
+  }
+
+  /**
+   * Opens the file under another name; a device or a pipe is opened as it is. Rejects with the file system's error, `ERR_BAD_DATA` for a
+   * folder, `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes.
+   */
   override async start(): Promise<void> {
-    this.#isDone = false;
-    const present = await stat(this.path).catch(() => undefined);
-    if (present?.isDirectory()) throw new MillpondError("ERR_BAD_DATA", `${this.path} is a folder, not a file`);
-    this.#file = await open(this.#temporary, "w");
+    await assertFilesApart(this);
+    this.#file = await OutputFile.open(this.path, { signal: this.running.signal });
   }
 
   /** Appends bytes. Rejects with the file system's error. */
   protected async write(parts: readonly Uint8Array[]): Promise<void> {
-    let size = 0;
-    for (const part of parts) size += part.length;
-    const { bytesWritten } = await this.#file!.writev(parts);
-    // The system may take less than it was given; the rest is rare, and written the plain way.
-    if (bytesWritten === size) return;
-    let skip = bytesWritten;
-    for (const part of parts) {
-      const rest = part.subarray(Math.min(skip, part.length));
-      skip -= part.length - rest.length;
-      if (rest.length > 0) await this.#file!.writeFile(rest);
-    }
+    await this.#file!.writeParts(parts);
   }
 
   /** Appends the buffer's bytes. */
@@ -136,14 +144,14 @@ export class FileSink extends Sink {
     }
   }
 
-  /** Gives the file its name. */
+  /** All bytes are with the disk, or with the reader. */
   override async finish(): Promise<void> {
-    // A full disk may show only here, where the system has kept the bytes back until now.
-    await this.#file?.sync();
-    await this.#file?.close();
-    this.#file = undefined;
-    await rename(this.#temporary, this.path);
-    this.#isDone = true;
+    await this.#file?.seal();
+  }
+
+  /** Gives the file its name. */
+  override async commit(): Promise<void> {
+    await this.#file?.commit();
   }
 
   /** Removes what is not whole. */
@@ -151,8 +159,7 @@ export class FileSink extends Sink {
     void super.stop();
     const file = this.#file;
     this.#file = undefined;
-    await file?.close();
-    if (!this.#isDone) await unlink(this.#temporary).catch(() => {});
+    await file?.discard();
   }
 
   /** `writes out.bin`. */
@@ -178,6 +185,9 @@ const Y4M_TAGS: Readonly<Record<string, string>> = {
 /** Writes pictures as Y4M, which says itself what it is, or as bare frames one behind the other. */
 export class RawVideoSink extends FileSink {
   readonly #isY4m: boolean;
+  #frameNs = 0;
+  #index = 0;
+  #isOffGrid = false;
   #format: VideoStream | undefined;
 
   /** @param options `y4m: false` for bare frames; default true */
@@ -187,30 +197,62 @@ export class RawVideoSink extends FileSink {
     this.#isY4m = isY4m;
   }
 
+  /** As {@link Sink.proposeAllocation}; says what Y4M cannot carry. */
+  override proposeAllocation(query: AllocationQuery, pad: InputPad): Maybe<boolean> {
+    if (query.format?.kind === "video") this.#warn(query.format);
+    return super.proposeAllocation(query, pad);
+  }
+
+  #warn(format: VideoStream): void {
+    if (!this.#isY4m) return;
+    for (const loss of lossesOf("Y4M", CARRIED, format)) this.running.warn(`${this.path}: ${loss}`, this);
+  }
+
+  /** Y4M says when a picture is shown by its number alone. */
+  #checkTime(pts: bigint | undefined): void {
+    const index = this.#index++;
+    if (!this.#isY4m || pts === undefined || this.#format!.isVariable === true) return;
+    if (this.#isOffGrid || Math.abs(Number(pts) - index * this.#frameNs) <= TIME_TOLERANCE_NS) return;
+    // One such frame tells of all.
+    this.#isOffGrid = true;
+    const [is, becomes] = [Number(pts) / 1e9, (index * this.#frameNs) / 1e9].map((seconds) => seconds.toFixed(3));
+    this.running.warn(
+      `${this.path}: the times of the frames are lost: Y4M carries one rate, and frame ${index + 1} moves from ${is} s to ${becomes} s`,
+      this,
+    );
+  }
+
   /** Writes the header. Throws `ERR_NOT_NEGOTIATED` for another format in the middle of a Y4M stream. */
   override async configure(format: StreamFormat): Promise<void> {
     const before = this.#format;
     this.#format = format as VideoStream;
     if (!this.#isY4m) return;
-    const { info, frameRate, presentation } = this.#format;
+    const { info, frameRate, averageRate, presentation } = this.#format;
     if (before !== undefined) {
       const same =
-        info.format === before.info.format && info.width === before.info.width && info.height === before.info.height;
+        info.format === before.info.format &&
+        info.width === before.info.width &&
+        info.height === before.info.height &&
+        sameData(presentation ?? {}, before.presentation ?? {});
       if (same) return;
       throw new MillpondError(
         "ERR_NOT_NEGOTIATED",
-        `a Y4M stream cannot change its format to ${info}; put a scaler in front of it`,
+        `a Y4M stream cannot change its format to ${info}, nor how it is shown; put a scaler in front of it`,
       );
     }
-    const rate = frameRate ?? { num: 25, den: 1 };
+    this.#warn(this.#format);
+    const rate = frameRate ?? averageRate ?? FALLBACK_RATE;
+    this.#frameNs = (1e9 * rate.den) / rate.num;
     const range = presentation?.fullRange === true ? " XCOLORRANGE=FULL" : "";
-    const line = `YUV4MPEG2 W${info.width} H${info.height} F${rate.num}:${rate.den} Ip C${Y4M_TAGS[info.format]}${range}\n`;
+    const { num, den } = nearestFraction(presentation?.pixelAspect ?? 1);
+    const line = `YUV4MPEG2 W${info.width} H${info.height} F${rate.num}:${rate.den} Ip A${num}:${den} C${Y4M_TAGS[info.format]}${range}\n`;
     await this.write([new TextEncoder().encode(line)]);
   }
 
   /** Writes one picture, without the padding of its rows. */
   override async render(buffer: MediaBuffer): Promise<void> {
     const { info } = this.#format!;
+    this.#checkTime(buffer.pts);
     const mapped = buffer.map("read");
     try {
       const parts: Uint8Array[] = this.#isY4m ? [FRAME] : [];
@@ -231,26 +273,24 @@ export class RawVideoSink extends FileSink {
   /** A new stream has a header of its own. */
   override async start(): Promise<void> {
     this.#format = undefined;
+    this.#index = 0;
+    this.#isOffGrid = false;
     await super.start();
   }
 }
 
+const CARRIED: Carried = { rotation: false, matrix: false, fullRange: true, times: false };
+// Times in milliseconds, as Matroska has them, are off by half of one; more than a whole one is another time.
+const TIME_TOLERANCE_NS = 1_000_000;
 const FRAME = new TextEncoder().encode("FRAME\n");
 
 /** Writes a file in one piece at the end: for what is only known when the stream is over. */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.part`);
+  const file = await OutputFile.open(path);
   try {
-    const file = await open(temporary, "w");
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await unlink(temporary).catch(() => {});
-    throw error;
+    await file.write(bytes);
+    await file.commit();
+  } finally {
+    await file.discard();
   }
 }

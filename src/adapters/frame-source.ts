@@ -36,6 +36,8 @@ export interface FrameSource {
   close(): Promise<void>;
   /** After the end: what should have been there and was not, as one sentence; undefined when all was there. */
   readonly shortfall: string | undefined;
+  /** Frames so far that a decoder had to make up in part, because their data is damaged; absent: it cannot tell. */
+  readonly concealed?: number;
   /** Milliseconds that `copyTo` has waited for bytes to arrive, in all: time of the source, not of the copy. */
   readonly starvedMs: number;
 }

@@ -27,10 +27,16 @@ import { openRawVideo, type RawVideoOptions } from "./raw-video.ts";
 export interface OpenFrames {
   /** Where they come from. */
   readonly frames: FrameSource;
-  /** Frames a second. */
+  /** Frames a second, where all of them are equally long. */
   readonly frameRate?: Fraction | undefined;
+  /** Frames a second on average, where they are not, or nobody knows. */
+  readonly averageRate?: Fraction | undefined;
+  /** True where the times of the frames are known to vary. */
+  readonly isVariable?: boolean | undefined;
   /** Frames in all, where somebody knows. */
   readonly expected?: number | undefined;
+  /** What they are read from, for messages; default "the stream". */
+  readonly from?: string | undefined;
 }
 
 /** A stage that gives the frames of a {@link FrameSource}. */
@@ -39,6 +45,7 @@ export class FramesElement extends Source {
   #opened: OpenFrames | undefined;
   #frame: SourceFrame | undefined;
   #format: StreamFormat | undefined;
+  #frames = 0;
 
   /** @param openFrames called at every start; the pipeline closes what it gives */
   constructor(openFrames: () => Promise<OpenFrames>, name?: string) {
@@ -52,6 +59,12 @@ export class FramesElement extends Source {
   }
   #shortfall: string | undefined;
 
+  /** Frames that the decoder had to make up in part, because their data is damaged. */
+  get concealed(): number {
+    return this.#opened?.frames.concealed ?? this.#concealed;
+  }
+  #concealed = 0;
+
   /** Frames in all; undefined when nobody knows. */
   get expected(): number | undefined {
     return this.#opened?.expected;
@@ -60,13 +73,18 @@ export class FramesElement extends Source {
   /** Opens the source. */
   override async start(): Promise<void> {
     this.#shortfall = undefined;
+    this.#concealed = 0;
+    this.#frames = 0;
     this.#opened = await this.#open();
   }
 
-  /** Waits for a frame, and says how it will lie. */
+  /** Waits for a frame, and says how it will lie. Rejects with `ERR_BAD_DATA` when there is none at all: nothing is written then. */
   override async next(): Promise<StreamFormat | undefined> {
     this.#frame = await this.#opened!.frames.next();
-    if (this.#frame === undefined) return undefined;
+    if (this.#frame === undefined) {
+      this.#assertSome();
+      return undefined;
+    }
     const { layout, presentation } = this.#frame;
     if (!(layout instanceof VideoInfo)) {
       throw new MillpondError(
@@ -75,7 +93,8 @@ export class FramesElement extends Source {
       );
     }
     const shown = plain(presentation);
-    const format = videoFormat(layout, { frameRate: this.#opened!.frameRate, presentation: shown });
+    const { frameRate, averageRate, isVariable } = this.#opened!;
+    const format = videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
     // The same object again tells the loop at a glance that nothing has changed.
     if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
     return this.#format;
@@ -86,13 +105,26 @@ export class FramesElement extends Source {
     const frame = this.#frame!;
     this.#frame = undefined;
     try {
-      if (!(await frame.copyTo(buffer.bytes))) return false;
+      if (!(await frame.copyTo(buffer.bytes))) {
+        this.#assertSome();
+        return false;
+      }
+      this.#frames++;
       buffer.pts = frame.pts;
       buffer.duration = frame.duration;
       return true;
     } finally {
       frame.close();
     }
+  }
+
+  #assertSome(): void {
+    if (this.#frames > 0 || this.running.stopping) return;
+    const { frames, from = "the stream" } = this.#opened!;
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `not one frame could be read from ${from}: ${frames.shortfall ?? "it has a header and nothing else"}`,
+    );
   }
 
   /** Ends a wait for bytes that may never come. */
@@ -113,6 +145,7 @@ export class FramesElement extends Source {
     this.#frame?.close();
     this.#frame = undefined;
     this.#shortfall = this.#opened?.frames.shortfall;
+    this.#concealed = this.#opened?.frames.concealed ?? 0;
     await this.#opened?.frames.close();
     this.#opened = undefined;
   }
@@ -131,10 +164,21 @@ function plain(presentation: Presentation): VideoPresentation | undefined {
 
 /** Raw video from a file or a stream: Y4M says itself what it is; other raw video has to be told. */
 export class RawVideoElement extends FramesElement {
+  /** Files that it reads; "-" is standard input. */
+  readonly readsFiles: readonly string[];
+  readonly #isStream: boolean;
+
   /** @param input a path, or a stream that is read once */
   constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
     const { name, ...raw } = options;
     super(() => openRaw(input, raw), name);
+    this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
+    this.#isStream = typeof input !== "string";
+  }
+
+  /** A pipe brings frames in its own time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isStream;
   }
 }
 
@@ -142,7 +186,8 @@ async function openRaw(input: string | Readable, options: RawVideoOptions): Prom
   // As much as a pipe delivers at best; larger chunks are not faster to copy.
   const stream = typeof input === "string" ? createReadStream(input, { highWaterMark: 1 << 16 }) : input;
   const video = await openRawVideo(stream, options);
-  return { frames: video, frameRate: video.frameRate };
+  const from = typeof input === "string" ? input : "the stream";
+  return { frames: video, frameRate: video.frameRate, from };
 }
 
 /**
@@ -172,9 +217,8 @@ export class DecodeElement extends FramesElement {
     const { path } = upstream;
     if (await isY4m(path)) return openRaw(path, {});
     const file = await openVideoFile(path);
-    const { expectedFrames: expected, duration } = file.facts;
-    const frameRate = expected === undefined || duration <= 0 ? undefined : nearestRate(expected / duration);
-    return { frames: file, frameRate, expected };
+    const { expectedFrames: expected, frameRate, averageRate, isVariable } = file.facts;
+    return { frames: file, frameRate, averageRate, isVariable, expected, from: path };
   }
 
   /** The file source has nothing to send. */
@@ -190,15 +234,4 @@ async function isY4m(path: string): Promise<boolean> {
   } finally {
     await file.close();
   }
-}
-
-/** A rate as a fraction: whole, or whole times 1000/1001 as in NTSC, where one of them is within a thousandth. */
-function nearestRate(rate: number): Fraction {
-  const whole = Math.round(rate);
-  const ntsc = Math.round((rate * 1001) / 1000);
-  const error = Math.abs(rate - whole) / rate;
-  const ntscError = Math.abs(rate - (ntsc * 1000) / 1001) / rate;
-  if (whole > 0 && error <= ntscError && error < 1e-3) return { num: whole, den: 1 };
-  if (ntsc > 0 && ntscError < 1e-3) return { num: ntsc * 1000, den: 1001 };
-  return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
 }

@@ -4,12 +4,14 @@
  *
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
  */
-import { stat } from "node:fs/promises";
-import type { Input, InputVideoTrack, VideoSample } from "mediabunny";
+import { open, stat } from "node:fs/promises";
+import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type ContainerLength, containerLength } from "./container-length.ts";
+import type { Fraction } from "../pipeline/stream-format.ts";
+import { type ContainerLength, containerLength, type MatroskaCut } from "./container-length.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import { catchLibavLog } from "./libav-log.ts";
 
 export {
   type FrameLayout,
@@ -43,6 +45,16 @@ export interface VideoFileFacts {
   readonly flip: boolean;
   /** Packets in the track, where the container lists them; for most codecs that is frames. */
   readonly expectedFrames: number | undefined;
+  /** Frames a second, where the container's index shows all of them to be equally long; else undefined. */
+  readonly frameRate: Fraction | undefined;
+  /** Frames a second on average, by the index or by the first packets; undefined for a file of one frame. */
+  readonly averageRate: Fraction | undefined;
+  /** True where the times of the frames are known to vary. */
+  readonly isVariable: boolean;
+  /** Width of a pixel over its height, exactly as the container has it. */
+  readonly pixelAspect: number;
+  /** Colour matrix by its WebCodecs name, and range, as the container has them; a stream that says otherwise is right. */
+  readonly colours: { readonly matrix: string | undefined; readonly fullRange: boolean };
   /** Seconds from the first to the end of the last frame, as the container has them. */
   readonly duration: number;
 }
@@ -65,6 +77,7 @@ async function importPackages(): Promise<Mediabunny> {
     missing = "@mediabunny/server";
     const { registerMediabunnyServer } = await import("@mediabunny/server");
     registerMediabunnyServer({ hardwareContext: null });
+    await catchLibavLog(import.meta.resolve("@mediabunny/server"));
     return mediabunny;
   } catch (cause) {
     loaded = undefined;
@@ -91,18 +104,46 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
   const mediabunny = await loadMediabunny();
   const length = await containerLength(path);
   const input = new mediabunny.Input({
-    source: new mediabunny.FilePathSource(path),
+    source:
+      length.cut === undefined ? new mediabunny.FilePathSource(path) : await wholePart(mediabunny, path, length.cut),
     formats: mediabunny.ALL_FORMATS,
   });
   try {
-    return new VideoFile(mediabunny, input, ...(await examine(path, input, length)));
+    return new VideoFile(mediabunny, input, ...(await examine(mediabunny, path, input, length)));
   } catch (error) {
     input.dispose();
     throw error;
   }
 }
 
+/** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */
+async function wholePart(
+  { CustomSource }: Mediabunny,
+  path: string,
+  { end, patches, tail = new Uint8Array() }: MatroskaCut,
+): Promise<Source> {
+  const file = await open(path, "r");
+  return new CustomSource({
+    getSize: () => end + tail.length,
+    read: async (start, stop) => {
+      const bytes = new Uint8Array(stop - start);
+      if (start < end) await file.read(bytes, 0, Math.min(stop, end) - start, start);
+      const lay = (piece: Uint8Array, place: number): void => {
+        const from = Math.max(place, start);
+        const to = Math.min(place + piece.length, stop);
+        if (from < to) bytes.set(piece.subarray(from - place, to - place), from - start);
+      };
+      lay(tail, end);
+      for (const { bytes: piece, at } of patches) lay(piece, at);
+      return bytes;
+    },
+    dispose: () => void file.close().catch(() => {}),
+    prefetchProfile: "fileSystem",
+  });
+}
+
 async function examine(
+  mediabunny: Mediabunny,
   path: string,
   input: Input,
   length: ContainerLength,
@@ -116,7 +157,9 @@ async function examine(
     const cut = length.declared !== undefined && length.declared > length.actual;
     const why = length.lacksIndex
       ? `its index (the moov box) is missing${cut ? `, and the file is cut short: it should have ${length.declared} bytes or more and has ${length.actual}` : ""}; nothing of it can be decoded`
-      : "it has no video track";
+      : cut
+        ? `it is cut short before its video track: it should have ${length.declared} bytes or more and has ${length.actual}`
+        : "it has no video track";
     throw new MillpondError("ERR_BAD_DATA", `${path} is ${container}, but ${why}`);
   }
   const codec = await track.getCodec();
@@ -131,6 +174,8 @@ async function examine(
   }
   // Only ISO media lists its packets in an index; elsewhere counting them would read the whole file.
   const isIso = container === "MP4" || container.startsWith("QuickTime");
+  const [pixels, colours] = [await track.getPixelAspectRatio(), await track.getColorSpace()];
+  const rates = await ratesOf(mediabunny, track, isIso);
   const facts: VideoFileFacts = {
     container,
     codec,
@@ -140,10 +185,100 @@ async function examine(
     displayHeight: await track.getDisplayHeight(),
     rotation: await track.getRotation(),
     flip: await track.getFlip(),
-    expectedFrames: isIso ? (await track.computePacketStats()).packetCount : undefined,
+    expectedFrames: isIso ? rates.packets : undefined,
+    frameRate: rates.frameRate,
+    averageRate: rates.averageRate,
+    isVariable: rates.isVariable,
+    pixelAspect: exactAspect(pixels.num / pixels.den, await track.getCodedWidth(), await track.getCodedHeight()),
+    colours: { matrix: colours.matrix ?? undefined, fullRange: colours.fullRange === true },
     duration: Math.max(await track.computeDuration(), (await track.getDurationFromMetadata()) ?? 0),
   };
   return [track, facts, length];
+}
+
+// Enough to tell 30 from 29.97 frames a second by times in milliseconds: half of one in four seconds is an eighth of the difference.
+const RATE_PACKETS = 120;
+// Times that are further from a grid than this are not on it.
+const GRID_SECONDS = 10e-6;
+// Times in milliseconds lie within half of one of their grid; beyond a whole one they vary.
+const COARSE_SECONDS = 1e-3;
+
+/** The shapes of pixels that standards name: H.264's table E-1, and DV. */
+const NAMED_ASPECTS = [
+  1,
+  12 / 11,
+  10 / 11,
+  16 / 11,
+  40 / 33,
+  24 / 11,
+  20 / 11,
+  32 / 11,
+  80 / 33,
+  18 / 11,
+  15 / 11,
+  64 / 33,
+]
+  .concat([160 / 99, 4 / 3, 3 / 2, 2, 16 / 15, 64 / 45, 8 / 9, 32 / 27])
+  .flatMap((aspect) => [aspect, 1 / aspect]);
+
+/** mediabunny has the picture as shown in whole pixels; the shape that a standard names and that rounds to the same is meant. */
+function exactAspect(rounded: number, width: number, height: number): number {
+  if (!Number.isFinite(rounded) || rounded <= 0) return 1;
+  const shown = (aspect: number): number => Math.round(aspect >= 1 ? width * aspect : height / aspect);
+  return NAMED_ASPECTS.find((aspect) => aspect >= 1 === rounded >= 1 && shown(aspect) === shown(rounded)) ?? rounded;
+}
+
+interface TrackRates {
+  readonly packets: number;
+  readonly frameRate: Fraction | undefined;
+  readonly averageRate: Fraction | undefined;
+  readonly isVariable: boolean;
+}
+
+/** Counts and times of the packets: of all of them in an index, else of the first few. */
+async function ratesOf(
+  { EncodedPacketSink }: Mediabunny,
+  track: InputVideoTrack,
+  isIndexed: boolean,
+): Promise<TrackRates> {
+  const times: number[] = [];
+  let isReadable = true;
+  let longest = 0;
+  try {
+    for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+      times.push(packet.timestamp);
+      longest = Math.max(longest, packet.duration);
+      if (!isIndexed && times.length === RATE_PACKETS) break;
+    }
+  } catch {
+    // A damaged file: the decoder will say so at the right place.
+    isReadable = false;
+  }
+  const packets = times.length;
+  // Decoding order is not the order of show.
+  times.sort((a, b) => a - b);
+  const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
+  if (packets < 2 || last <= first) {
+    const rate = packets === 1 && longest > 0 ? nearestRate(1 / longest) : undefined;
+    return { packets, frameRate: rate, averageRate: rate, isVariable: false };
+  }
+  const averageRate = nearestRate((packets - 1) / (last - first));
+  const step = averageRate.den / averageRate.num;
+  const furthest = times.reduce((most, time, i) => Math.max(most, Math.abs(time - first - i * step)), 0);
+  // Where only some packets were looked at, or the file is damaged, nobody can promise the rate.
+  const frameRate = isIndexed && isReadable && furthest <= GRID_SECONDS ? averageRate : undefined;
+  return { packets, frameRate, averageRate, isVariable: furthest > COARSE_SECONDS };
+}
+
+/** A rate as a fraction: whole, or whole times 1000/1001 as in NTSC, where one of them is within a thousandth. */
+function nearestRate(rate: number): Fraction {
+  const whole = Math.round(rate);
+  const ntsc = Math.round((rate * 1001) / 1000);
+  const error = Math.abs(rate - whole) / rate;
+  const ntscError = Math.abs(rate - (ntsc * 1000) / 1001) / rate;
+  if (whole > 0 && error <= ntscError && error < 5e-4) return { num: whole, den: 1 };
+  if (ntsc > 0 && ntscError < 5e-4) return { num: ntsc * 1000, den: 1001 };
+  return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
 }
 
 async function canRead(input: Input): Promise<boolean> {
@@ -166,6 +301,7 @@ export class VideoFile implements FrameSource {
   readonly #length: ContainerLength;
   readonly #samples: AsyncGenerator<VideoSample, void, unknown>;
   #frames = 0;
+  #concealed = 0;
   #end = 0;
   #failure: string | undefined;
   #closed = false;
@@ -198,8 +334,14 @@ export class VideoFile implements FrameSource {
     }
     if (result.done === true) return undefined;
     this.#frames++;
+    if (isDamaged(result.value)) this.#concealed++;
     this.#end = result.value.timestamp + result.value.duration;
-    return new VideoFileFrame(result.value);
+    return new VideoFileFrame(result.value, this.facts);
+  }
+
+  /** Frames so far that the decoder had to make up in part, because their data is damaged. */
+  get concealed(): number {
+    return this.#concealed;
   }
 
   /** What is missing at the end of the file, judged by its index, its clock and its length in bytes. */
@@ -208,18 +350,20 @@ export class VideoFile implements FrameSource {
     const { actual, declared } = this.#length;
     const frames = this.#frames;
     const missing = expectedFrames === undefined ? 0 : Math.max(0, expectedFrames - frames);
-    const upTo = `up to ${this.#end.toFixed(2)} s of ${duration.toFixed(2)} s`;
+    const of = duration > this.#end + 0.005 ? ` of ${duration.toFixed(2)} s` : "";
+    const upTo = `up to ${this.#end.toFixed(2)} s${of}`;
     if (this.#failure !== undefined) {
       return `decoding stopped after frame ${frames} (${upTo}): ${this.#failure}`;
     }
     const isCut = declared !== undefined && declared > actual;
     // A decoder may make fewer frames than there are packets (interlaced pairs); a hole at the end in time is a loss.
     const frameTime = frames > 0 ? this.#end / frames : 0;
-    const endsEarly = missing > 0 && this.#end < duration - 1.5 * frameTime;
-    if (!isCut && !endsEarly) return undefined;
+    const isShort = this.#end < duration - 1.5 * frameTime;
+    if (!isCut && !(missing > 0 && isShort)) return undefined;
     const bytes = isCut ? ` The file is cut short: ${actual} of at least ${declared} bytes are there.` : "";
     if (missing > 0) return `${missing} of ${expectedFrames} frames are missing (${upTo} decoded).${bytes}`;
-    if (this.#end < duration - 1.5 * frameTime) return `the video ends early (${upTo} decoded).${bytes}`;
+    if (isShort || expectedFrames === undefined)
+      return `the video ends early, after ${frames} frames (${upTo} decoded).${bytes}`;
     return `the video track is whole, but other parts of the file are missing.${bytes}`;
   }
 
@@ -239,9 +383,12 @@ export class VideoFileFrame implements SourceFrame {
   /** How its bytes will lie: tightly packed, or as WebCodecs pads it. */
   readonly layout: FrameLayout;
 
+  readonly #facts: VideoFileFacts;
+
   /** Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read. */
-  constructor(sample: VideoSample) {
+  constructor(sample: VideoSample, facts: VideoFileFacts) {
     this.sample = sample;
+    this.#facts = facts;
     const { format, visibleRect } = sample;
     if (format === null) {
       sample.close();
@@ -253,13 +400,14 @@ export class VideoFileFrame implements SourceFrame {
   /** Rotation, pixel shape and colour of the frame. */
   get presentation(): Presentation {
     const { sample } = this;
-    const ratio = sample.pixelAspectRatio;
+    const { pixelAspect, colours } = this.#facts;
     return {
       rotation: sample.rotation,
       flip: sample.flip,
-      pixelAspect: ratio.num > 0 && ratio.den > 0 ? ratio.num / ratio.den : 1,
-      matrix: sample.colorSpace.matrix ?? undefined,
-      fullRange: sample.colorSpace.fullRange === true,
+      // The sample has it rounded to whole pixels of a row.
+      pixelAspect,
+      matrix: sample.colorSpace.matrix ?? colours.matrix,
+      fullRange: sample.colorSpace.fullRange === true || (sample.colorSpace.matrix === null && colours.fullRange),
     };
   }
 
@@ -284,6 +432,22 @@ export class VideoFileFrame implements SourceFrame {
   close(): void {
     this.sample.close();
   }
+}
+
+// AV_FRAME_FLAG_CORRUPT.
+const CORRUPT_FLAG = 1;
+
+/** Whether libav marked the frame: its data was damaged, or what it refers to is missing. */
+function isDamaged(sample: VideoSample): boolean {
+  const { _data: resource } = sample as unknown as { readonly _data?: { readonly frame?: DecodedFrame } };
+  const frame = resource?.frame;
+  return frame !== undefined && (frame.decodeErrorFlags !== 0 || (frame.flags & CORRUPT_FLAG) !== 0);
+}
+
+/** What is read of node-av's Frame. */
+interface DecodedFrame {
+  readonly flags: number;
+  readonly decodeErrorFlags: number;
 }
 
 // Every frame of a stream has the same layout; the last one is kept, so that a frame costs no layout.

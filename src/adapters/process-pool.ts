@@ -113,13 +113,7 @@ export class ProcessPool extends SharedPool {
     this.watchMs = watch;
     this.lastLook = performance.now();
     this.timer = undefined;
-    if (watch !== Number.POSITIVE_INFINITY) {
-      // A pool that was merely forgotten must not be kept by its timer.
-      const self = new WeakRef(this);
-      const timer = setInterval(() => self.deref()?.lookNow() ?? clearInterval(timer), watch);
-      timer.unref();
-      this.timer = timer;
-    }
+    if (watch !== Number.POSITIVE_INFINITY) this.timer = watchWeakly(new WeakRef(this), watch);
   }
 
   /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */
@@ -229,7 +223,7 @@ export class ProcessPool extends SharedPool {
   }
 
   /** @internal Looks for ended processes unless that was done just now. */
-  private lookNow(): true {
+  lookNow(): true {
     // Half: a timer that is a little early must not lose its turn.
     if (performance.now() - this.lastLook >= this.watchMs / 2) this.reclaimEnded();
     return true;
@@ -238,4 +232,14 @@ export class ProcessPool extends SharedPool {
   private claim(): Claim | null {
     return claimSeat(this.table, this.core.i32, this.shape, this.self, OwnerState.RESERVED);
   }
+}
+
+/**
+ * A pool that was forgotten must not be kept by its timer. A function of its own: a closure holds all that any closure of its
+ * function uses, and the constructor's others use `this`.
+ */
+function watchWeakly(pool: WeakRef<ProcessPool>, ms: number): ReturnType<typeof setInterval> {
+  const timer = setInterval(() => pool.deref()?.lookNow() ?? clearInterval(timer), ms);
+  timer.unref();
+  return timer;
 }

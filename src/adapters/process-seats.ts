@@ -111,6 +111,8 @@ export function takeOver(
 ): bigint | undefined {
   const at = statusAt(layout, seat.owner);
   const seen = rowOf(table, seat.owner);
+  // A status that no reservation has is forged: whoever sits there would share his seat and lose his row.
+  if ((seat.status & OwnerState.MASK) !== OwnerState.RESERVED) return undefined;
   // Before the row is touched: it may be that of another one's seat by now.
   if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== seat.status) return undefined;
   const word = wordOf(table, own, seen);

@@ -51,29 +51,70 @@ export const Helper = {
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
 
-/** Those that have a helper: one listener for all, because a process is warned of many. */
-const helped: Set<ProcessWaiter> = new Set();
+const FILE = new URL(import.meta.url.endsWith(".ts") ? "./process-helper.ts" : "./process-helper.js", import.meta.url);
 
-function closeAll(): void {
-  for (const waiter of helped) waiter.close();
+/** A waiter's helper, apart from the waiter: a running thread must not keep a pool that was forgotten. */
+interface Helping {
+  readonly i32: Int32Array;
+  readonly ops: NativeOps;
+  readonly control: Int32Array;
+  helper: Worker | undefined;
+  closed: boolean;
 }
 
-const FILE = new URL(import.meta.url.endsWith(".ts") ? "./process-helper.ts" : "./process-helper.js", import.meta.url);
+/** Those that run: one listener for all, because a process is warned of many. */
+const helped: Set<Helping> = new Set();
+
+/** Ends the helper of a waiter that nobody closed. */
+const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHelper);
+
+function closeAll(): void {
+  for (const helping of helped) endHelper(helping);
+}
+
+function endHelper(helping: Helping): void {
+  if (helping.closed) return;
+  helping.closed = true;
+  helped.delete(helping);
+  if (helped.size === 0) process.removeListener("exit", closeAll);
+  if (helping.helper === undefined) return;
+  Atomics.store(helping.control, Helper.STOP, 1);
+  Atomics.notify(helping.control, Helper.ASKED);
+  // It may sleep in the kernel, which nothing else ends before its slice is over.
+  helping.ops.futex.wake(helping.i32, Header.WAKES, 0x7fffffff);
+}
+
+function startHelper(helping: Helping): Worker {
+  const { i32, control } = helping;
+  const workerData = { memory: i32.buffer, control: control.buffer };
+  const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
+  helper.unref();
+  const gone = (): void => {
+    Atomics.store(control, Helper.READY, 0);
+    // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
+    helping.closed = true;
+    Atomics.notify(i32, Header.WAKES);
+  };
+  helper.on("error", gone).on("exit", gone);
+  // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
+  if (helped.size === 0) process.once("exit", closeAll);
+  helped.add(helping);
+  return helper;
+}
 
 /** Sleeping and waking across processes; close it when the thread takes part no more. */
 export class ProcessWaiter implements SharedWaiter {
   /** How blocking waits sleep. */
   readonly kind: "futex" | "poll";
   readonly #options: ProcessWaiterOptions;
-  readonly #control: Int32Array;
-  #helper: Worker | undefined;
-  #closed = false;
+  readonly #helping: Helping;
   #pollMs: number = POLL_MS.first;
 
   /** Starts nothing yet. */
   constructor(options: ProcessWaiterOptions) {
     this.#options = options;
-    this.#control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
+    const control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
+    this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
   }
@@ -102,49 +143,29 @@ export class ProcessWaiter implements SharedWaiter {
 
   /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
   get waitAsync(): SharedWaiter["waitAsync"] {
-    if (this.kind === "poll" || this.#options.asyncWait === "poll" || this.#closed) return undefined;
-    this.#helper ??= this.#startHelper();
-    return Atomics.load(this.#control, Helper.READY) === 0 ? undefined : this.#sleep;
+    const helping = this.#helping;
+    if (this.kind === "poll" || this.#options.asyncWait === "poll" || helping.closed) return undefined;
+    if (helping.helper === undefined) {
+      helping.helper = startHelper(helping);
+      forgotten.register(this, helping, helping);
+    }
+    return Atomics.load(helping.control, Helper.READY) === 0 ? undefined : this.#sleep;
   }
 
   /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    helped.delete(this);
-    if (helped.size === 0) process.removeListener("exit", closeAll);
-    if (this.#helper === undefined) return;
-    Atomics.store(this.#control, Helper.STOP, 1);
-    Atomics.notify(this.#control, Helper.ASKED);
-    // It may sleep in the kernel, which nothing else ends before its slice is over.
-    this.#options.ops.futex.wake(this.#options.i32, Header.WAKES, 0x7fffffff);
+    forgotten.unregister(this.#helping);
+    endHelper(this.#helping);
   }
 
   readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
     // First this: what the helper then sees changed, it wakes.
     const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
     if (woken === undefined) return undefined;
-    Atomics.store(this.#control, Helper.VALUE, value);
-    Atomics.add(this.#control, Helper.ASKED, 1);
-    Atomics.notify(this.#control, Helper.ASKED);
+    const { control } = this.#helping;
+    Atomics.store(control, Helper.VALUE, value);
+    Atomics.add(control, Helper.ASKED, 1);
+    Atomics.notify(control, Helper.ASKED);
     return woken;
   };
-
-  #startHelper(): Worker {
-    const { i32 } = this.#options;
-    const workerData = { memory: i32.buffer, control: this.#control.buffer };
-    const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
-    helper.unref();
-    const gone = (): void => {
-      Atomics.store(this.#control, Helper.READY, 0);
-      // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
-      this.#closed = true;
-      Atomics.notify(i32, Header.WAKES);
-    };
-    helper.on("error", gone).on("exit", gone);
-    // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
-    if (helped.size === 0) process.once("exit", closeAll);
-    helped.add(this);
-    return helper;
-  }
 }

@@ -2,7 +2,7 @@
  * Where the frames of a thread stage lie, and what its threads take part with: pools of shared slots that are offered upstream, a
  * seat in them for each thread, and plain shared memory by number for what comes from elsewhere.
  */
-import type { Worker } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import type { Clock } from "../observe/clock.ts";
 import { isMillpondError } from "../observe/errors.ts";
@@ -23,9 +23,9 @@ export class ThreadSlots {
   readonly #threads: number;
   /** The slots behind each pool that was offered and accepted. */
   readonly #shared: WeakMap<object, SharedPool> = new WeakMap();
-  readonly #seats: Map<Worker, Map<SharedPool, SharedHandle>> = new Map();
+  readonly #seats: Map<MessagePort, Map<SharedPool, SharedHandle>> = new Map();
   readonly #ids: WeakMap<SharedArrayBuffer, number> = new WeakMap();
-  readonly #known: WeakMap<Worker, WeakSet<SharedArrayBuffer>> = new WeakMap();
+  readonly #known: WeakMap<MessagePort, WeakSet<SharedArrayBuffer>> = new WeakMap();
   #nextId = 0;
 
   /** For the stage of that name, with so many threads. */
@@ -45,33 +45,33 @@ export class ThreadSlots {
     const shared = this.#shared.get(pool);
     if (shared === undefined) return;
     this.#shared.delete(pool);
-    for (const [worker, seats] of this.#seats) {
-      if (seats.delete(shared)) post(worker, { type: "leave", pool: shared.handle.pool });
+    for (const [port, seats] of this.#seats) {
+      if (seats.delete(shared)) post(port, { type: "leave", pool: shared.handle.pool });
     }
   }
 
   /** Where a frame's bytes are, and where in that they begin; the thread is told of the pool or memory first. */
-  place(worker: Worker, buffer: MediaBuffer, bytes: Uint8Array): [Place, number] {
-    return this.#leased(worker, buffer, bytes) ?? this.#plain(worker, bytes);
+  place(port: MessagePort, buffer: MediaBuffer, bytes: Uint8Array): [Place, number] {
+    return this.#leased(port, buffer, bytes) ?? this.#plain(port, bytes);
   }
 
   /** By its lease; a copy of a buffer has no lease of its own. */
-  #leased(worker: Worker, buffer: MediaBuffer, bytes: Uint8Array): [Place, number] | undefined {
+  #leased(port: MessagePort, buffer: MediaBuffer, bytes: Uint8Array): [Place, number] | undefined {
     const { pool } = buffer;
     if (!(pool instanceof SharedBufferPool)) return undefined;
     const { shared } = pool;
     if (bytes.buffer !== shared.memory) return undefined;
-    if (!this.#join(worker, pool, shared)) return undefined;
+    if (!this.#join(port, pool, shared)) return undefined;
     const lease = pool.leaseOf(buffer);
     return [{ pool: shared.handle.pool, lease }, bytes.byteOffset - shared.offsetOf(lease)];
   }
 
   /** False for a pool of somebody else that has no seat left. */
-  #join(worker: Worker, pool: SharedBufferPool, shared: SharedPool): boolean {
-    let seats = this.#seats.get(worker);
+  #join(port: MessagePort, pool: SharedBufferPool, shared: SharedPool): boolean {
+    let seats = this.#seats.get(port);
     if (seats === undefined) {
       seats = new Map();
-      this.#seats.set(worker, seats);
+      this.#seats.set(port, seats);
     }
     if (seats.has(shared)) return true;
     let seat: SharedHandle;
@@ -83,33 +83,33 @@ export class ThreadSlots {
     }
     this.#shared.set(pool, shared);
     seats.set(shared, seat);
-    post(worker, { type: "pool", handle: seat });
+    post(port, { type: "pool", handle: seat });
     return true;
   }
 
   /** By a number for its memory. */
-  #plain(worker: Worker, bytes: Uint8Array): [Place, number] {
+  #plain(port: MessagePort, bytes: Uint8Array): [Place, number] {
     const memory = bytes.buffer as unknown as SharedArrayBuffer;
     let id = this.#ids.get(memory);
     if (id === undefined) {
       id = this.#nextId++;
       this.#ids.set(memory, id);
     }
-    let known = this.#known.get(worker);
+    let known = this.#known.get(port);
     if (known === undefined) {
       known = new WeakSet();
-      this.#known.set(worker, known);
+      this.#known.set(port, known);
     }
     if (!known.has(memory)) {
       known.add(memory);
-      post(worker, { type: "memory", id, buffer: memory });
+      post(port, { type: "memory", id, buffer: memory });
     }
     return [{ memory: id }, bytes.byteOffset];
   }
 
   /** A thread has ended, however it went: what it looked at is free. */
-  left(worker: Worker): void {
-    for (const [shared, seat] of this.#seats.get(worker) ?? []) {
+  left(port: MessagePort): void {
+    for (const [shared, seat] of this.#seats.get(port) ?? []) {
       try {
         shared.reclaim(seat);
       } catch (error) {
@@ -117,10 +117,10 @@ export class ThreadSlots {
         if (!isMillpondError(error, "ERR_POOL_DEAD")) throw error;
       }
     }
-    this.#seats.delete(worker);
+    this.#seats.delete(port);
   }
 }
 
-function post(worker: Worker, message: ToThread): void {
-  worker.postMessage(message);
+function post(port: MessagePort, message: ToThread): void {
+  port.postMessage(message);
 }

@@ -1,21 +1,22 @@
 /** A thread of a workers stage: loads the user's function once, and calls it with frames that lie in shared memory. */
-import { parentPort, workerData } from "node:worker_threads";
+import { type MessagePort, workerData } from "node:worker_threads";
 import { SharedPool } from "../pools/shared-pool.ts";
+import { describeThrown } from "./thrown.ts";
 import type { FromThread, ToThread, WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
 
 type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
 
-const { module, options } = workerData as { module: string; options: unknown };
+const given = workerData as { module: string; options: unknown; port?: MessagePort };
+const { module, options } = given;
+// Not parentPort: that one is the module's, whatever it does with it. Nor does the module need to find this one.
+const port = given.port!;
+delete given.port;
 const memories: Map<number, SharedArrayBuffer> = new Map();
 const pools: Map<number, SharedPool> = new Map();
 let format: WorkerFormat = { kind: "bytes" };
 
 function say(message: FromThread): void {
-  parentPort?.postMessage(message);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  port.postMessage(message);
 }
 
 async function load(): Promise<WorkerFunction | undefined> {
@@ -24,7 +25,7 @@ async function load(): Promise<WorkerFunction | undefined> {
     if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
     say({ type: "broken", message: "it has no default export that is a function" });
   } catch (error) {
-    say({ type: "broken", message: messageOf(error) });
+    say({ type: "broken", message: describeThrown(error, module) });
   }
   return undefined;
 }
@@ -54,18 +55,18 @@ async function work(
     say({ type: "done", index, result });
   } catch (error) {
     // A result that cannot be cloned arrives here too.
-    say({ type: "failed", index, message: messageOf(error) });
+    say({ type: "failed", index, message: describeThrown(error, module) });
   }
 }
 
 /** Messages wait here until the module is loaded. */
 const run = load();
-parentPort?.on("message", (message: ToThread) => {
+port.on("message", (message: ToThread) => {
   if (message.type === "memory") memories.set(message.id, message.buffer);
   else if (message.type === "pool") pools.set(message.handle.pool, SharedPool.attach(message.handle));
   else if (message.type === "leave") pools.delete(message.pool);
   else if (message.type === "format") format = message.format;
-  else if (message.type === "stop") parentPort?.close();
+  else if (message.type === "stop") port.close();
   else {
     const present = format;
     void run.then((loaded) => (loaded === undefined ? undefined : work(loaded, message, present)));

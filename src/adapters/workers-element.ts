@@ -13,18 +13,20 @@
  */
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { Worker } from "node:worker_threads";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { allocators } from "../allocators/registry.ts";
 import { CopyFlags } from "../media/flags.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { AllocationQuery } from "../pipeline/allocation-query.ts";
+import type { Running, StageWait, WaitBounds } from "../pipeline/element.ts";
 import { flushingError } from "../pipeline/pad.ts";
 import { Queue } from "../pipeline/queue.ts";
 import type { StreamFormat } from "../pipeline/stream-format.ts";
 import { MOST_THREADS, ThreadSlots } from "./thread-slots.ts";
+import { describeThrown } from "./thrown.ts";
 import type { FromThread, ToThread, WorkerFormat } from "./worker-protocol.ts";
 
 export type { WorkerFormat, WorkerFrame } from "./worker-protocol.ts";
@@ -39,6 +41,8 @@ export interface WorkersOptions {
   writes?: boolean;
   /** Passed to every call as its second argument; must be clonable. */
   options?: unknown;
+  /** Where the threads' `console.log` goes; default "stdout". */
+  console?: "stdout" | "stderr";
   /** Told what the function returned for a frame, in the order of completion. */
   onResult?: (result: unknown, index: number) => void;
 }
@@ -50,6 +54,12 @@ interface Job {
 
 interface Thread {
   readonly worker: Worker;
+  /** What this stage and the thread talk through; parentPort is left to the module. */
+  readonly port: MessagePort;
+  /** The run that it was started for; it may end after that. */
+  readonly running: Running;
+  /** While it has frames: how long it has not answered. */
+  wait: StageWait | undefined;
   readonly jobs: Map<number, Job>;
   readonly gone: Promise<void>;
   format: WorkerFormat | undefined;
@@ -63,6 +73,15 @@ const THREAD_FILE = new URL(
 
 // One frame in hand and one waiting: a thread never idles for the time of a message.
 const PER_THREAD = 2;
+
+// A thread has a minute for its module, and then for each frame, unless the pipeline says otherwise. Loading may take ten seconds
+// in any case: on a busy machine an empty thread takes one to start.
+const FRAME_BOUNDS: WaitBounds = { fallback: 60_000 };
+const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
+
+// What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the whole
+// process with it; frames lie outside of it.
+const THREAD_HEAP_MB = 1024;
 
 /** Calls a function in threads, side by side. */
 export class WorkersElement extends Queue {
@@ -84,6 +103,7 @@ export class WorkersElement extends Queue {
     if (typeof module !== "string" && !(module instanceof URL)) throw wrongType("module", "a path or a URL", module);
     // One core is left to whatever makes the frames; more than four wait for it on any machine met so far.
     const fallback = Math.max(1, Math.min(4, availableParallelism() - 1));
+    if (options.console !== undefined) oneOf("options.console", options.console, ["stdout", "stderr"]);
     const threads = wholeNumber("options.workers", options.workers ?? fallback, 1, MOST_THREADS);
     super({ max: threads * PER_THREAD, ...(options.name === undefined ? {} : { name: options.name }) });
     const text = String(module);
@@ -103,13 +123,26 @@ export class WorkersElement extends Queue {
   }
 
   #hire(): Promise<void> {
-    const workerData = { module: this.module, options: this.#options.options };
+    const { port1: port, port2: theirs } = new MessageChannel();
+    const workerData = { module: this.module, options: this.#options.options, port: theirs };
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
-    const worker = new Worker(THREAD_FILE, { workerData, execArgv: [] });
-    return new Promise((ready, refuse) => {
+    const worker = new Worker(THREAD_FILE, {
+      workerData,
+      transferList: [theirs],
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MB },
+      stdout: this.#options.console === "stderr",
+    });
+    if (this.#options.console === "stderr") worker.stdout.on("data", (text: Uint8Array) => process.stderr.write(text));
+    const { running } = this;
+    const loading = running.beginWait(this, `loading ${this.#file}`, LOADING_BOUNDS);
+    return new Promise<void>((ready, refuse) => {
       let gone = (): void => {};
       const thread: Thread = {
         worker,
+        port,
+        running,
+        wait: undefined,
         jobs: new Map(),
         gone: new Promise((settled) => {
           gone = settled;
@@ -117,35 +150,67 @@ export class WorkersElement extends Queue {
         format: undefined,
       };
       this.#threads.push(thread);
-      worker.on("message", (message: FromThread) => {
+      port.on("message", (message: FromThread) => {
         if (message.type === "ready") ready();
         else if (message.type === "broken") refuse(this.#cannotLoad(message.message));
         else this.#done(thread, message);
       });
-      let why = "";
-      worker.on("error", (error) => {
-        why = `: ${error instanceof Error ? error.message : String(error)}`;
+      let why: string | undefined;
+      const onPost = (): void => {
+        why ??=
+          "its module posted a message to its parent, which nobody reads; return the result from the function instead";
+        void worker.terminate();
+      };
+      worker.on("message", onPost);
+      worker.on("messageerror", onPost);
+      worker.on("error", (error: unknown) => {
+        why ??= isOutOfMemory(error)
+          ? `it needed more than ${THREAD_HEAP_MB} MB of heap`
+          : describeThrown(error, this.module);
       });
       worker.on("exit", (code) => {
-        const error = new MillpondError("ERR_BAD_DATA", `a thread of "${this.name}" ended with code ${code}${why}`);
+        port.close();
+        this.#endWait(thread);
+        why ??= "its module ended it";
+        const error = new MillpondError(
+          "ERR_BAD_DATA",
+          `a thread of "${this.name}" ended with code ${code}: ${why} (${this.#file})`,
+        );
         if (!this.#isStopping) this.#broken ??= error;
         refuse(error);
         // Nothing touches the bytes any more, so that the jobs' buffers may go.
-        this.#slots.left(worker);
+        this.#slots.left(port);
         for (const job of thread.jobs.values()) job.reject(error);
         thread.jobs.clear();
         gone();
       });
-    });
+    }).finally(() => running.endWait(loading));
+  }
+
+  /** The module for messages: as a path. */
+  get #file(): string {
+    return this.module.startsWith("file:") ? fileURLToPath(this.module) : this.module;
+  }
+
+  /** The thread has answered: the next answer has its own time. */
+  #answered(thread: Thread): void {
+    if (thread.jobs.size === 0) this.#endWait(thread);
+    else if (thread.wait !== undefined) thread.wait.since = thread.running.clock.now();
+  }
+
+  #endWait(thread: Thread): void {
+    thread.running.endWait(thread.wait);
+    thread.wait = undefined;
   }
 
   #cannotLoad(message: string): MillpondError {
-    return new MillpondError("ERR_BAD_DATA", `"${this.name}" cannot use ${this.module}: ${message}`);
+    return new MillpondError("ERR_BAD_DATA", `"${this.name}" cannot use ${this.#file}: ${message}`);
   }
 
   #done(thread: Thread, message: Extract<FromThread, { index: number }>): void {
     const job = thread.jobs.get(message.index);
     thread.jobs.delete(message.index);
+    this.#answered(thread);
     if (message.type === "failed") {
       const text = `the function of "${this.name}" failed at frame ${message.index}: ${message.message}`;
       job?.reject(new MillpondError("ERR_BAD_DATA", text));
@@ -269,8 +334,8 @@ export class WorkersElement extends Queue {
     if (this.#broken !== undefined) throw this.#broken;
     let thread = this.#threads[0]!;
     for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
-    const post = (message: ToThread): void => thread.worker.postMessage(message);
-    const [place, offset] = this.#slots.place(thread.worker, buffer, bytes);
+    const post = (message: ToThread): void => thread.port.postMessage(message);
+    const [place, offset] = this.#slots.place(thread.port, buffer, bytes);
     if (thread.format !== format) {
       thread.format = format;
       post({ type: "format", format });
@@ -278,6 +343,7 @@ export class WorkersElement extends Queue {
     const { pts, duration } = buffer;
     return new Promise((done, reject) => {
       thread.jobs.set(index, { resolve: done, reject });
+      thread.wait ??= this.running.beginWait(this, "waiting for a thread to finish a frame", FRAME_BOUNDS);
       post({ type: "work", index, place, offset, length: bytes.length, pts, duration });
     });
   }
@@ -298,6 +364,10 @@ export class WorkersElement extends Queue {
   override get role(): string {
     return `${this.#threadCount} threads, up to ${this.max} frames in work`;
   }
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === "ERR_WORKER_OUT_OF_MEMORY";
 }
 
 /** The moment in which the present format has left the line. */

@@ -18,35 +18,43 @@ const HEADS = 48;
 /** The numbers above, for the test. */
 export const MIRRORED: Readonly<Record<string, number>> = { USED, LIVE, PEAK, ROW_MAP, LIST_MAPS, HEADS };
 
-/** A live block of at least `need` words; 0: none is free. The head of the first list all of whose blocks are large enough. @realtime */
+/**
+ * A live block of at least `need` words; 0: none is free. The head of the request's own list where it is large enough: the hole that a
+ * block of this size left last. Else the head of the first list all of whose blocks are large enough. @realtime
+ */
 export function take(arena: TlsfArena, need: number): number {
   const { words } = arena;
-  // The list to begin with: the size rounded up to the next step.
   let units = (need >>> 1) + 32;
-  units += (1 << (26 - Math.clz32(units))) - 1;
   let row = 26 - Math.clz32(units);
-  // The step counts from 32; a shift takes it modulo 32.
-  let map = words[LIST_MAPS + row]! & (-1 << (units >>> row));
-  let block: number;
-  let size: number;
-  if (map === 0) {
-    const rows = words[ROW_MAP]! & (-2 << row);
-    row = 31 - Math.clz32(rows & -rows);
-    map = rows === 0 ? 0 : words[LIST_MAPS + row]!;
+  let step = (units >>> row) - 32;
+  // Block 0 is an empty list; the word that would be its size says 0 then.
+  let block = words[HEADS + (row << 5) + step]!;
+  let size = words[block + 1]! - 1;
+  // Not "size < need": without its buffer an arena reads undefined.
+  if (!(size >= need)) {
+    // The list to begin with: the size rounded up to the next step.
+    units += (1 << row) - 1;
+    row = 26 - Math.clz32(units);
+    // The step counts from 32; a shift takes it modulo 32.
+    let map = words[LIST_MAPS + row]! & (-1 << (units >>> row));
+    if (map === 0) {
+      const rows = words[ROW_MAP]! & (-2 << row);
+      row = 31 - Math.clz32(rows & -rows);
+      map = rows === 0 ? 0 : words[LIST_MAPS + row]!;
+    }
+    step = 31 - Math.clz32(map & -map);
+    block = map === 0 ? 0 : words[HEADS + (row << 5) + step]!;
+    size = words[block + 1]! - 1;
   }
-  if (map === 0) {
+  if (block === 0) {
     block = allocateLast(arena, need);
     if (block === 0) return 0;
     size = words[block + 1]! - 1;
   } else {
-    const step = 31 - Math.clz32(map & -map);
-    const head = HEADS + (row << 5) + step;
-    block = words[head]!;
-    size = words[block + 1]! - 1;
     // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others' bytes.
     if (words[block + size] !== block + 1) throw strayLink(block);
     const next = words[block + 2]!;
-    words[head] = next;
+    words[HEADS + (row << 5) + step] = next;
     if (next === 0) {
       const left = words[LIST_MAPS + row]! & ~(1 << step);
       words[LIST_MAPS + row] = left;

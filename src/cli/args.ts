@@ -1,6 +1,7 @@
 /** What stands on the command line, checked before anything is opened. */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { nearest } from "../observe/nearest.ts";
 import { Failure } from "./exit.ts";
 
 /** The subjects of a comparison: where the bytes of their frames come from. */
@@ -37,6 +38,8 @@ export interface RunOptions {
   readonly json: boolean;
   /** No progress, no summary: only problems. */
   readonly quiet: boolean;
+  /** Damage that the decoder concealed counts as missing. */
+  readonly strict: boolean;
   /** Hidden: this process is one subject of a comparison. */
   readonly variant: Variant | undefined;
   /** Hidden: how often a subject plays the file, as one longer stream. */
@@ -55,6 +58,10 @@ export interface TextOptions {
   readonly graph: string | undefined;
   /** The most bytes that all pools may have. */
   readonly buffers: number | undefined;
+  /** Milliseconds that one wait of a stage may last. */
+  readonly patience: number;
+  /** Warnings are errors, and concealed damage counts as missing. */
+  readonly strict: boolean;
   /** Machine-readable summary on standard output. */
   readonly json: boolean;
   /** Only problems. */
@@ -63,7 +70,7 @@ export interface TextOptions {
 
 /** What the command line means. */
 export type Command =
-  | { readonly kind: "help"; readonly topic: "main" | "run" }
+  | { readonly kind: "help"; readonly topic: "main" | "run" | "doctor" }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }
   | { readonly kind: "elements" }
@@ -77,10 +84,11 @@ Usage: millpond <command> [options]
 
 Commands:
   run <file | ->   decode a video into pooled frames, measure them in worker threads,
-                   write a contact sheet and the measures
-  doctor [--json]  what this machine can do: lock, huge pages, shared memory, DMA buffers
+                   and write a contact sheet and the measures
   run "<pipeline>" run stages joined by "!", such as
                    "file clip.mp4 ! decode ! scale width=320 ! contactsheet out.png"
+  doctor [--json]  what this machine can do: locked memory, huge pages, shared memory,
+                   DMA buffers
 
   millpond <command> --help   its options
   millpond --version
@@ -89,22 +97,24 @@ Commands:
 /** `millpond run --help`. */
 export const RUN_HELP = `Usage: millpond run <file | -> [options]
 
-Decodes every frame of an MP4, MOV, WebM or Matroska file (or reads raw video) into a
-bounded pool of shared buffers, hands them to worker threads that scale and measure
-them, and writes contact-sheet.png and frames.json.
+Decodes every frame of an MP4, MOV, WebM, Matroska or MPEG-TS file (or reads raw video)
+into a bounded pool of shared buffers, hands them to worker threads that scale and
+measure them, and writes contact-sheet.png and frames.json.
 
   --out DIR        write the results there; without it, only the summary is printed
-  --compare        run the same work with a new buffer for every frame, in processes of
-                   their own, and print both side by side
+  --compare        run the same work with a new buffer for every frame, in separate
+                   processes, and print both side by side
   --json           machine-readable summary on standard output
-  --workers N      worker threads (default: cores - 1, from 2 to 4)
-  --buffers N      buffers in the pool = most frames in flight (default: 2 a worker + 2)
+  --workers N      worker threads (default: cores - 1, at least 2 and at most 4)
+  --buffers N      buffers in the pool, which is the most frames in flight
+                   (default: 2 per worker, and 2 more)
   --tiles N        most pictures on the contact sheet (default: 20)
   --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds (default: 30)
   --quiet          print nothing but problems
+  --strict         frames that the decoder had to conceal count as missing: exit code 2
 
-Raw video, in a file or on standard input ("-"): Y4M needs no options; others do
+Raw video, in a file or on standard input ("-"): Y4M needs no options, other video does
   --format F       I420, NV12, I422, I444, RGBA ... or ffmpeg's name (yuv420p, gray ...)
   --size WxH       for example 1920x1080
   --fps N          for example 25 or 30000/1001 (default: 25; Y4M says its own)
@@ -119,30 +129,50 @@ Quote the text, so that the shell leaves "!" alone.
   --describe       print that after the run
   --graph FILE     write it as a picture: .svg, .mmd (Mermaid), anything else as text
   --max-bytes N    refuse a pipeline whose pools need more
+  --patience S     give up when a stage does nothing for S seconds, except for a pipe
+                   that brings nothing (default: 30)
+  --strict         refuse to lose rotation, colours or times that a file cannot carry;
+                   concealed frames count as missing
   --json, --quiet  as above
 
+A sink whose file is "-" writes to standard output; the report goes to standard error.
+
 Exit codes: 0 done; 1 failed, nothing written; 2 partial, and it says what is missing;
-3 buffers left on loan (a bug); 130 interrupted, nothing written.
+3 buffers left on loan (a bug); 128 + the signal's number when a signal ended it, with
+nothing written.
+`;
+
+/** `millpond doctor --help`. */
+export const DOCTOR_HELP = `Usage: millpond doctor [--json]
+
+Tries each thing that millpond/native can do on 8 MiB of this machine's memory (huge
+pages, locking, sharing with other processes, DMA buffers), and prints which ones work,
+how long each took, and what to do about the others. It changes nothing.
+
+  --json   the same as JSON
 `;
 
 /** Reads the arguments after the program's name. Throws {@link Failure} with a hint. */
 export function parseCommand(argv: readonly string[]): Command {
   const [command, ...rest] = argv;
   if (command === undefined || command === "--help" || command === "-h" || command === "help") {
-    return { kind: "help", topic: rest[0] === "run" ? "run" : "main" };
+    const [topic] = rest;
+    return { kind: "help", topic: topic === "run" || topic === "doctor" ? topic : "main" };
   }
   if (command === "--version" || command === "-v") return { kind: "version" };
   if (command === "doctor") return parseDoctor(rest);
   if (command !== "run") {
-    throw new Failure(`there is no command "${command}"; the commands are "run" and "doctor" (millpond --help)`);
+    const near = nearest(command, ["run", "doctor", "help"]);
+    const hint = near === undefined ? `the commands are "run" and "doctor"` : `did you mean "${near}"?`;
+    throw new Failure(`there is no command "${command}"; ${hint} (see millpond --help)`);
   }
   return parseRun(rest);
 }
 
 function parseDoctor(args: readonly string[]): Command {
+  if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: "doctor" };
   const odd = args.find((argument) => argument !== "--json");
-  if (odd === "--help" || odd === "-h") return { kind: "help", topic: "main" };
-  if (odd !== undefined) throw new Failure(`millpond doctor knows --json only, not "${odd}"`);
+  if (odd !== undefined) throw new Failure(`millpond doctor takes only --json, not "${odd}"`);
   return { kind: "doctor", json: args.length > 0 };
 }
 
@@ -156,8 +186,17 @@ function parseRun(args: string[]): Command {
   const only = TEXT_ONLY.find((name) => values[name] !== undefined);
   if (only !== undefined) throw new Failure(`--${only} is for a pipeline, such as "file clip.mp4 ! decode ! null"`);
   const [input, ...more] = positionals;
-  if (input === undefined) throw new Failure("which file? millpond run <file | -> (millpond run --help)");
-  if (more.length > 0) throw new Failure(`one file at a time, please: "${more.join('", "')}" is too much`);
+  if (input === undefined || input === "") {
+    throw new Failure("which file? millpond run needs one, or - for standard input (see millpond run --help)");
+  }
+  if (more.length > 0) {
+    const others = more.map((one) => `"${one}"`).join(", ");
+    throw new Failure(
+      `millpond run plays one file at a time, and here are ${more.length + 1}: "${input}", ${others}; ` +
+        "a name with spaces in it has to be quoted",
+    );
+  }
+  if (values.out === "") throw new Failure("--out needs the name of a folder");
 
   const size = values.size === undefined ? undefined : parseSize(values.size);
   if ((values.format === undefined) !== (size === undefined)) {
@@ -165,7 +204,7 @@ function parseRun(args: string[]): Command {
   }
   const compare = values.compare === true;
   if (compare && input === "-")
-    throw new Failure("--compare plays the input several times, and standard input comes only once");
+    throw new Failure("--compare plays its input several times, and standard input comes only once");
 
   const workers = whole("workers", values.workers, 1, MOST_WORKERS) ?? defaultWorkers();
   const variant = values.variant;
@@ -182,11 +221,12 @@ function parseRun(args: string[]): Command {
       // Each worker has one frame in hand and one waiting; two more keep the decoder busy meanwhile.
       buffers: whole("buffers", values.buffers, 1, 1024) ?? 2 * workers + 2,
       tiles: whole("tiles", values.tiles, 1, 400) ?? 20,
-      patience: 1000 * (positive("patience", values.patience) ?? 30),
+      patience: patienceOf(values.patience),
       compare,
       rounds: whole("rounds", values.rounds, 1, 50) ?? 5,
       json: values.json === true,
       quiet: values.quiet === true,
+      strict: values.strict === true,
       variant,
       passes: whole("passes", values.passes, 1, 1000) ?? 1,
     },
@@ -200,13 +240,13 @@ function quoteWord(word: string): string {
 const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
 
 /** Options that a pipeline understands; the others are for a file. */
-const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet"];
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict"];
 
 function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
   const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
   if (other !== undefined) {
     throw new Failure(
-      `--${other} is for a file, not for a pipeline; a pipeline has properties, such as "contactsheet out.png tiles=12"`,
+      `--${other} is for a file, not for a pipeline; the stages of a pipeline have properties, such as "contactsheet out.png tiles=12"`,
     );
   }
   return {
@@ -217,6 +257,8 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       describe: values.describe === true,
       graph: values.graph,
       buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
+      patience: patienceOf(values.patience),
+      strict: values.strict === true,
       json: values.json === true,
       quiet: values.quiet === true,
     },
@@ -227,39 +269,80 @@ function readOptions(args: string[]): ReturnType<typeof parse> {
   try {
     return parse(args);
   } catch (error) {
-    // parseArgs words its messages well; only its codes and hints about "--" are noise here.
-    const message = error instanceof Error ? error.message.split(". ")[0] : String(error);
-    throw new Failure(`${message} (millpond run --help lists the options)`);
+    if (error instanceof Failure) throw error;
+    throw new Failure(`${explainOption(error)} (see millpond run --help)`);
   }
 }
 
+/** What parseArgs says, in one sentence, with the option that was probably meant. */
+function explainOption(error: unknown): string {
+  // Its hints about "--" and "-XYZ" are noise here.
+  const message = error instanceof Error ? error.message.split(/\.\s/)[0]! : String(error);
+  const [, name = ""] = /'(?:-\w, )?--?([\w-]+)/.exec(message) ?? [];
+  if (message.startsWith("Unknown option")) {
+    const near = nearest(
+      name,
+      Object.keys(OPTIONS).filter((one) => !HIDDEN.includes(one)),
+    );
+    return near === undefined ? message : `${message}; did you mean --${near}?`;
+  }
+  if (message.includes("ambiguous"))
+    return `--${name} needs a value; one that begins with "-" is written --${name}=-VALUE`;
+  if (message.includes("argument missing")) return `--${name} needs a value`;
+  if (message.includes("does not take an argument")) return `--${name} takes no value`;
+  return message;
+}
+
+function isNegative(arg: string): boolean {
+  return /^-\d/.test(arg);
+}
+
+function takesValue(arg: string): boolean {
+  const name = arg.startsWith("--") ? arg.slice(2) : "";
+  return Object.hasOwn(OPTIONS, name) && OPTIONS[name as keyof typeof OPTIONS].type === "string";
+}
+
+const HIDDEN: readonly string[] = ["variant", "passes"];
+
+const OPTIONS = {
+  out: { type: "string", short: "o" },
+  format: { type: "string" },
+  size: { type: "string" },
+  fps: { type: "string" },
+  workers: { type: "string" },
+  buffers: { type: "string" },
+  tiles: { type: "string" },
+  patience: { type: "string" },
+  compare: { type: "boolean" },
+  rounds: { type: "string" },
+  json: { type: "boolean" },
+  quiet: { type: "boolean", short: "q" },
+  help: { type: "boolean", short: "h" },
+  variant: { type: "string" },
+  passes: { type: "string" },
+  elements: { type: "boolean" },
+  "dry-run": { type: "boolean" },
+  describe: { type: "boolean" },
+  graph: { type: "string" },
+  "max-bytes": { type: "string" },
+  strict: { type: "boolean" },
+} as const;
+
 function parse(args: string[]) {
-  return parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      out: { type: "string", short: "o" },
-      format: { type: "string" },
-      size: { type: "string" },
-      fps: { type: "string" },
-      workers: { type: "string" },
-      buffers: { type: "string" },
-      tiles: { type: "string" },
-      patience: { type: "string" },
-      compare: { type: "boolean" },
-      rounds: { type: "string" },
-      json: { type: "boolean" },
-      quiet: { type: "boolean", short: "q" },
-      help: { type: "boolean", short: "h" },
-      variant: { type: "string" },
-      passes: { type: "string" },
-      elements: { type: "boolean" },
-      "dry-run": { type: "boolean" },
-      describe: { type: "boolean" },
-      graph: { type: "string" },
-      "max-bytes": { type: "string" },
-    },
+  // "--patience -1" means -1, which the option's own check refuses better than a word about ambiguity.
+  const joined = args.flatMap((arg, i) => {
+    if (i > 0 && isNegative(arg) && takesValue(args[i - 1]!)) return [];
+    const next = args[i + 1];
+    return next !== undefined && isNegative(next) && takesValue(arg) ? [`${arg}=${next}`] : [arg];
   });
+  const { tokens, ...parsed } = parseArgs({ args: joined, allowPositionals: true, tokens: true, options: OPTIONS });
+  const seen = new Set<string>();
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    if (seen.has(token.name)) throw new Failure(`--${token.name} is given twice`);
+    seen.add(token.name);
+  }
+  return parsed;
 }
 
 function parseSize(text: string): { width: number; height: number } {
@@ -289,11 +372,15 @@ function whole(name: string, text: string | undefined, min: number, max: number)
   return value;
 }
 
-function positive(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!(value > 0)) throw new Failure(`--${name} is a number of seconds above 0, not "${text}"`);
-  return value;
+/** The longest that a timer of the platform can wait: 24.8 days. A longer patience is no shorter than that. */
+const MAX_TIMER_MS = 0x7fffffff;
+
+/** Milliseconds. */
+function patienceOf(text: string | undefined): number {
+  const value = text?.trim() === "" ? Number.NaN : Number(text ?? 30);
+  if (!(value > 0)) throw new Failure(`--patience is a number of seconds above 0, not "${text}"`);
+  // A fraction of a millisecond would be no time at all.
+  return Math.max(1, Math.min(1000 * value, MAX_TIMER_MS));
 }
 
 function isVariant(text: string): text is Variant {

@@ -14,8 +14,12 @@ export const ExitCode = {
   PARTIAL: 2,
   /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
-  /** Interrupted (SIGINT): 128 + 2, as shells count. No output is left behind. */
+  /** The terminal was closed (SIGHUP): 128 + 1, as shells count. No output is left behind. */
+  HUNG_UP: 129,
+  /** Interrupted (SIGINT): 128 + 2. No output is left behind. */
   INTERRUPTED: 130,
+  /** Told to quit (SIGQUIT): 128 + 3. No output is left behind. */
+  QUIT: 131,
   /** Terminated (SIGTERM): 128 + 15. No output is left behind. */
   TERMINATED: 143,
 } as const;
@@ -38,14 +42,30 @@ export class Failure extends Error {
   }
 }
 
+/** The signals that ask for an end, and how the command says that it got one. */
+const SIGNALS: Readonly<Record<EndSignal, { readonly word: string; readonly code: ExitCode }>> = {
+  SIGINT: { word: "interrupted", code: ExitCode.INTERRUPTED },
+  SIGTERM: { word: "terminated", code: ExitCode.TERMINATED },
+  SIGHUP: { word: "the terminal was closed", code: ExitCode.HUNG_UP },
+  SIGQUIT: { word: "told to quit", code: ExitCode.QUIT },
+};
+
+/** A signal that asks for the end. */
+export type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGQUIT";
+
+/** All of {@link EndSignal}. */
+export const END_SIGNALS = Object.keys(SIGNALS) as readonly EndSignal[];
+
 /** The user or the system asked for the end. */
 export class Interruption extends Failure {
+  /** Which signal it was. */
+  readonly signal: EndSignal;
+
   /** Says which signal. */
-  constructor(signal: "SIGINT" | "SIGTERM") {
-    super(
-      signal === "SIGINT" ? "interrupted" : "terminated",
-      signal === "SIGINT" ? ExitCode.INTERRUPTED : ExitCode.TERMINATED,
-    );
+  constructor(signal: EndSignal) {
+    const { word, code } = SIGNALS[signal];
+    super(word, code);
+    this.signal = signal;
   }
 }
 
@@ -54,7 +74,14 @@ const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
   EACCES: "permission denied",
   EPERM: "the system does not permit it",
   EISDIR: "it is a folder",
-  ENOTDIR: "a part of the path is no folder",
+  ENOTDIR: "part of the path is a file, not a folder",
+  ELOOP: "its links lead in a circle",
+  ENAMETOOLONG: "the name is too long",
+  ENXIO: "there is no such device",
+  ENODEV: "the device does not support this",
+  EBUSY: "it is in use",
+  ETXTBSY: "it is a program that is running",
+  EIO: "the device failed",
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   EROFS: "the file system is read-only",
@@ -67,13 +94,13 @@ const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
 /** Anything that was thrown, as a paragraph for a person; never a stack. */
 export function explain(error: unknown): string {
   if (error instanceof Failure) return error.message;
-  if (isMillpondError(error)) return error.message;
+  // The code behind the message is for programs.
+  if (isMillpondError(error)) return error.message.replace(/ \[ERR_\w+\]$/, "");
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
-    const known = code === undefined ? undefined : SYSTEM_ERRORS[code];
-    if (known !== undefined) {
-      const what = path === undefined ? (syscall === undefined ? "" : `${syscall}: `) : `${path}: `;
-      return `${what}${known} (${code})`;
+    if (code !== undefined && syscall !== undefined) {
+      const what = path === undefined ? "" : `${path}: `;
+      return `${what}${SYSTEM_ERRORS[code] ?? `the system refused to ${syscall} it`} (${code})`;
     }
     return `${error.message} (an unforeseen ${error.name}; set MILLPOND_DEBUG=1 for its stack, and please report it)`;
   }

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
-import { MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
+import { DOCTOR_HELP, MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
 import { elementList, runText } from "./run/pipeline-text.ts";
 import { complain, print, run } from "./run/run.ts";
@@ -11,7 +11,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
     const command = parseCommand(argv);
     switch (command.kind) {
       case "help":
-        await print(command.topic === "run" ? RUN_HELP : MAIN_HELP);
+        await print({ main: MAIN_HELP, run: RUN_HELP, doctor: DOCTOR_HELP }[command.topic]);
         return ExitCode.OK;
       case "version":
         await print(`${MILLPOND_VERSION}\n`);
@@ -38,5 +38,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   }
 }
 
+// A reader of standard error that has gone is no reason to end with a stack.
+process.stderr.on("error", () => {});
 // Native decoders and an open pipe would keep the process alive after its work is done.
 process.exit(await main(process.argv.slice(2)));

@@ -81,7 +81,7 @@ export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clo
   if (clock !== undefined && typeof clock !== "function") throw invalid("clock", "a function", clock);
   const seconds = options?.[kCMMemoryPoolOption_AgeOutPeriod] ?? 0.5;
   if (typeof seconds !== "number" || !(seconds >= 0)) {
-    throw invalid(kCMMemoryPoolOption_AgeOutPeriod, "a number of seconds, 0 or more", seconds);
+    throw invalid(kCMMemoryPoolOption_AgeOutPeriod, "a number of seconds, 0 or more", seconds, true);
   }
   const time: Clock = clock === undefined ? systemClock : { ...systemClock, now: clock };
   return makePool(
@@ -212,14 +212,16 @@ function failed(call: string, size: number, cause: MillpondError): CMMemoryPoolE
 }
 
 function sizeOf(allocator: CFAllocator, size: number): number {
-  if (!(allocator instanceof Allocator)) throw invalid("allocator", "an allocator", allocator);
+  if (!(allocator instanceof Allocator) || allocator.name === undefined)
+    throw invalid("allocator", "an allocator", allocator);
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
-    throw invalid("size", "a whole number of bytes, 0 or more", size);
+    throw invalid("size", "a whole number of bytes, 0 or more", size, true);
   return size;
 }
 
 function assertOurs(allocator: CFAllocator, memory: Memory): void {
-  if (!(memory instanceof Memory)) throw invalid("memory", "a Memory or null", memory);
+  if (!(memory instanceof Memory) || memory.allocator === undefined)
+    throw invalid("memory", "a Memory or null", memory);
   if (memory.allocator === allocator) return;
   throw new CMMemoryPoolError(
     kCMMemoryPoolError_InvalidParameter,
@@ -252,6 +254,8 @@ function poolOf(pool: CMMemoryPool): PagePool {
   throw invalid("pool", "a CMMemoryPool", pool);
 }
 
-function invalid(name: string, expected: string, value: unknown): CMMemoryPoolError {
-  return new CMMemoryPoolError(kCMMemoryPoolError_InvalidParameter, argumentCode(value), wants(name, expected, value));
+/** InvalidParameter: another type, or, where a number was due, a number outside its range. */
+function invalid(name: string, expected: string, value: unknown, isNumber = false): CMMemoryPoolError {
+  const code = isNumber ? argumentCode(value) : "ERR_INVALID_ARG_TYPE";
+  return new CMMemoryPoolError(kCMMemoryPoolError_InvalidParameter, code, wants(name, expected, value));
 }

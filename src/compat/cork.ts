@@ -1,14 +1,16 @@
 /**
- * libcork's front door: `cork_mempool` in the words of its first generation, where the caller owns the struct, over SlabPool.
+ * libcork's front door: `cork_mempool` in the words of its first generation, where the caller owns the struct, over SlabPool;
+ * docs/doors/cork.md goes function by function.
  *
  * A "pointer" is a payload offset, as if blocks lay one after the other: the number of the block times the block size, plus the
  * distance from the first payload of its block. A pool of 8-byte objects in 64-byte blocks gives 32, 16, 0, then 96, 80, 64. So
  * 0 is a pointer, and `null` is none. `cork_mempool_bytes` gives what the C pointer gives for free.
+ *
+ * Two pools may give out the same numbers: a number of another pool that is live in this one cannot be told from its own.
  */
-import { wrongType } from "../observe/arguments.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
-import { foreignPointer } from "../pools/slab-errors.ts";
+import { type ErrorCode, isMillpondError, type MillpondError } from "../observe/errors.ts";
 import { SlabPool } from "../pools/slab-pool.ts";
+import { DoorError, fromHook, inDoor, isFromHook, messageOf, wants } from "./door-error.ts";
 
 /** libcork's default block size in bytes. */
 const DEFAULT_BLOCK = 4096;
@@ -16,67 +18,99 @@ const DEFAULT_BLOCK = 4096;
 /** The header in front of each object, which is part of the stride. */
 const HEADER = 8;
 
+/** The status of every error here: what libcork's functions that return an int return when they fail. */
+export const CORK_FAILURE = -1;
+
 type Hook = (userData: unknown, ptr: number) => void;
+
+/** What a struct holds from init to the next init. */
+class State {
+  pool: SlabPool | undefined = undefined;
+  initObject: Hook | undefined = undefined;
+  doneObject: Hook | undefined = undefined;
+  userData: unknown = undefined;
+  destroyUserData: ((userData: unknown) => void) | undefined = undefined;
+}
+
+let stateOf: (mp: unknown) => State | undefined;
 
 /** The caller-owned struct; `cork_mempool_init*` makes it usable, `cork_mempool_done` ends it, and it may be initialised again. */
 export class cork_mempool {
-  /** @internal */
-  pool: SlabPool | undefined = undefined;
-  /** @internal */
-  initObject: Hook | undefined = undefined;
-  /** @internal */
-  doneObject: Hook | undefined = undefined;
-  /** @internal */
-  userData: unknown = undefined;
-  /** @internal */
-  destroyUserData: ((userData: unknown) => void) | undefined = undefined;
+  readonly #state: State = new State();
+
+  /** What this pool is and holds. */
+  toString(): string {
+    const { pool } = this.#state;
+    if (pool === undefined) return "cork_mempool (not initialised)";
+    const what = `cork_mempool of ${pool.elementSize}-byte objects in blocks of ${pool.blockSize}`;
+    return pool.isClosed ? `${what} (done)` : `${what} (${pool.live} live)`;
+  }
+
+  static {
+    stateOf = (mp) => (typeof mp === "object" && mp !== null && #state in mp ? mp.#state : undefined);
+  }
 }
 
 /** Initialises a pool of `element_size` bytes in blocks of 4096. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_size(mp: cork_mempool, element_size: number): void {
-  cork_mempool_init_size_ex(mp, element_size, DEFAULT_BLOCK);
+  initialize("cork_mempool_init_size", mp, "element_size", element_size, DEFAULT_BLOCK);
 }
 
 /**
- * Initialises a pool with a block size in bytes; no block is allocated yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` when not
- * one element fits into a block, `ERR_ALREADY_EXISTS` when the struct holds a pool that is not done.
+ * Initialises a pool with a block size in bytes; no block is allocated yet, and there are no hooks and no user data. Throws
+ * `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` when not one element fits into a block, `ERR_ALREADY_EXISTS` when the struct holds a pool
+ * that is not done.
  */
 export function cork_mempool_init_size_ex(mp: cork_mempool, element_size: number, block_size: number): void {
-  if (structOf(mp).pool?.isClosed === false) {
-    throw new MillpondError(
-      "ERR_ALREADY_EXISTS",
-      "this cork_mempool is initialised already; cork_mempool_done() it first",
-    );
-  }
-  const pool: SlabPool = new SlabPool({
-    name: "cork_mempool",
-    elementSize: element_size,
-    blockSize: block_size,
-    init: (pointer) => mp.initObject?.(mp.userData, toPtr(pool, pointer)),
-    done: (pointer) => mp.doneObject?.(mp.userData, toPtr(pool, pointer)),
-  });
-  mp.pool = pool;
+  initialize("cork_mempool_init_size_ex", mp, "element_size", element_size, block_size);
 }
 
 /** Initialises a pool for a struct layout. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init(mp: cork_mempool, type: { readonly size: number }): void {
-  cork_mempool_init_ex(mp, type, DEFAULT_BLOCK);
+  initialize("cork_mempool_init", mp, "type.size", sizeOf("cork_mempool_init", type), DEFAULT_BLOCK);
 }
 
 /** Initialises a pool for a struct layout, with a block size. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_ex(mp: cork_mempool, type: { readonly size: number }, block_size: number): void {
-  if (type === null || typeof type !== "object") throw wrongType("type", "a layout with a size", type);
-  cork_mempool_init_size_ex(mp, type.size, block_size);
+  initialize("cork_mempool_init_ex", mp, "type.size", sizeOf("cork_mempool_init_ex", type), block_size);
+}
+
+function sizeOf(call: string, type: { readonly size: number }): number {
+  if (type !== null && typeof type === "object") return type.size;
+  throw wrongType(call, "type", "a layout with a size", type);
+}
+
+function initialize(call: string, mp: cork_mempool, sizeName: string, elementSize: number, blockSize: number): void {
+  const state = structOf(call, mp);
+  if (state.pool?.isClosed === false) {
+    throw refused(call, "ERR_ALREADY_EXISTS", `${mp} is initialised already; cork_mempool_done() it first`);
+  }
+  const pool: SlabPool = inDoor(
+    () =>
+      new SlabPool({
+        name: "cork_mempool",
+        elementSize,
+        blockSize,
+        init: (pointer) => fromHook(() => state.initObject?.(state.userData, toPtr(pool, pointer))),
+        done: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
+      }),
+    (cause) => {
+      const text = messageOf(cause).replace("options.elementSize", sizeName).replace("options.blockSize", "block_size");
+      return refused(call, cause.code as ErrorCode, text, cause);
+    },
+  );
+  Object.assign(state, new State(), { pool });
 }
 
 /** A new object, or null when no memory is left. Throws `ERR_POOL_DEAD`, `ERR_NOT_CONFIGURED`, and what the init hook throws. */
 export function cork_mempool_new(mp: cork_mempool): number | null {
-  const pool = poolOf(mp);
+  const pool = poolOf("cork_mempool_new", mp);
   try {
     return toPtr(pool, pool.alloc());
   } catch (error) {
-    if (isMillpondError(error, "ERR_ALLOCATION_FAILED") || isMillpondError(error, "ERR_POOL_FULL")) return null;
-    throw error;
+    if (!isMillpondError(error) || isFromHook(error)) throw error;
+    if (error.code === "ERR_ALLOCATION_FAILED" || error.code === "ERR_POOL_FULL") return null;
+    throw translated("cork_mempool_new", String(mp), error);
   }
 }
 
@@ -85,62 +119,124 @@ export function cork_mempool_new(mp: cork_mempool): number | null {
  * an object), `ERR_INVALID_ARG_TYPE` for null, `ERR_POOL_DEAD`.
  */
 export function cork_mempool_free(mp: cork_mempool, ptr: number): void {
-  const pool = poolOf(mp);
-  pool.free(fromPtr(pool, ptr, "free"));
+  const pool = poolOf("cork_mempool_free", mp);
+  const pointer = fromPtr("cork_mempool_free", mp, pool, ptr);
+  inDoor(
+    () => pool.free(pointer),
+    (cause) => translated("cork_mempool_free", `object ${ptr}`, cause),
+  );
 }
 
-/** Ends the pool: done hooks, blocks, user data. Throws `ERR_LIVE_OBJECTS` with the count, and then nothing has changed. */
+/**
+ * Ends the pool: done hooks, blocks, user data. Throws `ERR_LIVE_OBJECTS` with the count, and then nothing has changed;
+ * `ERR_POOL_DEAD` the second time.
+ */
 export function cork_mempool_done(mp: cork_mempool): void {
-  const pool = poolOf(mp);
+  const state = usable("cork_mempool_done", mp);
+  const pool = poolOf("cork_mempool_done", mp);
   try {
-    pool.close();
+    inDoor(
+      () => pool.close(),
+      (cause) => {
+        const live = cause.details?.live;
+        if (typeof live !== "number") return translated("cork_mempool_done", String(mp), cause);
+        const text = `${live} objects are live; cork_mempool_free() them first`;
+        return refused("cork_mempool_done", "ERR_LIVE_OBJECTS", text, cause);
+      },
+    );
   } finally {
-    if (pool.isClosed) cork_mempool_set_user_data(mp, undefined);
+    if (pool.isClosed) {
+      const { userData, destroyUserData } = state;
+      Object.assign(state, new State(), { pool });
+      destroyUserData?.(userData);
+    }
   }
 }
 
-/** Sets what is called once for each slot of the blocks that are carved from now on. Throws `ERR_INVALID_ARG_TYPE`. */
+/**
+ * Sets what is called once for each slot of the blocks that are carved from now on, until the pool is done. Throws
+ * `ERR_INVALID_ARG_TYPE`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`.
+ */
 export function cork_mempool_set_init_object(mp: cork_mempool, fn: Hook | null): void {
-  structOf(mp).initObject = hook(fn);
+  const hook = hookOf("cork_mempool_set_init_object", "init_object", fn);
+  usable("cork_mempool_set_init_object", mp).initObject = hook;
 }
 
-/** Sets what is called once for each slot when the pool ends, also for slots that exist already. Throws `ERR_INVALID_ARG_TYPE`. */
+/** Sets what is called once for each slot when the pool ends, also for slots that exist already. Throws as {@link cork_mempool_set_init_object}. */
 export function cork_mempool_set_done_object(mp: cork_mempool, fn: Hook | null): void {
-  structOf(mp).doneObject = hook(fn);
+  const hook = hookOf("cork_mempool_set_done_object", "done_object", fn);
+  usable("cork_mempool_set_done_object", mp).doneObject = hook;
 }
 
-/** Sets what the hooks get; the value before is destroyed, also when it is the same. Throws `ERR_INVALID_ARG_TYPE`. */
+/** Sets what the hooks get; the value before is destroyed, also when it is the same. Throws as {@link cork_mempool_set_init_object}. */
 export function cork_mempool_set_user_data(
   mp: cork_mempool,
   data: unknown,
   destroy?: ((userData: unknown) => void) | null,
 ): void {
-  const { userData, destroyUserData } = structOf(mp);
-  mp.destroyUserData = hook(destroy);
-  mp.userData = data;
+  const hook = hookOf("cork_mempool_set_user_data", "destroy", destroy);
+  const state = usable("cork_mempool_set_user_data", mp);
+  const { userData, destroyUserData } = state;
+  state.destroyUserData = hook;
+  state.userData = data;
   destroyUserData?.(userData);
 }
 
 /** The bytes of an object; a new view. Throws `ERR_USE_AFTER_RELEASE` and what {@link cork_mempool_free} throws. */
 export function cork_mempool_bytes(mp: cork_mempool, ptr: number): Uint8Array {
-  const pool = poolOf(mp);
-  return pool.bytes(fromPtr(pool, ptr, "use"));
+  const pool = poolOf("cork_mempool_bytes", mp);
+  const pointer = fromPtr("cork_mempool_bytes", mp, pool, ptr);
+  return inDoor(
+    () => pool.bytes(pointer),
+    (cause) => translated("cork_mempool_bytes", `object ${ptr}`, cause),
+  );
 }
 
-function structOf(mp: cork_mempool): cork_mempool {
-  if (mp instanceof cork_mempool) return mp;
-  throw wrongType("mp", "a cork_mempool", mp);
+function refused(call: string, code: ErrorCode, text: string, cause?: MillpondError): DoorError {
+  return new DoorError(CORK_FAILURE, code, `${call}(): ${text}`, cause?.details, cause && { cause });
 }
 
-function poolOf(mp: cork_mempool): SlabPool {
-  const { pool } = structOf(mp);
-  if (pool !== undefined) return pool;
-  throw new MillpondError("ERR_NOT_CONFIGURED", "this cork_mempool is not initialised; call cork_mempool_init() first");
+function wrongType(call: string, name: string, expected: string, value: unknown): DoorError {
+  return refused(call, "ERR_INVALID_ARG_TYPE", wants(name, expected, value));
 }
 
-function hook<F>(fn: F | null | undefined): F | undefined {
-  if (fn !== null && fn !== undefined && typeof fn !== "function") throw wrongType("fn", "a function or null", fn);
-  return fn ?? undefined;
+/** What the core refuses about a pool or an object. */
+function translated(call: string, subject: string, cause: MillpondError): DoorError {
+  const why: Readonly<Record<string, string>> = {
+    ERR_POOL_DEAD: "cork_mempool_done() ended this cork_mempool; cork_mempool_init() it again",
+    ERR_ACTIVE: "it cannot be called from a hook of its own pool; a hook may read and write objects, no more",
+    ERR_DOUBLE_RELEASE: `${subject} is free already; find the first cork_mempool_free() of it`,
+    ERR_USE_AFTER_RELEASE: `${subject} is free; its bytes belong to the next cork_mempool_new()`,
+    ERR_FOREIGN_RELEASE: `${subject} is no object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`,
+    ERR_DETACHED: `the block of ${subject} was transferred away; copy bytes before posting them`,
+  };
+  return refused(call, cause.code as ErrorCode, why[cause.code] ?? `${subject}: ${messageOf(cause)}`, cause);
+}
+
+function structOf(call: string, mp: cork_mempool): State {
+  const state = stateOf(mp);
+  if (state !== undefined) return state;
+  throw wrongType(call, "mp", "a cork_mempool", mp);
+}
+
+/** The struct, with a pool in it that is not done. */
+function usable(call: string, mp: cork_mempool): State {
+  const state = structOf(call, mp);
+  if (!poolOf(call, mp).isClosed) return state;
+  throw refused(call, "ERR_POOL_DEAD", "cork_mempool_done() ended this cork_mempool; cork_mempool_init() it again");
+}
+
+function poolOf(call: string, mp: cork_mempool): SlabPool {
+  const { pool } = structOf(call, mp);
+  if (pool === undefined) {
+    throw refused(call, "ERR_NOT_CONFIGURED", "this cork_mempool is not initialised; call cork_mempool_init() first");
+  }
+  return pool;
+}
+
+function hookOf<F>(call: string, name: string, fn: F | null | undefined): F | undefined {
+  if (fn === null || fn === undefined || typeof fn === "function") return fn ?? undefined;
+  throw wrongType(call, name, "a function or null", fn);
 }
 
 function toPtr(pool: SlabPool, pointer: number): number {
@@ -148,13 +244,14 @@ function toPtr(pool: SlabPool, pointer: number): number {
   return (pointer >> pool.shift) * pool.blockSize + slot * (pool.elementSize + HEADER);
 }
 
-function fromPtr(pool: SlabPool, ptr: number, verb: "free" | "use"): number {
-  if (typeof ptr !== "number") throw wrongType("ptr", "a number that cork_mempool_new() gave", ptr);
+/** The core's number of a pointer. A pool that is done has one word for every pointer, so it is asked. */
+function fromPtr(call: string, mp: cork_mempool, pool: SlabPool, ptr: number): number {
+  if (typeof ptr !== "number") throw wrongType(call, "ptr", "a number that cork_mempool_new() gave", ptr);
+  if (pool.isClosed) usable(call, mp);
   const slot = (ptr % pool.blockSize) / (pool.elementSize + HEADER);
-  // A closed pool has its own word for every pointer, so it is asked.
-  if (pool.isClosed) return 0;
   if (!Number.isInteger(ptr) || ptr < 0 || !Number.isInteger(slot) || slot >= pool.capacity) {
-    throw foreignPointer(pool.name, ptr, verb);
+    const text = `${ptr} is no object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`;
+    throw refused(call, "ERR_FOREIGN_RELEASE", text);
   }
   return Math.floor(ptr / pool.blockSize) * 2 ** pool.shift + slot;
 }

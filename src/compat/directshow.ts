@@ -13,6 +13,8 @@ export {
   AM_GBF_NOTASYNCPOINT,
   AM_GBF_NOWAIT,
   AM_GBF_PREVFRAMESKIPPED,
+  DirectShowError,
+  type FailureName,
   HRESULTS,
   HResultError,
   type HResultName,
@@ -27,3 +29,4 @@ export {
   type OutputPinOptions,
 } from "./directshow/pins.ts";
 export { type IMediaSample, MediaSample, type SampleProperties } from "./directshow/sample.ts";
+export { IID, type InterfaceName, type IUnknown } from "./directshow/unknown.ts";

@@ -38,9 +38,28 @@ export function inDoor<T>(call: () => T, translate: (cause: MillpondError) => Mi
   }
 }
 
+/** Errors that hooks of the caller threw: they are the caller's, also where they are MillpondErrors. */
+const hookErrors: WeakSet<object> = new WeakSet();
+
+/** Runs a hook of the caller; what it throws passes through {@link inDoor} unchanged. */
+export function fromHook<T>(hook: () => T): T {
+  try {
+    return hook();
+  } catch (error) {
+    if (typeof error === "object" && error !== null) hookErrors.add(error);
+    throw error;
+  }
+}
+
+/** True for what {@link fromHook} let through. */
+export function isFromHook(error: object): boolean {
+  return hookErrors.has(error);
+}
+
 /** What {@link inDoor} throws for `error`; for calls that answer a promise. */
 export function inDoorWords(error: unknown, translate: (cause: MillpondError) => MillpondError): unknown {
-  return error instanceof MillpondError && !(error instanceof DoorError) ? translate(error) : error;
+  const ofTheCore = error instanceof MillpondError && !(error instanceof DoorError) && !isFromHook(error);
+  return ofTheCore ? translate(error) : error;
 }
 
 /** A core error's message without the code behind it, for a door that repeats it. */

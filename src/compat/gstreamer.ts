@@ -16,6 +16,18 @@ export {
   MemoryFlags,
   MetaFlags,
 } from "./gstreamer/constants.ts";
+export { dmabuf_memory_get_fd, is_dmabuf_memory, UdmabufAllocator } from "./gstreamer/dmabuf.ts";
+export {
+  AudioBufferPool,
+  BUFFER_POOL_OPTION_AUDIO_META,
+  BUFFER_POOL_OPTION_VIDEO_ALIGNMENT,
+  BUFFER_POOL_OPTION_VIDEO_META,
+  buffer_pool_config_get_video_alignment,
+  buffer_pool_config_set_video_alignment,
+  VideoAlignment,
+  VideoBufferPool,
+} from "./gstreamer/media-pools.ts";
 export { AllocationParams, Allocator, MapInfo, Memory } from "./gstreamer/memory.ts";
-export { Meta, type MetaHooks, type MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
+export { Meta, MetaHandle, type MetaHooks, MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
 export { Query } from "./gstreamer/query.ts";
+export { lastError } from "./gstreamer/words.ts";

@@ -4,7 +4,10 @@ import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { MediaBuffer } from "./media-buffer.ts";
 
-/** A counted list of buffers; the list holds one reference of each. With two references nobody may change it. */
+/**
+ * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the list, nor
+ * its buffers: it holds a second reference of each meanwhile, so that they are shared by the rule that holds for every buffer.
+ */
 export class MediaBufferList {
   /** Use it with `using` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
@@ -86,9 +89,13 @@ export class MediaBufferList {
     return copy;
   }
 
-  /** Adds a reference. Throws `ERR_USE_AFTER_RELEASE`. */
+  /** Adds a reference; with two its buffers are shared too. Throws `ERR_USE_AFTER_RELEASE`. */
   retain(): this {
-    this.#live();
+    const buffers = this.#live();
+    if (this.#references === 1) {
+      for (const buffer of buffers) buffer.live("share");
+      for (const buffer of buffers) buffer.retain();
+    }
     this.#references++;
     return this;
   }
@@ -101,6 +108,12 @@ export class MediaBufferList {
       for (const buffer of this.#buffers.splice(0)) buffer.release();
     }
     this.#references--;
+    if (this.#references === 1) this.#unshare();
+  }
+
+  /** Gives back what {@link retain} took. A buffer that somebody released over the list's head is passed over. */
+  #unshare(): void {
+    for (const buffer of this.#buffers) if (buffer.isLive) buffer.release();
   }
 
   #live(): MediaBuffer[] {

@@ -4,12 +4,12 @@
  */
 
 import { type MapMode, type Mapping, MappingBits, unitOf } from "../memory/mapping.ts";
-import type { Memory } from "../memory/memory.ts";
+import { type Memory, mapToRead } from "../memory/memory.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { joined, mergeRange, replaceMemories } from "./buffer-list.ts";
-import type { BufferSlot } from "./slot.ts";
+import { hold, joined, mergeRange, replaceMemories, unhold } from "./buffer-list.ts";
+import { type BufferSlot, Marks } from "./slot.ts";
 
 /**
  * Maps a checked, non-empty range of memories as one run of bytes. Several memories are merged first: in place when the
@@ -39,7 +39,13 @@ function mapTemporary(slot: BufferSlot, index: number, length: number, mode: Map
 
 /** Replaces a memory that may not be written by a copy that belongs to this buffer alone. O(size). */
 export function ownCopy(slot: BufferSlot, index: number): Memory {
-  const copy = slot.memories[index]!.copy();
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  let copy: Memory;
+  try {
+    copy = slot.memories[index]!.copy();
+  } finally {
+    unhold(slot, before);
+  }
   try {
     replaceMemories(slot, index, 1, copy);
   } catch (error) {
@@ -95,7 +101,7 @@ function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn:
     start += length;
     if (from >= length) continue;
     const run = Math.min(length - from, size - done);
-    const mapping = mapMemories(slot, index, 1, mode);
+    const mapping = mode === "read" ? mapToRead(slot.memories[index]!) : mapMemories(slot, index, 1, mode);
     try {
       if (!fn(mapping.bytes.subarray(from, from + run), done)) return done;
     } finally {

@@ -9,7 +9,7 @@ import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber } from "../observe/arguments.ts";
 import { sharedBuffer } from "./buffer-bytes.ts";
-import { insertMemory, joined, mergeRange, removeMemories, totalSize } from "./buffer-list.ts";
+import { hold, insertMemory, joined, mergeRange, removeMemories, totalSize, unhold } from "./buffer-list.ts";
 import { copyMetas } from "./buffer-meta.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
@@ -32,6 +32,26 @@ export function copyInto(
 ): unknown[] {
   if (target === source) return [];
   if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
+  // Allocators and metas run hooks on the way, which must leave both buffers where they are.
+  const targetBefore = hold(target, Marks.HELD);
+  const sourceBefore = hold(source, Marks.HELD);
+  try {
+    return copyHeld(target, targetBuffer, source, sourceBuffer, flags, offset, size);
+  } finally {
+    unhold(source, sourceBefore);
+    unhold(target, targetBefore);
+  }
+}
+
+function copyHeld(
+  target: BufferSlot,
+  targetBuffer: MediaBuffer,
+  source: BufferSlot,
+  sourceBuffer: MediaBuffer,
+  flags: CopyFlags,
+  offset: number,
+  size: number | undefined,
+): unknown[] {
   const total = totalSize(source);
   wholeNumber("offset", offset);
   if (offset > total) throw outOfRange("offset", `at most ${total}, the size of the buffer`, offset);
@@ -100,7 +120,8 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
   let left = size;
   const parts: Memory[] = [];
   try {
-    for (const memory of source.memories) {
+    // The list as it is now: an allocator's hook may change it on the way.
+    for (const memory of source.memories.slice()) {
       const skip = Math.max(offset - start, 0);
       start += memory.size;
       if (skip > memory.size || (skip === memory.size && memory.size > 0)) continue;

@@ -12,11 +12,29 @@
 
 import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
 import type { Mapping } from "../memory/mapping.ts";
-import type { Memory } from "../memory/memory.ts";
+import { type Memory, mapToRead } from "../memory/memory.ts";
+import { releaseWhenUnmapped } from "../memory/orphans.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type BufferSlot, MAX_MEMORIES, Marks } from "./slot.ts";
+import { type BufferSlot, heldByHook, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
+
+/**
+ * Sets marks for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer is still there
+ * when they return. Returns what {@link unhold} needs.
+ */
+export function hold(slot: BufferSlot, marks: number): number {
+  const before = slot.marks & HOLDS;
+  slot.marks |= marks;
+  return before;
+}
+
+/** Ends a {@link hold}; one around it goes on. */
+export function unhold(slot: BufferSlot, before: number): void {
+  slot.marks = (slot.marks & ~HOLDS) | before;
+}
+
+const HOLDS: number = Marks.HELD | Marks.FROZEN;
 
 /** Which memories hold a byte range. */
 export interface FoundRange {
@@ -40,6 +58,7 @@ export function totalSize(slot: BufferSlot): number {
 /** Takes over the caller's reference of `memory` at `index`; merges first when the list is full. */
 export function insertMemory(slot: BufferSlot, index: number, memory: Memory): void {
   wholeNumber("index", index, 0, slot.memories.length);
+  assertThawed(slot);
   own(memory);
   let at = index;
   if (slot.memories.length >= MAX_MEMORIES) {
@@ -64,6 +83,13 @@ function own(memory: Memory): void {
       `${memory} was released; retain() it before giving it to a buffer`,
     );
   }
+  if (memory.references <= memory.ownerCount) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `every reference of ${memory} belongs to the buffers and sub-memories that own it, so there is none to give to ` +
+        "another buffer; retain() it first, or share() it",
+    );
+  }
   if (memory.tryOwn()) return;
   throw new MillpondError(
     "ERR_MAPPED",
@@ -79,11 +105,27 @@ function mergeAround(slot: BufferSlot, index: number): number {
   return index > 0 ? 1 : 0;
 }
 
+/** Refuses to change the list under a call that reads it and has called a hook. */
+function assertThawed(slot: BufferSlot): void {
+  if ((slot.marks & Marks.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
+}
+
 /** Refuses to drop memories that are mapped and held by nobody else: the mapping would lose its bytes. */
 export function assertDroppable(slot: BufferSlot, index: number, length: number): void {
+  assertThawed(slot);
+  assertUnmapped(slot, index, length);
+}
+
+/** Throws `ERR_MAPPED` for a memory of the range that is mapped and held by nobody else. */
+export function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.accessWord !== 0 && memory.references === 1) {
+    if (memory.references === 1) {
+      const refusal = memory.allocator.reclaimRefusal();
+      if (refusal !== undefined) throw refusal;
+    }
+    // A list may hold a memory several times, with a reference for each.
+    if (memory.accessWord !== 0 && memory.references <= timesIn(slot.memories, memory, index, index + length)) {
       throw new MillpondError("ERR_MAPPED", `${memory} is mapped; unmap it before it is taken out of its buffer`);
     }
   }
@@ -109,7 +151,7 @@ export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
     if (memory.home === slot) memory.home = null;
     memory.disown();
     try {
-      memory.release();
+      releaseWhenUnmapped(memory);
     } catch (error) {
       failure ??= error;
     }
@@ -167,8 +209,17 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
  * consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it copies.
  */
 export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
+  if (length === 1) return slot.memories[index]!.retain();
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  try {
+    return joinedRun(slot, index, length, allocator);
+  } finally {
+    unhold(slot, before);
+  }
+}
+
+function joinedRun(slot: BufferSlot, index: number, length: number, allocator: Allocator | undefined): Memory {
   const first = slot.memories[index]!;
-  if (length === 1) return first.retain();
   const size = sizeOfRange(slot, index, length);
   const span = spanStart(slot, index, length);
   if (span !== undefined) {
@@ -181,7 +232,7 @@ export function joined(slot: BufferSlot, index: number, length: number, allocato
     sink = merged.map("write");
     let at = 0;
     for (let i = index; i < index + length; i++) {
-      const source = slot.memories[i]!.map("read");
+      const source = mapToRead(slot.memories[i]!);
       sink.bytes.set(source.bytes, at);
       at += source.size;
       source.unmap();

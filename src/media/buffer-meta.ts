@@ -12,23 +12,35 @@ import {
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./meta.ts";
-import { type BufferSlot, Marks } from "./slot.ts";
+import { type BufferSlot, heldByHook, Marks } from "./slot.ts";
 
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
+  if ((slot.marks & Marks.RETURNING) !== 0) throw heldByHook(slot, "add a meta to");
   const meta = new type.instance(type);
   const { init } = type;
-  if (init !== undefined && init(meta, params, buffer) === false) return undefined;
+  if (init !== undefined) {
+    if (init(meta, params, buffer) === false) return undefined;
+    if (slot.generation !== buffer.generation || slot.refCount !== 1) abandonMeta(slot, buffer, meta);
+  }
   slot.marks |= Marks.METAS;
   if (slot.metas === null) slot.metas = [meta];
   else slot.metas.push(meta);
   return meta;
 }
 
+/** The buffer is not the caller's alone any more after a meta's `init`: what init took is given back, and the caller hears why. */
+function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
+  endMeta(meta, buffer);
+  buffer.live("add a meta to");
+  throw sharedBuffer(slot, "add a meta");
+}
+
 /** Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`. O(metas). */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta");
+  if ((slot.marks & Marks.RETURNING) !== 0) throw heldByHook(slot, "remove a meta from");
   const { metas } = slot;
   if (metas === null || metas.length === 0) return false;
   // The youngest goes first in nearly every use; only another one is searched for.

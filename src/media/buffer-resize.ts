@@ -12,8 +12,8 @@
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
-import { assertDroppable, exchangeMemories } from "./buffer-list.ts";
-import type { BufferSlot } from "./slot.ts";
+import { assertUnmapped, exchangeMemories, hold, unhold } from "./buffer-list.ts";
+import { type BufferSlot, Marks } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
 export interface BufferSizes {
@@ -57,7 +57,13 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
-  const parts = privateParts(slot, index, length, edges, start, size);
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  let parts: (Memory | undefined)[] | undefined;
+  try {
+    parts = privateParts(slot, index, length, edges, start, size);
+  } finally {
+    unhold(slot, before);
+  }
   let base = 0;
   for (let i = 0; i < length; i++) {
     const low = edges[2 * i]!;
@@ -97,7 +103,7 @@ function privateParts(
       const to = clamp(start + size - base, room);
       base += room;
       if (memory.isExclusive || (memory.currentOffset === low + from && memory.currentSize === to - from)) continue;
-      assertDroppable(slot, index + i, 1);
+      assertUnmapped(slot, index + i, 1);
       parts ??= [];
       parts[i] = privatePart(memory, low + from, to - from);
     }

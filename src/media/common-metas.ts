@@ -1,9 +1,9 @@
 /** Metas that every kind of media uses: regions of interest, timestamps of other clocks, a parent kept alive, named values. */
-import { wrongType } from "../observe/arguments.ts";
+import { badValue, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { sameData } from "../observe/same-data.ts";
 import { decodeJson, encodeJson } from "./json-bytes.ts";
-import type { MediaBuffer } from "./media-buffer.ts";
+import { MediaBuffer } from "./media-buffer.ts";
 import {
   type CopyTransform,
   findMetaType,
@@ -128,7 +128,11 @@ export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMet
   api: "parent-buffer",
   name: "millpond.parent-buffer",
   tags: [TAG_MEMORY_REFERENCE],
-  init(meta, parent) {
+  init(meta, parent, buffer) {
+    if (!(parent instanceof MediaBuffer)) throw wrongType("params", "a MediaBuffer to keep", parent);
+    if (isKeptBy(buffer, parent)) {
+      throw badValue("params", "a buffer that this one does not keep alive itself, or neither would ever go", parent);
+    }
     meta.buffer = parent.retain();
   },
   free(meta) {
@@ -137,6 +141,21 @@ export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMet
   transform: (target, meta, _source, kind) =>
     kind === "copy" && target.addMeta(ParentBufferMeta, meta.buffer) !== undefined,
 });
+
+/** Whether `start` is `buffer`, or keeps it by parent metas. O(parents), each looked at once. */
+function isKeptBy(buffer: MediaBuffer, start: MediaBuffer): boolean {
+  const seen = new Set<MediaBuffer["slot"]>();
+  const left = [start.live("keep")];
+  for (let slot = left.pop(); slot !== undefined; slot = left.pop()) {
+    if (slot === buffer.slot) return true;
+    if (seen.has(slot)) continue;
+    seen.add(slot);
+    for (const meta of slot.metas ?? []) {
+      if (meta.type === (ParentBufferMeta as unknown)) left.push((meta as Meta & ParentBuffer).buffer.slot);
+    }
+  }
+  return false;
+}
 
 /** The payload of a custom meta: values by name, changeable while its buffer is. */
 export interface CustomMeta {

@@ -21,13 +21,14 @@ export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<Vide
   transform(target, meta, _source, kind, { region }) {
     return kind === "copy" && !region && target.addMeta(VideoMeta, meta.info) !== undefined;
   },
-  serialize({ info: { format, width, height, planes } }) {
+  serialize({ info: { format, width, height, planes, padding } }) {
     return encodeJson({
       format,
       width,
       height,
       strides: planes.map((p) => p.stride),
       offsets: planes.map((p) => p.offset),
+      padding,
     });
   },
   deserialize(payload, buffer) {

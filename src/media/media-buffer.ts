@@ -20,6 +20,7 @@ import { type AllocationParams, MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
 import { compareBytes, extractInto, fillBytes, mapMemories, setBytes, sharedBuffer } from "./buffer-bytes.ts";
 import { copyInto, shareWhole } from "./buffer-copy.ts";
 import * as list from "./buffer-list.ts";
@@ -27,7 +28,15 @@ import * as metas from "./buffer-meta.ts";
 import { type BufferSizes, resizeRange, sizesOf } from "./buffer-resize.ts";
 import { type BufferFlags, CopyFlags } from "./flags.ts";
 import { checkMetaType, type Meta, type MetaType } from "./meta.ts";
-import { type BufferOwner, type BufferSlot, dropLooseSlot, looseSlot, MAX_MEMORIES, Marks } from "./slot.ts";
+import {
+  type BufferOwner,
+  type BufferSlot,
+  dropLooseSlot,
+  heldByHook,
+  looseSlot,
+  MAX_MEMORIES,
+  Marks,
+} from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
 export interface BufferAllocation extends AllocationParams {
@@ -194,13 +203,15 @@ export class MediaBuffer {
     if (slot.refCount > 1) {
       if (--slot.refCount === 1) slot.markShared(-1);
     } else if (slot.owner !== null) slot.owner.takeBack(slot);
-    else freeSlot(this);
+    else freeSlot(slot);
   }
 
   /** @internal Throws what the last release() would throw, before anything is changed. */
   assertReleasable(): void {
     const slot = this.live("release");
-    if (slot.refCount === 1) list.assertDroppable(slot, 0, slot.memories.length);
+    if (slot.refCount !== 1) return;
+    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+    list.assertDroppable(slot, 0, slot.memories.length);
   }
 
   /** What this buffer is, for messages. */
@@ -494,15 +505,26 @@ function checkTime(name: string, time: unknown): bigint | undefined {
   return time;
 }
 
-function freeSlot(buffer: MediaBuffer): void {
-  const { slot } = buffer;
+/** Ends the lease of a buffer without a pool: its handles are void before the first hook runs. */
+function freeSlot(slot: BufferSlot): void {
+  if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);
+  slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);
-  if (slot.metas !== null) metas.freeMetas(slot, buffer);
+  if (slot.metas !== null) endMetas(slot);
   dropLooseSlot(slot);
   list.finish(failure);
+}
+
+/** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
+function endMetas(slot: BufferSlot): void {
+  slot.marks |= Marks.HELD | Marks.RETURNING;
+  metas.freeMetas(slot, new MediaBuffer(slot));
+  slot.generation++;
+  const failure = list.dropMemories(slot, slot.memories);
+  if (failure !== undefined) throwLater(failure);
 }
 
 /** The error for a handle whose lease is over. */

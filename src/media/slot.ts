@@ -6,8 +6,21 @@
  * Between the last release and the moment its memories are exclusive again (copies and sub-memories may still hold
  * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
  * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
+ *
+ * The states of a slot, and what tells them:
+ *
+ * | state     | told by                            | goes on to                                             |
+ * | --------- | ---------------------------------- | ------------------------------------------------------ |
+ * | FREE      | `refCount` 0, on the free list     | LEASED                                                 |
+ * | LEASED    | `refCount` 1 or more               | RETURNING, or AWAITING, by the last release            |
+ * | AWAITING  | `lingering`                        | RETURNING, when nobody else holds its memory           |
+ * | RETURNING | `Marks.RETURNING`: hooks run on it | FREE, or gone: its memory is freed                     |
+ *
+ * Whatever ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING: hooks get a
+ * handle of their own, which is void when the last hook has returned. What that handle answers is in docs/hooks.md.
  */
 import type { Memory, MemoryHome } from "../memory/memory.ts";
+import { MillpondError } from "../observe/errors.ts";
 import type { Meta } from "./meta.ts";
 
 /** Who a slot belongs to: a pool. */
@@ -32,7 +45,18 @@ export const Marks = {
   EXPOSED: 4,
   /** It has metas that recycling must look at: others than the pool's, or ones with a clear hook. */
   METAS: 8,
+  /** A hook runs that must find the buffer again: the last release() is refused. */
+  HELD: 16,
+  /** The slot is being made: populate() runs. retain() is refused. */
+  FILLING: 32,
+  /** The lease is over and its hooks run: retain() and changes of metas are refused. */
+  RETURNING: 64,
+  /** Its list of memories is being read by a call that runs hooks: changes of the list are refused. */
+  FROZEN: 128,
 } as const;
+
+/** The state of a {@link BufferSlot}; see the module text. */
+export type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
 
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
 export class BufferSlot implements MemoryHome {
@@ -87,6 +111,13 @@ export class BufferSlot implements MemoryHome {
     this.index = index;
   }
 
+  /** Where it is between two leases. A slot that populate() fills counts as LEASED: to the hook. */
+  get state(): SlotState {
+    if ((this.marks & Marks.RETURNING) !== 0) return "RETURNING";
+    if (this.lingering) return "AWAITING";
+    return this.refCount > 0 ? "LEASED" : "FREE";
+  }
+
   /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
   settle(): void {
     if (!this.lingering || !this.isWhole()) return;
@@ -97,7 +128,11 @@ export class BufferSlot implements MemoryHome {
   /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
   isWhole(): boolean {
     for (const memory of this.memories) {
-      if (memory.references !== 1 || memory.ownerCount !== 1 || memory.accessWord !== 0) return false;
+      if (memory.accessWord !== 0) return false;
+      if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
+      // What its list holds several times is the slot's own all the same.
+      const times = timesIn(this.memories, memory, 0, this.memories.length);
+      if (memory.references !== times || memory.ownerCount !== times) return false;
     }
     return true;
   }
@@ -125,8 +160,34 @@ export class BufferSlot implements MemoryHome {
 
   /** References grew from one to two, or shrank back: its memories are not writable meanwhile. O(memories). */
   markShared(by: 1 | -1): void {
+    if (by === 1 && (this.marks & (Marks.FILLING | Marks.RETURNING)) !== 0) {
+      this.refCount--;
+      throw heldByHook(this, "retain");
+    }
     for (const memory of this.memories) memory.sharedOwners += by;
   }
+}
+
+/** The error for a call that has to wait until the hook, or the copy, that has the buffer returns. */
+export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
+  const whose = slot.owner === null ? "this buffer" : `slot ${slot.index} of pool "${slot.owner.name}"`;
+  const why =
+    (slot.marks & Marks.RETURNING) !== 0
+      ? "its lease is over and the hooks of its return run; it goes on by itself when they have returned"
+      : (slot.marks & Marks.FILLING) !== 0
+        ? "populate() is making it; return from the hook, or throw, and the pool does the rest"
+        : "a copy or a merge of it is under way and called a hook; do it when that has returned";
+  return new MillpondError("ERR_REENTRANT", `cannot ${verb} ${whose} here: ${why}`, {
+    pool: slot.owner?.name,
+    slot: slot.index,
+  });
+}
+
+/** How often a list holds a memory from `start` to before `end`. O(memories). */
+export function timesIn(memories: readonly Memory[], memory: Memory, start: number, end: number): number {
+  let times = 0;
+  for (let i = start; i < end; i++) if (memories[i] === memory) times++;
+  return times;
 }
 
 /** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
@@ -148,7 +209,7 @@ export function looseSlot(): BufferSlot {
   return slot;
 }
 
-/** Takes back a loose slot that holds nothing any more; its handles are stale from now on. */
+/** Takes back a loose slot that holds no memory any more; its handles are stale from now on. */
 export function dropLooseSlot(slot: BufferSlot): void {
   slot.refCount = 0;
   slot.generation++;

@@ -14,6 +14,9 @@
  *   plane:   |<- rowBytes ->|.....|        stride = rowBytes rounded up to strideAlign
  *            |<-     stride     ->|        height rows; the last one has its full stride too
  * ```
+ *
+ * With `padding`, each plane has rows above and below and columns on both sides that belong to nobody's picture: what decoders write
+ * into beyond the edges. `offset` is where the picture itself starts.
  */
 import { badValue, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { checkPlane } from "./plane-check.ts";
@@ -35,8 +38,25 @@ export interface VideoInfoOptions {
   planeAlign?: number;
   /** Strides in bytes, one for each plane, instead of computed ones: at least a row, multiples of `strideAlign`. */
   strides?: readonly number[];
-  /** Plane offsets in bytes, one for each plane, instead of computed ones: multiples of `planeAlign`, no overlaps. */
+  /**
+   * Plane offsets in bytes, one for each plane, instead of computed ones, no overlaps: each plane with its padding starts at a multiple
+   * of `planeAlign`.
+   */
   offsets?: readonly number[];
+  /** Columns and rows of the picture around it that the buffer has, too; default none. Subsampled planes have their part, rounded up. */
+  padding?: Partial<VideoPadding>;
+}
+
+/** Room around a picture, in its own columns and rows; at most 4,096 on a side. */
+export interface VideoPadding {
+  /** Rows above. */
+  readonly top: number;
+  /** Rows below. */
+  readonly bottom: number;
+  /** Columns to the left. */
+  readonly left: number;
+  /** Columns to the right. */
+  readonly right: number;
 }
 
 /** Where a plane lies, in the shape of WebCodecs' `PlaneLayout`. */
@@ -65,6 +85,11 @@ export interface PlaneInfo extends PlanePlacement {
 /** 65,535: what 16-bit header fields of every container carry; it keeps all products far below 2^53. */
 const MAX_SIDE = 65_535;
 
+/** 4,096: more than any codec's largest block and its motion vectors reach beyond the edge. */
+const MAX_PADDING = 4096;
+
+const NO_PADDING: VideoPadding = Object.freeze({ top: 0, bottom: 0, left: 0, right: 0 });
+
 /** 4,096: rows aligned to a small page are the most that any consumer asks for. */
 const MAX_STRIDE_ALIGN = 4096;
 
@@ -87,17 +112,27 @@ export class VideoInfo {
   readonly height: number;
   /** The planes, in the format's order. */
   readonly planes: readonly PlaneInfo[];
-  /** Bytes of the whole picture, to the end of the last row's stride. */
+  /** Room around the picture. */
+  readonly padding: VideoPadding;
+  /** Bytes of the whole picture, padding included, to the end of the last row's stride. */
   readonly size: number;
   /** Bytes of the picture that mean something. */
   readonly payload: number;
 
-  private constructor(format: VideoFormat, width: number, height: number, planes: readonly PlaneInfo[]) {
+  private constructor(
+    format: VideoFormat,
+    width: number,
+    height: number,
+    planes: readonly PlaneInfo[],
+    padding: VideoPadding,
+    size: number,
+  ) {
     this.format = format.name;
     this.width = width;
     this.height = height;
     this.planes = Object.freeze(planes);
-    this.size = planes.reduce((end, plane) => Math.max(end, plane.offset + plane.stride * plane.height), 0);
+    this.padding = padding;
+    this.size = size;
     this.payload = planes.reduce((sum, plane) => sum + plane.rowBytes * plane.height, 0);
     Object.freeze(this);
   }
@@ -118,26 +153,35 @@ export class VideoInfo {
     const planeAlign = powerOfTwo("options.planeAlign", starts, MAX_PLANE_ALIGN);
     checkList("options.strides", options.strides, format);
     checkList("options.offsets", options.offsets, format);
+    const padding = checkPadding(options.padding);
     const planes: PlaneInfo[] = [];
+    const extents: Extent[] = [];
     let end = 0;
     format.planes.forEach((plane, i) => {
       const columns = Math.ceil(width / plane.subX);
       const rows = Math.ceil(height / plane.subY);
       const rowBytes = columns * plane.sampleBytes;
+      const above = Math.ceil(padding.top / plane.subY);
+      const before = Math.ceil(padding.left / plane.subX) * plane.sampleBytes;
+      const wholeRow = before + rowBytes + Math.ceil(padding.right / plane.subX) * plane.sampleBytes;
+      const wholeRows = above + rows + Math.ceil(padding.bottom / plane.subY);
       const stride =
         options.strides === undefined
-          ? roundUp(rowBytes, strideAlign)
-          : multipleOf(strideAlign, `options.strides[${i}]`, options.strides[i], rowBytes, MAX_STRIDE);
+          ? roundUp(wholeRow, strideAlign)
+          : multipleOf(strideAlign, `options.strides[${i}]`, options.strides[i], wholeRow, MAX_STRIDE);
+      const lead = above * stride + before;
       const offset =
         options.offsets === undefined
-          ? roundUp(end, planeAlign)
-          : multipleOf(planeAlign, `options.offsets[${i}]`, options.offsets[i], 0, MAX_OFFSET);
+          ? roundUp(end, planeAlign) + lead
+          : givenOffset(`options.offsets[${i}]`, options.offsets[i], lead, planeAlign);
       const { sampleBytes } = plane;
       planes.push(Object.freeze({ offset, stride, width: columns, height: rows, rowBytes, sampleBytes }));
-      end = Math.max(end, offset + stride * rows);
+      const extent = { start: offset - lead, end: offset - lead + stride * wholeRows };
+      extents.push(extent);
+      end = Math.max(end, extent.end);
     });
-    assertApart(planes);
-    return new VideoInfo(format, width, height, planes);
+    assertApart(extents);
+    return new VideoInfo(format, width, height, planes, padding, end);
   }
 
   /**
@@ -156,6 +200,7 @@ export class VideoInfo {
    */
   equals(other: VideoInfo | null | undefined): boolean {
     if (other?.format !== this.format || other.width !== this.width || other.height !== this.height) return false;
+    if (other.size !== this.size) return false;
     for (let i = 0; i < this.planes.length; i++) {
       const mine = this.planes[i]!;
       const theirs = other.planes?.[i];
@@ -199,12 +244,34 @@ function multipleOf(align: number, name: string, value: unknown, min: number, ma
   return number;
 }
 
-function assertApart(planes: readonly PlaneInfo[]): void {
-  const sorted = [...planes].sort((a, b) => a.offset - b.offset);
+function givenOffset(name: string, value: unknown, lead: number, align: number): number {
+  const offset = wholeNumber(name, value, lead, MAX_OFFSET);
+  if ((offset - lead) % align === 0) return offset;
+  const what = lead === 0 ? `a multiple of ${align}` : `${lead}, its padding, beyond a multiple of ${align}`;
+  throw badValue(name, `${what}, the alignment that was asked for`, offset);
+}
+
+function checkPadding(padding: unknown): VideoPadding {
+  if (padding === undefined) return NO_PADDING;
+  if (typeof padding !== "object" || padding === null) throw wrongType("options.padding", "a VideoPadding", padding);
+  const { top = 0, bottom = 0, left = 0, right = 0 } = padding as Partial<VideoPadding>;
+  const sides = { top, bottom, left, right };
+  for (const [side, value] of Object.entries(sides)) wholeNumber(`options.padding.${side}`, value, 0, MAX_PADDING);
+  return top + bottom + left + right === 0 ? NO_PADDING : Object.freeze(sides);
+}
+
+/** A plane with its padding; bytes from the start of the picture. */
+interface Extent {
+  readonly start: number;
+  readonly end: number;
+}
+
+function assertApart(extents: readonly Extent[]): void {
+  const sorted = [...extents].sort((a, b) => a.start - b.start);
   sorted.forEach((plane, i) => {
     const next = sorted[i + 1];
-    if (next !== undefined && plane.offset + plane.stride * plane.height > next.offset) {
-      throw outOfRange("options.offsets", "far enough apart that planes do not overlap", next.offset);
+    if (next !== undefined && plane.end > next.start) {
+      throw outOfRange("options.offsets", "far enough apart that planes do not overlap", next.start);
     }
   });
 }

@@ -17,7 +17,7 @@ import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
 import type { MapMode } from "./mapping.ts";
-import { Memory } from "./memory.ts";
+import { Memory, mapToRead } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
 import { zeroEdges } from "./zero.ts";
@@ -81,6 +81,11 @@ export abstract class Allocator {
     this.name = name;
     this.memoryType = memoryType;
     this.flags = (flags & AllocatorFlags.CUSTOM_ALLOC) !== 0 ? flags | AllocatorFlags.NO_COPY : flags;
+  }
+
+  /** What this allocator is, for messages: `allocator "system" (SystemMemory)`. */
+  toString(): string {
+    return `allocator "${this.name}" (${this.memoryType})`;
   }
 
   /**
@@ -221,7 +226,7 @@ export abstract class Allocator {
   /** Hook: copies a checked range into a new memory; default: map, allocate, set. O(size). */
   copyMemory(memory: Memory, offset: number, size: number): Memory {
     const target = (this.flags & AllocatorFlags.NO_COPY) !== 0 ? defaultAllocator() : this;
-    const source = memory.map("read");
+    const source = mapToRead(memory);
     try {
       const copy = target.allocate(size, { align: memory.align === 0 ? undefined : memory.align });
       try {
@@ -236,6 +241,11 @@ export abstract class Allocator {
     } finally {
       source.unmap();
     }
+  }
+
+  /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
+  reclaimRefusal(): MillpondError | undefined {
+    return undefined;
   }
 
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
@@ -263,6 +273,19 @@ export abstract class Allocator {
 
   /** @internal A memory took the place of another one over the same region; for allocators that keep track of theirs. */
   renewed(_fresh: Memory): void {}
+
+  /** @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose it was. */
+  takeOver(memory: Memory): Allocator {
+    const { allocator, region, parent } = memory;
+    if (allocator === this) return this;
+    const bytes = parent === null ? region.size : 0;
+    allocator.$liveMemories--;
+    allocator.$liveBytes -= bytes;
+    this.$liveMemories++;
+    this.$liveBytes += bytes;
+    (memory as { allocator: Allocator }).allocator = this;
+    return allocator;
+  }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {
@@ -333,7 +356,34 @@ export class SystemAllocator extends Allocator {
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */
   protected override freeRegion(region: Region): void {
-    if (typeof region.handle === "function") (region.handle as () => void)();
+    if (typeof region.handle === "function") callOnRelease(region.handle as () => void);
+  }
+}
+
+/** Callbacks that wait for the one that runs; null while none runs. */
+let waitingCallbacks: (() => void)[] | null = null;
+
+/**
+ * Calls an `onRelease`. One that frees further wrapped bytes does not call their callbacks from inside, which would overflow the
+ * stack after a few thousand: they run when it has returned.
+ */
+function callOnRelease(callback: () => void): void {
+  if (waitingCallbacks !== null) {
+    waitingCallbacks.push(callback);
+    return;
+  }
+  const waiting: (() => void)[] = [callback];
+  waitingCallbacks = waiting;
+  try {
+    for (let i = 0; i < waiting.length; i++) {
+      try {
+        waiting[i]!();
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+  } finally {
+    waitingCallbacks = null;
   }
 }
 
@@ -364,7 +414,10 @@ export interface WrapOptions {
   offset?: number;
   /** Bytes in the valid part; default: to the end. */
   size?: number;
-  /** Called exactly once, when the memory is freed; what it throws surfaces as an uncaught error in a later turn. */
+  /**
+   * Called exactly once, when the memory is freed, or, when another `onRelease` freed it, as soon as that one has returned. What
+   * it throws surfaces as an uncaught error in a later turn.
+   */
   onRelease?: () => void;
 }
 

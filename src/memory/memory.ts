@@ -361,6 +361,14 @@ export class Memory {
 }
 disposeBy(Memory, "release");
 
+/**
+ * Maps a memory for a read that ends before the caller's own call does. Whoever holds it mapped for writing only is that very
+ * caller (writing has one owner), so the read joins that access instead of being refused. Throws as {@link Memory.map}.
+ */
+export function mapToRead(memory: Memory): Mapping {
+  return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
+}
+
 function checkRange(memory: Memory, offset: number, size: number | undefined): number {
   wholeNumber("offset", offset, 0);
   if (offset > memory.size) throw outOfRange("offset", `at most ${memory.size}, the size of ${memory}`, offset);

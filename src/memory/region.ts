@@ -13,6 +13,17 @@
 /** The view of a region whose bytes cannot be reached by address (GPU memory before it is mapped). */
 const NO_BYTES: Uint8Array = new Uint8Array(0);
 
+/**
+ * What a pool demands for the end of a lease, kept with the bytes: whatever way they go back to their allocator, and whoever
+ * gives them back, it is done first.
+ */
+export const Wipe = {
+  /** Set all bytes to zero. */
+  ZERO: 1,
+  /** Detach the views that were handed out, where the memory allows it. */
+  REVOKE: 2,
+} as const;
+
 /** A range of bytes that an allocator owns, with its cached view. */
 export class Region {
   /** The whole range. Revocation replaces it by a view of the same bytes in a new ArrayBuffer. */
@@ -21,6 +32,8 @@ export class Region {
   declare readonly size: number;
   /** What the allocator needs to find its own record again: a GPU buffer, a block index, a file descriptor. */
   declare handle: unknown;
+  /** @internal What is done to the bytes before they go back to the allocator: {@link Wipe} bits. */
+  declare wipe: number;
 
   /**
    * @param bytes the whole range
@@ -31,6 +44,7 @@ export class Region {
     this.bytes = bytes;
     this.size = size;
     this.handle = handle;
+    this.wipe = 0;
   }
 
   /** True when the bytes are reachable without the allocator's map hook. */

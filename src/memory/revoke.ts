@@ -4,7 +4,8 @@
  * typed-array loops for good, which is why it is opt-in.
  */
 import { moveLockReport } from "./lock-report.ts";
-import type { Region } from "./region.ts";
+import { type Region, Wipe } from "./region.ts";
+import { zeroBytes } from "./zero.ts";
 
 interface Transferable {
   transfer?: () => ArrayBuffer;
@@ -41,4 +42,13 @@ export function revokeViews(region: Region): void {
   const next = transfer === undefined ? structuredClone(old, { transfer: [old] }) : transfer.call(old);
   moveLockReport(old, next);
   region.bytes = new Uint8Array(next);
+}
+
+/** Does what {@link Region.wipe} says, once: zeroes the bytes, then detaches every view of them. O(size) when it zeroes. */
+export function wipeRegion(region: Region): void {
+  const { wipe } = region;
+  region.wipe = 0;
+  if (!region.isPlain || region.isDetached) return;
+  if ((wipe & Wipe.ZERO) !== 0) zeroBytes(region.bytes);
+  if ((wipe & Wipe.REVOKE) !== 0 && isRevocable(region)) revokeViews(region);
 }

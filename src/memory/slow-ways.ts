@@ -8,6 +8,7 @@ import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";
 import { afterUnlock, letGo } from "./orphans.ts";
+import { wipeRegion } from "./revoke.ts";
 
 /** Takes one access lock or throws; nothing is locked then. */
 export function lock(memory: Memory, unit: number): void {
@@ -128,5 +129,6 @@ export function releaseLast(memory: Memory): void {
   }
   memory.references = 0;
   memory.view = null;
+  if (memory.region.wipe !== 0 && memory.parent === null) wipeRegion(memory.region);
   memory.allocator.reclaim(memory);
 }

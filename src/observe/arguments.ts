@@ -3,17 +3,53 @@
  * Numbers that come from callers may be NaN, negative, fractional or beyond 2^53; each gets a typed error.
  */
 import { MillpondError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
 
 /** The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes. */
 export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
 
-/** How a value is shown in a message: short, and never the content of a buffer. */
+/** How a value is shown in a message: short, never the content of a buffer, and never an error of its own. */
 export function show(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
   if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
-  if (value === null || typeof value !== "object") return String(value);
-  return `an object of ${value.constructor?.name ?? "no class"}`;
+  if (Object.is(value, -0)) return "-0";
+  try {
+    if (typeof value === "function") return `function ${String(value.name) || "(anonymous)"}`;
+    if (value === null || typeof value !== "object") return String(value);
+    return Array.isArray(value) ? "an array" : `an object of ${String(value.constructor?.name ?? "no class")}`;
+  } catch {
+    // A getter or a proxy of the caller's threw.
+    return typeof value === "function" ? "a function" : "an object";
+  }
+}
+
+/**
+ * Checks an object of options: that it is one, and that each key is known. A misspelled `revoke` or `zero` would silently
+ * switch a protection off. `undefined` is allowed; what is returned may be read key by key, each once.
+ *
+ * @param name the argument as the caller's documentation has it, such as `options`
+ * Throws `ERR_INVALID_ARG_TYPE` for what is no object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
+ */
+export function checkOptions<T extends object>(
+  name: string,
+  value: T | undefined,
+  known: readonly (keyof T & string)[],
+): T {
+  if (value === undefined) return {} as T;
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    throw wrongType(name, "an object of options", value);
+  }
+  for (const key of Object.keys(value)) {
+    if ((known as readonly string[]).includes(key)) continue;
+    const place = `${name}.${key.length > 60 ? `${key.slice(0, 57)}...` : key}`;
+    const meant = nearest(key, known);
+    throw new MillpondError(
+      "ERR_INVALID_ARG_VALUE",
+      `${place} is not an option here; ${meant === undefined ? `the options are ${known.join(", ")}` : `did you mean "${meant}"?`}`,
+      { name: place },
+    );
+  }
+  return value;
 }
 
 /** Builds the error for a value of the wrong type. */
@@ -50,7 +86,8 @@ export function wholeNumber(name: string, value: unknown, min = 0, max: number =
     const upper = max === MAX_BYTES ? "2^53 - 1" : String(max);
     throw outOfRange(name, `a whole number from ${min} to ${upper}`, value);
   }
-  return value;
+  // Not -0, which would be shown, compared by Object.is and divided by.
+  return value === 0 ? 0 : value;
 }
 
 /** Checks a power of two in `[1, max]` and returns it; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. */

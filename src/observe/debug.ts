@@ -3,7 +3,7 @@
  * level. Read once from the environment where there is one; {@link setDebugLevel} changes it for what is made afterwards, or,
  * with a pattern, for the pools of matching names at once (after SLUB's per-cache switches).
  */
-import { wholeNumber, wrongType } from "./arguments.ts";
+import { outOfRange, wholeNumber, wrongType } from "./arguments.ts";
 
 interface WithEnvironment {
   process?: { env?: Record<string, string | undefined> };
@@ -13,9 +13,11 @@ let level: number | undefined;
 
 interface Rule {
   readonly pattern: string;
-  readonly matches: RegExp;
   readonly level: number;
 }
+
+/** Names of pools are shorter; a pattern beyond this is a mistake, and would cost every pool that is made from then on. */
+const MAX_PATTERN = 256;
 
 /** The last one that matches a name counts. */
 const rules: Rule[] = [];
@@ -38,7 +40,7 @@ const targets: Set<WeakRef<DebugTarget>> = new Set();
 export function debugLevel(name?: string): number {
   level ??= parseLevel(fromEnvironment());
   if (name === undefined) return level;
-  return rules.findLast(({ matches }) => matches.test(name))?.level ?? level;
+  return rules.findLast(({ pattern }) => matchesGlob(pattern, name))?.level ?? level;
 }
 
 /** References to collected pools are swept when there are this many more than the sweep before left. */
@@ -54,18 +56,38 @@ export function watchDebug(target: DebugTarget): void {
   targets.add(new WeakRef(target));
 }
 
-function applyRule({ matches, level: next }: Rule): void {
+function applyRule({ pattern, level: next }: Rule): void {
   for (const reference of targets) {
     const target = reference.deref();
     if (target === undefined) targets.delete(reference);
-    else if (matches.test(target.name)) target.setDebug(next);
+    else if (matchesGlob(pattern, target.name)) target.setDebug(next);
   }
 }
 
-/** `*` stands for any run of characters, everything else for itself. */
-function globPattern(pattern: string): RegExp {
-  const literal = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
-  return new RegExp(`^${literal.join(".*")}$`, "s");
+/**
+ * `*` stands for any run of characters, everything else for itself. By hand and not by a RegExp: engines refuse long ones at their
+ * first use, long after the call that brought them, and need exponential time for many stars. O(pattern x name).
+ */
+function matchesGlob(pattern: string, name: string): boolean {
+  let at = 0;
+  let from = 0;
+  let star = -1;
+  let retry = 0;
+  while (from < name.length) {
+    if (pattern[at] === "*") {
+      star = at++;
+      retry = from;
+    } else if (at < pattern.length && pattern[at] === name[from]) {
+      at++;
+      from++;
+    } else if (star >= 0) {
+      // The last star takes one character more.
+      at = star + 1;
+      from = ++retry;
+    } else return false;
+  }
+  while (pattern[at] === "*") at++;
+  return at === pattern.length;
 }
 
 /** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is no level. */
@@ -82,7 +104,7 @@ function fromEnvironment(): string | undefined {
  * that exist (as far as they can change it in use: RealtimePool) and those to come. Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`.
  *
  * @param next 0: off; 1: junk in new and freed blocks; 2 and more: guards and validation as well
- * @param pattern a name, in which `*` stands for anything
+ * @param pattern a name, in which `*` stands for anything; at most 256 characters
  */
 export function setDebugLevel(next: number, pattern?: string): void {
   wholeNumber("level", next);
@@ -91,7 +113,8 @@ export function setDebugLevel(next: number, pattern?: string): void {
     return;
   }
   if (typeof pattern !== "string") throw wrongType("pattern", "a string", pattern);
-  const rule: Rule = { pattern, matches: globPattern(pattern), level: next };
+  if (pattern.length > MAX_PATTERN) throw outOfRange("pattern", `at most ${MAX_PATTERN} characters long`, pattern);
+  const rule: Rule = { pattern, level: next };
   const known = rules.findIndex((other) => other.pattern === pattern);
   // A pattern that was set before moves to the end: the last word counts, and the list stays short.
   if (known >= 0) rules.splice(known, 1);

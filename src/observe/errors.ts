@@ -107,6 +107,21 @@ export class MillpondError extends Error {
 }
 
 /**
+ * The error of a call that came back into a pool from code that the pool was calling. Nothing has changed.
+ *
+ * @param what the pool, as messages name it
+ * @param verb what was asked of it: "allocate from"
+ */
+export function reentrantError(what: string, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_REENTRANT",
+    `cannot ${verb} ${what} from inside code that it is calling (its source, its clock or one of its hooks); ` +
+      "do it after that has returned, or use another pool there",
+    { pool: what },
+  );
+}
+
+/**
  * True for a {@link MillpondError} (of any copy of the library), optionally of one code.
  *
  * @param value anything that was thrown

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { made, notDone, type Outcome } from "./result.ts";
-import { openSharedMemory, type SharedMemory } from "./shared-memory.ts";
+import { dropDescriptor, keepDescriptor, openSharedMemory, type SharedMemory } from "./shared-memory.ts";
 
 /** A name that is taken; give it back with {@link PublishedName.withdraw}. */
 export interface PublishedName {
@@ -29,6 +29,9 @@ interface Entry {
   /** Tells two publications of one block apart. */
   readonly token: string;
 }
+
+/** How many names a block has that were not withdrawn. */
+const namesOf: WeakMap<SharedMemory, number> = new WeakMap();
 
 /** What a name may look like: it becomes a file name. 64 characters fit every file system. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -58,7 +61,22 @@ export function publishName(name: string, memory: SharedMemory, ops: NativeOps =
   } catch (error) {
     return fileFailure(error, `the name "${name}" could not be written`);
   }
-  return made({ name, withdraw: () => withdraw(file.value, entry) });
+  // The name says the descriptor's number: a block that is forgotten must not close it.
+  const names = namesOf.get(memory) ?? 0;
+  namesOf.set(memory, names + 1);
+  keepDescriptor(memory);
+  let kept: SharedMemory | undefined = memory;
+  return made({
+    name,
+    withdraw() {
+      withdraw(file.value, entry);
+      if (kept === undefined) return;
+      const left = (namesOf.get(kept) ?? 1) - 1;
+      namesOf.set(kept, left);
+      if (left === 0) dropDescriptor(kept);
+      kept = undefined;
+    },
+  });
 }
 
 /** Opens the block of that name. Answers "ENOENT" when there is none, "STALE_NAME" when its publisher is gone. */

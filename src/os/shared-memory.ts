@@ -3,7 +3,9 @@
  * WebAssembly.Memory. `Atomics` work on it across threads and processes, it can be posted to workers (which need no koffi for
  * it), and every view API takes it. `Atomics.wait` wakes within one process only; between processes there is `waitForChange`.
  *
- * The memory stays valid for as long as anything refers to it. {@link SharedMemory.retire} ends the sharing at once: from then
+ * The memory stays valid for as long as anything refers to it. A block that is forgotten closes its descriptor when it is
+ * collected; its pages are the engine's to unmap, which waits for the last view. So keep the block while you use the number of its
+ * descriptor. {@link SharedMemory.retire} ends the sharing at once: from then
  * on every view that was kept, in this process, reads zeros of its own.
  */
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
@@ -47,6 +49,33 @@ export interface SharedMemory {
  * block that was merely forgotten must not become somebody else's private array.
  */
 const kept: Set<SharedMemory> = new Set();
+
+/** A descriptor, apart from its block, so that it can be closed when the block is collected; -1 once closed. */
+interface Descriptor {
+  readonly ops: NativeOps;
+  number: number;
+}
+
+function closeNumber(descriptor: Descriptor): void {
+  if (descriptor.number >= 0) descriptor.ops.shared.close(descriptor.number);
+  descriptor.number = -1;
+}
+
+/** The back-stop for blocks that nobody retired: closes the descriptor and touches no memory. */
+const forgotten: FinalizationRegistry<Descriptor> = new FinalizationRegistry(closeNumber);
+
+/** Blocks that are found by their descriptor, which nobody may hold but the file of a name; see {@link keepDescriptor}. */
+const published: Set<SharedMemory> = new Set();
+
+/** @internal Keeps a block, and so its descriptor, until {@link dropDescriptor} or until the descriptor is closed. */
+export function keepDescriptor(memory: SharedMemory): void {
+  published.add(memory);
+}
+
+/** @internal Undoes {@link keepDescriptor}. */
+export function dropDescriptor(memory: SharedMemory): void {
+  published.delete(memory);
+}
 
 /**
  * Makes a block of at least `bytes` bytes (rounded up to 64 KiB), zeroed, sealed against any change of its size, for this user
@@ -125,7 +154,7 @@ class Block implements SharedMemory {
   readonly #ops: NativeOps;
   readonly #memory: WasmMemory;
   readonly #address: bigint;
-  #descriptor: number;
+  readonly #descriptor: Descriptor;
   #retired = false;
 
   constructor(ops: NativeOps, memory: WasmMemory, bytes: Uint8Array, descriptor: number, inode: bigint) {
@@ -134,7 +163,8 @@ class Block implements SharedMemory {
     this.#ops = ops;
     this.#memory = memory;
     this.#address = ops.addressOf(bytes);
-    this.#descriptor = descriptor;
+    this.#descriptor = { ops, number: descriptor };
+    forgotten.register(this, this.#descriptor, this);
   }
 
   get buffer(): SharedArrayBuffer {
@@ -146,12 +176,13 @@ class Block implements SharedMemory {
   }
 
   get descriptor(): number {
-    return this.#descriptor;
+    return this.#descriptor.number;
   }
 
   closeDescriptor(): void {
-    if (this.#descriptor >= 0) this.#ops.shared.close(this.#descriptor);
-    this.#descriptor = -1;
+    closeNumber(this.#descriptor);
+    forgotten.unregister(this);
+    dropDescriptor(this);
   }
 
   retire(): Result {

@@ -153,13 +153,13 @@ export class AllocationQuery {
 
   /** Says how memory should be allocated; at least one of allocator and params. Throws `ERR_INVALID_ARG_*`. */
   addParams(allocator: Allocator | null, params?: AllocationParams): void {
-    if (allocator === null && params === undefined)
-      throw wrongType("params", "given when there is no allocator", params);
+    checkSource(allocator, params);
     (this.params as ParamsProposal[]).push({ by: this.answering, allocator, params: resolveParams(params) });
   }
 
-  /** Replaces a way to allocate. Throws `ERR_OUT_OF_RANGE`. */
+  /** Replaces a way to allocate; errors as {@link addParams}, and `ERR_OUT_OF_RANGE`. */
   setParams(index: number, allocator: Allocator | null, params?: AllocationParams): void {
+    checkSource(allocator, params);
     const entry = { by: this.answering, allocator, params: resolveParams(params) };
     (this.params as ParamsProposal[])[inside("index", index, this.params)] = entry;
   }
@@ -307,6 +307,10 @@ export function mergeParams(a: ResolvedParams, b: ResolvedParams): ResolvedParam
     padding: Math.max(a.padding, b.padding),
     flags: a.flags | b.flags,
   };
+}
+
+function checkSource(allocator: Allocator | null, params: AllocationParams | undefined): void {
+  if (allocator === null && params === undefined) throw wrongType("params", "given when there is no allocator", params);
 }
 
 function inside(name: string, index: number, list: readonly unknown[]): number {

@@ -13,6 +13,30 @@ import { InputPad, type Maybe, OutputPad } from "./pad.ts";
 import type { StreamFormat } from "./stream-format.ts";
 import type { Decision } from "./supply.ts";
 
+/** A wait inside a stage that the run bounds. Made by {@link Running.beginWait}. */
+export interface StageWait {
+  /** The stage that waits. */
+  readonly element: Element;
+  /** What for, as the message says it: `"scale" did not finish <doing>`. */
+  readonly doing: string;
+  /** Milliseconds that it may last. */
+  readonly limit: number;
+  /** When it began, by the run's clock; a stage that sees progress sets it again. */
+  since: number;
+  /** Buffers that the stage had given out by then: one that goes on giving has not stopped. */
+  given: number;
+}
+
+/** How a wait is bounded, where the pipeline's `patience` is not the whole answer. */
+export interface WaitBounds {
+  /** Milliseconds for a pipeline that has no `patience`; default: no bound. */
+  readonly fallback?: number;
+  /** So many times the patience, for a wait that is long by nature; default 1. */
+  readonly times?: number;
+  /** Milliseconds that it may last however short the patience is; default 0. */
+  readonly atLeast?: number;
+}
+
 /** What an element may use of the pipeline that it runs in. */
 export interface Running {
   /** Time and timers. */
@@ -23,10 +47,19 @@ export interface Running {
   readonly stopping: boolean;
   /** Ends the run with an error. */
   fail(error: unknown, element: Element): void;
+  /** Something of the stream will be lost: told to whoever started the run. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
+  warn(text: string, element: Element): void;
   /** A sink has seen the end of its stream. */
   sinkDone(element: Element): void;
   /** Waits for a buffer under the run's rules. */
   acquire(pool: BufferPool): Promise<MediaBuffer>;
+  /**
+   * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's name. The
+   * bound is the pipeline's `patience`, changed as `bounds` says; undefined when there is no bound, so nothing to end.
+   */
+  beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
+  /** Ends a wait; undefined is no wait. */
+  endWait(wait: StageWait | undefined): void;
   /** @internal reserves a pool for one pad; who has it already, or undefined when it is the caller's now */
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;
   /** @internal */
@@ -86,6 +119,21 @@ export abstract class Element {
     return pad;
   }
 
+  /** True for a stage that an application or a pipe feeds or empties in its own time: the run does not bound its waits. */
+  get isPacedFromOutside(): boolean {
+    return false;
+  }
+
+  /** @internal The promise of a hook, which the run waits for as long as its patience lasts. The hook is not interrupted. */
+  protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
+    const running = this.#running;
+    const wait = running?.beginWait(this, doing, bounds);
+    if (wait === undefined) return work;
+    const end = (): void => running!.endWait(wait);
+    work.then(end, end);
+    return work;
+  }
+
   /** The run it takes part in. Throws `ERR_INACTIVE` outside of one. */
   get running(): Running {
     if (this.#running === null)
@@ -115,6 +163,12 @@ export abstract class Element {
 
   /** Hook: the run begins. Opens what it needs. What it throws ends the run. */
   start(): Maybe<void> {}
+
+  /**
+   * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the sources
+   * downwards, before {@link stop}. What it throws makes the run fail.
+   */
+  commit(): Maybe<void> {}
 
   /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
   stop(): Maybe<void> {}

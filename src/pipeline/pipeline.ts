@@ -24,7 +24,11 @@ export interface PipelineOptions {
   name?: string;
   /** Time and timers; default: the platform's. */
   clock?: Clock;
-  /** Milliseconds that one wait for a buffer may last, then `ERR_STARVED` says who holds them. Default: for ever. */
+  /**
+   * Milliseconds that one wait may last, of a source for a buffer or of a stage for anything (its start, a decoder, a thread);
+   * then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times that at the end of
+   * the stream; stages that an application or a pipe feeds are not bounded. Default: no bound, except for threads.
+   */
   patience?: number;
   /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */
   maxBytes?: number;
@@ -38,6 +42,10 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Told how far it is, at most ten times a second, and once at the end. */
   onProgress?: (progress: Progress) => void;
+  /** Told once of each thing that will be lost on the way, such as a rotation that a file cannot carry. */
+  onWarning?: (text: string) => void;
+  /** Refuse with `ERR_NOT_NEGOTIATED` what would otherwise be a warning. Default false. */
+  strict?: boolean;
 }
 
 /** Which pipeline an element is in: its pads and its state are of one run at a time. */
@@ -199,10 +207,16 @@ export class Pipeline {
 
   async #start(options: RunOptions, play: boolean): Promise<RunSummary> {
     this.#assertStill("run");
+    if (this.#session?.unfinished === true) {
+      throw new MillpondError(
+        "ERR_ACTIVE",
+        `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run gave up waiting for; make a new pipeline`,
+      );
+    }
     const order = this.#sorted();
-    const { signal, onProgress } = options;
+    const { signal, onProgress, onWarning, strict } = options;
     const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];
-    const session = new Session(order, { signal, onProgress, patience, maxBytes, clock });
+    const session = new Session(order, { signal, onProgress, onWarning, strict, patience, maxBytes, clock });
     this.#session = session;
     this.#isRunning = true;
     try {

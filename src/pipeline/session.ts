@@ -4,11 +4,11 @@
  * error, cancellation, and a seek in between.
  */
 import type { MediaBuffer } from "../media/media-buffer.ts";
-import type { Clock } from "../observe/clock.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { BufferPool } from "../pools/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/pool-report.ts";
-import { blamedFor, type Element, type Running } from "./element.ts";
+import { blame, blamedFor, type Element, isPromise, type Running, type StageWait, type WaitBounds } from "./element.ts";
 import type { OutputPad } from "./pad.ts";
 import { Source } from "./source.ts";
 import { type Decision, dropPool } from "./supply.ts";
@@ -27,7 +27,11 @@ export interface SessionOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told how far it is, at most ten times a second, and once at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Milliseconds that one wait for a buffer may last. */
+  /** Told what will be lost of the stream, each once. */
+  readonly onWarning?: ((text: string) => void) | undefined;
+  /** What would be lost is an error. */
+  readonly strict?: boolean | undefined;
+  /** Milliseconds that one wait for a buffer, or of a stage, may last. */
   readonly patience: number;
   /** The most bytes that all pools may have together. */
   readonly maxBytes: number;
@@ -45,10 +49,42 @@ export interface RunSummary {
   readonly pools: readonly BufferPoolStats[];
   /** Loans that were still out at the end: buffers that an application keeps. */
   readonly holders: readonly Holder[];
+  /** What was lost of the stream on its way: that a file cannot carry its rotation, its times. */
+  readonly warnings: readonly string[];
 }
+
+// After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
+const ABANDON_MS = 500;
+
+// A thread needs a second to start on a busy machine, and a decoder to load: patience with buffers is not meant for that.
+const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
 const PROGRESS_MS = 100;
+
+/** Buffers that a stage has given out. */
+function givenBy(element: Element): number {
+  let given = 0;
+  for (const pad of element.outputs) given += pad.buffers;
+  return given;
+}
+
+function seconds(ms: number): string {
+  return String(Math.round(ms / 10) / 100);
+}
+
+function plainMessage(error: MillpondError): string {
+  return error.message.replace(/ \[ERR_\w+\]$/, "");
+}
+
+function stalledError({ element, doing, limit }: StageWait): MillpondError {
+  return new MillpondError(
+    "ERR_STARVED",
+    `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
+      "if it is slow and does not hang, give the pipeline more patience",
+    { stage: element.name, doing, limit },
+  );
+}
 
 /** @internal One run. */
 export class Session implements Running {
@@ -65,9 +101,18 @@ export class Session implements Running {
   readonly #claims: Map<BufferPool, OutputPad> = new Map();
   readonly #pools: Set<BufferPool> = new Set();
   readonly #waiting: Set<Element> = new Set();
+  readonly #warnings: Set<string> = new Set();
   #flushing = false;
   #isPlaying = false;
   #settle: () => void = () => {};
+  readonly #waits: Set<StageWait> = new Set();
+  #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
+  /** The stage that was given up: whatever it waits for may never come. */
+  #stalled: StageWait | undefined;
+  #onStall: () => void = () => {};
+  readonly #stall: Promise<void> = new Promise((resolve) => {
+    this.#onStall = resolve;
+  });
 
   /** @param elements in order from the sources to the sinks */
   constructor(elements: readonly Element[], options: SessionOptions) {
@@ -106,6 +151,7 @@ export class Session implements Running {
         await this.#open(opened);
         if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
         await this.#play(play);
+        if (play) await this.#commit();
       }
     } catch (error) {
       this.fail(error);
@@ -142,7 +188,8 @@ export class Session implements Running {
       if (this.failure !== undefined) return;
       opened.push(element);
       try {
-        await element.start();
+        const starting = element.start();
+        if (isPromise(starting)) await this.#within(starting, element, "starting");
       } catch (error) {
         this.fail(error, element);
       }
@@ -163,6 +210,75 @@ export class Session implements Running {
     this.#isPlaying = true;
     for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
     if (this.#waiting.size > 0) await done;
+  }
+
+  /** Waits for a hook of a stage that is called between the streams; not longer than the patience lasts. */
+  async #within(work: Promise<void>, element: Element, doing: string): Promise<void> {
+    const wait = this.beginWait(element, doing, OPENING_BOUNDS);
+    try {
+      await (wait === undefined ? work : Promise.race([work, this.#stall]));
+    } finally {
+      this.endWait(wait);
+    }
+  }
+
+  /** After the run: true while a stage is still inside a call that the run gave up on. Its elements cannot run again meanwhile. */
+  get unfinished(): boolean {
+    return this.#tasks.size > 0;
+  }
+
+  beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
+    const { patience } = this.#options;
+    const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
+    const limit = patience === Number.POSITIVE_INFINITY ? fallback : Math.max(patience * times, atLeast);
+    if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
+    const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
+    this.#waits.add(wait);
+    this.#watchWait(wait.since + limit);
+    return wait;
+  }
+
+  endWait(wait: StageWait | undefined): void {
+    if (wait !== undefined) this.#waits.delete(wait);
+  }
+
+  /** One timer for all waits, which looks at them when the first may be over; most are by then, and cost no timer of their own. */
+  #watchWait(due: number): void {
+    if (this.#waitTimer !== undefined && this.#waitTimer.due <= due) return;
+    this.clock.clearTimer(this.#waitTimer?.handle);
+    const look = (): void => {
+      this.#waitTimer = undefined;
+      this.#lookAtWaits();
+    };
+    this.#waitTimer = { handle: this.clock.setTimer(look, Math.max(0, due - this.clock.now()), false), due };
+  }
+
+  #lookAtWaits(): void {
+    const now = this.clock.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const wait of this.#waits) {
+      const given = givenBy(wait.element);
+      if (given !== wait.given) {
+        wait.given = given;
+        wait.since = now;
+      }
+      if (now - wait.since >= wait.limit) {
+        this.#giveUp(wait);
+        return;
+      }
+      next = Math.min(next, wait.since + wait.limit);
+    }
+    if (next < Number.POSITIVE_INFINITY) this.#watchWait(next);
+  }
+
+  #giveUp(wait: StageWait): void {
+    this.#waits.delete(wait);
+    this.#stalled ??= wait;
+    const error = stalledError(wait);
+    this.fail(error, wait.element);
+    // All went well until a stage did not close: the caller has to hear of it all the same.
+    this.failure ??= { error, element: wait.element.name };
+    this.#onStall();
   }
 
   #spawn(element: Element, task: (() => Promise<void>) | undefined): Promise<void> | undefined {
@@ -211,6 +327,13 @@ export class Session implements Running {
     for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
   }
 
+  warn(text: string, element: Element): void {
+    if (this.#options.strict === true) throw blame(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
+    if (this.#warnings.has(text)) return;
+    this.#warnings.add(text);
+    this.#options.onWarning?.(text);
+  }
+
   sinkDone(element: Element): void {
     if (this.#flushing) return;
     this.#waiting.delete(element);
@@ -247,23 +370,52 @@ export class Session implements Running {
     for (const element of this.#elements) this.#spawn(element, element.task);
   }
 
+  /** Only now may files get their names: no stage has failed, and none that has ended well can fail any more. */
+  async #commit(): Promise<void> {
+    for (const element of this.#elements) {
+      if (this.failure !== undefined) return;
+      try {
+        const committing = element.commit();
+        if (isPromise(committing)) await this.#within(committing, element, "completing its file");
+      } catch (error) {
+        this.fail(error, element);
+      }
+    }
+  }
+
   async #idle(): Promise<void> {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
   }
 
   async #close(opened: readonly Element[]): Promise<void> {
     if (!this.stopping) this.#halt(new MillpondError("ERR_INACTIVE", "the pipeline has ended"));
-    await this.#idle();
+    await this.#endOrGiveUp(this.#idle());
     for (const element of opened.toReversed()) {
       try {
-        await element.stop();
+        const stopping = element.stop();
+        if (isPromise(stopping)) await this.#endOrGiveUp(this.#within(stopping, element, "closing"));
       } catch (error) {
         this.failure ??= { error, element: element.name };
       }
     }
+    this.#waits.clear();
+    this.clock.clearTimer(this.#waitTimer?.handle);
     for (const element of this.#elements) {
       for (const pad of element.outputs) if (pad.pool !== null) dropPool(pad, pad.pool);
     }
+  }
+
+  /** Waits for work that ends by itself; once a stage has been given up, only for as long as the others need to end in order. */
+  async #endOrGiveUp(work: Promise<void>): Promise<void> {
+    let timer: unknown;
+    const abandoned = this.#stall.then(
+      () =>
+        new Promise<void>((resolve) => {
+          timer = systemClock.setTimer(resolve, ABANDON_MS, false);
+        }),
+    );
+    await Promise.race([work, abandoned]);
+    systemClock.clearTimer(timer);
   }
 
   #delivered(): number {
@@ -285,12 +437,34 @@ export class Session implements Running {
       elapsed,
       pools: pools.map((pool) => pool.stats()),
       holders: pools.flatMap((pool) => pool.holders()),
+      warnings: [...this.#warnings],
     };
   }
 
   acquire(pool: BufferPool): Promise<MediaBuffer> {
     const { patience } = this.#options;
-    return pool.acquire(patience === Infinity ? undefined : { timeout: patience });
+    if (patience === Infinity) return pool.acquire();
+    return pool.acquire({ timeout: patience }).catch((error: unknown) => {
+      throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
+    });
+  }
+
+  /** A pool starves because a stage does not give back; where one is at work for long, the error names it, too. */
+  #busyStage(error: MillpondError): MillpondError {
+    const now = this.clock.now();
+    const [first] = [...this.#waits].sort((a, b) => a.since - b.since);
+    if (first === undefined || now - first.since < first.limit / 2) return error;
+    const { name } = first.element;
+    const long = seconds(now - first.since);
+    return blame(
+      new MillpondError(
+        "ERR_STARVED",
+        `"${name}" has been ${first.doing} for ${long} s, and meanwhile ${plainMessage(error)}`,
+        { ...error.details, stage: name },
+        { cause: error },
+      ),
+      first.element,
+    );
   }
 
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined {

@@ -5,9 +5,12 @@
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import type { AllocationQuery } from "./allocation-query.ts";
 import type { Caps } from "./caps.ts";
-import { blame, Element } from "./element.ts";
+import { blame, Element, isPromise, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
 import type { StreamFormat } from "./stream-format.ts";
+
+/** The end of a long file may take this many times as long as a buffer may. */
+const FINISH_BOUNDS: WaitBounds = { times: 10 };
 
 /** How a sink is made. */
 export interface SinkOptions {
@@ -72,7 +75,7 @@ export abstract class Sink extends Element {
 
   async #later(buffer: MediaBuffer, rendering: Promise<void>): Promise<void> {
     try {
-      await rendering;
+      await this.bounded(rendering, "handling a buffer");
     } catch (error) {
       buffer.release();
       throw blame(error, this);
@@ -89,13 +92,16 @@ export abstract class Sink extends Element {
 
   /** Takes the format to {@link configure}. */
   override formatChanged(format: StreamFormat): Maybe<void> {
-    return this.configure(format);
+    const configured = this.configure(format);
+    return isPromise(configured) ? this.bounded(configured, "preparing for its format") : configured;
   }
 
   /** Finishes, and tells the pipeline. */
   override async endArrived(): Promise<void> {
     try {
-      await this.finish();
+      const finished = this.finish();
+      // A disk may take minutes to store what the system has kept back of a long film.
+      if (isPromise(finished)) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
     } catch (error) {
       throw blame(error, this);
     }

@@ -79,7 +79,8 @@ export abstract class Source extends Element {
 
   /** @internal Opens the stream as far as its first format, and settles the pool; the pipeline calls it before any byte moves. */
   async prepare(): Promise<void> {
-    this.#upcoming = await this.next();
+    const format = this.next();
+    this.#upcoming = isPromise(format) ? await this.bounded(format, "waiting for its first buffer") : format;
     this.#isPrepared = true;
     if (this.#upcoming !== undefined) await this.#settle(this.#upcoming);
   }
@@ -96,7 +97,7 @@ export abstract class Source extends Element {
       if (out.flushing) return;
       const format = this.#isPrepared ? this.#upcoming : this.next();
       this.#isPrepared = false;
-      const settled = isPromise(format) ? await format : format;
+      const settled = isPromise(format) ? await this.bounded(format, "waiting for its next buffer") : format;
       if (settled === undefined) break;
       if (out.flushing) return;
       if (out.needsReconfigure || (settled !== out.format && !sameFormat(settled, out.format))) {
@@ -142,7 +143,7 @@ export abstract class Source extends Element {
   async #fillLater(buffer: MediaBuffer, filling: Promise<Outcome>): Promise<boolean> {
     let filled: Outcome;
     try {
-      filled = await filling;
+      filled = await this.bounded(filling, "filling a buffer");
     } catch (error) {
       buffer.release();
       throw error;
@@ -156,7 +157,8 @@ export abstract class Source extends Element {
   }
 
   async #createOne(): Promise<boolean> {
-    const buffer = await this.create!();
+    const created = this.create!();
+    const buffer = isPromise(created) ? await this.bounded(created, "making a buffer") : created;
     if (buffer === undefined) return false;
     await this.out.push(buffer);
     return true;

@@ -35,8 +35,12 @@ export interface VideoStream {
   readonly kind: "video";
   /** The layout of each picture. */
   readonly info: VideoInfo;
-  /** Pictures a second; absent: unknown or variable. */
+  /** Pictures a second, all equally long; absent: unknown or variable. */
   readonly frameRate?: Fraction | undefined;
+  /** Pictures a second on average, where the times vary or are not known well enough for {@link frameRate}. */
+  readonly averageRate?: Fraction | undefined;
+  /** True where the times are known to vary. */
+  readonly isVariable?: boolean | undefined;
   /** How they are shown. */
   readonly presentation?: VideoPresentation | undefined;
 }
@@ -65,7 +69,12 @@ export type StreamFormat = VideoStream | AudioStream | ByteStream;
 /** Pictures of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
 export function videoFormat(
   info: VideoInfo,
-  more: { frameRate?: Fraction | undefined; presentation?: VideoPresentation | undefined } = {},
+  more: {
+    frameRate?: Fraction | undefined;
+    averageRate?: Fraction | undefined;
+    isVariable?: boolean | undefined;
+    presentation?: VideoPresentation | undefined;
+  } = {},
 ): VideoStream {
   if (!(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
   return Object.freeze({ kind: "video", info, ...more });

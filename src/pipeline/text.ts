@@ -10,6 +10,7 @@
  * the word that it is about.
  */
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { nearest } from "../observe/nearest.ts";
 import type { Element } from "./element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 
@@ -32,6 +33,12 @@ export interface PropertySpec {
   readonly kind: PropertyKind;
   /** A few words for the help. */
   readonly help: string;
+  /** Least value of a number. */
+  readonly min?: number;
+  /** Greatest value of a number. */
+  readonly max?: number;
+  /** The only values that a text may have. */
+  readonly oneOf?: readonly string[];
 }
 
 /** An element that can be written in text. */
@@ -192,7 +199,8 @@ function namedIn(error: unknown, words: ReadonlyMap<string, Word>): string | und
 
 function plainMessage(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/ \[ERR_\w+\]$/, "");
+  // In a text there are properties, and no options with paths to them.
+  return message.replace(/ \[ERR_\w+\]$/, "").replaceAll(/\boptions\.(\w+)/g, "$1");
 }
 
 function readChains(text: string, words: readonly Word[]): Link[][] {
@@ -258,6 +266,8 @@ function makeElement(
   for (const arg of args) {
     const [, key, value = ""] = /^([A-Za-z][\w-]*)=(.*)$/s.exec(arg.text) ?? [];
     if (key === "name") {
+      if (name !== undefined)
+        throw textError(text, arg, `this "${spec.word}" is given two names: "${name}" and "${value}"`);
       if (!/^[A-Za-z][\w-]*$/.test(value))
         throw textError(text, arg, "a name begins with a letter, and has letters, digits, - and _");
       name = value;
@@ -265,9 +275,10 @@ function makeElement(
     }
     const property = key ?? spec.positional?.[position++];
     if (property === undefined) throw textError(text, arg, tooMuch(spec, arg));
-    const kind = spec.properties?.[property]?.kind;
-    if (kind === undefined) throw textError(text, arg, unknownProperty(spec, property));
-    values[property] = readValue(text, arg, property, key === undefined ? arg.text : value, kind);
+    const known = Object.hasOwn(spec.properties ?? {}, property) ? spec.properties![property] : undefined;
+    if (known === undefined) throw textError(text, arg, unknownProperty(spec, property));
+    if (Object.hasOwn(values, property)) throw textError(text, arg, `${property} is given twice`);
+    values[property] = readValue(text, arg, property, key === undefined ? arg.text : value, known);
   }
   for (const property of spec.required ?? []) {
     if (values[property] === undefined)
@@ -289,7 +300,7 @@ function tooMuch(spec: ElementSpec, arg: Word): string {
 
 function unknownProperty(spec: ElementSpec, property: string): string {
   const known = Object.keys(spec.properties ?? {});
-  const near = nearest(property, known);
+  const near = nearest(property, [...known, "name"]);
   if (near !== undefined) return `"${spec.word}" has no property "${property}"; did you mean "${near}"?`;
   return `"${spec.word}" has no property "${property}"${known.length === 0 ? "" : `; it has ${known.join(", ")}`}`;
 }
@@ -304,25 +315,35 @@ export function usageOf(spec: ElementSpec): string {
   return [spec.word, ...parts].join(" ");
 }
 
-function readValue(text: string, word: Word, name: string, value: string, kind: PropertyKind): Properties[string] {
+function readValue(text: string, word: Word, name: string, value: string, spec: PropertySpec): Properties[string] {
   const refuse = (expected: string): MillpondError => textError(text, word, `${name} is ${expected}, not "${value}"`);
-  switch (kind) {
+  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = spec;
+  const numberOf = (kind: string, shape: RegExp): number => {
+    const number = Number(value);
+    if (!shape.test(value) || !Number.isFinite(number)) throw refuse(kind);
+    if (number < min || number > max) throw refuse(`${kind}${rangeText(min, max)}`);
+    return number;
+  };
+  switch (spec.kind) {
     case "string":
-      if (value === "") throw refuse("some text");
+      if (value === "") throw textError(text, word, `${name} needs a value`);
+      if (spec.oneOf !== undefined && !spec.oneOf.includes(value)) {
+        const near = nearest(value, spec.oneOf);
+        const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+        throw textError(text, word, `${name} must be one of ${spec.oneOf.join(", ")}, not "${value}"${hint}`);
+      }
       return value;
     case "whole":
-      if (!/^\d{1,15}$/.test(value)) throw refuse("a whole number");
-      return Number(value);
+      return numberOf("a whole number", /^\d{1,15}$/);
     case "number":
-      if (value === "" || !Number.isFinite(Number(value))) throw refuse("a number");
-      return Number(value);
+      return numberOf("a number", /^\S+$/);
     case "boolean":
       if (!/^(true|false|yes|no|1|0)$/.test(value)) throw refuse("true or false");
       return /^(true|yes|1)$/.test(value);
     case "rate": {
       const match = /^(\d{1,9})(?:\/(\d{1,9}))?$/.exec(value);
       const [num, den] = [Number(match?.[1]), Number(match?.[2] ?? 1)];
-      if (!(num > 0 && den > 0)) throw refuse("a number a second like 25 or 30000/1001");
+      if (!(num > 0 && den > 0)) throw refuse("a rate like 25 or 30000/1001");
       return { num, den };
     }
     case "size": {
@@ -334,25 +355,8 @@ function readValue(text: string, word: Word, name: string, value: string, kind: 
   }
 }
 
-/** The known word that a mistyped one is nearest to, when it is near: at most a third of it wrong. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let least = Math.ceil(Math.max(word.length, 3) / 3) + 1;
-  for (const one of known) {
-    const distance = editDistance(word.toLowerCase(), one.toLowerCase());
-    if (distance < least) [best, least] = [one, distance];
-  }
-  return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
+/** ` from 1 to 400`; nothing where there are no bounds. */
+function rangeText(min: number, max: number): string {
+  if (max !== Number.POSITIVE_INFINITY) return ` from ${Math.max(min, 0)} to ${max}`;
+  return min === Number.NEGATIVE_INFINITY ? "" : ` of ${min} or more`;
 }

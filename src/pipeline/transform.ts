@@ -134,7 +134,7 @@ export abstract class Transform extends Element {
   async #applyLater(buffer: MediaBuffer, work: Promise<Outcome>): Promise<void> {
     let done: Outcome;
     try {
-      done = await work;
+      done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       buffer.release();
       throw blame(error, this);
@@ -179,7 +179,8 @@ export abstract class Transform extends Element {
     let done: Outcome;
     try {
       output = await coming;
-      done = await this.#fill(input, output);
+      const filled = this.#fill(input, output);
+      done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
     } catch (error) {
       output?.release();
       throw blame(error, this);
@@ -193,7 +194,7 @@ export abstract class Transform extends Element {
   async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<Outcome>): Promise<void> {
     let done: Outcome;
     try {
-      done = await work;
+      done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       output.release();
       throw blame(error, this);
@@ -233,9 +234,11 @@ export abstract class Transform extends Element {
   override async formatChanged(format: StreamFormat): Promise<void> {
     const { out } = this;
     // What is held is of the format before, and has to be gone before the new one is in force.
-    if (out.format !== null) await this.drain();
-    const output = await this.outputFor(format, out.peerCaps());
-    const mode = await this.configure(format, output);
+    if (out.format !== null) await this.#drained();
+    const made = this.outputFor(format, out.peerCaps());
+    const output = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
+    const configured = this.configure(format, output);
+    const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
     const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
     if (typeof mode === "string") this.#mode = mode;
     // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
@@ -246,6 +249,11 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.holdsOutput);
     else this.#dropSupply();
     this.#isNegotiated = true;
+  }
+
+  #drained(): Maybe<void> {
+    const drained = this.drain();
+    return isPromise(drained) ? this.bounded(drained, "giving out what it still holds") : drained;
   }
 
   #dropSupply(): void {
@@ -259,7 +267,7 @@ export abstract class Transform extends Element {
 
   /** Drains, then passes the end on. */
   override async endArrived(): Promise<void> {
-    await this.drain();
+    await this.#drained();
     await this.out.end();
   }
 

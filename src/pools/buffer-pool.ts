@@ -32,7 +32,7 @@ export class BufferPool extends Lending {
   protected override $hooks(): PoolHooks {
     const base = BufferPool.prototype;
     return {
-      populate: (buffer, config) => this.populate(buffer, config),
+      populate: (buffer, config, hint) => this.populate(buffer, config, hint),
       reset: this.reset === base.reset ? undefined : (buffer) => this.reset(buffer),
       recycle: this.recycle === base.recycle ? undefined : (buffer) => this.recycle(buffer),
       dispose: this.dispose === base.dispose ? undefined : (buffer) => this.dispose(buffer),
@@ -58,11 +58,16 @@ export class BufferPool extends Lending {
    */
   configure(config: BufferPoolConfig): ActualPoolConfig {
     const wanted = resolveConfig(config);
+    this.$store.assertNoHook("configure");
     this.#assertAlive("configure");
     if (this.$configNow !== null && sameConfig(wanted, this.$configNow)) return this.$configNow;
     if (this.isActive) throw refusedError(this.name, "active", "configure");
     if (this.$store.outstanding > 0) throw loansOutError(this.name, "configure", this.holders());
-    this.$configNow = this.adjust(wanted);
+    try {
+      this.$configNow = this.$store.callHook(() => this.adjust(wanted));
+    } finally {
+      this.$finishDeferred();
+    }
     return this.$configNow;
   }
 
@@ -71,6 +76,7 @@ export class BufferPool extends Lending {
    * cancelled. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
    */
   activate(): void {
+    this.$store.assertNoHook("activate");
     this.#assertAlive("activate");
     if (this.isActive) return;
     const config = this.$configNow;
@@ -85,14 +91,18 @@ export class BufferPool extends Lending {
       );
     }
     this.$store.open(config);
+    // A drain that is cancelled was never stopped, so nothing is started again.
+    const isStarted = this.$stateNow === "draining";
     try {
-      this.start();
+      this.$store.callHook(() => (isStarted ? this.$store.preallocate() : this.start()));
+      this.$stateNow = "active";
+      this.$retune();
     } catch (error) {
       this.$store.freeUnused("drained");
       throw error;
+    } finally {
+      this.$finishDeferred();
     }
-    this.$stateNow = "active";
-    this.$retune();
   }
 
   /**
@@ -100,6 +110,7 @@ export class BufferPool extends Lending {
    * freed when it comes back. On an inactive pool: nothing. See {@link drained}.
    */
   deactivate(): void {
+    this.$store.assertNoHook("deactivate");
     if (!this.isActive) return;
     this.#shut(
       "inactive",
@@ -112,6 +123,7 @@ export class BufferPool extends Lending {
     this.$retune();
     this.$waiters.rejectAll(refusal);
     this.$store.freeUnused("drained");
+    this.$finishDeferred();
     if (this.$store.outstanding === 0) this.$finishDrain();
   }
 
@@ -120,11 +132,17 @@ export class BufferPool extends Lending {
     if (this.$stateNow === "draining") this.$stateNow = "inactive";
     else if (this.$stateNow === "retired") this.$stateNow = "dead";
     else return;
-    const waits = this.#drainedWaits;
-    this.#drainedWaits = [];
-    for (const resolve of waits) resolve();
-    this.$events.emit("drained", { pool: this.name });
-    this.stop();
+    this.#endDrain();
+  }
+
+  /** The pool is stopped before anybody hears that it is drained, because a listener may activate it anew. */
+  #endDrain(): void {
+    try {
+      this.$store.callHook(() => this.stop());
+    } finally {
+      for (const resolve of this.#drainedWaits.splice(0)) resolve();
+      this.$events.emit("drained", { pool: this.name });
+    }
   }
 
   /** Resolves when no loan of a deactivated pool is out any more; at once when there is none. */
@@ -138,6 +156,7 @@ export class BufferPool extends Lending {
    * Throws `ERR_INACTIVE` on an inactive pool.
    */
   setFlushing(on: boolean): void {
+    this.$store.assertNoHook("flush");
     if (!this.isActive) throw this.$refusal("flush");
     this.$stateNow = on ? "flushing" : "active";
     this.$retune();
@@ -161,6 +180,7 @@ export class BufferPool extends Lending {
 
   /** Ends the pool with its last loan: nothing can be acquired any more, loans stay valid. Returns who still holds one. */
   retire(): Holder[] {
+    this.$store.assertNoHook("retire");
     if (this.$stateNow === "dead" || this.$stateNow === "retired") return this.holders();
     this.#shut("retired", () => this.$refusal("wait for a buffer of"));
     return this.holders();
@@ -168,6 +188,7 @@ export class BufferPool extends Lending {
 
   /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
   close(): void {
+    this.$store.assertNoHook("close");
     if (this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
     this.retire();
   }
@@ -181,10 +202,12 @@ export class BufferPool extends Lending {
       this.close();
       return [];
     }
+    this.$store.assertNoHook("destroy");
     const holders = this.retire();
-    if (this.$stateNow === "retired") this.$stateNow = "dead";
+    if (this.$stateNow !== "retired") return holders;
+    this.$stateNow = "dead";
     this.$store.reclaimAll();
-    for (const resolve of this.#drainedWaits.splice(0)) resolve();
+    this.#endDrain();
     return holders;
   }
 
@@ -227,8 +250,11 @@ export class BufferPool extends Lending {
   /** Hook: the last loan of a deactivated pool is back. Default: nothing. */
   protected stop(): void {}
 
-  /** Hook: fills a new buffer. Default: one memory from the allocator. Metas added here belong to the pool for good. */
-  protected populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
+  /**
+   * Hook: fills a new buffer. Default: one memory from the allocator. Metas added here belong to the pool for good. `hint` is what
+   * the acquire that needs the buffer gave as its `hint`; undefined at activation.
+   */
+  protected populate(buffer: MediaBuffer, config: ActualPoolConfig, _hint?: unknown): void {
     buffer.append(config.allocator.allocate(config.size, config.params));
   }
 

@@ -10,12 +10,12 @@
  * await lane.close();
  * ```
  */
-import { milliseconds, wholeNumber } from "../observe/arguments.ts";
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Delivery, LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {
@@ -121,10 +121,12 @@ export class Lane<Data = unknown> {
 
   /** As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED` in time. */
   async send(slot: Slot, data?: Data, options: WaitOptions = {}): Promise<void> {
-    const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
-    options.signal?.throwIfAborted();
+    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
+    const { signal, timeout } = options;
+    checkWait(signal, timeout);
+    if (signal?.aborted) throw signal.reason;
     if (this.trySend(slot, data)) return;
-    await this.#senders.wait({ signal: options.signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));
+    await this.#senders.wait({ signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));
     // The place was kept for this one: #serveSenders counted it.
     this.#checkOpen();
     this.#credit++;

@@ -5,17 +5,24 @@
  *
  * ```ts
  * const ring = LeaseRing.create(pool, 8, "push");           // post pool.handle and ring.memory
- * ring.push(id);                                            // false: full, or nobody is there yet
+ * ring.tryPush(id);                                         // false: full, or nobody is there yet
+ * ring.pushSync(id);                                        // waits for both; await ring.push(id) does without blocking
  * // there: const ring = LeaseRing.attach(pool, memory, "pop");
- * const id = ring.pop();                                    // -1: empty
+ * const id = ring.tryPop();                                 // -1: empty
+ * const next = ring.popSync(1000);                          // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
-import { oneOf } from "../observe/arguments.ts";
+import { milliseconds, oneOf } from "../observe/arguments.ts";
+import type { Clock } from "../observe/clock.ts";
 import { grantError } from "./lane-shared.ts";
-import { leaseError } from "./shared-errors.ts";
+import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
+import { leaseError, refusal } from "./shared-errors.ts";
 import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statusOf } from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
-import { HandleRing, RingWord } from "./shared-ring.ts";
+import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./shared-ring.ts";
+import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
+import type { WaitOptions } from "./waiters.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
@@ -37,6 +44,8 @@ export class LeaseRing {
   declare private readonly them: number;
   declare private peer: number;
   declare private peerStatus: number;
+  #pushes: RingQueue | undefined;
+  #pops: RingQueue | undefined;
 
   private constructor(pool: SharedPool, ring: HandleRing, side: RingSide) {
     oneOf("side", side, ["push", "pop"]);
@@ -49,18 +58,21 @@ export class LeaseRing {
     this.peerStatus = 0;
     // Where the other side reads whom a lease goes to, or comes from.
     const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
-    ring.i32[us] = pool.owner;
-    Atomics.store(ring.i32, us + 1, pool.core.status);
+    const { i32 } = ring.state;
+    i32[us] = pool.owner;
+    Atomics.store(i32, us + 1, pool.core.status);
+    // Who waits for somebody to come looks again.
+    wakeBoth(ring.state);
   }
 
   /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link HandleRing.create}. */
   static create(pool: SharedPool, capacity: number, side: RingSide): LeaseRing {
-    return new LeaseRing(pool, HandleRing.create(capacity), side);
+    return new LeaseRing(pool, HandleRing.create(capacity, sleepOf(pool)), side);
   }
 
   /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link HandleRing.attach}. */
   static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
-    return new LeaseRing(pool, HandleRing.attach(memory), side);
+    return new LeaseRing(pool, HandleRing.attach(memory, sleepOf(pool)), side);
   }
 
   /** Leases in the ring. @realtime */
@@ -73,8 +85,9 @@ export class LeaseRing {
    * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the other side
    * holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
    */
-  push(id: number): boolean {
-    const { pool, ring } = this;
+  tryPush(id: number): boolean {
+    const { pool } = this;
+    const { state } = this.ring;
     const { core } = pool;
     if (this.peer < 0 && !this.meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
@@ -82,23 +95,92 @@ export class LeaseRing {
     // Another thread may have taken the place of one that ended.
     if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
     if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
-    if (!ring.push(id & ITEM_BITS)) {
+    const waits = put(state, id & ITEM_BITS);
+    if (waits === FULL) {
       cancelGrant(core);
       return false;
     }
     const done = finishGrant(core, id, this.peer, this.peerStatus);
+    // After that step, so that who wakes finds the lease to be his.
+    if (waits !== 0) wakeSide(state, RingWord.TAIL);
     if (done !== Outcome.DONE) throw this.failed(id, done, "push");
     return true;
   }
 
   /** Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped. @realtime */
-  pop(): number {
-    const { pool, ring } = this;
-    if (this.peer < 0 && !this.meet()) return -1;
+  tryPop(): number {
+    const got = this.take();
+    return got < 0 ? -1 : got;
+  }
+
+  /**
+   * As {@link tryPush}, waiting for a place, and for somebody at the other side: first come, first served. Rejects with
+   * `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE` when the ring is closed, and what {@link tryPush} throws.
+   * The lease stays then.
+   */
+  async push(id: number, options: WaitOptions = {}): Promise<void> {
+    const checked = readWait(options);
+    if (this.#pushes === undefined || this.#pushes.length === 0) {
+      const got = this.pushOnce(id);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return;
+    }
+    this.#pushes ??= new RingQueue(this.queueOf(RingWord.HEAD, (one) => this.pushOnce(one)));
+    await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.pool.clock.now() - waiter.since));
+  }
+
+  /** As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first. */
+  async pop(options: WaitOptions = {}): Promise<number> {
+    const checked = readWait(options);
+    if (this.#pops === undefined || this.#pops.length === 0) {
+      const got = this.popOnce();
+      if (got === ENDED) throw closedError();
+      if (got >= 0) return got;
+    }
+    this.#pops ??= new RingQueue(this.queueOf(RingWord.TAIL, () => this.popOnce()));
+    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.pool.clock.now() - waiter.since));
+  }
+
+  /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  pushSync(id: number, timeout: number = Number.POSITIVE_INFINITY): void {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pushes;
+    const got = block(this.ring.state, RingWord.HEAD, this.pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.pushOnce(id) : AGAIN,
+    );
+    if (got === AGAIN) throw fullError(this.capacity, timeout);
+  }
+
+  /** As {@link pop}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  popSync(timeout: number = Number.POSITIVE_INFINITY): number {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pops;
+    const got = block(this.ring.state, RingWord.TAIL, this.pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.popOnce() : AGAIN,
+    );
+    if (got === AGAIN) throw emptyError(timeout);
+    return got;
+  }
+
+  /** Closes the ring for both sides, as {@link HandleRing.close}. Leases in it are the popping side's: pop and release them. */
+  close(): void {
+    this.ring.close();
+  }
+
+  /** Whether either side has closed the ring. */
+  get isClosed(): boolean {
+    return this.ring.isClosed;
+  }
+
+  /** The oldest lease, or -1, or SOON: its giver is between its push and its step. */
+  private take(): number {
+    const { pool } = this;
+    const { state } = this.ring;
+    if (this.peer < 0 && !this.meet()) return AGAIN;
     // At most what fits in: one that pushes what is no lease, without end, does not hold this thread up.
     for (let left = this.capacity; left > 0; left--) {
-      const item = ring.peek();
-      if (item < 0) return -1;
+      const item = peek(state);
+      if (item < 0) return AGAIN;
       let id = this.leaseOf(item);
       let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.
@@ -106,12 +188,11 @@ export class LeaseRing {
         id = this.leaseOf(item);
         if (id >= 0) outcome = accept(pool.core, id, this.peer);
       }
-      // The giver is between its push and its step; a moment later it is there.
-      if (outcome === Outcome.NOT_YET) return -1;
-      ring.pop();
+      if (outcome === Outcome.NOT_YET) return SOON;
+      tryPop(state);
       if (outcome === Outcome.DONE) return id;
     }
-    return -1;
+    return SOON;
   }
 
   /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
@@ -123,6 +204,32 @@ export class LeaseRing {
     return (id & ITEM_BITS) === item ? id : -1;
   }
 
+  private pushOnce(id: number): number {
+    if (isClosed(this.ring.state)) return ENDED;
+    if (this.tryPush(id)) return 0;
+    this.checkPool("push to");
+    return AGAIN;
+  }
+
+  private popOnce(): number {
+    const closed = isClosed(this.ring.state);
+    const got = this.take();
+    if (got >= 0) return got;
+    this.checkPool("pop from");
+    return closed && got === AGAIN ? ENDED : got;
+  }
+
+  /** A wait in a pool that was destroyed, or that this thread left, would not end. */
+  private checkPool(verb: string): void {
+    const error = refusal(this.pool, `${verb} a ring of`);
+    if (error !== undefined) throw error;
+  }
+
+  private queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
+    const { waiter, clock } = sleepOf(this.pool);
+    return { state: this.ring.state, word, waiter, clock, attempt, ended: closedError };
+  }
+
   /** Whether the other side has come, and has not ended. */
   get isMet(): boolean {
     return (this.meet() || this.peer >= 0) && isPresent(statusOf(this.pool.core, this.peer));
@@ -130,7 +237,7 @@ export class LeaseRing {
 
   /** Looks who is at the other side; false: nobody, or still the same. */
   private meet(): boolean {
-    const { i32 } = this.ring;
+    const { i32 } = this.ring.state;
     const status = Atomics.load(i32, this.them + 1);
     const owner = i32[this.them]!;
     if (
@@ -150,4 +257,18 @@ export class LeaseRing {
     if (outcome === Outcome.NOT_HELD) return leaseError(pool, id, verb);
     return grantError(pool, id, { owner: peer, status: peerStatus }, outcome);
   }
+}
+
+/** How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word alone, so those poll. */
+function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
+  const { waiter, clock } = pool;
+  if (waiter === atomicsWaiter) return { waiter, clock };
+  return {
+    waiter: {
+      wait: (i32, index, value, ms) => waiter.wait(i32, index, value, ms),
+      notify: waiter.notify,
+      waitAsync: undefined,
+    },
+    clock,
+  };
 }

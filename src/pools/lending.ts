@@ -4,19 +4,20 @@
  * unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off and takes the long way.
  */
 import { MediaBuffer } from "../media/media-buffer.ts";
-import { type BufferOwner, type BufferSlot, Marks } from "../media/slot.ts";
+import { type BufferOwner, type BufferSlot, heldByHook, Marks } from "../media/slot.ts";
 import { milliseconds, oneOf, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
+import { throwLater } from "../observe/late.ts";
 import { LEAK_SAMPLE, LeakWatch } from "./leak-watch.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
 import { type PoolState, refusedError, staleLeaseError, starvedError } from "./pool-errors.ts";
 import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
 import { type PoolHooks, SlotStore } from "./slot-store.ts";
 import { StarvationAlarm } from "./starvation.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** How a {@link BufferPool} is made. */
 export interface BufferPoolOptions {
@@ -41,6 +42,14 @@ export interface AcquireOptions extends WaitOptions {
   nowait?: boolean;
   /** What the borrower calls itself, for reports. */
   tag?: string;
+  /** Anything that a subclass's `populate()` hook understands when this acquire makes a new buffer; not looked into. */
+  hint?: unknown;
+}
+
+/** What one who waits will be asked for when its turn comes. */
+interface Asked {
+  readonly tag: string | undefined;
+  readonly hint: unknown;
 }
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
@@ -57,7 +66,7 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
   /** @internal */
-  protected readonly $waiters: WaitQueue<MediaBuffer>;
+  protected readonly $waiters: WaitQueue<MediaBuffer, Asked>;
   /** @internal */
   protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
@@ -68,8 +77,10 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected $stateNow: PoolState = "inactive";
   #trace: boolean;
-  /** Acquire may take the short way: active, not traced. */
+  /** Acquire may take the fast path: active, not traced, and no hook runs. */
   #quickOut = false;
+  /** What `#quickOut` is while no hook runs. */
+  #quickOutOutsideHooks = false;
   /** Release may take the short way: nobody waits or listens, nothing is zeroed, revoked or hooked. */
   #quickBack = false;
   /** @internal */
@@ -93,7 +104,9 @@ export abstract class Lending implements BufferOwner {
     this.#alarm = new StarvationAlarm(clock, after, this.$waiters, (waited) =>
       this.#reportStarved(waited, this.holders()),
     );
-    this.$store = new SlotStore(this, this.$hooks());
+    this.$store = new SlotStore(this, this.$hooks(), (runs) => {
+      this.#quickOut = !runs && this.#quickOutOutsideHooks;
+    });
   }
 
   /** @internal What a subclass of the pool overrides. */
@@ -134,13 +147,15 @@ export abstract class Lending implements BufferOwner {
   /**
    * Lends a buffer, or undefined when all are on loan and the bound is reached. A free one first (the last returned, its
    * pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease.
-   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, and what the allocator throws.
+   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, `ERR_REENTRANT` inside a hook of the pool, and what
+   * the allocator throws.
    */
-  tryAcquire(options?: { tag?: string }): MediaBuffer | undefined {
+  tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options?.tag);
+    if (slot === null || !this.#quickOut || options !== undefined)
+      return this.#tryAcquireSlow(options?.tag, options?.hint);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
@@ -150,10 +165,16 @@ export abstract class Lending implements BufferOwner {
     return new MediaBuffer(slot);
   }
 
-  #tryAcquireSlow(tag: string | undefined): MediaBuffer | undefined {
+  #tryAcquireSlow(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
+    if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
+    this.$store.assertNoHook("acquire from");
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
-    const slot = this.$store.take();
-    return slot === null ? undefined : this.#lend(slot, tag);
+    try {
+      const slot = this.$store.take(hint);
+      return slot === null ? undefined : this.#lend(slot, tag);
+    } finally {
+      this.$finishDeferred();
+    }
   }
 
   #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
@@ -175,22 +196,25 @@ export abstract class Lending implements BufferOwner {
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
-      const { signal, timeout, tag } = options;
-      if (timeout !== undefined) milliseconds("options.timeout", timeout);
+      if (options === null || typeof options !== "object") throw wrongType("options", "AcquireOptions", options);
+      const { signal, timeout, tag, nowait, hint } = options;
+      if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
-      const buffer = tag === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag);
+      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag, hint);
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (options.nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join(options, tag);
+      if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
+      return this.#join({ signal, timeout }, { tag, hint });
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: AcquireOptions, tag: string | undefined): Promise<MediaBuffer> {
-    this.#quickBack = false;
+  #join(options: WaitOptions, asked: Asked): Promise<MediaBuffer> {
     this.$waitCount++;
-    const wait = this.$waiters.wait(options, tag, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    const wait = this.$waiters.wait(options, asked, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
+    this.#quickBack = false;
+    this.#serve();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
@@ -243,6 +267,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   #takeBackSlow(slot: BufferSlot): void {
+    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
     this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
@@ -255,14 +280,35 @@ export abstract class Lending implements BufferOwner {
 
   /** @internal A slot is wholly its own again: keep it, hand it on, or free it. */
   settled(slot: BufferSlot): void {
-    const open = this.isActive;
-    const { reason, error } = open ? this.$store.restore(slot) : this.$store.giveUp(slot, "drained");
+    // Released inside a hook of this pool: it goes on when the hook has returned.
+    if (this.$store.defer(slot)) return;
+    const error = this.#finishReturn(slot);
+    this.$finishDeferred();
+    if (error !== undefined) throw error;
+  }
+
+  /** @internal Goes on with the leases that ended while a hook ran. To be called where hooks have just run, outside of them. */
+  protected $finishDeferred(): void {
+    for (let slot = this.$store.nextDeferred(); slot !== null; slot = this.$store.nextDeferred()) {
+      const error = this.#finishReturn(slot);
+      // Its release() has returned long ago.
+      if (error !== undefined) throwLater(error);
+    }
+  }
+
+  /** Ends one lease: its hooks, then those who wait, then those who listen. Returns what its holder must hear. */
+  #finishReturn(slot: BufferSlot): unknown {
+    const { reason, error } = this.$store.finish(slot, this.isActive ? undefined : "drained");
     if (reason !== undefined) this.$events.emit("discard", { slot: slot.index, reason });
     this.#serve();
     if (this.$waiters.length === 0) this.$retune();
     this.$events.emit("release", { slot: slot.index, free: this.$store.free });
-    if (!open && this.$store.outstanding === 0) this.$finishDrain();
-    if (error !== undefined) throw error;
+    try {
+      if (!this.isActive && this.$store.outstanding === 0) this.$finishDrain();
+    } catch (thrown) {
+      return error ?? thrown;
+    }
+    return error;
   }
 
   /** Gives what can be had to those who wait, in order. */
@@ -271,14 +317,16 @@ export abstract class Lending implements BufferOwner {
       const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
       try {
-        slot = this.$store.take();
+        slot = this.$store.take(waiter.tag.hint);
       } catch (error) {
-        // One failed allocation refuses one waiter; the next has its own try when something changes again.
+        // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
         this.$waiters.leave(waiter, error);
-        return;
+        continue;
       }
       if (slot === null) return;
-      this.$waiters.next(this.#lend(slot, waiter.tag));
+      if (waiter.queued) this.$waiters.next(this.#lend(slot, waiter.tag.tag));
+      // A hook or the allocator ended the very wait that the slot was made for: it is free for the next.
+      else this.#lend(slot, undefined).release();
     }
   }
 
@@ -312,7 +360,8 @@ export abstract class Lending implements BufferOwner {
     const config = this.$configNow;
     const active = this.$stateNow === "active";
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
-    this.#quickOut = active && plain;
+    this.#quickOutOutsideHooks = active && plain;
+    this.#quickOut = this.#quickOutOutsideHooks && !this.$store.inHook;
     this.#quickBack =
       this.isActive &&
       plain &&

@@ -13,9 +13,10 @@ import { Memory } from "../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
 import { zeroBytes } from "../memory/zero.ts";
-import type { TimerHandle } from "../observe/clock.ts";
+import { systemClock, type TimerHandle } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import type { MillpondError } from "../observe/errors.ts";
+import { reentrantError } from "../observe/reentrant.ts";
 import { PageAge } from "./page-age.ts";
 import type { PageBlock } from "./page-block.ts";
 import { pageHolder, pagesDeadError, pagesDetachedError, pagesFullError, pagesTakenError } from "./page-errors.ts";
@@ -64,6 +65,7 @@ export class PageAllocator extends Allocator {
   declare private nextLook: number;
   declare private readonly shift: number;
   declare private readonly coarse: CoarseClock;
+  readonly #foreignClock: boolean;
   #skew = 0;
   #timer: TimerHandle | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
@@ -75,7 +77,8 @@ export class PageAllocator extends Allocator {
       flags: config.source.flags & AllocatorFlags.NO_COPY,
     });
     this.config = config;
-    this.shelf = new PageShelf(config);
+    this.#foreignClock = config.clock !== systemClock;
+    this.shelf = new PageShelf(config, () => this.retune());
     this.age = new PageAge(this.shelf, config);
     this.listener = null;
     this.crowded = false;
@@ -105,7 +108,7 @@ export class PageAllocator extends Allocator {
   /** @internal */
   retune(): void {
     const { zero, trace, ageOut, revoke } = this.config;
-    const plain = this.state === "recycling" && !trace && !this.age.isSmooth;
+    const plain = this.state === "recycling" && !trace && !this.age.isSmooth && this.shelf.calling === 0;
     this.quickOut = plain && zero !== "acquire";
     this.quickBack =
       plain && zero !== "release" && !revoke && ageOut > 0 && !this.age.holdsNothing && this.listener === null;
@@ -151,6 +154,7 @@ export class PageAllocator extends Allocator {
 
   /** The pages of one allocation. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region {
+    this.assertOpen("allocate from");
     if (this.state === "retired" || this.state === "dead") throw pagesDeadError(this.config, "allocate from");
     if (size === 0) {
       this.empty++;
@@ -181,11 +185,26 @@ export class PageAllocator extends Allocator {
     return this.shelf.count < mostBlocks;
   }
 
+  /** @internal */
+  override reclaimRefusal(): MillpondError | undefined {
+    return this.shelf.calling === 0 ? undefined : reentrantError(`page pool "${this.name}"`, "release a block into");
+  }
+
+  /** @internal Throws `ERR_REENTRANT` from inside the source or the clock. */
+  assertOpen(verb: string): void {
+    if (this.shelf.calling > 0) throw reentrantError(`page pool "${this.name}"`, verb);
+  }
+
   /** @internal A memory came back; its block is held, handed on, or goes. */
   override reclaim(memory: Memory): void {
     const { region } = memory;
     const block = region.handle as PageBlock | undefined;
     if (!this.quickBack || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
+      const refusal = this.reclaimRefusal();
+      if (refusal !== undefined) {
+        memory.references = 1;
+        throw refusal;
+      }
       super.reclaim(memory);
       return;
     }
@@ -227,9 +246,20 @@ export class PageAllocator extends Allocator {
     if (this.nextLook === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.look();
   }
 
+  /** A clock of the application's may call back, or throw. */
+  #read(wake: boolean): number {
+    if (!this.#foreignClock) return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
+    this.shelf.enterCall();
+    try {
+      return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
+    } finally {
+      this.shelf.leaveCall();
+    }
+  }
+
   /** @internal Reads the clock, and lets go what is due. */
   tick(): void {
-    this.#adopt(this.coarse.read(this.ticks));
+    this.#adopt(this.#read(false));
     if (this.time >= this.nextLook) this.look();
     else if (this.coarse.stride > 1) this.#arm();
   }
@@ -237,7 +267,7 @@ export class PageAllocator extends Allocator {
   /** @internal Goes on to a time that was read elsewhere, or now. */
   maintain(now: number | undefined): void {
     if (now !== undefined) this.coarse.now = now;
-    this.#adopt(now ?? this.coarse.wake(this.ticks));
+    this.#adopt(now ?? this.#read(true));
     this.look();
   }
 
@@ -263,15 +293,20 @@ export class PageAllocator extends Allocator {
     // Also while nothing is held: the next block to come back must not take a reading from before a pause.
     const wanted = this.coarse.stride > 1 ? Math.min(look, this.time + TRUST) : look;
     if (wanted === Number.POSITIVE_INFINITY || this.#timerDue <= wanted) return;
-    if (this.#timer !== undefined) clock.clearTimer(this.#timer);
-    this.#timerDue = wanted;
-    this.#timer = clock.setTimer(() => this.#wake(), Math.max(0, wanted - this.time), true);
+    this.shelf.enterCall();
+    try {
+      if (this.#timer !== undefined) clock.clearTimer(this.#timer);
+      this.#timerDue = wanted;
+      this.#timer = clock.setTimer(() => this.#wake(), Math.max(0, wanted - this.time), true);
+    } finally {
+      this.shelf.leaveCall();
+    }
   }
 
   #wake(): void {
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
-    this.#adopt(this.coarse.wake(this.ticks));
+    this.#adopt(this.#read(true));
     if (this.time >= this.nextLook) this.look();
     else this.#arm();
   }

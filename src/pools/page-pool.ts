@@ -13,7 +13,7 @@
 import type { Allocator } from "../memory/allocator.ts";
 import type { Memory } from "../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../memory/params.ts";
-import { milliseconds, oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
 import { PageAllocator } from "./page-allocator.ts";
@@ -25,7 +25,7 @@ import {
   type PressureLevel,
   resolvePageOptions,
 } from "./page-options.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 export type { AgeCurve, PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./page-options.ts";
 
@@ -88,6 +88,7 @@ export class PagePool {
    */
   tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
     const threshold = request.threshold === undefined ? Infinity : wholeNumber("threshold", request.threshold);
+    this.#allocator.assertOpen("allocate from");
     const total = totalBytes(size, request);
     if (total > 0 && !this.#allocator.canServe(total, resolveParams(request).align, threshold)) {
       this.#assertAlive("allocate from");
@@ -107,21 +108,27 @@ export class PagePool {
    */
   acquire(size: number, request: PageRequest = {}): Promise<Memory> {
     try {
+      if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
       const { signal, timeout } = request;
-      if (timeout !== undefined) milliseconds("options.timeout", timeout);
-      const total = totalBytes(size, request);
-      const { align } = resolveParams(request);
+      checkWait(signal, timeout);
+      const params = resolveParams(request);
+      const total = totalBytes(size, params);
       if (signal?.aborted) return Promise.reject(signal.reason);
+      this.#allocator.assertOpen("wait for pages of");
       this.#assertAlive("allocate from");
-      if (total === 0 || this.#allocator.canServe(total, align, Infinity)) {
-        return Promise.resolve(this.#allocator.allocate(size, request));
+      if (total === 0 || this.#allocator.canServe(total, params.align, Infinity)) {
+        return Promise.resolve(this.#allocator.allocate(size, params));
       }
       this.#assertPossible(total);
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
       const { clock } = this.#allocator.config;
-      const wanted: Wanted = { size, params: request };
-      const wait = this.#waiters.wait(request, wanted, (waiter) => this.#starved(total, clock.now() - waiter.since));
+      const wanted: Wanted = { size, params };
+      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
+        this.#starved(total, clock.now() - waiter.since),
+      );
       this.#retune();
+      // A clock or a signal that released pages while the wait was made came too early for it.
+      this.#serve();
       return wait;
     } catch (error) {
       return Promise.reject(error);
@@ -158,6 +165,11 @@ export class PagePool {
 
   #serve(): void {
     if (this.#serving) return;
+    if (this.#allocator.shelf.calling > 0) {
+      // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
+      queueMicrotask(() => this.#serve());
+      return;
+    }
     this.#serving = true;
     const allocator = this.#allocator;
     try {
@@ -168,7 +180,10 @@ export class PagePool {
         const { size, params } = first.tag;
         try {
           if (!allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity)) break;
-          this.#waiters.next(allocator.allocate(size, params));
+          const memory = allocator.allocate(size, params);
+          // The source may have ended the very wait that it was asked for.
+          if (first.queued) this.#waiters.next(memory);
+          else memory.release();
         } catch (error) {
           this.#waiters.leave(first, error);
         }
@@ -198,6 +213,7 @@ export class PagePool {
 
   /** Gives every held block back now, whatever its age, `minIdle` too; the pool stays in service, loans stay out. */
   flush(): void {
+    this.#allocator.assertOpen("flush");
     this.#allocator.shelf.flush();
     this.#allocator.stopTimer();
     this.#serve();
@@ -208,6 +224,7 @@ export class PagePool {
    * comes back goes straight there. Twice: nothing.
    */
   invalidate(): void {
+    this.#allocator.assertOpen("invalidate");
     if (this.#allocator.standing !== "recycling") return;
     this.#allocator.enter("direct");
     this.#serve();
@@ -220,6 +237,7 @@ export class PagePool {
    */
   maintain(now?: number): void {
     if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) throw wrongType("now", "a number", now);
+    this.#allocator.assertOpen("maintain");
     this.#allocator.maintain(now);
   }
 
@@ -228,6 +246,7 @@ export class PagePool {
    * once, and nothing is held until it is lower again). After .NET's shared pool. Throws `ERR_INVALID_ARG_*`.
    */
   setPressure(level: PressureLevel): void {
+    this.#allocator.assertOpen("change the pressure of");
     this.#allocator.age.pressure = oneOf("level", level, ["low", "medium", "high"]);
     this.#allocator.retune();
     this.#allocator.maintain(undefined);
@@ -266,6 +285,7 @@ export class PagePool {
 
   /** Ends the pool with its last loan: nothing can be allocated any more, loans stay valid. Returns who still holds one. */
   retire(): PageHolder[] {
+    this.#allocator.assertOpen("retire");
     const { standing } = this.#allocator;
     if (standing !== "dead" && standing !== "retired") {
       this.#allocator.enter("retired");
@@ -277,6 +297,7 @@ export class PagePool {
 
   /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
   close(): void {
+    this.#allocator.assertOpen("close");
     const holders = this.holders();
     if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
     this.retire();

@@ -31,13 +31,36 @@ export class PageShelf {
   evicted = 0;
   /** Blocks that went by age. */
   agedOut = 0;
+  /** How many calls of the source, or of a clock of the application's, are running: the pool takes no call from inside one. */
+  calling = 0;
+  readonly #onCalling: () => void;
   readonly #config: PageConfig;
   readonly #classes: Map<number, PageClass> = new Map();
   readonly #blocks: PageBlock[] = [];
 
-  /** Empty. */
-  constructor(config: PageConfig) {
+  /** Empty. `onCalling` is told when {@link calling} leaves 0 or comes back to it. */
+  constructor(config: PageConfig, onCalling: () => void) {
     this.#config = config;
+    this.#onCalling = onCalling;
+  }
+
+  /** Code that is not the pool's is about to be called; {@link leaveCall} ends that, whatever it throws. */
+  enterCall(): void {
+    if (this.calling++ === 0) this.#onCalling();
+  }
+
+  /** The reverse of {@link enterCall}. */
+  leaveCall(): void {
+    if (--this.calling === 0) this.#onCalling();
+  }
+
+  #obtain(cls: PageClass): PageBlock {
+    this.enterCall();
+    try {
+      return obtainBlock(this.#config, cls);
+    } finally {
+      this.leaveCall();
+    }
   }
 
   /** Blocks that exist. */
@@ -91,12 +114,12 @@ export class PageShelf {
     }
     let block: PageBlock;
     try {
-      block = obtainBlock(this.#config, cls);
+      block = this.#obtain(cls);
     } catch (error) {
       // What is held for later may be what is missing now.
       if (this.idle === 0) throw error;
       this.evicted += this.flush();
-      block = obtainBlock(this.#config, cls);
+      block = this.#obtain(cls);
     }
     block.index = this.#blocks.push(block) - 1;
     block.region.handle = block;
@@ -173,11 +196,16 @@ export class PageShelf {
     this.#forget(cls);
     const lost = isLost(block);
     block.region.handle = undefined;
+    // A pool above that revoked views moved the bytes to another ArrayBuffer; the source must find them there.
+    if (!lost && block.memory.region.isDetached) block.memory.region.bytes = block.region.bytes;
+    this.enterCall();
     try {
       block.memory.release();
     } catch (error) {
       // A source that is a pool itself complains about lost bytes too; whoever lost them has been told already.
       if (!lost) throwLater(error);
+    } finally {
+      this.leaveCall();
     }
   }
 

@@ -105,12 +105,13 @@ export interface BufferPoolEvents {
 
 /** The loan of a slot, for reports. */
 export function holderOf(slot: BufferSlot, now: number): Holder {
+  const over = slot.state !== "LEASED";
   return {
     slot: slot.index,
-    generation: slot.lingering ? slot.generation - 1 : slot.generation,
+    generation: over ? slot.generation - 1 : slot.generation,
     tag: slot.tag,
     age: Math.max(0, now - slot.lentAt),
-    refCount: slot.refCount,
+    refCount: over ? 0 : slot.refCount,
     site: slot.site === undefined ? undefined : callerOf(slot.site),
   };
 }

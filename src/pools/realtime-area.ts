@@ -29,6 +29,12 @@ export interface Area {
 
 const NOT_ASKED: StepResult = { ok: false, errno: "off", hint: "it was not asked for" };
 
+const DISABLED: StepResult = {
+  ok: false,
+  errno: "disabled",
+  hint: "the user's preference has no allocator; MILLPOND_REALTIME=allocator or setRealtimePreference() puts it there",
+};
+
 /**
  * Takes bytes from the source and makes an area of them. What the source throws passes; with lock "required" a lock that
  * cannot be had is `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED`, and the bytes are given back first.
@@ -55,6 +61,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
 
 function lockArea({ lock, source, name }: ResolvedRealtimeOptions, memory: Memory): StepResult {
   if (lock === "off") return NOT_ASKED;
+  if (lock === "disabled") return DISABLED;
   const result = pin(source, memory);
   if (result.ok || lock === "auto") return result;
   throw new MillpondError(

@@ -6,6 +6,7 @@ import { Allocator } from "../memory/allocator.ts";
 import { Memory } from "../memory/memory.ts";
 import type { AllocationParams, ResolvedParams } from "../memory/params.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
+import type { MillpondError } from "../observe/errors.ts";
 
 /** What is known of a block that was handed out as a Memory. */
 export interface Lease {
@@ -31,6 +32,8 @@ export interface LeaseOwner {
   giveBlock(pointer: number): void;
   /** Throws `ERR_CORRUPTED` when the block was overrun (and the pool is debugged). */
   checkBlock(pointer: number): void;
+  /** The error of a call from inside the pool's source; undefined: the source is not being called. */
+  refusal(verb: string): MillpondError | undefined;
   /** The error of a pool that was deleted; undefined: it was not. */
   deathOf(verb: string): Error | undefined;
 }
@@ -89,9 +92,19 @@ export class RealtimeAllocator extends Allocator {
     return child;
   }
 
+  /** @internal */
+  override reclaimRefusal(): MillpondError | undefined {
+    return this.#owner.refusal("release a memory into");
+  }
+
   /** @internal A block that was overrun stays with its Memory; into a deleted pool nothing can be released. */
   override reclaim(memory: Memory): void {
     const lease = leaseOf(memory);
+    const refusal = this.reclaimRefusal();
+    if (refusal !== undefined) {
+      memory.references = 1;
+      throw refusal;
+    }
     if (memory.parent !== null) lease.children?.delete(memory);
     else if (lease.pointer !== 0) {
       // Live while it is checked, and still so when the check throws.

@@ -3,12 +3,14 @@ import { allocators } from "../allocators/registry.ts";
 import type { Allocator } from "../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
 import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { RealtimeFlags, realtimePreference } from "./realtime-preference.ts";
 
 /**
  * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot be done,
- * "off" does not try.
+ * "off" does not try. "preference" does as the user of the machine wants (see {@link realtimePreference}): as "auto" if the
+ * ALLOCATOR flag is on when the pool is made; else it does not try, and `lockReason` begins with "disabled".
  */
-export type LockPolicy = "auto" | "required" | "off";
+export type LockPolicy = "auto" | "required" | "off" | "preference";
 
 /** How a pool may grow beyond its first area; growing may reach into virtual memory, so it is no business of a realtime thread. */
 export interface GrowPolicy {
@@ -79,8 +81,8 @@ export interface ResolvedRealtimeOptions {
   readonly totalSize: number;
   /** At most 32 bytes. */
   readonly name: string;
-  /** What to do about locking. */
-  readonly lock: LockPolicy;
+  /** What to do about locking; "disabled": the preference is not to. */
+  readonly lock: Exclude<LockPolicy, "preference"> | "disabled";
   /** Whether to touch every page. */
   readonly prefault: boolean;
   /** The ceiling of all areas in bytes. */
@@ -107,15 +109,22 @@ function utf8Length(text: string): number {
   return bytes;
 }
 
+function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
+  oneOf("options.lock", policy, ["auto", "required", "off", "preference"]);
+  if (policy !== "preference") return policy;
+  return (realtimePreference() & RealtimeFlags.ALLOCATOR) === 0 ? "disabled" : "auto";
+}
+
 /** Checks and completes options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
   wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
   if (options === null || typeof options !== "object") throw wrongType("options", "RealtimePoolOptions", options);
-  const { name = "realtime pool", lock = "auto", prefault = true, grow = false } = options;
-  const source = options.source ?? (lock === "off" ? undefined : allocators.find("locked")) ?? defaultAllocator();
+  const { name = "realtime pool", prefault = true, grow = false } = options;
+  const lock = lockFor(options.lock ?? "auto");
+  const locks = lock === "auto" || lock === "required";
+  const source = options.source ?? (locks ? allocators.find("locked") : undefined) ?? defaultAllocator();
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
-  oneOf("options.lock", lock, ["auto", "required", "off"]);
   if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
   if (grow !== false && (typeof grow !== "object" || grow === null)) {

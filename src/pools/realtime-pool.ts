@@ -18,7 +18,8 @@ import type { AllocationParams } from "../memory/params.ts";
 import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { debugLevel, watchDebug } from "../observe/debug.ts";
 import { disposeBy } from "../observe/dispose.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { reentrantError } from "../observe/reentrant.ts";
 import { type Area, areaOf, closeArea, makeArea } from "./realtime-area.ts";
 import { RealtimeDebug } from "./realtime-debug.ts";
 import { foreignMemory, liveBlocks, poolDead, poolFull } from "./realtime-errors.ts";
@@ -44,10 +45,11 @@ export type {
 /** What the default pool holds unless told otherwise: 1 MiB, what the reference reports for its own. */
 const DEFAULT_TOTAL = 1_048_576;
 
-/** Why the short way of a call is closed; 0: it is open. */
-const Special = { DEBUG: 1, DEAD: 2, GROWN: 4 } as const;
+/** Why the fast path of a call is closed; 0: it is open. CALLING: the source is being called, and may call back. */
+const Special = { DEBUG: 1, DEAD: 2, GROWN: 4, CALLING: 8 } as const;
 
 let defaultPool: RealtimePool | undefined;
+let makingDefault = false;
 
 /** A bounded pool of blocks of any size in constant time; see the module text. */
 export class RealtimePool {
@@ -101,7 +103,13 @@ export class RealtimePool {
         `the default realtime pool exists already ("${defaultPool.name}"); use RealtimePool.default`,
       );
     }
-    defaultPool = RealtimePool.create(totalSize, options);
+    if (makingDefault) throw reentrantError("the default realtime pool", "create");
+    makingDefault = true;
+    try {
+      defaultPool = RealtimePool.create(totalSize, options);
+    } finally {
+      makingDefault = false;
+    }
     return defaultPool;
   }
 
@@ -115,7 +123,7 @@ export class RealtimePool {
     return this.areas.length > 0 && this.areas.every(({ lock }) => lock.ok);
   }
 
-  /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ..."; undefined when it is. */
+  /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ...", "disabled: ..."; undefined when it is. */
   get lockReason(): string | undefined {
     for (const { lock } of this.areas) if (!lock.ok) return `${lock.errno}: ${lock.hint}`;
     return this.areas.length > 0 ? undefined : "deleted: the pool is gone";
@@ -133,7 +141,8 @@ export class RealtimePool {
 
   /**
    * A block of at least `size` bytes, aligned to 8, as an integer. Constant time. @realtime
-   * Throws `ERR_POOL_FULL`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`.
+   * Throws `ERR_POOL_FULL`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and, as every call that changes the pool, `ERR_REENTRANT` from
+   * inside its source.
    */
   alloc(size: number): number {
     const pointer = this.special === 0 ? this.arena.allocate(size) : this.allocSpecial(size);
@@ -171,11 +180,13 @@ export class RealtimePool {
    */
   reallocate(memory: Memory, size: number): Memory {
     this.own(memory, "reallocate");
+    this.assertOpen("reallocate a memory of");
     return resizeMemory(this, memory, wholeNumber("size", size, 1));
   }
 
   /** As {@link reallocate}, for an integer: the pointer that the block has now. Throws as {@link alloc} and {@link free}. */
   realloc(pointer: number, size: number): number {
+    this.assertOpen("reallocate a block of");
     return resizePointer(this, pointer, wholeNumber("size", size, 1));
   }
 
@@ -210,7 +221,7 @@ export class RealtimePool {
    * Throws `ERR_POOL_DEAD` the second time, `ERR_UNSUPPORTED` for the default pool.
    */
   delete(options?: { force?: boolean }): void {
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "delete");
+    this.assertOpen("delete");
     if (defaultPool === this) {
       throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never deleted; others may be using it");
     }
@@ -223,7 +234,18 @@ export class RealtimePool {
     this.special |= Special.DEAD;
     this.allocator.bury();
     this.debug?.clear();
-    for (const area of this.areas.splice(0)) closeArea(area, stale);
+    const failures: unknown[] = [];
+    for (const area of this.areas.splice(0)) {
+      try {
+        closeArea(area, stale);
+      } catch (error) {
+        // What the source says of one area keeps none of the others from going back.
+        failures.push(error);
+      }
+    }
+    if (failures.length === 1) throw failures[0];
+    if (failures.length > 1)
+      throw new AggregateError(failures, `areas of realtime pool "${this.name}" could not go back`);
   }
 
   /** The live blocks, in the order of their addresses. O(blocks). */
@@ -258,7 +280,7 @@ export class RealtimePool {
 
   /** @internal */
   takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array } {
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "allocate from");
+    this.assertOpen("allocate from");
     this.moment();
     let pointer = this.take(size, align);
     if (pointer === 0 && this.grow(size + align)) pointer = this.take(size, align);
@@ -282,6 +304,11 @@ export class RealtimePool {
   checkBlock(pointer: number): void {
     this.debug?.check(pointer);
     this.moment();
+  }
+
+  /** @internal The error of a call from inside the source; undefined: the source is not being called. */
+  refusal(verb: string): MillpondError | undefined {
+    return (this.special & Special.CALLING) === 0 ? undefined : reentrantError(`realtime pool "${this.name}"`, verb);
   }
 
   /** @internal */
@@ -339,8 +366,14 @@ export class RealtimePool {
     );
   }
 
+  /** Throws `ERR_POOL_DEAD`, `ERR_REENTRANT`. */
+  private assertOpen(verb: string): void {
+    if ((this.special & (Special.DEAD | Special.CALLING)) === 0) return;
+    throw this.deathOf(verb) ?? this.refusal(verb)!;
+  }
+
   private allocSpecial(size: number): number {
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "allocate from");
+    this.assertOpen("allocate from");
     // Before anything is taken: a validation that fails must not cost a block.
     this.moment();
     return this.take(size);
@@ -360,6 +393,7 @@ export class RealtimePool {
       block.release();
       return;
     }
+    this.assertOpen("free a block of");
     const { arena, base } = this.areaFor(block, "free");
     const local = block - base;
     if (this.debug !== undefined && arena.isLive(local) && !arena.isTagged(local)) {
@@ -378,11 +412,15 @@ export class RealtimePool {
     const more = Math.min(Math.max(growBy, size), maxSize - total);
     if (growBy === 0 || more < size || more < 1) return false;
     const last = this.areas.at(-1)!;
+    this.special |= Special.CALLING;
     try {
       this.areas.push(makeArea({ ...this.options, totalSize: more }, more, last.base + last.memory.region.size));
     } catch (error) {
-      if (error instanceof MillpondError) return false;
+      // A source that calls back is a mistake in the program; any other refusal is a full pool.
+      if (error instanceof MillpondError && !isMillpondError(error, "ERR_REENTRANT")) return false;
       throw error;
+    } finally {
+      this.special &= ~Special.CALLING;
     }
     this.special |= Special.GROWN;
     return true;

@@ -46,7 +46,7 @@ import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, 
 import { assertPool, readStats } from "./shared-report.ts";
 import { takeSync } from "./shared-sleep.ts";
 import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
-import type { WaitOptions } from "./waiters.ts";
+import { checkWait, type WaitOptions } from "./waiters.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {
@@ -67,8 +67,10 @@ export class SharedPool implements LeasePool {
   declare private readonly layout: SharedLayout;
   declare private readonly pool: number;
   declare private readonly zeroOnAcquire: boolean;
-  declare private readonly waiter: SharedWaiter;
-  declare private readonly clock: Clock;
+  /** @internal */
+  declare readonly waiter: SharedWaiter;
+  /** @internal */
+  declare readonly clock: Clock;
   declare private readonly queue: SharedQueue;
   declare private readonly views: (Uint8Array | undefined)[];
   declare private readonly arena: Arena | undefined;
@@ -179,11 +181,11 @@ export class SharedPool implements LeasePool {
    */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
     if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
-    options.signal?.throwIfAborted();
+    const { signal, timeout } = options;
+    checkWait(signal, timeout);
+    if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
-    const { signal } = options;
     const id = await this.queue.wait({ signal, timeout }, (waiter) =>
       starvedError(this, this.clock.now() - waiter.since),
     );

@@ -1,28 +1,43 @@
 /**
  * HandleRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
- * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic store
+ * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic exchange
  * for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
+ *
+ * ```ts
+ * const ring = HandleRing.create(64);                       // post ring.memory; there: HandleRing.attach(memory)
+ * ring.tryPush(7);                                          // false: full
+ * await ring.push(7, { timeout: 1000 });                    // waits for a place; pushSync blocks instead
+ * const value = await ring.pop({ signal });                 // there: waits for a number; popSync blocks, tryPop answers -1
+ * ring.close();                                             // ends every wait, on both sides
+ * ```
  */
-import { powerOfTwo, wrongType } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { milliseconds, outOfRange, powerOfTwo, wrongType } from "../observe/arguments.ts";
+import { type Clock, systemClock } from "../observe/clock.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import {
+  AGAIN,
+  close,
+  ENDED,
+  isClosed,
+  peek,
+  popOrEnd,
+  pushOrEnd,
+  type RingState,
+  RingWord,
+  tryPop,
+  tryPush,
+  WRAP,
+  waitSync,
+} from "./ring-steps.ts";
 import { isShared } from "./shared-handle.ts";
 import { LINE } from "./shared-layout.ts";
+import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
+import { checkWait, type WaitOptions } from "./waiters.ts";
 
 /** "MPRG", and the version of what follows it. */
 const MAGIC = 0x4d505247;
-const VERSION = 1;
-
-/** Words; each that changes has a line of its own. `PUSHER` and `POPPER` are for who uses the ring. */
-export const RingWord = {
-  MAGIC: 0,
-  VERSION: 1,
-  CAPACITY: 2,
-  TAIL: 16,
-  HEAD: 32,
-  PUSHER: 48,
-  POPPER: 64,
-  ITEMS: 80,
-} as const;
+const VERSION = 2;
 
 /**
  * From this capacity on, the popping side tells of room an eighth of the ring at a time, and when it finds the ring empty: a
@@ -31,16 +46,13 @@ export const RingWord = {
  */
 const TELL_EACH_BELOW = 32;
 
-/**
- * Who finds the ring empty looks away for a third of a microsecond (8 pauses of the processor, 43 ns each on the machine that
- * this was measured on): a thread that looks again and again takes the counter's line from the pushing core each time, and
- * every push waits for it to come back (35 against 23 ns). Engines before Atomics.pause do without.
- */
-const PAUSES = 8;
-const pause: () => void = (Atomics as { pause?: () => void }).pause ?? (() => {});
-
-/** Counters wrap here: small integers in every engine. Every capacity divides it. */
-const WRAP: number = 2 ** 29 - 1;
+/** How a thread takes part in a ring. */
+export interface RingOptions {
+  /** How threads sleep and wake; default: Atomics, which reaches every thread of this process. Both sides need the same. */
+  waiter?: SharedWaiter;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+}
 
 /** A queue of integers between two threads; see the module text. */
 export class HandleRing {
@@ -49,109 +61,216 @@ export class HandleRing {
   /** The memory: post it to the other side. */
   declare readonly memory: SharedArrayBuffer;
   /** @internal */
-  declare readonly i32: Int32Array;
-  declare private readonly last: number;
-  declare private tail: number;
-  declare private head: number;
-  declare private seenTail: number;
-  declare private seenHead: number;
-  declare private readonly batch: number;
-  declare private told: number;
+  declare readonly state: RingState;
+  readonly #waiter: SharedWaiter;
+  readonly #clock: Clock;
+  #pushes: RingQueue | undefined;
+  #pops: RingQueue | undefined;
 
-  private constructor(memory: SharedArrayBuffer, capacity: number) {
+  private constructor(memory: SharedArrayBuffer, capacity: number, options: RingOptions) {
     this.memory = memory;
     this.capacity = capacity;
-    this.i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
-    this.last = capacity - 1;
-    this.batch = capacity >= TELL_EACH_BELOW ? capacity >>> 3 : 1;
+    this.#waiter = options.waiter ?? atomicsWaiter;
+    this.#clock = options.clock ?? systemClock;
+    const i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
     // Who comes later begins where the other side is.
-    this.tail = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
-    this.head = Atomics.load(this.i32, RingWord.HEAD) & WRAP;
-    this.seenTail = this.tail;
-    this.seenHead = this.head;
-    this.told = this.head;
+    const tail = Atomics.load(i32, RingWord.TAIL) & WRAP;
+    const head = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    this.state = {
+      i32,
+      last: capacity - 1,
+      batch: capacity >= TELL_EACH_BELOW ? capacity >>> 3 : 1,
+      tail,
+      head,
+      seenTail: tail,
+      seenHead: head,
+      told: head,
+      pushesWait: false,
+      popsWait: false,
+      notify: this.#waiter.notify,
+    };
   }
 
   /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
-  static create(capacity: number): HandleRing {
+  static create(capacity: number, options: RingOptions = {}): HandleRing {
     powerOfTwo("capacity", capacity, 2 ** 20);
+    checkOptions(options);
     const memory = new SharedArrayBuffer(4 * (RingWord.ITEMS + Math.max(capacity, LINE)));
     const i32 = new Int32Array(memory);
     i32[RingWord.VERSION] = VERSION;
     i32[RingWord.CAPACITY] = capacity;
     Atomics.store(i32, RingWord.MAGIC, MAGIC);
-    return new HandleRing(memory, capacity);
+    return new HandleRing(memory, capacity, options);
   }
 
   /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
-  static attach(memory: SharedArrayBuffer): HandleRing {
+  static attach(memory: SharedArrayBuffer, options: RingOptions = {}): HandleRing {
     if (!isShared(memory)) throw wrongType("memory", "the memory of a HandleRing", memory);
+    checkOptions(options);
     const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
     const capacity = i32[RingWord.CAPACITY] ?? 0;
     const fits = capacity > 0 && capacity <= 2 ** 20 && memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
     if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
       throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
     }
-    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20));
+    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), options);
   }
 
-  /** Appends an integer from 0 to 2^31 - 1; false when the ring is full. One thread pushes. @realtime Throws nothing: what is no such number is cut to one. */
-  push(value: number): boolean {
-    const { tail, i32 } = this;
-    if (((tail - this.seenHead) & WRAP) > this.last && !this.hasRoom()) return false;
-    i32[RingWord.ITEMS + (tail & this.last)] = value;
-    this.tail = (tail + 1) & WRAP;
-    Atomics.store(i32, RingWord.TAIL, this.tail);
-    return true;
+  /**
+   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws nothing:
+   * what is no such number is cut to one. A ring that the other side closed may take numbers until it is full.
+   */
+  tryPush(value: number): boolean {
+    return tryPush(this.state, value);
   }
 
   /** Takes the oldest integer out, or answers -1. One thread pops. @realtime */
-  pop(): number {
-    const { head, i32 } = this;
-    if (head === this.seenTail && !this.hasItem()) return -1;
-    const value = i32[RingWord.ITEMS + (head & this.last)]!;
-    this.head = (head + 1) & WRAP;
-    if (((this.head - this.told) & WRAP) >= this.batch) this.tell();
-    return value;
+  tryPop(): number {
+    return tryPop(this.state);
+  }
+
+  /**
+   * As {@link tryPush}, waiting for a place: first come, first served. From 32 places on, a wait hears of room an eighth of the
+   * ring at a time, and of less within 200 ms. Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`
+   * when the ring is closed, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   */
+  async push(value: number, options: WaitOptions = {}): Promise<void> {
+    const checked = readWait(options);
+    checkValue(value);
+    if (this.#pushes === undefined || this.#pushes.length === 0) {
+      const got = pushOrEnd(this.state, value);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return;
+    }
+    this.#pushes ??= new RingQueue(this.#queueOf(RingWord.HEAD, (one) => pushOrEnd(this.state, one)));
+    await this.#pushes.wait(value, checked, (waiter) => fullError(this.capacity, this.#clock.now() - waiter.since));
+  }
+
+  /** As {@link tryPop}, waiting for an integer: first come, first served. Rejects as {@link push}; what was pushed before the ring was closed comes out first. */
+  async pop(options: WaitOptions = {}): Promise<number> {
+    const checked = readWait(options);
+    if (this.#pops === undefined || this.#pops.length === 0) {
+      const got = popOrEnd(this.state);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return got;
+    }
+    this.#pops ??= new RingQueue(this.#queueOf(RingWord.TAIL, () => popOrEnd(this.state)));
+    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.#clock.now() - waiter.since));
+  }
+
+  /**
+   * As {@link push}, blocking this thread: spins 5 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`,
+   * `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet), and what the waiter throws.
+   */
+  pushSync(value: number, timeout: number = Number.POSITIVE_INFINITY): void {
+    milliseconds("timeout", timeout);
+    checkValue(value);
+    const waiting = this.#pushes;
+    const got = block(this.state, RingWord.HEAD, this.#waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? pushOrEnd(this.state, value) : AGAIN,
+    );
+    if (got === AGAIN) throw fullError(this.capacity, timeout);
+  }
+
+  /** As {@link pop}, blocking this thread. Throws as {@link pushSync}. */
+  popSync(timeout: number = Number.POSITIVE_INFINITY): number {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pops;
+    const got = block(this.state, RingWord.TAIL, this.#waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? popOrEnd(this.state) : AGAIN,
+    );
+    if (got === AGAIN) throw emptyError(timeout);
+    return got;
+  }
+
+  /**
+   * Closes the ring for both sides: whoever waits to push, or to pop from an empty ring, is told so (`ERR_INACTIVE`). What is in
+   * the ring can still be popped. A second time nothing happens.
+   */
+  close(): void {
+    close(this.state);
+  }
+
+  /** Whether either side has closed the ring. */
+  get isClosed(): boolean {
+    return isClosed(this.state);
   }
 
   /** The oldest integer, which stays in; or -1. @realtime */
   peek(): number {
-    if (this.head === this.seenTail && !this.hasItem()) return -1;
-    return this.i32[RingWord.ITEMS + (this.head & this.last)]!;
+    return peek(this.state);
   }
 
   /** Integers in the ring as the pushing side sees it: up to an eighth of a large ring may have been popped. @realtime */
   get length(): number {
-    return (Atomics.load(this.i32, RingWord.TAIL) - Atomics.load(this.i32, RingWord.HEAD)) & WRAP;
+    const { i32 } = this.state;
+    return (Atomics.load(i32, RingWord.TAIL) - Atomics.load(i32, RingWord.HEAD)) & WRAP;
   }
 
-  private hasRoom(): boolean {
-    this.seenHead = Atomics.load(this.i32, RingWord.HEAD) & WRAP;
-    return ((this.tail - this.seenHead) & WRAP) <= this.last;
+  #queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
+    return { state: this.state, word, waiter: this.#waiter, clock: this.#clock, attempt, ended: closedError };
   }
+}
 
-  /** Says how much room there is. */
-  private tell(): void {
-    this.told = this.head;
-    Atomics.store(this.i32, RingWord.HEAD, this.head);
-  }
-
-  private hasItem(): boolean {
-    const seen = Atomics.load(this.i32, RingWord.TAIL) & WRAP;
-    // A damaged counter may not make items of what nobody pushed.
-    if (((seen - this.head) & WRAP) > this.capacity) throw this.damaged(seen);
-    this.seenTail = seen;
-    if (this.head !== seen) return true;
-    if (this.told !== this.head) this.tell();
-    for (let i = 0; i < PAUSES; i++) pause();
-    return false;
-  }
-
-  private damaged(seen: number): MillpondError {
-    return new MillpondError(
-      "ERR_CORRUPTED",
-      `the ring's counters are damaged: ${seen} pushed, ${this.head} popped, and room for ${this.capacity}; two threads on one side do that`,
+/** @internal Waits, and turns what ended it into errors; {@link AGAIN} when the time is over. */
+export function block(
+  state: RingState,
+  word: number,
+  waiter: SharedWaiter,
+  timeout: number,
+  attempt: () => number,
+): number {
+  let got: number;
+  try {
+    got = waitSync(state, word, attempt, waiter, timeout);
+  } catch (cause) {
+    if (isMillpondError(cause)) throw cause;
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      "this thread must not block, so it cannot wait here for the other side of a ring; await push() or pop()",
+      undefined,
+      { cause },
     );
   }
+  if (got === ENDED) throw closedError();
+  return got;
+}
+
+/** @internal Reads how a wait may end, each option once; the signal is not aborted yet. */
+export function readWait(options: WaitOptions): WaitOptions {
+  if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
+  const { signal, timeout } = options;
+  checkWait(signal, timeout);
+  if (signal?.aborted) throw signal.reason;
+  return { signal, timeout };
+}
+
+/** @internal The error of one who waits for a ring that is closed. */
+export function closedError(): MillpondError {
+  return new MillpondError("ERR_INACTIVE", "the ring was closed; make a new one");
+}
+
+/** @internal The error of a push that waited too long. */
+export function fullError(capacity: number, waited: number): MillpondError {
+  return new MillpondError(
+    "ERR_STARVED",
+    `none of the ${capacity} places of the ring came free within ${Math.round(waited)} ms; pop faster, or make the ring larger`,
+    { waited, capacity },
+  );
+}
+
+/** @internal The error of a pop that waited too long. */
+export function emptyError(waited: number): MillpondError {
+  return new MillpondError("ERR_STARVED", `nothing was pushed into the ring within ${Math.round(waited)} ms`, {
+    waited,
+  });
+}
+
+function checkValue(value: unknown): void {
+  if (typeof value !== "number") throw wrongType("value", "a number", value);
+  if ((value | 0) !== value || value < 0) throw outOfRange("value", "a whole number from 0 to 2^31 - 1", value);
+}
+
+function checkOptions(options: unknown): void {
+  if (options === null || typeof options !== "object") throw wrongType("options", "RingOptions", options);
 }

@@ -91,7 +91,7 @@ export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
 const LOOKS_A_TURN = 4;
 
 /** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
-const POLL_MS = { first: 1, most: 16 } as const;
+export const POLL_MS = { first: 1, most: 16 } as const;
 
 /** Those of one thread who wait without blocking it. */
 export class SharedQueue {
@@ -184,7 +184,7 @@ export class SharedQueue {
     return true;
   }
 
-  /** The timer also keeps the process alive, which a sleeper of Atomics.waitAsync does not: its caller is owed an answer. */
+  /** In the background: a wait with a timeout keeps the process alive by its own timer (waiters.ts), one without does not. */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
     const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? LOOK_AGAIN_MS : this.#pollMs;
@@ -195,7 +195,7 @@ export class SharedQueue {
         this.serve();
       },
       ms,
-      false,
+      true,
     );
   }
 

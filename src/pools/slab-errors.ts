@@ -10,11 +10,13 @@ export function deadSlab(name: string, verb: string): MillpondError {
   return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} slab pool "${name}": it was closed; make a new one`);
 }
 
-/** A hook that wants to change the pool that calls it. */
+/** A hook, source or clock that wants to change the pool that calls it. */
 export function slabInHook(name: string, verb: string): MillpondError {
   return new MillpondError(
-    "ERR_ACTIVE",
-    `cannot ${verb} slab pool "${name}" from its own init or done hook; a hook may read and write elements, no more`,
+    "ERR_REENTRANT",
+    `cannot ${verb} slab pool "${name}" from inside its own init or done hook, its source or its clock; ` +
+      "a hook may read and write elements, no more",
+    { pool: name },
   );
 }
 

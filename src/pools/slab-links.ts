@@ -61,7 +61,7 @@ export abstract class SlabLinks {
 
   /**
    * Hands out an element, the one freed last first; a new block is carved when none is free. @realtime while one is free.
-   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, `ERR_ACTIVE` from a hook, and what the allocator and `init` throw.
+   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook, the source or the clock, and what the allocator and `init` throw.
    */
   alloc(): number {
     const pointer = this.head;
@@ -75,7 +75,7 @@ export abstract class SlabLinks {
   /**
    * Takes an element back; its bytes stay as they are for the next one. @realtime
    * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (a number that no alloc here gave: between elements, negative, NaN),
-   * `ERR_INVALID_ARG_TYPE` (no number), `ERR_POOL_DEAD`, `ERR_ACTIVE` from a hook. A number that is somebody's live element here is
+   * `ERR_INVALID_ARG_TYPE` (no number), `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook. A number that is somebody's live element here is
    * freed, whoever it was given to: neither a stale copy from before it was handed out again nor another pool's is told apart.
    */
   free(pointer: number): void {

@@ -12,8 +12,10 @@
  * ```
  * The hot path and the list are in slab-links.ts, the numbers of pointers in slab-layout.ts, the blocks in slab-blocks.ts.
  */
+
+import { systemAllocator } from "../memory/allocator.ts";
 import { wrongType } from "../observe/arguments.ts";
-import type { Clock, TimerHandle } from "../observe/clock.ts";
+import { type Clock, systemClock, type TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { SlabBlocks } from "./slab-blocks.ts";
 import { countLinks, findCorruption } from "./slab-check.ts";
@@ -54,6 +56,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   readonly #init: ((pointer: number) => void) | undefined;
   readonly #done: ((pointer: number) => void) | undefined;
   readonly #sites: SlabSites | undefined;
+  /** Whether any code that is not the library's is called: a source, a clock, a hook. */
+  readonly #foreign: boolean;
   /** The links themselves, also while a hook runs. */
   #table: Int32Array;
   /** The rest of the block that is being carved: a throwing init stops there, and the next alloc goes on. */
@@ -61,6 +65,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   #end = 0;
   /** The element that a hook is called for, or -1. */
   #hooked = -1;
+  /** Whether code that is not the pool's (source, clock, hook) is being called: it may look, and change nothing. */
+  #calling = false;
   #timer: TimerHandle;
   #closed = false;
 
@@ -91,6 +97,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     this.#init = resolved.init;
     this.#done = resolved.done;
     this.#table = this.links;
+    const hooks = resolved.init !== undefined || resolved.done !== undefined;
+    this.#foreign = hooks || source !== systemAllocator() || clock !== systemClock;
     this.#sites = resolved.trace ? new SlabSites() : undefined;
     if (this.#sites !== undefined) traceAllocs(this, this.#sites);
   }
@@ -107,7 +115,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /** As {@link alloc}, but undefined when the bound is reached. Other failures throw. */
   tryAlloc(): number | undefined {
-    const full = this.head < 0 && !this.#closed && this.#hooked < 0 && this.#isFull();
+    const full = this.head < 0 && !this.#closed && !this.#calling && this.#isFull();
     return full ? undefined : this.alloc();
   }
 
@@ -174,7 +182,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /** Lets a hook at its own element and at live ones; throws for all others. */
   #reach(pointer: number): void {
-    if (this.#hooked >= 0 && (pointer === this.#hooked || this.isLive(pointer))) return;
+    if (this.#calling && (this.isLive(pointer) || (this.#hooked >= 0 && pointer === this.#hooked))) return;
     throw this.misuse(pointer, "use");
   }
 
@@ -185,7 +193,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   /** @internal */
   protected override allocSlow(): number {
     if (this.#closed) throw errors.deadSlab(this.name, "alloc from");
-    if (this.#hooked >= 0) throw errors.slabInHook(this.name, "alloc from");
+    if (this.#calling) throw errors.slabInHook(this.name, "alloc from");
     if (this.#isFull()) throw errors.slabFull(this.name, this.#blocks.count, this.live);
     // None is free, so no block is idle: what a visit saw empty has been in use since.
     this.#blocks.allBusy();
@@ -199,9 +207,14 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     // Shifts, not products: a number that was ever a double would make a boxed field of `head`, at twice the time of alloc and free.
     const first = number << this.shift;
     this.#grow(first + this.capacity);
-    this.#blocks.add(number);
-    this.#next = first;
-    this.#end = first + this.capacity;
+    this.#raiseBarrier();
+    try {
+      this.#blocks.add(number);
+      this.#next = first;
+      this.#end = first + this.capacity;
+    } finally {
+      this.#lowerBarrier(END);
+    }
     this.#arm();
   }
 
@@ -243,12 +256,16 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     }
   }
 
+  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the hot path. */
   #raiseBarrier(): void {
-    if (this.#init !== undefined || this.#done !== undefined) this.links = barrierOf(this.#table.length);
+    this.#calling = true;
+    // The plain system allocator and clock call nobody, and a barrier costs memory once it is read.
+    if (this.#foreign) this.links = barrierOf(this.#table.length);
     this.head = END;
   }
 
   #lowerBarrier(head: number): void {
+    this.#calling = false;
     this.#hooked = -1;
     this.links = this.#table;
     this.head = head;
@@ -262,13 +279,20 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
       const pool = self.deref();
       if (pool !== undefined) pool.#visit();
     };
-    this.#timer = this.#clock.setTimer(visit, Math.max(1, this.#ageOut / 2), true);
+    const { head } = this;
+    this.#raiseBarrier();
+    try {
+      this.#timer = this.#clock.setTimer(visit, Math.max(1, this.#ageOut / 2), true);
+    } finally {
+      this.#lowerBarrier(head);
+    }
   }
 
   #visit(): void {
     this.#timer = undefined;
     try {
-      this.maintain();
+      // A clock of the application's may fire while a hook runs; the next visit is soon enough.
+      if (!this.#calling) this.maintain();
     } finally {
       if (this.#blocks.count > 0) this.#arm();
     }
@@ -276,12 +300,29 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /**
    * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not seen. Runs by
-   * itself where there is a timer. O(pointers). Throws what `done` and the allocator throw, when all is done, several as an
-   * AggregateError; what is thrown in the timer surfaces as an uncaught error.
+   * itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `done` and the allocator throw, when all
+   * is done, several as an AggregateError; what is thrown in the timer surfaces as an uncaught error.
    */
-  maintain(now: number = this.#clock.now()): void {
-    if (typeof now !== "number" || Number.isNaN(now)) throw wrongType("now", "a number of milliseconds", now);
-    if (this.#ageOut === Number.POSITIVE_INFINITY || this.#hooked >= 0 || this.#closed) return;
+  maintain(now?: number): void {
+    if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) {
+      throw wrongType("now", "a number of milliseconds", now);
+    }
+    if (this.#calling) throw errors.slabInHook(this.name, "maintain");
+    if (this.#ageOut === Number.POSITIVE_INFINITY || this.#closed) return;
+    this.#age(now ?? this.#readClock());
+  }
+
+  #readClock(): number {
+    const { head } = this;
+    this.#raiseBarrier();
+    try {
+      return this.#clock.now();
+    } finally {
+      this.#lowerBarrier(head);
+    }
+  }
+
+  #age(now: number): void {
     const old = this.#blocks.old(now, this.#ageOut, (number) => this.#isEmpty(number));
     if (old.size > 0) this.#dropBlocks(old);
   }
@@ -297,7 +338,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
     const failures = this.#finish(doomed);
     if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
-    failures.push(...this.#forget(gone));
+    failures.push(...this.#drop(gone));
     let head = END;
     for (const pointer of stay.reverse()) {
       this.#table[pointer] = head;
@@ -326,12 +367,16 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     return failures;
   }
 
-  #forget(gone: ReadonlySet<number>): unknown[] {
+  /** Gives blocks back; the list is to be set by the caller. The answer is what the source threw. */
+  #drop(gone: ReadonlySet<number>): unknown[] {
     for (const number of gone) {
       const first = number << this.shift;
       this.#table.fill(GONE, first, first + this.capacity);
     }
-    return this.#blocks.drop(gone);
+    this.#raiseBarrier();
+    const failures = this.#blocks.drop(gone);
+    this.#lowerBarrier(END);
+    return failures;
   }
 
   *#freePointers(): IterableIterator<number> {
@@ -341,20 +386,24 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   /**
    * Ends the pool: `done` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
    * `ERR_LIVE_OBJECTS` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
-   * the same report is returned. `ERR_ACTIVE` from a hook. What `done` and the allocator throw is thrown when all is done, several
+   * the same report is returned. `ERR_REENTRANT` from a hook. What `done` and the allocator throw is thrown when all is done, several
    * as an AggregateError. A second call does nothing.
    */
   close(options?: { force?: boolean }): SlabLeftovers {
     if (this.#closed) return { live: 0, pointers: [], sites: [] };
-    if (this.#hooked >= 0) throw errors.slabInHook(this.name, "close");
+    if (this.#calling) throw errors.slabInHook(this.name, "close");
     const left = leftoversOf(this, this.live, this.#sites);
     if (left.live > 0 && options?.force !== true) {
       throw errors.liveElements(this.name, left, this.#sites !== undefined);
     }
     const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this]);
     this.#closed = true;
-    this.#clock.clearTimer(this.#timer);
-    failures.push(...this.#forget(new Set(this.#blocks.newestFirst())));
+    try {
+      this.#clock.clearTimer(this.#timer);
+    } catch (error) {
+      failures.push(error);
+    }
+    failures.push(...this.#drop(new Set(this.#blocks.newestFirst())));
     this.#next = this.#end;
     this.#table = new Int32Array(0);
     this.#lowerBarrier(END);
@@ -390,7 +439,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   protected override misuse(pointer: unknown, verb: "free" | "use"): MillpondError {
     if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
     if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
-    if (this.#hooked >= 0 && verb === "free") return errors.slabInHook(this.name, "free into");
+    if (this.#calling && verb === "free") return errors.slabInHook(this.name, "free into");
     const link = this.#table[pointer];
     if (link === undefined || link === GONE || link === FAILED) return errors.foreignPointer(this.name, pointer, verb);
     return errors.freePointer(this.name, pointer, verb);

@@ -3,8 +3,10 @@ import { dropMemories, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
-import { isRevocable, revokeViews } from "../memory/revoke.ts";
+import { Wipe } from "../memory/region.ts";
+import { wipeRegion } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
+import { throwLater } from "../observe/late.ts";
 import type { DiscardReason } from "./pool-report.ts";
 
 /** Why a returned slot cannot be lent again, or undefined. A resize in place is undone on the way, as GStreamer does it. */
@@ -22,14 +24,21 @@ function undoResize(slot: BufferSlot, size: number): void {
   memory.moveWindow(slot.baseOffset, size);
 }
 
-/** Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory. */
+/**
+ * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory. Each memory
+ * is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
+ */
 export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
+  slot.marks |= Marks.HELD | Marks.RETURNING;
   const { memories } = slot;
   slot.memories = [];
   const failure = dropMemories(slot, memories);
   freeMetas(slot, buffer);
   slot.refCount = 0;
   slot.generation++;
+  // What a meta's hook put into the buffer goes too; no handle reaches the slot any more.
+  const late = dropMemories(slot, slot.memories);
+  if (late !== undefined) throwLater(late);
   return failure;
 }
 
@@ -44,13 +53,22 @@ export function zeroSlot(slot: BufferSlot): void {
   for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
 }
 
-/** Detaches every view of a slot that was handed out, as far as its memory can be revoked. */
-export function revokeSlot(slot: BufferSlot): void {
-  for (const memory of slot.memories) {
-    if (!isRevocable(memory.region)) continue;
-    revokeViews(memory.region);
-    memory.view = null;
+/** Notes with the bytes of a new slot what the end of every lease over them demands. */
+export function demandWipe(slot: BufferSlot, zero: boolean, revoke: boolean): void {
+  const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
+  for (const memory of slot.memories) if (memory.parent === null) memory.region.wipe = wipe;
+}
+
+/** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
+export function wipeSlot(slot: BufferSlot): void {
+  for (const { region } of slot.memories) {
+    const { wipe } = region;
+    if (wipe === 0) continue;
+    wipeRegion(region);
+    region.wipe = wipe;
   }
+  if (slot.memories.some((memory) => memory.view !== null && memory.view.length !== memory.currentSize))
+    for (const memory of slot.memories) memory.view = null;
 }
 
 /** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */

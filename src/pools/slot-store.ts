@@ -5,25 +5,37 @@
  * ```
  *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
  *   head  ->  slot 3 -> slot 0                             free, warmest first
- *             slot 1                                       on loan (refCount > 0) or lingering
+ *             slot 1                                       on loan (refCount > 0), lingering, or returning
  * ```
+ * Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}. Meanwhile the pool refuses what would change it
+ * (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook has returned. So hooks of one pool never
+ * nest, and what a hook can see of the pool is whole.
  */
 import { totalSize } from "../media/buffer-list.ts";
 import { metaMarks, poolMetas, recycleMetas } from "../media/buffer-meta.ts";
 import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, BufferSlot, Marks } from "../media/slot.ts";
 import { isRevocable } from "../memory/revoke.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError, reentrantError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./pool-config.ts";
 import { detachedError, mappedError } from "./pool-errors.ts";
 import type { DiscardReason } from "./pool-report.ts";
-import { cacheViews, emptySlot, regionBytes, renewMemories, revokeSlot, unfitness, zeroSlot } from "./slot-care.ts";
+import {
+  cacheViews,
+  demandWipe,
+  emptySlot,
+  regionBytes,
+  renewMemories,
+  unfitness,
+  wipeSlot,
+  zeroSlot,
+} from "./slot-care.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
   /** Fills a new buffer. */
-  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig) => void;
+  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
   /** A buffer came home. */
   readonly reset: ((buffer: MediaBuffer) => void) | undefined;
   /** Whether a clean buffer is kept. */
@@ -46,7 +58,7 @@ const KEPT: Restored = Object.freeze({ reason: undefined, error: undefined });
 export class SlotStore {
   /** The free slot that was returned last, or null. */
   head: BufferSlot | null = null;
-  /** Slots on loan or lingering. */
+  /** Slots on loan, lingering or returning. */
   outstanding = 0;
   /** The most slots that were on loan at a time. */
   highWater = 0;
@@ -54,7 +66,13 @@ export class SlotStore {
   acquires = 0;
   readonly #owner: BufferOwner;
   readonly #hooks: PoolHooks;
+  readonly #onHook: (runs: boolean) => void;
+  #hookDepth = 0;
+  /** Slots whose lease ended while a hook ran, in order. */
+  readonly #deferred: BufferSlot[] = [];
   readonly #slots: (BufferSlot | undefined)[] = [];
+  /** Indices without a slot, the one that became vacant last on top. */
+  readonly #vacant: number[] = [];
   /** The last generation of each vacant index, so that a new slot there never repeats a lease. */
   readonly #lastGeneration: number[] = [];
   readonly #discards: Partial<Record<DiscardReason, number>> = {};
@@ -63,10 +81,57 @@ export class SlotStore {
   #bytes = 0;
   #misses = 0;
 
-  /** The owner is what slots point back to. */
-  constructor(owner: BufferOwner, hooks: PoolHooks) {
+  /**
+   * @param owner what slots point back to
+   * @param onHook told when hooks begin and end to run
+   */
+  constructor(owner: BufferOwner, hooks: PoolHooks, onHook: (runs: boolean) => void) {
     this.#owner = owner;
     this.#hooks = hooks;
+    this.#onHook = onHook;
+  }
+
+  /** A hook is about to run. Ends with {@link leaveHook}, whatever the hook throws. */
+  enterHook(): void {
+    if (this.#hookDepth++ === 0) this.#onHook(true);
+  }
+
+  /** The hook has returned. */
+  leaveHook(): void {
+    if (--this.#hookDepth === 0) this.#onHook(false);
+  }
+
+  /** True while a hook of the pool runs. */
+  get inHook(): boolean {
+    return this.#hookDepth > 0;
+  }
+
+  /** Calls `fn` as a hook. */
+  callHook<T>(fn: () => T): T {
+    this.enterHook();
+    try {
+      return fn();
+    } finally {
+      this.leaveHook();
+    }
+  }
+
+  /** Throws `ERR_REENTRANT` while a hook runs. */
+  assertNoHook(verb: string): void {
+    if (this.#hookDepth > 0) throw reentrantError(`pool "${this.#owner.name}"`, verb);
+  }
+
+  /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
+  defer(slot: BufferSlot): boolean {
+    if (this.#hookDepth === 0) return false;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
+    this.#deferred.push(slot);
+    return true;
+  }
+
+  /** The next slot that {@link defer} took, or null, also while a hook runs. */
+  nextDeferred(): BufferSlot | null {
+    return this.#hookDepth > 0 ? null : (this.#deferred.shift() ?? null);
   }
 
   /** True when returns have to run a hook. */
@@ -89,19 +154,21 @@ export class SlotStore {
     const made: BufferSlot[] = [];
     try {
       while (this.#count < this.#config.min) {
-        const slot = this.#make();
+        const slot = this.#make(undefined);
         made.push(slot);
         this.#push(slot);
       }
     } catch (error) {
-      for (const slot of made) this.#unlink(slot);
+      // The newest first: each is the head of the list then, and nothing is searched.
+      for (const slot of made.reverse()) this.#unlink(slot);
+      this.outstanding += made.length;
       for (const slot of made) this.#free(slot);
       throw error;
     }
   }
 
   /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
-  take(): BufferSlot | null {
+  take(hint?: unknown): BufferSlot | null {
     let slot = this.head;
     if (slot !== null) {
       this.head = slot.next;
@@ -109,7 +176,7 @@ export class SlotStore {
     } else {
       const { max, maxBytes } = this.#config;
       if (this.#count >= max || this.#bytes + bytesPerBuffer(this.#config) > maxBytes) return null;
-      slot = this.#make();
+      slot = this.#make(hint);
       this.#misses++;
     }
     slot.refCount = 1;
@@ -140,15 +207,40 @@ export class SlotStore {
     }
   }
 
-  /** Makes a returned slot fit for the next borrower and keeps it, or frees it and says why. */
-  restore(slot: BufferSlot): Restored {
-    this.outstanding--;
+  /**
+   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the hooks, with a
+   * handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed. Freed memory is wiped by
+   * its region's demand when its last holder lets go, so no way round this function skips it.
+   *
+   * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
+   */
+  finish(slot: BufferSlot, because: DiscardReason | undefined): Restored {
+    slot.refCount = 1;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
+    this.enterHook();
+    try {
+      const buffer = new MediaBuffer(slot);
+      if (because !== undefined) {
+        slot.resetFields();
+        this.#discard(slot, because);
+        return { reason: because, error: undefined };
+      }
+      const verdict = this.#restore(slot, buffer);
+      if (verdict.reason === undefined) this.#keep(slot);
+      else this.#discard(slot, verdict.reason);
+      return verdict;
+    } finally {
+      this.leaveHook();
+    }
+  }
+
+  /** Runs the hooks of a return and judges the slot after each of them that can change it. */
+  #restore(slot: BufferSlot, buffer: MediaBuffer): Restored {
+    const { reset, recycle } = this.#hooks;
     let error: unknown;
     let reason: DiscardReason | undefined;
-    slot.refCount = 1;
-    const buffer = new MediaBuffer(slot);
     try {
-      this.#hooks.reset?.(buffer);
+      reset?.(buffer);
     } catch (thrown) {
       reason = "hook";
       error = thrown;
@@ -156,69 +248,68 @@ export class SlotStore {
     recycleMetas(slot, buffer);
     slot.resetFields();
     reason ??= unfitness(slot, this.#config.size);
+    if (reason === undefined && recycle !== undefined) {
+      try {
+        if (recycle(buffer) === false) reason = "hook";
+      } catch (thrown) {
+        reason = "hook";
+        error = thrown;
+      }
+      slot.resetFields();
+      reason ??= unfitness(slot, this.#config.size);
+    }
+    if (reason === undefined) return KEPT;
     if (reason === "detached") error = detachedError(this.#owner.name, slot);
-    try {
-      if (reason === undefined && this.#hooks.recycle?.(buffer) === false) reason = "hook";
-    } catch (thrown) {
-      reason = "hook";
-      error = thrown;
-    }
+    return { reason, error };
+  }
+
+  /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
+  #keep(slot: BufferSlot): void {
+    slot.generation++;
     slot.refCount = 0;
-    if (this.hasHooks) slot.generation++;
-    if (reason !== undefined) {
-      this.#discard(slot, reason);
-      return { reason, error };
-    }
     if ((slot.marks & Marks.EXPOSED) !== 0) renewMemories(slot);
-    if (this.#config.zero === "release") zeroSlot(slot);
-    if (this.#config.revoke) revokeSlot(slot);
+    wipeSlot(slot);
     cacheViews(slot);
-    this.#push(slot);
-    return KEPT;
-  }
-
-  /** Frees a returned slot. */
-  giveUp(slot: BufferSlot, reason: DiscardReason): Restored {
+    slot.marks &= ~(Marks.HELD | Marks.RETURNING);
     this.outstanding--;
-    slot.resetFields();
-    this.#discard(slot, reason);
-    return { reason, error: undefined };
+    this.#push(slot);
   }
 
-  /** Frees every free slot. */
+  /** Frees every free slot. Each counts as outstanding while its hooks run. */
   freeUnused(reason: DiscardReason): void {
-    let slot = this.head;
-    this.head = null;
-    while (slot !== null) {
-      const { next } = slot;
-      slot.next = null;
-      this.#discard(slot, reason);
-      slot = next;
+    this.enterHook();
+    try {
+      for (let slot = this.head; slot !== null; slot = this.head) {
+        this.head = slot.next;
+        slot.next = null;
+        this.outstanding++;
+        this.#discard(slot, reason);
+      }
+    } finally {
+      this.leaveHook();
     }
   }
 
-  /** Voids every loan and frees what can be freed: memory that others hold stays theirs until they let go. */
+  /**
+   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they let go.
+   * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
+   */
   reclaimAll(): void {
-    for (const slot of this.lent()) {
+    const slots = this.lent();
+    for (const slot of slots) {
       if (slot.refCount > 1) slot.markShared(-1);
       slot.generation++;
       slot.refCount = 0;
       slot.lingering = false;
-      this.outstanding--;
-      for (const memory of slot.memories) {
-        memory.home = null;
-        // The mapping keeps such a memory: freeing its region now would pull bytes from under a view.
-        if (memory.accessWord !== 0 && memory.references === 1) memory.references++;
-      }
-      this.#discard(slot, "destroyed");
+      slot.marks |= Marks.HELD | Marks.RETURNING;
+      for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
     }
+    for (const slot of slots) this.finish(slot, "destroyed");
   }
 
-  /** Slots on loan or lingering. O(buffers). */
+  /** Slots on loan, lingering or returning. O(buffers). */
   lent(): BufferSlot[] {
-    return this.#slots.filter(
-      (slot): slot is BufferSlot => slot !== undefined && (slot.refCount > 0 || slot.lingering),
-    );
+    return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
   }
 
   /** The part of the stats that the store knows. */
@@ -274,19 +365,24 @@ export class SlotStore {
       );
   }
 
-  #make(): BufferSlot {
-    const index = this.#vacantIndex();
+  #make(hint: unknown): BufferSlot {
+    const index = this.#vacant.pop() ?? this.#slots.push(undefined) - 1;
     const slot = new BufferSlot(this.#owner, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
     slot.refCount = 1;
+    slot.marks = Marks.HELD | Marks.FILLING;
     const buffer = new MediaBuffer(slot);
+    this.enterHook();
     try {
-      this.#hooks.populate(buffer, this.#config);
+      this.#hooks.populate(buffer, this.#config, hint);
       this.#assertPopulated(slot);
     } catch (error) {
       this.#lastGeneration[index] = slot.generation + 1;
+      this.#vacant.push(index);
       emptySlot(slot, buffer);
       throw error;
+    } finally {
+      this.leaveHook();
     }
     slot.refCount = 0;
     slot.generation++;
@@ -294,6 +390,7 @@ export class SlotStore {
     slot.marks = 0;
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
+    demandWipe(slot, this.#config.zero === "release", this.#config.revoke);
     poolMetas(slot);
     slot.marks = metaMarks(slot);
     if (this.#config.zero !== "never" && !this.#config.allocator.givesZeros) zeroSlot(slot);
@@ -313,18 +410,25 @@ export class SlotStore {
         `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
       );
     }
-    if (mustRevoke && !slot.memories.every((memory) => isRevocable(memory.region))) {
+    const { memories } = slot;
+    if (
+      !slot.isWhole() ||
+      new Set(memories).size < memories.length ||
+      memories.some((memory) => memory.home !== null)
+    ) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `the memory of a new buffer of pool "${this.#owner.name}" is mapped, held by somebody else, or in it twice; its populate() ` +
+          "hook must give memory that is the buffer's alone",
+      );
+    }
+    if (mustRevoke && !slot.memories.every((memory) => memory.parent === null && isRevocable(memory.region))) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
         `pool "${this.#owner.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
           "(shared, resizable, or part of a larger buffer); use the system allocator, or revoke: false",
       );
     }
-  }
-
-  #vacantIndex(): number {
-    for (let i = 0; i < this.#slots.length; i++) if (this.#slots[i] === undefined) return i;
-    return this.#slots.length;
   }
 
   #push(slot: BufferSlot): void {
@@ -346,8 +450,10 @@ export class SlotStore {
     this.#free(slot);
   }
 
+  /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
     const buffer = new MediaBuffer(slot);
     try {
       this.#hooks.dispose?.(buffer);
@@ -359,8 +465,10 @@ export class SlotStore {
     // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
     if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
+    this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;
     this.#count--;
+    this.outstanding--;
     this.#bytes -= bytesPerBuffer(this.#config);
   }
 }

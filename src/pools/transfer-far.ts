@@ -1,12 +1,12 @@
 /** The other side of a TransferPool: leases that came, and slots that are asked for. */
-import { milliseconds, wrongType } from "../observe/arguments.ts";
+import { wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier } from "./lane.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 interface Guest {
   readonly view: Uint8Array<ArrayBuffer>;
@@ -78,13 +78,15 @@ export class FarTransferPool implements LeasePool {
 
   /** Asks home for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when the lane ends. */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
-    const timeout = options.timeout === undefined ? undefined : milliseconds("options.timeout", options.timeout);
-    options.signal?.throwIfAborted();
+    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
+    const { signal, timeout } = options;
+    checkWait(signal, timeout);
+    if (signal?.aborted) throw signal.reason;
     if (this.#over) throw this.#dead("take a slot of");
     const request = ++this.#request;
     this.#post(["want", request] satisfies TransferMessage);
     try {
-      return await this.#asked.wait({ signal: options.signal, timeout }, undefined, (waiter) => {
+      return await this.#asked.wait({ signal, timeout }, undefined, (waiter) => {
         const waited = Math.round(this.#clock.now() - waiter.since);
         return new MillpondError("ERR_STARVED", `no slot of transfer pool "${this.name}" came within ${waited} ms`);
       });

@@ -11,7 +11,7 @@ import type { Carrier, Lane } from "./lane.ts";
 import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
-import { type WaitOptions, WaitQueue } from "./waiters.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -102,10 +102,13 @@ export class TransferPool implements LeasePool {
 
   /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, `ERR_OUT_OF_RANGE`. */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
-    options.signal?.throwIfAborted();
+    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
+    const { signal, timeout } = options;
+    checkWait(signal, timeout);
+    if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
-    return this.#lend(await this.#queue.wait(options, undefined, (waiter) => this.#starved(waiter.since)));
+    return this.#lend(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
   }
 
   /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`. */

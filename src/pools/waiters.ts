@@ -1,16 +1,49 @@
 /**
  * The queue of those who wait for a buffer: first come, first served, nobody overtakes. A doubly linked list, so that an
  * abort or a timeout takes its waiter out of the middle in O(1). Every way out of the queue clears the timer and the
- * abort listener, and settles the promise exactly once.
+ * abort listener, and settles the promise exactly once, whatever a signal, a clock or the error's builder throws.
+ *
+ * One rule for every pool on whether a pending wait keeps the process alive: a wait with a finite timeout does until it
+ * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
+ * else to do nothing here could ever end it.
  */
+import { milliseconds, wrongType } from "../observe/arguments.ts";
 import type { Clock, TimerHandle } from "../observe/clock.ts";
+import { throwLater } from "../observe/late.ts";
 
 /** How a wait may end early. */
 export interface WaitOptions {
   /** Aborts the wait; the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds after which the wait is over; default: none. */
+  /** Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait settles. */
   timeout?: number | undefined;
+}
+
+/** Timers above 2^31 - 1 ms fire at once on every platform; a longer wait goes in slices of it. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/**
+ * Checks how a wait may end, before anything is taken or queued. Callers read each option once and pass what they read.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+ */
+export function checkWait(signal: unknown, timeout: unknown): void {
+  if (timeout !== undefined) milliseconds("options.timeout", timeout);
+  if (signal === undefined || isSignal(signal)) return;
+  throw wrongType("options.signal", "an AbortSignal", signal);
+}
+
+/** By shape, because a signal may come from another realm or from a polyfill. A proxy that throws is none. */
+function isSignal(value: unknown): boolean {
+  try {
+    const { aborted, addEventListener, removeEventListener } = value as AbortSignal;
+    return (
+      typeof aborted === "boolean" &&
+      typeof addEventListener === "function" &&
+      typeof removeEventListener === "function"
+    );
+  } catch {
+    return false;
+  }
 }
 
 /** One who waits. `T` is what the waiting ends with. */
@@ -85,19 +118,31 @@ export class WaitQueue<T, Tag = string | undefined> {
    * (with what `onTimeout` returns).
    */
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
+    const { signal, timeout } = options;
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T, Tag>(resolve, reject, tag, this.#clock.now(), options.signal);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag, this.#clock.now(), signal);
       this.#append(waiter);
-      if (options.signal !== undefined) {
-        waiter.onAbort = () => this.#giveUp(waiter, options.signal!.reason);
-        options.signal.addEventListener("abort", waiter.onAbort, { once: true });
-      }
-      const { timeout } = options;
-      if (timeout !== undefined && timeout !== Infinity) {
-        // A wait keeps the process alive: its caller is owed an answer.
-        waiter.timer = this.#clock.setTimer(() => this.#giveUp(waiter, onTimeout(waiter)), timeout, false);
+      try {
+        if (signal !== undefined) {
+          waiter.onAbort = () => this.#giveUp(waiter, () => signal.reason);
+          signal.addEventListener("abort", waiter.onAbort, { once: true });
+        }
+        // A signal of somebody else's making may have called back at once.
+        if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
+      } catch (error) {
+        this.leave(waiter, error);
       }
     });
+  }
+
+  /** Starts the timer of a wait. It keeps the process alive: the wait's caller is owed an answer at that time. */
+  #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
+    const slice = Math.min(left, MAX_TIMER);
+    const fire = (): void => {
+      if (slice < left) this.#arm(waiter, left - slice, onTimeout);
+      else this.#giveUp(waiter, onTimeout);
+    };
+    waiter.timer = this.#clock.setTimer(fire, slice, false);
   }
 
   /** Takes the one who has waited longest out of the queue and settles it with `value`; false when nobody waits. */
@@ -109,7 +154,15 @@ export class WaitQueue<T, Tag = string | undefined> {
     return true;
   }
 
-  #giveUp(waiter: Waiter<T, Tag>, error: unknown): void {
+  /** Ends a wait by signal or timeout. Building the error may run code of the application, which may serve this very waiter. */
+  #giveUp(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
+    if (!waiter.queued) return;
+    let error: unknown;
+    try {
+      error = makeError(waiter);
+    } catch (thrown) {
+      error = thrown;
+    }
     this.leave(waiter, error);
     this.#onLeave?.();
   }
@@ -144,7 +197,12 @@ export class WaitQueue<T, Tag = string | undefined> {
     waiter.next = null;
     waiter.queued = false;
     this.#length--;
-    if (waiter.timer !== undefined) this.#clock.clearTimer(waiter.timer);
-    if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener("abort", waiter.onAbort);
+    try {
+      if (waiter.timer !== undefined) this.#clock.clearTimer(waiter.timer);
+      if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener("abort", waiter.onAbort);
+    } catch (error) {
+      // The waiter is out of the queue and is about to be settled; a clock or signal that fails must not stop that.
+      throwLater(error);
+    }
   }
 }

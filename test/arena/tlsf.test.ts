@@ -403,3 +403,51 @@ describe("the worst case", () => {
     expect(TlsfArena.worstCase(1 << 20, 65_536).text).toMatch(/words read or written/);
   });
 });
+
+describe("a freed hole of just the right size", () => {
+  it("is taken again: of 150 blocks of 4,096 every other one freed and taken again leaves the largest free block whole", () => {
+    const arena = TlsfArena.create(new ArrayBuffer(2 << 20));
+    const blocks = Array.from({ length: 150 }, () => arena.allocate(4096));
+    const { largest } = arena.stats();
+    const holes = blocks.filter((_, i) => i % 2 === 0);
+    for (const pointer of holes) arena.free(pointer);
+    const again = holes.map(() => arena.allocate(4096));
+    // The last one freed is the first one taken.
+    expect(again).toEqual(holes.toReversed());
+    expect(arena.stats().largest).toBe(largest);
+    arena.validate();
+  });
+
+  it.each([264, 1000, 4096, 5000, 65_536, 300_000])("is taken again by a request of %i bytes", (size) => {
+    const arena = TlsfArena.create(new ArrayBuffer(4 << 20));
+    const hole = arena.allocate(size);
+    arena.allocate(8);
+    arena.free(hole);
+    expect(arena.allocate(size)).toBe(hole);
+    arena.validate();
+  });
+
+  it("is not taken when the head of its list is too small: the search goes on where every block is large enough", () => {
+    const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
+    const small = arena.allocate(4104);
+    arena.allocate(8);
+    arena.free(small);
+    const pointer = arena.allocate(4112);
+    expect(pointer).not.toBe(small);
+    expect(arena.sizeOf(pointer)).toBe(4112);
+    expect(arena.allocate(4104)).toBe(small);
+    arena.validate();
+  });
+
+  it("whose link was written to is found, and nothing is handed out", () => {
+    const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
+    const blocks = Array.from({ length: 4 }, () => arena.allocate(4096));
+    arena.free(blocks[0]!);
+    arena.free(blocks[2]!);
+    // The link of the hole that was freed last leads into a live block.
+    arena.words[blocks[2]! >>> 2] = (blocks[1]! >>> 2) + 4;
+    arena.words[(blocks[1]! >>> 2) + 5] = 8193;
+    expect(arena.allocate(4096)).toBe(blocks[2]);
+    expect(() => arena.allocate(4096)).toThrow(expect.objectContaining({ code: "ERR_CORRUPTED" }));
+  });
+});

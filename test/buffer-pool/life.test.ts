@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
 import type { MediaBuffer } from "../../src/media/media-buffer.ts";
 import { MetaFlags, registerMeta } from "../../src/media/meta.ts";
-import { SystemAllocator } from "../../src/memory/allocator.ts";
+import { SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
 import { Region } from "../../src/memory/region.ts";
 import { FakeClock } from "../../src/observe/clock.ts";
 import { debugLevel, parseLevel, setDebugLevel } from "../../src/observe/debug.ts";
@@ -594,5 +594,29 @@ describe("ends", () => {
       timeout: 60_000,
     });
     expect(out.trim()).toBe("major 0 leases 2000000");
+  });
+});
+
+describe("what an acquire asks for", () => {
+  it("reaches populate() when the acquire makes a buffer, at once or after a wait; activation asks for nothing", async () => {
+    const hints: unknown[] = [];
+    class Hinted extends BufferPool {
+      protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
+        hints.push(hint);
+        super.populate(buffer, config);
+      }
+    }
+    const pool = new Hinted();
+    pool.configure({ size: 8, min: 1, max: 2 });
+    pool.activate();
+    const first = pool.tryAcquire({ hint: "kept, not made" })!;
+    const second = await pool.acquire({ hint: "second" });
+    const third = pool.acquire({ hint: "third" });
+    second.append(wrapMemory(new Uint8Array(1)));
+    second.release();
+    (await third).release();
+    first.release();
+    expect(hints).toEqual([undefined, "second", "third"]);
+    pool.assertInvariants();
   });
 });

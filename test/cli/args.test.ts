@@ -42,6 +42,19 @@ describe("arguments", () => {
     expect(options(...raw, "--fps", "30000/1001").fps).toEqual({ num: 30000, den: 1001 });
   });
 
+  it("takes a patience of any length, though no timer of the platform does", () => {
+    for (const [text, ms] of [
+      ["2100000", 2_100_000_000],
+      ["2200000", 0x7fffffff],
+      ["1e300", 0x7fffffff],
+      ["Infinity", 0x7fffffff],
+      ["1e-9", 1],
+    ] as const) {
+      expect(options("a.mp4", "--patience", text).patience).toBe(ms);
+    }
+    expect(parseCommand(["run", "pattern ! null", "--patience", "0.5"])).toMatchObject({ options: { patience: 500 } });
+  });
+
   it.each([
     [["run"], /which file/],
     [["run", "a", "b"], /one file at a time/],
@@ -54,6 +67,17 @@ describe("arguments", () => {
     [["run", "a", "--workers", "0"], /whole number from 1 to 19/],
     [["run", "a", "--buffers", "1.5"], /whole number/],
     [["run", "a", "--patience", "-1"], /'--patience' argument is ambiguous|above 0/],
+    [["run", "a", "--workrs", "2"], /did you mean --workers\?/],
+    [["run", "a", "--workers", "2", "--workers", "3"], /--workers is given twice/],
+    [["run", "a", "--json", "--json"], /--json is given twice/],
+    [["run", "a", "--patience", ""], /seconds above 0, not ""/],
+    [["run", "a", "--patience=-1"], /seconds above 0, not "-1"/],
+    [["run", "a", "--patience", "NaN"], /above 0/],
+    [["run", "a", "--out"], /--out needs a value/],
+    [["run", "a", "--out="], /--out needs the name of a folder/],
+    [["run", "a", "--json=1"], /--json takes no value/],
+    [["run", "a", "extra.mp4"], /one file at a time, and here are 2: "a", "extra\.mp4"/],
+    [["doctr"], /did you mean "doctor"\?/],
   ])("refuses %j in words", (args, pattern) => {
     expect(refusal(...args)).toMatch(pattern);
   });

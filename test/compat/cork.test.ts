@@ -194,6 +194,6 @@ describe("failures and misuse", () => {
         }
     });
     expect(cork_mempool_new(mp)).toBe(32);
-    expect(codes).toEqual(Array(9).fill("ERR_ACTIVE"));
+    expect(codes).toEqual(Array(9).fill("ERR_REENTRANT"));
   });
 });

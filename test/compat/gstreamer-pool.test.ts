@@ -121,8 +121,8 @@ describe("configuration", () => {
     const pool = BufferPool.new();
     expect(pool.set_config(pool.get_config())).toBe(false);
     const config = pool.get_config();
-    expect(() => BufferPool.config_set_params(config, null, 1, 3, 2)).toThrow(RangeError);
-    expect(() => BufferPool.config_set_allocator(config, null, null)).toThrow(TypeError);
+    expect(code(() => BufferPool.config_set_params(config, null, 1, 3, 2))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => BufferPool.config_set_allocator(config, null, null))).toBe("ERR_INVALID_ARG_TYPE");
     BufferPool.config_add_option(config, "x");
     BufferPool.config_add_option(config, "x");
     expect([config.options, pool.get_options(), pool.has_option("x")]).toEqual([["x"], [], false]);

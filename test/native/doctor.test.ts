@@ -28,13 +28,13 @@ describe("millpond doctor", () => {
     expect(statuses).toMatchObject({
       "native calls": "ok",
       "map 8 MiB": "ok",
-      "retire it": "ok",
+      "release the mapping": "ok",
       "shared memory, sealed": "ok",
       "its descriptor over a socket": "ok",
       "open it by name": "ok",
       "end the sharing": "ok",
     });
-    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 4 + (diagnosis.proven ? 0 : 1));
+    expect(printable(diagnosis).split("\n").length).toBe(diagnosis.findings.length + 5 + (diagnosis.proven ? 0 : 1));
   });
 
   it("without native code it names the reason for each step and does not fail", () => {
@@ -43,10 +43,25 @@ describe("millpond doctor", () => {
     expect(printable(diagnosis)).toContain("unsupported (KOFFI_ABSENT): npm install koffi");
   });
 
+  it("without koffi it says that it has not looked, not that there is nothing", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis).toMatchObject({ pageSize: null, hugePageSize: null, memlock: null });
+    expect(printable(diagnosis)).toContain("not looked: koffi is missing");
+    expect(printable(diagnosis)).not.toMatch(/none|no limit|4096/);
+  });
+
+  it("shows the realtime preference, and where it was stated", () => {
+    const diagnosis = diagnose(absentOps(notDone("unsupported", "KOFFI_ABSENT", "npm install koffi")));
+    expect(diagnosis.realtime).toEqual({ words: "allocator", from: "default", ignored: null });
+    expect(printable(diagnosis)).toContain("realtime preference: allocator (from default)");
+    const mistaken = { ...diagnosis, realtime: { ...diagnosis.realtime, ignored: "alocator" } };
+    expect(printable(mistaken)).toContain("allocator (MILLPOND_REALTIME=alocator has a word that is not understood)");
+  });
+
   it("its arguments are checked", () => {
     expect(parseCommand(["doctor"])).toEqual({ kind: "doctor", json: false });
     expect(parseCommand(["doctor", "--json"])).toEqual({ kind: "doctor", json: true });
-    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "main" });
+    expect(parseCommand(["doctor", "--help"])).toEqual({ kind: "help", topic: "doctor" });
     expect(() => parseCommand(["doctor", "--jsno"])).toThrow('not "--jsno"');
   });
 });

@@ -132,6 +132,13 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     pools.push(joined);
     expect(joined.owner).toBe(seat.owner);
     expect(code(() => openProcessPool(descriptor(), { seat }))).toBe("ERR_POOL_DEAD");
+    // Nor one that was never reserved: the seat of who made the pool, and a free one.
+    const rows = pool.processes();
+    for (const forged of [pool.seat, { owner: 2, status: 2 }, { owner: 2, status: 8 }]) {
+      expect(code(() => openProcessPool(descriptor(), { seat: forged }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => openProcessPool({ ...pool.handle, seat: forged }))).toBe("ERR_POOL_DEAD");
+    }
+    expect(pool.processes()).toEqual(rows);
     const other = pool.reserve();
     pool.reclaim(other);
     expect(code(() => openProcessPool(descriptor(), { seat: other.seat }))).toBe("ERR_POOL_DEAD");

@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { pipelineFromText } from "../../src/adapters/element-words.ts";
 import { isMillpondError } from "../../src/observe/errors.ts";
+import { nearest } from "../../src/observe/nearest.ts";
 import { NullSink } from "../../src/pipeline/elements/small.ts";
 import { COMMON_ELEMENTS } from "../../src/pipeline/elements/words.ts";
-import { nearest, parsePipeline, splitWords } from "../../src/pipeline/text.ts";
+import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */
@@ -87,6 +88,33 @@ describe("a pipeline text", () => {
       '"pattern" takes no such argument; is there a "!" missing in front of it? (pattern [width=] [height=] [format=] [fps=] [frames=])',
     ]);
     expect(refusal("pattern format=YUYV ! null")[1]).toMatch(/must be one of/);
+  });
+
+  test("refuses what is out of range, given twice, or unknown, at its own word", () => {
+    expect(refusal("pattern width=0 ! null")).toEqual(["width=0", 'width is a whole number from 1 to 32768, not "0"']);
+    expect(refusal("pattern ! scale height=0 ! null")[0]).toBe("height=0");
+    expect(refusal("pattern ! workers m n=0 ! null")).toEqual(["n=0", 'n is a whole number from 1 to 19, not "0"']);
+    expect(refusal("pattern ! contactsheet a.png tiles=401")[0]).toBe("tiles=401");
+    expect(refusal("pattern ! encode a.mp4 bitrate=1")[0]).toBe("bitrate=1");
+    expect(refusal("pattern width=3 width=4 ! null")).toEqual(["width=4", "width is given twice"]);
+    expect(refusal("file a.mp4 path=b.mp4 ! decode ! null")).toEqual(["path=b.mp4", "path is given twice"]);
+    expect(refusal("pattern name=a name=b ! null")).toEqual([
+      "name=b",
+      'this "pattern" is given two names: "a" and "b"',
+    ]);
+    expect(refusal("pattern nmae=a ! null")).toEqual([
+      "nmae=a",
+      '"pattern" has no property "nmae"; did you mean "name"?',
+    ]);
+    expect(refusal("pattern ! encode a.mp4 codec=hevd")[1]).toMatch(/did you mean "hevc"\?$/);
+    for (const key of ["toString", "constructor", "hasOwnProperty"]) {
+      expect(refusal(`pattern ${key}=1 ! null`)[1]).toContain(`has no property "${key}"`);
+    }
+  });
+
+  test("names a property as it was written, never an option inside the library", () => {
+    const texts = ["queue max=0", "queue full=no", "null holds=9999", "null limit=0", "scale width=99999"];
+    for (const text of texts) expect(refusal(`pattern ! ${text} ! null`)[1]).not.toContain("options.");
   });
 
   test("points at what cannot be linked", () => {

@@ -193,3 +193,73 @@ describe("a workers stage", () => {
     expectHome(pipeline);
   });
 });
+
+describe("threads that misbehave", () => {
+  const bad = (text: string): Promise<unknown> =>
+    new Pipeline({ patience: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
+
+  test("a function that never answers ends the run with the stage's name", async () => {
+    await expect(bad("export default () => new Promise(() => {});")).rejects.toMatchObject({
+      code: "ERR_STARVED",
+      message: expect.stringMatching(/"workers" has been waiting for a thread to finish a frame for 0\.4 s/),
+    });
+  });
+
+  test("a function that loops without end ends the run with the stage's name", async () => {
+    await expect(bad("export default () => { for (;;); };")).rejects.toMatchObject({
+      code: "ERR_STARVED",
+      details: { stage: "workers" },
+    });
+  });
+
+  test("a module whose top-level await never ends is given up, and named", async () => {
+    await expect(bad("await new Promise(() => {}); export default () => 1;")).rejects.toMatchObject({
+      code: "ERR_STARVED",
+      message: expect.stringMatching(/"workers" has been loading .*m\d+\.mjs for 10 s/),
+    });
+  }, 30_000);
+
+  test("a module that posts to its parent gets told so, and what it posts is not taken for an answer", async () => {
+    const text = (what: string): string =>
+      `import { parentPort } from "node:worker_threads"; export default () => { parentPort.postMessage(${what}); return 1; };`;
+    for (const what of ["'hello'", "undefined", "null", "{ type: 'done', index: 0 }", "7n"]) {
+      await expect(bad(text(what))).rejects.toMatchObject({
+        code: "ERR_BAD_DATA",
+        message: expect.stringMatching(/posted a message to its parent.*return the result from the function/),
+      });
+    }
+  });
+
+  test("a module that closes its parentPort does no harm", async () => {
+    const text = `import { parentPort } from "node:worker_threads"; parentPort.close(); export default () => 1;`;
+    await expect(bad(text)).resolves.toMatchObject({ sinks: {} });
+  });
+
+  test("an error is told with its file and line, and a thrown value that is no error is shown", async () => {
+    await expect(bad('export default () => {\n  throw new TypeError("no such plane");\n};')).rejects.toThrow(
+      /failed at frame \d: no such plane \(.*m\d+\.mjs:2:9\)/,
+    );
+    await expect(bad("export default () => {\n  return null.width;\n};")).rejects.toThrow(/m\d+\.mjs:2:15\)/);
+    await expect(bad("export default () => { throw { code: 7, why: 'full' }; };")).rejects.toThrow(
+      /failed at frame \d: it threw \{ code: 7, why: 'full' \}/,
+    );
+    await expect(bad("export default () => { throw undefined; };")).rejects.toThrow(/it threw undefined/);
+    await expect(
+      bad("export default () => { throw new Proxy({}, { getPrototypeOf() { throw 1; } }); };"),
+    ).rejects.toThrow(/failed at frame \d: it threw/);
+    await expect(bad("throw { code: 8 };")).rejects.toThrow(/cannot use .*m\d+\.mjs: it threw \{ code: 8 \}/);
+    await expect(
+      bad("export default () => new Promise(() => setTimeout(() => { throw { late: true }; }, 1));"),
+    ).rejects.toThrow(/ended with code 1: it threw \{ late: true \}/);
+  });
+
+  test("one that takes memory without end ends the run, not the process", async () => {
+    const text = "export default () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)); };";
+    const run = new Pipeline({ patience: 60_000 }).link(
+      new Numbers("src", 2),
+      workers(text, { workers: 1 }),
+      new NullSink(),
+    );
+    await expect(run.run()).rejects.toThrow(/ended with code 1: it needed more than 1024 MB of heap/);
+  }, 60_000);
+});

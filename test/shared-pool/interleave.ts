@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
 import type * as SeatsModule from "../../src/adapters/process-seats.ts";
+import type * as RingModule from "../../src/pools/ring-steps.ts";
 import type * as CoreModule from "../../src/pools/shared-core.ts";
 import * as layoutModule from "../../src/pools/shared-layout.ts";
 import type * as OwnersModule from "../../src/pools/shared-owners.ts";
@@ -28,16 +29,30 @@ type Functions<M> = { [K in keyof M as M[K] extends (...args: never[]) => unknow
 export type Steps = Functions<typeof CoreModule> &
   Functions<typeof OwnersModule> &
   Functions<typeof SleepModule> &
+  Functions<typeof RingModule> &
   Functions<typeof SeatsModule>;
 
-const SOURCES = ["shared-core.ts", "shared-owners.ts", "shared-sleep.ts", "../adapters/process-seats.ts"];
+const SOURCES = [
+  "shared-core.ts",
+  "shared-owners.ts",
+  "shared-sleep.ts",
+  "ring-steps.ts",
+  "../adapters/process-seats.ts",
+];
+
+/** Parameters that are steps themselves. */
+const PASSED = new Set(["attempt"]);
 
 /** Called on the waiter or the core, these go outside: a point before them too. */
 const OUTSIDE = new Set(["notify", "clear"]);
 
 function translate(): string {
   const files = SOURCES.map((name) => {
-    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8");
+    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8")
+      // One look where a ring spins: more would be the same again.
+      .replace("RING_LOOKS = 4", "RING_LOOKS = 1")
+      // One name twice in what becomes one file.
+      .replace(/\bSPIN_MS\b/g, `SPIN_MS_${name.replace(/\W/g, "_")}`);
     return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022, true);
   });
   const own = new Set<string>();
@@ -83,7 +98,7 @@ function visitFile(file: ts.SourceFile, context: ts.TransformationContext, own: 
     if (ts.isCallExpression(node)) {
       const callee = node.expression;
       const call = inside(node) as ts.CallExpression;
-      if (ts.isIdentifier(callee) && own.has(callee.text)) {
+      if (ts.isIdentifier(callee) && (own.has(callee.text) || PASSED.has(callee.text))) {
         const star = factory.createToken(ts.SyntaxKind.AsteriskToken);
         return factory.createParenthesizedExpression(factory.createYieldExpression(star, call));
       }
@@ -285,8 +300,11 @@ class Scheduler {
     }
   }
 
-  wake(count: number): void {
-    for (const thread of this.#sleepers.splice(0, count)) this.#asleep[thread] = undefined;
+  wake(index: number, count: number): void {
+    for (const thread of this.#sleepers.filter((one) => this.#asleep[one] === index).slice(0, count)) {
+      this.#asleep[thread] = undefined;
+      this.#sleepers.splice(this.#sleepers.indexOf(thread), 1);
+    }
   }
 
   finish(): void {
@@ -299,8 +317,8 @@ class Scheduler {
 let current: Scheduler | undefined;
 
 /** What `Atomics.notify` is in a run. */
-export function notify(_i32: Int32Array, _index: number, count: number): void {
-  current?.wake(count);
+export function notify(_i32: Int32Array, index: number, count: number): void {
+  current?.wake(index, count);
 }
 
 /** Runs a step from beginning to end, alone. */

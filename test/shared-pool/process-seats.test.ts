@@ -11,6 +11,8 @@ import {
 import { createCore } from "../../src/pools/shared-core.ts";
 import { checkShape, layoutOf, OwnerState, type SharedLayout, writePool } from "../../src/pools/shared-layout.ts";
 import { statusOf, takeSeat } from "../../src/pools/shared-owners.ts";
+import { SharedPool } from "../../src/pools/shared-pool.ts";
+import { code } from "../buffer-pool/pools.ts";
 import { alone, explore, notify, type Run, type Step, steps, type Thread } from "./interleave.ts";
 
 const COUNT = 1;
@@ -204,5 +206,66 @@ describe("who is judged", () => {
     expect(readTable(memory, layout)).toMatchObject({ namespace: 1 });
     new Int32Array(memory, bytesWithTable(layout) - 64 * (1 + layout.owners))[1] = 9;
     expect(readTable(memory, layout)).toMatch(/version 9/);
+  });
+});
+
+describe("a forged seat", () => {
+  const forged = (status: number): number[] => [
+    status & ~OwnerState.MASK,
+    (status & ~OwnerState.MASK) | OwnerState.LIVE,
+    (status & ~OwnerState.MASK) | OwnerState.LEAVING,
+    (status & ~OwnerState.MASK) | OwnerState.DYING,
+  ];
+
+  it("of a thread that sits there, of a free one, or of one that is cleared up: nobody sits down on it", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, owners: 3 });
+    const { seat } = pool.reserve();
+    const seats = [pool.owner, seat.owner, 2].flatMap((owner) =>
+      forged(statusOf(pool.core, owner)).map((status) => ({ owner, status })),
+    );
+    const before = pool.core.i32.slice();
+    for (const one of seats) expect(code(() => SharedPool.attach({ ...pool.handle, seat: one }))).toBe("ERR_POOL_DEAD");
+    expect(pool.core.i32).toEqual(before);
+    expect(SharedPool.attach({ ...pool.handle, seat }).owner).toBe(seat.owner);
+  });
+
+  it("takes no process's row from it", () => {
+    const town = new Town();
+    alone(town.join(1));
+    const { table, i32, layout } = town;
+    const rows = table.rows.slice();
+    for (let owner = 0; owner < layout.owners; owner++) {
+      for (const status of forged(statusOf(town.cores[0]!, owner))) {
+        expect(alone(steps.takeOver(table, i32, layout, { owner, status }, town.process(2)))).toBeUndefined();
+      }
+    }
+    expect(table.rows).toEqual(rows);
+  });
+});
+
+describe("-0", () => {
+  it("is no lease, though it equals one", () => {
+    const pool = SharedPool.create({ size: 64, count: 2, owners: 3 });
+    const id = pool.tryTake();
+    expect([id, pool.isHeld(id), pool.isHeld(-0)]).toEqual([0, true, false]);
+    for (const use of [
+      () => pool.give(-0),
+      () => pool.keep(-0),
+      () => pool.bytesOf(-0),
+      () => pool.offsetOf(-0),
+      () => pool.release({ ...pool.slot(id), id: -0 }),
+    ]) {
+      expect(code(use)).toBe("ERR_FOREIGN_RELEASE");
+    }
+    pool.give(id);
+    expect(pool.stats().free).toBe(2);
+  });
+
+  it("as the number of a seat is 0", () => {
+    const pool = SharedPool.create({ size: 64, count: 1, owners: 2 });
+    const other = SharedPool.attach(pool.handle);
+    expect(other.reclaim(-0)).toBe(0);
+    const far = SharedPool.attach({ ...other.handle, seat: { ...other.reserve().seat, owner: -0 } });
+    expect(Object.is(far.owner, 0)).toBe(true);
   });
 });

@@ -210,7 +210,7 @@ describe("generations", () => {
       expect(receiveLease(far, posted, { owner: pool.owner, status: pool.core.status })).toEqual(slot);
       const ring = LeaseRing.create(far, 4, "push");
       const there = LeaseRing.attach(pool, ring.memory, "pop");
-      expect([ring.push(slot.id), there.pop(), there.pop()]).toEqual([true, slot.id, -1]);
+      expect([ring.tryPush(slot.id), there.tryPop(), there.tryPop()]).toEqual([true, slot.id, -1]);
       pool.release(slot);
       for (const each of [pool, far]) each.assertInvariants();
       expect(pool.stats().free).toBe(4);

@@ -3,8 +3,9 @@ import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LeaseRing } from "../../src/pools/lease-ring.ts";
+import { RingWord } from "../../src/pools/ring-steps.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
-import { HandleRing, RingWord } from "../../src/pools/shared-ring.ts";
+import { HandleRing } from "../../src/pools/shared-ring.ts";
 import { code } from "../buffer-pool/pools.ts";
 
 describe("HandleRing", () => {
@@ -18,10 +19,10 @@ describe("HandleRing", () => {
         let n = 0;
         for (const what of plan) {
           if (what === "push") {
-            expect(pusher.push(n)).toBe(model.length < capacity);
+            expect(pusher.tryPush(n)).toBe(model.length < capacity);
             if (model.length < capacity) model.push(n);
             n++;
-          } else if (what === "pop") expect(popper.pop()).toBe(model.shift() ?? -1);
+          } else if (what === "pop") expect(popper.tryPop()).toBe(model.shift() ?? -1);
           else expect([popper.peek(), pusher.length]).toEqual([model[0] ?? -1, model.length]);
         }
       }),
@@ -34,7 +35,7 @@ describe("HandleRing", () => {
     new Int32Array(ring.memory).fill(2 ** 29 - 3, RingWord.HEAD, RingWord.HEAD + 1);
     const [pusher, popper] = [HandleRing.attach(ring.memory), HandleRing.attach(ring.memory)];
     for (let n = 0; n < 20; n++) {
-      expect([pusher.push(n), pusher.push(n + 100), popper.pop(), popper.pop(), popper.pop()]).toEqual([
+      expect([pusher.tryPush(n), pusher.tryPush(n + 100), popper.tryPop(), popper.tryPop(), popper.tryPop()]).toEqual([
         true,
         true,
         n,
@@ -59,8 +60,8 @@ describe("HandleRing", () => {
       "ERR_BAD_DATA",
     ]);
     const ring = HandleRing.create(4);
-    Atomics.store(ring.i32, RingWord.TAIL, 1000);
-    expect(code(() => ring.pop())).toBe("ERR_CORRUPTED");
+    Atomics.store(ring.state.i32, RingWord.TAIL, 1000);
+    expect(code(() => ring.tryPop())).toBe("ERR_CORRUPTED");
   });
 
   it("brings a million numbers from another thread in order", async () => {
@@ -73,7 +74,7 @@ describe("HandleRing", () => {
     let expected = 0;
     let wrong = 0;
     while (expected < total) {
-      const value = ring.pop();
+      const value = ring.tryPop();
       // Where a spinning side has taken the only core, the other one gets its turn here.
       if (value < 0) await new Promise((resolve) => setImmediate(resolve));
       else if (value !== expected++) wrong++;
@@ -93,16 +94,21 @@ describe("LeaseRing", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 2, "push");
     const ids = [a.tryTake(), a.tryTake(), a.tryTake()];
-    expect([ring.isMet, ring.push(ids[0]!)]).toEqual([false, false]);
+    expect([ring.isMet, ring.tryPush(ids[0]!)]).toEqual([false, false]);
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    expect([ring.push(ids[0]!), ring.push(ids[1]!), ring.push(ids[2]!), ring.length]).toEqual([true, true, false, 2]);
-    expect([code(() => a.give(ids[0]!)), code(() => ring.push(ids[0]!)), a.isHeld(ids[2]!)]).toEqual([
+    expect([ring.tryPush(ids[0]!), ring.tryPush(ids[1]!), ring.tryPush(ids[2]!), ring.length]).toEqual([
+      true,
+      true,
+      false,
+      2,
+    ]);
+    expect([code(() => a.give(ids[0]!)), code(() => ring.tryPush(ids[0]!)), a.isHeld(ids[2]!)]).toEqual([
       "ERR_DOUBLE_RELEASE",
       "ERR_USE_AFTER_RELEASE",
       true,
     ]);
-    for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.push(bad))).toBe("ERR_FOREIGN_RELEASE");
-    expect([far.pop(), far.pop(), far.pop(), b.isHeld(ids[0]!)]).toEqual([ids[0], ids[1], -1, true]);
+    for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.tryPush(bad))).toBe("ERR_FOREIGN_RELEASE");
+    expect([far.tryPop(), far.tryPop(), far.tryPop(), b.isHeld(ids[0]!)]).toEqual([ids[0], ids[1], -1, true]);
     for (const id of ids.slice(0, 2)) b.give(id);
     a.give(ids[2]!);
     expect(a.stats().free).toBe(4);
@@ -113,11 +119,16 @@ describe("LeaseRing", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    ring.push(a.tryTake());
-    ring.push(a.tryTake());
+    ring.tryPush(a.tryTake());
+    ring.tryPush(a.tryTake());
     expect(a.reclaim(b.owner)).toBe(2);
     const id = a.tryTake();
-    expect([code(() => ring.push(id)), a.isHeld(id), ring.isMet, far.pop()]).toEqual(["ERR_INACTIVE", true, false, -1]);
+    expect([code(() => ring.tryPush(id)), a.isHeld(id), ring.isMet, far.tryPop()]).toEqual([
+      "ERR_INACTIVE",
+      true,
+      false,
+      -1,
+    ]);
     a.give(id);
     expect(a.stats().free).toBe(4);
   });
@@ -126,20 +137,20 @@ describe("LeaseRing", () => {
     const [a, b] = two(8);
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    ring.push(a.tryTake());
-    expect(far.pop()).toBeGreaterThanOrEqual(0);
+    ring.tryPush(a.tryTake());
+    expect(far.tryPop()).toBeGreaterThanOrEqual(0);
     // The popping side: what it had under way came free with it, what comes now is the next one's.
     a.reclaim(b.owner);
     const c = SharedPool.attach(a.handle);
     const next = LeaseRing.attach(c, ring.memory, "pop");
     const id = a.tryTake();
-    expect([ring.push(id), ring.isMet, next.pop(), c.isHeld(id)]).toEqual([true, true, id, true]);
+    expect([ring.tryPush(id), ring.isMet, next.tryPop(), c.isHeld(id)]).toEqual([true, true, id, true]);
     // The pushing side: the seat is taken by yet another one first, so that it sits elsewhere.
     SharedPool.attach(a.handle);
     const d = SharedPool.attach(a.handle);
     const pusher = LeaseRing.attach(d, ring.memory, "push");
     const other = d.tryTake();
-    expect([pusher.push(other), next.pop(), c.isHeld(other)]).toEqual([true, other, true]);
+    expect([pusher.tryPush(other), next.tryPop(), c.isHeld(other)]).toEqual([true, other, true]);
   });
 
   it("skips what no lease is: shared memory may say anything", () => {
@@ -147,8 +158,8 @@ describe("LeaseRing", () => {
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
     const raw = HandleRing.attach(ring.memory);
-    for (const bad of [2 ** 31 - 1, 77, 3]) raw.push(bad);
-    expect([far.pop(), far.length]).toEqual([-1, 0]);
+    for (const bad of [2 ** 31 - 1, 77, 3]) raw.tryPush(bad);
+    expect([far.tryPop(), far.length]).toEqual([-1, 0]);
   });
 
   it("brings leases from another thread with their bytes", async () => {
@@ -162,7 +173,7 @@ describe("LeaseRing", () => {
     });
     let wrong = 0;
     for (let n = 0; n < total; ) {
-      const id = ring.pop();
+      const id = ring.tryPop();
       if (id < 0) {
         await new Promise((resolve) => setImmediate(resolve));
         continue;

@@ -5,16 +5,22 @@ import type { SharedHandle } from "../../src/pools/shared-handle.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
 import { HandleRing } from "../../src/pools/shared-ring.ts";
 
-const { memory, handle, total } = workerData as { memory: SharedArrayBuffer; handle?: SharedHandle; total: number };
+const { memory, handle, total, waits } = workerData as {
+  memory: SharedArrayBuffer;
+  handle?: SharedHandle;
+  total: number;
+  waits?: boolean;
+};
 if (handle === undefined) {
   const ring = HandleRing.attach(memory);
-  for (let n = 0; n < total; ) if (ring.push(n)) n++;
+  if (waits === true) for (let n = 0; n < total; n++) ring.pushSync(n);
+  else for (let n = 0; n < total; ) if (ring.tryPush(n)) n++;
 } else {
   const pool = SharedPool.attach(handle);
   const ring = LeaseRing.attach(pool, memory, "push");
   for (let n = 0; n < total; n++) {
     const { id } = pool.acquireSync(10_000);
     pool.bytesOf(id).fill(n & 255);
-    while (!ring.push(id));
+    while (!ring.tryPush(id));
   }
 }

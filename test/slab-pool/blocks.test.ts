@@ -221,7 +221,7 @@ describe("hooks", () => {
     }
   };
 
-  it("may read and write their own element and live ones; alloc, free and close are ERR_ACTIVE, other elements are refused", () => {
+  it("may read and write their own element and live ones; alloc, free and close are ERR_REENTRANT, other elements are refused", () => {
     const seen: unknown[] = [];
     let live = -1;
     const pool: SlabPool = new SlabPool({
@@ -246,13 +246,13 @@ describe("hooks", () => {
     pool.alloc();
     pool.alloc();
     const row = (last: string): unknown[] => [
-      "ERR_ACTIVE",
-      "ERR_ACTIVE",
-      "ERR_ACTIVE",
-      "ERR_ACTIVE",
+      "ERR_REENTRANT",
+      "ERR_REENTRANT",
+      "ERR_REENTRANT",
+      "ERR_REENTRANT",
       2,
       last,
-      undefined,
+      "ERR_REENTRANT",
     ];
     // A slot that is not carved yet was never handed out.
     expect(seen).toEqual([row("ERR_FOREIGN_RELEASE"), row("ERR_FOREIGN_RELEASE"), row("ERR_FOREIGN_RELEASE")]);

@@ -161,7 +161,7 @@ describe("misuse and bad input", () => {
     expect([pool.live, pool.alloc()]).toEqual([0, 0]);
     pool.assertInvariants();
     const greedy: SlabPool = new SlabPool({ elementSize: 8, blockSize: 64, init: () => void greedy.alloc() });
-    expect(code(() => greedy.alloc())).toBe("ERR_ACTIVE");
+    expect(code(() => greedy.alloc())).toBe("ERR_REENTRANT");
   });
 
   it("an allocation that fails leaves the pool as it was", () => {

@@ -8,6 +8,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { describeResult, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { wakeWaiters } from "../../os/wait.ts";
+import { describeRealtimePreference, realtimeWords } from "../../pools/realtime-preference.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 
 /** A 1080p frame in NV12 is 3 MB, in RGBA 8: the larger one. */
@@ -35,12 +36,16 @@ export interface Diagnosis {
   readonly native: NativeOps["name"];
   /** True when this platform's system calls have been tested. */
   readonly proven: boolean;
-  /** Bytes in a page. */
-  readonly pageSize: number;
-  /** Bytes in a huge page; 0: none. */
-  readonly hugePageSize: number;
-  /** Bytes that may be locked; null: no limit. */
+  /** Bytes in a page; null: not looked, because there are no native calls. */
+  readonly pageSize: number | null;
+  /** Bytes in a huge page; 0: none; null: not looked. */
+  readonly hugePageSize: number | null;
+  /** Bytes that may be locked; null: no limit, or not looked. */
   readonly memlock: number | null;
+  /** Why the three above were not looked at; null: they were. */
+  readonly notLooked: string | null;
+  /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
+  readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
   readonly findings: readonly Finding[];
 }
@@ -62,6 +67,10 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
   const dma = attempt("DMA buffer", () => new DmabufAllocator({ ops, required: true }).probe());
   if (dma.ok) findings[findings.length - 1] = { ...findings.at(-1)!, detail: `ok, by ${dma.value.kind}` };
   const { memlock } = ops.limits();
+  const { availability } = ops;
+  const isLooked = availability.ok;
+  const notLooked = isLooked ? null : availability.errno === "KOFFI_ABSENT" ? "koffi is missing" : availability.hint;
+  const { flags, from, ignored } = describeRealtimePreference();
   const { bun, deno, node } = process.versions as Record<string, string | undefined>;
   const runtime = bun !== undefined ? `bun ${bun}` : deno !== undefined ? `deno ${deno}` : `node ${node}`;
   return {
@@ -69,9 +78,12 @@ export function diagnose(ops: NativeOps = nativeOps()): Diagnosis {
     machine: `${process.platform} ${process.arch}, ${runtime}`,
     native: ops.name,
     proven: ops.proven,
-    pageSize: ops.pageSize,
-    hugePageSize: ops.hugePageSize,
-    memlock: Number.isFinite(memlock) ? memlock : null,
+    // What stands for them without native calls are guesses that serve for rounding.
+    pageSize: isLooked ? ops.pageSize : null,
+    hugePageSize: isLooked ? ops.hugePageSize : null,
+    memlock: isLooked && Number.isFinite(memlock) ? memlock : null,
+    notLooked,
+    realtime: { words: realtimeWords(flags), from, ignored: ignored ?? null },
     findings,
   };
 }
@@ -97,7 +109,7 @@ function pageSteps(ops: NativeOps, attempt: Attempt): void {
     attempt("make huge pages present", () => ops.advise(bytes, "populate"));
   });
   const mapped = attempt("map 8 MiB", () => ops.map(SIZE));
-  if (mapped.ok) attempt("retire it", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
+  if (mapped.ok) attempt("release the mapping", () => ops.retire(mapped.value.address, mapped.value.bytes.length));
 }
 
 function sharingSteps(ops: NativeOps, attempt: Attempt): void {
@@ -135,9 +147,14 @@ function closed(opened: Outcome<SharedMemory>): Outcome<unknown> | Result {
   return opened.ok ? opened.value.retire() : opened;
 }
 
+function preferenceText({ words, from, ignored }: Diagnosis["realtime"]): string {
+  const why = ignored === null ? `from ${from}` : `MILLPOND_REALTIME=${ignored} has a word that is not understood`;
+  return `realtime preference: ${words} (${why})`;
+}
+
 /** The diagnosis for people. */
 export function printable(diagnosis: Diagnosis): string {
-  const { findings, memlock, pageSize, hugePageSize, proven } = diagnosis;
+  const { findings, memlock, pageSize, hugePageSize, proven, notLooked } = diagnosis;
   const width = Math.max(...findings.map(({ step }) => step.length));
   const lines = findings.map(({ step, status, detail, milliseconds }) => {
     const time = status === "ok" ? `${milliseconds.toFixed(2)} ms` : "";
@@ -145,8 +162,11 @@ export function printable(diagnosis: Diagnosis): string {
   });
   return [
     `millpond ${diagnosis.millpond} on ${diagnosis.machine}`,
-    `pages of ${pageSize} bytes, huge pages ${hugePageSize === 0 ? "none" : `of ${hugePageSize} bytes`}, ` +
-      `may lock ${memlock === null ? "without limit" : `${memlock} bytes`}`,
+    notLooked === null
+      ? `pages of ${pageSize} bytes; ${hugePageSize === 0 ? "no huge pages" : `huge pages of ${hugePageSize} bytes`}; ` +
+        (memlock === null ? "no limit to locked memory" : `at most ${memlock} bytes of locked memory`)
+      : `pages, huge pages, locked memory: not looked: ${notLooked}`,
+    preferenceText(diagnosis.realtime),
     ...(proven ? [] : ["this platform's system calls are UNTESTED: please report what npm run test:native says"]),
     "",
     ...lines,

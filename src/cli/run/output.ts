@@ -2,33 +2,76 @@
  * Result files that are either whole or absent: written under another name in the same folder, renamed when they are
  * complete, removed when the run ends in any other way.
  */
-import { unlinkSync } from "node:fs";
-import { type FileHandle, mkdir, open, rename, stat, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { rmdirSync } from "node:fs";
+import { mkdir, rmdir, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { OutputFile } from "../../adapters/output-file.ts";
 import { explain, Failure } from "../exit.ts";
 
-const unfinished: Set<string> = new Set();
-
-/** Removes every file that is not complete, at once: for an exit that cannot wait. */
-export function removeUnfinished(): void {
-  for (const path of unfinished) {
-    try {
-      unlinkSync(path);
-    } catch {
-      // Nothing more can be done about it on the way out.
-    }
-  }
-  unfinished.clear();
-}
+/** Folders that were made for results which are not there yet, the innermost first. */
+const emptyFolders: Set<string> = new Set();
 
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
 export async function prepareFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
-    if (!(await stat(path)).isDirectory()) throw new Failure(`${path} is no folder`);
+    const first = await makeFolders(resolve(path));
+    if (first !== undefined) {
+      if (emptyFolders.size === 0) process.once("exit", removeEmptyFoldersNow);
+      for (let at = resolve(path); ; at = dirname(at)) {
+        emptyFolders.add(at);
+        if (at === resolve(first) || at === dirname(at)) break;
+      }
+    }
+    if (!(await stat(path)).isDirectory()) throw new Failure(`${path} is not a folder`);
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(`the results cannot be written to ${path}: ${explain(error)}`, 1, { cause: error });
+  }
+}
+
+/**
+ * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a file
+ * system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again without end.
+ */
+async function makeFolders(path: string): Promise<string | undefined> {
+  const present = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+  if (present?.isDirectory() === true) return undefined;
+  if (present !== undefined) throw Object.assign(new Error("EEXIST"), { code: "EEXIST", syscall: "mkdir", path });
+  const above = dirname(path) === path ? undefined : await makeFolders(dirname(path));
+  try {
+    await mkdir(path);
+    return above ?? path;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Another run made it meanwhile.
+    if (code === "EEXIST" && (await stat(path)).isDirectory()) return above;
+    // The folder above is there: this one cannot be made in it.
+    if (code === "ENOENT") throw Object.assign(error as Error, { code: "EPERM" });
+    throw error;
+  }
+}
+
+/** The results are there: the folders that were made for them stay. */
+export function keepFolders(): void {
+  emptyFolders.clear();
+}
+
+/** Removes the folders that were made for results which did not come about; one that has something in it stays. */
+export async function removeEmptyFolders(): Promise<void> {
+  for (const path of emptyFolders) await rmdir(path).catch(() => {});
+  emptyFolders.clear();
+}
+
+/** The same for an exit that cannot wait; the temporary files in them have gone by then. */
+function removeEmptyFoldersNow(): void {
+  for (const path of emptyFolders) {
+    try {
+      rmdirSync(path);
+    } catch {
+      // Something is in it, or it has gone: both are fine.
+    }
   }
 }
 
@@ -36,16 +79,13 @@ export async function prepareFolder(path: string): Promise<void> {
 export class WholeFile {
   /** Where it will be. */
   readonly path: string;
-  readonly #temporary: string;
-  readonly #handle: FileHandle;
+  readonly #file: OutputFile;
   readonly #failAfter: number;
   #written = 0;
-  #open = true;
 
-  private constructor(path: string, temporary: string, handle: FileHandle, failAfter: number) {
+  private constructor(path: string, file: OutputFile, failAfter: number) {
     this.path = path;
-    this.#temporary = temporary;
-    this.#handle = handle;
+    this.#file = file;
     this.#failAfter = failAfter;
   }
 
@@ -56,12 +96,8 @@ export class WholeFile {
    */
   static async create(folder: string, name: string, failAfter: number = Number.POSITIVE_INFINITY): Promise<WholeFile> {
     const path = join(folder, name);
-    // The process id keeps two runs into one folder apart; the last to finish wins with a whole file.
-    const temporary = join(folder, `.${name}.${process.pid}.part`);
     try {
-      const handle = await open(temporary, "w");
-      unfinished.add(temporary);
-      return new WholeFile(path, temporary, handle, failAfter);
+      return new WholeFile(path, await OutputFile.open(path), failAfter);
     } catch (error) {
       throw cannotWrite(path, error);
     }
@@ -73,7 +109,17 @@ export class WholeFile {
       const bytes = typeof data === "string" ? Buffer.from(data) : data;
       this.#written += bytes.length;
       if (this.#written > this.#failAfter) throw Object.assign(new Error("no space left"), { code: "ENOSPC" });
-      await this.#handle.writeFile(bytes);
+      await this.#file.write(bytes);
+    } catch (error) {
+      await this.discard();
+      throw cannotWrite(this.path, error);
+    }
+  }
+
+  /** Does all of {@link commit} that can fail. Throws {@link Failure}; the file is gone then. */
+  async seal(): Promise<void> {
+    try {
+      await this.#file.seal();
     } catch (error) {
       await this.discard();
       throw cannotWrite(this.path, error);
@@ -83,12 +129,7 @@ export class WholeFile {
   /** Completes it: from now on it is there under its name. Throws {@link Failure}; the file is gone then. */
   async commit(): Promise<void> {
     try {
-      // A full disk may show only here, where the system has kept the bytes back until now.
-      await this.#handle.sync();
-      await this.#handle.close();
-      this.#open = false;
-      await rename(this.#temporary, this.path);
-      unfinished.delete(this.#temporary);
+      await this.#file.commit();
     } catch (error) {
       await this.discard();
       throw cannotWrite(this.path, error);
@@ -96,13 +137,8 @@ export class WholeFile {
   }
 
   /** Removes what there is of it; after {@link commit} it does nothing. */
-  async discard(): Promise<void> {
-    if (this.#open) {
-      this.#open = false;
-      await this.#handle.close().catch(() => {});
-    }
-    if (!unfinished.delete(this.#temporary)) return;
-    await unlink(this.#temporary).catch(() => {});
+  discard(): Promise<void> {
+    return this.#file.discard();
   }
 }
 

@@ -1,8 +1,9 @@
 /** `millpond run "file clip.mp4 ! decode ! ..."`: a pipeline written on the command line. */
-import { writeFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { ALL_ELEMENTS, pipelineFromText } from "../../adapters/element-words.ts";
+import { assertPathsApart, filesOf } from "../../adapters/file-paths.ts";
 import { FramesElement } from "../../adapters/frames-element.ts";
+import { OutputFile } from "../../adapters/output-file.ts";
 import { isMillpondError } from "../../observe/errors.ts";
 import type { Description } from "../../pipeline/describe.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
@@ -12,6 +13,7 @@ import type { TextOptions } from "../args.ts";
 import { ExitCode, explain, Failure } from "../exit.ts";
 import { bytes, count, number, type Paint, paintFor, table } from "../terminal.ts";
 import { createProgress } from "./progress.ts";
+import { concealedText } from "./report.ts";
 import { complain, listenForSignals, print } from "./run.ts";
 
 /** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
@@ -21,44 +23,65 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   const { pipeline } = parsed;
   const forget = listenForSignals(stop);
   const progress = createProgress(process.stderr, options.quiet || options.json);
+  const graph = options.graph === undefined ? undefined : new GraphFile(options.graph);
   try {
+    await assertApart(parsed, options.graph);
+    await graph?.open();
+    const onWarning = (text: string): void => {
+      progress.clear();
+      complain(`warning: ${text}`);
+    };
+    const { strict } = options;
     if (options.dryRun) {
-      await pipeline.negotiate({ signal: stop.signal });
+      await pipeline.negotiate({ signal: stop.signal, onWarning, strict });
       await print(`${pipeline.describe().text()}\n`);
+      await graph?.write(pipeline.describe());
       return ExitCode.OK;
     }
     const summary = await pipeline.run({
       signal: stop.signal,
+      onWarning,
+      strict,
       onProgress: ({ buffers }) => {
         const label = pipeline.elements[0]?.name ?? pipeline.name;
         progress.update(() => ({ done: buffers, expected: expectedOf(pipeline), label, showsRate: true, note: "" }));
       },
     });
     progress.clear();
-    const missing = shortfallOf(pipeline);
-    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline.describe()))}\n`);
-    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(process.stdout))}\n`);
-    if (options.describe) await print(`\n${pipeline.describe().text()}\n`);
+    await graph?.write(pipeline.describe());
+    const report = reportStream(pipeline);
+    const missing = shortfallOf(pipeline, options.strict);
+    if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`, report);
+    else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(report))}\n`, report);
+    if (options.describe) await print(`\n${pipeline.describe().text()}\n`, report);
     if (summary.holders.length > 0) {
-      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug of a stage`);
+      complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug in a stage`);
       return ExitCode.LEAKED;
     }
     if (missing === undefined) return ExitCode.OK;
     complain(`partial result: ${missing}`);
     return ExitCode.PARTIAL;
   } catch (error) {
+    // What was settled before it failed helps to see why; that the picture fails too is not worth a second message.
+    await graph?.write(pipeline.describe()).catch(() => {});
     if (error instanceof Failure) throw error;
     throw failureOf(parsed.pointAt(error));
   } finally {
-    if (options.graph !== undefined) await writeGraph(options.graph, pipeline.describe());
+    await graph?.discard();
     progress.clear();
     forget();
   }
 }
 
-function parse({ text, buffers }: TextOptions): ParsedPipeline {
+/** Standard output; standard error when a stage writes there. */
+function reportStream({ elements }: Pipeline): NodeJS.WriteStream {
+  const isTaken = filesOf(elements).writes.some(({ path }) => path === "-" || path === "/dev/stdout");
+  return isTaken ? process.stderr : process.stdout;
+}
+
+function parse({ text, buffers, patience }: TextOptions): ParsedPipeline {
   try {
-    return pipelineFromText(text, buffers === undefined ? {} : { maxBytes: buffers });
+    return pipelineFromText(text, { patience, ...(buffers === undefined ? {} : { maxBytes: buffers }) });
   } catch (error) {
     throw failureOf(error);
   }
@@ -94,10 +117,17 @@ function expectedOf({ elements }: Pipeline): number | undefined {
   return frames === undefined ? undefined : frames * sinks;
 }
 
-function shortfallOf(pipeline: Pipeline): string | undefined {
-  for (const one of pipeline.elements)
-    if (one instanceof FramesElement && one.shortfall !== undefined) return one.shortfall;
+function shortfallOf(pipeline: Pipeline, strict: boolean): string | undefined {
+  for (const one of pipeline.elements) {
+    if (!(one instanceof FramesElement)) continue;
+    if (one.shortfall !== undefined) return one.shortfall;
+    if (strict && one.concealed > 0) return concealedText(one.concealed);
+  }
   return undefined;
+}
+
+function concealedOf({ elements }: Pipeline): number {
+  return elements.reduce((sum, one) => sum + (one instanceof FramesElement ? one.concealed : 0), 0);
 }
 
 function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string {
@@ -114,22 +144,55 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
     `${number(pool.acquires)} loans`,
     pool.waits === 0 ? "no waits" : `${number(pool.waits)} waits`,
   ]);
+  const concealed = concealedOf(pipeline);
+  if (concealed > 0) lines.push(paint.warn(`concealed: ${concealed}`));
   if (rows.length > 0) lines.push("", paint.dim("pools"), table(rows));
   return lines.join("\n");
 }
 
-function plainSummary(summary: RunSummary, { elements, links }: Description): object {
-  return { ...summary, elements, links };
+function plainSummary(summary: RunSummary, pipeline: Pipeline): object {
+  const { elements, links } = pipeline.describe();
+  return { ...summary, concealed: concealedOf(pipeline), elements, links };
 }
 
-async function writeGraph(path: string, description: Description): Promise<void> {
-  const kind = extname(path).toLowerCase();
-  const text = kind === ".svg" ? description.svg() : kind === ".mmd" ? description.mermaid() : description.text();
-  try {
-    await writeFile(path, `${text}\n`);
-  } catch (error) {
-    complain(`the picture could not be written: ${explain(error)}`);
+/** The picture of `--graph`: its file is opened before the run, so that a run need not end to hear that it cannot be written. */
+class GraphFile {
+  readonly #path: string;
+  #file: OutputFile | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
   }
+
+  async open(): Promise<void> {
+    this.#file = await this.#guard(OutputFile.open(this.#path));
+  }
+
+  async write(description: Description): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return;
+    const kind = extname(this.#path).toLowerCase();
+    const text = kind === ".svg" ? description.svg() : kind === ".mmd" ? description.mermaid() : description.text();
+    await this.#guard(file.write(new TextEncoder().encode(`${text}\n`)).then(() => file.commit()));
+    this.#file = undefined;
+  }
+
+  async discard(): Promise<void> {
+    await this.#file?.discard();
+  }
+
+  #guard<T>(work: Promise<T>): Promise<T> {
+    return work.catch((cause: unknown) => {
+      throw new Failure(`the picture of --graph could not be written: ${explain(cause)}`, ExitCode.FAILED, { cause });
+    });
+  }
+}
+
+/** Nothing has been opened yet: a file that is both read and written is still whole. */
+async function assertApart({ pipeline }: ParsedPipeline, graph: string | undefined): Promise<void> {
+  const { reads, writes } = filesOf(pipeline.elements);
+  if (graph !== undefined) writes.push({ path: graph, by: "--graph" });
+  await assertPathsApart(reads, writes);
 }
 
 /** The list of elements, for `millpond run --elements`. */

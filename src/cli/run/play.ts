@@ -2,7 +2,9 @@
  * One run from the first frame to the last buffer back: source, pool, workers and results are opened here and closed
  * here, in every way that it can end.
  */
-import { encodePng } from "../../adapters/png.ts";
+import { join } from "node:path";
+import { assertPathsApart } from "../../adapters/file-paths.ts";
+import { encodePng, loadPng } from "../../adapters/png.ts";
 import { ContactSheet } from "../../pipeline/elements/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
@@ -11,10 +13,10 @@ import { Crew } from "./crew.ts";
 import { type Faults, readFaults } from "./faults.ts";
 import { Journal, type JournalSummary } from "./journal.ts";
 import { createMeter, processUse, watchGc } from "./meter.ts";
-import { prepareFolder, WholeFile } from "./output.ts";
+import { keepFolders, prepareFolder, removeEmptyFolders, WholeFile } from "./output.ts";
 import type { Progress } from "./progress.ts";
 import type { GcCount } from "./protocol.ts";
-import { type RunSummary, summarise } from "./report.ts";
+import { concealedText, type RunSummary, summarise } from "./report.ts";
 import { type OpenSource, openSource } from "./source.ts";
 import { playStages } from "./stages.ts";
 import { type StreamParts, type StreamResult, streamFrames } from "./stream.ts";
@@ -71,6 +73,10 @@ class Results {
   async open(source: OpenSource): Promise<void> {
     const { out } = this.#options;
     if (out === undefined) return;
+    const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
+    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
+    // At the end of a long film it would be late to hear that a package is missing.
+    await loadPng();
     await prepareFolder(out);
     const file = await WholeFile.create(out, OUTPUT_NAMES.frames, this.#diskAfter);
     this.#files.push(file);
@@ -105,11 +111,14 @@ class Results {
   async commit(summary: RunSummary): Promise<void> {
     await this.flush();
     await this.#files[0]?.write(`\n],\n"summary": ${JSON.stringify(summary, undefined, 1)}\n}\n`);
+    for (const file of this.#files) await file.seal();
     for (const file of this.#files) await file.commit();
+    keepFolders();
   }
 
   async discard(): Promise<void> {
     for (const file of this.#files) await file.discard();
+    await removeEmptyFolders();
   }
 }
 
@@ -241,11 +250,11 @@ class Playback {
 
   #ending(error: unknown, supply: SupplyReport): Error {
     if (supply.outstanding > 0) {
-      return new Failure(`${explain(error)}. What is more, ${leakText(supply)}`, ExitCode.LEAKED, { cause: error });
+      return new Failure(`${explain(error)}. Also, ${leakText(supply)}`, ExitCode.LEAKED, { cause: error });
     }
     if (!(error instanceof Interruption)) return error as Error;
     const of = this.#source.facts.expectedFrames;
-    const ending = new Interruption(error.exitCode === ExitCode.INTERRUPTED ? "SIGINT" : "SIGTERM");
+    const ending = new Interruption(error.signal);
     ending.message += ` after ${of === null ? "" : `${this.#measured} of `}${count(of ?? this.#measured, "frame")}; `;
     ending.message += `${this.#options.out === undefined ? "" : "nothing was written, and "}every buffer is back`;
     return ending;
@@ -260,7 +269,10 @@ class Playback {
     workerGc: readonly GcCount[],
     memory: RunSummary["memory"],
   ): RunSummary {
-    const { shortfall, layout, frames } = result;
+    const { layout, frames } = result;
+    const { concealed = 0 } = this.#source.frames;
+    const isRefused = this.#options.strict && concealed > 0;
+    const shortfall = result.shortfall ?? (isRefused ? concealedText(concealed) : undefined);
     return summarise({
       facts: this.#source.facts,
       format: layout?.format ?? null,
@@ -268,6 +280,7 @@ class Playback {
       frames,
       measures,
       shortfall,
+      concealed,
       exitCode: shortfall === undefined ? ExitCode.OK : ExitCode.PARTIAL,
       supply,
       meter: this.#meter,
@@ -289,12 +302,12 @@ function assertAllBack(supply: SupplyReport): void {
 function leakText(supply: SupplyReport): string {
   return (
     `${count(supply.outstanding, "buffer")} of ${supply.name} did not come back, which is a bug in millpond; ` +
-    `nothing was written. Held: ${supply.holders.join("; ") || "nobody says so"}`
+    `nothing was written. Still held: ${supply.holders.join("; ") || "unknown"}`
   );
 }
 
 function noFrames({ facts }: OpenSource, result: StreamResult): Failure {
   const why =
-    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has a header and nothing else");
-  return new Failure(`not one frame could be read from ${facts.name}: ${why}`);
+    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has nothing after its header");
+  return new Failure(`no frame could be read from ${facts.name}: ${why}`);
 }

@@ -22,6 +22,8 @@ export interface RunSummary {
   readonly complete: boolean;
   /** What is missing, as a sentence; null when nothing is. */
   readonly missing: string | null;
+  /** Frames that the decoder had to make up in part, because their data is damaged. */
+  readonly concealed: number;
   /** What the process exits with. */
   readonly exitCode: ExitCode;
   /** The input. */
@@ -67,6 +69,8 @@ export interface SummaryParts {
   readonly measures: JournalSummary;
   /** What is missing. */
   readonly shortfall: string | undefined;
+  /** Frames that were made up in part. */
+  readonly concealed: number;
   /** Exit code. */
   readonly exitCode: ExitCode;
   /** Where the bytes of frames were. */
@@ -97,6 +101,7 @@ export function summarise(parts: SummaryParts): RunSummary {
     version: MILLPOND_VERSION,
     complete: parts.shortfall === undefined,
     missing: parts.shortfall ?? null,
+    concealed: parts.concealed,
     exitCode: parts.exitCode,
     source: { ...facts, format: parts.format, frameBytes: parts.frameBytes },
     measures: parts.measures,
@@ -142,6 +147,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     `${count(measures.frames, "frame")}${span}, in ${number(timing.wallMs / 1000)} s ` +
       `(${number(timing.framesPerSecond)}/s) with ${count(summary.workers, "worker")}`,
   ]);
+  if (summary.concealed > 0) lines.push(["damage", paint.warn(`concealed: ${summary.concealed}`)]);
   lines.push([
     "pool",
     `${count(supply.buffers, "buffer")} of ${bytes(supply.bufferBytes)}, ${supply.allocated} allocated for ` +
@@ -158,6 +164,11 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
   if (written.length > 0) lines.push(["wrote", written.join(", ")]);
   const title = paint.bold(source.name);
   return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${text}`).join("\n")}`;
+}
+
+/** What is said of frames that the decoder made up in part. */
+export function concealedText(concealed: number): string {
+  return `${count(concealed, "frame")} ${concealed === 1 ? "is" : "are"} damaged, and the decoder concealed it`;
 }
 
 function rate(frames: number, ms: number): number {

@@ -1,9 +1,8 @@
 /** `millpond run`: plays the input, reports, compares if asked, and ends with a code that means something. */
 import type { RunOptions } from "../args.ts";
-import { ExitCode, Failure, Interruption } from "../exit.ts";
+import { END_SIGNALS, type EndSignal, ExitCode, Failure, Interruption } from "../exit.ts";
 import { paintFor, wrap } from "../terminal.ts";
 import { compare, describeComparison } from "./compare.ts";
-import { removeUnfinished } from "./output.ts";
 import { play } from "./play.ts";
 import { createProgress } from "./progress.ts";
 import { describeRun } from "./report.ts";
@@ -49,8 +48,8 @@ export function complain(message: string, excerpt?: string): void {
   if (excerpt !== undefined) process.stderr.write(`${excerpt.replace(/\^+$/, (marks) => paint.bad(marks))}\n`);
 }
 
-/** Writes to standard output, and waits until it is there. Throws {@link Failure} when it cannot be written. */
-export function print(text: string): Promise<void> {
+/** Writes to a stream, and waits until it is there. Throws {@link Failure} when it cannot be written. */
+export function print(text: string, stream: NodeJS.WriteStream = process.stdout): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException): void => {
       const why =
@@ -60,30 +59,44 @@ export function print(text: string): Promise<void> {
       );
     };
     // An error arrives as an event too, which without a listener would end the process with a stack.
-    process.stdout.once("error", fail);
-    process.stdout.write(text, (error) => {
+    stream.once("error", fail);
+    stream.write(text, (error) => {
       if (error) return fail(error);
-      process.stdout.removeListener("error", fail);
+      stream.removeListener("error", fail);
       resolve();
     });
   });
 }
 
-/** The first signal ends the run in order; a second one does not wait for that. Returns what forgets about signals. */
+// A decoder or a disk that does not answer must not keep what was told to end.
+const END_GRACE_MS = 5_000;
+
+/**
+ * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Returns what
+ * forgets about signals.
+ */
 export function listenForSignals(stop: AbortController): () => void {
-  const on = (signal: "SIGINT" | "SIGTERM"): void => {
-    const interruption = new Interruption(signal);
-    if (!stop.signal.aborted) {
-      stop.abort(interruption);
-      return;
-    }
-    removeUnfinished();
+  let grace: NodeJS.Timeout | undefined;
+  const endNow = (interruption: Interruption): void => {
+    // Files that are not whole, and folders made for them, are removed by listeners to the process's exit.
     process.exit(interruption.exitCode);
   };
-  process.on("SIGINT", on);
-  process.on("SIGTERM", on);
+  const on = (signal: EndSignal): void => {
+    const interruption = new Interruption(signal);
+    if (grace !== undefined) {
+      complain(`${interruption.message} a second time; nothing was written`);
+      endNow(interruption);
+      return;
+    }
+    grace = setTimeout(() => {
+      complain(`${interruption.message}; a stage did not end in time, and nothing was written`);
+      endNow(interruption);
+    }, END_GRACE_MS);
+    stop.abort(interruption);
+  };
+  for (const signal of END_SIGNALS) process.on(signal, on);
   return () => {
-    process.removeListener("SIGINT", on);
-    process.removeListener("SIGTERM", on);
+    clearTimeout(grace);
+    for (const signal of END_SIGNALS) process.removeListener(signal, on);
   };
 }

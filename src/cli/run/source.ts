@@ -156,6 +156,7 @@ class Replay implements FrameSource {
   #left: number;
   #current: FrameSource;
   #starvedBefore = 0;
+  #concealedBefore = 0;
 
   constructor(open: () => Promise<FrameSource>, passes: number, first: FrameSource) {
     this.#open = open;
@@ -165,6 +166,10 @@ class Replay implements FrameSource {
 
   get shortfall(): string | undefined {
     return this.#current.shortfall;
+  }
+
+  get concealed(): number {
+    return this.#concealedBefore + (this.#current.concealed ?? 0);
   }
 
   get starvedMs(): number {
@@ -177,6 +182,7 @@ class Replay implements FrameSource {
       if (frame !== undefined || this.#left === 0) return frame;
       this.#left--;
       this.#starvedBefore += this.#current.starvedMs;
+      this.#concealedBefore += this.#current.concealed ?? 0;
       await this.#current.close();
       this.#current = await this.#open();
     }

@@ -175,7 +175,7 @@ export interface StagesResult extends StreamResult {
 
 /**
  * Takes every frame from the source to a worker, and returns when all are measured. Rejects with the signal's reason or a
- * {@link Failure}; frames in the workers' hands are the crew's to bring back then.
+ * {@link Failure}; the crew brings back the frames that workers have then.
  */
 export async function playStages(parts: Parts, buffers: number, patience: number): Promise<StagesResult> {
   const frames = new FrameStage(parts);

@@ -44,7 +44,7 @@ interface Shape {
 
 /**
  * Takes every frame from the source to a worker, and returns when all are measured. Rejects with the signal's reason or
- * a {@link Failure}; frames in the workers' hands are the crew's to bring back then.
+ * a {@link Failure}; the crew brings back the frames that workers have then.
  */
 export async function streamFrames(parts: StreamParts<LoopSupply>): Promise<StreamResult> {
   const { source, crew, meter, signal } = parts;

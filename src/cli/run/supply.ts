@@ -284,7 +284,7 @@ function addAllocation(meter: Meter, ms: number): void {
 /** The message for workers that give nothing back. */
 export function tooSlow(patience: number, held: number): string {
   return (
-    `no worker gave a frame back for ${patience / 1000} s, with ${count(held, "frame")} in the workers' hands: ` +
+    `no worker gave a frame back for ${patience / 1000} s, while they had ${count(held, "frame")}: ` +
     "a worker hangs, or the machine is far too slow (--patience sets the limit)"
   );
 }

@@ -3,11 +3,13 @@
  * Where the core decided otherwise than DirectShow (waiters are refused at once by Decommit, memory goes at Decommit, the
  * requested size is what must not be zero), see docs/differences.md.
  */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { isMillpondError } from "../../observe/errors.ts";
+import { show } from "../../observe/arguments.ts";
+import { isMillpondError, type MillpondError } from "../../observe/errors.ts";
 import { BufferPool } from "../../pools/buffer-pool.ts";
-import { AM_GBF_NOWAIT, HResultError } from "./codes.ts";
-import { MediaSample } from "./sample.ts";
+import { inDoor } from "../door-error.ts";
+import { AM_GBF_NOWAIT, type DirectShowError, HResultError, translated } from "./codes.ts";
+import { endSample, isSample, type MediaSample, makeSample, referencesOf } from "./sample.ts";
+import { type IUnknown, queryInterface, ReferenceCount } from "./unknown.ts";
 
 /** What an allocator has, or shall have. Whole numbers, 32-bit. */
 export interface ALLOCATOR_PROPERTIES {
@@ -22,7 +24,7 @@ export interface ALLOCATOR_PROPERTIES {
 }
 
 /** The allocator's contract. `Promise` stands where the original blocks the thread. */
-export interface IMemAllocator {
+export interface IMemAllocator extends IUnknown {
   /** Asks for properties; gives the actual ones. */
   SetProperties(request: ALLOCATOR_PROPERTIES): ALLOCATOR_PROPERTIES;
   /** The actual properties; zeros when never set. */
@@ -49,12 +51,37 @@ const MAX_ALIGN = 65_536;
 /** Sizes are signed 32-bit; the whole block must stay below this. */
 const MAX_BLOCK = 0x7fffffff;
 
-/** The default memory allocator (CLSID_MemoryAllocator). */
+/** A sample's bookkeeping takes about a kilobyte whatever its size: more of them would exhaust the heap before the memory. */
+const MAX_BUFFERS = 262_144;
+
+let allocators = 0;
+
+/**
+ * The default memory allocator (CLSID_MemoryAllocator). `new` gives one reference; the last `Release()` decommits it. A sample has a
+ * reference of its allocator while it is out, and so has a `GetBuffer` that waits.
+ */
 export class MemAllocator implements IMemAllocator {
-  readonly #pool = new BufferPool({ name: "MemAllocator" });
+  readonly #name = `MemAllocator #${++allocators}`;
+  readonly #pool = new BufferPool({ name: this.#name });
+  readonly #references = new ReferenceCount(this, () => this.Decommit());
   #actual: ALLOCATOR_PROPERTIES = { cBuffers: 0, cbBuffer: 0, cbAlign: 0, cbPrefix: 0 };
   #requestedSize = 0;
   #unlisten: (() => void) | undefined;
+
+  /** Interfaces: IUnknown, IMemAllocator, IMemAllocatorCallbackTemp. Throws `E_NOINTERFACE`, `E_POINTER`. */
+  QueryInterface(iid: string): this {
+    return queryInterface(this, iid, ["IMemAllocator", "IMemAllocatorCallbackTemp"]);
+  }
+
+  /** One reference more; returns the count. Throws `ERR_USE_AFTER_RELEASE`. */
+  AddRef(): number {
+    return this.#references.add();
+  }
+
+  /** One reference less; the last one decommits. Returns the count. Throws `ERR_DOUBLE_RELEASE`. */
+  Release(): number {
+    return this.#references.drop();
+  }
 
   /**
    * Stores what the next Commit shall make; the request is not changed. Zero and negative counts and sizes are accepted here
@@ -64,11 +91,14 @@ export class MemAllocator implements IMemAllocator {
    * @returns count, alignment and prefix as asked for, and the size rounded so that slots follow each other aligned
    */
   SetProperties(request: ALLOCATOR_PROPERTIES): ALLOCATOR_PROPERTIES {
-    if (request === null || typeof request !== "object") throw new HResultError("E_POINTER", "the request is missing");
+    this.#references.assert("SetProperties");
+    if (request === null || typeof request !== "object") {
+      throw new HResultError("E_POINTER", "SetProperties(): the request is missing");
+    }
     const { cBuffers, cbBuffer, cbAlign, cbPrefix } = request;
     for (const [name, value] of Object.entries({ cBuffers, cbBuffer, cbAlign, cbPrefix })) {
       if (!Number.isInteger(value) || Math.abs(value) > MAX_BLOCK) {
-        throw new HResultError("E_INVALIDARG", `${name} must be a 32-bit whole number, but it is ${String(value)}`);
+        throw new HResultError("E_INVALIDARG", `${name} must be a 32-bit whole number, but it is ${show(value)}`);
       }
     }
     if (cbAlign < 1 || cbAlign > MAX_ALIGN || (cbAlign & (cbAlign - 1)) !== 0) {
@@ -77,12 +107,13 @@ export class MemAllocator implements IMemAllocator {
         `cbAlign must be a power of two up to ${MAX_ALIGN}, but it is ${cbAlign}`,
       );
     }
-    if (this.#pool.isActive) throw new HResultError("VFW_E_ALREADY_COMMITTED", "Decommit() before setting properties");
-    if (this.#pool.outstanding > 0) {
-      throw new HResultError(
-        "VFW_E_BUFFERS_OUTSTANDING",
-        `${this.#pool.outstanding} samples are still out; wait for them`,
-      );
+    if (this.#pool.isActive) {
+      throw new HResultError("VFW_E_ALREADY_COMMITTED", `${this.#name} is committed; Decommit() it first`);
+    }
+    const out = this.#pool.outstanding;
+    if (out > 0) {
+      const text = `${out} samples of ${this.#name} are still out; Release() them first`;
+      throw new HResultError("VFW_E_BUFFERS_OUTSTANDING", text);
     }
     this.#requestedSize = cbBuffer;
     this.#actual = { cBuffers, cbBuffer: roundedSize(cbBuffer, cbAlign, cbPrefix), cbAlign, cbPrefix };
@@ -99,13 +130,16 @@ export class MemAllocator implements IMemAllocator {
    * Throws `VFW_E_SIZENOTSET`, `E_OUTOFMEMORY`; the allocator stays decommitted then.
    */
   Commit(): void {
+    this.#references.assert("Commit");
     const pool = this.#pool;
     if (pool.isActive) return;
-    if (!pool.isDraining) this.#configure();
     try {
+      if (!pool.isDraining) this.#configure();
       pool.activate();
     } catch (cause) {
-      throw new HResultError("E_OUTOFMEMORY", "the buffers could not be allocated", { cause });
+      if (cause instanceof HResultError) throw cause;
+      const text = `the buffers of ${this.#name} could not be allocated`;
+      throw new HResultError("E_OUTOFMEMORY", text, { cause });
     }
   }
 
@@ -113,10 +147,16 @@ export class MemAllocator implements IMemAllocator {
     const { cBuffers, cbAlign, cbPrefix } = this.#actual;
     const size = this.#requestedSize;
     if (cBuffers <= 0 || size <= 0 || cbAlign <= 0) {
-      throw new HResultError("VFW_E_SIZENOTSET", "SetProperties() a count, a size and an alignment above 0 first");
+      const text = `${this.#name} has ${cBuffers} buffers of ${size} bytes at alignment ${cbAlign}; SetProperties() all three above 0 first`;
+      throw new HResultError("VFW_E_SIZENOTSET", text);
+    }
+    if (cBuffers > MAX_BUFFERS) {
+      const text = `${this.#name} has at most ${MAX_BUFFERS} buffers, and cBuffers is ${cBuffers}`;
+      throw new HResultError("E_OUTOFMEMORY", text);
     }
     if (cbPrefix < 0 || cBuffers * (this.#actual.cbBuffer + cbPrefix) > MAX_BLOCK) {
-      throw new HResultError("E_OUTOFMEMORY", "the buffers would exceed 2 GiB, or the prefix is negative");
+      const text = `the buffers of ${this.#name} would exceed 2 GiB, or the prefix ${cbPrefix} is negative`;
+      throw new HResultError("E_OUTOFMEMORY", text);
     }
     const [min, max] = [cBuffers, cBuffers];
     this.#pool.configure({ size, min, max, align: cbAlign, prefix: cbPrefix, roundSize: true });
@@ -128,32 +168,72 @@ export class MemAllocator implements IMemAllocator {
   }
 
   /**
-   * Lends a buffer with one reference and clean metadata; waits in line while none is free. The times are hints and are not
+   * Gives a buffer with one reference and clean metadata; waits in line while none is free. The times are hints and are not
    * written to the sample. Rejects with `VFW_E_NOT_COMMITTED` (also when Decommit comes while waiting), `VFW_E_TIMEOUT`
-   * (`AM_GBF_NOWAIT`).
+   * (`AM_GBF_NOWAIT`), `E_INVALIDARG`.
    */
   async GetBuffer(_start?: bigint | null, _end?: bigint | null, flags = 0): Promise<MediaSample> {
+    if (!Number.isInteger(flags)) {
+      throw new HResultError("E_INVALIDARG", `GetBuffer(): flags must be AM_GBF_ bits, but they are ${show(flags)}`);
+    }
+    if (this.#references.count === 0) throw this.#noBuffer(undefined);
+    // What becomes the sample's reference: an allocator that is waited for is in use.
+    this.#references.add();
     try {
-      return new MediaSample(await this.#pool.acquire({ nowait: (flags & AM_GBF_NOWAIT) !== 0 }), this);
-    } catch (cause) {
-      if (isMillpondError(cause, "ERR_STARVED")) throw new HResultError("VFW_E_TIMEOUT", cause.message, { cause });
-      if (isMillpondError(cause, "ERR_INACTIVE"))
-        throw new HResultError("VFW_E_NOT_COMMITTED", cause.message, { cause });
-      throw cause;
+      return makeSample(await this.#pool.acquire({ nowait: (flags & AM_GBF_NOWAIT) !== 0 }), this);
+    } catch (error) {
+      this.#references.drop();
+      throw isMillpondError(error) ? this.#noBuffer(error) : error;
     }
   }
 
-  /**
-   * Takes a sample back; the sample calls it itself at its last Release. Throws `E_POINTER`; MillpondError
-   * `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where the original corrupts its list.
-   */
-  ReleaseBuffer(sample: MediaSample): void {
-    if (!(sample instanceof MediaSample)) throw new HResultError("E_POINTER", "the sample is missing");
-    this.#pool.release(bufferOf(sample));
+  #noBuffer(cause: MillpondError | undefined): DirectShowError {
+    if (cause?.code === "ERR_STARVED") {
+      const text = `all ${this.#actual.cBuffers} buffers of ${this.#name} are out; Release() one, or wait without AM_GBF_NOWAIT`;
+      return new HResultError("VFW_E_TIMEOUT", text, { cause });
+    }
+    if (cause === undefined || cause.code === "ERR_INACTIVE") {
+      const text = `${this.#name} is not committed, or was decommitted while this call waited; Commit() it first`;
+      return new HResultError("VFW_E_NOT_COMMITTED", text, cause && { cause });
+    }
+    return translated("GetBuffer", String(this), cause);
   }
 
-  /** Sets who is told when a sample comes back; null: nobody. One at a time. */
+  /**
+   * Takes a sample back; the sample calls it itself at its last Release. Throws `E_POINTER`; `E_UNEXPECTED` for a sample with two
+   * references or more; {@link DirectShowError} with `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where the original corrupts its list.
+   */
+  ReleaseBuffer(sample: MediaSample): void {
+    if (!isSample(sample)) throw new HResultError("E_POINTER", "ReleaseBuffer(): the sample is missing");
+    const references = referencesOf(sample);
+    if (references > 1) {
+      const text = `ReleaseBuffer() refuses ${sample}: it has ${references} references; Release() each`;
+      throw new HResultError("E_UNEXPECTED", text);
+    }
+    let isOver = true;
+    try {
+      inDoor(
+        () => this.#pool.release(sample.buffer),
+        (cause) => {
+          // A sample whose bytes are gone is over all the same; everything else is refused.
+          isOver = cause.code === "ERR_DETACHED";
+          return translated("ReleaseBuffer", String(sample), cause);
+        },
+      );
+    } finally {
+      if (isOver) {
+        endSample(sample);
+        this.#references.drop();
+      }
+    }
+  }
+
+  /** Sets who is told when a sample comes back; null: nobody. One at a time. Throws `E_INVALIDARG`. */
   SetNotify(callback: IMemAllocatorNotifyCallbackTemp | null): void {
+    if (callback !== null && typeof callback?.NotifyRelease !== "function") {
+      const text = `SetNotify(): the callback must have NotifyRelease(), or be null, but it is ${show(callback)}`;
+      throw new HResultError("E_INVALIDARG", text);
+    }
     this.#unlisten?.();
     this.#unlisten = callback === null ? undefined : this.#pool.on("release", () => callback.NotifyRelease());
   }
@@ -162,10 +242,14 @@ export class MemAllocator implements IMemAllocator {
   GetFreeCount(): number {
     return this.#actual.cBuffers - this.#pool.outstanding;
   }
-}
 
-function bufferOf(sample: MediaSample): MediaBuffer {
-  return sample.buffer;
+  /** Which allocator this is, what it has, and how it stands. */
+  toString(): string {
+    const { cBuffers, cbBuffer } = this.#actual;
+    const pool = this.#pool;
+    const state = pool.isActive ? "committed" : pool.isDraining ? "decommit pending" : "decommitted";
+    return `${this.#name} (${cBuffers} x ${cbBuffer} bytes, ${state}, ${pool.outstanding} out)`;
+  }
 }
 
 /** Slots follow each other aligned: the slack is given to the buffer, and the prefix eats into it. */

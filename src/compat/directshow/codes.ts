@@ -1,4 +1,7 @@
-/** DirectShow's numbers: HRESULTs, GetBuffer flags, sample flags. Facts of the interface, named as there. */
+/** DirectShow's numbers: HRESULTs, GetBuffer flags, sample flags. Facts of the interface, named as there; and the errors that carry them. */
+import { show } from "../../observe/arguments.ts";
+import type { DoorCode, ErrorCode, MillpondError } from "../../observe/errors.ts";
+import { DoorError, messageOf } from "../door-error.ts";
 
 /** Success and failure codes, unsigned 32-bit. */
 export const HRESULTS = {
@@ -65,6 +68,9 @@ export const HRESULTS = {
 /** The name of a code. */
 export type HResultName = keyof typeof HRESULTS;
 
+/** The name of a failure code. */
+export type FailureName = Exclude<HResultName, "S_OK" | "S_FALSE" | "VFW_S_NO_STOP_TIME">;
+
 /** `GetBuffer`: the caller dropped the frame before; a hint. */
 export const AM_GBF_PREVFRAMESKIPPED = 1;
 /** `GetBuffer`: not a key frame; a hint. */
@@ -96,18 +102,72 @@ export const SampleFlags = {
   ENDOFSTREAM: 0x200,
 } as const;
 
-/** The error of a call that failed: branch on `code` or `hresult`. */
-export class HResultError extends Error {
+/** What a failing call throws: `hresult` says what the reference returns, `code` its name, or which misuse of millpond's it was. */
+export class DirectShowError extends DoorError {
   /** The code, unsigned 32-bit. */
   readonly hresult: number;
-  /** The code's name. */
-  readonly code: HResultName;
 
-  /** Most callers only catch it. */
-  constructor(code: HResultName, message: string, options?: ErrorOptions) {
-    super(`${message} [${code}]`, options);
-    this.name = "HResultError";
-    this.code = code;
-    this.hresult = HRESULTS[code];
+  /** As {@link DoorError}: the HRESULT in front. */
+  constructor(hresult: number, code: ErrorCode | DoorCode, message: string, options?: ErrorOptions) {
+    super(hresult, code, message, undefined, options);
+    this.hresult = hresult;
   }
 }
+
+/** The error of a call that failed as the reference's does: branch on `code` or `hresult`. */
+export class HResultError extends DirectShowError {
+  /** The code's name. */
+  declare readonly code: FailureName;
+
+  /** Most callers only catch it. */
+  constructor(code: FailureName, message: string, options?: ErrorOptions) {
+    super(HRESULTS[code], code, message, options);
+  }
+}
+
+/** The bit that says "failed" in an HRESULT. */
+const FAILED = 0x80000000;
+
+/**
+ * What a callback that answers an HRESULT means: a success code as it is. Throws a failure code (also as the negative number that it is
+ * in C) as the error that it names, `E_UNEXPECTED` for what is no HRESULT.
+ */
+export function checkHresult(callback: string, result: unknown): number {
+  if (typeof result !== "number" || !Number.isInteger(result)) {
+    throw new HResultError("E_UNEXPECTED", `${callback} must answer an HRESULT, but it is ${show(result)}`);
+  }
+  const hresult = result >>> 0;
+  if (hresult < FAILED) return result;
+  const name = Object.keys(HRESULTS).find((key) => HRESULTS[key as HResultName] === hresult) as FailureName | undefined;
+  const text = `${callback} answered 0x${hresult.toString(16)}`;
+  throw name === undefined ? new DirectShowError(hresult, "E_FAIL", text) : new HResultError(name, text);
+}
+
+/** What the core refuses, in this door's words: `call` was made with or on `subject`. */
+export function translated(call: string, subject: string, cause: MillpondError): DirectShowError {
+  const [hresult, why] = MISUSE[cause.code] ?? [HRESULTS.E_UNEXPECTED, messageOf(cause)];
+  return new DirectShowError(hresult, cause.code, `${call}() refuses ${subject}: ${why}`, { cause });
+}
+
+/** The error of an object whose last reference was released. */
+export function released(call: string, subject: string): DirectShowError {
+  const code = call === "Release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
+  const [hresult, why] = MISUSE[code]!;
+  return new DirectShowError(hresult, code, `${call}() refuses ${subject}: ${why}`);
+}
+
+const MISUSE: Readonly<Record<string, readonly [number, string]>> = {
+  ERR_DOUBLE_RELEASE: [
+    HRESULTS.E_UNEXPECTED,
+    "its last reference was released already; AddRef() once for each Release()",
+  ],
+  ERR_USE_AFTER_RELEASE: [HRESULTS.E_UNEXPECTED, "its last reference was released; AddRef() it to keep it"],
+  ERR_FOREIGN_RELEASE: [HRESULTS.E_INVALIDARG, "it is of another allocator; Release() gives it back to its own"],
+  ERR_NOT_WRITABLE: [HRESULTS.E_UNEXPECTED, "the buffer underneath is held elsewhere too, so it cannot change"],
+  ERR_MAPPED: [HRESULTS.E_UNEXPECTED, "the buffer underneath is still mapped; end the mapping first"],
+  ERR_DETACHED: [
+    HRESULTS.E_UNEXPECTED,
+    "its bytes were transferred away, and the allocator makes new ones; copy them before posting them",
+  ],
+  ERR_ALLOCATION_FAILED: [HRESULTS.E_OUTOFMEMORY, "the bytes could not be allocated"],
+};

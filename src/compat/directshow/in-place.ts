@@ -4,8 +4,8 @@
  */
 import type { ALLOCATOR_PROPERTIES, IMemAllocator } from "./allocator.ts";
 import { HResultError } from "./codes.ts";
-import { BaseInputPin, BaseOutputPin } from "./pins.ts";
-import { type IMediaSample, MediaSample } from "./sample.ts";
+import { BaseInputPin, BaseOutputPin, type IMemInputPin } from "./pins.ts";
+import type { IMediaSample } from "./sample.ts";
 
 /** How an in-place filter works. */
 export interface InPlaceOptions {
@@ -15,7 +15,10 @@ export interface InPlaceOptions {
   modifiesData?: boolean;
 }
 
-/** A filter with one input and one output. Connect the output first: the input then offers what is downstream. */
+/**
+ * A filter with one input and one output. They may be connected in either order: when the output is connected last, the input is
+ * connected again, so that upstream hears of what is downstream.
+ */
 export class TransInPlaceFilter {
   /** Its input. */
   readonly input: BaseInputPin;
@@ -23,11 +26,33 @@ export class TransInPlaceFilter {
   readonly output: BaseOutputPin;
   readonly #options: InPlaceOptions;
 
-  /** Unconnected and stopped. */
+  /** Unconnected and stopped. Throws `E_POINTER` without a `transform`. */
   constructor(options: InPlaceOptions) {
+    if (typeof options?.transform !== "function") {
+      throw new HResultError(
+        "E_POINTER",
+        "an in-place filter needs transform(), which looks at samples or changes them",
+      );
+    }
     this.#options = options;
-    this.output = new BaseOutputPin({ decideBufferSize: (allocator, request) => sized(allocator, request) });
     const filter = this;
+    this.output = new (class extends BaseOutputPin {
+      /** As {@link BaseOutputPin.connect}; then connects the input again where it is connected. */
+      override connect(input: IMemInputPin): void {
+        super.connect(input);
+        const upstream = filter.input.connectedTo;
+        if (upstream === null) return;
+        upstream.disconnect();
+        try {
+          upstream.connect(filter.input);
+        } catch (error) {
+          // As it was: the output unconnected, the input connected without regard to what is downstream.
+          this.disconnect();
+          upstream.connect(filter.input);
+          throw error;
+        }
+      }
+    })({ decideBufferSize: (allocator, request) => this.#decide(allocator, request) });
     this.input = new (class extends BaseInputPin {
       /** What is downstream, passed up. */
       override GetAllocator(): IMemAllocator {
@@ -45,7 +70,17 @@ export class TransInPlaceFilter {
 
   /** True when every sample is copied: upstream's are read-only, and this filter writes. */
   get copies(): boolean {
-    return this.input.allocator !== this.output.allocator;
+    return this.output.connectedTo !== null && this.input.allocator !== this.output.allocator;
+  }
+
+  /** In place only upstream knows the sizes; until it is connected, one buffer of what downstream asks for will do. */
+  #decide(allocator: IMemAllocator, request: ALLOCATOR_PROPERTIES): void {
+    const { input } = this;
+    const upstream = input.connectedTo === null ? undefined : input.allocator?.GetProperties();
+    request.cBuffers = Math.max(1, request.cBuffers, upstream?.cBuffers ?? 0);
+    request.cbBuffer = Math.max(1, request.cbBuffer, upstream?.cbBuffer ?? 0);
+    request.cbAlign = Math.max(1, request.cbAlign, upstream?.cbAlign ?? 0);
+    assertHolds(allocator.SetProperties(request), request, "the allocator of the output");
   }
 
   #accept(allocator: IMemAllocator, readOnly: boolean): void {
@@ -54,19 +89,22 @@ export class TransInPlaceFilter {
     if (downstream === null) return;
     if (!readOnly || this.#options.modifiesData === false) {
       downstream.NotifyAllocator(allocator, readOnly);
-      output.allocator = allocator;
+      output.setAllocator(allocator);
       return;
     }
     if (allocator === output.allocator) {
       throw new HResultError("E_FAIL", "samples that are read-only cannot be changed in the allocator they came from");
     }
     const own = output.allocator!;
+    const before = own.GetProperties();
     const wanted = allocator.GetProperties();
-    const actual = own.SetProperties(wanted);
-    if (actual.cBuffers < wanted.cBuffers || actual.cbBuffer < wanted.cbBuffer || actual.cbAlign < wanted.cbAlign) {
-      throw new HResultError("E_FAIL", "the allocator downstream cannot hold what comes from upstream");
+    try {
+      assertHolds(own.SetProperties(wanted), wanted, "the allocator downstream");
+      downstream.NotifyAllocator(own, false);
+    } catch (error) {
+      if (before.cbAlign > 0) own.SetProperties(before);
+      throw error;
     }
-    downstream.NotifyAllocator(own, false);
   }
 
   async #receive(sample: IMediaSample): Promise<number> {
@@ -74,8 +112,9 @@ export class TransInPlaceFilter {
       await this.#options.transform(sample);
       return this.output.deliver(sample);
     }
-    const copy = await this.#copy(sample);
+    const copy = await this.#buffer();
     try {
+      fill(copy, sample);
       await this.#options.transform(copy);
       return await this.output.deliver(copy);
     } finally {
@@ -83,26 +122,37 @@ export class TransInPlaceFilter {
     }
   }
 
-  async #copy(sample: IMediaSample): Promise<IMediaSample> {
-    let copy: IMediaSample;
+  async #buffer(): Promise<IMediaSample> {
     try {
-      copy = await this.output.getDeliveryBuffer();
+      return await this.output.getDeliveryBuffer();
     } catch (cause) {
-      throw new HResultError("E_UNEXPECTED", "no buffer for the copy", { cause });
+      throw new HResultError("E_UNEXPECTED", "the in-place filter has no buffer for its copy", { cause });
     }
-    if (!(copy instanceof MediaSample)) return copy;
-    const length = sample.GetActualDataLength();
-    copy.GetPointer().set(sample.GetPointer().subarray(0, length));
-    copy.SetActualDataLength(length);
-    const { dwSampleFlags, tStart, tStop, pMediaType } = sample.GetProperties();
-    copy.SetProperties({ dwSampleFlags, tStart, tStop, pMediaType });
-    const { offset, offsetEnd } = sample.buffer;
-    if (offset !== undefined) copy.SetMediaTime(offset, offsetEnd ?? offset);
-    return copy;
+  }
+
+  /** What this filter is. */
+  toString(): string {
+    return `in-place filter (${this.input}, ${this.output}${this.copies ? ", copies" : ""})`;
   }
 }
 
-/** In place nobody but upstream knows the sizes; until it says, one buffer of what downstream asks for will do. */
-function sized(allocator: IMemAllocator, { cBuffers, cbBuffer, cbAlign, cbPrefix }: ALLOCATOR_PROPERTIES): void {
-  allocator.SetProperties({ cBuffers: Math.max(1, cBuffers), cbBuffer: Math.max(1, cbBuffer), cbAlign, cbPrefix });
+/** Data, length, times, flags, type and stream of a sample. Throws `VFW_E_BUFFER_OVERFLOW`. */
+function fill(copy: IMediaSample, sample: IMediaSample): void {
+  const { lActual, dwSampleFlags, dwTypeSpecificFlags, dwStreamId, tStart, tStop, pMediaType } = sample.GetProperties();
+  if (lActual > copy.GetSize()) {
+    const text = `the copy's buffer has ${copy.GetSize()} bytes, and the sample ${lActual}`;
+    throw new HResultError("VFW_E_BUFFER_OVERFLOW", text);
+  }
+  copy.GetPointer().set(sample.GetPointer().subarray(0, lActual));
+  copy.SetProperties({ lActual, dwSampleFlags, dwTypeSpecificFlags, dwStreamId, tStart, tStop, pMediaType });
+  const { offset, offsetEnd } = sample.buffer;
+  if (offset !== undefined) copy.SetMediaTime(offset, offsetEnd ?? offset);
+}
+
+/** Throws `E_FAIL` where an allocator does not give what was asked for. */
+function assertHolds(actual: ALLOCATOR_PROPERTIES, wanted: ALLOCATOR_PROPERTIES, what: string): void {
+  for (const field of ["cBuffers", "cbBuffer", "cbAlign"] as const) {
+    if (actual[field] >= wanted[field]) continue;
+    throw new HResultError("E_FAIL", `${what} gives ${field} ${actual[field]} where ${wanted[field]} are needed`);
+  }
 }

@@ -2,14 +2,17 @@
  * DirectShow's pins: an output decides whose allocator is used, an input may ask, offer and veto. The decision is the core's
  * ({@link chooseFirst}): candidates in order, and a verdict for each, which nobody could see there.
  */
+
+import { show } from "../../observe/arguments.ts";
 import { type Candidate, chooseFirst, type Verdict } from "../../pipeline/candidates.ts";
 import { type ALLOCATOR_PROPERTIES, type IMemAllocator, MemAllocator } from "./allocator.ts";
-import { HRESULTS, HResultError } from "./codes.ts";
-import { type IMediaSample, MediaSample } from "./sample.ts";
+import { checkHresult, HRESULTS, HResultError, released } from "./codes.ts";
+import { type IMediaSample, isSample, referencesOf } from "./sample.ts";
+import { addRef, type IUnknown, queryInterface, ReferenceCount, release } from "./unknown.ts";
 
 /** What an output pin may ask of an input pin. `Promise` stands where the original blocks the thread. */
-export interface IMemInputPin {
-  /** The allocator that it would like; the selected one after the selection. Throws `VFW_E_NO_ALLOCATOR`: none. */
+export interface IMemInputPin extends IUnknown {
+  /** The allocator that it would like, the selected one after the selection; with a reference for the caller. Throws `VFW_E_NO_ALLOCATOR`: none. */
   GetAllocator(): IMemAllocator;
   /** The decision. Throws to refuse it. */
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void;
@@ -25,7 +28,7 @@ export interface IMemInputPin {
 
 /** How a {@link BaseInputPin} behaves. */
 export interface InputPinOptions {
-  /** Takes a sample; a code, `S_OK` or `S_FALSE`. What it throws is fatal until the pin is stopped. */
+  /** Takes a sample; `S_OK`, `S_FALSE`, or a failure, which `Receive` throws. That, and what it throws, is fatal until the pin is stopped. */
   receive(sample: IMediaSample): number | Promise<number>;
   /** What it needs; absent: no opinion. */
   requirements?: Partial<ALLOCATOR_PROPERTIES>;
@@ -39,39 +42,93 @@ export interface InputPinOptions {
   outputs?(): readonly BaseOutputPin[];
 }
 
-/** An input pin. */
+let peerOf: (pin: BaseInputPin) => BaseOutputPin | null;
+let setPeer: (pin: BaseInputPin, peer: BaseOutputPin | null) => void;
+
+/** An input pin. `new` gives one reference; the last `Release()` lets its allocator go. */
 export class BaseInputPin implements IMemInputPin {
-  /** The selected allocator, or the one that was offered. */
-  allocator: IMemAllocator | null = null;
-  /** Whether samples may only be looked at. A property of the connection, not of the samples. */
-  readOnly = false;
   readonly #options: InputPinOptions;
+  readonly #references = new ReferenceCount(this, () => this.disconnect());
+  #allocator: IMemAllocator | null = null;
+  #readOnly = false;
+  #peer: BaseOutputPin | null = null;
   #isStopped = true;
   #isFlushing = false;
   #hasFailed = false;
 
-  /** A stopped, unconnected pin. */
+  /** A stopped, unconnected pin. Throws `E_POINTER` without a `receive`. */
   constructor(options: InputPinOptions) {
+    if (typeof options?.receive !== "function") {
+      throw new HResultError("E_POINTER", "an input pin needs receive(), which takes its samples");
+    }
     this.#options = options;
   }
 
-  /** Made when it is first asked for, and the same on every call. Throws `VFW_E_NO_ALLOCATOR`. */
+  static {
+    peerOf = (pin) => pin.#peer;
+    setPeer = (pin, peer) => {
+      pin.#peer = peer;
+    };
+  }
+
+  /** The selected allocator, or the one that was offered. */
+  get allocator(): IMemAllocator | null {
+    return this.#allocator;
+  }
+
+  /** Whether samples may only be looked at. A property of the connection, not of the samples. */
+  get readOnly(): boolean {
+    return this.#readOnly;
+  }
+
+  /** The output pin that it is connected to. */
+  get connectedTo(): BaseOutputPin | null {
+    return this.#peer;
+  }
+
+  /** Interfaces: IUnknown, IMemInputPin. Throws `E_NOINTERFACE`, `E_POINTER`. */
+  QueryInterface(iid: string): this {
+    return queryInterface(this, iid, ["IMemInputPin"]);
+  }
+
+  /** One reference more; returns the count. Throws `ERR_USE_AFTER_RELEASE`. */
+  AddRef(): number {
+    return this.#references.add();
+  }
+
+  /** One reference less; the last one disconnects. Returns the count. Throws `ERR_DOUBLE_RELEASE`. */
+  Release(): number {
+    return this.#references.drop();
+  }
+
+  /** Made when it is first asked for, and the same on every call, with a reference for the caller. Throws `VFW_E_NO_ALLOCATOR`. */
   GetAllocator(): IMemAllocator {
-    if (this.allocator !== null) return this.allocator;
-    const { createAllocator } = this.#options;
-    const made = createAllocator === undefined ? new MemAllocator() : createAllocator.call(this.#options);
-    if (made === null) throw new HResultError("VFW_E_NO_ALLOCATOR", "this pin offers no allocator");
-    this.allocator = made;
-    return made;
+    this.#references.assert("GetAllocator");
+    if (this.#allocator === null) {
+      const { createAllocator } = this.#options;
+      if (createAllocator === undefined) this.#allocator = new MemAllocator();
+      else {
+        const made = createAllocator.call(this.#options);
+        if (made === null) throw new HResultError("VFW_E_NO_ALLOCATOR", "this pin offers no allocator");
+        assertAllocator("createAllocator", made);
+        // Its maker keeps the first reference; the pin has one of its own.
+        addRef(made);
+        this.#allocator = made;
+      }
+    }
+    addRef(this.#allocator);
+    return this.#allocator;
   }
 
   /** Replaces the allocator. May be called again on a live connection. Throws `E_POINTER`, and what the pin refuses with. */
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void {
-    if (allocator === null || typeof allocator !== "object")
-      throw new HResultError("E_POINTER", "the allocator is missing");
+    this.#references.assert("NotifyAllocator");
+    assertAllocator("NotifyAllocator", allocator);
     this.#options.acceptAllocator?.(allocator, readOnly);
-    this.allocator = allocator;
-    this.readOnly = readOnly;
+    addRef(allocator);
+    release(this.#allocator);
+    this.#allocator = allocator;
+    this.#readOnly = readOnly;
   }
 
   /** Zeros where the pin does not care. Throws `E_NOTIMPL` when it has no requirements at all. */
@@ -91,8 +148,13 @@ export class BaseInputPin implements IMemInputPin {
     this.#isStopped = true;
     this.#isFlushing = false;
     this.#hasFailed = false;
-    if (this.allocator === null) throw new HResultError("VFW_E_NO_ALLOCATOR", "no allocator was agreed");
-    this.allocator.Decommit();
+    if (this.#allocator === null) {
+      throw new HResultError(
+        "VFW_E_NO_ALLOCATOR",
+        "inactive(): no allocator was agreed; connect() an output pin to this one",
+      );
+    }
+    this.#allocator.Decommit();
   }
 
   /** Refuses samples (`S_FALSE`) until {@link endFlush}. */
@@ -108,12 +170,18 @@ export class BaseInputPin implements IMemInputPin {
 
   /** Rejects with `E_POINTER`, `VFW_E_WRONG_STATE` (stopped), `VFW_E_RUNTIME_ERROR` (failed before), in this order with flushing between. */
   async Receive(sample: IMediaSample): Promise<number> {
-    if (!(sample instanceof MediaSample)) throw new HResultError("E_POINTER", "the sample is missing");
-    if (this.#isStopped) throw new HResultError("VFW_E_WRONG_STATE", "the pin is stopped");
+    if (!isSample(sample)) throw new HResultError("E_POINTER", "Receive(): the sample is missing");
+    if (referencesOf(sample) === 0) throw released("Receive", String(sample));
+    if (this.#isStopped) throw new HResultError("VFW_E_WRONG_STATE", "the pin is stopped; active() it first");
     if (this.#isFlushing) return HRESULTS.S_FALSE;
-    if (this.#hasFailed) throw new HResultError("VFW_E_RUNTIME_ERROR", "the pin has failed; stop it, or flush, first");
+    if (this.#hasFailed) {
+      throw new HResultError(
+        "VFW_E_RUNTIME_ERROR",
+        "the pin has failed; inactive(), or beginFlush() and endFlush(), first",
+      );
+    }
     try {
-      return await this.#options.receive(sample);
+      return checkHresult("receive()", await this.#options.receive(sample));
     } catch (error) {
       this.#hasFailed = true;
       throw error;
@@ -125,6 +193,7 @@ export class BaseInputPin implements IMemInputPin {
    * was accepted; rejects as {@link Receive}, with that number as `accepted` on the error.
    */
   async ReceiveMultiple(samples: readonly IMediaSample[]): Promise<number> {
+    if (!Array.isArray(samples)) throw new HResultError("E_POINTER", "ReceiveMultiple(): the samples are missing");
     let accepted = 0;
     for (const sample of samples) {
       try {
@@ -145,11 +214,19 @@ export class BaseInputPin implements IMemInputPin {
     return connected.length === 0 || connected.some((pin) => pin.connectedTo!.ReceiveCanBlock());
   }
 
-  /** Ends the connection: decommits, and forgets the allocator. */
+  /** Ends the connection: decommits, and lets the allocator go. */
   disconnect(): void {
-    this.allocator?.Decommit();
-    this.allocator = null;
-    this.readOnly = false;
+    const allocator = this.#allocator;
+    this.#allocator = null;
+    this.#readOnly = false;
+    this.#peer = null;
+    allocator?.Decommit();
+    release(allocator);
+  }
+
+  /** What this pin is, and whom it is connected to. */
+  toString(): string {
+    return `input pin (${this.#peer === null ? "not connected" : "connected"}, ${this.#allocator ?? "no allocator"})`;
   }
 }
 
@@ -168,27 +245,83 @@ export interface OutputPinOptions {
   ownOnly?: boolean;
 }
 
-/** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. */
-export class BaseOutputPin {
-  /** The selected allocator. */
-  allocator: IMemAllocator | null = null;
-  /** The pin it is connected to. */
-  connectedTo: IMemInputPin | null = null;
+/** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one reference. */
+export class BaseOutputPin implements IUnknown {
   /** Every candidate of the last connection, and why it won or lost. */
   verdicts: readonly Verdict[] = [];
   readonly #options: OutputPinOptions;
+  readonly #references = new ReferenceCount(this, () => this.disconnect());
+  #allocator: IMemAllocator | null = null;
+  #connectedTo: IMemInputPin | null = null;
 
-  /** An unconnected pin. */
+  /** An unconnected pin. Throws `E_POINTER` without a `decideBufferSize`. */
   constructor(options: OutputPinOptions) {
+    if (typeof options?.decideBufferSize !== "function") {
+      throw new HResultError(
+        "E_POINTER",
+        "an output pin needs decideBufferSize(), which sets an allocator's properties",
+      );
+    }
     this.#options = options;
+  }
+
+  /** The selected allocator. */
+  get allocator(): IMemAllocator | null {
+    return this.#allocator;
+  }
+
+  /** The pin it is connected to. */
+  get connectedTo(): IMemInputPin | null {
+    return this.#connectedTo;
+  }
+
+  /** Interfaces: IUnknown. Throws `E_NOINTERFACE`, `E_POINTER`. */
+  QueryInterface(iid: string): this {
+    return queryInterface(this, iid, []);
+  }
+
+  /** One reference more; returns the count. Throws `ERR_USE_AFTER_RELEASE`. */
+  AddRef(): number {
+    return this.#references.add();
+  }
+
+  /** One reference less; the last one disconnects. Returns the count. Throws `ERR_DOUBLE_RELEASE`. */
+  Release(): number {
+    return this.#references.drop();
   }
 
   /**
    * Decides: the input's allocator if it offers one, it can be sized and it is accepted; else one of its own. Throws
-   * `VFW_E_ALREADY_CONNECTED`, and the error of the last candidate when none serves.
+   * `VFW_E_ALREADY_CONNECTED` (either pin), `E_POINTER`, and the error of the last candidate when none serves; neither pin keeps an
+   * allocator then.
    */
   connect(input: IMemInputPin): void {
-    if (this.connectedTo !== null) throw new HResultError("VFW_E_ALREADY_CONNECTED", "disconnect() first");
+    this.#references.assert("connect");
+    if (typeof input?.NotifyAllocator !== "function") {
+      throw new HResultError("E_POINTER", `connect() needs an input pin, not ${show(input)}`);
+    }
+    if (this.#connectedTo !== null) {
+      throw new HResultError("VFW_E_ALREADY_CONNECTED", "this output pin is connected; disconnect() it first");
+    }
+    if (input instanceof BaseInputPin && peerOf(input) !== null) {
+      throw new HResultError(
+        "VFW_E_ALREADY_CONNECTED",
+        "the input pin is connected to another one; disconnect() that first",
+      );
+    }
+    const { chosen, verdicts, error } = chooseFirst(this.#candidates(input));
+    this.verdicts = verdicts;
+    if (chosen === undefined) {
+      if (input instanceof BaseInputPin) input.disconnect();
+      throw error;
+    }
+    this.#allocator = chosen;
+    this.#connectedTo = input;
+    addRef(input);
+    if (input instanceof BaseInputPin) setPeer(input, this);
+  }
+
+  #candidates(input: IMemInputPin): Candidate<IMemAllocator>[] {
     const { readOnly = false, ownOnly = false } = this.#options;
     const request: ALLOCATOR_PROPERTIES = { cBuffers: 0, cbBuffer: 0, cbAlign: 0, cbPrefix: 0 };
     try {
@@ -202,28 +335,53 @@ export class BaseOutputPin {
       what: `the ${by} pin's allocator`,
       why: "it could be sized, and was accepted",
       take: () => {
+        // With a reference, which the pin keeps or gives back.
         const allocator = get();
-        this.#options.decideBufferSize(allocator, request);
-        input.NotifyAllocator(allocator, readOnly);
-        return allocator;
+        try {
+          this.#options.decideBufferSize(allocator, request);
+          input.NotifyAllocator(allocator, readOnly);
+          return allocator;
+        } catch (error) {
+          release(allocator);
+          throw error;
+        }
       },
     });
-    const own = candidate("output", () => this.#options.createAllocator?.() ?? new MemAllocator());
-    const candidates = ownOnly ? [own] : [candidate("input", () => input.GetAllocator()), own];
-    const { chosen, verdicts, error } = chooseFirst(candidates);
-    this.verdicts = verdicts;
-    if (chosen === undefined) throw error;
-    this.allocator = chosen;
-    this.connectedTo = input;
+    const own = candidate("output", () => this.#createAllocator());
+    return ownOnly ? [own] : [candidate("input", () => input.GetAllocator()), own];
+  }
+
+  #createAllocator(): IMemAllocator {
+    const { createAllocator } = this.#options;
+    if (createAllocator === undefined) return new MemAllocator();
+    const made = createAllocator.call(this.#options);
+    assertAllocator("createAllocator", made);
+    addRef(made);
+    return made;
+  }
+
+  /**
+   * Takes another allocator for the present connection, as an in-place filter does when its input is notified.
+   * Throws `E_POINTER`, `VFW_E_NOT_CONNECTED`.
+   */
+  setAllocator(allocator: IMemAllocator): void {
+    assertAllocator("setAllocator", allocator);
+    if (this.#connectedTo === null)
+      throw new HResultError("VFW_E_NOT_CONNECTED", "setAllocator(): connect() the pin first");
+    addRef(allocator);
+    release(this.#allocator);
+    this.#allocator = allocator;
   }
 
   /** Ends the connection: both sides decommit and let the allocator go. Unconnected: nothing. */
   disconnect(): void {
-    const input = this.connectedTo;
-    this.allocator?.Decommit();
-    this.allocator = null;
-    this.connectedTo = null;
-    if (input instanceof BaseInputPin) input.disconnect();
+    const [input, allocator] = [this.#connectedTo, this.#allocator];
+    this.#allocator = null;
+    this.#connectedTo = null;
+    allocator?.Decommit();
+    release(allocator);
+    if (input instanceof BaseInputPin && peerOf(input) === this) input.disconnect();
+    release(input);
   }
 
   /** Starts: commits the allocator. Throws `VFW_E_NO_ALLOCATOR`, and what Commit throws. */
@@ -237,20 +395,35 @@ export class BaseOutputPin {
   }
 
   #agreed(): IMemAllocator {
-    if (this.allocator === null)
+    if (this.#allocator === null)
       throw new HResultError("VFW_E_NO_ALLOCATOR", "no allocator was agreed; connect() first");
-    return this.allocator;
+    return this.#allocator;
   }
 
   /** A buffer to fill. Rejects with `E_NOINTERFACE` without an allocator, and as `GetBuffer` does. */
   async getDeliveryBuffer(start?: bigint | null, end?: bigint | null, flags = 0): Promise<IMediaSample> {
-    if (this.allocator === null) throw new HResultError("E_NOINTERFACE", "there is no allocator to get a buffer from");
-    return this.allocator.GetBuffer(start, end, flags);
+    if (this.#allocator === null) {
+      throw new HResultError(
+        "E_NOINTERFACE",
+        "getDeliveryBuffer(): there is no allocator to get a buffer from; connect() first",
+      );
+    }
+    return this.#allocator.GetBuffer(start, end, flags);
   }
 
   /** Hands a sample to the input, which borrows it: the caller releases its reference afterwards. Rejects with `VFW_E_NOT_CONNECTED`. */
   async deliver(sample: IMediaSample): Promise<number> {
-    if (this.connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "the pin is not connected");
-    return this.connectedTo.Receive(sample);
+    if (this.#connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "deliver(): connect() the pin first");
+    return this.#connectedTo.Receive(sample);
   }
+
+  /** What this pin is, and whom it is connected to. */
+  toString(): string {
+    return `output pin (${this.#connectedTo === null ? "not connected" : "connected"}, ${this.#allocator ?? "no allocator"})`;
+  }
+}
+
+function assertAllocator(call: string, allocator: IMemAllocator): void {
+  if (typeof allocator?.GetBuffer === "function") return;
+  throw new HResultError("E_POINTER", `${call}(): the allocator is missing, it is ${show(allocator)}`);
 }

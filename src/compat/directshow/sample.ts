@@ -5,8 +5,11 @@
  */
 import { BufferFlags } from "../../media/flags.ts";
 import type { MediaBuffer } from "../../media/media-buffer.ts";
+import { show } from "../../observe/arguments.ts";
+import { inDoor, MAKE } from "../door-error.ts";
 import type { IMemAllocator } from "./allocator.ts";
-import { HRESULTS, HResultError, SampleFlags } from "./codes.ts";
+import { HRESULTS, HResultError, released, SampleFlags, translated } from "./codes.ts";
+import { type IUnknown, queryInterface } from "./unknown.ts";
 
 /** The bulk properties (AM_SAMPLE2_PROPERTIES); in `SetProperties` an absent field is left alone. */
 export interface SampleProperties {
@@ -39,8 +42,13 @@ const UNIT = 100n;
 /** Flags that SetProperties accepts; 0x20 is internal, ENDOFSTREAM reserved. */
 const SETTABLE = 0x1ff & ~0x20;
 
-/** A sample on loan from an allocator. */
-export class MediaSample {
+let make: (buffer: MediaBuffer, allocator: IMemAllocator) => MediaSample;
+let end: (sample: MediaSample) => void;
+let count: (sample: MediaSample) => number;
+let isOurs: (value: unknown) => value is MediaSample;
+
+/** A sample that an allocator gave out; `GetBuffer` makes it, and nothing else. */
+export class MediaSample implements IUnknown {
   /** The core's buffer underneath. */
   readonly buffer: MediaBuffer;
   readonly #allocator: IMemAllocator;
@@ -51,71 +59,126 @@ export class MediaSample {
   #moreFlags = 0;
   #streamId = 0;
 
-  /** Allocators make samples. */
-  constructor(buffer: MediaBuffer, allocator: IMemAllocator) {
+  private constructor(key: symbol, buffer: MediaBuffer, allocator: IMemAllocator) {
+    if (key !== MAKE) throw new HResultError("E_NOTIMPL", "new MediaSample() makes no usable sample; call GetBuffer()");
     this.buffer = buffer;
     this.#allocator = allocator;
     this.#pointer = buffer.bytes;
   }
 
-  /** The bytes behind the prefix, to the capacity. Throws MillpondError `ERR_USE_AFTER_RELEASE`. */
+  static {
+    make = (buffer, allocator) => new MediaSample(MAKE, buffer, allocator);
+    count = (sample) => sample.#references;
+    end = (sample) => {
+      sample.#references = 0;
+    };
+    isOurs = (value): value is MediaSample => typeof value === "object" && value !== null && #pointer in value;
+  }
+
+  /** Interfaces: IUnknown, IMediaSample, IMediaSample2. Throws `E_NOINTERFACE`, `E_POINTER`. */
+  QueryInterface(iid: string): this {
+    return queryInterface(this, iid, ["IMediaSample", "IMediaSample2"]);
+  }
+
+  /** One reference more; returns the count. Throws `ERR_USE_AFTER_RELEASE`. */
+  AddRef(): number {
+    this.#read("AddRef");
+    return ++this.#references;
+  }
+
+  /** One reference less; at 0 the sample goes back to its allocator. Returns the count. Throws `ERR_DOUBLE_RELEASE`. */
+  Release(): number {
+    if (this.#references === 0) throw released("Release", String(this));
+    if (this.#references > 1) return --this.#references;
+    this.#allocator.ReleaseBuffer(this);
+    this.#references = 0;
+    return 0;
+  }
+
+  /** What this sample is. */
+  toString(): string {
+    const { slot, generation } = this.buffer;
+    const state = this.#references === 0 ? "released" : `${this.#references} references`;
+    return `sample ${generation} of buffer ${slot.index} of ${slot.owner?.name ?? "no allocator"} (${state})`;
+  }
+
+  /** The buffer, while this sample has it. */
+  #read(call: string): MediaBuffer {
+    if (this.#references === 0) throw released(call, String(this));
+    return this.#guard(call, () => {
+      this.buffer.live("read");
+      return this.buffer;
+    });
+  }
+
+  #guard<T>(call: string, change: () => T): T {
+    return inDoor(change, (cause) => translated(call, String(this), cause));
+  }
+
+  /** The bytes behind the prefix, to the capacity. Throws `ERR_USE_AFTER_RELEASE`, as every method after the last Release. */
   GetPointer(): Uint8Array {
-    this.buffer.live("read");
+    this.#read("GetPointer");
     return this.#pointer;
   }
 
   /** Capacity in bytes. */
   GetSize(): number {
-    this.buffer.live("read");
+    this.#read("GetSize");
     return this.#pointer.length;
   }
 
   /** Valid bytes; the capacity at every GetBuffer. */
   GetActualDataLength(): number {
-    return this.buffer.size;
+    return this.#read("GetActualDataLength").size;
   }
 
   /** Sets the valid bytes. Throws `VFW_E_BUFFER_OVERFLOW` above the capacity or below 0; the old value stays then. */
   SetActualDataLength(length: number): void {
+    const buffer = this.#read("SetActualDataLength");
     if (!Number.isInteger(length) || length < 0 || length > this.#pointer.length) {
-      throw new HResultError(
-        "VFW_E_BUFFER_OVERFLOW",
-        `a length of ${length} does not fit into ${this.#pointer.length} bytes`,
-      );
+      const text = `a length of ${show(length)} does not fit into ${this.#pointer.length} bytes`;
+      throw new HResultError("VFW_E_BUFFER_OVERFLOW", text);
     }
-    this.buffer.resize(0, length);
+    this.#guard("SetActualDataLength", () => buffer.resize(0, length));
   }
 
   /** The times, with `VFW_S_NO_STOP_TIME` (end = start + 1) when only a start is set. Throws `VFW_E_SAMPLE_TIME_NOT_SET`. */
   GetTime(): { start: bigint; end: bigint; hresult: number } {
-    const { pts, duration } = this.buffer;
-    if (pts === undefined) throw new HResultError("VFW_E_SAMPLE_TIME_NOT_SET", "the sample has no time");
+    const { pts, duration } = this.#read("GetTime");
+    if (pts === undefined) throw new HResultError("VFW_E_SAMPLE_TIME_NOT_SET", "the sample has no time; SetTime() it");
     const start = pts / UNIT;
     if (duration === undefined) return { start, end: start + 1n, hresult: HRESULTS.VFW_S_NO_STOP_TIME };
     return { start, end: start + duration / UNIT, hresult: HRESULTS.S_OK };
   }
 
-  /** Sets the times, 100 ns; no start clears both, whatever the end is. */
+  /** Sets the times, 100 ns; no start clears both, whatever the end is. Throws `E_INVALIDARG`. */
   SetTime(start: bigint | null, end: bigint | null): void {
-    const hasEnd = start !== null && end !== null;
-    this.buffer.pts = start === null ? undefined : start * UNIT;
-    this.buffer.duration = hasEnd ? (end - start) * UNIT : undefined;
+    const [from, to] = [time("SetTime", "start", start), time("SetTime", "end", end)];
+    const buffer = this.#read("SetTime");
+    this.#guard("SetTime", () => {
+      buffer.pts = from === null ? undefined : from * UNIT;
+      buffer.duration = from === null || to === null ? undefined : (to - from) * UNIT;
+    });
   }
 
   /** The media times. Throws `VFW_E_MEDIA_TIME_NOT_SET`. */
   GetMediaTime(): { start: bigint; end: bigint } {
-    const { offset, offsetEnd } = this.buffer;
+    const { offset, offsetEnd } = this.#read("GetMediaTime");
     if (offset === undefined || offsetEnd === undefined) {
-      throw new HResultError("VFW_E_MEDIA_TIME_NOT_SET", "the sample has no media time");
+      throw new HResultError("VFW_E_MEDIA_TIME_NOT_SET", "the sample has no media time; SetMediaTime() it");
     }
     return { start: offset, end: offsetEnd };
   }
 
-  /** Sets the media times; no start clears them. Throws `E_POINTER` for a start without an end. */
+  /** Sets the media times; no start clears them. Throws `E_POINTER` for a start without an end, `E_INVALIDARG`. */
   SetMediaTime(start: bigint | null, end: bigint | null): void {
-    if (start !== null && end === null) throw new HResultError("E_POINTER", "a media time has an end");
-    this.buffer.offset = start ?? undefined;
-    this.buffer.offsetEnd = start === null ? undefined : (end ?? undefined);
+    const [from, to] = [time("SetMediaTime", "start", start), time("SetMediaTime", "end", end)];
+    if (from !== null && to === null) throw new HResultError("E_POINTER", "SetMediaTime(): a start needs an end");
+    const buffer = this.#read("SetMediaTime");
+    this.#guard("SetMediaTime", () => {
+      buffer.offset = from ?? undefined;
+      buffer.offsetEnd = from === null ? undefined : (to ?? undefined);
+    });
   }
 
   /** Whether decoding can begin here. */
@@ -149,33 +212,36 @@ export class MediaSample {
   }
 
   #has(flag: number): boolean {
-    return (this.buffer.flags & flag) !== 0;
+    return (this.#read("IMediaSample::flags").flags & flag) !== 0;
   }
 
   #set(flag: number, on: boolean): void {
-    this.buffer.flags = on ? this.buffer.flags | flag : this.buffer.flags & ~flag;
+    const buffer = this.#read("IMediaSample::flags");
+    this.#guard("IMediaSample::flags", () => {
+      buffer.flags = on ? buffer.flags | flag : buffer.flags & ~flag;
+    });
   }
 
   /** A copy of the attached media type, or null. */
   GetMediaType(): object | null {
-    this.buffer.live("read");
-    return this.#mediaType === null ? null : structuredClone(this.#mediaType);
+    this.#read("GetMediaType");
+    return copyOf(this.#mediaType);
   }
 
-  /** Attaches a copy of a media type; null takes it away. */
-  SetMediaType(type: object | null): void {
-    this.buffer.live("change");
-    this.#mediaType = type === null ? null : structuredClone(type);
+  /** Attaches a copy of a media type; null, or nothing, takes it away. Throws `E_INVALIDARG` for what cannot be copied. */
+  SetMediaType(type?: object | null): void {
+    this.#read("SetMediaType");
+    this.#mediaType = copyOf(type ?? null);
   }
 
   /** All properties at once. `pMediaType` is the attached type itself. */
   GetProperties(): SampleProperties {
-    const { pts, duration } = this.buffer;
+    const { pts, duration, size } = this.#read("GetProperties");
     const tStart = (pts ?? 0n) / UNIT;
     return {
       dwTypeSpecificFlags: this.#typeFlags,
       dwSampleFlags: this.#sampleFlags(),
-      lActual: this.buffer.size,
+      lActual: size,
       tStart,
       tStop: tStart + (duration ?? 0n) / UNIT,
       dwStreamId: this.#streamId,
@@ -199,40 +265,59 @@ export class MediaSample {
   }
 
   /**
-   * Sets the present fields, all or none. Throws `E_INVALIDARG` for reserved flags, for a raised TIMEVALID without a time, for
-   * another buffer or capacity, for a length beyond the capacity; `E_POINTER` for TYPECHANGED without a type.
+   * Sets the present fields, all or none. A media type attaches with the TYPECHANGED bit only; clearing the bit takes none away. Throws
+   * `E_INVALIDARG` for reserved flags, for a raised TIMEVALID without a time, for another buffer or capacity, for a length beyond the
+   * capacity, for a field of another type; `E_POINTER` for no properties and for TYPECHANGED without a type.
    */
   SetProperties(properties: Partial<SampleProperties>): void {
-    const { dwSampleFlags: flags, lActual, tStart, tStop, pMediaType } = properties;
-    this.#check(properties);
-    if (flags !== undefined) this.#applyFlags(flags);
-    if (lActual !== undefined) this.buffer.resize(0, lActual);
-    this.#applyTimes(flags, tStart, tStop);
+    if (properties === null || typeof properties !== "object") {
+      throw new HResultError("E_POINTER", "SetProperties(): the properties are missing");
+    }
+    const buffer = this.#read("SetProperties");
+    const { dwSampleFlags: flags, lActual, tStart, tStop } = properties;
+    const type = this.#check(properties);
+    this.#guard("SetProperties", () => {
+      if (lActual !== undefined) buffer.resize(0, lActual);
+      if (flags !== undefined) this.#applyFlags(flags);
+      this.#applyTimes(flags, tStart, tStop);
+    });
     if (properties.dwTypeSpecificFlags !== undefined) this.#typeFlags = properties.dwTypeSpecificFlags;
     if (properties.dwStreamId !== undefined) this.#streamId = properties.dwStreamId;
-    if (pMediaType !== undefined) this.SetMediaType(pMediaType);
+    if (type !== null) this.#mediaType = type;
   }
 
-  #check(properties: Partial<SampleProperties>): void {
-    const { dwSampleFlags: flags, lActual, tStop, pMediaType, pbBuffer, cbBuffer } = properties;
-    const capacity = this.GetSize();
+  /** Checks all fields; answers a copy of the media type that is to be attached, or null. */
+  #check(properties: Partial<SampleProperties>): object | null {
+    const { dwSampleFlags: flags, lActual, tStart, tStop, pMediaType, pbBuffer, cbBuffer } = properties;
+    const capacity = this.#pointer.length;
     const refuse = (what: string): never => {
-      throw new HResultError("E_INVALIDARG", what);
+      throw new HResultError("E_INVALIDARG", `SetProperties(): ${what}`);
     };
     if (flags !== undefined && (!Number.isInteger(flags) || (flags & ~SETTABLE) !== 0))
-      refuse(`flags ${flags} are reserved`);
-    const raisesTime = flags !== undefined && (flags & SampleFlags.TIMEVALID) !== 0 && this.buffer.pts === undefined;
-    if (raisesTime && tStop === undefined) refuse("a time becomes valid without its fields");
-    if (pbBuffer !== undefined && pbBuffer !== null && pbBuffer !== this.#pointer)
-      refuse("the buffer cannot be changed");
-    if (cbBuffer !== undefined && cbBuffer !== 0 && cbBuffer !== capacity) refuse("the capacity cannot be changed");
+      refuse(`dwSampleFlags ${show(flags)} are reserved`);
+    for (const name of ["dwTypeSpecificFlags", "dwStreamId"] as const) {
+      const value = properties[name];
+      if (value !== undefined && !Number.isInteger(value))
+        refuse(`${name} must be a whole number, but it is ${show(value)}`);
+    }
+    for (const [name, value] of Object.entries({ tStart, tStop }))
+      if (value !== undefined) time("SetProperties", name, value);
+    const raises = (flag: number): boolean => flags !== undefined && (flags & flag) !== 0;
+    if (raises(SampleFlags.TIMEVALID) && this.buffer.pts === undefined && tStop === undefined) {
+      refuse("TIMEVALID is raised without tStart and tStop");
+    }
+    if (pbBuffer !== undefined && pbBuffer !== null && pbBuffer !== this.#pointer) refuse("pbBuffer cannot be changed");
+    if (cbBuffer !== undefined && cbBuffer !== 0 && cbBuffer !== capacity) {
+      refuse(`cbBuffer is ${capacity} and cannot be ${show(cbBuffer)}`);
+    }
     if (lActual !== undefined && (!Number.isInteger(lActual) || lActual < 0 || lActual > capacity)) {
-      refuse(`a length of ${lActual} does not fit into ${capacity} bytes`);
+      refuse(`lActual ${show(lActual)} does not fit into ${capacity} bytes`);
     }
-    const raisesType = flags !== undefined && (flags & SampleFlags.TYPECHANGED) !== 0;
-    if (raisesType && (pMediaType ?? this.#mediaType) === null) {
-      throw new HResultError("E_POINTER", "TYPECHANGED needs a media type");
+    if (!raises(SampleFlags.TYPECHANGED)) return null;
+    if (pMediaType === null || (pMediaType ?? this.#mediaType) === null) {
+      throw new HResultError("E_POINTER", "SetProperties(): TYPECHANGED needs a pMediaType");
     }
+    return copyOf(pMediaType ?? null);
   }
 
   #applyFlags(flags: number): void {
@@ -253,20 +338,37 @@ export class MediaSample {
     const hasStop = (valid & SampleFlags.STOPVALID) !== 0;
     this.SetTime(tStart ?? now.tStart, hasStop ? (tStop ?? now.tStop) : null);
   }
+}
 
-  /** One reference more; returns the count. Throws MillpondError `ERR_USE_AFTER_RELEASE`. */
-  AddRef(): number {
-    this.buffer.live("AddRef");
-    return ++this.#references;
+/** For allocators: a sample over a buffer of theirs. */
+export const makeSample: (buffer: MediaBuffer, allocator: IMemAllocator) => MediaSample = make;
+
+/** For allocators: the sample has no reference any more. */
+export const endSample: (sample: MediaSample) => void = end;
+
+/** For allocators: references of a sample. */
+export const referencesOf: (sample: MediaSample) => number = count;
+
+/** True for a sample that an allocator made. */
+export const isSample: (value: unknown) => value is MediaSample = isOurs;
+
+/** A time in units of 100 ns, or null. Throws `E_INVALIDARG`. */
+function time(call: string, name: string, value: bigint | null | undefined): bigint | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === "bigint") return value;
+  throw new HResultError("E_INVALIDARG", `${call}(): ${name} must be a bigint or null, but it is ${show(value)}`);
+}
+
+/** A deep copy of a media type. Throws `E_INVALIDARG`. */
+function copyOf(type: object | null): object | null {
+  if (type === null) return null;
+  if (typeof type !== "object") {
+    throw new HResultError("E_INVALIDARG", `the media type must be an object or null, but it is ${show(type)}`);
   }
-
-  /** One reference less; at 0 the sample goes home. Returns the count. Throws MillpondError `ERR_DOUBLE_RELEASE`. */
-  Release(): number {
-    this.buffer.live("release");
-    if (this.#references > 1) return --this.#references;
-    this.#allocator.ReleaseBuffer(this);
-    this.#references = 0;
-    return 0;
+  try {
+    return structuredClone(type);
+  } catch (cause) {
+    throw new HResultError("E_INVALIDARG", "the media type has a field that cannot be copied", { cause });
   }
 }
 

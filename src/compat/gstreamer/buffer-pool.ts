@@ -1,20 +1,21 @@
-/** GstBufferPool over BufferPool: configuration structures, flow returns, vfuncs. */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { type Allocator as CoreAllocator, defaultAllocator } from "../../memory/allocator.ts";
+/** GstBufferPool over BufferPool: configuration structures, flow returns, vfuncs that chain up. */
+import { MediaBuffer } from "../../media/media-buffer.ts";
+import { defaultAllocator } from "../../memory/allocator.ts";
 import { isMillpondError } from "../../observe/errors.ts";
-import { sameData } from "../../observe/same-data.ts";
+import { copyData, sameData } from "../../observe/same-data.ts";
 import { BufferPool as CorePool } from "../../pools/buffer-pool.ts";
-import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/pool-config.ts";
-import { Buffer, poolFaces } from "./buffer.ts";
+import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../../pools/pool-config.ts";
+import { Buffer, coreBuffer, poolFaces } from "./buffer.ts";
 import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
-import { AllocationParams, type Allocator, paramsIn } from "./memory.ts";
+import { AllocationParams, Allocator, checkParams, coreAllocator, Memory, paramsIn, paramsOut } from "./memory.ts";
+import { checkName, checkWhole, lastError, note, outside, refuse, speaks, wrong } from "./words.ts";
 
 /** Caps are plain data, compared deeply. */
 export type Caps = unknown;
 
 /** A pool's configuration; build it with the static `config_*` functions. */
 export interface PoolConfig {
-  /** What the bytes mean, or null. */
+  /** What the bytes mean, or null; the configuration keeps a copy of its own. */
   caps: Caps;
   /** Bytes of each buffer; undefined until set. */
   size: number | undefined;
@@ -36,101 +37,128 @@ export interface PoolConfig {
 export interface AcquireParams {
   /** {@link BufferPoolAcquireFlags}. */
   flags?: number;
+  /** What a subclass understands. */
+  [field: string]: unknown;
+}
+
+/** What the two halves of a pool tell each other; the face makes it, and nobody else sees it. */
+interface Desk {
+  /** A configuration that `set_config` has asked the subclass about already. */
+  asked: boolean;
+  /** The subclass is asked about what the core, a pipeline's negotiation perhaps, wants; its answer. */
+  judge(wanted: ActualPoolConfig, refused: (near: ActualPoolConfig) => Error): ActualPoolConfig;
+  start(): void;
+  stop(): void;
 }
 
 /** The core pool, asking its face's vfuncs. */
 class BridgePool extends CorePool {
   readonly #face: BufferPool;
+  readonly #desk: Desk;
 
-  constructor(face: BufferPool) {
-    super({ name: `gst-${face.constructor.name}` });
+  constructor(face: BufferPool, desk: Desk) {
+    super({ name: `gst-${face.constructor.name || "BufferPool"}` });
     this.#face = face;
+    this.#desk = desk;
   }
 
-  protected override start(): void {
-    if (this.#face.vfunc_start !== undefined && !this.#face.vfunc_start()) throw new StartRefused();
+  preallocate(): void {
     super.start();
   }
 
-  protected override stop(): void {
-    this.#face?.vfunc_stop?.();
+  protected override adjust(wanted: ActualPoolConfig): ActualPoolConfig {
+    return this.#desk.judge(wanted, (near) => this.adjusted(near, "cannot do exactly what was asked"));
   }
 
-  protected override populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
-    const { vfunc_alloc_buffer } = this.#face;
-    if (vfunc_alloc_buffer === undefined) {
+  protected override start(): void {
+    this.#desk.start();
+  }
+
+  protected override stop(): void {
+    this.#desk.stop();
+  }
+
+  protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
+    if (this.#face.vfunc_alloc_buffer === BufferPool.prototype.vfunc_alloc_buffer) {
       super.populate(buffer, config);
       return;
     }
-    const [flow, made] = vfunc_alloc_buffer.call(this.#face, {});
-    if (flow !== FlowReturn.OK || made === null) throw new AllocRefused(flow);
-    const slot = made.core.live("adopt");
+    const made = this.#ask((hint ?? {}) as AcquireParams);
+    const from = made.core;
+    const metas = from.live("give to a pool");
     // The metas that the vfunc added belong to the pool's buffer from now on; appending would lose them.
-    buffer.live("populate").metas = slot.metas;
-    slot.metas = null;
-    buffer.append(made.core);
+    buffer.live("populate").metas = metas.metas;
+    metas.metas = null;
+    buffer.append(from);
+    Buffer.stand(made, buffer);
+    for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
+  }
+
+  #ask(params: AcquireParams): Buffer {
+    const before = lastError();
+    const answer: unknown = this.#face.vfunc_alloc_buffer(params);
+    if (!Array.isArray(answer)) throw wrong("what vfunc_alloc_buffer() returns", "[FlowReturn, Buffer | null]", answer);
+    const [flow, made] = answer as [FlowReturn, Buffer | null];
+    if (flow !== FlowReturn.OK || made === null || made === undefined) {
+      const cause = lastError();
+      throw new AllocRefused(this.#face, flow, cause === before ? undefined : cause);
+    }
+    const core = coreBuffer("the buffer that vfunc_alloc_buffer() returns", made);
+    if (core.pool !== null) {
+      throw refuse("ERR_FOREIGN_RELEASE", `${made}, which vfunc_alloc_buffer() returned, is a pool's already`);
+    }
+    return made;
   }
 
   protected override reset(buffer: MediaBuffer): void {
-    this.#face.vfunc_reset_buffer?.(Buffer.of(buffer));
+    this.#face.vfunc_reset_buffer(Buffer.of(buffer));
   }
 
   protected override recycle(buffer: MediaBuffer): boolean {
-    return this.#face.vfunc_release_buffer?.(Buffer.of(buffer)) !== false;
+    return this.#face.vfunc_release_buffer(Buffer.of(buffer)) !== false;
   }
 
   protected override dispose(buffer: MediaBuffer): void {
-    this.#face.vfunc_free_buffer?.(Buffer.of(buffer));
+    this.#face.vfunc_free_buffer(Buffer.of(buffer));
   }
 }
-
-class StartRefused extends Error {}
 
 class AllocRefused extends Error {
   readonly flow: FlowReturn;
-  constructor(flow: FlowReturn) {
-    super(`alloc_buffer answered ${flow}`);
-    this.flow = flow === FlowReturn.OK || flow === FlowReturn.EOS ? FlowReturn.ERROR : flow;
+  constructor(pool: BufferPool, flow: FlowReturn, cause: unknown) {
+    super(`vfunc_alloc_buffer() of ${pool} answered flow ${flow}`, cause === undefined ? undefined : { cause });
+    this.flow = typeof flow !== "number" || flow === FlowReturn.OK || flow === FlowReturn.EOS ? FlowReturn.ERROR : flow;
   }
 }
 
-/** A pool of buffers. */
+/** A pool of buffers; subclasses override the `vfunc_*` methods and may chain up to each. */
 export class BufferPool {
-  /** The core's pool underneath. */
-  readonly core: CorePool = new BridgePool(this);
-  #accepted = false;
-  #config: PoolConfig = {
-    caps: null,
-    size: undefined,
-    min: 0,
-    max: 0,
-    allocator: null,
-    params: new AllocationParams(),
-    options: [],
-  };
-
-  /** Subclasses: makes a buffer. EOS is not an answer with room left; it counts as ERROR. */
-  vfunc_alloc_buffer?(params: AcquireParams): [FlowReturn, Buffer | null];
-  /** Subclasses: a buffer is about to be freed. */
-  vfunc_free_buffer?(buffer: Buffer): void;
-  /** Subclasses: a buffer came home, before it is reset. */
-  vfunc_reset_buffer?(buffer: Buffer): void;
-  /** Subclasses: a clean buffer came home; false frees it. */
-  vfunc_release_buffer?(buffer: Buffer): unknown;
-  /** Subclasses: activation; false refuses it. */
-  vfunc_start?(): boolean;
-  /** Subclasses: the last loan of an inactive pool is back. */
-  vfunc_stop?(): boolean;
-  /** Subclasses: may edit the configuration; false: not as asked, read it back. */
-  vfunc_set_config?(config: PoolConfig): boolean;
-  /** Subclasses: acquires instead of the default. */
-  vfunc_acquire_buffer?(params: AcquireParams): Promise<[FlowReturn, Buffer | null]>;
-  /** Subclasses: the options they know. */
-  vfunc_get_options?(): string[];
+  readonly #core: BridgePool;
+  readonly #desk: Desk;
+  /** What is in force, or what a fresh pool starts from. */
+  #config: PoolConfig = emptyConfig();
+  /** What the last handshake that was refused left to read back; null after one that was not. */
+  #near: PoolConfig | null = null;
+  /** `vfunc_start` has run and `vfunc_stop` has not: a pool that drains is not started twice. */
+  #started = false;
+  /** What the last `vfunc_stop` answered. */
+  #stopped = true;
+  /** True while `vfunc_start` must not be asked: a stop that was refused leaves the pool as it was. */
+  #resuming = false;
+  /** Params that this pool passed to `vfunc_acquire_buffer`: an acquire with them is the subclass chaining up. */
+  readonly #passedOn: WeakSet<AcquireParams> = new WeakSet();
+  #inAcquire = false;
 
   /** An unconfigured pool; subclasses call it without arguments. */
   constructor() {
-    poolFaces.set(this.core, this);
+    this.#desk = {
+      asked: false,
+      judge: (wanted, refused) => this.#judge(wanted, refused),
+      start: () => this.#start(),
+      stop: () => this.#stop(),
+    };
+    this.#core = new BridgePool(this, this.#desk);
+    poolFaces.set(this.#core, this);
   }
 
   /** A plain pool. */
@@ -138,119 +166,393 @@ export class BufferPool {
     return new BufferPool();
   }
 
-  /** A copy of the configuration: the accepted one, or what a refused handshake left to read back. */
+  /** @internal Whether a value is a BufferPool of this door. */
+  static is(value: unknown): value is BufferPool {
+    return typeof value === "object" && value !== null && #core in value;
+  }
+
+  /** The core's pool underneath. */
+  get core(): CorePool {
+    return this.#core;
+  }
+
+  /** A copy of the configuration: the one in force, or, on an inactive pool, what a refused handshake left to read back. */
   get_config(): PoolConfig {
-    return copyConfig(this.#config);
+    return copyConfig(this.#core.isActive ? this.#config : (this.#near ?? this.#config));
   }
 
   /**
-   * Configures. False while active or with loans out, for a configuration without parameters, or when `vfunc_set_config` could
-   * not do as asked: then `get_config` has what it could do, and setting that is judged anew (never "unchanged").
+   * Configures. False while active or with buffers acquired, for a configuration without parameters, or when `vfunc_set_config` could
+   * not do as asked: then `get_config` has what it could do, and setting that is judged anew (never "unchanged"). {@link lastError}
+   * says why.
    */
   set_config(config: PoolConfig): boolean {
     const wanted = copyConfig(config);
-    if (this.core.config !== null && sameConfig(wanted, this.#config) && this.#accepted) return true;
-    if (this.core.isActive || this.core.outstanding > 0 || wanted.size === undefined) return false;
-    const ok = this.vfunc_set_config?.(wanted) ?? true;
-    this.#accepted = ok;
-    if (ok) this.core.configure(coreConfig(wanted));
-    this.#config = wanted;
-    return ok;
+    const core = this.#core;
+    if (this.#near === null && core.config !== null && sameConfig(wanted, this.#config)) return true;
+    if (core.isActive) return failed("ERR_ACTIVE", `${this} is active; set_active(false) before another configuration`);
+    if (core.outstanding > 0) {
+      return failed(
+        "ERR_LOANS_OUT",
+        `${this} has ${core.outstanding} buffers out; wait until they are back, or take another pool`,
+      );
+    }
+    if (wanted.size === undefined)
+      return failed("ERR_NOT_CONFIGURED", "the configuration has no params; config_set_params() them");
+    let accepted: boolean;
+    try {
+      accepted = this.vfunc_set_config(wanted) !== false;
+    } catch (error) {
+      note(error);
+      return false;
+    }
+    const final = copyConfig(wanted);
+    if (!accepted) {
+      this.#near = final;
+      return failed(
+        "ERR_CONFIG_ADJUSTED",
+        `${this} cannot do exactly what was asked; get_config() says what it can do`,
+      );
+    }
+    this.#desk.asked = true;
+    try {
+      core.configure(coreConfig(final));
+    } finally {
+      this.#desk.asked = false;
+    }
+    this.#config = final;
+    this.#near = null;
+    return true;
+  }
+
+  #judge(wanted: ActualPoolConfig, refused: (near: ActualPoolConfig) => Error): ActualPoolConfig {
+    if (this.#desk.asked) return wanted;
+    const config: PoolConfig = {
+      ...copyConfig(this.#config),
+      caps: copyData("caps", wanted.format),
+      size: wanted.size,
+      min: wanted.min,
+      max: wanted.max === Number.POSITIVE_INFINITY ? 0 : wanted.max,
+      allocator: wanted.allocator === defaultAllocator() ? null : Allocator.of(wanted.allocator),
+      params: paramsOut(wanted.params),
+      options: [...wanted.options],
+    };
+    const accepted = this.vfunc_set_config(config) !== false;
+    const final = copyConfig(config);
+    const { maxBytes, roundSize, zero, mustRevoke } = wanted;
+    const rest = { maxBytes, roundSize, zero: zero === "fresh" ? ("never" as const) : zero };
+    const actual = resolveConfig({ ...coreConfig(final), ...rest, ...(mustRevoke && { revoke: true }) });
+    if (!accepted) {
+      this.#near = final;
+      throw refused(actual);
+    }
+    this.#config = final;
+    this.#near = null;
+    return actual;
   }
 
   /** The options that the pool knows; the plain one: none. */
   get_options(): string[] {
-    return this.vfunc_get_options?.() ?? [];
+    return [...this.vfunc_get_options()];
   }
 
   /** Whether it knows an option. */
   has_option(option: string): boolean {
-    return this.get_options().includes(option);
+    return this.get_options().includes(checkName("option", option));
   }
 
-  /** Sets caps, size, min and max (0: no limit). Throws RangeError for min above max. */
+  /** Sets caps, size, min and max (0: no limit). Throws `ERR_OUT_OF_RANGE` for min above max. */
   static config_set_params(config: PoolConfig, caps: Caps, size: number, min: number, max: number): void {
-    if (max !== 0 && min > max) throw new RangeError(`min ${min} is above max ${max}`);
-    Object.assign(config, { caps, size, min, max });
+    checkConfig(config);
+    checkWhole("size", size);
+    checkWhole("min_buffers", min);
+    checkWhole("max_buffers", max);
+    if (max !== 0 && min > max) throw outside("min_buffers", `at most max_buffers, ${max}`, min);
+    Object.assign(config, { caps: copyData("caps", caps), size, min, max });
   }
 
   /** [set?, caps, size, min, max]. */
   static config_get_params(config: PoolConfig): [boolean, Caps, number, number, number] {
+    checkConfig(config);
     return [config.size !== undefined, config.caps, config.size ?? 0, config.min, config.max];
   }
 
-  /** Sets allocator and params; one of them at least. Throws TypeError for neither. */
+  /** Sets allocator and params; one of them at least. Throws `ERR_INVALID_ARG_TYPE` for neither. */
   static config_set_allocator(config: PoolConfig, allocator: Allocator | null, params: AllocationParams | null): void {
-    if (allocator === null && params === null) throw new TypeError("an allocator or params are needed");
-    config.allocator = allocator;
-    config.params = Object.assign(new AllocationParams(), params ?? {});
+    checkConfig(config);
+    coreAllocator("allocator", allocator);
+    const checked = checkParams(params);
+    if ((allocator ?? null) === null && checked === null)
+      throw wrong("params", "AllocationParams where allocator is null", params);
+    config.allocator = allocator ?? null;
+    config.params = checked ?? new AllocationParams();
   }
 
   /** [set?, allocator, params]. */
   static config_get_allocator(config: PoolConfig): [boolean, Allocator | null, AllocationParams] {
+    checkConfig(config);
     return [true, config.allocator, config.params];
   }
 
   /** Adds an option once. */
   static config_add_option(config: PoolConfig, option: string): void {
-    if (!config.options.includes(option)) config.options.push(option);
+    checkConfig(config);
+    if (!config.options.includes(checkName("option", option))) config.options.push(option);
+  }
+
+  /** Whether a configuration has an option. */
+  static config_has_option(config: PoolConfig, option: string): boolean {
+    checkConfig(config);
+    return config.options.includes(checkName("option", option));
   }
 
   /** Whether a read-back configuration still serves: equal caps (both null too), size and min at least as wanted. */
   static config_validate_params(config: PoolConfig, caps: Caps, size: number, min: number, _max: number): boolean {
+    checkConfig(config);
     return config.size !== undefined && sameData(config.caps, caps) && config.size >= size && config.min >= min;
   }
 
-  /** Opens or closes the pool; false when it cannot be opened, and then it stays closed. */
+  /**
+   * Opens or closes the pool. False when it cannot be opened, and then it stays closed; or when `vfunc_stop` refuses, and then it stays
+   * active and flushing. {@link lastError} says why.
+   */
   set_active(on: boolean): boolean {
-    if (!on) {
-      this.core.deactivate();
-      return true;
-    }
-    if (!this.core.isActive && !this.#accepted && this.core.config === null) return false;
+    const core = this.#core;
+    if (typeof on !== "boolean") throw wrong("active", "a boolean", on);
+    if (!on) return this.#close();
+    if (core.isActive) return true;
+    if (core.config === null)
+      return failed("ERR_NOT_CONFIGURED", `${this} has no configuration; set_config() one first`);
     try {
-      this.core.activate();
+      core.activate();
+      this.#near = null;
       return true;
-    } catch {
+    } catch (error) {
+      note(error);
       return false;
     }
   }
 
+  #close(): boolean {
+    const core = this.#core;
+    if (!core.isActive) return true;
+    this.#stopped = true;
+    core.deactivate();
+    if (this.#stopped) return true;
+    this.#resuming = true;
+    try {
+      core.activate();
+      core.setFlushing(true);
+    } finally {
+      this.#resuming = false;
+    }
+    return false;
+  }
+
+  #start(): void {
+    if (this.#resuming || this.#started) {
+      if (!this.#resuming) this.#core.preallocate();
+      return;
+    }
+    const before = lastError();
+    if (this.vfunc_start() === false) {
+      const cause = lastError();
+      throw refuse("ERR_INACTIVE", `vfunc_start() of ${this} refused`, cause === before ? undefined : cause);
+    }
+    this.#started = true;
+  }
+
+  #stop(): void {
+    if (this.#started === false) return;
+    const before = lastError();
+    try {
+      this.#stopped = this.vfunc_stop() !== false;
+    } catch (error) {
+      this.#stopped = false;
+      note(error);
+      return;
+    }
+    if (this.#stopped) this.#started = false;
+    else if (lastError() === before) note(refuse("ERR_ACTIVE", `vfunc_stop() of ${this} refused`));
+  }
+
   /** Whether it is open. */
   is_active(): boolean {
-    return this.core.isActive;
+    return this.#core.isActive;
   }
 
   /** Refuses acquires without freeing anything; on a closed pool: nothing. */
   set_flushing(on: boolean): void {
-    if (this.core.isActive) this.core.setFlushing(on);
+    if (typeof on !== "boolean") throw wrong("flushing", "a boolean", on);
+    if (this.#core.isActive) this.#core.setFlushing(on);
   }
 
-  /** Lends a buffer: [OK, buffer], [FLUSHING, null], [EOS, null] with DONTWAIT on an empty pool, or an error. Waits otherwise. */
-  async acquire_buffer(params: AcquireParams = {}): Promise<[FlowReturn, Buffer | null]> {
-    if (this.vfunc_acquire_buffer !== undefined) return this.vfunc_acquire_buffer(params);
+  /**
+   * Hands out a buffer: [OK, buffer], [FLUSHING, null], [EOS, null] with DONTWAIT on an empty pool, or an error ({@link lastError} says
+   * which). Waits otherwise.
+   */
+  async acquire_buffer(params?: AcquireParams | null): Promise<[FlowReturn, Buffer | null]> {
+    const given = params ?? {};
+    if (typeof given !== "object") throw wrong("params", "an object of AcquireParams, or null", params);
+    checkWhole("params.flags", given.flags ?? 0, 0, 0x7fffffff);
+    const chained = this.#inAcquire || this.#passedOn.has(given);
+    if (chained || this.vfunc_acquire_buffer === BufferPool.prototype.vfunc_acquire_buffer) return this.#acquire(given);
+    const own = { ...given };
+    this.#passedOn.add(own);
+    this.#inAcquire = true;
+    let answer: Promise<[FlowReturn, Buffer | null]>;
     try {
-      const nowait = ((params?.flags ?? 0) & BufferPoolAcquireFlags.DONTWAIT) !== 0;
-      return [FlowReturn.OK, Buffer.of(await this.core.acquire({ nowait }))];
+      answer = this.vfunc_acquire_buffer(own);
     } catch (error) {
+      note(error);
+      return [FlowReturn.ERROR, null];
+    } finally {
+      this.#inAcquire = false;
+    }
+    try {
+      const got: unknown = await answer;
+      if (Array.isArray(got)) return got as [FlowReturn, Buffer | null];
+      throw wrong("what vfunc_acquire_buffer() returns", "[FlowReturn, Buffer | null]", got);
+    } catch (error) {
+      note(error);
+      return [FlowReturn.ERROR, null];
+    }
+  }
+
+  async #acquire(params: AcquireParams): Promise<[FlowReturn, Buffer | null]> {
+    try {
+      const nowait = ((params.flags ?? 0) & BufferPoolAcquireFlags.DONTWAIT) !== 0;
+      return [FlowReturn.OK, Buffer.of(await this.#core.acquire({ nowait, hint: params }))];
+    } catch (error) {
+      note(error);
       return [flowOf(error), null];
     }
   }
 
   /** Takes a buffer back. Throws `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where the original returns silently. */
   release_buffer(buffer: Buffer): void {
-    this.core.release(buffer.core);
+    const core = coreBuffer("buffer", buffer);
+    if (core.slot.owner !== this.#core) {
+      throw refuse("ERR_FOREIGN_RELEASE", `${buffer} is not of ${this}; unref() gives it back to where it came from`);
+    }
+    buffer.unref();
   }
+
+  /**
+   * Subclasses: makes a buffer for the acquire that has these params ({} at activation). EOS is not an answer with room left; it counts
+   * as ERROR. The default: one memory as configured.
+   */
+  vfunc_alloc_buffer(_params: AcquireParams): [FlowReturn, Buffer | null] {
+    const config = this.#core.config;
+    if (config === null) {
+      note(refuse("ERR_NOT_CONFIGURED", `${this} has no configuration to make a buffer of`));
+      return [FlowReturn.ERROR, null];
+    }
+    try {
+      const { size, params, allocator } = config;
+      return [FlowReturn.OK, Buffer.of(MediaBuffer.allocate(size, { ...params, allocator }))];
+    } catch (error) {
+      note(error);
+      return [flowOf(error), null];
+    }
+  }
+
+  /** Subclasses: a buffer is about to be freed. The default: nothing; the pool frees it in any case. */
+  vfunc_free_buffer(_buffer: Buffer): void {}
+
+  /** Subclasses: a buffer came back. The default: nothing; the pool resets times, flags, size and metas in any case. */
+  vfunc_reset_buffer(_buffer: Buffer): void {}
+
+  /** Subclasses: a clean buffer came back; false frees it. The default: it is kept. */
+  vfunc_release_buffer(_buffer: Buffer): unknown {
+    return true;
+  }
+
+  /** Subclasses: activation; false refuses it. The default makes `min` buffers, all or none. */
+  vfunc_start(): boolean {
+    try {
+      this.#core.preallocate();
+      return true;
+    } catch (error) {
+      note(error);
+      return false;
+    }
+  }
+
+  /** Subclasses: no buffer is out any more; false keeps the pool active, and flushing. The default: true. */
+  vfunc_stop(): boolean {
+    return true;
+  }
+
+  /** Subclasses: may edit the configuration; false: not as asked, read it back. The default: as asked. */
+  vfunc_set_config(_config: PoolConfig): boolean {
+    return true;
+  }
+
+  /** Subclasses: acquires instead of the default, which is the pool's own. */
+  vfunc_acquire_buffer(params: AcquireParams): Promise<[FlowReturn, Buffer | null]> {
+    return this.#acquire(params ?? {});
+  }
+
+  /** Subclasses: the options they know. The default: none. */
+  vfunc_get_options(): string[] {
+    return [];
+  }
+
+  /** `pool "gst-BufferPool" (active, 10 bytes, 0 to 4 buffers, 1 out)`. */
+  toString(): string {
+    const { name, isActive, outstanding } = this.#core;
+    const { size, min, max } = this.#config;
+    const what =
+      size === undefined ? "not configured" : `${size} bytes, ${min} to ${max === 0 ? "any number of" : max} buffers`;
+    return `pool "${name}" (${isActive ? "active" : "inactive"}, ${what}, ${outstanding} out)`;
+  }
+}
+speaks(BufferPool, BufferPool.is);
+
+/** Checks what a caller gives as a pool, and gives the core's; null stays null. */
+export function corePool(name: string, pool: unknown): CorePool | null {
+  if (pool === null || pool === undefined) return null;
+  if (!BufferPool.is(pool)) throw wrong(name, "a BufferPool or null", pool);
+  return pool.core;
+}
+
+function failed(
+  code: "ERR_ACTIVE" | "ERR_LOANS_OUT" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
+  why: string,
+): false {
+  note(refuse(code, why));
+  return false;
 }
 
 function flowOf(error: unknown): FlowReturn {
   if (isMillpondError(error, "ERR_INACTIVE") || isMillpondError(error, "ERR_FLUSHING")) return FlowReturn.FLUSHING;
+  if (isMillpondError(error, "ERR_POOL_DEAD")) return FlowReturn.FLUSHING;
   if (isMillpondError(error, "ERR_STARVED")) return FlowReturn.EOS;
+  if (isMillpondError(error, "ERR_UNSUPPORTED")) return FlowReturn.NOT_SUPPORTED;
   return error instanceof AllocRefused ? error.flow : FlowReturn.ERROR;
 }
 
+function emptyConfig(): PoolConfig {
+  return { caps: null, size: undefined, min: 0, max: 0, allocator: null, params: new AllocationParams(), options: [] };
+}
+
+function checkConfig(config: unknown): asserts config is PoolConfig {
+  const bad = typeof config !== "object" || config === null || !Array.isArray((config as PoolConfig).options);
+  if (bad) throw wrong("config", "a configuration from get_config()", config);
+}
+
+/** A checked configuration of its own: nobody who has the other one can change it. */
 function copyConfig(config: PoolConfig): PoolConfig {
-  return { ...config, params: Object.assign(new AllocationParams(), config.params), options: [...config.options] };
+  checkConfig(config);
+  const { allocator, params, options, ...rest } = config;
+  coreAllocator("allocator", allocator);
+  for (const option of options) checkName("option", option);
+  if (rest.size !== undefined) checkWhole("size", rest.size);
+  checkWhole("min_buffers", rest.min);
+  checkWhole("max_buffers", rest.max);
+  const own = { params: checkParams(params) ?? new AllocationParams(), options: [...options] };
+  return { ...copyData("config", rest), allocator: allocator ?? null, ...own } as PoolConfig;
 }
 
 function sameConfig(a: PoolConfig, b: PoolConfig): boolean {
@@ -260,15 +562,16 @@ function sameConfig(a: PoolConfig, b: PoolConfig): boolean {
 }
 
 function coreConfig(config: PoolConfig): BufferPoolConfig {
-  const allocator: CoreAllocator = config.allocator?.core ?? defaultAllocator();
-  const { size = 0, min, caps: format, options } = config;
+  const { size = 0, min, max, caps: format, options } = config;
   return {
     ...paramsIn(config.params),
     size,
     min,
-    max: config.max === 0 ? Number.POSITIVE_INFINITY : config.max,
-    allocator,
+    max: max === 0 ? Number.POSITIVE_INFINITY : max,
+    allocator: config.allocator?.core ?? defaultAllocator(),
     format,
     options,
+    // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing it.
+    zero: "never",
   };
 }

@@ -96,8 +96,3 @@ export const CLOCK_TIME_NONE: bigint = 2n ** 64n - 1n;
 export function timeOut(time: bigint | undefined): bigint {
   return time ?? CLOCK_TIME_NONE;
 }
-
-/** CLOCK_TIME_NONE as the core's undefined. */
-export function timeIn(time: bigint): bigint | undefined {
-  return time === CLOCK_TIME_NONE ? undefined : time;
-}

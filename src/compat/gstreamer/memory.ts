@@ -1,13 +1,35 @@
 /** GstMemory, GstMapInfo, GstAllocator and GstAllocationParams over the core's Memory and Allocator. */
 import { allocators } from "../../allocators/registry.ts";
-import { Allocator as CoreAllocator, wrapMemory } from "../../memory/allocator.ts";
+import { Allocator as CoreAllocator, defaultAllocator, systemAllocator, wrapMemory } from "../../memory/allocator.ts";
 import { lockBits, unlockBits } from "../../memory/lock-bits.ts";
 import type { MapMode, Mapping } from "../../memory/mapping.ts";
 import type { Memory as CoreMemory } from "../../memory/memory.ts";
-import { type AllocationParams as CoreParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
-import { Region } from "../../memory/region.ts";
+import {
+  type AllocationParams as CoreParams,
+  DEFAULT_ALIGN,
+  MAX_ALIGN,
+  type ResolvedParams,
+  resolveParams,
+} from "../../memory/params.ts";
+import { type Region, viewBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../observe/errors.ts";
+import { throwLater } from "../../observe/late.ts";
+import { MAKE } from "../door-error.ts";
 import { MapFlags } from "./constants.ts";
+import {
+  attempt,
+  bad,
+  checkFunction,
+  checkName,
+  checkSize,
+  checkWhole,
+  makerOnly,
+  note,
+  outside,
+  refuse,
+  speaks,
+  wrong,
+} from "./words.ts";
 
 /** How memory is asked for. `align` is a mask, 2^n - 1. */
 export class AllocationParams {
@@ -19,15 +41,36 @@ export class AllocationParams {
   prefix = 0;
   /** Bytes behind. */
   padding = 0;
+
+  /** `AllocationParams { align: 63, prefix: 0, padding: 0, flags: 0 }`. */
+  toString(): string {
+    const { align, prefix, padding, flags } = this;
+    return `AllocationParams { align: ${align}, prefix: ${prefix}, padding: ${padding}, flags: ${flags} }`;
+  }
 }
 
-/** The core's params of ours. Throws what the core throws for a mask that is not 2^n - 1. */
+/** A checked copy of what a caller gave as params; null and undefined: none. */
+export function checkParams(params: unknown): AllocationParams | null {
+  if (params === null || params === undefined) return null;
+  if (typeof params !== "object") throw wrong("params", "AllocationParams or null", params);
+  const { flags = 0, align = 0, prefix = 0, padding = 0 } = params as Partial<AllocationParams>;
+  if (typeof align !== "number") throw wrong("params.align", "a number", align);
+  if (!Number.isInteger(align) || align < 0 || align >= MAX_ALIGN || (align & (align + 1)) !== 0) {
+    throw bad("params.align", `2^n - 1 below ${MAX_ALIGN} (a mask: 63 for 64 bytes)`, align);
+  }
+  checkWhole("params.flags", flags, 0, 0x7fffffff);
+  checkWhole("params.prefix", prefix);
+  checkWhole("params.padding", padding);
+  return Object.assign(new AllocationParams(), { flags, align, prefix, padding });
+}
+
+/** The core's params of a caller's. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` in the caller's own values. */
 export function paramsIn(params: AllocationParams | null | undefined): CoreParams {
-  if (params === null || params === undefined) return {};
-  const { flags, prefix, padding } = params;
-  const align = params.align + 1;
-  // The system's minimum is or-ed in, as there; a mask that is no mask goes on to the core, which refuses it.
-  return { flags, prefix, padding, align: DEFAULT_ALIGN % align === 0 ? DEFAULT_ALIGN : align };
+  const checked = checkParams(params);
+  if (checked === null) return {};
+  const { flags, prefix, padding, align } = checked;
+  // The system's minimum is or-ed in, as there.
+  return { flags, prefix, padding, align: Math.max(align + 1, DEFAULT_ALIGN) };
 }
 
 /** Our params of the core's. */
@@ -38,8 +81,8 @@ export function paramsOut(params: ResolvedParams): AllocationParams {
 
 /** The core's mode of map flags; READ and WRITE together are "readwrite". Throws `ERR_INVALID_ARG_VALUE` for neither. */
 export function modeIn(flags: number): MapMode {
-  const mode = flags & (MapFlags.READ | MapFlags.WRITE);
-  if (mode === 0) throw new MillpondError("ERR_INVALID_ARG_VALUE", "map flags need READ, WRITE or both");
+  const mode = checkWhole("flags", flags, 0, 0x7fffffff) & (MapFlags.READ | MapFlags.WRITE);
+  if (mode === 0) throw bad("flags", "MapFlags with READ, WRITE or both", flags);
   return mode === MapFlags.READ ? "read" : mode === MapFlags.WRITE ? "write" : "readwrite";
 }
 
@@ -55,55 +98,103 @@ export class MapInfo {
   size = 0;
   /** Bytes from the first valid one to the end of the region. */
   maxsize = 0;
-  /** @internal */
-  mapping: Mapping | null = null;
+  #mapping: Mapping | null = null;
+  #ended: (() => void) | undefined;
 
-  /** @internal Fills a map info. */
-  static of(mapping: Mapping, flags: number): MapInfo {
+  /** @internal Fills a map info; with `holds` it has a reference of the memory until {@link clear}, which calls `ended`. */
+  static of(mapping: Mapping, flags: number, holds: boolean, ended?: () => void): MapInfo {
     const core = mapping.memory;
-    const { bytes: data, size } = mapping;
-    return Object.assign(new MapInfo(), {
-      memory: Memory.of(core),
-      flags,
-      data,
-      size,
-      maxsize: core.maxSize - core.offset,
-      mapping,
-    });
+    const info = new MapInfo();
+    if (holds) core.retain();
+    info.memory = Memory.of(core);
+    info.flags = flags;
+    info.data = mapping.bytes;
+    info.size = mapping.size;
+    info.maxsize = core.maxSize - core.offset;
+    info.#mapping = mapping;
+    info.#ended = () => {
+      ended?.();
+      if (holds) core.release();
+    };
+    return info;
   }
 
   /** @internal Ends the access and forgets it; a second call does nothing. */
   clear(): void {
-    const { mapping, flags } = this;
+    const mapping = this.#mapping;
+    const ended = this.#ended;
     if (mapping === null) return;
-    this.mapping = null;
+    this.#mapping = null;
+    this.#ended = undefined;
     this.memory = null;
     this.data = null;
     this.flags = 0;
-    mapping.unmap();
-    if ((flags & MapFlags.REF_MEMORY) !== 0) mapping.memory.release();
+    try {
+      mapping.unmap();
+    } finally {
+      ended?.();
+    }
+  }
+
+  /** `MapInfo (4 bytes, flags 1)`. */
+  toString(): string {
+    return this.data === null ? "MapInfo (not mapped)" : `MapInfo (${this.size} bytes, flags ${this.flags})`;
   }
 }
 
-const memories: WeakMap<CoreMemory, Memory> = new WeakMap();
+/** Checks what a caller gives as a map info. */
+export function checkInfo(info: unknown): MapInfo {
+  if (!(info instanceof MapInfo)) throw wrong("info", "a MapInfo from map()", info);
+  return info;
+}
 
-/** A block of memory. */
+const byCore: WeakMap<CoreMemory, Memory> = new WeakMap();
+const byRegion: WeakMap<Region, { readonly face: Memory; slot: object | null }> = new WeakMap();
+
+/** A block of memory; made by {@link Allocator.alloc}, {@link Memory.new_wrapped}, {@link Memory.share} and {@link Memory.copy}. */
 export class Memory {
-  /** The core's memory underneath. */
-  readonly core: CoreMemory;
+  #core: CoreMemory;
 
-  private constructor(core: CoreMemory) {
-    this.core = core;
+  /** @internal */
+  private constructor(core: CoreMemory, key?: unknown) {
+    makerOnly(key, "Memory", "Memory.new_wrapped() or Allocator.alloc()");
+    this.#core = core;
   }
 
-  /** @internal The one wrapper of a core memory. */
+  /**
+   * @internal The face of a core memory. A pool gives the next lease another core memory over the same bytes; its face stays the same
+   * for as long as the pool's buffer has those bytes.
+   */
   static of(core: CoreMemory): Memory {
-    let memory = memories.get(core);
-    if (memory === undefined) {
-      memory = new Memory(core);
-      memories.set(core, memory);
+    const known = byCore.get(core);
+    if (known !== undefined) {
+      if (core.parent === null && core.home !== null) Memory.stand(known, core.home);
+      return known;
     }
-    return memory;
+    const standing = core.parent === null && core.home !== null ? byRegion.get(core.region) : undefined;
+    const face = standing !== undefined && standing.slot === core.home ? standing.face : new Memory(core, MAKE);
+    face.#core = core;
+    byCore.set(core, face);
+    if (core.parent === null && core.home !== null) Memory.stand(face, core.home);
+    return face;
+  }
+
+  /** @internal From now on a face stands for the memory that this pool's buffer has. */
+  static stand(face: Memory, slot: object): void {
+    const { region } = face.#core;
+    const known = byRegion.get(region);
+    if (known?.face === face) known.slot = slot;
+    else byRegion.set(region, { face, slot });
+  }
+
+  /** @internal Whether a value is a Memory that this door made. */
+  static is(value: unknown): value is Memory {
+    return typeof value === "object" && value !== null && #core in value;
+  }
+
+  /** The core's memory underneath. */
+  get core(): CoreMemory {
+    return this.#core;
   }
 
   /** Wraps foreign bytes; `notify` is called once, when they are free. Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`. */
@@ -115,29 +206,30 @@ export class Memory {
     size: number,
     notify?: () => void,
   ): Memory {
-    const bytes = data?.length > maxsize ? data.subarray(0, maxsize) : data;
-    return Memory.of(
-      wrapMemory(bytes, { flags, offset, size, ...(notify === undefined ? {} : { onRelease: notify }) }),
-    );
+    checkWhole("flags", flags, 0, 0x7fffffff);
+    const bytes = checkBytes("data", data);
+    if (checkWhole("maxsize", maxsize) > bytes.length) {
+      throw outside("maxsize", `at most ${bytes.length}, the bytes of data`, maxsize);
+    }
+    checkWhole("offset", offset, 0, maxsize);
+    checkWhole("size", size, 0, maxsize - offset);
+    checkFunction("notify", notify);
+    const region = bytes.length > maxsize ? bytes.subarray(0, maxsize) : bytes;
+    return Memory.of(wrapMemory(region, { flags, offset, size, ...(notify && { onRelease: notify }) }));
   }
 
-  /** Maps: [true, info], or [false, zeroed info] when the locks or the memory forbid it. */
+  /** Maps: [true, info], or [false, zeroed info] when the locks or the memory forbid it; {@link lastError} says why. */
   map(flags: number): [boolean, MapInfo] {
     const mode = modeIn(flags);
-    try {
-      const mapping = this.core.map(mode);
-      if ((flags & MapFlags.REF_MEMORY) !== 0) this.core.retain();
-      return [true, MapInfo.of(mapping, flags)];
-    } catch (error) {
-      if (isRefusal(error)) return [false, new MapInfo()];
-      throw error;
-    }
+    return attempt(
+      () => [true, MapInfo.of(this.#core.map(mode), flags, (flags & MapFlags.REF_MEMORY) !== 0)],
+      [false, new MapInfo()],
+    );
   }
 
   /** Ends a map of this memory. Throws `ERR_INVALID_ARG_VALUE` for another's info, or one that was ended. */
   unmap(info: MapInfo): void {
-    if (info.memory !== this)
-      throw new MillpondError("ERR_INVALID_ARG_VALUE", "this map info is not of this memory, or was unmapped");
+    if (checkInfo(info).memory !== this) throw bad("info", `of a live map of ${this}`, info);
     info.clear();
   }
 
@@ -148,190 +240,319 @@ export class Memory {
     const copy = this.copy(0, -1);
     if (copy === null) return [null, info];
     this.unref();
-    return [copy, copy.map(flags)[1]];
+    const [done, copied] = copy.map(flags);
+    if (done) return [copy, copied];
+    copy.unref();
+    return [null, copied];
   }
 
   /** [size, offset, maxsize]. */
   get_sizes(): [number, number, number] {
-    return [this.core.size, this.core.offset, this.core.maxSize];
+    return [this.#core.size, this.#core.offset, this.#core.maxSize];
   }
 
   /** Moves the valid part: `offset` is relative. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. */
   resize(offset: number, size: number): void {
-    this.core.resize(offset, size);
+    const core = this.#core;
+    checkWhole("offset", offset, -core.offset, core.maxSize - core.offset);
+    checkWhole("size", size, 0, core.maxSize - core.offset - offset);
+    core.resize(offset, size);
   }
 
   /** A sub-memory; size -1: to the end. Null while mapped for writing. Throws `ERR_NOT_SHAREABLE`, `ERR_OUT_OF_RANGE`. */
   share(offset: number, size: number): Memory | null {
-    try {
-      return Memory.of(this.core.share(offset, size === -1 ? undefined : size));
-    } catch (error) {
-      if (error instanceof MillpondError && error.code === "ERR_MAPPED") return null;
-      throw error;
-    }
+    const bytes = checkSize("size", size);
+    return attempt(() => Memory.of(this.#core.share(offset, bytes)), null);
   }
 
   /** A copy; size -1: to the end. Null when it cannot be mapped or allocated. Throws `ERR_OUT_OF_RANGE`. */
   copy(offset: number, size: number): Memory | null {
-    try {
-      return Memory.of(this.core.copy(offset, size === -1 ? undefined : size));
-    } catch (error) {
-      if (isRefusal(error)) return null;
-      throw error;
-    }
+    const bytes = checkSize("size", size);
+    return attempt(() => Memory.of(this.#core.copy(offset, bytes)), null);
   }
 
   /** Whether `next` continues this one in the same parent, and where this one starts in it. */
   is_span(next: Memory): [boolean, number] {
-    const start = this.core.isSpan(next.core);
+    const start = this.#core.isSpan(coreMemory("next", next));
     return [start !== undefined, start ?? 0];
   }
 
   /** Whether it is exclusively held. READONLY is a matter of mapping. */
   is_writable(): boolean {
-    return this.core.isExclusive;
+    return this.#core.isExclusive;
   }
 
   /** Whether the allocator's memory type is `name`. */
   is_type(name: string): boolean {
-    return this.core.isType(name);
+    return this.allocator.mem_type === checkName("name", name);
   }
 
-  /** Takes {@link LockFlags}, all or none. */
+  /** Takes {@link LockFlags}, all or none. Throws `ERR_INVALID_ARG_VALUE` for none at all. */
   lock(flags: number): boolean {
-    return lockBits(this.core, flags);
+    return lockBits(this.#core, checkLocks(flags));
   }
 
   /** Gives them back. Throws `ERR_OUT_OF_RANGE` when not held. */
   unlock(flags: number): void {
-    unlockBits(this.core, flags);
+    unlockBits(this.#core, checkLocks(flags));
   }
 
   /** One reference more. */
   ref(): this {
-    this.core.retain();
+    this.#core.retain();
     return this;
   }
 
   /** One reference less. Throws `ERR_DOUBLE_RELEASE`, `ERR_MAPPED`, `ERR_FOREIGN_RELEASE`. */
   unref(): void {
-    this.core.release();
+    this.#core.release();
   }
 
   /** References. */
   get refcount(): number {
-    return this.core.refCount;
+    return this.#core.refCount;
   }
 
   /** {@link MemoryFlags}. */
   get flags(): number {
-    return this.core.flags;
+    return this.#core.flags;
   }
 
   /** The allocator. */
   get allocator(): Allocator {
-    return Allocator.of(this.core.allocator);
+    return Allocator.of(this.#core.allocator);
   }
 
   /** The memory that this one is a part of, or null. */
   get parent(): Memory | null {
-    return this.core.parent === null ? null : Memory.of(this.core.parent);
+    return this.#core.parent === null ? null : Memory.of(this.#core.parent);
+  }
+
+  /** `memory #3 (4096 bytes of "SystemMemory")`. */
+  toString(): string {
+    const { id, size, allocator } = this.#core;
+    return `memory #${id} (${size} bytes of "${Allocator.of(allocator).mem_type}")`;
   }
 }
+speaks(Memory, Memory.is);
 
-/** Failures that the original answers with false or null. */
-export function isRefusal(error: unknown): boolean {
-  return (
-    error instanceof MillpondError &&
-    ["ERR_MAPPED", "ERR_NOT_WRITABLE", "ERR_NOT_MAPPABLE", "ERR_DETACHED", "ERR_ALLOCATION_FAILED"].includes(error.code)
-  );
+/** Checks what a caller gives as a memory, and gives the core's. */
+export function coreMemory(name: string, memory: unknown): CoreMemory {
+  if (!Memory.is(memory)) throw wrong(name, "a Memory", memory);
+  return memory.core;
 }
 
-/** A core allocator whose bytes a subclass's vfuncs make. */
+/** Checks bytes that a caller gives; throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`. */
+export function checkBytes(name: string, data: unknown): Uint8Array {
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = viewBytes(data);
+  } catch (cause) {
+    throw refuse("ERR_DETACHED", `${name} is detached: its ArrayBuffer was transferred; copy the bytes before`, cause);
+  }
+  if (bytes === undefined) throw wrong(name, "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", data);
+  return bytes;
+}
+
+function checkLocks(flags: number): number {
+  checkWhole("flags", flags);
+  if (flags === 0 || flags > 7) throw bad("flags", "LockFlags: READ, WRITE, EXCLUSIVE or some of them", flags);
+  return flags;
+}
+
+/**
+ * The core allocator of a subclass. What `vfunc_alloc` returns is handed on as it is: it only changes hands, from the allocator that
+ * made it (which gets it back at the end) to this one.
+ */
 class BridgeAllocator extends CoreAllocator {
   readonly #face: Allocator;
+  /** Who made what this allocator hands out. A root is known by its region, which outlives the handles over it. */
+  readonly #makers: WeakMap<object, CoreAllocator> = new WeakMap();
 
-  constructor(face: Allocator, memoryType: string) {
-    super(`gst-${face.constructor.name}`, { memoryType });
+  constructor(face: Allocator) {
+    super(`gst-${face.constructor.name || "Allocator"}`);
     this.#face = face;
+    // A subclass may set its mem_type after this constructor has run.
+    Object.defineProperty(this, "memoryType", { get: () => String(face.mem_type), enumerable: true });
   }
 
-  protected override allocateRegion(size: number, params: ResolvedParams): Region | undefined {
-    const inner = this.#face.vfunc_alloc?.(size, paramsOut(params));
-    if (inner === null || inner === undefined) return undefined;
-    const [ok, info] = inner.map(MapFlags.READ);
-    if (!ok || info.data === null) return undefined;
-    const bytes = info.data;
-    inner.unmap(info);
-    return new Region(bytes, inner);
+  override allocate(size: number, params?: CoreParams): CoreMemory {
+    const resolved = resolveParams(params);
+    let made: Memory | null | undefined;
+    try {
+      made = this.#face.vfunc_alloc(size, paramsOut(resolved));
+    } catch (cause) {
+      throw this.#noMemory(size, cause);
+    }
+    if (made === null || made === undefined) throw this.#noMemory(size, undefined);
+    if (!Memory.is(made)) throw this.#noMemory(size, wrong("what vfunc_alloc() returns", "a Memory or null", made));
+    const { core } = made;
+    if (core.refCount === 0) {
+      throw this.#noMemory(
+        size,
+        refuse("ERR_USE_AFTER_RELEASE", `${made}, which vfunc_alloc() returned, was unreffed`),
+      );
+    }
+    if (core.allocator !== this) this.#makers.set(keyOf(core), this.takeOver(core));
+    this.$allocations++;
+    return core;
   }
 
-  protected override freeRegion(region: Region): void {
-    const inner = region.handle as Memory;
-    this.#face.vfunc_free?.(inner);
-    if (inner.refcount > 0) inner.unref();
+  #noMemory(size: number, cause: unknown): MillpondError {
+    const text = `allocator "${this.name}" has no memory of ${size} bytes: its vfunc_alloc() `;
+    const [why, options] =
+      cause === undefined
+        ? ["answered null", undefined]
+        : [`failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause }];
+    return new MillpondError("ERR_ALLOCATION_FAILED", text + why, { size }, options);
   }
+
+  override reclaim(memory: CoreMemory): void {
+    const key = keyOf(memory);
+    const maker = this.#makers.get(key);
+    if (maker === undefined) {
+      super.reclaim(memory);
+      return;
+    }
+    this.#makers.delete(key);
+    try {
+      this.#face.vfunc_free(Memory.of(memory));
+    } catch (error) {
+      throwLater(error);
+    }
+    maker.takeOver(memory);
+    maker.reclaim(memory);
+  }
+
+  override renewed(fresh: CoreMemory): void {
+    this.#maker(fresh)?.renewed(fresh);
+  }
+
+  override obituary(memory: CoreMemory, verb: string): MillpondError | undefined {
+    return this.#maker(memory)?.obituary(memory, verb);
+  }
+
+  override openRegion(region: Region, mode: MapMode): Uint8Array {
+    return this.#makers.get(region)?.openRegion(region, mode) ?? super.openRegion(region, mode);
+  }
+
+  override closeRegion(region: Region, mode: MapMode): void {
+    this.#makers.get(region)?.closeRegion(region, mode);
+  }
+
+  #maker(memory: CoreMemory): CoreAllocator | undefined {
+    return this.#makers.get(keyOf(memory));
+  }
+
+  protected override allocateRegion(): undefined {
+    return undefined;
+  }
+
+  protected override freeRegion(): void {}
+}
+
+function keyOf(memory: CoreMemory): object {
+  return memory.parent === null ? memory.region : memory;
 }
 
 const faces: WeakMap<CoreAllocator, Allocator> = new WeakMap();
 
+/** GStreamer's names of allocators that are registered under others here. */
+const NAMES: Readonly<Record<string, string>> = { SystemMemory: "system" };
+
 /** Where memory comes from; subclasses give `vfunc_alloc` and may give `vfunc_free`. */
 export class Allocator {
-  /** The core's allocator underneath. */
-  readonly core: CoreAllocator;
-  /** The kind of memory. */
-  readonly mem_type: string;
-  /** Subclasses: makes a memory of at least `size` bytes, or null. */
-  vfunc_alloc?(size: number, params: AllocationParams): Memory | null;
-  /** Subclasses: a memory that `vfunc_alloc` made is free. */
-  vfunc_free?(memory: Memory): void;
+  /** The kind of memory; a subclass may set it at any time. */
+  declare mem_type: string;
+  #core: CoreAllocator;
 
-  /** Subclasses call it without arguments. */
-  constructor(memType = "SystemMemory", core?: CoreAllocator) {
-    this.core = core ?? new BridgeAllocator(this, memType);
-    this.mem_type = this.core.memoryType;
-    faces.set(this.core, this);
+  /** Subclasses call it without arguments, or with their memory type. */
+  constructor(memType = "SystemMemory", core?: CoreAllocator, key?: unknown) {
+    if (core !== undefined) makerOnly(key, "Allocator", "Allocator.find()");
+    if (!Reflect.has(this, "mem_type")) this.mem_type = checkName("mem_type", memType);
+    this.#core = core ?? new BridgeAllocator(this);
+    faces.set(this.#core, this);
   }
 
   /** @internal The one face of a core allocator. */
   static of(core: CoreAllocator): Allocator {
-    return faces.get(core) ?? new Allocator(core.memoryType, core);
+    return faces.get(core) ?? new Allocator(core.memoryType, core, MAKE);
+  }
+
+  /** @internal Whether a value is an Allocator of this door. */
+  static is(value: unknown): value is Allocator {
+    return typeof value === "object" && value !== null && #core in value;
+  }
+
+  /** The core's allocator underneath. */
+  get core(): CoreAllocator {
+    return this.#core;
   }
 
   /** The allocator of that name, the default for null, or null. */
   static find(name: string | null): Allocator | null {
-    const core = name === null ? allocators.default : allocators.find(name === "SystemMemory" ? "system" : name);
+    if (name === null) return Allocator.of(defaultAllocator());
+    const core = allocators.find(NAMES[checkName("name", name)] ?? name);
     return core === undefined ? null : Allocator.of(core);
   }
 
   /** Makes an allocator known by name; an older entry is replaced, as there. */
   static register(name: string, allocator: Allocator): void {
-    allocators.register(name, allocator.core, { replace: true });
+    checkName("name", name);
+    allocators.register(NAMES[name] ?? name, coreAllocator("allocator", allocator)!, { replace: true });
   }
 
   /** Makes it the default. */
   set_default(): void {
-    allocators.default = this.core;
+    allocators.default = this.#core;
   }
 
-  /** A memory, or null. Throws `ERR_INVALID_ARG_VALUE` for an alignment that is not 2^n - 1. */
+  /** A memory, or null ({@link lastError} says why). Throws `ERR_INVALID_ARG_VALUE` for an alignment that is not 2^n - 1. */
   alloc(size: number, params: AllocationParams | null): Memory | null {
+    checkWhole("size", size);
+    const wanted = paramsIn(params);
+    if (this.#core instanceof BridgeAllocator && this.vfunc_alloc === Allocator.prototype.vfunc_alloc) {
+      note(refuse("ERR_ALLOCATION_FAILED", `${this} has no vfunc_alloc()`));
+      return null;
+    }
     try {
-      return Memory.of(this.core.allocate(size, paramsIn(params)));
+      return Memory.of(this.#core.allocate(size, wanted));
     } catch (error) {
-      if (isRefusal(error)) return null;
-      throw error;
+      note(error);
+      return null;
     }
   }
 
   /** Frees a memory of this allocator: its last reference. Throws `ERR_FOREIGN_RELEASE` for another's. */
   free(memory: Memory): void {
-    if (memory.core.allocator !== this.core) {
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `${memory.core} belongs to another allocator than "${this.core.name}"`,
-      );
+    const core = coreMemory("memory", memory);
+    if (core.allocator !== this.#core) {
+      throw refuse("ERR_FOREIGN_RELEASE", `${memory} belongs to ${memory.allocator}, not to ${this}`);
     }
-    memory.unref();
+    core.release();
   }
+
+  /** Subclasses: makes a memory whose valid part has `size` bytes, or null. What it returns is what the caller gets. The default: system memory. */
+  vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+    return Memory.of(systemAllocator().allocate(size, paramsIn(params)));
+  }
+
+  /** Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default: nothing. */
+  vfunc_free(_memory: Memory): void {}
+
+  /** `allocator of "SystemMemory"`. */
+  toString(): string {
+    return `allocator of "${this.mem_type}"`;
+  }
+}
+speaks(Allocator, Allocator.is);
+
+/** Checks what a caller gives as an allocator, and gives the core's; null stays null. */
+export function coreAllocator(name: string, allocator: unknown): CoreAllocator | null {
+  if (allocator === null || allocator === undefined) {
+    if (name === "allocator") return null;
+    throw wrong(name, "an Allocator", allocator);
+  }
+  if (!Allocator.is(allocator)) throw wrong(name, "an Allocator or null", allocator);
+  return allocator.core;
 }

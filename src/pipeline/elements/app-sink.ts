@@ -45,6 +45,11 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     this.#held = wholeNumber("options.holds", options.holds ?? 1, 1, 4096);
   }
 
+  /** The application takes when it likes. */
+  override get isPacedFromOutside(): boolean {
+    return true;
+  }
+
   /** What the application holds, and the one that is ready for it. */
   override get holds(): number {
     return this.#held + 1;

@@ -41,6 +41,11 @@ export class AppSource extends Source {
     this.#format = options.format;
   }
 
+  /** The application gives when it likes. */
+  override get isPacedFromOutside(): boolean {
+    return true;
+  }
+
   /** Bytes need the pool. */
   override get usesPool(): boolean {
     return true;

@@ -53,7 +53,7 @@ export class VideoScale extends Transform {
   /** The nearest to the input that downstream takes, in the shape of the input unless both sides are given. */
   override outputFor(input: StreamFormat, downstream: Caps): VideoStream {
     const video = input as VideoStream;
-    const { info, frameRate, presentation } = video;
+    const { info, frameRate, averageRate, isVariable, presentation } = video;
     const allowed = Caps.video({ format: formatsFrom(info.format) }).intersect(downstream);
     const structure = allowed.fixate({ ...this.#preferred(info), ...(frameRate === undefined ? {} : { frameRate }) });
     if (structure === undefined) {
@@ -73,7 +73,7 @@ export class VideoScale extends Transform {
     const stretch = info.width / info.height / (width / height);
     const pixelAspect = (presentation?.pixelAspect ?? 1) * (Math.abs(stretch - 1) < 0.02 ? 1 : stretch);
     const shown = presentation === undefined && pixelAspect === 1 ? undefined : { ...presentation, pixelAspect };
-    return videoFormat(made, { frameRate, presentation: shown });
+    return videoFormat(made, { frameRate, averageRate, isVariable, presentation: shown });
   }
 
   #preferred({ format, width, height }: VideoInfo): CapsFields & Record<string, CapsScalar> {
@@ -99,6 +99,10 @@ export class VideoScale extends Transform {
       return "passthrough";
     }
     const [from, to] = [input as VideoStream, output as VideoStream];
+    if (hasAlpha(from.info) && !hasAlpha(to.info)) {
+      const { format } = to.info;
+      this.running.warn(`"${this.name}": the transparency of ${from.info.format} is lost: ${format} has none`, this);
+    }
     this.#converter = new FrameConverter(from.info, to.info, from.presentation);
     return "copy";
   }
@@ -150,4 +154,8 @@ function formatsFrom(format: VideoPixelFormat): VideoPixelFormat[] {
   return videoFormatNames()
     .filter((name) => isRgb(name) === isRgb(format) || (own.bits === 8 && findVideoFormat(name)!.bits === 8))
     .sort((a, b) => rank(a) - rank(b));
+}
+
+function hasAlpha({ format }: VideoInfo): boolean {
+  return /A(P\d+)?$/.test(format);
 }

@@ -1,5 +1,5 @@
 /** The words for the stages that run everywhere. */
-import type { VideoPixelFormat } from "../../media/video-format.ts";
+import { type VideoPixelFormat, videoFormatNames } from "../../media/video-format.ts";
 import { Caps } from "../caps.ts";
 import { Funnel } from "../funnel.ts";
 import { Queue } from "../queue.ts";
@@ -10,9 +10,10 @@ import { PatternSource } from "./pattern-source.ts";
 import { CapsFilter, Identity, NullSink } from "./small.ts";
 import { VideoScale } from "./video-scale.ts";
 
-const width = { kind: "whole", help: "columns" } as const;
-const height = { kind: "whole", help: "rows" } as const;
-const format = { kind: "string", help: "pixel format, like I420, NV12, RGBA" } as const;
+// A frame of this width and height is 1 GiB of I420 already; whatever is larger is a slip of the finger.
+const width = { kind: "whole", help: "columns", min: 1, max: 32_768 } as const;
+const height = { kind: "whole", help: "rows", min: 1, max: 32_768 } as const;
+const format = { kind: "string", help: "pixel format, like I420, NV12, RGBA", oneOf: videoFormatNames() } as const;
 const fps = { kind: "rate", help: "frames a second, like 25 or 30000/1001" } as const;
 
 /** What a property is, when it is there. */
@@ -26,7 +27,7 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
   {
     word: "pattern",
     help: "moving test pictures",
-    properties: { width, height, format, fps, frames: { kind: "whole", help: "how many; default: without end" } },
+    properties: { width, height, format, fps, frames: { kind: "whole", help: "how many; default: endless", min: 1 } },
     create: (p, name) =>
       new PatternSource({
         ...named(name),
@@ -39,7 +40,7 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "scale",
-    help: "changes the size, and the format where it is told or needed",
+    help: "changes the size, and the format where one is given or needed",
     properties: { width, height, format },
     create: (p, name) =>
       new VideoScale({
@@ -51,14 +52,14 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "convert",
-    help: "changes the pixel format: to the one named, else to what downstream takes",
+    help: "changes the pixel format to the one given, or to one that the next stages take",
     properties: { format },
     positional: ["format"],
     create: (p, name) => new VideoScale({ ...named(name), ...pick<VideoPixelFormat>(p, "format") }),
   },
   {
     word: "caps",
-    help: "lets only such pictures pass, so that its neighbours agree on them",
+    help: "passes only pictures like these, so that the stages around it agree on them",
     properties: { format, width, height, fps },
     create: (p, name) =>
       new CapsFilter(
@@ -73,30 +74,34 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
   },
   {
     word: "queue",
-    help: "lets both sides run at the same time",
+    help: "lets the stages before it and after it run at the same time",
     properties: {
-      max: { kind: "whole", help: "buffers in line; default 4" },
-      full: { kind: "string", help: "wait, drop-new or drop-old; default wait" },
+      max: { kind: "whole", help: "buffers in line; default 4", min: 1, max: 4096 },
+      full: {
+        kind: "string",
+        help: "wait, drop-new or drop-old; default wait",
+        oneOf: ["wait", "drop-new", "drop-old"],
+      },
     },
     create: (p, name) => new Queue({ ...named(name), ...pick<number>(p, "max"), ...pick<"wait">(p, "full") }),
   },
   {
     word: "tee",
-    help: "one stream to several; others begin with its name and a dot",
+    help: "gives one stream to several chains; the others begin with its name and a dot",
     create: (_, name) => new Tee(name),
   },
   {
     word: "funnel",
-    help: "several streams into one; others end with its name and a dot",
+    help: "joins several streams; the others end with its name and a dot",
     create: (_, name) => new Funnel(name),
   },
   { word: "identity", help: "does nothing", create: (_, name) => new Identity(name) },
   {
     word: "null",
-    help: "takes everything and does nothing with it",
+    help: "takes every buffer and does nothing with it",
     properties: {
-      limit: { kind: "whole", help: "ends the stream after so many" },
-      holds: { kind: "whole", help: "keeps so many, to stand for a stage that does" },
+      limit: { kind: "whole", help: "ends the stream after so many buffers", min: 1 },
+      holds: { kind: "whole", help: "keeps so many buffers, as a stage may that needs the last few", max: 4096 },
     },
     create: (p, name) => new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "holds") }),
   },

@@ -78,6 +78,14 @@ export class DmabufAllocator extends Allocator {
     return made(made_.value.report);
   }
 
+  /** "memory:DMABuf" where a page that is made for the question really is one; see {@link probe}. */
+  override lacks(feature: string): string | undefined {
+    if (feature !== "memory:DMABuf") return super.lacks(feature);
+    const page = this.probe();
+    if (!page.ok) return page.hint;
+    return page.value.kind === "memfd" ? page.value.refused.map((step) => step.hint).join("; ") : undefined;
+  }
+
   #make(bytes: number): Outcome<DmaRecord> {
     const refused: NotDone[] = [];
     const fromHeap = this.#fromHeap(bytes);

@@ -445,7 +445,12 @@ export class MediaBuffer {
   makeWritable(): MediaBuffer {
     if (this.live("makeWritable").refCount === 1) return this;
     const copy = this.copy();
-    this.release();
+    try {
+      this.release();
+    } catch (error) {
+      copy.release();
+      throw error;
+    }
     return copy;
   }
 

@@ -147,6 +147,14 @@ export abstract class Allocator {
     return false;
   }
 
+  /**
+   * Why this allocator's memory does not have a caps feature ("memory:DMABuf"), in words; undefined: it has. Default: it has the one
+   * that is named after its memory type. An allocator that can only tell by trying overrides it.
+   */
+  lacks(feature: string): string | undefined {
+    return feature === `memory:${this.memoryType}` ? undefined : `its memory is ${this.memoryType}`;
+  }
+
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {

@@ -320,7 +320,12 @@ export class Memory {
     if (this.references === 0) throw staleMemory(this, "makeWritable");
     if (this.isWritable) return this;
     const copy = this.copy();
-    this.release();
+    try {
+      this.release();
+    } catch (error) {
+      copy.release();
+      throw error;
+    }
     return copy;
   }
 

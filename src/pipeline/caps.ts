@@ -1,7 +1,9 @@
 /**
  * Caps: the set of formats that a pad can take, small but real. A list of structures, each of one kind, each field a value,
  * a list of values or a range; an absent field means "whatever". Intersected along a link, fixed by who decides. After
- * GStreamer's caps, without their grammar and their features.
+ * GStreamer's caps, without their grammar. Of their features there is the memory: the field `memory` says what kinds of memory a pad
+ * can take ("memory:DMABuf"). A structure that restricts something and does not say it means "memory:SystemMemory", as there; one
+ * without any field means whatever.
  *
  * ```ts
  * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 }, height: { min: 16, max: 1080 } });
@@ -10,7 +12,7 @@
  * ```
  */
 import { badValue, wrongType } from "../observe/arguments.ts";
-import { type Fraction, type StreamFormat, sameFraction } from "./stream-format.ts";
+import { type Fraction, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY, sameFraction } from "./stream-format.ts";
 
 /** Whole numbers from `min` to `max`, both included; with `step`, only multiples of it. */
 export interface Range {
@@ -28,7 +30,7 @@ export type CapsScalar = string | number | Fraction;
 /** What a field may be: one value, one of a list (the first is liked best), or a range. */
 export type CapsValue = CapsScalar | readonly CapsScalar[] | Range;
 
-/** The fields of a structure. Known ones: format, width, height, frameRate; format, sampleRate, channels, frames; type. */
+/** The fields of a structure. Known ones: format, width, height, frameRate; format, sampleRate, channels, frames; type; memory in all. */
 export type CapsFields = Readonly<Record<string, CapsValue>>;
 
 /** Formats of one kind. */
@@ -40,9 +42,9 @@ export interface CapsStructure {
 }
 
 const FIELDS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
-  video: ["format", "width", "height", "frameRate"],
-  audio: ["format", "sampleRate", "channels", "frames"],
-  bytes: ["type"],
+  video: ["format", "width", "height", "frameRate", "memory"],
+  audio: ["format", "sampleRate", "channels", "frames", "memory"],
+  bytes: ["type", "memory"],
 };
 
 /** A set of formats; immutable. */
@@ -126,7 +128,12 @@ export class Caps {
         const has = fields[name];
         return has !== undefined && intersectValues(has, want) === undefined;
       });
-      if (bad === undefined) return undefined;
+      if (bad === undefined) {
+        const memory = memoryOf(structure);
+        if (memory === undefined || intersectValues(memoryOfFormat(format), memory) !== undefined) return undefined;
+        reason = `it is in ${memoryOfFormat(format)}, and ${valueText(memory)} is wanted`;
+        continue;
+      }
       reason = `${bad[0]} is ${valueText(fields[bad[0]]!)}, and ${valueText(bad[1])} is wanted`;
     }
     return reason;
@@ -168,6 +175,16 @@ export interface FixedCaps {
 
 /** The fields of a settled format, as caps name them. */
 export function fieldsOf(format: StreamFormat): Readonly<Record<string, CapsScalar>> {
+  const fields = layoutFields(format);
+  return format.memory === undefined ? fields : { ...fields, memory: format.memory };
+}
+
+/** What kinds of memory a structure takes; undefined: whatever. */
+function memoryOf({ fields }: CapsStructure): CapsValue | undefined {
+  return fields.memory ?? (Object.keys(fields).length === 0 ? undefined : SYSTEM_MEMORY);
+}
+
+function layoutFields(format: StreamFormat): Readonly<Record<string, CapsScalar>> {
   if (format.kind === "bytes") return format.type === undefined ? {} : { type: format.type };
   if (format.kind === "audio") {
     const { format: name, sampleRate, channels, frames } = format.info;
@@ -244,6 +261,8 @@ function isIn(value: CapsScalar, { min, max, step = 1 }: Range): boolean {
 
 function intersectStructures(a: CapsStructure, b: CapsStructure): CapsStructure | undefined {
   if (a.kind !== b.kind) return undefined;
+  const [first, second] = [memoryOf(a), memoryOf(b)];
+  if (first !== undefined && second !== undefined && intersectValues(first, second) === undefined) return undefined;
   const fields: Record<string, CapsValue> = { ...a.fields };
   for (const [name, theirs] of Object.entries(b.fields)) {
     const mine = fields[name];

@@ -29,6 +29,15 @@ export interface VideoPresentation {
   readonly fullRange?: boolean;
 }
 
+/** The caps feature of bytes that every stage can map; what a format without `memory` is in. */
+export const SYSTEM_MEMORY = "memory:SystemMemory";
+
+/** What every format may say. */
+export interface FormatOptions {
+  /** The caps feature that says what kind of memory the bytes are in: "memory:DMABuf"; absent: {@link SYSTEM_MEMORY}. */
+  memory?: string | undefined;
+}
+
 /** Pictures of one layout. */
 export interface VideoStream {
   /** Which of the three. */
@@ -43,6 +52,8 @@ export interface VideoStream {
   readonly isVariable?: boolean | undefined;
   /** How they are shown. */
   readonly presentation?: VideoPresentation | undefined;
+  /** What kind of memory the bytes are in; absent: {@link SYSTEM_MEMORY}. */
+  readonly memory?: string | undefined;
 }
 
 /** Blocks of audio of one layout. */
@@ -51,6 +62,8 @@ export interface AudioStream {
   readonly kind: "audio";
   /** The layout of each block; the last one may be shorter. */
   readonly info: AudioInfo;
+  /** What kind of memory the bytes are in; absent: {@link SYSTEM_MEMORY}. */
+  readonly memory?: string | undefined;
 }
 
 /** Bytes without a layout: a file, packets. */
@@ -61,6 +74,8 @@ export interface ByteStream {
   readonly size: number;
   /** What they are, as a media type or a codec's name; absent: unknown. */
   readonly type?: string | undefined;
+  /** What kind of memory the bytes are in; absent: {@link SYSTEM_MEMORY}. */
+  readonly memory?: string | undefined;
 }
 
 /** One settled format. Plain data, except for the immutable infos. */
@@ -69,7 +84,7 @@ export type StreamFormat = VideoStream | AudioStream | ByteStream;
 /** Pictures of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
 export function videoFormat(
   info: VideoInfo,
-  more: {
+  more: FormatOptions & {
     frameRate?: Fraction | undefined;
     averageRate?: Fraction | undefined;
     isVariable?: boolean | undefined;
@@ -77,18 +92,34 @@ export function videoFormat(
   } = {},
 ): VideoStream {
   if (!(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
+  checkMemory(more.memory);
   return Object.freeze({ kind: "video", info, ...more });
 }
 
 /** Blocks of audio of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
-export function audioFormat(info: AudioInfo): AudioStream {
+export function audioFormat(info: AudioInfo, more: FormatOptions = {}): AudioStream {
   if (!(info instanceof AudioInfo)) throw wrongType("info", "an AudioInfo", info);
-  return Object.freeze({ kind: "audio", info });
+  return Object.freeze({ kind: "audio", info, ...memoryField(more) });
 }
 
 /** Blocks of at most `size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
-export function byteFormat(size: number, type?: string): ByteStream {
-  return Object.freeze({ kind: "bytes", size: wholeNumber("size", size, 1), type });
+export function byteFormat(size: number, type?: string, more: FormatOptions = {}): ByteStream {
+  return Object.freeze({ kind: "bytes", size: wholeNumber("size", size, 1), type, ...memoryField(more) });
+}
+
+function memoryField({ memory }: FormatOptions): FormatOptions {
+  checkMemory(memory);
+  return memory === undefined ? {} : { memory };
+}
+
+function checkMemory(memory: unknown): void {
+  if (memory === undefined || (typeof memory === "string" && memory.startsWith("memory:"))) return;
+  throw wrongType("memory", 'the name of a caps feature, such as "memory:DMABuf"', memory);
+}
+
+/** The caps feature that says what kind of memory a format's bytes are in. */
+export function memoryOfFormat(format: StreamFormat): string {
+  return format.memory ?? SYSTEM_MEMORY;
 }
 
 /** Bytes that one buffer of the format needs. O(1). */
@@ -99,7 +130,7 @@ export function sizeOfFormat(format: StreamFormat): number {
 /** True when buffers of both mean the same: nothing has to be negotiated anew. */
 export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): boolean {
   if (a === b) return true;
-  if (a === null || b === null || a.kind !== b.kind) return false;
+  if (a === null || b === null || a.kind !== b.kind || memoryOfFormat(a) !== memoryOfFormat(b)) return false;
   if (a.kind === "bytes") return a.size === (b as ByteStream).size && a.type === (b as ByteStream).type;
   if (a.kind === "audio") return a.info.equals((b as AudioStream).info);
   const other = b as VideoStream;
@@ -119,6 +150,11 @@ export function sameFraction(a: Fraction | undefined, b: Fraction | undefined): 
 /** `I420 1920x1080 at 30000/1001`, `f32 48000 Hz x 2`, `bytes, blocks of 65536`. */
 export function formatText(format: StreamFormat | null): string {
   if (format === null) return "not settled";
+  const memory = memoryOfFormat(format);
+  return memory === SYSTEM_MEMORY ? layoutText(format) : `${layoutText(format)} in ${memory}`;
+}
+
+function layoutText(format: StreamFormat): string {
   if (format.kind === "bytes") return `${format.type ?? "bytes"}, blocks of ${format.size}`;
   if (format.kind === "audio") {
     const { info } = format;

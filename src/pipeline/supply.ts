@@ -3,7 +3,8 @@
  * its own, and writes down why each one won or lost. After GStreamer's decide_allocation, with the sum that nobody else
  * makes: count = what all stages downstream hold + what this one keeps + the one being filled.
  */
-import { defaultAllocator } from "../memory/allocator.ts";
+import { allocators } from "../allocators/registry.ts";
+import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
 import { DEFAULT_PARAMS, type ResolvedParams } from "../memory/params.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import { BufferPool } from "../pools/buffer-pool.ts";
@@ -11,7 +12,7 @@ import type { ActualPoolConfig, BufferPoolConfig } from "../pools/pool-config.ts
 import { AllocationQuery, type HeldPart, type MetaProposal, type PoolProposal } from "./allocation-query.ts";
 import { type Candidate, chooseFirst, type Verdict } from "./candidates.ts";
 import type { OutputPad } from "./pad.ts";
-import { formatText, type StreamFormat } from "./stream-format.ts";
+import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "./stream-format.ts";
 
 /** How one pad's supply was settled. Plain data. */
 export interface Decision {
@@ -93,13 +94,13 @@ function keepPool(wish: Wish): BufferPool | undefined {
   const { pool } = wish.pad;
   const config = pool?.config;
   if (!(pool instanceof OwnPool) || config === null || config === undefined || !pool.isActive) return undefined;
-  const allocator = wish.query.params[0]?.allocator ?? defaultAllocator();
+  // An offer may have come that was not there before; it gets its chance first.
+  if (wish.query.pools.some((entry) => entry.pool !== null)) return undefined;
+  const allocator = sourceFor(wish)?.allocator ?? defaultAllocator();
   const same = config.size === wish.size && config.max === wish.count && config.allocator === allocator;
   const { align, prefix, padding } = config.params;
   const { params } = wish;
   if (!same || align !== params.align || prefix !== params.prefix || padding !== params.padding) return undefined;
-  // An offer may have come that was not there before; it gets its chance first.
-  if (wish.query.pools.some((entry) => entry.pool !== null)) return undefined;
   judge(wish, wish.pad.element.name, "the pool that is there", true, "size, count and alignment are the same");
   return pool;
 }
@@ -147,9 +148,8 @@ function tryPool(wish: Wish, entry: PoolProposal): string | undefined {
 
 /** As wished; or, when the pool can only do something near it, that, if it serves. */
 function configure(pool: BufferPool, wish: Wish): void {
-  const wanted = configOf(wish);
   // Its own bytes are what a pool is offered for; a stated allocator is for pools that are made here.
-  delete wanted.allocator;
+  const wanted = configOf(wish);
   if (pool.config !== null) wanted.allocator = pool.config.allocator;
   try {
     pool.configure(wanted);
@@ -165,6 +165,9 @@ function configure(pool: BufferPool, wish: Wish): void {
 
 /** What a configuration lacks, or undefined. */
 function shortfall(wish: Wish, config: ActualPoolConfig): string | undefined {
+  const memory = memoryOfFormat(wish.query.format!);
+  const lack = memory === SYSTEM_MEMORY ? undefined : config.allocator.lacks(memory);
+  if (lack !== undefined) return `${memory} is needed: ${lack}`;
   if (config.size < wish.size) return `its buffers have ${config.size} bytes, and ${wish.size} are needed`;
   if (config.max < wish.count) return `it can have ${config.max} buffers, and ${wish.count} are needed`;
   if (config.params.align < wish.params.align) {
@@ -176,22 +179,22 @@ function shortfall(wish: Wish, config: ActualPoolConfig): string | undefined {
 function ownPool(wish: Wish): BufferPool {
   const { pad, query } = wish;
   const pool = new OwnPool({ name: String(pad), clock: pad.element.running.clock });
-  const asked = query.params[0];
+  const asked = sourceFor(wish);
   const from = asked?.allocator ?? null;
+  const special = memoryOfFormat(query.format!) !== SYSTEM_MEMORY;
   try {
-    pool.configure(configOf(wish));
+    pool.configure({ ...configOf(wish), ...(from !== null && { allocator: from }) });
     pool.activate();
     const why = from === null ? "nothing better was offered" : `with the allocator that ${asked!.by} asked for`;
     judge(wish, pad.element.name, "a pool of its own", true, why);
     return pool;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    if (from === null) throw refusal(wish, message, error);
+    if (from === null || special) throw refusal(wish, message, error);
     judge(wish, asked!.by, `allocator "${from.name}"`, false, message);
   }
   try {
-    const { allocator: _refused, ...plain } = configOf(wish);
-    pool.configure(plain);
+    pool.configure(configOf(wish));
     pool.activate();
     judge(
       wish,
@@ -206,13 +209,33 @@ function ownPool(wish: Wish): BufferPool {
   }
 }
 
+/** Allocators that this library has for a caps feature, by their names in the registry. */
+const MAKERS: Readonly<Record<string, string>> = { "memory:DMABuf": "dmabuf" };
+
+/**
+ * Where a pool that is made here takes its bytes from: what was asked for first, as long as the format does not want a special kind of
+ * memory; else the first that has it. Undefined: the default. Throws `ERR_NOT_NEGOTIATED` when nothing has it.
+ */
+function sourceFor(wish: Wish): { readonly by: string; readonly allocator: Allocator | null } | undefined {
+  const { params, format } = wish.query;
+  const memory = memoryOfFormat(format!);
+  if (memory === SYSTEM_MEMORY) return params[0];
+  const lacks: string[] = [];
+  const own = allocators.find(MAKERS[memory] ?? memory);
+  for (const entry of [...params, { by: "the registry", allocator: own ?? null }]) {
+    if (entry.allocator === null) continue;
+    const lack = entry.allocator.lacks(memory);
+    if (lack === undefined) return entry;
+    lacks.push(`allocator "${entry.allocator.name}": ${lack}`);
+  }
+  const tried = lacks.length === 0 ? "nobody offers an allocator that makes it" : lacks.join("; ");
+  throw refusal(wish, `no memory is ${memory} here (${tried}); offer a pool or an allocator that makes it`);
+}
+
 function configOf(wish: Wish): BufferPoolConfig {
   const { size, count, params, query } = wish;
-  const allocator = query.params[0]?.allocator;
   // All of them now: a run that began must not fail for want of memory in its middle. Fresh pages cost nothing until touched.
-  const config: BufferPoolConfig = { ...params, size, min: count, max: count, format: query.format };
-  if (allocator !== null && allocator !== undefined) config.allocator = allocator;
-  return config;
+  return { ...params, size, min: count, max: count, format: query.format };
 }
 
 function judge(wish: Wish, by: string, what: string, won: boolean, why: string): void {

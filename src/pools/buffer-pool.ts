@@ -13,6 +13,17 @@
  *
  * Life: configure -> activate -> acquire/release ... -> deactivate (loans drain: what comes back is freed at once) ->
  * configure again, or one of three ends: {@link BufferPool.retire}, {@link BufferPool.close}, {@link BufferPool.destroy}.
+ *
+ * Invariants: a slot is FREE, LEASED, RETURNING (hooks run) or AWAITING (a copy still holds its bytes), and one function, `SlotStore.finish`,
+ * ends a lease, whatever ends it. Inside a hook (docs/hooks.md has the whole table):
+ *
+ * | call                                            | answer                                                      |
+ * | ----------------------------------------------- | ----------------------------------------------------------- |
+ * | release(), retain() of the hook's own buffer    | `ERR_REENTRANT`                                             |
+ * | addMeta(), removeMeta() on a returning buffer   | `ERR_REENTRANT`                                             |
+ * | anything else on it                             | works; what is left is judged after the last hook           |
+ * | release() of another lease of the pool          | works; its hooks run when this one has returned             |
+ * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
  */
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { MillpondError } from "../observe/errors.ts";

@@ -215,6 +215,7 @@ export abstract class Lending implements BufferOwner {
     // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
     this.#quickBack = false;
     this.#serve();
+    this.$finishDeferred();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }

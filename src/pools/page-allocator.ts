@@ -218,6 +218,12 @@ export class PageAllocator extends Allocator {
     if (this.nextLook === Number.POSITIVE_INFINITY) this.look();
   }
 
+  /** @internal A BufferPool gives the next lease another Memory over the same pages. */
+  override renewed(fresh: Memory): void {
+    const block = fresh.region.handle as PageBlock | undefined;
+    if (block !== undefined) block.lease = fresh;
+  }
+
   /** Holds the pages of a memory that came back, or lets them go. Throws `ERR_DETACHED` when they came back without their bytes. */
   protected override freeRegion(region: Region): void {
     const block = region.handle as PageBlock | undefined;

@@ -44,7 +44,10 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 
 /** Gives the next lease other memory objects than those that were handed out. */
 export function renewMemories(slot: BufferSlot): void {
-  for (let i = 0; i < slot.memories.length; i++) slot.memories[i] = slot.memories[i]!.renew();
+  for (let i = 0; i < slot.memories.length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.parent === null) slot.memories[i] = memory.renew();
+  }
   slot.marks &= ~Marks.EXPOSED;
 }
 
@@ -61,14 +64,14 @@ export function demandWipe(slot: BufferSlot, zero: boolean, revoke: boolean): vo
 
 /** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
 export function wipeSlot(slot: BufferSlot): void {
-  for (const { region } of slot.memories) {
-    const { wipe } = region;
+  for (const memory of slot.memories) {
+    const { region } = memory;
+    const { wipe, bytes } = region;
     if (wipe === 0) continue;
     wipeRegion(region);
     region.wipe = wipe;
+    if (region.bytes !== bytes) memory.view = null;
   }
-  if (slot.memories.some((memory) => memory.view !== null && memory.view.length !== memory.currentSize))
-    for (const memory of slot.memories) memory.view = null;
 }
 
 /** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */

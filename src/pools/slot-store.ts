@@ -189,14 +189,7 @@ export class SlotStore {
 
   /** True when a returning slot needs nothing but its fields reset. @realtime */
   isPristine(slot: BufferSlot): boolean {
-    const memory = slot.baseMemory;
-    const view = slot.baseView;
-    if ((slot.marks & ~Marks.FIELDS) !== 0 || memory === null || view === null) return false;
-    // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
-    if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
-      return false;
-    // A detached ArrayBuffer shows as a view of length 0.
-    return view.length === memory.currentSize;
+    return (slot.marks & ~Marks.FIELDS) === 0 && hasFreshMemory(slot);
   }
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
@@ -215,23 +208,45 @@ export class SlotStore {
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
    */
   finish(slot: BufferSlot, because: DiscardReason | undefined): Restored {
+    const { reset, recycle } = this.#hooks;
+    if (because === undefined && reset === undefined && recycle === undefined && slot.metas === null) {
+      slot.resetFields();
+      const reason = this.#judge(slot);
+      if (reason !== undefined) return this.#discardReturned(slot, this.#unfit(slot, reason, undefined));
+      this.#keep(slot);
+      return KEPT;
+    }
     slot.refCount = 1;
     slot.marks |= Marks.HELD | Marks.RETURNING;
     this.enterHook();
     try {
-      const buffer = new MediaBuffer(slot);
       if (because !== undefined) {
         slot.resetFields();
-        this.#discard(slot, because);
-        return { reason: because, error: undefined };
+        return this.#discardReturned(slot, { reason: because, error: undefined });
       }
-      const verdict = this.#restore(slot, buffer);
-      if (verdict.reason === undefined) this.#keep(slot);
-      else this.#discard(slot, verdict.reason);
-      return verdict;
+      const verdict = this.#restore(slot, new MediaBuffer(slot));
+      if (verdict !== KEPT) return this.#discardReturned(slot, verdict);
+      this.#keep(slot);
+      return KEPT;
     } finally {
       this.leaveHook();
     }
+  }
+
+  /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
+  #judge(slot: BufferSlot): DiscardReason | undefined {
+    if ((slot.marks & Marks.TAINTED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+      return undefined;
+    return unfitness(slot, this.#config.size);
+  }
+
+  #discardReturned(slot: BufferSlot, verdict: Restored): Restored {
+    this.callHook(() => this.#discard(slot, verdict.reason!));
+    return verdict;
+  }
+
+  #unfit(slot: BufferSlot, reason: DiscardReason, error: unknown): Restored {
+    return { reason, error: reason === "detached" ? detachedError(this.#owner.name, slot) : error };
   }
 
   /** Runs the hooks of a return and judges the slot after each of them that can change it. */
@@ -246,8 +261,8 @@ export class SlotStore {
       error = thrown;
     }
     recycleMetas(slot, buffer);
-    slot.resetFields();
-    reason ??= unfitness(slot, this.#config.size);
+    if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
+    reason ??= this.#judge(slot);
     if (reason === undefined && recycle !== undefined) {
       try {
         if (recycle(buffer) === false) reason = "hook";
@@ -255,12 +270,10 @@ export class SlotStore {
         reason = "hook";
         error = thrown;
       }
-      slot.resetFields();
-      reason ??= unfitness(slot, this.#config.size);
+      if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
+      reason ??= this.#judge(slot);
     }
-    if (reason === undefined) return KEPT;
-    if (reason === "detached") error = detachedError(this.#owner.name, slot);
-    return { reason, error };
+    return reason === undefined ? KEPT : this.#unfit(slot, reason, error);
   }
 
   /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
@@ -388,6 +401,8 @@ export class SlotStore {
     slot.generation++;
     slot.resetFields();
     slot.marks = 0;
+    // A memory object that populate() kept must not reach the first lease.
+    renewMemories(slot);
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     demandWipe(slot, this.#config.zero === "release", this.#config.revoke);
@@ -471,6 +486,18 @@ export class SlotStore {
     this.outstanding--;
     this.#bytes -= bytesPerBuffer(this.#config);
   }
+}
+
+/** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was lent. @realtime */
+function hasFreshMemory(slot: BufferSlot): boolean {
+  const memory = slot.baseMemory;
+  const view = slot.baseView;
+  if (memory === null || view === null) return false;
+  // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+  if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+    return false;
+  // A detached ArrayBuffer shows as a view of length 0.
+  return view.length === memory.currentSize;
 }
 
 /** What {@link SlotStore.stats} gives. */

@@ -369,6 +369,45 @@ describe("a pool's subclass chains up", () => {
   });
 });
 
+describe("a pool and buffers that do not fit it", () => {
+  it("a buffer that somebody else holds, is mapped or has the wrong size is not taken, and keeps its metas", async () => {
+    Meta.api_type_register("KeptAPI", []);
+    const info = Meta.register("KeptAPI", "Kept", { init: () => true })!;
+    class Odd extends BufferPool {
+      made: Buffer = Buffer.new();
+      override vfunc_alloc_buffer(): [FlowReturn, Buffer | null] {
+        return [FlowReturn.OK, this.made];
+      }
+    }
+    const pool = active(new Odd(), 4, 0, 1);
+    const held = Buffer.new_wrapped(new Uint8Array(4));
+    held.add_meta(info);
+    pool.made = held.ref();
+    expect([await pool.acquire_buffer(), held.refcount]).toEqual([[FlowReturn.ERROR, null], 2]);
+    expect(isMillpondError(lastError(), "ERR_NOT_WRITABLE")).toBe(true);
+    held.unref();
+    const [, map] = held.peek_memory(0).map(MapFlags.READ);
+    expect((await pool.acquire_buffer())[0]).toBe(FlowReturn.ERROR);
+    expect([held.refcount, held.get_meta("KeptAPI")?.impl]).toEqual([1, "Kept"]);
+    held.peek_memory(0).unmap(map);
+    expect((await pool.acquire_buffer())[0]).toBe(FlowReturn.OK);
+    const small = active(new Odd(), 8, 0, 1);
+    small.made = Buffer.new_wrapped(new Uint8Array(4));
+    expect((await small.acquire_buffer())[0]).toBe(FlowReturn.ERROR);
+    expect((lastError() as Error).message).toMatch(/4 bytes .* instead of 8; mend its vfunc_alloc_buffer\(\)/);
+    small.core.assertInvariants();
+  });
+
+  it("a core handle of a lease that is over does not take the present lease's place", async () => {
+    const pool = active(BufferPool.new(), 4, 0, 1);
+    const old = pool.core.tryAcquire()!;
+    old.release();
+    const buffer = await get(pool);
+    expect(Buffer.of(old)).toBe(buffer);
+    expect([buffer.get_size(), buffer.refcount]).toEqual([4, 1]);
+  });
+});
+
 describe("configurations", () => {
   class Even extends BufferPool {
     asked: PoolConfig[] = [];

@@ -85,11 +85,18 @@ class BridgePool extends CorePool {
     }
     const made = this.#ask((hint ?? {}) as AcquireParams);
     const from = made.core;
-    const metas = from.live("give to a pool");
+    const slot = from.live("give to a pool");
+    const own = buffer.live("populate");
     // The metas that the vfunc added belong to the pool's buffer from now on; appending would lose them.
-    buffer.live("populate").metas = metas.metas;
-    metas.metas = null;
-    buffer.append(from);
+    own.metas = slot.metas;
+    slot.metas = null;
+    try {
+      buffer.append(from);
+    } catch (error) {
+      slot.metas = own.metas;
+      own.metas = null;
+      throw error;
+    }
     Buffer.stand(made, buffer);
     for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
   }
@@ -106,6 +113,13 @@ class BridgePool extends CorePool {
     const core = coreBuffer("the buffer that vfunc_alloc_buffer() returns", made);
     if (core.pool !== null) {
       throw refuse("ERR_FOREIGN_RELEASE", `${made}, which vfunc_alloc_buffer() returned, is a pool's already`);
+    }
+    if (core.refCount !== 1) {
+      const count = `${core.refCount} references`;
+      throw refuse(
+        "ERR_NOT_WRITABLE",
+        `${made}, which vfunc_alloc_buffer() returned, has ${count}; a pool needs the only one`,
+      );
     }
     return made;
   }

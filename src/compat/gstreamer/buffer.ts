@@ -75,7 +75,8 @@ export class Buffer {
       buffer = new Buffer(core, MAKE);
       buffers.set(stands, buffer);
     }
-    buffer.#core = core;
+    // A handle of a lease that is over must not take the place of the present one.
+    if (core.isLive || !buffer.#core.isLive) buffer.#core = core;
     return buffer;
   }
 

@@ -22,13 +22,8 @@ export const UdmabufAllocator = {
       note(refuse("ERR_UNSUPPORTED", 'no allocator makes DMA buffers here; import "millpond/native" on Linux'));
       return null;
     }
-    const probe = core.probe();
-    if (!probe.ok) {
-      note(refuse("ERR_UNSUPPORTED", `this machine makes no DMA buffers: ${probe.hint}`));
-      return null;
-    }
-    if (probe.value.kind === "memfd") {
-      const why = probe.value.refused.map((step) => step.hint).join("; ");
+    const why = core.lacks("memory:DMABuf");
+    if (why !== undefined) {
       note(refuse("ERR_UNSUPPORTED", `this machine makes no DMA buffers: ${why}`));
       return null;
     }

@@ -1,5 +1,5 @@
 /** Making a pool for processes, and joining one: every check before anything is mapped, claimed or changed. */
-import { badValue, oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { nativeOps } from "../os/load.ts";
 import { openName } from "../os/names.ts";
@@ -20,7 +20,7 @@ import {
   ZERO_POLICIES,
 } from "../pools/shared-layout.ts";
 import { joinPool, makePool, noSeat } from "../pools/shared-open.ts";
-import { isReservation, type Seat } from "../pools/shared-owners.ts";
+import type { Seat } from "../pools/shared-owners.ts";
 import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions, WATCH_MS } from "./process-pool.ts";
 import {
   anyEnded,
@@ -206,7 +206,6 @@ function checkSeat(seat: Seat, layout: SharedLayout): Seat {
   if (seat === null || typeof seat !== "object") throw wrongType("options.seat", "the seat of a reserved handle", seat);
   const owner = wholeNumber("options.seat.owner", seat.owner, 0, layout.owners - 1);
   const status = wholeNumber("options.seat.status", seat.status, 1, 2 ** 30);
-  if (!isReservation(status)) throw badValue("options.seat.status", "that of a reserved seat", status);
   return { owner, status };
 }
 

@@ -16,7 +16,7 @@ import {
   type SharedLayout,
   writePool,
 } from "./shared-layout.ts";
-import { isReservation, type Seat, sitDown, takeSeat } from "./shared-owners.ts";
+import { type Seat, sitDown, takeSeat } from "./shared-owners.ts";
 
 /** A pool that was made, and this thread's seat in it. */
 export interface Made {
@@ -93,9 +93,7 @@ function findSeat(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): 
     return found;
   }
   const owner = wholeNumber("handle.seat.owner", seat.owner, 0, layout.owners - 1);
-  const reserved = wholeNumber("handle.seat.status", seat.status, 0, 2 ** 30);
-  if (!isReservation(reserved)) throw badValue("handle.seat.status", "that of a reserved seat", reserved);
-  const status = sitDown(i32, layout, owner, reserved);
+  const status = sitDown(i32, layout, owner, wholeNumber("handle.seat.status", seat.status, 0, 2 ** 30));
   if (status === 0) {
     throw new MillpondError(
       "ERR_POOL_DEAD",

@@ -79,7 +79,14 @@ export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
 export { setDebugLevel } from "./observe/debug.ts";
-export { ERROR_CODES, type ErrorCode, type ErrorDetails, isMillpondError, MillpondError } from "./observe/errors.ts";
+export {
+  type DoorCode,
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorDetails,
+  isMillpondError,
+  MillpondError,
+} from "./observe/errors.ts";
 export { pageSize } from "./os/page-size.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
 export { Lane, type LaneOptions, type LanePort } from "./pools/lane.ts";

@@ -123,7 +123,7 @@ export class FramesElement extends Source {
     const { frames, from = "the stream" } = this.#opened!;
     throw new MillpondError(
       "ERR_BAD_DATA",
-      `not one frame could be read from ${from}: ${frames.shortfall ?? "it has a header and nothing else"}`,
+      `no frame could be read from ${from}: ${frames.shortfall ?? "it has a header and nothing else"}`,
     );
   }
 

@@ -1,11 +1,8 @@
 /**
  * What libav's decoders and encoders have to say of damaged data. They write it to standard error by themselves, past everything
- * that a program does about its output; here it is caught and counted instead.
+ * that a program does about its output; here it is caught instead.
  */
 import { createRequire } from "node:module";
-
-/** What has been said since the packages were loaded. */
-export const libavLog: { errors: number; last: string | undefined } = { errors: 0, last: undefined };
 
 /** What is used of node-av; the package belongs to @mediabunny/server, which is optional. */
 interface NodeAv {
@@ -24,11 +21,6 @@ export async function catchLibavLog(server: string): Promise<void> {
   const path = createRequire(server).resolve("node-av");
   const { Log } = (await import(path)) as NodeAv;
   Log.setLevel(ERROR_LEVEL);
-  Log.setCallback(
-    (_, message) => {
-      libavLog.errors++;
-      libavLog.last = message.trim();
-    },
-    { maxLevel: ERROR_LEVEL },
-  );
+  // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
+  Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
 }

@@ -7,7 +7,7 @@
 import { open, stat } from "node:fs/promises";
 import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
 import { type ContainerLength, containerLength, type MatroskaCut } from "./container-length.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
@@ -70,6 +70,16 @@ export function loadMediabunny(): Promise<Mediabunny> {
   return loaded;
 }
 
+let areDecodersQuiet = false;
+
+/**
+ * Keeps mediabunny and libav from writing to the console and to standard error by themselves; all that matters of it reaches the
+ * caller in errors and counts. For a program that owns both; call it before anything is opened.
+ */
+export function quietDecoders(): void {
+  areDecodersQuiet = true;
+}
+
 async function importPackages(): Promise<Mediabunny> {
   let missing = "mediabunny";
   try {
@@ -77,7 +87,10 @@ async function importPackages(): Promise<Mediabunny> {
     missing = "@mediabunny/server";
     const { registerMediabunnyServer } = await import("@mediabunny/server");
     registerMediabunnyServer({ hardwareContext: null });
-    await catchLibavLog(import.meta.resolve("@mediabunny/server"));
+    if (areDecodersQuiet) {
+      mediabunny.Logging.level = mediabunny.LogLevel.Silent;
+      await catchLibavLog(import.meta.resolve("@mediabunny/server"));
+    }
     return mediabunny;
   } catch (cause) {
     loaded = undefined;
@@ -112,8 +125,15 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
     return new VideoFile(mediabunny, input, ...(await examine(mediabunny, path, input, length)));
   } catch (error) {
     input.dispose();
-    throw error;
+    throw asBadData(path, error);
   }
+}
+
+/** A parser that stumbles over damaged bytes throws whatever it stumbled over: to the user it is damaged data. */
+function asBadData(path: string, error: unknown): unknown {
+  if (isMillpondError(error) || !(error instanceof Error) || "syscall" in error) return error;
+  // Its own words ("offset is outside the bounds") are about a parser, not about the file.
+  return new MillpondError("ERR_BAD_DATA", `${path} is damaged so that it cannot be opened`, {}, { cause: error });
 }
 
 /** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */

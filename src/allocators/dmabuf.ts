@@ -7,9 +7,10 @@
  */
 import { Allocator } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/mapping.ts";
-import type { Memory } from "../memory/memory.ts";
+import { Memory } from "../memory/memory.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
+import { checkOptions, flag, show, text } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { nativeOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
@@ -57,17 +58,19 @@ export class DmabufAllocator extends Allocator {
   readonly #required: boolean;
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(options: DmabufOptions = {}) {
-    super(options.name ?? "dmabuf", { memoryType: "DmabufMemory" });
-    this.#ops = options.ops ?? nativeOps();
-    this.#heap = options.heap ?? "system";
-    this.#required = options.required === true;
+  constructor(options?: DmabufOptions) {
+    const given = checkOptions("options", options, ["name", "heap", "required", "ops"]);
+    super(text("options.name", given.name, "dmabuf"), { memoryType: "DmabufMemory" });
+    this.#ops = given.ops ?? nativeOps();
+    this.#heap = text("options.heap", given.heap, "system");
+    this.#required = flag("options.required", given.required, false);
   }
 
   /** What a live memory of this allocator really is. Throws `ERR_FOREIGN_RELEASE`. */
   reportOf(memory: Memory): DmabufReport {
-    if (memory?.allocator === this && memory.refCount > 0) return (memory.region.handle as DmaRecord).report;
-    throw new MillpondError("ERR_FOREIGN_RELEASE", `${memory} is no live memory of allocator "${this.name}"`);
+    if (memory instanceof Memory && memory.allocator === this && memory.refCount > 0)
+      return (memory.region.handle as DmaRecord).report;
+    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is no live memory of allocator "${this.name}"`);
   }
 
   /** Makes one page and frees it: which kind this machine gives, or why none. */

@@ -12,7 +12,7 @@ import type { ResolvedParams } from "../memory/params.ts";
 import type { PinningAllocator } from "../memory/pinning.ts";
 import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
-import { oneOf, wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, oneOf, text, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { nativeOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
@@ -64,21 +64,38 @@ interface PageRecord {
   readonly address: bigint;
 }
 
+/**
+ * Engine memories of this realm that were collected. Each reserves up to 10 GiB of address space, so that some 16,000 exhaust it, and
+ * an engine that finds none collects all garbage twice before it says so: 236 ms a time. So an allocator that was told so does
+ * not ask again before memories were collected.
+ */
+let collectedMemories = 0;
+const collection: FinalizationRegistry<undefined> = new FinalizationRegistry(() => {
+  collectedMemories++;
+});
+
+/** Where space was found in pieces too small, an allocator waits for twice as many, up to this. */
+const MAX_COLLECTED = 1024;
+
 /** Makes memories of whole pages. */
 export class PagesAllocator extends Allocator implements PinningAllocator {
   readonly #ops: NativeOps;
   readonly #options: Required<Omit<PagesOptions, "name" | "ops">>;
   #lockedBytes = 0;
+  /** How many memories must have been collected before the engine is asked for one again. */
+  #askFrom = 0;
+  #backOff = 1;
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
-  constructor(options: PagesOptions = {}) {
-    super(options.name ?? "pages", { memoryType: "PagesMemory" });
-    this.#ops = options.ops ?? nativeOps();
+  constructor(options?: PagesOptions) {
+    const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "lock", "ops"]);
+    super(text("options.name", given.name, "pages"), { memoryType: "PagesMemory" });
+    this.#ops = given.ops ?? nativeOps();
     this.#options = {
-      backing: oneOf("options.backing", options.backing ?? "engine", ["engine", "shared", "mapped"]),
-      huge: options.huge === true,
-      prefault: options.prefault === true,
-      lock: options.lock === true,
+      backing: oneOf("options.backing", given.backing ?? "engine", ["engine", "shared", "mapped"]),
+      huge: flag("options.huge", given.huge, false),
+      prefault: flag("options.prefault", given.prefault, false),
+      lock: flag("options.lock", given.lock, false),
     };
   }
 
@@ -104,7 +121,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
 
   /** Pins a region of this allocator; one that is pinned already: ok. */
   lockRegion(region: Region): Result {
-    const record = region.handle as PageRecord;
+    const record = this.#recordOfRegion(region);
     const { lock } = record.report;
     if (lock?.ok === true) return lock;
     const result = this.#lock(region, record.report.backing);
@@ -114,12 +131,21 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
 
   /** Takes the pin of {@link lockRegion} away. */
   unlockRegion(region: Region): void {
-    this.#unlock(region, region.handle as PageRecord);
+    this.#unlock(region, this.#recordOfRegion(region));
   }
 
   /** Makes every page of a region present. O(bytes). */
   prefaultRegion(region: Region): Result {
+    this.#recordOfRegion(region);
     return populate(this.#ops, region.bytes);
+  }
+
+  #recordOfRegion(region: Region): PageRecord {
+    const record: unknown = region instanceof Region ? region.handle : undefined;
+    if (typeof record !== "object" || record === null || !("report" in record)) {
+      throw wrongType("region", `a region of allocator "${this.name}"`, region);
+    }
+    return record as PageRecord;
   }
 
   /** What became of each step for a memory of this allocator. Throws `ERR_FOREIGN_RELEASE` for another's, `ERR_INVALID_ARG_TYPE`. */
@@ -180,13 +206,8 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     // A huge boundary may have to be found inside; what is in front of it and behind is never touched.
     const slack = align > this.#ops.pageSize ? align : 0;
     const shared = this.#options.backing === "shared";
-    let buffer: ArrayBufferLike | undefined;
+    let buffer = shared ? wasmBuffer(bytes + slack, shared) : this.#engineBuffer(bytes + slack);
     let backing: PagesReport["backing"] = "wasm";
-    try {
-      buffer = wasmBuffer(bytes + slack, shared);
-    } catch (error) {
-      if (shared) throw error;
-    }
     if (buffer === undefined) {
       if (shared) return undefined;
       buffer = new ArrayBuffer(bytes + Math.max(slack, this.#ops.pageSize));
@@ -198,6 +219,21 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     // A page-aligned engine start is all that a wasm memory without slack promises, and all that is needed then.
     const offset = lead + bytes <= buffer.byteLength ? lead : 0;
     return regionOf(backing, new Uint8Array(buffer, offset, bytes), bytes, start === 0n ? 0n : start + BigInt(offset));
+  }
+
+  /** Undefined where there is no WebAssembly, or no address space for one more. */
+  #engineBuffer(bytes: number): ArrayBufferLike | undefined {
+    if (collectedMemories < this.#askFrom) return undefined;
+    try {
+      const buffer = wasmBuffer(bytes, false);
+      if (buffer !== undefined) collection.register(buffer, undefined);
+      this.#backOff = 1;
+      return buffer;
+    } catch {
+      this.#askFrom = collectedMemories + this.#backOff;
+      this.#backOff = Math.min(this.#backOff * 2, MAX_COLLECTED);
+      return undefined;
+    }
   }
 
   #lock(region: Region, backing: PagesReport["backing"]): Result {
@@ -262,7 +298,8 @@ function populate(ops: NativeOps, bytes: Uint8Array): Result {
 /** Makes memories whose pages are pinned in RAM, or says why they are not; see `lockReportOf`. */
 export class LockedAllocator extends PagesAllocator {
   /** Throws as {@link PagesAllocator}. */
-  constructor(options: Omit<PagesOptions, "lock"> = {}) {
-    super({ ...options, name: options.name ?? "locked", lock: true });
+  constructor(options?: Omit<PagesOptions, "lock">) {
+    const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "ops"]);
+    super({ ...given, name: text("options.name", given.name, "locked"), lock: true });
   }
 }

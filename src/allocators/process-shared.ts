@@ -8,6 +8,7 @@ import { Allocator } from "../memory/allocator.ts";
 import { Memory } from "../memory/memory.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
+import { checkOptions, show, text } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type DescriptorWait, receiveDescriptor, sendDescriptor } from "../os/descriptors.ts";
 import { nativeOps } from "../os/load.ts";
@@ -35,10 +36,11 @@ export class ProcessSharedAllocator extends Allocator {
   readonly #label: string;
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(options: ProcessSharedOptions = {}) {
-    super(options.name ?? "processShared", { memoryType: "ProcessSharedMemory" });
-    this.#ops = options.ops ?? nativeOps();
-    this.#label = options.label ?? "millpond";
+  constructor(options?: ProcessSharedOptions) {
+    const given = checkOptions("options", options, ["name", "label", "ops"]);
+    super(text("options.name", given.name, "processShared"), { memoryType: "ProcessSharedMemory" });
+    this.#ops = given.ops ?? nativeOps();
+    this.#label = text("options.label", given.label, "millpond");
   }
 
   /** Fresh objects are zero. */
@@ -48,8 +50,9 @@ export class ProcessSharedAllocator extends Allocator {
 
   /** The shared block behind a live memory of this allocator. Throws `ERR_FOREIGN_RELEASE`. */
   sharedOf(memory: Memory): SharedMemory {
-    if (memory?.allocator === this && memory.refCount > 0) return memory.region.handle as SharedMemory;
-    throw new MillpondError("ERR_FOREIGN_RELEASE", `${memory} is no live memory of allocator "${this.name}"`);
+    if (memory instanceof Memory && memory.allocator === this && memory.refCount > 0)
+      return memory.region.handle as SharedMemory;
+    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is no live memory of allocator "${this.name}"`);
   }
 
   /** The descriptor to let a child inherit: `spawn(file, args, { stdio: [0, 1, 2, descriptor] })`. Throws `ERR_FOREIGN_RELEASE`. */

@@ -4,7 +4,7 @@
  */
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
-import { wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
@@ -36,8 +36,9 @@ export const allocators = {
   register(name: string, allocator: Allocator, options?: { replace?: boolean }): void {
     if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
     if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
+    const replace = flag("options.replace", checkOptions("options", options, ["replace"]).replace, false);
     const present = allocators.find(name);
-    if (present !== undefined && present !== allocator && options?.replace !== true) {
+    if (present !== undefined && present !== allocator && !replace) {
       throw new MillpondError(
         "ERR_ALREADY_REGISTERED",
         `the name "${name}" belongs to another allocator; choose another name, or pass { replace: true }`,
@@ -46,9 +47,10 @@ export const allocators = {
     byName.set(name, allocator);
   },
 
-  /** The allocator of that name, or undefined. `find()` and `find(undefined)` give the default. O(1). */
+  /** The allocator of that name, or undefined. `find()` and `find(undefined)` give the default. Throws `ERR_INVALID_ARG_TYPE`. O(1). */
   find(name?: string): Allocator | undefined {
     if (name === undefined) return defaultAllocator();
+    if (typeof name !== "string") throw wrongType("name", "a string", name);
     const known = byName.get(name);
     if (known !== undefined || !Object.hasOwn(builtIn, name)) return known;
     const made = builtIn[name]!();

@@ -6,6 +6,7 @@ import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
+import { checkOptions, flag, text } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 
 /** Bytes in a page of WebAssembly, which its memories are whole multiples of. */
@@ -56,9 +57,10 @@ export class WasmAllocator extends Allocator {
   readonly #shared: boolean;
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(options: WasmAllocatorOptions = {}) {
-    super(options.name ?? "wasm", { memoryType: "WasmMemory" });
-    this.#shared = options.shared === true;
+  constructor(options?: WasmAllocatorOptions) {
+    const given = checkOptions("options", options, ["name", "shared"]);
+    super(text("options.name", given.name, "wasm"), { memoryType: "WasmMemory" });
+    this.#shared = flag("options.shared", given.shared, false);
   }
 
   /** True when this realm has WebAssembly. */

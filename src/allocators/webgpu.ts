@@ -5,8 +5,8 @@
  */
 import { Allocator } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/mapping.ts";
-import { opaqueRegion, type Region } from "../memory/region.ts";
-import { wrongType } from "../observe/arguments.ts";
+import { opaqueRegion, Region } from "../memory/region.ts";
+import { oneOf, wrongType } from "../observe/arguments.ts";
 
 /** What is used of a GPUBuffer. */
 export interface StagingBuffer {
@@ -46,16 +46,19 @@ export class WebGpuAllocator extends Allocator {
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(device: StagingDevice, direction: "read" | "write") {
-    super(`webgpu-${direction}`, { memoryType: "GpuStagingMemory" });
+    super(`webgpu-${oneOf("direction", direction, ["read", "write"])}`, { memoryType: "GpuStagingMemory" });
     if (typeof device?.createBuffer !== "function") throw wrongType("device", "a GPUDevice", device);
-    if (direction !== "read" && direction !== "write") throw wrongType("direction", '"read" or "write"', direction);
     this.#device = device;
     this.#direction = direction;
   }
 
-  /** The GPU buffer behind a region, for copy commands. */
+  /** The GPU buffer behind a region, for copy commands. Throws `ERR_INVALID_ARG_TYPE`. */
   static bufferOf(region: Region): StagingBuffer {
-    return (region.handle as Staged).buffer;
+    const handle: unknown = region instanceof Region ? region.handle : undefined;
+    if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
+      throw wrongType("region", "a region of a WebGpuAllocator", region);
+    }
+    return (handle as Staged).buffer;
   }
 
   /** Sizes are multiples of 4, as the standard wants them. */

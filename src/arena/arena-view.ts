@@ -8,6 +8,22 @@ import { addRegion } from "./regions.ts";
 export type ArenaSource = ArrayBufferLike | Uint8Array | { readonly buffer: ArrayBufferLike };
 
 function bytesOf(source: ArenaSource): Uint8Array {
+  try {
+    return viewOfSource(source);
+  } catch (error) {
+    if (error instanceof MillpondError || !(error instanceof TypeError)) throw error;
+    throw new MillpondError(
+      "ERR_DETACHED",
+      "the bytes of source are detached or out of bounds; give bytes that are there",
+      {},
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function viewOfSource(source: ArenaSource): Uint8Array {
   if (source instanceof Uint8Array) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
   const tag = Object.prototype.toString.call(source);
   if (tag === "[object ArrayBuffer]" || tag === "[object SharedArrayBuffer]") {
@@ -16,7 +32,7 @@ function bytesOf(source: ArenaSource): Uint8Array {
   }
   const memory = source as { readonly buffer?: unknown } | null | undefined;
   if (typeof memory === "object" && memory !== null && !ArrayBuffer.isView(memory) && memory.buffer !== undefined) {
-    return bytesOf(memory.buffer as ArrayBufferLike);
+    return viewOfSource(memory.buffer as ArrayBufferLike);
   }
   throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory", source);
 }

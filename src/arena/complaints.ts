@@ -20,6 +20,11 @@ export function badSize(size: unknown): MillpondError {
   return outOfRange("size", "a whole number of bytes from 1", size);
 }
 
+/** A pointer that is none. */
+export function badPointer(pointer: unknown): MillpondError {
+  return wrongType("pointer", "a number that allocate() gave", pointer);
+}
+
 /** The error of a header that was overwritten: whoever wrote past the end of the block in front of it. */
 export function overrun(words: Int32Array, region: number, previous: number, at: number): MillpondError {
   if (previous === 0) {
@@ -39,7 +44,7 @@ export function overrun(words: Int32Array, region: number, previous: number, at:
 export function misuse(arena: TlsfArena, pointer: number, verb: string): MillpondError {
   const { words } = arena;
   if (words.length === 0) return detached();
-  if (typeof pointer !== "number") return wrongType("pointer", "a number that allocate() gave", pointer);
+  if (typeof pointer !== "number") return badPointer(pointer);
   const name = `cannot ${verb} ${show(pointer)}`;
   const foreign = (what: string): MillpondError =>
     new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what allocate() gave, unchanged`, { pointer });

@@ -1,5 +1,5 @@
 /** The regions of an arena: the stretches of its bytes that are divided into blocks. */
-import { outOfRange, wholeNumber } from "../observe/arguments.ts";
+import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Control, controlWords, FREE, GRANULE, MIN_BLOCK, REGION_COST } from "./layout.ts";
 import { insert, unlink } from "./lists.ts";
@@ -42,6 +42,7 @@ export function addRegion(words: Int32Array, start: number, length: number): voi
 
 /** Removes a region that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_LOANS_OUT`. */
 export function removeRegion(words: Int32Array, start: number): void {
+  if (typeof start !== "number") throw wrongType("start", "the start of a region", start);
   const region = start >>> 2;
   let link: number = Control.REGIONS;
   while (words[link] !== region || region * 4 !== start) {

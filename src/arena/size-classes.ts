@@ -14,7 +14,7 @@
 import type { ArenaSource } from "./arena-view.ts";
 import { CLASSES, Class, classOf, LARGEST, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
 import { classMisuse, classStats, type SizeClassStats, validateClasses } from "./class-walk.ts";
-import { badSize } from "./complaints.ts";
+import { badPointer, badSize } from "./complaints.ts";
 import { carve, findRoot, hoarded, makeRoot, type Root, trimSpans } from "./spans.ts";
 import { type ArenaOptions, TlsfArena } from "./tlsf.ts";
 
@@ -67,7 +67,8 @@ export class SizeClassArena {
    * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`.
    */
   allocate(size: number): number {
-    if (size >>> 0 !== size || size === 0 || size > LARGEST) return this.allocateLarge(size);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > LARGEST)
+      return this.allocateLarge(size);
     const { words } = this;
     const record = this.records + (classOf(size) << RECORD_BITS);
     const top = words[record]! - 1;
@@ -82,6 +83,7 @@ export class SizeClassArena {
    * Gives a block back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`; nothing has changed then.
    */
   free(pointer: number): void {
+    if (typeof pointer !== "number") throw badPointer(pointer);
     const { words } = this;
     const at = this.bits + (pointer >>> 9);
     const word = words[at]!;
@@ -113,7 +115,7 @@ export class SizeClassArena {
   /** As {@link TlsfArena.reallocate}: stays where it is while its class does, else moves; 0, and nothing changed, when nothing fits. */
   reallocate(pointer: number, size: number): number {
     const present = this.sizeOf(pointer);
-    if (size >>> 0 !== size || size === 0) throw badSize(size);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0) throw badSize(size);
     if (!this.isObject(pointer)) {
       if (size > LARGEST) return this.arena.reallocate(pointer, size);
     } else if (size <= present && classOf(size) === classOf(present)) return pointer;
@@ -183,8 +185,9 @@ export class SizeClassArena {
 
   /** Pointers into pages of a class that are no live object must not be looked up in the arena, which would call them foreign. */
   private refuseObject(pointer: number, verb: string): void {
+    if (typeof pointer !== "number") throw badPointer(pointer);
     const index = this.bytes[this.pages + (pointer >>> PAGE_BITS)];
-    const ofClass = typeof pointer === "number" && pointer < this.length && index !== undefined && index < CLASSES;
+    const ofClass = pointer < this.length && index !== undefined && index < CLASSES;
     if (ofClass || this.arena.isTagged(pointer)) throw classMisuse(this.arena, this.root(), pointer, verb);
   }
 }

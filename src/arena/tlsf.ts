@@ -11,10 +11,10 @@
  * ```
  * It is not a lock: two threads that change one arena at the same time need one of their own around each call.
  */
-import { powerOfTwo, wholeNumber } from "../observe/arguments.ts";
+import { checkOptions, powerOfTwo, wholeNumber } from "../observe/arguments.ts";
 import { type ArenaSource, attachView, formatArena, viewAgain, viewOf } from "./arena-view.ts";
 import { type WorstCase, worstCase } from "./bound.ts";
-import { badSize, misuse } from "./complaints.ts";
+import { badPointer, badSize, misuse } from "./complaints.ts";
 import { give, take } from "./fast-ways.ts";
 import {
   blockWords,
@@ -74,15 +74,20 @@ export class TlsfArena {
    * @param source an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is no multiple of 8, too small for a block). O(1).
    */
-  static create(source: ArenaSource, options: ArenaOptions = {}): TlsfArena {
-    const bytes = viewOf(source, options.byteOffset, options.byteLength);
-    formatArena(bytes, options.initial);
+  static create(source: ArenaSource, options?: ArenaOptions): TlsfArena {
+    const { byteOffset, byteLength, initial } = checkOptions("options", options, [
+      "byteOffset",
+      "byteLength",
+      "initial",
+    ]);
+    const bytes = viewOf(source, byteOffset, byteLength);
+    formatArena(bytes, initial);
     return new TlsfArena(source, bytes);
   }
 
   /** Views an arena that is there already. Throws `ERR_BAD_DATA` when there is none, and as {@link create}. O(1). */
-  static attach(source: ArenaSource, options: Pick<ArenaOptions, "byteOffset"> = {}): TlsfArena {
-    return new TlsfArena(source, attachView(source, options.byteOffset));
+  static attach(source: ArenaSource, options?: Pick<ArenaOptions, "byteOffset">): TlsfArena {
+    return new TlsfArena(source, attachView(source, checkOptions("options", options, ["byteOffset"]).byteOffset));
   }
 
   /** Bytes of an arena, in one region, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less each. */
@@ -132,7 +137,7 @@ export class TlsfArena {
    * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1.
    */
   allocate(size: number): number {
-    if (size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
     const block = take(this, ((size + 15) >>> 3) << 1);
     return block === 0 ? 0 : ((block + 2) << 2) >>> 0;
   }
@@ -144,7 +149,7 @@ export class TlsfArena {
   allocateAligned(size: number, align: number): number {
     if (align === GRANULE) return this.allocate(size);
     powerOfTwo("align", align, 2 * 1024 * 1024);
-    if (size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
     return align < GRANULE ? this.allocate(size) : allocateAligned(this, blockWords(size), align);
   }
 
@@ -154,6 +159,7 @@ export class TlsfArena {
    * block was overrun), `ERR_DETACHED`; nothing has changed then.
    */
   free(pointer: number): void {
+    if (typeof pointer !== "number") throw badPointer(pointer);
     const { words } = this;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
@@ -171,6 +177,7 @@ export class TlsfArena {
 
   /** Bytes that a live block can hold. @realtime Throws `ERR_USE_AFTER_RELEASE` and others as {@link free}. */
   sizeOf(pointer: number): number {
+    if (typeof pointer !== "number") throw badPointer(pointer);
     const { words } = this;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
@@ -197,7 +204,8 @@ export class TlsfArena {
    */
   resize(pointer: number, size: number): boolean {
     const present = this.blockSize(pointer, "resize");
-    if (size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size) > 0;
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit)
+      return this.refuse(size) > 0;
     return resizeBlock(this.words, (pointer >>> 2) - HEADER, present, blockWords(size));
   }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
+import { quietDecoders } from "../adapters/mediabunny.ts";
 import { DOCTOR_HELP, MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
 import { elementList, runText } from "./run/pipeline-text.ts";
@@ -38,6 +39,13 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   }
 }
 
+quietDecoders();
+process.on("unhandledRejection", (error) => {
+  // A decoder that stumbles over a packet in the background fails the next call too, which is where it is told.
+  if (error instanceof Error && error.constructor.name === "FFmpegError") return;
+  complain(explain(error));
+  process.exit(exitCodeOf(error));
+});
 // A reader of standard error that has gone is no reason to end with a stack.
 process.stderr.on("error", () => {});
 // Native decoders and an open pipe would keep the process alive after its work is done.

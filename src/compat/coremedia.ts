@@ -18,6 +18,8 @@ import { PageAllocator } from "../pools/page-allocator.ts";
 import { PagePool } from "../pools/page-pool.ts";
 import { argumentCode, assertMaker, DoorError, inDoor, MAKE, messageOf, wants } from "./door-error.ts";
 
+export { DoorError } from "./door-error.ts";
+
 /** The option for the age in seconds, fractions allowed; default 0.5, 0: nothing is held, `Infinity`: for ever. */
 export const kCMMemoryPoolOption_AgeOutPeriod = "AgeOutPeriod";
 

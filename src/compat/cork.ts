@@ -12,6 +12,8 @@ import { type ErrorCode, isMillpondError, type MillpondError } from "../observe/
 import { SlabPool } from "../pools/slab-pool.ts";
 import { DoorError, fromHook, inDoor, isFromHook, messageOf, wants } from "./door-error.ts";
 
+export { DoorError } from "./door-error.ts";
+
 /** libcork's default block size in bytes. */
 const DEFAULT_BLOCK = 4096;
 

@@ -12,12 +12,12 @@
  * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
  * because copying falls back to the default.
  */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { callback, checkOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
 import type { MapMode } from "./mapping.ts";
-import { Memory, mapToRead } from "./memory.ts";
+import { checkRange, Memory, mapToRead } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
 import { zeroEdges } from "./zero.ts";
@@ -72,10 +72,9 @@ export abstract class Allocator {
   #failures = 0;
 
   /** Subclasses give their name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
-  constructor(name: string, options: AllocatorOptions = {}) {
+  constructor(name: string, options?: AllocatorOptions) {
     if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
-    if (options === null || typeof options !== "object") throw wrongType("options", "an object", options);
-    const { memoryType = "SystemMemory", flags = 0 } = options;
+    const { memoryType = "SystemMemory", flags = 0 } = checkOptions("options", options, ["memoryType", "flags"]);
     if (typeof memoryType !== "string") throw wrongType("options.memoryType", "a string", memoryType);
     wholeNumber("options.flags", flags, 0, 0x7fffffff);
     this.name = name;
@@ -207,11 +206,16 @@ export abstract class Allocator {
 
   /** Hook: whether `b` continues exactly where `a` ends; both have the same parent. Default: by offset. */
   isSpan(a: Memory, b: Memory): boolean {
+    assertMemory("a", a);
+    assertMemory("b", b);
     return a.offset + a.size === b.offset;
   }
 
   /** Hook: makes a sub-memory; `offset` and `size` are checked. Default: the same region, read-only. */
   shareMemory(memory: Memory, offset: number, size: number): Memory {
+    assertMemory("memory", memory);
+    wholeNumber("size", size);
+    checkRange(memory, offset, size);
     const root = memory.parent ?? memory;
     root.retain();
     if (!root.tryOwn()) {
@@ -233,6 +237,8 @@ export abstract class Allocator {
 
   /** Hook: copies a checked range into a new memory; default: map, allocate, set. O(size). */
   copyMemory(memory: Memory, offset: number, size: number): Memory {
+    assertMemory("memory", memory);
+    checkRange(memory, offset, size);
     const target = (this.flags & AllocatorFlags.NO_COPY) !== 0 ? defaultAllocator() : this;
     const source = mapToRead(memory);
     try {
@@ -395,6 +401,10 @@ function callOnRelease(callback: () => void): void {
   }
 }
 
+function assertMemory(name: string, memory: unknown): void {
+  if (!(memory instanceof Memory)) throw wrongType(name, "a Memory", memory);
+}
+
 const system = new SystemAllocator();
 let current: Allocator = system;
 
@@ -435,8 +445,8 @@ export interface WrapOptions {
  * @param source an ArrayBuffer, SharedArrayBuffer, typed array or DataView
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_DETACHED`.
  */
-export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options: WrapOptions = {}): Memory {
-  if (options === null || typeof options !== "object") throw wrongType("options", "an object of WrapOptions", options);
+export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options?: WrapOptions): Memory {
+  const given = checkOptions("options", options, ["flags", "offset", "size", "onRelease"]);
   let bytes: Uint8Array | undefined;
   try {
     bytes = viewBytes(source);
@@ -450,12 +460,9 @@ export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options: W
   }
   if (bytes === undefined)
     throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
-  const offset = wholeNumber("offset", options.offset ?? 0, 0, bytes.length);
-  const size = wholeNumber("size", options.size ?? bytes.length - offset, 0, bytes.length - offset);
-  if (options.onRelease !== undefined && typeof options.onRelease !== "function") {
-    throw wrongType("onRelease", "a function", options.onRelease);
-  }
-  const flags = options.flags === undefined ? 0 : wholeNumber("flags", options.flags, 0, 0x7fffffff);
-  const region = new Region(bytes, options.onRelease);
+  const offset = wholeNumber("options.offset", given.offset ?? 0, 0, bytes.length);
+  const size = wholeNumber("options.size", given.size ?? bytes.length - offset, 0, bytes.length - offset);
+  const region = new Region(bytes, callback("options.onRelease", given.onRelease));
+  const flags = wholeNumber("options.flags", given.flags ?? 0, 0, 0x7fffffff);
   return system.adopt(new Memory(system, region, null, 0, offset, size, flags));
 }

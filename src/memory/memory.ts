@@ -8,7 +8,7 @@
  * A released memory is dead for good: the object itself is the generation, so a stale reference can never reach the
  * next user's bytes through this interface.
  */
-import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Allocator } from "./allocator.ts";
@@ -138,6 +138,7 @@ export class Memory {
 
   /** True when the allocator's memory type is `name`. */
   isType(name: string): boolean {
+    if (typeof name !== "string") throw wrongType("name", "a string", name);
     return this.allocator.memoryType === name;
   }
 
@@ -203,8 +204,10 @@ export class Memory {
    * Errors as {@link map}, plus the signal's reason, at once, also while waiting.
    */
   async mapAsync(mode: MapMode, options?: { signal?: AbortSignal }): Promise<Mapping> {
+    const { signal } = checkOptions("options", options, ["signal"]);
+    abortSignal("options.signal", signal);
     if (this.region.isPlain) return this.map(mode);
-    return mapLater(this, unitOf(mode), options?.signal);
+    return mapLater(this, unitOf(mode), signal);
   }
 
   /** @internal Ends one access lock; a pool buffer that waits for it goes home. @realtime Throws `ERR_OUT_OF_RANGE`. */
@@ -374,7 +377,8 @@ export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
 }
 
-function checkRange(memory: Memory, offset: number, size: number | undefined): number {
+/** @internal The checked length of a range of a memory. */
+export function checkRange(memory: Memory, offset: number, size: number | undefined): number {
   wholeNumber("offset", offset, 0);
   if (offset > memory.size) throw outOfRange("offset", `at most ${memory.size}, the size of ${memory}`, offset);
   if (size === undefined) return memory.size - offset;

@@ -2,7 +2,7 @@
  * How an allocation is asked for, and what a memory promises. After GStreamer's GstAllocationParams and GstMemoryFlags,
  * with one change: `align` is a power of two in bytes here, not a bit mask (the compat front door translates).
  */
-import { powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkOptions, powerOfTwo, wholeNumber } from "../observe/arguments.ts";
 
 /** Bit flags of a memory; combine with `|`. */
 export const MemoryFlags = {
@@ -69,13 +69,23 @@ export const DEFAULT_PARAMS: ResolvedParams = Object.freeze({ align: DEFAULT_ALI
  * Fills in the defaults and checks each field.
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align) or `ERR_OUT_OF_RANGE`.
  */
-export function resolveParams(params: AllocationParams | undefined): ResolvedParams {
+export function resolveParams(
+  params: AllocationParams | undefined,
+  name = "params",
+  others: readonly string[] = [],
+): ResolvedParams {
   if (params === undefined) return DEFAULT_PARAMS;
-  if (params === null || typeof params !== "object") throw wrongType("params", "an object of AllocationParams", params);
+  const { align, prefix, padding, flags } = checkOptions(
+    name,
+    params,
+    others.length === 0 ? KEYS : [...KEYS, ...others],
+  );
   return {
-    align: params.align === undefined ? DEFAULT_ALIGN : powerOfTwo("params.align", params.align, MAX_ALIGN),
-    prefix: params.prefix === undefined ? 0 : wholeNumber("params.prefix", params.prefix),
-    padding: params.padding === undefined ? 0 : wholeNumber("params.padding", params.padding),
-    flags: params.flags === undefined ? 0 : wholeNumber("params.flags", params.flags, 0, 0x7fffffff),
+    align: align === undefined ? DEFAULT_ALIGN : powerOfTwo(`${name}.align`, align, MAX_ALIGN),
+    prefix: prefix === undefined ? 0 : wholeNumber(`${name}.prefix`, prefix),
+    padding: padding === undefined ? 0 : wholeNumber(`${name}.padding`, padding),
+    flags: flags === undefined ? 0 : wholeNumber(`${name}.flags`, flags, 0, 0x7fffffff),
   };
 }
+
+const KEYS = ["align", "prefix", "padding", "flags"] as const;

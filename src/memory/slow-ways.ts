@@ -1,6 +1,5 @@
 /** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
 
-import { wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./complaints.ts";
@@ -50,9 +49,6 @@ export function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
  * once; what the allocator was asked for is taken back when it comes.
  */
 export async function mapLater(memory: Memory, unit: number, signal: AbortSignal | undefined): Promise<Mapping> {
-  if (signal !== undefined && typeof signal?.throwIfAborted !== "function") {
-    throw wrongType("options.signal", "an AbortSignal", signal);
-  }
   signal?.throwIfAborted();
   lock(memory, unit);
   memory.retain();

@@ -30,17 +30,13 @@ export function show(value: unknown): string {
  * @param name the argument as the caller's documentation has it, such as `options`
  * Throws `ERR_INVALID_ARG_TYPE` for what is no object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
  */
-export function checkOptions<T extends object>(
-  name: string,
-  value: T | undefined,
-  known: readonly (keyof T & string)[],
-): T {
+export function checkOptions<T extends object>(name: string, value: T | undefined, known: readonly string[]): T {
   if (value === undefined) return {} as T;
   if (value === null || typeof value !== "object" || Array.isArray(value)) {
     throw wrongType(name, "an object of options", value);
   }
   for (const key of Object.keys(value)) {
-    if ((known as readonly string[]).includes(key)) continue;
+    if (known.includes(key)) continue;
     const place = `${name}.${key.length > 60 ? `${key.slice(0, 57)}...` : key}`;
     const meant = nearest(key, known);
     throw new MillpondError(
@@ -104,6 +100,48 @@ export function milliseconds(name: string, value: unknown): number {
   if (typeof value !== "number") throw wrongType(name, "a number of milliseconds", value);
   if (!(value >= 0)) throw outOfRange(name, "0 or more milliseconds", value);
   return value;
+}
+
+/** Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant. */
+export function flag(name: string, value: unknown, otherwise: boolean): boolean {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "boolean") throw wrongType(name, "true or false", value);
+  return value;
+}
+
+/** Checks an option that is a string; absent: `otherwise`. Throws `ERR_INVALID_ARG_TYPE`. */
+export function text(name: string, value: unknown, otherwise: string): string {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "string") throw wrongType(name, "a string", value);
+  return value;
+}
+
+/** Checks a callback; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+export function callback<T>(name: string, value: T | undefined): T | undefined {
+  if (value !== undefined && typeof value !== "function") throw wrongType(name, "a function", value);
+  return value;
+}
+
+/** Checks a signal, by shape, because it may come from another realm or from a polyfill; absent: undefined. */
+export function abortSignal(name: string, value: AbortSignal | undefined): AbortSignal | undefined;
+export function abortSignal(name: string, value: unknown): unknown;
+export function abortSignal(name: string, value: unknown): unknown {
+  if (value === undefined || isSignal(value)) return value;
+  throw wrongType(name, "an AbortSignal", value);
+}
+
+function isSignal(value: unknown): boolean {
+  try {
+    const { aborted, addEventListener, removeEventListener } = value as AbortSignal;
+    return (
+      typeof aborted === "boolean" &&
+      typeof addEventListener === "function" &&
+      typeof removeEventListener === "function"
+    );
+  } catch {
+    // A proxy that throws is none.
+    return false;
+  }
 }
 
 /** Checks one of a fixed list of strings and returns it. */

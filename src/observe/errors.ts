@@ -127,7 +127,7 @@ export function reentrantError(what: string, verb: string): MillpondError {
  * @param value anything that was thrown
  * @param code the code to look for; absent: any
  */
-export function isMillpondError(value: unknown, code?: ErrorCode): value is MillpondError {
+export function isMillpondError(value: unknown, code?: ErrorCode | DoorCode): value is MillpondError {
   if (!(value instanceof Error) || value.name !== "MillpondError") return false;
   return code === undefined || (value as MillpondError).code === code;
 }

@@ -72,7 +72,7 @@ export function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps 
         Number(fchmod(descriptor, 0o600)) === 0 &&
         Number(fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) === 0;
       if (sized) return made(descriptor);
-      const failure = memory.failed("memfd", `${whole} bytes could not be sized and sealed`);
+      const failure = memory.failed("memfd", `${whole} bytes could not be sized and sealed (see ulimit -f)`);
       closeDescriptor(descriptor);
       return failure;
     },

@@ -78,6 +78,7 @@ const STATUS_OF_ERRNO: Readonly<Record<string, FailureStatus>> = {
   EMFILE: "limit",
   ENFILE: "limit",
   ENOSPC: "limit",
+  EFBIG: "limit",
   ETIMEDOUT: "timeout",
 };
 

@@ -145,6 +145,8 @@ export class LeaseRing {
   pushSync(id: number, timeout: number = Number.POSITIVE_INFINITY): void {
     milliseconds("timeout", timeout);
     const waiting = this.#pushes;
+    // Most often there is room, and then nothing is allocated.
+    if (waiting === undefined && this.pushOnce(id) === 0) return;
     const got = block(this.ring.state, RingWord.HEAD, this.pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.pushOnce(id) : AGAIN,
     );
@@ -155,6 +157,8 @@ export class LeaseRing {
   popSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     const waiting = this.#pops;
+    const first = waiting === undefined ? this.popOnce() : AGAIN;
+    if (first >= 0) return first;
     const got = block(this.ring.state, RingWord.TAIL, this.pool.waiter, timeout, () =>
       waiting === undefined || waiting.serve() ? this.popOnce() : AGAIN,
     );
@@ -177,8 +181,8 @@ export class LeaseRing {
     const { pool } = this;
     const { state } = this.ring;
     if (this.peer < 0 && !this.meet()) return AGAIN;
-    // At most what fits in: one that pushes what is no lease, without end, does not hold this thread up.
-    for (let left = this.capacity; left > 0; left--) {
+    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;
       let id = this.leaseOf(item);

@@ -87,16 +87,18 @@ export class PagePool {
    * try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
    */
   tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
-    const threshold = request.threshold === undefined ? Infinity : wholeNumber("threshold", request.threshold);
+    const params = resolveParams(request, "request", ["threshold"]);
+    const { threshold: given } = request;
+    const threshold = given === undefined ? Infinity : wholeNumber("request.threshold", given);
     this.#allocator.assertOpen("allocate from");
-    const total = totalBytes(size, request);
-    if (total > 0 && !this.#allocator.canServe(total, resolveParams(request).align, threshold)) {
+    const total = totalBytes(size, params);
+    if (total > 0 && !this.#allocator.canServe(total, params.align, threshold)) {
       this.#assertAlive("allocate from");
       this.#refused = true;
       this.#retune();
       return undefined;
     }
-    return this.#allocator.allocate(size, request);
+    return this.#allocator.allocate(size, params);
   }
 
   /**
@@ -111,7 +113,7 @@ export class PagePool {
       if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
       const { signal, timeout } = request;
       checkWait(signal, timeout);
-      const params = resolveParams(request);
+      const params = resolveParams(request, "request", ["signal", "timeout"]);
       const total = totalBytes(size, params);
       if (signal?.aborted) return Promise.reject(signal.reason);
       this.#allocator.assertOpen("wait for pages of");

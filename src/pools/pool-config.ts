@@ -4,7 +4,7 @@
  */
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
 import { type MemoryFlags, type ResolvedParams, resolveParams } from "../memory/params.ts";
-import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { debugLevel } from "../observe/debug.ts";
 import { frozenData, sameData } from "../observe/same-data.ts";
 
@@ -79,6 +79,20 @@ export interface ActualPoolConfig {
   readonly mustRevoke: boolean;
 }
 
+/** The keys of a {@link BufferPoolConfig} beside the allocation's. */
+const KEYS = [
+  "size",
+  "max",
+  "min",
+  "maxBytes",
+  "allocator",
+  "format",
+  "options",
+  "roundSize",
+  "zero",
+  "revoke",
+] as const;
+
 const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
 
 /**
@@ -86,23 +100,25 @@ const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "rele
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
  */
 export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
-  if (config === null || typeof config !== "object") throw wrongType("config", "a BufferPoolConfig", config);
-  const params = resolveParams(config);
-  const requestedSize = wholeNumber("config.size", config.size);
-  const max = config.max === Infinity ? Infinity : wholeNumber("config.max", config.max);
-  const min = wholeNumber("config.min", config.min ?? 0);
+  if (config === undefined) throw wrongType("config", "a BufferPoolConfig", config);
+  const params = resolveParams(config, "config", KEYS);
+  // Each is read once: a getter may answer otherwise the second time.
+  const given = { ...config };
+  const requestedSize = wholeNumber("config.size", given.size);
+  const max = given.max === Infinity ? Infinity : wholeNumber("config.max", given.max);
+  const min = given.min === undefined ? 0 : wholeNumber("config.min", given.min);
   if (min > max) throw outOfRange("config.min", `at most config.max, ${max}`, min);
   const maxBytes =
-    config.maxBytes === undefined || config.maxBytes === Infinity
+    given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
-      : wholeNumber("config.maxBytes", config.maxBytes);
-  const { allocator = defaultAllocator(), options = [], roundSize = false, revoke = debugLevel() > 0 } = config;
+      : wholeNumber("config.maxBytes", given.maxBytes);
+  const { allocator = defaultAllocator(), options = [] } = given;
   if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
-  if (!Array.isArray(options) || options.some((option) => typeof option !== "string")) {
+  if (!Array.isArray(options) || ![...options].every((option) => typeof option === "string")) {
     throw wrongType("config.options", "a list of strings", options);
   }
-  if (typeof roundSize !== "boolean") throw wrongType("config.roundSize", "a boolean", roundSize);
-  if (typeof revoke !== "boolean") throw wrongType("config.revoke", "a boolean", revoke);
+  const roundSize = flag("config.roundSize", given.roundSize, false);
+  const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
   const stride = wholeNumber("config.size + config.prefix", roundUp(requestedSize + params.prefix, params.align));
   const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
   const perBuffer = params.prefix + size + params.padding;
@@ -121,12 +137,12 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     maxBytes,
     params: Object.freeze({ ...params }),
     allocator,
-    format: frozenData("config.format", config.format),
+    format: frozenData("config.format", given.format),
     options: Object.freeze([...options]),
     roundSize,
-    zero: config.zero === undefined ? "fresh" : oneOf("config.zero", config.zero, ZERO_POLICIES),
+    zero: given.zero === undefined ? "fresh" : oneOf("config.zero", given.zero, ZERO_POLICIES),
     revoke,
-    mustRevoke: config.revoke === true,
+    mustRevoke: given.revoke === true,
   });
 }
 

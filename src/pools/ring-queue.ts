@@ -8,6 +8,9 @@ import { LOOK_AGAIN_MS } from "./shared-sleep.ts";
 import { POLL_MS, type SharedWaiter } from "./shared-wait.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "./waiters.ts";
 
+/** 16: each after one came between a look and the sleep; more than two in a row are not seen from an honest peer. */
+const MAX_LOOKS = 16;
+
 /** What a {@link RingQueue} is made from. */
 export interface RingQueueParts {
   /** This side's view of the ring. */
@@ -83,7 +86,7 @@ export class RingQueue {
 
   /** Serves, and goes to sleep for the rest. */
   #settle(): void {
-    for (;;) {
+    for (let looks = 1; ; looks++) {
       // First this: who changes the word after the look wakes.
       const value = this.#queue.length === 0 ? 0 : announce(this.#parts.state, this.#parts.word);
       const got = this.#serve();
@@ -91,8 +94,9 @@ export class RingQueue {
         this.#stopTimer();
         return;
       }
-      if (this.#asleep || this.#sleep(value)) {
-        this.#keepLooking(got === SOON);
+      // A peer that writes the word without end must not hold this thread.
+      if (this.#asleep || looks === MAX_LOOKS || this.#sleep(value)) {
+        this.#keepLooking(got === SOON || looks === MAX_LOOKS);
         return;
       }
     }

@@ -93,10 +93,12 @@ export interface RingState {
   head: number;
   /** The other side's counter as the popping side saw it last. */
   seenTail: number;
-  /** The other side's counter as the pushing side saw it last. */
-  seenHead: number;
+  /** The `tail` at which the ring is full, by the other side's counter as the pushing side saw it last. */
+  fullAt: number;
   /** The last `head` that was published. */
   told: number;
+  /** The `head` at which to publish it. */
+  tellAt: number;
   /** True while promises wait to push: a try does not overtake them. */
   pushesWait: boolean;
   /** True while promises wait to pop. */
@@ -108,7 +110,7 @@ export interface RingState {
 /** Puts an integer in. @realtime */
 export function put(ring: RingState, value: number): number {
   const { tail, i32 } = ring;
-  if (((tail - ring.seenHead) & MASK) > ring.last && !hasRoom(ring)) return NOT_YET;
+  if (tail === ring.fullAt && !hasRoom(ring)) return NOT_YET;
   i32[ITEMS + (tail & ring.last)] = value;
   const next = (tail + 1) & MASK;
   ring.tail = next;
@@ -131,7 +133,7 @@ export function tryPop(ring: RingState): number {
   const value = i32[ITEMS + (head & ring.last)]!;
   const next = (head + 1) & MASK;
   ring.head = next;
-  if (((next - ring.told) & MASK) >= ring.batch) tell(ring);
+  if (next === ring.tellAt) tell(ring);
   else i32[POPPED] = next;
   return value;
 }
@@ -145,18 +147,19 @@ export function peek(ring: RingState): number {
 
 function hasRoom(ring: RingState): boolean {
   const { i32 } = ring;
-  ring.seenHead = Atomics.load(i32, HEAD) & MASK;
-  if (((ring.tail - ring.seenHead) & MASK) > ring.last) return false;
-  if (!ring.pushesWait && Atomics.load(i32, CLOSED) === 0) return true;
-  // So that the next push comes here again.
-  ring.seenHead = (ring.tail - ring.last - 1) & MASK;
-  return false;
+  const head = Atomics.load(i32, HEAD) & MASK;
+  // The next push comes here again where this one finds none.
+  if (((ring.tail - head) & MASK) > ring.last) return false;
+  if (ring.pushesWait || Atomics.load(i32, CLOSED) !== 0) return false;
+  ring.fullAt = (head + ring.last + 1) & MASK;
+  return true;
 }
 
 /** Says how much room there is, and wakes who waits for it. */
 function tell(ring: RingState): void {
   const { i32, head } = ring;
   ring.told = head;
+  ring.tellAt = (head + ring.batch) & MASK;
   if ((Atomics.exchange(i32, HEAD, head) & BIT) !== 0) wakeSide(ring, HEAD);
 }
 
@@ -209,7 +212,7 @@ export function close(ring: RingState): void {
   Atomics.store(i32, CLOSED, 1);
   wakeBoth(ring);
   // The next push of this side, and the next pop of an empty ring, look.
-  ring.seenHead = (ring.tail - ring.last - 1) & MASK;
+  ring.fullAt = ring.tail;
 }
 
 /** Says that this side is going to sleep on the word; answers the value to sleep on. Look once more after it. */
@@ -238,8 +241,7 @@ export function popOrEnd(ring: RingState): number {
 export function believe(ring: RingState, hint: number): number {
   const { i32 } = ring;
   const now = Atomics.load(i32, POPPED) & MASK;
-  const isNewer = ((now - ring.seenHead) & MASK) <= ((ring.tail - ring.seenHead) & MASK);
-  if (now === hint && isNewer) ring.seenHead = now;
+  if (now === hint && ((ring.tail - now) & MASK) <= ring.last) ring.fullAt = (now + ring.last + 1) & MASK;
   return now;
 }
 

@@ -1,5 +1,5 @@
 /** What a shared pool is made from, what is posted to other threads, and what it tells about itself: plain data. */
-import { show, wrongType } from "../observe/arguments.ts";
+import { show, wholeNumber, wrongType } from "../observe/arguments.ts";
 import type { Clock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { checkShape, LAYOUT_VERSION, layoutOf, type SharedLayout, type SharedShape } from "./shared-layout.ts";
@@ -141,6 +141,11 @@ export function readHandle(
       `the handle of shared pool "${name}" has layout version ${show(handle.version)}, this millpond reads ${LAYOUT_VERSION}; use one millpond on both sides`,
     );
   }
+  wholeNumber("handle.pool", handle.pool, 0, 2 ** 31 - 1);
+  // What is missing would be filled in as an option is, and the layout be another one's.
+  wholeNumber("handle.align", handle.align);
+  wholeNumber("handle.owners", handle.owners);
+  if (typeof handle.zero !== "string") throw wrongType("handle.zero", "a string", handle.zero);
   const layout = layoutOf(checkShape(handle, handle.zero));
   const memory = given ?? handle.memory;
   if (memory === undefined || !isShared(memory)) throw wrongType("handle.memory", "a SharedArrayBuffer", memory);

@@ -92,6 +92,7 @@ function findSeat(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): 
     if (found === null) throw noSeat(handle.name, layout.owners);
     return found;
   }
+  if (seat === null || typeof seat !== "object") throw wrongType("handle.seat", "the seat of a reserved handle", seat);
   const owner = wholeNumber("handle.seat.owner", seat.owner, 0, layout.owners - 1);
   const status = sitDown(i32, layout, owner, wholeNumber("handle.seat.status", seat.status, 0, 2 ** 30));
   if (status === 0) {

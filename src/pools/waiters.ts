@@ -7,7 +7,7 @@
  * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
  * else to do nothing here could ever end it.
  */
-import { milliseconds, wrongType } from "../observe/arguments.ts";
+import { abortSignal, milliseconds } from "../observe/arguments.ts";
 import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { throwLater } from "../observe/late.ts";
 
@@ -28,22 +28,7 @@ const MAX_TIMER = 2 ** 31 - 1;
  */
 export function checkWait(signal: unknown, timeout: unknown): void {
   if (timeout !== undefined) milliseconds("options.timeout", timeout);
-  if (signal === undefined || isSignal(signal)) return;
-  throw wrongType("options.signal", "an AbortSignal", signal);
-}
-
-/** By shape, because a signal may come from another realm or from a polyfill. A proxy that throws is none. */
-function isSignal(value: unknown): boolean {
-  try {
-    const { aborted, addEventListener, removeEventListener } = value as AbortSignal;
-    return (
-      typeof aborted === "boolean" &&
-      typeof addEventListener === "function" &&
-      typeof removeEventListener === "function"
-    );
-  } catch {
-    return false;
-  }
+  abortSignal("options.signal", signal);
 }
 
 /** One who waits. `T` is what the waiting ends with. */

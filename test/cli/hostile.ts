@@ -55,7 +55,7 @@ export interface HostileRun {
   /** Something that happens while the command runs, such as a signal. */
   readonly during?: (child: ChildProcess, folder: string) => void | Promise<void>;
   /** Standard input; a file descriptor is inherited. Default: none. */
-  readonly stdin?: Readable | Uint8Array | undefined;
+  readonly stdin?: Readable | Uint8Array | number | undefined;
   /** A file descriptor for standard output. Default: it is collected. */
   readonly stdout?: number;
   /** Added to the environment. */
@@ -118,7 +118,7 @@ export async function runBuilt(
   const child = spawn(process.execPath, [BUILT_MAIN, ...args], {
     cwd: folder,
     env: { ...env, ...how.env },
-    stdio: [how.stdin === undefined ? "ignore" : "pipe", how.stdout ?? "pipe", "pipe"],
+    stdio: [stdinOf(how.stdin), how.stdout ?? "pipe", "pipe"],
   });
   const chunks: Buffer[] = [];
   let stderr = "";
@@ -147,8 +147,13 @@ export async function runBuilt(
   }
 }
 
+function stdinOf(stdin: HostileRun["stdin"]): "ignore" | "pipe" | number {
+  if (typeof stdin === "number") return stdin;
+  return stdin === undefined ? "ignore" : "pipe";
+}
+
 function feed(child: ChildProcess, stdin: HostileRun["stdin"]): void {
-  if (child.stdin === null || stdin === undefined) return;
+  if (child.stdin === null || stdin === undefined || typeof stdin === "number") return;
   // The command may rightly end before it has read everything.
   child.stdin.on("error", () => {});
   if (stdin instanceof Uint8Array) child.stdin.end(stdin);
@@ -164,10 +169,10 @@ export function expectOneEnd(result: HostileResult, { code, message }: Pick<Host
   const right = typeof code === "number" ? [code] : code;
   expect(right, `the exit code${said}`).toContain(result.code);
   const lines = stderr.split("\n").filter((line) => line !== "");
-  const messages = lines.filter((line) => /^millpond: (?!warning: )/.test(line));
+  const messages = lines.filter((line) => /^millpond:(?: (?!warning: )|$)/.test(line));
   expect(messages.length, `messages besides warnings${said}`).toBe(result.code === 0 ? 0 : 1);
   // A message is wrapped with two spaces in front; what stands at the margin and is not ours came past us.
-  const foreign = lines.filter((line) => !/^(millpond: | {2})/.test(line));
+  const foreign = lines.filter((line) => !/^(millpond:( |$)| {2})/.test(line));
   expect(foreign, `lines that are not messages of the command${said}`).toEqual([]);
   expect(stderr, "a stack").not.toMatch(/^\s+at .*:\d+:\d+\)?$/m);
   expect(stderr).not.toMatch(/unforeseen|please report|node:internal|\[object Object\]|undefined|\.part\b/);

@@ -91,7 +91,7 @@ describe("WebGpuAllocator (fake)", () => {
     expect([
       code(() => new WebGpuAllocator({} as never, "read")),
       code(() => new WebGpuAllocator(device, "both" as never)),
-    ]).toEqual(["ERR_INVALID_ARG_TYPE", "ERR_INVALID_ARG_TYPE"]);
+    ]).toEqual(["ERR_INVALID_ARG_TYPE", "ERR_INVALID_ARG_VALUE"]);
     memory.release();
   });
 });

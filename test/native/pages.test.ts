@@ -1,4 +1,6 @@
 /** What the page allocators say happened is what the kernel says happened. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { beforeAll, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import type { Memory } from "../../src/memory/memory.ts";
@@ -202,6 +204,46 @@ describe("honest refusals", () => {
       memory.release();
       if (ops.releaseZeroes) expect(kept.every((byte) => byte === 0)).toBe(true);
       expect(code(() => new PagesAllocator({ backing: "shared" }).allocate(10))).toBe("ERR_ALLOCATION_FAILED");
+    } finally {
+      scope.WebAssembly.Memory = original;
+    }
+  });
+
+  it("an engine without address space is asked once, not at each allocation, until memories were collected", async () => {
+    const scope = globalThis as unknown as { WebAssembly: { Memory: new (descriptor: object) => object } };
+    const { Memory: original } = scope.WebAssembly;
+    const allocator = new PagesAllocator();
+    const forget = (): void => {
+      for (let i = 0; i < 4; i++) allocator.allocate(1);
+    };
+    forget();
+    let asked = 0;
+    scope.WebAssembly.Memory = class {
+      constructor() {
+        asked++;
+        throw new RangeError("could not allocate memory");
+      }
+    };
+    try {
+      const backings = new Set<string>();
+      for (let i = 0; i < 1000; i++) {
+        const memory = allocator.allocate(1);
+        backings.add(allocator.reportOf(memory).backing);
+        memory.release();
+      }
+      expect([asked, [...backings]]).toEqual([1, ["array"]]);
+      setFlagsFromString("--expose-gc");
+      const gc = runInNewContext("gc") as () => void;
+      scope.WebAssembly.Memory = original;
+      let backing = "array";
+      for (const end = performance.now() + 10_000; backing === "array" && performance.now() < end; ) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        const memory = allocator.allocate(1);
+        backing = allocator.reportOf(memory).backing;
+        memory.release();
+      }
+      expect(backing).toBe("wasm");
     } finally {
       scope.WebAssembly.Memory = original;
     }

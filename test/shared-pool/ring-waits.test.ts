@@ -2,6 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { FakeClock } from "../../src/observe/clock.ts";
+import { isMillpondError } from "../../src/observe/errors.ts";
 import { LeaseRing } from "../../src/pools/lease-ring.ts";
 import { AGAIN, ENDED, type RingState, RingWord, WRAP } from "../../src/pools/ring-steps.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
@@ -32,9 +33,10 @@ class RingWorld {
   }
 
   side(start: number): RingState {
-    const counters = { tail: start, head: start, seenTail: start, seenHead: start, told: start };
+    const counters = { tail: start, head: start, seenTail: start, fullAt: start, told: start };
     const { i32, batch, capacity } = this;
-    return { i32, last: capacity - 1, batch, ...counters, pushesWait: false, popsWait: false, notify };
+    const tellAt = (start + batch) & WRAP;
+    return { i32, last: capacity - 1, batch, tellAt, ...counters, pushesWait: false, popsWait: false, notify };
   }
 
   *push(value: number): Step<number> {
@@ -320,6 +322,64 @@ describe("promises of a LeaseRing", () => {
     expect(await far.pop()).toBe(first);
     expect(await far.pop()).toBe(second);
     expect((await settled).map(({ status }) => status)).toEqual(["rejected", "fulfilled"]);
+  });
+});
+
+describe("a ring whose words anybody may write", () => {
+  const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  let random = seed | 1;
+  const next = (below: number): number => {
+    random = (Math.imul(random, 1664525) + 1013904223) | 0;
+    return (random >>> 8) % below;
+  };
+  const nasty = (): number => [0, 1, -1, 63, 64, 65, 2 ** 29, 2 ** 29 - 1, 2 ** 30, 2 ** 31 - 1, random][next(11)]!;
+
+  it("every call ends at once, with an answer or with an error of the library", () => {
+    const a = SharedPool.create({ size: 8, count: 4 });
+    const b = SharedPool.attach(a.handle);
+    const first = LeaseRing.create(a, 4, "push");
+    const far = LeaseRing.attach(b, first.memory, "pop");
+    const raw = HandleRing.attach(first.memory);
+    const words = new Int32Array(first.memory);
+    const calls: (() => unknown)[] = [
+      () => first.tryPush(a.tryTake()),
+      () => first.pushSync(a.tryTake(), 0),
+      () => far.tryPop(),
+      () => far.popSync(0),
+      () => [first.length, first.isMet, far.isMet, first.isClosed],
+      () => raw.tryPush(next(8)),
+      () => raw.tryPop(),
+      () => raw.peek(),
+      () => raw.popSync(0),
+      () => HandleRing.attach(first.memory),
+      () => LeaseRing.attach(b, first.memory, "pop"),
+    ];
+    for (let i = 0; i < 20_000; i++) {
+      words[next(3) === 0 ? next(words.length) : [16, 32, 48, 49, 64, 65, 80, 96][next(8)]!] = nasty();
+      try {
+        calls[next(calls.length)]!();
+      } catch (error) {
+        if (!isMillpondError(error)) throw new Error(`seed ${seed}, step ${i}: ${String(error)}`, { cause: error });
+      }
+    }
+  }, 20_000);
+
+  it("a peer that writes the counter without end holds neither this thread nor its promises", async () => {
+    const ring = HandleRing.create(4);
+    const word = new Int32Array(ring.memory, 4 * RingWord.TAIL, 1);
+    // As a peer that always comes between the look and the sleep.
+    const busy: SharedWaiter = {
+      ...atomicsWaiter,
+      waitAsync: () => {
+        Atomics.and(word, 0, WRAP);
+        return undefined;
+      },
+    };
+    const popper = HandleRing.attach(ring.memory, { waiter: busy });
+    await expect(popper.pop({ timeout: 30 })).rejects.toMatchObject({ code: "ERR_STARVED" });
+    const waits = popper.pop({ timeout: 10_000 });
+    ring.tryPush(3);
+    expect(await waits).toBe(3);
   });
 });
 

@@ -4,7 +4,7 @@ import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import type { FrameSource, SourceFrame } from "../../adapters/frame-source.ts";
-import { loadMediabunny, openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
+import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
 import { openRawVideo } from "../../adapters/raw-video.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
@@ -60,9 +60,6 @@ export async function openSource(options: RunOptions, signal: AbortSignal): Prom
 }
 
 async function openFile(options: RunOptions): Promise<OpenSource> {
-  // Its warnings go to the console; all that matters of them reaches the user in an error.
-  const { Logging, LogLevel } = await loadMediabunny();
-  Logging.level = LogLevel.Silent;
   const first = await openVideoFile(options.input);
   const { facts } = first;
   const frames = options.passes === 1 ? first : new Replay(() => openVideoFile(options.input), options.passes, first);

@@ -1,0 +1,182 @@
+/** Limits, deaths and stopped peers: each ends in bounded time with a typed error, and what there was before goes on. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { openSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  createProcessPool,
+  createSharedMemory,
+  nativeOps,
+  openProcessPool,
+  type ProcessPool,
+  type SharedMemory,
+} from "../../src/native.ts";
+import { isMillpondError } from "../../src/observe/errors.ts";
+import { LeaseRing } from "../../src/pools/lease-ring.ts";
+import { HandleRing } from "../../src/pools/shared-ring.ts";
+import { code } from "../buffer-pool/pools.ts";
+import { answerOf, run } from "./child.ts";
+
+const CHILD = join(import.meta.dirname, "hostile.child.ts");
+
+const pools: ProcessPool[] = [];
+const blocks: SharedMemory[] = [];
+const children: ChildProcess[] = [];
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
+}
+
+afterEach(async () => {
+  await Promise.all(children.splice(0).map(kill));
+  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const block of blocks.splice(0)) block.retire();
+});
+
+/** A pool, a ring's memory, and this side of it. */
+function shared(capacity: number): { pool: ProcessPool; block: SharedMemory; ring: LeaseRing } {
+  const pool = createProcessPool({ size: 256, count: 8, owners: 4, zero: "never" });
+  pools.push(pool);
+  const made = createSharedMemory(65536);
+  if (!made.ok) throw new Error(made.hint);
+  blocks.push(made.value);
+  // A ring makes its own memory; its first words are all that there is to an empty one.
+  new Uint8Array(made.value.buffer).set(new Uint8Array(HandleRing.create(capacity).memory));
+  return { pool, block: made.value, ring: LeaseRing.attach(pool, made.value.buffer, "pop") };
+}
+
+function start(job: string, ...descriptors: number[]): ChildProcess {
+  const child = spawn(process.execPath, [CHILD, job], { stdio: ["ignore", "pipe", "inherit", ...descriptors] });
+  children.push(child);
+  return child;
+}
+
+/** Takes leases, which must come in order from `first` on, or from wherever a new process begins. */
+function takeSome(pool: ProcessPool, ring: LeaseRing, count: number): void {
+  let last = -1;
+  for (let i = 0; i < count; i++) {
+    const id = ring.popSync(20_000);
+    const bytes = pool.bytesOf(id);
+    if (bytes.some((byte) => byte !== bytes[0])) throw new Error(`lease ${id} has bytes of two`);
+    if (last >= 0 && bytes[0] !== ((last + 1) & 255)) throw new Error(`${bytes[0]} came after ${last}`);
+    last = bytes[0]!;
+    pool.give(id);
+  }
+}
+
+describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a limit of the process", () => {
+  it.each([
+    ["descriptors (ulimit -n 60)", "ulimit -n 60", { status: "limit", errno: "EMFILE" }],
+    ["the size of a file (ulimit -f 1)", "ulimit -f 1", { status: "limit", errno: "EFBIG" }],
+  ])("%s: a typed error, every pool that there is goes on, and no descriptor is left", async (_, limit, details) => {
+    const first = limit.endsWith("-f 1");
+    const exit = await run(["sh", "-c", `${limit} && exec "$@"`, "sh", process.execPath, CHILD, "descriptors"]);
+    if (first) {
+      // Not even the first pool can be made.
+      expect([exit.signal, exit.stderr]).toEqual([null, expect.stringContaining("ERR_ALLOCATION_FAILED")]);
+      return;
+    }
+    const answer = answerOf<{ made: number }>(exit);
+    expect(answer).toMatchObject({
+      refused: { code: "ERR_ALLOCATION_FAILED", details },
+      block: "limit",
+      works: true,
+      left: 0,
+    });
+    expect(answer.made).toBeGreaterThan(5);
+  });
+});
+
+describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a ring between processes", () => {
+  it("its waiting forms sleep and wake across processes; a peer that is stopped holds nobody, and goes on", async () => {
+    const { pool, block, ring } = shared(4);
+    const child = start("push", pool.descriptor, block.descriptor);
+    takeSome(pool, ring, 300);
+    child.kill("SIGSTOP");
+    // What was under way comes out, then nothing.
+    let ended = "";
+    for (let i = 0; i <= 20 && ended === ""; i++) {
+      try {
+        pool.give(ring.popSync(100));
+      } catch (error) {
+        ended = (error as { code: string }).code;
+      }
+    }
+    expect(ended).toBe("ERR_STARVED");
+    const waits = ring.pop({ timeout: 50 }).catch((error) => error.code);
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    expect(await waits).toBe("ERR_STARVED");
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(5);
+    child.kill("SIGCONT");
+    pool.give(await ring.pop({ timeout: 20_000 }));
+    takeSome(pool, ring, 100);
+  });
+
+  it("its pushing process is killed at any moment, again and again: the next one takes its place, no slot is lost", async () => {
+    const { pool, block, ring } = shared(4);
+    const end = performance.now() + Number(process.env.MILLPOND_SOAK_MS ?? 0);
+    for (let round = 0; round < 6 || performance.now() < end; round++) {
+      const child = start("push", pool.descriptor, block.descriptor);
+      takeSome(pool, ring, 20 + ((37 * round) % 1009));
+      await kill(child);
+      pool.reclaimEnded();
+      for (let id = ring.tryPop(); id >= 0; id = ring.tryPop()) pool.give(id);
+    }
+    expect(code(() => ring.popSync(10))).toBe("ERR_STARVED");
+    expect([pool.stats().free, pool.processes().filter((pid) => pid !== 0)]).toEqual([pool.count, [process.pid]]);
+    pool.assertInvariants();
+  });
+});
+
+describe.runIf(nativeOps().availability.ok && process.platform === "linux")("descriptors that are inherited", () => {
+  it("a child and its sibling have one by the same number: killing one leaves the other's part alone", async () => {
+    const { pool } = shared(4);
+    const [one, two] = [start("inherit", pool.descriptor), start("inherit", pool.descriptor)];
+    const said = [one, two].map(async (child) => {
+      for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as { owner: number };
+      throw new Error("it said nothing");
+    });
+    const owners = (await Promise.all(said)).map(({ owner }) => owner);
+    expect(new Set(owners).size).toBe(2);
+    await kill(one);
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, seats: 1 });
+    expect([pool.stats().held, pool.processes()[owners[1]!]]).toEqual([1, two.pid]);
+  });
+});
+
+describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a torn handle", () => {
+  it("each field missing or hostile: a typed error, no seat is taken, no descriptor is lost", () => {
+    const { pool } = shared(4);
+    const handle = pool.reserve();
+    const rows = pool.processes();
+    const nasty = [undefined, null, -1, 0.5, Number.NaN, 2 ** 53, "8", 1n, Symbol("x"), {}, [], () => 0];
+    for (const field of [...Object.keys(handle), "seat.owner", "seat.status"]) {
+      for (const value of nasty) {
+        // Another name is only another word in messages; without a seat it is a handle for anybody.
+        if ((field === "name" && typeof value === "string") || (field === "seat" && value === undefined)) continue;
+        const torn = field.startsWith("seat.")
+          ? { ...handle, seat: { ...handle.seat, [field.slice(5)]: value } }
+          : { ...handle, [field]: value };
+        let error: unknown;
+        try {
+          openProcessPool(torn as never);
+        } catch (thrown) {
+          error = thrown;
+        }
+        if (!isMillpondError(error)) throw new Error(`${field} = ${String(value)}: ${String(error)}`, { cause: error });
+      }
+    }
+    expect(pool.processes()).toEqual(rows);
+    const thread = openProcessPool(handle);
+    expect(thread.owner).toBe(handle.seat.owner);
+    thread.detach();
+    expect(code(() => openProcessPool(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
+  });
+});

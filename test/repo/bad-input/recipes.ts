@@ -1,0 +1,108 @@
+/** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
+import { MessageChannel } from "node:worker_threads";
+
+/** The built entry points, by subpath. */
+export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+
+/** Makes instances by class name: of the entry point that is being tried, else of any. */
+export function makeRecipes(modules: Modules): Record<string, () => unknown> {
+  const core = modules["."] as unknown as typeof import("../../../src/index.ts");
+  const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
+  const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
+  const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
+  const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
+  const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
+  const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
+
+  const activePool = (): unknown => {
+    const pool = new core.BufferPool({ name: "pool" });
+    pool.configure({ size: 64, max: 2 });
+    pool.activate();
+    return pool;
+  };
+  const shared = (): InstanceType<typeof core.SharedPool> => core.SharedPool.create({ size: 64, count: 4 });
+  const video = (): unknown => core.VideoInfo.of({ format: "I420", width: 16, height: 16 });
+  const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
+  let names = 0;
+
+  return {
+    ".#Memory": () => core.allocators.default.allocate(64),
+    ".#Allocator": () => new core.SystemAllocator(`allocator-${names++}`),
+    ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
+    ".#SharedAllocator": () => new core.SharedAllocator(),
+    ".#WasmAllocator": () => new core.WasmAllocator(),
+    ".#SizeClassArena": () => core.SizeClassArena.create(new ArrayBuffer(1 << 16)),
+    ".#TlsfArena": () => core.TlsfArena.create(new ArrayBuffer(1 << 16)),
+    ".#AudioInfo": () => core.AudioInfo.of({ format: "f32", sampleRate: 48_000, channels: 2, frames: 128 }),
+    ".#VideoInfo": video,
+    ".#MediaBufferList": () => new core.MediaBufferList([buffer()]),
+    ".#MediaBuffer": buffer,
+    ".#Mapping": () => buffer().map("read"),
+    ".#Meta": () => buffer().addMeta(core.VideoMeta, video() as never),
+    ".#MetaType": () => core.VideoMeta,
+    ".#Region": () => core.opaqueRegion(64, {}),
+    ".#FakeClock": () => new core.FakeClock(),
+    ".#Clock": () => new core.FakeClock(),
+    ".#BufferPool": activePool,
+    ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
+    ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
+    ".#SharedBufferPool": () => new core.SharedBufferPool(),
+    ".#SharedPool": shared,
+    ".#Slot": () => shared().tryAcquire(),
+    ".#HandleRing": () => core.HandleRing.create(16),
+    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
+    ".#SlabPool": () => new core.SlabPool({ elementSize: 64 }),
+    ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
+    ".#MessagePort": () => new MessageChannel().port1,
+    ".#LanePort": () => new MessageChannel().port1,
+    ".#MillpondError": () => new core.MillpondError("ERR_BAD_DATA", "message"),
+
+    "./pipeline#Caps": () => pipeline.Caps.any,
+    "./pipeline#AllocationQuery": () => new pipeline.AllocationQuery(pipeline.byteFormat(64)),
+    "./pipeline#Pipeline": () => new pipeline.Pipeline(),
+    "./pipeline#Element": () => new pipeline.Identity(),
+    "./pipeline#Description": () => new pipeline.Pipeline().describe(),
+    "./pipeline#FrameConverter": () => new pipeline.FrameConverter(video() as never, video() as never),
+
+    "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
+    "./compat/gstreamer#Allocator": () => gst.Allocator.find(null),
+    "./compat/gstreamer#AllocationParams": () => new gst.AllocationParams(),
+    "./compat/gstreamer#Buffer": () => gst.Buffer.new_allocate(null, 64, null),
+    "./compat/gstreamer#BufferPool": () => gst.BufferPool.new(),
+    "./compat/gstreamer#PoolConfig": () => gst.BufferPool.new().get_config(),
+    "./compat/gstreamer#Query": () => gst.Query.new_allocation({ format: "x" }, true),
+    "./compat/gstreamer#MapInfo": () => gst.Buffer.new_wrapped(new Uint8Array(64)).map(1)[1],
+
+    "./compat/directshow#IMemAllocator": () => new show.MemAllocator(),
+    "./compat/directshow#MemAllocator": () => new show.MemAllocator(),
+    "./compat/directshow#BaseInputPin": () => new show.BaseInputPin({ receive: () => 0 }),
+    "./compat/directshow#IMemInputPin": () => new show.BaseInputPin({ receive: () => 0 }),
+    "./compat/directshow#BaseOutputPin": () => new show.BaseOutputPin({ decideBufferSize: () => undefined }),
+
+    "./compat/coremedia#CMMemoryPool": () => cm.CMMemoryPoolCreate(),
+    "./compat/coremedia#Allocator": () => cm.CMMemoryPoolGetAllocator(cm.CMMemoryPoolCreate()),
+    "./compat/coremedia#Memory": () => cm.CFAllocatorAllocate(cm.CMMemoryPoolGetAllocator(cm.CMMemoryPoolCreate()), 64),
+    "./compat/cork#cork_mempool": () => {
+      const pool = new cork.cork_mempool();
+      cork.cork_mempool_init_size(pool, 64);
+      return pool;
+    },
+    "./compat/realtime#rtm_pool": () => realtime.rtm_create_pool(1 << 16),
+    "./compat/realtime#rtm_block": () => realtime.rtm_alloc(realtime.rtm_create_pool(1 << 16), 64),
+  };
+}
+
+/** Calls that are not tried, each with its reason. */
+export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
+  [
+    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
+    "a hook that the pipeline calls, not a user",
+  ],
+];
+
+/** Calls whose object takes keys of the caller's own, each with its reason. */
+export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
+  [/#struct$/, "the keys are the struct's fields"],
+];

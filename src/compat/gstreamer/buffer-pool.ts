@@ -81,6 +81,7 @@ class BridgePool extends CorePool {
   protected override populate(buffer: MediaBuffer, config: ActualPoolConfig, hint?: unknown): void {
     if (this.#face.vfunc_alloc_buffer === BufferPool.prototype.vfunc_alloc_buffer) {
       super.populate(buffer, config);
+      Memory.keep(buffer.live("populate").memories, buffer.slot);
       return;
     }
     const made = this.#ask((hint ?? {}) as AcquireParams);
@@ -98,7 +99,7 @@ class BridgePool extends CorePool {
       throw error;
     }
     Buffer.stand(made, buffer);
-    for (const memory of buffer.live("populate").memories) Memory.stand(Memory.of(memory), buffer.slot);
+    Memory.keep(own.memories, buffer.slot);
   }
 
   #ask(params: AcquireParams): Buffer {

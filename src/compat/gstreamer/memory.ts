@@ -179,6 +179,14 @@ export class Memory {
     return face;
   }
 
+  /** @internal Of memories that have a face already, it stays that of whatever this pool's buffer has in their place. */
+  static keep(cores: readonly CoreMemory[], slot: object): void {
+    for (const core of cores) {
+      const face = byCore.get(core);
+      if (face !== undefined && core.parent === null) Memory.stand(face, slot);
+    }
+  }
+
   /** @internal From now on a face stands for the memory that this pool's buffer has. */
   static stand(face: Memory, slot: object): void {
     const { region } = face.#core;

@@ -53,7 +53,15 @@ export class EncodeSink extends Sink {
   constructor(path: string, options: EncodeSinkOptions = {}) {
     const ending = extname(path).toLowerCase();
     oneOf("the path's ending", ending, [".mp4", ".m4v", ".mov", ".webm", ".mkv"]);
-    if (options.codec !== undefined) oneOf("options.codec", options.codec, CODECS);
+    if (options.codec !== undefined) {
+      oneOf("options.codec", options.codec, CODECS);
+      if (ending === ".webm" && !WEBM_CODECS.includes(options.codec)) {
+        throw new MillpondError(
+          "ERR_INVALID_ARG_VALUE",
+          `a .webm file cannot hold ${options.codec}; it can hold ${WEBM_CODECS.join(", ")}`,
+        );
+      }
+    }
     if (options.bitrate !== undefined) wholeNumber("options.bitrate", options.bitrate, 1000);
     // Chroma of a quarter is what every encoder takes, and it wants even sides.
     const even = { min: 16, max: 8192, step: 2 };

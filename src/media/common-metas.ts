@@ -42,6 +42,7 @@ export const RegionOfInterestMeta: MetaType<RegionOfInterest, Partial<RegionOfIn
   name: "millpond.region-of-interest",
   tags: ["video", "orientation", "size"],
   init(meta, region) {
+    if (typeof region !== "object" || region === null) throw wrongType("params", "a region of interest", region);
     const { roiType = "", id = 0, parentId = -1, x = 0, y = 0, width = 0, height = 0, params = {} } = region;
     Object.assign(meta, { roiType, id, parentId, x, y, width, height, params });
   },
@@ -78,7 +79,9 @@ export const ReferenceTimestampMeta: MetaType<
 > = registerMeta<ReferenceTimestamp, Partial<ReferenceTimestamp> & Pick<ReferenceTimestamp, "timestamp">>({
   api: "reference-timestamp",
   name: "millpond.reference-timestamp",
-  init(meta, { reference, timestamp, duration, info }) {
+  init(meta, params) {
+    if (typeof params !== "object" || params === null) throw wrongType("params", "a reference timestamp", params);
+    const { reference, timestamp, duration, info } = params;
     if (typeof timestamp !== "bigint") throw wrongType("timestamp", "a bigint", timestamp);
     Object.assign(meta, { reference, timestamp, duration, info });
   },

@@ -1,4 +1,5 @@
 /** Metas that say how a picture or a block of audio lies in a buffer's bytes. Void as soon as the memory layout changes. */
+import { wrongType } from "../observe/arguments.ts";
 import { AudioInfo, type AudioInfoOptions } from "./audio-info.ts";
 import { decodeJson, encodeJson } from "./json-bytes.ts";
 import { type Meta, type MetaType, registerMeta, TAG_MEMORY } from "./meta.ts";
@@ -16,6 +17,7 @@ export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<Vide
   name: "millpond.video",
   tags: ["video", TAG_MEMORY],
   init(meta, info) {
+    if (!(info instanceof VideoInfo)) throw wrongType("params", "a VideoInfo", info);
     meta.info = info;
   },
   transform(target, meta, _source, kind, { region }) {
@@ -49,6 +51,7 @@ export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<Audi
   name: "millpond.audio",
   tags: ["audio", TAG_MEMORY],
   init(meta, info) {
+    if (!(info instanceof AudioInfo)) throw wrongType("params", "an AudioInfo", info);
     meta.info = info;
   },
   transform(target, meta, _source, kind, { region }) {

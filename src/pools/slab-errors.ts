@@ -55,6 +55,16 @@ export function freePointer(name: string, pointer: number, verb: "free" | "use")
   );
 }
 
+/** A pointer from before its element was freed and handed out again; only pointers with generations tell. */
+export function stalePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
+  return new MillpondError(
+    verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} element ${pointer} of slab pool "${name}": it was freed, and its place is handed out again under another ` +
+      "pointer; find the first free() of it",
+    { pool: name, pointer },
+  );
+}
+
 /** A block whose bytes somebody transferred away. */
 export function detachedBlock(name: string, pointer: number): MillpondError {
   return new MillpondError(

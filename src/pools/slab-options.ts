@@ -33,6 +33,11 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
   init?: (pointer: number) => void;
   /** Called once for each slot when its block goes: at {@link SlabPool.close}, or by age. As `init`. */
   done?: (pointer: number) => void;
+  /**
+   * Whether pointers carry a generation, so that a stale one is refused also when its element was handed out again. They are then whole
+   * numbers up to 2^53 instead of small integers; an alloc and its free take 11 ns in place of 3. Default false.
+   */
+  generations?: boolean;
   /** For messages; default "slab". */
   name?: string;
   /** Remembers where each element was taken, for {@link SlabPool.close} to tell (some microseconds an alloc). Default false. */
@@ -95,6 +100,8 @@ export interface ResolvedSlabOptions<S extends StructFields> {
   readonly timed: boolean;
   /** Whether sites are noted. */
   readonly trace: boolean;
+  /** Whether pointers carry a generation. */
+  readonly generations: boolean;
   /** The hook at carving. */
   readonly init: ((pointer: number) => void) | undefined;
   /** The hook at the end. */
@@ -120,7 +127,8 @@ export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<
   const ageOut = milliseconds("options.ageOut", options.ageOut ?? Number.POSITIVE_INFINITY);
   const timed = flag("options.timer", options.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
   const trace = flag("options.trace", options.trace, false);
-  return { layout, struct, source, maxBlocks, ageOut, timed, trace, init, done, name, clock };
+  const generations = flag("options.generations", options.generations, false);
+  return { layout, struct, source, maxBlocks, ageOut, timed, trace, generations, init, done, name, clock };
 }
 
 function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPoolOptions<S>): number {

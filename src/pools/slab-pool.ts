@@ -20,7 +20,8 @@ import { MillpondError } from "../observe/errors.ts";
 import { SlabBlocks } from "./slab-blocks.ts";
 import { countLinks, findCorruption } from "./slab-check.ts";
 import * as errors from "./slab-errors.ts";
-import type { SlabLayout } from "./slab-layout.ts";
+import { SlabGenerations } from "./slab-generations.ts";
+import { MAX_POINTERS, type SlabLayout } from "./slab-layout.ts";
 import { barrierOf, END, FAILED, GONE, LIVE, SlabLinks } from "./slab-links.ts";
 import { resolveOptions, type SlabLeftovers, type SlabPoolOptions, type SlabPoolStats } from "./slab-options.ts";
 import { leftoversOf, SlabSites, traceAllocs } from "./slab-sites.ts";
@@ -56,6 +57,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   readonly #init: ((pointer: number) => void) | undefined;
   readonly #done: ((pointer: number) => void) | undefined;
   readonly #sites: SlabSites | undefined;
+  readonly #generations: SlabGenerations | undefined;
   /** Whether any code that is not the library's is called: a source, a clock, a hook. */
   readonly #foreign: boolean;
   /** The links themselves, also while a hook runs. */
@@ -100,7 +102,73 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     const hooks = resolved.init !== undefined || resolved.done !== undefined;
     this.#foreign = hooks || source !== systemAllocator() || clock !== systemClock;
     this.#sites = resolved.trace ? new SlabSites() : undefined;
-    if (this.#sites !== undefined) traceAllocs(this, this.#sites);
+    const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
+    this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
+    if (this.#generations !== undefined) this.#carryGenerations(this.#generations);
+    if (this.#sites !== undefined) traceAllocs(this, this.#sites, this.#generations?.mask ?? MAX_POINTERS * 2 - 1);
+  }
+
+  /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */
+  #carryGenerations(generations: SlabGenerations): void {
+    const { mask } = generations;
+    const plain = SlabPool.prototype;
+    // Copies of the hot path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
+    const alloc = (): number => {
+      const number = this.head;
+      if (number < 0) return this.#pointerOf(this.allocSlow());
+      const { links } = this;
+      this.head = links[number]!;
+      links[number] = LIVE;
+      return generations.pointers[number]!;
+    };
+    const own = {
+      alloc,
+      tryAlloc: (): number | undefined => {
+        const full = this.head < 0 && !this.#closed && !this.#calling && this.#isFull();
+        return full ? undefined : alloc();
+      },
+      free: (pointer: number): void => {
+        const number = typeof pointer === "number" ? pointer & mask : 0;
+        const { links } = this;
+        if (generations.pointers[number] !== pointer || links[number] !== LIVE) throw this.misuse(pointer, "free");
+        links[number] = this.head;
+        this.head = number;
+        generations.retire(number);
+      },
+      isLive: (pointer: number): boolean =>
+        typeof pointer === "number" &&
+        generations.pointers[pointer & mask] === pointer &&
+        this.#table[pointer & mask] === LIVE,
+    };
+    const reach = (pointer: number): number => {
+      const number = typeof pointer === "number" ? pointer & mask : 0;
+      if (generations.pointers[number] !== pointer) throw this.misuse(pointer, "use");
+      if (this.#table[number] !== LIVE && (!this.#calling || number !== this.#hooked))
+        throw this.misuse(pointer, "use");
+      return number;
+    };
+    // Not over each other, as the plain ones are: a plain number must not get in by any of them.
+    const reading = {
+      bytes: (pointer: number): Uint8Array => {
+        const block = plain.blockOf.call(this, reach(pointer));
+        return new Uint8Array(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+      },
+      view: (pointer: number): DataView => {
+        const block = plain.blockOf.call(this, reach(pointer));
+        return new DataView(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+      },
+      offsetOf: (pointer: number): number => this.#start(reach(pointer)),
+      blockOf: (pointer: number): Uint8Array => plain.blockOf.call(this, reach(pointer)),
+      blockViewOf: (pointer: number): DataView => plain.blockViewOf.call(this, reach(pointer)),
+    };
+    for (const [name, value] of Object.entries({ ...own, ...reading })) {
+      Object.defineProperty(this, name, { value, configurable: true });
+    }
+  }
+
+  /** The pointer that the application knows an element by. */
+  #pointerOf(number: number): number {
+    return this.#generations?.pointers[number] ?? number;
   }
 
   /** Elements handed out. O(pointers): a count kept by alloc and free would cost them a tenth of their time. */
@@ -173,7 +241,11 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /** The pointers that are handed out, lowest first. Freeing the present one while walking is allowed. */
   *[Symbol.iterator](): IterableIterator<number> {
-    for (let pointer = 0; pointer < this.#table.length; pointer++) if (this.#table[pointer] === LIVE) yield pointer;
+    for (const number of this.#liveNumbers()) yield this.#pointerOf(number);
+  }
+
+  *#liveNumbers(): IterableIterator<number> {
+    for (let number = 0; number < this.#table.length; number++) if (this.#table[number] === LIVE) yield number;
   }
 
   #start(pointer: number): number {
@@ -199,7 +271,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     this.#blocks.allBusy();
     if (this.#next === this.#end) this.#addBlock();
     this.#carve();
-    return SlabLinks.prototype.alloc.call(this);
+    // Taken here and not by the hot path, which this slow one must not show a pool of another shape.
+    const number = this.head;
+    if (number < 0) return this.allocSlow();
+    this.head = this.#table[number]!;
+    this.#table[number] = LIVE;
+    return number;
   }
 
   #addBlock(): void {
@@ -222,6 +299,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     if (pointers <= this.#table.length) return;
     let table: Int32Array;
     try {
+      this.#generations?.grow(Math.max(pointers, 2 * this.#table.length));
       table = new Int32Array(Math.max(pointers, 2 * this.#table.length)).fill(GONE);
     } catch (cause) {
       throw new MillpondError(
@@ -247,7 +325,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
         const pointer = this.#next++;
         this.#hooked = pointer;
         table[pointer] = FAILED;
-        init?.(pointer);
+        init?.(this.#pointerOf(pointer));
         table[pointer] = head;
         head = pointer;
       }
@@ -358,7 +436,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     for (const pointer of pointers) {
       this.#hooked = pointer;
       try {
-        done(pointer);
+        done(this.#pointerOf(pointer));
       } catch (error) {
         failures.push(error);
       }
@@ -392,11 +470,11 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   close(options?: { force?: boolean }): SlabLeftovers {
     if (this.#closed) return { live: 0, pointers: [], sites: [] };
     if (this.#calling) throw errors.slabInHook(this.name, "close");
-    const left = leftoversOf(this, this.live, this.#sites);
+    const left = leftoversOf(this, this.live, this.#sites, this.#generations?.mask);
     if (left.live > 0 && options?.force !== true) {
       throw errors.liveElements(this.name, left, this.#sites !== undefined);
     }
-    const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this]);
+    const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
     this.#closed = true;
     try {
       this.#clock.clearTimer(this.#timer);
@@ -440,7 +518,13 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
     if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
     if (this.#calling && verb === "free") return errors.slabInHook(this.name, "free into");
-    const link = this.#table[pointer];
+    const mask = this.#generations?.mask;
+    const number = mask === undefined ? pointer : pointer & mask;
+    const link = this.#table[number];
+    if (mask !== undefined && this.#generations?.pointers[number] !== pointer) {
+      if (this.#generations?.isPast(pointer) !== true) return errors.foreignPointer(this.name, pointer, verb);
+      if (link === LIVE) return errors.stalePointer(this.name, pointer, verb);
+    }
     if (link === undefined || link === GONE || link === FAILED) return errors.foreignPointer(this.name, pointer, verb);
     return errors.freePointer(this.name, pointer, verb);
   }

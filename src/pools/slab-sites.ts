@@ -21,10 +21,10 @@ export class SlabSites {
   }
 
   /** The sites of some pointers, most frequent first. */
-  of(pointers: Iterable<number>): SlabSite[] {
+  of(pointers: Iterable<number>, mask?: number): SlabSite[] {
     const counts = new Map<string, number>();
     for (const pointer of pointers) {
-      const site = framesOf(this.#errors[pointer]);
+      const site = framesOf(this.#errors[mask === undefined ? pointer : pointer & mask]);
       counts.set(site, (counts.get(site) ?? 0) + 1);
     }
     return [...counts].map(([site, count]) => ({ site, count })).sort((a, b) => b.count - a.count);
@@ -32,10 +32,15 @@ export class SlabSites {
 }
 
 /** What a closed pool tells of its live elements. */
-export function leftoversOf(live: Iterable<number>, count: number, sites: SlabSites | undefined): SlabLeftovers {
+export function leftoversOf(
+  live: Iterable<number>,
+  count: number,
+  sites: SlabSites | undefined,
+  mask: number | undefined,
+): SlabLeftovers {
   const pointers: number[] = [];
   for (const pointer of live) if (pointers.push(pointer) === MOST_POINTERS) break;
-  return { live: count, pointers, sites: sites?.of(live) ?? [] };
+  return { live: count, pointers, sites: sites?.of(live, mask) ?? [] };
 }
 
 interface Allocating {
@@ -43,18 +48,25 @@ interface Allocating {
   tryAlloc(): number | undefined;
 }
 
-/** Gives one pool an alloc of its own that notes sites, so that pools that are not traced pay nothing. */
-export function traceAllocs(pool: Allocating, sites: SlabSites): void {
+/**
+ * Gives one pool an alloc of its own that notes sites, so that pools that are not traced pay nothing.
+ *
+ * @param mask the bits of a pointer that are its element's number
+ */
+export function traceAllocs(pool: Allocating, sites: SlabSites, mask: number): void {
   const traced = (take: () => number | undefined): (() => number | undefined) => {
     const outer = (): number | undefined => {
       const pointer = take.call(pool);
-      if (pointer !== undefined) sites.note(pointer, outer);
+      if (pointer !== undefined) sites.note(pointer & mask, outer);
       return pointer;
     };
     return outer;
   };
   const { alloc, tryAlloc } = pool;
-  Object.defineProperties(pool, { alloc: { value: traced(alloc) }, tryAlloc: { value: traced(tryAlloc) } });
+  Object.defineProperties(pool, {
+    alloc: { value: traced(alloc), configurable: true },
+    tryAlloc: { value: traced(tryAlloc), configurable: true },
+  });
 }
 
 function framesOf(error: Error | undefined): string {

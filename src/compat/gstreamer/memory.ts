@@ -22,6 +22,7 @@ import {
   checkFunction,
   checkName,
   checkSize,
+  checkStruct,
   checkWhole,
   makerOnly,
   note,
@@ -49,10 +50,11 @@ export class AllocationParams {
   }
 }
 
-/** A checked copy of what a caller gave as params; null and undefined: none. */
+/** A checked copy of what a caller gave as params; null: none. */
 export function checkParams(params: unknown): AllocationParams | null {
-  if (params === null || params === undefined) return null;
+  if (params === null) return null;
   if (typeof params !== "object") throw wrong("params", "AllocationParams or null", params);
+  checkStruct("params", params, ["flags", "align", "prefix", "padding"]);
   const { flags = 0, align = 0, prefix = 0, padding = 0 } = params as Partial<AllocationParams>;
   if (typeof align !== "number") throw wrong("params.align", "a number", align);
   if (!Number.isInteger(align) || align < 0 || align >= MAX_ALIGN || (align & (align + 1)) !== 0) {
@@ -65,7 +67,7 @@ export function checkParams(params: unknown): AllocationParams | null {
 }
 
 /** The core's params of a caller's. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` in the caller's own values. */
-export function paramsIn(params: AllocationParams | null | undefined): CoreParams {
+export function paramsIn(params: AllocationParams | null): CoreParams {
   const checked = checkParams(params);
   if (checked === null) return {};
   const { flags, prefix, padding, align } = checked;
@@ -269,12 +271,14 @@ export class Memory {
 
   /** A sub-memory; size -1: to the end. Null while mapped for writing. Throws `ERR_NOT_SHAREABLE`, `ERR_OUT_OF_RANGE`. */
   share(offset: number, size: number): Memory | null {
+    checkWhole("offset", offset, -this.#core.offset);
     const bytes = checkSize("size", size);
     return attempt(() => Memory.of(this.#core.share(offset, bytes)), null);
   }
 
   /** A copy; size -1: to the end. Null when it cannot be mapped or allocated. Throws `ERR_OUT_OF_RANGE`. */
   copy(offset: number, size: number): Memory | null {
+    checkWhole("offset", offset, -this.#core.offset);
     const bytes = checkSize("size", size);
     return attempt(() => Memory.of(this.#core.copy(offset, bytes)), null);
   }
@@ -507,7 +511,9 @@ export class Allocator {
   /** Makes an allocator known by name; an older entry is replaced, as there. */
   static register(name: string, allocator: Allocator): void {
     checkName("name", name);
-    allocators.register(NAMES[name] ?? name, coreAllocator("allocator", allocator)!, { replace: true });
+    const core = coreAllocator("allocator", allocator);
+    if (core === null) throw wrong("allocator", "an Allocator", allocator);
+    allocators.register(NAMES[name] ?? name, core, { replace: true });
   }
 
   /** Makes it the default. */
@@ -542,11 +548,15 @@ export class Allocator {
 
   /** Subclasses: makes a memory whose valid part has `size` bytes, or null. What it returns is what the caller gets. The default: system memory. */
   vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+    checkWhole("size", size);
+    if (params === null) throw wrong("params", "AllocationParams", params);
     return Memory.of(systemAllocator().allocate(size, paramsIn(params)));
   }
 
   /** Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default: nothing. */
-  vfunc_free(_memory: Memory): void {}
+  vfunc_free(memory: Memory): void {
+    coreMemory("memory", memory);
+  }
 
   /** `allocator of "SystemMemory"`. */
   toString(): string {
@@ -557,10 +567,7 @@ speaks(Allocator, Allocator.is);
 
 /** Checks what a caller gives as an allocator, and gives the core's; null stays null. */
 export function coreAllocator(name: string, allocator: unknown): CoreAllocator | null {
-  if (allocator === null || allocator === undefined) {
-    if (name === "allocator") return null;
-    throw wrong(name, "an Allocator", allocator);
-  }
+  if (allocator === null) return null;
   if (!Allocator.is(allocator)) throw wrong(name, "an Allocator or null", allocator);
   return allocator.core;
 }

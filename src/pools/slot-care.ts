@@ -4,7 +4,7 @@ import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
 import { Wipe } from "../memory/region.ts";
-import { wipeRegion } from "../memory/revoke.ts";
+import { isRevocable, revokeViews, wipeRegion } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
 import { throwLater } from "../observe/late.ts";
 import type { DiscardReason } from "./pool-report.ts";
@@ -42,6 +42,15 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   return failure;
 }
 
+/** Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say. */
+export function dropAdded(slot: BufferSlot): unknown {
+  if (!slot.tainted) return undefined;
+  const added = slot.memories.filter((memory) => memory.home !== slot);
+  if (added.length === 0) return undefined;
+  slot.memories = slot.memories.filter((memory) => memory.home === slot);
+  return dropMemories(slot, added);
+}
+
 /** Gives the next lease other memory objects than those that were handed out. */
 export function renewMemories(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
@@ -71,6 +80,15 @@ export function wipeSlot(slot: BufferSlot): void {
     wipeRegion(region);
     region.wipe = wipe;
     if (region.bytes !== bytes) memory.view = null;
+  }
+}
+
+/** Detaches every view of a slot's bytes, where the memory allows it. */
+export function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
+    revokeViews(memory.region);
+    memory.view = null;
   }
 }
 

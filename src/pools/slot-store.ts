@@ -27,6 +27,7 @@ import {
   emptySlot,
   regionBytes,
   renewMemories,
+  revokeSlot,
   unfitness,
   wipeSlot,
   zeroSlot,
@@ -406,6 +407,8 @@ export class SlotStore {
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     demandWipe(slot, this.#config.zero === "release", this.#config.revoke);
+    // Nor may a view that it kept.
+    if (this.#config.revoke) revokeSlot(slot);
     poolMetas(slot);
     slot.marks = metaMarks(slot);
     if (this.#config.zero !== "never" && !this.#config.allocator.givesZeros) zeroSlot(slot);

@@ -3,6 +3,7 @@ import { dropMemories, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
+import type { Memory } from "../memory/memory.ts";
 import { Wipe } from "../memory/region.ts";
 import { isRevocable, revokeViews, wipeRegion } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
@@ -66,9 +67,9 @@ export function zeroSlot(slot: BufferSlot): void {
 }
 
 /** Notes with the bytes of a new slot what the end of every lease over them demands. */
-export function demandWipe(slot: BufferSlot, zero: boolean, revoke: boolean): void {
+export function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
   const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
-  for (const memory of slot.memories) if (memory.parent === null) memory.region.wipe = wipe;
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
 }
 
 /** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */

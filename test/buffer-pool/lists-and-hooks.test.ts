@@ -8,6 +8,7 @@ import { Region, Wipe } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../src/pools/pool-config.ts";
 import { RealtimePool } from "../../src/pools/realtime-pool.ts";
+import { SharedBufferPool } from "../../src/pools/shared-buffer-pool.ts";
 import { code, openPool } from "./pools.ts";
 
 /** System memory that tells when it is asked for and given back. */
@@ -246,6 +247,46 @@ describe("who may write, and whose reference it is", () => {
     expect(views.map((view) => view.length)).toEqual([0]);
     expect([...lease.bytes]).toEqual([5, 5, 5, 5, 5, 5, 5, 5]);
   });
+});
+
+it("a view that populate() kept is dead when populate() failed, and the bytes are cleared", () => {
+  const pieces: Region[] = [];
+  class Recycling extends Telling {
+    protected override allocateRegion(size: number): Region {
+      return pieces.pop() ?? super.allocateRegion(size);
+    }
+    protected override freeRegion(region: Region): void {
+      pieces.push(region);
+    }
+  }
+  let fails = true;
+  const views: Uint8Array[] = [];
+  class Failing extends BufferPool {
+    protected override populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
+      super.populate(buffer, config);
+      views.push(buffer.bytes.fill(5));
+      if (fails) throw new Error("populate failed");
+    }
+  }
+  const pool = new Failing();
+  pool.configure({ size: 8, max: 1, revoke: true, zero: "release", allocator: new Recycling() });
+  pool.activate();
+  expect(code(() => pool.tryAcquire())).toContain("populate failed");
+  expect(views[0]!.length).toBe(0);
+  expect([...pieces[0]!.bytes]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+  fails = false;
+  expect(pool.tryAcquire()!.bytes.length).toBe(8);
+});
+
+it("a new buffer of a SharedBufferPool does not show what a deep copy left in its slot", () => {
+  const pool = new SharedBufferPool();
+  pool.configure({ size: 64, max: 2, zero: "release" });
+  pool.activate();
+  const buffer = pool.tryAcquire()!;
+  buffer.bytes.fill(9);
+  for (let i = 0; i < 3; i++) buffer.copy({ deep: true }).release();
+  expect(pool.tryAcquire()!.bytes.includes(9)).toBe(false);
+  pool.destroy({ force: true });
 });
 
 it("a chain of 20,000 parent buffers without a pool is released without recursion", () => {

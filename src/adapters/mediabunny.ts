@@ -136,6 +136,9 @@ function asBadData(path: string, error: unknown): unknown {
   return new MillpondError("ERR_BAD_DATA", `${path} is damaged so that it cannot be opened`, {}, { cause: error });
 }
 
+/** What @mediabunny/server decodes on every machine; where it refuses one of them, the track's own header is at fault. */
+const DECODABLE: readonly string[] = ["avc", "hevc", "vp8", "vp9", "av1"];
+
 /** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */
 async function wholePart(
   { CustomSource }: Mediabunny,
@@ -169,7 +172,10 @@ async function examine(
   length: ContainerLength,
 ): Promise<[InputVideoTrack, VideoFileFacts, ContainerLength]> {
   if (!(await canRead(input))) {
-    throw new MillpondError("ERR_BAD_DATA", `${path} is not a media file that can be read, whatever its name says`);
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `${path} is not a media file that can be read (MP4, MOV, WebM, Matroska and MPEG-TS can)`,
+    );
   }
   const container = (await input.getFormat()).name;
   const track = await input.getPrimaryVideoTrack();
@@ -184,6 +190,13 @@ async function examine(
   }
   const codec = await track.getCodec();
   if (codec === null || !(await track.canDecode())) {
+    if (codec !== null && DECODABLE.includes(codec)) {
+      throw new MillpondError(
+        "ERR_BAD_DATA",
+        `${path} is damaged: the header of its ${codec} video track does not make sense, so the track cannot be decoded`,
+        { codec },
+      );
+    }
     const name = codec ?? String((await track.getInternalCodecId()) ?? "unknown");
     throw new MillpondError(
       "ERR_UNSUPPORTED",

@@ -5,7 +5,7 @@
  */
 import type { Carrier, Lane } from "../pools/lane.ts";
 import { sharedCarrier } from "../pools/lane-shared.ts";
-import { isLease, knows, stateAt } from "../pools/shared-core.ts";
+import { isLease, knows, leaseOf, stateAt } from "../pools/shared-core.ts";
 import type { Seat } from "../pools/shared-owners.ts";
 import type { ProcessPool } from "./process-pool.ts";
 
@@ -72,7 +72,7 @@ export function unknownLeases(pool: ProcessPool): number[] {
   const found: number[] = [];
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(core.i32, stateAt(core, index));
-    const id = ((state >>> core.ownerBits) << core.indexBits) | index;
+    const id = leaseOf(core, index, state);
     if ((state & core.me) !== 0 && isLease(core, state, id) && !knows(core, index, id)) found.push(id);
   }
   return found;

@@ -204,10 +204,9 @@ function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number,
 
 function checkSeat(seat: Seat, layout: SharedLayout): Seat {
   if (seat === null || typeof seat !== "object") throw wrongType("options.seat", "the seat of a reserved handle", seat);
-  return {
-    owner: wholeNumber("options.seat.owner", seat.owner, 0, layout.owners - 1),
-    status: wholeNumber("options.seat.status", seat.status, 1, 2 ** 30),
-  };
+  const owner = wholeNumber("options.seat.owner", seat.owner, 0, layout.owners - 1);
+  const status = wholeNumber("options.seat.status", seat.status, 1, 2 ** 30);
+  return { owner, status };
 }
 
 function checkOptions<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {

@@ -12,7 +12,7 @@
 import { hasEnded, type ProcessIdentity } from "../os/process-life.ts";
 import type { Core } from "../pools/shared-core.ts";
 import { LINE, Owner, OwnerState, type SharedLayout } from "../pools/shared-layout.ts";
-import { bury, type Seat, sweepAll, takeSeat } from "../pools/shared-owners.ts";
+import { condemn, type Seat, sweepAll, takeSeat } from "../pools/shared-owners.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
@@ -183,23 +183,21 @@ export function sweepEnded(
   own: ProcessIdentity,
   ended: (pid: number, start: number) => boolean = hasEnded,
 ): Swept {
-  let freed = 0;
   let seats = 0;
-  if ((own.namespace | 0) !== table.namespace) return { freed, seats };
+  if ((own.namespace | 0) !== table.namespace) return { freed: 0, seats };
   for (let owner = 0; owner < core.ownerBits; owner++) {
     const word = rowOf(table, owner);
     if (!namesEnded(word, own, ended)) continue;
     const status = Atomics.load(core.i32, statusAt(core.layout, owner));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, owner) !== word) continue;
-    // 0: nobody ever sat there, and for bury() it would mean whoever does.
-    if (status !== 0) freed += bury(core, owner, status);
+    // 0 is no status of a pool's seat, and for condemn() it would mean any member.
+    if (status !== 0) condemn(core, owner, status);
     dropRow(table, owner, word);
     seats++;
   }
-  // One who was killed at sweeping leaves others unswept.
-  freed += sweepAll(core);
-  return { freed, seats };
+  // All of them in one pass; and those that a process left which was killed while it cleared up.
+  return { freed: sweepAll(core), seats };
 }
 
 /** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */

@@ -81,7 +81,7 @@ const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 
 // What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the whole
 // process with it; frames lie outside of it.
-const THREAD_HEAP_MB = 1024;
+const THREAD_HEAP_MB = 512;
 
 /** Calls a function in threads, side by side. */
 export class WorkersElement extends Queue {

@@ -30,23 +30,26 @@ export function take(arena: TlsfArena, need: number): number {
   // Block 0 is an empty list; the word that would be its size says 0 then.
   let block = words[HEADS + (row << 5) + step]!;
   let size = words[block + 1]! - 1;
+  let map = 1;
   // Not "size < need": without its buffer an arena reads undefined.
   if (!(size >= need)) {
     // The list to begin with: the size rounded up to the next step.
     units += (1 << row) - 1;
     row = 26 - Math.clz32(units);
     // The step counts from 32; a shift takes it modulo 32.
-    let map = words[LIST_MAPS + row]! & (-1 << (units >>> row));
+    map = words[LIST_MAPS + row]! & (-1 << (units >>> row));
     if (map === 0) {
       const rows = words[ROW_MAP]! & (-2 << row);
       row = 31 - Math.clz32(rows & -rows);
       map = rows === 0 ? 0 : words[LIST_MAPS + row]!;
     }
-    step = 31 - Math.clz32(map & -map);
-    block = map === 0 ? 0 : words[HEADS + (row << 5) + step]!;
-    size = words[block + 1]! - 1;
+    if (map !== 0) {
+      step = 31 - Math.clz32(map & -map);
+      block = words[HEADS + (row << 5) + step]!;
+      size = words[block + 1]! - 1;
+    }
   }
-  if (block === 0) {
+  if (map === 0) {
     block = allocateLast(arena, need);
     if (block === 0) return 0;
     size = words[block + 1]! - 1;

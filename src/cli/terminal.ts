@@ -58,12 +58,17 @@ export function count(value: number, noun: string): string {
   return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
+/** Columns that text for people may take: the terminal's, 100 at most; 100 where there is none. */
+export function terminalWidth(stream: NodeJS.WriteStream): number {
+  return Math.max(20, Math.min(stream.columns || 100, 100));
+}
+
 /** Wraps a paragraph to a width, for terminals; `indent` stands in front of every line but the first. */
 export function wrap(text: string, width: number, indent = ""): string {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(/\s+/)) {
-    if (line !== "" && line.length + 1 + word.length > width) {
+    if (line !== "" && visible(line) + 1 + visible(word) > width) {
       lines.push(line);
       line = indent + word;
     } else {

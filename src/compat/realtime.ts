@@ -248,7 +248,7 @@ export function rtm_delete_pool(pool: rtm_pool | null): void {
   if (live.length > 0) {
     const sizes = live.slice(0, 8).map(({ size }) => size);
     const some = `${sizes.join(", ")}${live.length > sizes.length ? ", ..." : ""} bytes`;
-    const text = `rtm_delete_pool() refuses ${pool}: ${live.length} blocks are live (${some}); rtm_free() them first`;
+    const text = `rtm_delete_pool() refuses ${pool}: ${live.length === 1 ? "1 block is" : `${live.length} blocks are`} live (${some}); rtm_free() them first`;
     throw new RtmError(B_ERROR, "ERR_LIVE_OBJECTS", text);
   }
   inDoor(

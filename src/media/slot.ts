@@ -125,6 +125,11 @@ export class BufferSlot implements MemoryHome {
     this.owner?.settled(this);
   }
 
+  /** The next lease gets other memory objects. */
+  expose(): void {
+    this.marks |= Marks.EXPOSED;
+  }
+
   /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
   isWhole(): boolean {
     for (const memory of this.memories) {

@@ -1,7 +1,7 @@
 /** Raw locks by bits, for front doors whose users lock and own memories themselves. Mapping and owning use the same counts. */
 
 import { notLocked } from "./complaints.ts";
-import { Access, addAccess, heldAccess, mayOwn, ONE_BOTH, REFUSED, removeAccess } from "./lock.ts";
+import { Access, addAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 
 const MODE = Access.READ | Access.WRITE;
@@ -29,18 +29,4 @@ export function unlockBits(memory: Memory, bits: number): void {
   memory.accessWord = word;
   if (owns) memory.disown();
   else if (word === 0 && memory.home?.lingering) memory.home.settle();
-}
-
-/**
- * Runs `fn` with bytes that are mapped for writing readable, too: for doors whose callers copy, compare and extract what they are
- * writing. `fn` is over before anybody else can write, so nothing is read half written. O(memories).
- */
-export function readableWithin<T>(memories: readonly Memory[], fn: () => T): T {
-  const raised = memories.filter((memory) => heldAccess(memory.accessWord) === Access.WRITE);
-  for (const memory of raised) memory.accessWord += ONE_BOTH;
-  try {
-    return fn();
-  } finally {
-    for (const memory of raised) memory.accessWord -= ONE_BOTH;
-  }
 }

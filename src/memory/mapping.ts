@@ -26,8 +26,8 @@ export const MappingBits = {
  * released, and what is mapped for writing cannot be shared.
  */
 export class Mapping {
-  /** The memory that is mapped. */
-  declare readonly memory: Memory;
+  /** @internal The memory that is mapped. */
+  declare readonly source: Memory;
   /** Use it as `using mapping = memory.map("read")` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
   /** @internal */
@@ -37,15 +37,25 @@ export class Mapping {
 
   /** @internal Mappings are made by {@link Memory.map}. */
   constructor(memory: Memory, view: Uint8Array, word: number) {
-    this.memory = memory;
+    this.source = memory;
     this.view = view;
     this.word = word;
   }
 
   /** The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}. @realtime */
   get bytes(): Uint8Array {
-    if (this.word < 0) throw staleMapping(this.memory);
+    if (this.word < 0) throw staleMapping(this.source);
     return this.view;
+  }
+
+  /**
+   * The memory that is mapped, for as long as it is: afterwards it may belong to another lease. Throws `ERR_USE_AFTER_RELEASE` after
+   * {@link unmap}.
+   */
+  get memory(): Memory {
+    if (this.word < 0) throw staleMapping(this.source);
+    this.source.home?.expose();
+    return this.source;
   }
 
   /** Bytes mapped; stays readable after {@link unmap}. */
@@ -71,8 +81,8 @@ export class Mapping {
     const { word } = this;
     if (word < 0) return;
     this.word = -word;
-    if (word >= MappingBits.OPAQUE) endSpecial(this.memory, word);
-    else this.memory.unlockUnit(word);
+    if (word >= MappingBits.OPAQUE) endSpecial(this.source, word);
+    else this.source.unlockUnit(word);
   }
 }
 disposeBy(Mapping, "unmap");

@@ -28,6 +28,8 @@ export interface MemoryHome {
   readonly lingering: boolean;
   /** Called when a memory whose home lingers lost a holder. */
   settle(): void;
+  /** Called when one of its memory objects was handed out, which the next lease must not get. */
+  expose(): void;
 }
 
 let nextId = 1;

@@ -26,6 +26,8 @@ class DeferredRelease implements MemoryHome {
     this.#memory = memory;
   }
 
+  expose(): void {}
+
   settle(): void {
     const memory = this.#memory;
     if (memory.accessWord !== 0 || memory.home !== this) return;

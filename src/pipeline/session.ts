@@ -69,6 +69,13 @@ function givenBy(element: Element): number {
   return given;
 }
 
+/** What the stage of a wait has begun to wait for last: inside its start that is what hangs. */
+function innermost(wait: StageWait, waits: ReadonlySet<StageWait>): StageWait {
+  let last = wait;
+  for (const other of waits) if (other.element === wait.element) last = other;
+  return last;
+}
+
 function seconds(ms: number): string {
   return String(Math.round(ms / 10) / 100);
 }
@@ -263,7 +270,7 @@ export class Session implements Running {
         wait.since = now;
       }
       if (now - wait.since >= wait.limit) {
-        this.#giveUp(wait);
+        this.#giveUp(innermost(wait, this.#waits));
         return;
       }
       next = Math.min(next, wait.since + wait.limit);

@@ -1,5 +1,6 @@
 /** Carries leases of a SharedPool: the slot stays where it is, and its owner's bit moves. */
 
+import { wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier, Lane } from "./lane.ts";
 import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
@@ -13,6 +14,9 @@ const LOOKS = 2000;
 
 /** The carrier of this side; `peer` is the other thread's seat. */
 export function sharedCarrier(pool: SharedPool, peer: Seat, ended: (lost: boolean) => void): Carrier {
+  // It came in a message, and its number becomes a bit of a state.
+  wholeNumber("peer.owner", peer?.owner, 0, pool.core.ownerBits - 1);
+  wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
   return {
     pool,
     send(slot, post) {

@@ -24,6 +24,12 @@ import { block, closedError, emptyError, fullError, HandleRing, readWait } from 
 import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
 import type { WaitOptions } from "./waiters.ts";
 
+/**
+ * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
+ * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose giver died in the push.
+ */
+const ITEM_BITS = 0x3fffffff;
+
 /** Which end of the ring a thread has. */
 export type RingSide = "push" | "pop";
 
@@ -89,7 +95,7 @@ export class LeaseRing {
     // Another thread may have taken the place of one that ended.
     if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
     if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
-    const waits = put(state, id);
+    const waits = put(state, id & ITEM_BITS);
     if (waits === FULL) {
       cancelGrant(core);
       return false;
@@ -177,18 +183,29 @@ export class LeaseRing {
     if (this.peer < 0 && !this.meet()) return AGAIN;
     // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
-      const id = peek(state);
-      if (id < 0) return AGAIN;
-      // What comes out of shared memory may be anything.
-      const good = pool.isIdentity(id);
-      let outcome: number = good ? accept(pool.core, id, this.peer) : Outcome.GONE;
+      const item = peek(state);
+      if (item < 0) return AGAIN;
+      let id = this.leaseOf(item);
+      let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.
-      if (good && outcome === Outcome.GONE && this.meet()) outcome = accept(pool.core, id, this.peer);
+      if (outcome === Outcome.GONE && this.meet()) {
+        id = this.leaseOf(item);
+        if (id >= 0) outcome = accept(pool.core, id, this.peer);
+      }
       if (outcome === Outcome.NOT_YET) return SOON;
       tryPop(state);
       if (outcome === Outcome.DONE) return id;
     }
     return SOON;
+  }
+
+  /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
+  private leaseOf(item: number): number {
+    const { pool } = this;
+    const index = item & pool.core.indexMask;
+    if (index >= pool.count) return -1;
+    const id = pool.currentLease(index);
+    return (id & ITEM_BITS) === item ? id : -1;
   }
 
   private pushOnce(id: number): number {

@@ -23,9 +23,8 @@ import { MillpondError } from "../observe/errors.ts";
 import { BufferPool, type BufferPoolOptions } from "./buffer-pool.ts";
 import { POOL_OPTIONS } from "./lending.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
-import { NONE } from "./shared-core.ts";
+import { NONE, renew } from "./shared-core.ts";
 import { SharedPool } from "./shared-pool.ts";
-import { renew } from "./shared-renew.ts";
 
 /** How a {@link SharedBufferPool} is made. */
 export interface SharedBufferPoolOptions extends BufferPoolOptions {

@@ -1,7 +1,7 @@
 /** The errors of a SharedPool: slow paths that find out what went wrong, and say it. */
 import { show } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type Core, MANY, stateAt } from "./shared-core.ts";
+import { type Core, holds, isCurrent, isLease, knows, stateAt } from "./shared-core.ts";
 import { DEAD_SLOT, OwnerState } from "./shared-layout.ts";
 import { isAlive, statusOf } from "./shared-owners.ts";
 
@@ -15,28 +15,22 @@ export interface Named {
 
 /** The error for a lease that cannot be given back, used, held on to or sent. */
 export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
-  if (
-    typeof id !== "number" ||
-    !Number.isInteger(id) ||
-    id < 0 ||
-    Object.is(id, -0) ||
-    id >= 2 ** 30 ||
-    (id & core.indexMask) >= core.count
-  ) {
+  // A generation that the slot has not reached was never handed out.
+  if (!isIdentity(core, id) || generationOf(core, id) > currentGeneration(core, id & core.indexMask)) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
       `${show(id)} is no lease of shared pool "${name}"; ${verb} what it handed out, unchanged`,
     );
   }
   const index = id & core.indexMask;
-  const generation = id >>> core.indexBits;
+  const generation = generationOf(core, id);
   const lease = `lease ${generation} of slot ${index} of shared pool "${name}"`;
   const state = Atomics.load(core.i32, stateAt(core, index));
   const details = {
     pool: name,
     slot: index,
     generation,
-    current: state >>> core.ownerBits,
+    current: currentGeneration(core, index),
     holders: holdersOf(core, state),
   };
   if ((state & DEAD_SLOT) !== 0 || !isAlive(core)) {
@@ -47,8 +41,9 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     );
   }
   if (isGhost(core)) return ghostError({ name, core }, `${verb} ${lease}`);
-  const known = core.gone[index] === id || core.mine[index] === id || core.mine[index] === MANY - id;
-  const over = state >>> core.ownerBits !== generation || (state & core.takenMask) === 0;
+  if (holds(core, state, id) && knows(core, index, id)) return damagedError(name, lease, verb, details);
+  const known = core.gone[index] === id || knows(core, index, id);
+  const over = !isLease(core, state, id) || !isCurrent(core, index, id);
   if (!over && !known) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
@@ -57,7 +52,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
       details,
     );
   }
-  const now = (state & core.takenMask) === 0 ? "the slot is free now" : sayHolders(core, state);
+  const now = (state & core.holderMask) === 0 ? "the slot is free now" : sayHolders(core, state);
   if (verb === "release") {
     return new MillpondError(
       "ERR_DOUBLE_RELEASE",
@@ -68,6 +63,31 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   return new MillpondError(
     "ERR_USE_AFTER_RELEASE",
     `cannot ${verb} ${lease}: it was released or sent away; ${now}. Use it before, or retain() it`,
+    details,
+  );
+}
+
+/** Whether a value can be the identity of a lease at all. No lease has 0, so that -0 is none either. */
+export function isIdentity(core: Core, id: unknown): id is number {
+  return typeof id === "number" && Number.isSafeInteger(id) && id > 0 && (id & core.indexMask) < core.count;
+}
+
+function generationOf(core: Core, id: number): number {
+  return Math.floor(id / 2 ** core.indexBits);
+}
+
+function currentGeneration(core: Core, index: number): number {
+  const at = stateAt(core, index);
+  const low = (Atomics.load(core.i32, at) >>> core.ownerBits) & core.generationMask;
+  return (Atomics.load(core.i32, at + 1) & core.highMask) * (core.generationMask + 1) + low;
+}
+
+/** The error of a step that was tried some thousand times, each time in vain: threads of one pool do not do that. */
+function damagedError(name: string, lease: string, verb: string, details: Record<string, unknown>): MillpondError {
+  return new MillpondError(
+    "ERR_CORRUPTED",
+    `cannot ${verb} ${lease}: something writes into the control words of shared pool "${name}" without end; nothing has changed, ` +
+      "find the thread or process that does",
     details,
   );
 }
@@ -110,13 +130,12 @@ export function refusal(named: Named, verb: string): MillpondError | undefined {
 
 /** The error of a wait that ended without a slot: who has them. */
 export function starvedError({ name, core }: Named, waited: number): MillpondError {
-  const holds = new Map<number, number>();
+  const counts = new Array<number>(core.ownerBits).fill(0);
   for (let index = 0; index < core.count; index++) {
-    for (const owner of holdersOf(core, Atomics.load(core.i32, stateAt(core, index)))) {
-      holds.set(owner, (holds.get(owner) ?? 0) + 1);
-    }
+    countHolders(core, Atomics.load(core.i32, stateAt(core, index)), counts);
   }
-  const who = [...holds].map(([owner, slots]) => {
+  const holding = [...counts.entries()].filter(([, slots]) => slots > 0);
+  const who = holding.map(([owner, slots]) => {
     const state = statusOf(core, owner) & OwnerState.MASK;
     const what = owner === core.owner ? " (this thread)" : state === OwnerState.LIVE ? "" : " (not live: reclaim() it)";
     return `owner ${owner}${what} ${slots}`;
@@ -125,15 +144,20 @@ export function starvedError({ name, core }: Named, waited: number): MillpondErr
     "ERR_STARVED",
     `no slot of shared pool "${name}" came back within ${Math.round(waited)} ms: of ${core.count}, ${who.join(", ")}; ` +
       "release them sooner, or create the pool with a larger count",
-    { pool: name, waited, holders: Object.fromEntries(holds) },
+    { pool: name, waited, holders: Object.fromEntries(holding) },
   );
 }
 
 /** Numbers of the owners in a state. */
 export function holdersOf(core: Core, state: number): number[] {
   const owners: number[] = [];
-  for (let owner = 0; owner < core.ownerBits; owner++) if ((state & (1 << owner)) !== 0) owners.push(owner);
+  for (let left = state & core.holderMask; left !== 0; left &= left - 1) owners.push(31 - Math.clz32(left & -left));
   return owners;
+}
+
+/** Adds the holders of a state to how many slots each owner holds. */
+export function countHolders(core: Core, state: number, holds: number[]): void {
+  for (let left = state & core.holderMask; left !== 0; left &= left - 1) holds[31 - Math.clz32(left & -left)]!++;
 }
 
 function sayHolders(core: Core, state: number): string {

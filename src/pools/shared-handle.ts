@@ -26,7 +26,7 @@ export interface SharedPoolOptions extends AttachOptions {
   count: number;
   /** Alignment of each slot within the memory, in bytes, a power of two; default 64. */
   align?: number;
-  /** Threads that can be attached at once; default 12, at most 20. Each costs a bit of the generation. */
+  /** Threads that can be attached at once; default 12, at most 20. */
   owners?: number;
   /**
    * When bytes are cleared; default "fresh": the engine's new memory is zero, and that is all. For a `memory` that was
@@ -55,7 +55,7 @@ export interface SharedHandle extends SharedShape {
 
 /** A lease: who has it may use the slot's bytes. Plain data that can be posted; the right to it moves by sending it. */
 export interface Slot {
-  /** Slot and generation in 30 bits: what the integer API calls the lease. */
+  /** Slot and generation, below 2^53: what the integer API calls the lease. */
   readonly id: number;
   /** Which slot. */
   readonly index: number;
@@ -101,19 +101,44 @@ export interface SharedOwnerStats {
   readonly waits: number;
 }
 
-/** Checks a handle and computes its layout. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another version, `ERR_BAD_DATA`. */
+/**
+ * A copy of a handle, each field read once: one that was torn on its way, or whose getters change their minds, is the same in every
+ * check. Throws `ERR_INVALID_ARG_TYPE`.
+ */
+export function copyHandle(handle: SharedHandle): SharedHandle {
+  if (handle === null || typeof handle !== "object") throw wrongType("handle", "the handle of a SharedPool", handle);
+  const { kind, version, name, pool, size, count, align, owners, zero, memory, seat } = handle;
+  if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool", handle);
+  if (typeof name !== "string") throw wrongType("handle.name", "a string", name);
+  if (typeof pool !== "number") throw wrongType("handle.pool", "a number", pool);
+  if (seat !== undefined && (seat === null || typeof seat !== "object")) {
+    throw wrongType("handle.seat", "the seat of a reserved handle", seat);
+  }
+  return {
+    kind,
+    version,
+    name,
+    pool,
+    size,
+    count,
+    align,
+    owners,
+    zero,
+    ...(memory === undefined ? {} : { memory }),
+    ...(seat === undefined ? {} : { seat: { owner: seat.owner, status: seat.status } }),
+  };
+}
+
+/** Checks a handle's copy and computes its layout. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another version, `ERR_BAD_DATA`. */
 export function readHandle(
   handle: SharedHandle,
   given?: SharedArrayBuffer,
 ): { layout: SharedLayout; memory: SharedArrayBuffer } {
-  if (handle === null || typeof handle !== "object" || handle.kind !== "millpond.SharedPool") {
-    throw wrongType("handle", "the handle of a SharedPool", handle);
-  }
-  if (typeof handle.name !== "string") throw wrongType("handle.name", "a string", handle.name);
+  const { name } = handle;
   if (handle.version !== LAYOUT_VERSION) {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
-      `the handle of shared pool "${handle.name}" has layout version ${show(handle.version)}, this millpond reads ${LAYOUT_VERSION}; use one millpond on both sides`,
+      `the handle of shared pool "${name}" has layout version ${show(handle.version)}, this millpond reads ${LAYOUT_VERSION}; use one millpond on both sides`,
     );
   }
   wholeNumber("handle.pool", handle.pool, 0, 2 ** 31 - 1);
@@ -127,7 +152,7 @@ export function readHandle(
   if (memory.byteLength < layout.bytes) {
     throw new MillpondError(
       "ERR_BAD_DATA",
-      `the memory of shared pool "${handle.name}" has ${memory.byteLength} bytes, its handle promises ${layout.bytes}`,
+      `the memory of shared pool "${name}" has ${memory.byteLength} bytes, its handle promises ${layout.bytes}`,
     );
   }
   return { layout, memory };

@@ -1,20 +1,26 @@
 /**
  * Where everything of a shared pool lies in its memory, as a function of a few numbers. Nobody reads a position from shared
- * memory: whoever attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
+ * memory: a thread that attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
  *
  * ```
- *   | header | owners | bitmap words, 64 bytes apart | states | slot 0 | slot 1 | ...
- *   state of a slot, 30 bits:   | generation | one bit for each owner that holds it |
- *   identity of a lease, 30 bits: | generation | index of the slot |
+ *   | header | owners | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
+ *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each owner that holds it |
+ *   second word of a slot, up to 30 bits:      | high part of the generation |
+ *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
- * 30 bits, not 32: a number in an engine with compressed pointers (every browser of the Chromium family) is free of garbage
- * only up to there, and an AudioWorklet must not make garbage.
+ * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family) is free
+ * of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 as long as it can: with 8
+ * slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double, which compiled code keeps in
+ * a register.
+ *
+ * The high part moves once in 2^10 uses or more, and only while the slot is closed (shared-core.ts). Both parts together take
+ * at least 2^33 uses of one slot to come round, for any number of owners and slots.
  */
 import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -23,7 +29,7 @@ export const MAGIC = 0x4d505350;
 export const LINE = 16;
 
 /**
- * Slots of one bitmap word: 16 states of 4 bytes are a line too, so a worker that takes a whole word has their states to
+ * Slots of one bitmap word: 16 states of 8 bytes are two whole lines, so a worker that takes a whole word has their states to
  * itself; and a bit of a word is a small integer everywhere.
  */
 export const WORD_SLOTS = 16;
@@ -51,6 +57,8 @@ export const Header = {
   SWEEPER: 64,
   /** Owners that were swept since the pool was made. */
   SWEPT: 80,
+  /** Not 0: a pass over dead owners' slots was cut off at its bound; the next slow path goes on. */
+  UNSWEPT: 81,
   END: 96,
 } as const;
 
@@ -58,7 +66,7 @@ export const Header = {
 export const Owner = {
   /** Epoch and one of {@link OwnerState}. */
   STATUS: 0,
-  /** The grant in progress: identity of the lease + 1, and to whom. */
+  /** The grant in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
   GRANT: 1,
   GRANT_TO: 2,
   /** Counted on slow paths, for stats. */
@@ -69,16 +77,22 @@ export const Owner = {
 /** What a seat is: the low bits of its status; above them, how often it was given away. */
 export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, MASK: 7, EPOCH: 8 } as const;
 
+/** The bits of a status that are its epoch. */
+const ALL_EPOCHS = 0x3ffffff8;
+
 /** What a pool is. A memory of zeros is no pool yet. */
 export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2 } as const;
 
 /** Set in every state of a dead pool: no slot is free, and no lease is good. */
 export const DEAD_SLOT: number = 1 << 30;
 
-/** Bits of a state or of an identity. */
+/** Bits of a state, and of the low part of an identity. */
 const BITS = 30;
 
-/** Fewer generations than 2^10 and a lease that was kept too long is soon taken for another one. */
+/** Bits of an identity: what a number holds exactly. */
+const IDENTITY_BITS = 53;
+
+/** The low part of a generation: with fewer than 2^10, the slower step that moves the high part would be felt. */
 const MIN_GENERATION_BITS = 10;
 
 /** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
@@ -111,8 +125,10 @@ export interface SharedShape {
 export interface SharedLayout extends SharedShape {
   /** Bits of an identity that are the index. */
   readonly indexBits: number;
-  /** Bits of a generation. */
+  /** Bits of the low part of a generation. */
   readonly generationBits: number;
+  /** Bits of its high part. */
+  readonly highBits: number;
   /** Bitmap words. */
   readonly words: number;
   /** Whether a worker takes a whole word at once. */
@@ -123,7 +139,7 @@ export interface SharedLayout extends SharedShape {
   readonly bitmapAt: number;
   /** First state. */
   readonly statesAt: number;
-  /** A state's distance to the next, as a shift of words. */
+  /** A state's distance to the next, as a shift of words; the high part of the generation is the word after it. */
   readonly stateShift: number;
   /** First slot, in bytes. */
   readonly slotsAt: number;
@@ -142,7 +158,7 @@ export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zer
     size: wholeNumber("options.size", options.size, 1, 2 ** 30),
     count: wholeNumber("options.count", options.count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
     align: powerOfTwo("options.align", options.align ?? 64, 2 ** 20),
-    // Each owner has a bit in the state, and what it takes the generation lacks.
+    // Each owner has a bit in the state, and what it takes the low part of the generation lacks.
     owners: wholeNumber("options.owners", options.owners ?? 12, 1, BITS - MIN_GENERATION_BITS),
     zero: oneOf("options.zero", options.zero ?? zero, ZERO_POLICIES),
   };
@@ -153,9 +169,10 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   const { size, count, align, owners } = shape;
   const indexBits = Math.max(1, 32 - Math.clz32(count - 1));
   const generationBits = BITS - Math.max(indexBits, owners);
+  const highBits = Math.min(BITS, IDENTITY_BITS - generationBits - indexBits);
   const words = Math.ceil(count / WORD_SLOTS);
   const batch = count >= BATCH_FROM;
-  const stateShift = count <= SPREAD_UP_TO ? 4 : 0;
+  const stateShift = count <= SPREAD_UP_TO ? 4 : 1;
   const ownersAt = Header.END;
   const bitmapAt = ownersAt + owners * LINE;
   const statesAt = bitmapAt + words * LINE;
@@ -172,6 +189,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
     ...shape,
     indexBits,
     generationBits,
+    highBits,
     words,
     batch,
     ownersAt,
@@ -184,8 +202,13 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   };
 }
 
-/** Writes a new pool into a memory whose states are zero: every slot free, in generation 0. */
+/**
+ * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on, so that
+ * a step of a thread that still has the old pool finds nothing that it knows. Owners' epochs begin at a number of this pool's own.
+ */
 export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
+  const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
+  Atomics.store(i32, Header.STATE, PoolState.NONE);
   i32[Header.VERSION] = LAYOUT_VERSION;
   i32[Header.POOL] = pool;
   i32[Header.SIZE] = layout.size;
@@ -193,11 +216,42 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): 
   i32[Header.ALIGN] = layout.align;
   i32[Header.OWNERS] = layout.owners;
   i32[Header.ZERO] = ZERO_POLICIES.indexOf(layout.zero);
-  i32.fill(0, Header.STATE, layout.statesAt + (layout.count << layout.stateShift));
-  for (let index = 0; index < layout.count; index++) i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
+  i32.fill(0, Header.STATE, layout.statesAt);
+  if (!again) i32.fill(0, layout.statesAt, layout.statesAt + (layout.count << layout.stateShift));
+  for (let owner = 0; owner < layout.owners; owner++) {
+    i32[layout.ownersAt + owner * LINE + Owner.STATUS] = firstStatus(pool);
+  }
+  for (let index = 0; index < layout.count; index++) {
+    nextGeneration(i32, layout, layout.statesAt + (index << layout.stateShift));
+    i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
+  }
   i32[Header.MAGIC] = MAGIC;
-  // Last, and atomically: who sees a live pool sees all of it.
+  // Last, and atomically: a thread that sees a live pool sees all of it.
   Atomics.store(i32, Header.STATE, PoolState.LIVE);
+}
+
+/**
+ * The status of a seat that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that no other pool's
+ * status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool with fewer owners.
+ */
+function firstStatus(pool: number): number {
+  return ((pool << 3) & ALL_EPOCHS) | (1 << 29);
+}
+
+/** A slot that is free, in the generation after the one that its words say. The first is 1: no identity is 0, so none is -0. */
+function nextGeneration(i32: Int32Array, { owners, generationBits, highBits }: SharedLayout, at: number): void {
+  const last = (1 << generationBits) - 1;
+  const high = i32[at + 1]! & ((1 << highBits) - 1);
+  const low = ((i32[at]! >>> owners) & last) + 1;
+  // The last one is no lease's: see shared-core.ts.
+  i32[at + 1] = low < last ? high : carried(high, highBits);
+  i32[at] = (low < last ? low : 0) << owners;
+}
+
+/** The high part of a generation after this one. It comes round to 1: only a pool's first generations have 0 there. */
+export function carried(high: number, highBits: number): number {
+  const most = (1 << highBits) - 1;
+  return (high & most) === most ? 1 : (high & most) + 1;
 }
 
 /** Compares a memory's header with the layout that a handle promises; answers what is wrong, or undefined. */

@@ -2,19 +2,21 @@
 import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type Arena, makeArena } from "./shared-arena.ts";
-import { isShared, readHandle, type SharedHandle, type SharedPoolOptions } from "./shared-handle.ts";
+import { copyHandle, isShared, readHandle, type SharedHandle, type SharedPoolOptions } from "./shared-handle.ts";
 import {
   checkPool,
   checkShape,
   Header,
+  LINE,
   layoutOf,
   MAGIC,
+  Owner,
   OwnerState,
   PoolState,
   type SharedLayout,
   writePool,
 } from "./shared-layout.ts";
-import { isPresent, type Seat, sitDown, takeSeat } from "./shared-owners.ts";
+import { type Seat, sitDown, takeSeat } from "./shared-owners.ts";
 
 /** A pool that was made, and this thread's seat in it. */
 export interface Made {
@@ -48,7 +50,8 @@ export function makePool(options: SharedPoolOptions): Made {
 }
 
 /** Joins the pool that a handle names. */
-export function joinPool(handle: SharedHandle, given: SharedArrayBuffer | undefined): Made {
+export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | undefined): Made {
+  const handle = copyHandle(untrusted);
   const { layout, memory } = readHandle(handle, given);
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
   const wrong = checkPool(i32, layout, handle.pool);
@@ -59,7 +62,18 @@ export function joinPool(handle: SharedHandle, given: SharedArrayBuffer | undefi
     throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was destroyed`);
   }
   const { name, pool } = handle;
-  return { layout, memory, name, pool, arena: undefined, seat: findSeat(i32, layout, handle) };
+  const seat = findSeat(i32, layout, handle);
+  // Destroyed since the first look, and another pool made in the memory: the seat is that one's.
+  if (i32[Header.POOL] !== pool) {
+    Atomics.compareExchange(
+      i32,
+      layout.ownersAt + seat.owner * LINE + Owner.STATUS,
+      seat.status,
+      seat.status & ~OwnerState.MASK,
+    );
+    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was destroyed`);
+  }
+  return { layout, memory, name, pool, arena: undefined, seat };
 }
 
 /** The error of one who finds no seat. */
@@ -81,7 +95,7 @@ function findSeat(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): 
   if (seat === null || typeof seat !== "object") throw wrongType("handle.seat", "the seat of a reserved handle", seat);
   const owner = wholeNumber("handle.seat.owner", seat.owner, 0, layout.owners - 1);
   const status = sitDown(i32, layout, owner, wholeNumber("handle.seat.status", seat.status, 0, 2 ** 30));
-  if (!isPresent(status)) {
+  if (status === 0) {
     throw new MillpondError(
       "ERR_POOL_DEAD",
       `the seat of shared pool "${handle.name}" that was reserved for this thread was taken back or used; reserve() another`,

@@ -5,8 +5,27 @@
  * An owner's seat is one word: how often it was given away (epoch) and whether it is free, reserved for a thread that is
  * starting, live, leaving or dying. Clearing up is done by one at a time (the sweeper), for all the dying at once, so that
  * no late sweep can hit a seat's next owner; a sweeper who dies is found dying himself, and the office passes on.
+ *
+ * Clearing up is bounded: one call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with
+ * its dying owner, and {@link resumeSweep} goes on with it: at the next search for a slot that finds none, at each look of a
+ * waiter, at the next reclaim.
  */
-import { type Core, forget, holds, isLease, keep, knows, MANY, ownerWord, stateAt, wake } from "./shared-core.ts";
+import {
+  type Core,
+  drop,
+  forget,
+  holds,
+  isCurrent,
+  isLease,
+  keep,
+  knows,
+  MANY,
+  ownerWord,
+  RETRIES,
+  reopen,
+  stateAt,
+  wake,
+} from "./shared-core.ts";
 import {
   DEAD_SLOT,
   Header,
@@ -15,15 +34,31 @@ import {
   OwnerState,
   PoolState,
   type SharedLayout,
-  WORD_SHIFT,
   WORD_SLOTS,
 } from "./shared-layout.ts";
 
 /** What became of a grant, or of an acceptance. */
 export const Outcome = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } as const;
 
+/** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
+export const CLEAR_BYTES: number = 2 ** 26;
+
+/** A slot costs as much as 2 KiB, however few bytes it has: half a microsecond for the steps around the clearing. */
+const LEAST_BYTES = 2048;
+
+/** Looks at slots in one call, some 5 ms of them: at least one pass, at most {@link MOST_PASSES}. */
+const MOST_LOOKS = 2 ** 18;
+const MOST_PASSES = 8;
+
+/** Tries on one slot of a pass, and slots that changed under its hands each time before it gives the pass up. */
+const SLOT_TRIES = 4;
+const MOST_DISTURBED = 1024;
+
 /** More than there can be waiters. */
 const ALL = 0x3fffffff;
+
+/** What of an identity is announced in {@link Owner}: index and low part of the generation. */
+const LOW_BITS = 0x3fffffff;
 
 /** A seat: whose it is, and its status word. */
 export interface Seat {
@@ -62,10 +97,15 @@ function isPromised(i32: Int32Array, layout: SharedLayout, owner: number): boole
   return false;
 }
 
+/** Whether a status is that of a reserved seat: what {@link sitDown} takes. */
+export function isReservation(status: number): boolean {
+  return (status & OwnerState.MASK) === OwnerState.RESERVED;
+}
+
 /** Sits down on the seat that was reserved with this status: the new one, or 0 when it was taken back meanwhile. */
 export function sitDown(i32: Int32Array, layout: SharedLayout, owner: number, reserved: number): number {
-  // A status that no reservation has is forged: that of a free seat, or of one who sits there.
-  if ((reserved & OwnerState.MASK) !== OwnerState.RESERVED) return 0;
+  // A free seat's status would make a member that nobody let in, a live one's a second thread on that seat.
+  if (!isReservation(reserved)) return 0;
   const at = layout.ownersAt + owner * LINE + Owner.STATUS;
   const live = (reserved & ~OwnerState.MASK) | OwnerState.LIVE;
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
@@ -97,13 +137,14 @@ export function beginGrant(core: Core, id: number, to: number, status: number): 
   const { i32 } = core;
   const index = id & core.indexMask;
   const own = ownerWord(core, core.owner);
+  if (statusOf(core, core.owner) !== core.status) return Outcome.NOT_HELD;
   i32[own + Owner.GRANT_TO] = to;
   // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
-  Atomics.store(i32, own + Owner.GRANT, id + 1);
+  Atomics.store(i32, own + Owner.GRANT, (id & LOW_BITS) + 1);
   let outcome: number = Outcome.DONE;
   if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
   // A plain look at the usual case: held here, by nobody else. The step itself looks again.
-  const alone = ((id >>> core.indexBits) << core.ownerBits) | core.me;
+  const alone = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | core.me;
   if (core.mine[index] !== id || i32[stateAt(core, index)] !== alone) {
     const state = Atomics.load(i32, stateAt(core, index));
     if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
@@ -127,11 +168,11 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
   const bit = 1 << to;
   let outcome: number = Outcome.DONE;
   // The usual case: this thread alone holds it, and once.
-  const own = ((id >>> core.indexBits) << core.ownerBits) | me;
+  const own = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | me;
   let moved = core.mine[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
-  while (!moved) {
+  for (let n = 0; !moved; n++) {
     const state = Atomics.load(i32, at);
-    if (!holds(core, state, id)) {
+    if (n === RETRIES || !holds(core, state, id)) {
       outcome = Outcome.NOT_HELD;
       break;
     }
@@ -152,11 +193,17 @@ export function finishGrant(core: Core, id: number, to: number, status: number):
 /** Undoes a grant to one who is gone; false when his sweep was faster and nobody else held it, so that the lease is over. */
 function takeBack(core: Core, id: number, at: number, bit: number): boolean {
   const { i32, me } = core;
-  for (;;) {
+  const index = id & core.indexMask;
+  for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
-    if (!isLease(core, state, id)) return false;
-    if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) === state) return true;
+    if (!isLease(core, state, id) || !isCurrent(core, index, id)) return false;
+    if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
+    // As in keep(): now the generation stands still.
+    if (isCurrent(core, index, id)) return true;
+    drop(core, index, id);
+    return false;
   }
+  return false;
 }
 
 /**
@@ -167,7 +214,7 @@ export function accept(core: Core, id: number, from: number): number {
   const { i32 } = core;
   const index = id & core.indexMask;
   const state = Atomics.load(i32, stateAt(core, index));
-  if (!isLease(core, state, id)) return Outcome.GONE;
+  if (!isLease(core, state, id) || !isCurrent(core, index, id)) return Outcome.GONE;
   if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? Outcome.GONE : Outcome.NOT_YET;
   if (knows(core, index, id)) return keep(core, id) ? Outcome.DONE : Outcome.GONE;
   core.mine[index] = id;
@@ -180,14 +227,33 @@ export function leave(core: Core): number {
   const { i32, status } = core;
   const at = ownerWord(core, core.owner) + Owner.STATUS;
   const leaving = (status & ~OwnerState.MASK) | OwnerState.LEAVING;
-  // First this: who grants to this thread from now on notices. False: it was declared dead, and others clear up.
+  // First this: a thread that grants to this one from now on notices. False: it was declared dead, and others clear up.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
   // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
   core.mask = 0;
-  const freed = sweep(core, core.owner);
-  Atomics.compareExchange(i32, at, leaving, status & ~OwnerState.MASK);
+  const pass = newPass();
+  const whole = sweep(core, core.me, pass);
+  // What is left is for the others, as if this thread had died now.
+  const end = (status & ~OwnerState.MASK) | (whole ? OwnerState.FREE : OwnerState.DYING);
+  Atomics.compareExchange(i32, at, leaving, end);
+  if (!whole) Atomics.store(i32, Header.UNSWEPT, 1);
   wake(core, ALL);
-  return freed;
+  return pass.freed;
+}
+
+/** What a call that clears up has done, and may do still. */
+interface Pass {
+  freed: number;
+  /** Bytes that it may clear. */
+  bytes: number;
+  /** Slots that changed under its hands. */
+  disturbed: number;
+  /** Slots that it left, for that reason or because it may clear no more. */
+  left: number;
+}
+
+function newPass(): Pass {
+  return { freed: 0, bytes: CLEAR_BYTES, disturbed: 0, left: 0 };
 }
 
 /**
@@ -195,9 +261,15 @@ export function leave(core: Core): number {
  * hold too stays theirs. Returns how many slots came free by this call. While another thread sweeps, that one does it.
  */
 export function bury(core: Core, owner: number, then: number): number {
+  condemn(core, owner, then);
+  return sweepAll(core);
+}
+
+/** Declares an owner dead, the one who had the status `then` (0: whoever sits there); the next sweep clears up. */
+export function condemn(core: Core, owner: number, then: number): void {
   const { i32 } = core;
   const at = ownerWord(core, owner) + Owner.STATUS;
-  for (;;) {
+  for (let n = 0; n < RETRIES; n++) {
     const status = Atomics.load(i32, at);
     if (then !== 0 && (status & ~OwnerState.MASK) !== (then & ~OwnerState.MASK)) break;
     // Also an empty seat: one who was declared dead too early may have taken slots since.
@@ -205,27 +277,50 @@ export function bury(core: Core, owner: number, then: number): number {
     const dying = (status & ~OwnerState.MASK) | OwnerState.DYING;
     if (Atomics.compareExchange(i32, at, status, dying) === status) break;
   }
-  return sweepAll(core);
 }
 
-/** Sweeps after all the dying, unless somebody is at it. */
+/** Goes on with clearing up that an earlier call left. Returns how many slots came free. */
+export function resumeSweep(core: Core): number {
+  const { i32 } = core;
+  return i32[Header.UNSWEPT] === 0 ? 0 : sweepAll(core);
+}
+
+/** Sweeps after all the dying, unless somebody is at it. Returns how many slots came free by this call. */
 export function sweepAll(core: Core): number {
   const { i32, layout } = core;
-  let freed = 0;
-  // Again and again: one who dies after the last look and before the office is given up would be left over.
-  while (anyDying(core) && beSweeper(core)) {
+  // One whose membership has ended, or whose pool has, clears up nothing: these words may be another pool's.
+  if (statusOf(core, core.owner) !== core.status) return 0;
+  const pass = newPass();
+  const passes = Math.max(1, Math.min(MOST_PASSES, Math.floor(MOST_LOOKS / core.count)));
+  // More than once: one who dies after the last look and before the office is given up would be left over.
+  for (let n = 0; anyDying(core); n++) {
+    if (n === passes || pass.bytes <= 0 || pass.disturbed >= MOST_DISTURBED) {
+      Atomics.store(i32, Header.UNSWEPT, 1);
+      break;
+    }
+    if (!beSweeper(core)) break;
+    if (i32[Header.UNSWEPT] !== 0) Atomics.store(i32, Header.UNSWEPT, 0);
+    let bits = 0;
+    const found: Seat[] = [];
     for (let owner = 0; owner < layout.owners; owner++) {
       const status = statusOf(core, owner);
       if ((status & OwnerState.MASK) !== OwnerState.DYING) continue;
-      freed += sweep(core, owner);
-      Atomics.add(i32, Header.SWEPT, 1);
-      Atomics.store(i32, ownerWord(core, owner) + Owner.STATUS, status & ~OwnerState.MASK);
+      found.push({ owner, status });
+      bits |= 1 << owner;
+    }
+    const whole = sweep(core, bits, pass);
+    for (const { owner, status } of whole ? found : []) {
+      const at = ownerWord(core, owner) + Owner.STATUS;
+      // Not a store: another sweeper may have been faster, and the seat somebody else's by now.
+      if (Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status) {
+        Atomics.add(i32, Header.SWEPT, 1);
+      }
     }
     Atomics.compareExchange(i32, Header.SWEEPER, core.owner + 1, 0);
     // All of them: the dead may have been woken in others' place.
     wake(core, ALL);
   }
-  return freed;
+  return pass.freed;
 }
 
 function anyDying(core: Core): boolean {
@@ -238,7 +333,7 @@ function anyDying(core: Core): boolean {
 /** Takes the office, also from a dead one. */
 function beSweeper(core: Core): boolean {
   const { i32 } = core;
-  for (;;) {
+  for (let n = 0; n < RETRIES; n++) {
     const sweeper = Atomics.load(i32, Header.SWEEPER);
     if (sweeper === core.owner + 1) return true;
     // A number that is no owner's can only be damage; the office is free then.
@@ -246,42 +341,57 @@ function beSweeper(core: Core): boolean {
     if (known && isPresent(statusOf(core, sweeper - 1))) return false;
     if (Atomics.compareExchange(i32, Header.SWEEPER, sweeper, core.owner + 1) === sweeper) return true;
   }
+  return false;
 }
 
-/** Takes an owner out of every slot and shows every free slot in the bitmap again. */
-function sweep(core: Core, owner: number): number {
-  const { i32 } = core;
-  const bit = 1 << owner;
-  let freed = 0;
-  Atomics.and(i32, Header.WAITING, ~bit);
-  dropGrant(core, owner);
-  for (let index = 0; index < core.count; index++) {
-    freed += sweepSlot(core, index, bit);
-    // What the owner had in its magazine is in no bitmap.
-    if ((Atomics.load(i32, stateAt(core, index)) & core.takenMask) === 0) {
-      Atomics.or(i32, core.bitmapAt + (index >>> WORD_SHIFT) * LINE, 1 << (index & (WORD_SLOTS - 1)));
+/**
+ * One pass: takes owners out of every slot, and shows every free slot in the bitmap again, since what they had in their magazines is
+ * in no bitmap. False when it is not whole: a bound was reached, or a slot changed under its hands.
+ */
+function sweep(core: Core, bits: number, pass: Pass): boolean {
+  const { i32, layout } = core;
+  Atomics.and(i32, Header.WAITING, ~bits);
+  for (let owner = 0; owner < layout.owners; owner++) if ((bits & (1 << owner)) !== 0) dropGrant(core, owner);
+  const { left } = pass;
+  for (let word = 0; word < core.words; word++) {
+    const first = word * WORD_SLOTS;
+    const end = Math.min(first + WORD_SLOTS, core.count);
+    let free = 0;
+    for (let index = first; index < end; index++) {
+      if (sweepSlot(core, index, bits, pass)) free |= 1 << (index - first);
     }
+    if (free !== 0) Atomics.or(i32, core.bitmapAt + word * LINE, free);
+    if (pass.disturbed >= MOST_DISTURBED) return false;
   }
-  return freed;
+  return pass.left === left;
 }
 
-function sweepSlot(core: Core, index: number, bit: number): number {
+/** Takes owners out of one slot; whether it is free then. */
+function sweepSlot(core: Core, index: number, bits: number, pass: Pass): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
-  let own = bit;
-  for (;;) {
+  for (let n = 0; n < SLOT_TRIES; n++) {
     const state = Atomics.load(i32, at);
-    if ((state & own) === 0 || (state & DEAD_SLOT) !== 0) return 0;
-    const last = (state & core.takenMask) === own;
-    if (last && !core.plain && own !== me) {
-      // To be cleared first: held by the sweeper meanwhile, so that its death is no loss either.
-      if (Atomics.compareExchange(i32, at, state, (state & ~own) | me) === state) own = me;
+    if ((state & bits) === 0 || (state & DEAD_SLOT) !== 0) return (state & core.takenMask) === 0;
+    if ((state & core.holderMask & ~bits) !== 0) {
+      if (Atomics.compareExchange(i32, at, state, state & ~bits) === state) return false;
       continue;
     }
-    if (last && !core.plain) core.clear(index);
-    const next = last ? (state - own + core.step) & core.stateMask : state & ~own;
-    if (Atomics.compareExchange(i32, at, state, next) === state) return last ? 1 : 0;
+    if (!core.plain && pass.bytes <= 0) break;
+    // The last holders. One who died in a closed slot at the last low part had moved the high part, or had not.
+    const generation = state & core.lastState;
+    const next = generation === core.lastState ? generation : generation + core.step;
+    const free = core.plain && next !== core.lastState;
+    // Closed by the sweeper, so that its death is no loss either.
+    if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
+    if (!free) reopen(core, index, next | me);
+    if (!core.plain) pass.bytes -= Math.max(core.layout.size, LEAST_BYTES);
+    pass.freed++;
+    return true;
   }
+  if (pass.bytes > 0) pass.disturbed++;
+  pass.left++;
+  return false;
 }
 
 /** A grant that was cut off after its step, to one who was gone by then: the hold is the giver's still. */
@@ -294,7 +404,8 @@ function dropGrant(core: Core, owner: number): void {
   const valid = id >= 0 && index < core.count && to >= 0 && to < layout.owners;
   if (valid && !isPresent(statusOf(core, to))) {
     const at = stateAt(core, index);
-    for (;;) {
+    // Without the high part: the hold is that of one who is gone in any case, and to be ended.
+    for (let n = 0; n < RETRIES; n++) {
       const state = Atomics.load(i32, at);
       if (!isLease(core, state, id) || (state & (1 << to)) === 0) break;
       const next = (state & ~(1 << to)) | (1 << owner);
@@ -312,14 +423,14 @@ export function killPool(core: Core): number {
   let held = 0;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.or(i32, stateAt(core, index), DEAD_SLOT);
-    if ((state & DEAD_SLOT) === 0 && (state & core.takenMask) !== 0) held++;
+    if ((state & DEAD_SLOT) === 0 && (state & core.holderMask) !== 0) held++;
   }
   wake(core, ALL);
   return held;
 }
 
-/** Whether the pool goes on. */
+/** Whether the pool goes on, and is still the one in this memory. */
 export function isAlive(core: Core): boolean {
   const { i32 } = core;
-  return Atomics.load(i32, Header.STATE) === PoolState.LIVE;
+  return Atomics.load(i32, Header.STATE) === PoolState.LIVE && i32[Header.POOL] === core.pool;
 }

@@ -16,7 +16,7 @@
  */
 
 import { zeroBytes } from "../memory/zero.ts";
-import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, milliseconds, show, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Lane } from "./lane.ts";
@@ -32,16 +32,17 @@ import {
   holds,
   keep,
   knows,
+  leaseOf,
   NONE,
   ownerWord,
   stateAt,
   take,
 } from "./shared-core.ts";
-import { cannotBlock, ghostError, isGhost, leaseError, refusal, starvedError } from "./shared-errors.ts";
+import { cannotBlock, ghostError, isGhost, isIdentity, leaseError, refusal, starvedError } from "./shared-errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./shared-handle.ts";
 import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./shared-layout.ts";
 import { joinPool, type Made, makePool, noSeat } from "./shared-open.ts";
-import { bury, isAlive, killPool, leave, type Seat, takeSeat } from "./shared-owners.ts";
+import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./shared-owners.ts";
 import { assertPool, readStats } from "./shared-report.ts";
 import { takeSync } from "./shared-sleep.ts";
 import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
@@ -98,6 +99,7 @@ export class SharedPool implements LeasePool {
       seat.status,
       (index) => zeroBytes(this.viewOf(index)),
       this.waiter.notify,
+      made.pool,
     );
     this.queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
   }
@@ -118,6 +120,7 @@ export class SharedPool implements LeasePool {
    * reserved seat taken back, `ERR_POOL_FULL` when all seats are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
+    if (options === null || typeof options !== "object") throw wrongType("options", "AttachOptions", options);
     const joined = joinPool(handle, options.memory);
     return new SharedPool(joined, joined.seat, options);
   }
@@ -252,13 +255,12 @@ export class SharedPool implements LeasePool {
    * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
    */
   give(id: number): void {
-    // -0 equals 0 in every comparison, and is no lease.
-    if ((id === 0 && Object.is(id, -0)) || !give(this.core, id)) this.giveElse(id);
+    if (typeof id !== "number" || !give(this.core, id)) this.giveElse(id);
   }
 
   /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
   keep(id: number): void {
-    if (!this.isIdentity(id) || isGhost(this.core) || !keep(this.core, id)) throw leaseError(this, id, "retain");
+    if (!this.isIdentity(id) || !keep(this.core, id)) throw leaseError(this, id, "retain");
   }
 
   /** Whether this thread holds the lease. @realtime */
@@ -266,7 +268,8 @@ export class SharedPool implements LeasePool {
     const { core } = this;
     if (!this.isIdentity(id)) return false;
     const index = id & core.indexMask;
-    return knows(core, index, id) && holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
+    if (!knows(core, index, id) || core.i32[core.statusAt] !== core.status) return false;
+    return holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
   }
 
   /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
@@ -291,15 +294,20 @@ export class SharedPool implements LeasePool {
 
   /**
    * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
-   * it live after all, find another generation. Returns the slots that came free by this call. Throws `ERR_OUT_OF_RANGE`,
-   * and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link detach}). O(count).
+   * it live after all, find another generation. Returns the slots that came free by this call. With `zero: "release"` one call
+   * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
+   * thread itself (that is {@link detach}) and for a handle of another pool or without a reserved seat. O(count).
    *
    * @param owner number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
    */
   reclaim(owner: number | SharedHandle): number {
-    const seat = typeof owner === "object" ? owner?.seat : { owner, status: 0 };
-    if (seat === undefined) throw wrongType("owner", "an owner's number or a reserved handle", owner);
-    const number = wholeNumber("owner", seat.owner, 0, this.layout.owners - 1);
+    const reserved = typeof owner === "object" && owner !== null;
+    const seat = reserved ? owner.seat : typeof owner === "number" ? { owner, status: 0 } : undefined;
+    if (seat === null || typeof seat !== "object") {
+      throw wrongType("owner", "an owner's number or a reserved handle", owner);
+    }
+    const number = wholeNumber(reserved ? "owner.seat.owner" : "owner", seat.owner, 0, this.layout.owners - 1);
+    if (reserved) this.checkReserved(owner, seat.status);
     if (number === this.owner) throw badValue("owner", "another thread than this one (detach() leaves)", number);
     this.refuse("reclaim a thread of");
     return bury(this.core, number, seat.status);
@@ -371,14 +379,19 @@ export class SharedPool implements LeasePool {
 
   /** @internal Whether a value can be an identity of this pool at all. */
   isIdentity(id: unknown): id is number {
-    return (
-      typeof id === "number" &&
-      Number.isInteger(id) &&
-      id >= 0 &&
-      !Object.is(id, -0) &&
-      (id & this.core.indexMask) < this.count &&
-      id < 2 ** 30
-    );
+    return isIdentity(this.core, id);
+  }
+
+  /** @internal The lease that a slot is in, as far as this thread may know it: certain while it is a holder. */
+  currentLease(index: number): number {
+    return leaseOf(this.core, index, Atomics.load(this.core.i32, stateAt(this.core, index)));
+  }
+
+  /** A forged seat, or that of another pool, would end somebody who lives. */
+  private checkReserved(handle: SharedHandle, status: number): void {
+    if (handle.pool !== this.pool) throw badValue("owner", "a handle of this pool", `one of pool ${show(handle.pool)}`);
+    wholeNumber("owner.seat.status", status, 1, 2 ** 30 - 1);
+    if (!isReservation(status)) throw badValue("owner.seat.status", "that of a reserved seat", status);
   }
 
   private prepared(id: number): number {
@@ -388,8 +401,12 @@ export class SharedPool implements LeasePool {
 
   private missed(): number {
     const { core } = this;
-    core.i32[ownerWord(core, core.owner) + Owner.MISSES]!++;
+    // First this: where the memory holds another pool now, nothing is counted.
     this.refuse("take a slot of");
+    // What a cut-off pass over dead owners' slots left may be just what is wanted.
+    const id = resumeSweep(core) > 0 ? take(core) : NONE;
+    if (id !== NONE) return this.prepared(id);
+    core.i32[ownerWord(core, core.owner) + Owner.MISSES]!++;
     return NONE;
   }
 

@@ -1,7 +1,7 @@
 /** What a shared pool tells about itself, and the check of its invariants. Slow paths; other threads go on meanwhile. */
 import { MillpondError } from "../observe/errors.ts";
-import { type Core, MANY, NOTHING, ownerWord, stateAt } from "./shared-core.ts";
-import { holdersOf } from "./shared-errors.ts";
+import { type Core, holds, isCurrent, MANY, NOTHING, ownerWord, stateAt } from "./shared-core.ts";
+import { countHolders, holdersOf } from "./shared-errors.ts";
 import type { SharedOwnerStats, SharedPoolStats } from "./shared-handle.ts";
 import { DEAD_SLOT, Header, Owner, OwnerState } from "./shared-layout.ts";
 import { statusOf } from "./shared-owners.ts";
@@ -11,29 +11,30 @@ const STATES = ["reserved", "live", "leaving", "dying"] as const;
 /** A snapshot. O(count). */
 export function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
-  const holds = new Array<number>(layout.owners).fill(0);
+  const counts = new Array<number>(layout.owners).fill(0);
   let free = 0;
   let held = 0;
   let heldByMany = 0;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));
-    const holders = (state & DEAD_SLOT) === 0 ? holdersOf(core, state) : [];
+    const holders = (state & DEAD_SLOT) === 0 ? state & core.holderMask : 0;
     if ((state & core.takenMask) === 0) free++;
-    if (holders.length > 0) held++;
-    if (holders.length > 1) heldByMany++;
-    for (const owner of holders) holds[owner]!++;
+    if (holders === 0) continue;
+    held++;
+    if ((holders & (holders - 1)) !== 0) heldByMany++;
+    countHolders(core, holders, counts);
   }
   const waiting = Atomics.load(i32, Header.WAITING);
   const owners: SharedOwnerStats[] = [];
   for (let owner = 0; owner < layout.owners; owner++) {
     const state = STATES[(statusOf(core, owner) & OwnerState.MASK) - 1];
-    if (state === undefined && holds[owner] === 0) continue;
+    if (state === undefined && counts[owner] === 0) continue;
     const at = ownerWord(core, owner);
     owners.push({
       owner,
       self: owner === core.owner,
       state: state ?? "dying",
-      holds: holds[owner]!,
+      holds: counts[owner]!,
       waiting: (waiting & (1 << owner)) !== 0,
       misses: i32[at + Owner.MISSES]!,
       waits: i32[at + Owner.WAITS]!,
@@ -67,15 +68,15 @@ export function assertPool({ core, name }: { readonly core: Core; readonly name:
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));
     if ((state & DEAD_SLOT) !== 0) continue;
-    const holders = state & core.takenMask;
+    const holders = state & core.holderMask;
     if ((state & ~core.stateMask) !== 0) fail(`slot ${index} has bits that mean nothing: ${state}`);
     if ((holders & ~live) !== 0)
       fail(`slot ${index} is held by owners ${holdersOf(core, holders & ~live)}, who are gone`);
     const mine = core.mine[index]!;
     const many = mine !== NOTHING && mine < 0;
     const id = many ? MANY - mine : mine;
-    const believed =
-      mine !== NOTHING && id >>> core.indexBits === state >>> core.ownerBits && (holders & core.me) !== 0;
+    const believed = mine !== NOTHING && holds(core, state, id) && isCurrent(core, index, id);
+    if ((state & core.lastState) === core.lastState) fail(`slot ${index} is closed, and nobody is at it`);
     if (many && !believed) fail(`this thread counts holds of slot ${index}, which it does not hold`);
     if (many && core.extra[index]! < 1) fail(`this thread has a wrong count for slot ${index}`);
   }

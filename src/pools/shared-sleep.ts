@@ -1,7 +1,7 @@
 /** Waiting that blocks the thread; a step of the pool as those in shared-core.ts, and tested with them. */
 import { type Core, NONE, ownerWord, takeSlow, wake } from "./shared-core.ts";
 import { Header, Owner } from "./shared-layout.ts";
-import { isAlive } from "./shared-owners.ts";
+import { isAlive, resumeSweep, statusOf } from "./shared-owners.ts";
 import type { SharedWaiter } from "./shared-wait.ts";
 
 /**
@@ -13,33 +13,30 @@ export const LOOK_AGAIN_MS = 100;
 /** 20 us: two wake-ups' worth. Longer pays only when there are more cores than threads that run, which nobody knows. */
 const SPIN_MS = 0.02;
 
-/** Looks between two readings of the clock: reading it costs as much as looking 8 times. */
-const LOOKS = 8;
-
 /**
  * Spins shortly, then sleeps, until a slot is taken, or the time or the pool is over: then {@link NONE}. `others`: this
  * thread has waiters besides, who keep its bit.
  */
 export function takeSync(core: Core, waiter: SharedWaiter, ms: number, others: boolean): number {
   const start = performance.now();
-  // A look goes over all slots: over many of them it takes longer than the clock does.
-  const looks = core.count > 256 ? 1 : LOOKS;
   do {
-    for (let i = 0; i < looks; i++) {
+    for (let i = 0; i < core.looks; i++) {
       const id = takeSlow(core);
       if (id !== NONE) return id;
     }
   } while (performance.now() - start < Math.min(SPIN_MS, ms));
   const { i32 } = core;
+  if (statusOf(core, core.owner) !== core.status) return NONE;
   i32[ownerWord(core, core.owner) + Owner.WAITS]!++;
   Atomics.or(i32, Header.WAITING, core.me);
   try {
     for (;;) {
       const wakes = Atomics.load(i32, Header.WAKES);
+      resumeSweep(core);
       const id = takeSlow(core);
       if (id !== NONE) return id;
       const left = ms - (performance.now() - start);
-      if (left <= 0 || !isAlive(core)) {
+      if (left <= 0 || !isAlive(core) || statusOf(core, core.owner) !== core.status) {
         // A wake-up may have come between the look and now, meant for one who can use it.
         wake(core, 1);
         return NONE;
@@ -47,6 +44,12 @@ export function takeSync(core: Core, waiter: SharedWaiter, ms: number, others: b
       waiter.wait(i32, Header.WAKES, wakes, Math.min(left, LOOK_AGAIN_MS));
     }
   } finally {
-    if (!others) Atomics.and(i32, Header.WAITING, ~core.me);
+    if (!others) waitNoMore(core);
   }
+}
+
+/** Says that nobody of this thread waits any more; not where the memory holds another pool now, whose word it would be. */
+export function waitNoMore(core: Core): void {
+  const { i32 } = core;
+  if (statusOf(core, core.owner) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
 }

@@ -9,8 +9,8 @@ import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type Core, NONE, ownerWord, takeSlow, wake } from "./shared-core.ts";
 import { Header, Owner } from "./shared-layout.ts";
-import { isAlive } from "./shared-owners.ts";
-import { LOOK_AGAIN_MS } from "./shared-sleep.ts";
+import { isAlive, resumeSweep, statusOf } from "./shared-owners.ts";
+import { LOOK_AGAIN_MS, waitNoMore } from "./shared-sleep.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /**
@@ -84,6 +84,12 @@ export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
   };
 }
 
+/**
+ * Looks of one turn while the wake counter moves under them: each goes over all slots, and a thread that writes the counter without
+ * end must not stop this one's event loop. After them the timer looks.
+ */
+const LOOKS_A_TURN = 4;
+
 /** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
 export const POLL_MS = { first: 1, most: 16 } as const;
 
@@ -115,6 +121,7 @@ export class SharedQueue {
   /** Joins the queue for a lease's identity. Settles as {@link WaitQueue.wait}. */
   async wait(options: WaitOptions, onTimeout: (waiter: Waiter<number>) => unknown): Promise<number> {
     const { i32 } = this.#core;
+    if (!this.#isMember()) throw this.#dead();
     i32[ownerWord(this.#core, this.#core.owner) + Owner.WAITS]!++;
     const result = this.#queue.wait(options, undefined, onTimeout);
     if (this.#queue.length === 1) Atomics.or(i32, Header.WAITING, this.#core.me);
@@ -131,7 +138,9 @@ export class SharedQueue {
   /** Gives what is free to those who wait, and goes to sleep for the rest. */
   serve(): void {
     const { i32 } = this.#core;
-    if (!isAlive(this.#core)) this.rejectAll(this.#dead);
+    if (!this.#isMember()) this.rejectAll(this.#dead);
+    else resumeSweep(this.#core);
+    let looks = 0;
     while (this.#queue.length > 0) {
       const wakes = Atomics.load(i32, Header.WAKES);
       const id = takeSlow(this.#core);
@@ -140,9 +149,18 @@ export class SharedQueue {
         continue;
       }
       if (this.#asleep || this.#sleep(wakes)) break;
+      if (++looks < LOOKS_A_TURN) continue;
+      // A timer that was set for one who sleeps is a long one.
+      this.#clearTimer();
+      break;
     }
     if (this.#queue.length === 0) this.#quiet();
     else this.#keepLooking();
+  }
+
+  /** Whether the pool goes on, and this thread takes part in it. */
+  #isMember(): boolean {
+    return isAlive(this.#core) && statusOf(this.#core, this.#core.owner) === this.#core.status;
   }
 
   /** Rejects all who wait. */
@@ -169,7 +187,7 @@ export class SharedQueue {
   /** In the background: a wait with a timeout keeps the process alive by its own timer (waiters.ts), one without does not. */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
-    const ms = this.#waiter.waitAsync === undefined ? this.#pollMs : LOOK_AGAIN_MS;
+    const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? LOOK_AGAIN_MS : this.#pollMs;
     this.#pollMs = Math.min(this.#pollMs * 2, POLL_MS.most);
     this.#timer = this.#clock.setTimer(
       () => {
@@ -182,7 +200,11 @@ export class SharedQueue {
   }
 
   #quiet(): void {
-    Atomics.and(this.#core.i32, Header.WAITING, ~this.#core.me);
+    waitNoMore(this.#core);
+    this.#clearTimer();
+  }
+
+  #clearTimer(): void {
     if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer);
     this.#timer = undefined;
   }

@@ -70,7 +70,7 @@ export class SlabBlocks {
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
       attempt(failures, () => mapping.unmap());
-      attempt(failures, () => mapping.memory.release());
+      attempt(failures, () => mapping.source.release());
     }
     this.#order = this.#order.filter((number) => !gone.has(number));
     return failures;

@@ -191,6 +191,7 @@ const ofMapping = (call: (mapping: Mapping) => unknown): Row => ({
 });
 const MAPPING: Record<string, Row> = {
   bytes: ofMapping((m) => m.bytes),
+  memory: ofMapping((m) => m.memory),
   size: ofMapping((m) => m.size),
   mode: ofMapping((m) => m.mode),
   isLive: ofMapping((m) => m.isLive),

@@ -429,6 +429,20 @@ describe("what a hook leaves is judged", () => {
     });
   }
 
+  it("the memory of a mapping that a holder kept does not reach the next lease's bytes", () => {
+    const pool = openPool({ max: 1 });
+    const buffer = pool.tryAcquire()!;
+    const mapping = buffer.map("read");
+    const { memory } = mapping;
+    mapping.unmap();
+    expect(code(() => mapping.memory)).toBe("ERR_USE_AFTER_RELEASE");
+    buffer.release();
+    const next = pool.tryAcquire()!;
+    expect(code(() => memory.map("write"))).toBe("ERR_USE_AFTER_RELEASE");
+    next.release();
+    expectWhole(pool);
+  });
+
   it("a populate that keeps a mapping or a copy of its buffer is refused", () => {
     for (const keep of [
       (b: MediaBuffer) => b.map("write"),

@@ -109,10 +109,18 @@ describe("the video pool", () => {
     }
     const pool = VideoBufferPool.new();
     const config = configOf(pool, I420, 24, BUFFER_POOL_OPTION_VIDEO_META, BUFFER_POOL_OPTION_VIDEO_ALIGNMENT);
-    for (const bad of [{ padding_left: -1 }, { stride_align: [4, 0, 0, 0] }, { padding_top: 1e9 }]) {
-      buffer_pool_config_set_video_alignment(config, Object.assign(new VideoAlignment(), bad));
-      expect(pool.set_config(config)).toBe(false);
+    for (const [bad, refused] of [
+      [{ padding_left: -1 }, "ERR_OUT_OF_RANGE"],
+      [{ stride_align: [4, 0, 0, 0] }, "ERR_INVALID_ARG_VALUE"],
+      [{ stride_align: [1, 3, 7, 15, 31] }, "ERR_INVALID_ARG_TYPE"],
+      [{ padding_tp: 1 }, "ERR_INVALID_ARG_VALUE"],
+    ] as const) {
+      const align = Object.assign(new VideoAlignment(), bad);
+      expect(code(() => buffer_pool_config_set_video_alignment(config, align))).toBe(refused);
+      expect(config.video_alignment).toBeUndefined();
     }
+    buffer_pool_config_set_video_alignment(config, Object.assign(new VideoAlignment(), { padding_top: 1e9 }));
+    expect(pool.set_config(config)).toBe(false);
     expect(code(() => buffer_pool_config_set_video_alignment(config, {} as VideoAlignment))).toBe(
       "ERR_INVALID_ARG_TYPE",
     );

@@ -260,6 +260,6 @@ describe("threads that misbehave", () => {
       workers(text, { workers: 1 }),
       new NullSink(),
     );
-    await expect(run.run()).rejects.toThrow(/ended with code 1: it needed more than 1024 MB of heap/);
+    await expect(run.run()).rejects.toThrow(/ended with code 1: it needed more than 512 MB of heap/);
   }, 60_000);
 });

@@ -4,7 +4,8 @@
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Header, OwnerState } from "../../src/pools/shared-layout.ts";
+import { holds, leaseOf } from "../../src/pools/shared-core.ts";
+import { Header, OwnerState, writePool } from "../../src/pools/shared-layout.ts";
 import { isStillThere, Outcome } from "../../src/pools/shared-owners.ts";
 import type { SharedWaiter } from "../../src/pools/shared-wait.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
@@ -66,7 +67,11 @@ const sizes: readonly WorldOptions[] = [
   { count: 2, threads: 3 },
   { count: 2, threads: 3, batch: true },
   { count: 1, threads: 3, zero: "release" },
+  { count: 1, threads: 3, generationBits: 2 },
 ];
+
+/** Whether there are releases that close a slot before they free it. */
+const closes = (size: WorldOptions): boolean => size.zero === "release" || size.generationBits !== undefined;
 
 const situations = sizes.flatMap((size) => pairs.map(([first, second]) => [first, second, size] as const));
 
@@ -86,8 +91,9 @@ function tally(explored: Explored): Explored {
 
 describe("every interleaving of two operations", () => {
   it.each(situations)("%s | %s %o", (first, second, size) => {
-    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them.
-    const bounds = first === "take two" && size.count > 1 ? { preemptions: 4 } : {};
+    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of them,
+    // but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
+    const bounds = size.count > 1 ? { preemptions: 4 } : closes(size) ? { preemptions: 5 } : {};
     expect(tally(explore(() => pair(first, second, size), bounds)).schedules).toBeGreaterThan(1);
   });
 
@@ -135,6 +141,146 @@ describe("a lease that two threads know", () => {
       yield* world.take(0);
     };
     expect(explore(() => shared(again, keeps)).schedules).toBeGreaterThan(20);
+  });
+
+  /** Joins, and looks whether what it joined is that lease, and whether its bytes stay as they are. */
+  const joins = (zero: "fresh" | "release") =>
+    function* (world: World, id: number): Thread {
+      const core = world.cores[1]!;
+      const before = world.cleared[0];
+      if (!(yield* steps.keep(core, id))) return;
+      const state = world.i32[world.layout.statesAt]!;
+      if (leaseOf(core, 0, state) !== id || (state & core.me) === 0) throw new Error("joined another lease");
+      if (zero === "release" && world.cleared[0] !== before) throw new Error("cleared while it was joined");
+      world.holders[0]!.add(1);
+      yield* world.give(1, id);
+    };
+
+  it("zero: release. One gives it back while the other joins: what was joined is never cleared in its hands", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3, zero: "release" });
+      const id = hold(world, 0);
+      return world.run([gives(0)(world, id), joins("release")(world, id)], 2);
+    };
+    expect(tally(explore(make)).schedules).toBeGreaterThan(20);
+  });
+
+  it("the low part of the generation comes round while one joins an old lease: it joins that lease or none", () => {
+    const again = function* (world: World, id: number): Thread {
+      yield* world.give(0, id);
+      // Three uses are a round: the state is as it was, and the lease is another.
+      for (let n = 0; n < 3; n++) {
+        const next = yield* world.take(0);
+        if (next < 0) return;
+        if (n < 2) yield* world.give(0, next);
+      }
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3, zero, generationBits: 2 });
+        const id = hold(world, 0);
+        return world.run([again(world, id), joins(zero)(world, id)], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    }
+  });
+
+  it.each([{ zero: "release" }, { generationBits: 2 }, { zero: "release", generationBits: 2 }] as const)(
+    "%o: the giver dies at any point while one joins and another clears up: nothing is lost or cleared in a hand",
+    (size) => {
+      for (const uses of [0, 1, 2]) {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 4, ...size });
+          // One of these begins at the last generation before a carry.
+          for (let n = 0; n < uses; n++) alone(world.give(0, hold(world, 0)));
+          const id = hold(world, 0);
+          let over = false;
+          const giver = function* (): Thread {
+            yield* world.give(0, id);
+            over = true;
+          };
+          const reclaimer = function* (): Thread {
+            yield { until: () => over };
+            yield* world.bury(2, 0);
+            const next = yield* world.take(2);
+            if (next >= 0) yield* world.give(2, next);
+          };
+          return world.run([giver(), joins(size.zero ?? "fresh")(world, id), reclaimer()], 3, {
+            mortal: [true, false, false],
+            died: () => {
+              over = true;
+            },
+          });
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      }
+    },
+  );
+
+  it("one that was declared dead while it carries goes on late: the new holder's lease stays what it is", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4, generationBits: 2 });
+      // The second use is the last before a carry.
+      alone(world.give(0, hold(world, 0)));
+      const id = hold(world, 0);
+      world.holders[0]!.delete(0);
+      const late = function* (): Thread {
+        yield* world.giveStep(0, id);
+      };
+      const other = function* (): Thread {
+        yield* world.bury(1, 0);
+        const next = yield* world.take(1);
+        if (next < 0) return;
+        const core = world.cores[1]!;
+        for (let n = 0; n < 3; n++) {
+          yield;
+          if (leaseOf(core, 0, world.i32[world.layout.statesAt]!) !== next) throw new Error("its generation moved");
+        }
+        yield* world.give(1, next);
+      };
+      return world.run([late(), other()], 3);
+    };
+    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+  });
+
+  it("the pool is destroyed and its memory gets another one, at any point of what a thread does: the new lease stays", () => {
+    const doings: Readonly<Record<string, (world: World, id: number) => Thread>> = {
+      give: function* (world, id) {
+        yield* world.giveStep(0, id);
+      },
+      "keep and give": function* (world, id) {
+        yield* steps.keep(world.cores[0]!, id) as Step<unknown>;
+        yield* world.giveStep(0, id);
+        yield* world.giveStep(0, id);
+      },
+      take: function* (world) {
+        yield* steps.take(world.cores[0]!);
+      },
+    };
+    for (const doing of Object.values(doings)) {
+      for (const generationBits of [2, 10]) {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 2, generationBits });
+          const id = hold(world, 0);
+          const maker = function* (): Thread {
+            alone(steps.killPool(world.cores[1]!));
+            yield;
+            // As one step: what is half written is no pool yet.
+            writePool(world.i32, world.layout, 2);
+            world.forget(0);
+            yield;
+            const member = world.join();
+            const next = yield* world.take(member);
+            yield;
+            const state = world.i32[world.layout.statesAt]!;
+            if (next >= 0 && !holds(world.cores[member]!, state, next))
+              throw new Error("an old lease freed the new one");
+          };
+          return { threads: [doing(world, id), maker()], i32: world.i32, check() {} };
+        };
+        expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(5);
+      }
+    }
   });
 
   it("both give their hold back: the slot is free once, and cleared once", () => {
@@ -295,10 +441,11 @@ describe("a lease on its way to another thread", () => {
     yield { until: () => mail.id !== undefined || end() };
     if (mail.id === undefined) return;
     for (;;) {
+      // Before the look: what changes during it is not waited for.
+      const at = world.layout.statesAt;
+      const state = world.i32[at];
       const outcome = (yield* steps.accept(world.cores[thread]!, mail.id, world.cores[from]!.owner)) as number;
       if (outcome === Outcome.NOT_YET) {
-        const at = world.layout.statesAt;
-        const state = world.i32[at];
         yield { until: () => world.i32[at] !== state };
         continue;
       }

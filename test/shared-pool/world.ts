@@ -18,6 +18,8 @@ export interface WorldOptions {
   /** Workers take whole words, as in large pools. */
   readonly batch?: boolean;
   readonly zero?: "fresh" | "release";
+  /** Bits of the low part of a generation: with 2, each third release carries. */
+  readonly generationBits?: number;
 }
 
 /** One pool, several threads, and what each is entitled to. */
@@ -31,11 +33,14 @@ export class World {
   readonly cleared: number[];
   /** By slot: whether somebody had it since it was cleared. */
   readonly dirty: boolean[];
+  /** Every lease that was handed out: none is handed out again. */
+  readonly seen: Set<number> = new Set();
 
-  constructor({ count, threads, batch = false, zero = "fresh" }: WorldOptions) {
+  constructor({ count, threads, batch = false, zero = "fresh", generationBits }: WorldOptions) {
     // One seat more than threads, for one who comes later.
     const shape = checkShape({ size: 1, count, owners: threads + 1 }, zero);
-    this.layout = { ...layoutOf(shape), batch };
+    const layout = layoutOf(shape);
+    this.layout = { ...layout, batch, generationBits: generationBits ?? layout.generationBits };
     this.i32 = new Int32Array(this.layout.slotsAt >>> 2);
     writePool(this.i32, this.layout, 1);
     this.holders = Array.from({ length: count }, () => new Set());
@@ -48,10 +53,14 @@ export class World {
   join(): number {
     const seat = takeSeat(this.i32, this.layout, OwnerState.LIVE)!;
     const clear = (index: number): void => {
+      const holders = this.holders[index]!;
+      if (holders.size > 0) throw new Error(`slot ${index} is cleared while ${[...holders]} hold it`);
       this.cleared[index]!++;
       this.dirty[index] = false;
     };
-    this.cores.push(createCore(this.i32, this.layout, seat.owner, seat.status, clear, notify));
+    // One look where it spins: eight would be eight times the same.
+    const core = createCore(this.i32, this.layout, seat.owner, seat.status, clear, notify);
+    this.cores.push({ ...core, looks: 1 });
     return this.cores.length - 1;
   }
 
@@ -77,6 +86,8 @@ export class World {
     const index = id & this.cores[thread]!.indexMask;
     const holders = this.holders[index]!;
     if (holders.size > 0) throw new Error(`slot ${index} was handed out twice: to ${[...holders]} and ${thread}`);
+    if (this.seen.has(id)) throw new Error(`lease ${id} was handed out before`);
+    this.seen.add(id);
     if (this.layout.zero === "release" && this.dirty[index]) throw new Error(`slot ${index} was not cleared`);
     this.dirty[index] = true;
     holders.add(thread);

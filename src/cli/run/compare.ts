@@ -7,7 +7,7 @@ import { availableParallelism, cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { RunOptions, Variant } from "../args.ts";
 import { Failure } from "../exit.ts";
-import { bytes, micros, number, type Paint, table, wrap } from "../terminal.ts";
+import { bytes, micros, number, type Paint, table, terminalWidth, wrap } from "../terminal.ts";
 import type { Progress } from "./progress.ts";
 import type { RunSummary } from "./report.ts";
 
@@ -191,23 +191,53 @@ export function describeComparison(found: Comparison, paint: Paint): string {
   };
   const rows = [
     ["", paint.bold("pooled"), paint.bold("fresh"), "", paint.dim("floor")],
-    row("frames/s, all in all", (r) => r.framesPerSecond, number, "more"),
-    row("  decoding, ms a frame", (r) => r.decodeMsPerFrame, number, "less"),
+    row("frames/s, overall", (r) => r.framesPerSecond, number, "more"),
+    row("  decoding, ms per frame", (r) => r.decodeMsPerFrame, number, "less"),
     row("  copy + hand-off, frames/s", (r) => r.stageFramesPerSecond, number, "more"),
-    row("a buffer, p50", (r) => r.allocationP50, micros, "less", false),
-    row("a buffer, p99", (r) => r.allocationP99, micros, "less", false),
+    row("getting a buffer, p50", (r) => r.allocationP50, micros, "less", false),
+    row("getting a buffer, p99", (r) => r.allocationP99, micros, "less", false),
     row("GCs", (r) => r.gcs, number, "less"),
     row("  major", (r) => r.majorGcs, number, "less"),
-    row("  ms in all", (r) => r.gcMs, number, "less"),
+    row("  ms in total", (r) => r.gcMs, number, "less"),
     row("page faults", (r) => r.minorFaults, number, "less"),
     row("peak RSS", (r) => r.peakRss, bytes, "less"),
   ];
   const head = paint.dim(
-    `medians of ${rounds} rounds in turns, each ${number(pooled.frames)} frames` +
-      `${passes > 1 ? ` (the file ${passes} times in a row)` : ""}, each in a process of its own; Node ${found.machine.node}, ` +
+    `medians of ${rounds} ${rounds === 1 ? "round" : "rounds"} in turns, ${number(pooled.frames)} frames each` +
+      `${passes > 1 ? ` (the file ${passes} times in a row)` : ""}, every run in its own process; Node ${found.machine.node}, ` +
       `${found.machine.cores} cores`,
   );
-  return `${paint.bold("pooled against fresh")}  ${head}\n${indent(table(rows))}\n\n${indent(wrap(verdict(found), 96))}`;
+  const width = terminalWidth(process.stdout);
+  const lines = [
+    wrap(gains(found, paint), width, "  "),
+    "",
+    wrap(
+      `${paint.bold("the whole")}: the pool, a new buffer for every frame ("fresh"), and fixed slots without a pool ("floor")`,
+      width,
+    ),
+    wrap(head, width),
+    "",
+    indent(table(rows)),
+    "",
+    indent(wrap(verdict(found), width - 2)),
+  ];
+  return lines.join("\n");
+}
+
+/** The first line: what the pool gives where it serves, or takes; each with its figure. */
+function gains({ pooled, fresh }: Comparison, paint: Paint): string {
+  const stage = pooled.stageFramesPerSecond / fresh.stageFramesPerSecond;
+  const speed = stage >= 1 ? `${stage.toFixed(1)} x as fast` : `slower (${stage.toFixed(2)} x)`;
+  const faults = percent(pooled.minorFaults, fresh.minorFaults, "page faults");
+  const memory = percent(pooled.peakRss, fresh.peakRss, "memory");
+  const tint = stage >= 1 ? paint.good : paint.bad;
+  return `${paint.bold("with the pool")}: copying and handing over a frame is ${tint(speed)}, with ${faults} and ${memory} at the peak`;
+}
+
+function percent(ours: number, theirs: number, what: string): string {
+  const change = Math.round(100 * (ours / theirs - 1));
+  if (!Number.isFinite(change) || change === 0) return `as many ${what}`.replace("many memory", "much memory");
+  return change < 0 ? `${-change} % ${what === "memory" ? "less" : "fewer"} ${what}` : `${change} % MORE ${what}`;
 }
 
 function verdict({ pooled, fresh, floor }: Comparison): string {
@@ -222,9 +252,9 @@ function verdict({ pooled, fresh, floor }: Comparison): string {
     return difference === 0 ? "none" : `${difference > 0 ? "+" : ""}${number(difference)}`;
   };
   return (
-    `${speed}, ${memory}. The floor is the same frames in fixed slots, without pool or allocation: its ` +
-    `major GCs (${number(floor.majorGcs)}) come from reading the input. Beyond those: pool ${added(pooled)}, ` +
-    `fresh ${added(fresh)}.`
+    `${speed}, ${memory}. Overall the run goes ${(pooled.framesPerSecond / fresh.framesPerSecond).toFixed(2)} x as fast: decoding and ` +
+    `measuring take most of the time. The floor shows what the work costs at least; its major GCs (${number(floor.majorGcs)}) ` +
+    `come from reading the input. Beyond those: pool ${added(pooled)}, fresh ${added(fresh)}.`
   );
 }
 

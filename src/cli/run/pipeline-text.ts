@@ -95,7 +95,8 @@ function failureOf(error: unknown): Failure {
   const { cause } = error;
   // A file system's error says best itself what it is.
   const known = cause instanceof Error && !isMillpondError(cause) && "code" in cause;
-  const reason = known ? explain(cause) : String(error.details.reason);
+  const said = String(error.details.reason).replace("give the pipeline more patience", "raise --patience");
+  const reason = known ? explain(cause) : said;
   return new PlacedFailure(reason, error.details.excerpt, error);
 }
 

@@ -1,7 +1,7 @@
 /** What a run came to: the summary for machines, and the same for people. docs/run.md describes the former. */
 
 import type { ExitCode } from "../exit.ts";
-import { bytes, count, number, type Paint } from "../terminal.ts";
+import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
 import { MILLPOND_VERSION } from "../version.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -134,7 +134,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
   const lines: [string, string][] = [];
   const shown =
     source.displayWidth !== source.width || source.displayHeight !== source.height
-      ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (turned ${source.rotation} degrees)`}`
+      ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (rotated by ${source.rotation} degrees)`}`
       : "";
   const what = source.codec === null ? source.kind : `${source.container}, ${source.codec}`;
   lines.push(["input", `${what}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
@@ -152,7 +152,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     "pool",
     `${count(supply.buffers, "buffer")} of ${bytes(supply.bufferBytes)}, ${supply.allocated} allocated for ` +
       `${count(measures.frames, "frame")}; ${supply.outstanding === 0 ? paint.good("all back") : paint.bad(`${supply.outstanding} missing`)}; ` +
-      `waited for the workers ${supply.waits} times`,
+      `${supply.waits === 0 ? "never waited" : `waited ${count(supply.waits, "time")}`} for a worker`,
   ]);
   lines.push(["stage", `copy and hand-off alone: ${number(timing.stageFramesPerSecond)} frames/s`]);
   if (measures.frames > 0) {
@@ -163,7 +163,9 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
   const written = [outputs.contactSheet, outputs.frames].filter((path) => path !== null);
   if (written.length > 0) lines.push(["wrote", written.join(", ")]);
   const title = paint.bold(source.name);
-  return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${text}`).join("\n")}`;
+  // Below a name stands only its text.
+  const width = terminalWidth(process.stdout) - 10;
+  return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${wrap(text, width, " ".repeat(10))}`).join("\n")}`;
 }
 
 /** What is said of frames that the decoder made up in part. */

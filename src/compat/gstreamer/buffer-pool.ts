@@ -8,7 +8,7 @@ import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../
 import { Buffer, coreBuffer, poolFaces } from "./buffer.ts";
 import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
 import { AllocationParams, Allocator, checkParams, coreAllocator, Memory, paramsIn, paramsOut } from "./memory.ts";
-import { checkName, checkWhole, lastError, note, outside, refuse, speaks, wrong } from "./words.ts";
+import { checkName, checkNames, checkWhole, lastError, note, outside, refuse, speaks, wrong } from "./words.ts";
 
 /** Caps are plain data, compared deeply. */
 export type Caps = unknown;
@@ -84,7 +84,7 @@ class BridgePool extends CorePool {
       Memory.keep(buffer.live("populate").memories, buffer.slot);
       return;
     }
-    const made = this.#ask((hint ?? {}) as AcquireParams);
+    const made = this.#ask(typeof hint === "object" && hint !== null ? (hint as AcquireParams) : {});
     const from = made.core;
     const slot = from.live("give to a pool");
     const own = buffer.live("populate");
@@ -214,19 +214,22 @@ export class BufferPool {
     }
     if (wanted.size === undefined)
       return failed("ERR_NOT_CONFIGURED", "the configuration has no params; config_set_params() them");
+    const before = lastError();
     let accepted: boolean;
+    let final: PoolConfig;
     try {
-      accepted = this.vfunc_set_config(wanted) !== false;
+      accepted = yesOrNo("vfunc_set_config()", this.vfunc_set_config(wanted));
+      final = copyConfig(wanted);
     } catch (error) {
       note(error);
       return false;
     }
-    const final = copyConfig(wanted);
     if (!accepted) {
       this.#near = final;
       return failed(
         "ERR_CONFIG_ADJUSTED",
         `${this} cannot do exactly what was asked; get_config() says what it can do`,
+        lastError() === before ? undefined : lastError(),
       );
     }
     this.#desk.asked = true;
@@ -252,7 +255,7 @@ export class BufferPool {
       params: paramsOut(wanted.params),
       options: [...wanted.options],
     };
-    const accepted = this.vfunc_set_config(config) !== false;
+    const accepted = yesOrNo("vfunc_set_config()", this.vfunc_set_config(config));
     const final = copyConfig(config);
     const { maxBytes, roundSize, zero, mustRevoke } = wanted;
     const rest = { maxBytes, roundSize, zero: zero === "fresh" ? ("never" as const) : zero };
@@ -278,53 +281,54 @@ export class BufferPool {
 
   /** Sets caps, size, min and max (0: no limit). Throws `ERR_OUT_OF_RANGE` for min above max. */
   static config_set_params(config: PoolConfig, caps: Caps, size: number, min: number, max: number): void {
-    checkConfig(config);
+    readConfig(config);
     checkWhole("size", size);
     checkWhole("min_buffers", min);
     checkWhole("max_buffers", max);
     if (max !== 0 && min > max) throw outside("min_buffers", `at most max_buffers, ${max}`, min);
-    Object.assign(config, { caps: copyData("caps", caps), size, min, max });
+    writeConfig(config, { caps: copyData("caps", caps), size, min, max });
   }
 
   /** [set?, caps, size, min, max]. */
   static config_get_params(config: PoolConfig): [boolean, Caps, number, number, number] {
-    checkConfig(config);
-    return [config.size !== undefined, config.caps, config.size ?? 0, config.min, config.max];
+    const { size, caps, min, max } = readConfig(config);
+    return [size !== undefined, caps, size ?? 0, min, max];
   }
 
   /** Sets allocator and params; one of them at least. Throws `ERR_INVALID_ARG_TYPE` for neither. */
   static config_set_allocator(config: PoolConfig, allocator: Allocator | null, params: AllocationParams | null): void {
-    checkConfig(config);
+    readConfig(config);
     coreAllocator("allocator", allocator);
     const checked = checkParams(params);
-    if ((allocator ?? null) === null && checked === null)
+    if (allocator === null && checked === null)
       throw wrong("params", "AllocationParams where allocator is null", params);
-    config.allocator = allocator ?? null;
-    config.params = checked ?? new AllocationParams();
+    writeConfig(config, { allocator, params: checked ?? new AllocationParams() });
   }
 
   /** [set?, allocator, params]. */
   static config_get_allocator(config: PoolConfig): [boolean, Allocator | null, AllocationParams] {
-    checkConfig(config);
-    return [true, config.allocator, config.params];
+    const { allocator, params } = readConfig(config);
+    return [true, allocator, params];
   }
 
   /** Adds an option once. */
   static config_add_option(config: PoolConfig, option: string): void {
-    checkConfig(config);
-    if (!config.options.includes(checkName("option", option))) config.options.push(option);
+    const { options } = readConfig(config);
+    if (!options.includes(checkName("option", option))) writeConfig(config, { options: [...options, option] });
   }
 
   /** Whether a configuration has an option. */
   static config_has_option(config: PoolConfig, option: string): boolean {
-    checkConfig(config);
-    return config.options.includes(checkName("option", option));
+    return readConfig(config).options.includes(checkName("option", option));
   }
 
   /** Whether a read-back configuration still serves: equal caps (both null too), size and min at least as wanted. */
-  static config_validate_params(config: PoolConfig, caps: Caps, size: number, min: number, _max: number): boolean {
-    checkConfig(config);
-    return config.size !== undefined && sameData(config.caps, caps) && config.size >= size && config.min >= min;
+  static config_validate_params(config: PoolConfig, caps: Caps, size: number, min: number, max: number): boolean {
+    const has = readConfig(config);
+    checkWhole("size", size);
+    checkWhole("min_buffers", min);
+    checkWhole("max_buffers", max);
+    return has.size !== undefined && sameData(has.caps, caps) && has.size >= size && has.min >= min;
   }
 
   /**
@@ -370,7 +374,7 @@ export class BufferPool {
       return;
     }
     const before = lastError();
-    if (this.vfunc_start() === false) {
+    if (!yesOrNo("vfunc_start()", this.vfunc_start())) {
       const cause = lastError();
       throw refuse("ERR_INACTIVE", `vfunc_start() of ${this} refused`, cause === before ? undefined : cause);
     }
@@ -381,7 +385,7 @@ export class BufferPool {
     if (this.#started === false) return;
     const before = lastError();
     try {
-      this.#stopped = this.vfunc_stop() !== false;
+      this.#stopped = yesOrNo("vfunc_stop()", this.vfunc_stop());
     } catch (error) {
       this.#stopped = false;
       note(error);
@@ -408,11 +412,11 @@ export class BufferPool {
    */
   async acquire_buffer(params?: AcquireParams | null): Promise<[FlowReturn, Buffer | null]> {
     const given = params ?? {};
+    const plain = this.vfunc_acquire_buffer === BufferPool.prototype.vfunc_acquire_buffer;
+    if (plain || this.#inAcquire || this.#passedOn.has(given)) return this.#acquire(given, checkAcquire(given));
     if (typeof given !== "object") throw wrong("params", "an object of AcquireParams, or null", params);
-    checkWhole("params.flags", given.flags ?? 0, 0, 0x7fffffff);
-    const chained = this.#inAcquire || this.#passedOn.has(given);
-    if (chained || this.vfunc_acquire_buffer === BufferPool.prototype.vfunc_acquire_buffer) return this.#acquire(given);
     const own = { ...given };
+    checkAcquire(own);
     this.#passedOn.add(own);
     this.#inAcquire = true;
     let answer: Promise<[FlowReturn, Buffer | null]>;
@@ -434,9 +438,9 @@ export class BufferPool {
     }
   }
 
-  async #acquire(params: AcquireParams): Promise<[FlowReturn, Buffer | null]> {
+  async #acquire(params: AcquireParams, flags: number): Promise<[FlowReturn, Buffer | null]> {
     try {
-      const nowait = ((params.flags ?? 0) & BufferPoolAcquireFlags.DONTWAIT) !== 0;
+      const nowait = (flags & BufferPoolAcquireFlags.DONTWAIT) !== 0;
       return [FlowReturn.OK, Buffer.of(await this.#core.acquire({ nowait, hint: params }))];
     } catch (error) {
       note(error);
@@ -457,7 +461,8 @@ export class BufferPool {
    * Subclasses: makes a buffer for the acquire that has these params ({} at activation). EOS is not an answer with room left; it counts
    * as ERROR. The default: one memory as configured.
    */
-  vfunc_alloc_buffer(_params: AcquireParams): [FlowReturn, Buffer | null] {
+  vfunc_alloc_buffer(params: AcquireParams): [FlowReturn, Buffer | null] {
+    checkAcquire(params);
     const config = this.#core.config;
     if (config === null) {
       note(refuse("ERR_NOT_CONFIGURED", `${this} has no configuration to make a buffer of`));
@@ -473,13 +478,18 @@ export class BufferPool {
   }
 
   /** Subclasses: a buffer is about to be freed. The default: nothing; the pool frees it in any case. */
-  vfunc_free_buffer(_buffer: Buffer): void {}
+  vfunc_free_buffer(buffer: Buffer): void {
+    coreBuffer("buffer", buffer);
+  }
 
   /** Subclasses: a buffer came back. The default: nothing; the pool resets times, flags, size and metas in any case. */
-  vfunc_reset_buffer(_buffer: Buffer): void {}
+  vfunc_reset_buffer(buffer: Buffer): void {
+    coreBuffer("buffer", buffer);
+  }
 
   /** Subclasses: a clean buffer came back; false frees it. The default: it is kept. */
-  vfunc_release_buffer(_buffer: Buffer): unknown {
+  vfunc_release_buffer(buffer: Buffer): unknown {
+    coreBuffer("buffer", buffer);
     return true;
   }
 
@@ -500,13 +510,15 @@ export class BufferPool {
   }
 
   /** Subclasses: may edit the configuration; false: not as asked, read it back. The default: as asked. */
-  vfunc_set_config(_config: PoolConfig): boolean {
+  vfunc_set_config(config: PoolConfig): boolean {
+    readConfig(config);
     return true;
   }
 
   /** Subclasses: acquires instead of the default, which is the pool's own. */
-  vfunc_acquire_buffer(params: AcquireParams): Promise<[FlowReturn, Buffer | null]> {
-    return this.#acquire(params ?? {});
+  async vfunc_acquire_buffer(params?: AcquireParams | null): Promise<[FlowReturn, Buffer | null]> {
+    const given = params ?? {};
+    return this.#acquire(given, checkAcquire(given));
   }
 
   /** Subclasses: the options they know. The default: none. */
@@ -527,16 +539,30 @@ speaks(BufferPool, BufferPool.is);
 
 /** Checks what a caller gives as a pool, and gives the core's; null stays null. */
 export function corePool(name: string, pool: unknown): CorePool | null {
-  if (pool === null || pool === undefined) return null;
+  if (pool === null) return null;
   if (!BufferPool.is(pool)) throw wrong(name, "a BufferPool or null", pool);
   return pool.core;
+}
+
+/** What a hook answers that says yes or no; none is yes. A promise would be neither: the pool goes on at once. */
+function yesOrNo(hook: string, answer: unknown): boolean {
+  if (answer === undefined || typeof answer === "boolean") return answer !== false;
+  throw wrong(`what ${hook} returns`, "true or false", answer);
+}
+
+/** The flags of acquire params, read once. */
+function checkAcquire(params: unknown): number {
+  if (typeof params !== "object" || params === null) throw wrong("params", "an object of AcquireParams", params);
+  const { flags } = params as AcquireParams;
+  return flags === undefined ? 0 : checkWhole("params.flags", flags, 0, 0x7fffffff);
 }
 
 function failed(
   code: "ERR_ACTIVE" | "ERR_LOANS_OUT" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
   why: string,
+  cause?: unknown,
 ): false {
-  note(refuse(code, why));
+  note(refuse(code, why, cause));
   return false;
 }
 
@@ -552,22 +578,40 @@ function emptyConfig(): PoolConfig {
   return { caps: null, size: undefined, min: 0, max: 0, allocator: null, params: new AllocationParams(), options: [] };
 }
 
-function checkConfig(config: unknown): asserts config is PoolConfig {
-  const bad = typeof config !== "object" || config === null || !Array.isArray((config as PoolConfig).options);
-  if (bad) throw wrong("config", "a configuration from get_config()", config);
+/** The fields of a configuration, each read once and checked. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+export function readConfig(config: unknown): PoolConfig {
+  if (typeof config !== "object" || config === null || Array.isArray(config) || ArrayBuffer.isView(config)) {
+    throw wrong("config", "a configuration from get_config()", config);
+  }
+  const own = { ...config } as PoolConfig;
+  const { size, min, max, allocator, params } = own;
+  own.options = checkNames("config.options", own.options);
+  coreAllocator("config.allocator", allocator);
+  if (size !== undefined) checkWhole("config.size", size);
+  checkWhole("config.min", min);
+  checkWhole("config.max", max);
+  const checked = checkParams(params);
+  if (checked === null) throw wrong("config.params", "AllocationParams", params);
+  own.params = checked;
+  return own;
+}
+
+/** Writes fields of a configuration: all, or none where one of them cannot be written. */
+export function writeConfig(config: PoolConfig, fields: Partial<PoolConfig>): void {
+  for (const field of Object.keys(fields)) {
+    const own = Object.getOwnPropertyDescriptor(config, field);
+    if (own === undefined ? Object.isExtensible(config) : own.writable === true) continue;
+    throw refuse("ERR_INVALID_ARG_VALUE", `config.${field} cannot be written; take a configuration from get_config()`);
+  }
+  Object.assign(config, fields);
 }
 
 /** A checked configuration of its own: nobody who has the other one can change it. */
 function copyConfig(config: PoolConfig): PoolConfig {
-  checkConfig(config);
-  const { allocator, params, options, ...rest } = config;
-  coreAllocator("allocator", allocator);
-  for (const option of options) checkName("option", option);
-  if (rest.size !== undefined) checkWhole("size", rest.size);
-  checkWhole("min_buffers", rest.min);
-  checkWhole("max_buffers", rest.max);
-  const own = { params: checkParams(params) ?? new AllocationParams(), options: [...options] };
-  return { ...copyData("config", rest), allocator: allocator ?? null, ...own } as PoolConfig;
+  const { allocator, params, ...rest } = readConfig(config);
+  const { min, max } = rest;
+  if (max !== 0 && min > max) throw outside("config.min", `at most config.max, ${max}`, min);
+  return { ...copyData("config", rest), allocator, params } as PoolConfig;
 }
 
 function sameConfig(a: PoolConfig, b: PoolConfig): boolean {

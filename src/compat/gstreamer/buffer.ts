@@ -3,7 +3,6 @@ import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from
 import { MediaBuffer } from "../../media/media-buffer.ts";
 import type { MetaType } from "../../media/meta.ts";
 import { Marks } from "../../media/slot.ts";
-import { readableWithin } from "../../memory/lock-bits.ts";
 import { MAKE } from "../door-error.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { BufferFlags, MapFlags, timeOut } from "./constants.ts";
@@ -241,11 +240,6 @@ export class Buffer {
     checkInfo(info).clear();
   }
 
-  /** Runs what copies, compares or extracts: this caller may read what it maps for writing. */
-  #reading<T>(fn: () => T): T {
-    return readableWithin(this.#core.live("read").memories, fn);
-  }
-
   /** Copies bytes in; how many found room. */
   fill(offset: number, source: Uint8Array): number {
     return this.#core.fill(checkWhole("offset", offset), checkBytes("source", source));
@@ -255,7 +249,7 @@ export class Buffer {
   extract(offset: number, size: number): Uint8Array {
     const room = Math.max(0, this.#core.size - checkWhole("offset", offset));
     const out = new Uint8Array(Math.min(checkSize("size", size) ?? room, room));
-    this.#reading(() => this.#core.extract(offset, out));
+    this.#core.extract(offset, out);
     return out;
   }
 
@@ -270,33 +264,35 @@ export class Buffer {
   memcmp(offset: number, bytes: Uint8Array): number {
     checkWhole("offset", offset);
     const given = checkBytes("bytes", bytes);
-    return this.#reading(() => this.#core.compare(offset, given));
+    return this.#core.compare(offset, given);
   }
 
   /** A shallow copy. */
   copy(): Buffer {
-    return Buffer.of(this.#reading(() => this.#core.copy()));
+    return Buffer.of(this.#core.copy());
   }
 
   /** A deep copy. */
   copy_deep(): Buffer {
-    return Buffer.of(this.#reading(() => this.#core.copy({ deep: true })));
+    return Buffer.of(this.#core.copy({ deep: true }));
   }
 
   /** A copy of a region; size -1: to the end. */
   copy_region(flags: number, offset: number, size: number): Buffer {
+    checkWhole("offset", offset);
     const bytes = checkSize("size", size);
     checkWhole("flags", flags, 0, 0x7fffffff);
-    return Buffer.of(this.#reading(() => this.#core.region(offset, bytes, flags)));
+    return Buffer.of(this.#core.region(offset, bytes, flags));
   }
 
   /** Copies a region of `src` into this buffer; false when a memory could not be copied. Throws `ERR_OUT_OF_RANGE`. */
   copy_into(src: Buffer, flags: number, offset: number, size: number): boolean {
     const from = coreBuffer("src", src);
+    checkWhole("offset", offset);
     const bytes = checkSize("size", size);
     checkWhole("flags", flags, 0, 0x7fffffff);
     return attempt(() => {
-      (src as Buffer).#reading(() => this.#core.copyFrom(from, flags, offset, bytes));
+      this.#core.copyFrom(from, flags, offset, bytes);
       return true;
     }, false);
   }
@@ -323,7 +319,7 @@ export class Buffer {
 
   /** Consumes the reference and gives a writable buffer. */
   make_writable(): Buffer {
-    return Buffer.of(this.#reading(() => this.#core.makeWritable()));
+    return Buffer.of(this.#core.makeWritable());
   }
 
   /** Whether nobody else refers to it. */
@@ -428,6 +424,8 @@ export class Buffer {
   foreach_meta(fn: (meta: MetaInstance) => "keep" | "remove" | "stop"): boolean {
     if (typeof fn !== "function") throw wrong("fn", "a function", fn);
     for (const meta of this.#core.metas()) {
+      // An earlier call of fn may have removed it.
+      if (!this.#core.metas().includes(meta)) continue;
       const what = fn(MetaHandle.of(meta));
       if (what === "remove") this.#core.removeMeta(meta);
       else if (what === "stop") return false;

@@ -6,9 +6,9 @@ import { AudioInfo, type AudioSampleFormat } from "../../media/audio-info.ts";
 import { AudioMeta, VideoMeta } from "../../media/layout-metas.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video-info.ts";
 import type { Buffer } from "./buffer.ts";
-import { type AcquireParams, BufferPool, type Caps, type PoolConfig } from "./buffer-pool.ts";
+import { type AcquireParams, BufferPool, type Caps, type PoolConfig, readConfig, writeConfig } from "./buffer-pool.ts";
 import { FlowReturn } from "./constants.ts";
-import { note, refuse, wrong } from "./words.ts";
+import { bad, checkStruct, checkWhole, note, refuse, wrong } from "./words.ts";
 
 /** Buffers carry a GstVideoMeta that says where their planes lie. */
 export const BUFFER_POOL_OPTION_VIDEO_META = "GstBufferPoolOptionVideoMeta";
@@ -42,28 +42,49 @@ export class VideoAlignment {
   }
 }
 
-/** Puts an alignment into a configuration; a copy of it. Throws `ERR_INVALID_ARG_TYPE`. */
+/** Puts an alignment into a configuration; a copy of it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
 export function buffer_pool_config_set_video_alignment(config: PoolConfig, align: VideoAlignment): void {
-  if (typeof config !== "object" || config === null) throw wrong("config", "a configuration from get_config()", config);
+  readConfig(config);
   if (!(align instanceof VideoAlignment)) throw wrong("align", "a VideoAlignment", align);
-  const { padding_top, padding_bottom, padding_left, padding_right, stride_align } = align;
-  if (!Array.isArray(stride_align)) throw wrong("align.stride_align", "a list of masks", stride_align);
-  config.video_alignment = {
-    padding_top,
-    padding_bottom,
-    padding_left,
-    padding_right,
-    stride_align: [...stride_align],
-  };
+  writeConfig(config, { video_alignment: checkAlignment("align", align) });
 }
 
 /** [set?, a copy of the alignment]. */
 export function buffer_pool_config_get_video_alignment(config: PoolConfig): [boolean, VideoAlignment] {
-  if (typeof config !== "object" || config === null) throw wrong("config", "a configuration from get_config()", config);
-  const set = config.video_alignment as Partial<VideoAlignment> | undefined;
+  const { video_alignment: set } = readConfig(config);
   if (set === undefined) return [false, new VideoAlignment()];
-  return [true, Object.assign(new VideoAlignment(), set, { stride_align: [...(set.stride_align ?? [])] })];
+  if (typeof set !== "object" || set === null) {
+    throw wrong("config.video_alignment", "what buffer_pool_config_set_video_alignment() put there", set);
+  }
+  return [true, Object.assign(new VideoAlignment(), checkAlignment("config.video_alignment", set))];
 }
+
+type AlignmentFields = Omit<VideoAlignment, "reset" | "toString">;
+
+/** The largest room and mask: beyond it no picture has a layout. */
+const MAX_ROOM = 0x7fffffff;
+
+/** The fields of an alignment, each read once and checked, as plain data. */
+function checkAlignment(name: string, align: Partial<VideoAlignment>): AlignmentFields {
+  checkStruct(name, align, ALIGNMENT_FIELDS);
+  const own = { ...new VideoAlignment(), ...align } as AlignmentFields;
+  for (const side of ["padding_top", "padding_bottom", "padding_left", "padding_right"] as const) {
+    checkWhole(`${name}.${side}`, own[side], 0, MAX_ROOM);
+  }
+  const masks: unknown = own.stride_align;
+  if (!Array.isArray(masks) || masks.length > 4)
+    throw wrong(`${name}.stride_align`, "a list of up to four masks", masks);
+  own.stride_align = Array.from({ length: 4 }, (_, i) => {
+    const mask: unknown = i < masks.length ? masks[i] : 0;
+    checkWhole(`${name}.stride_align[${i}]`, mask, 0, MAX_ROOM);
+    if (((mask as number) & ((mask as number) + 1)) !== 0)
+      throw bad(`${name}.stride_align[${i}]`, "a mask, 2^n - 1", mask);
+    return mask as number;
+  });
+  return own;
+}
+
+const ALIGNMENT_FIELDS = ["padding_top", "padding_bottom", "padding_left", "padding_right", "stride_align"];
 
 /** GStreamer's names of pixel formats where they differ from WebCodecs'. */
 const PIXELS: Readonly<Record<string, string>> = {

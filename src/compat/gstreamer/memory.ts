@@ -22,6 +22,7 @@ import {
   checkFunction,
   checkName,
   checkSize,
+  checkStruct,
   checkWhole,
   makerOnly,
   note,
@@ -49,10 +50,11 @@ export class AllocationParams {
   }
 }
 
-/** A checked copy of what a caller gave as params; null and undefined: none. */
+/** A checked copy of what a caller gave as params; null: none. */
 export function checkParams(params: unknown): AllocationParams | null {
-  if (params === null || params === undefined) return null;
+  if (params === null) return null;
   if (typeof params !== "object") throw wrong("params", "AllocationParams or null", params);
+  checkStruct("params", params, ["flags", "align", "prefix", "padding"]);
   const { flags = 0, align = 0, prefix = 0, padding = 0 } = params as Partial<AllocationParams>;
   if (typeof align !== "number") throw wrong("params.align", "a number", align);
   if (!Number.isInteger(align) || align < 0 || align >= MAX_ALIGN || (align & (align + 1)) !== 0) {
@@ -65,7 +67,7 @@ export function checkParams(params: unknown): AllocationParams | null {
 }
 
 /** The core's params of a caller's. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` in the caller's own values. */
-export function paramsIn(params: AllocationParams | null | undefined): CoreParams {
+export function paramsIn(params: AllocationParams | null): CoreParams {
   const checked = checkParams(params);
   if (checked === null) return {};
   const { flags, prefix, padding, align } = checked;
@@ -269,12 +271,14 @@ export class Memory {
 
   /** A sub-memory; size -1: to the end. Null while mapped for writing. Throws `ERR_NOT_SHAREABLE`, `ERR_OUT_OF_RANGE`. */
   share(offset: number, size: number): Memory | null {
+    checkWhole("offset", offset, -this.#core.offset);
     const bytes = checkSize("size", size);
     return attempt(() => Memory.of(this.#core.share(offset, bytes)), null);
   }
 
   /** A copy; size -1: to the end. Null when it cannot be mapped or allocated. Throws `ERR_OUT_OF_RANGE`. */
   copy(offset: number, size: number): Memory | null {
+    checkWhole("offset", offset, -this.#core.offset);
     const bytes = checkSize("size", size);
     return attempt(() => Memory.of(this.#core.copy(offset, bytes)), null);
   }
@@ -376,6 +380,8 @@ class BridgeAllocator extends CoreAllocator {
   readonly #face: Allocator;
   /** Who made what this allocator hands out. A root is known by its region, which outlives the handles over it. */
   readonly #makers: WeakMap<object, CoreAllocator> = new WeakMap();
+  /** Which of its memories were handed out, by the number of the call. */
+  readonly #handed: WeakMap<CoreMemory, number> = new WeakMap();
 
   constructor(face: Allocator) {
     super(`gst-${face.constructor.name || "Allocator"}`);
@@ -386,6 +392,7 @@ class BridgeAllocator extends CoreAllocator {
 
   override allocate(size: number, params?: CoreParams): CoreMemory {
     const resolved = resolveParams(params);
+    const calls = this.$allocations;
     let made: Memory | null | undefined;
     try {
       made = this.#face.vfunc_alloc(size, paramsOut(resolved));
@@ -401,9 +408,23 @@ class BridgeAllocator extends CoreAllocator {
         refuse("ERR_USE_AFTER_RELEASE", `${made}, which vfunc_alloc() returned, was unreffed`),
       );
     }
-    if (core.allocator !== this) this.#makers.set(keyOf(core), this.takeOver(core));
+    if (core.references <= core.ownerCount || (core.references === 1 && this.#wasHandedBefore(core, calls))) {
+      const text = `every reference of ${made}, which vfunc_alloc() returned, is somebody else's; ref() it before`;
+      throw this.#noMemory(size, refuse("ERR_FOREIGN_RELEASE", text));
+    }
+    // What a buffer or a pool owns stays its allocator's; its caller gets a reference of it.
+    if (core.ownerCount === 0 && core.home === null && core.allocator !== this) {
+      this.#makers.set(keyOf(core), this.takeOver(core));
+    }
     this.$allocations++;
+    this.#handed.set(core, this.$allocations);
     return core;
+  }
+
+  /** Handed out before the call that is under way; inside it a vfunc_alloc() may have called alloc() for what it returns. */
+  #wasHandedBefore(core: CoreMemory, calls: number): boolean {
+    const at = this.#handed.get(core);
+    return at !== undefined && at <= calls;
   }
 
   #noMemory(size: number, cause: unknown): MillpondError {
@@ -422,6 +443,11 @@ class BridgeAllocator extends CoreAllocator {
       super.reclaim(memory);
       return;
     }
+    const refusal = maker.reclaimRefusal(memory);
+    if (refusal !== undefined) {
+      memory.references = 1;
+      throw refusal;
+    }
     this.#makers.delete(key);
     try {
       this.#face.vfunc_free(Memory.of(memory));
@@ -438,6 +464,16 @@ class BridgeAllocator extends CoreAllocator {
 
   override obituary(memory: CoreMemory, verb: string): MillpondError | undefined {
     return this.#maker(memory)?.obituary(memory, verb);
+  }
+
+  override reclaimRefusal(memory: CoreMemory): MillpondError | undefined {
+    return this.#maker(memory)?.reclaimRefusal(memory);
+  }
+
+  override async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {
+    return (
+      this.#makers.get(region)?.openRegionAsync(region, mode, signal) ?? super.openRegionAsync(region, mode, signal)
+    );
   }
 
   override openRegion(region: Region, mode: MapMode): Uint8Array {
@@ -507,7 +543,9 @@ export class Allocator {
   /** Makes an allocator known by name; an older entry is replaced, as there. */
   static register(name: string, allocator: Allocator): void {
     checkName("name", name);
-    allocators.register(NAMES[name] ?? name, coreAllocator("allocator", allocator)!, { replace: true });
+    const core = coreAllocator("allocator", allocator);
+    if (core === null) throw wrong("allocator", "an Allocator", allocator);
+    allocators.register(NAMES[name] ?? name, core, { replace: true });
   }
 
   /** Makes it the default. */
@@ -542,11 +580,15 @@ export class Allocator {
 
   /** Subclasses: makes a memory whose valid part has `size` bytes, or null. What it returns is what the caller gets. The default: system memory. */
   vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+    checkWhole("size", size);
+    if (params === null) throw wrong("params", "AllocationParams", params);
     return Memory.of(systemAllocator().allocate(size, paramsIn(params)));
   }
 
   /** Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default: nothing. */
-  vfunc_free(_memory: Memory): void {}
+  vfunc_free(memory: Memory): void {
+    coreMemory("memory", memory);
+  }
 
   /** `allocator of "SystemMemory"`. */
   toString(): string {
@@ -557,10 +599,7 @@ speaks(Allocator, Allocator.is);
 
 /** Checks what a caller gives as an allocator, and gives the core's; null stays null. */
 export function coreAllocator(name: string, allocator: unknown): CoreAllocator | null {
-  if (allocator === null || allocator === undefined) {
-    if (name === "allocator") return null;
-    throw wrong(name, "an Allocator", allocator);
-  }
+  if (allocator === null) return null;
   if (!Allocator.is(allocator)) throw wrong(name, "an Allocator or null", allocator);
   return allocator.core;
 }

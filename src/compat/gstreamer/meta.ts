@@ -12,7 +12,17 @@ import { isMillpondError } from "../../observe/errors.ts";
 import { MAKE } from "../door-error.ts";
 import type { Buffer } from "./buffer.ts";
 import { timeOut } from "./constants.ts";
-import { checkFunction, checkName, checkWhole, makerOnly, note, speaks, wrong } from "./words.ts";
+import {
+  checkFunction,
+  checkName,
+  checkNames,
+  checkStruct,
+  checkWhole,
+  makerOnly,
+  note,
+  speaks,
+  wrong,
+} from "./words.ts";
 
 /** A meta on a buffer: `api`, `impl`, `flags`, `seqnum` and whatever the implementation puts beside them. */
 export type MetaInstance = MetaHandle & { [field: string]: unknown };
@@ -243,6 +253,8 @@ function payloadOut(type: unknown, name: string, value: unknown): unknown {
   return value;
 }
 
+const HOOKS = ["size", "init", "free", "clear", "transform", "serialize", "deserialize"];
+
 const tagsByApi: Map<string, readonly string[]> = new Map([...OWN].map(([type, { api }]) => [api, type.tags]));
 
 /** The registry. */
@@ -255,10 +267,9 @@ export class Meta {
   /** Registers an API with its tags; its name, or null when it exists already. */
   static api_type_register(api: string, tags: readonly string[]): string | null {
     checkName("api", api);
-    if (!Array.isArray(tags) || tags.some((tag) => typeof tag !== "string"))
-      throw wrong("tags", "a list of strings", tags);
+    const own = checkNames("tags", tags);
     if (tagsByApi.has(api)) return null;
-    tagsByApi.set(api, [...tags]);
+    tagsByApi.set(api, own);
     return api;
   }
 
@@ -267,7 +278,9 @@ export class Meta {
     checkName("api", api);
     checkName("impl", impl);
     if (typeof hooks !== "object" || hooks === null) throw wrong("hooks", "an object with an init function", hooks);
-    const { init, free, clear, transform, serialize, deserialize } = hooks;
+    checkStruct("hooks", hooks, HOOKS);
+    const { size, init, free, clear, transform, serialize, deserialize } = hooks;
+    if (size !== undefined) checkWhole("hooks.size", size);
     for (const [name, hook] of Object.entries({ free, clear, transform, serialize, deserialize })) {
       checkFunction(`hooks.${name}`, hook);
     }

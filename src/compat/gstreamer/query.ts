@@ -112,7 +112,7 @@ export class Query {
 
   /** Says that a meta is understood; params are copied in. */
   add_allocation_meta(api: string, params: Readonly<Record<string, unknown>> | null): void {
-    if (params !== null && params !== undefined && typeof params !== "object") {
+    if (typeof params !== "object") {
       throw wrong("params", "an object or null", params);
     }
     this.#core.addMeta(apiIn(api), params);
@@ -168,10 +168,10 @@ function offerOf(pool: unknown, size: number, min: number, max: number): Paramet
 
 function sourceOf(allocator: unknown, params: AllocationParams | null): Parameters<AllocationQuery["addParams"]> {
   const core = coreAllocator("allocator", allocator);
-  if (core === null && (params === null || params === undefined)) {
+  if (core === null && params === null) {
     throw wrong("params", "AllocationParams where allocator is null", params);
   }
-  return [core, params === null || params === undefined ? undefined : paramsIn(params)];
+  return [core, params === null ? undefined : paramsIn(params)];
 }
 
 function at<T>(list: readonly T[], index: number): T {

@@ -3,8 +3,9 @@
  * through {@link speaks}, so that no public method lets an error of the core out as it is, or a TypeError of the engine for a `this`
  * that is no handle.
  */
+import { checkOptions } from "../../observe/arguments.ts";
 import { isMillpondError, type MillpondError } from "../../observe/errors.ts";
-import { assertMaker, DoorError, inDoorWords, messageOf, wants } from "../door-error.ts";
+import { assertMaker, DoorError, inDoor, inDoorWords, messageOf, wants } from "../door-error.ts";
 import { CLOCK_TIME_NONE, FlowReturn } from "./constants.ts";
 
 /** What GStreamer itself would answer where the core has this code. */
@@ -124,7 +125,27 @@ export function attempt<T, F>(call: () => T, otherwise: F): T | F {
 
 /** Checks a function argument that may be absent. */
 export function checkFunction(name: string, value: unknown): void {
-  if (value !== undefined && value !== null && typeof value !== "function") throw wrong(name, "a function", value);
+  if (value !== undefined && typeof value !== "function") throw wrong(name, "a function", value);
+}
+
+/** Checks the keys of what stands for a struct; a misspelled one would silently leave its field at 0. Throws `ERR_INVALID_ARG_*`. */
+export function checkStruct<T extends object>(name: string, value: T, fields: readonly string[]): T {
+  return inDoor(() => checkOptions(name, value, fields), gstError);
+}
+
+/** The most strings that a list of options or tags has; more are a mistake, and a sparse array of 2^32 would take a minute. */
+const MAX_NAMES = 1000;
+
+/** Checks a list of names, and gives a copy. */
+export function checkNames(name: string, value: unknown): string[] {
+  if (!Array.isArray(value)) throw wrong(name, "a list of strings", value);
+  const { length } = value;
+  if (length > MAX_NAMES) throw outside(`${name}.length`, `at most ${MAX_NAMES}`, length);
+  return Array.from({ length }, (_, i) => {
+    const one: unknown = value[i];
+    if (typeof one !== "string") throw wrong(`${name}[${i}]`, "a string", one);
+    return one;
+  });
 }
 
 /** Checks a text argument. */

@@ -63,7 +63,7 @@ export function build(checker: ts.TypeChecker, type: ts.Type, instance: MakeInst
     const [item] = checker.getTypeArguments(type as ts.TypeReference);
     return item === undefined ? [] : [build(checker, item, instance, depth + 1)];
   }
-  const name = type.symbol?.name ?? "";
+  const name = type.symbol?.name ?? type.aliasSymbol?.name ?? "";
   const standard = STANDARD[name];
   if (standard !== undefined) return standard();
   const made = instance(name);

@@ -23,6 +23,8 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const shared = (): InstanceType<typeof core.SharedPool> => core.SharedPool.create({ size: 64, count: 4 });
   const video = (): unknown => core.VideoInfo.of({ format: "I420", width: 16, height: 16 });
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
+  const gstMeta = (): unknown =>
+    gst.Buffer.new_allocate(null, 64, null)!.add_reference_timestamp_meta({ clock: "x" }, 1n, 2n);
   let names = 0;
 
   return {
@@ -67,6 +69,9 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
     "./compat/gstreamer#Allocator": () => gst.Allocator.find(null),
     "./compat/gstreamer#AllocationParams": () => new gst.AllocationParams(),
+    "./compat/gstreamer#MetaInfo": () => gst.Meta.get_info("GstReferenceTimestampMeta"),
+    "./compat/gstreamer#MetaInstance": gstMeta,
+    "./compat/gstreamer#MetaHandle": gstMeta,
     "./compat/gstreamer#Buffer": () => gst.Buffer.new_allocate(null, 64, null),
     "./compat/gstreamer#BufferPool": () => gst.BufferPool.new(),
     "./compat/gstreamer#PoolConfig": () => gst.BufferPool.new().get_config(),
@@ -105,4 +110,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
   [/#struct$/, "the keys are the struct's fields"],
+  [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
+  [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
+  [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];

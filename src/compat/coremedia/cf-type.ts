@@ -1,0 +1,175 @@
+/**
+ * What every object of this door is: counted by `CFRetain` and `CFRelease`, as Core Foundation's objects are. The last release finalizes it
+ * and gives back all that it holds; a call with it after that is refused.
+ */
+import { MediaBuffer } from "../../media/media-buffer.ts";
+import type { MillpondError } from "../../observe/errors.ts";
+import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
+
+/** @internal What all objects of one type have in common. */
+export interface CFKind<T> {
+  /** The type's name. */
+  readonly name: string;
+  /** The calls that make one, for messages. */
+  readonly maker: string;
+  /** What `CFGetTypeID` answers. */
+  readonly typeID: number;
+  /** The status of a call with something that is no such object, or no longer. */
+  readonly status: number;
+  /** Throws when the last release has to be refused; nothing has changed then. */
+  check?(object: T): void;
+  /** Gives back what the object holds. */
+  finalize(object: T): void;
+}
+
+/** `status` of `CFRetain` and `CFRelease` for what is no object: as `kCMMemoryPoolError_InvalidParameter`. */
+const INVALID_PARAMETER = -15491;
+
+let isObject: (value: unknown) => value is CFType;
+let kindOf: (object: CFType) => CFKind<CFType>;
+let count: (object: CFType, delta: number) => number;
+
+/** An object that `CFRetain` and `CFRelease` count; nobody else can make one. */
+export abstract class CFType {
+  #references = 1;
+  readonly #kind: CFKind<CFType>;
+
+  /** @internal */
+  protected constructor(key: symbol, kind: CFKind<never>) {
+    assertMaker(key, kind.name, kind.maker, kind.status);
+    this.#kind = kind as CFKind<unknown>;
+  }
+
+  /** What the object is and holds. */
+  abstract toString(): string;
+
+  static {
+    isObject = (value): value is CFType => typeof value === "object" && value !== null && #references in value;
+    kindOf = (object) => object.#kind;
+    count = (object, delta) => {
+      object.#references += delta;
+      return object.#references;
+    };
+  }
+}
+
+/** What `CFRetain` and `CFRelease` take: an object of this door, or a buffer of the core in a queue of timed buffers. */
+export type CFTypeRef = CFType | MediaBuffer;
+
+/** Adds a reference, to be given back by {@link CFRelease}; returns the object. Throws a `DoorError`. @realtime */
+export function CFRetain<T extends CFTypeRef>(cf: T): T {
+  if (cf instanceof MediaBuffer) inDoor(() => cf.retain(), refused("CFRetain", cf));
+  else {
+    checkLive(cf, "CFRetain");
+    count(cf, 1);
+  }
+  return cf;
+}
+
+/**
+ * Gives a reference back; the last one finalizes the object, which releases all that it holds. Throws a `DoorError` for an object that is
+ * released already, and where bytes that would go are mapped; nothing has changed then.
+ */
+export function CFRelease(cf: CFTypeRef): void {
+  if (cf instanceof MediaBuffer) {
+    inDoor(() => cf.release(), refused("CFRelease", cf));
+    return;
+  }
+  checkLive(cf, "CFRelease");
+  const kind = kindOf(cf);
+  if (count(cf, 0) === 1) kind.check?.(cf);
+  if (count(cf, -1) === 0) finalizeAll(cf);
+}
+
+/** References of an object; 0 once it is finalized. Throws a `DoorError` for what is none. @realtime */
+export function CFGetRetainCount(cf: CFTypeRef): number {
+  if (cf instanceof MediaBuffer) return inDoor(() => cf.refCount, refused("CFGetRetainCount", cf));
+  if (!isObject(cf)) throw noObject("CFGetRetainCount", cf);
+  return count(cf, 0);
+}
+
+/** "CMMB": buffers of the core are one type, too. */
+const BUFFER_TYPE_ID = 0x434d4d42;
+
+/** The number of an object's type. Throws a `DoorError` for what is none. @realtime */
+export function CFGetTypeID(cf: CFTypeRef): number {
+  if (cf instanceof MediaBuffer) return BUFFER_TYPE_ID;
+  if (!isObject(cf)) throw noObject("CFGetTypeID", cf);
+  return kindOf(cf).typeID;
+}
+
+/** @internal Refuses an object that is finalized. */
+export function assertAlive(call: string, object: CFType): void {
+  if (count(object, 0) > 0) return;
+  throw new DoorError(
+    kindOf(object).status,
+    "ERR_USE_AFTER_RELEASE",
+    `${call}() refuses ${object}: CFRelease() gave its last reference back; CFRetain() it once for each that uses it`,
+  );
+}
+
+/** @internal Whether a value can be retained and released. */
+export function isCFType(value: unknown): value is CFTypeRef {
+  return value instanceof MediaBuffer || isObject(value);
+}
+
+/** @internal Whether an object is finalized. */
+export function isFinalized(object: CFType): boolean {
+  return count(object, 0) === 0;
+}
+
+/** Objects to finalize, while one is; null while none is. */
+let waiting: CFType[] | null = null;
+
+/** One after the other: an object that holds another one, and so on, would overflow the stack after some thousand. */
+function finalizeAll(first: CFType): void {
+  if (waiting !== null) {
+    waiting.push(first);
+    return;
+  }
+  const objects = [first];
+  waiting = objects;
+  let failure: { error: unknown } | undefined;
+  try {
+    for (let i = 0; i < objects.length; i++) {
+      try {
+        kindOf(objects[i]!).finalize(objects[i]!);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+  } finally {
+    waiting = null;
+  }
+  if (failure !== undefined) throw failure.error;
+}
+
+function checkLive(cf: CFType, call: "CFRetain" | "CFRelease"): void {
+  if (!isObject(cf)) throw noObject(call, cf);
+  if (count(cf, 0) > 0) return;
+  throw new DoorError(
+    kindOf(cf).status,
+    call === "CFRelease" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
+    `${call}() refuses ${cf}: its last reference is given back already; find the first CFRelease() of it`,
+  );
+}
+
+function noObject(call: string, value: unknown): DoorError {
+  return new DoorError(INVALID_PARAMETER, "ERR_INVALID_ARG_TYPE", `${call}(): ${wants("cf", "an object", value)}`);
+}
+
+/** What the core refuses about a buffer, in this door's words. */
+function refused(call: string, buffer: MediaBuffer): (cause: MillpondError) => DoorError {
+  const why: Partial<Record<string, string>> = {
+    ERR_DOUBLE_RELEASE: "its last reference is given back already; find the first CFRelease() of it",
+    ERR_USE_AFTER_RELEASE: "its last reference is given back already; CFRetain() it once for each that uses it",
+  };
+  return (cause) =>
+    new DoorError(
+      INVALID_PARAMETER,
+      cause.code,
+      `${call}() refuses ${buffer}: ${why[cause.code] ?? messageOf(cause)}`,
+      undefined,
+      { cause },
+    );
+}

@@ -1,0 +1,317 @@
+/** Hostile runs: signals, arguments, workers, standard streams. What the command does to data has a table of its own. */
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import { setTimeout as later } from "node:timers/promises";
+import { describe } from "vitest";
+import { CLIP } from "./command.ts";
+import { type HostileRun, hostileRuns } from "./hostile.ts";
+
+const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 1e9));
+console.log(`signals come at moments from seed ${seed} (MILLPOND_SEED=${seed} repeats them)`);
+
+/** Numbers from 0 to 1, the same for the same seed: mulberry32. */
+function generator(from: number): () => number {
+  let state = from >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const random = generator(seed);
+
+function signals(): HostileRun[] {
+  const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
+  const kinds: [string, readonly string[]][] = [
+    ["a file", ["run", CLIP, "--out", "out"]],
+    ["a pipeline", ["run", "pattern width=640 height=480 ! y4msink endless.y4m"]],
+    ["an encoder", ["run", "pattern width=320 height=240 ! encode endless.mp4"]],
+  ];
+  const made: HostileRun[] = [];
+  for (const [signal, code] of Object.entries(codes) as [keyof typeof codes, number][]) {
+    for (const [what, args] of kinds) {
+      const after = Math.round(1500 * random());
+      made.push({
+        name: `${signal} after ${after} ms ends ${what}, with nothing left`,
+        args,
+        // A loaded machine may still be starting, and a file may be done already.
+        code: what === "a file" ? [0, code] : code,
+        during: (child) => kill(child, signal, after),
+        check: (result) => {
+          if (result.code !== 0 && !/interrupted|terminated|closed|told to quit/.test(result.message))
+            throw new Error(result.stderr);
+        },
+      });
+    }
+  }
+  made.push({
+    name: "SIGPIPE ends nothing",
+    args: ["run", CLIP, "--quiet"],
+    code: 0,
+    during: (child) => kill(child, "SIGPIPE", 900),
+  });
+  made.push({
+    name: "two signals end at once, with one message",
+    args: ["run", "pattern width=640 height=480 ! y4msink endless.y4m"],
+    code: [130, 143],
+    during: async (child) => {
+      await kill(child, "SIGINT", 1500);
+      child.kill("SIGTERM");
+    },
+  });
+  return made;
+}
+
+/** Sends a signal so long after the command listens for signals: before that Node's own way to end is the right one. */
+async function kill(child: ChildProcess, signal: NodeJS.Signals, after: number): Promise<void> {
+  while (child.exitCode === null && !listens(child)) await later(10);
+  await later(after);
+  child.kill(signal);
+}
+
+/** Whether the process catches SIGQUIT, which Node by itself does not; where nothing tells, long enough after its start. */
+function listens(child: ChildProcess): boolean {
+  try {
+    const mask = /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
+    return mask !== undefined && (BigInt(`0x${mask}`) & 4n) !== 0n;
+  } catch {
+    return performance.now() - began > 5_000;
+  }
+}
+
+const began = performance.now();
+
+/** Bad arguments, and what the message has to name. */
+const ARGUMENTS: readonly (readonly [readonly string[], RegExp])[] = [
+  [["walk"], /no command "walk"/],
+  [["doctr"], /did you mean "doctor"/],
+  [["run"], /which file\?/],
+  [["run", ""], /which file\?/],
+  [["run", "a.mp4", "extra.mp4"], /one file at a time.*"extra\.mp4"/],
+  [["run", "absent.mp4"], /absent\.mp4: there is no such file/],
+  [["run", CLIP, "--workers", "0"], /--workers is a whole number from 1 to 19/],
+  [["run", CLIP, "--workers", "99999999999"], /--workers is a whole number/],
+  [["run", CLIP, "--workrs", "2"], /did you mean --workers\?/],
+  [["run", CLIP, "--workers", "2", "--workers", "3"], /--workers is given twice/],
+  [["run", CLIP, "--buffers", "1e3"], /--buffers is a whole number/],
+  [["run", CLIP, "--tiles", "-1"], /--tiles is a whole number.*"-1"/],
+  [["run", CLIP, "--patience", "0"], /--patience is a number of seconds above 0/],
+  [["run", CLIP, "--patience", "NaN"], /--patience is a number of seconds above 0/],
+  [["run", CLIP, "--out"], /--out needs a value/],
+  [["run", CLIP, "--out="], /--out needs the name of a folder/],
+  [["run", CLIP, "--out", "/proc/foo"], /\/proc\/foo/],
+  [["run", CLIP, "--out", "/proc/foo/bar/baz"], /\/proc\/foo/],
+  [["run", CLIP, "--out", "/dev/null"], /\/dev\/null/],
+  [["run", CLIP, "--out", "/dev/null/a"], /\/dev\/null/],
+  [["run", CLIP, "--out", "x".repeat(300)], /the name is too long/],
+  [["run", CLIP, "--json=1"], /--json takes no value/],
+  [["run", CLIP, "--format", "I420"], /belong together/],
+  [["run", "-", "--compare"], /standard input comes only once/],
+  [["run", CLIP, "--dry-run"], /--dry-run is for a pipeline/],
+  [["run", "pattern ! null", "--tiles", "3"], /--tiles is for a file/],
+  [["run", "pattern ! scale width=0 ! null"], /width is a whole number from 1 to 32768, not "0"/],
+  [["run", "pattern width=3 width=4 ! null"], /width is given twice/],
+  [["run", "pattern name=a name=b ! null"], /two names: "a" and "b"/],
+  [["run", "pattern name=a ! null name=a"], /"a" already/],
+  [["run", "pattern widht=3 ! null"], /did you mean "width"\?/],
+  [["run", "pattern ! decoed ! null"], /did you mean "decode"\?/],
+  [["run", "pattern ! workers m.mjs n=0 ! null"], /n is a whole number from 1 to 19/],
+  [["run", "pattern ! queue max=0 ! null"], /max is a whole number from 1 to 4096/],
+  [["run", "pattern format=YUYV ! null"], /format must be one of/],
+  [["run", "pattern ! encode out.avi"], /\.avi/],
+  [["run", "pattern ! encode out.mp4 codec=h264"], /codec must be one of avc/],
+  [["run", "pattern ! encode out.mp4 bitrate=0"], /bitrate is a whole number from 1000/],
+  [["run", "pattern ! encode out.webm codec=avc"], /a \.webm file cannot hold avc; it can hold vp9, vp8, av1/],
+  [["run", "pattern ! encode"], /"encode" needs path/],
+  [["run", "! null"], /nothing in front of this "!"/],
+  [["run", "pattern !"], /nothing behind this "!"/],
+  [["run", 'file "a ! null'], /quote is not closed/],
+  [["run", "pattern ! null", "--max-bytes", "10"], /the pipeline may have 10/],
+  [["run", "pattern ! y4msink /"], /folder/],
+  [["run", "pattern ! y4msink absent/out.y4m"], /absent\/out\.y4m/],
+  [["doctor", "--jsno"], /not "--jsno"/],
+];
+
+const args: HostileRun[] = ARGUMENTS.map(([given, message]) => ({
+  name: `"${given.join(" ").slice(0, 60)}" is refused in plain words`,
+  args: given,
+  code: 1,
+  message,
+}));
+
+/** A pipeline over a worker module of that text. */
+function worker(name: string, text: string, message: RegExp, more: Partial<HostileRun> = {}): HostileRun {
+  return {
+    name: `a worker that ${name} ends the run`,
+    args: [
+      "run",
+      "pattern width=64 height=64 frames=200 ! workers ./m.mjs n=2 results=r.jsonl ! null",
+      "--patience",
+      "2",
+    ],
+    arrange: (folder) => writeFileSync(join(folder, "m.mjs"), text),
+    code: 1,
+    message,
+    ...more,
+  };
+}
+
+const workers: HostileRun[] = [
+  worker("never answers", "export default () => new Promise(() => {});", /"workers" has been waiting for a thread/),
+  worker("loops without end", "export default () => { for (;;); };", /"workers" has been waiting for a thread/),
+  worker("never loads", "await new Promise(() => {}); export default () => 1;", /"workers" has been loading .*m\.mjs/),
+  worker("throws", 'export default () => {\n throw new Error("no");\n};', /failed at frame \d+: no \(.*m\.mjs:2:8\)/),
+  worker("throws an object", "export default () => { throw { a: 1 }; };", /it threw \{ a: 1 \}/),
+  worker("throws nothing", "export default () => { throw null; };", /it threw null/),
+  worker(
+    "throws later",
+    "setTimeout(() => { throw new Error('late'); }, 50); export default () => new Promise(() => {});",
+    /late/,
+  ),
+  worker("rejects behind its back", "export default () => { Promise.reject(new Error('loose')); };", /loose/),
+  worker("exits", "export default () => process.exit(0);", /ended with code 0/),
+  worker("exits while loading", "process.exit(3); export default () => 1;", /ended with code 3/),
+  worker("throws while loading", "throw new Error('early'); export default () => 1;", /cannot use .*m\.mjs: early/),
+  worker("has no function", "export const a = 1;", /no default export that is a function/),
+  worker("is no JavaScript", "this is not JavaScript", /cannot use .*m\.mjs/),
+  worker("imports what is not there", "import 'nowhere-at-all'; export default () => 1;", /nowhere-at-all/),
+  worker(
+    "posts garbage",
+    "import { parentPort } from 'node:worker_threads'; export default () => parentPort.postMessage('x');",
+    /return the result from the function/,
+  ),
+  worker(
+    "posts while loading",
+    "import { parentPort } from 'node:worker_threads'; parentPort.postMessage({ type: 'ready' }); export default () => 1;",
+    /posted a message/,
+  ),
+  worker("returns what cannot be cloned", "export default () => () => 1;", /could not be cloned/),
+  worker(
+    "takes memory without end",
+    "export default () => { const a = []; for (;;) a.push(new Array(1e6).fill(a.length)); };",
+    /MB of heap/,
+    {
+      args: ["run", "pattern width=64 height=64 frames=20 ! workers ./m.mjs n=1 ! null"],
+    },
+  ),
+  {
+    name: "a worker of a file that hangs is given up",
+    args: ["run", CLIP, "--patience", "1", "--out", "out"],
+    env: { MILLPOND_TEST_FAULT: "hang:5" },
+    code: 1,
+    message: /no worker gave a frame back for 1 s/,
+  },
+  {
+    name: "a patience of 70 years is no shorter than one of a second",
+    args: ["run", CLIP, "--quiet", "--patience", "2200000000"],
+    code: 0,
+  },
+];
+
+const clip = readFileSync(CLIP);
+
+/** The clip with bytes of a box overwritten, from so far behind its name. */
+function damaged(box: string, from: number, bytes: readonly number[]): Buffer {
+  const copy = Buffer.from(clip);
+  copy.set(bytes, copy.indexOf(box, 0, "latin1") + from);
+  return copy;
+}
+
+/** Damaged input is the file's fault, in words that say so. */
+const inputs: HostileRun[] = [
+  ["an avcC header of zeros", damaged("avcC", 4, new Array<number>(40).fill(0)), [1, 2]],
+  ["an avcC header of ones", damaged("avcC", 4, new Array<number>(40).fill(255)), [1, 2]],
+  ["a sample table without an end", damaged("stsz", 8, [0, 0, 0, 0, 255, 255, 255, 255]), [1, 2]],
+  ["a track without a size", damaged("avc1", 28, [0, 0, 0, 0]), [0, 1, 2]],
+  ["chunk offsets beyond the file", damaged("stco", 12, [127, 255, 255, 255]), [0, 1, 2]],
+  ["a moov of garbage", damaged("mvhd", -8, new Array<number>(600).fill(90)), [1, 2]],
+  ["a PNG named .png", Buffer.from("\x89PNG\r\n\x1a\n0000IHDR", "latin1"), 1],
+].map(([what, bytes, code]) => ({
+  name: `${what as string} is told as damage, not as a bug`,
+  args: ["run", what === "a PNG named .png" ? "in.png" : "in.mp4"],
+  arrange: (folder) => writeFileSync(join(folder, what === "a PNG named .png" ? "in.png" : "in.mp4"), bytes as Buffer),
+  code: code as number,
+  check: ({ message }) => {
+    if (/no decoder for|whatever its name/.test(message)) throw new Error(message);
+  },
+}));
+
+const streams: HostileRun[] = [
+  { name: "an empty standard input is told", args: ["run", "-"], stdin: new Uint8Array(0), code: 1, message: /empty/ },
+  { name: "no standard input is told", args: ["run", "-"], code: 1, message: /empty|standard input/ },
+  {
+    name: "garbage on standard input is told",
+    args: ["run", "-"],
+    stdin: Buffer.alloc(1000, 7),
+    code: 1,
+    message: /Y4M/,
+  },
+  {
+    name: "an input that closes in the middle of a frame is partial",
+    args: ["run", "-", "--quiet"],
+    stdin: Buffer.concat([
+      Buffer.from("YUV4MPEG2 W16 H16 F25:1\nFRAME\n"),
+      Buffer.alloc(384, 9),
+      Buffer.from("FRAME\nxx"),
+    ]),
+    code: 2,
+    message: /partial result: the stream ends inside frame 2/,
+  },
+  {
+    name: "a reader of the report that has gone is told",
+    args: ["run", CLIP],
+    during: (child) => void child.stdout?.destroy(),
+    code: [0, 1],
+  },
+  {
+    name: "a reader of a film that has gone is told",
+    args: ["run", "pattern width=640 height=480 ! y4msink -"],
+    during: (child) => void child.stdout?.once("data", () => child.stdout?.destroy()),
+    code: 1,
+    message: /its reader has gone|the reader at the other end has gone/,
+  },
+  {
+    name: "y4msink - writes nothing but the film to standard output",
+    args: ["run", "pattern width=16 height=16 frames=3 ! y4msink -", "--quiet"],
+    code: 0,
+    check: ({ stdout }) => {
+      const text = stdout.toString("latin1");
+      if (!text.startsWith("YUV4MPEG2 W16 H16")) throw new Error(text.slice(0, 80));
+      const header = text.indexOf("\n") + 1;
+      if (stdout.length !== header + 3 * (6 + 384)) throw new Error(`${stdout.length} bytes`);
+    },
+  },
+  {
+    name: "rawsink - writes nothing but frames to standard output",
+    args: ["run", "pattern width=16 height=16 frames=3 ! rawsink -", "--quiet"],
+    code: 0,
+    check: ({ stdout }) => {
+      if (stdout.length !== 3 * 384) throw new Error(`${stdout.length} bytes`);
+    },
+  },
+  {
+    name: "an input that never says anything ends with the signal",
+    args: ["run", "-"],
+    stdin: new PassThrough(),
+    during: (child) => kill(child, "SIGTERM", 1500),
+    code: 143,
+    message: /terminated/,
+  },
+  {
+    name: "a folder in the way of the results is told",
+    args: ["run", CLIP, "--out", "out"],
+    arrange: (folder) => void mkdirSync(join(folder, "out/frames.json"), { recursive: true }),
+    code: 1,
+    message: /out\/frames\.json is a folder|frames\.json.*folder/,
+  },
+];
+
+describe.concurrent("signals", () => hostileRuns(signals()));
+describe.concurrent("arguments that are wrong", () => hostileRuns(args));
+describe.concurrent("workers that misbehave", () => hostileRuns(workers));
+describe.concurrent("damaged input", () => hostileRuns(inputs));
+describe.concurrent("standard streams", () => hostileRuns(streams));

@@ -67,4 +67,22 @@ export {
   kCMMemoryPoolError_InvalidParameter,
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "./coremedia/memory-pool.ts";
+export {
+  CMSimpleQueue,
+  CMSimpleQueueAttach,
+  CMSimpleQueueCreate,
+  CMSimpleQueueDequeue,
+  CMSimpleQueueEnqueue,
+  CMSimpleQueueGetCapacity,
+  CMSimpleQueueGetCount,
+  CMSimpleQueueGetFullness,
+  CMSimpleQueueGetHead,
+  CMSimpleQueueGetTypeID,
+  type CMSimpleQueueHandle,
+  CMSimpleQueueReset,
+  kCMSimpleQueueError_AllocationFailed,
+  kCMSimpleQueueError_ParameterOutOfRange,
+  kCMSimpleQueueError_QueueIsFull,
+  kCMSimpleQueueError_RequiredParameterMissing,
+} from "./coremedia/simple-queue.ts";
 export { DoorError } from "./door-error.ts";

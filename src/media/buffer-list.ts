@@ -121,7 +121,7 @@ export function assertUnmapped(slot: BufferSlot, index: number, length: number):
   for (let i = index; i < index + length; i++) {
     const memory = slot.memories[i]!;
     if (memory.references === 1) {
-      const refusal = memory.allocator.reclaimRefusal();
+      const refusal = memory.allocator.reclaimRefusal(memory);
       if (refusal !== undefined) throw refusal;
     }
     // A list may hold a memory several times, with a reference for each.

@@ -258,7 +258,7 @@ export abstract class Allocator {
   }
 
   /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
-  reclaimRefusal(): MillpondError | undefined {
+  reclaimRefusal(_memory: Memory): MillpondError | undefined {
     return undefined;
   }
 

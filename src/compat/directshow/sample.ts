@@ -305,9 +305,11 @@ export class MediaSample implements IUnknown {
       if (value !== undefined && !Number.isInteger(value))
         refuse(`${name} must be a whole number, but it is ${show(value)}`);
     }
-    for (const [name, value] of Object.entries({ tStart, tStop }))
-      if (value !== undefined && typeof value !== "bigint")
-        refuse(`${name} must be a bigint, but it is ${show(value)}`);
+    for (const [name, value] of Object.entries({ tStart, tStop })) {
+      if (value === undefined) continue;
+      if (typeof value !== "bigint") refuse(`${name} must be a bigint, but it is ${show(value)}`);
+      time("SetProperties", name, value);
+    }
     const raises = (flag: number): boolean => flags !== undefined && (flags & flag) !== 0;
     if (raises(SampleFlags.TIMEVALID) && this.buffer.pts === undefined && tStop === undefined) {
       refuse("TIMEVALID is raised without tStart and tStop");
@@ -373,10 +375,13 @@ const FIELDS: readonly (keyof SampleProperties)[] = [
   "cbBuffer",
 ];
 
-/** A time in units of 100 ns, or null. Throws `E_INVALIDARG`. */
+/** A time in units of 100 ns (signed 64-bit), or null. Throws `E_INVALIDARG`. */
 function time(call: string, name: string, value: bigint | null): bigint | null {
   if (value === null) return null;
-  if (typeof value === "bigint") return value;
+  if (typeof value === "bigint") {
+    if (BigInt.asIntN(64, value) === value) return value;
+    throw new HResultError("E_INVALIDARG", `${call}(): ${name} must fit into 64 bits, but it is ${show(value)}`);
+  }
   throw new HResultError("E_INVALIDARG", `${call}(): ${name} must be a bigint or null, but it is ${show(value)}`);
 }
 

@@ -17,7 +17,7 @@ import { MillpondError } from "../../observe/errors.ts";
 import { RingWord } from "../../pools/ring-steps.ts";
 import { HandleRing } from "../../pools/shared-ring.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
-import { assertAlive, CFType } from "./cf-type.ts";
+import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 
 /** `status`: no memory for the queue. */
 export const kCMSimpleQueueError_AllocationFailed = -12770;
@@ -96,6 +96,7 @@ export class CMSimpleQueue extends CFType {
 
   /** What this queue is and holds. */
   override toString(): string {
+    if (isFinalized(this)) return "CMSimpleQueue (released)";
     const shared = this.#isShared ? ", between threads" : "";
     return `CMSimpleQueue of ${this.#capacity} elements (${this.#count()} in it${shared})`;
   }

@@ -11,10 +11,10 @@ const BLOCK = 128;
 const BLOCKS = 16;
 
 /** Plays; answers how to look at it and how to stop it. */
-export async function play({ frequency = 440, careless = false } = {}) {
+export async function play({ frequency = 440, blocks = BLOCKS, careless = false } = {}) {
   const context = new AudioContext();
-  const pool = SharedPool.create({ name: "audio", size: BLOCK * Float32Array.BYTES_PER_ELEMENT, count: BLOCKS });
-  const ring = HandleRing.create(BLOCKS).memory;
+  const pool = SharedPool.create({ name: "audio", size: BLOCK * Float32Array.BYTES_PER_ELEMENT, count: blocks });
+  const ring = HandleRing.create(blocks).memory;
   const counters = new SharedArrayBuffer(8);
   const [producer, player] = [pool.reserve(), pool.reserve()];
   const worker = new Worker(new URL("./oscillator.js", import.meta.url), { type: "module" });

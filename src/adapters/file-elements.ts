@@ -4,7 +4,6 @@ import { basename } from "node:path";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { sameData } from "../observe/same-data.ts";
 import type { AllocationQuery } from "../pipeline/allocation-query.ts";
 import { Caps } from "../pipeline/caps.ts";
 import type { InputPad, Maybe } from "../pipeline/pad.ts";
@@ -12,7 +11,7 @@ import { Sink } from "../pipeline/sink.ts";
 import { Source } from "../pipeline/source.ts";
 import { type ByteStream, byteFormat, type StreamFormat, type VideoStream } from "../pipeline/stream-format.ts";
 import { assertFilesApart } from "./file-paths.ts";
-import { type Carried, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
+import { type Carried, changesOf, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
 
 /** How a {@link FileSource} is made. */
@@ -229,16 +228,15 @@ export class RawVideoSink extends FileSink {
     if (!this.#isY4m) return;
     const { info, frameRate, averageRate, presentation } = this.#format;
     if (before !== undefined) {
-      const same =
-        info.format === before.info.format &&
-        info.width === before.info.width &&
-        info.height === before.info.height &&
-        sameData(presentation ?? {}, before.presentation ?? {});
-      if (same) return;
-      throw new MillpondError(
-        "ERR_NOT_NEGOTIATED",
-        `a Y4M stream cannot change its format to ${info}, nor how it is shown; put a scaler in front of it`,
-      );
+      const { format, width, height } = before.info;
+      if (info.format !== format || info.width !== width || info.height !== height) {
+        throw new MillpondError(
+          "ERR_NOT_NEGOTIATED",
+          `a Y4M stream cannot change its format to ${info}; put a scaler in front of it`,
+        );
+      }
+      for (const loss of changesOf(before.presentation, presentation)) this.running.warn(`${this.path}: ${loss}`, this);
+      return;
     }
     this.#warn(this.#format);
     const rate = frameRate ?? averageRate ?? FALLBACK_RATE;

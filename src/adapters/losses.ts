@@ -43,6 +43,37 @@ export function lossesOf(
   return losses;
 }
 
+/**
+ * One sentence for each thing about how pictures are shown that changes in mid-stream: a file says it once, for all of them.
+ * `before` is what the file says.
+ */
+export function changesOf(before: VideoPresentation = PLAIN, now: VideoPresentation = PLAIN): string[] {
+  const changes: string[] = [];
+  const from = { ...PLAIN, ...before };
+  const to = { ...PLAIN, ...now };
+  for (const [key, what] of PRESENTED) {
+    if (from[key] !== to[key]) {
+      changes.push(
+        `${what} changes from ${shown(from[key])} to ${shown(to[key])} in mid-stream; the file keeps the first`,
+      );
+    }
+  }
+  return changes;
+}
+
+function shown(value: string | number | boolean | undefined): string {
+  return typeof value === "number" ? String(Math.round(value * 1e4) / 1e4) : String(value ?? "none");
+}
+
+const PLAIN: VideoPresentation = { rotation: 0, flip: false, pixelAspect: 1, fullRange: false };
+const PRESENTED = [
+  ["rotation", "the rotation in degrees"],
+  ["flip", "the mirroring"],
+  ["pixelAspect", "the pixel aspect ratio"],
+  ["matrix", "the color matrix"],
+  ["fullRange", "the full range of luma"],
+] as const;
+
 /** What is written where nobody knows a rate, as ffmpeg does. */
 export const FALLBACK_RATE: Fraction = { num: 25, den: 1 };
 

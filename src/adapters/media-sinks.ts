@@ -12,7 +12,7 @@ import { Sink } from "../pipeline/sink.ts";
 import { type StreamFormat, sameFormat, type VideoPresentation, type VideoStream } from "../pipeline/stream-format.ts";
 import { writeWhole } from "./file-elements.ts";
 import { assertFilesApart } from "./file-paths.ts";
-import { type Carried, gcd, lossesOf, nearestFraction } from "./losses.ts";
+import { type Carried, changesOf, gcd, lossesOf, nearestFraction } from "./losses.ts";
 import { loadMediabunny } from "./mediabunny.ts";
 import { OutputFile } from "./output-file.ts";
 import { encodePng, loadPng } from "./png.ts";
@@ -139,12 +139,15 @@ export class EncodeSink extends Sink {
   #keep(now: VideoStream): void {
     const before = this.#format!;
     if (sameFormat({ ...before, frameRate: undefined }, { ...now, frameRate: undefined })) return;
-    const { width, height } = before.info;
-    const what =
-      width === now.info.width && height === now.info.height
-        ? "cannot change in mid-stream how its pictures are shown (rotation, pixel shape, colours)"
-        : `cannot change its size to ${now.info}; put a scaler in front of it`;
-    throw new MillpondError("ERR_NOT_NEGOTIATED", `"${this.name}" ${what}`);
+    const { format, width, height } = before.info;
+    if (format !== now.info.format || width !== now.info.width || height !== now.info.height) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `"${this.name}" cannot change its format to ${now.info}; put a scaler in front of it`,
+      );
+    }
+    for (const loss of changesOf(before.presentation, now.presentation))
+      this.running.warn(`${this.path}: ${loss}`, this);
   }
 
   #container(mediabunny: Mediabunny, file: OutputFile): OutputFormat {

@@ -7,7 +7,7 @@
  * info.duration; // 20000000n ns
  * ```
  */
-import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, checkOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { checkPlane } from "./plane-check.ts";
 
 /** The sample formats, by their WebCodecs names; a planar one has one plane for each channel. */
@@ -79,15 +79,16 @@ export class AudioInfo {
 
   /** Lays out a block; O(planes). Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format), `ERR_OUT_OF_RANGE`. */
   static of(options: AudioInfoOptions): AudioInfo {
-    if (options === null || typeof options !== "object") throw wrongType("options", "AudioInfoOptions", options);
-    const { format } = options;
+    if (options === undefined) throw wrongType("options", "AudioInfoOptions", options);
+    const given = checkOptions("options", options, ["format", "sampleRate", "channels", "frames"]);
+    const { format } = given;
     if (typeof format !== "string") throw wrongType("options.format", "the name of a sample format", format);
     if (!/^(u8|s16|s32|f32)(-planar)?$/.test(format)) {
       throw badValue("options.format", "u8, s16, s32 or f32, or one of them with -planar", format);
     }
-    const sampleRate = wholeNumber("options.sampleRate", options.sampleRate, 1, MAX_RATE);
-    const channels = wholeNumber("options.channels", options.channels, 1, MAX_CHANNELS);
-    return new AudioInfo(format, sampleRate, channels, wholeNumber("options.frames", options.frames, 0, MAX_FRAMES));
+    const sampleRate = wholeNumber("options.sampleRate", given.sampleRate, 1, MAX_RATE);
+    const channels = wholeNumber("options.channels", given.channels, 1, MAX_CHANNELS);
+    return new AudioInfo(format, sampleRate, channels, wholeNumber("options.frames", given.frames, 0, MAX_FRAMES));
   }
 
   /** True when each channel has a plane of its own. */

@@ -1,5 +1,5 @@
 /** MediaBufferList: buffers that travel together, counted as one. After GstBufferList. */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { MediaBuffer } from "./media-buffer.ts";
@@ -16,8 +16,9 @@ export class MediaBufferList {
 
   /** Takes over the caller's reference of each buffer. */
   constructor(buffers: readonly MediaBuffer[] = []) {
-    for (const buffer of buffers) checkBuffer(buffer);
-    this.#buffers = [...buffers];
+    const own = listOf("buffers", "a list of MediaBuffers", buffers);
+    for (const buffer of own) checkBuffer(buffer);
+    this.#buffers = own;
   }
 
   /** How many buffers. */
@@ -77,7 +78,7 @@ export class MediaBufferList {
 
   /** A list of its own with the same buffers (one reference more of each), or with deep copies of them. */
   copy(options?: { deep?: boolean }): MediaBufferList {
-    const deep = options?.deep === true;
+    const deep = flag("options.deep", checkOptions("options", options, ["deep"]).deep, false);
     return new MediaBufferList(this.#live().map((buffer) => (deep ? buffer.copy({ deep }) : buffer.retain())));
   }
 

@@ -1,8 +1,8 @@
 /** Metas that every kind of media uses: regions of interest, timestamps of other clocks, a parent kept alive, named values. */
-import { badValue, wrongType } from "../observe/arguments.ts";
+import { badValue, callback, checkOptions, instance, listOf, word, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { sameData } from "../observe/same-data.ts";
-import { decodeJson, encodeJson } from "./json-bytes.ts";
+import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
 import { MediaBuffer } from "./media-buffer.ts";
 import {
   type CopyTransform,
@@ -33,6 +33,8 @@ export interface RegionOfInterest {
   params: Readonly<Record<string, unknown>>;
 }
 
+const REGION_KEYS = ["roiType", "id", "parentId", "x", "y", "width", "height", "params"] as const;
+
 /** A region of interest; several a buffer. After GstVideoRegionOfInterestMeta; tags "video", "orientation", "size". */
 export const RegionOfInterestMeta: MetaType<RegionOfInterest, Partial<RegionOfInterest>> = registerMeta<
   RegionOfInterest,
@@ -42,16 +44,21 @@ export const RegionOfInterestMeta: MetaType<RegionOfInterest, Partial<RegionOfIn
   name: "millpond.region-of-interest",
   tags: ["video", "orientation", "size"],
   init(meta, region) {
-    if (typeof region !== "object" || region === null) throw wrongType("params", "a region of interest", region);
-    const { roiType = "", id = 0, parentId = -1, x = 0, y = 0, width = 0, height = 0, params = {} } = region;
+    const given = checkOptions("params", region, REGION_KEYS);
+    const { roiType = "", id = 0, parentId = -1, x = 0, y = 0, width = 0, height = 0, params = {} } = given;
+    word("params.roiType", roiType);
+    for (const [key, value] of Object.entries({ id, parentId, x, y, width, height })) {
+      if (typeof value !== "number" || Number.isNaN(value)) throw wrongType(`params.${key}`, "a number", value);
+    }
+    if (typeof params !== "object" || params === null) throw wrongType("params.params", "an object", params);
     Object.assign(meta, { roiType, id, parentId, x, y, width, height, params });
   },
   transform: (target, meta, _source, kind) =>
     kind === "copy" && target.addMeta(RegionOfInterestMeta, fieldsOf(meta)) !== undefined,
-  serialize: (meta) => encodeJson(fieldsOf(meta)),
+  serialize: (meta) => encodeJson("region-of-interest", fieldsOf(meta)),
   deserialize(payload, buffer) {
     const fields = decodeJson(payload) as Partial<RegionOfInterest> | undefined;
-    return typeof fields?.roiType === "string" ? buffer.addMeta(RegionOfInterestMeta, fields) : undefined;
+    return typeof fields?.roiType === "string" ? accept(() => buffer.addMeta(RegionOfInterestMeta, fields)) : undefined;
   },
 });
 
@@ -72,6 +79,8 @@ export interface ReferenceTimestamp {
   info: unknown;
 }
 
+const TIMESTAMP_KEYS = ["reference", "timestamp", "duration", "info"] as const;
+
 /** A time on another clock; several a buffer, carried over by every transform, never twice. After GstReferenceTimestampMeta. */
 export const ReferenceTimestampMeta: MetaType<
   ReferenceTimestamp,
@@ -80,9 +89,11 @@ export const ReferenceTimestampMeta: MetaType<
   api: "reference-timestamp",
   name: "millpond.reference-timestamp",
   init(meta, params) {
-    if (typeof params !== "object" || params === null) throw wrongType("params", "a reference timestamp", params);
-    const { reference, timestamp, duration, info } = params;
-    if (typeof timestamp !== "bigint") throw wrongType("timestamp", "a bigint", timestamp);
+    const { reference, timestamp, duration, info } = checkOptions("params", params, TIMESTAMP_KEYS);
+    if (typeof timestamp !== "bigint") throw wrongType("params.timestamp", "a bigint", timestamp);
+    if (duration !== undefined && typeof duration !== "bigint") {
+      throw wrongType("params.duration", "a bigint or undefined", duration);
+    }
     Object.assign(meta, { reference, timestamp, duration, info });
   },
   transform(target, meta) {
@@ -93,10 +104,18 @@ export const ReferenceTimestampMeta: MetaType<
     });
     return twin || target.addMeta(ReferenceTimestampMeta, { reference, timestamp, duration, info }) !== undefined;
   },
-  serialize: ({ reference, timestamp, duration, info }) => encodeJson({ reference, timestamp, duration, info }),
+  serialize: ({ reference, timestamp, duration, info }) =>
+    encodeJson("reference-timestamp", {
+      timestamp,
+      ...(reference === undefined ? {} : { reference }),
+      ...(duration === undefined ? {} : { duration }),
+      ...(info === undefined ? {} : { info }),
+    }),
   deserialize(payload, buffer) {
     const fields = decodeJson(payload) as ReferenceTimestamp | undefined;
-    return typeof fields?.timestamp === "bigint" ? buffer.addMeta(ReferenceTimestampMeta, fields) : undefined;
+    return typeof fields?.timestamp === "bigint"
+      ? accept(() => buffer.addMeta(ReferenceTimestampMeta, fields))
+      : undefined;
   },
 });
 
@@ -105,7 +124,9 @@ export function findReferenceTimestamp(
   buffer: MediaBuffer,
   reference?: unknown,
 ): (Meta & ReferenceTimestamp) | undefined {
-  const metas = buffer.metas("reference-timestamp") as readonly (Meta & ReferenceTimestamp)[];
+  const metas = instance("buffer", "a MediaBuffer", MediaBuffer, buffer).metas(
+    "reference-timestamp",
+  ) as readonly (Meta & ReferenceTimestamp)[];
   return metas.find((meta) => reference === undefined || contains(meta.reference, reference));
 }
 
@@ -188,19 +209,23 @@ export function registerCustomMeta(
   tags: readonly string[] = [],
   transform?: CustomTransform,
 ): MetaType<CustomMeta, Readonly<Record<string, unknown>>> {
+  if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
+  callback("transform", transform);
   const type: MetaType<CustomMeta, Readonly<Record<string, unknown>>> = registerMeta<
     CustomMeta,
     Readonly<Record<string, unknown>>
   >({
     api: `${name}API`,
     name,
-    tags,
+    tags: listOf("tags", "a list of strings", tags),
     init(meta, values, buffer) {
+      checkValues("params", values);
       const map = new Map(Object.entries(values));
       const { slot } = buffer;
-      meta.get = (key) => map.get(key);
+      meta.get = (key) => map.get(word("key", key));
       meta.entries = () => [...map];
       meta.set = (key, value) => {
+        word("key", key);
         // The meta lives on the slot; whoever holds a handle of it writes for all of them.
         if (slot.refCount > 1)
           throw new MillpondError(
@@ -214,10 +239,10 @@ export function registerCustomMeta(
       transform ??
       ((target, meta, _source, kind) =>
         kind === "copy" && target.addMeta(type, Object.fromEntries(meta.entries())) !== undefined),
-    serialize: (meta) => encodeJson(Object.fromEntries(meta.entries())),
+    serialize: (meta) => encodeJson(name, Object.fromEntries(meta.entries())),
     deserialize(payload, buffer) {
       const values = decodeJson(payload);
-      return typeof values === "object" && values !== null
+      return typeof values === "object" && values !== null && !Array.isArray(values)
         ? buffer.addMeta(type, values as Record<string, unknown>)
         : undefined;
     },
@@ -228,12 +253,21 @@ export function registerCustomMeta(
 
 const custom: Set<string> = new Set();
 
+function checkValues(name: string, values: unknown): void {
+  if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    throw wrongType(name, "an object of names and values", values);
+  }
+}
+
 /** Adds a custom meta by name; undefined for a name that {@link registerCustomMeta} does not know. */
 export function addCustomMeta(
   buffer: MediaBuffer,
   name: string,
   values: Readonly<Record<string, unknown>> = {},
 ): (Meta & CustomMeta) | undefined {
+  instance("buffer", "a MediaBuffer", MediaBuffer, buffer);
+  word("name", name);
+  checkValues("values", values);
   if (!custom.has(name)) return undefined;
   return buffer.addMeta(
     findMetaType(name) as unknown as MetaType<CustomMeta, Readonly<Record<string, unknown>>>,

@@ -1,8 +1,8 @@
 /** Metas that say how a picture or a block of audio lies in a buffer's bytes. Void as soon as the memory layout changes. */
-import { wrongType } from "../observe/arguments.ts";
+import { instance } from "../observe/arguments.ts";
 import { AudioInfo, type AudioInfoOptions } from "./audio-info.ts";
-import { decodeJson, encodeJson } from "./json-bytes.ts";
-import { type Meta, type MetaType, registerMeta, TAG_MEMORY } from "./meta.ts";
+import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
+import { type MetaType, registerMeta, TAG_MEMORY } from "./meta.ts";
 import { VideoInfo } from "./video-info.ts";
 
 /** The payload of {@link VideoMeta}. */
@@ -17,14 +17,13 @@ export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<Vide
   name: "millpond.video",
   tags: ["video", TAG_MEMORY],
   init(meta, info) {
-    if (!(info instanceof VideoInfo)) throw wrongType("params", "a VideoInfo", info);
-    meta.info = info;
+    meta.info = instance("params", "a VideoInfo", VideoInfo, info);
   },
   transform(target, meta, _source, kind, { region }) {
     return kind === "copy" && !region && target.addMeta(VideoMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, width, height, planes, padding } }) {
-    return encodeJson({
+    return encodeJson("video", {
       format,
       width,
       height,
@@ -51,26 +50,16 @@ export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<Audi
   name: "millpond.audio",
   tags: ["audio", TAG_MEMORY],
   init(meta, info) {
-    if (!(info instanceof AudioInfo)) throw wrongType("params", "an AudioInfo", info);
-    meta.info = info;
+    meta.info = instance("params", "an AudioInfo", AudioInfo, info);
   },
   transform(target, meta, _source, kind, { region }) {
     return kind === "copy" && !region && target.addMeta(AudioMeta, meta.info) !== undefined;
   },
   serialize({ info: { format, sampleRate, channels, frames } }) {
-    return encodeJson({ format, sampleRate, channels, frames } satisfies AudioInfoOptions);
+    return encodeJson("audio", { format, sampleRate, channels, frames } satisfies AudioInfoOptions);
   },
   deserialize(payload, buffer) {
     const options = decodeJson(payload);
     return options === undefined ? undefined : accept(() => buffer.addMeta(AudioMeta, AudioInfo.of(options as never)));
   },
 });
-
-/** Bytes from elsewhere may say anything: what the layout's own checks refuse is not a meta. */
-function accept<T extends Meta>(make: () => T | undefined): T | undefined {
-  try {
-    return make();
-  } catch {
-    return undefined;
-  }
-}

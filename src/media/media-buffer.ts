@@ -17,11 +17,11 @@ import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "
 import type { MapMode, Mapping } from "../memory/mapping.ts";
 import { Memory } from "../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../memory/params.ts";
-import { outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, outOfRange, wholeNumber, withMethods, word, wrongType } from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
-import { compareBytes, extractInto, fillBytes, mapMemories, setBytes, sharedBuffer } from "./buffer-bytes.ts";
+import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./buffer-bytes.ts";
 import { copyInto, shareWhole } from "./buffer-copy.ts";
 import * as list from "./buffer-list.ts";
 import * as metas from "./buffer-meta.ts";
@@ -36,6 +36,7 @@ import {
   looseSlot,
   MAX_MEMORIES,
   Marks,
+  sharedBuffer,
 } from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
@@ -57,6 +58,7 @@ export class MediaBuffer {
 
   /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
   constructor(slot: BufferSlot = looseSlot()) {
+    if (slot === null || typeof slot.generation !== "number") throw notASlot(slot);
     this.slot = slot;
     this.generation = slot.generation;
   }
@@ -67,8 +69,10 @@ export class MediaBuffer {
   /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
   static allocate(size: number, options: BufferAllocation = {}): MediaBuffer {
     const buffer = new MediaBuffer();
+    const { allocator: given, ...params } = checkOptions("options", options, ALLOCATION_KEYS);
+    const allocator =
+      given === undefined ? defaultAllocator() : withMethods("options.allocator", "an Allocator", given, ["allocate"]);
     if (size === 0) return buffer;
-    const { allocator = defaultAllocator(), ...params } = options;
     list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
     buffer.slot.tainted = false;
     return buffer;
@@ -419,13 +423,15 @@ export class MediaBuffer {
       const shared = shareWhole(source);
       if (shared !== undefined) return new MediaBuffer(shared);
     }
-    const deep = options?.deep === true ? CopyFlags.DEEP : 0;
-    return this.region(0, undefined, (options?.flags ?? CopyFlags.ALL) | deep);
+    const { deep, flags = CopyFlags.ALL } = checkOptions("options", options, ["deep", "flags"]);
+    const chosen = flag("options.deep", deep, false) ? CopyFlags.DEEP : 0;
+    return this.region(0, undefined, copyFlags("options.flags", flags) | chosen);
   }
 
   /** A buffer over a range of bytes; whole memories are shared, clipped ones become sub-memories. */
   region(offset: number, size?: number, flags: CopyFlags = CopyFlags.ALL): MediaBuffer {
     const source = this.live("copy");
+    copyFlags("flags", flags);
     const copy = new MediaBuffer();
     copyInto(copy.slot, copy, source, this, flags, offset, size);
     copy.slot.tainted = false;
@@ -436,6 +442,7 @@ export class MediaBuffer {
   /** Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself: nothing. */
   copyFrom(source: MediaBuffer, flags: CopyFlags = CopyFlags.ALL, offset = 0, size?: number): void {
     if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
+    copyFlags("flags", flags);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
     from.marks |= Marks.EXPOSED;
@@ -466,24 +473,37 @@ export class MediaBuffer {
   getMeta<T extends object, P>(type: MetaType<T, P>): (Meta & T) | undefined;
   getMeta(api: string): Meta | undefined;
   getMeta(type: MetaType<object, never> | string): Meta | undefined {
+    if (typeof type !== "string") checkMetaType(type);
     return metas.firstMeta(this.live("read"), type as MetaType | string);
   }
 
   /** Removes a meta; false when it is not on this buffer. Throws `ERR_NOT_WRITABLE`, `ERR_META_LOCKED`. O(metas). */
   removeMeta(meta: Meta): boolean {
+    if (typeof meta !== "object" || meta === null) throw wrongType("meta", "a Meta", meta);
     return metas.removeMeta(this.live("remove a meta from"), this, meta);
   }
 
   /** The metas, oldest first; optionally those of one API. A new array each time. */
   metas(api?: string): readonly Meta[] {
+    if (api !== undefined) word("api", api);
     const all = this.live("read").metas ?? [];
     return api === undefined ? all.slice() : all.filter((meta) => meta.type.api === api);
   }
 }
 disposeBy(MediaBuffer, "release");
 
+const ALLOCATION_KEYS = ["allocator", "align", "prefix", "padding", "flags"] as const;
+
+function copyFlags(name: string, flags: CopyFlags): CopyFlags {
+  return wholeNumber(name, flags, 0, 0x7fffffff);
+}
+
 function checkMemory(memory: unknown): void {
   if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+}
+
+function notASlot(slot: unknown): MillpondError {
+  return wrongType("slot", "absent (only pools pass a slot; MediaBuffer.allocate() makes a buffer with bytes)", slot);
 }
 
 function noSingleRun(slot: BufferSlot): never {
@@ -518,18 +538,27 @@ function freeSlot(slot: BufferSlot): void {
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);
-  if (slot.metas !== null) endMetas(slot);
-  dropLooseSlot(slot);
+  if (slot.metas === null) dropLooseSlot(slot);
+  else endMetas(slot);
   list.finish(failure);
 }
+
+/** Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has any length. */
+const ending: BufferSlot[] = [];
 
 /** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
 function endMetas(slot: BufferSlot): void {
   slot.marks |= Marks.HELD | Marks.RETURNING;
-  metas.freeMetas(slot, new MediaBuffer(slot));
-  slot.generation++;
-  const failure = list.dropMemories(slot, slot.memories);
-  if (failure !== undefined) throwLater(failure);
+  if (ending.push(slot) > 1) return;
+  for (let i = 0; i < ending.length; i++) {
+    const next = ending[i]!;
+    metas.freeMetas(next, new MediaBuffer(next));
+    next.generation++;
+    const failure = list.dropMemories(next, next.memories);
+    if (failure !== undefined) throwLater(failure);
+    dropLooseSlot(next);
+  }
+  ending.length = 0;
 }
 
 /** The error for a handle whose lease is over. */

@@ -7,15 +7,21 @@
  * GStreamer's layout, with the name length in all of its four bytes (its own writer keeps it in one, so that long names
  * cannot be read back).
  */
-import type { MediaBuffer } from "./media-buffer.ts";
-import { findMetaType, type Meta } from "./meta.ts";
+import { bytesOf, instance } from "../observe/arguments.ts";
+import { MediaBuffer } from "./media-buffer.ts";
+import { checkMeta, findMetaType, type Meta } from "./meta.ts";
 
 const HEADER = 8;
 
-/** One meta as a record, or undefined when its type cannot be serialized or declines. */
+/**
+ * One meta as a record, or undefined when its type cannot be serialized or declines. What would come back as something else is not
+ * written: the built-in types throw `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` with the path of the field.
+ */
 export function serializeMeta(meta: Meta): Uint8Array | undefined {
+  checkMeta("meta", meta);
   const payload = meta.type.spec.serialize?.(meta);
   if (payload === undefined) return undefined;
+  bytesOf(`what serialize() of the meta type "${meta.type.name}" returned`, payload);
   const name = new TextEncoder().encode(meta.type.name);
   const record = new Uint8Array(HEADER + name.length + 2 + payload.length);
   const header = new DataView(record.buffer);
@@ -29,9 +35,9 @@ export function serializeMeta(meta: Meta): Uint8Array | undefined {
 
 /** All metas of a buffer that can be serialized, oldest first, as records one after the other. */
 export function serializeMetas(buffer: MediaBuffer): Uint8Array {
-  const records = buffer
+  const records = instance("buffer", "a MediaBuffer", MediaBuffer, buffer)
     .metas()
-    .map(serializeMeta)
+    .map((meta) => serializeMeta(meta))
     .filter((record) => record !== undefined);
   const all = new Uint8Array(records.reduce((sum, record) => sum + record.length, 0));
   let at = 0;
@@ -54,6 +60,8 @@ const UNUSABLE: ReadMeta = Object.freeze({ consumed: 0, meta: undefined });
 
 /** Reads the record at the beginning of `bytes` and adds its meta to the buffer. */
 export function deserializeMeta(buffer: MediaBuffer, bytes: Uint8Array): ReadMeta {
+  instance("buffer", "a MediaBuffer", MediaBuffer, buffer);
+  bytesOf("bytes", bytes);
   if (bytes.length < HEADER + 2) return UNUSABLE;
   const header = new DataView(bytes.buffer, bytes.byteOffset, HEADER);
   const total = header.getUint32(0, true);
@@ -68,6 +76,8 @@ export function deserializeMeta(buffer: MediaBuffer, bytes: Uint8Array): ReadMet
 
 /** Reads records until the bytes end or a header is unusable; returns the bytes that were read. */
 export function deserializeMetas(buffer: MediaBuffer, bytes: Uint8Array): number {
+  instance("buffer", "a MediaBuffer", MediaBuffer, buffer);
+  bytesOf("bytes", bytes);
   let at = 0;
   for (;;) {
     const { consumed } = deserializeMeta(buffer, bytes.subarray(at));

@@ -8,7 +8,7 @@
  * buffer.getMeta(Gain)?.db; // -3
  * ```
  */
-import { wrongType } from "../observe/arguments.ts";
+import { callback, checkOptions, listOf, word, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
 
@@ -100,11 +100,12 @@ export class MetaType<T extends object = object, P = unknown> {
 
   /** True when the API has the tag. O(tags). */
   hasTag(tag: string): boolean {
-    return this.tags.includes(tag);
+    return this.tags.includes(word("tag", tag));
   }
 
   /** True when every tag of the API is in `allowed`: a transform that keeps those may keep the meta. */
   hasOnlyTags(allowed: readonly string[]): boolean {
+    if (!Array.isArray(allowed)) throw wrongType("allowed", "a list of tags", allowed);
     return this.tags.every((tag) => allowed.includes(tag));
   }
 }
@@ -152,7 +153,12 @@ function instanceMaker(): new (type: MetaType) => Meta {
 
 /** Orders metas by age, oldest first; for `Array.sort`. */
 export function compareMetaAge(a: Meta, b: Meta): number {
-  return a.sequence - b.sequence;
+  return sequenceOf("a", a) - sequenceOf("b", b);
+}
+
+function sequenceOf(name: string, meta: Meta): number {
+  checkMeta(name, meta);
+  return meta.sequence;
 }
 
 const types: Map<string, MetaType> = new Map();
@@ -163,14 +169,7 @@ const apiTags: Map<string, readonly string[]> = new Map();
  * Throws `ERR_ALREADY_REGISTERED` when the name is taken, or when the API is known with other tags; `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMeta<T extends object = object, P = void>(spec: MetaSpec<T, P>): MetaType<T, P> {
-  if (spec === null || typeof spec !== "object") throw wrongType("spec", "a MetaSpec", spec);
-  if (typeof spec.api !== "string" || spec.api === "") throw wrongType("spec.api", "a non-empty string", spec.api);
-  const type = new MetaType(spec);
-  if (typeof type.name !== "string" || type.name === "") throw wrongType("spec.name", "a non-empty string", type.name);
-  if (type.tags.some((tag) => typeof tag !== "string")) throw wrongType("spec.tags", "a list of strings", spec.tags);
-  if (!Number.isInteger(type.version) || type.version < 0 || type.version > 255) {
-    throw wrongType("spec.version", "a whole number from 0 to 255", spec.version);
-  }
+  const type = new MetaType(checkSpec(spec));
   if (types.has(type.name)) {
     throw new MillpondError(
       "ERR_ALREADY_REGISTERED",
@@ -190,9 +189,39 @@ export function registerMeta<T extends object = object, P = void>(spec: MetaSpec
   return type;
 }
 
+const SPEC_KEYS = [
+  "api",
+  "name",
+  "tags",
+  "version",
+  "init",
+  "free",
+  "clear",
+  "transform",
+  "serialize",
+  "deserialize",
+] as const;
+
+/** A copy of a spec whose fields were read once, each; all specs have one shape. */
+function checkSpec<T extends object, P>(given: MetaSpec<T, P>): MetaSpec<T, P> {
+  if (given === undefined) throw wrongType("spec", "a MetaSpec", given);
+  const spec = checkOptions("spec", given, SPEC_KEYS);
+  const { api, name = api, tags = [], version = 0, init, free, clear, transform, serialize, deserialize } = spec;
+  if (typeof api !== "string" || api === "") throw wrongType("spec.api", "a non-empty string", api);
+  if (typeof name !== "string" || name === "") throw wrongType("spec.name", "a non-empty string", name);
+  const own = listOf("spec.tags", "a list of strings", tags);
+  for (const tag of own) if (typeof tag !== "string") throw wrongType("spec.tags", "a list of strings", tags);
+  if (typeof version !== "number" || !Number.isInteger(version) || version < 0 || version > 255) {
+    throw wrongType("spec.version", "a whole number from 0 to 255", version);
+  }
+  const hooks = { init, free, clear, transform, serialize, deserialize };
+  for (const [hook, fn] of Object.entries(hooks)) callback(`spec.${hook}`, fn);
+  return { api, name, tags: own, version, ...hooks } as MetaSpec<T, P>;
+}
+
 /** The meta type of that implementation name, or undefined. O(1). */
 export function findMetaType(name: string): MetaType | undefined {
-  return types.get(name);
+  return types.get(word("name", name));
 }
 
 /** The tags of a meta API by its name; undefined when no type of it is registered. O(1). */
@@ -204,6 +233,13 @@ export function findMetaTags(api: string): readonly string[] | undefined {
 export function checkMetaType(type: unknown): void {
   if (typeof (type as MetaType | null | undefined)?.instance !== "function") {
     throw wrongType("type", "a MetaType from registerMeta()", type);
+  }
+}
+
+/** Checks what a caller passes as a meta; throws `ERR_INVALID_ARG_TYPE`. */
+export function checkMeta(name: string, meta: unknown): void {
+  if (!(meta instanceof Meta) || typeof meta.type?.instance !== "function") {
+    throw wrongType(name, "a Meta that addMeta() returned", meta);
   }
 }
 

@@ -2,6 +2,7 @@
  * Pixel formats as data: the planes of each, how they are subsampled, and how many bytes a sample takes. The names are
  * those of WebCodecs, plus GRAY8 for monochrome Y4M.
  */
+import { word } from "../observe/arguments.ts";
 
 /** The pixel formats, by their WebCodecs names, plus "GRAY8". */
 export type VideoPixelFormat =
@@ -65,7 +66,7 @@ add("GRAY8", 8, [plane("Y")]);
 
 /** The format of that name, or undefined. O(1). */
 export function findVideoFormat(name: string): VideoFormat | undefined {
-  return formats.get(name);
+  return formats.get(word("name", name));
 }
 
 /** Every format name. */

@@ -18,7 +18,7 @@
  * With `padding`, each plane has rows above and below and columns on both sides that belong to nobody's picture: what decoders write
  * into beyond the edges. `offset` is where the picture itself starts.
  */
-import { badValue, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, checkOptions, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { checkPlane } from "./plane-check.ts";
 import { findVideoFormat, type VideoFormat, type VideoPixelFormat, videoFormatNames } from "./video-format.ts";
 
@@ -102,6 +102,17 @@ const MAX_STRIDE = 2 ** 24;
 /** 4 TiB: four planes of 65,535 rows of the longest stride end below it, so every computed offset is also accepted. */
 const MAX_OFFSET = 2 ** 42;
 
+const OPTION_KEYS = [
+  "format",
+  "width",
+  "height",
+  "strideAlign",
+  "planeAlign",
+  "strides",
+  "offsets",
+  "padding",
+] as const;
+
 /** The layout of one picture; immutable. */
 export class VideoInfo {
   /** The pixel format's name. */
@@ -144,16 +155,17 @@ export class VideoInfo {
    * or offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
-    if (options === null || typeof options !== "object") throw wrongType("options", "VideoInfoOptions", options);
-    const format = checkFormat(options.format);
-    const width = wholeNumber("options.width", options.width, 1, MAX_SIDE);
-    const height = wholeNumber("options.height", options.height, 1, MAX_SIDE);
-    const { strideAlign: rows = 1, planeAlign: starts = rows } = options;
+    if (options === undefined) throw wrongType("options", "VideoInfoOptions", options);
+    const given = checkOptions("options", options, OPTION_KEYS);
+    const format = checkFormat(given.format);
+    const width = wholeNumber("options.width", given.width, 1, MAX_SIDE);
+    const height = wholeNumber("options.height", given.height, 1, MAX_SIDE);
+    const { strideAlign: rows = 1, planeAlign: starts = rows, strides, offsets } = given;
     const strideAlign = powerOfTwo("options.strideAlign", rows, MAX_STRIDE_ALIGN);
     const planeAlign = powerOfTwo("options.planeAlign", starts, MAX_PLANE_ALIGN);
-    checkList("options.strides", options.strides, format);
-    checkList("options.offsets", options.offsets, format);
-    const padding = checkPadding(options.padding);
+    checkList("options.strides", strides, format);
+    checkList("options.offsets", offsets, format);
+    const padding = checkPadding(given.padding);
     const planes: PlaneInfo[] = [];
     const extents: Extent[] = [];
     let end = 0;
@@ -166,14 +178,14 @@ export class VideoInfo {
       const wholeRow = before + rowBytes + Math.ceil(padding.right / plane.subX) * plane.sampleBytes;
       const wholeRows = above + rows + Math.ceil(padding.bottom / plane.subY);
       const stride =
-        options.strides === undefined
+        strides === undefined
           ? roundUp(wholeRow, strideAlign)
-          : multipleOf(strideAlign, `options.strides[${i}]`, options.strides[i], wholeRow, MAX_STRIDE);
+          : multipleOf(strideAlign, `options.strides[${i}]`, strides[i], wholeRow, MAX_STRIDE);
       const lead = above * stride + before;
       const offset =
-        options.offsets === undefined
+        offsets === undefined
           ? roundUp(end, planeAlign) + lead
-          : givenOffset(`options.offsets[${i}]`, options.offsets[i], lead, planeAlign);
+          : givenOffset(`options.offsets[${i}]`, offsets[i], lead, planeAlign);
       const { sampleBytes } = plane;
       planes.push(Object.freeze({ offset, stride, width: columns, height: rows, rowBytes, sampleBytes }));
       const extent = { start: offset - lead, end: offset - lead + stride * wholeRows };
@@ -253,8 +265,8 @@ function givenOffset(name: string, value: unknown, lead: number, align: number):
 
 function checkPadding(padding: unknown): VideoPadding {
   if (padding === undefined) return NO_PADDING;
-  if (typeof padding !== "object" || padding === null) throw wrongType("options.padding", "a VideoPadding", padding);
-  const { top = 0, bottom = 0, left = 0, right = 0 } = padding as Partial<VideoPadding>;
+  const given = checkOptions("options.padding", padding as Partial<VideoPadding>, ["top", "bottom", "left", "right"]);
+  const { top = 0, bottom = 0, left = 0, right = 0 } = given;
   const sides = { top, bottom, left, right };
   for (const [side, value] of Object.entries(sides)) wholeNumber(`options.padding.${side}`, value, 0, MAX_PADDING);
   return top + bottom + left + right === 0 ? NO_PADDING : Object.freeze(sides);

@@ -12,7 +12,7 @@
  * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
  * because copying falls back to the default.
  */
-import { callback, checkOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { callback, checkOptions, wholeNumber, word, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
 import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
@@ -151,6 +151,7 @@ export abstract class Allocator {
    * that is named after its memory type. An allocator that can only tell by trying overrides it.
    */
   lacks(feature: string): string | undefined {
+    word("feature", feature);
     return feature === `memory:${this.memoryType}` ? undefined : `its memory is ${this.memoryType}`;
   }
 
@@ -258,7 +259,7 @@ export abstract class Allocator {
   }
 
   /** @internal Why no memory may end just now; undefined: one may. A pool that is calling its source says so here. */
-  reclaimRefusal(): MillpondError | undefined {
+  reclaimRefusal(_memory: Memory): MillpondError | undefined {
     return undefined;
   }
 
@@ -460,9 +461,11 @@ export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options?: 
   }
   if (bytes === undefined)
     throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, typed array or DataView", source);
-  const offset = wholeNumber("options.offset", given.offset ?? 0, 0, bytes.length);
-  const size = wholeNumber("options.size", given.size ?? bytes.length - offset, 0, bytes.length - offset);
-  const region = new Region(bytes, callback("options.onRelease", given.onRelease));
-  const flags = wholeNumber("options.flags", given.flags ?? 0, 0, 0x7fffffff);
+  const { offset = 0, flags = 0, onRelease } = given;
+  wholeNumber("options.offset", offset, 0, bytes.length);
+  const { size = bytes.length - offset } = given;
+  wholeNumber("options.size", size, 0, bytes.length - offset);
+  const region = new Region(bytes, callback("options.onRelease", onRelease));
+  wholeNumber("options.flags", flags, 0, 0x7fffffff);
   return system.adopt(new Memory(system, region, null, 0, offset, size, flags));
 }

@@ -2,7 +2,7 @@
  * Whether bytes are pinned in RAM. An allocator that locks pages says so here, by the ArrayBuffer; whoever stands on it, however
  * many pools are between, asks with the memory that it got. Code that locks nothing answers for itself: not locked.
  */
-import { wrongType } from "../observe/arguments.ts";
+import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../observe/arguments.ts";
 import type { Memory } from "./memory.ts";
 
 /** What is known about the lock on one memory. */
@@ -35,8 +35,18 @@ export function lockReportOf(source: Memory | Uint8Array): LockReport {
 
 /** For allocators: says what became of the lock on all of a buffer's bytes; undefined: nothing is known any more. */
 export function reportLock(buffer: ArrayBufferLike, report: LockReport | undefined): void {
+  const tag = Object.prototype.toString.call(buffer);
+  if (tag !== "[object ArrayBuffer]" && tag !== "[object SharedArrayBuffer]") {
+    throw wrongType("buffer", "an ArrayBuffer or a SharedArrayBuffer", buffer);
+  }
   if (report === undefined) reports.delete(buffer);
-  else reports.set(buffer, report);
+  else {
+    const { locked, lockReason, lockedBytes } = checkOptions("report", report, ["locked", "lockReason", "lockedBytes"]);
+    yesOrNo("report.locked", locked);
+    word("report.lockReason", lockReason);
+    wholeNumber("report.lockedBytes", lockedBytes);
+    reports.set(buffer, report);
+  }
 }
 
 /** @internal The same bytes live in another ArrayBuffer now. */

@@ -9,6 +9,7 @@
  *                          0            offset                       maxSize
  * ```
  */
+import { wholeNumber, wrongType } from "../observe/arguments.ts";
 
 /** The view of a region whose bytes cannot be reached by address (GPU memory before it is mapped). */
 const NO_BYTES: Uint8Array = new Uint8Array(0);
@@ -41,6 +42,8 @@ export class Region {
    * @param size bytes in the range; only a region that {@link opaqueRegion} makes differs from `bytes.length`
    */
   constructor(bytes: Uint8Array, handle?: unknown, size: number = bytes.length) {
+    if (!(bytes instanceof Uint8Array)) throw wrongType("bytes", "a Uint8Array", bytes);
+    if (typeof size !== "number") throw wrongType("size", "a number", size);
     this.bytes = bytes;
     this.size = size;
     this.handle = handle;
@@ -60,7 +63,7 @@ export class Region {
 
 /** Makes a region whose bytes only the allocator's map hook can reach. `size` in bytes. */
 export function opaqueRegion(size: number, handle: unknown): Region {
-  return new Region(NO_BYTES, handle, size);
+  return new Region(NO_BYTES, handle, wholeNumber("size", size));
 }
 
 /**

@@ -109,6 +109,18 @@ export function flag(name: string, value: unknown, otherwise: boolean): boolean 
   return value;
 }
 
+/** Checks an argument that is a boolean and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
+export function yesOrNo(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrongType(name, "true or false", value);
+  return value;
+}
+
+/** Checks an argument that is a string and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
+export function word(name: string, value: unknown): string {
+  if (typeof value !== "string") throw wrongType(name, "a string", value);
+  return value;
+}
+
 /** Checks an option that is a string; absent: `otherwise`. Throws `ERR_INVALID_ARG_TYPE`. */
 export function text(name: string, value: unknown, otherwise: string): string {
   if (value === undefined) return otherwise;
@@ -119,6 +131,57 @@ export function text(name: string, value: unknown, otherwise: string): string {
 /** Checks a callback; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
 export function callback<T>(name: string, value: T | undefined): T | undefined {
   if (value !== undefined && typeof value !== "function") throw wrongType(name, "a function", value);
+  return value;
+}
+
+/** Checks a callback that there is no default for. Throws `ERR_INVALID_ARG_TYPE`. */
+export function required<T>(name: string, value: T): T {
+  if (typeof value !== "function") throw wrongType(name, "a function", value);
+  return value;
+}
+
+/** Checks an object that is known by its methods, such as a clock of the caller's. Throws `ERR_INVALID_ARG_TYPE`. */
+export function withMethods<T>(name: string, expected: string, value: T, methods: readonly (keyof T)[]): T {
+  const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+  if (isObject && methods.every((method) => typeof value[method] === "function")) return value;
+  throw wrongType(name, expected, value);
+}
+
+/** Checks an instance of a class of the library. Throws `ERR_INVALID_ARG_TYPE`. */
+export function instance<T>(name: string, expected: string, type: ClassOf<T>, value: T): T {
+  if (!type[Symbol.hasInstance](value)) throw wrongType(name, expected, value);
+  return value;
+}
+
+/** A class, whether or not its constructor is public. */
+interface ClassOf<T> {
+  readonly prototype: T;
+  [Symbol.hasInstance](value: unknown): boolean;
+}
+
+/** More items than any list has that a caller gives: a sparse array can say 2^32 - 1, and a copy of that fills the heap. */
+const MAX_LIST = 65_536;
+
+/** Checks a list and copies it, holes as undefined. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` above 65,536 items. */
+export function listOf<T>(name: string, expected: string, value: readonly T[]): T[] {
+  if (!Array.isArray(value)) throw wrongType(name, expected, value);
+  if (value.length > MAX_LIST) throw outOfRange(`${name}.length`, `at most ${MAX_LIST}`, value.length);
+  return [...(value as readonly T[])];
+}
+
+/** Checks a Uint8Array whose bytes are there, not transferred away. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`. */
+export function bytesOf(name: string, value: Uint8Array): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw wrongType(name, "a Uint8Array", value);
+  try {
+    value.subarray(0, 0);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_DETACHED",
+      `${name} has no bytes any more: its ArrayBuffer was transferred or shrunk`,
+      { name },
+      { cause },
+    );
+  }
   return value;
 }
 

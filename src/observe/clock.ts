@@ -2,6 +2,7 @@
  * Time, injected. Pools read it only on slow paths, because one reading (about 30 ns) costs more than a whole
  * acquire; tests pass a {@link FakeClock} and never sleep.
  */
+import { milliseconds, outOfRange, required, withMethods, wrongType, yesOrNo } from "./arguments.ts";
 
 /** A timer that {@link Clock.setTimer} started; opaque. */
 export type TimerHandle = unknown;
@@ -16,6 +17,12 @@ export interface Clock {
   clearTimer(handle: TimerHandle): void;
 }
 
+/** Checks a clock of the caller's, by shape; absent: the platform's. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkClock(name: string, clock: Clock | undefined): Clock {
+  if (clock === undefined) return systemClock;
+  return withMethods(name, "a Clock with now(), setTimer() and clearTimer()", clock, ["now", "setTimer", "clearTimer"]);
+}
+
 interface Unrefable {
   unref?: () => void;
 }
@@ -24,6 +31,9 @@ interface Unrefable {
 export const systemClock: Clock = {
   now: () => performance.now(),
   setTimer(fn, ms, background) {
+    required("fn", fn);
+    milliseconds("ms", ms);
+    yesOrNo("background", background);
     // Timers above 2^31 - 1 ms fire at once on every platform; a wait that long is a wait for ever, in slices.
     const handle = setTimeout(fn, Math.min(ms, 0x7fffffff));
     if (background && typeof handle === "object") (handle as Unrefable).unref?.();
@@ -55,7 +65,10 @@ export class FakeClock implements Clock {
   }
 
   /** Starts a timer that fires during {@link advance}. */
-  setTimer(fn: () => void, ms: number, _background: boolean): TimerHandle {
+  setTimer(fn: () => void, ms: number, background: boolean): TimerHandle {
+    required("fn", fn);
+    milliseconds("ms", ms);
+    yesOrNo("background", background);
     const id = this.#nextId++;
     this.#timers.set(id, { id, due: this.#now + ms, fn });
     return id;
@@ -73,6 +86,8 @@ export class FakeClock implements Clock {
 
   /** Moves time forward by `ms` and fires what falls due on the way; negative steps set the clock back. */
   advance(ms: number): void {
+    if (typeof ms !== "number") throw wrongType("ms", "a number of milliseconds", ms);
+    if (Number.isNaN(ms) || ms === Number.NEGATIVE_INFINITY) throw outOfRange("ms", "a number of milliseconds", ms);
     const end = this.#now + ms;
     for (;;) {
       let next: FakeTimer | undefined;

@@ -99,11 +99,25 @@ export class MillpondError extends Error {
    * @param options the standard `cause`
    */
   constructor(code: ErrorCode | DoorCode, message: string, details?: ErrorDetails, options?: ErrorOptions) {
+    for (const [name, value] of [
+      ["code", code],
+      ["message", message],
+    ]) {
+      if (typeof value !== "string")
+        throw new MillpondError("ERR_INVALID_ARG_TYPE", `${name} must be a string, but it is of type ${typeof value}`);
+    }
+    checkObject("details", details);
+    checkObject("options", options);
     super(`${message} [${code}]`, options);
     this.name = "MillpondError";
     this.code = code;
     this.details = details;
   }
+}
+
+function checkObject(name: string, value: unknown): void {
+  if (value === undefined || (typeof value === "object" && value !== null)) return;
+  throw new MillpondError("ERR_INVALID_ARG_TYPE", `${name} must be an object, but it is of type ${typeof value}`);
 }
 
 /**

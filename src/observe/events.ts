@@ -1,5 +1,5 @@
 /** A small typed event list: no strings at run time beyond the event's name, and nothing at all while nobody listens. */
-import { wrongType } from "./arguments.ts";
+import { oneOf, wrongType } from "./arguments.ts";
 import { throwLater } from "./late.ts";
 
 type Listener<T> = (event: T) => void;
@@ -7,9 +7,16 @@ type Listener<T> = (event: T) => void;
 /** Listeners by event name; `Events` maps a name to what its listeners get. */
 export class Emitter<Events extends object> {
   readonly #listeners: Map<keyof Events, Set<Listener<never>>> = new Map();
+  readonly #names: readonly (keyof Events & string)[];
 
-  /** Adds a listener and returns the function that removes it. Throws `ERR_INVALID_ARG_TYPE`. */
+  /** @param names the events there are; a listener to another one would never be called */
+  constructor(names: readonly (keyof Events & string)[]) {
+    this.#names = names;
+  }
+
+  /** Adds a listener and returns the function that removes it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
   on<K extends keyof Events>(name: K, listener: (event: Events[K]) => void): () => void {
+    oneOf("name", name, this.#names);
     if (typeof listener !== "function") throw wrongType("listener", "a function", listener);
     let set = this.#listeners.get(name);
     if (set === undefined) {

@@ -195,8 +195,7 @@ export class Session implements Running {
       if (this.failure !== undefined) return;
       opened.push(element);
       try {
-        const starting = element.start();
-        if (isPromise(starting)) await this.#within(starting, element, "starting");
+        await this.#within(() => element.start(), element, "starting");
       } catch (error) {
         this.fail(error, element);
       }
@@ -219,11 +218,15 @@ export class Session implements Running {
     if (this.#waiting.size > 0) await done;
   }
 
-  /** Waits for a hook of a stage that is called between the streams; not longer than the patience lasts. */
-  async #within(work: Promise<void>, element: Element, doing: string): Promise<void> {
+  /**
+   * Calls a hook of a stage between the streams and waits for it; not longer than the patience lasts. The wait begins before the
+   * call, so that what the hook itself waits for is inside it, and is what an error names.
+   */
+  async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
     const wait = this.beginWait(element, doing, OPENING_BOUNDS);
     try {
-      await (wait === undefined ? work : Promise.race([work, this.#stall]));
+      const work = call();
+      if (isPromise(work)) await (wait === undefined ? work : Promise.race([work, this.#stall]));
     } finally {
       this.endWait(wait);
     }
@@ -382,8 +385,7 @@ export class Session implements Running {
     for (const element of this.#elements) {
       if (this.failure !== undefined) return;
       try {
-        const committing = element.commit();
-        if (isPromise(committing)) await this.#within(committing, element, "completing its file");
+        await this.#within(() => element.commit(), element, "completing its file");
       } catch (error) {
         this.fail(error, element);
       }
@@ -399,8 +401,7 @@ export class Session implements Running {
     await this.#endOrGiveUp(this.#idle());
     for (const element of opened.toReversed()) {
       try {
-        const stopping = element.stop();
-        if (isPromise(stopping)) await this.#endOrGiveUp(this.#within(stopping, element, "closing"));
+        await this.#endOrGiveUp(this.#within(() => element.stop(), element, "closing"));
       } catch (error) {
         this.failure ??= { error, element: element.name };
       }

@@ -26,6 +26,7 @@
  * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
  */
 import type { MediaBuffer } from "../media/media-buffer.ts";
+import { checkOptions, flag, yesOrNo } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Lending } from "./lending.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig, sameConfig } from "./pool-config.ts";
@@ -167,6 +168,7 @@ export class BufferPool extends Lending {
    * Throws `ERR_INACTIVE` on an inactive pool.
    */
   setFlushing(on: boolean): void {
+    yesOrNo("on", on);
     this.$store.assertNoHook("flush");
     if (!this.isActive) throw this.$refusal("flush");
     this.$stateNow = on ? "flushing" : "active";
@@ -209,7 +211,7 @@ export class BufferPool extends Lending {
    * (every later use throws `ERR_POOL_DEAD`). Returns the loans that were taken back.
    */
   destroy(options?: { force?: boolean }): Holder[] {
-    if (options?.force !== true) {
+    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
       this.close();
       return [];
     }

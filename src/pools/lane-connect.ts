@@ -137,6 +137,8 @@ function answer(
         ? undefined
         : clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
     signal?.addEventListener("abort", onAbort, { once: true });
+    // The clock may have aborted it: it sends no event any more then.
+    if (signal?.aborted === true) onAbort();
     onGone(() => failed("ended before it answered"));
     port.addEventListener("close", () => failed("ended before it answered"));
     port.onmessage = (event) => finish(() => resolve(event.data));

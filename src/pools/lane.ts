@@ -130,7 +130,13 @@ export class Lane<Data = unknown> {
     // The place was kept for this one: #serveSenders counted it.
     this.#checkOpen();
     this.#credit++;
-    this.#post(slot, data);
+    try {
+      this.#post(slot, data);
+    } catch (error) {
+      // The place is free again, and no message will come to tell those behind.
+      this.#serveSenders();
+      throw error;
+    }
   }
 
   /** The oldest lease that has come, or undefined. This thread holds it; release it, or send it on. */

@@ -5,8 +5,8 @@
  */
 import { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferOwner, type BufferSlot, heldByHook, Marks } from "../media/slot.ts";
-import { milliseconds, oneOf, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { checkOptions, flag, milliseconds, oneOf, text, wrongType, yesOrNo } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
@@ -15,6 +15,7 @@ import { LEAK_SAMPLE, LeakWatch } from "./leak-watch.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
 import { type PoolState, refusedError, staleLeaseError, starvedError } from "./pool-errors.ts";
 import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
+import { dropAdded } from "./slot-care.ts";
 import { type PoolHooks, SlotStore } from "./slot-store.ts";
 import { StarvationAlarm } from "./starvation.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
@@ -52,7 +53,11 @@ interface Asked {
   readonly hint: unknown;
 }
 
+/** What a BufferPool's constructor understands; subclasses with options of their own add to it, and pass none of theirs on. */
+export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
+
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
+const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
 /**
  * The lending desk of a pool. Applications use {@link BufferPool}. What the two halves share begins with `$`, so that a field
@@ -64,7 +69,13 @@ export abstract class Lending implements BufferOwner {
   /** @internal */
   protected readonly $clock: Clock;
   /** @internal */
-  protected readonly $events: Emitter<BufferPoolEvents> = new Emitter();
+  protected readonly $events: Emitter<BufferPoolEvents> = new Emitter([
+    "starved",
+    "discard",
+    "release",
+    "drained",
+    "leak",
+  ]);
   /** @internal */
   protected readonly $waiters: WaitQueue<MediaBuffer, Asked>;
   /** @internal */
@@ -90,11 +101,17 @@ export abstract class Lending implements BufferOwner {
 
   /** Makes an unconfigured, inactive pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: BufferPoolOptions = {}) {
-    const { name = "buffers", clock = systemClock, trace = false, starvedAfter = 1000, leaks = "off" } = options;
-    if (typeof name !== "string") throw wrongType("options.name", "a string", name);
-    this.name = name;
+    const {
+      name,
+      clock: given,
+      trace,
+      starvedAfter = 1000,
+      leaks = "off",
+    } = checkOptions("options", options, POOL_OPTIONS);
+    this.name = text("options.name", name, "buffers");
+    const clock = checkClock("options.clock", given);
     this.$clock = clock;
-    this.#trace = trace === true;
+    this.#trace = flag("options.trace", trace, false);
     this.#coarse = new CoarseClock(clock);
     const level = oneOf("options.leaks", leaks, ["off", "sample", "all"]);
     if (level !== "off")
@@ -140,7 +157,7 @@ export abstract class Lending implements BufferOwner {
     return this.#trace;
   }
   set trace(on: boolean) {
-    this.#trace = on === true;
+    this.#trace = yesOrNo("trace", on);
     this.$retune();
   }
 
@@ -154,8 +171,7 @@ export abstract class Lending implements BufferOwner {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined)
-      return this.#tryAcquireSlow(options?.tag, options?.hint);
+    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
@@ -165,7 +181,13 @@ export abstract class Lending implements BufferOwner {
     return new MediaBuffer(slot);
   }
 
-  #tryAcquireSlow(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
+  #tryAcquireSlow(options: { tag?: string; hint?: unknown } | undefined): MediaBuffer | undefined {
+    if (options === undefined) return this.#take(undefined, undefined);
+    const { tag, hint } = checkOptions("options", options, ["tag", "hint"]);
+    return this.#take(tag, hint);
+  }
+
+  #take(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
     if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     this.$store.assertNoHook("acquire from");
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
@@ -196,11 +218,12 @@ export abstract class Lending implements BufferOwner {
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
-      if (options === null || typeof options !== "object") throw wrongType("options", "AcquireOptions", options);
-      const { signal, timeout, tag, nowait, hint } = options;
+      const { signal, timeout, tag, nowait, hint } =
+        options === NO_OPTIONS ? options : checkOptions("options", options, ACQUIRE_KEYS);
+      if (nowait !== undefined) flag("options.nowait", nowait, false);
       if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
-      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#tryAcquireSlow(tag, hint);
+      const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#take(tag, hint);
       if (buffer !== undefined) return Promise.resolve(buffer);
       if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
       return this.#join({ signal, timeout }, { tag, hint });
@@ -272,8 +295,11 @@ export abstract class Lending implements BufferOwner {
     this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
-    if (!slot.isWhole()) {
+    if (slot.isHeldElsewhere()) {
       slot.lingering = true;
+      // Memory that was added to the list is not waited for: its own pool may wait for this buffer to let it go.
+      const failure = dropAdded(slot);
+      if (failure !== undefined) throw failure;
       return;
     }
     this.settled(slot);

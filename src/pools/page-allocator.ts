@@ -332,10 +332,17 @@ export class PageAllocator extends Allocator {
 
   /** @internal Nothing is held, so nothing has to be looked at. */
   stopTimer(): void {
-    if (this.#timer !== undefined) this.config.clock.clearTimer(this.#timer);
+    const timer = this.#timer;
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
     this.nextLook = Number.POSITIVE_INFINITY;
+    if (timer === undefined) return;
+    this.shelf.enterCall();
+    try {
+      this.config.clock.clearTimer(timer);
+    } finally {
+      this.shelf.leaveCall();
+    }
   }
 
   /** @internal Ends every loan that nobody but its borrower holds; the others go back when they come home. */

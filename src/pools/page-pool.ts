@@ -56,7 +56,7 @@ interface Wanted {
 export class PagePool {
   readonly #allocator: PageAllocator;
   readonly #waiters: WaitQueue<Memory, Wanted>;
-  readonly #events: Emitter<PagePoolEvents> = new Emitter();
+  readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);
   #refused = false;
   #serving = false;
 

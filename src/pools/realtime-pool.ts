@@ -231,7 +231,7 @@ export class RealtimePool {
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
     const stale = this.areas.some(({ arena }) => arena.liveBlocks !== 0);
-    this.special |= Special.DEAD;
+    this.special |= Special.DEAD | Special.CALLING;
     this.allocator.bury();
     this.debug?.clear();
     const failures: unknown[] = [];
@@ -243,6 +243,7 @@ export class RealtimePool {
         failures.push(error);
       }
     }
+    this.special &= ~Special.CALLING;
     if (failures.length === 1) throw failures[0];
     if (failures.length > 1)
       throw new AggregateError(failures, `areas of realtime pool "${this.name}" could not go back`);
@@ -369,7 +370,7 @@ export class RealtimePool {
   /** Throws `ERR_POOL_DEAD`, `ERR_REENTRANT`. */
   private assertOpen(verb: string): void {
     if ((this.special & (Special.DEAD | Special.CALLING)) === 0) return;
-    throw this.deathOf(verb) ?? this.refusal(verb)!;
+    throw this.refusal(verb) ?? this.deathOf(verb)!;
   }
 
   private allocSpecial(size: number): number {

@@ -14,13 +14,14 @@
  * A buffer that comes home gets another lease on its slot, so that a late message names a lease that is over: `keep` throws.
  */
 import { allocators } from "../allocators/registry.ts";
-import type { MediaBuffer } from "../media/media-buffer.ts";
+import { MediaBuffer } from "../media/media-buffer.ts";
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
-import { wholeNumber } from "../observe/arguments.ts";
+import { checkOptions, instance, wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { BufferPool, type BufferPoolOptions } from "./buffer-pool.ts";
+import { POOL_OPTIONS } from "./lending.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
 import { NONE, renew } from "./shared-core.ts";
 import { SharedPool } from "./shared-pool.ts";
@@ -67,9 +68,10 @@ export class SharedBufferPool extends BufferPool {
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, as BufferPool. */
   constructor(options: SharedBufferPoolOptions = {}) {
-    super(options);
+    const { threads = 4, ...others } = checkOptions("options", options, [...POOL_OPTIONS, "threads"]);
+    super(others);
     // A shared pool has 20 seats at most, and this thread takes one of them.
-    this.#threads = wholeNumber("options.threads", options.threads ?? 4, 0, 19);
+    this.#threads = wholeNumber("options.threads", threads, 0, 19);
   }
 
   /** The pool of slots behind the buffers, for `handle`, `reserve` and `reclaim`. Throws `ERR_INACTIVE` before activation. */
@@ -84,7 +86,7 @@ export class SharedBufferPool extends BufferPool {
    * was replaced.
    */
   leaseOf(buffer: MediaBuffer): number {
-    if (buffer.pool !== this) {
+    if (instance("buffer", "a MediaBuffer", MediaBuffer, buffer).pool !== this) {
       throw new MillpondError("ERR_FOREIGN_RELEASE", `this buffer does not belong to pool "${this.name}"`);
     }
     const memory = buffer.memoryCount === 1 ? buffer.memoryAt(0) : undefined;

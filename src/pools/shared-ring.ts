@@ -240,6 +240,17 @@ export class HandleRing {
     return (Atomics.load(i32, RingWord.TAIL) - Atomics.load(i32, RingWord.HEAD)) & WRAP;
   }
 
+  /** Integers in the ring, those left out that are popped and not told of yet: exact for either side while the other one rests. @realtime */
+  get count(): number {
+    const { i32, last } = this.state;
+    // First what was popped: what is pushed meanwhile must not be missing from the difference.
+    const told = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    const popped = Atomics.load(i32, RingWord.POPPED) & WRAP;
+    // A pop that is told of is written there only.
+    const head = ((popped - told) & WRAP) <= last + 1 ? popped : told;
+    return (Atomics.load(i32, RingWord.TAIL) - head) & WRAP;
+  }
+
   #queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
     return { state: this.state, word, waiter: this.#waiter, clock: this.#clock, attempt, ended: closedError };
   }

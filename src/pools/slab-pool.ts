@@ -264,8 +264,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /** @internal */
   protected override allocSlow(): number {
-    if (this.#closed) throw errors.deadSlab(this.name, "alloc from");
     if (this.#calling) throw errors.slabInHook(this.name, "alloc from");
+    if (this.#closed) throw errors.deadSlab(this.name, "alloc from");
     if (this.#isFull()) throw errors.slabFull(this.name, this.#blocks.count, this.live);
     // None is free, so no block is idle: what a visit saw empty has been in use since.
     this.#blocks.allBusy();
@@ -468,14 +468,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
    * as an AggregateError. A second call does nothing.
    */
   close(options?: { force?: boolean }): SlabLeftovers {
-    if (this.#closed) return { live: 0, pointers: [], sites: [] };
     if (this.#calling) throw errors.slabInHook(this.name, "close");
+    if (this.#closed) return { live: 0, pointers: [], sites: [] };
     const left = leftoversOf(this, this.live, this.#sites, this.#generations?.mask);
     if (left.live > 0 && options?.force !== true) {
       throw errors.liveElements(this.name, left, this.#sites !== undefined);
     }
     const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
     this.#closed = true;
+    this.#raiseBarrier();
     try {
       this.#clock.clearTimer(this.#timer);
     } catch (error) {
@@ -516,8 +517,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   /** @internal */
   protected override misuse(pointer: unknown, verb: "free" | "use"): MillpondError {
     if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
-    if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
     if (this.#calling && verb === "free") return errors.slabInHook(this.name, "free into");
+    if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
     const mask = this.#generations?.mask;
     const number = mask === undefined ? pointer : pointer & mask;
     const link = this.#table[number];

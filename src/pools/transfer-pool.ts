@@ -183,6 +183,8 @@ export class TransferPool implements LeasePool {
       pool: this,
       send: (slot, post) => {
         const entry = this.#held(slot, "send");
+        // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
+        if (over) throw this.#ended(slot);
         if (entry.holds > 1) throw this.#shared(slot, entry);
         const { buffer } = entry.view!;
         if (buffer.byteLength !== this.size) throw this.#detached(slot);
@@ -203,7 +205,7 @@ export class TransferPool implements LeasePool {
         if (what === "home" && this.#welcome(carrier, number, buffer as ArrayBuffer) !== undefined) {
           this.#recycle(number & (2 ** INDEX_BITS - 1));
         } else if (what === "cancel") wants.get(number)?.abort();
-        else if (what === "want") void this.#grant(carrier, number, wants, post);
+        else if (what === "want" && !over) void this.#grant(carrier, number, wants, post);
       },
       ended: () => {
         if (over) return;
@@ -246,9 +248,14 @@ export class TransferPool implements LeasePool {
         this.release(slot);
         return;
       }
+      try {
+        post(["grant", request, slot.id, buffer] satisfies TransferMessage, [buffer]);
+      } catch {
+        this.release(slot);
+        return;
+      }
       entry.away = carrier;
       entry.view = undefined;
-      post(["grant", request, slot.id, buffer] satisfies TransferMessage, [buffer]);
     } catch {
       // Cancelled over there, or the lane has ended: nobody is owed an answer.
     } finally {
@@ -279,6 +286,13 @@ export class TransferPool implements LeasePool {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
       `slot ${slot.index} of transfer pool "${this.name}" is held ${entry.holds} times, and its bytes can be in one thread only; release the others first`,
+    );
+  }
+
+  #ended(slot: Slot): MillpondError {
+    return new MillpondError(
+      "ERR_INACTIVE",
+      `the thread at the other side of the lane has ended; slot ${slot.index} of transfer pool "${this.name}" is still yours, release it`,
     );
   }
 

@@ -36,7 +36,7 @@ export class Waiter<T, Tag = string | undefined> {
   /** What the borrower calls itself, or asks for. */
   readonly tag: Tag;
   /** Since when, in milliseconds of the clock. */
-  readonly since: number;
+  since = 0;
   /** @internal */
   prev: Waiter<T, Tag> | null = null;
   /** @internal */
@@ -59,13 +59,11 @@ export class Waiter<T, Tag = string | undefined> {
     resolve: (value: T) => void,
     reject: (error: unknown) => void,
     tag: Tag,
-    since: number,
     signal: AbortSignal | undefined,
   ) {
     this.resolve = resolve;
     this.reject = reject;
     this.tag = tag;
-    this.since = since;
     this.signal = signal;
   }
 }
@@ -105,14 +103,18 @@ export class WaitQueue<T, Tag = string | undefined> {
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     const { signal, timeout } = options;
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T, Tag>(resolve, reject, tag, this.#clock.now(), signal);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag, signal);
+      // In line before any foreign code runs: a clock or signal that ends the pool, or serves it, then finds this wait.
       this.#append(waiter);
       try {
-        if (signal !== undefined) {
+        waiter.since = this.#clock.now();
+        if (signal !== undefined && waiter.queued) {
           waiter.onAbort = () => this.#giveUp(waiter, () => signal.reason);
           signal.addEventListener("abort", waiter.onAbort, { once: true });
+          // It may have been aborted since the caller looked, and then sends no event any more.
+          if (signal.aborted) this.#giveUp(waiter, () => signal.reason);
         }
-        // A signal of somebody else's making may have called back at once.
+        // Any of these calls may have ended the wait.
         if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
       } catch (error) {
         this.leave(waiter, error);

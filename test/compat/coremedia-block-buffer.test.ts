@@ -551,6 +551,7 @@ describe("the handle", () => {
     });
     expect(thrownBy(() => CFRelease(buffer)).code).toBe("ERR_DOUBLE_RELEASE");
     expect(thrownBy(() => CFRetain(buffer)).code).toBe("ERR_USE_AFTER_RELEASE");
+    expect(String(buffer)).toBe("CMBlockBuffer (released)");
     expect(thrownBy(() => CFRelease(buffer)).message).not.toMatch(/release\(\)|retain\(\)/);
   });
 

@@ -3,12 +3,21 @@ import { describe, expect, it } from "vitest";
 import {
   type AllocationParams,
   Allocator,
+  BUFFER_POOL_OPTION_VIDEO_ALIGNMENT,
+  BUFFER_POOL_OPTION_VIDEO_META,
   Buffer,
   BufferPool,
   buffer_pool_config_set_video_alignment,
+  FlowReturn,
+  lastError,
+  MapFlags,
+  Memory,
   Meta,
+  type MetaInstance,
+  type PoolConfig,
   Query,
   VideoAlignment,
+  VideoBufferPool,
 } from "../../src/compat/gstreamer.ts";
 import { MillpondError } from "../../src/observe/errors.ts";
 
@@ -86,5 +95,340 @@ describe("what stands for a struct", () => {
       }
     }
     expect([...buffer.iterate_meta()]).toEqual([]);
+  });
+});
+
+function configured(pool: BufferPool, allocator: Allocator | null = null, max = 1): boolean {
+  const config = pool.get_config();
+  BufferPool.config_set_params(config, null, 16, 0, max);
+  if (allocator !== null) BufferPool.config_set_allocator(config, allocator, null);
+  return pool.set_config(config);
+}
+
+function active<P extends BufferPool>(pool: P, allocator: Allocator | null = null, max = 1): P {
+  expect([configured(pool, allocator, max), pool.set_active(true)]).toEqual([true, true]);
+  return pool;
+}
+
+async function acquired(pool: BufferPool): Promise<Buffer> {
+  const [flow, buffer] = await pool.acquire_buffer({ flags: 2 });
+  expect(flow).toBe(FlowReturn.OK);
+  return buffer!;
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof Error ? error.cause : undefined;
+}
+
+/** An allocator that counts what it gets back. */
+class Counting extends Allocator {
+  freed = 0;
+  override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+    return super.vfunc_alloc(size, params);
+  }
+  override vfunc_free(): void {
+    this.freed++;
+  }
+}
+
+describe("an allocator subclass", () => {
+  it("that returns a memory twice without a reference for the second caller is refused; with one it is not", () => {
+    class Twice extends Counting {
+      kept: Memory | null = null;
+      refs = false;
+      override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+        if (this.kept !== null) return this.refs ? this.kept.ref() : this.kept;
+        this.kept = super.vfunc_alloc(size, params);
+        return this.kept;
+      }
+    }
+    const allocator = new Twice();
+    const memory = allocator.alloc(16, null)!;
+    expect([allocator.alloc(16, null), memory.refcount]).toEqual([null, 1]);
+    expect(causeOf(causeOf(lastError()))).toMatchObject({ code: "ERR_FOREIGN_RELEASE" });
+    allocator.refs = true;
+    expect([allocator.alloc(16, null), memory.refcount]).toEqual([memory, 2]);
+    memory.unref();
+    memory.unref();
+    expect([allocator.freed, memory.refcount]).toEqual([1, 0]);
+  });
+
+  it("may call its own alloc() for what it returns", () => {
+    class Nested extends Counting {
+      deep = 0;
+      override vfunc_alloc(size: number, params: AllocationParams): Memory | null {
+        return this.deep++ < 3 ? this.alloc(size, params) : super.vfunc_alloc(size, params);
+      }
+    }
+    const allocator = new Nested();
+    const memory = allocator.alloc(16, null)!;
+    expect([memory.refcount, memory.allocator]).toEqual([1, allocator]);
+    memory.unref();
+    expect(allocator.freed).toBe(1);
+  });
+
+  it("that returns the memory of somebody's buffer is refused, or gives a reference of it and does not take it over", async () => {
+    const pool = active(BufferPool.new());
+    const buffer = await acquired(pool);
+    const memory = buffer.peek_memory(0);
+    const owner = memory.allocator;
+    class Borrowing extends Counting {
+      refs = false;
+      override vfunc_alloc(): Memory | null {
+        return this.refs ? memory.ref() : memory;
+      }
+    }
+    const allocator = new Borrowing();
+    expect([allocator.alloc(16, null), memory.refcount]).toEqual([null, 1]);
+    allocator.refs = true;
+    expect([allocator.alloc(16, null), memory.allocator]).toEqual([memory, owner]);
+    buffer.unref();
+    expect([pool.core.outstanding, pool.core.stats().lingering]).toEqual([1, 1]);
+    memory.unref();
+    expect([pool.core.outstanding, allocator.freed, await acquired(pool)]).toEqual([0, 0, buffer]);
+  });
+
+  it("wraps the same bytes again and again: each memory is freed and told of on its own", () => {
+    const bytes = new Uint8Array(16);
+    let notified = 0;
+    class Wrapping extends Counting {
+      override vfunc_alloc(size: number): Memory | null {
+        return Memory.new_wrapped(0, bytes, size, 0, size, () => notified++);
+      }
+    }
+    const allocator = new Wrapping();
+    const [first, second] = [allocator.alloc(16, null)!, allocator.alloc(16, null)!];
+    first.unref();
+    expect([allocator.freed, notified, second.map(MapFlags.READ)[0]]).toEqual([1, 1, true]);
+  });
+});
+
+describe("a pool subclass", () => {
+  it("that answers with a promise where C has a boolean is refused, and the pool stays as it was", () => {
+    const promised = Promise.resolve(true) as unknown as boolean;
+    class Start extends BufferPool {
+      override vfunc_start(): boolean {
+        return promised;
+      }
+    }
+    const start = new Start();
+    expect([configured(start), start.set_active(true), start.is_active()]).toEqual([true, false, false]);
+    class Stop extends BufferPool {
+      override vfunc_stop(): boolean {
+        return promised;
+      }
+    }
+    const stop = active(new Stop());
+    expect([stop.set_active(false), stop.is_active()]).toEqual([false, true]);
+    expect(lastError()).toMatchObject({ code: "ERR_INVALID_ARG_TYPE" });
+    class Configure extends BufferPool {
+      override vfunc_set_config(): boolean {
+        return promised;
+      }
+    }
+    const configure = new Configure();
+    expect([configured(configure), configure.get_config().size]).toEqual([false, undefined]);
+  });
+
+  it.each([
+    ["a size that is none", { size: "x" }, /config\.size must be a number/],
+    ["options that are none", { options: undefined }, /config\.options must be a list/],
+    ["min above max", { min: 5, max: 2 }, /config\.min must be at most config\.max, 2/],
+  ])("whose vfunc_set_config leaves %s is answered false, and the pool keeps what it had", (_, junk, why) => {
+    class Junk extends BufferPool {
+      junk = {};
+      override vfunc_set_config(config: PoolConfig): boolean {
+        Object.assign(config, this.junk);
+        return true;
+      }
+    }
+    const pool = new Junk();
+    expect(configured(pool)).toBe(true);
+    pool.junk = junk;
+    const config = pool.get_config();
+    config.size = 32;
+    expect([pool.set_config(config), pool.get_config().size, String(lastError())]).toEqual([
+      false,
+      16,
+      expect.stringMatching(why),
+    ]);
+  });
+
+  it("that replaces the memory in vfunc_reset_buffer loses the buffer at that very return, as in C: release looks after reset", async () => {
+    const log: string[] = [];
+    class Replacing extends BufferPool {
+      replaces = true;
+      override vfunc_reset_buffer(buffer: Buffer): void {
+        log.push("reset");
+        if (this.replaces) buffer.replace_memory_range(0, -1, Allocator.find(null)!.alloc(16, null)!);
+        super.vfunc_reset_buffer(buffer);
+      }
+      override vfunc_release_buffer(): unknown {
+        log.push("release");
+        return true;
+      }
+      override vfunc_free_buffer(): void {
+        log.push("free");
+      }
+    }
+    const pool = active(new Replacing());
+    const buffer = await acquired(pool);
+    buffer.unref();
+    expect([log, pool.core.stats().discards, pool.core.stats().count]).toEqual([
+      ["reset", "free"],
+      { "memory-changed": 1 },
+      0,
+    ]);
+    pool.replaces = false;
+    const next = await acquired(pool);
+    expect([next === buffer, next.get_size(), next.has_flags(16384)]).toEqual([false, 16, false]);
+    next.unref();
+    expect([await acquired(pool), log]).toEqual([next, ["reset", "free", "reset", "release"]]);
+  });
+});
+
+describe("handles that are kept", () => {
+  it.each([
+    ["the system's memory", (): Allocator | null => null],
+    ["a subclass's memory", (): Allocator | null => new Counting()],
+  ])("one Buffer and one Memory stand for a slot through 1,000 leases of %s", async (_, from) => {
+    const pool = active(BufferPool.new(), from());
+    const notes = new WeakMap<object, number>();
+    for (let lease = 0; lease < 1000; lease++) {
+      const buffer = await acquired(pool);
+      const memory = buffer.peek_memory(0);
+      expect([notes.get(buffer) ?? 0, notes.get(memory) ?? 0]).toEqual([lease, lease]);
+      notes.set(buffer, lease + 1).set(memory, lease + 1);
+      if (lease % 3 === 0) memory.unmap(memory.map(MapFlags.READ | MapFlags.WRITE)[1]);
+      if (lease % 5 === 0) buffer.copy().unref();
+      if (lease % 7 === 0) buffer.get_memory(0).unref();
+      if (lease % 11 === 0) memory.share(0, 4)!.unref();
+      buffer.unref();
+    }
+    expect(pool.core.stats().discards).toEqual({});
+  });
+
+  it("a REF_MEMORY map outlives its buffer's lease and the closing of the pool, which ends with it", async () => {
+    const allocator = new Counting();
+    const pool = active(BufferPool.new(), allocator);
+    const buffer = await acquired(pool);
+    const [, info] = buffer.map(MapFlags.WRITE | MapFlags.REF_MEMORY);
+    buffer.unref();
+    info.data![0] = 7;
+    expect([pool.set_active(false), pool.core.outstanding, allocator.freed]).toEqual([true, 1, 0]);
+    buffer.unmap(info);
+    buffer.unmap(info);
+    expect([pool.core.outstanding, pool.core.stats().count, allocator.freed, info.data]).toEqual([0, 0, 1, null]);
+    expect([pool.set_active(true), (await acquired(pool)).get_size()]).toEqual([true, 16]);
+  });
+
+  it("foreach_meta does not visit a meta that an earlier visit removed", () => {
+    const info = Meta.register("HostileVisitAPI", "HostileVisit", { init: () => true })!;
+    const buffer = Buffer.new();
+    const metas = [0, 1, 2].map(() => buffer.add_meta(info)!);
+    const visited: MetaInstance[] = [];
+    buffer.foreach_meta((meta) => {
+      visited.push(meta);
+      if (meta === metas[0]) buffer.remove_meta(metas[1]!);
+      return "keep";
+    });
+    expect(visited).toEqual([metas[0], metas[2]]);
+  });
+});
+
+/** Subsampling of the chroma planes and bytes of a sample, by format, as GstVideoFormatInfo has them. */
+const PLANES: Readonly<Record<string, readonly (readonly [bytes: number, across: number, down: number])[]>> = {
+  I420: [
+    [1, 1, 1],
+    [1, 2, 2],
+    [1, 2, 2],
+  ],
+  Y42B: [
+    [1, 1, 1],
+    [1, 2, 1],
+    [1, 2, 1],
+  ],
+  Y444: [
+    [1, 1, 1],
+    [1, 1, 1],
+    [1, 1, 1],
+  ],
+  NV12: [
+    [1, 1, 1],
+    [2, 2, 2],
+  ],
+  RGBA: [[4, 1, 1]],
+  A420: [
+    [1, 1, 1],
+    [1, 2, 2],
+    [1, 2, 2],
+    [1, 1, 1],
+  ],
+  I420_10LE: [
+    [2, 1, 1],
+    [2, 2, 2],
+    [2, 2, 2],
+  ],
+};
+
+describe("the video pool's layouts, computed a second time", () => {
+  it.each(Object.entries(PLANES))(
+    "%s: odd sizes, paddings and strides keep every plane with its room apart and aligned",
+    async (format, planes) => {
+      let seed = 12_345;
+      const upTo = (n: number): number => {
+        seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+        return (seed >>> 8) % n;
+      };
+      for (let round = 0; round < 25; round++) {
+        const [width, height] = [1 + upTo(70), 1 + upTo(50)];
+        const [top, bottom, left, right] = [upTo(9), upTo(9), upTo(9), upTo(9)];
+        const mask = 2 ** upTo(7) - 1;
+        const align = Object.assign(new VideoAlignment(), {
+          padding_top: top,
+          padding_bottom: bottom,
+          padding_left: left,
+          padding_right: right,
+          stride_align: [mask, 0, 0, 0],
+        });
+        const pool = VideoBufferPool.new();
+        const config = pool.get_config();
+        BufferPool.config_set_params(config, { name: "video/x-raw", format, width, height }, 2 ** 17, 0, 1);
+        BufferPool.config_add_option(config, BUFFER_POOL_OPTION_VIDEO_META);
+        BufferPool.config_add_option(config, BUFFER_POOL_OPTION_VIDEO_ALIGNMENT);
+        buffer_pool_config_set_video_alignment(config, align);
+        expect([pool.set_config(config), pool.set_active(true)]).toEqual([true, true]);
+        const buffer = await acquired(pool);
+        const meta = buffer.get_meta("GstVideoMetaAPI")!;
+        const { stride, offset } = meta as unknown as { stride: number[]; offset: number[] };
+        let end = 0;
+        for (const [i, [bytes, across, down]] of planes.entries()) {
+          const before = Math.ceil(left / across) * bytes;
+          const row = before + (Math.ceil(width / across) + Math.ceil(right / across)) * bytes;
+          const start = offset[i]! - Math.ceil(top / down) * stride[i]! - before;
+          const rows = Math.ceil(top / down) + Math.ceil(height / down) + Math.ceil(bottom / down);
+          const what = `plane ${i} of ${width}x${height}, ${align}`;
+          expect([stride[i]! % (mask + 1), start % (mask + 1)], what).toEqual([0, 0]);
+          expect([stride[i]! >= row, start >= end, start + rows * stride[i]! <= buffer.get_size()], what).toEqual([
+            true,
+            true,
+            true,
+          ]);
+          end = start + rows * stride[i]!;
+        }
+        expect(buffer.peek_memory(0).core.align).toBeGreaterThanOrEqual(mask + 1);
+      }
+    },
+  );
+
+  it("caps that are no picture: the reason that the pool gave is the cause", () => {
+    const pool = VideoBufferPool.new();
+    const config = pool.get_config();
+    BufferPool.config_set_params(config, { name: "video/x-raw", format: "I420", width: -1, height: 2 }, 24, 0, 1);
+    expect(pool.set_config(config)).toBe(false);
+    expect([lastError(), causeOf(lastError())]).toMatchObject([
+      { code: "ERR_CONFIG_ADJUSTED" },
+      { message: expect.stringContaining("width") },
+    ]);
   });
 });

@@ -254,6 +254,42 @@ describe("a source of a PagePool", () => {
   });
 });
 
+describe("a source that calls back while it takes the last bytes of a pool back", () => {
+  it("is refused by a SlabPool that closes and by a RealtimePool that is deleted", () => {
+    const source = new Hostile();
+    const slab = new SlabPool({ elementSize: 64, source });
+    const pointer = slab.alloc();
+    const realtime = RealtimePool.create(4096, { source, lock: "off" });
+    const block = realtime.alloc(8);
+    const slabCalls = [
+      () => slab.alloc(),
+      () => slab.tryAlloc(),
+      () => slab.free(pointer),
+      () => slab.close({ force: true }),
+    ];
+    const realtimeCalls = [
+      () => realtime.alloc(8),
+      () => realtime.tryAlloc(8),
+      () => realtime.free(block),
+      () => realtime.realloc(block, 16),
+      () => realtime.delete(),
+    ];
+    let seen: string[] = [];
+    source.onFree = () => {
+      seen = codes(slabCalls);
+    };
+    slab.close({ force: true });
+    expect(seen).toEqual(refused(slabCalls));
+    source.onFree = () => {
+      seen = codes(realtimeCalls);
+    };
+    realtime.delete({ force: true });
+    expect(seen).toEqual(refused(realtimeCalls));
+    expect([code(() => slab.alloc()), code(() => realtime.alloc(8))]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    expect(source.live).toBe(0);
+  });
+});
+
 describe("a clock of a pool", () => {
   /** A clock that runs something at every reading and timer. */
   function hostileClock(run: () => void): FakeClock {
@@ -311,6 +347,46 @@ describe("a clock of a pool", () => {
     (await wait).release();
     expect(pool.outstanding).toBe(0);
     pool.assertInvariants();
+  });
+
+  it("that calls back while a pool stops its timer is refused, and nothing has changed", () => {
+    let run = (): void => undefined;
+    const clock = new FakeClock();
+    const { clearTimer } = clock;
+    clock.clearTimer = (handle) => {
+      run();
+      clearTimer.call(clock, handle);
+    };
+    const pages = new PagePool({ clock });
+    const page = pages.tryAllocate(64)!;
+    pages.tryAllocate(5000)!.release();
+    const calls = [
+      () => pages.tryAllocate(64),
+      () => page.release(),
+      () => pages.flush(),
+      () => pages.maintain(),
+      () => pages.invalidate(),
+      () => pages.retire(),
+      () => pages.close(),
+    ];
+    let seen: string[] = [];
+    run = () => {
+      seen = codes(calls);
+    };
+    pages.flush();
+    expect(seen).toEqual(refused(calls));
+    expect(pages.stats()).toMatchObject({ live: 1, idle: 0, count: 1 });
+    pages.assertInvariants();
+
+    const slab = new SlabPool({ elementSize: 64, clock, ageOut: 100 });
+    slab.free(slab.alloc());
+    const slabCalls = [() => slab.alloc(), () => slab.tryAlloc(), () => slab.close(), () => slab.maintain()];
+    run = () => {
+      seen = codes(slabCalls);
+    };
+    expect(slab.close().live).toBe(0);
+    expect(seen).toEqual(refused(slabCalls));
+    expect(slab.stats()).toMatchObject({ live: 0, free: 0, blocks: 0 });
   });
 
   it("that calls back into a SlabPool is refused", () => {

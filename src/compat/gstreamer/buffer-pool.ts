@@ -214,10 +214,11 @@ export class BufferPool {
     }
     if (wanted.size === undefined)
       return failed("ERR_NOT_CONFIGURED", "the configuration has no params; config_set_params() them");
+    const before = lastError();
     let accepted: boolean;
     let final: PoolConfig;
     try {
-      accepted = this.vfunc_set_config(wanted) !== false;
+      accepted = yesOrNo("vfunc_set_config()", this.vfunc_set_config(wanted));
       final = copyConfig(wanted);
     } catch (error) {
       note(error);
@@ -228,6 +229,7 @@ export class BufferPool {
       return failed(
         "ERR_CONFIG_ADJUSTED",
         `${this} cannot do exactly what was asked; get_config() says what it can do`,
+        lastError() === before ? undefined : lastError(),
       );
     }
     this.#desk.asked = true;
@@ -253,7 +255,7 @@ export class BufferPool {
       params: paramsOut(wanted.params),
       options: [...wanted.options],
     };
-    const accepted = this.vfunc_set_config(config) !== false;
+    const accepted = yesOrNo("vfunc_set_config()", this.vfunc_set_config(config));
     const final = copyConfig(config);
     const { maxBytes, roundSize, zero, mustRevoke } = wanted;
     const rest = { maxBytes, roundSize, zero: zero === "fresh" ? ("never" as const) : zero };
@@ -372,7 +374,7 @@ export class BufferPool {
       return;
     }
     const before = lastError();
-    if (this.vfunc_start() === false) {
+    if (!yesOrNo("vfunc_start()", this.vfunc_start())) {
       const cause = lastError();
       throw refuse("ERR_INACTIVE", `vfunc_start() of ${this} refused`, cause === before ? undefined : cause);
     }
@@ -383,7 +385,7 @@ export class BufferPool {
     if (this.#started === false) return;
     const before = lastError();
     try {
-      this.#stopped = this.vfunc_stop() !== false;
+      this.#stopped = yesOrNo("vfunc_stop()", this.vfunc_stop());
     } catch (error) {
       this.#stopped = false;
       note(error);
@@ -542,6 +544,12 @@ export function corePool(name: string, pool: unknown): CorePool | null {
   return pool.core;
 }
 
+/** What a hook answers that says yes or no; none is yes. A promise would be neither: the pool goes on at once. */
+function yesOrNo(hook: string, answer: unknown): boolean {
+  if (answer === undefined || typeof answer === "boolean") return answer !== false;
+  throw wrong(`what ${hook} returns`, "true or false", answer);
+}
+
 /** The flags of acquire params, read once. */
 function checkAcquire(params: unknown): number {
   if (typeof params !== "object" || params === null) throw wrong("params", "an object of AcquireParams", params);
@@ -552,8 +560,9 @@ function checkAcquire(params: unknown): number {
 function failed(
   code: "ERR_ACTIVE" | "ERR_LOANS_OUT" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
   why: string,
+  cause?: unknown,
 ): false {
-  note(refuse(code, why));
+  note(refuse(code, why, cause));
   return false;
 }
 
@@ -600,6 +609,8 @@ export function writeConfig(config: PoolConfig, fields: Partial<PoolConfig>): vo
 /** A checked configuration of its own: nobody who has the other one can change it. */
 function copyConfig(config: PoolConfig): PoolConfig {
   const { allocator, params, ...rest } = readConfig(config);
+  const { min, max } = rest;
+  if (max !== 0 && min > max) throw outside("config.min", `at most config.max, ${max}`, min);
   return { ...copyData("config", rest), allocator, params } as PoolConfig;
 }
 

@@ -424,6 +424,8 @@ export class Buffer {
   foreach_meta(fn: (meta: MetaInstance) => "keep" | "remove" | "stop"): boolean {
     if (typeof fn !== "function") throw wrong("fn", "a function", fn);
     for (const meta of this.#core.metas()) {
+      // An earlier call of fn may have removed it.
+      if (!this.#core.metas().includes(meta)) continue;
       const what = fn(MetaHandle.of(meta));
       if (what === "remove") this.#core.removeMeta(meta);
       else if (what === "stop") return false;

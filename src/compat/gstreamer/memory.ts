@@ -380,6 +380,8 @@ class BridgeAllocator extends CoreAllocator {
   readonly #face: Allocator;
   /** Who made what this allocator hands out. A root is known by its region, which outlives the handles over it. */
   readonly #makers: WeakMap<object, CoreAllocator> = new WeakMap();
+  /** Which of its memories were handed out, by the number of the call. */
+  readonly #handed: WeakMap<CoreMemory, number> = new WeakMap();
 
   constructor(face: Allocator) {
     super(`gst-${face.constructor.name || "Allocator"}`);
@@ -390,6 +392,7 @@ class BridgeAllocator extends CoreAllocator {
 
   override allocate(size: number, params?: CoreParams): CoreMemory {
     const resolved = resolveParams(params);
+    const calls = this.$allocations;
     let made: Memory | null | undefined;
     try {
       made = this.#face.vfunc_alloc(size, paramsOut(resolved));
@@ -405,9 +408,23 @@ class BridgeAllocator extends CoreAllocator {
         refuse("ERR_USE_AFTER_RELEASE", `${made}, which vfunc_alloc() returned, was unreffed`),
       );
     }
-    if (core.allocator !== this) this.#makers.set(keyOf(core), this.takeOver(core));
+    if (core.references <= core.ownerCount || (core.references === 1 && this.#wasHandedBefore(core, calls))) {
+      const text = `every reference of ${made}, which vfunc_alloc() returned, is somebody else's; ref() it before`;
+      throw this.#noMemory(size, refuse("ERR_FOREIGN_RELEASE", text));
+    }
+    // What a buffer or a pool owns stays its allocator's; its caller gets a reference of it.
+    if (core.ownerCount === 0 && core.home === null && core.allocator !== this) {
+      this.#makers.set(keyOf(core), this.takeOver(core));
+    }
     this.$allocations++;
+    this.#handed.set(core, this.$allocations);
     return core;
+  }
+
+  /** Handed out before the call that is under way; inside it a vfunc_alloc() may have called alloc() for what it returns. */
+  #wasHandedBefore(core: CoreMemory, calls: number): boolean {
+    const at = this.#handed.get(core);
+    return at !== undefined && at <= calls;
   }
 
   #noMemory(size: number, cause: unknown): MillpondError {
@@ -426,6 +443,11 @@ class BridgeAllocator extends CoreAllocator {
       super.reclaim(memory);
       return;
     }
+    const refusal = maker.reclaimRefusal(memory);
+    if (refusal !== undefined) {
+      memory.references = 1;
+      throw refusal;
+    }
     this.#makers.delete(key);
     try {
       this.#face.vfunc_free(Memory.of(memory));
@@ -442,6 +464,16 @@ class BridgeAllocator extends CoreAllocator {
 
   override obituary(memory: CoreMemory, verb: string): MillpondError | undefined {
     return this.#maker(memory)?.obituary(memory, verb);
+  }
+
+  override reclaimRefusal(memory: CoreMemory): MillpondError | undefined {
+    return this.#maker(memory)?.reclaimRefusal(memory);
+  }
+
+  override async openRegionAsync(region: Region, mode: MapMode, signal?: AbortSignal): Promise<Uint8Array> {
+    return (
+      this.#makers.get(region)?.openRegionAsync(region, mode, signal) ?? super.openRegionAsync(region, mode, signal)
+    );
   }
 
   override openRegion(region: Region, mode: MapMode): Uint8Array {

@@ -163,7 +163,7 @@ export function CFAllocatorReallocate(
   if (memory === null || memory === undefined) return CFAllocatorAllocate(allocator, size, hint);
   assertOurs(allocator, memory);
   if (bytes === 0) {
-    CFAllocatorDeallocate(allocator, memory);
+    deallocate("CFAllocatorReallocate", memory);
     return null;
   }
   if (bytes <= memory.maxSize && rounded(allocator, bytes) === rounded(allocator, memory.size)) {
@@ -205,9 +205,13 @@ export function CFAllocatorDeallocate(allocator: CFAllocator, memory: Memory | n
   sizeOf(allocator, 0);
   if (memory === null || memory === undefined) return;
   assertOurs(allocator, memory);
+  deallocate("CFAllocatorDeallocate", memory);
+}
+
+function deallocate(call: string, memory: Memory): void {
   inDoor(
     () => memory.release(),
-    (cause) => misuse("CFAllocatorDeallocate", memory, cause),
+    (cause) => misuse(call, memory, cause),
   );
 }
 

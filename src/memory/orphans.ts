@@ -1,5 +1,5 @@
 /** Memories whose last reference belongs to their mappings: the end of the last one releases it. */
-import { isMillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Memory, MemoryHome } from "./memory.ts";
 
 /** Stands in for the buffer of a memory that nobody holds but a mapping, or whose release has to wait: {@link settle} releases it. */
@@ -15,6 +15,14 @@ class DeferredRelease implements MemoryHome {
 
   settle(): void {
     const memory = this.#memory;
+    if (memory.references > 0 && memory.references <= memory.ownerCount) {
+      // A release() has just given back the reference that is kept here.
+      memory.references++;
+      throw new MillpondError(
+        "ERR_FOREIGN_RELEASE",
+        `${memory} is kept for its mapping, which gives it back by itself; release() only what you allocated or retained`,
+      );
+    }
     if (memory.accessWord !== 0 || memory.home !== this || memory.references === 0) return;
     memory.home = null;
     releaseOrLater(memory);

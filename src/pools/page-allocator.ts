@@ -233,6 +233,7 @@ export class PageAllocator extends Allocator {
     block.site = undefined;
     const lost = isLost(block);
     if (lost) this.detached++;
+    else this.wipe(block);
     if (lost || this.state !== "recycling" || this.age.holdsNothing) this.shelf.drop(block);
     else this.#hold(block);
     if (this.state === "retired" && this.shelf.count === 0) this.state = "dead";
@@ -240,12 +241,16 @@ export class PageAllocator extends Allocator {
     if (lost) throw pagesDetachedError(this.config, region.size);
   }
 
-  #hold(block: PageBlock): void {
+  /** @internal The end of a lease: what the options demand is done to the bytes, whether they are held or go to the source. O(size). */
+  wipe(block: PageBlock): void {
     const { zero, revoke } = this.config;
-    this.ticks++;
-    this.tick();
     if (zero === "release") zeroBytes(block.region.bytes);
     if (revoke) revokeBlock(block);
+  }
+
+  #hold(block: PageBlock): void {
+    this.ticks++;
+    this.tick();
     this.age.freed(block, this.time);
     block.order = this.ticks;
     block.cls.push(block);
@@ -361,6 +366,7 @@ export class PageAllocator extends Allocator {
       memory.view = null;
       block.lease = null;
       this.$liveMemories--;
+      if (this.config.zero === "release" && block.region.isPlain && !isLost(block)) zeroBytes(block.region.bytes);
       if (block.region.isPlain) revokeBlock(block);
       this.shelf.drop(block);
     }

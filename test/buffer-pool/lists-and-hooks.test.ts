@@ -362,6 +362,52 @@ it("a part that is released while its root is mapped leaves the root to the mapp
   expect(allocator.live).toBe(0);
 });
 
+it("the reference that a mapping keeps cannot be released by somebody else, also while a part exists", () => {
+  const allocator = new Telling();
+  const pool = openPool({ allocator });
+  const buffer = pool.tryAcquire()!;
+  const [memory] = buffer.memories;
+  const mapping = buffer.map("read");
+  pool.destroy({ force: true });
+  const part = memory!.share(0, 8);
+  expect(code(() => memory!.release())).toBe("ERR_FOREIGN_RELEASE");
+  mapping.unmap();
+  expect(allocator.live).toBe(1);
+  part.release();
+  expect(allocator.live).toBe(0);
+});
+
+it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
+  "a block that a page pool does not hold (%s) is cleared and revoked before its source gets it",
+  (how) => {
+    const given: Uint8Array[] = [];
+    class Watching extends Telling {
+      protected override freeRegion(region: Region): void {
+        given.push(region.bytes.slice());
+      }
+    }
+    const source = new Watching();
+    const pages = new PagePool({
+      source,
+      revoke: true,
+      zero: "release",
+      ageOut: how === "no age" ? 0 : 500,
+      timer: false,
+    });
+    const memory = pages.allocator.allocate(100);
+    const mapping = memory.map("write");
+    const view = mapping.bytes.fill(9);
+    mapping.unmap();
+    if (how === "invalidated") pages.invalidate();
+    if (how === "pressure") pages.setPressure("high");
+    if (how === "retired") pages.retire();
+    if (how === "destroyed") pages.destroy({ force: true });
+    else memory.release();
+    expect(view.length).toBe(0);
+    expect(given.map((bytes) => bytes.includes(9))).toEqual([false]);
+  },
+);
+
 it("a chain of 20,000 parent buffers without a pool is released without recursion", () => {
   const chain = Array.from({ length: 20_000 }, () => new MediaBuffer());
   for (let i = 0; i + 1 < chain.length; i++) {

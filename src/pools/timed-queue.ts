@@ -220,6 +220,7 @@ export class TimedQueue<T> {
   /** Runs code of the caller's that may ask the queue everything and change nothing. */
   during<R>(run: () => R): R {
     this.#assertIdle("run code on");
+    if (typeof run !== "function") throw wrongType("run", "a function", run);
     return this.#hook(run);
   }
 

@@ -495,6 +495,9 @@ describe("bytes", () => {
     other.fill(0, Uint8Array.of(99));
     other.release();
     expect(bytesOf(buffer)[0]).toBe(0);
+    const third = buffer.toMediaBuffer();
+    expect([...CMBlockBufferGetDataPointer(buffer, 4).dataPointer]).toEqual([4, 5, 6, 7]);
+    third.release();
     CFRelease(buffer);
     const bytes = new Uint8Array(8);
     frame.extract(0, bytes);

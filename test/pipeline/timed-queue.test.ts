@@ -209,6 +209,7 @@ describe("a trigger", () => {
     for (const condition of [null, 5, {}, { when: 5 }])
       expect(code(() => queue.addTrigger(condition as never, null))).toBe("ERR_INVALID_ARG_TYPE");
     expect(code(() => queue.addTrigger({ when: () => true }, 5 as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => queue.during(5 as never))).toBe("ERR_INVALID_ARG_TYPE");
   });
 });
 

@@ -415,7 +415,9 @@ export function CMBlockBufferGetDataPointer(theBuffer: CMBlockBuffer, offset: nu
   const call = "CMBlockBufferGetDataPointer";
   liveBuffer(call, "theBuffer", theBuffer);
   const run = runsOf(call, theBuffer, offset, rangeOf(call, theBuffer, offset, 0, true))[0]!;
-  const dataPointer = run.block.bytes("readwrite", call).subarray(run.offset, run.offset + run.length);
+  // Bytes that buffers of the core share are for reading.
+  const mode = run.block.memory(call).isWritable ? "readwrite" : "read";
+  const dataPointer = run.block.bytes(mode, call).subarray(run.offset, run.offset + run.length);
   return { dataPointer, lengthAtOffset: run.length, totalLength: totalOf(theBuffer) };
 }
 

@@ -455,7 +455,8 @@ export function CMBufferQueueSetValidationCallback<T extends CFTypeRef>(
 ): void {
   const call = "CMBufferQueueSetValidationCallback";
   changeable(call, queue);
-  if (validationCallback !== null) checkFunction(call, "validationCallback", validationCallback);
+  if (validationCallback !== null && validationCallback !== undefined)
+    checkFunction(call, "validationCallback", validationCallback);
   validator(queue, (buf) => validationCallback?.(queue, buf, validationRefCon) ?? 0);
 }
 

@@ -112,7 +112,8 @@ export class CMSimpleQueue extends CFType {
       const expected = "a whole number from 0 to 2^31 - 1, as the queue is between threads";
       throw refused(argumentCode(element), `CMSimpleQueueEnqueue(): ${wants("element", expected, element)}`);
     }
-    if (this.#ring.count >= this.#capacity) {
+    const value = isInteger ? (element as number) : 0;
+    if (this.#ring.count >= this.#capacity || !this.#ring.tryPush(value)) {
       const message = `CMSimpleQueueEnqueue(): the queue is full with ${this.#capacity} elements; dequeue some, or make it larger`;
       throw new DoorError(kCMSimpleQueueError_QueueIsFull, "ERR_POOL_FULL", message);
     }
@@ -120,7 +121,6 @@ export class CMSimpleQueue extends CFType {
     const isPlain = isInteger && !Object.is(element, -0);
     if (!isPlain || this.#objects.length > 0)
       this.#objects[this.#pushed % this.#capacity] = isPlain ? undefined : element;
-    this.#ring.tryPush(isInteger ? (element as number) : 0);
     this.#pushed++;
   }
 

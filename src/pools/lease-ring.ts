@@ -12,7 +12,7 @@
  * const next = ring.popSync(1000);                          // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
-import { milliseconds, oneOf } from "../observe/arguments.ts";
+import { milliseconds, oneOf, wrongType } from "../observe/arguments.ts";
 import type { Clock } from "../observe/clock.ts";
 import { grantError } from "./lane-shared.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
@@ -265,6 +265,7 @@ export class LeaseRing {
 
 /** How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word alone, so those poll. */
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
+  if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;
   if (waiter === atomicsWaiter) return { waiter, clock };
   return {

@@ -2,8 +2,8 @@
  * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's other
  * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
-import { milliseconds, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { abortSignal, checkOptions, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
@@ -67,9 +67,13 @@ export async function connect<Data>(
   if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
     throw wrongType("target", "a Worker or a MessagePort", target);
   }
-  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = options;
+  const given = checkOptions("options", options, ["signal", "timeout", "window", "clock"]);
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock: own } = given;
   milliseconds("options.timeout", timeout);
-  signal?.throwIfAborted();
+  abortSignal("options.signal", signal);
+  const clock = checkClock("options.clock", own);
+  if (window !== undefined) wholeNumber("options.window", window, 1, 2 ** 20);
+  if (signal?.aborted) throw signal.reason;
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
@@ -87,7 +91,7 @@ export async function connect<Data>(
     const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
     target.postMessage(invitation, [port2 as never]);
     const { holds } = (await answered) as Answer;
-    const lane = new Lane<Data>(port, peer.carrier(), options);
+    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
       whenEnded(life!, () => {
         peer.exited();

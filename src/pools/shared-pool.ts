@@ -29,7 +29,7 @@ import {
 import { type Clock, checkClock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Lane } from "./lane.ts";
-import type { ConnectOptions, LaneTarget } from "./lane-connect.ts";
+import { type ConnectOptions, checkConnect, type LaneTarget } from "./lane-connect.ts";
 import { connectShared } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
@@ -176,7 +176,8 @@ export class SharedPool implements LeasePool {
    * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
-    return connectShared(this, target, options);
+    // Before a seat is taken.
+    return connectShared(this, target, checkConnect(target, options));
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
@@ -242,11 +243,13 @@ export class SharedPool implements LeasePool {
 
   /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
   indexOf(id: number): number {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
     return id & this.core.indexMask;
   }
 
   /** The lease behind an identity, as an object. */
   slot(id: number): Slot {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
     return { id, index: id & this.core.indexMask, pool: this.pool };
   }
 
@@ -384,7 +387,7 @@ export class SharedPool implements LeasePool {
   /** @internal A slot object's made. */
   idOf(slot: Slot, verb: string): number {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
-    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${slot.pool}`, verb);
+    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${show(slot.pool)}`, verb);
     return slot.id;
   }
 

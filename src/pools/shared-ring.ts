@@ -128,10 +128,11 @@ export class HandleRing {
   }
 
   /**
-   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws nothing:
-   * what is no such number is cut to one. A ring that the other side closed may take numbers until it is full.
+   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
+   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side closed may take numbers until it is full.
    */
   tryPush(value: number): boolean {
+    if (typeof value !== "number") throw wrongType("value", "a number", value);
     const ring = this.state;
     const { tail, i32 } = ring;
     if (tail === ring.fullAt) return tryPush(ring, value);

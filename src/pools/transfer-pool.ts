@@ -257,6 +257,7 @@ export class TransferPool implements LeasePool {
 
   #held(slot: Slot, verb: string): Entry {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+    if (typeof slot.index !== "number") throw wrongType("slot.index", "a number", slot.index);
     const entry = this.#entries[slot.index];
     if (slot.pool !== this.#pool || entry === undefined) {
       throw new MillpondError(

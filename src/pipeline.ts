@@ -65,3 +65,11 @@ export {
   type Word,
 } from "./pipeline/text.ts";
 export { Transform, type TransformMode, type TransformOptions } from "./pipeline/transform.ts";
+export type { QueueLimits } from "./pools/queue-level.ts";
+export {
+  type ItemTimes,
+  type QueueTrigger,
+  TimedQueue,
+  type TimedQueueOptions,
+  type TriggerCondition,
+} from "./pools/timed-queue.ts";

@@ -4,6 +4,7 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
+import { packetsOf, type WholePackets } from "./transport-packets.ts";
 
 /** What the outermost structure of a file says. */
 export interface ContainerLength {
@@ -15,6 +16,10 @@ export interface ContainerLength {
   readonly lacksIndex: boolean;
   /** How a Matroska file that is cut short, or ends with a cluster of unknown size, is to be read; undefined: as it is. */
   readonly cut?: MatroskaCut | undefined;
+  /** Where the whole packets of a damaged MPEG transport stream are; undefined: everywhere. */
+  readonly packets?: WholePackets | undefined;
+  /** Bytes in the file that belong to none of them, and where the first one is. */
+  readonly lost?: { readonly bytes: number; readonly at: number } | undefined;
 }
 
 /** How a Matroska file that is cut short, or has clusters of unknown size, reads as a whole one with known sizes. */
@@ -51,6 +56,10 @@ export async function containerLength(path: string): Promise<ContainerLength> {
     const head = await read(file, 0, 64);
     if (head.length >= 8 && FIRST_BOXES.has(head.toString("latin1", 4, 8))) return await isoLength(file, actual);
     if (isEbml(head)) return await matroskaLength(file, head, actual);
+    const packets = await packetsOf(file, actual);
+    if (packets !== undefined) {
+      return { actual, declared: undefined, lacksIndex: false, packets, lost: packets.lost };
+    }
     return { actual, declared: undefined, lacksIndex: false };
   } finally {
     await file.close();
@@ -141,6 +150,8 @@ async function lastWhole(
     if (part.id !== CLUSTER) return { announced: part.start + part.size, cut: { end: at, patches } };
     const blocks = await lastBlock(file, part.start, actual);
     if (blocks === undefined) return undefined;
+    // Where the length of a cluster is wrong, its last block that makes sense is where the whole part ends.
+    if (blocks.isDamaged && part.isUnknown) return undefined;
     if (blocks.isClosed) {
       // A cluster of unknown size ends where the next one begins.
       setSize(part, blocks.end);
@@ -155,20 +166,61 @@ async function lastWhole(
   return { announced: at, cut: patches.length === 0 ? undefined : { end: actual, patches } };
 }
 
+/**
+ * The first byte of a Matroska file that is neither a part of its Segment nor a block of a cluster; undefined when all of it makes
+ * sense. Reads the head of every block, and none of the media. Rejects with the file system's error. O(blocks).
+ */
+export async function matroskaDamage(path: string): Promise<number | undefined> {
+  const file = await open(path, "r");
+  try {
+    const actual = (await file.stat()).size;
+    const header = await element(file, 0);
+    const segment = header && (await element(file, header.start + header.size));
+    if (segment?.id !== SEGMENT) return undefined;
+    const end = segment.isUnknown ? actual : Math.min(actual, segment.start + segment.size);
+    let isLive = false;
+    let inside = 0;
+    for (let at = segment.start; at < end; ) {
+      const part = await element(file, at);
+      if (part === undefined) return at;
+      const { id, isUnknown, start, size } = part;
+      const isBlock = at < inside || isLive;
+      if (ANYWHERE.has(id) || (isBlock && LEVEL_2.has(id))) {
+        if (isUnknown || start + size > (at < inside ? inside : end)) return at;
+        at = start + size;
+      } else if (at >= inside && LEVEL_1.has(id)) {
+        isLive = id === CLUSTER && isUnknown;
+        inside = id === CLUSTER && !isUnknown ? start + size : 0;
+        at = id === CLUSTER ? start : start + size;
+      } else if (at >= inside && id === SEGMENT) {
+        return undefined;
+      } else {
+        return at;
+      }
+    }
+    return undefined;
+  } finally {
+    await file.close();
+  }
+}
+
 /** The blocks of a cluster: where the last whole one ends, and what the one behind it announces. */
 async function lastBlock(
   file: FileHandle,
   start: number,
   actual: number,
-): Promise<{ end: number; announced: number; isClosed: boolean } | undefined> {
+): Promise<{ end: number; announced: number; isClosed: boolean; isDamaged?: boolean } | undefined> {
   let at = start;
   while (at < actual) {
     const block = await element(file, at);
     if (block === undefined) {
-      return actual - at < 12 ? { end: at, announced: actual + 1, isClosed: false } : undefined;
+      const isCut = actual - at < 12;
+      return { end: at, announced: isCut ? actual + 1 : at, isClosed: false, isDamaged: !isCut };
     }
     if (LEVEL_1.has(block.id) || block.id === SEGMENT) return { end: at, announced: at, isClosed: true };
-    if ((!LEVEL_2.has(block.id) && !ANYWHERE.has(block.id)) || block.isUnknown) return undefined;
+    if ((!LEVEL_2.has(block.id) && !ANYWHERE.has(block.id)) || block.isUnknown) {
+      return { end: at, announced: at, isClosed: false, isDamaged: true };
+    }
     const end = block.start + block.size;
     if (end > actual) return { end: at, announced: end, isClosed: false };
     at = end;

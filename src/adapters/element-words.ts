@@ -1,4 +1,5 @@
 /** The words for all stages, those that need Node too, and pipelines made of them. */
+import { MillpondError } from "../observe/errors.ts";
 import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
 import type { PipelineOptions } from "../pipeline/pipeline.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
@@ -84,7 +85,16 @@ class WorkersWithResults extends WorkersElement {
 
 function line(result: unknown, index: number): string {
   const plain = (_: string, value: unknown): unknown => (typeof value === "bigint" ? Number(value) : value);
-  return `${JSON.stringify({ frame: index, result }, plain)}\n`;
+  try {
+    return `${JSON.stringify({ frame: index, result }, plain)}\n`;
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `what the function of "workers" returned for frame ${index} cannot be written as JSON: it contains itself, or is too large`,
+      { frame: index },
+      { cause },
+    );
+  }
 }
 
 /** Words for everything that can be written in a pipeline text. */

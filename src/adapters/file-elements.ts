@@ -143,6 +143,11 @@ export class FileSink extends Sink {
     }
   }
 
+  /** A reader that takes nothing must not keep a run that is over. */
+  override interrupt(): void {
+    if (this.running.stopping) this.#file?.interrupt();
+  }
+
   /** All bytes are with the disk, or with the reader. */
   override async finish(): Promise<void> {
     await this.#file?.seal();

@@ -92,7 +92,8 @@ function ownStream(descriptor: number): Stats | undefined {
 }
 
 function clash(use: FileUse, other: FileUse, isRead: boolean): MillpondError {
-  const [path, otherPath] = [use.path, other.path].map((name) => (name === "-" ? "standard input or output" : name));
+  const path = use.path === "-" ? "standard output" : use.path;
+  const otherPath = other.path !== "-" ? other.path : isRead ? "standard input" : "standard output";
   const same = path === otherPath ? "" : `, the same file as ${otherPath}`;
   return new MillpondError(
     "ERR_INVALID_ARG_VALUE",

@@ -2,12 +2,11 @@
  * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
  * the pool that the stages settled; a frame of another size is negotiated anew in the middle of the stream.
  */
-import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { VideoInfo } from "../media/video-info.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import { Caps } from "../pipeline/caps.ts";
 import type { Maybe } from "../pipeline/pad.ts";
 import { Source } from "../pipeline/source.ts";
@@ -20,6 +19,7 @@ import {
 } from "../pipeline/stream-format.ts";
 import { FileSource } from "./file-elements.ts";
 import type { FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import { isPipe, openInput } from "./input-stream.ts";
 import { openVideoFile } from "./mediabunny.ts";
 import { openRawVideo, type RawVideoOptions } from "./raw-video.ts";
 
@@ -41,14 +41,14 @@ export interface OpenFrames {
 
 /** A stage that gives the frames of a {@link FrameSource}. */
 export class FramesElement extends Source {
-  readonly #open: () => Promise<OpenFrames>;
+  readonly #open: (signal: AbortSignal) => Promise<OpenFrames>;
   #opened: OpenFrames | undefined;
   #frame: SourceFrame | undefined;
   #format: StreamFormat | undefined;
   #frames = 0;
 
-  /** @param openFrames called at every start; the pipeline closes what it gives */
-  constructor(openFrames: () => Promise<OpenFrames>, name?: string) {
+  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives */
+  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
     super(name, Caps.video());
     this.#open = openFrames;
   }
@@ -75,7 +75,7 @@ export class FramesElement extends Source {
     this.#shortfall = undefined;
     this.#concealed = 0;
     this.#frames = 0;
-    this.#opened = await this.#open();
+    this.#opened = await this.#open(this.running.signal);
   }
 
   /** Waits for a frame, and says how it will lie. Rejects with `ERR_BAD_DATA` when there is none at all: nothing is written then. */
@@ -166,28 +166,56 @@ function plain(presentation: Presentation): VideoPresentation | undefined {
 export class RawVideoElement extends FramesElement {
   /** Files that it reads; "-" is standard input. */
   readonly readsFiles: readonly string[];
-  readonly #isStream: boolean;
+  readonly #input: string | Readable;
+  #isPaced: boolean;
 
   /** @param input a path, or a stream that is read once */
   constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
     const { name, ...raw } = options;
-    super(() => openRaw(input, raw), name);
+    super((signal) => openRaw(input, raw, signal), name);
     this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
-    this.#isStream = typeof input !== "string";
+    this.#input = input;
+    this.#isPaced = typeof input !== "string";
+  }
+
+  /** Opens the file or the stream. */
+  override start(): Promise<void> {
+    this.#isPaced = typeof this.#input !== "string" || isPipe(this.#input);
+    return super.start();
   }
 
   /** A pipe brings frames in its own time. */
   override get isPacedFromOutside(): boolean {
-    return this.#isStream;
+    return this.#isPaced;
   }
 }
 
-async function openRaw(input: string | Readable, options: RawVideoOptions): Promise<OpenFrames> {
-  // As much as a pipe delivers at best; larger chunks are not faster to copy.
-  const stream = typeof input === "string" ? createReadStream(input, { highWaterMark: 1 << 16 }) : input;
-  const video = await openRawVideo(stream, options);
-  const from = typeof input === "string" ? input : "the stream";
-  return { frames: video, frameRate: video.frameRate, from };
+async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {
+  const stream = typeof input === "string" ? openInput(input) : input;
+  // The first byte may never come; ending the stream is what ends that wait.
+  const onAbort = (): void => void stream.destroy();
+  signal.addEventListener("abort", onAbort);
+  try {
+    const video = await openRawVideo(stream, options);
+    const from = typeof input === "string" ? input : "the stream";
+    return { frames: video, frameRate: video.frameRate, from };
+  } catch (error) {
+    throw typeof input === "string" && isPipe(input) ? pipeError(input, error) : error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A container cannot be read from a pipe, which the parser of raw video does not know. */
+function pipeError(path: string, error: unknown): unknown {
+  if (!isMillpondError(error, "ERR_BAD_DATA")) return error;
+  const why = error.message.replace(/ \[ERR_\w+\]$/, "");
+  return new MillpondError(
+    "ERR_BAD_DATA",
+    `${path} is a pipe, which can bring raw video only: ${why}`,
+    {},
+    { cause: error },
+  );
 }
 
 /**
@@ -195,9 +223,11 @@ async function openRaw(input: string | Readable, options: RawVideoOptions): Prom
  * file in its own order, so it takes the path instead of the bytes: GStreamer's pull mode.
  */
 export class DecodeElement extends FramesElement {
+  #isPaced = false;
+
   /** @param name for messages */
   constructor(name?: string) {
-    super(() => this.#openFile(), name);
+    super((signal) => this.#openFile(signal), name);
     this.addInput("in", Caps.bytes());
   }
 
@@ -206,7 +236,19 @@ export class DecodeElement extends FramesElement {
     return true;
   }
 
-  async #openFile(): Promise<OpenFrames> {
+  /** Opens the file. */
+  override start(): Promise<void> {
+    const upstream = this.inputs[0]?.peer?.element;
+    this.#isPaced = upstream instanceof FileSource && isPipe(upstream.path);
+    return super.start();
+  }
+
+  /** A pipe brings frames in its own time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isPaced;
+  }
+
+  async #openFile(signal: AbortSignal): Promise<OpenFrames> {
     const upstream = this.inputs[0]?.peer?.element;
     if (!(upstream instanceof FileSource)) {
       throw new MillpondError(
@@ -215,7 +257,7 @@ export class DecodeElement extends FramesElement {
       );
     }
     const { path } = upstream;
-    if (await isY4m(path)) return openRaw(path, {});
+    if (this.#isPaced || (await isY4m(path))) return openRaw(path, {}, signal);
     const file = await openVideoFile(path);
     const { expectedFrames: expected, frameRate, averageRate, isVariable } = file.facts;
     return { frames: file, frameRate, averageRate, isVariable, expected, from: path };

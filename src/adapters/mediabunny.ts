@@ -5,13 +5,14 @@
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
  */
 import { open, stat } from "node:fs/promises";
-import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
+import type { Input, InputVideoTrack, Source, VideoSample, VideoSampleSink } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
-import { type ContainerLength, containerLength, type MatroskaCut } from "./container-length.ts";
+import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
 import { catchLibavLog } from "./libav-log.ts";
+import type { WholePackets } from "./transport-packets.ts";
 
 export {
   type FrameLayout,
@@ -113,16 +114,27 @@ async function importPackages(): Promise<Mediabunny> {
 export async function openVideoFile(path: string): Promise<VideoFile> {
   const found = await stat(path);
   if (found.isDirectory()) throw new MillpondError("ERR_BAD_DATA", `${path} is a folder, not a video file`);
+  if (!found.isFile()) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `${path} is a ${found.isFIFO() || found.isSocket() ? "pipe" : "device"}, and a video file has to be read back and forth; copy it to a file first`,
+    );
+  }
   if (found.size === 0) throw new MillpondError("ERR_BAD_DATA", `${path} is empty (0 bytes)`);
   const mediabunny = await loadMediabunny();
   const length = await containerLength(path);
+  const { cut, packets } = length;
   const input = new mediabunny.Input({
     source:
-      length.cut === undefined ? new mediabunny.FilePathSource(path) : await wholePart(mediabunny, path, length.cut),
+      cut !== undefined
+        ? await wholePart(mediabunny, path, cut)
+        : packets !== undefined
+          ? await wholePackets(mediabunny, path, packets)
+          : new mediabunny.FilePathSource(path),
     formats: mediabunny.ALL_FORMATS,
   });
   try {
-    return new VideoFile(mediabunny, input, ...(await examine(mediabunny, path, input, length)));
+    return new VideoFile(mediabunny, path, input, ...(await examine(mediabunny, path, input, length)));
   } catch (error) {
     input.dispose();
     throw asBadData(path, error);
@@ -165,6 +177,25 @@ async function wholePart(
   });
 }
 
+/** A damaged MPEG transport stream as a whole one: its whole packets, one behind the other. */
+async function wholePackets({ CustomSource }: Mediabunny, path: string, { runs, size }: WholePackets): Promise<Source> {
+  const file = await open(path, "r");
+  return new CustomSource({
+    getSize: () => size,
+    read: async (start, stop) => {
+      const bytes = new Uint8Array(stop - start);
+      for (const { at, from, length } of runs) {
+        const first = Math.max(start, at);
+        const end = Math.min(stop, at + length);
+        if (first < end) await file.read(bytes, first - start, end - first, from + first - at);
+      }
+      return bytes;
+    },
+    dispose: () => void file.close().catch(() => {}),
+    prefetchProfile: "fileSystem",
+  });
+}
+
 async function examine(
   mediabunny: Mediabunny,
   path: string,
@@ -185,7 +216,9 @@ async function examine(
       ? `its index (the moov box) is missing${cut ? `, and the file is cut short: it should have ${length.declared} bytes or more and has ${length.actual}` : ""}; nothing of it can be decoded`
       : cut
         ? `it is cut short before its video track: it should have ${length.declared} bytes or more and has ${length.actual}`
-        : "it has no video track";
+        : container === "MPEG Transport Stream"
+          ? "it has no video track that can be decoded here (H.264 and HEVC can)"
+          : "it has no video track";
     throw new MillpondError("ERR_BAD_DATA", `${path} is ${container}, but ${why}`);
   }
   const codec = await track.getCodec();
@@ -314,6 +347,38 @@ function nearestRate(rate: number): Fraction {
   return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
 }
 
+/** What is read of mediabunny's decoder, where it runs libav. */
+interface PacketDecoder {
+  decode(packet: { readonly timestamp: number }): Promise<void>;
+}
+
+/**
+ * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line behind the
+ * decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
+ */
+function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => void): void {
+  const inside = sink as unknown as {
+    _createDecoder?: (...args: unknown[]) => Promise<{ readonly customDecoder?: PacketDecoder | null }>;
+  };
+  const create = inside._createDecoder?.bind(sink);
+  if (create === undefined) return;
+  inside._createDecoder = async (...args) => {
+    const made = await create(...args);
+    const decoder = made.customDecoder;
+    if (decoder === undefined || decoder === null) return made;
+    const decode = decoder.decode.bind(decoder);
+    decoder.decode = async (packet) => {
+      try {
+        await decode(packet);
+      } catch (error) {
+        if (!(error instanceof Error) || error.constructor.name !== "FFmpegError") throw error;
+        onRefusal(packet.timestamp);
+      }
+    };
+    return made;
+  };
+}
+
 async function canRead(input: Input): Promise<boolean> {
   try {
     return await input.canRead();
@@ -330,6 +395,7 @@ export class VideoFile implements FrameSource {
   readonly facts: VideoFileFacts;
   /** Nothing is ever waited for inside a copy: the frame is decoded before it is handed out. */
   readonly starvedMs: number = 0;
+  readonly #path: string;
   readonly #input: Input;
   readonly #length: ContainerLength;
   readonly #samples: AsyncGenerator<VideoSample, void, unknown>;
@@ -337,20 +403,29 @@ export class VideoFile implements FrameSource {
   #concealed = 0;
   #end = 0;
   #failure: string | undefined;
+  #refused = 0;
+  #refusedAt = 0;
+  #damagedAt: number | undefined;
   #closed = false;
 
   /** @internal */
   constructor(
     mediabunny: Mediabunny,
+    path: string,
     input: Input,
     track: InputVideoTrack,
     facts: VideoFileFacts,
     length: ContainerLength,
   ) {
+    this.#path = path;
     this.#input = input;
     this.#length = length;
     this.facts = facts;
-    this.#samples = new mediabunny.VideoSampleSink(track).samples();
+    const sink = new mediabunny.VideoSampleSink(track);
+    passOverDamage(sink, (seconds) => {
+      if (this.#refused++ === 0) this.#refusedAt = seconds;
+    });
+    this.#samples = sink.samples();
   }
 
   /** The next frame in presentation order; undefined at the end, or where the stream cannot be decoded any further. */
@@ -365,11 +440,21 @@ export class VideoFile implements FrameSource {
       this.#failure = error instanceof Error ? error.message : String(error);
       return undefined;
     }
-    if (result.done === true) return undefined;
+    if (result.done === true) {
+      await this.#lookForDamage();
+      return undefined;
+    }
     this.#frames++;
     if (isDamaged(result.value)) this.#concealed++;
     this.#end = result.value.timestamp + result.value.duration;
     return new VideoFileFrame(result.value, this.facts);
+  }
+
+  /** mediabunny passes over what it does not understand in Matroska, and says nothing. */
+  async #lookForDamage(): Promise<void> {
+    const { container } = this.facts;
+    if (this.#length.cut !== undefined || (container !== "Matroska" && container !== "WebM")) return;
+    this.#damagedAt = await matroskaDamage(this.#path);
   }
 
   /** Frames so far that the decoder had to make up in part, because their data is damaged. */
@@ -388,16 +473,35 @@ export class VideoFile implements FrameSource {
     if (this.#failure !== undefined) {
       return `decoding stopped after frame ${frames} (${upTo}): ${this.#failure}`;
     }
+    const damage = this.#damage(missing, upTo);
+    if (damage !== undefined) return damage;
     const isCut = declared !== undefined && declared > actual;
     // A decoder may make fewer frames than there are packets (interlaced pairs); a hole at the end in time is a loss.
     const frameTime = frames > 0 ? this.#end / frames : 0;
     const isShort = this.#end < duration - 1.5 * frameTime;
     if (!isCut && !(missing > 0 && isShort)) return undefined;
     const bytes = isCut ? ` The file is cut short: ${actual} of at least ${declared} bytes are there.` : "";
-    if (missing > 0) return `${missing} of ${expectedFrames} frames are missing (${upTo} decoded).${bytes}`;
+    if (missing > 0)
+      return `${missing} of ${expectedFrames} frames ${missing === 1 ? "is" : "are"} missing (${upTo} decoded).${bytes}`;
     if (isShort || expectedFrames === undefined)
       return `the video ends early, after ${frames} frames (${upTo} decoded).${bytes}`;
     return `the video track is whole, but other parts of the file are missing.${bytes}`;
+  }
+
+  /** What damage in the middle of the file has cost; undefined without any. */
+  #damage(missing: number, upTo: string): string | undefined {
+    const { lost } = this.#length;
+    const found: string[] = [];
+    if (this.#refused > 0) {
+      const packets = this.#refused === 1 ? "1 packet" : `${this.#refused} packets`;
+      found.push(`${packets} could not be decoded, the first one at ${this.#refusedAt.toFixed(2)} s`);
+    }
+    if (this.#damagedAt !== undefined) found.push(`its structure breaks off at byte ${this.#damagedAt}`);
+    if (lost !== undefined) found.push(`${lost.bytes} bytes from byte ${lost.at} on do not belong to any whole packet`);
+    if (found.length === 0) return undefined;
+    const of =
+      missing > 0 ? `; ${missing} of ${this.facts.expectedFrames} frames ${missing === 1 ? "is" : "are"} missing` : "";
+    return `the file is damaged: ${found.join(", and ")}${of} (${this.#frames} frames decoded, ${upTo})`;
   }
 
   /** Stops the decoder and closes the file; a second call does nothing. */
@@ -425,7 +529,11 @@ export class VideoFileFrame implements SourceFrame {
     const { format, visibleRect } = sample;
     if (format === null) {
       sample.close();
-      throw new MillpondError("ERR_UNSUPPORTED", "the decoder's frames are in a format that cannot be copied out");
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        "the decoded frames are in a pixel format that cannot be read here, such as GBR or 16 bits; convert the file first " +
+          "(ffmpeg -i in -pix_fmt yuv420p out.mp4)",
+      );
     }
     this.layout = layoutOf(format as VideoPixelFormat, visibleRect.width, visibleRect.height);
   }

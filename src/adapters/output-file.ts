@@ -171,6 +171,12 @@ export class OutputFile {
     this.#end();
   }
 
+  /** Ends a write that waits for the reader of a pipe; it rejects. Anything else is not interrupted. */
+  interrupt(): void {
+    const target = this.#target;
+    if (target.kind === "stream" && !target.isStdout) target.stream.destroy();
+  }
+
   /** Gives it up: a regular file is not there afterwards, or is as it was. After {@link commit} it does nothing. */
   async discard(): Promise<void> {
     if (this.#isOver) return;

@@ -25,9 +25,15 @@ async function load(): Promise<WorkerFunction | undefined> {
     if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
     say({ type: "broken", message: "it has no default export that is a function" });
   } catch (error) {
-    say({ type: "broken", message: describeThrown(error, module) });
+    say({ type: "broken", message: isAbsent(error) ? "there is no such file" : describeThrown(error, module) });
   }
   return undefined;
+}
+
+/** True where the module itself is missing, and not one that it imports. */
+function isAbsent(error: unknown): boolean {
+  const { code, url } = error as { readonly code?: unknown; readonly url?: unknown };
+  return code === "ERR_MODULE_NOT_FOUND" && url === module;
 }
 
 async function work(

@@ -113,6 +113,11 @@ export class WorkersElement extends Queue {
     this.#options = options;
   }
 
+  /** The module: a result that is written over it would destroy it. */
+  get readsFiles(): readonly string[] {
+    return this.module.startsWith("file:") ? [fileURLToPath(this.module)] : [];
+  }
+
   /** Starts the threads, and waits until they have loaded the module. Rejects with `ERR_BAD_DATA` when they cannot. */
   override async start(): Promise<void> {
     this.#isStopping = false;

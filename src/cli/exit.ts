@@ -2,6 +2,8 @@
  * How the command ends: an exit code that scripts can branch on, and one paragraph for the reader. A stack trace is for
  * the author of a bug, so it is shown for bugs of ours only, and then on request.
  */
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { isMillpondError } from "../observe/errors.ts";
 
 /** Exit codes of the command; docs/run.md explains each. */
@@ -99,7 +101,10 @@ export function explain(error: unknown): string {
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
     if (code !== undefined && syscall !== undefined) {
-      const what = path === undefined ? "" : `${path}: `;
+      const what = path === undefined ? "" : path === "-" ? "standard output: " : `${path}: `;
+      if (code === "ENOENT" && path !== undefined && path !== "" && !existsSync(dirname(path))) {
+        return `${what}its folder does not exist (${code})`;
+      }
       return `${what}${SYSTEM_ERRORS[code] ?? `the system refused to ${syscall} it`} (${code})`;
     }
     return `${error.message} (an unforeseen ${error.name}; set MILLPOND_DEBUG=1 for its stack, and please report it)`;

@@ -55,7 +55,7 @@ export class cork_mempool {
 
 /** Initialises a pool of `element_size` bytes in blocks of 4096. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_size(mp: cork_mempool, element_size: number): void {
-  initialize("cork_mempool_init_size", mp, "element_size", element_size, DEFAULT_BLOCK);
+  initialize("cork_mempool_init_size", mp, "element_size", element_size);
 }
 
 /**
@@ -64,17 +64,19 @@ export function cork_mempool_init_size(mp: cork_mempool, element_size: number): 
  * that is not done.
  */
 export function cork_mempool_init_size_ex(mp: cork_mempool, element_size: number, block_size: number): void {
-  initialize("cork_mempool_init_size_ex", mp, "element_size", element_size, block_size);
+  const blockSize = blockSizeOf("cork_mempool_init_size_ex", block_size);
+  initialize("cork_mempool_init_size_ex", mp, "element_size", element_size, blockSize);
 }
 
 /** Initialises a pool for a struct layout. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init(mp: cork_mempool, type: { readonly size: number }): void {
-  initialize("cork_mempool_init", mp, "type.size", sizeOf("cork_mempool_init", type), DEFAULT_BLOCK);
+  initialize("cork_mempool_init", mp, "type.size", sizeOf("cork_mempool_init", type));
 }
 
 /** Initialises a pool for a struct layout, with a block size. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_ex(mp: cork_mempool, type: { readonly size: number }, block_size: number): void {
-  initialize("cork_mempool_init_ex", mp, "type.size", sizeOf("cork_mempool_init_ex", type), block_size);
+  const blockSize = blockSizeOf("cork_mempool_init_ex", block_size);
+  initialize("cork_mempool_init_ex", mp, "type.size", sizeOf("cork_mempool_init_ex", type), blockSize);
 }
 
 function sizeOf(call: string, type: { readonly size: number }): number {
@@ -82,7 +84,13 @@ function sizeOf(call: string, type: { readonly size: number }): number {
   throw wrongType(call, "type", "a layout with a size", type);
 }
 
-function initialize(call: string, mp: cork_mempool, sizeName: string, elementSize: number, blockSize: number): void {
+/** The core takes no block size for its default; here that is a size that was left out. */
+function blockSizeOf(call: string, blockSize: number): number {
+  if (blockSize !== null && blockSize !== undefined) return blockSize;
+  throw wrongType(call, "block_size", "a number", blockSize);
+}
+
+function initialize(call: string, mp: cork_mempool, sizeName: string, elementSize: number, blockSize?: number): void {
   const state = structOf(call, mp);
   if (state.pool?.isClosed === false) {
     throw refused(call, "ERR_ALREADY_EXISTS", `${mp} is initialised already; cork_mempool_done() it first`);
@@ -92,12 +100,20 @@ function initialize(call: string, mp: cork_mempool, sizeName: string, elementSiz
       new SlabPool({
         name: "cork_mempool",
         elementSize,
-        blockSize,
+        blockSize: blockSize ?? DEFAULT_BLOCK,
         init: (pointer) => fromHook(() => state.initObject?.(state.userData, toPtr(pool, pointer))),
         done: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
       }),
     (cause) => {
-      const text = messageOf(cause).replace("options.elementSize", sizeName).replace("options.blockSize", "block_size");
+      // A caller who named no block size learns about the one size that he named.
+      const isTooLarge = blockSize === undefined && cause.details?.name === "options.blockSize";
+      const text = isTooLarge
+        ? wants(
+            sizeName,
+            `at most ${DEFAULT_BLOCK - 2 * HEADER}, one object to a block of ${DEFAULT_BLOCK}`,
+            elementSize,
+          )
+        : messageOf(cause).replace("options.elementSize", sizeName).replace("options.blockSize", "block_size");
       return refused(call, cause.code as ErrorCode, text, cause);
     },
   );
@@ -206,7 +222,7 @@ function wrongType(call: string, name: string, expected: string, value: unknown)
 function translated(call: string, subject: string, cause: MillpondError): DoorError {
   const why: Readonly<Record<string, string>> = {
     ERR_POOL_DEAD: "cork_mempool_done() ended this cork_mempool; cork_mempool_init() it again",
-    ERR_ACTIVE: "it cannot be called from a hook of its own pool; a hook may read and write objects, no more",
+    ERR_REENTRANT: "it cannot be called from a hook of its own pool; a hook may read and write objects, no more",
     ERR_DOUBLE_RELEASE: `${subject} is free already; find the first cork_mempool_free() of it`,
     ERR_USE_AFTER_RELEASE: `${subject} is free; its bytes belong to the next cork_mempool_new()`,
     ERR_FOREIGN_RELEASE: `${subject} is no object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`,

@@ -3,13 +3,14 @@
  * Writing copies a shared memory first (copy on write). Functions over a live slot.
  */
 
-import { type MapMode, type Mapping, MappingBits, unitOf } from "../memory/mapping.ts";
+import { type MapMode, type Mapping, unitOf } from "../memory/mapping.ts";
 import { type Memory, mapToRead } from "../memory/memory.ts";
+import { releaseWhenUnmapped } from "../memory/orphans.ts";
 import { viewBytes } from "../memory/region.ts";
 import { wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { hold, joined, mergeRange, replaceMemories, unhold } from "./buffer-list.ts";
-import { type BufferSlot, Marks } from "./slot.ts";
+import { assertMergeable, assertThawed, dropMemories, hold, joined, swapIn, unhold } from "./buffer-list.ts";
+import { assertSameLease, type BufferSlot, Marks, sharedBuffer } from "./slot.ts";
 
 /**
  * Maps a checked, non-empty range of memories as one run of bytes. Several memories are merged first: in place when the
@@ -23,44 +24,65 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
   if (mode !== "read" && !writable) throw sharedBuffer(slot, "map it for writing");
   if (length > 1) {
     if (!writable) return mapTemporary(slot, index, length, mode);
-    mergeRange(slot, index, length);
-  }
-  const memory = slot.memories[index]!;
-  if (mode === "read" || memory.isWritable) return memory.map(mode);
-  return ownCopy(slot, index).map(mode);
+    assertMergeable(slot, index, length);
+  } else if (mode === "read" || slot.memories[index]!.isWritable) return slot.memories[index]!.map(mode);
+  assertThawed(slot);
+  return mapReplaced(slot, index, length, mode);
 }
 
 function mapTemporary(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
   const merged = joined(slot, index, length);
   const mapping = merged.map(mode);
-  mapping.word |= MappingBits.TAKES_MEMORY;
+  releaseWhenUnmapped(merged);
   return mapping;
 }
 
-/** Replaces a memory that may not be written by a copy that belongs to this buffer alone. O(size). */
-export function ownCopy(slot: BufferSlot, index: number): Memory {
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
-  let copy: Memory;
+/**
+ * Puts one memory of the buffer's own in the place of a range, mapped. It is mapped before the old memories are dropped: their
+ * allocators call back then, and what is mapped can neither be shared nor leave the buffer. O(size).
+ */
+function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
+  const { generation } = slot;
+  const memory = ownRun(slot, index, length, mode);
+  let mapping: Mapping;
   try {
-    copy = slot.memories[index]!.copy();
+    mapping = memory.map(mode);
+  } catch (error) {
+    memory.release();
+    throw error;
+  }
+  let gone: Memory[];
+  try {
+    assertSameLease(slot, generation, "map");
+    if (length > 1) assertMergeable(slot, index, length);
+    gone = swapIn(slot, index, length, memory);
+  } catch (error) {
+    mapping.unmap();
+    memory.release();
+    throw error;
+  }
+  const failure = dropMemories(slot, gone);
+  if (failure === undefined) return mapping;
+  mapping.unmap();
+  throw failure;
+}
+
+/** The bytes of a range in one memory that may be mapped that way, one reference to the caller. O(size). */
+function ownRun(slot: BufferSlot, index: number, length: number, mode: MapMode): Memory {
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  try {
+    if (length === 1) return slot.memories[index]!.copy();
+    const run = joined(slot, index, length);
+    if (mode === "read" || run.isWritable) return run;
+    // Parts of one memory were joined to a larger part of it, which stays read-only.
+    try {
+      return run.copy();
+    } finally {
+      run.release();
+    }
   } finally {
     unhold(slot, before);
   }
-  try {
-    replaceMemories(slot, index, 1, copy);
-  } catch (error) {
-    copy.release();
-    throw error;
-  }
-  return copy;
-}
-
-/** The error for changing a buffer that others refer to. */
-export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
-  return new MillpondError(
-    "ERR_NOT_WRITABLE",
-    `the buffer has ${slot.refCount} references, so nobody may ${what}; makeWritable() or copy() gives one of your own`,
-  );
 }
 
 /** The bytes that a caller gave; throws `ERR_INVALID_ARG_TYPE`, or `ERR_DETACHED` when they are gone. */
@@ -78,10 +100,19 @@ function given(name: string, source: unknown): Uint8Array {
 /** What a visited run of bytes does; returns false to stop. */
 type Visit = (bytes: Uint8Array, done: number) => boolean;
 
-/** Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). */
+/**
+ * Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). Hooks on the way
+ * can neither release the buffer nor change its list.
+ */
 function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
-  if (mode === "write" && slot.memories.length > 1) takeRuns(slot, offset, size);
-  return walk(slot, offset, size, mode, fn);
+  if (mode === "write") assertThawed(slot);
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  try {
+    if (mode === "write" && slot.memories.length > 1) takeRuns(slot, offset, size);
+    return walk(slot, offset, size, mode, fn);
+  } finally {
+    unhold(slot, before);
+  }
 }
 
 /**
@@ -96,12 +127,13 @@ function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn:
   let start = 0;
   let done = 0;
   for (let index = 0; index < slot.memories.length && done < size; index++) {
-    const length = slot.memories[index]!.size;
+    const memory = slot.memories[index]!;
+    const length = memory.size;
     const from = offset + done - start;
     start += length;
     if (from >= length) continue;
     const run = Math.min(length - from, size - done);
-    const mapping = mode === "read" ? mapToRead(slot.memories[index]!) : mapMemories(slot, index, 1, mode);
+    const mapping = mode === "read" ? mapToRead(memory) : mapToWrite(slot, index, mode);
     try {
       if (!fn(mapping.bytes.subarray(from, from + run), done)) return done;
     } finally {
@@ -110,6 +142,13 @@ function walk(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn:
     done += run;
   }
   return done;
+}
+
+/** Maps one memory of a list that {@link visit} holds. */
+function mapToWrite(slot: BufferSlot, index: number, mode: MapMode): Mapping {
+  if (slot.refCount !== 1) throw sharedBuffer(slot, "write to it");
+  const memory = slot.memories[index]!;
+  return memory.isWritable ? memory.map(mode) : mapReplaced(slot, index, 1, mode);
 }
 
 /** Copies `source` into the buffer from `offset`; returns the bytes that found room. */

@@ -8,12 +8,19 @@ import { Access, heldAccess } from "../memory/lock.ts";
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { outOfRange, wholeNumber } from "../observe/arguments.ts";
-import { sharedBuffer } from "./buffer-bytes.ts";
 import { hold, insertMemory, joined, mergeRange, removeMemories, totalSize, unhold } from "./buffer-list.ts";
 import { copyMetas } from "./buffer-meta.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
-import { type BufferSlot, dropLooseSlot, looseSlot, MAX_MEMORIES, Marks } from "./slot.ts";
+import {
+  assertSameLease,
+  type BufferSlot,
+  dropLooseSlot,
+  looseSlot,
+  MAX_MEMORIES,
+  Marks,
+  sharedBuffer,
+} from "./slot.ts";
 
 /**
  * Copies what `flags` name of `size` bytes from `offset` of one buffer into another.
@@ -113,7 +120,7 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, regio
 }
 
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
-  const marks = target.marks;
+  const { generation, marks } = target;
   let merged = false;
   let before = target.memories.length;
   let start = 0;
@@ -130,12 +137,15 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
       left -= run;
       parts.push(partOf(memory, skip, run, (flags & CopyFlags.DEEP) !== 0));
     }
+    assertSameLease(target, generation, "copy into");
+    before = target.memories.length;
     if (before > 0 && before + parts.length > MAX_MEMORIES) {
       // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be undone.
       if (parts.length === MAX_MEMORIES) joinFirstTwo(parts);
       mergeRange(target, 0, before);
+      assertSameLease(target, generation, "copy into");
       merged = true;
-      before = 1;
+      before = target.memories.length;
     }
     while (parts.length > 0) {
       insertMemory(target, target.memories.length, parts[0]!);

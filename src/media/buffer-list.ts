@@ -13,11 +13,11 @@
 import { type Allocator, defaultAllocator } from "../memory/allocator.ts";
 import type { Mapping } from "../memory/mapping.ts";
 import { type Memory, mapToRead } from "../memory/memory.ts";
-import { releaseWhenUnmapped } from "../memory/orphans.ts";
+import { isKeptByMapping, releaseWhenUnmapped } from "../memory/orphans.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { type BufferSlot, heldByHook, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
+import { assertNotEnded, assertSameLease, type BufferSlot, heldByHook, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
 
 /**
  * Sets marks for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer is still there
@@ -60,17 +60,11 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
   wholeNumber("index", index, 0, slot.memories.length);
   assertThawed(slot);
   own(memory);
-  let at = index;
   if (slot.memories.length >= MAX_MEMORIES) {
-    try {
-      // Merged halves keep the place: what was in front of the new memory stays in front of it.
-      at = mergeAround(slot, index);
-    } catch (error) {
-      memory.disown();
-      throw error;
-    }
+    insertIntoFull(slot, index, memory);
+    return;
   }
-  slot.memories.splice(at, 0, memory);
+  slot.memories.splice(index, 0, memory);
   slot.marks |= Marks.TAINTED;
   slot.line = null;
 }
@@ -83,10 +77,10 @@ function own(memory: Memory): void {
       `${memory} was released; retain() it before giving it to a buffer`,
     );
   }
-  if (memory.references <= memory.ownerCount) {
+  if (memory.references - (isKeptByMapping(memory) ? 1 : 0) <= memory.ownerCount) {
     throw new MillpondError(
       "ERR_FOREIGN_RELEASE",
-      `every reference of ${memory} belongs to the buffers and sub-memories that own it, so there is none to give to ` +
+      `every reference of ${memory} belongs to the buffers, sub-memories and mappings that keep it, so there is none to give to ` +
         "another buffer; retain() it first, or share() it",
     );
   }
@@ -97,16 +91,45 @@ function own(memory: Memory): void {
   );
 }
 
-function mergeAround(slot: BufferSlot, index: number): number {
+/**
+ * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made before
+ * the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is taken off on errors.
+ */
+function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
+  const { generation } = slot;
+  const count = slot.memories.length - index;
+  let front: Memory | undefined;
+  let back: Memory | undefined;
+  try {
+    assertHalves(slot, index, count);
+    if (index > 1) front = joined(slot, 0, index);
+    if (count > 1) back = joined(slot, index, count);
+    assertSameLease(slot, generation, "change the memories of");
+    assertHalves(slot, index, count);
+  } catch (error) {
+    front?.release();
+    back?.release();
+    memory.disown();
+    throw error;
+  }
+  const gone = back === undefined ? [] : swapIn(slot, index, count, back);
+  slot.memories.splice(index, 0, memory);
+  if (front !== undefined) gone.push(...swapIn(slot, 0, index, front));
+  slot.marks |= Marks.TAINTED;
+  slot.line = null;
+  finish(dropMemories(slot, gone));
+}
+
+/** Throws unless both halves of a full list can be merged now. */
+function assertHalves(slot: BufferSlot, index: number, count: number): void {
   assertMergeable(slot, 0, index);
-  assertMergeable(slot, index, slot.memories.length - index);
-  if (index < slot.memories.length) mergeRange(slot, index, slot.memories.length - index);
-  if (index > 0) mergeRange(slot, 0, index);
-  return index > 0 ? 1 : 0;
+  assertMergeable(slot, index, count);
+  if (index > 1) assertUnmapped(slot, 0, index);
+  if (count > 1) assertUnmapped(slot, index, count);
 }
 
 /** Refuses to change the list under a call that reads it and has called a hook. */
-function assertThawed(slot: BufferSlot): void {
+export function assertThawed(slot: BufferSlot): void {
   if ((slot.marks & Marks.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
 }
 
@@ -166,20 +189,19 @@ export function finish(failure: unknown): void {
 
 /** Puts `memory` (one reference taken over) in the place of `length` memories. */
 export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
-  const gone = swapIn(slot, index, length, memory);
-  slot.line = null;
-  finish(dropMemories(slot, gone));
-}
-
-/** As {@link replaceMemories}, for a memory that stands for the same bytes: what a resize may grow back to stays known. */
-export function exchangeMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
+  assertThawed(slot);
   finish(dropMemories(slot, swapIn(slot, index, length, memory)));
 }
 
-function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
-  assertDroppable(slot, index, length);
+/**
+ * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the caller drops
+ * them when its own work on the list is done, because that calls hooks.
+ */
+export function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
+  assertUnmapped(slot, index, length);
   own(memory);
   slot.marks |= Marks.TAINTED;
+  slot.line = null;
   return slot.memories.splice(index, length, memory);
 }
 
@@ -187,7 +209,19 @@ function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory)
 export function mergeRange(slot: BufferSlot, index: number, length: number): void {
   if (length < 2) return;
   assertMergeable(slot, index, length);
-  replaceMemories(slot, index, length, joined(slot, index, length));
+  assertThawed(slot);
+  const { generation } = slot;
+  const merged = joined(slot, index, length);
+  let gone: Memory[];
+  try {
+    assertSameLease(slot, generation, "merge the memories of");
+    assertMergeable(slot, index, length);
+    gone = swapIn(slot, index, length, merged);
+  } catch (error) {
+    merged.release();
+    throw error;
+  }
+  finish(dropMemories(slot, gone));
 }
 
 /** Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged. */
@@ -226,13 +260,17 @@ function joinedRun(slot: BufferSlot, index: number, length: number, allocator: A
     const parent = first.parent!;
     if ((parent.flags & MemoryFlags.NO_SHARE) === 0 && parent.size >= span + size) return parent.share(span, size);
   }
+  const { generation } = slot;
+  const run = slot.memories.slice(index, index + length);
   const merged = (allocator ?? defaultAllocator()).allocate(size);
   let sink: Mapping | undefined;
   try {
     sink = merged.map("write");
     let at = 0;
-    for (let i = index; i < index + length; i++) {
-      const source = mapToRead(slot.memories[i]!);
+    for (const memory of run) {
+      // Allocating and mapping call hooks, which can end the lease by force.
+      assertNotEnded(slot, generation, "read");
+      const source = mapToRead(memory);
       sink.bytes.set(source.bytes, at);
       at += source.size;
       source.unmap();

@@ -1,6 +1,5 @@
 /** Metas on a slot: add, remove, iterate, and what a copy takes along. Functions over a live slot. */
 import { throwLater } from "../observe/late.ts";
-import { sharedBuffer } from "./buffer-bytes.ts";
 import { CopyFlags } from "./flags.ts";
 import type { MediaBuffer } from "./media-buffer.ts";
 import {
@@ -12,7 +11,7 @@ import {
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./meta.ts";
-import { type BufferSlot, heldByHook, Marks } from "./slot.ts";
+import { type BufferSlot, heldByHook, Marks, sharedBuffer } from "./slot.ts";
 
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {

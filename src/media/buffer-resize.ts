@@ -12,8 +12,8 @@
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
-import { assertUnmapped, exchangeMemories, hold, unhold } from "./buffer-list.ts";
-import { type BufferSlot, Marks } from "./slot.ts";
+import { assertUnmapped, dropMemories, finish, hold, swapIn, unhold } from "./buffer-list.ts";
+import { assertSameLease, type BufferSlot, Marks } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
 export interface BufferSizes {
@@ -57,6 +57,7 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
+  const { generation } = slot;
   const before = hold(slot, Marks.HELD | Marks.FROZEN);
   let parts: (Memory | undefined)[] | undefined;
   try {
@@ -64,6 +65,8 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   } finally {
     unhold(slot, before);
   }
+  if (parts !== undefined) assertSwappable(slot, index, parts, generation);
+  const gone: Memory[] = [];
   let base = 0;
   for (let i = 0; i < length; i++) {
     const low = edges[2 * i]!;
@@ -72,12 +75,30 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
     const to = clamp(start + size - base, room);
     const part = parts?.[i];
     const memory = slot.memories[index + i]!;
-    if (part !== undefined) exchangeMemories(slot, index + i, 1, part);
+    if (part !== undefined) gone.push(...swapIn(slot, index + i, 1, part));
     else if (memory.currentOffset !== low + from || memory.currentSize !== to - from)
       memory.moveWindow(low + from, to - from);
     base += room;
   }
   slot.line = line === null ? null : afterResize(slot, line);
+  // Last, because it calls allocators back.
+  finish(dropMemories(slot, gone));
+}
+
+/** After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more. */
+function assertSwappable(
+  slot: BufferSlot,
+  index: number,
+  parts: readonly (Memory | undefined)[],
+  generation: number,
+): void {
+  try {
+    assertSameLease(slot, generation, "resize");
+    for (let i = 0; i < parts.length; i++) if (parts[i] !== undefined) assertUnmapped(slot, index + i, 1);
+  } catch (error) {
+    for (const part of parts) part?.release();
+    throw error;
+  }
 }
 
 /**

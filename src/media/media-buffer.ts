@@ -30,7 +30,7 @@ import {
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
-import { compareBytes, extractInto, fillBytes, mapMemories, setBytes, sharedBuffer } from "./buffer-bytes.ts";
+import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./buffer-bytes.ts";
 import { copyInto, shareWhole } from "./buffer-copy.ts";
 import * as list from "./buffer-list.ts";
 import * as metas from "./buffer-meta.ts";
@@ -45,6 +45,7 @@ import {
   looseSlot,
   MAX_MEMORIES,
   Marks,
+  sharedBuffer,
 } from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
@@ -546,18 +547,27 @@ function freeSlot(slot: BufferSlot): void {
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);
-  if (slot.metas !== null) endMetas(slot);
-  dropLooseSlot(slot);
+  if (slot.metas === null) dropLooseSlot(slot);
+  else endMetas(slot);
   list.finish(failure);
 }
+
+/** Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has any length. */
+const ending: BufferSlot[] = [];
 
 /** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
 function endMetas(slot: BufferSlot): void {
   slot.marks |= Marks.HELD | Marks.RETURNING;
-  metas.freeMetas(slot, new MediaBuffer(slot));
-  slot.generation++;
-  const failure = list.dropMemories(slot, slot.memories);
-  if (failure !== undefined) throwLater(failure);
+  if (ending.push(slot) > 1) return;
+  for (let i = 0; i < ending.length; i++) {
+    const next = ending[i]!;
+    metas.freeMetas(next, new MediaBuffer(next));
+    next.generation++;
+    const failure = list.dropMemories(next, next.memories);
+    if (failure !== undefined) throwLater(failure);
+    dropLooseSlot(next);
+  }
+  ending.length = 0;
 }
 
 /** The error for a handle whose lease is over. */

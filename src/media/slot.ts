@@ -120,7 +120,7 @@ export class BufferSlot implements MemoryHome {
 
   /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
   settle(): void {
-    if (!this.lingering || !this.isWhole()) return;
+    if (!this.lingering || this.isHeldElsewhere()) return;
     this.lingering = false;
     this.owner?.settled(this);
   }
@@ -140,6 +140,21 @@ export class BufferSlot implements MemoryHome {
       if (memory.references !== times || memory.ownerCount !== times) return false;
     }
     return true;
+  }
+
+  /**
+   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the slot when it
+   * is let go ({@link settle}); what was added to the list is dropped with it and never waited for. O(memories).
+   */
+  isHeldElsewhere(): boolean {
+    for (const memory of this.memories) {
+      if (memory.home !== this) continue;
+      if (memory.accessWord !== 0) return true;
+      if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
+      const times = timesIn(this.memories, memory, 0, this.memories.length);
+      if (memory.references !== times || memory.ownerCount !== times) return true;
+    }
+    return false;
   }
 
   /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
@@ -186,6 +201,32 @@ export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
     pool: slot.owner?.name,
     slot: slot.index,
   });
+}
+
+/** The error for changing a buffer that others refer to. */
+export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_WRITABLE",
+    `the buffer has ${slot.refCount} references, so nobody may ${what}; makeWritable() or copy() gives one of your own`,
+  );
+}
+
+/**
+ * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the lease's), or
+ * added a reference to the buffer: its list may not be changed then, and what was made for it has to be given back.
+ */
+export function assertSameLease(slot: BufferSlot, generation: number, verb: string): void {
+  assertNotEnded(slot, generation, verb);
+  if (slot.refCount !== 1) throw sharedBuffer(slot, verb);
+}
+
+/** Throws when the lease of that generation is over. */
+export function assertNotEnded(slot: BufferSlot, generation: number, verb: string): void {
+  if (slot.generation === generation) return;
+  throw (
+    slot.owner?.staleLease(slot, generation, verb) ??
+    new MillpondError("ERR_USE_AFTER_RELEASE", `cannot ${verb} this buffer: it was released meanwhile`)
+  );
 }
 
 /** How often a list holds a memory from `start` to before `end`. O(memories). */

@@ -49,6 +49,12 @@ export function lockRefused(memory: Memory, access: number): MillpondError {
       `${memory} has ${memory.owners} owners, so nobody may write; makeWritable() or copy() gives a writable one`,
     );
   }
+  if ((access & Access.WRITE) !== 0 && memory.sharedOwners > 0) {
+    return new MillpondError(
+      "ERR_NOT_WRITABLE",
+      `the buffer that owns ${memory} has several references, so nobody may write; makeWritable() or copy() gives a writable one`,
+    );
+  }
   return new MillpondError(
     "ERR_MAPPED",
     `${memory} is already mapped for ${describeAccess(heldAccess(memory.accessWord))}, which does not include ${wanted}; ` +

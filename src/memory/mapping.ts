@@ -8,7 +8,6 @@ import { MillpondError } from "../observe/errors.ts";
 import { notLocked } from "./complaints.ts";
 import { Access, ONE_BOTH, ONE_READ, ONE_WRITE, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
-import { afterUnlock, letGo } from "./orphans.ts";
 
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
@@ -17,8 +16,6 @@ export type MapMode = "read" | "write" | "readwrite";
 export const MappingBits = {
   /** The bytes came from the allocator's map hook, which wants to hear of the end. */
   OPAQUE: 16777216,
-  /** The mapping holds the only reference of its memory and drops it at the end (a temporary merge). */
-  TAKES_MEMORY: 33554432,
 } as const;
 
 /**
@@ -97,10 +94,8 @@ function endSpecial(memory: Memory, word: number): void {
     if (!held) throw notLocked(memory, modeOf(unit));
     if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
-    // What throws is the caller's to hear of, but neither lock nor reference may outlive the mapping.
+    // What throws is the caller's to hear of, but the lock may not outlive the mapping.
     if (held) memory.unlockUnit(unit);
-    if ((word & MappingBits.TAKES_MEMORY) !== 0) letGo(memory);
-    if ((word & MappingBits.OPAQUE) !== 0) afterUnlock(memory);
   }
 }
 

@@ -148,7 +148,7 @@ export class Memory {
    * Locks the bytes for access and gives a view of the valid part. Nested maps whose mode is a subset of what is
    * already held are allowed and get the same view. One small object a call.
    *
-   * Throws `ERR_USE_AFTER_RELEASE`, `ERR_NOT_WRITABLE` (READONLY or two owners, mode with write), `ERR_MAPPED`
+   * Throws `ERR_USE_AFTER_RELEASE`, `ERR_NOT_WRITABLE` (mode with write, and not {@link isWritable}), `ERR_MAPPED`
    * (conflict with a live map), `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`; nothing is locked then.
    *
    * @param mode "read", "write" or "readwrite"
@@ -160,6 +160,7 @@ export class Memory {
     if (
       this.accessWord === 0 &&
       this.ownerCount <= 1 &&
+      this.sharedOwners === 0 &&
       this.currentFlags === 0 &&
       view !== null &&
       view.length === this.currentSize &&
@@ -181,6 +182,7 @@ export class Memory {
     if (
       this.accessWord === 0 &&
       this.ownerCount <= 1 &&
+      this.sharedOwners === 0 &&
       this.currentFlags === 0 &&
       view !== null &&
       view.length === this.currentSize &&

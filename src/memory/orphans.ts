@@ -1,21 +1,5 @@
-/**
- * Memories whose last reference went while they were mapped, which only an asynchronous map makes possible: its wait holds a
- * reference of its own, so the caller's release is accepted. The region then waits for the last mapping to end.
- */
+/** Memories whose last reference belongs to their mappings: the end of the last one releases it. */
 import type { Memory, MemoryHome } from "./memory.ts";
-
-const orphans: WeakSet<Memory> = new WeakSet();
-
-/** Gives back a reference that a wait or a mapping held; the last one as soon as nothing is mapped any more. */
-export function letGo(memory: Memory): void {
-  if (memory.references === 1 && memory.accessWord !== 0) orphans.add(memory);
-  else memory.release();
-}
-
-/** To be called when a lock on opaque memory ended: the last one lets an orphan go. */
-export function afterUnlock(memory: Memory): void {
-  if (memory.accessWord === 0 && orphans.delete(memory)) memory.release();
-}
 
 /** Stands in for the buffer of a memory that nobody holds but a mapping: the last unmap() releases it. */
 class DeferredRelease implements MemoryHome {
@@ -41,4 +25,9 @@ export function releaseWhenUnmapped(memory: Memory): void {
   if (memory.references === 1 && memory.accessWord !== 0 && memory.ownerCount === 0) {
     memory.home = new DeferredRelease(memory);
   } else memory.release();
+}
+
+/** True when one reference of a memory is kept for its mappings, and so is nobody's to give away. */
+export function isKeptByMapping(memory: Memory): boolean {
+  return memory.home instanceof DeferredRelease;
 }

@@ -6,14 +6,15 @@ import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } fr
 import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";
-import { afterUnlock, letGo } from "./orphans.ts";
+import { releaseWhenUnmapped } from "./orphans.ts";
 import { wipeRegion } from "./revoke.ts";
 
 /** Takes one access lock or throws; nothing is locked then. */
 export function lock(memory: Memory, unit: number): void {
   if (memory.references === 0) throw staleMemory(memory, "map");
   const access = accessOfUnit(unit);
-  const word = addAccess(memory.accessWord, memory.ownerCount, access, memory.currentFlags);
+  // A buffer with two references is two holders of its memory: reading is all that either of them may do.
+  const word = addAccess(memory.accessWord, memory.ownerCount + memory.sharedOwners, access, memory.currentFlags);
   if (word === REFUSED) throw lockRefused(memory, access);
   memory.accessWord = word;
 }
@@ -67,8 +68,7 @@ export async function mapLater(memory: Memory, unit: number, signal: AbortSignal
     throw error;
   }
   const mapping = new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
-  if (memory.references === 1) mapping.word |= MappingBits.TAKES_MEMORY;
-  else memory.release();
+  releaseWhenUnmapped(memory);
   return mapping;
 }
 
@@ -88,8 +88,7 @@ function endAccess(memory: Memory, unit: number, opened: boolean): void {
     throwLater(error);
   }
   memory.unlockUnit(unit);
-  letGo(memory);
-  afterUnlock(memory);
+  releaseWhenUnmapped(memory);
 }
 
 /** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
@@ -106,7 +105,6 @@ export function unlockSlow(memory: Memory, unit: number): void {
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
     memory.unlockUnit(unit);
-    afterUnlock(memory);
   }
 }
 

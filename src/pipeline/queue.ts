@@ -3,7 +3,8 @@
  * Formats, questions and the end of the stream wait in line with the buffers. After GStreamer's queue.
  */
 import type { MediaBuffer } from "../media/media-buffer.ts";
-import { oneOf, wholeNumber } from "../observe/arguments.ts";
+import { milliseconds, oneOf, outOfRange, wholeNumber } from "../observe/arguments.ts";
+import { type ItemMeasure, QueueLevel, type QueueLimits } from "../pools/queue-level.ts";
 import type { AllocationQuery } from "./allocation-query.ts";
 import type { Caps } from "./caps.ts";
 import { Element, isPromise } from "./element.ts";
@@ -17,12 +18,24 @@ export interface QueueOptions {
   name?: string;
   /** Most buffers in line; default 4: what a disk or a decoder delivers in a burst, and still a small pool. */
   max?: number;
+  /** Most bytes in line; default: no bound. A buffer alone may have more. */
+  maxBytes?: number;
+  /**
+   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where they have none. Default:
+   * no bound. A buffer alone may be longer.
+   */
+  maxTime?: number;
   /** What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default "wait". */
   full?: "wait" | "drop-new" | "drop-old";
 }
 
 type Entry =
-  | { readonly kind: "buffer"; readonly buffer: MediaBuffer; readonly work: Promise<MediaBuffer> | undefined }
+  | {
+      readonly kind: "buffer";
+      readonly buffer: MediaBuffer;
+      readonly work: Promise<MediaBuffer> | undefined;
+      readonly measure: ItemMeasure | undefined;
+    }
   | { readonly kind: "format"; readonly format: StreamFormat }
   | { readonly kind: "query"; readonly query: AllocationQuery; readonly answer: (answered: Maybe<boolean>) => void }
   | { readonly kind: "end" };
@@ -38,6 +51,11 @@ export class Queue extends Element {
   /** Buffers that were dropped because the line was full. */
   dropped = 0;
   readonly #full: "wait" | "drop-new" | "drop-old";
+  /** Bounds beside {@link max}; undefined: none, and nothing is measured. */
+  readonly #limits: QueueLimits | undefined;
+  readonly #level: QueueLevel = new QueueLevel();
+  /** Presentation time of the buffer that joined last, where bounds need it. */
+  #lastPts: bigint | undefined;
   #line: Entry[] = [];
   #count = 0;
   #failure: { error: unknown } | undefined;
@@ -49,6 +67,7 @@ export class Queue extends Element {
     super(options.name);
     // 4096 buffers: beyond that a queue is a leak with a bound.
     this.max = wholeNumber("options.max", options.max ?? 4, 1, 4096);
+    this.#limits = readLimits(options);
     this.#full = oneOf("options.full", options.full ?? "wait", ["wait", "drop-new", "drop-old"]);
   }
 
@@ -60,10 +79,30 @@ export class Queue extends Element {
   /** Joins the line; waits while it is full. */
   override chain(buffer: MediaBuffer): Maybe<void> {
     if (this.#count >= this.max || this.#failure !== undefined || this.out.flushing) return this.#chainSlow(buffer);
+    let measure: ItemMeasure | undefined;
+    if (this.#limits !== undefined) {
+      measure = this.#measure(buffer);
+      if (!this.#level.fits(this.#limits, measure)) return this.#chainSlow(buffer);
+      this.#level.add(measure);
+      this.#lastPts = buffer.pts ?? this.#lastPts;
+    }
     const work = this.begin(buffer);
-    this.#join({ kind: "buffer", buffer, work });
+    this.#join({ kind: "buffer", buffer, work, measure });
     this.#count++;
     return undefined;
+  }
+
+  #measure(buffer: MediaBuffer): ItemMeasure {
+    const { duration, pts } = buffer;
+    const last = this.#lastPts;
+    let time = duration ?? 0n;
+    if (duration === undefined && pts !== undefined && last !== undefined) time = pts - last;
+    return { time: time > 0n ? time : 0n, bytes: buffer.size };
+  }
+
+  #isFull(buffer: MediaBuffer): boolean {
+    if (this.#count >= this.max) return true;
+    return this.#limits !== undefined && !this.#level.fits(this.#limits, this.#measure(buffer));
   }
 
   /**
@@ -86,12 +125,16 @@ export class Queue extends Element {
       return undefined;
     }
     if (this.#full === "wait") return this.#waitForRoom(buffer);
-    this.dropped++;
     if (this.#full === "drop-new") {
+      this.dropped++;
       buffer.release();
       return undefined;
     }
-    this.#dropOldest();
+    // A large buffer may need the room of several.
+    while (this.#isFull(buffer)) {
+      this.dropped++;
+      this.#dropOldest();
+    }
     return this.chain(buffer);
   }
 
@@ -101,12 +144,18 @@ export class Queue extends Element {
   #dropOldest(): void {
     const index = this.#line.findIndex((entry) => entry.kind === "buffer");
     const [entry] = this.#line.splice(index, 1);
+    if (entry?.kind !== "buffer") return;
+    this.#leave(entry.measure);
+    drop(entry);
+  }
+
+  #leave(measure: ItemMeasure | undefined): void {
     this.#count--;
-    if (entry?.kind === "buffer") drop(entry);
+    if (measure !== undefined) this.#level.remove(measure);
   }
 
   async #waitForRoom(buffer: MediaBuffer): Promise<void> {
-    while (this.#count >= this.max && this.#refusal() === undefined && !this.out.finished) {
+    while (this.#isFull(buffer) && this.#refusal() === undefined && !this.out.finished) {
       await new Promise<void>((resolve) => {
         this.#wakePusher = resolve;
       });
@@ -184,7 +233,7 @@ export class Queue extends Element {
           continue;
         }
         if (entry.kind === "buffer") {
-          this.#count--;
+          this.#leave(entry.measure);
           this.#wake();
           const buffer = entry.work === undefined ? entry.buffer : await entry.work;
           const pushed = out.push(buffer);
@@ -228,6 +277,7 @@ export class Queue extends Element {
       else this.#line.push(entry);
     }
     this.#count = 0;
+    this.#level.clear();
     this.#wake();
   }
 
@@ -258,6 +308,7 @@ export class Queue extends Element {
   override flushed(): void {
     this.#letGo();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
+    this.#lastPts = undefined;
     this.#failure = undefined;
   }
 
@@ -265,13 +316,27 @@ export class Queue extends Element {
   override stop(): void {
     this.#letGo();
     this.#line = [];
+    this.#lastPts = undefined;
     this.#failure = undefined;
   }
 
-  /** `up to 4 in line`. */
+  /** `up to 4 in line`, `up to 100 in line, 1048576 bytes, 500 ms`. */
   override get role(): string {
-    return `up to ${this.max} in line${this.#full === "wait" ? "" : `, ${this.#full} when full`}`;
+    const { bytes, time } = this.#limits ?? {};
+    const size = bytes === undefined ? "" : `, ${bytes} bytes`;
+    const span = time === undefined ? "" : `, ${Number(time) / 1e6} ms`;
+    return `up to ${this.max} in line${size}${span}${this.#full === "wait" ? "" : `, ${this.#full} when full`}`;
   }
+}
+
+/** The bounds beside the count. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+function readLimits({ maxBytes, maxTime }: QueueOptions): QueueLimits | undefined {
+  if (maxBytes !== undefined) wholeNumber("options.maxBytes", maxBytes, 1);
+  if (maxTime !== undefined && milliseconds("options.maxTime", maxTime) <= 0)
+    throw outOfRange("options.maxTime", "more than 0", maxTime);
+  const time =
+    maxTime === undefined || maxTime === Infinity ? undefined : BigInt(Math.max(1, Math.round(maxTime * 1e6)));
+  return maxBytes === undefined && time === undefined ? undefined : { bytes: maxBytes, time };
 }
 
 /** Work that has begun is not interrupted: its buffer is released when nobody touches it any more. */

@@ -15,6 +15,7 @@ import { LEAK_SAMPLE, LeakWatch } from "./leak-watch.ts";
 import type { ActualPoolConfig } from "./pool-config.ts";
 import { type PoolState, refusedError, staleLeaseError, starvedError } from "./pool-errors.ts";
 import { type BufferPoolEvents, type Holder, holderOf } from "./pool-report.ts";
+import { dropAdded } from "./slot-care.ts";
 import { type PoolHooks, SlotStore } from "./slot-store.ts";
 import { StarvationAlarm } from "./starvation.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
@@ -294,8 +295,11 @@ export abstract class Lending implements BufferOwner {
     this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
-    if (!slot.isWhole()) {
+    if (slot.isHeldElsewhere()) {
       slot.lingering = true;
+      // Memory that was added to the list is not waited for: its own pool may wait for this buffer to let it go.
+      const failure = dropAdded(slot);
+      if (failure !== undefined) throw failure;
       return;
     }
     this.settled(slot);

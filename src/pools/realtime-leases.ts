@@ -140,6 +140,7 @@ export class RealtimeAllocator extends Allocator {
     const entered = leaseOf(fresh);
     entered.memory = fresh;
     entered.requested = size;
+    region.wipe = old.region.wipe;
     old.references = 0;
     old.view = null;
     super.reclaim(old);

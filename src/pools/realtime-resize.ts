@@ -1,5 +1,7 @@
 /** Blocks of a RealtimePool that change their size: in place where that is possible, else moved. */
 import type { Memory } from "../memory/memory.ts";
+import { Wipe } from "../memory/region.ts";
+import { zeroBytes } from "../memory/zero.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { leaseOf } from "./realtime-leases.ts";
 import type { RealtimePool } from "./realtime-pool.ts";
@@ -38,6 +40,9 @@ export function resizeMemory(pool: RealtimePool, memory: Memory, size: number): 
       return memory;
     }
   }
+  // What a shorter block gives back is cleared before the arena writes its links there.
+  const { region } = memory;
+  if ((region.wipe & Wipe.ZERO) !== 0 && front + size < region.size) zeroBytes(region.bytes.subarray(front + size));
   const bytes = inPlace(pool, lease.pointer, front + size);
   if (bytes !== undefined) return pool.allocator.replace(memory, bytes, size);
   return move(pool, memory, front, size);
@@ -47,6 +52,7 @@ function move(pool: RealtimePool, memory: Memory, front: number, size: number): 
   const fresh = pool.allocator.allocate(size, { align: memory.align, ...(front === 0 ? {} : { prefix: front }) });
   const from = memory.region.bytes.subarray(0, Math.min(front + memory.size, front + size));
   fresh.region.bytes.set(from);
+  fresh.region.wipe = memory.region.wipe;
   memory.release();
   return fresh;
 }

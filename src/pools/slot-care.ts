@@ -3,8 +3,9 @@ import { dropMemories, totalSize } from "../media/buffer-list.ts";
 import { freeMetas } from "../media/buffer-meta.ts";
 import type { MediaBuffer } from "../media/media-buffer.ts";
 import { type BufferSlot, Marks } from "../media/slot.ts";
+import type { Memory } from "../memory/memory.ts";
 import { Wipe } from "../memory/region.ts";
-import { wipeRegion } from "../memory/revoke.ts";
+import { isRevocable, revokeViews, wipeRegion } from "../memory/revoke.ts";
 import { zeroBytes } from "../memory/zero.ts";
 import { throwLater } from "../observe/late.ts";
 import type { DiscardReason } from "./pool-report.ts";
@@ -42,6 +43,15 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   return failure;
 }
 
+/** Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say. */
+export function dropAdded(slot: BufferSlot): unknown {
+  if (!slot.tainted) return undefined;
+  const added = slot.memories.filter((memory) => memory.home !== slot);
+  if (added.length === 0) return undefined;
+  slot.memories = slot.memories.filter((memory) => memory.home === slot);
+  return dropMemories(slot, added);
+}
+
 /** Gives the next lease other memory objects than those that were handed out. */
 export function renewMemories(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
@@ -57,9 +67,9 @@ export function zeroSlot(slot: BufferSlot): void {
 }
 
 /** Notes with the bytes of a new slot what the end of every lease over them demands. */
-export function demandWipe(slot: BufferSlot, zero: boolean, revoke: boolean): void {
+export function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
   const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
-  for (const memory of slot.memories) if (memory.parent === null) memory.region.wipe = wipe;
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
 }
 
 /** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
@@ -71,6 +81,15 @@ export function wipeSlot(slot: BufferSlot): void {
     wipeRegion(region);
     region.wipe = wipe;
     if (region.bytes !== bytes) memory.view = null;
+  }
+}
+
+/** Detaches every view of a slot's bytes, where the memory allows it. */
+export function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
+    revokeViews(memory.region);
+    memory.view = null;
   }
 }
 

@@ -27,6 +27,7 @@ import {
   emptySlot,
   regionBytes,
   renewMemories,
+  revokeSlot,
   unfitness,
   wipeSlot,
   zeroSlot,
@@ -392,6 +393,9 @@ export class SlotStore {
     } catch (error) {
       this.#lastGeneration[index] = slot.generation + 1;
       this.#vacant.push(index);
+      // Views that the hook kept end with the bytes. Memory that came from elsewhere is not the pool's to wipe.
+      const own = slot.memories.filter((memory) => memory.allocator === this.#config.allocator);
+      demandWipe(own, this.#config.zero === "release", this.#config.revoke);
       emptySlot(slot, buffer);
       throw error;
     } finally {
@@ -405,10 +409,14 @@ export class SlotStore {
     renewMemories(slot);
     for (const memory of slot.memories) memory.home = slot;
     slot.baseOffset = slot.memories[0]!.offset;
-    demandWipe(slot, this.#config.zero === "release", this.#config.revoke);
+    demandWipe(slot.memories, this.#config.zero === "release", this.#config.revoke);
+    // Nor may a view that it kept.
+    if (this.#config.revoke) revokeSlot(slot);
     poolMetas(slot);
     slot.marks = metaMarks(slot);
-    if (this.#config.zero !== "never" && !this.#config.allocator.givesZeros) zeroSlot(slot);
+    // The allocator that was asked may not be the one that populate() took: the memory knows.
+    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;
     this.#count++;

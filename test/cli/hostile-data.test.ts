@@ -218,7 +218,7 @@ describe("a path that is not a regular file", () => {
       name: "a folder that is not there is named as the user wrote it",
       args: ["run", `${PICTURES} ! y4msink absent/out.y4m`],
       code: 1,
-      message: /absent\/out\.y4m: there is no such file \(ENOENT\)/,
+      message: /absent\/out\.y4m: its folder does not exist \(ENOENT\)/,
     },
   ]);
 });

@@ -495,6 +495,9 @@ describe("bytes", () => {
     other.fill(0, Uint8Array.of(99));
     other.release();
     expect(bytesOf(buffer)[0]).toBe(0);
+    const third = buffer.toMediaBuffer();
+    expect([...CMBlockBufferGetDataPointer(buffer, 4).dataPointer]).toEqual([4, 5, 6, 7]);
+    third.release();
     CFRelease(buffer);
     const bytes = new Uint8Array(8);
     frame.extract(0, bytes);
@@ -551,6 +554,7 @@ describe("the handle", () => {
     });
     expect(thrownBy(() => CFRelease(buffer)).code).toBe("ERR_DOUBLE_RELEASE");
     expect(thrownBy(() => CFRetain(buffer)).code).toBe("ERR_USE_AFTER_RELEASE");
+    expect(String(buffer)).toBe("CMBlockBuffer (released)");
     expect(thrownBy(() => CFRelease(buffer)).message).not.toMatch(/release\(\)|retain\(\)/);
   });
 

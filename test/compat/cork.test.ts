@@ -17,6 +17,7 @@ import {
 import { isMillpondError } from "../../src/observe/errors.ts";
 import { struct } from "../../src/pools/struct.ts";
 import { code } from "../buffer-pool/pools.ts";
+import { thrownBy } from "./thrown-by.ts";
 
 function poolOf(element_size: number, block_size: number): cork_mempool {
   const mp = new cork_mempool();
@@ -195,5 +196,40 @@ describe("failures and misuse", () => {
     });
     expect(cork_mempool_new(mp)).toBe(32);
     expect(codes).toEqual(Array(9).fill("ERR_REENTRANT"));
+  });
+
+  it("an object too large for a block of 4096 is refused by its own size where no block size was given", () => {
+    const mp = new cork_mempool();
+    for (const call of [() => cork_mempool_init_size(mp, 4081), () => cork_mempool_init(mp, { size: 4081 })]) {
+      const error = thrownBy(call);
+      expect(error).toMatchObject({ code: "ERR_OUT_OF_RANGE", status: -1 });
+      expect(error.message).toMatch(/(element_size|type\.size) must be at most 4080.* but it is 4081/);
+      expect(error.message).not.toMatch(/block_size/);
+    }
+    cork_mempool_init_size(mp, 4080);
+  });
+
+  it("a block size that is missing is a wrong type, not the default", () => {
+    const mp = new cork_mempool();
+    for (const missing of [null, undefined] as never[]) {
+      expect(thrownBy(() => cork_mempool_init_size_ex(mp, 8, missing)).code).toBe("ERR_INVALID_ARG_TYPE");
+      expect(thrownBy(() => cork_mempool_init_ex(mp, { size: 8 }, missing)).code).toBe("ERR_INVALID_ARG_TYPE");
+    }
+    expect(String(mp)).toMatch(/not initialised/);
+  });
+
+  it("what a hook may not call is refused in libcork's words", () => {
+    const mp = poolOf(8, 64);
+    const texts: string[] = [];
+    cork_mempool_set_init_object(mp, (_, ptr) => {
+      for (const call of [() => cork_mempool_new(mp), () => cork_mempool_free(mp, ptr), () => cork_mempool_done(mp)])
+        texts.push(thrownBy(call).message);
+    });
+    cork_mempool_new(mp);
+    expect(texts).toHaveLength(9);
+    for (const text of texts) {
+      expect(text).toMatch(/^cork_mempool_(new|free|done)\(\): it cannot be called from a hook of its own pool/);
+      expect(text).not.toMatch(/slab|alloc|close/);
+    }
   });
 });

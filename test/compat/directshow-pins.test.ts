@@ -456,3 +456,124 @@ describe("an allocator of somebody else's (9.3)", () => {
     expect(third.verdicts[0]!.why).toMatch(/ALREADY_COMMITTED/);
   });
 });
+
+describe("connections that are refused change nothing", () => {
+  const refusing = (isArmed: () => boolean): BaseInputPin =>
+    input({
+      acceptAllocator: () => {
+        if (isArmed()) throw new HResultError("E_FAIL", "not now");
+      },
+    });
+
+  it("an allocator that another connection uses has its properties again after a veto (7.3, 9.3)", async () => {
+    let isArmed = false;
+    const filter = new TransInPlaceFilter({ transform() {} });
+    filter.output.connect(refusing(() => isArmed));
+    const before = filter.output.allocator!.GetProperties();
+    isArmed = true;
+    expect(await codeOf(() => output({ decideBufferSize: atLeast(7, 700) }).connect(filter.input))).toBe("E_FAIL");
+    expect(filter.output.allocator!.GetProperties()).toEqual(before);
+  });
+
+  it("an in-place filter whose input cannot be connected again keeps it as it was, whoever refuses for good (7.6)", async () => {
+    let isArmed = false;
+    const size = atLeast(2, 100);
+    const from = output({
+      decideBufferSize(allocator, request) {
+        if (isArmed) throw new HResultError("E_FAIL", "refuses from now on");
+        size(allocator, request);
+      },
+    });
+    const filter = new TransInPlaceFilter({ transform() {} });
+    from.connect(filter.input);
+    from.active();
+    const { allocator } = from;
+    const to = input();
+    isArmed = true;
+    expect(await codeOf(() => filter.output.connect(to))).toBe("E_FAIL");
+    expect([from.connectedTo, filter.input.connectedTo]).toEqual([filter.input, from]);
+    expect([from.allocator, filter.input.allocator]).toEqual([allocator, allocator]);
+    expect([filter.output.connectedTo, filter.output.allocator, to.allocator]).toEqual([null, null, null]);
+    // Still committed, and the references are counted as before: one of each pin, and the one of the sample.
+    const sample = await from.getDeliveryBuffer();
+    expect([allocator!.AddRef(), allocator!.Release()]).toEqual([4, 3]);
+    sample.Release();
+    isArmed = false;
+    filter.output.connect(to);
+    expect(from.allocator).toBe(to.allocator);
+  });
+
+  it("a chain of in-place filters, refused at its far end, is connected up to there as it was", async () => {
+    let isArmed = true;
+    const from = output();
+    const filters = [1, 2, 3].map(() => new TransInPlaceFilter({ transform() {} }));
+    const inputs = [...filters.map((one) => one.input), refusing(() => isArmed)];
+    const outputs = [from, ...filters.map((one) => one.output)];
+    for (let i = 0; i < 3; i++) outputs[i]!.connect(inputs[i]!);
+    const before = outputs.map((pin) => [pin.allocator, pin.allocator?.GetProperties()]);
+    expect(await codeOf(() => outputs[3]!.connect(inputs[3]!))).toBe("E_FAIL");
+    expect(outputs.map((pin) => [pin.allocator, pin.allocator?.GetProperties()])).toEqual(before);
+    isArmed = false;
+    outputs[3]!.connect(inputs[3]!);
+    expect(new Set(outputs.map((pin) => pin.allocator)).size).toBe(1);
+  });
+
+  it("a filter's output cannot be connected to its own input, nor back to one further up", async () => {
+    const [a, b] = [new TransInPlaceFilter({ transform() {} }), new TransInPlaceFilter({ transform() {} })];
+    expect(await codeOf(() => a.output.connect(a.input))).toBe("VFW_E_CIRCULAR_GRAPH");
+    a.output.connect(b.input);
+    expect(await codeOf(() => b.output.connect(a.input))).toBe("VFW_E_CIRCULAR_GRAPH");
+    expect([b.output.connectedTo, a.input.connectedTo, a.input.allocator]).toEqual([null, null, null]);
+    expect(a.output.connectedTo).toBe(b.input);
+  });
+
+  it("callbacks cannot connect the pins a second time, and pins that they release are let go after the decision", async () => {
+    const codes: string[] = [];
+    const again = async (call: () => void): Promise<void> => void codes.push(await codeOf(call));
+    const own = new MemAllocator();
+    const to: BaseInputPin = input({
+      createAllocator: () => own,
+      acceptAllocator: () => {
+        void again(() => from.connect(input()));
+        void again(() => output().connect(to));
+        to.Release();
+        from.Release();
+      },
+    });
+    const from: BaseOutputPin = output({ createAllocator: () => own });
+    from.connect(to);
+    await null;
+    expect(codes).toEqual(["VFW_E_ALREADY_CONNECTED", "VFW_E_ALREADY_CONNECTED"]);
+    expect([from.connectedTo, from.allocator, to.connectedTo, to.allocator]).toEqual([null, null, null, null]);
+    expect(own.Release()).toBe(0);
+  });
+
+  it("an input pin after its last Release neither starts nor takes samples", async () => {
+    const from = output();
+    from.connect(input());
+    from.active();
+    const sample = await from.getDeliveryBuffer();
+    const dead = input();
+    dead.active();
+    dead.Release();
+    for (const use of [
+      () => dead.active(),
+      () => dead.beginFlush(),
+      () => dead.endFlush(),
+      () => dead.Receive(sample),
+      () => dead.ReceiveMultiple([]),
+    ]) {
+      await expect(async () => use()).rejects.toMatchObject({ code: "ERR_USE_AFTER_RELEASE" });
+    }
+  });
+
+  it("a receive callback that answers a number beyond 32 bits answers no HRESULT", async () => {
+    const from = output();
+    const to = input({ receive: () => 2 ** 40 });
+    from.connect(to);
+    to.active();
+    from.active();
+    const sample = await from.getDeliveryBuffer();
+    expect(await codeOf(() => from.deliver(sample))).toBe("E_UNEXPECTED");
+  });
+});

@@ -274,6 +274,25 @@ describe("size, alignment, prefix", () => {
 });
 
 describe("samples", () => {
+  it("SetTime and SetMediaTime take 64-bit times; beyond is E_INVALIDARG, and the old ones stay", async () => {
+    const allocator = new MemAllocator();
+    allocator.SetProperties({ cBuffers: 1, cbBuffer: 16, cbAlign: 1, cbPrefix: 0 });
+    allocator.Commit();
+    const sample = await allocator.GetBuffer();
+    sample.SetTime(-5n, 2n ** 63n - 1n);
+    sample.SetMediaTime(1n, 2n);
+    for (const beyond of [2n ** 63n, -(2n ** 63n) - 1n]) {
+      expect(codeOf(() => sample.SetTime(beyond, null))).toBe("E_INVALIDARG");
+      expect(codeOf(() => sample.SetTime(1n, beyond))).toBe("E_INVALIDARG");
+      expect(codeOf(() => sample.SetMediaTime(1n, beyond))).toBe("E_INVALIDARG");
+      expect(codeOf(() => sample.SetProperties({ dwSampleFlags: 0x110, tStart: beyond, tStop: 1n }))).toBe(
+        "E_INVALIDARG",
+      );
+    }
+    expect(sample.GetTime()).toEqual({ start: -5n, end: 2n ** 63n - 1n, hresult: 0 });
+    expect(sample.GetMediaTime()).toEqual({ start: 1n, end: 2n });
+  });
+
   const sample = async (size = 100): Promise<MediaSample> => committed(1, size).GetBuffer(1n, 2n);
 
   it("starts clean, whole, with one reference, and without the hint times", async () => {

@@ -208,9 +208,10 @@ class Playback {
   }
 
   #parts<S>(crew: Crew, supply: S, signal: AbortSignal): StreamParts<S> {
-    const { facts, frames: source } = this.#source;
+    const { facts, frames: source, isPaced } = this.#source;
     return {
       source,
+      isPaced,
       supply,
       crew,
       meter: this.#meter,

@@ -39,13 +39,20 @@ function interruptedComparison(error: unknown): never {
   throw error;
 }
 
+/** A file's name may hold what a terminal takes for commands; each such character becomes one that shows. Line feeds stay. */
+function printableText(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+  return text.replaceAll(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
+}
+
 /** Writes a message for people to standard error, wrapped to its width; an excerpt below it stays as it is. */
 export function complain(message: string, excerpt?: string): void {
   const paint = paintFor(process.stderr);
   const width = Math.min(process.stderr.columns || 100, 100);
-  const text = wrap(`millpond: ${message}`, width, "  ");
+  const text = wrap(`millpond: ${printableText(message)}`, width, "  ");
   process.stderr.write(`${text.replace("millpond:", paint.bad("millpond:"))}\n`);
-  if (excerpt !== undefined) process.stderr.write(`${excerpt.replace(/\^+$/, (marks) => paint.bad(marks))}\n`);
+  if (excerpt !== undefined)
+    process.stderr.write(`${printableText(excerpt).replace(/\^+$/, (marks) => paint.bad(marks))}\n`);
 }
 
 /** Writes to a stream, and waits until it is there. Throws {@link Failure} when it cannot be written. */

@@ -1,9 +1,10 @@
 /** What the command reads: a video file through mediabunny, or raw video from a file or standard input. */
-import { createReadStream } from "node:fs";
+import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import type { FrameSource, SourceFrame } from "../../adapters/frame-source.ts";
+import { isPipe, openInput } from "../../adapters/input-stream.ts";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
 import { openRawVideo } from "../../adapters/raw-video.ts";
 import type { RunOptions } from "../args.ts";
@@ -43,12 +44,15 @@ export interface OpenSource {
   readonly facts: SourceFacts;
   /** Its frames. */
   readonly frames: FrameSource;
+  /** True for a pipe, which brings frames in its own time. */
+  readonly isPaced: boolean;
 }
 
 /** Opens what the command line names. Throws {@link Failure}, and the signal's reason when it was aborted meanwhile. */
 export async function openSource(options: RunOptions, signal: AbortSignal): Promise<OpenSource> {
   try {
     if (options.input === "-") return await openStdin(options, signal);
+    if (isPipe(options.input)) return await openPipe(options, signal);
     if (options.format !== undefined || (await isY4m(options.input))) return await openRawFile(options);
     return await openFile(options);
   } catch (error) {
@@ -63,7 +67,7 @@ async function openFile(options: RunOptions): Promise<OpenSource> {
   const first = await openVideoFile(options.input);
   const { facts } = first;
   const frames = options.passes === 1 ? first : new Replay(() => openVideoFile(options.input), options.passes, first);
-  return { facts: fileFacts(options.input, facts, options.passes), frames };
+  return { facts: fileFacts(options.input, facts, options.passes), frames, isPaced: false };
 }
 
 function fileFacts(input: string, facts: VideoFileFacts, passes: number): SourceFacts {
@@ -89,26 +93,39 @@ async function openStdin(options: RunOptions, signal: AbortSignal): Promise<Open
       "standard input is a terminal; pipe video in, for example: ffmpeg -i in.mp4 -f yuv4mpegpipe - | millpond run -",
     );
   }
-  // The first byte may never come; ending the stream is what ends that wait.
-  const onAbort = (): void => void process.stdin.destroy();
+  return await openPaced(options, process.stdin, signal);
+}
+
+async function openPipe(options: RunOptions, signal: AbortSignal): Promise<OpenSource> {
+  const { input } = options;
+  if (options.compare || options.passes > 1) {
+    throw new Failure(`--compare plays its input several times, and ${input} is a pipe, which comes only once`);
+  }
+  try {
+    return await openPaced(options, openInput(input), signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new Failure(`${input} is a pipe, which can bring raw video only: ${explain(error)}`, 1, { cause: error });
+  }
+}
+
+/** The first byte of a pipe may never come; ending the stream is what ends that wait. */
+async function openPaced(options: RunOptions, stream: Readable, signal: AbortSignal): Promise<OpenSource> {
+  const onAbort = (): void => void stream.destroy();
   signal.addEventListener("abort", onAbort);
   try {
-    return await openRaw(options, process.stdin);
+    const isFile = stream === process.stdin && fstatSync(0).isFile();
+    return { ...(await openRaw(options, stream)), isPaced: !isFile };
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
 }
 
 async function openRawFile(options: RunOptions): Promise<OpenSource> {
-  const first = await openRaw(options, openStream(options.input));
+  const first = await openRaw(options, openInput(options.input));
   if (options.passes === 1) return first;
-  const again = async (): Promise<FrameSource> => (await openRaw(options, openStream(options.input))).frames;
-  return { facts: first.facts, frames: new Replay(again, options.passes, first.frames) };
-}
-
-function openStream(path: string): Readable {
-  // As much as a pipe of ffmpeg's delivers at best; larger chunks are not faster to copy.
-  return createReadStream(path, { highWaterMark: 1 << 16 });
+  const again = async (): Promise<FrameSource> => (await openRaw(options, openInput(options.input))).frames;
+  return { facts: first.facts, frames: new Replay(again, options.passes, first.frames), isPaced: false };
 }
 
 /** True for a file that begins as Y4M does, whatever it is called. */
@@ -132,7 +149,7 @@ async function openRaw(options: RunOptions, stream: Readable): Promise<OpenSourc
   const { layout, presentation } = video;
   const facts: SourceFacts = {
     input,
-    name: input === "-" ? "standard input" : basename(input),
+    name: input === "-" ? "standard input" : input.startsWith("/dev/fd/") ? "the pipe" : basename(input),
     kind: video.isY4m ? "y4m" : "rawvideo",
     container: null,
     codec: null,
@@ -144,7 +161,7 @@ async function openRaw(options: RunOptions, stream: Readable): Promise<OpenSourc
     expectedFrames: null,
     duration: null,
   };
-  return { facts, frames: video };
+  return { facts, frames: video, isPaced: false };
 }
 
 /** One file several times in a row, for comparisons that need more frames than a clip has. */

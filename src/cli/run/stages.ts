@@ -86,6 +86,11 @@ class FrameStage extends Source {
     }
   }
 
+  /** A pipe that brings nothing is waited for. */
+  override get isPacedFromOutside(): boolean {
+    return this.#parts.isPaced;
+  }
+
   override stop(): void {
     void super.stop();
     this.#frame?.close();
@@ -167,6 +172,10 @@ class CrewStage extends Sink {
   }
 }
 
+function inputStuck(patience: number): string {
+  return `the input gave nothing for ${patience / 1000} s: it is stuck, or far too slow (--patience sets the limit)`;
+}
+
 /** How {@link playStages} went. */
 export interface StagesResult extends StreamResult {
   /** When the last frame was measured, as performance.now() counts. */
@@ -185,7 +194,8 @@ export async function playStages(parts: Parts, buffers: number, patience: number
     await pipeline.run({ signal: parts.signal });
   } catch (error) {
     if (!isMillpondError(error, "ERR_STARVED")) throw error;
-    throw new Failure(tooSlow(patience, buffers), 1, { cause: error });
+    const isInput = error.details?.stage === frames.name;
+    throw new Failure(isInput ? inputStuck(patience) : tooSlow(patience, buffers), 1, { cause: error });
   }
   parts.signal.throwIfAborted();
   return {

@@ -10,6 +10,8 @@ import type { LoopSupply } from "./supply.ts";
 export interface StreamParts<S> {
   /** Where frames come from. */
   readonly source: FrameSource;
+  /** True for a pipe, which brings frames in its own time. */
+  readonly isPaced: boolean;
   /** Where their bytes go. */
   readonly supply: S;
   /** Who looks at them. */

@@ -38,7 +38,7 @@ import {
   kCMBlockBufferPermitEmptyReferenceFlag,
   kCMBlockBufferStructureAllocationFailedErr,
 } from "./block-buffer-codes.ts";
-import { assertAlive, CFRelease, CFRetain, CFType } from "./cf-type.ts";
+import { assertAlive, CFRelease, CFRetain, CFType, isFinalized } from "./cf-type.ts";
 import { type CFAllocator, kCFAllocatorNull } from "./memory-pool.ts";
 
 /** Bytes of a block, or of another buffer. */
@@ -126,6 +126,7 @@ export class CMBlockBuffer extends CFType {
 
   /** What this buffer is and holds. */
   override toString(): string {
+    if (isFinalized(this)) return "CMBlockBuffer (released)";
     const parts = this.#parts.length;
     return `CMBlockBuffer of ${totalOf(this)} bytes (${parts === 1 ? "1 part" : `${parts} parts`})`;
   }
@@ -414,7 +415,9 @@ export function CMBlockBufferGetDataPointer(theBuffer: CMBlockBuffer, offset: nu
   const call = "CMBlockBufferGetDataPointer";
   liveBuffer(call, "theBuffer", theBuffer);
   const run = runsOf(call, theBuffer, offset, rangeOf(call, theBuffer, offset, 0, true))[0]!;
-  const dataPointer = run.block.bytes("readwrite", call).subarray(run.offset, run.offset + run.length);
+  // Bytes that buffers of the core share are for reading.
+  const mode = run.block.memory(call).isWritable ? "readwrite" : "read";
+  const dataPointer = run.block.bytes(mode, call).subarray(run.offset, run.offset + run.length);
   return { dataPointer, lengthAtOffset: run.length, totalLength: totalOf(theBuffer) };
 }
 

@@ -17,7 +17,7 @@ import type { DoorCode, ErrorCode, MillpondError } from "../../observe/errors.ts
 import { PageAllocator } from "../../pools/page-allocator.ts";
 import { PagePool } from "../../pools/page-pool.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
-import { assertAlive, CFType } from "./cf-type.ts";
+import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 
 /** The option for the age in seconds, fractions allowed; default 0.5, 0: nothing is held, `Infinity`: for ever. */
 export const kCMMemoryPoolOption_AgeOutPeriod = "AgeOutPeriod";
@@ -81,6 +81,7 @@ export class CMMemoryPool extends CFType {
 
   /** What this pool is and holds. */
   override toString(): string {
+    if (isFinalized(this)) return "CMMemoryPool (released)";
     const { bytes, live, idle } = this.pool.stats();
     return `CMMemoryPool of ${bytes} bytes (${live} blocks in use, ${idle} held)`;
   }
@@ -162,7 +163,7 @@ export function CFAllocatorReallocate(
   if (memory === null || memory === undefined) return CFAllocatorAllocate(allocator, size, hint);
   assertOurs(allocator, memory);
   if (bytes === 0) {
-    CFAllocatorDeallocate(allocator, memory);
+    deallocate("CFAllocatorReallocate", memory);
     return null;
   }
   if (bytes <= memory.maxSize && rounded(allocator, bytes) === rounded(allocator, memory.size)) {
@@ -204,9 +205,13 @@ export function CFAllocatorDeallocate(allocator: CFAllocator, memory: Memory | n
   sizeOf(allocator, 0);
   if (memory === null || memory === undefined) return;
   assertOurs(allocator, memory);
+  deallocate("CFAllocatorDeallocate", memory);
+}
+
+function deallocate(call: string, memory: Memory): void {
   inDoor(
     () => memory.release(),
-    (cause) => misuse("CFAllocatorDeallocate", memory, cause),
+    (cause) => misuse(call, memory, cause),
   );
 }
 

@@ -17,7 +17,7 @@ import { MillpondError } from "../../observe/errors.ts";
 import { RingWord } from "../../pools/ring-steps.ts";
 import { HandleRing } from "../../pools/shared-ring.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
-import { assertAlive, CFType } from "./cf-type.ts";
+import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 
 /** `status`: no memory for the queue. */
 export const kCMSimpleQueueError_AllocationFailed = -12770;
@@ -96,6 +96,7 @@ export class CMSimpleQueue extends CFType {
 
   /** What this queue is and holds. */
   override toString(): string {
+    if (isFinalized(this)) return "CMSimpleQueue (released)";
     const shared = this.#isShared ? ", between threads" : "";
     return `CMSimpleQueue of ${this.#capacity} elements (${this.#count()} in it${shared})`;
   }
@@ -111,7 +112,8 @@ export class CMSimpleQueue extends CFType {
       const expected = "a whole number from 0 to 2^31 - 1, as the queue is between threads";
       throw refused(argumentCode(element), `CMSimpleQueueEnqueue(): ${wants("element", expected, element)}`);
     }
-    if (this.#ring.count >= this.#capacity) {
+    const value = isInteger ? (element as number) : 0;
+    if (this.#ring.count >= this.#capacity || !this.#ring.tryPush(value)) {
       const message = `CMSimpleQueueEnqueue(): the queue is full with ${this.#capacity} elements; dequeue some, or make it larger`;
       throw new DoorError(kCMSimpleQueueError_QueueIsFull, "ERR_POOL_FULL", message);
     }
@@ -119,7 +121,6 @@ export class CMSimpleQueue extends CFType {
     const isPlain = isInteger && !Object.is(element, -0);
     if (!isPlain || this.#objects.length > 0)
       this.#objects[this.#pushed % this.#capacity] = isPlain ? undefined : element;
-    this.#ring.tryPush(isInteger ? (element as number) : 0);
     this.#pushed++;
   }
 

@@ -230,6 +230,7 @@ export class MemAllocator implements IMemAllocator {
 
   /** Sets who is told when a sample comes back; null: nobody. One at a time. Throws `E_INVALIDARG`. */
   SetNotify(callback: IMemAllocatorNotifyCallbackTemp | null): void {
+    this.#references.assert("SetNotify");
     if (callback !== null && typeof callback?.NotifyRelease !== "function") {
       const text = `SetNotify(): the callback must have NotifyRelease(), or be null, but it is ${show(callback)}`;
       throw new HResultError("E_INVALIDARG", text);

@@ -59,6 +59,8 @@ export const HRESULTS = {
   VFW_E_SAMPLE_TIME_NOT_SET: 0x80040249,
   /** No media time is set. */
   VFW_E_MEDIA_TIME_NOT_SET: 0x80040251,
+  /** The connection would close a circle of filters. */
+  VFW_E_CIRCULAR_GRAPH: 0x80040231,
   /** The stream is read-only. */
   VFW_E_READ_ONLY: 0x80040262,
   /** The pins share no transport. */
@@ -133,7 +135,7 @@ const FAILED = 0x80000000;
  * in C) as the error that it names, `E_UNEXPECTED` for what is no HRESULT.
  */
 export function checkHresult(callback: string, result: unknown): number {
-  if (typeof result !== "number" || !Number.isInteger(result)) {
+  if (typeof result !== "number" || (result >>> 0 !== result && (result | 0) !== result)) {
     throw new HResultError("E_UNEXPECTED", `${callback} must answer an HRESULT, but it is ${show(result)}`);
   }
   const hresult = result >>> 0;

@@ -4,7 +4,7 @@
  */
 import type { ALLOCATOR_PROPERTIES, IMemAllocator } from "./allocator.ts";
 import { HResultError } from "./codes.ts";
-import { BaseInputPin, BaseOutputPin, type IMemInputPin } from "./pins.ts";
+import { BaseInputPin, BaseOutputPin, detach, type IMemInputPin, undoSizingOf } from "./pins.ts";
 import type { IMediaSample } from "./sample.ts";
 
 /** How an in-place filter works. */
@@ -42,15 +42,18 @@ export class TransInPlaceFilter {
         super.connect(input);
         const upstream = filter.input.connectedTo;
         if (upstream === null) return;
-        upstream.disconnect();
+        const before = detach(upstream);
         try {
           upstream.connect(filter.input);
         } catch (error) {
-          // As it was: the output unconnected, the input connected without regard to what is downstream.
+          // As it was: the output unconnected, the input connected without regard to what is downstream. Nobody is asked again, since
+          // who has refused once may do so twice.
+          undoSizingOf(this);
           this.disconnect();
-          upstream.connect(filter.input);
+          before.restore();
           throw error;
         }
+        before.drop();
       }
     })({ decideBufferSize: (allocator, request) => this.#decide(allocator, request) });
     this.input = new (class extends BaseInputPin {

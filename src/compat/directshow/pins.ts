@@ -42,8 +42,20 @@ export interface InputPinOptions {
   outputs?(): readonly BaseOutputPin[];
 }
 
-let peerOf: (pin: BaseInputPin) => BaseOutputPin | null;
-let setPeer: (pin: BaseInputPin, peer: BaseOutputPin | null) => void;
+/** One side of a connection: its allocator, and who is at the other end. */
+interface InputEnd {
+  readonly allocator: IMemAllocator | null;
+  readonly readOnly: boolean;
+  readonly peer: BaseOutputPin | null;
+}
+
+let endOf: (pin: BaseInputPin) => InputEnd;
+let setEnd: (pin: BaseInputPin, end: InputEnd) => void;
+let setConnecting: (pin: BaseInputPin, on: boolean) => void;
+let isConnecting: (pin: BaseInputPin) => boolean;
+let outputsOf: (pin: BaseInputPin) => readonly BaseOutputPin[];
+
+const NO_END: InputEnd = { allocator: null, readOnly: false, peer: null };
 
 /** An input pin. `new` gives one reference; the last `Release()` lets its allocator go. */
 export class BaseInputPin implements IMemInputPin {
@@ -55,6 +67,7 @@ export class BaseInputPin implements IMemInputPin {
   #isStopped = true;
   #isFlushing = false;
   #hasFailed = false;
+  #isConnecting = false;
 
   /** A stopped, unconnected pin. Throws `E_POINTER` without a `receive`. */
   constructor(options: InputPinOptions) {
@@ -65,10 +78,17 @@ export class BaseInputPin implements IMemInputPin {
   }
 
   static {
-    peerOf = (pin) => pin.#peer;
-    setPeer = (pin, peer) => {
+    endOf = (pin) => ({ allocator: pin.#allocator, readOnly: pin.#readOnly, peer: pin.#peer });
+    setEnd = (pin, { allocator, readOnly, peer }) => {
+      pin.#allocator = allocator;
+      pin.#readOnly = readOnly;
       pin.#peer = peer;
     };
+    isConnecting = (pin) => pin.#isConnecting;
+    setConnecting = (pin, on) => {
+      pin.#isConnecting = on;
+    };
+    outputsOf = (pin) => pin.#options.outputs?.call(pin.#options) ?? [];
   }
 
   /** The selected allocator, or the one that was offered. */
@@ -140,6 +160,7 @@ export class BaseInputPin implements IMemInputPin {
 
   /** Starts to receive. */
   active(): void {
+    this.#references.assert("active");
     this.#isStopped = false;
   }
 
@@ -159,17 +180,20 @@ export class BaseInputPin implements IMemInputPin {
 
   /** Refuses samples (`S_FALSE`) until {@link endFlush}. */
   beginFlush(): void {
+    this.#references.assert("beginFlush");
     this.#isFlushing = true;
   }
 
   /** Takes samples again; a fatal error is forgotten. */
   endFlush(): void {
+    this.#references.assert("endFlush");
     this.#isFlushing = false;
     this.#hasFailed = false;
   }
 
   /** Rejects with `E_POINTER`, `VFW_E_WRONG_STATE` (stopped), `VFW_E_RUNTIME_ERROR` (failed before), in this order with flushing between. */
   async Receive(sample: IMediaSample): Promise<number> {
+    this.#references.assert("Receive");
     if (!isSample(sample)) throw new HResultError("E_POINTER", "Receive(): the sample is missing");
     if (referencesOf(sample) === 0) throw released("Receive", String(sample));
     if (this.#isStopped) throw new HResultError("VFW_E_WRONG_STATE", "the pin is stopped; active() it first");
@@ -193,6 +217,7 @@ export class BaseInputPin implements IMemInputPin {
    * was accepted; rejects as {@link Receive}, with that number as `accepted` on the error.
    */
   async ReceiveMultiple(samples: readonly IMediaSample[]): Promise<number> {
+    this.#references.assert("ReceiveMultiple");
     if (!Array.isArray(samples)) throw new HResultError("E_POINTER", "ReceiveMultiple(): the samples are missing");
     let accepted = 0;
     for (const sample of samples) {
@@ -208,20 +233,17 @@ export class BaseInputPin implements IMemInputPin {
 
   /** False only when the pin says so, or when there is a connected output and none of the connected ones may wait. */
   ReceiveCanBlock(): boolean {
-    const { canBlock, outputs } = this.#options;
+    const { canBlock } = this.#options;
     if (canBlock !== undefined) return canBlock;
-    const connected = outputs?.call(this.#options).filter((pin) => pin.connectedTo !== null) ?? [];
+    const connected = outputsOf(this).filter((pin) => pin.connectedTo !== null);
     return connected.length === 0 || connected.some((pin) => pin.connectedTo!.ReceiveCanBlock());
   }
 
   /** Ends the connection: decommits, and lets the allocator go. */
   disconnect(): void {
     const allocator = this.#allocator;
-    this.#allocator = null;
-    this.#readOnly = false;
-    this.#peer = null;
-    allocator?.Decommit();
-    release(allocator);
+    setEnd(this, NO_END);
+    letGo(allocator);
   }
 
   /** What this pin is, and whom it is connected to. */
@@ -245,6 +267,17 @@ export interface OutputPinOptions {
   ownOnly?: boolean;
 }
 
+let detachOutput: (pin: BaseOutputPin) => Detached;
+let undoSizing: (pin: BaseOutputPin) => void;
+
+/** A connection that is laid aside: both ends are unconnected, and nothing of it has been released or decommitted. */
+export interface Detached {
+  /** Connects both ends again as they were; no callback is asked. */
+  restore(): void;
+  /** Ends it for good, as `disconnect()` does. */
+  drop(): void;
+}
+
 /** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one reference. */
 export class BaseOutputPin implements IUnknown {
   /** Every candidate of the last connection, and why it won or lost. */
@@ -253,6 +286,13 @@ export class BaseOutputPin implements IUnknown {
   readonly #references = new ReferenceCount(this, () => this.disconnect());
   #allocator: IMemAllocator | null = null;
   #connectedTo: IMemInputPin | null = null;
+  #isConnecting = false;
+  #undoSizing: () => void = nothing;
+
+  static {
+    detachOutput = (pin) => pin.#detach();
+    undoSizing = (pin) => pin.#undoSizing();
+  }
 
   /** An unconnected pin. Throws `E_POINTER` without a `decideBufferSize`. */
   constructor(options: OutputPinOptions) {
@@ -292,8 +332,8 @@ export class BaseOutputPin implements IUnknown {
 
   /**
    * Decides: the input's allocator if it offers one, it can be sized and it is accepted; else one of its own. Throws
-   * `VFW_E_ALREADY_CONNECTED` (either pin), `E_POINTER`, and the error of the last candidate when none serves; neither pin keeps an
-   * allocator then.
+   * `VFW_E_ALREADY_CONNECTED` (either pin, also from a callback while they are being connected), `VFW_E_CIRCULAR_GRAPH`, `E_POINTER`, and
+   * the error of the last candidate when none serves; neither pin keeps an allocator then, and allocators have the properties they had.
    */
   connect(input: IMemInputPin): void {
     this.#references.assert("connect");
@@ -303,22 +343,69 @@ export class BaseOutputPin implements IUnknown {
     if (this.#connectedTo !== null) {
       throw new HResultError("VFW_E_ALREADY_CONNECTED", "this output pin is connected; disconnect() it first");
     }
-    if (input instanceof BaseInputPin && peerOf(input) !== null) {
+    const own = input instanceof BaseInputPin ? input : undefined;
+    if (own !== undefined && endOf(own).peer !== null) {
       throw new HResultError(
         "VFW_E_ALREADY_CONNECTED",
         "the input pin is connected to another one; disconnect() that first",
       );
     }
-    const { chosen, verdicts, error } = chooseFirst(this.#candidates(input));
-    this.verdicts = verdicts;
-    if (chosen === undefined) {
-      if (input instanceof BaseInputPin) input.disconnect();
-      throw error;
+    if (this.#isConnecting || (own !== undefined && isConnecting(own))) {
+      throw new HResultError("VFW_E_ALREADY_CONNECTED", "connect() cannot be called while the pin is being connected");
     }
-    this.#allocator = chosen;
-    this.#connectedTo = input;
+    if (own !== undefined && leadsTo(own, this)) {
+      throw new HResultError("VFW_E_CIRCULAR_GRAPH", "connect(): the output pin is downstream of that input pin");
+    }
+    // Callbacks may release the pins: they are held until it is decided.
     addRef(input);
-    if (input instanceof BaseInputPin) setPeer(input, this);
+    this.#references.add();
+    this.#isConnecting = true;
+    if (own !== undefined) setConnecting(own, true);
+    let isConnected = false;
+    try {
+      const { chosen, verdicts, error } = chooseFirst(this.#candidates(input));
+      this.verdicts = verdicts;
+      if (chosen === undefined) {
+        own?.disconnect();
+        throw error;
+      }
+      this.#allocator = chosen;
+      this.#connectedTo = input;
+      if (own !== undefined) setEnd(own, { ...endOf(own), peer: this });
+      isConnected = true;
+    } finally {
+      this.#isConnecting = false;
+      if (own !== undefined) setConnecting(own, false);
+      if (!isConnected) release(input);
+      this.#references.drop();
+    }
+  }
+
+  #detach(): Detached {
+    const [allocator, input] = [this.#allocator, this.#connectedTo];
+    const own = input instanceof BaseInputPin && endOf(input).peer === this ? input : undefined;
+    const end = own === undefined ? NO_END : endOf(own);
+    this.#allocator = null;
+    this.#connectedTo = null;
+    if (own !== undefined) setEnd(own, NO_END);
+    return {
+      restore: () => {
+        this.#allocator = allocator;
+        this.#connectedTo = input;
+        if (own !== undefined) setEnd(own, end);
+      },
+      drop: () => {
+        try {
+          letGo(allocator);
+        } finally {
+          try {
+            letGo(end.allocator);
+          } finally {
+            release(input);
+          }
+        }
+      },
+    };
   }
 
   #candidates(input: IMemInputPin): Candidate<IMemAllocator>[] {
@@ -337,11 +424,14 @@ export class BaseOutputPin implements IUnknown {
       take: () => {
         // With a reference, which the pin keeps or gives back.
         const allocator = get();
+        const undo = sizingOf(allocator);
         try {
           this.#options.decideBufferSize(allocator, request);
           input.NotifyAllocator(allocator, readOnly);
+          this.#undoSizing = undo;
           return allocator;
         } catch (error) {
+          undo();
           release(allocator);
           throw error;
         }
@@ -375,13 +465,7 @@ export class BaseOutputPin implements IUnknown {
 
   /** Ends the connection: both sides decommit and let the allocator go. Unconnected: nothing. */
   disconnect(): void {
-    const [input, allocator] = [this.#connectedTo, this.#allocator];
-    this.#allocator = null;
-    this.#connectedTo = null;
-    allocator?.Decommit();
-    release(allocator);
-    if (input instanceof BaseInputPin && peerOf(input) === this) input.disconnect();
-    release(input);
+    this.#detach().drop();
   }
 
   /** Starts: commits the allocator. Throws `VFW_E_NO_ALLOCATOR`, and what Commit throws. */
@@ -421,6 +505,58 @@ export class BaseOutputPin implements IUnknown {
   toString(): string {
     return `output pin (${this.#connectedTo === null ? "not connected" : "connected"}, ${this.#allocator ?? "no allocator"})`;
   }
+}
+
+/** Lays the connection of an output pin aside. */
+export const detach: (pin: BaseOutputPin) => Detached = detachOutput;
+
+/** Gives the allocator of an output pin's last connection the properties back that it had before. */
+export const undoSizingOf: (pin: BaseOutputPin) => void = undoSizing;
+
+function nothing(): void {}
+
+/** Decommits an allocator and gives the reference back. */
+function letGo(allocator: IMemAllocator | null): void {
+  try {
+    allocator?.Decommit();
+  } finally {
+    release(allocator);
+  }
+}
+
+/** How to give an allocator the properties back that it has now. One that was never sized has nobody who counts on them. */
+function sizingOf(allocator: IMemAllocator): () => void {
+  const before = propertiesOf(allocator);
+  if (before === undefined || before.cbAlign < 1) return nothing;
+  return () => {
+    const now = propertiesOf(allocator);
+    if (now === undefined || SIZING.every((field) => now[field] === before[field])) return;
+    try {
+      allocator.SetProperties(before);
+    } catch {
+      // It was committed meanwhile, so it is in use as it is.
+    }
+  };
+}
+
+const SIZING = ["cBuffers", "cbBuffer", "cbAlign", "cbPrefix"] as const;
+
+/** Undefined where an allocator answers only once it is committed. */
+function propertiesOf(allocator: IMemAllocator): ALLOCATOR_PROPERTIES | undefined {
+  try {
+    return allocator.GetProperties();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether samples that `input` receives reach `output`, as far as filters say what their outputs are. O(pins downstream). */
+function leadsTo(input: BaseInputPin, output: BaseOutputPin, seen: Set<BaseInputPin> = new Set()): boolean {
+  if (seen.has(input)) return false;
+  seen.add(input);
+  return outputsOf(input).some(
+    (pin) => pin === output || (pin.connectedTo instanceof BaseInputPin && leadsTo(pin.connectedTo, output, seen)),
+  );
 }
 
 function assertAllocator(call: string, allocator: IMemAllocator): void {

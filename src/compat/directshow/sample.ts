@@ -352,10 +352,13 @@ export const referencesOf: (sample: MediaSample) => number = count;
 /** True for a sample that an allocator made. */
 export const isSample: (value: unknown) => value is MediaSample = isOurs;
 
-/** A time in units of 100 ns, or null. Throws `E_INVALIDARG`. */
+/** A time in units of 100 ns (signed 64-bit), or null. Throws `E_INVALIDARG`. */
 function time(call: string, name: string, value: bigint | null | undefined): bigint | null {
   if (value === null || value === undefined) return null;
-  if (typeof value === "bigint") return value;
+  if (typeof value === "bigint") {
+    if (BigInt.asIntN(64, value) === value) return value;
+    throw new HResultError("E_INVALIDARG", `${call}(): ${name} must fit into 64 bits, but it is ${show(value)}`);
+  }
   throw new HResultError("E_INVALIDARG", `${call}(): ${name} must be a bigint or null, but it is ${show(value)}`);
 }
 

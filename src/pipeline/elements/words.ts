@@ -77,13 +77,22 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
     help: "lets the stages before it and after it run at the same time",
     properties: {
       max: { kind: "whole", help: "buffers in line; default 4", min: 1, max: 4096 },
+      maxBytes: { kind: "whole", help: "bytes in line", min: 1 },
+      maxTime: { kind: "number", help: "milliseconds of media in line", min: 0.001 },
       full: {
         kind: "string",
         help: "wait, drop-new or drop-old; default wait",
         oneOf: ["wait", "drop-new", "drop-old"],
       },
     },
-    create: (p, name) => new Queue({ ...named(name), ...pick<number>(p, "max"), ...pick<"wait">(p, "full") }),
+    create: (p, name) =>
+      new Queue({
+        ...named(name),
+        ...pick<number>(p, "max"),
+        ...pick<number>(p, "maxBytes"),
+        ...pick<number>(p, "maxTime"),
+        ...pick<"wait">(p, "full"),
+      }),
   },
   {
     word: "tee",

@@ -1,0 +1,31 @@
+/**
+ * Bytes of a file or a pipe, in order. A pipe is opened without waiting for its writer: a thread that waits inside `open` can
+ * neither be interrupted nor left behind, and would keep the process from ending.
+ */
+import { constants, createReadStream, openSync, statSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Readable } from "node:stream";
+
+// What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself cannot.
+const OWN_DESCRIPTOR = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/;
+
+// As much as a pipe delivers at best; larger chunks are not faster to copy.
+const CHUNK_BYTES = 1 << 16;
+
+/** True for a pipe, by whatever name: it can be read once, in order, and its writer takes its time. */
+export function isPipe(path: string): boolean {
+  try {
+    return statSync(path).isFIFO();
+  } catch {
+    // The caller opens it next, and hears then what is wrong with it.
+    return false;
+  }
+}
+
+/** Starts to read. The stream fails with the file system's error. */
+export function openInput(path: string): Readable {
+  if (!isPipe(path)) return createReadStream(path, { highWaterMark: CHUNK_BYTES });
+  const own = OWN_DESCRIPTOR.exec(path)?.[1];
+  const fd = own === undefined ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : Number(own);
+  return new Socket({ fd, readable: true, writable: false });
+}

@@ -192,7 +192,7 @@ export function cork_mempool_set_user_data(
   data: unknown,
   destroy?: ((userData: unknown) => void) | null,
 ): void {
-  const hook = hookOf("cork_mempool_set_user_data", "destroy", destroy);
+  const hook = hookOf("cork_mempool_set_user_data", "destroy", destroy ?? null);
   const state = usable("cork_mempool_set_user_data", mp);
   const { userData, destroyUserData } = state;
   state.destroyUserData = hook;
@@ -252,8 +252,9 @@ function poolOf(call: string, mp: cork_mempool): SlabPool {
   return pool;
 }
 
-function hookOf<F>(call: string, name: string, fn: F | null | undefined): F | undefined {
-  if (fn === null || fn === undefined || typeof fn === "function") return fn ?? undefined;
+/** A hook, or undefined for the null that takes it away. */
+function hookOf<F>(call: string, name: string, fn: F | null): F | undefined {
+  if (fn === null || typeof fn === "function") return fn ?? undefined;
   throw wrongType(call, name, "a function or null", fn);
 }
 

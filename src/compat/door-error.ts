@@ -21,9 +21,17 @@ export class DoorError extends MillpondError {
     details?: ErrorDetails,
     options?: ErrorOptions,
   ) {
-    super(code, message, { ...details, status }, options);
+    super(code, message, withStatus(details, status), options);
     this.status = status;
   }
+}
+
+function withStatus(details: ErrorDetails | undefined, status: number): ErrorDetails {
+  if (typeof status !== "number") throw new MillpondError("ERR_INVALID_ARG_TYPE", wants("status", "a number", status));
+  if (details !== undefined && (typeof details !== "object" || details === null)) {
+    throw new MillpondError("ERR_INVALID_ARG_TYPE", wants("details", "an object", details));
+  }
+  return { ...details, status };
 }
 
 /**

@@ -1,7 +1,8 @@
 /** Memories whose last reference belongs to their mappings: the end of the last one releases it. */
+import { isMillpondError } from "../observe/errors.ts";
 import type { Memory, MemoryHome } from "./memory.ts";
 
-/** Stands in for the buffer of a memory that nobody holds but a mapping: the last unmap() releases it. */
+/** Stands in for the buffer of a memory that nobody holds but a mapping, or whose release has to wait: {@link settle} releases it. */
 class DeferredRelease implements MemoryHome {
   readonly lingering = true;
   readonly #memory: Memory;
@@ -14,9 +15,9 @@ class DeferredRelease implements MemoryHome {
 
   settle(): void {
     const memory = this.#memory;
-    if (memory.accessWord !== 0 || memory.home !== this) return;
+    if (memory.accessWord !== 0 || memory.home !== this || memory.references === 0) return;
     memory.home = null;
-    memory.release();
+    releaseOrLater(memory);
   }
 }
 
@@ -24,7 +25,21 @@ class DeferredRelease implements MemoryHome {
 export function releaseWhenUnmapped(memory: Memory): void {
   if (memory.references === 1 && memory.accessWord !== 0 && memory.ownerCount === 0) {
     memory.home = new DeferredRelease(memory);
-  } else memory.release();
+  } else releaseOrLater(memory);
+}
+
+/**
+ * Releases a memory that nobody else can release any more. A pool that refuses it because it is calling its source or clock
+ * (`ERR_REENTRANT`) gets it back when the present call stack is done: the caller has nothing left to try again with.
+ */
+function releaseOrLater(memory: Memory): void {
+  try {
+    memory.release();
+  } catch (error) {
+    if (memory.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
+    memory.home = new DeferredRelease(memory);
+    queueMicrotask(() => memory.home?.settle());
+  }
 }
 
 /** True when one reference of a memory is kept for its mappings, and so is nobody's to give away. */

@@ -121,8 +121,13 @@ export function releaseLast(memory: Memory): void {
   if (memory.accessWord !== 0) {
     throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
   }
+  if (memory.region.wipe !== 0 && memory.parent === null) {
+    // A release that is refused changes nothing: the bytes stay, and so do the views of them.
+    const refusal = memory.allocator.reclaimRefusal(memory);
+    if (refusal !== undefined) throw refusal;
+    wipeRegion(memory.region);
+  }
   memory.references = 0;
   memory.view = null;
-  if (memory.region.wipe !== 0 && memory.parent === null) wipeRegion(memory.region);
   memory.allocator.reclaim(memory);
 }

@@ -4,6 +4,7 @@
  * one reads.
  */
 import type { Clock } from "./clock.ts";
+import { throwLater } from "./late.ts";
 
 /** Ticks between two readings while they come fast. */
 const STRIDE = 64;
@@ -37,7 +38,7 @@ export class CoarseClock {
 
   /** Reads the clock at the caller's tick and decides how many may pass before the next reading. */
   read(tick: number): number {
-    const now = this.#clock.now();
+    const now = this.#look();
     this.#stride = now - this.now > RARE ? 1 : Math.min(this.#stride * 2, this.#most);
     this.due = tick + this.#stride;
     this.now = now;
@@ -46,9 +47,19 @@ export class CoarseClock {
 
   /** Reads the clock because something else than a tick says that time has passed; the next tick reads again. */
   wake(tick: number): number {
-    this.now = this.#clock.now();
+    this.now = this.#look();
     this.#stride = 1;
     this.due = tick + 1;
     return this.now;
+  }
+
+  /** A clock that throws is told of in a later turn; the last reading holds, so that no lease is left halfway. */
+  #look(): number {
+    try {
+      return this.#clock.now();
+    } catch (error) {
+      throwLater(error);
+      return this.now;
+    }
   }
 }

@@ -351,9 +351,10 @@ export abstract class Lending implements BufferOwner {
         continue;
       }
       if (slot === null) return;
-      if (waiter.queued) this.$waiters.next(this.#lend(slot, waiter.tag.tag));
-      // A hook or the allocator ended the very wait that the slot was made for: it is free for the next.
-      else this.#lend(slot, undefined).release();
+      const buffer = this.#lend(slot, waiter.tag.tag);
+      if (waiter.queued) this.$waiters.next(buffer);
+      // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless the pool ended too.
+      else if (buffer.isLive) buffer.release();
     }
   }
 

@@ -16,6 +16,7 @@ import { zeroBytes } from "../memory/zero.ts";
 import { systemClock, type TimerHandle } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import type { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
 import { reentrantError } from "../observe/reentrant.ts";
 import { PageAge } from "./page-age.ts";
 import type { PageBlock } from "./page-block.ts";
@@ -252,7 +253,7 @@ export class PageAllocator extends Allocator {
     if (this.nextLook === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.look();
   }
 
-  /** A clock of the application's may call back, or throw. */
+  /** A clock of the application's may call back. */
   #read(wake: boolean): number {
     if (!this.#foreignClock) return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
     this.shelf.enterCall();
@@ -304,6 +305,10 @@ export class PageAllocator extends Allocator {
       if (this.#timer !== undefined) clock.clearTimer(this.#timer);
       this.#timerDue = wanted;
       this.#timer = clock.setTimer(() => this.#wake(), Math.max(0, wanted - this.time), true);
+    } catch (error) {
+      // The block that this timer is for has changed hands already; the next call tries again.
+      this.#timerDue = Number.POSITIVE_INFINITY;
+      throwLater(error);
     } finally {
       this.shelf.leaveCall();
     }
@@ -340,6 +345,8 @@ export class PageAllocator extends Allocator {
     this.shelf.enterCall();
     try {
       this.config.clock.clearTimer(timer);
+    } catch (error) {
+      throwLater(error);
     } finally {
       this.shelf.leaveCall();
     }

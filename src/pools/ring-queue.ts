@@ -84,8 +84,17 @@ export class RingQueue {
     }
   }
 
-  /** Serves, and goes to sleep for the rest. */
+  /** Serves, and goes to sleep for the rest. A thread that cannot sleep must not let them wait. */
   #settle(): void {
+    try {
+      this.#settleOrThrow();
+    } catch (error) {
+      this.#queue.rejectAll(() => error);
+      this.#hold(false);
+    }
+  }
+
+  #settleOrThrow(): void {
     for (let looks = 1; ; looks++) {
       // First this: who changes the word after the look wakes.
       const value = this.#queue.length === 0 ? 0 : announce(this.#parts.state, this.#parts.word);
@@ -142,7 +151,8 @@ export class RingQueue {
 
   #stopTimer(): void {
     this.#hint = AGAIN;
-    if (this.#timer !== undefined) this.#parts.clock.clearTimer(this.#timer);
+    const timer = this.#timer;
     this.#timer = undefined;
+    if (timer !== undefined) this.#parts.clock.clearTimer(timer);
   }
 }

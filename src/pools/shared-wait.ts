@@ -8,6 +8,7 @@
 import { required, withMethods } from "../observe/arguments.ts";
 import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
+import { throwLater } from "../observe/late.ts";
 import { type Core, NONE, ownerWord, takeSlow, wake } from "./shared-core.ts";
 import { Header, Owner } from "./shared-layout.ts";
 import { isAlive, resumeSweep, statusOf } from "./shared-owners.ts";
@@ -133,7 +134,8 @@ export class SharedQueue {
     if (!this.#isMember()) throw this.#dead();
     i32[ownerWord(this.#core, this.#core.owner) + Owner.WAITS]!++;
     const result = this.#queue.wait(options, undefined, onTimeout);
-    if (this.#queue.length === 1) Atomics.or(i32, Header.WAITING, this.#core.me);
+    // Not only for the first: a clock that starts another wait while this one is made has it counted second.
+    if (this.#queue.length > 0) Atomics.or(i32, Header.WAITING, this.#core.me);
     this.#pollMs = POLL_MS.first;
     this.serve();
     try {
@@ -144,8 +146,16 @@ export class SharedQueue {
     }
   }
 
-  /** Gives what is free to those who wait, and goes to sleep for the rest. */
+  /** Gives what is free to those who wait, and goes to sleep for the rest. A thread that cannot sleep must not let them wait. */
   serve(): void {
+    try {
+      this.#serveOrThrow();
+    } catch (error) {
+      this.rejectAll(() => error);
+    }
+  }
+
+  #serveOrThrow(): void {
     const { i32 } = this.#core;
     if (!this.#isMember()) this.rejectAll(this.#dead);
     else resumeSweep(this.#core);
@@ -214,7 +224,12 @@ export class SharedQueue {
   }
 
   #clearTimer(): void {
-    if (this.#timer !== undefined) this.#clock.clearTimer(this.#timer);
+    const timer = this.#timer;
     this.#timer = undefined;
+    try {
+      if (timer !== undefined) this.#clock.clearTimer(timer);
+    } catch (error) {
+      throwLater(error);
+    }
   }
 }

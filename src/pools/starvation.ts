@@ -1,5 +1,6 @@
 /** The alarm of a pool: while somebody waits and somebody listens, it rings when the first in line has waited too long. */
 import type { Clock, TimerHandle } from "../observe/clock.ts";
+import { throwLater } from "../observe/late.ts";
 
 /** Who is first in line, as far as the alarm must know. */
 interface Queue {
@@ -31,8 +32,13 @@ export class StarvationAlarm {
   arm(): void {
     const { first } = this.#queue;
     if (this.#timer !== undefined || first === null || this.#after === Infinity) return;
-    const due = first.since + this.#after - this.#clock.now();
-    this.#timer = this.#clock.setTimer(() => this.#fire(), due > 0 ? due : this.#after, true);
+    try {
+      const due = first.since + this.#after - this.#clock.now();
+      this.#timer ??= this.#clock.setTimer(() => this.#fire(), due > 0 ? due : this.#after, true);
+    } catch (error) {
+      // The wait that the alarm is for is in line already, and goes on without it.
+      throwLater(error);
+    }
   }
 
   #fire(): void {

@@ -6,6 +6,7 @@ import { Allocator, setDefaultAllocator, systemAllocator } from "../../src/memor
 import type { Memory } from "../../src/memory/memory.ts";
 import { Region, Wipe } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { PagePool } from "../../src/pools/page-pool.ts";
 import type { ActualPoolConfig } from "../../src/pools/pool-config.ts";
 import { RealtimePool } from "../../src/pools/realtime-pool.ts";
 import { SharedBufferPool } from "../../src/pools/shared-buffer-pool.ts";
@@ -287,6 +288,59 @@ it("a new buffer of a SharedBufferPool does not show what a deep copy left in it
   for (let i = 0; i < 3; i++) buffer.copy({ deep: true }).release();
   expect(pool.tryAcquire()!.bytes.includes(9)).toBe(false);
   pool.destroy({ force: true });
+});
+
+it("a block that a page pool cannot take back while it calls its source comes back right afterwards", async () => {
+  const source = new Telling();
+  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  class Refusing extends BufferPool {
+    protected override recycle(): boolean {
+      return false;
+    }
+  }
+  const pool = new Refusing();
+  pool.configure({ size: 64, max: 2, allocator: pages.allocator, zero: "release", revoke: true });
+  pool.activate();
+  const [first, second] = [pool.tryAcquire()!, pool.tryAcquire()!];
+  const [memory] = second.memories;
+  memory!.retain();
+  second.release();
+  const view = memory!.map("write");
+  const kept = view.bytes.fill(7);
+  view.unmap();
+  const seen: string[] = [];
+  source.onAllocate = () => {
+    first.copy().release();
+    seen.push(code(() => first.release()));
+    seen.push(code(() => memory!.release()));
+    seen.push(kept.length === 64 && kept[0] === 7 ? "untouched" : "changed");
+  };
+  pages.allocator.allocate(5000).release();
+  await Promise.resolve();
+  expect(seen).toEqual(["ok", "ok", "untouched"]);
+  expect(kept.length).toBe(0);
+  expect(pool.outstanding).toBe(0);
+  pages.flush();
+  expect([pages.stats().live, pages.stats().count, source.live]).toEqual([0, 0, 0]);
+});
+
+it("a refused release of memory leaves its bytes and its views alone", () => {
+  const source = new Telling();
+  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  const pool = openPool({ allocator: pages.allocator, zero: "release", revoke: true });
+  const memory = pool.tryAcquire()!.memories[0]!.retain();
+  pool.destroy({ force: true });
+  const mapping = memory.map("write");
+  const kept = mapping.bytes.fill(7);
+  mapping.unmap();
+  let seen = "";
+  source.onAllocate = () => {
+    seen = code(() => memory.release());
+  };
+  pages.allocator.allocate(5000).release();
+  expect([seen, kept.length, kept[0]]).toEqual(["ERR_REENTRANT", 64, 7]);
+  memory.release();
+  expect(kept.length).toBe(0);
 });
 
 it("a chain of 20,000 parent buffers without a pool is released without recursion", () => {

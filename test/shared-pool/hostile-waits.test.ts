@@ -1,7 +1,8 @@
 /** Waits against clocks, signals and lanes that change the pool in the middle: every wait ends, and no slot is lost. */
 import { MessageChannel, type MessagePort } from "node:worker_threads";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
+  atomicsWaiter,
   BufferPool,
   FakeClock,
   HandleRing,
@@ -11,6 +12,8 @@ import {
   PagePool,
   receiveLane,
   SharedPool,
+  type SharedWaiter,
+  type Slot,
   TransferPool,
 } from "../../src/index.ts";
 import { isMillpondError } from "../../src/observe/errors.ts";
@@ -137,6 +140,132 @@ for (const [name, make] of Object.entries(POOLS)) {
     });
   });
 }
+
+describe("a wait that is served", () => {
+  it("while the clock ends it leaves its buffer to the next, or free", async () => {
+    for (const others of [0, 1]) {
+      const clock = new HostileClock();
+      const pool = new BufferPool({ clock });
+      pool.configure({ size: 64, max: 1 });
+      pool.activate();
+      const buffer = pool.tryAcquire()!;
+      const stop = new AbortController();
+      const first = soon(pool.acquire({ signal: stop.signal }));
+      const next = others === 1 ? pool.acquire() : undefined;
+      clock.advance(10);
+      clock.run = () => stop.abort("stopped");
+      buffer.release();
+      expect(await first).toBe("stopped");
+      (await next)?.release();
+      expect(pool.stats()).toMatchObject({ count: 1, free: 1, outstanding: 0, waiting: 0 });
+      pool.assertInvariants();
+    }
+  });
+
+  it("wakes those who joined while another wait was being made, too", async () => {
+    const clock = new HostileClock();
+    const pool = SharedPool.create({ size: 64, count: 1, clock });
+    const slot = pool.tryAcquire()!;
+    let inner: Promise<Slot> | undefined;
+    clock.run = () => {
+      inner = pool.acquire();
+    };
+    const outer = pool.acquire();
+    expect(pool.stats().owners[0]!.waiting).toBe(true);
+    pool.release(slot);
+    pool.release(await outer);
+    pool.release((await inner)!);
+    expect(pool.stats().free).toBe(1);
+    pool.assertInvariants();
+  });
+});
+
+describe("a thread that cannot sleep", () => {
+  it("ends all its waits with the error, and what comes afterwards is nobody's", async () => {
+    let broken = true;
+    const waiter: SharedWaiter = {
+      ...atomicsWaiter,
+      waitAsync: (...rest) => {
+        if (broken) throw new Error("no sleep");
+        return atomicsWaiter.waitAsync?.(...rest);
+      },
+    };
+    const ring = HandleRing.create(2, { waiter });
+    expect(await soon(ring.pop())).toBe("Error: no sleep");
+    broken = false;
+    ring.tryPush(7);
+    expect(await ring.pop()).toBe(7);
+
+    broken = true;
+    const pool = SharedPool.create({ size: 8, count: 1, waiter });
+    const slot = pool.tryAcquire()!;
+    expect(await soon(pool.acquire())).toBe("Error: no sleep");
+    pool.release(slot);
+    expect(pool.tryAcquire()).toBeDefined();
+  });
+});
+
+describe("a clock that throws", () => {
+  let thrown: unknown[] = [];
+  const collect = (error: unknown): void => void thrown.push(error);
+  let before: NodeJS.UncaughtExceptionListener[] = [];
+  beforeEach(() => {
+    thrown = [];
+    before = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", collect);
+  });
+  afterEach(() => {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of before) process.on("uncaughtException", listener);
+  });
+
+  it("leaves no lease halfway: taking and giving back go on by the last reading, and the error surfaces later", async () => {
+    const clock = new FakeClock();
+    const real = { now: clock.now, setTimer: clock.setTimer };
+    const broken = (): never => {
+      throw new Error("no time");
+    };
+    const buffers = new BufferPool({ clock });
+    buffers.configure({ size: 64, max: 1 });
+    buffers.activate();
+    for (const curve of ["cliff", "smooth"] as const) {
+      const pages = new PagePool({ clock, maxCount: 1, curve });
+      clock.now = broken;
+      clock.setTimer = broken;
+      const [buffer, page] = [buffers.tryAcquire()!, pages.tryAllocate(64)!];
+      buffer.release();
+      page.release();
+      buffers.assertInvariants();
+      pages.assertInvariants();
+      expect([buffers.outstanding, pages.stats().live]).toEqual([0, 0]);
+      Object.assign(clock, real);
+      pages.tryAllocate(64)!.release();
+      buffers.tryAcquire()!.release();
+      pages.assertInvariants();
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(new Set(thrown.map(String))).toEqual(new Set(["Error: no time"]));
+  });
+
+  it("when the starved alarm is set leaves the wait in line", async () => {
+    const clock = new FakeClock();
+    const pool = new BufferPool({ clock });
+    pool.on("starved", () => undefined);
+    pool.configure({ size: 64, max: 1 });
+    pool.activate();
+    const buffer = pool.tryAcquire()!;
+    clock.setTimer = () => {
+      throw new Error("no timer");
+    };
+    const wait = pool.acquire();
+    buffer.release();
+    (await wait).release();
+    expect(pool.outstanding).toBe(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(thrown.map(String)).toEqual(["Error: no timer"]);
+  });
+});
 
 const ports: MessagePort[] = [];
 afterEach(() => {

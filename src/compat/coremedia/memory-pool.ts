@@ -139,8 +139,9 @@ export function CMMemoryPoolGetTypeID(): number {
  * Allocates; null for size 0. The hint is ignored, as no allocator of the system defines one.
  * Throws {@link CMMemoryPoolError}: InvalidParameter, AllocationFailed (with the core's error as its cause).
  */
-export function CFAllocatorAllocate(allocator: CFAllocator, size: number, _hint?: number): Memory | null {
+export function CFAllocatorAllocate(allocator: CFAllocator, size: number, hint?: number): Memory | null {
   const bytes = sizeOf(allocator, size);
+  assertHint(hint);
   if (bytes === 0) return null;
   return inDoor(
     () => allocator.allocate(bytes),
@@ -160,7 +161,8 @@ export function CFAllocatorReallocate(
   hint?: number,
 ): Memory | null {
   const bytes = sizeOf(allocator, size);
-  if (memory === null || memory === undefined) return CFAllocatorAllocate(allocator, size, hint);
+  assertHint(hint);
+  if (memory === null) return CFAllocatorAllocate(allocator, size, hint);
   assertOurs(allocator, memory);
   if (bytes === 0) {
     deallocate("CFAllocatorReallocate", memory);
@@ -203,7 +205,7 @@ function moved(allocator: CFAllocator, memory: Memory, bytes: number): Memory {
  */
 export function CFAllocatorDeallocate(allocator: CFAllocator, memory: Memory | null): void {
   sizeOf(allocator, 0);
-  if (memory === null || memory === undefined) return;
+  if (memory === null) return;
   assertOurs(allocator, memory);
   deallocate("CFAllocatorDeallocate", memory);
 }
@@ -216,8 +218,9 @@ function deallocate(call: string, memory: Memory): void {
 }
 
 /** Bytes that a request of `size` really gets: whole pages. 0 and less come back unchanged. Throws InvalidParameter. */
-export function CFAllocatorGetPreferredSizeForSize(allocator: CFAllocator, size: number, _hint?: number): number {
-  if (typeof size === "number" && size <= 0) return size;
+export function CFAllocatorGetPreferredSizeForSize(allocator: CFAllocator, size: number, hint?: number): number {
+  assertHint(hint);
+  if (Number.isSafeInteger(size) && size <= 0) return sizeOf(allocator, 0) || size;
   return rounded(allocator, sizeOf(allocator, size));
 }
 
@@ -244,6 +247,11 @@ function sizeOf(allocator: CFAllocator, size: number): number {
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
     throw invalid("size", "a whole number of bytes, 0 or more", size, true);
   return size;
+}
+
+/** Nobody reads a hint; a wrong one would still be a mistake, of the place of an argument perhaps. */
+function assertHint(hint: unknown): void {
+  if (hint !== undefined && typeof hint !== "number") throw invalid("hint", "a number, or absent", hint);
 }
 
 function assertOurs(allocator: CFAllocator, memory: Memory): void {

@@ -7,7 +7,7 @@ import { show } from "../../observe/arguments.ts";
 import { isMillpondError, type MillpondError } from "../../observe/errors.ts";
 import { BufferPool } from "../../pools/buffer-pool.ts";
 import { inDoor } from "../door-error.ts";
-import { AM_GBF_NOWAIT, type DirectShowError, HResultError, translated } from "./codes.ts";
+import { AM_GBF_NOWAIT, checkFields, type DirectShowError, HResultError, translated } from "./codes.ts";
 import { endSample, isSample, type MediaSample, makeSample, referencesOf } from "./sample.ts";
 import { type IUnknown, queryInterface, ReferenceCount } from "./unknown.ts";
 
@@ -95,6 +95,7 @@ export class MemAllocator implements IMemAllocator {
     if (request === null || typeof request !== "object") {
       throw new HResultError("E_POINTER", "SetProperties(): the request is missing");
     }
+    checkFields("ALLOCATOR_PROPERTIES", request, Object.keys(this.#actual));
     const { cBuffers, cbBuffer, cbAlign, cbPrefix } = request;
     for (const [name, value] of Object.entries({ cBuffers, cbBuffer, cbAlign, cbPrefix })) {
       if (!Number.isInteger(value) || Math.abs(value) > MAX_BLOCK) {

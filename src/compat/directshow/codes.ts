@@ -123,8 +123,48 @@ export class HResultError extends DirectShowError {
 
   /** Most callers only catch it. */
   constructor(code: FailureName, message: string, options?: ErrorOptions) {
-    super(HRESULTS[code], code, message, options);
+    super(typeof code === "string" ? HRESULTS[code] : Number.NaN, code, message, options);
   }
+}
+
+/** What a field of options may be, beside absent. */
+export type FieldType = "function" | "boolean" | "object";
+
+/**
+ * A copy of a caller's options: each field read once, known, and of its type; functions keep the caller's object as `this`. Throws
+ * `E_POINTER` where there is no object or no function called `required`, `E_INVALIDARG`.
+ */
+export function readOptions<T extends object>(
+  of: string,
+  given: T,
+  fields: Readonly<Record<keyof T, FieldType>>,
+  required: keyof T & string,
+  why: string,
+): T {
+  if (typeof given !== "object" || given === null)
+    throw new HResultError("E_POINTER", `${of} needs ${required}(), ${why}`);
+  checkFields(of, given, Object.keys(fields));
+  const own: Partial<T> = {};
+  for (const name of Object.keys(fields) as (keyof T & string)[]) {
+    const value: unknown = given[name];
+    if (value === undefined) continue;
+    const type = fields[name];
+    if (value === null || typeof value !== type) {
+      const article = type === "object" ? "an" : "a";
+      throw new HResultError("E_INVALIDARG", `${name} of ${of} must be ${article} ${type}, but it is ${show(value)}`);
+    }
+    own[name] = (typeof value === "function" ? value.bind(given) : value) as T[typeof name];
+  }
+  if (own[required] === undefined) throw new HResultError("E_POINTER", `${of} needs ${required}(), ${why}`);
+  return own as T;
+}
+
+/** Refuses a field that a struct or options do not have: a misspelled one would silently do nothing. Throws `E_INVALIDARG`. */
+export function checkFields(of: string, given: object, known: readonly string[]): void {
+  const unknown = Object.keys(given).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const text = `${of} has no ${show(unknown)}; its fields are ${known.join(", ")}`;
+  throw new HResultError("E_INVALIDARG", text);
 }
 
 /** The bit that says "failed" in an HRESULT. */

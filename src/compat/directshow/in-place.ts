@@ -3,7 +3,7 @@
  * without a copy; two allocators and a copy a sample where upstream's samples are read-only.
  */
 import type { ALLOCATOR_PROPERTIES, IMemAllocator } from "./allocator.ts";
-import { HResultError } from "./codes.ts";
+import { type FieldType, HResultError, readOptions } from "./codes.ts";
 import { BaseInputPin, BaseOutputPin, detach, type IMemInputPin, undoSizingOf } from "./pins.ts";
 import type { IMediaSample } from "./sample.ts";
 
@@ -14,6 +14,8 @@ export interface InPlaceOptions {
   /** Whether it changes data. Default true. */
   modifiesData?: boolean;
 }
+
+const OPTIONS: Readonly<Record<keyof InPlaceOptions, FieldType>> = { transform: "function", modifiesData: "boolean" };
 
 /**
  * A filter with one input and one output. They may be connected in either order: when the output is connected last, the input is
@@ -28,13 +30,9 @@ export class TransInPlaceFilter {
 
   /** Unconnected and stopped. Throws `E_POINTER` without a `transform`. */
   constructor(options: InPlaceOptions) {
-    if (typeof options?.transform !== "function") {
-      throw new HResultError(
-        "E_POINTER",
-        "an in-place filter needs transform(), which looks at samples or changes them",
-      );
-    }
-    this.#options = options;
+    const why = "which looks at samples or changes them";
+    const own = readOptions("an in-place filter", options, OPTIONS, "transform", why);
+    this.#options = own;
     const filter = this;
     this.output = new (class extends BaseOutputPin {
       /** As {@link BaseOutputPin.connect}; then connects the input again where it is connected. */

@@ -6,7 +6,7 @@
 import { show } from "../../observe/arguments.ts";
 import { type Candidate, chooseFirst, type Verdict } from "../../pipeline/candidates.ts";
 import { type ALLOCATOR_PROPERTIES, type IMemAllocator, MemAllocator } from "./allocator.ts";
-import { checkHresult, HRESULTS, HResultError, released } from "./codes.ts";
+import { checkFields, checkHresult, type FieldType, HRESULTS, HResultError, readOptions, released } from "./codes.ts";
 import { type IMediaSample, isSample, referencesOf } from "./sample.ts";
 import { addRef, type IUnknown, queryInterface, ReferenceCount, release } from "./unknown.ts";
 
@@ -42,6 +42,27 @@ export interface InputPinOptions {
   outputs?(): readonly BaseOutputPin[];
 }
 
+const INPUT_OPTIONS: Readonly<Record<keyof InputPinOptions, FieldType>> = {
+  receive: "function",
+  requirements: "object",
+  createAllocator: "function",
+  acceptAllocator: "function",
+  canBlock: "boolean",
+  outputs: "function",
+};
+
+/** A copy of what a pin requires, each field read once. Throws `E_INVALIDARG`. */
+function checkRequirements(given: Partial<ALLOCATOR_PROPERTIES>): Partial<ALLOCATOR_PROPERTIES> {
+  checkFields("requirements", given, ["cBuffers", "cbBuffer", "cbAlign", "cbPrefix"]);
+  const own = { ...given };
+  for (const [name, value] of Object.entries(own)) {
+    if (Number.isInteger(value) && Math.abs(value) < 2 ** 31) continue;
+    const text = `requirements.${name} must be a 32-bit whole number, but it is ${show(value)}`;
+    throw new HResultError("E_INVALIDARG", text);
+  }
+  return own;
+}
+
 /** One side of a connection: its allocator, and who is at the other end. */
 interface InputEnd {
   readonly allocator: IMemAllocator | null;
@@ -71,10 +92,9 @@ export class BaseInputPin implements IMemInputPin {
 
   /** A stopped, unconnected pin. Throws `E_POINTER` without a `receive`. */
   constructor(options: InputPinOptions) {
-    if (typeof options?.receive !== "function") {
-      throw new HResultError("E_POINTER", "an input pin needs receive(), which takes its samples");
-    }
-    this.#options = options;
+    const own = readOptions("an input pin", options, INPUT_OPTIONS, "receive", "which takes its samples");
+    if (own.requirements !== undefined) own.requirements = checkRequirements(own.requirements);
+    this.#options = own;
   }
 
   static {
@@ -144,6 +164,12 @@ export class BaseInputPin implements IMemInputPin {
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void {
     this.#references.assert("NotifyAllocator");
     assertAllocator("NotifyAllocator", allocator);
+    if (typeof readOnly !== "boolean") {
+      throw new HResultError(
+        "E_INVALIDARG",
+        `NotifyAllocator(): readOnly must be a boolean, but it is ${show(readOnly)}`,
+      );
+    }
     this.#options.acceptAllocator?.(allocator, readOnly);
     addRef(allocator);
     release(this.#allocator);
@@ -267,6 +293,13 @@ export interface OutputPinOptions {
   ownOnly?: boolean;
 }
 
+const OUTPUT_OPTIONS: Readonly<Record<keyof OutputPinOptions, FieldType>> = {
+  decideBufferSize: "function",
+  createAllocator: "function",
+  readOnly: "boolean",
+  ownOnly: "boolean",
+};
+
 let detachOutput: (pin: BaseOutputPin) => Detached;
 let undoSizing: (pin: BaseOutputPin) => void;
 
@@ -296,13 +329,9 @@ export class BaseOutputPin implements IUnknown {
 
   /** An unconnected pin. Throws `E_POINTER` without a `decideBufferSize`. */
   constructor(options: OutputPinOptions) {
-    if (typeof options?.decideBufferSize !== "function") {
-      throw new HResultError(
-        "E_POINTER",
-        "an output pin needs decideBufferSize(), which sets an allocator's properties",
-      );
-    }
-    this.#options = options;
+    const why = "which sets an allocator's properties";
+    const own = readOptions("an output pin", options, OUTPUT_OPTIONS, "decideBufferSize", why);
+    this.#options = own;
   }
 
   /** The selected allocator. */

@@ -8,7 +8,7 @@ import type { MediaBuffer } from "../../media/media-buffer.ts";
 import { show } from "../../observe/arguments.ts";
 import { inDoor, MAKE } from "../door-error.ts";
 import type { IMemAllocator } from "./allocator.ts";
-import { HRESULTS, HResultError, released, SampleFlags, translated } from "./codes.ts";
+import { checkFields, HRESULTS, HResultError, released, SampleFlags, translated } from "./codes.ts";
 import { type IUnknown, queryInterface } from "./unknown.ts";
 
 /** The bulk properties (AM_SAMPLE2_PROPERTIES); in `SetProperties` an absent field is left alone. */
@@ -216,6 +216,9 @@ export class MediaSample implements IUnknown {
   }
 
   #set(flag: number, on: boolean): void {
+    if (typeof on !== "boolean") {
+      throw new HResultError("E_INVALIDARG", `a sample's flag must be true or false, but it is ${show(on)}`);
+    }
     const buffer = this.#read("IMediaSample::flags");
     this.#guard("IMediaSample::flags", () => {
       buffer.flags = on ? buffer.flags | flag : buffer.flags & ~flag;
@@ -274,15 +277,17 @@ export class MediaSample implements IUnknown {
       throw new HResultError("E_POINTER", "SetProperties(): the properties are missing");
     }
     const buffer = this.#read("SetProperties");
-    const { dwSampleFlags: flags, lActual, tStart, tStop } = properties;
-    const type = this.#check(properties);
+    checkFields("AM_SAMPLE2_PROPERTIES", properties, FIELDS);
+    const own = { ...properties };
+    const { dwSampleFlags: flags, lActual, tStart, tStop } = own;
+    const type = this.#check(own);
     this.#guard("SetProperties", () => {
       if (lActual !== undefined) buffer.resize(0, lActual);
       if (flags !== undefined) this.#applyFlags(flags);
       this.#applyTimes(flags, tStart, tStop);
     });
-    if (properties.dwTypeSpecificFlags !== undefined) this.#typeFlags = properties.dwTypeSpecificFlags;
-    if (properties.dwStreamId !== undefined) this.#streamId = properties.dwStreamId;
+    if (own.dwTypeSpecificFlags !== undefined) this.#typeFlags = own.dwTypeSpecificFlags;
+    if (own.dwStreamId !== undefined) this.#streamId = own.dwStreamId;
     if (type !== null) this.#mediaType = type;
   }
 
@@ -300,11 +305,17 @@ export class MediaSample implements IUnknown {
       if (value !== undefined && !Number.isInteger(value))
         refuse(`${name} must be a whole number, but it is ${show(value)}`);
     }
-    for (const [name, value] of Object.entries({ tStart, tStop }))
-      if (value !== undefined) time("SetProperties", name, value);
+    for (const [name, value] of Object.entries({ tStart, tStop })) {
+      if (value === undefined) continue;
+      if (typeof value !== "bigint") refuse(`${name} must be a bigint, but it is ${show(value)}`);
+      time("SetProperties", name, value);
+    }
     const raises = (flag: number): boolean => flags !== undefined && (flags & flag) !== 0;
     if (raises(SampleFlags.TIMEVALID) && this.buffer.pts === undefined && tStop === undefined) {
       refuse("TIMEVALID is raised without tStart and tStop");
+    }
+    if (pMediaType !== undefined && typeof pMediaType !== "object") {
+      refuse(`pMediaType must be an object or null, but it is ${show(pMediaType)}`);
     }
     if (pbBuffer !== undefined && pbBuffer !== null && pbBuffer !== this.#pointer) refuse("pbBuffer cannot be changed");
     if (cbBuffer !== undefined && cbBuffer !== 0 && cbBuffer !== capacity) {
@@ -352,9 +363,21 @@ export const referencesOf: (sample: MediaSample) => number = count;
 /** True for a sample that an allocator made. */
 export const isSample: (value: unknown) => value is MediaSample = isOurs;
 
+const FIELDS: readonly (keyof SampleProperties)[] = [
+  "dwTypeSpecificFlags",
+  "dwSampleFlags",
+  "lActual",
+  "tStart",
+  "tStop",
+  "dwStreamId",
+  "pMediaType",
+  "pbBuffer",
+  "cbBuffer",
+];
+
 /** A time in units of 100 ns (signed 64-bit), or null. Throws `E_INVALIDARG`. */
-function time(call: string, name: string, value: bigint | null | undefined): bigint | null {
-  if (value === null || value === undefined) return null;
+function time(call: string, name: string, value: bigint | null): bigint | null {
+  if (value === null) return null;
   if (typeof value === "bigint") {
     if (BigInt.asIntN(64, value) === value) return value;
     throw new HResultError("E_INVALIDARG", `${call}(): ${name} must fit into 64 bits, but it is ${show(value)}`);

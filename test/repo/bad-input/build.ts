@@ -40,6 +40,7 @@ export function build(checker: ts.TypeChecker, type: ts.Type, instance: MakeInst
   if (flags & ts.TypeFlags.NumberLike) return 8;
   if (flags & ts.TypeFlags.StringLike) return "name";
   if (flags & ts.TypeFlags.BigIntLike) return 8n;
+  if (flags & ts.TypeFlags.NonPrimitive) return {};
   if (flags & ts.TypeFlags.TypeParameter) {
     const bound = checker.getBaseConstraintOfType(type);
     return bound === undefined ? 8 : build(checker, bound, instance, depth + 1);
@@ -125,6 +126,6 @@ export function fits(checker: ts.TypeChecker, type: ts.Type, optional: boolean, 
     if (typeof value === "boolean") return (flags & ts.TypeFlags.BooleanLike) !== 0;
     if (typeof value === "bigint") return (flags & ts.TypeFlags.BigIntLike) !== 0;
     if (typeof value === "symbol") return (flags & ts.TypeFlags.ESSymbolLike) !== 0;
-    return (flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) !== 0;
+    return (flags & (ts.TypeFlags.Object | ts.TypeFlags.NonPrimitive | ts.TypeFlags.Intersection)) !== 0;
   });
 }

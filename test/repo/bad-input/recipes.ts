@@ -25,6 +25,18 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
     gst.Buffer.new_allocate(null, 64, null)!.add_reference_timestamp_meta({ clock: "x" }, 1n, 2n);
+  // GetBuffer answers later: one sample serves every call, with a reference for each.
+  const samples = new show.MemAllocator();
+  let made: Awaited<ReturnType<typeof samples.GetBuffer>> | undefined;
+  samples.SetProperties({ cBuffers: 1, cbBuffer: 64, cbAlign: 1, cbPrefix: 0 });
+  samples.Commit();
+  void samples.GetBuffer().then((sample) => {
+    made = sample;
+  });
+  const sample = (): unknown => {
+    made?.AddRef();
+    return made;
+  };
   let names = 0;
 
   return {
@@ -84,6 +96,13 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./compat/directshow#IMemInputPin": () => new show.BaseInputPin({ receive: () => 0 }),
     "./compat/directshow#BaseOutputPin": () => new show.BaseOutputPin({ decideBufferSize: () => undefined }),
 
+    "./compat/directshow#MediaSample": sample,
+    "./compat/directshow#IMediaSample": sample,
+
+    "./compat/coremedia#CMBlockBuffer": () =>
+      cm.CMBlockBufferCreateWithMemoryBlock(null, new Uint8Array(64), 64, null, null, 0, 64, 0),
+    "./compat/coremedia#CMSimpleQueue": () => cm.CMSimpleQueueCreate(8),
+    "./compat/coremedia#CFType": () => cm.CMMemoryPoolCreate(),
     "./compat/coremedia#CMMemoryPool": () => cm.CMMemoryPoolCreate(),
     "./compat/coremedia#Allocator": () => cm.CMMemoryPoolGetAllocator(cm.CMMemoryPoolCreate()),
     "./compat/coremedia#Memory": () => cm.CFAllocatorAllocate(cm.CMMemoryPoolGetAllocator(cm.CMMemoryPoolCreate()), 64),
@@ -92,6 +111,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
       cork.cork_mempool_init_size(pool, 64);
       return pool;
     },
+    "./compat/realtime#BMediaRoster": () => realtime.BMediaRoster.Roster(),
     "./compat/realtime#rtm_pool": () => realtime.rtm_create_pool(1 << 16),
     "./compat/realtime#rtm_block": () => realtime.rtm_alloc(realtime.rtm_create_pool(1 << 16), 64),
   };
@@ -99,6 +119,10 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
 
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [
+    /BMediaRoster\.prototype\.SetRealtimeFlags$/,
+    "it answers a status, never an error: B_BAD_VALUE for what it refuses",
+  ],
   [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
   [
     /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
@@ -140,4 +164,10 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
   [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
+];
+
+/** Calls whose object is not options that the library reads but an interface that the caller implements and the library calls. */
+export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
+  [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
 ];

@@ -16,11 +16,11 @@ export interface SourceFrame {
   readonly presentation: Presentation;
   /** Presentation time in nanoseconds from the start of the stream; undefined when there is none. */
   readonly pts: bigint | undefined;
-  /** Nanoseconds that it is shown for; undefined when nobody knows. */
+  /** Nanoseconds that it is shown for; undefined when it is not known. */
   readonly duration: bigint | undefined;
   /**
    * Writes the frame into `bytes`, plain or shared, which hold `layout.size` bytes or more.
-   * False when the stream ends inside the frame: what was written is no frame then, and the source says why in
+   * False when the stream ends inside the frame: what was written is not a frame then, and the source says why in
    * {@link FrameSource.shortfall}.
    */
   copyTo(bytes: Uint8Array): Promise<boolean>;
@@ -46,7 +46,7 @@ export interface FrameSource {
 export interface PooledFramesOptions {
   /** Ends the loop; rejects with its reason. */
   signal?: AbortSignal;
-  /** Milliseconds to wait for a buffer, then `ERR_STARVED`. Default: for ever. */
+  /** Milliseconds to wait for a buffer, then `ERR_STARVED`. Default: no limit. */
   timeout?: number;
 }
 

@@ -16,7 +16,8 @@ import type { NativeOps } from "../os/native-ops.ts";
 import { notDone, type Outcome } from "../os/result.ts";
 import { Lane } from "../pools/lane.ts";
 import type { ConnectOptions } from "../pools/lane-connect.ts";
-import type { Seat } from "../pools/shared-owners.ts";
+import { type Ending, watchExit } from "../pools/lane-life.ts";
+import { isVacated, type Seat, statusOf } from "../pools/shared-owners.ts";
 import { processCarrier } from "./process-carrier.ts";
 import { nativeError, openProcessPool, type ProcessOpenOptions } from "./process-open.ts";
 import type { ProcessPool } from "./process-pool.ts";
@@ -90,7 +91,9 @@ export async function connectProcess<Data = unknown>(
     if (!pool.isOver) pool.reclaim(handle);
     pool.reclaimEnded();
   };
-  child.once("exit", exited);
+  const { seat } = handle;
+  const isSettled = (): boolean => pool.isOver || isVacated(statusOf(pool.core, seat.owner), seat.status);
+  const unwatch = watchExit(child as unknown as Ending, { ended: exited, isSettled });
   try {
     const answer = firstMessage(port, { signal, timeout, clock }, "the child");
     const invitation: Invitation = {
@@ -103,6 +106,7 @@ export async function connectProcess<Data = unknown>(
     lane = processLane(port, pool, handle.seat, { window, clock });
     return lane;
   } catch (error) {
+    unwatch();
     port.close();
     if (!pool.isOver) pool.reclaim(handle);
     throw error;

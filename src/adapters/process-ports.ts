@@ -120,13 +120,52 @@ interface Envelope {
   readonly closed?: true;
 }
 
+/** One lane's part of a channel. */
+interface ChannelUser {
+  hear(envelope: Partial<Envelope>): void;
+  over(): void;
+}
+
+/** All lanes of a channel share two listeners: a runtime warns of more than ten, and a message is looked at once and not by each. */
+class IpcChannel {
+  readonly users: Map<string, ChannelUser> = new Map();
+
+  readonly hear = (value: unknown): void => {
+    const envelope = value as Partial<Envelope> | null;
+    if (envelope === null || typeof envelope !== "object" || typeof envelope.millpondLane !== "string") return;
+    this.users.get(envelope.millpondLane)?.hear(envelope);
+  };
+
+  readonly over = (): void => {
+    for (const user of [...this.users.values()]) user.over();
+  };
+}
+
+const channels = new WeakMap<IpcEnd, IpcChannel>();
+
+function joinChannel(end: IpcEnd, id: string, user: ChannelUser): void {
+  const channel = channels.get(end) ?? new IpcChannel();
+  channels.set(end, channel);
+  if (channel.users.size === 0) {
+    end.on("message", channel.hear);
+    end.on("disconnect", channel.over);
+  }
+  channel.users.set(id, user);
+}
+
+/** With the last lane the listeners go, too: in a child they keep the process alive. */
+function leaveChannel(end: IpcEnd, id: string): void {
+  const channel = channels.get(end);
+  if (channel === undefined || !channel.users.delete(id) || channel.users.size > 0) return;
+  end.removeListener("message", channel.hear);
+  end.removeListener("disconnect", channel.over);
+}
+
 /** A port over an IPC channel, which carries other messages too: those of the lane `id` are its. */
 export function ipcPort(end: IpcEnd, id: string): ProcessPort {
   // An error that comes later is the other side's end, which "disconnect" tells.
   const post = (envelope: Envelope): unknown => end.send!(envelope as never, () => {});
-  const hear = (value: unknown): void => {
-    const envelope = value as Partial<Envelope> | null;
-    if (envelope === null || typeof envelope !== "object" || envelope.millpondLane !== id) return;
+  const hear = (envelope: Partial<Envelope>): void => {
     if (envelope.closed === true) over();
     else if (typeof envelope.message === "string") {
       try {
@@ -137,8 +176,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
     }
   };
   const over = (): void => {
-    end.removeListener("message", hear);
-    end.removeListener("disconnect", over);
+    leaveChannel(end, id);
     port.ended();
   };
   const port = new ProcessPort({
@@ -148,12 +186,10 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
     },
     close() {
       if (end.connected === true) post({ millpondLane: id, closed: true });
-      end.removeListener("message", hear);
-      end.removeListener("disconnect", over);
+      leaveChannel(end, id);
     },
   });
-  end.on("message", hear);
-  end.on("disconnect", over);
+  joinChannel(end, id, { hear, over });
   return port;
 }
 

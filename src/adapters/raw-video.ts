@@ -63,7 +63,7 @@ const GRAY_BYTES: Readonly<Record<string, number>> = { GRAY8: 1, GRAY10: 2, GRAY
 
 /**
  * The layout of a tightly packed frame, as ffmpeg's `rawvideo` and Y4M write it.
- * Throws `ERR_UNSUPPORTED` for a format that nobody knows, and what `VideoInfo.of` throws.
+ * Throws `ERR_UNSUPPORTED` for an unknown format, and what `VideoInfo.of` throws.
  */
 export function rawLayout(name: string, width: number, height: number): FrameLayout {
   const format = FFMPEG_NAMES[name.toLowerCase()] ?? name.toUpperCase();
@@ -122,7 +122,7 @@ async function openY4m(reader: ChunkReader, options: RawVideoOptions): Promise<R
   if (magic.toString("latin1") !== "YUV4MPEG2") {
     throw new MillpondError(
       "ERR_BAD_DATA",
-      "the stream is no Y4M (it does not begin with YUV4MPEG2), and nothing says what else it is; " +
+      "the stream is not Y4M (it does not begin with YUV4MPEG2), and its format is not given; " +
         "give its format and size, or let ffmpeg write -f yuv4mpegpipe",
     );
   }
@@ -140,7 +140,7 @@ export class RawVideo implements FrameSource {
   readonly layout: FrameLayout;
   /** How each frame is to be shown. */
   readonly presentation: Presentation;
-  /** Frames per second as a fraction; undefined when nobody said. */
+  /** Frames per second as a fraction; undefined when it was not given. */
   readonly frameRate: { readonly num: number; readonly den: number } | undefined;
   /** True when the stream is Y4M. */
   readonly isY4m: boolean;

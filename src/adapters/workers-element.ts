@@ -163,7 +163,7 @@ export class WorkersElement extends Queue {
       let why: string | undefined;
       const onPost = (): void => {
         why ??=
-          "its module posted a message to its parent, which nobody reads; return the result from the function instead";
+          "its module posted a message to its parent, which is never read; return the result from the function instead";
         void worker.terminate();
       };
       worker.on("message", onPost);

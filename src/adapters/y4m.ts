@@ -23,7 +23,7 @@ export interface Y4mHeader {
 }
 
 /**
- * Longest header or FRAME line that is looked for. The format sets no limit; a file that is no Y4M must not be read
+ * Longest header or FRAME line that is looked for. The format sets no limit; a file that is not Y4M must not be read
  * to its end in search of a line feed.
  */
 export const MAX_Y4M_LINE = 1024;
@@ -59,7 +59,7 @@ export const Y4M_CHROMA: readonly string[] = Object.keys(FORMATS);
 export function parseY4mHeader(line: string): Y4mHeader {
   const [magic, ...params] = line.split(" ").filter((word) => word !== "");
   if (magic !== "YUV4MPEG2") {
-    throw new MillpondError("ERR_BAD_DATA", "this is no Y4M stream: it does not begin with YUV4MPEG2");
+    throw new MillpondError("ERR_BAD_DATA", "this is not a Y4M stream: it does not begin with YUV4MPEG2");
   }
   let width = 0;
   let height = 0;
@@ -124,13 +124,14 @@ export function isFrameLine(line: string): boolean {
 function dimension(name: string, value: string): number {
   const size = Number(value);
   if (!/^\d+$/.test(value) || size < 1 || size > 65_536) {
-    throw new MillpondError("ERR_BAD_DATA", `the Y4M header says ${name}${value}, which is no size from 1 to 65536`);
+    throw new MillpondError("ERR_BAD_DATA", `the Y4M header says ${name}${value}, which is not a size from 1 to 65536`);
   }
   return size;
 }
 
 function ratio(name: string, value: string): { num: number; den: number } {
   const match = /^(\d+):(\d+)$/.exec(value);
-  if (match === null) throw new MillpondError("ERR_BAD_DATA", `the Y4M header says ${name}${value}, which is no ratio`);
+  if (match === null)
+    throw new MillpondError("ERR_BAD_DATA", `the Y4M header says ${name}${value}, which is not a ratio`);
   return { num: Number(match[1]), den: Number(match[2]) };
 }

@@ -110,7 +110,8 @@ measure them, and writes contact-sheet.png and frames.json.
                    (default: 2 per worker, and 2 more)
   --tiles N        most pictures on the contact sheet (default: 20)
   --rounds N       rounds of --compare (default: 5)
-  --patience S     give up when no buffer comes back for S seconds (default: 30)
+  --patience S     give up when no buffer comes back for S seconds, except for a
+                   pipe that brings nothing (default: 30)
   --quiet          print nothing but problems
   --strict         frames that the decoder had to conceal count as missing: exit code 2
 

@@ -5,7 +5,19 @@
  *
  * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a socket.
  */
-import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fstatSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nativeOps } from "./load.ts";
@@ -20,6 +32,9 @@ export interface PublishedName {
   /** Removes the name; blocks that were opened by it stay. */
   withdraw(): void;
 }
+
+/** Bytes that a name's file has at most: four numbers in text are a tenth of it. */
+const MAX_ENTRY = 2048;
 
 interface Entry {
   readonly pid: number;
@@ -88,10 +103,26 @@ export function openName(name: string, ops: NativeOps = nativeOps()): Outcome<Sh
   return descriptor.ok ? openSharedMemory(descriptor.value, ops) : descriptor;
 }
 
+/**
+ * Reads a name's file, which anything may lie in the place of: a fifo would block this thread until somebody writes, a large file
+ * would fill its memory. A field that is missing is undefined.
+ */
+function readEntry(file: string): Entry {
+  // Opening a fifo to read it waits for one who writes, unless it is opened like this.
+  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  try {
+    const facts = fstatSync(descriptor);
+    const said: unknown = facts.isFile() && facts.size <= MAX_ENTRY ? JSON.parse(readFileSync(descriptor, "utf8")) : {};
+    return (said ?? {}) as Entry;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 function openEntry(file: string, ops: NativeOps): Outcome<number> {
   let entry: Entry;
   try {
-    entry = JSON.parse(readFileSync(file, "utf8")) as Entry;
+    entry = readEntry(file);
   } catch (error) {
     return fileFailure(error, "there is no such name");
   }
@@ -135,7 +166,7 @@ function removeStale(file: string, ops: NativeOps): boolean {
 function withdraw(file: string, entry: Entry): void {
   try {
     // Somebody else's by now, if this process withdrew it before.
-    if (readFileSync(file, "utf8") === JSON.stringify(entry)) rmSync(file, { force: true });
+    if (JSON.stringify(readEntry(file)) === JSON.stringify(entry)) rmSync(file, { force: true });
   } catch {
     // It is gone already, which is what was asked for.
   }

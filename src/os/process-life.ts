@@ -46,7 +46,8 @@ export function ownIdentity(): ProcessIdentity {
 export function hasEnded(pid: number, start: number): boolean {
   const stat = readStat(String(pid));
   if (stat === "unknown") return false;
-  if (stat === "none") return isUnknownNumber(pid);
+  // What can be asked without a descriptor: one that has ended and was not waited for is not seen by it.
+  if (stat === "none" || stat === "no descriptor") return isUnknownNumber(pid);
   if (stat.start !== start) return true;
   // The first thread's end shows at once as Z, while others of it may still run for some microseconds.
   return (stat.state === "Z" || stat.state === "X") && stat.threads <= 1;
@@ -62,11 +63,12 @@ export function parseStat(text: string): ProcessStat | undefined {
   return { state, threads, start: Number(start) % (START_MASK + 1) };
 }
 
-function readStat(which: string): ProcessStat | "none" | "unknown" {
+function readStat(which: string): ProcessStat | "none" | "unknown" | "no descriptor" {
   try {
     return parseStat(readFileSync(`/proc/${which}/stat`, "latin1")) ?? "unknown";
   } catch (error) {
     const code = (error as { code?: unknown }).code;
+    if (code === "EMFILE" || code === "ENFILE") return "no descriptor";
     return code === "ENOENT" || code === "ESRCH" ? "none" : "unknown";
   }
 }

@@ -137,7 +137,7 @@ export abstract class Element {
   /** The run it takes part in. Throws `ERR_INACTIVE` outside of one. */
   get running(): Running {
     if (this.#running === null)
-      throw new MillpondError("ERR_INACTIVE", `element "${this.name}" is in no running pipeline`);
+      throw new MillpondError("ERR_INACTIVE", `element "${this.name}" is not in a running pipeline`);
     return this.#running;
   }
 

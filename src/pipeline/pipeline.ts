@@ -273,7 +273,9 @@ function assertLinked(element: Element): void {
   const empty = element.freeInput !== Element.prototype.freeInput && element.inputs.length === 0;
   if (loose === undefined && !lonely && !half && !empty) return;
   const what = loose === undefined ? `"${element.name}" leads nowhere` : `${loose} is not linked`;
-  throw new MillpondError("ERR_NOT_NEGOTIATED", `${what}; link it, or leave the element out`);
+  // By its pad an error finds the word in a pipeline text.
+  const pad = String(loose ?? `${element.name}.out`);
+  throw new MillpondError("ERR_NOT_NEGOTIATED", `${what}; link it, or leave the element out`, { pad });
 }
 
 function join(out: OutputPad, input: InputPad): void {

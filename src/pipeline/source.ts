@@ -177,7 +177,7 @@ export abstract class Source extends Element {
   /** A source has no input. */
   override chain(buffer: MediaBuffer, pad: InputPad): void {
     buffer.release();
-    throw new MillpondError("ERR_UNSUPPORTED", `${pad} is no input of a source`);
+    throw new MillpondError("ERR_UNSUPPORTED", `${pad} is not an input of a source`);
   }
 
   /** A source has no input. */

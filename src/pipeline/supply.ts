@@ -63,7 +63,11 @@ export async function settleSupply(pad: OutputPad, keeps: number): Promise<void>
   query.raise(keeps, "keeps them");
 
   const size = Math.max(query.formatSize, ...query.pools.map((entry) => entry.size));
-  if (size === 0) throw new MillpondError("ERR_NOT_NEGOTIATED", `${pad}: nobody says how large a buffer must be`);
+  if (size === 0)
+    throw new MillpondError(
+      "ERR_NOT_NEGOTIATED",
+      `${pad}: the size of a buffer is not known: neither the source nor a stage behind it gives one`,
+    );
   const params = query.params[0]?.params ?? DEFAULT_PARAMS;
   const wish: Wish = { pad, size, count: query.held + 1, params, query, verdicts: [] };
   const over = element.running.overBudget(size * wish.count, pad);
@@ -228,7 +232,7 @@ function sourceFor(wish: Wish): { readonly by: string; readonly allocator: Alloc
     if (lack === undefined) return entry;
     lacks.push(`allocator "${entry.allocator.name}": ${lack}`);
   }
-  const tried = lacks.length === 0 ? "nobody offers an allocator that makes it" : lacks.join("; ");
+  const tried = lacks.length === 0 ? "no stage offers an allocator that makes it" : lacks.join("; ");
   throw refusal(wish, `no memory is ${memory} here (${tried}); offer a pool or an allocator that makes it`);
 }
 

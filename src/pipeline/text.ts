@@ -161,7 +161,11 @@ export function parsePipeline(
     const name = link.word.text.slice(0, -1);
     const found = named.get(name);
     if (found !== undefined) return found;
-    throw textError(text, link.word, `no element has the name "${name}"; write name=${name} at the one that is meant`);
+    throw textError(
+      text,
+      link.word,
+      `no element has the name "${name}"; add name=${name} to the element that is meant`,
+    );
   };
   for (const chain of chains) {
     for (let i = 1; i < chain.length; i++) {
@@ -210,6 +214,10 @@ function readChains(text: string, words: readonly Word[]): Link[][] {
   let joined = false;
   let args: Word[] | undefined;
   const end = (): void => {
+    const [only] = chain;
+    if (chain.length === 1 && only?.kind === "reference") {
+      throw textError(text, only.word, `nothing is linked to "${only.word.text}": write "!" before or after it`);
+    }
     if (chain.length > 0) chains.push(chain);
     chain = [];
   };

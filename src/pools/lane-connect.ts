@@ -7,7 +7,7 @@ import { type Clock, checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { lifeName, whenEnded } from "./lane-life.ts";
+import { type Ending, lifeName, watchExit, whenEnded } from "./lane-life.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -55,6 +55,8 @@ export interface Peer {
   carrier(): Carrier;
   /** Called when the thread ended, connected or not. */
   exited(): void;
+  /** Whether there is nothing left to do when it ends. */
+  isSettled(): boolean;
 }
 
 /**
@@ -90,11 +92,17 @@ export async function connect<Data>(
   // Node's workers tell their end themselves.
   const life = typeof target.once === "function" ? undefined : lifeName();
   let gone: (() => void) | undefined;
-  target.once?.("exit", () => {
-    // The lane itself ends when its port does: what the thread sent before is still on its way.
-    peer.exited();
-    gone?.();
-  });
+  const unwatch =
+    typeof target.once !== "function"
+      ? undefined
+      : watchExit(target as Ending, {
+          ended() {
+            // The lane itself ends when its port does: what the thread sent before is still on its way.
+            peer.exited();
+            gone?.();
+          },
+          isSettled: () => peer.isSettled(),
+        });
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
@@ -113,6 +121,7 @@ export async function connect<Data>(
     }
     return lane;
   } catch (error) {
+    unwatch?.();
     port.close();
     peer.exited();
     throw error;

@@ -7,6 +7,43 @@ interface LockManager {
   request(name: string, callback: () => Promise<void> | void): Promise<void>;
 }
 
+/** What is to be done when a thread or a process ends. */
+export interface EndWatch {
+  /** It has ended. */
+  ended(): void;
+  /** Whether its end is of no concern any more: the pool is over, or the other side has left it. */
+  isSettled(): boolean;
+}
+
+/** Something that tells its end by an "exit" event: a worker or a child process of Node. */
+export interface Ending {
+  /** As EventEmitter's. */
+  once(event: "exit", listener: () => void): unknown;
+}
+
+const watchesOf = new WeakMap<Ending, Set<EndWatch>>();
+
+/**
+ * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go at the next
+ * one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns what ends the watch.
+ */
+export function watchExit(target: Ending, watch: EndWatch): () => void {
+  let watches = watchesOf.get(target);
+  if (watches === undefined) {
+    const made = new Set<EndWatch>();
+    watches = made;
+    watchesOf.set(target, made);
+    target.once("exit", () => {
+      watchesOf.delete(target);
+      for (const one of made) one.ended();
+    });
+  }
+  const all = watches;
+  for (const one of all) if (one.isSettled()) all.delete(one);
+  all.add(watch);
+  return () => all.delete(watch);
+}
+
 function lockManager(): LockManager | undefined {
   const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
   return typeof navigator?.locks?.request === "function" ? navigator.locks : undefined;

@@ -6,7 +6,18 @@ import type { Carrier, Lane } from "./lane.ts";
 import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
 import { isGhost, leaseError } from "./shared-errors.ts";
 import type { SharedHandle, Slot } from "./shared-handle.ts";
-import { accept, beginGrant, bury, cancelGrant, finishGrant, isAlive, Outcome, type Seat } from "./shared-owners.ts";
+import {
+  accept,
+  beginGrant,
+  bury,
+  cancelGrant,
+  finishGrant,
+  isAlive,
+  isVacated,
+  Outcome,
+  type Seat,
+  statusOf,
+} from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
 
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
@@ -53,7 +64,10 @@ export function connectShared<Data>(
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { owner, status: core.status } };
   const carrier = (): Carrier => sharedCarrier(pool, handle.seat, (lost) => (lost ? exited() : undefined));
-  return connect<Data>(target, offer, { carrier, exited }, options);
+  const { seat } = handle;
+  const isSettled = (): boolean =>
+    !isAlive(core) || isGhost(core) || isVacated(statusOf(core, seat.owner), seat.status);
+  return connect<Data>(target, offer, { carrier, exited, isSettled }, options);
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

@@ -268,6 +268,7 @@ export class LeaseRing {
 
 /** How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word alone, so those poll. */
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
+  if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;
   if (waiter === atomicsWaiter) return { waiter, clock };
   return {

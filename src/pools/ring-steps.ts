@@ -50,10 +50,10 @@ const EVERYONE = 0x7fffffff;
  * 5 us, one wake-up. Measured on two cores beside two busy loops, for 0, 5, 20, 50 and 200 us: a number in a stream takes 1.5, 1.6,
  * 4, 6 and 15 us, one there and back 40, 45, 250, 700 and 230 us; beside none, one there and back is 15 to 25 us with up to 20.
  */
-const SPIN_MS = 0.005;
+const RING_SPIN_MS = 0.005;
 
-/** Looks between two readings of the clock. */
-const RING_LOOKS = 4;
+/** Looks between two readings of the clock: what `looks` of a ring is but in tests. */
+export const RING_LOOKS = 4;
 
 /** 1 ms: the other side is between two steps that take nanoseconds, and lost its core there. */
 const SOON_MS = 1;
@@ -103,6 +103,8 @@ export interface RingState {
   pushesWait: boolean;
   /** True while promises wait to pop. */
   popsWait: boolean;
+  /** Attempts of a wait that spins, between two readings of the clock. */
+  readonly looks: number;
   /** Wakes those who sleep on a word. */
   readonly notify: (i32: Int32Array, index: number, count: number) => unknown;
 }
@@ -258,11 +260,11 @@ export function waitSync(
   const { i32 } = ring;
   const start = performance.now();
   do {
-    for (let i = 0; i < RING_LOOKS; i++) {
+    for (let i = 0; i < ring.looks; i++) {
       const got = attempt();
       if (got !== AGAIN && got !== SOON) return got;
     }
-  } while (performance.now() - start < Math.min(SPIN_MS, ms));
+  } while (performance.now() - start < Math.min(RING_SPIN_MS, ms));
   let hint = AGAIN;
   for (;;) {
     const value = announce(ring, word);

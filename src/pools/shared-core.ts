@@ -104,8 +104,8 @@ export interface Core {
   readonly extra: Int32Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
   readonly gone: Float64Array;
-  /** Clears a slot's bytes. */
-  readonly clear: (index: number) => void;
+  /** Clears a slot's bytes from one position up to another. */
+  readonly clear: (index: number, from: number, to: number) => void;
   /** Wakes one who sleeps on the wake counter, or all. */
   readonly notify: (i32: Int32Array, index: number, count: number) => unknown;
 }
@@ -134,7 +134,7 @@ export function createCore(
   layout: SharedLayout,
   owner: number,
   status: number,
-  clear: (index: number) => void,
+  clear: (index: number, from: number, to: number) => void,
   notify: (i32: Int32Array, index: number, count: number) => unknown,
   pool: number = i32[Header.POOL]!,
 ): Core {
@@ -334,12 +334,12 @@ export function drop(core: Core, index: number, id: number): boolean {
 }
 
 /** Frees a slot that this thread has closed, `closed` being its state: what has to be done while nobody can join is done here. */
-export function reopen(core: Core, index: number, closed: number): void {
+export function reopen(core: Core, index: number, closed: number, cleared = false): void {
   const { i32, me } = core;
   const at = stateAt(core, index);
   // Declared dead meanwhile: another one frees the slot, and the bytes may be somebody's already.
   if ((Atomics.load(i32, at) & me) === 0) return;
-  if (!core.plain) core.clear(index);
+  if (!core.plain && !cleared) core.clear(index, 0, core.layout.size);
   let free = closed - me;
   if (free === core.lastState) {
     carry(core, at, closed);

@@ -158,7 +158,16 @@ export function readHandle(
   return { layout, memory };
 }
 
-/** Also one of another realm. */
+const bytesOfShared =
+  typeof SharedArrayBuffer === "function"
+    ? Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")?.get
+    : undefined;
+
+/** Also one of another realm. The engine is asked: what an object says that it is, anybody can write. */
 export function isShared(value: unknown): value is SharedArrayBuffer {
-  return Object.prototype.toString.call(value) === "[object SharedArrayBuffer]";
+  try {
+    return typeof bytesOfShared?.call(value) === "number";
+  } catch {
+    return false;
+  }
 }

@@ -20,7 +20,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.
 import { MillpondError } from "../observe/errors.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -53,8 +53,8 @@ export const Header = {
   WAITING: 32,
   /** Counts the wake-ups; waiters sleep on it. */
   WAKES: 48,
-  /** Who clears up after dead owners at the moment: owner + 1. */
-  SWEEPER: 64,
+  /** One bit for each owner that clears up after dead ones at the moment. */
+  SWEEPERS: 64,
   /** Owners that were swept since the pool was made. */
   SWEPT: 80,
   /** Not 0: a pass over dead owners' slots was cut off at its bound; the next slow path goes on. */
@@ -75,10 +75,20 @@ export const Owner = {
 } as const;
 
 /** What a seat is: the low bits of its status; above them, how often it was given away. */
-export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, MASK: 7, EPOCH: 8 } as const;
+export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, SWEPT: 5, MASK: 7, EPOCH: 8 } as const;
 
 /** The bits of a status that are its epoch. */
 const ALL_EPOCHS = 0x3ffffff8;
+
+/** Words of a slot, from its state on. The last two are there only for slots that take more than one pass to clear, which are few. */
+export const SlotWord = {
+  STATE: 0,
+  HIGH: 1,
+  /** Bytes at the slot's beginning that a reclaiming pass has cleared. */
+  CLEARED: 2,
+  /** The state in which that pass left the slot; 0: none. */
+  CLOSED: 3,
+} as const;
 
 /** What a pool is. A memory of zeros is no pool yet. */
 export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2 } as const;

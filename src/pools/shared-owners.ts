@@ -34,6 +34,7 @@ import {
   OwnerState,
   PoolState,
   type SharedLayout,
+  SlotWord,
   WORD_SLOTS,
 } from "./shared-layout.ts";
 
@@ -121,6 +122,11 @@ export function statusOf(core: Core, owner: number): number {
 export function isPresent(status: number): boolean {
   const state = status & OwnerState.MASK;
   return state === OwnerState.LIVE || state === OwnerState.RESERVED;
+}
+
+/** Whether a seat is empty, or somebody else's, after it was that of one who had `then`. */
+export function isVacated(now: number, then: number): boolean {
+  return (now & ~OwnerState.MASK) !== (then & ~OwnerState.MASK) || (now & OwnerState.MASK) === OwnerState.FREE;
 }
 
 /** Whether the one who had `then` is still there; it may have sat down meanwhile. */
@@ -258,7 +264,7 @@ function newPass(): Pass {
 
 /**
  * Ends another owner, the one who had the status `then` (0: whoever sits there): what only it held is free, what others
- * hold too stays theirs. Returns how many slots came free by this call. While another thread sweeps, that one does it.
+ * hold too stays theirs. Returns how many slots came free by this call.
  */
 export function bury(core: Core, owner: number, then: number): number {
   condemn(core, owner, then);
@@ -273,7 +279,8 @@ export function condemn(core: Core, owner: number, then: number): void {
     const status = Atomics.load(i32, at);
     if (then !== 0 && (status & ~OwnerState.MASK) !== (then & ~OwnerState.MASK)) break;
     // Also an empty seat: one who was declared dead too early may have taken slots since.
-    if ((status & OwnerState.MASK) === OwnerState.DYING) break;
+    const state = status & OwnerState.MASK;
+    if (state === OwnerState.DYING || state === OwnerState.SWEPT) break;
     const dying = (status & ~OwnerState.MASK) | OwnerState.DYING;
     if (Atomics.compareExchange(i32, at, status, dying) === status) break;
   }
@@ -285,61 +292,76 @@ export function resumeSweep(core: Core): number {
   return i32[Header.UNSWEPT] === 0 ? 0 : sweepAll(core);
 }
 
-/** Sweeps after all the dying, unless somebody is at it. Returns how many slots came free by this call. */
+/**
+ * Reclaims what the dying hold. Returns how many slots came free by this call. Several may do so at once: one that is stopped in the
+ * middle keeps at most the one slot that it clears (all of them where a slot takes several passes). Only a seat has to wait for it. A pass that was begun while the seat's member was
+ * dying may still take that member out of slots, so the seat is not given away before every such pass is over:
+ * - A sweeper sets its bit before it looks who is dying, and clears it after its pass.
+ * - A seat whose slots are done becomes SWEPT, so that no pass that begins later counts it in.
+ * - It becomes FREE once nobody else's bit is set, looked at after it was SWEPT. Whoever clears the last bit sees that.
+ */
 export function sweepAll(core: Core): number {
-  const { i32, layout } = core;
+  const { i32, layout, me } = core;
   // One whose membership has ended, or whose pool has, clears up nothing: these words may be another pool's.
   if (statusOf(core, core.owner) !== core.status) return 0;
   const pass = newPass();
   const passes = Math.max(1, Math.min(MOST_PASSES, Math.floor(MOST_LOOKS / core.count)));
-  // More than once: one who dies after the last look and before the office is given up would be left over.
-  for (let n = 0; anyDying(core); n++) {
+  // More than once: one who dies after the last look and before the end of the pass would be left over.
+  for (let n = 0; ; n++) {
     if (n === passes || pass.bytes <= 0 || pass.disturbed >= MOST_DISTURBED) {
       Atomics.store(i32, Header.UNSWEPT, 1);
       break;
     }
-    if (!beSweeper(core)) break;
+    const before = Atomics.or(i32, Header.SWEEPERS, me) & ~me;
+    if (takesPasses(core) && anyPresent(core, before)) {
+      // A slot that another one may leave half cleared is that one's alone: in these pools one sweeps at a time, the first.
+      Atomics.and(i32, Header.SWEEPERS, ~me);
+      Atomics.store(i32, Header.UNSWEPT, 1);
+      break;
+    }
     if (i32[Header.UNSWEPT] !== 0) Atomics.store(i32, Header.UNSWEPT, 0);
     let bits = 0;
-    const found: Seat[] = [];
+    const dying: Seat[] = [];
+    const done: Seat[] = [];
     for (let owner = 0; owner < layout.owners; owner++) {
       const status = statusOf(core, owner);
-      if ((status & OwnerState.MASK) !== OwnerState.DYING) continue;
-      found.push({ owner, status });
+      const state = status & OwnerState.MASK;
+      if (state === OwnerState.SWEPT) done.push({ owner, status });
+      if (state !== OwnerState.DYING) continue;
+      dying.push({ owner, status });
       bits |= 1 << owner;
     }
-    const whole = sweep(core, bits, pass);
-    for (const { owner, status } of whole ? found : []) {
-      const at = ownerWord(core, owner) + Owner.STATUS;
+    const whole = bits !== 0 && sweep(core, bits, pass);
+    for (const { owner, status } of whole ? dying : []) {
+      const swept = (status & ~OwnerState.MASK) | OwnerState.SWEPT;
       // Not a store: another sweeper may have been faster, and the seat somebody else's by now.
+      const seen = Atomics.compareExchange(i32, ownerWord(core, owner) + Owner.STATUS, status, swept);
+      if (seen === status || seen === swept) done.push({ owner, status: swept });
+    }
+    const others = Atomics.and(i32, Header.SWEEPERS, ~me) & ~me;
+    if (bits === 0 && done.length === 0) break;
+    const waits = done.length > 0 && anyPresent(core, others);
+    for (const { owner, status } of waits ? [] : done) {
+      const at = ownerWord(core, owner) + Owner.STATUS;
       if (Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status) {
         Atomics.add(i32, Header.SWEPT, 1);
       }
     }
-    Atomics.compareExchange(i32, Header.SWEEPER, core.owner + 1, 0);
     // All of them: the dead may have been woken in others' place.
-    wake(core, ALL);
+    if (bits !== 0) wake(core, ALL);
+    if (waits) {
+      // The other one frees these seats at its end. If it does not come to that, the next slow path does.
+      Atomics.store(i32, Header.UNSWEPT, 1);
+      break;
+    }
   }
   return pass.freed;
 }
 
-function anyDying(core: Core): boolean {
+/** Whether one of these bits is that of a member. Those of others can only be damage, or of members that were declared dead. */
+function anyPresent(core: Core, bits: number): boolean {
   for (let owner = 0; owner < core.layout.owners; owner++) {
-    if ((statusOf(core, owner) & OwnerState.MASK) === OwnerState.DYING) return true;
-  }
-  return false;
-}
-
-/** Takes the office, also from a dead one. */
-function beSweeper(core: Core): boolean {
-  const { i32 } = core;
-  for (let n = 0; n < RETRIES; n++) {
-    const sweeper = Atomics.load(i32, Header.SWEEPER);
-    if (sweeper === core.owner + 1) return true;
-    // A number that is no owner's can only be damage; the office is free then.
-    const known = sweeper > 0 && sweeper <= core.layout.owners;
-    if (known && isPresent(statusOf(core, sweeper - 1))) return false;
-    if (Atomics.compareExchange(i32, Header.SWEEPER, sweeper, core.owner + 1) === sweeper) return true;
+    if ((bits & (1 << owner)) !== 0 && isPresent(statusOf(core, owner))) return true;
   }
   return false;
 }
@@ -351,6 +373,8 @@ function beSweeper(core: Core): boolean {
 function sweep(core: Core, bits: number, pass: Pass): boolean {
   const { i32, layout } = core;
   Atomics.and(i32, Header.WAITING, ~bits);
+  // Those who were cut off in a pass of their own. Who sits there next is not in one.
+  Atomics.and(i32, Header.SWEEPERS, ~bits);
   for (let owner = 0; owner < layout.owners; owner++) if ((bits & (1 << owner)) !== 0) dropGrant(core, owner);
   const { left } = pass;
   for (let word = 0; word < core.words; word++) {
@@ -380,17 +404,46 @@ function sweepSlot(core: Core, index: number, bits: number, pass: Pass): boolean
     if (!core.plain && pass.bytes <= 0) break;
     // The last holders. One who died in a closed slot at the last low part had moved the high part, or had not.
     const generation = state & core.lastState;
-    const next = generation === core.lastState ? generation : generation + core.step;
+    const partly = takesPasses(core);
+    // A slot that an earlier pass cleared in part is closed already.
+    const resumed = partly && i32[at + SlotWord.CLOSED] === state;
+    const next = generation === core.lastState || resumed ? generation : generation + core.step;
     const free = core.plain && next !== core.lastState;
     // Closed by the sweeper, so that its death is no loss either.
     if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
-    if (!free) reopen(core, index, next | me);
-    if (!core.plain) pass.bytes -= Math.max(core.layout.size, LEAST_BYTES);
+    if (partly && !clearPart(core, index, next, state & core.holderMask, resumed, pass)) break;
+    if (!free) reopen(core, index, next | me, partly);
+    if (!core.plain && !partly) pass.bytes -= Math.max(core.layout.size, LEAST_BYTES);
     pass.freed++;
     return true;
   }
   if (pass.bytes > 0) pass.disturbed++;
   pass.left++;
+  return false;
+}
+
+/** Whether clearing a slot takes more than one pass. */
+function takesPasses(core: Core): boolean {
+  return !core.plain && core.layout.size > CLEAR_BYTES;
+}
+
+/**
+ * Clears as much of a slot as the pass may clear. When that is not all, the slot goes back to the dying that held it, still closed, and
+ * two words beside its state say how far it was cleared, and in which state: no other state is ever the same. True: all of it.
+ */
+function clearPart(core: Core, index: number, closed: number, dying: number, resumed: boolean, pass: Pass): boolean {
+  const { i32, me } = core;
+  const at = stateAt(core, index);
+  const { size } = core.layout;
+  const from = resumed ? Math.min(Math.max(0, i32[at + SlotWord.CLEARED]!), size) : 0;
+  i32[at + SlotWord.CLOSED] = 0;
+  const to = Math.min(size, from + pass.bytes);
+  pass.bytes -= Math.max(to - from, LEAST_BYTES);
+  core.clear(index, from, to);
+  if (to === size) return true;
+  i32[at + SlotWord.CLEARED] = to;
+  Atomics.store(i32, at + SlotWord.CLOSED, closed | dying);
+  Atomics.compareExchange(i32, at, closed | me, closed | dying);
   return false;
 }
 
@@ -408,6 +461,8 @@ function dropGrant(core: Core, owner: number): void {
     for (let n = 0; n < RETRIES; n++) {
       const state = Atomics.load(i32, at);
       if (!isLease(core, state, id) || (state & (1 << to)) === 0) break;
+      // Another sweeper was faster: the bit is that of the seat's next member, who joined.
+      if (isPresent(statusOf(core, to))) break;
       const next = (state & ~(1 << to)) | (1 << owner);
       if (Atomics.compareExchange(i32, at, state, next) === state) break;
     }

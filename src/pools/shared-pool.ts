@@ -106,7 +106,10 @@ export class SharedPool implements LeasePool {
       layout,
       seat.owner,
       seat.status,
-      (index) => zeroBytes(this.viewOf(index)),
+      (index, from, to) => {
+        const view = this.viewOf(index);
+        zeroBytes(to - from === view.length ? view : view.subarray(from, to));
+      },
       this.waiter.notify,
       made.pool,
     );

@@ -27,7 +27,8 @@ export function readStats(core: Core): SharedPoolStats {
   const waiting = Atomics.load(i32, Header.WAITING);
   const owners: SharedOwnerStats[] = [];
   for (let owner = 0; owner < layout.owners; owner++) {
-    const state = STATES[(statusOf(core, owner) & OwnerState.MASK) - 1];
+    const status = statusOf(core, owner) & OwnerState.MASK;
+    const state = status === OwnerState.SWEPT ? "dying" : STATES[status - 1];
     if (state === undefined && counts[owner] === 0) continue;
     const at = ownerWord(core, owner);
     owners.push({
@@ -62,7 +63,7 @@ export function assertPool({ core, name }: { readonly core: Core; readonly name:
   let live = 0;
   for (let owner = 0; owner < layout.owners; owner++) {
     const status = statusOf(core, owner) & OwnerState.MASK;
-    if (status > OwnerState.DYING) fail(`the seat of owner ${owner} has status ${status}`);
+    if (status > OwnerState.SWEPT) fail(`the seat of owner ${owner} has status ${status}`);
     if (status === OwnerState.RESERVED || status === OwnerState.LIVE) live |= 1 << owner;
   }
   for (let index = 0; index < core.count; index++) {

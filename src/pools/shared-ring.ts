@@ -23,6 +23,7 @@ import {
   peek,
   popOrEnd,
   pushOrEnd,
+  RING_LOOKS,
   type RingState,
   RingWord,
   tryPop,
@@ -98,6 +99,7 @@ export class HandleRing {
       tellAt: (head + batch) & WRAP,
       pushesWait: false,
       popsWait: false,
+      looks: RING_LOOKS,
       notify: this.#waiter.notify,
     };
   }

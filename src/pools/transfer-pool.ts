@@ -137,12 +137,19 @@ export class TransferPool implements LeasePool {
     const { name, size, count } = this;
     const offer: TransferOffer = { transport: "transfer", name, pool: this.#pool, size, count };
     let carrier: Carrier | undefined;
+    let isClosed = false;
     const peer = {
       carrier: () => {
-        carrier = this.#carrier();
-        return carrier;
+        const made = this.#carrier();
+        carrier = made;
+        const ended = (lost: boolean): void => {
+          isClosed = true;
+          made.ended(lost);
+        };
+        return { ...made, ended };
       },
       exited: () => carrier?.ended(true),
+      isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
     };
     return connect<Data>(target, offer, peer, options);
   }

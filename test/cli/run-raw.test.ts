@@ -70,7 +70,7 @@ describe("raw video on standard input", () => {
     expect(empty.stderr).toContain("the stream is empty");
     const unknown = await millpond(["run", "-"], { stdin: Buffer.alloc(5000, 65) });
     expect(unknown.code).toBe(1);
-    expect(unknown.stderr).toContain("is no Y4M");
+    expect(unknown.stderr).toContain("is not Y4M");
   });
 });
 

@@ -47,6 +47,27 @@ describe.runIf(existsSync("/proc/self/stat"))("a process", () => {
   });
 });
 
+describe.runIf(existsSync("/proc/self/stat"))("a process that can open no file more", () => {
+  it("still sees that another one has ended, so that what that one held comes free", async () => {
+    const ended = spawn("true");
+    await once(ended, "exit");
+    const file = new URL("../../src/os/process-life.ts", import.meta.url).href;
+    const program = `
+      import { openSync } from "node:fs";
+      import { hasEnded } from ${JSON.stringify(file)};
+      try { for (;;) openSync("/dev/null"); } catch {}
+      process.exitCode = hasEnded(${ended.pid}, 1) && !hasEnded(process.ppid, 1) ? 7 : 8;`;
+    const child = spawn(
+      "sh",
+      ["-c", 'ulimit -n 64; exec "$0" --input-type=module -e "$1"', process.execPath, program],
+      {
+        stdio: "inherit",
+      },
+    );
+    expect(await once(child, "exit")).toEqual([7, null]);
+  });
+});
+
 describe("the text of a stat", () => {
   const line = (name: string, state: string, threads: string, start: string): string =>
     `12 (${name}) ${state} 1 ${"0 ".repeat(15)}${threads} 0 ${start} 0 0`;

@@ -78,7 +78,8 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
   });
 
   it("a process joins by name, and the name of a pool that is gone is refused with its reason", async () => {
-    const pool = make({ size: 4096, count: 1 });
+    // Nobody but this test looks for the ended.
+    const pool = make({ size: 4096, count: 1, watch: Number.POSITIVE_INFINITY });
     const name = `millpond-test-${process.pid}`;
     const published = value(pool.publish(name));
     expect(pool.publish(name)).toMatchObject({ ok: false, errno: "EEXIST" });
@@ -287,7 +288,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
 
   it("at random moments, under load: no slot is lost, none has two holders, none shows another's bytes", async () => {
     const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
-    const millis = Number(process.env.MILLPOND_SOAK_MS ?? 6000);
+    const millis = Number(process.env.MILLPOND_SOAK_MS ?? 0);
     let random = seed | 1;
     const next = (below: number): number => {
       random = (Math.imul(random, 1664525) + 1013904223) | 0;
@@ -302,8 +303,10 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const hire = (): ChildProcess => start(pool, ["load", String(next(2 ** 30))], block.descriptor);
     for (let i = 0; i < 3; i++) crew.push(hire());
     const end = performance.now() + millis;
-    while (performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, 60 + next(120)));
+    // Each is killed after so many operations of them all, however long the machine takes for them.
+    while (kills < 25 || performance.now() < end) {
+      const due = Atomics.load(words, 3) + 1 + next(200);
+      while (Atomics.load(words, 3) < due) await new Promise((resolve) => setTimeout(resolve, 1));
       const at = next(crew.length);
       await kill(crew[at]!);
       kills++;
@@ -316,14 +319,13 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const report = { seed, kills, operations: words[3], doubled: words[1], dirty: words[2], codes };
     console.log(`killed under load: ${JSON.stringify(report)}`);
     expect(report).toMatchObject({ doubled: 0, dirty: 0, codes: [0, 0, 0] });
-    expect(kills).toBeGreaterThan(millis / 1000);
-    expect(words[3]).toBeGreaterThan(1000);
+    expect(words[3]).toBeGreaterThanOrEqual(kills);
     expect(slots.filter((slot) => slot === undefined)).toEqual([]);
     expect(new Set(slots.map((slot) => slot!.index)).size).toBe(pool.count);
     for (const slot of slots) pool.release(slot!);
     pool.assertInvariants();
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
-  });
+  }, 600_000);
 });
 
 describe.runIf(nativeOps().availability.ok)("what is refused", () => {

@@ -1,12 +1,24 @@
 /** Memory between processes: it arrives by every way there is, is what the kernel says, and nothing unsafe is let in. */
 
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, statSync, truncateSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Memory } from "../../src/memory/memory.ts";
 import {
   closeDescriptor,
@@ -268,6 +280,35 @@ describe.skipIf(process.platform !== "linux")("names (Linux)", () => {
     // This process lives, and no longer holds it.
     expect(openName(name)).toMatchObject({ ok: false, errno: "STALE_NAME" });
     published.withdraw();
+  });
+
+  it("what lies in a name's place and is no name's file is refused: text, a fifo, a folder, a file without end", () => {
+    const block = value(createSharedMemory(65536));
+    vi.stubEnv("XDG_RUNTIME_DIR", scratch);
+    const names = join(scratch, "millpond");
+    mkdirSync(names, { recursive: true });
+    const refusals = (make: (file: string) => void): unknown[] => {
+      const file = join(names, `odd-${process.pid}`);
+      make(file);
+      const opened = openName(`odd-${process.pid}`);
+      const published = publishName(`odd-${process.pid}`, block);
+      rmSync(file, { recursive: true });
+      return [opened.ok, opened.ok || opened.errno, published.ok || published.errno];
+    };
+    const none = [false, "BAD_NAME_FILE", "EEXIST"];
+    for (const text of ["null", "5", "[]", "{}"]) {
+      expect([text, ...refusals((file) => writeFileSync(file, text))]).toEqual([text, ...none]);
+    }
+    expect(refusals((file) => execFileSync("mkfifo", [file]))).toEqual(none);
+    expect(refusals((file) => mkdirSync(file))).toEqual(none);
+    expect(
+      refusals((file) => {
+        writeFileSync(file, "");
+        truncateSync(file, 2 ** 40);
+      }),
+    ).toEqual(none);
+    vi.unstubAllEnvs();
+    block.retire();
   });
 
   it.each(["", ".", "..", "a/b", "../x", "a b", "\0", "x".repeat(65)])("%j is no name", (name) => {

@@ -134,7 +134,7 @@ describe("a pipeline text", () => {
     expect(refusal("pattern name=1 ! null")[0]).toBe("name=1");
     expect(refusal("pattern ! t.")).toEqual([
       "t.",
-      'no element has the name "t"; write name=t at the one that is meant',
+      'no element has the name "t"; add name=t to the element that is meant',
     ]);
     expect(refusal('file "a ! decode')).toEqual(['"', "this quote is not closed"]);
     expect(() => pipelineFromText("  ")).toThrow(/the pipeline is empty/);
@@ -202,5 +202,11 @@ describe("a pipeline text", () => {
   test("knows what is near", () => {
     expect(nearest("queu", ["queue", "tee"])).toBe("queue");
     expect(nearest("zzzzzz", ["queue", "tee"])).toBeUndefined();
+  });
+});
+
+describe("a reference that stands alone", () => {
+  test("is refused where it stands, and not ignored", () => {
+    expect(() => pipelineFromText("pattern frames=1 ! tee name=t ! null t.")).toThrow(/nothing is linked to "t\."/);
   });
 });

@@ -48,11 +48,7 @@ const OUTSIDE = new Set(["notify", "clear"]);
 
 function translate(): string {
   const files = SOURCES.map((name) => {
-    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8")
-      // One look where a ring spins: more would be the same again.
-      .replace("RING_LOOKS = 4", "RING_LOOKS = 1")
-      // One name twice in what becomes one file.
-      .replace(/\bSPIN_MS\b/g, `SPIN_MS_${name.replace(/\W/g, "_")}`);
+    const text = readFileSync(join(import.meta.dirname, "../../src/pools", name), "utf8");
     return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022, true);
   });
   const own = new Set<string>();

@@ -3,13 +3,16 @@
  * moment at which one of them may die.
  */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { holds, leaseOf } from "../../src/pools/shared-core.ts";
-import { Header, OwnerState, writePool } from "../../src/pools/shared-layout.ts";
-import { isStillThere, Outcome } from "../../src/pools/shared-owners.ts";
+import { Header, LINE, Owner, OwnerState, writePool } from "../../src/pools/shared-layout.ts";
+import { CLEAR_BYTES, isStillThere, Outcome } from "../../src/pools/shared-owners.ts";
 import type { SharedWaiter } from "../../src/pools/shared-wait.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
 import { World, type WorldOptions } from "./world.ts";
+
+// How long all schedules take depends on the machine, and is no part of the verdict.
+vi.setConfig({ testTimeout: 900_000 });
 
 /** A thread's part, and what must be so before it starts. */
 type Operation = (world: World, thread: number) => Thread;
@@ -379,6 +382,100 @@ describe("death between any two instructions", () => {
     };
     for (const zero of ["fresh", "release"] as const) {
       expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(50);
+    }
+  });
+
+  it("the sweeper is stopped at any point of its work, and is not dead: another one frees all but the slot that it clears", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 3, threads: 4, zero });
+      for (let n = 0; n < 3; n++) hold(world, 0);
+      let stopped = false;
+      let ended = false;
+      const sweeper = function* (): Thread {
+        yield* world.bury(1, 0);
+        ended = true;
+      };
+      const other = function* (): Thread {
+        yield { until: () => stopped || ended };
+        yield* world.bury(2, 0);
+      };
+      const run = world.run([sweeper(), other()], 3, {
+        mortal: [true, false],
+        died: () => {
+          stopped = true;
+        },
+      });
+      const check = (): void => {
+        const free = world.drain(2).length;
+        if (free < (stopped ? 2 : 3)) throw new Error(`${free} slots are free`);
+      };
+      return { ...run, check };
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(50);
+    }
+  });
+
+  it("two clear up after one each at any pace, and the seats are given away: nobody sweeps a newcomer, no seat is lost", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 1, threads: 5, zero });
+      hold(world, 0);
+      const bury = function* (by: number, dead: number): Thread {
+        yield* world.bury(by, dead);
+      };
+      const newcomer = function* (): Thread {
+        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+        if (seat === null) return;
+        const thread = world.sit(seat.owner, seat.status);
+        yield* world.take(thread);
+      };
+      const run = world.run([bury(2, 0), bury(3, 1), newcomer()], 4);
+      const check = (): void => {
+        alone(steps.sweepAll(world.cores[4]!));
+        run.check();
+        const left = world.cores.slice(0, 2).filter(({ owner, status }) => {
+          const now = world.i32[world.layout.ownersAt + owner * LINE + Owner.STATUS]!;
+          return now === ((status & ~OwnerState.MASK) | OwnerState.SWEPT);
+        });
+        if (left.length > 0) throw new Error(`the seats of ${left.map(({ owner }) => owner)} were not given back`);
+      };
+      return { ...run, check };
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(100);
+    }
+  });
+
+  it("slots that take several passes to clear, cleared by two in turns and at once, one of whom may die: whole, and then free", () => {
+    const make = (dies: boolean) => (): Run => {
+      const world = new World({ count: 1, threads: 4, zero: "release", size: 2.5 * CLEAR_BYTES });
+      hold(world, 0);
+      let died = false;
+      let ended = false;
+      const first = function* (): Thread {
+        yield* world.bury(1, 0);
+        yield* world.bury(1, 0);
+        ended = true;
+      };
+      const second = function* (): Thread {
+        yield* world.bury(2, 0);
+        yield* world.bury(2, 0);
+        yield { until: () => ended || died };
+        if (died) yield* world.bury(2, 1);
+        for (let n = 0; n < 4; n++) yield* steps.sweepAll(world.cores[2]!) as Step<unknown>;
+        const id = yield* world.take(2);
+        if (id < 0) throw new Error("the slot is not free");
+        yield* world.give(2, id);
+      };
+      return world.run([first(), second()], 3, {
+        mortal: [dies, false],
+        died: () => {
+          died = true;
+        },
+      });
+    };
+    for (const dies of [false, true]) {
+      expect(tally(explore(make(dies), { preemptions: dies ? 1 : 2 })).schedules).toBeGreaterThan(50);
     }
   });
 

@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { isMillpondError } from "../../src/observe/errors.ts";
 import type { Lane } from "../../src/pools/lane.ts";
+import { watchExit } from "../../src/pools/lane-life.ts";
 import { leasePool } from "../../src/pools/lane-receive.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
 import { code } from "../buffer-pool/pools.ts";
@@ -168,6 +169,25 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     await closed;
     expect([free(pool), pool.bytes(kept).length]).toEqual([2, 1000]);
   });
+});
+
+it("one listener for all lanes to a worker, and a worker that lives on keeps no pool whose lane was closed and left", async () => {
+  const worker = hire("echo");
+  const heard: string[] = [];
+  const { once } = worker;
+  worker.once = function (this: Worker, event: string, listener: never) {
+    heard.push(event);
+    return once.call(this, event, listener);
+  } as never;
+  const told: string[] = [];
+  const watch = (name: string) => ({ ended: () => void told.push(name), isSettled: () => name === "settled" });
+  watchExit(worker, watch("settled"));
+  watchExit(worker, watch("alive"));
+  const lane = await SharedPool.create({ size: 1, count: 1 }).connect(worker);
+  await lane.close();
+  expect(heard).toEqual(["exit"]);
+  await worker.terminate();
+  expect(told).toEqual(["alive"]);
 });
 
 it("seats come back when connected workers end, one after another", async () => {

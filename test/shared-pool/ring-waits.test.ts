@@ -33,10 +33,21 @@ class RingWorld {
   }
 
   side(start: number): RingState {
+    // One look where it spins: more would be the same again.
     const counters = { tail: start, head: start, seenTail: start, fullAt: start, told: start };
     const { i32, batch, capacity } = this;
     const tellAt = (start + batch) & WRAP;
-    return { i32, last: capacity - 1, batch, tellAt, ...counters, pushesWait: false, popsWait: false, notify };
+    return {
+      i32,
+      last: capacity - 1,
+      batch,
+      tellAt,
+      ...counters,
+      pushesWait: false,
+      popsWait: false,
+      looks: 1,
+      notify,
+    };
   }
 
   *push(value: number): Step<number> {

@@ -3,10 +3,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { FakeClock } from "../../src/observe/clock.ts";
 import { isMillpondError } from "../../src/observe/errors.ts";
+import { LeaseRing } from "../../src/pools/lease-ring.ts";
 import { limitSharedArenas, sharedArenas } from "../../src/pools/shared-arena.ts";
 import type { SharedHandle, SharedPoolOptions } from "../../src/pools/shared-handle.ts";
 import { Header } from "../../src/pools/shared-layout.ts";
+import { CLEAR_BYTES } from "../../src/pools/shared-owners.ts";
 import { SharedPool } from "../../src/pools/shared-pool.ts";
+import { HandleRing } from "../../src/pools/shared-ring.ts";
 import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../src/pools/shared-wait.ts";
 import { code } from "../buffer-pool/pools.ts";
 
@@ -227,7 +230,7 @@ describe("misuse", () => {
     const [a, b] = two({ count: 5 });
     const i32 = new Int32Array(a.memory);
     i32[Header.COUNT] = 2 ** 30;
-    i32[Header.SWEEPER] = -77;
+    i32[Header.SWEEPERS] = -77;
     // Bits for slots that do not exist.
     for (let i = a.core.bitmapAt; i < a.core.statesAt; i++) i32[i] = -1;
     const ids = Array.from({ length: 9 }, () => b.tryTake());
@@ -235,6 +238,35 @@ describe("misuse", () => {
     expect(ids.filter((id) => id >= 0).length).toBe(5);
     expect([code(() => SharedPool.attach(a.handle)), a.reclaim(b.owner)]).toEqual(["ERR_BAD_DATA", 5]);
   });
+});
+
+describe("a slot that takes more than one pass to clear", () => {
+  it("is cleared in parts, by whoever comes next, and is free when all of it is zero", () => {
+    const pool = SharedPool.create({ size: 2 * CLEAR_BYTES + 4096, count: 1, zero: "release" });
+    const dead = SharedPool.attach(pool.handle);
+    const other = SharedPool.attach(pool.handle);
+    const bytes = dead.bytesOf(dead.tryTake());
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 7;
+    bytes[bytes.length - 1] = 7;
+    expect([pool.reclaim(dead.owner), bytes[CLEAR_BYTES - 4096], bytes[CLEAR_BYTES]]).toEqual([0, 0, 7]);
+    expect([other.tryTake(), bytes[2 * CLEAR_BYTES - 4096], bytes[2 * CLEAR_BYTES]]).toEqual([-1, 0, 7]);
+    const id = pool.tryTake();
+    expect(pool.isHeld(id)).toBe(true);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+    pool.give(id);
+    expect(pool.stats().owners.map(({ owner }) => owner)).toEqual([pool.owner, other.owner]);
+  });
+});
+
+it("an object that says it is shared memory is none", () => {
+  const pool = SharedPool.create({ size: 64, count: 1 });
+  const memory = { byteLength: 1e9, [Symbol.toStringTag]: "SharedArrayBuffer" } as never;
+  expect([
+    code(() => SharedPool.attach({ ...pool.handle, memory })),
+    code(() => SharedPool.create({ size: 64, count: 1, memory })),
+    code(() => HandleRing.attach(memory)),
+    ...[undefined, null, 5, {}].map((none) => code(() => LeaseRing.create(none as never, 8, "push"))),
+  ]).toEqual(Array(7).fill("ERR_INVALID_ARG_TYPE"));
 });
 
 describe("seats", () => {

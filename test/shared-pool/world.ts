@@ -20,6 +20,8 @@ export interface WorldOptions {
   readonly zero?: "fresh" | "release";
   /** Bits of the low part of a generation: with 2, each third release carries. */
   readonly generationBits?: number;
+  /** Bytes of a slot. They are not there: only who clears how much of them is looked at. */
+  readonly size?: number;
 }
 
 /** One pool, several threads, and what each is entitled to. */
@@ -31,30 +33,37 @@ export class World {
   readonly holders: Set<number>[];
   /** By slot: how often it was cleared. */
   readonly cleared: number[];
+  /** By slot: how far the last clearing came. */
+  readonly clearedTo: number[];
   /** By slot: whether somebody had it since it was cleared. */
   readonly dirty: boolean[];
   /** Every lease that was handed out: none is handed out again. */
   readonly seen: Set<number> = new Set();
 
-  constructor({ count, threads, batch = false, zero = "fresh", generationBits }: WorldOptions) {
+  constructor({ count, threads, batch = false, zero = "fresh", generationBits, size = 1 }: WorldOptions) {
     // One seat more than threads, for one who comes later.
     const shape = checkShape({ size: 1, count, owners: threads + 1 }, zero);
     const layout = layoutOf(shape);
-    this.layout = { ...layout, batch, generationBits: generationBits ?? layout.generationBits };
+    this.layout = { ...layout, size, batch, generationBits: generationBits ?? layout.generationBits };
     this.i32 = new Int32Array(this.layout.slotsAt >>> 2);
     writePool(this.i32, this.layout, 1);
     this.holders = Array.from({ length: count }, () => new Set());
     this.cleared = new Array<number>(count).fill(0);
     this.dirty = new Array<boolean>(count).fill(false);
+    this.clearedTo = new Array<number>(count).fill(0);
     for (let i = 0; i < threads; i++) this.join();
   }
 
   /** Another thread, on a free seat. */
   join(): number {
     const seat = takeSeat(this.i32, this.layout, OwnerState.LIVE)!;
-    const clear = (index: number): void => {
+    const clear = (index: number, from: number, to: number): void => {
       const holders = this.holders[index]!;
       if (holders.size > 0) throw new Error(`slot ${index} is cleared while ${[...holders]} hold it`);
+      if (from > this.clearedTo[index]!)
+        throw new Error(`slot ${index} is cleared from ${from} on, and was not up to there`);
+      this.clearedTo[index] = to;
+      if (to < this.layout.size) return;
       this.cleared[index]!++;
       this.dirty[index] = false;
     };
@@ -90,6 +99,7 @@ export class World {
     this.seen.add(id);
     if (this.layout.zero === "release" && this.dirty[index]) throw new Error(`slot ${index} was not cleared`);
     this.dirty[index] = true;
+    this.clearedTo[index] = 0;
     holders.add(thread);
   }
 

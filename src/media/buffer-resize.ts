@@ -12,7 +12,7 @@
 import type { Memory } from "../memory/memory.ts";
 import { MemoryFlags } from "../memory/params.ts";
 import { wholeNumber } from "../observe/arguments.ts";
-import { assertUnmapped, dropMemories, finish, hold, swapIn, unhold } from "./buffer-list.ts";
+import { assertThawed, assertUnmapped, dropMemories, finish, hold, swapIn, unhold } from "./buffer-list.ts";
 import { assertSameLease, type BufferSlot, Marks } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
@@ -56,6 +56,7 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   const start = sizes.offset + delta;
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
+  assertThawed(slot);
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
   const { generation } = slot;
   const before = hold(slot, Marks.HELD | Marks.FROZEN);

@@ -18,6 +18,7 @@ import { throwLater } from "../observe/late.ts";
 import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
 import type { MapMode } from "./mapping.ts";
 import { checkRange, Memory, mapToRead } from "./memory.ts";
+import { releaseWhenUnmapped } from "./orphans.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
 import { zeroEdges } from "./zero.ts";
@@ -269,7 +270,8 @@ export abstract class Allocator {
     const root = memory.parent;
     if (root !== null) {
       root.disown();
-      root.release();
+      // A mapping of the root that outlives every holder keeps its bytes until unmap().
+      releaseWhenUnmapped(root);
       return;
     }
     this.$liveBytes -= memory.region.size;

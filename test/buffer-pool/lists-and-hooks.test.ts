@@ -197,9 +197,10 @@ describe("hooks in the middle of a change", () => {
       buffer.copy().release();
       seen.push(code(() => buffer.remove(0)));
       seen.push(code(() => buffer.fill(0, new Uint8Array(8))));
+      seen.push(code(() => buffer.resize(0, 4)));
     };
     expect(buffer.fill(0, new Uint8Array(8).fill(3))).toBe(8);
-    expect(seen).toEqual(["ERR_REENTRANT", "ERR_REENTRANT"]);
+    expect(seen).toEqual(["ERR_REENTRANT", "ERR_REENTRANT", "ERR_REENTRANT"]);
     copy.release();
     buffer.release();
     expect(allocator.live).toBe(0);
@@ -341,6 +342,24 @@ it("a refused release of memory leaves its bytes and its views alone", () => {
   expect([seen, kept.length, kept[0]]).toEqual(["ERR_REENTRANT", 64, 7]);
   memory.release();
   expect(kept.length).toBe(0);
+});
+
+it("a part that is released while its root is mapped leaves the root to the mapping", () => {
+  const allocator = new Telling();
+  const pool = openPool({ allocator });
+  const buffer = pool.tryAcquire()!;
+  const copy = buffer.copy();
+  const mapping = copy.map("read");
+  const region = buffer.region(0, 8);
+  buffer.fill(0, new Uint8Array(8));
+  buffer.release();
+  copy.fill(0, new Uint8Array(8));
+  copy.release();
+  region.release();
+  expect(mapping.bytes.length).toBe(64);
+  mapping.unmap();
+  pool.destroy();
+  expect(allocator.live).toBe(0);
 });
 
 it("a chain of 20,000 parent buffers without a pool is released without recursion", () => {

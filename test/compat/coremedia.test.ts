@@ -18,6 +18,7 @@ import {
 } from "../../src/compat/coremedia.ts";
 import { pageSize } from "../../src/os/page-size.ts";
 import { code } from "../buffer-pool/pools.ts";
+import { thrownBy } from "./thrown-by.ts";
 
 let time = 0;
 
@@ -213,5 +214,40 @@ describe("the allocator's front end", () => {
     expect(status(() => CFAllocatorAllocate(null as unknown as typeof allocator, 1))).toBe(-15491);
     expect(status(() => CFAllocatorAllocate(allocator, 2 ** 52))).toBe(kCMMemoryPoolError_AllocationFailed);
     expect(memory.refCount).toBe(1);
+  });
+});
+
+describe("a clock that calls back", () => {
+  it("is refused in Core Media's words with InvalidParameter, and the pool goes on", () => {
+    const texts: string[] = [];
+    let isArmed = false;
+    const pool = CMMemoryPoolCreate(null, () => {
+      if (!isArmed) return 0;
+      isArmed = false;
+      for (const call of [
+        () => CFAllocatorAllocate(CMMemoryPoolGetAllocator(pool), 5),
+        () => CMMemoryPoolFlush(pool),
+        () => CMMemoryPoolInvalidate(pool),
+      ]) {
+        const error = thrownBy(call);
+        expect(error).toMatchObject({ code: "ERR_REENTRANT", status: kCMMemoryPoolError_InvalidParameter });
+        texts.push(error.message);
+      }
+      return 0;
+    });
+    const allocator = CMMemoryPoolGetAllocator(pool);
+    isArmed = true;
+    CFAllocatorDeallocate(allocator, CFAllocatorAllocate(allocator, 5));
+    expect(texts).toHaveLength(3);
+    for (const text of texts) expect(text).toMatch(/^(CFAllocatorAllocate|CMMemoryPool(Flush|Invalidate))\(\) .*clock/);
+  });
+
+  it("CFAllocatorReallocate to 0 of a mapped block is refused in its own name (3.3)", () => {
+    const allocator = CMMemoryPoolGetAllocator(CMMemoryPoolCreate());
+    const block = CFAllocatorAllocate(allocator, 5)!;
+    const mapping = block.map("read");
+    expect(thrownBy(() => CFAllocatorReallocate(allocator, block, 0)).message).toMatch(/^CFAllocatorReallocate\(\)/);
+    mapping.unmap();
+    expect(CFAllocatorReallocate(allocator, block, 0)).toBeNull();
   });
 });

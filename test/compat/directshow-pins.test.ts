@@ -518,6 +518,37 @@ describe("connections that are refused change nothing", () => {
     expect(new Set(outputs.map((pin) => pin.allocator)).size).toBe(1);
   });
 
+  it("what a filter further down had agreed on is in force again when the connection above it is refused", async () => {
+    let isArmed = false;
+    const size = atLeast(2, 100);
+    const from = output({
+      decideBufferSize(allocator, request) {
+        if (isArmed) throw new HResultError("E_FAIL", "refuses from now on");
+        size(allocator, request);
+      },
+    });
+    const [a, b] = [new TransInPlaceFilter({ transform() {} }), new TransInPlaceFilter({ transform() {} })];
+    let offers = 0;
+    const offered = new MemAllocator();
+    // It offers its allocator once: the filter above has to bring one of its own then, which all of them change to.
+    const to = input({
+      createAllocator: () => (++offers === 1 ? offered : null),
+      acceptAllocator: (allocator) => {
+        if (isArmed && allocator === offered) throw new HResultError("E_FAIL", "not that one any more");
+      },
+    });
+    b.output.connect(to);
+    from.connect(a.input);
+    const before = [b.output.allocator, to.allocator, offered.GetProperties(), to.readOnly];
+    isArmed = true;
+    expect(await codeOf(() => a.output.connect(b.input))).toBe("E_FAIL");
+    expect([b.output.allocator, to.allocator, offered.GetProperties(), to.readOnly]).toEqual(before);
+    expect(to.allocator).toBe(offered);
+    expect([from.connectedTo, b.input.connectedTo, b.output.connectedTo]).toEqual([a.input, null, to]);
+    b.output.disconnect();
+    expect(offered.Release()).toBe(0);
+  });
+
   it("a filter's output cannot be connected to its own input, nor back to one further up", async () => {
     const [a, b] = [new TransInPlaceFilter({ transform() {} }), new TransInPlaceFilter({ transform() {} })];
     expect(await codeOf(() => a.output.connect(a.input))).toBe("VFW_E_CIRCULAR_GRAPH");

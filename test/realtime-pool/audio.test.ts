@@ -6,7 +6,10 @@ import { describe, expect, it } from "vitest";
 const EXAMPLE = fileURLToPath(new URL("../../examples/realtime-audio.ts", import.meta.url));
 
 describe("the audio example", () => {
-  it("allocates in the callback without a collection or a miss of its own; plain arrays miss under the same load", () => {
+  // The collections of the plain arrays take as long as a busy machine makes them.
+  it("allocates in the callback without a collection or a miss of its own; plain arrays miss under the same load", {
+    timeout: 300_000,
+  }, () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [EXAMPLE, "600"], { encoding: "utf8" });
     expect([status, stderr]).toEqual([0, ""]);
     console.log(stdout.trim());
@@ -20,7 +23,7 @@ describe("the audio example", () => {
     expect(pool.full).toBe(0);
     expect(plain.full).toBeGreaterThan(0);
     expect(plain.own).toBeGreaterThan(0);
-    // One may be a hypervisor's, whose stolen time counts as work.
-    expect(pool.own).toBeLessThanOrEqual(Math.min(1, plain.own - 1));
+    // The pool's are those that are late in each of its rounds: what a hypervisor steals counts as work, but never at the same callback.
+    expect(pool.own).toBe(0);
   });
 });

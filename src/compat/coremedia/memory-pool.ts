@@ -122,12 +122,20 @@ export function CMMemoryPoolGetAllocator(pool: CMMemoryPool): CFAllocator {
 
 /** Gives everything that is held back, whatever its age; blocks on loan are not touched. Throws InvalidParameter. */
 export function CMMemoryPoolFlush(pool: CMMemoryPool): void {
-  poolOf("CMMemoryPoolFlush", pool).flush();
+  const core = poolOf("CMMemoryPoolFlush", pool);
+  inDoor(
+    () => core.flush(),
+    (cause) => refusedPool("CMMemoryPoolFlush", pool, cause),
+  );
 }
 
 /** Ends recycling for good and gives back what is held; twice: nothing. Throws InvalidParameter. */
 export function CMMemoryPoolInvalidate(pool: CMMemoryPool): void {
-  poolOf("CMMemoryPoolInvalidate", pool).invalidate();
+  const core = poolOf("CMMemoryPoolInvalidate", pool);
+  inDoor(
+    () => core.invalidate(),
+    (cause) => refusedPool("CMMemoryPoolInvalidate", pool, cause),
+  );
 }
 
 /** The number of this kind of object; the same at every call, never 0. @realtime */
@@ -232,7 +240,21 @@ function rounded(allocator: CFAllocator, size: number): number {
   );
 }
 
+/** What a clock of the caller's may not do. */
+const REENTRANT = "it cannot be called from the clock of its own pool";
+
+function refusedPool(call: string, pool: CMMemoryPool, cause: MillpondError): CMMemoryPoolError {
+  const why = cause.code === "ERR_REENTRANT" ? REENTRANT : messageOf(cause);
+  return new CMMemoryPoolError(kCMMemoryPoolError_InvalidParameter, cause.code, `${call}() refuses ${pool}: ${why}`, {
+    cause,
+  });
+}
+
 function failed(call: string, size: number, cause: MillpondError): CMMemoryPoolError {
+  if (cause.code === "ERR_REENTRANT") {
+    const text = `${call}() refuses ${size} bytes: ${REENTRANT}`;
+    return new CMMemoryPoolError(kCMMemoryPoolError_InvalidParameter, cause.code, text, { cause });
+  }
   return new CMMemoryPoolError(
     kCMMemoryPoolError_AllocationFailed,
     cause.code,
@@ -273,6 +295,7 @@ function misuse(call: string, memory: Memory, cause: MillpondError): DoorError {
     ERR_FOREIGN_RELEASE: "a buffer or a part of it still holds it, and the reference to give back is not yours",
     ERR_NOT_WRITABLE: "others hold it too, so its size cannot change",
     ERR_MAPPED: "its bytes are mapped; unmap() the mapping first",
+    ERR_REENTRANT: REENTRANT,
     ERR_DETACHED: "its bytes were transferred away; copy them before posting them",
   };
   return new DoorError(

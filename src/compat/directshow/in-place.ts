@@ -4,7 +4,15 @@
  */
 import type { ALLOCATOR_PROPERTIES, IMemAllocator } from "./allocator.ts";
 import { type FieldType, HResultError, readOptions } from "./codes.ts";
-import { BaseInputPin, BaseOutputPin, detach, type IMemInputPin, undoSizingOf } from "./pins.ts";
+import {
+  BaseInputPin,
+  BaseOutputPin,
+  type Detached,
+  detach,
+  type IMemInputPin,
+  remember,
+  undoSizingOf,
+} from "./pins.ts";
 import type { IMediaSample } from "./sample.ts";
 
 /** How an in-place filter works. */
@@ -37,21 +45,30 @@ export class TransInPlaceFilter {
     this.output = new (class extends BaseOutputPin {
       /** As {@link BaseOutputPin.connect}; then connects the input again where it is connected. */
       override connect(input: IMemInputPin): void {
-        super.connect(input);
-        const upstream = filter.input.connectedTo;
-        if (upstream === null) return;
-        const before = detach(upstream);
+        const downstream = remember(input);
+        let before: Detached | undefined;
         try {
-          upstream.connect(filter.input);
+          super.connect(input);
+          const upstream = filter.input.connectedTo;
+          if (upstream !== null) {
+            before = detach(upstream);
+            upstream.connect(filter.input);
+          }
         } catch (error) {
+          if (before === undefined) {
+            downstream.forget();
+            throw error;
+          }
           // As it was: the output unconnected, the input connected without regard to what is downstream. Nobody is asked again, since
           // who has refused once may do so twice.
           undoSizingOf(this);
           this.disconnect();
+          downstream.restore();
           before.restore();
           throw error;
         }
-        before.drop();
+        downstream.forget();
+        before?.drop();
       }
     })({ decideBufferSize: (allocator, request) => this.#decide(allocator, request) });
     this.input = new (class extends BaseInputPin {

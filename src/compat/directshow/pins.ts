@@ -301,6 +301,7 @@ const OUTPUT_OPTIONS: Readonly<Record<keyof OutputPinOptions, FieldType>> = {
 };
 
 let detachOutput: (pin: BaseOutputPin) => Detached;
+let rememberOutput: (pin: BaseOutputPin) => Remembered | undefined;
 let undoSizing: (pin: BaseOutputPin) => void;
 
 /** A connection that is laid aside: both ends are unconnected, and nothing of it has been released or decommitted. */
@@ -309,6 +310,14 @@ export interface Detached {
   restore(): void;
   /** Ends it for good, as `disconnect()` does. */
   drop(): void;
+}
+
+/** What connections agreed on, with references of their allocators. */
+export interface Remembered {
+  /** Gives each connection that still stands its allocator back, and the allocator its properties; no callback is asked. */
+  restore(): void;
+  /** Lets the references go. */
+  forget(): void;
 }
 
 /** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one reference. */
@@ -324,6 +333,7 @@ export class BaseOutputPin implements IUnknown {
 
   static {
     detachOutput = (pin) => pin.#detach();
+    rememberOutput = (pin) => pin.#remember();
     undoSizing = (pin) => pin.#undoSizing();
   }
 
@@ -382,7 +392,7 @@ export class BaseOutputPin implements IUnknown {
     if (this.#isConnecting || (own !== undefined && isConnecting(own))) {
       throw new HResultError("VFW_E_ALREADY_CONNECTED", "connect() cannot be called while the pin is being connected");
     }
-    if (own !== undefined && leadsTo(own, this)) {
+    if (pinsBehind(input).has(this)) {
       throw new HResultError("VFW_E_CIRCULAR_GRAPH", "connect(): the output pin is downstream of that input pin");
     }
     // Callbacks may release the pins: they are held until it is decided.
@@ -408,6 +418,31 @@ export class BaseOutputPin implements IUnknown {
       if (!isConnected) release(input);
       this.#references.drop();
     }
+  }
+
+  #remember(): Remembered | undefined {
+    const [allocator, input] = [this.#allocator, this.#connectedTo];
+    if (allocator === null || !(input instanceof BaseInputPin) || endOf(input).peer !== this) return undefined;
+    const end = endOf(input);
+    const undo = sizingOf(allocator);
+    addRef(allocator);
+    if (end.allocator !== null) addRef(end.allocator);
+    const forget = (): void => {
+      release(allocator);
+      release(end.allocator);
+    };
+    const restore = (): void => {
+      if (this.#connectedTo !== input || endOf(input).peer !== this) {
+        forget();
+        return;
+      }
+      const now = [this.#allocator, endOf(input).allocator];
+      this.#allocator = allocator;
+      setEnd(input, end);
+      undo();
+      for (const one of now) release(one);
+    };
+    return { restore, forget };
   }
 
   #detach(): Detached {
@@ -539,6 +574,19 @@ export class BaseOutputPin implements IUnknown {
 /** Lays the connection of an output pin aside. */
 export const detach: (pin: BaseOutputPin) => Detached = detachOutput;
 
+/** Remembers all connections downstream of an input, as far as filters say what their outputs are. */
+export function remember(input: IMemInputPin): Remembered {
+  const all = [...pinsBehind(input)].map((pin) => rememberOutput(pin)).filter((one) => one !== undefined);
+  return {
+    restore: () => {
+      for (const one of all) one.restore();
+    },
+    forget: () => {
+      for (const one of all) one.forget();
+    },
+  };
+}
+
 /** Gives the allocator of an output pin's last connection the properties back that it had before. */
 export const undoSizingOf: (pin: BaseOutputPin) => void = undoSizing;
 
@@ -579,13 +627,15 @@ function propertiesOf(allocator: IMemAllocator): ALLOCATOR_PROPERTIES | undefine
   }
 }
 
-/** Whether samples that `input` receives reach `output`, as far as filters say what their outputs are. O(pins downstream). */
-function leadsTo(input: BaseInputPin, output: BaseOutputPin, seen: Set<BaseInputPin> = new Set()): boolean {
-  if (seen.has(input)) return false;
-  seen.add(input);
-  return outputsOf(input).some(
-    (pin) => pin === output || (pin.connectedTo instanceof BaseInputPin && leadsTo(pin.connectedTo, output, seen)),
-  );
+/** The output pins that samples which `input` receives reach, as far as filters say what their outputs are. O(pins downstream). */
+function pinsBehind(input: IMemInputPin | null, found: Set<BaseOutputPin> = new Set()): Set<BaseOutputPin> {
+  if (!(input instanceof BaseInputPin)) return found;
+  for (const pin of outputsOf(input)) {
+    if (found.has(pin)) continue;
+    found.add(pin);
+    pinsBehind(pin.connectedTo, found);
+  }
+  return found;
 }
 
 function assertAllocator(call: string, allocator: IMemAllocator): void {

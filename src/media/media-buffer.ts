@@ -17,7 +17,16 @@ import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "
 import type { MapMode, Mapping } from "../memory/mapping.ts";
 import { Memory } from "../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../memory/params.ts";
-import { checkOptions, flag, outOfRange, wholeNumber, withMethods, word, wrongType } from "../observe/arguments.ts";
+import {
+  checkOptions,
+  flag,
+  outOfRange,
+  readOptions,
+  wholeNumber,
+  withMethods,
+  word,
+  wrongType,
+} from "../observe/arguments.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
@@ -69,7 +78,7 @@ export class MediaBuffer {
   /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
   static allocate(size: number, options: BufferAllocation = {}): MediaBuffer {
     const buffer = new MediaBuffer();
-    const { allocator: given, ...params } = checkOptions("options", options, ALLOCATION_KEYS);
+    const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
     const allocator =
       given === undefined ? defaultAllocator() : withMethods("options.allocator", "an Allocator", given, ["allocate"]);
     if (size === 0) return buffer;

@@ -48,6 +48,14 @@ export function checkOptions<T extends object>(name: string, value: T | undefine
   return value;
 }
 
+/** As {@link checkOptions}, and each option is read here, once: what is returned is the callee's own, inherited options included. */
+export function readOptions<T extends object>(name: string, value: T | undefined, known: readonly (keyof T)[]): T {
+  const given = checkOptions(name, value, known as readonly string[]);
+  const own: Partial<T> = {};
+  for (const key of known) own[key] = given[key];
+  return own as T;
+}
+
 /** Builds the error for a value of the wrong type. */
 export function wrongType(name: string, expected: string, value: unknown): MillpondError {
   return new MillpondError("ERR_INVALID_ARG_TYPE", `${name} must be ${expected}, but it is ${show(value)}`, {

@@ -2,8 +2,8 @@
  * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's other
  * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
-import { milliseconds, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { abortSignal, callback, milliseconds, readOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
@@ -59,6 +59,25 @@ export interface Peer {
   isSettled(): boolean;
 }
 
+/**
+ * Checks what a pool's connect() was given, and reads each option once.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is aborted.
+ */
+export function checkConnect(target: LaneTarget, options: ConnectOptions): ConnectOptions {
+  if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
+    throw wrongType("target", "a Worker or a MessagePort", target);
+  }
+  callback("target.once", target.once);
+  const given = readOptions("options", options, ["signal", "timeout", "window", "clock"]);
+  const { signal, timeout, window, clock } = given;
+  if (timeout !== undefined) milliseconds("options.timeout", timeout);
+  abortSignal("options.signal", signal);
+  if (window !== undefined) wholeNumber("options.window", window, 1, 2 ** 20);
+  if (signal?.aborted) throw signal.reason;
+  checkClock("options.clock", clock);
+  return given;
+}
+
 /** Invites `target` and waits for its answer. */
 export async function connect<Data>(
   target: LaneTarget,
@@ -66,12 +85,8 @@ export async function connect<Data>(
   peer: Peer,
   options: ConnectOptions,
 ): Promise<Lane<Data>> {
-  if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
-    throw wrongType("target", "a Worker or a MessagePort", target);
-  }
-  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = options;
-  milliseconds("options.timeout", timeout);
-  signal?.throwIfAborted();
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock: own } = checkConnect(target, options);
+  const clock = checkClock("options.clock", own);
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
@@ -92,10 +107,12 @@ export async function connect<Data>(
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
     });
+    // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
+    answered.catch(() => {});
     const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
     target.postMessage(invitation, [port2 as never]);
     const { holds } = (await answered) as Answer;
-    const lane = new Lane<Data>(port, peer.carrier(), options);
+    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
       whenEnded(life!, () => {
         peer.exited();

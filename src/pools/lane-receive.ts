@@ -1,7 +1,7 @@
 /** The worker's side of a connection, and the pool that takes whichever transport there is. */
 
-import { oneOf, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { abortSignal, checkOptions, oneOf, required, withMethods, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { Lane } from "./lane.ts";
 import type { Answer, Invitation } from "./lane-connect.ts";
 import { holdForLife } from "./lane-life.ts";
@@ -31,10 +31,14 @@ export async function receiveLane<Data = unknown>(
   source: LaneSource,
   options: { signal?: AbortSignal; clock?: Clock } = {},
 ): Promise<Lane<Data>> {
-  if (source === null || typeof source !== "object" || typeof source.addEventListener !== "function") {
-    throw wrongType("source", "a worker's global scope or its parentPort", source);
-  }
-  const { signal, clock = systemClock } = options;
+  withMethods("source", "a worker's global scope or its parentPort", source, [
+    "addEventListener",
+    "removeEventListener",
+  ]);
+  if (source.start !== undefined) required("source.start", source.start);
+  const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
+  const signal = abortSignal("options.signal", given);
+  const clock = checkClock("options.clock", own);
   const { port, offer, window, life } = await invitation(source, signal);
   const ready: Answer = { kind: "millpond.ready", holds: await holdForLife(life) };
   const settings = window === undefined ? { clock } : { clock, window };
@@ -93,8 +97,10 @@ export interface LeasePoolOptions {
 
 /** A pool whose leases move between threads, by shared memory where it exists and by transfer where not. Throws as their makers. */
 export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool) & LeasePool {
-  const wanted = oneOf("options.transport", options?.transport ?? "auto", ["auto", "shared", "transfer"]);
-  const { transport: _, ...rest } = options;
+  if (options === undefined) throw wrongType("options", "LeasePoolOptions", options);
+  const given = checkOptions("options", options, ["size", "count", "name", "transport"]);
+  const { transport = "auto", ...rest } = given;
+  const wanted = oneOf("options.transport", transport, ["auto", "shared", "transfer"]);
   const shared = wanted === "shared" || (wanted === "auto" && typeof SharedArrayBuffer === "function");
   return shared ? SharedPool.create(rest) : new TransferPool(rest);
 }

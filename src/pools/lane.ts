@@ -10,12 +10,12 @@
  * await lane.close();
  * ```
  */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { wholeNumber } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Delivery, LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
-import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
+import { readWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {
@@ -121,9 +121,7 @@ export class Lane<Data = unknown> {
 
   /** As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED` in time. */
   async send(slot: Slot, data?: Data, options: WaitOptions = {}): Promise<void> {
-    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const { signal, timeout } = options;
-    checkWait(signal, timeout);
+    const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     if (this.trySend(slot, data)) return;
     await this.#senders.wait({ signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));

@@ -12,7 +12,7 @@
  * const next = ring.popSync(1000);                          // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
-import { milliseconds, oneOf, wrongType } from "../observe/arguments.ts";
+import { milliseconds, oneOf, withMethods, wrongType } from "../observe/arguments.ts";
 import type { Clock } from "../observe/clock.ts";
 import { grantError } from "./lane-shared.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
@@ -67,11 +67,13 @@ export class LeaseRing {
 
   /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link HandleRing.create}. */
   static create(pool: SharedPool, capacity: number, side: RingSide): LeaseRing {
+    checkPool(pool);
     return new LeaseRing(pool, HandleRing.create(capacity, sleepOf(pool)), side);
   }
 
   /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link HandleRing.attach}. */
   static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
+    checkPool(pool);
     return new LeaseRing(pool, HandleRing.attach(memory, sleepOf(pool)), side);
   }
 
@@ -89,6 +91,7 @@ export class LeaseRing {
     const { pool } = this;
     const { state } = this.ring;
     const { core } = pool;
+    if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
     if (this.peer < 0 && !this.meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
     let begun = beginGrant(core, id, this.peer, this.peerStatus);
@@ -276,4 +279,10 @@ function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
     },
     clock,
   };
+}
+
+/** By shape: importing the class would make a circle. */
+function checkPool(pool: SharedPool): void {
+  withMethods("pool", "a SharedPool", pool, ["tryTake", "give", "isIdentity"]);
+  if (pool.transport !== "shared") throw wrongType("pool", "a SharedPool", pool);
 }

@@ -5,8 +5,8 @@ import {
   type AllocatorStats,
   defaultAllocator,
 } from "../memory/allocator.ts";
-import { milliseconds, oneOf, powerOfTwo, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { flag, milliseconds, oneOf, powerOfTwo, readOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { debugLevel } from "../observe/debug.ts";
 import { pageSize } from "../os/page-size.ts";
 import type { ZeroPolicy } from "./pool-config.ts";
@@ -140,29 +140,46 @@ const MIN_PAGE = 512;
 /** 2 MiB, a huge page. */
 const MAX_PAGE = 2 ** 21;
 
+const OPTION_KEYS: readonly (keyof PagePoolOptions)[] = [
+  "name",
+  "ageOut",
+  "curve",
+  "source",
+  "maxBytes",
+  "maxCount",
+  "minIdle",
+  "zero",
+  "revoke",
+  "trace",
+  "timer",
+  "pageSize",
+  "clock",
+];
+
 /** Checks and completes the options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function resolvePageOptions(options: PagePoolOptions): PageConfig {
-  if (options === null || typeof options !== "object") throw wrongType("options", "PagePoolOptions", options);
-  const { name = "pages", source = defaultAllocator(), clock = systemClock } = options;
+  const given = readOptions("options", options, OPTION_KEYS);
+  const { name = "pages", source = defaultAllocator(), pageSize: page = pageSize(), ageOut = 500 } = given;
+  const { curve = "cliff", minIdle = 0, zero = "fresh" } = given;
+  const clock = checkClock("options.clock", given.clock);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
-  const page = options.pageSize ?? pageSize();
   if (powerOfTwo("options.pageSize", page, MAX_PAGE) < MIN_PAGE) wholeNumber("options.pageSize", page, MIN_PAGE);
   return Object.freeze({
     name,
     source,
     clock,
     pageSize: page,
-    ageOut: milliseconds("options.ageOut", options.ageOut ?? 500),
-    curve: oneOf("options.curve", options.curve ?? "cliff", ["cliff", "smooth"]),
-    maxBytes: bound("options.maxBytes", options.maxBytes),
-    maxCount: bound("options.maxCount", options.maxCount),
-    minIdle: wholeNumber("options.minIdle", options.minIdle ?? 0),
-    zero: oneOf("options.zero", options.zero ?? "fresh", ZERO_POLICIES),
-    revoke: flag("options.revoke", options.revoke, debugLevel() > 0),
-    mustRevoke: options.revoke === true,
-    trace: flag("options.trace", options.trace, false),
-    timer: flag("options.timer", options.timer, true),
+    ageOut: milliseconds("options.ageOut", ageOut),
+    curve: oneOf("options.curve", curve, ["cliff", "smooth"]),
+    maxBytes: bound("options.maxBytes", given.maxBytes),
+    maxCount: bound("options.maxCount", given.maxCount),
+    minIdle: wholeNumber("options.minIdle", minIdle),
+    zero: oneOf("options.zero", zero, ZERO_POLICIES),
+    revoke: flag("options.revoke", given.revoke, debugLevel() > 0),
+    mustRevoke: given.revoke === true,
+    trace: flag("options.trace", given.trace, false),
+    timer: flag("options.timer", given.timer, true),
   });
 }
 
@@ -170,10 +187,4 @@ function bound(name: string, value: number | undefined): number {
   return value === undefined || value === Number.POSITIVE_INFINITY
     ? Number.POSITIVE_INFINITY
     : wholeNumber(name, value);
-}
-
-function flag(name: string, value: boolean | undefined, otherwise: boolean): boolean {
-  if (value === undefined) return otherwise;
-  if (typeof value !== "boolean") throw wrongType(name, "a boolean", value);
-  return value;
 }

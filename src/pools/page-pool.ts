@@ -13,7 +13,7 @@
 import type { Allocator } from "../memory/allocator.ts";
 import type { Memory } from "../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../memory/params.ts";
-import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Emitter } from "../observe/events.ts";
 import { PageAllocator } from "./page-allocator.ts";
@@ -311,7 +311,7 @@ export class PagePool {
    * stay theirs until they let go. Returns the loans that were out.
    */
   destroy(options?: { force?: boolean }): PageHolder[] {
-    if (options?.force !== true) {
+    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
       this.close();
       return [];
     }

@@ -2,7 +2,7 @@
 import { allocators } from "../allocators/registry.ts";
 import type { Allocator } from "../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../memory/allocator.ts";
-import { oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkOptions, oneOf, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { RealtimeFlags, realtimePreference } from "./realtime-preference.ts";
 
 /**
@@ -118,11 +118,11 @@ function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
 /** Checks and completes options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
   wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
-  if (options === null || typeof options !== "object") throw wrongType("options", "RealtimePoolOptions", options);
-  const { name = "realtime pool", prefault = true, grow = false } = options;
-  const lock = lockFor(options.lock ?? "auto");
+  const given = checkOptions("options", options, ["name", "lock", "prefault", "grow", "source"]);
+  const { name = "realtime pool", prefault = true, grow = false, lock: policy = "auto", source: own } = given;
+  const lock = lockFor(policy);
   const locks = lock === "auto" || lock === "required";
-  const source = options.source ?? (locks ? allocators.find("locked") : undefined) ?? defaultAllocator();
+  const source = own !== undefined ? own : ((locks ? allocators.find("locked") : undefined) ?? defaultAllocator());
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
   if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
@@ -130,7 +130,9 @@ export function resolveRealtime(totalSize: number, options: RealtimePoolOptions)
   if (grow !== false && (typeof grow !== "object" || grow === null)) {
     throw wrongType("options.grow", "false or a GrowPolicy", grow);
   }
-  const maxSize = grow === false ? totalSize : wholeNumber("options.grow.maxSize", grow.maxSize, totalSize);
-  const growBy = grow === false ? 0 : wholeNumber("options.grow.by", grow.by ?? totalSize, 1, MAX_SIZE);
+  if (grow === false) return { totalSize, name, lock, prefault, maxSize: totalSize, growBy: 0, source };
+  const { maxSize, by = totalSize } = checkOptions("options.grow", grow, ["maxSize", "by"]);
+  wholeNumber("options.grow.maxSize", maxSize, totalSize);
+  const growBy = wholeNumber("options.grow.by", by, 1, MAX_SIZE);
   return { totalSize, name, lock, prefault, maxSize, growBy, source };
 }

@@ -15,7 +15,7 @@
 import type { TlsfArena } from "../arena/tlsf.ts";
 import { Memory } from "../memory/memory.ts";
 import type { AllocationParams } from "../memory/params.ts";
-import { badValue, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../observe/arguments.ts";
 import { debugLevel, watchDebug } from "../observe/debug.ts";
 import { disposeBy } from "../observe/dispose.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
@@ -187,6 +187,7 @@ export class RealtimePool {
   /** As {@link reallocate}, for an integer: the pointer that the block has now. Throws as {@link alloc} and {@link free}. */
   realloc(pointer: number, size: number): number {
     this.assertOpen("reallocate a block of");
+    if (typeof pointer !== "number") throw wrongType("pointer", "a number that alloc() gave", pointer);
     return resizePointer(this, pointer, wholeNumber("size", size, 1));
   }
 
@@ -221,11 +222,12 @@ export class RealtimePool {
    * Throws `ERR_POOL_DEAD` the second time, `ERR_UNSUPPORTED` for the default pool.
    */
   delete(options?: { force?: boolean }): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     this.assertOpen("delete");
     if (defaultPool === this) {
       throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never deleted; others may be using it");
     }
-    if (options?.force !== true) {
+    if (!force) {
       const blocks = this.blocks();
       if (blocks.length > 0) throw liveBlocks(this.name, blocks);
     }

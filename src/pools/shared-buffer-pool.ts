@@ -18,7 +18,7 @@ import { MediaBuffer } from "../media/media-buffer.ts";
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
-import { checkOptions, instance, wholeNumber } from "../observe/arguments.ts";
+import { instance, readOptions, wholeNumber } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { BufferPool, type BufferPoolOptions } from "./buffer-pool.ts";
 import { POOL_OPTIONS } from "./lending.ts";
@@ -68,7 +68,7 @@ export class SharedBufferPool extends BufferPool {
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, as BufferPool. */
   constructor(options: SharedBufferPoolOptions = {}) {
-    const { threads = 4, ...others } = checkOptions("options", options, [...POOL_OPTIONS, "threads"]);
+    const { threads = 4, ...others } = readOptions("options", options, [...POOL_OPTIONS, "threads"]);
     super(others);
     // A shared pool has 20 seats at most, and this thread takes one of them.
     this.#threads = wholeNumber("options.threads", threads, 0, 19);

@@ -164,13 +164,14 @@ const roundUp = (value: number, step: number): number => Math.ceil(value / step)
 /** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
   if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
+  const { size, count, align = 64, owners = 12, zero: chosen = zero } = options;
   return {
-    size: wholeNumber("options.size", options.size, 1, 2 ** 30),
-    count: wholeNumber("options.count", options.count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
-    align: powerOfTwo("options.align", options.align ?? 64, 2 ** 20),
+    size: wholeNumber("options.size", size, 1, 2 ** 30),
+    count: wholeNumber("options.count", count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
+    align: powerOfTwo("options.align", align, 2 ** 20),
     // Each owner has a bit in the state, and what it takes the low part of the generation lacks.
-    owners: wholeNumber("options.owners", options.owners ?? 12, 1, BITS - MIN_GENERATION_BITS),
-    zero: oneOf("options.zero", options.zero ?? zero, ZERO_POLICIES),
+    owners: wholeNumber("options.owners", owners, 1, BITS - MIN_GENERATION_BITS),
+    zero: oneOf("options.zero", chosen, ZERO_POLICIES),
   };
 }
 

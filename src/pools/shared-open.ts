@@ -36,7 +36,7 @@ export interface Made {
 
 /** Writes a new pool into new or given memory. */
 export function makePool(options: SharedPoolOptions): Made {
-  const layout = layoutOf(checkShape(options, options?.memory === undefined ? "fresh" : "release"));
+  const layout = layoutOf(checkShape(options, options.memory === undefined ? "fresh" : "release"));
   const { name = "shared", memory: given } = options;
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (given !== undefined) checkMemory(given, layout);

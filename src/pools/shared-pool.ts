@@ -16,11 +16,20 @@
  */
 
 import { zeroBytes } from "../memory/zero.ts";
-import { badValue, milliseconds, show, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import {
+  badValue,
+  checkOptions,
+  flag,
+  milliseconds,
+  readOptions,
+  show,
+  wholeNumber,
+  wrongType,
+} from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import type { Lane } from "./lane.ts";
-import type { ConnectOptions, LaneTarget } from "./lane-connect.ts";
+import { type ConnectOptions, checkConnect, type LaneTarget } from "./lane-connect.ts";
 import { connectShared } from "./lane-shared.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import { type Arena, uncount } from "./shared-arena.ts";
@@ -45,8 +54,8 @@ import { joinPool, type Made, makePool, noSeat } from "./shared-open.ts";
 import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./shared-owners.ts";
 import { assertPool, readStats } from "./shared-report.ts";
 import { takeSync } from "./shared-sleep.ts";
-import { atomicsWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
-import { checkWait, type WaitOptions } from "./waiters.ts";
+import { checkWaiter, SharedQueue, type SharedWaiter } from "./shared-wait.ts";
+import { readWait, type WaitOptions } from "./waiters.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {
@@ -89,8 +98,8 @@ export class SharedPool implements LeasePool {
     this.transport = "shared";
     this.layout = layout;
     this.zeroOnAcquire = layout.zero === "acquire";
-    this.waiter = options.waiter ?? atomicsWaiter;
-    this.clock = options.clock ?? systemClock;
+    this.waiter = checkWaiter("options.waiter", options.waiter);
+    this.clock = checkClock("options.clock", options.clock);
     this.views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
     this.core = createCore(
       i32,
@@ -113,8 +122,9 @@ export class SharedPool implements LeasePool {
    * `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
-    const made = makePool(options);
-    return new SharedPool(made, made.seat, options);
+    const given = checkedOptions(options, CREATE_KEYS);
+    const made = makePool(given);
+    return new SharedPool(made, made.seat, given);
   }
 
   /**
@@ -124,13 +134,14 @@ export class SharedPool implements LeasePool {
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
     if (options === null || typeof options !== "object") throw wrongType("options", "AttachOptions", options);
-    const joined = joinPool(handle, options.memory);
-    return new SharedPool(joined, joined.seat, options);
+    const given = checkedOptions(options, ATTACH_KEYS);
+    const joined = joinPool(handle, given.memory);
+    return new SharedPool(joined, joined.seat, given);
   }
 
   /** Bytes that `memory` must have for such a pool. Throws as {@link SharedPool.create}. */
   static bytesNeeded(options: SharedPoolOptions): number {
-    return layoutOf(checkShape(options, "fresh")).bytes;
+    return layoutOf(checkShape(checkedOptions(options, CREATE_KEYS), "fresh")).bytes;
   }
 
   /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
@@ -168,7 +179,8 @@ export class SharedPool implements LeasePool {
    * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
-    return connectShared(this, target, options);
+    // Before a seat is taken.
+    return connectShared(this, target, checkConnect(target, options));
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
@@ -183,9 +195,7 @@ export class SharedPool implements LeasePool {
    * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
    */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
-    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const { signal, timeout } = options;
-    checkWait(signal, timeout);
+    const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
@@ -236,11 +246,13 @@ export class SharedPool implements LeasePool {
 
   /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
   indexOf(id: number): number {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
     return id & this.core.indexMask;
   }
 
   /** The lease behind an identity, as an object. */
   slot(id: number): Slot {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
     return { id, index: id & this.core.indexMask, pool: this.pool };
   }
 
@@ -321,9 +333,10 @@ export class SharedPool implements LeasePool {
    * are rejected. A second time nothing happens. O(count).
    */
   detach(options: { force?: boolean } = {}): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (isGhost(this.core) || !isAlive(this.core)) return;
     const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
-    if (holds > 0 && options.force !== true) {
+    if (holds > 0 && !force) {
       throw new MillpondError(
         "ERR_LOANS_OUT",
         `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
@@ -339,9 +352,10 @@ export class SharedPool implements LeasePool {
    * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
    */
   destroy(options: { force?: boolean } = {}): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) return;
     const { held, owners } = this.stats();
-    if (held > 0 && options.force !== true) {
+    if (held > 0 && !force) {
       const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
       throw new MillpondError(
         "ERR_LOANS_OUT",
@@ -376,7 +390,7 @@ export class SharedPool implements LeasePool {
   /** @internal A slot object's made. */
   idOf(slot: Slot, verb: string): number {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
-    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${slot.pool}`, verb);
+    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${show(slot.pool)}`, verb);
     return slot.id;
   }
 
@@ -421,4 +435,15 @@ export class SharedPool implements LeasePool {
     const error = refusal(this, verb);
     if (error !== undefined) throw error;
   }
+}
+
+const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
+const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "owners", "zero", "name"] as const;
+
+/** Options, each read once; how this thread waits is checked before anything is made. */
+function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (keyof T)[]): T {
+  const given = readOptions("options", options, keys);
+  checkWaiter("options.waiter", given.waiter);
+  checkClock("options.clock", given.clock);
+  return given;
 }

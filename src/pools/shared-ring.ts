@@ -11,8 +11,8 @@
  * ring.close();                                             // ends every wait, on both sides
  * ```
  */
-import { milliseconds, outOfRange, powerOfTwo, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { checkOptions, milliseconds, outOfRange, powerOfTwo, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { isMillpondError, MillpondError } from "../observe/errors.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import {
@@ -34,8 +34,8 @@ import {
 } from "./ring-steps.ts";
 import { isShared } from "./shared-handle.ts";
 import { LINE } from "./shared-layout.ts";
-import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
-import { checkWait, type WaitOptions } from "./waiters.ts";
+import { checkWaiter, type SharedWaiter } from "./shared-wait.ts";
+import { readWait as readOptions, type WaitOptions } from "./waiters.ts";
 
 /** "MPRG", and the version of what follows it. */
 const MAGIC = 0x4d505247;
@@ -79,8 +79,8 @@ export class HandleRing {
   private constructor(memory: SharedArrayBuffer, capacity: number, options: RingOptions) {
     this.memory = memory;
     this.capacity = capacity;
-    this.#waiter = options.waiter ?? atomicsWaiter;
-    this.#clock = options.clock ?? systemClock;
+    this.#waiter = checkWaiter("options.waiter", options.waiter);
+    this.#clock = checkClock("options.clock", options.clock);
     const i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
     // Who comes later begins where the other side is.
     const tail = Atomics.load(i32, RingWord.TAIL) & WRAP;
@@ -107,33 +107,34 @@ export class HandleRing {
   /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
   static create(capacity: number, options: RingOptions = {}): HandleRing {
     powerOfTwo("capacity", capacity, 2 ** 20);
-    checkOptions(options);
+    const given = readRingOptions(options);
     const memory = new SharedArrayBuffer(4 * (RingWord.ITEMS + Math.max(capacity, LINE)));
     const i32 = new Int32Array(memory);
     i32[RingWord.VERSION] = VERSION;
     i32[RingWord.CAPACITY] = capacity;
     Atomics.store(i32, RingWord.MAGIC, MAGIC);
-    return new HandleRing(memory, capacity, options);
+    return new HandleRing(memory, capacity, given);
   }
 
   /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
   static attach(memory: SharedArrayBuffer, options: RingOptions = {}): HandleRing {
     if (!isShared(memory)) throw wrongType("memory", "the memory of a HandleRing", memory);
-    checkOptions(options);
+    const given = readRingOptions(options);
     const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
     const capacity = i32[RingWord.CAPACITY] ?? 0;
     const fits = capacity > 0 && capacity <= 2 ** 20 && memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
     if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
       throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
     }
-    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), options);
+    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), given);
   }
 
   /**
-   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws nothing:
-   * what is no such number is cut to one. A ring that the other side closed may take numbers until it is full.
+   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
+   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side closed may take numbers until it is full.
    */
   tryPush(value: number): boolean {
+    if (typeof value !== "number") throw wrongType("value", "a number", value);
     const ring = this.state;
     const { tail, i32 } = ring;
     if (tail === ring.fullAt) return tryPush(ring, value);
@@ -282,11 +283,9 @@ export function block(
 
 /** @internal Reads how a wait may end, each option once; the signal is not aborted yet. */
 export function readWait(options: WaitOptions): WaitOptions {
-  if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-  const { signal, timeout } = options;
-  checkWait(signal, timeout);
-  if (signal?.aborted) throw signal.reason;
-  return { signal, timeout };
+  const checked = readOptions(options);
+  if (checked.signal?.aborted) throw checked.signal.reason;
+  return checked;
 }
 
 /** @internal The error of one who waits for a ring that is closed. */
@@ -315,6 +314,8 @@ function checkValue(value: unknown): void {
   if ((value | 0) !== value || value < 0) throw outOfRange("value", "a whole number from 0 to 2^31 - 1", value);
 }
 
-function checkOptions(options: unknown): void {
-  if (options === null || typeof options !== "object") throw wrongType("options", "RingOptions", options);
+/** Read and checked before a memory is made. */
+function readRingOptions(options: RingOptions): RingOptions {
+  const { waiter, clock } = checkOptions("options", options, ["waiter", "clock"]);
+  return { waiter: checkWaiter("options.waiter", waiter), clock: checkClock("options.clock", clock) };
 }

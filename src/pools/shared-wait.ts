@@ -5,6 +5,7 @@
  * first come, first served. A thread that takes without waiting may be faster than one that is just waking up, and that one
  * then queues anew behind the others: that is how far the order goes.
  */
+import { required, withMethods } from "../observe/arguments.ts";
 import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
@@ -45,6 +46,12 @@ export const atomicsWaiter: SharedWaiter = {
   waitAsync: makeWaitAsync((Atomics as { waitAsync?: WaitAsync }).waitAsync),
 };
 
+/** Checks a waiter of the caller's, by shape; absent: Atomics. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkWaiter(name: string, waiter: SharedWaiter | undefined): SharedWaiter {
+  if (waiter === undefined) return atomicsWaiter;
+  return withMethods(name, "a SharedWaiter with wait() and notify()", waiter, ["wait", "notify"]);
+}
+
 function makeWaitAsync(waitAsync: WaitAsync | undefined): SharedWaiter["waitAsync"] {
   if (typeof waitAsync !== "function") return undefined;
   return (i32, index, value, ms) => {
@@ -71,6 +78,8 @@ const SLICE_MS = 50;
  * @param stop answers true when the thread is to stop waiting: a word of shared memory that is no longer zero, say
  */
 export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
+  withMethods("futex", "a Futex with wait() and wake()", futex, ["wait", "wake"]);
+  required("stop", stop);
   return {
     wait(i32, index, value, ms) {
       for (let left = ms; left > 0 && i32[index] === value; left -= SLICE_MS) {

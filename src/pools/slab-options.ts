@@ -1,7 +1,7 @@
 /** What a SlabPool is made from, checked, and what it tells about itself. */
 import { Allocator, defaultAllocator } from "../memory/allocator.ts";
-import { badValue, milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { badValue, flag, milliseconds, readOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock, systemClock } from "../observe/clock.ts";
 import { DEFAULT_BLOCK_SIZE, layOut, type SlabLayout } from "./slab-layout.ts";
 import type { Struct, StructFields } from "./struct.ts";
 
@@ -112,22 +112,40 @@ export interface ResolvedSlabOptions<S extends StructFields> {
   readonly clock: Clock;
 }
 
+const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
+  "elementSize",
+  "struct",
+  "blockSize",
+  "align",
+  "source",
+  "maxBlocks",
+  "ageOut",
+  "timer",
+  "init",
+  "done",
+  "generations",
+  "name",
+  "trace",
+  "clock",
+];
+
 /** Checks everything and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
-  if (options === null || typeof options !== "object") throw wrongType("options", "SlabPoolOptions", options);
-  const { source = defaultAllocator(), name = "slab", clock = systemClock, struct, init, done } = options;
+  if (options === undefined) throw wrongType("options", "SlabPoolOptions", options);
+  const given = readOptions("options", options, OPTION_KEYS);
+  const { source = defaultAllocator(), name = "slab", struct, init, done } = given;
+  const clock = checkClock("options.clock", given.clock);
   if (!(source instanceof Allocator)) throw wrongType("options.source", "an Allocator", source);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
-  if (typeof clock?.now !== "function") throw wrongType("options.clock", "a Clock", clock);
   checkHook("options.init", init);
   checkHook("options.done", done);
-  const blockSize = options.blockSize ?? DEFAULT_BLOCK_SIZE;
-  const layout = layOut(elementSizeOf(options), blockSize, options.align);
-  const maxBlocks = boundOf(options.maxBlocks, layout.mostBlocks);
-  const ageOut = milliseconds("options.ageOut", options.ageOut ?? Number.POSITIVE_INFINITY);
-  const timed = flag("options.timer", options.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
-  const trace = flag("options.trace", options.trace, false);
-  const generations = flag("options.generations", options.generations, false);
+  const blockSize = given.blockSize === undefined ? DEFAULT_BLOCK_SIZE : given.blockSize;
+  const layout = layOut(elementSizeOf(given), blockSize, given.align);
+  const maxBlocks = boundOf(given.maxBlocks, layout.mostBlocks);
+  const ageOut = milliseconds("options.ageOut", given.ageOut === undefined ? Number.POSITIVE_INFINITY : given.ageOut);
+  const timed = flag("options.timer", given.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
+  const trace = flag("options.trace", given.trace, false);
+  const generations = flag("options.generations", given.generations, false);
   return { layout, struct, source, maxBlocks, ageOut, timed, trace, generations, init, done, name, clock };
 }
 
@@ -136,12 +154,6 @@ function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPool
   if (typeof struct?.cursor !== "function") throw wrongType("options.struct", "a layout that struct() made", struct);
   if (elementSize !== undefined) throw badValue("options.elementSize", "absent where a struct is given", elementSize);
   return struct.size;
-}
-
-function flag(name: string, value: unknown, otherwise: boolean): boolean {
-  if (value === undefined) return otherwise;
-  if (typeof value !== "boolean") throw wrongType(name, "a boolean", value);
-  return value;
 }
 
 function checkHook(name: string, hook: unknown): void {

@@ -14,7 +14,7 @@
  */
 
 import { systemAllocator } from "../memory/allocator.ts";
-import { wrongType } from "../observe/arguments.ts";
+import { checkOptions, flag, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock, type TimerHandle } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { SlabBlocks } from "./slab-blocks.ts";
@@ -468,10 +468,11 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
    * as an AggregateError. A second call does nothing.
    */
   close(options?: { force?: boolean }): SlabLeftovers {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (this.#calling) throw errors.slabInHook(this.name, "close");
     if (this.#closed) return { live: 0, pointers: [], sites: [] };
     const left = leftoversOf(this, this.live, this.#sites, this.#generations?.mask);
-    if (left.live > 0 && options?.force !== true) {
+    if (left.live > 0 && !force) {
       throw errors.liveElements(this.name, left, this.#sites !== undefined);
     }
     const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);

@@ -6,7 +6,7 @@ import type { Carrier } from "./lane.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
-import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
+import { readWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 interface Guest {
   readonly view: Uint8Array<ArrayBuffer>;
@@ -78,9 +78,7 @@ export class FarTransferPool implements LeasePool {
 
   /** Asks home for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when the lane ends. */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
-    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const { signal, timeout } = options;
-    checkWait(signal, timeout);
+    const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     if (this.#over) throw this.#dead("take a slot of");
     const request = ++this.#request;

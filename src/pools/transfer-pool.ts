@@ -4,14 +4,14 @@
  * No byte is copied and no buffer is made twice; measured, that is as fast as shared memory. The price: one thread at a
  * time sees a slot, and the other side cannot take one without asking.
  */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import { checkOptions, text, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Carrier, Lane } from "./lane.ts";
 import { type ConnectOptions, connect, type LaneTarget } from "./lane-connect.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import type { Slot } from "./shared-handle.ts";
-import { checkWait, type WaitOptions, WaitQueue } from "./waiters.ts";
+import { readWait, type WaitOptions, WaitQueue } from "./waiters.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -77,11 +77,12 @@ export class TransferPool implements LeasePool {
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */
   constructor(options: TransferPoolOptions) {
-    if (options === null || typeof options !== "object") throw wrongType("options", "TransferPoolOptions", options);
-    this.name = options.name ?? "transfer";
-    this.size = wholeNumber("options.size", options.size, 1, 2 ** 30);
-    this.count = wholeNumber("options.count", options.count, 1, 2 ** INDEX_BITS);
-    this.#clock = options.clock ?? systemClock;
+    if (options === undefined) throw wrongType("options", "TransferPoolOptions", options);
+    const { name, size, count, clock } = checkOptions("options", options, ["name", "size", "count", "clock"]);
+    this.name = text("options.name", name, "transfer");
+    this.size = wholeNumber("options.size", size, 1, 2 ** 30);
+    this.count = wholeNumber("options.count", count, 1, 2 ** INDEX_BITS);
+    this.#clock = checkClock("options.clock", clock);
     this.#pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
     this.#entries = Array.from({ length: this.count }, () => ({
       view: new Uint8Array(this.size),
@@ -102,9 +103,7 @@ export class TransferPool implements LeasePool {
 
   /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, `ERR_OUT_OF_RANGE`. */
   async acquire(options: WaitOptions = {}): Promise<Slot> {
-    if (options === null || typeof options !== "object") throw wrongType("options", "WaitOptions", options);
-    const { signal, timeout } = options;
-    checkWait(signal, timeout);
+    const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
@@ -265,6 +264,7 @@ export class TransferPool implements LeasePool {
 
   #held(slot: Slot, verb: string): Entry {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+    if (typeof slot.index !== "number") throw wrongType("slot.index", "a number", slot.index);
     const entry = this.#entries[slot.index];
     if (slot.pool !== this.#pool || entry === undefined) {
       throw new MillpondError(

@@ -7,7 +7,7 @@
  * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
  * else to do nothing here could ever end it.
  */
-import { abortSignal, milliseconds } from "../observe/arguments.ts";
+import { abortSignal, checkOptions, milliseconds } from "../observe/arguments.ts";
 import type { Clock, TimerHandle } from "../observe/clock.ts";
 import { throwLater } from "../observe/late.ts";
 
@@ -29,6 +29,16 @@ const MAX_TIMER = 2 ** 31 - 1;
 export function checkWait(signal: unknown, timeout: unknown): void {
   if (timeout !== undefined) milliseconds("options.timeout", timeout);
   abortSignal("options.signal", signal);
+}
+
+/**
+ * Reads how a wait may end, each option once, and checks it: what `acquire` and its like take.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an unknown option, `ERR_OUT_OF_RANGE`.
+ */
+export function readWait(options: WaitOptions): WaitOptions {
+  const { signal, timeout } = checkOptions("options", options, ["signal", "timeout"]);
+  checkWait(signal, timeout);
+  return { signal, timeout };
 }
 
 /** One who waits. `T` is what the waiting ends with. */

@@ -128,11 +128,38 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
     "a hook that the pipeline calls, not a user",
   ],
+  [
+    /Meta(Type\.prototype)?\.init$/,
+    "the hook of a meta type, which addMeta() calls; addMeta() is tried with every built-in type",
+  ],
+  [
+    /Ring\.prototype\.(pushSync|popSync)$/,
+    "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
+  ],
+  [/\.#atomicsWaiter\./, "the engine's Atomics under the pool's names; the pool calls it with its own words"],
+  [/#Lane\.prototype\./, "a lane exists only between two threads; test/shared-pool/lane*.test.ts"],
+];
+
+/** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
+export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/Arena\.prototype\.(isLive|isTagged)$/, "whether anything at all is a live pointer"],
+  [/Pool\.prototype\.(isLive|isHeld|isIdentity)$/, "whether anything at all is a live lease"],
+  [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
+  [/SharedPool\.bytesNeeded$/, "takes what create() takes, and only the shape says how many bytes"],
+  [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
+  [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
 ];
 
 /** Calls whose object takes keys of the caller's own, each with its reason. */
 export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
+  [
+    /\.#(receiveLane|slicedWaiter)$/,
+    "the first argument is an object of the platform's or the caller's, known by its methods",
+  ],
+  [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
+  [/#new MillpondError$/, "the engine takes what it knows of ErrorOptions"],
+  [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
   [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],

@@ -44,6 +44,7 @@ export const RegionOfInterestMeta: MetaType<RegionOfInterest, Partial<RegionOfIn
   name: "millpond.region-of-interest",
   tags: ["video", "orientation", "size"],
   init(meta, region) {
+    if (region === undefined) throw wrongType("params", "an object that says where the region is", region);
     const given = checkOptions("params", region, REGION_KEYS);
     const { roiType = "", id = 0, parentId = -1, x = 0, y = 0, width = 0, height = 0, params = {} } = given;
     word("params.roiType", roiType);

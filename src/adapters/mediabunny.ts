@@ -353,6 +353,12 @@ interface PacketDecoder {
 }
 
 /**
+ * mediabunny has up to 40 packets under way and waits for a frame then. A stream whose packets are all refused gives none, so
+ * after this many in a row the error goes through: the stream is not damaged here and there, it is unreadable.
+ */
+const MOST_REFUSED_IN_A_ROW = 8;
+
+/**
  * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line behind the
  * decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
  */
@@ -367,11 +373,14 @@ function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => v
     const decoder = made.customDecoder;
     if (decoder === undefined || decoder === null) return made;
     const decode = decoder.decode.bind(decoder);
+    let inARow = 0;
     decoder.decode = async (packet) => {
       try {
         await decode(packet);
+        inARow = 0;
       } catch (error) {
         if (!(error instanceof Error) || error.constructor.name !== "FFmpegError") throw error;
+        if (++inARow > MOST_REFUSED_IN_A_ROW) throw error;
         onRefusal(packet.timestamp);
       }
     };
@@ -437,7 +446,9 @@ export class VideoFile implements FrameSource {
     } catch (error) {
       if (this.#closed) return undefined;
       // What was decoded is whole and stays useful; the caller learns of the rest through `shortfall`.
-      this.#failure = error instanceof Error ? error.message : String(error);
+      // mediabunny asks for a report of what it did not expect; of a damaged file there is nothing to report.
+      const why = error instanceof Error ? error.message : String(error);
+      this.#failure = why.replace(/ This is likely an internal error,? please report it[^.]*\.?/i, "");
       return undefined;
     }
     if (result.done === true) {

@@ -8,19 +8,19 @@
  * ```
  */
 import { randomUUID } from "node:crypto";
-import { milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../observe/arguments.ts";
 import { type Clock, systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { nativeOps } from "../os/load.ts";
+import { checkOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
 import { notDone, type Outcome } from "../os/result.ts";
 import { Lane } from "../pools/lane.ts";
-import type { ConnectOptions } from "../pools/lane-connect.ts";
+import { type ConnectOptions, checkConnectOptions } from "../pools/lane-connect.ts";
 import { type Ending, watchExit } from "../pools/lane-life.ts";
 import { isVacated, type Seat, statusOf } from "../pools/shared-owners.ts";
 import { processCarrier } from "./process-carrier.ts";
-import { nativeError, openProcessPool, type ProcessOpenOptions } from "./process-open.ts";
-import type { ProcessPool } from "./process-pool.ts";
+import { checkAttach, nativeError, OPEN_KEYS, openProcessPool, type ProcessOpenOptions } from "./process-open.ts";
+import { ProcessPool } from "./process-pool.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./process-ports.ts";
 
 /** A child that has an IPC channel: a ChildProcess of `fork`, or of `spawn` with "ipc" in its stdio. */
@@ -74,11 +74,10 @@ export async function connectProcess<Data = unknown>(
   if (child === null || typeof child !== "object" || typeof child.send !== "function") {
     throw wrongType("child", "a ChildProcess with an IPC channel", child);
   }
-  const { block } = pool;
+  withMethods("child", "a ChildProcess with an IPC channel", child, ["on", "once", "removeListener"]);
+  const block = pool instanceof ProcessPool ? pool.block : undefined;
   if (block === undefined) throw wrongType("pool", "a ProcessPool with its block", pool);
-  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = options;
-  milliseconds("options.timeout", timeout);
-  signal?.throwIfAborted();
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = checkConnectOptions(options);
   if (child.connected !== true) {
     throw new MillpondError("ERR_INACTIVE", "the child has ended, or its IPC channel is closed");
   }
@@ -133,13 +132,17 @@ export interface ReceiveProcessOptions extends ProcessOpenOptions {
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},
 ): Promise<ProcessConnection<Data>> {
-  const { descriptor, signal, source = process as unknown as IpcEnd, ...rest } = options;
-  if (typeof source?.send !== "function") throw wrongType("options.source", "a process with an IPC channel", source);
+  const given = readOptions("options", options, [...OPEN_KEYS, "descriptor", "signal", "source"]);
+  const { descriptor, signal, source = process as unknown as IpcEnd, ...rest } = given;
+  withMethods("options.source", "a process with an IPC channel", source, ["send", "on", "removeListener"]);
+  if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);
+  abortSignal("options.signal", signal);
+  checkAttach(rest);
   const { millpondInvitation: id, offer, block } = await invitation(source, signal);
   const port = ipcPort(source, id);
   try {
-    const given = descriptor ?? parentsBlock(block, rest.ops ?? nativeOps());
-    const pool = openProcessPool(given, { name: offer.name, ...rest, seat: offer.seat });
+    const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
+    const pool = openProcessPool(own, { ...rest, name: rest.name ?? offer.name, seat: offer.seat });
     return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
   } catch (error) {
     port.postMessage({ failed: (error as Error).message });

@@ -1,7 +1,8 @@
 /** Making a pool for processes, and joining one: every check before anything is mapped, claimed or changed. */
-import { oneOf, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { oneOf, readOptions, text, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { nativeOps } from "../os/load.ts";
+import { checkOps, nativeOps } from "../os/load.ts";
 import { openName } from "../os/names.ts";
 import type { NativeOps } from "../os/native-ops.ts";
 import { ownIdentity } from "../os/process-life.ts";
@@ -45,15 +46,33 @@ export interface ProcessOpenOptions extends ProcessAttachOptions {
   seat?: Seat;
 }
 
+/** @internal The options of each process that joins. */
+export const OPEN_KEYS = ["name", "seat", "asyncWait", "stop", "watch", "clock", "ops"] as const;
+
+const CREATE_KEYS = [
+  "size",
+  "count",
+  "align",
+  "owners",
+  "zero",
+  "name",
+  "asyncWait",
+  "stop",
+  "watch",
+  "clock",
+  "ops",
+] as const;
+
 /**
  * Makes a pool in new sealed memory, which only processes of this user can open. Throws as `SharedPool.create`, and
  * `ERR_UNSUPPORTED` (no koffi, no memfd: the reason is in the message and in `details`) or `ERR_ALLOCATION_FAILED`.
  */
 export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
-  const layout = layoutOf(checkShape(options, "release"));
-  const settings = checkOptions(options);
-  const { name = "shared" } = options;
-  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  if (options === undefined) throw wrongType("options", "ProcessPoolOptions", options);
+  const given = readOptions("options", options, CREATE_KEYS);
+  const layout = layoutOf(checkShape(given, "release"));
+  const settings = withOps(checkAttach(given));
+  const { name = "shared" } = settings;
   const block = orThrow(createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops), "make", name);
   try {
     const own = ownIdentity();
@@ -79,7 +98,7 @@ export function openProcessPool(
   source: number | string | SharedMemory | SharedHandle,
   options: ProcessOpenOptions = {},
 ): ProcessPool {
-  const settings = checkOptions(options);
+  const settings = withOps(checkAttach(readOptions("options", options, OPEN_KEYS)));
   const { ops, name = "shared" } = settings;
   if (typeof source === "string") return joinOwn(orThrow(openName(source, ops), "open", source), settings, source);
   if (typeof source === "number") return joinOwn(orThrow(openSharedMemory(source, ops), "open", name), settings, name);
@@ -209,15 +228,22 @@ function checkSeat(seat: Seat, layout: SharedLayout): Seat {
   return { owner, status };
 }
 
-function checkOptions<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {
-  if (options === null || typeof options !== "object") throw wrongType("options", "ProcessAttachOptions", options);
-  const { asyncWait, stop, watch } = options;
+/** @internal Checks what each way to take part has in common. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(options: T): T {
+  const { name, clock, ops, asyncWait, stop, watch } = options;
+  text("options.name", name, "shared");
+  checkClock("options.clock", clock);
+  if (ops !== undefined) checkOps("options.ops", ops);
   if (asyncWait !== undefined) oneOf("options.asyncWait", asyncWait, ["thread", "poll"]);
   if (watch !== undefined && watch !== Number.POSITIVE_INFINITY) wholeNumber("options.watch", watch, 1, 2 ** 31 - 1);
   if (stop !== undefined) {
     if (!(stop?.words instanceof Int32Array)) throw wrongType("options.stop.words", "an Int32Array", stop?.words);
     wholeNumber("options.stop.index", stop.index, 0, stop.words.length - 1);
   }
+  return options;
+}
+
+function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {
   return { ...options, ops: options.ops ?? nativeOps() };
 }
 

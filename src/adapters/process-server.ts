@@ -12,7 +12,7 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { milliseconds, wrongType } from "../observe/arguments.ts";
+import { abortSignal, milliseconds, readOptions, word, wrongType } from "../observe/arguments.ts";
 import { systemClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import {
@@ -26,7 +26,7 @@ import {
 import { nativeOps } from "../os/load.ts";
 import type { Outcome } from "../os/result.ts";
 import type { Lane } from "../pools/lane.ts";
-import type { ConnectOptions } from "../pools/lane-connect.ts";
+import { type ConnectOptions, checkConnectOptions } from "../pools/lane-connect.ts";
 import type { SharedHandle } from "../pools/shared-handle.ts";
 import type { Seat } from "../pools/shared-owners.ts";
 import {
@@ -37,8 +37,8 @@ import {
   processLane,
   ready,
 } from "./process-connect.ts";
-import { nativeError, openProcessPool, type ProcessOpenOptions } from "./process-open.ts";
-import type { ProcessPool } from "./process-pool.ts";
+import { checkAttach, nativeError, openProcessPool, type ProcessOpenOptions } from "./process-open.ts";
+import { ProcessPool } from "./process-pool.ts";
 import { type ProcessPort, socketPort } from "./process-ports.ts";
 
 /** Both sides have 5 seconds to greet each other: a stranger must not hold a place for longer. */
@@ -69,10 +69,14 @@ export async function serveProcesses<Data = unknown>(
   path: string,
   options: Omit<ConnectOptions, "signal" | "timeout"> = {},
 ): Promise<ProcessServer<Data>> {
-  if (pool?.block === undefined) throw wrongType("pool", "a ProcessPool with its block", pool);
-  if (typeof path !== "string") throw wrongType("path", "a string", path);
+  if (!(pool instanceof ProcessPool) || pool.block === undefined) {
+    throw wrongType("pool", "a ProcessPool with its block", pool);
+  }
+  word("path", path);
+  const given = readOptions<typeof options>("options", options, ["window", "clock"]);
+  checkConnectOptions(given);
   const descriptors = orThrow(serveDescriptors(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
-  const desk = new Desk<Data>(pool, descriptors, options);
+  const desk = new Desk<Data>(pool, descriptors, given);
   const server = createServer((socket) => void desk.welcome(socket));
   try {
     await listening(server, path);
@@ -193,10 +197,13 @@ export async function connectToPool<Data = unknown>(
   path: string,
   options: ConnectToPoolOptions = {},
 ): Promise<ProcessConnection<Data>> {
-  if (typeof path !== "string") throw wrongType("path", "a string", path);
-  const { signal, timeout = GREETING_MS, ...rest } = options;
+  word("path", path);
+  const given = readOptions("options", options, ["signal", "timeout", "asyncWait", "stop", "watch", "clock", "ops"]);
+  const { signal, timeout = GREETING_MS, ...rest } = given;
   milliseconds("options.timeout", timeout);
-  signal?.throwIfAborted();
+  abortSignal("options.signal", signal);
+  checkAttach(rest);
+  if (signal?.aborted === true) throw signal.reason;
   const { clock = systemClock, ops = nativeOps() } = rest;
   if (!ops.availability.ok) throw nativeError(ops.availability, `cannot connect to ${path}`);
   const socket = createConnection(path);

@@ -12,7 +12,7 @@ import type { ResolvedParams } from "../memory/params.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
 import { checkOptions, flag, show, text } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { nativeOps } from "../os/load.ts";
+import { checkOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
 import { made, type NotDone, type Outcome } from "../os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../os/shared-memory.ts";
@@ -61,7 +61,7 @@ export class DmabufAllocator extends Allocator {
   constructor(options?: DmabufOptions) {
     const given = checkOptions("options", options, ["name", "heap", "required", "ops"]);
     super(text("options.name", given.name, "dmabuf"), { memoryType: "DmabufMemory" });
-    this.#ops = given.ops ?? nativeOps();
+    this.#ops = checkOps("options.ops", given.ops);
     this.#heap = text("options.heap", given.heap, "system");
     this.#required = flag("options.required", given.required, false);
   }

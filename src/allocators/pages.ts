@@ -14,7 +14,7 @@ import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
 import { checkOptions, flag, oneOf, text, wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
-import { nativeOps } from "../os/load.ts";
+import { checkOps } from "../os/load.ts";
 import type { NativeOps } from "../os/native-ops.ts";
 import { bytesToBoundary, roundUp } from "../os/page-range.ts";
 import { describeResult, done, notDone, type Result } from "../os/result.ts";
@@ -90,7 +90,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   constructor(options?: PagesOptions) {
     const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "lock", "ops"]);
     super(text("options.name", given.name, "pages"), { memoryType: "PagesMemory" });
-    this.#ops = given.ops ?? nativeOps();
+    this.#ops = checkOps("options.ops", given.ops);
     this.#options = {
       backing: oneOf("options.backing", given.backing ?? "engine", ["engine", "shared", "mapped"]),
       huge: flag("options.huge", given.huge, false),

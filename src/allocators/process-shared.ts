@@ -11,7 +11,7 @@ import { Region } from "../memory/region.ts";
 import { checkOptions, show, text } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { type DescriptorWait, receiveDescriptor, sendDescriptor } from "../os/descriptors.ts";
-import { nativeOps } from "../os/load.ts";
+import { checkOps } from "../os/load.ts";
 import { openName, type PublishedName, publishName } from "../os/names.ts";
 import type { NativeOps } from "../os/native-ops.ts";
 import { made, type NotDone, type Outcome, type Result } from "../os/result.ts";
@@ -39,7 +39,7 @@ export class ProcessSharedAllocator extends Allocator {
   constructor(options?: ProcessSharedOptions) {
     const given = checkOptions("options", options, ["name", "label", "ops"]);
     super(text("options.name", given.name, "processShared"), { memoryType: "ProcessSharedMemory" });
-    this.#ops = given.ops ?? nativeOps();
+    this.#ops = checkOps("options.ops", given.ops);
     this.#label = text("options.label", given.label, "millpond");
   }
 
@@ -83,9 +83,12 @@ export class ProcessSharedAllocator extends Allocator {
   /** Waits for a memory on a connected Unix socket. Rejects only when the signal is aborted. */
   async receive(
     socket: number,
-    wait: DescriptorWait = {},
+    wait?: DescriptorWait,
   ): Promise<Outcome<{ readonly memory: Memory; readonly note: Uint8Array }>> {
-    const received = await receiveDescriptor(socket, { ops: this.#ops, ...wait });
+    const received = await receiveDescriptor(socket, {
+      ops: this.#ops,
+      ...checkOptions("wait", wait, ["timeout", "signal", "ops"]),
+    });
     if (!received.ok) return received;
     const opened = this.open(received.value.descriptor);
     return opened.ok ? made({ memory: opened.value, note: received.value.note }) : opened;

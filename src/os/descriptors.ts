@@ -6,8 +6,8 @@
  * one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE`.
  */
 import { rmSync } from "node:fs";
-import { milliseconds, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { nativeOps } from "./load.ts";
+import { abortSignal, milliseconds, readOptions, wholeNumber, word, wrongType } from "../observe/arguments.ts";
+import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { made, notDone, type Outcome, type Result } from "./result.ts";
 
@@ -48,28 +48,31 @@ const DEFAULT_TIMEOUT_MS = 5000;
  * Listens at `path` (up to 107 bytes; it must not exist), readable for this user only. A peer of another user is turned away
  * ("FOREIGN_USER").
  */
-export function serveDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<DescriptorServer> {
-  const listening = ops.sockets.listen(checkPath(path));
+export function serveDescriptors(path: string, ops?: NativeOps): Outcome<DescriptorServer> {
+  word("path", path);
+  const { shared, sockets } = checkOps("ops", ops);
+  const listening = sockets.listen(path);
   if (!listening.ok) return listening;
   let open = true;
   return made({
     path,
-    accept: (wait: DescriptorWait = {}) =>
-      askAgain(wait, () =>
-        open ? ops.sockets.accept(listening.value, 0) : notDone("failed", "CLOSED", "the server was closed"),
+    accept: async (wait?: DescriptorWait) =>
+      askAgain(checkWait(wait), () =>
+        open ? sockets.accept(listening.value, 0) : notDone("failed", "CLOSED", "the server was closed"),
       ),
     close() {
       if (!open) return;
       open = false;
-      ops.shared.close(listening.value);
+      shared.close(listening.value);
       rmSync(path, { force: true });
     },
   });
 }
 
 /** Connects to a {@link serveDescriptors} of the same user. Answers a socket; close it with {@link closeDescriptor}. */
-export function connectDescriptors(path: string, ops: NativeOps = nativeOps()): Outcome<number> {
-  return ops.sockets.connect(checkPath(path));
+export function connectDescriptors(path: string, ops?: NativeOps): Outcome<number> {
+  word("path", path);
+  return checkOps("ops", ops).sockets.connect(path);
 }
 
 /** Sends a descriptor with a note of 1 to 1024 bytes. The sender keeps its own descriptor. */
@@ -77,56 +80,60 @@ export function sendDescriptor(
   socket: number,
   descriptor: number,
   note: Uint8Array = new Uint8Array(1),
-  ops: NativeOps = nativeOps(),
+  ops?: NativeOps,
 ): Result {
   if (!(note instanceof Uint8Array)) throw wrongType("note", "a Uint8Array", note);
-  return ops.sockets.send(checkDescriptor(socket), checkDescriptor(descriptor), note);
+  checkDescriptor("socket", socket);
+  checkDescriptor("descriptor", descriptor);
+  return checkOps("ops", ops).sockets.send(socket, descriptor, note);
 }
 
 /** Waits for a descriptor. Rejects only when the signal is aborted. */
-export async function receiveDescriptor(socket: number, wait: DescriptorWait = {}): Promise<Outcome<Received>> {
-  const ops = wait.ops ?? nativeOps();
-  checkDescriptor(socket);
-  return askAgain(wait, () => ops.sockets.receive(socket, 0));
+export async function receiveDescriptor(socket: number, wait?: DescriptorWait): Promise<Outcome<Received>> {
+  checkDescriptor("socket", socket);
+  const given = checkWait(wait);
+  const { sockets } = checkOps("wait.ops", given.ops);
+  return askAgain(given, () => sockets.receive(socket, 0));
 }
 
 /** The same, blocking this thread for at most so many milliseconds. */
-export function receiveDescriptorSync(
-  socket: number,
-  timeout: number,
-  ops: NativeOps = nativeOps(),
-): Outcome<Received> {
-  return ops.sockets.receive(checkDescriptor(socket), milliseconds("timeout", timeout));
+export function receiveDescriptorSync(socket: number, timeout: number, ops?: NativeOps): Outcome<Received> {
+  checkDescriptor("socket", socket);
+  milliseconds("timeout", timeout);
+  return checkOps("ops", ops).sockets.receive(socket, timeout);
 }
 
 /** A connected pair of sockets: keep one, let a child inherit the other. */
-export function descriptorPair(ops: NativeOps = nativeOps()): Outcome<readonly [number, number]> {
-  return ops.sockets.pair();
+export function descriptorPair(ops?: NativeOps): Outcome<readonly [number, number]> {
+  return checkOps("ops", ops).sockets.pair();
 }
 
 /** Closes a socket or descriptor of this file. */
-export function closeDescriptor(descriptor: number, ops: NativeOps = nativeOps()): Result {
-  return ops.shared.close(checkDescriptor(descriptor));
+export function closeDescriptor(descriptor: number, ops?: NativeOps): Result {
+  checkDescriptor("descriptor", descriptor);
+  return checkOps("ops", ops).shared.close(descriptor);
 }
 
 /** The most that fits the C int that descriptors are. */
 const MAX_DESCRIPTOR = 0x7fffffff;
 
-function checkDescriptor(descriptor: number): number {
-  return wholeNumber("descriptor", descriptor, 0, MAX_DESCRIPTOR);
+function checkDescriptor(name: string, descriptor: number): number {
+  return wholeNumber(name, descriptor, 0, MAX_DESCRIPTOR);
 }
 
-function checkPath(path: string): string {
-  if (typeof path !== "string") throw wrongType("path", "a string", path);
-  return path;
+/** Reads each bound once, and checks all before anything is asked for. */
+function checkWait(wait: DescriptorWait | undefined): DescriptorWait {
+  const given = readOptions<DescriptorWait>("wait", wait, ["timeout", "signal", "ops"]);
+  if (given.timeout !== undefined) milliseconds("wait.timeout", given.timeout);
+  abortSignal("wait.signal", given.signal);
+  return given;
 }
 
 async function askAgain<T>(wait: DescriptorWait, ask: () => Outcome<T>): Promise<Outcome<T>> {
   const { timeout = DEFAULT_TIMEOUT_MS, signal } = wait;
-  milliseconds("timeout", timeout);
   const end = performance.now() + timeout;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
-    signal?.throwIfAborted();
+    if (signal?.aborted === true) throw signal.reason;
     const answer = ask();
     if (answer.ok || answer.status !== "timeout") return answer;
     if (performance.now() >= end) return notDone("timeout", answer.errno, `nothing came within ${timeout} ms`);

@@ -1,4 +1,5 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
+import { wrongType } from "../observe/arguments.ts";
 import { absentOps } from "./absent.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
@@ -28,6 +29,17 @@ let found: NativeOps | undefined;
 export function nativeOps(): NativeOps {
   found ??= findOps(loadKoffi, process.platform, process.arch);
   return found;
+}
+
+/** Checks the operations that a caller gave; absent: this process's. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkOps(name: string, value: NativeOps | undefined): NativeOps {
+  if (value === undefined) return nativeOps();
+  const isObject = typeof value === "object" && value !== null;
+  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma] : [undefined];
+  if (parts.some((part) => typeof part !== "object" || part === null)) {
+    throw wrongType(name, "the native operations of a process", value);
+  }
+  return value;
 }
 
 /** @internal for tests */

@@ -68,6 +68,11 @@ export function checkConnect(target: LaneTarget, options: ConnectOptions): Conne
     throw wrongType("target", "a Worker or a MessagePort", target);
   }
   callback("target.once", target.once);
+  return checkConnectOptions(options);
+}
+
+/** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */
+export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
   const given = readOptions("options", options, ["signal", "timeout", "window", "clock"]);
   const { signal, timeout, window, clock } = given;
   if (timeout !== undefined) milliseconds("options.timeout", timeout);

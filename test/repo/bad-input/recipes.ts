@@ -158,7 +158,10 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
   [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
-  [/#new MillpondError$/, "the engine takes what it knows of ErrorOptions"],
+  [
+    /#new (MillpondError|DoorError|CMMemoryPoolError)$/,
+    "details are open, and the engine takes what it knows of ErrorOptions",
+  ],
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],

@@ -53,11 +53,16 @@ export class FramesElement extends Source {
     this.#open = openFrames;
   }
 
-  /** What was missing at the end of the stream, as one sentence; undefined when all was there. */
+  /**
+   * What was missing at the end of the stream, as one sentence; undefined when all was there, and when the stages behind had
+   * enough before the end came.
+   */
   get shortfall(): string | undefined {
+    if (!this.#reachedEnd) return undefined;
     return this.#opened?.frames.shortfall ?? this.#shortfall;
   }
   #shortfall: string | undefined;
+  #reachedEnd = false;
 
   /** Frames that the decoder had to make up in part, because their data is damaged. */
   get concealed(): number {
@@ -73,6 +78,7 @@ export class FramesElement extends Source {
   /** Opens the source. */
   override async start(): Promise<void> {
     this.#shortfall = undefined;
+    this.#reachedEnd = false;
     this.#concealed = 0;
     this.#frames = 0;
     this.#opened = await this.#open(this.running.signal);
@@ -82,6 +88,7 @@ export class FramesElement extends Source {
   override async next(): Promise<StreamFormat | undefined> {
     this.#frame = await this.#opened!.frames.next();
     if (this.#frame === undefined) {
+      this.#reachedEnd = true;
       this.#assertSome();
       return undefined;
     }
@@ -106,6 +113,7 @@ export class FramesElement extends Source {
     this.#frame = undefined;
     try {
       if (!(await frame.copyTo(buffer.bytes))) {
+        this.#reachedEnd = true;
         this.#assertSome();
         return false;
       }

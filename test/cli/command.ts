@@ -1,6 +1,6 @@
 /** Runs the real command in a process of its own, from the source tree, as a user would. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -79,4 +79,20 @@ export function bigBuckBunny(): string | undefined {
     "skipped: big-buck-bunny.mp4 is not there; set MILLPOND_MEDIA to the folder that has it (it is not part of the package)",
   );
   return undefined;
+}
+
+/** Waits until the command listens for signals, or has ended. */
+export async function untilListening(child: ChildProcess): Promise<void> {
+  const began = performance.now();
+  while (child.exitCode === null && !listens(child, began)) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+/** Whether the process catches SIGQUIT, which Node by itself does not; where nothing tells, long enough after its start. */
+function listens(child: ChildProcess, began: number): boolean {
+  try {
+    const mask = /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
+    return mask !== undefined && (BigInt(`0x${mask}`) & 4n) !== 0n;
+  } catch {
+    return performance.now() - began > 5_000;
+  }
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
 import { describe } from "vitest";
-import { CLIP } from "./command.ts";
+import { CLIP, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns } from "./hostile.ts";
 
 const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 1e9));
@@ -68,22 +68,10 @@ function signals(): HostileRun[] {
 
 /** Sends a signal so long after the command listens for signals: before that Node's own way to end is the right one. */
 async function kill(child: ChildProcess, signal: NodeJS.Signals, after: number): Promise<void> {
-  while (child.exitCode === null && !listens(child)) await later(10);
+  await untilListening(child);
   await later(after);
   child.kill(signal);
 }
-
-/** Whether the process catches SIGQUIT, which Node by itself does not; where nothing tells, long enough after its start. */
-function listens(child: ChildProcess): boolean {
-  try {
-    const mask = /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
-    return mask !== undefined && (BigInt(`0x${mask}`) & 4n) !== 0n;
-  } catch {
-    return performance.now() - began > 5_000;
-  }
-}
-
-const began = performance.now();
 
 /** Bad arguments, and what the message has to name. */
 const ARGUMENTS: readonly (readonly [readonly string[], RegExp])[] = [

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
-import { CLIP, filesIn, millpond, type Outcome, scratchFolder, start } from "./command.ts";
+import { CLIP, filesIn, millpond, type Outcome, scratchFolder, start, untilListening } from "./command.ts";
 
 const scratch = scratchFolder();
 afterAll(scratch.remove);
@@ -173,8 +173,7 @@ describe("Ctrl-C before the first byte", () => {
   it("ends the wait for it", async () => {
     const pipe = new PassThrough();
     const running = start(["run", "-"], { stdin: pipe });
-    // Long enough for the command to reach its wait, on any machine that passes the other tests in time.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await untilListening(running.child);
     running.child.kill("SIGINT");
     const outcome = await running.done;
     expect(outcome.code).toBe(130);

@@ -28,6 +28,13 @@ describe("millpond run with a pipeline", () => {
     expect(readFileSync(graph, "utf8")).toContain("</svg>");
   });
 
+  it("is whole when the last stage has had enough, whatever the file still holds", async () => {
+    const { code, stdout, stderr } = await millpond(["run", `file ${CLIP} ! decode ! null limit=3`]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain("3 buffers in");
+    expect(stdout).not.toContain("missing");
+  });
+
   it("points at the word that is wrong, and fails", async () => {
     const { code, stderr } = await millpond(["run", "file a.mp4 ! decoed ! null"]);
     expect(code).toBe(1);

@@ -76,6 +76,20 @@ function live(): number {
   return allocator.stats().liveMemories;
 }
 
+describe("a missing argument", () => {
+  it("is refused where null is a value: undefined is a forgotten one", () => {
+    const forgotten = undefined as never;
+    for (const call of [
+      () => CMBlockBufferGetDataLength(forgotten),
+      () => CMBlockBufferIsEmpty(forgotten),
+      () => CMBlockBufferIsRangeContiguous(forgotten, 0, 0),
+      () => CMBlockBufferCreateWithBufferReference(forgotten, CMBlockBufferCreateEmpty(), 0, 0, 0),
+    ])
+      expect([String(call), thrownBy(call).code]).toEqual([String(call), "ERR_INVALID_ARG_TYPE"]);
+    expect([CMBlockBufferGetDataLength(null), CMBlockBufferIsEmpty(null)]).toEqual([0, false]);
+  });
+});
+
 afterEach(() => {
   expect(live()).toBe(0);
 });

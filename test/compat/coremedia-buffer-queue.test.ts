@@ -318,6 +318,12 @@ describe("a buffer queue", () => {
       expect(thrownBy(call).status).toBe(kCMBufferQueueError_RequiredParameterMissing);
   });
 
+  it("refuses a misspelled callback, which would never be called, and names the one that was meant", () => {
+    const error = thrownBy(() => CMBufferQueueCreate(0, { ...unsorted, isDataRedy: () => false } as never));
+    expect(error).toMatchObject({ status: -12762, code: "ERR_INVALID_ARG_VALUE" });
+    expect(error.message).toContain('callbacks.isDataRedy is not an option here; did you mean "isDataReady"?');
+  });
+
   it("is made by CMBufferQueueCreate() only, says what it is, and nothing else passes for one, or for a buffer", () => {
     // @ts-expect-error the constructor is private
     expect(thrownBy(() => new CMBufferQueue()).message).toMatch(/CMBufferQueueCreate\(\)/);

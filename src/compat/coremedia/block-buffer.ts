@@ -423,7 +423,7 @@ export function CMBlockBufferGetDataPointer(theBuffer: CMBlockBuffer, offset: nu
 
 /** Bytes of the buffer; 0 for null. Throws a `DoorError`: -12705. */
 export function CMBlockBufferGetDataLength(theBuffer: CMBlockBuffer | null): number {
-  if (theBuffer === null || theBuffer === undefined) return 0;
+  if (theBuffer === null) return 0;
   return totalOf(liveBuffer("CMBlockBufferGetDataLength", "theBuffer", theBuffer));
 }
 
@@ -437,7 +437,7 @@ export function CMBlockBufferIsRangeContiguous(
   length: number,
 ): boolean {
   const call = "CMBlockBufferIsRangeContiguous";
-  if (theBuffer === null || theBuffer === undefined) return false;
+  if (theBuffer === null) return false;
   liveBuffer(call, "theBuffer", theBuffer);
   wholeNumber(call, "offset", offset, kCMBlockBufferBadOffsetParameterErr);
   wholeNumber(call, "length", length, kCMBlockBufferBadLengthParameterErr);
@@ -448,7 +448,7 @@ export function CMBlockBufferIsRangeContiguous(
 
 /** Whether a buffer has no part at all; a promised block is one. False for null. Throws a `DoorError`: -12705. */
 export function CMBlockBufferIsEmpty(theBuffer: CMBlockBuffer | null): boolean {
-  if (theBuffer === null || theBuffer === undefined) return false;
+  if (theBuffer === null) return false;
   return partsOf(liveBuffer("CMBlockBufferIsEmpty", "theBuffer", theBuffer)).length === 0;
 }
 
@@ -677,14 +677,14 @@ function checkFreer(call: string, given: CMMemoryBlock, allocator: Allocator | n
 }
 
 function checkAllocator(call: string, allocator: CFAllocator | null): Allocator | null {
-  if (allocator === null || allocator === undefined) return null;
+  if (allocator === null) return null;
   if (allocator instanceof Allocator && allocator.name !== undefined) return allocator;
   const message = `${call}(): ${wants("blockAllocator", "an allocator or null", allocator)}`;
   throw bad(kCMBlockBufferBadPointerParameterErr, "ERR_INVALID_ARG_TYPE", message);
 }
 
 function checkStructureAllocator(call: string, allocator: CFAllocator | null): void {
-  if (allocator === null || allocator === undefined) return;
+  if (allocator === null) return;
   if (!(allocator instanceof Allocator) || allocator.name === undefined) {
     const message = `${call}(): ${wants("structureAllocator", "an allocator or null", allocator)}`;
     throw bad(kCMBlockBufferBadPointerParameterErr, "ERR_INVALID_ARG_TYPE", message);

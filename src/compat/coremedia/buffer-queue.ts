@@ -6,6 +6,7 @@
  * goes to the caller when the buffer is dequeued. While a trigger or another callback runs, the queue may be asked and not changed (-12766).
  */
 import type { MediaBuffer } from "../../media/media-buffer.ts";
+import { checkOptions } from "../../observe/arguments.ts";
 import type { ErrorCode, MillpondError } from "../../observe/errors.ts";
 import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pools/timed-queue.ts";
 import { argumentCode, assertMaker, DoorError, fromHook, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
@@ -43,6 +44,19 @@ export type CMBufferValidationCallback<T extends CFTypeRef = MediaBuffer> = (
   buf: T,
   validationRefCon: unknown,
 ) => number;
+
+/** A misspelled callback would be one that is never called. */
+const CALLBACK_KEYS = [
+  "version",
+  "refcon",
+  "getDecodeTimeStamp",
+  "getPresentationTimeStamp",
+  "getDuration",
+  "isDataReady",
+  "compare",
+  "dataBecameReadyNotification",
+  "getSize",
+] as const;
 
 /** The callbacks, each read once. */
 interface Hooks<T> {
@@ -187,6 +201,17 @@ export function CMBufferQueueCreate<T extends CFTypeRef = MediaBuffer>(
     throw missing(`${call}(): ${wants("capacity", "a whole number, 0 or more", capacity)}`, argumentCode(capacity));
   if (callbacks === null || typeof callbacks !== "object")
     throw missing(`${call}(): ${wants("callbacks", "CMBufferCallbacks", callbacks)}`, "ERR_INVALID_ARG_TYPE");
+  inDoor(
+    () => checkOptions("callbacks", callbacks, CALLBACK_KEYS),
+    (cause) =>
+      new DoorError(
+        codes.kCMBufferQueueError_InvalidCMBufferCallbacksStruct,
+        cause.code as ErrorCode,
+        `${call}(): ${messageOf(cause)}`,
+        undefined,
+        { cause },
+      ),
+  );
   const { version = 0, refcon = null, dataBecameReadyNotification: name = null, getDuration } = callbacks;
   const bad = (field: string, expected: string, value: unknown, code: ErrorCode = "ERR_INVALID_ARG_TYPE"): DoorError =>
     new DoorError(

@@ -101,6 +101,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
 
     "./compat/coremedia#CMBlockBuffer": () =>
       cm.CMBlockBufferCreateWithMemoryBlock(null, new Uint8Array(64), 64, null, null, 0, 64, 0),
+    "./compat/coremedia#CMBufferQueue": () => cm.CMBufferQueueCreate(8, { getDuration: () => 0n }),
     "./compat/coremedia#CMSimpleQueue": () => cm.CMSimpleQueueCreate(8),
     "./compat/coremedia#CFType": () => cm.CMMemoryPoolCreate(),
     "./compat/coremedia#CMMemoryPool": () => cm.CMMemoryPoolCreate(),

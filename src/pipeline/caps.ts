@@ -11,8 +11,15 @@
  * screen.intersect(wish).isEmpty;   // true: no width is in both
  * ```
  */
-import { badValue, wrongType } from "../observe/arguments.ts";
-import { type Fraction, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY, sameFraction } from "./stream-format.ts";
+import { badValue, instance, listOf, oneOf, wrongType } from "../observe/arguments.ts";
+import {
+  checkFormat,
+  type Fraction,
+  memoryOfFormat,
+  type StreamFormat,
+  SYSTEM_MEMORY,
+  sameFraction,
+} from "./stream-format.ts";
 
 /** Whole numbers from `min` to `max`, both included; with `step`, only multiples of it. */
 export interface Range {
@@ -41,6 +48,7 @@ export interface CapsStructure {
   readonly fields: CapsFields;
 }
 
+const KINDS: readonly StreamFormat["kind"][] = ["video", "audio", "bytes"];
 const FIELDS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
   video: ["format", "width", "height", "frameRate", "memory"],
   audio: ["format", "sampleRate", "channels", "frames", "memory"],
@@ -54,7 +62,11 @@ export class Caps {
 
   /** Most callers use {@link Caps.video}, {@link Caps.audio}, {@link Caps.bytes}, {@link Caps.any}. */
   constructor(structures: readonly CapsStructure[]) {
-    this.structures = Object.freeze(structures.slice());
+    const checked = listOf("structures", "a list of structures", structures).map((one, i) => {
+      if (one === null || typeof one !== "object") throw wrongType(`structures[${i}]`, "a structure of caps", one);
+      return checkStructure(oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
+    });
+    this.structures = Object.freeze(checked);
     Object.freeze(this);
   }
 
@@ -85,6 +97,7 @@ export class Caps {
 
   /** Exactly one format. */
   static of(format: StreamFormat): Caps {
+    checkFormat("format", format);
     return new Caps([{ kind: format.kind, fields: fieldsOf(format) }]);
   }
 
@@ -95,11 +108,13 @@ export class Caps {
 
   /** This set, then the other: an alternative that is liked less. */
   or(other: Caps): Caps {
+    checkCaps("other", other);
     return new Caps([...this.structures, ...other.structures]);
   }
 
   /** What is in both; the order of this set counts first. O(structures * fields). */
   intersect(other: Caps): Caps {
+    checkCaps("other", other);
     const both: CapsStructure[] = [];
     for (const mine of this.structures) {
       for (const theirs of other.structures) {
@@ -117,6 +132,7 @@ export class Caps {
 
   /** Why a format is not in the set: the first field that rules it out; undefined when it is in. For messages. */
   whyNot(format: StreamFormat): string | undefined {
+    checkFormat("format", format);
     let reason = "nothing is accepted";
     const fields = fieldsOf(format);
     for (const structure of this.structures) {
@@ -145,6 +161,7 @@ export class Caps {
    * from it.
    */
   fixate(prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps | undefined {
+    if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
     // A structure that the preference fits as it is comes before one that would bend it.
     const first = this.structures.find((one) => fits(one, prefer)) ?? this.structures[0];
     if (first === undefined) return undefined;
@@ -163,6 +180,11 @@ export class Caps {
     if (this.isEmpty) return "nothing";
     return this.structures.map(structureText).join(" or ");
   }
+}
+
+/** Checks caps that a caller gives. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkCaps(name: string, caps: Caps): Caps {
+  return instance(name, "Caps, such as Caps.any or Caps.video()", Caps, caps);
 }
 
 /** A structure with one value a field. */

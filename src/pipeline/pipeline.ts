@@ -8,8 +8,17 @@
  * console.log(pipeline.describe().text());
  * ```
  */
-import { milliseconds, outOfRange, wrongType } from "../observe/arguments.ts";
-import { type Clock, systemClock } from "../observe/clock.ts";
+import {
+  abortSignal,
+  callback,
+  flag,
+  milliseconds,
+  outOfRange,
+  readOptions,
+  text,
+  wrongType,
+} from "../observe/arguments.ts";
+import { type Clock, checkClock } from "../observe/clock.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { Description } from "./describe.ts";
 import { Element } from "./element.ts";
@@ -48,6 +57,9 @@ export interface RunOptions {
   strict?: boolean;
 }
 
+const PIPELINE_OPTIONS = ["name", "clock", "patience", "maxBytes", "autoQueue"] as const;
+const RUN_OPTIONS = ["signal", "onProgress", "onWarning", "strict"] as const;
+
 /** Which pipeline an element is in: its pads and its state are of one run at a time. */
 const owners: WeakMap<Element, Pipeline> = new WeakMap();
 
@@ -65,15 +77,15 @@ export class Pipeline {
 
   /** An empty pipeline. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: PipelineOptions = {}) {
-    const { name = "pipeline", clock = systemClock, patience = Infinity, maxBytes = Infinity } = options;
-    if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+    const given = readOptions("options", options, PIPELINE_OPTIONS);
+    const { patience = Infinity, maxBytes = Infinity } = given;
     if (typeof maxBytes !== "number") throw wrongType("options.maxBytes", "a number of bytes", maxBytes);
     if (!(maxBytes > 0)) throw outOfRange("options.maxBytes", "above 0", maxBytes);
-    this.name = name;
-    this.#clock = clock;
+    this.name = text("options.name", given.name, "pipeline");
+    this.#clock = checkClock("options.clock", given.clock);
     this.#patience = milliseconds("options.patience", patience);
     this.#maxBytes = maxBytes;
-    this.#autoQueue = options.autoQueue !== false;
+    this.#autoQueue = flag("options.autoQueue", given.autoQueue, true);
   }
 
   /** The elements, in the order in which they were added. */
@@ -123,6 +135,12 @@ export class Pipeline {
    */
   link(first: Element | OutputPad, ...others: (Element | InputPad)[]): this {
     this.#assertStill("change");
+    if (!(first instanceof Element || first instanceof OutputPad))
+      throw wrongType("first", "an Element or an OutputPad", first);
+    for (const [i, to] of others.entries()) {
+      if (!(to instanceof Element || to instanceof InputPad))
+        throw wrongType(`others[${i}]`, "an Element or an InputPad", to);
+    }
     const undo: (() => void)[] = [];
     let from = first;
     try {
@@ -213,8 +231,12 @@ export class Pipeline {
         `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run gave up waiting for; make a new pipeline`,
       );
     }
+    const given = readOptions("options", options, RUN_OPTIONS);
+    const signal = abortSignal("options.signal", given.signal);
+    const onProgress = callback("options.onProgress", given.onProgress);
+    const onWarning = callback("options.onWarning", given.onWarning);
+    const strict = flag("options.strict", given.strict, false);
     const order = this.#sorted();
-    const { signal, onProgress, onWarning, strict } = options;
     const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];
     const session = new Session(order, { signal, onProgress, onWarning, strict, patience, maxBytes, clock });
     this.#session = session;

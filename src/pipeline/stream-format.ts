@@ -117,19 +117,32 @@ function checkMemory(memory: unknown): void {
   throw wrongType("memory", 'the name of a caps feature, such as "memory:DMABuf"', memory);
 }
 
+/** Checks one settled format: its kind, and the layout that goes with it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+export function checkFormat(name: string, format: StreamFormat): StreamFormat {
+  if (format?.kind === "video" && format.info instanceof VideoInfo) return format;
+  if (format?.kind === "audio" && format.info instanceof AudioInfo) return format;
+  if (format?.kind !== "bytes")
+    throw wrongType(name, "a format of videoFormat(), audioFormat() or byteFormat()", format);
+  wholeNumber(`${name}.size`, format.size, 1);
+  return format;
+}
+
 /** The caps feature that says what kind of memory a format's bytes are in. */
 export function memoryOfFormat(format: StreamFormat): string {
   return format.memory ?? SYSTEM_MEMORY;
 }
 
-/** Bytes that one buffer of the format needs. O(1). */
+/** Bytes that one buffer of the format needs. O(1). Throws `ERR_INVALID_ARG_TYPE`. */
 export function sizeOfFormat(format: StreamFormat): number {
+  checkFormat("format", format);
   return format.kind === "bytes" ? format.size : format.info.size;
 }
 
-/** True when buffers of both mean the same: nothing has to be negotiated anew. */
+/** True when buffers of both mean the same: nothing has to be negotiated anew. Throws `ERR_INVALID_ARG_TYPE`. */
 export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): boolean {
   if (a === b) return true;
+  if (a !== null) checkFormat("a", a);
+  if (b !== null) checkFormat("b", b);
   if (a === null || b === null || a.kind !== b.kind || memoryOfFormat(a) !== memoryOfFormat(b)) return false;
   if (a.kind === "bytes") return a.size === (b as ByteStream).size && a.type === (b as ByteStream).type;
   if (a.kind === "audio") return a.info.equals((b as AudioStream).info);
@@ -150,6 +163,7 @@ export function sameFraction(a: Fraction | undefined, b: Fraction | undefined): 
 /** `I420 1920x1080 at 30000/1001`, `f32 48000 Hz x 2`, `bytes, blocks of 65536`. */
 export function formatText(format: StreamFormat | null): string {
   if (format === null) return "not settled";
+  checkFormat("format", format);
   const memory = memoryOfFormat(format);
   return memory === SYSTEM_MEMORY ? layoutText(format) : `${layoutText(format)} in ${memory}`;
 }

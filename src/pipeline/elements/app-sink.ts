@@ -10,7 +10,7 @@
  * ```
  */
 import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { wholeNumber } from "../../observe/arguments.ts";
+import { readOptions, wholeNumber } from "../../observe/arguments.ts";
 import { Caps } from "../caps.ts";
 import { flushingError, type Maybe } from "../pad.ts";
 import { Sink } from "../sink.ts";
@@ -41,8 +41,9 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   /** Throws `ERR_OUT_OF_RANGE`. */
   constructor(options: AppSinkOptions = {}) {
-    super(options.name, options.caps ?? Caps.any);
-    this.#held = wholeNumber("options.holds", options.holds ?? 1, 1, 4096);
+    const { name, caps = Caps.any, holds = 1 } = readOptions("options", options, ["name", "caps", "holds"]);
+    super(name, caps);
+    this.#held = wholeNumber("options.holds", holds, 1, 4096);
   }
 
   /** The application takes when it likes. */

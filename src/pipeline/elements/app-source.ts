@@ -7,11 +7,11 @@
  * ```
  */
 import { MediaBuffer } from "../../media/media-buffer.ts";
-import { outOfRange, wrongType } from "../../observe/arguments.ts";
+import { outOfRange, readOptions, wrongType } from "../../observe/arguments.ts";
 import { Caps } from "../caps.ts";
 import { flushingError, type Maybe } from "../pad.ts";
 import { Source } from "../source.ts";
-import { type StreamFormat, sizeOfFormat } from "../stream-format.ts";
+import { checkFormat, type StreamFormat, sizeOfFormat } from "../stream-format.ts";
 
 /** What an iterable may give: bytes, which are copied; a buffer, which is passed on with its reference; a new format. */
 export type AppItem = Uint8Array | MediaBuffer | { readonly format: StreamFormat };
@@ -36,9 +36,10 @@ export class AppSource extends Source {
   /** Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(items: AsyncIterable<AppItem> | Iterable<AppItem>, options: AppSourceOptions) {
     if (items === null || typeof items !== "object") throw wrongType("items", "an iterable", items);
-    super(options.name, Caps.any);
+    const { name, format } = readOptions("options", options, ["format", "name"]);
+    super(name, Caps.any);
     this.#items = items;
-    this.#format = options.format;
+    this.#format = checkFormat("options.format", format);
   }
 
   /** The application gives when it likes. */

@@ -112,9 +112,7 @@ export function milliseconds(name: string, value: unknown): number {
 
 /** Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant. */
 export function flag(name: string, value: unknown, otherwise: boolean): boolean {
-  if (value === undefined) return otherwise;
-  if (typeof value !== "boolean") throw wrongType(name, "true or false", value);
-  return value;
+  return value === undefined ? otherwise : yesOrNo(name, value);
 }
 
 /** Checks an argument that is a boolean and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -131,15 +129,12 @@ export function word(name: string, value: unknown): string {
 
 /** Checks an option that is a string; absent: `otherwise`. Throws `ERR_INVALID_ARG_TYPE`. */
 export function text(name: string, value: unknown, otherwise: string): string {
-  if (value === undefined) return otherwise;
-  if (typeof value !== "string") throw wrongType(name, "a string", value);
-  return value;
+  return value === undefined ? otherwise : word(name, value);
 }
 
 /** Checks a callback; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
 export function callback<T>(name: string, value: T | undefined): T | undefined {
-  if (value !== undefined && typeof value !== "function") throw wrongType(name, "a function", value);
-  return value;
+  return value === undefined ? undefined : required(name, value);
 }
 
 /** Checks a callback that there is no default for. Throws `ERR_INVALID_ARG_TYPE`. */

@@ -7,6 +7,7 @@
  * that the first call after a pause never trusts an old reading. What is left: when the event loop stands still in the middle of a
  * run of fast calls, up to 15 calls take the time before the halt for the time after it.
  */
+
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/mapping.ts";
 import { Memory } from "../memory/memory.ts";
@@ -16,8 +17,8 @@ import { zeroBytes } from "../memory/zero.ts";
 import { systemClock, type TimerHandle } from "../observe/clock.ts";
 import { CoarseClock } from "../observe/coarse-clock.ts";
 import type { MillpondError } from "../observe/errors.ts";
+import { reentrantError } from "../observe/errors.ts";
 import { throwLater } from "../observe/late.ts";
-import { reentrantError } from "../observe/reentrant.ts";
 import { PageAge } from "./page-age.ts";
 import type { PageBlock } from "./page-block.ts";
 import { pageHolder, pagesDeadError, pagesDetachedError, pagesFullError, pagesTakenError } from "./page-errors.ts";

@@ -74,8 +74,8 @@ describe("the caller in a report", () => {
       const copy = join(folder, "library");
       await cp(SRC, copy, { recursive: true });
       for (const root of [SRC, copy]) {
-        const pools = JSON.stringify(pathToFileURL(join(root, "pools", "buffer-pool.ts")).href);
-        const pages = JSON.stringify(pathToFileURL(join(root, "pools", "page-pool.ts")).href);
+        const pools = JSON.stringify(pathToFileURL(join(root, "pools", "buffer", "buffer-pool.ts")).href);
+        const pages = JSON.stringify(pathToFileURL(join(root, "pools", "page", "page-pool.ts")).href);
         const file = join(mine, "player.mjs");
         await writeFile(
           file,

@@ -7,6 +7,14 @@ import { realpath, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Element } from "../../pipeline/base/element.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { badValue, word } from "../../util/validate.ts";
+
+/** Checks a path before the file system sees it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+export function pathOf(name: string, value: unknown): string {
+  const path = word(name, value);
+  if (path === "" || path.includes("\0")) throw badValue(name, "a path, not empty and without a null character", path);
+  return path;
+}
 
 /** What a stage that knows files says of them; "-" is standard input or output. */
 export interface FileUser {

@@ -5,7 +5,9 @@
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
-import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, bytesOf, instance, milliseconds, readOptions, withMethods } from "../../util/validate.ts";
 
 export type { FrameLayout, PlaneLayout, Presentation } from "../../media/video/frame-layout.ts";
 
@@ -56,13 +58,27 @@ export interface PooledFramesOptions {
  * loop waits, and so does the decoder or the process at the other end of the pipe. The source is closed at the end,
  * also when the loop is left early.
  *
- * The pool must be active, with buffers of at least `layout.size` bytes. Throws what `pool.acquire` throws, and
- * `RangeError` when a frame does not fit.
+ * The pool must be active, with buffers of at least `layout.size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+ * `ERR_OUT_OF_RANGE` at once; the source is not touched then. The loop throws what `pool.acquire` throws, and
+ * `ERR_OUT_OF_RANGE` when a frame does not fit.
  */
-export async function* pooledFrames(
+export function pooledFrames(
   source: FrameSource,
   pool: BufferPool,
   options: PooledFramesOptions = {},
+): AsyncGenerator<MediaBuffer, void, undefined> {
+  withMethods("source", "a source of frames, with next() and close()", source, ["next", "close"]);
+  instance("pool", "a BufferPool", BufferPool, pool);
+  const given = readOptions("options", options, ["signal", "timeout"]);
+  abortSignal("options.signal", given.signal);
+  if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
+  return readFrames(source, pool, given);
+}
+
+async function* readFrames(
+  source: FrameSource,
+  pool: BufferPool,
+  options: PooledFramesOptions,
 ): AsyncGenerator<MediaBuffer, void, undefined> {
   try {
     for (;;) {
@@ -87,7 +103,8 @@ async function fill(
     const buffer = await pool.acquire(options);
     try {
       if (frame.layout.size > buffer.size) {
-        throw new RangeError(
+        throw new MillpondError(
+          "ERR_OUT_OF_RANGE",
           `a ${frame.layout.width}x${frame.layout.height} ${frame.layout.format} frame takes ${frame.layout.size} bytes, ` +
             `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
         );
@@ -106,4 +123,14 @@ async function fill(
   } finally {
     frame.close();
   }
+}
+
+/** @internal Checks the bytes that a frame is copied into. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE`. */
+export function bytesFor(name: string, bytes: Uint8Array, size: number): Uint8Array {
+  if (bytesOf(name, bytes).length >= size) return bytes;
+  throw new MillpondError(
+    "ERR_OUT_OF_RANGE",
+    `a frame takes ${size} bytes, and ${name} has ${bytes.length}; give it a buffer of layout.size bytes`,
+    { name },
+  );
 }

@@ -5,7 +5,14 @@
 import type { Readable } from "node:stream";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import { MillpondError } from "../../util/errors.ts";
-import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "../node/frame-source.ts";
+import { checkOptions, readOptions, show, text, wholeNumber, withMethods, word } from "../../util/validate.ts";
+import {
+  bytesFor,
+  type FrameLayout,
+  type FrameSource,
+  type Presentation,
+  type SourceFrame,
+} from "../node/frame-source.ts";
 import { ChunkReader } from "./chunk-reader.ts";
 import { isFrameLine, MAX_Y4M_LINE, parseY4mHeader } from "./y4m.ts";
 
@@ -63,9 +70,18 @@ const GRAY_BYTES: Readonly<Record<string, number>> = { GRAY8: 1, GRAY10: 2, GRAY
 
 /**
  * The layout of a tightly packed frame, as ffmpeg's `rawvideo` and Y4M write it.
- * Throws `ERR_UNSUPPORTED` for an unknown format, and what `VideoInfo.of` throws.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and `ERR_UNSUPPORTED` for an unknown format or an odd size that it does not have.
  */
 export function rawLayout(name: string, width: number, height: number): FrameLayout {
+  return layoutFor(word("name", name), sideOf("width", width), sideOf("height", height));
+}
+
+/** Beyond any picture; the bytes of a row stay exact. */
+function sideOf(name: string, value: unknown): number {
+  return wholeNumber(name, value, 1, 2 ** 24);
+}
+
+function layoutFor(name: string, width: number, height: number): FrameLayout {
   const format = FFMPEG_NAMES[name.toLowerCase()] ?? name.toUpperCase();
   const bytes = GRAY_BYTES[format];
   if (bytes !== undefined) {
@@ -89,23 +105,54 @@ export function rawLayout(name: string, width: number, height: number): FrameLay
 /**
  * Starts to read raw video: Y4M when no format is given, else frames of that format and size, one behind the other.
  * The stream belongs to the result from now on.
- * Rejects with `ERR_BAD_DATA` (empty, or not what it should be), `ERR_UNSUPPORTED`, `ERR_INVALID_ARG_VALUE`.
+ * Rejects with `ERR_BAD_DATA` (empty, or not what it should be), `ERR_UNSUPPORTED`; with `ERR_INVALID_ARG_TYPE`,
+ * `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` for the arguments, and the stream is still the caller's then.
  */
 export async function openRawVideo(stream: Readable, options: RawVideoOptions = {}): Promise<RawVideo> {
+  withMethods("stream", "a Readable", stream as Readable & AsyncIterable<unknown>, [Symbol.asyncIterator, "destroy"]);
+  const {
+    format,
+    width,
+    height,
+    frameRate: rate,
+  } = readOptions("options", options, ["format", "width", "height", "frameRate"]);
+  const frameRate = rateOf(rate);
+  const layout = format === undefined ? undefined : plainLayout(format, width, height);
+  if (format === undefined) {
+    // A Y4M stream says these itself; given all the same, they are at least no nonsense.
+    if (width !== undefined) sideOf("options.width", width);
+    if (height !== undefined) sideOf("options.height", height);
+  }
   const reader = new ChunkReader(stream);
   try {
-    if (options.format === undefined) return await openY4m(reader, options);
-    const { format, width, height } = options;
-    if (width === undefined || height === undefined) {
-      throw new MillpondError("ERR_INVALID_ARG_VALUE", `raw video in ${format} needs width and height too`);
-    }
-    const layout = rawLayout(format, width, height);
+    if (layout === undefined) return await openY4m(reader, frameRate);
     if (await reader.atEnd()) throw new MillpondError("ERR_BAD_DATA", "the stream is empty: not one byte arrived");
-    return new RawVideo(reader, layout, { ...DEFAULT_PRESENTATION }, options.frameRate, false);
+    return new RawVideo(reader, layout, { ...DEFAULT_PRESENTATION }, frameRate, false);
   } catch (error) {
     await reader.close();
     throw error;
   }
+}
+
+function plainLayout(given: string, width: number | undefined, height: number | undefined): FrameLayout {
+  const format = text("options.format", given, "");
+  if (width === undefined || height === undefined) {
+    throw new MillpondError(
+      "ERR_INVALID_ARG_VALUE",
+      `raw video in ${show(format)} needs options.width and options.height too`,
+    );
+  }
+  return layoutFor(format, sideOf("options.width", width), sideOf("options.height", height));
+}
+
+/** A copy of a rate that frames can be timed by; absent: undefined. */
+function rateOf(rate: RawVideoOptions["frameRate"]): RawVideoOptions["frameRate"] {
+  if (rate === undefined) return undefined;
+  const { num, den } = checkOptions("options.frameRate", rate, ["num", "den"]);
+  return {
+    num: wholeNumber("options.frameRate.num", num, 1),
+    den: wholeNumber("options.frameRate.den", den, 1),
+  };
 }
 
 const DEFAULT_PRESENTATION: Presentation = {
@@ -116,7 +163,7 @@ const DEFAULT_PRESENTATION: Presentation = {
   fullRange: false,
 };
 
-async function openY4m(reader: ChunkReader, options: RawVideoOptions): Promise<RawVideo> {
+async function openY4m(reader: ChunkReader, frameRate: RawVideoOptions["frameRate"]): Promise<RawVideo> {
   const magic = await reader.peek(9);
   if (magic.length === 0) throw new MillpondError("ERR_BAD_DATA", "the stream is empty: not one byte arrived");
   if (magic.toString("latin1") !== "YUV4MPEG2") {
@@ -129,9 +176,9 @@ async function openY4m(reader: ChunkReader, options: RawVideoOptions): Promise<R
   const line = await reader.line(MAX_Y4M_LINE);
   if (line === undefined) throw new MillpondError("ERR_BAD_DATA", "the stream ends inside its Y4M header");
   const header = parseY4mHeader(line);
-  const layout = rawLayout(header.format, header.width, header.height);
+  const layout = layoutFor(header.format, header.width, header.height);
   const presentation = { ...DEFAULT_PRESENTATION, pixelAspect: header.pixelAspect, fullRange: header.fullRange };
-  return new RawVideo(reader, layout, presentation, options.frameRate ?? header.frameRate, true);
+  return new RawVideo(reader, layout, presentation, frameRate ?? header.frameRate, true);
 }
 
 /** Raw video that is being read. Made by {@link openRawVideo}; close it. */
@@ -204,7 +251,6 @@ export class RawVideo implements FrameSource {
   /** @internal reads the bytes of one frame */
   async readFrame(bytes: Uint8Array): Promise<boolean> {
     const { size } = this.layout;
-    if (bytes.length < size) throw new RangeError(`a frame takes ${size} bytes, and there are ${bytes.length}`);
     this.#unread = false;
     const before = this.#reader.waitedMs;
     const end = await this.#reader.fill(bytes, 0, size);
@@ -246,8 +292,9 @@ class RawFrame implements SourceFrame {
     this.duration = frameTime(index + 1, rate) - this.pts;
   }
 
-  copyTo(bytes: Uint8Array): Promise<boolean> {
+  async copyTo(bytes: Uint8Array): Promise<boolean> {
     if (this.#read) throw new MillpondError("ERR_USE_AFTER_RELEASE", "a frame of a stream can be read once");
+    bytesFor("bytes", bytes, this.layout.size);
     this.#read = true;
     return this.#video.readFrame(bytes);
   }

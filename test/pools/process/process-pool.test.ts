@@ -375,7 +375,7 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
   });
 
   it("the example ends well where native code is forbidden, and says why", async () => {
-    const example = join(import.meta.dirname, "..", "..", "examples", "two-process-frames.ts");
+    const example = join(import.meta.dirname, "..", "..", "..", "examples", "two-process-frames.ts");
     const exit = await run([process.execPath, "--permission", "--allow-fs-read=*", example]);
     expect([exit.code, exit.stdout]).toEqual([0, expect.stringMatching(/not to be had here: .*--allow-addons/)]);
   });

@@ -1,4 +1,5 @@
 /** The words for all stages, those that need Node too, and pipelines made of them. */
+import { word } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import { COMMON_ELEMENTS } from "../pipeline/elements/words.ts";
 import type { PipelineOptions } from "../pipeline/pipeline.ts";
@@ -220,7 +221,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
 
 /** Makes a pipeline of a text with every word there is. Errors as {@link parsePipeline}. */
 export function pipelineFromText(source: string, options?: PipelineOptions): ParsedPipeline {
-  return parsePipeline(source, ALL_ELEMENTS, options);
+  return parsePipeline(word("source", source), ALL_ELEMENTS, options);
 }
 
 function named(name: string | undefined): { name?: string } {

@@ -5,8 +5,15 @@
 import { fstatSync, type Stats } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { wrongType } from "../observe/arguments.ts";
 import { MillpondError } from "../observe/errors.ts";
 import type { Element } from "../pipeline/element.ts";
+
+/** Checks a path that a caller gives; "-" is one. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkPath(name: string, path: string): string {
+  if (typeof path !== "string" || path === "") throw wrongType(name, "a path", path);
+  return path;
+}
 
 /** What a stage that knows files says of them; "-" is standard input or output. */
 export interface FileUser {

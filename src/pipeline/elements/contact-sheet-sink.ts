@@ -2,8 +2,9 @@
 import { type FrameLayout, PLAIN_PRESENTATION, type Presentation } from "../../media/frame-layout.ts";
 import type { MediaBuffer } from "../../media/media-buffer.ts";
 import { findVideoFormat, videoFormatNames } from "../../media/video-format.ts";
-import { wholeNumber } from "../../observe/arguments.ts";
+import { callback, readOptions, wholeNumber } from "../../observe/arguments.ts";
 import { Caps } from "../caps.ts";
+import { checkName } from "../element.ts";
 import { Sink } from "../sink.ts";
 import type { StreamFormat, VideoStream } from "../stream-format.ts";
 import { ContactSheet } from "./contact-sheet.ts";
@@ -31,20 +32,21 @@ interface Desk {
 
 /** Chooses pictures while they pass; keeps thumbnails of its own, and no buffer. */
 export class ContactSheetSink extends Sink {
-  readonly #options: ContactSheetSinkOptions;
+  readonly #onSheet: ContactSheetSinkOptions["onSheet"];
   readonly #tiles: number;
   #sheet: ContactSheet;
   #desk: Desk | undefined;
   #frame = 0;
 
-  /** Throws `ERR_OUT_OF_RANGE`. */
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: ContactSheetSinkOptions = {}) {
+    const { name, tiles = 20, onSheet } = readOptions("options", options, ["name", "tiles", "onSheet"]);
     super(
-      options.name,
+      checkName("options.name", name),
       Caps.video({ format: videoFormatNames().filter((name) => canMeasure(name) && findVideoFormat(name)) }),
     );
-    this.#options = options;
-    this.#tiles = wholeNumber("options.tiles", options.tiles ?? 20, 1, 400);
+    this.#onSheet = callback("options.onSheet", onSheet);
+    this.#tiles = wholeNumber("options.tiles", tiles, 1, 400);
     this.#sheet = new ContactSheet(this.#tiles);
   }
 
@@ -88,7 +90,7 @@ export class ContactSheetSink extends Sink {
   /** Draws the sheet. */
   override async finish(): Promise<void> {
     const picture = this.#sheet.draw();
-    if (picture !== undefined) await this.#options.onSheet?.(picture);
+    if (picture !== undefined) await this.#onSheet?.(picture);
   }
 
   /** `up to 20 pictures`. */

@@ -11,8 +11,9 @@
  * screen.intersect(wish).isEmpty;   // true: no width is in both
  * ```
  */
-import { badValue, instance, listOf, oneOf, wrongType } from "../observe/arguments.ts";
-import { frozenData } from "../observe/same-data.ts";
+
+import { frozenData } from "../util/same-data.ts";
+import { badValue, instance, listOf, oneOf, wrongType } from "../util/validate.ts";
 import {
   checkFormat,
   type Fraction,

@@ -9,10 +9,11 @@
  * names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An error points at
  * the word that it is about.
  */
-import { instance, listOf, oneOf, required, word, wrongType } from "../observe/arguments.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
-import { nearest } from "../observe/nearest.ts";
-import { Element } from "./element.ts";
+
+import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { nearest } from "../util/nearest.ts";
+import { instance, listOf, oneOf, required, word, wrongType } from "../util/validate.ts";
+import { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 
 /** One word of the text, and where it stands. */

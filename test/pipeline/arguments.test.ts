@@ -8,8 +8,6 @@ import {
   byteFormat,
   Caps,
   CapsFilter,
-  ContactSheetSink,
-  FrameConverter,
   formatText,
   NullSink,
   PatternSource,
@@ -23,7 +21,6 @@ import {
   sameFormat,
   sizeOfFormat,
   Transform,
-  VideoScale,
   videoFormat,
 } from "../../src/pipeline.ts";
 import {
@@ -37,6 +34,7 @@ import {
   RawVideoSink,
   WorkersElement,
 } from "../../src/pipeline-node.ts";
+import { ContactSheetSink, FrameConverter, VideoScale } from "../../src/video.ts";
 
 const wrong = expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" });
 const NOTHING = null as never;

@@ -59,7 +59,7 @@ export const ERROR_CODES = {
   ERR_NOT_CONFIGURED: "the pool is not configured",
   /** The pool cannot do exactly what was asked; the adjusted configuration is on the error. */
   ERR_CONFIG_ADJUSTED: "the pool adjusted the configuration",
-  /** Objects are still live at teardown. */
+  /** A front door's own word for {@link ERROR_CODES.ERR_IN_USE}: cork's and realtime's objects are still live. */
   ERR_LIVE_OBJECTS: "objects are still live",
   /** A shared default object exists already. */
   ERR_ALREADY_EXISTS: "it exists already",

@@ -18,7 +18,16 @@ import { grantError } from "./lane-shared.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import { leaseError, refusal } from "./shared-errors.ts";
-import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statusOf } from "./shared-owners.ts";
+import {
+  accept,
+  acceptGiven,
+  beginGrant,
+  cancelGrant,
+  finishGrant,
+  isPresent,
+  Outcome,
+  statusOf,
+} from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./shared-ring.ts";
 import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
@@ -188,6 +197,11 @@ export class LeaseRing {
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;
+      const given = acceptGiven(pool.core, item, ITEM_BITS);
+      if (given >= 0) {
+        tryPop(state);
+        return given;
+      }
       let id = this.leaseOf(item);
       let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.

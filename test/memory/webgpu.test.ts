@@ -1,7 +1,7 @@
 /** WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has one. */
 import { describe, expect, it } from "vitest";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 /** Refuses everything that the standard refuses. */
 class FakeBuffer implements StagingBuffer {

@@ -132,6 +132,8 @@ function describeState(self: unknown): string {
 
 function isOwnError(error: unknown): boolean {
   if (error instanceof HostileError) return true;
+  // The file system's, about a path that says nothing wrong but leads nowhere.
+  if (error instanceof Error && "syscall" in error && "path" in error && "errno" in error) return true;
   // The engine's, about the caller's own proxy.
   if (error instanceof TypeError && error.message.includes("proxy that has been revoked")) return true;
   return (
@@ -226,7 +228,10 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
         args[i] = make();
       });
     }
-    const keys = IMPLEMENTED.some(([pattern]) => pattern.test(call.key)) ? [] : optionKeys(SURFACE.checker, type);
+    const isImplemented = IMPLEMENTED.some(
+      ([pattern]) => pattern.test(call.key) || pattern.test(`${call.key} argument ${i}`),
+    );
+    const keys = isImplemented ? [] : optionKeys(SURFACE.checker, type);
     for (const { key, type: of, optional } of keys) {
       for (const [name, make] of HOSTILE) {
         await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {

@@ -99,6 +99,16 @@ const STANDARD: Readonly<Record<string, () => unknown>> = {
   RegExp: () => /x/,
 };
 
+function isAnything(checker: ts.TypeChecker, type: ts.Type): boolean {
+  return (
+    (type.flags & ts.TypeFlags.Object) !== 0 &&
+    type.symbol?.name === "__type" &&
+    checker.getPropertiesOfType(type).length === 0 &&
+    type.getCallSignatures().length === 0 &&
+    type.getConstructSignatures().length === 0
+  );
+}
+
 function isPlainObject(checker: ts.TypeChecker, type: ts.Type): boolean {
   if (!(type.flags & ts.TypeFlags.Object)) return false;
   if (type.getCallSignatures().length > 0 || type.getConstructSignatures().length > 0) return false;
@@ -121,6 +131,8 @@ export function fits(checker: ts.TypeChecker, type: ts.Type, optional: boolean, 
     }
     if (value === undefined) return (flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Void)) !== 0;
     if (value === null) return (flags & ts.TypeFlags.Null) !== 0;
+    // `{}`, as NonNullable<unknown> has it: whatever is not null.
+    if (isAnything(checker, member)) return true;
     if (typeof value === "number") return (flags & ts.TypeFlags.NumberLike) !== 0;
     if (typeof value === "string") return (flags & ts.TypeFlags.StringLike) !== 0;
     if (typeof value === "boolean") return (flags & ts.TypeFlags.BooleanLike) !== 0;

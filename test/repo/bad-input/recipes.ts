@@ -1,4 +1,5 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
+import { Readable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 
 /** The built entry points, by subpath. */
@@ -8,10 +9,12 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
+  const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
   const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
+  const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/adapters/mediabunny.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
   const activePool = (): unknown => {
@@ -25,6 +28,15 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
     gst.Buffer.new_allocate(null, 64, null)!.add_reference_timestamp_meta({ clock: "x" }, 1n, 2n);
+  // What a decoder of mediabunny's gives.
+  const videoSample = (): unknown => ({
+    format: "I420",
+    visibleRect: { width: 16, height: 16 },
+    timestamp: 0,
+    duration: 0,
+    copyTo: () => Promise.resolve(),
+    close: () => undefined,
+  });
   // GetBuffer answers later: one sample serves every call, with a reference for each.
   const samples = new show.MemAllocator();
   let made: Awaited<ReturnType<typeof samples.GetBuffer>> | undefined;
@@ -38,6 +50,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     return made;
   };
   let names = 0;
+  let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
     ".#Memory": () => core.allocators.default.allocate(64),
@@ -76,7 +89,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#FrameConverter": () => new pipeline.FrameConverter(video() as never, video() as never),
+    "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
+
+    "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
+    "./raw-video#Readable": () => Readable.from([]),
+    "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
     "./compat/gstreamer#Allocator": () => gst.Allocator.find(null),
@@ -101,7 +118,12 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
 
     "./compat/coremedia#CMBlockBuffer": () =>
       cm.CMBlockBufferCreateWithMemoryBlock(null, new Uint8Array(64), 64, null, null, 0, 64, 0),
-    "./compat/coremedia#CMBufferQueue": () => cm.CMBufferQueueCreate(8, { getDuration: () => 0n }),
+    "./compat/coremedia#CMBufferQueue": () => {
+      queue = cm.CMBufferQueueCreate(8, { getDuration: () => 0n });
+      return queue;
+    },
+    // Of the queue that was made last: the one that the same call gets.
+    "./compat/coremedia#CMBufferQueueTriggerToken": () => cm.CMBufferQueueInstallTrigger(queue!, null, null, 9),
     "./compat/coremedia#CMSimpleQueue": () => cm.CMSimpleQueueCreate(8),
     "./compat/coremedia#CFType": () => cm.CMMemoryPoolCreate(),
     "./compat/coremedia#CMMemoryPool": () => cm.CMMemoryPoolCreate(),
@@ -138,7 +160,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
   ],
   [/\.#atomicsWaiter\./, "the engine's Atomics under the pool's names; the pool calls it with its own words"],
-  [/#Lane\.prototype\./, "a lane exists only between two threads; test/shared-pool/lane*.test.ts"],
+  [/#Lane\.prototype\./, "a lane exists only between two threads; test/pools/lane/lane*.test.ts"],
 ];
 
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
@@ -166,7 +188,7 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
-  [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
+  [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 
@@ -174,4 +196,5 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
+  [/#pooledFrames argument 0$/, "FrameSource"],
 ];

@@ -35,13 +35,13 @@ export type { SharedMemory } from "./os/shared-memory.ts";
 export {
   type ChildEnd,
   connectProcess,
-  type IpcEnd,
   type ProcessConnection,
   type ReceiveProcessOptions,
   receiveProcess,
 } from "./pools/process/connect.ts";
 export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
 export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./pools/process/open.ts";
+export type { IpcEnd } from "./pools/process/ports.ts";
 export {
   type ProcessAttachOptions,
   ProcessPool,

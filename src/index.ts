@@ -57,7 +57,7 @@ export {
   type RealtimePoolStats,
 } from "./pools/realtime/realtime-pool.ts";
 export {
-  type SlabLeftovers,
+  type LeakReport,
   SlabPool,
   type SlabPoolOptions,
   type SlabPoolStats,

@@ -487,8 +487,9 @@ describe("a first group of pictures that cannot be decoded", () => {
   it("is passed over, and the frames behind the next key frame are read", async () => {
     // More packets than a decoder has under way give no frame; what waits for a frame then waits for good.
     const bytes = Buffer.from(readFileSync(join(scratch, "a.mov")));
-    const at = bytes.indexOf("mdat") + 4;
-    bytes.fill(0xff, at, at + 900);
+    const first = bytes.readUInt32BE(bytes.indexOf("stco") + 12);
+    // Behind the encoder's note there is the picture, which now says that it is longer than its packet.
+    bytes.writeUInt32BE(0xd74b, first + 4 + bytes.readUInt32BE(first));
     await hold({
       name: "no key frame",
       args: ["run", "in.mov", "--json"],

@@ -21,7 +21,7 @@ import { leaseError, refusal } from "./shared-errors.ts";
 import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statusOf } from "./shared-owners.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./shared-ring.ts";
-import { atomicsWaiter, type SharedWaiter } from "./shared-wait.ts";
+import { isOwnWaiter, type SharedWaiter } from "./shared-wait.ts";
 import type { WaitOptions } from "./waiters.ts";
 
 /**
@@ -270,7 +270,7 @@ export class LeaseRing {
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
   if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;
-  if (waiter === atomicsWaiter) return { waiter, clock };
+  if (isOwnWaiter(waiter)) return { waiter, clock };
   return {
     waiter: {
       wait: (i32, index, value, ms) => waiter.wait(i32, index, value, ms),

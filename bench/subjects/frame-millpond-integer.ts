@@ -1,5 +1,5 @@
 /** 8 MiB frames by integer handle: a SlabPool whose blocks hold one frame each; every check on, nothing allocated. */
-import { SlabPool } from "../../src/pools/slab-pool.ts";
+import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 
 const FRAME = 8 << 20;

@@ -1,5 +1,5 @@
 /** SlabPool: 64-byte elements as integers, every check on. */
-import { SlabPool } from "../../src/pools/slab-pool.ts";
+import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, TRACE_LENGTH, trace } from "../lib/trace.ts";
 

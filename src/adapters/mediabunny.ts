@@ -6,14 +6,20 @@
  */
 import { open, stat } from "node:fs/promises";
 import type { Input, InputVideoTrack, Source, VideoSample, VideoSampleSink } from "mediabunny";
-import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
-import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
-import { pathOf } from "./file-paths.ts";
-import { bytesFor, type FrameLayout, type FrameSource, type Presentation, type SourceFrame } from "./frame-source.ts";
-import { catchLibavLog } from "./libav-log.ts";
-import type { WholePackets } from "./transport-packets.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./node/container-length.ts";
+import { pathOf } from "./node/file-paths.ts";
+import {
+  bytesFor,
+  type FrameLayout,
+  type FrameSource,
+  type Presentation,
+  type SourceFrame,
+} from "./node/frame-source.ts";
+import { catchLibavLog } from "./node/libav-log.ts";
+import type { WholePackets } from "./node/transport-packets.ts";
 
 export {
   type FrameLayout,
@@ -23,7 +29,7 @@ export {
   type Presentation,
   pooledFrames,
   type SourceFrame,
-} from "./frame-source.ts";
+} from "./node/frame-source.ts";
 
 type Mediabunny = typeof import("mediabunny");
 

@@ -3,14 +3,13 @@
  * they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into a pooled buffer;
  * how many may be under way is bounded.
  */
-import { BufferFlags } from "../media/flags.ts";
-import type { MediaBuffer } from "../media/media-buffer.ts";
-import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
-import { badValue, bytesOf, readOptions, text, wholeNumber, word, wrongType } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
+
+import { BufferFlags } from "../media/buffer/flags.ts";
+import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
+import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
+import { blame, Element } from "../pipeline/base/element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/base/pad.ts";
 import { Caps } from "../pipeline/caps.ts";
-import { blame, Element } from "../pipeline/element.ts";
-import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/pad.ts";
 import {
   type ByteStream,
   byteFormat,
@@ -18,6 +17,8 @@ import {
   type VideoStream,
   videoFormat,
 } from "../pipeline/stream-format.ts";
+import { MillpondError } from "../util/errors.ts";
+import { badValue, bytesOf, readOptions, text, wholeNumber, word, wrongType } from "../util/validate.ts";
 
 /** The parts of WebCodecs that are used here; the platform's own types need not be installed. */
 interface Coder {

@@ -6,7 +6,7 @@
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/mapping.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
-import { oneOf, wrongType } from "../observe/arguments.ts";
+import { oneOf, wrongType } from "../util/validate.ts";
 
 /** What is used of a GPUBuffer. */
 export interface StagingBuffer {

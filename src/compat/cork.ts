@@ -8,8 +8,9 @@
  *
  * Two pools may give out the same numbers: a number of another pool that is live in this one cannot be told from its own.
  */
-import { type ErrorCode, isMillpondError, type MillpondError } from "../observe/errors.ts";
-import { SlabPool } from "../pools/slab-pool.ts";
+
+import { SlabPool } from "../pools/slab/slab-pool.ts";
+import { type ErrorCode, isMillpondError, type MillpondError } from "../util/errors.ts";
 import { DoorError, fromHook, inDoor, isFromHook, messageOf, wants } from "./door-error.ts";
 
 export { DoorError } from "./door-error.ts";

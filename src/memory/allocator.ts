@@ -12,10 +12,11 @@
  * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
  * because copying falls back to the default.
  */
-import { callback, checkOptions, wholeNumber, word, wrongType } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
-import { throwLater } from "../observe/late.ts";
-import { noRegion, unmappable, uselessRegion } from "./complaints.ts";
+
+import { MillpondError } from "../util/errors.ts";
+import { throwLater } from "../util/late.ts";
+import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { noRegion, unmappable, uselessRegion } from "./errors.ts";
 import type { MapMode } from "./mapping.ts";
 import { checkRange, Memory, mapToRead } from "./memory.ts";
 import { releaseWhenUnmapped } from "./orphans.ts";

@@ -1,11 +1,11 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
-import { wrongType } from "../observe/arguments.ts";
-import { absentOps } from "./absent.ts";
+import { wrongType } from "../util/validate.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
-import { linuxOps } from "./linux.ts";
+import { linuxOps } from "./linux/madvise.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { type NotDone, notDone, type Outcome } from "./result.ts";
+import { absentOps } from "./unsupported.ts";
 import { windowsOps } from "./windows.ts";
 
 /** 64-bit, little-endian: the struct layouts here are theirs. */

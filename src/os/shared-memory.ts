@@ -8,7 +8,7 @@
  * descriptor. {@link SharedMemory.retire} ends the sharing at once: from then
  * on every view that was kept, in this process, reads zeros of its own.
  */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { wholeNumber, wrongType } from "../util/validate.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { roundUp } from "./page-range.ts";

@@ -2,7 +2,7 @@
  * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These block the
  * thread, so they are for workers; a main thread lets a worker wait and post it a message.
  */
-import { milliseconds, readOptions, wholeNumber, wrongType } from "../observe/arguments.ts";
+import { milliseconds, readOptions, wholeNumber, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps, WaitOutcome } from "./native-ops.ts";
 import { made, type Outcome } from "./result.ts";

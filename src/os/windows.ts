@@ -2,11 +2,12 @@
  * Windows. Written from its documentation and NOT RUN: `proven` is false until somebody runs `npm run test:native` there and
  * says so. Sharing between processes is not offered: a section cannot be laid over memory that the engine owns.
  */
-import { absentDma, absentFutex, absentShared, absentSockets } from "./absent.ts";
+
 import type { Koffi } from "./koffi.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { bytesToBoundary, innerPages, outerPages, roundUp } from "./page-range.ts";
 import { done, made, type NotDone, notDone, type Result } from "./result.ts";
+import { absentDma, absentFutex, absentShared, absentSockets } from "./unsupported.ts";
 
 const MEM_COMMIT_RESERVE = 0x3000;
 const PAGE_READWRITE = 4;

@@ -11,7 +11,7 @@
  * screen.intersect(wish).isEmpty;   // true: no width is in both
  * ```
  */
-import { badValue, instance, listOf, oneOf, wrongType } from "../observe/arguments.ts";
+import { badValue, instance, listOf, oneOf, wrongType } from "../util/validate.ts";
 import {
   checkFormat,
   type Fraction,

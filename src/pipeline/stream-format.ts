@@ -2,10 +2,10 @@
  * What flows through a pad, exactly: a picture layout, an audio block layout, or plain bytes. A {@link StreamFormat} is one
  * settled format; a set of formats that a pad could take is a `Caps`.
  */
-import { AudioInfo } from "../media/audio-info.ts";
-import { VideoInfo } from "../media/video-info.ts";
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
-import { sameData } from "../observe/same-data.ts";
+import { AudioInfo } from "../media/audio/info.ts";
+import { VideoInfo } from "../media/video/info.ts";
+import { sameData } from "../util/same-data.ts";
+import { wholeNumber, wrongType } from "../util/validate.ts";
 
 /** A ratio of two whole numbers, such as a frame rate of 30000/1001. */
 export interface Fraction {

@@ -9,9 +9,9 @@
  * names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An error points at
  * the word that it is about.
  */
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
-import { nearest } from "../observe/nearest.ts";
-import type { Element } from "./element.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { nearest } from "../util/nearest.ts";
+import type { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 
 /** One word of the text, and where it stands. */

@@ -1,12 +1,12 @@
 /** What the adapters answer to wrong arguments: the library's own error, at once, and a source that nobody has touched. */
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { type FrameSource, pooledFrames } from "../../src/adapters/frame-source.ts";
 import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny.ts";
-import { openRawVideo, rawLayout } from "../../src/adapters/raw-video.ts";
+import { type FrameSource, pooledFrames } from "../../src/adapters/node/frame-source.ts";
+import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
 import { WebCodecsDecoder, WebCodecsEncoder } from "../../src/adapters/webcodecs.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
-import { code, openPool } from "../buffer-pool/pools.ts";
+import { MillpondError } from "../../src/util/errors.ts";
+import { code, openPool } from "../pools/buffer/pools.ts";
 
 const TYPE = "ERR_INVALID_ARG_TYPE";
 const VALUE = "ERR_INVALID_ARG_VALUE";

@@ -1,7 +1,7 @@
 /** A heap as a list of intervals with their contents: slow, obvious, and compared with the arena at every step. */
 import { expect } from "vitest";
-import type { TlsfArena } from "../../src/arena/tlsf.ts";
-import { code } from "../buffer-pool/pools.ts";
+import type { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 interface Live {
   pointer: number;

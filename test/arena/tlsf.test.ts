@@ -1,7 +1,7 @@
 /** TlsfArena: every rule of the heap, misuse, regions, attaching, and bounds. */
 import { describe, expect, it } from "vitest";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;
 

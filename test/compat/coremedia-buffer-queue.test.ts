@@ -61,7 +61,7 @@ import {
   kCMBufferQueueTrigger_WhenMinPresentationTimeStampChanges,
   kCMBufferQueueTrigger_WhenReset,
 } from "../../src/compat/coremedia.ts";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 const unsorted = CMBufferQueueGetCallbacksForUnsortedSampleBuffers();

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 /** Refuses everything that the standard refuses. */
 class FakeBuffer implements StagingBuffer {

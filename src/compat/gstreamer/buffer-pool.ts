@@ -1,10 +1,10 @@
 /** GstBufferPool over BufferPool: configuration structures, flow returns, vfuncs that chain up. */
-import { MediaBuffer } from "../../media/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { defaultAllocator } from "../../memory/allocator.ts";
-import { isMillpondError } from "../../observe/errors.ts";
-import { copyData, sameData } from "../../observe/same-data.ts";
-import { BufferPool as CorePool } from "../../pools/buffer-pool.ts";
-import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../../pools/pool-config.ts";
+import { BufferPool as CorePool } from "../../pools/buffer/buffer-pool.ts";
+import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../../pools/buffer/config.ts";
+import { isMillpondError } from "../../util/errors.ts";
+import { copyData, sameData } from "../../util/same-data.ts";
 import { Buffer, coreBuffer, poolFaces } from "./buffer.ts";
 import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
 import { AllocationParams, Allocator, checkParams, coreAllocator, Memory, paramsIn, paramsOut } from "./memory.ts";

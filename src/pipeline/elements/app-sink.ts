@@ -9,11 +9,11 @@
  * await run;
  * ```
  */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { readOptions, wholeNumber } from "../../observe/arguments.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { readOptions, wholeNumber } from "../../util/validate.ts";
+import { flushingError, type Maybe } from "../base/pad.ts";
+import { Sink } from "../base/sink.ts";
 import { Caps } from "../caps.ts";
-import { flushingError, type Maybe } from "../pad.ts";
-import { Sink } from "../sink.ts";
 
 /** How an {@link AppSink} is made. */
 export interface AppSinkOptions {

@@ -6,11 +6,11 @@
  * new AppSource(socketChunks(), { format: byteFormat(65536) })
  * ```
  */
-import { MediaBuffer } from "../../media/media-buffer.ts";
-import { outOfRange, readOptions, wrongType } from "../../observe/arguments.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
+import { flushingError, type Maybe } from "../base/pad.ts";
+import { Source } from "../base/source.ts";
 import { Caps } from "../caps.ts";
-import { flushingError, type Maybe } from "../pad.ts";
-import { Source } from "../source.ts";
 import { checkFormat, type StreamFormat, sizeOfFormat } from "../stream-format.ts";
 
 /** What an iterable may give: bytes, which are copied; a buffer, which is passed on with its reference; a new format. */

@@ -1,10 +1,10 @@
 /** PatternSource: moving test pictures in any 8-bit format and size that downstream takes. */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../media/video-format.ts";
-import { VideoInfo } from "../../media/video-info.ts";
-import { oneOf, wholeNumber } from "../../observe/arguments.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
+import { VideoInfo } from "../../media/video/info.ts";
+import { oneOf, wholeNumber } from "../../util/validate.ts";
+import { Source } from "../base/source.ts";
 import { Caps } from "../caps.ts";
-import { Source } from "../source.ts";
 import { type Fraction, type VideoStream, videoFormat } from "../stream-format.ts";
 
 /** How a {@link PatternSource} is made. */

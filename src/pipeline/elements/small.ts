@@ -1,10 +1,10 @@
 /** Small stages: one that does nothing, one that takes everything, one that insists on a format. */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { wholeNumber } from "../../observe/arguments.ts";
-import type { AllocationQuery } from "../allocation-query.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { wholeNumber } from "../../util/validate.ts";
+import { Sink } from "../base/sink.ts";
+import { Transform } from "../base/transform.ts";
 import type { Caps } from "../caps.ts";
-import { Sink } from "../sink.ts";
-import { Transform } from "../transform.ts";
+import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 
 /** Passes every buffer through. */
 export class Identity extends Transform {

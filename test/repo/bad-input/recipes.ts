@@ -9,6 +9,7 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
+  const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
   const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
@@ -112,7 +113,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#FrameConverter": () => new pipeline.FrameConverter(video() as never, video() as never),
+    "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
@@ -215,7 +216,7 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
-  [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
+  [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 

@@ -144,7 +144,7 @@ export class NaiveHeap {
     }
     const busy = this.#live.some(({ pointer }) => pointer >= this.#regionStart);
     const result = code(() => this.arena.removeRegion(this.#regionStart));
-    expect(result).toBe(busy ? "ERR_LOANS_OUT" : "ok");
+    expect(result).toBe(busy ? "ERR_IN_USE" : "ok");
     if (!busy) this.#hasRegion = false;
   }
 

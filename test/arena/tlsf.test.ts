@@ -313,7 +313,7 @@ describe("regions", () => {
     const large = arena.allocate(50 * KIB);
     expect(large).toBeGreaterThan(8 * KIB);
     arena.validate();
-    expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_LOANS_OUT");
+    expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_IN_USE");
     arena.free(large);
     arena.removeRegion(8 * KIB);
     expect(arena.allocate(16 * KIB)).toBe(0);

@@ -14,8 +14,9 @@ import { Region } from "../../memory/region.ts";
 import { forbidRevocation } from "../../memory/revoke.ts";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
-import { bytesToBoundary, roundUp } from "../../os/page-range.ts";
+import { bytesToBoundary } from "../../os/page-range.ts";
 import { describeResult, done, notDone, type Result } from "../../os/result.ts";
+import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, oneOf, text, wrongType } from "../../util/validate.ts";
 import { wasmBuffer } from "../wasm.ts";
@@ -180,7 +181,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   /** Fresh pages, with every step taken that was asked for. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region | undefined {
     const { huge, prefault, lock } = this.#options;
-    const bytes = roundUp(Math.max(size, 1), this.#ops.pageSize);
+    const bytes = alignUp(Math.max(size, 1), this.#ops.pageSize);
     const hugePage = huge && bytes >= this.#ops.hugePageSize ? this.#ops.hugePageSize : 0;
     const region = this.#obtain(bytes, Math.max(params.align, hugePage));
     if (region === undefined) return undefined;

@@ -271,7 +271,7 @@ export class TlsfArena {
     addRegion(this.words, start, length);
   }
 
-  /** Takes a region out again. Throws `ERR_LOANS_OUT` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none. O(regions). */
+  /** Takes a region out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none. O(regions). */
   removeRegion(start: number): void {
     removeRegion(this.words, start);
   }

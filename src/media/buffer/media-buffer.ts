@@ -76,15 +76,12 @@ export class MediaBuffer {
   declare [Symbol.dispose]: () => void;
 
   /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
-  static allocate(size: number, options: BufferAllocation = {}): MediaBuffer {
-    const buffer = new MediaBuffer();
+  static allocate(size: number, options?: BufferAllocation): MediaBuffer {
+    if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
     const allocator =
       given === undefined ? defaultAllocator() : withMethods("options.allocator", "an Allocator", given, ["allocate"]);
-    if (size === 0) return buffer;
-    list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
-    buffer.slot.tainted = false;
-    return buffer;
+    return allocated(size, allocator, params);
   }
 
   /** A buffer around foreign bytes, not copied. Throws what {@link wrapMemory} throws. */
@@ -502,6 +499,14 @@ export class MediaBuffer {
 disposeBy(MediaBuffer, "release");
 
 const ALLOCATION_KEYS = ["allocator", "align", "prefix", "padding", "flags"] as const;
+
+function allocated(size: number, allocator: Allocator, params: AllocationParams | undefined): MediaBuffer {
+  const buffer = new MediaBuffer();
+  if (size === 0) return buffer;
+  list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
+  buffer.slot.tainted = false;
+  return buffer;
+}
 
 function copyFlags(name: string, flags: CopyFlags): CopyFlags {
   return wholeNumber(name, flags, 0, 0x7fffffff);

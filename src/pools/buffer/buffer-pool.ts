@@ -63,7 +63,7 @@ export class BufferPool extends Lending {
 
   /**
    * Says what the pool shall hold. The same configuration again is accepted in any state; another one only while inactive
-   * with no loan out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`, `ERR_LOANS_OUT`, and
+   * with no loan out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`, `ERR_IN_USE`, and
    * `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). A refused call changes nothing.
    *
    * @returns the configuration in force, with the actual size
@@ -199,7 +199,7 @@ export class BufferPool extends Lending {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
+  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
   close(): void {
     this.$store.assertNoHook("close");
     if (this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
@@ -207,7 +207,7 @@ export class BufferPool extends Lending {
   }
 
   /**
-   * Ends the pool now. With loans out it throws `ERR_LOANS_OUT`, or with `force` takes them back: their leases are void
+   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: their leases are void
    * (every later use throws `ERR_POOL_DEAD`). Returns the loans that were taken back.
    */
   destroy(options?: { force?: boolean }): Holder[] {

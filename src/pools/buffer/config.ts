@@ -2,8 +2,10 @@
  * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never share
  * an object with it.
  */
+
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
 import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memory/params.ts";
+import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
 import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
@@ -119,7 +121,7 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
   }
   const roundSize = flag("config.roundSize", given.roundSize, false);
   const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
-  const stride = wholeNumber("config.size + config.prefix", roundUp(requestedSize + params.prefix, params.align));
+  const stride = wholeNumber("config.size + config.prefix", alignUp(requestedSize + params.prefix, params.align));
   const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
   const perBuffer = params.prefix + size + params.padding;
   if (min > 0 && min * perBuffer > maxBytes) {
@@ -144,12 +146,6 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     revoke,
     mustRevoke: given.revoke === true,
   });
-}
-
-/** Rounds up to a multiple of a power of two; exact up to 2^53. */
-function roundUp(value: number, align: number): number {
-  const over = value % align;
-  return over === 0 ? value : value + align - over;
 }
 
 /** Bytes that one buffer takes from the allocator, as far as the configuration can tell. */

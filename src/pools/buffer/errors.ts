@@ -101,7 +101,7 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
 /** The error of a call that needs every loan home. */
 export function loansOutError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
   return new MillpondError(
-    "ERR_LOANS_OUT",
+    "ERR_IN_USE",
     `cannot ${verb} pool "${name}": ${holders.length} buffers are on loan; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
     { pool: name, holders },
   );

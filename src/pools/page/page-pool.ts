@@ -297,7 +297,7 @@ export class PagePool {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
+  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
   close(): void {
     this.#allocator.assertOpen("close");
     const holders = this.holders();
@@ -306,7 +306,7 @@ export class PagePool {
   }
 
   /**
-   * Ends the pool now. With loans out it throws `ERR_LOANS_OUT`, or with `force` takes them back: every later use of them
+   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: every later use of them
    * throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a buffer, a sub-memory or a live mapping holds
    * stay theirs until they let go. Returns the loans that were out.
    */

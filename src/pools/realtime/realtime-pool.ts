@@ -216,7 +216,7 @@ export class RealtimePool {
   }
 
   /**
-   * Ends the pool and gives its bytes back. With live blocks it throws `ERR_LIVE_OBJECTS`, naming them, and changes nothing;
+   * Ends the pool and gives its bytes back. With live blocks it throws `ERR_IN_USE`, naming them, and changes nothing;
    * with `force` they die with it: their Memories throw `ERR_POOL_DEAD` from now on.
    * Throws `ERR_POOL_DEAD` the second time, `ERR_UNSUPPORTED` for the default pool.
    */

@@ -329,7 +329,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * This thread takes part no more. Throws `ERR_LOANS_OUT` while it holds slots; with `force` those come free. Its waiters
+   * This thread takes part no more. Throws `ERR_IN_USE` while it holds slots; with `force` those come free. Its waiters
    * are rejected. A second time nothing happens. O(count).
    */
   detach(options: { force?: boolean } = {}): void {
@@ -338,7 +338,7 @@ export class SharedPool implements LeasePool {
     const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
         { pool: this.name, holds },
       );
@@ -348,7 +348,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_LOANS_OUT` while
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
    * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
    */
   destroy(options: { force?: boolean } = {}): void {
@@ -358,7 +358,7 @@ export class SharedPool implements LeasePool {
     if (held > 0 && !force) {
       const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
       throw new MillpondError(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
         { pool: this.name, owners },
       );

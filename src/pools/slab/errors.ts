@@ -79,7 +79,7 @@ export function liveElements(name: string, left: SlabLeftovers, traced: boolean)
   const shown = left.sites.slice(0, MOST_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
   const hint = traced ? "" : "; with trace: true this message says where they were taken";
   return new MillpondError(
-    "ERR_LIVE_OBJECTS",
+    "ERR_IN_USE",
     `slab pool "${name}" cannot be closed: ${left.live} elements are live; free them, or close({ force: true })${hint}${shown.join("")}`,
     { pool: name, ...left },
   );

@@ -9,6 +9,7 @@
  * Slots are numbered with a power of two a block, so that finding a block or an offset is a shift, a mask and a
  * multiplication; a division would cost more than the rest of the access together.
  */
+import { alignUp } from "../../util/align.ts";
 import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
@@ -51,16 +52,12 @@ export interface SlabLayout {
 export function layOut(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
   wholeNumber("options.elementSize", elementSize);
   const unit = align === undefined ? 1 : powerOfTwo("options.align", align, MAX_ALIGN);
-  const lead = roundUp(2 * WORD, unit);
-  const stride = roundUp(elementSize + WORD, unit);
+  const lead = alignUp(2 * WORD, unit);
+  const stride = alignUp(elementSize + WORD, unit);
   wholeNumber("options.blockSize", blockSize, lead - WORD + stride);
   const capacity = Math.floor((blockSize - lead + WORD) / stride);
   if (capacity > MAX_POINTERS) throw outOfRange("options.blockSize", "room for at most 2^30 elements", blockSize);
   const shift = 32 - Math.clz32(capacity - 1);
   const mostBlocks = MAX_POINTERS >>> shift;
   return { elementSize, blockSize, align: Math.max(WORD, unit), lead, stride, capacity, shift, mostBlocks };
-}
-
-function roundUp(bytes: number, unit: number): number {
-  return Math.ceil(bytes / unit) * unit;
 }

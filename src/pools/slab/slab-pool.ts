@@ -463,7 +463,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /**
    * Ends the pool: `done` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
-   * `ERR_LIVE_OBJECTS` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
+   * `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
    * the same report is returned. `ERR_REENTRANT` from a hook. What `done` and the allocator throw is thrown when all is done, several
    * as an AggregateError. A second call does nothing.
    */

@@ -548,7 +548,7 @@ describe("ends", () => {
     const shared = pool.tryAcquire()!;
     const mapping = mapped.map("readwrite");
     const copy = shared.copy();
-    expect(code(() => pool.destroy())).toBe("ERR_LOANS_OUT");
+    expect(code(() => pool.destroy())).toBe("ERR_IN_USE");
     expect(pool.destroy({ force: true })).toHaveLength(3);
     expect(code(() => plain.bytes)).toBe("ERR_POOL_DEAD");
     expect([mapping.bytes.length, copy.size]).toEqual([64, 64]);

@@ -161,7 +161,7 @@ describe("bad input is refused, and nothing changes", () => {
     expect(code(() => pool.configure({ size: -1, max: 1 }))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => pool.configure({ size: 1, max: 1 }))).toBe("ERR_ACTIVE");
     pool.deactivate();
-    expect(code(() => pool.configure({ size: 1, max: 1 }))).toBe("ERR_LOANS_OUT");
+    expect(code(() => pool.configure({ size: 1, max: 1 }))).toBe("ERR_IN_USE");
     expect(() => pool.configure({ size: 1, max: 1 })).toThrow(/held: slot 0/);
     buffer.release();
     expect(pool.configure({ size: 1, max: 1 }).size).toBe(1);

@@ -446,7 +446,7 @@ const activate = () =>
 const reconfigure = () =>
   new Command("configure", [], any, (model, real) => {
     const before = real.pool.config;
-    const wanted = model.open ? "ERR_ACTIVE" : model.outstanding > 0 ? "ERR_LOANS_OUT" : "ok";
+    const wanted = model.open ? "ERR_ACTIVE" : model.outstanding > 0 ? "ERR_IN_USE" : "ok";
     const config = {
       size: SIZE,
       max: model.max,

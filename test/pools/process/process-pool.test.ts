@@ -98,7 +98,7 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     other.bytes(slot).fill(5);
     expect(pool.stats().held).toBe(1);
     expect(code(() => pool.release(slot))).toBe("ERR_FOREIGN_RELEASE");
-    expect(code(() => other.close())).toBe("ERR_LOANS_OUT");
+    expect(code(() => other.close())).toBe("ERR_IN_USE");
     const view = other.bytes(slot);
     other.release(slot);
     expect(view[0]).toBe(0);

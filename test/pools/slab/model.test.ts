@@ -222,7 +222,7 @@ const STEPS: Readonly<Record<string, (model: Model, real: Real, n: number) => vo
     allocator.empty = n % 2 === 0;
   },
   closeRefused(model, { pool }) {
-    if (model.live.size > 0) expect(code(() => pool.close())).toBe("ERR_LIVE_OBJECTS");
+    if (model.live.size > 0) expect(code(() => pool.close())).toBe("ERR_IN_USE");
   },
 };
 

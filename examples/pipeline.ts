@@ -1,7 +1,8 @@
 /** A pipeline of stages of your own and of millpond's: test pictures, halved, inverted in place, counted by a loop. */
 
 import type { MediaBuffer } from "../src/index.ts";
-import { AppSink, Caps, PatternSource, Pipeline, Queue, Transform, VideoScale } from "../src/pipeline.ts";
+import { AppSink, Caps, PatternSource, Pipeline, Queue, Transform } from "../src/pipeline.ts";
+import { VideoScale } from "../src/video.ts";
 
 class Invert extends Transform {
   constructor() {

@@ -13,6 +13,7 @@ export const LAYERS = [
   "cli",
   "adapters",
   "compat",
+  "video",
   "pipeline",
   "pools",
   "media",
@@ -20,11 +21,13 @@ export const LAYERS = [
   "allocators",
   "memory",
   "os",
-  "observe",
+  "util",
 ] as const;
 
 // Layers that exist to meet a platform; the rest must load in a browser and an AudioWorklet.
 const PLATFORM_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters", "os"]);
+// Pools between processes stand beside the others, but only programs that have processes import them.
+const PLATFORM_FOLDERS: readonly string[] = ["src/pools/process/"];
 // An adapter's or the command's users have the package it adapts; os/ must still load where koffi is missing.
 const PACKAGE_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters"]);
 const BUILTINS: ReadonlySet<string> = new Set(builtinModules);
@@ -51,7 +54,7 @@ function complaint(file: SourceFile, layer: string, reference: ModuleReference):
   if (specifier.startsWith(".")) return relativeComplaint(file, layer, specifier);
   if (specifier.startsWith("/") || specifier.startsWith("file:")) return `"${specifier}" is an absolute path`;
   if (specifier.startsWith("node:") || BUILTINS.has(specifier) || reference.kind === "builtin") {
-    if (PLATFORM_LAYERS.has(layer)) return undefined;
+    if (PLATFORM_LAYERS.has(layer) || PLATFORM_FOLDERS.some((folder) => file.path.startsWith(folder))) return undefined;
     return `"${specifier}" is a Node builtin; only ${[...PLATFORM_LAYERS].join(", ")} may import one`;
   }
   if (PACKAGE_LAYERS.has(layer)) return undefined;
@@ -68,7 +71,11 @@ function relativeComplaint(file: SourceFile, layer: string, specifier: string): 
   if (layer === ENTRY) return targetLayer === "cli" ? `an entry point must not import cli ("${specifier}")` : undefined;
   if (targetLayer === ENTRY) return `"${specifier}" points up: ${layer} is below the public entry points`;
   if (!isLayer(targetLayer)) return `"${specifier}" is in "${targetLayer}", which is no layer`;
-  if (rank(targetLayer) >= rank(layer)) return undefined;
+  if (rank(targetLayer) >= rank(layer)) {
+    const folder = PLATFORM_FOLDERS.find((candidate) => target.startsWith(candidate));
+    if (folder === undefined || PLATFORM_LAYERS.has(layer) || file.path.startsWith(folder)) return undefined;
+    return `"${specifier}" is in ${folder}, which knows Node; ${layer} must load without it`;
+  }
   return `"${specifier}" points up: ${layer} is below ${targetLayer}`;
 }
 

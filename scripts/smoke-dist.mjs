@@ -57,7 +57,7 @@ assert.deepEqual([pages.stats().idle, pages.stats().live], [1, 0]);
 pages.close();
 
 const Packet = struct({ sequence: "u32", time: "f64" });
-const slab = new SlabPool({ struct: Packet });
+const slab = SlabPool.create({ struct: Packet });
 const pointer = slab.alloc();
 Packet.cursor(slab).at(pointer).sequence = 7;
 assert.equal(Packet.cursor(slab).at(pointer).sequence, 7);
@@ -84,7 +84,8 @@ assert.equal(shared.acquireSync(10).index >= 0, true);
 shared.destroy({ force: true });
 assert.equal(allocators.find("wasm").allocate(10).size, 10);
 
-const { Pipeline, PatternSource, NullSink, VideoScale } = await import("millpond/pipeline");
+const { Pipeline, PatternSource, NullSink } = await import("millpond/pipeline");
+const { VideoScale } = await import("millpond/video");
 const pipeline = new Pipeline().link(
   new PatternSource({ format: "I420", width: 64, height: 32, frames: 10 }),
   new VideoScale({ width: 32 }),

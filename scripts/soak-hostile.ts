@@ -10,9 +10,9 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openInput } from "../src/adapters/input-stream.ts";
 import { openVideoFile, quietDecoders } from "../src/adapters/mediabunny.ts";
-import { openRawVideo } from "../src/adapters/raw-video.ts";
+import { openInput } from "../src/adapters/node/input-stream.ts";
+import { openRawVideo } from "../src/adapters/raw-video/raw-video.ts";
 
 const SLOW_MS = 5_000;
 const KILL_MS = 8_000;

@@ -5,15 +5,15 @@
  * round; it finds its pace in the first few dozen changes.)
  * `node scripts/soak-pipeline.ts [frames]`; 90,000 frames are an hour at 25 a second, and the default is four hours of them.
  */
-import type { MediaBuffer } from "../src/media/media-buffer.ts";
-import { VideoInfo } from "../src/media/video-info.ts";
+import type { MediaBuffer } from "../src/media/buffer/media-buffer.ts";
+import { VideoInfo } from "../src/media/video/info.ts";
+import { Source } from "../src/pipeline/base/source.ts";
+import { Transform } from "../src/pipeline/base/transform.ts";
+import { Queue } from "../src/pipeline/elements/queue.ts";
 import { NullSink } from "../src/pipeline/elements/small.ts";
+import { Tee } from "../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { Queue } from "../src/pipeline/queue.ts";
-import { Source } from "../src/pipeline/source.ts";
 import { type VideoStream, videoFormat } from "../src/pipeline/stream-format.ts";
-import { Tee } from "../src/pipeline/tee.ts";
-import { Transform } from "../src/pipeline/transform.ts";
 
 // Four times what the garbage collector's own breathing was in any run; an hour that leaked one frame a minute shows 186 MB.
 const MAY_GROW = 48e6;

@@ -15,8 +15,8 @@ const root = join(import.meta.dirname, "..");
 const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
 let bad = 0;
 for (const [file, test] of [
-  ["test/native/process-pool.test.ts", "at random moments, under load"],
-  ["test/native/process-lane.test.ts", "killed at random moments"],
+  ["test/pools/process/process-pool.test.ts", "at random moments, under load"],
+  ["test/pools/process/process-lane.test.ts", "killed at random moments"],
   ["test/native/hostile.test.ts", "killed at any moment"],
 ] as const) {
   const { status } = spawnSync(

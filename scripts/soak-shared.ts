@@ -3,7 +3,7 @@
  * 8 workers that are killed at random. Exit code 1 when a slot was with two of them, or was lost. The seed is printed;
  * MILLPOND_SEED repeats it.
  */
-import { stress } from "../test/shared-pool/stress.ts";
+import { stress } from "../test/pools/shared/stress.ts";
 
 const operations = Number(process.argv[2] ?? 1e8);
 if (!(operations > 0)) throw new Error("how many operations?");

@@ -10,13 +10,13 @@ const { status } = spawnSync(
   [
     "vitest",
     "run",
-    "test/buffer-pool/model.test.ts",
+    "test/pools/buffer/model.test.ts",
     "test/media/buffer-model.test.ts",
-    "test/page-pool/model.test.ts",
-    "test/slab-pool/model.test.ts",
-    "test/shared-pool/model.test.ts",
+    "test/pools/page/model.test.ts",
+    "test/pools/slab/model.test.ts",
+    "test/pools/shared/model.test.ts",
     "test/arena/model.test.ts",
-    "test/realtime-pool/model.test.ts",
+    "test/pools/realtime/model.test.ts",
   ],
   {
     stdio: "inherit",

@@ -6,7 +6,7 @@ export { allocators } from "./allocators/registry.ts";
 export { SharedAllocator } from "./allocators/shared.ts";
 export { WasmAllocator, type WasmAllocatorOptions } from "./allocators/wasm.ts";
 export { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "./allocators/webgpu.ts";
-export { SizeClassArena, type SizeClassStats } from "./arena/size-classes.ts";
+export { SizeClassArena, type SizeClassStats } from "./arena/size-class/size-class-arena.ts";
 export {
   type ArenaBlock,
   type ArenaOptions,
@@ -14,11 +14,13 @@ export {
   type ArenaStats,
   TlsfArena,
   type WorstCase,
-} from "./arena/tlsf.ts";
-export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio-info.ts";
-export { MediaBufferList } from "./media/buffer-array.ts";
-export type { FoundRange } from "./media/buffer-list.ts";
-export type { BufferSizes } from "./media/buffer-resize.ts";
+} from "./arena/tlsf/tlsf-arena.ts";
+export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio/info.ts";
+export { BufferFlags, CopyFlags } from "./media/buffer/flags.ts";
+export { type BufferAllocation, MediaBuffer } from "./media/buffer/media-buffer.ts";
+export { MediaBufferList } from "./media/buffer/media-buffer-list.ts";
+export type { FoundRange } from "./media/buffer/memory-list.ts";
+export type { BufferSizes } from "./media/buffer/resize.ts";
 export {
   addCustomMeta,
   type CustomMeta,
@@ -31,10 +33,8 @@ export {
   type RegionOfInterest,
   RegionOfInterestMeta,
   registerCustomMeta,
-} from "./media/common-metas.ts";
-export { BufferFlags, CopyFlags } from "./media/flags.ts";
-export { AudioMeta, type AudioMetaFields, VideoMeta, type VideoMetaFields } from "./media/layout-metas.ts";
-export { type BufferAllocation, MediaBuffer } from "./media/media-buffer.ts";
+} from "./media/meta/built-in.ts";
+export { AudioMeta, type AudioMetaFields, VideoMeta, type VideoMetaFields } from "./media/meta/layout-metas.ts";
 export {
   type CopyTransform,
   compareMetaAge,
@@ -46,22 +46,22 @@ export {
   registerMeta,
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
-} from "./media/meta.ts";
+} from "./media/meta/meta.ts";
 export {
   deserializeMeta,
   deserializeMetas,
   type ReadMeta,
   serializeMeta,
   serializeMetas,
-} from "./media/meta-serialize.ts";
-export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video-format.ts";
+} from "./media/meta/serialize.ts";
+export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video/format.ts";
 export {
   type PlaneInfo,
   type PlanePlacement,
   VideoInfo,
   type VideoInfoOptions,
   type VideoPixelFormat,
-} from "./media/video-info.ts";
+} from "./media/video/info.ts";
 export {
   Allocator,
   AllocatorFlags,
@@ -77,23 +77,16 @@ export { Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
 export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
-export { type Clock, FakeClock, systemClock, type TimerHandle } from "./observe/clock.ts";
-export { setDebugLevel } from "./observe/debug.ts";
-export {
-  type DoorCode,
-  ERROR_CODES,
-  type ErrorCode,
-  type ErrorDetails,
-  isMillpondError,
-  MillpondError,
-} from "./observe/errors.ts";
 export { pageSize } from "./os/page-size.ts";
-export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer-pool.ts";
-export { Lane, type LaneOptions, type LanePort } from "./pools/lane.ts";
-export type { ConnectOptions, LaneTarget } from "./pools/lane-connect.ts";
-export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane-receive.ts";
-export type { Delivery, LeasePool } from "./pools/lease-pool.ts";
-export { LeaseRing, type RingSide } from "./pools/lease-ring.ts";
+export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer/buffer-pool.ts";
+export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/buffer/config.ts";
+export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/buffer/stats.ts";
+export type { WaitOptions } from "./pools/common/wait-queue.ts";
+export type { ConnectOptions, LaneTarget } from "./pools/lane/connect.ts";
+export { Lane, type LaneOptions, type LanePort } from "./pools/lane/lane.ts";
+export type { Delivery, LeasePool } from "./pools/lane/lease-pool.ts";
+export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane/receive.ts";
+export { TransferPool, type TransferPoolOptions } from "./pools/lane/transfer-pool.ts";
 export {
   type AgeCurve,
   type PageHolder,
@@ -104,9 +97,8 @@ export {
   type PageRequest,
   type PressureLevel,
   type ThresholdRequest,
-} from "./pools/page-pool.ts";
-export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/pool-config.ts";
-export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/pool-report.ts";
+} from "./pools/page/page-pool.ts";
+export { RealtimeFlags, realtimePreference, setRealtimePreference } from "./pools/realtime/preference.ts";
 export {
   type GrowPolicy,
   type LockPolicy,
@@ -114,10 +106,7 @@ export {
   RealtimePool,
   type RealtimePoolOptions,
   type RealtimePoolStats,
-} from "./pools/realtime-pool.ts";
-export { RealtimeFlags, realtimePreference, setRealtimePreference } from "./pools/realtime-preference.ts";
-export { limitSharedArenas, sharedArenas } from "./pools/shared-arena.ts";
-export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared-buffer-pool.ts";
+} from "./pools/realtime/realtime-pool.ts";
 export type {
   AttachOptions,
   SharedHandle,
@@ -125,17 +114,20 @@ export type {
   SharedPoolOptions,
   SharedPoolStats,
   Slot,
-} from "./pools/shared-handle.ts";
-export { SharedPool } from "./pools/shared-pool.ts";
-export { HandleRing } from "./pools/shared-ring.ts";
-export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared-wait.ts";
+} from "./pools/shared/handle.ts";
+export { LeaseRing, type RingSide } from "./pools/shared/lease-ring.ts";
+export { limitSharedArenas, sharedArenas } from "./pools/shared/memory-budget.ts";
+export { HandleRing } from "./pools/shared/ring.ts";
+export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared/shared-buffer-pool.ts";
+export { SharedPool } from "./pools/shared/shared-pool.ts";
+export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared/wait.ts";
 export {
-  type SlabLeftovers,
+  type LeakReport,
   SlabPool,
   type SlabPoolOptions,
   type SlabPoolStats,
   type SlabSite,
-} from "./pools/slab-pool.ts";
+} from "./pools/slab/slab-pool.ts";
 export {
   type BytesField,
   bytes,
@@ -146,6 +138,14 @@ export {
   type Struct,
   type StructFields,
   struct,
-} from "./pools/struct.ts";
-export { TransferPool, type TransferPoolOptions } from "./pools/transfer-pool.ts";
-export type { WaitOptions } from "./pools/waiters.ts";
+} from "./pools/slab/struct.ts";
+export { type Clock, FakeClock, systemClock, type TimerHandle } from "./util/clock.ts";
+export { setDebugLevel } from "./util/debug.ts";
+export {
+  type DoorCode,
+  ERROR_CODES,
+  type ErrorCode,
+  type ErrorDetails,
+  isMillpondError,
+  MillpondError,
+} from "./util/errors.ts";

@@ -5,9 +5,9 @@
  * Importing it registers "pages", "locked", "processShared" and "dmabuf" in `allocators`, where a pool finds them by name. The
  * core never imports it, and browsers cannot: it is for Node, Deno and Bun. Nothing native is loaded before one of them is asked for.
  */
-import { DmabufAllocator } from "./allocators/dmabuf.ts";
-import { LockedAllocator, PagesAllocator } from "./allocators/pages.ts";
-import { ProcessSharedAllocator } from "./allocators/process-shared.ts";
+import { DmabufAllocator } from "./allocators/native/dmabuf.ts";
+import { LockedAllocator, PagesAllocator } from "./allocators/native/pages.ts";
+import { ProcessSharedAllocator } from "./allocators/native/process-shared.ts";
 import { registerLazily } from "./allocators/registry.ts";
 
 registerLazily("pages", () => new PagesAllocator());
@@ -15,36 +15,15 @@ registerLazily("locked", () => new LockedAllocator());
 registerLazily("processShared", () => new ProcessSharedAllocator());
 registerLazily("dmabuf", () => new DmabufAllocator());
 
-export {
-  type ChildEnd,
-  connectProcess,
-  type ProcessConnection,
-  type ReceiveProcessOptions,
-  receiveProcess,
-} from "./adapters/process-connect.ts";
-export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./adapters/process-open.ts";
-export {
-  type ProcessAttachOptions,
-  ProcessPool,
-  type ProcessPoolOptions,
-  type Reclaimed,
-} from "./adapters/process-pool.ts";
-export {
-  type ConnectToPoolOptions,
-  connectToPool,
-  type ProcessServer,
-  serveProcesses,
-} from "./adapters/process-server.ts";
-export type { AsyncWait, StopWord } from "./adapters/process-waiter.ts";
-export { DmabufAllocator, type DmabufKind, type DmabufOptions, type DmabufReport } from "./allocators/dmabuf.ts";
+export { DmabufAllocator, type DmabufKind, type DmabufOptions, type DmabufReport } from "./allocators/native/dmabuf.ts";
 export {
   LockedAllocator,
   PagesAllocator,
   type PagesBacking,
   type PagesOptions,
   type PagesReport,
-} from "./allocators/pages.ts";
-export { ProcessSharedAllocator, type ProcessSharedOptions } from "./allocators/process-shared.ts";
+} from "./allocators/native/pages.ts";
+export { ProcessSharedAllocator, type ProcessSharedOptions } from "./allocators/native/process-shared.ts";
 export { type LockReport, lockReportOf } from "./memory/lock-report.ts";
 export {
   closeDescriptor,
@@ -76,3 +55,24 @@ export type {
 export { type Done, describeResult, type FailureStatus, type NotDone, type Outcome, type Result } from "./os/result.ts";
 export { createSharedMemory, openSharedMemory, type SharedMemory } from "./os/shared-memory.ts";
 export { type ChangeOptions, type ChangeOutcome, waitForChange, wakeWaiters } from "./os/wait.ts";
+export {
+  type ChildEnd,
+  connectProcess,
+  type ProcessConnection,
+  type ReceiveProcessOptions,
+  receiveProcess,
+} from "./pools/process/connect.ts";
+export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
+export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./pools/process/open.ts";
+export {
+  type ProcessAttachOptions,
+  ProcessPool,
+  type ProcessPoolOptions,
+  type Reclaimed,
+} from "./pools/process/process-pool.ts";
+export {
+  type ConnectToPoolOptions,
+  connectToPool,
+  type ProcessServer,
+  serveProcesses,
+} from "./pools/process/server.ts";

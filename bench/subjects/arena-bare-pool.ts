@@ -2,8 +2,8 @@
  * What RealtimePool would be if it could neither be debugged nor deleted: the same methods without the comparison that both need.
  * What it costs while it is off is the difference.
  */
-import type { TlsfArena } from "../../src/arena/tlsf.ts";
-import { RealtimePool } from "../../src/pools/realtime-pool.ts";
+import type { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
 

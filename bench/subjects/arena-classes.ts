@@ -1,5 +1,5 @@
 /** SizeClassArena: mixed sizes without a bound on time, every check on, in 1.8 times the bytes that are live. */
-import { SizeClassArena } from "../../src/arena/size-classes.ts";
+import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
 

@@ -1,5 +1,5 @@
 /** RealtimePool by integers: TlsfArena behind the one comparison that debugging and deletion cost while they are off. */
-import { RealtimePool } from "../../src/pools/realtime-pool.ts";
+import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
 

@@ -1,5 +1,5 @@
 /** TlsfArena: any size in constant time, every check on. */
-import { TlsfArena } from "../../src/arena/tlsf.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
 

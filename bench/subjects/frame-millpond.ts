@@ -1,5 +1,5 @@
 /** 8 MiB frames through BufferPool: the lease as users write it, checked; with revocation, every view dies at release. */
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 
 const kind = process.argv[2];

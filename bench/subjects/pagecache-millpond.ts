@@ -1,5 +1,5 @@
 /** PagePool: leases over whole pages of eight sizes, age-out on, every check on. */
-import { PagePool } from "../../src/pools/page-pool.ts";
+import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { PAGE_SIZES, TRACE_LENGTH, trace } from "../lib/trace.ts";
 

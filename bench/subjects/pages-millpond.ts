@@ -7,7 +7,7 @@ import { WasmAllocator } from "../../src/allocators/wasm.ts";
 import type { Allocator } from "../../src/memory/allocator.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
 import { LockedAllocator, nativeOps, PagesAllocator, ProcessSharedAllocator } from "../../src/native.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure } from "../lib/subject.ts";
 
 const SIZE = 8 << 20;

@@ -2,12 +2,12 @@
  * 1080p I420 frames through source, three identities and a sink: millpond's pipeline, with every negotiation, generation check
  * and count in place. "touched": the source writes every byte; "queue": a queue in the middle.
  */
-import type { MediaBuffer } from "../../src/media/media-buffer.ts";
-import { VideoInfo } from "../../src/media/video-info.ts";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
+import { Source } from "../../src/pipeline/base/source.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Identity, NullSink } from "../../src/pipeline/elements/small.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Queue } from "../../src/pipeline/queue.ts";
-import { Source } from "../../src/pipeline/source.ts";
 import { type VideoStream, videoFormat } from "../../src/pipeline/stream-format.ts";
 import { measureRuns } from "../lib/runs.ts";
 

@@ -24,9 +24,9 @@ import {
   waitForChange,
   wakeWaiters,
 } from "../../src/native.ts";
-import type { Lane } from "../../src/pools/lane.ts";
-import { LeaseRing } from "../../src/pools/lease-ring.ts";
-import { HandleRing } from "../../src/pools/shared-ring.ts";
+import type { Lane } from "../../src/pools/lane/lane.ts";
+import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
+import { HandleRing } from "../../src/pools/shared/ring.ts";
 import { effortFromEnvironment } from "../lib/protocol.ts";
 import { median, percentile } from "../lib/statistics.ts";
 import { emit, openWindow, sink } from "../lib/subject.ts";

@@ -1,5 +1,5 @@
 /** HandleRing: integers, one at a time, from one thread to the other, and in one thread alone. */
-import { HandleRing } from "../../src/pools/shared-ring.ts";
+import { HandleRing } from "../../src/pools/shared/ring.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts";
 

@@ -1,7 +1,8 @@
 /** SharedPool, integer API, every check on: alone, two threads at once, and from one thread to the other. */
-import { LeaseRing } from "../../src/pools/lease-ring.ts";
-import type { SharedHandle } from "../../src/pools/shared-handle.ts";
-import { SharedPool } from "../../src/pools/shared-pool.ts";
+
+import type { SharedHandle } from "../../src/pools/shared/handle.ts";
+import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
+import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { measure } from "../lib/subject.ts";
 import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts";
 

@@ -4,8 +4,8 @@
  */
 
 import { isMainThread, Worker, workerData } from "node:worker_threads";
-import type { SharedHandle } from "../../src/pools/shared-handle.ts";
-import { SharedPool } from "../../src/pools/shared-pool.ts";
+import type { SharedHandle } from "../../src/pools/shared/handle.ts";
+import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { effortFromEnvironment } from "../lib/protocol.ts";
 import { percentile } from "../lib/statistics.ts";
 import { emit, openWindow } from "../lib/subject.ts";

@@ -6,14 +6,21 @@
  */
 import { open, stat } from "node:fs/promises";
 import type { Input, InputVideoTrack, Source, VideoSample, VideoSampleSink } from "mediabunny";
-import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
-import { boundReads } from "./bounded-reads.ts";
-import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
-import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { catchLibavLog } from "./libav-log.ts";
-import type { WholePackets } from "./transport-packets.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { boundReads } from "./node/bounded-reads.ts";
+import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./node/container-length.ts";
+import { pathOf } from "./node/file-paths.ts";
+import {
+  bytesFor,
+  type FrameLayout,
+  type FrameSource,
+  type Presentation,
+  type SourceFrame,
+} from "./node/frame-source.ts";
+import { catchLibavLog } from "./node/libav-log.ts";
+import type { WholePackets } from "./node/transport-packets.ts";
 
 export {
   type FrameLayout,
@@ -23,7 +30,7 @@ export {
   type Presentation,
   pooledFrames,
   type SourceFrame,
-} from "./frame-source.ts";
+} from "./node/frame-source.ts";
 
 type Mediabunny = typeof import("mediabunny");
 
@@ -109,11 +116,11 @@ async function importPackages(): Promise<Mediabunny> {
 
 /**
  * Opens the first video track of an MP4, MOV, WebM or Matroska file.
- * Rejects with the file system's error, `ERR_BAD_DATA` (no media file, no index, no video track) or `ERR_UNSUPPORTED`
+ * Rejects with the file system's error, `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_BAD_DATA` (no media file, no index, no video track) or `ERR_UNSUPPORTED`
  * (no decoder for the codec, or the packages are not installed).
  */
 export async function openVideoFile(path: string): Promise<VideoFile> {
-  const found = await stat(path);
+  const found = await stat(pathOf("path", path));
   if (found.isDirectory()) throw new MillpondError("ERR_BAD_DATA", `${path} is a folder, not a video file`);
   if (!found.isFile()) {
     throw new MillpondError(
@@ -579,7 +586,7 @@ export class VideoFileFrame implements SourceFrame {
 
   readonly #facts: VideoFileFacts;
 
-  /** Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read. */
+  /** @internal Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read. */
   constructor(sample: VideoSample, facts: VideoFileFacts) {
     this.sample = sample;
     this.#facts = facts;
@@ -619,9 +626,10 @@ export class VideoFileFrame implements SourceFrame {
     return this.sample.duration > 0 ? nanoseconds(this.sample.duration) : undefined;
   }
 
-  /** One copy, out of the decoder's memory into `bytes`. Rejects with mediabunny's error when they are too few. */
+  /** One copy, out of the decoder's memory into `bytes`. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE` when they are too few. */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
-    const { planes } = this.layout;
+    const { planes, size } = this.layout;
+    bytesFor("bytes", bytes, size);
     await this.sample.copyTo(bytes, { layout: planes.map(({ offset, stride }) => ({ offset, stride })) });
     return true;
   }

@@ -3,14 +3,13 @@
  * they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into a pooled buffer;
  * how many may be under way is bounded.
  */
-import { BufferFlags } from "../media/flags.ts";
-import type { MediaBuffer } from "../media/media-buffer.ts";
-import { VideoInfo, type VideoPixelFormat } from "../media/video-info.ts";
-import { wholeNumber } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
+
+import { BufferFlags } from "../media/buffer/flags.ts";
+import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
+import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
+import { blame, Element } from "../pipeline/base/element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/base/pad.ts";
 import { Caps } from "../pipeline/caps.ts";
-import { blame, Element } from "../pipeline/element.ts";
-import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/pad.ts";
 import {
   type ByteStream,
   byteFormat,
@@ -18,6 +17,8 @@ import {
   type VideoStream,
   videoFormat,
 } from "../pipeline/stream-format.ts";
+import { MillpondError } from "../util/errors.ts";
+import { badValue, bytesOf, readOptions, text, wholeNumber, word, wrongType } from "../util/validate.ts";
 
 /** The parts of WebCodecs that are used here; the platform's own types need not be installed. */
 interface Coder {
@@ -58,6 +59,21 @@ function platform<T>(name: string): T {
     "ERR_UNSUPPORTED",
     `there is no ${name} here; use a browser with WebCodecs, or millpond/pipeline/node`,
   );
+}
+
+/** What both stages take: a known set of options, a codec, and a name that may be absent. */
+function coderOptions<T extends { name?: string; codec: string }>(
+  type: string,
+  options: T,
+  known: readonly (keyof T)[],
+): T {
+  if (options === undefined) throw wrongType("options", type, options);
+  const given = readOptions("options", options, known);
+  if (word("options.codec", given.codec) === "") throw badValue("options.codec", 'a codec string, such as "vp8"', "");
+  if (given.name !== undefined && text("options.name", given.name, "") === "") {
+    throw badValue("options.name", "a non-empty string", given.name);
+  }
+  return given;
 }
 
 /** What both stages are: what comes out of a coder waits in line, is copied into pooled buffers and pushed in order. */
@@ -181,12 +197,14 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
   #format: VideoStream | undefined;
   #count = 0;
 
-  /** Throws `ERR_OUT_OF_RANGE`. */
+  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: WebCodecsEncoderOptions) {
     const formats = ["I420", "I422", "I444", "NV12", "RGBA", "RGBX", "BGRA", "BGRX"];
-    super(options.name, Caps.video({ format: formats }), Caps.bytes());
-    wholeNumber("options.keyFrameEvery", options.keyFrameEvery ?? 60, 1);
-    this.#options = options;
+    const given = coderOptions("WebCodecsEncoderOptions", options, ["name", "codec", "bitrate", "keyFrameEvery"]);
+    if (given.bitrate !== undefined) wholeNumber("options.bitrate", given.bitrate, 1);
+    if (given.keyFrameEvery !== undefined) wholeNumber("options.keyFrameEvery", given.keyFrameEvery, 1);
+    super(given.name, Caps.video({ format: formats }), Caps.bytes());
+    this.#options = given;
   }
 
   /** Configures the encoder; what it had of the format before comes out first. */
@@ -284,10 +302,12 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
   readonly #options: WebCodecsDecoderOptions;
   #format: VideoStream | undefined;
 
-  /** Any codec string: the decoder judges it when the stream begins. */
+  /** Any codec string: the decoder judges it when the stream begins. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_DETACHED`. */
   constructor(options: WebCodecsDecoderOptions) {
-    super(options.name, Caps.bytes(), Caps.video());
-    this.#options = options;
+    const given = coderOptions("WebCodecsDecoderOptions", options, ["name", "codec", "description"]);
+    if (given.description !== undefined) bytesOf("options.description", given.description);
+    super(given.name, Caps.bytes(), Caps.video());
+    this.#options = given;
   }
 
   /** Opens the decoder; the pictures' own format comes with the first of them. */

@@ -4,8 +4,8 @@
  */
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
-import { checkOptions, flag, wrongType } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { MillpondError } from "../util/errors.ts";
+import { checkOptions, flag, wrongType } from "../util/validate.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
 

@@ -3,7 +3,7 @@
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { MillpondError } from "../util/errors.ts";
 
 /**
  * Makes memories over SharedArrayBuffers. The engine does not count them as garbage-collection pressure, so an unpooled

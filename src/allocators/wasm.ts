@@ -6,8 +6,8 @@ import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
 import { forbidRevocation } from "../memory/revoke.ts";
-import { checkOptions, flag, text } from "../observe/arguments.ts";
-import { MillpondError } from "../observe/errors.ts";
+import { MillpondError } from "../util/errors.ts";
+import { checkOptions, flag, text } from "../util/validate.ts";
 
 /** Bytes in a page of WebAssembly, which its memories are whole multiples of. */
 export const WASM_PAGE: number = 64 * 1024;

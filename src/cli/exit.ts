@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { isMillpondError } from "../observe/errors.ts";
+import { isMillpondError } from "../util/errors.ts";
 
 /** Exit codes of the command; docs/run.md explains each. */
 export const ExitCode = {

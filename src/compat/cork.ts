@@ -8,8 +8,9 @@
  *
  * Two pools may give out the same numbers: a number of another pool that is live in this one cannot be told from its own.
  */
-import { type ErrorCode, isMillpondError, type MillpondError } from "../observe/errors.ts";
-import { SlabPool } from "../pools/slab-pool.ts";
+
+import { SlabPool } from "../pools/slab/slab-pool.ts";
+import { type ErrorCode, isMillpondError, type MillpondError } from "../util/errors.ts";
 import { DoorError, fromHook, inDoor, isFromHook, messageOf, wants } from "./door-error.ts";
 
 export { DoorError } from "./door-error.ts";
@@ -97,12 +98,12 @@ function initialize(call: string, mp: cork_mempool, sizeName: string, elementSiz
   }
   const pool: SlabPool = inDoor(
     () =>
-      new SlabPool({
+      SlabPool.create({
         name: "cork_mempool",
         elementSize,
         blockSize: blockSize ?? DEFAULT_BLOCK,
         init: (pointer) => fromHook(() => state.initObject?.(state.userData, toPtr(pool, pointer))),
-        done: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
+        destroy: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
       }),
     (cause) => {
       // A caller who named no block size learns about the one size that he named.

@@ -5,8 +5,9 @@
  *
  * A door calls the core through {@link inDoor}, which lets no error of the core out as it is.
  */
-import { show } from "../observe/arguments.ts";
-import { type DoorCode, type ErrorCode, type ErrorDetails, MillpondError } from "../observe/errors.ts";
+
+import { type DoorCode, type ErrorCode, type ErrorDetails, MillpondError } from "../util/errors.ts";
+import { show } from "../util/validate.ts";
 
 /** An error of a front door: branch on `status` as that system's callers do, or on `code`. */
 export class DoorError extends MillpondError {

@@ -11,9 +11,9 @@
  * ```
  */
 import type { Memory } from "../memory/memory.ts";
-import { type ErrorCode, isMillpondError, type MillpondError } from "../observe/errors.ts";
-import { RealtimePool } from "../pools/realtime-pool.ts";
-import { RealtimeFlags, realtimePreference, setRealtimePreference } from "../pools/realtime-preference.ts";
+import { RealtimeFlags, realtimePreference, setRealtimePreference } from "../pools/realtime/preference.ts";
+import { RealtimePool } from "../pools/realtime/realtime-pool.ts";
+import { type ErrorCode, isMillpondError, type MillpondError } from "../util/errors.ts";
 import { argumentCode, assertMaker, DoorError, inDoor, MAKE, messageOf, wants } from "./door-error.ts";
 
 /** Success; never thrown. */

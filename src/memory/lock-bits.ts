@@ -1,6 +1,6 @@
 /** Raw locks by bits, for front doors whose users lock and own memories themselves. Mapping and owning use the same counts. */
 
-import { notLocked } from "./complaints.ts";
+import { notLocked } from "./errors.ts";
 import { Access, addAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 

@@ -2,7 +2,7 @@
  * Whether bytes are pinned in RAM. An allocator that locks pages says so here, by the ArrayBuffer; whoever stands on it, however
  * many pools are between, asks with the memory that it got. Code that locks nothing answers for itself: not locked.
  */
-import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../observe/arguments.ts";
+import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 import type { Memory } from "./memory.ts";
 
 /** What is known about the lock on one memory. */

@@ -2,10 +2,11 @@
  * Access to bytes: modes, and the object that stands for one access. After GStreamer's GstMapInfo, made safe: the view is
  * reachable only while the access lasts, and ending it twice is harmless.
  */
-import { badValue, wrongType } from "../observe/arguments.ts";
-import { disposeBy } from "../observe/dispose.ts";
-import { MillpondError } from "../observe/errors.ts";
-import { notLocked } from "./complaints.ts";
+
+import { disposeBy } from "../util/dispose.ts";
+import { MillpondError } from "../util/errors.ts";
+import { badValue, wrongType } from "../util/validate.ts";
+import { notLocked } from "./errors.ts";
 import { Access, ONE_BOTH, ONE_READ, ONE_WRITE, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 

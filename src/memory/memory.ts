@@ -8,11 +8,12 @@
  * A released memory is dead for good: the object itself is the generation, so a stale reference can never reach the
  * next user's bytes through this interface.
  */
-import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../observe/arguments.ts";
-import { disposeBy } from "../observe/dispose.ts";
-import { MillpondError } from "../observe/errors.ts";
+
+import { disposeBy } from "../util/dispose.ts";
+import { MillpondError } from "../util/errors.ts";
+import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
-import { staleMemory } from "./complaints.ts";
+import { staleMemory } from "./errors.ts";
 import { Access, heldAccess, mayOwn } from "./lock.ts";
 import { type MapMode, Mapping, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";

@@ -1,5 +1,5 @@
 /** Memories whose last reference belongs to their mappings: the end of the last one releases it. */
-import { isMillpondError, MillpondError } from "../observe/errors.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
 import type { Memory, MemoryHome } from "./memory.ts";
 
 /** Stands in for the buffer of a memory that nobody holds but a mapping, or whose release has to wait: {@link settle} releases it. */

@@ -2,7 +2,7 @@
  * How an allocation is asked for, and what a memory promises. After GStreamer's GstAllocationParams and GstMemoryFlags,
  * with one change: `align` is a power of two in bytes here, not a bit mask (the compat front door translates).
  */
-import { checkOptions, powerOfTwo, wholeNumber } from "../observe/arguments.ts";
+import { checkOptions, powerOfTwo, wholeNumber } from "../util/validate.ts";
 
 /** Bit flags of a memory; combine with `|`. */
 export const MemoryFlags = {

@@ -9,7 +9,7 @@
  *                          0            offset                       maxSize
  * ```
  */
-import { wholeNumber, wrongType } from "../observe/arguments.ts";
+import { wholeNumber, wrongType } from "../util/validate.ts";
 
 /** The view of a region whose bytes cannot be reached by address (GPU memory before it is mapped). */
 const NO_BYTES: Uint8Array = new Uint8Array(0);

@@ -1,8 +1,8 @@
 /** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
 
-import { MillpondError } from "../observe/errors.ts";
-import { throwLater } from "../observe/late.ts";
-import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./complaints.ts";
+import { MillpondError } from "../util/errors.ts";
+import { throwLater } from "../util/late.ts";
+import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./errors.ts";
 import { addAccess, REFUSED, removeAccess } from "./lock.ts";
 import { accessOfUnit, Mapping, MappingBits, modeOf } from "./mapping.ts";
 import type { Memory } from "./memory.ts";

@@ -6,7 +6,7 @@
  * one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE`.
  */
 import { rmSync } from "node:fs";
-import { abortSignal, milliseconds, readOptions, wholeNumber, word, wrongType } from "../observe/arguments.ts";
+import { abortSignal, milliseconds, readOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { made, notDone, type Outcome, type Result } from "./result.ts";

@@ -1,11 +1,11 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
-import { wrongType } from "../observe/arguments.ts";
-import { absentOps } from "./absent.ts";
+import { wrongType } from "../util/validate.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
-import { linuxOps } from "./linux.ts";
+import { linuxOps } from "./linux/madvise.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { type NotDone, notDone, type Outcome } from "./result.ts";
+import { absentOps } from "./unsupported.ts";
 import { windowsOps } from "./windows.ts";
 
 /** 64-bit, little-endian: the struct layouts here are theirs. */
@@ -35,7 +35,7 @@ export function nativeOps(): NativeOps {
 export function checkOps(name: string, value: NativeOps | undefined): NativeOps {
   if (value === undefined) return nativeOps();
   const isObject = typeof value === "object" && value !== null;
-  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma] : [undefined];
+  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma, value.futex] : [undefined];
   if (parts.some((part) => typeof part !== "object" || part === null)) {
     throw wrongType(name, "the native operations of a process", value);
   }

@@ -2,10 +2,11 @@
  * Description: what a pipeline is, what its stages settled, and why each proposal won or lost. As text for a terminal, as
  * Mermaid for a page, as SVG for anything else.
  */
+
+import type { Element } from "./base/element.ts";
 import { drawSvg } from "./describe-svg.ts";
-import type { Element } from "./element.ts";
+import type { Decision } from "./negotiate/pool.ts";
 import { formatText } from "./stream-format.ts";
-import type { Decision } from "./supply.ts";
 
 /** A stage as described. */
 export interface DescribedElement {

@@ -8,6 +8,9 @@
  * console.log(pipeline.describe().text());
  * ```
  */
+
+import { type Clock, checkClock } from "../util/clock.ts";
+import { MillpondError } from "../util/errors.ts";
 import {
   abortSignal,
   callback,
@@ -17,15 +20,13 @@ import {
   readOptions,
   text,
   wrongType,
-} from "../observe/arguments.ts";
-import { type Clock, checkClock } from "../observe/clock.ts";
-import { MillpondError } from "../observe/errors.ts";
+} from "../util/validate.ts";
+import { Element } from "./base/element.ts";
+import { InputPad, OutputPad } from "./base/pad.ts";
 import { Description } from "./describe.ts";
-import { Element } from "./element.ts";
-import { InputPad, OutputPad } from "./pad.ts";
-import { Queue } from "./queue.ts";
-import { type Progress, type RunSummary, Session } from "./session.ts";
-import type { Decision } from "./supply.ts";
+import { Queue } from "./elements/queue.ts";
+import type { Decision } from "./negotiate/pool.ts";
+import { type Progress, type RunSummary, Session } from "./run.ts";
 
 /** How a {@link Pipeline} is made. */
 export interface PipelineOptions {

@@ -1,8 +1,8 @@
 /** The bounds that keep a damaged file from sending its reader in a circle: the numbers of its index, and the reads of its source. */
 import { BufferSource } from "mediabunny";
 import { describe, expect, it } from "vitest";
-import { boundReads } from "../../src/adapters/bounded-reads.ts";
-import { sampleTablePatches } from "../../src/adapters/sample-tables.ts";
+import { boundReads } from "../../src/adapters/node/bounded-reads.ts";
+import { sampleTablePatches } from "../../src/adapters/node/sample-tables.ts";
 
 const MANY = 0xffffffff;
 

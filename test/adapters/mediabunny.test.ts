@@ -1,12 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { containerLength } from "../../src/adapters/container-length.ts";
-import { pooledFrames } from "../../src/adapters/frame-source.ts";
 import { openVideoFile } from "../../src/adapters/mediabunny.ts";
+import { containerLength } from "../../src/adapters/node/container-length.ts";
+import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { allocators } from "../../src/allocators/registry.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 import { CLIP, scratchFolder } from "../cli/command.ts";
 import { recordedClip } from "../cli/facts.ts";
 

@@ -1,12 +1,12 @@
 import { Readable } from "node:stream";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { pooledFrames } from "../../src/adapters/frame-source.ts";
-import { openRawVideo, rawLayout } from "../../src/adapters/raw-video.ts";
-import { parseY4mHeader } from "../../src/adapters/y4m.ts";
+import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
+import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
+import { parseY4mHeader } from "../../src/adapters/raw-video/y4m.ts";
 import { allocators } from "../../src/allocators/registry.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 
 function chunked(bytes: Uint8Array, sizes: readonly number[]): Readable {
   const chunks: Buffer[] = [];

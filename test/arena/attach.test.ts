@@ -1,7 +1,7 @@
 /** Two threads on one arena, each with a view of its own: what one allocates the other frees, and nothing is lost. */
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { alternate, TURN_WORDS } from "./turns.ts";
 
 describe("an arena that two threads attach to", () => {

@@ -1,7 +1,7 @@
 /** TlsfArena against a naive model: walks of fast-check with a validation after each step, and long random runs by seed. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { NaiveHeap } from "./naive-heap.ts";
 
 const WALKS = Number(process.env.MILLPOND_WALKS ?? 300);

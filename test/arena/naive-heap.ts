@@ -1,7 +1,7 @@
 /** A heap as a list of intervals with their contents: slow, obvious, and compared with the arena at every step. */
 import { expect } from "vitest";
-import type { TlsfArena } from "../../src/arena/tlsf.ts";
-import { code } from "../buffer-pool/pools.ts";
+import type { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 interface Live {
   pointer: number;
@@ -144,7 +144,7 @@ export class NaiveHeap {
     }
     const busy = this.#live.some(({ pointer }) => pointer >= this.#regionStart);
     const result = code(() => this.arena.removeRegion(this.#regionStart));
-    expect(result).toBe(busy ? "ERR_LOANS_OUT" : "ok");
+    expect(result).toBe(busy ? "ERR_IN_USE" : "ok");
     if (!busy) this.#hasRegion = false;
   }
 

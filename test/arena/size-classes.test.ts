@@ -1,10 +1,10 @@
 /** SizeClassArena: classes, spans, misuse, memory, and a naive model with validation at each step. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CLASSES, classOf, LARGEST, sizeOfClass } from "../../src/arena/class-table.ts";
-import { SizeClassArena } from "../../src/arena/size-classes.ts";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { CLASSES, classOf, LARGEST, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
+import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;
 

@@ -1,9 +1,9 @@
 /** The bound on time, counted: words of the arena that one call reads and writes, with ten live blocks and with many thousands. */
 import { describe, expect, it } from "vitest";
-import { STEPS } from "../../src/arena/bound.ts";
-import { MIRRORED } from "../../src/arena/fast-ways.ts";
-import { Control } from "../../src/arena/layout.ts";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
+import { MIRRORED } from "../../src/arena/tlsf/fast-path.ts";
+import { Control } from "../../src/arena/tlsf/layout.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { STEPS } from "../../src/arena/tlsf/worst-case.ts";
 
 /** An arena whose words count every access to them. */
 function counted(bytes: number): { arena: TlsfArena; steps: () => number } {

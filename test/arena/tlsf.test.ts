@@ -1,7 +1,7 @@
 /** TlsfArena: every rule of the heap, misuse, regions, attaching, and bounds. */
 import { describe, expect, it } from "vitest";
-import { TlsfArena } from "../../src/arena/tlsf.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;
 
@@ -313,7 +313,7 @@ describe("regions", () => {
     const large = arena.allocate(50 * KIB);
     expect(large).toBeGreaterThan(8 * KIB);
     arena.validate();
-    expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_LOANS_OUT");
+    expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_IN_USE");
     arena.free(large);
     arena.removeRegion(8 * KIB);
     expect(arena.allocate(16 * KIB)).toBe(0);

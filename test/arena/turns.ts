@@ -1,5 +1,5 @@
 /** Two threads that take turns on one arena, each freeing what the other allocated. */
-import type { TlsfArena } from "../../src/arena/tlsf.ts";
+import type { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 
 /** Rounds that each thread plays. */
 export const ROUNDS = 2000;

@@ -8,7 +8,8 @@ if (chromium === undefined)
 describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
   it("scales test pictures behind a tee and a queue, gives way to the page, and brings every buffer home", async () => {
     const result = await runInChromium(`
-      const { Pipeline, PatternSource, VideoScale, Queue, Tee, NullSink, AppSink } = await import("/dist/pipeline.js");
+      const { Pipeline, PatternSource, Queue, Tee, NullSink, AppSink } = await import("/dist/pipeline.js");
+      const { VideoScale } = await import("/dist/video.js");
       const tee = new Tee("tee");
       const [sink, loop] = [new NullSink({ name: "null", holds: 2 }), new AppSink({ name: "loop" })];
       const pipeline = new Pipeline();

@@ -1,9 +1,9 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { Presentation } from "../../src/adapters/frame-source.ts";
-import { rawLayout } from "../../src/adapters/raw-video.ts";
-import { canMeasure, createMeasures, measureFrame } from "../../src/pipeline/elements/measure-frame.ts";
-import { drawThumbnail, thumbSize } from "../../src/pipeline/elements/thumbnail.ts";
+import type { Presentation } from "../../src/adapters/node/frame-source.ts";
+import { rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
+import { canMeasure, createMeasures, measureFrame } from "../../src/video/measure.ts";
+import { drawThumbnail, thumbSize } from "../../src/video/thumbnail.ts";
 
 const plain: Presentation = { rotation: 0, flip: false, pixelAspect: 1, matrix: undefined, fullRange: true };
 

@@ -61,7 +61,7 @@ import {
   kCMBufferQueueTrigger_WhenMinPresentationTimeStampChanges,
   kCMBufferQueueTrigger_WhenReset,
 } from "../../src/compat/coremedia.ts";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 const unsorted = CMBufferQueueGetCallbacksForUnsortedSampleBuffers();
@@ -172,6 +172,37 @@ describe("a buffer queue", () => {
       CMBufferQueueContainsEndOfData(null),
       CMBufferQueueIsAtEndOfData(null),
     ]).toEqual([true, true, true]);
+  });
+
+  it("a forgotten argument is not null: undefined is refused where null is a value, with -12761", () => {
+    const queue = CMBufferQueueCreate(0, unsorted);
+    for (const call of [
+      () => CMBufferQueueIsEmpty(undefined as never),
+      () => CMBufferQueueContainsEndOfData(undefined as never),
+      () => CMBufferQueueIsAtEndOfData(undefined as never),
+      () => CMBufferQueueInstallTrigger(queue, undefined as never, null, 9),
+      () => CMBufferQueueInstallTriggerWithIntegerThreshold(queue, undefined as never, null, 10, 1),
+      () => CMBufferQueueSetValidationCallback(queue, undefined as never),
+    ]) {
+      const error = thrownBy(call);
+      expect([String(call), error.code, error.status]).toEqual([
+        String(call),
+        "ERR_INVALID_ARG_TYPE",
+        kCMBufferQueueError_RequiredParameterMissing,
+      ]);
+    }
+    CFRelease(queue);
+  });
+
+  it("a time that is no bigint is refused with -12765 also where the condition needs none", () => {
+    const queue = CMBufferQueueCreate(0, unsorted);
+    for (const time of [null, 5, "1", Number.NaN, {}, Symbol("1")] as never[])
+      expect(thrownBy(() => CMBufferQueueInstallTrigger(queue, null, null, 9, time)).status).toBe(
+        kCMBufferQueueError_BadTriggerDuration,
+      );
+    CMBufferQueueInstallTrigger(queue, null, null, 9, 1n);
+    CMBufferQueueInstallTrigger(queue, null, null, 9);
+    CFRelease(queue);
   });
 
   it("releases its buffers when it is reset, and with its last release", () => {

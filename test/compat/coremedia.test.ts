@@ -17,7 +17,7 @@ import {
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "../../src/compat/coremedia.ts";
 import { pageSize } from "../../src/os/page-size.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 let time = 0;

@@ -14,9 +14,9 @@ import {
   cork_mempool_set_init_object,
   cork_mempool_set_user_data,
 } from "../../src/compat/cork.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { struct } from "../../src/pools/struct.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { struct } from "../../src/pools/slab/struct.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 function poolOf(element_size: number, block_size: number): cork_mempool {

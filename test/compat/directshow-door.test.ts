@@ -16,7 +16,7 @@ import {
   SampleFlags,
   TransInPlaceFilter,
 } from "../../src/compat/directshow.ts";
-import { isMillpondError, type MillpondError } from "../../src/observe/errors.ts";
+import { isMillpondError, type MillpondError } from "../../src/util/errors.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 const { S_OK } = HRESULTS;

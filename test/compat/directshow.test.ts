@@ -12,7 +12,7 @@ import {
   MemAllocator,
   SampleFlags,
 } from "../../src/compat/directshow.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 
 const props = (cBuffers: number, cbBuffer: number, cbAlign = 1, cbPrefix = 0): ALLOCATOR_PROPERTIES => ({
   cBuffers,

@@ -51,7 +51,7 @@ import {
 } from "../../src/compat/realtime.ts";
 import { Allocator, SystemAllocator } from "../../src/memory/allocator.ts";
 import { Memory } from "../../src/memory/memory.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
+import { MillpondError } from "../../src/util/errors.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 describe("Core Media's door", () => {

@@ -21,13 +21,13 @@ import {
   type PoolConfig,
   Query,
 } from "../../src/compat/gstreamer.ts";
-import { VideoMeta } from "../../src/media/layout-metas.ts";
-import { VideoInfo } from "../../src/media/video-info.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
+import { VideoMeta } from "../../src/media/meta/layout-metas.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { BufferPool as CorePool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool as CorePool } from "../../src/pools/buffer/buffer-pool.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 import { Collector, Numbers } from "../pipeline/kit.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const params = (fields: Partial<AllocationParams>): AllocationParams => Object.assign(new AllocationParams(), fields);
 const wrap = (bytes: number[], flags = 0): Memory =>

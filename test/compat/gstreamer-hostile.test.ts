@@ -19,7 +19,7 @@ import {
   VideoAlignment,
   VideoBufferPool,
 } from "../../src/compat/gstreamer.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
+import { MillpondError } from "../../src/util/errors.ts";
 
 function refusal(call: () => unknown): string {
   try {

@@ -22,8 +22,8 @@ import {
   VideoAlignment,
   VideoBufferPool,
 } from "../../src/compat/gstreamer.ts";
-import { VideoInfo } from "../../src/media/video-info.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const I420 = { name: "video/x-raw", format: "I420", width: 4, height: 4 };
 const S16 = { name: "audio/x-raw", format: "S16LE", rate: 48_000, channels: 2 };

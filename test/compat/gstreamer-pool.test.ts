@@ -14,7 +14,7 @@ import {
   MetaFlags,
   type PoolConfig,
 } from "../../src/compat/gstreamer.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const DONTWAIT = { flags: BufferPoolAcquireFlags.DONTWAIT };
 

@@ -1,7 +1,7 @@
 /** GStreamer's ALLOCATION query with the bindings' names: the reference's part 7. */
 import { describe, expect, it } from "vitest";
 import { AllocationParams, Allocator, BufferPool, Query } from "../../src/compat/gstreamer.ts";
-import { AllocationQuery } from "../../src/pipeline/allocation-query.ts";
+import { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { Collector, Numbers } from "../pipeline/kit.ts";

@@ -18,7 +18,7 @@ import {
   MetaFlags,
   type MetaInfo,
 } from "../../src/compat/gstreamer.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const params = (fields: Partial<AllocationParams>): AllocationParams => Object.assign(new AllocationParams(), fields);
 const wrap = (bytes: number[], flags = 0): Memory =>

@@ -17,7 +17,7 @@ import {
   rtm_size_for,
 } from "../../src/compat/realtime.ts";
 import { SystemAllocator, setDefaultAllocator, systemAllocator } from "../../src/memory/allocator.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 /** The status that `fn` throws, or B_OK; misuse that Haiku does not notice has one too. */
 function status(fn: () => unknown): number {

@@ -1,6 +1,6 @@
 /** How a front door failed. */
 import { expect } from "vitest";
-import { isMillpondError, type MillpondError } from "../../src/observe/errors.ts";
+import { isMillpondError, type MillpondError } from "../../src/util/errors.ts";
 
 /** What `fn` throws: a MillpondError, with a status, and its code once in its message. */
 export function thrownBy(fn: () => unknown): MillpondError & { status: number; hresult: number } {

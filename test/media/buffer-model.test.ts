@@ -5,9 +5,9 @@
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { defaultAllocator, SystemAllocator, setDefaultAllocator } from "../../src/memory/allocator.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
+import { MillpondError } from "../../src/util/errors.ts";
 
 interface Pair {
   real: MediaBuffer;

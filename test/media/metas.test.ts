@@ -1,8 +1,10 @@
 /** Metas: the rules, what survives what (reference table 5.6), the built-in ones, and their bytes. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { AudioInfo } from "../../src/media/audio-info.ts";
-import { MediaBufferList } from "../../src/media/buffer-array.ts";
+import { AudioInfo } from "../../src/media/audio/info.ts";
+import { CopyFlags } from "../../src/media/buffer/flags.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { MediaBufferList } from "../../src/media/buffer/media-buffer-list.ts";
 import {
   addCustomMeta,
   findReferenceTimestamp,
@@ -10,10 +12,8 @@ import {
   ReferenceTimestampMeta,
   RegionOfInterestMeta,
   registerCustomMeta,
-} from "../../src/media/common-metas.ts";
-import { CopyFlags } from "../../src/media/flags.ts";
-import { AudioMeta, VideoMeta } from "../../src/media/layout-metas.ts";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+} from "../../src/media/meta/built-in.ts";
+import { AudioMeta, VideoMeta } from "../../src/media/meta/layout-metas.ts";
 import {
   compareMetaAge,
   findMetaType,
@@ -23,12 +23,12 @@ import {
   registerMeta,
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
-} from "../../src/media/meta.ts";
-import { deserializeMeta, deserializeMetas, serializeMeta, serializeMetas } from "../../src/media/meta-serialize.ts";
-import { VideoInfo } from "../../src/media/video-info.ts";
+} from "../../src/media/meta/meta.ts";
+import { deserializeMeta, deserializeMetas, serializeMeta, serializeMetas } from "../../src/media/meta/serialize.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const four = (): MediaBuffer => MediaBuffer.allocate(4);
 

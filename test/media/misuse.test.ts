@@ -1,7 +1,7 @@
 /** MediaBuffer against careless callers and hostile hooks: what was found by trying to break it, each case once. */
 import { describe, expect, it } from "vitest";
-import { CopyFlags } from "../../src/media/flags.ts";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { CopyFlags } from "../../src/media/buffer/flags.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import {
   Allocator,
   defaultAllocator,
@@ -11,7 +11,7 @@ import {
 } from "../../src/memory/allocator.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
 import { opaqueRegion, Region } from "../../src/memory/region.ts";
-import { code, openPool } from "../buffer-pool/pools.ts";
+import { code, openPool } from "../pools/buffer/pools.ts";
 
 const wrap = (...values: number[]): MediaBuffer => MediaBuffer.wrap(new Uint8Array(values));
 

@@ -1,13 +1,13 @@
 /** Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under it. */
 import { describe, expect, it } from "vitest";
-import { MediaBuffer } from "../../src/media/media-buffer.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
 import type { MapMode } from "../../src/memory/mapping.ts";
 import { opaqueRegion, Region } from "../../src/memory/region.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { PagePool } from "../../src/pools/page-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { PagePool } from "../../src/pools/page/page-pool.ts";
+import { MillpondError } from "../../src/util/errors.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { lateErrors } from "./late-errors.ts";
 
 type Hook = "map" | "map write" | "unmap" | "free" | "none";

@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
 import type { MapMode, Mapping } from "../../src/memory/mapping.ts";
 import type { Memory } from "../../src/memory/memory.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const bits = (mode: MapMode): number => (mode === "read" ? 1 : mode === "write" ? 2 : 3);
 

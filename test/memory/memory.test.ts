@@ -7,7 +7,7 @@ import type { MapMode } from "../../src/memory/mapping.ts";
 import type { Memory } from "../../src/memory/memory.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
 import { opaqueRegion, Region } from "../../src/memory/region.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const system = new SystemAllocator("test");
 

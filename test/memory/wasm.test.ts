@@ -4,8 +4,8 @@ import { allocators } from "../../src/allocators/registry.ts";
 import { WasmAllocator } from "../../src/allocators/wasm.ts";
 import { lockReportOf, reportLock } from "../../src/memory/lock-report.ts";
 import { isRevocable } from "../../src/memory/revoke.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 describe("wasm allocator", () => {
   it.each([

@@ -1,12 +1,8 @@
 /** What the calls for processes and descriptors refuse, before they ask the system for anything. */
 import { describe, expect, it } from "vitest";
-import { connectProcess, receiveProcess } from "../../src/adapters/process-connect.ts";
-import { createProcessPool, openProcessPool } from "../../src/adapters/process-open.ts";
-import { connectToPool, serveProcesses } from "../../src/adapters/process-server.ts";
-import { DmabufAllocator } from "../../src/allocators/dmabuf.ts";
-import { PagesAllocator } from "../../src/allocators/pages.ts";
-import { ProcessSharedAllocator } from "../../src/allocators/process-shared.ts";
-import { MillpondError } from "../../src/observe/errors.ts";
+import { DmabufAllocator } from "../../src/allocators/native/dmabuf.ts";
+import { PagesAllocator } from "../../src/allocators/native/pages.ts";
+import { ProcessSharedAllocator } from "../../src/allocators/native/process-shared.ts";
 import {
   closeDescriptor,
   connectDescriptors,
@@ -16,6 +12,10 @@ import {
   sendDescriptor,
   serveDescriptors,
 } from "../../src/os/descriptors.ts";
+import { connectProcess, receiveProcess } from "../../src/pools/process/connect.ts";
+import { createProcessPool, openProcessPool } from "../../src/pools/process/open.ts";
+import { connectToPool, serveProcesses } from "../../src/pools/process/server.ts";
+import { MillpondError } from "../../src/util/errors.ts";
 
 async function codeOf(call: () => unknown): Promise<string> {
   try {

@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { createSharedMemory, DmabufAllocator, type DmaOps, type NativeOps, nativeOps } from "../../src/native.ts";
 import type { NativeFunction } from "../../src/os/koffi.ts";
-import { linuxDma } from "../../src/os/linux-dma.ts";
+import { linuxDma } from "../../src/os/linux/dma.ts";
 import { done, made, notDone } from "../../src/os/result.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 
 const ops = nativeOps();
 const NO_DEVICE = notDone("unsupported", "ENOENT", "no device");

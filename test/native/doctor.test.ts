@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
 import { diagnose, printable } from "../../src/cli/doctor/doctor.ts";
 import { nativeOps } from "../../src/native.ts";
-import { absentOps } from "../../src/os/absent.ts";
 import { notDone } from "../../src/os/result.ts";
+import { absentOps } from "../../src/os/unsupported.ts";
 import { lockedBytesOfProcess } from "./proc.ts";
 
 const memfds = (): number =>

@@ -1,8 +1,8 @@
 /** The other process of the hostile tests: `hostile.child.ts JOB ...`. Descriptor 3 is the pool's block, 4 a ring's. */
 import { readdirSync } from "node:fs";
 import { createProcessPool, createSharedMemory, openProcessPool, openSharedMemory } from "../../src/native.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { LeaseRing } from "../../src/pools/lease-ring.ts";
+import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 
 const [job = ""] = process.argv.slice(2);
 

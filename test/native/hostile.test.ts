@@ -13,10 +13,10 @@ import {
   type ProcessPool,
   type SharedMemory,
 } from "../../src/native.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { LeaseRing } from "../../src/pools/lease-ring.ts";
-import { HandleRing } from "../../src/pools/shared-ring.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
+import { HandleRing } from "../../src/pools/shared/ring.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { answerOf, run } from "./child.ts";
 
 const CHILD = join(import.meta.dirname, "hostile.child.ts");

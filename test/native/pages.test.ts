@@ -5,10 +5,10 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import type { Memory } from "../../src/memory/memory.ts";
 import { LockedAllocator, lockReportOf, nativeOps, PagesAllocator } from "../../src/native.ts";
-import { absentOps } from "../../src/os/absent.ts";
 import { notDone } from "../../src/os/result.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { absentOps } from "../../src/os/unsupported.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { factsOfRange, lockedBytesOfProcess } from "./proc.ts";
 
 const MIB: number = 1024 * 1024;

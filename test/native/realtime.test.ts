@@ -4,8 +4,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { rtm_alloc, rtm_create_pool, rtm_delete_pool, rtm_free } from "../../src/compat/realtime.ts";
 import { nativeOps, PagesAllocator } from "../../src/native.ts";
-import { PagePool } from "../../src/pools/page-pool.ts";
-import { RealtimePool } from "../../src/pools/realtime-pool.ts";
+import { PagePool } from "../../src/pools/page/page-pool.ts";
+import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 
 const ops = nativeOps();
 const here = ops.availability.ok && ops.platform === "linux";

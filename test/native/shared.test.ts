@@ -39,7 +39,7 @@ import {
 } from "../../src/native.ts";
 import type { Koffi } from "../../src/os/koffi.ts";
 import type { Outcome } from "../../src/os/result.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { compiled } from "./build.ts";
 import { answerOf, type Exit, run } from "./child.ts";
 import { factsOfRange } from "./proc.ts";

@@ -6,8 +6,8 @@ import { Caps } from "../../src/pipeline/caps.ts";
 import { Identity } from "../../src/pipeline/elements/small.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, formatText, sameFormat } from "../../src/pipeline/stream-format.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { Collector, Numbers } from "./kit.ts";
 
 const DMA = "memory:DMABuf";

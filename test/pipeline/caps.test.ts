@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { AudioInfo } from "../../src/media/audio-info.ts";
-import { VideoInfo } from "../../src/media/video-info.ts";
+import { AudioInfo } from "../../src/media/audio/info.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
 import { audioFormat, byteFormat, formatText, sameFormat, videoFormat } from "../../src/pipeline/stream-format.ts";
 

@@ -1,15 +1,15 @@
 /** Stages for tests: small, honest about what they hold, and checking what they get. */
 import { expect } from "vitest";
-import type { MediaBuffer } from "../../src/media/media-buffer.ts";
-import type { AllocationQuery } from "../../src/pipeline/allocation-query.ts";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import type { InputPad, Maybe } from "../../src/pipeline/base/pad.ts";
+import { Sink } from "../../src/pipeline/base/sink.ts";
+import { Source } from "../../src/pipeline/base/source.ts";
+import { Transform, type TransformMode } from "../../src/pipeline/base/transform.ts";
 import type { Caps } from "../../src/pipeline/caps.ts";
-import type { InputPad, Maybe } from "../../src/pipeline/pad.ts";
+import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Sink } from "../../src/pipeline/sink.ts";
-import { Source } from "../../src/pipeline/source.ts";
+import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
-import { Transform, type TransformMode } from "../../src/pipeline/transform.ts";
-import { nextTurn } from "../../src/pipeline/turn.ts";
 
 export const BLOCK: StreamFormat = byteFormat(64);
 

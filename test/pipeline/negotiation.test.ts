@@ -1,19 +1,19 @@
 /** The negotiation cases of GStreamer (reference parts 7 to 9) and of DirectShow (7 and 9), by name. */
 import { describe, expect, test } from "vitest";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
-import { registerMeta } from "../../src/media/meta.ts";
-import { FakeClock } from "../../src/observe/clock.ts";
-import { AllocationQuery, registerMetaMerger } from "../../src/pipeline/allocation-query.ts";
+import { registerMeta } from "../../src/media/meta/meta.ts";
+import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
-import { Funnel } from "../../src/pipeline/funnel.ts";
+import { Funnel } from "../../src/pipeline/elements/funnel.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
+import { Tee } from "../../src/pipeline/elements/tee.ts";
+import { AllocationQuery, registerMetaMerger } from "../../src/pipeline/negotiate/allocation-query.ts";
+import type { Decision } from "../../src/pipeline/negotiate/pool.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Queue } from "../../src/pipeline/queue.ts";
-import { Sink } from "../../src/pipeline/sink.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
-import type { Decision } from "../../src/pipeline/supply.ts";
-import { Tee } from "../../src/pipeline/tee.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import type { ActualPoolConfig } from "../../src/pools/pool-config.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import type { ActualPoolConfig } from "../../src/pools/buffer/config.ts";
+import { FakeClock } from "../../src/util/clock.ts";
 import { BLOCK, Collector, expectHome, Numbers, Step } from "./kit.ts";
 
 type Propose = (query: AllocationQuery) => boolean;

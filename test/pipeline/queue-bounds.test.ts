@@ -1,12 +1,12 @@
 /** The queue between stages is bounded by count, bytes and time, in code and in text, and lets every buffer go home. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import type { MediaBuffer } from "../../src/media/media-buffer.ts";
-import { COMMON_ELEMENTS } from "../../src/pipeline/elements/words.ts";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { COMMON_ELEMENTS } from "../../src/pipeline/elements/factories.ts";
+import { Queue, type QueueOptions } from "../../src/pipeline/elements/queue.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Queue, type QueueOptions } from "../../src/pipeline/queue.ts";
 import { parsePipeline } from "../../src/pipeline/text.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { Collector, expectHome, Numbers } from "./kit.ts";
 
 /** Buffers of 64 bytes, by default of 1 ms each. */

@@ -4,14 +4,14 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { Funnel } from "../../src/pipeline/funnel.ts";
+import { Funnel } from "../../src/pipeline/elements/funnel.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
+import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Queue } from "../../src/pipeline/queue.ts";
+import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
-import { Tee } from "../../src/pipeline/tee.ts";
-import { nextTurn } from "../../src/pipeline/turn.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
 import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 
 type Branch = { stages: Stage[]; end: Sink | Branch[] };

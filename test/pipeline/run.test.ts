@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { FakeClock } from "../../src/observe/clock.ts";
-import { Funnel } from "../../src/pipeline/funnel.ts";
+import { Funnel } from "../../src/pipeline/elements/funnel.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
+import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Queue } from "../../src/pipeline/queue.ts";
+import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
-import { Tee } from "../../src/pipeline/tee.ts";
-import { nextTurn } from "../../src/pipeline/turn.ts";
+import { FakeClock } from "../../src/util/clock.ts";
 import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
@@ -229,8 +229,8 @@ describe("cancelling", () => {
     const signal = AbortSignal.abort(new Error("never"));
     await expect(new Pipeline().link(source, new Collector("sink")).run({ signal })).rejects.toThrow("never");
     expect(source.made).toBe(0);
-    const { DecodeElement } = await import("../../src/adapters/frames-element.ts");
-    const { FileSource } = await import("../../src/adapters/file-elements.ts");
+    const { DecodeElement } = await import("../../src/adapters/node/frames-element.ts");
+    const { FileSource } = await import("../../src/adapters/node/file-elements.ts");
     const film = new Pipeline().link(new FileSource("absent.mp4"), new DecodeElement(), new Collector("sink"));
     await expect(film.run({ signal })).rejects.toThrow("never");
     await expect(film.run()).rejects.toMatchObject({ code: "ENOENT" });

@@ -1,16 +1,16 @@
 /** Every wait of a stage has a bound, and the error names the stage. */
 import { describe, expect, test } from "vitest";
-import type { MediaBuffer } from "../../src/media/media-buffer.ts";
-import { FakeClock } from "../../src/observe/clock.ts";
-import type { Element } from "../../src/pipeline/element.ts";
+import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import type { Element } from "../../src/pipeline/base/element.ts";
+import { Sink } from "../../src/pipeline/base/sink.ts";
+import { Source } from "../../src/pipeline/base/source.ts";
+import { Transform } from "../../src/pipeline/base/transform.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { NullSink } from "../../src/pipeline/elements/small.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Sink } from "../../src/pipeline/sink.ts";
-import { Source } from "../../src/pipeline/source.ts";
+import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
-import { Transform } from "../../src/pipeline/transform.ts";
-import { nextTurn } from "../../src/pipeline/turn.ts";
+import { FakeClock } from "../../src/util/clock.ts";
 import { Numbers } from "./kit.ts";
 
 const never = <T>(): Promise<T> => new Promise<T>(() => {});

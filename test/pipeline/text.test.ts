@@ -1,11 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { pipelineFromText } from "../../src/adapters/element-words.ts";
-import { isMillpondError } from "../../src/observe/errors.ts";
-import { nearest } from "../../src/observe/nearest.ts";
+import { pipelineFromText } from "../../src/adapters/node/factories.ts";
+import { COMMON_ELEMENTS } from "../../src/pipeline/elements/factories.ts";
 import { NullSink } from "../../src/pipeline/elements/small.ts";
-import { COMMON_ELEMENTS } from "../../src/pipeline/elements/words.ts";
 import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
+import { isMillpondError } from "../../src/util/errors.ts";
+import { nearest } from "../../src/util/nearest.ts";
+import { VIDEO_ELEMENTS } from "../../src/video/factories.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */
@@ -30,7 +31,10 @@ function refusal(text: string): [string, string] {
 
 describe("a pipeline text", () => {
   test("becomes a pipeline that runs", async () => {
-    const { pipeline } = parsePipeline("pattern frames=4 width=32 height=16 ! scale width=16 ! null", COMMON_ELEMENTS);
+    const { pipeline } = parsePipeline("pattern frames=4 width=32 height=16 ! scale width=16 ! null", [
+      ...COMMON_ELEMENTS,
+      ...VIDEO_ELEMENTS,
+    ]);
     const summary = await pipeline.run();
     expect(summary.sinks).toEqual({ null: 4 });
     expect(pipeline.elements.map((one) => one.name)).toEqual(["pattern", "scale", "null"]);

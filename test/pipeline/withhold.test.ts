@@ -2,13 +2,13 @@
 import { describe, expect, test } from "vitest";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
-import { copyData, frozenData } from "../../src/observe/same-data.ts";
-import { AllocationQuery } from "../../src/pipeline/allocation-query.ts";
-import { Funnel } from "../../src/pipeline/funnel.ts";
+import { Funnel } from "../../src/pipeline/elements/funnel.ts";
+import { Tee } from "../../src/pipeline/elements/tee.ts";
+import { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { Tee } from "../../src/pipeline/tee.ts";
-import { BufferPool } from "../../src/pools/buffer-pool.ts";
-import { code } from "../buffer-pool/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { copyData, frozenData } from "../../src/util/same-data.ts";
+import { code } from "../pools/buffer/pools.ts";
 import { Collector, Numbers } from "./kit.ts";
 
 describe("what is not passed on", () => {

@@ -14,7 +14,7 @@ describe("the layer check", () => {
         "src/index.ts": 'export { pool } from "./pools/pool.ts";\n',
         "src/pools/pool.ts": 'import { x } from "../memory/x.ts";\nimport { y } from "./y.ts";\n',
         "src/pipeline/elements/scale.ts": 'import { pool } from "../../pools/pool.ts";\nimport "../element.ts";\n',
-        "src/os/linux.ts": 'import { open } from "node:fs";\nconst koffi = await import("koffi");\n',
+        "src/os/linux/madvise.ts": 'import { open } from "node:fs";\nconst koffi = await import("koffi");\n',
         "src/adapters/mediabunny.ts": 'import { Input } from "mediabunny";\nimport { x } from "../memory/x.ts";\n',
       }),
     ).toEqual([]);
@@ -57,6 +57,12 @@ describe("the layer check", () => {
       `src/pools/a.ts:1: "${name}" is a Node builtin; only cli, adapters, os may import one`,
     ]);
     expect(findings({ "src/os/a.ts": line })).toEqual([]);
+  });
+
+  test("lets pools between processes know Node, and the core know nothing of them", () => {
+    expect(findings({ "src/pools/process/a.ts": 'import { fork } from "node:child_process";' })).toEqual([]);
+    expect(findings({ "src/adapters/a.ts": 'import { b } from "../pools/process/b.ts";' })).toEqual([]);
+    expect(findings({ "src/pools/shared/a.ts": 'import { b } from "../process/b.ts";' })).toHaveLength(1);
   });
 
   test("refuses a package in the core, even its types, and a static one in os", () => {

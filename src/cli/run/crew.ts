@@ -3,9 +3,9 @@
  * place until its frame is measured; a worker joins the lease while it looks. When it dies, the pool clears up after it.
  */
 import { Worker } from "node:worker_threads";
-import type { FrameLayout, Presentation } from "../../adapters/frame-source.ts";
-import { thumbSize } from "../../pipeline/elements/thumbnail.ts";
-import type { SharedHandle } from "../../pools/shared-handle.ts";
+import type { FrameLayout, Presentation } from "../../adapters/node/frame-source.ts";
+import type { SharedHandle } from "../../pools/shared/handle.ts";
+import { thumbSize } from "../../video/thumbnail.ts";
 import { Failure } from "../exit.ts";
 import type { Meter } from "./meter.ts";
 import {

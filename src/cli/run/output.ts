@@ -5,7 +5,7 @@
 import { rmdirSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { OutputFile } from "../../adapters/output-file.ts";
+import { OutputFile } from "../../adapters/node/output-file.ts";
 import { explain, Failure } from "../exit.ts";
 
 /** Folders that were made for results which are not there yet, the innermost first. */

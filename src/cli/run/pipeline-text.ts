@@ -1,14 +1,14 @@
 /** `millpond run "file clip.mp4 ! decode ! ..."`: a pipeline written on the command line. */
 import { extname } from "node:path";
-import { ALL_ELEMENTS, pipelineFromText } from "../../adapters/element-words.ts";
-import { assertPathsApart, filesOf } from "../../adapters/file-paths.ts";
-import { FramesElement } from "../../adapters/frames-element.ts";
-import { OutputFile } from "../../adapters/output-file.ts";
-import { isMillpondError } from "../../observe/errors.ts";
+import { ALL_ELEMENTS, pipelineFromText } from "../../adapters/node/factories.ts";
+import { assertPathsApart, filesOf } from "../../adapters/node/file-paths.ts";
+import { FramesElement } from "../../adapters/node/frames-element.ts";
+import { OutputFile } from "../../adapters/node/output-file.ts";
 import type { Description } from "../../pipeline/describe.ts";
 import type { Pipeline } from "../../pipeline/pipeline.ts";
-import type { RunSummary } from "../../pipeline/session.ts";
+import type { RunSummary } from "../../pipeline/run.ts";
 import { type ParsedPipeline, usageOf } from "../../pipeline/text.ts";
+import { isMillpondError } from "../../util/errors.ts";
 import type { TextOptions } from "../args.ts";
 import { ExitCode, explain, Failure } from "../exit.ts";
 import { bytes, count, number, type Paint, paintFor, table } from "../terminal.ts";

@@ -3,9 +3,9 @@
  * here, in every way that it can end.
  */
 import { join } from "node:path";
-import { assertPathsApart } from "../../adapters/file-paths.ts";
-import { encodePng, loadPng } from "../../adapters/png.ts";
-import { ContactSheet } from "../../pipeline/elements/contact-sheet.ts";
+import { assertPathsApart } from "../../adapters/node/file-paths.ts";
+import { encodePng, loadPng } from "../../adapters/node/png.ts";
+import { ContactSheet } from "../../video/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
 import { count } from "../terminal.ts";

@@ -2,10 +2,9 @@
  * What the main thread and its workers say to each other. Frames are never in a message of a pooled run: a message has
  * the identity of a lease, which the worker joins while it looks, so that nobody can hand the slot on under it.
  */
-import type { FrameLayout, Presentation } from "../../media/frame-layout.ts";
-import { HISTOGRAM_BINS } from "../../pipeline/elements/measure-frame.ts";
-
-import type { SharedHandle } from "../../pools/shared-handle.ts";
+import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
+import type { SharedHandle } from "../../pools/shared/handle.ts";
+import { HISTOGRAM_BINS } from "../../video/measure.ts";
 
 export { HISTOGRAM_BINS };
 

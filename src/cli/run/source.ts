@@ -3,10 +3,10 @@ import { fstatSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Readable } from "node:stream";
-import type { FrameSource, SourceFrame } from "../../adapters/frame-source.ts";
-import { isPipe, openInput } from "../../adapters/input-stream.ts";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
-import { openRawVideo } from "../../adapters/raw-video.ts";
+import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
+import { isPipe, openInput } from "../../adapters/node/input-stream.ts";
+import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
 

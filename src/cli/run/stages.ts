@@ -2,17 +2,17 @@
  * The run as a pipeline of two stages: one reads or decodes frames into buffers, the other hands them to the crew and holds them until
  * they are measured. The second one offers the pool; the count adds up to the number of buffers that was asked for.
  */
-import type { FrameLayout, Presentation, SourceFrame } from "../../adapters/frame-source.ts";
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { VideoInfo } from "../../media/video-info.ts";
-import { isMillpondError } from "../../observe/errors.ts";
-import type { AllocationQuery } from "../../pipeline/allocation-query.ts";
-import { canMeasure } from "../../pipeline/elements/measure-frame.ts";
-import type { InputPad, Maybe } from "../../pipeline/pad.ts";
+import type { FrameLayout, Presentation, SourceFrame } from "../../adapters/node/frame-source.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { VideoInfo } from "../../media/video/info.ts";
+import type { InputPad, Maybe } from "../../pipeline/base/pad.ts";
+import { Sink } from "../../pipeline/base/sink.ts";
+import { Source } from "../../pipeline/base/source.ts";
+import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
-import { Sink } from "../../pipeline/sink.ts";
-import { Source } from "../../pipeline/source.ts";
 import { byteFormat, type StreamFormat, sameFormat, videoFormat } from "../../pipeline/stream-format.ts";
+import { isMillpondError } from "../../util/errors.ts";
+import { canMeasure } from "../../video/measure.ts";
 import { explain, Failure } from "../exit.ts";
 import type { StreamParts, StreamResult } from "./stream.ts";
 import { type PooledSupply, tooSlow } from "./supply.ts";

@@ -1,6 +1,6 @@
 /** The run without a pool, for comparison: source, place, copy, worker, in one loop that the supply of places holds back. */
-import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "../../adapters/frame-source.ts";
-import { canMeasure } from "../../pipeline/elements/measure-frame.ts";
+import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "../../adapters/node/frame-source.ts";
+import { canMeasure } from "../../video/measure.ts";
 import { explain, Failure } from "../exit.ts";
 import type { Crew } from "./crew.ts";
 import type { Meter } from "./meter.ts";

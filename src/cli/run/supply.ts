@@ -3,13 +3,13 @@
  * the floor: fixed slots without a pool. All bound the frames in flight by the same number, so that none wins by
  * holding more.
  */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { isMillpondError } from "../../observe/errors.ts";
-import type { AcquireOptions, BufferPool } from "../../pools/buffer-pool.ts";
-import type { Holder } from "../../pools/pool-report.ts";
-import { SharedBufferPool } from "../../pools/shared-buffer-pool.ts";
-import type { SharedHandle } from "../../pools/shared-handle.ts";
-import type { SharedPool } from "../../pools/shared-pool.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { AcquireOptions, BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import type { Holder } from "../../pools/buffer/stats.ts";
+import type { SharedHandle } from "../../pools/shared/handle.ts";
+import { SharedBufferPool } from "../../pools/shared/shared-buffer-pool.ts";
+import type { SharedPool } from "../../pools/shared/shared-pool.ts";
+import { isMillpondError } from "../../util/errors.ts";
 import { Failure } from "../exit.ts";
 import { count } from "../terminal.ts";
 import type { Meter } from "./meter.ts";

@@ -3,9 +3,9 @@
  * the slot's part of a shared block. While it looks, the slot cannot be anybody else's.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { createMeasures, type Measures, measureFrame } from "../../pipeline/elements/measure-frame.ts";
-import { drawThumbnail, type ThumbSize, thumbSize } from "../../pipeline/elements/thumbnail.ts";
-import { SharedPool } from "../../pools/shared-pool.ts";
+import { SharedPool } from "../../pools/shared/shared-pool.ts";
+import { createMeasures, type Measures, measureFrame } from "../../video/measure.ts";
+import { drawThumbnail, type ThumbSize, thumbSize } from "../../video/thumbnail.ts";
 import { watchGc } from "./meter.ts";
 import {
   type FrameTask,

@@ -12,11 +12,11 @@
  * appends is O(parts), with the parts of buffers that it refers to.
  */
 
-import { MediaBuffer } from "../../media/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
-import type { ErrorCode } from "../../observe/errors.ts";
-import { PageAllocator } from "../../pools/page-allocator.ts";
+import { PageAllocator } from "../../pools/page/page-allocator.ts";
+import type { ErrorCode } from "../../util/errors.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import {
   assure,

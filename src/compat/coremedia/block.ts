@@ -5,8 +5,8 @@
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
 import type { MapMode } from "../../memory/mapping.ts";
 import { Memory } from "../../memory/memory.ts";
-import type { ErrorCode, MillpondError } from "../../observe/errors.ts";
-import { throwLater } from "../../observe/late.ts";
+import type { ErrorCode, MillpondError } from "../../util/errors.ts";
+import { throwLater } from "../../util/late.ts";
 import { DoorError, fromHook, inDoor, messageOf, wants } from "../door-error.ts";
 import {
   kCMBlockBufferBadCustomBlockSourceErr,

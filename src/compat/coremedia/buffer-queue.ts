@@ -5,10 +5,10 @@
  * Life-cycle: counted by CFRetain and CFRelease; the last release releases the buffers in it. A buffer in the queue holds one reference, which
  * goes to the caller when the buffer is dequeued. While a trigger or another callback runs, the queue may be asked and not changed (-12766).
  */
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { checkOptions } from "../../observe/arguments.ts";
-import type { ErrorCode, MillpondError } from "../../observe/errors.ts";
-import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pools/timed-queue.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pools/common/timed-queue.ts";
+import type { ErrorCode, MillpondError } from "../../util/errors.ts";
+import { checkOptions } from "../../util/validate.ts";
 import { argumentCode, assertMaker, DoorError, fromHook, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import * as codes from "./buffer-queue-codes.ts";
 import { assertAlive, CFRelease, CFRetain, CFType, type CFTypeRef, isCFType, isFinalized } from "./cf-type.ts";
@@ -302,7 +302,7 @@ export function CMBufferQueueCopyHead<T extends CFTypeRef>(queue: CMBufferQueue<
 
 /** Whether nothing is in; true for null. Throws a `DoorError`: -12761. */
 export function CMBufferQueueIsEmpty<T extends CFTypeRef>(queue: CMBufferQueue<T> | null): boolean {
-  return isNull(queue) || live("CMBufferQueueIsEmpty", queue).length === 0;
+  return queue === null || live("CMBufferQueueIsEmpty", queue).length === 0;
 }
 
 /** Says that no buffer comes any more, until a reset. Throws a `DoorError`: -12761, -12766. */
@@ -312,12 +312,12 @@ export function CMBufferQueueMarkEndOfData<T extends CFTypeRef>(queue: CMBufferQ
 
 /** Whether the queue was marked with the end of data; true for null. Throws a `DoorError`: -12761. */
 export function CMBufferQueueContainsEndOfData<T extends CFTypeRef>(queue: CMBufferQueue<T> | null): boolean {
-  return isNull(queue) || live("CMBufferQueueContainsEndOfData", queue).hasEnd;
+  return queue === null || live("CMBufferQueueContainsEndOfData", queue).hasEnd;
 }
 
 /** Whether the queue was marked and is empty now; true for null. Throws a `DoorError`: -12761. */
 export function CMBufferQueueIsAtEndOfData<T extends CFTypeRef>(queue: CMBufferQueue<T> | null): boolean {
-  return isNull(queue) || live("CMBufferQueueIsAtEndOfData", queue).isAtEnd;
+  return queue === null || live("CMBufferQueueIsAtEndOfData", queue).isAtEnd;
 }
 
 /** Releases all buffers and takes the mark away; triggers stay. Throws a `DoorError`: -12761, -12766. */
@@ -480,8 +480,7 @@ export function CMBufferQueueSetValidationCallback<T extends CFTypeRef>(
 ): void {
   const call = "CMBufferQueueSetValidationCallback";
   changeable(call, queue);
-  if (validationCallback !== null && validationCallback !== undefined)
-    checkFunction(call, "validationCallback", validationCallback);
+  checkCallback(call, "validationCallback", validationCallback);
   validator(queue, (buf) => validationCallback?.(queue, buf, validationRefCon) ?? 0);
 }
 
@@ -512,6 +511,22 @@ function timeCondition<T extends CFTypeRef>(
   condition: number,
   time: bigint | undefined,
 ): TriggerCondition {
+  const found = conditionOf(queue, items, condition, time);
+  if (found === undefined) throw badCondition(call, "one from 1 to 9", condition);
+  // A condition without a duration ignores a time, as in C; something that is no time is a mistake all the same.
+  const isMissing =
+    time === undefined && condition <= codes.kCMBufferQueueTrigger_WhenDurationBecomesGreaterThanOrEqualTo;
+  if (isMissing || (time !== undefined && typeof time !== "bigint"))
+    throw badDuration(call, "triggerTime", "nanoseconds as a bigint", time, "ERR_INVALID_ARG_TYPE");
+  return found;
+}
+
+function conditionOf<T extends CFTypeRef>(
+  queue: CMBufferQueue<T>,
+  items: TimedQueue<T>,
+  condition: number,
+  time: bigint | undefined,
+): TriggerCondition | undefined {
   switch (condition) {
     case codes.kCMBufferQueueTrigger_WhenMinPresentationTimeStampChanges:
       return { changes: () => items.minPts };
@@ -524,22 +539,15 @@ function timeCondition<T extends CFTypeRef>(
     case codes.kCMBufferQueueTrigger_WhenReset:
       return { changes: () => items.clears };
     case codes.kCMBufferQueueTrigger_WhenDurationBecomesLessThan:
+      return { when: () => items.duration < time! };
     case codes.kCMBufferQueueTrigger_WhenDurationBecomesLessThanOrEqualTo:
+      return { when: () => items.duration <= time! };
     case codes.kCMBufferQueueTrigger_WhenDurationBecomesGreaterThan:
+      return { when: () => items.duration > time! };
     case codes.kCMBufferQueueTrigger_WhenDurationBecomesGreaterThanOrEqualTo:
-      break;
-    default:
-      throw badCondition(call, "one from 1 to 9", condition);
+      return { when: () => items.duration >= time! };
   }
-  if (typeof time !== "bigint")
-    throw badDuration(call, "triggerTime", "nanoseconds as a bigint", time, "ERR_INVALID_ARG_TYPE");
-  if (condition === codes.kCMBufferQueueTrigger_WhenDurationBecomesLessThan)
-    return { when: () => items.duration < time };
-  if (condition === codes.kCMBufferQueueTrigger_WhenDurationBecomesLessThanOrEqualTo)
-    return { when: () => items.duration <= time };
-  if (condition === codes.kCMBufferQueueTrigger_WhenDurationBecomesGreaterThan)
-    return { when: () => items.duration > time };
-  return { when: () => items.duration >= time };
+  return undefined;
 }
 
 function install<T extends CFTypeRef>(
@@ -550,8 +558,7 @@ function install<T extends CFTypeRef>(
   refcon: unknown,
   condition: TriggerCondition,
 ): CMBufferQueueTriggerToken {
-  const isNone = callback === null || callback === undefined;
-  if (!isNone) checkFunction(call, "triggerCallback", callback);
+  checkCallback(call, "triggerCallback", callback);
   const token = makeToken(queue);
   // Before it is installed: the first call may come at once, and gets the token.
   let isRemoved = false;
@@ -562,7 +569,7 @@ function install<T extends CFTypeRef>(
       return true;
     },
   });
-  const trigger = items.addTrigger(condition, isNone ? null : () => callback(refcon, token));
+  const trigger = items.addTrigger(condition, callback === null ? null : () => callback(refcon, token));
   if (isRemoved) trigger.remove();
   else setTrigger(token, trigger);
   return token;
@@ -595,10 +602,6 @@ function releaseAll(buffers: readonly CFTypeRef[]): void {
   if (failure !== undefined) throw failure.error;
 }
 
-function isNull(queue: unknown): queue is null | undefined {
-  return queue === null || queue === undefined;
-}
-
 /** The queue underneath, of one that is alive. */
 function live<T extends CFTypeRef>(call: string, queue: CMBufferQueue<T>): TimedQueue<T> {
   if (!isQueue(queue)) throw missing(`${call}(): ${wants("queue", "a CMBufferQueue", queue)}`, "ERR_INVALID_ARG_TYPE");
@@ -625,6 +628,12 @@ function assertChangeable<T extends CFTypeRef>(call: string, queue: CMBufferQueu
 function checkFunction(call: string, name: string, value: unknown): void {
   if (typeof value !== "function")
     throw missing(`${call}(): ${wants(name, "a function", value)}`, "ERR_INVALID_ARG_TYPE");
+}
+
+/** As {@link checkFunction}, where null says that there is none; undefined is a forgotten one. */
+function checkCallback(call: string, name: string, value: unknown): void {
+  if (value !== null && typeof value !== "function")
+    throw missing(`${call}(): ${wants(name, "a function or null", value)}`, "ERR_INVALID_ARG_TYPE");
 }
 
 function missing(message: string, code: ErrorCode): DoorError {

@@ -2,8 +2,8 @@
  * What every object of this door is: counted by `CFRetain` and `CFRelease`, as Core Foundation's objects are. The last release finalizes it
  * and gives back all that it holds; a call with it after that is refused.
  */
-import { MediaBuffer } from "../../media/media-buffer.ts";
-import type { MillpondError } from "../../observe/errors.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { MillpondError } from "../../util/errors.ts";
 import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
 
 /** @internal What all objects of one type have in common. */

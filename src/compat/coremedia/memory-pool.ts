@@ -12,10 +12,10 @@
  */
 import { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
-import { type Clock, systemClock } from "../../observe/clock.ts";
-import type { DoorCode, ErrorCode, MillpondError } from "../../observe/errors.ts";
-import { PageAllocator } from "../../pools/page-allocator.ts";
-import { PagePool } from "../../pools/page-pool.ts";
+import { PageAllocator } from "../../pools/page/page-allocator.ts";
+import { PagePool } from "../../pools/page/page-pool.ts";
+import { type Clock, systemClock } from "../../util/clock.ts";
+import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 

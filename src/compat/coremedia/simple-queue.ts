@@ -13,9 +13,10 @@
  * The first thread that enqueues is the one that does, the first that dequeues likewise; a second one is refused. Every call is O(1),
  * but for a reset. The ring is larger than the queue, so that what its popping side has not published yet never counts as full.
  */
-import { MillpondError } from "../../observe/errors.ts";
-import { RingWord } from "../../pools/ring-steps.ts";
-import { HandleRing } from "../../pools/shared-ring.ts";
+
+import { HandleRing } from "../../pools/shared/ring.ts";
+import { RingWord } from "../../pools/shared/ring-steps.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 

@@ -3,9 +3,10 @@
  * Where the core decided otherwise than DirectShow (waiters are refused at once by Decommit, memory goes at Decommit, the
  * requested size is what must not be zero), see docs/differences.md.
  */
-import { show } from "../../observe/arguments.ts";
-import { isMillpondError, type MillpondError } from "../../observe/errors.ts";
-import { BufferPool } from "../../pools/buffer-pool.ts";
+
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { isMillpondError, type MillpondError } from "../../util/errors.ts";
+import { show } from "../../util/validate.ts";
 import { inDoor } from "../door-error.ts";
 import { AM_GBF_NOWAIT, checkFields, type DirectShowError, HResultError, translated } from "./codes.ts";
 import { endSample, isSample, type MediaSample, makeSample, referencesOf } from "./sample.ts";

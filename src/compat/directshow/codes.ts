@@ -1,6 +1,7 @@
 /** DirectShow's numbers: HRESULTs, GetBuffer flags, sample flags. Facts of the interface, named as there; and the errors that carry them. */
-import { show } from "../../observe/arguments.ts";
-import type { DoorCode, ErrorCode, MillpondError } from "../../observe/errors.ts";
+
+import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
+import { show } from "../../util/validate.ts";
 import { DoorError, messageOf } from "../door-error.ts";
 
 /** Success and failure codes, unsigned 32-bit. */

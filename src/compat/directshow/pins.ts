@@ -3,8 +3,8 @@
  * ({@link chooseFirst}): candidates in order, and a verdict for each, which nobody could see there.
  */
 
-import { show } from "../../observe/arguments.ts";
-import { type Candidate, chooseFirst, type Verdict } from "../../pipeline/candidates.ts";
+import { type Candidate, chooseFirst, type Verdict } from "../../pipeline/negotiate/select.ts";
+import { show } from "../../util/validate.ts";
 import { type ALLOCATOR_PROPERTIES, type IMemAllocator, MemAllocator } from "./allocator.ts";
 import { checkFields, checkHresult, type FieldType, HRESULTS, HResultError, readOptions, released } from "./codes.ts";
 import { type IMediaSample, isSample, referencesOf } from "./sample.ts";

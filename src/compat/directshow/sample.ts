@@ -3,9 +3,9 @@
  * core's offset counters. COM references are counted here: the core would call a buffer with two references read-only,
  * which DirectShow does not.
  */
-import { BufferFlags } from "../../media/flags.ts";
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { show } from "../../observe/arguments.ts";
+import { BufferFlags } from "../../media/buffer/flags.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { show } from "../../util/validate.ts";
 import { inDoor, MAKE } from "../door-error.ts";
 import type { IMemAllocator } from "./allocator.ts";
 import { checkFields, HRESULTS, HResultError, released, SampleFlags, translated } from "./codes.ts";

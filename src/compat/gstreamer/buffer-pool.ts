@@ -1,10 +1,10 @@
 /** GstBufferPool over BufferPool: configuration structures, flow returns, vfuncs that chain up. */
-import { MediaBuffer } from "../../media/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { defaultAllocator } from "../../memory/allocator.ts";
-import { isMillpondError } from "../../observe/errors.ts";
-import { copyData, sameData } from "../../observe/same-data.ts";
-import { BufferPool as CorePool } from "../../pools/buffer-pool.ts";
-import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../../pools/pool-config.ts";
+import { BufferPool as CorePool } from "../../pools/buffer/buffer-pool.ts";
+import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig } from "../../pools/buffer/config.ts";
+import { isMillpondError } from "../../util/errors.ts";
+import { copyData, sameData } from "../../util/same-data.ts";
 import { Buffer, coreBuffer, poolFaces } from "./buffer.ts";
 import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
 import { AllocationParams, Allocator, checkParams, coreAllocator, Memory, paramsIn, paramsOut } from "./memory.ts";
@@ -208,7 +208,7 @@ export class BufferPool {
     if (core.isActive) return failed("ERR_ACTIVE", `${this} is active; set_active(false) before another configuration`);
     if (core.outstanding > 0) {
       return failed(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `${this} has ${core.outstanding} buffers out; wait until they are back, or take another pool`,
       );
     }
@@ -558,7 +558,7 @@ function checkAcquire(params: unknown): number {
 }
 
 function failed(
-  code: "ERR_ACTIVE" | "ERR_LOANS_OUT" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
+  code: "ERR_ACTIVE" | "ERR_IN_USE" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
   why: string,
   cause?: unknown,
 ): false {

@@ -1,8 +1,9 @@
 /** GstBuffer over MediaBuffer: the bindings' names, indices and return shapes. */
-import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from "../../media/common-metas.ts";
-import { MediaBuffer } from "../../media/media-buffer.ts";
-import type { MetaType } from "../../media/meta.ts";
-import { Marks } from "../../media/slot.ts";
+
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { Marks } from "../../media/buffer/slot.ts";
+import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from "../../media/meta/built-in.ts";
+import type { MetaType } from "../../media/meta/meta.ts";
 import { MAKE } from "../door-error.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { BufferFlags, MapFlags, timeOut } from "./constants.ts";

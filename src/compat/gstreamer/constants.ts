@@ -1,6 +1,6 @@
 /** GStreamer's flags and codes, as the introspected bindings name them. */
-import { CopyFlags, BufferFlags as CoreBufferFlags } from "../../media/flags.ts";
-import { MetaFlags as CoreMetaFlags } from "../../media/meta.ts";
+import { CopyFlags, BufferFlags as CoreBufferFlags } from "../../media/buffer/flags.ts";
+import { MetaFlags as CoreMetaFlags } from "../../media/meta/meta.ts";
 import { MemoryFlags as CoreMemoryFlags } from "../../memory/params.ts";
 
 /** How memory is mapped. */

@@ -3,7 +3,7 @@
  * from a dma-heap. `import "millpond/native"` brings them; without it, and on kernels without either device, the answer is
  * `NOT_SUPPORTED`. A plain memfd is never passed off as a DMA buffer.
  */
-import type { DmabufAllocator, DmabufReport } from "../../allocators/dmabuf.ts";
+import type { DmabufAllocator, DmabufReport } from "../../allocators/native/dmabuf.ts";
 import { allocators } from "../../allocators/registry.ts";
 import type { Allocator as CoreAllocator } from "../../memory/allocator.ts";
 import { Allocator, coreMemory, type Memory } from "./memory.ts";

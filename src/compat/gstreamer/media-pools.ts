@@ -2,9 +2,9 @@
  * GstVideoBufferPool and its like for audio: pools that lay out what their caps say and tell it by a meta, over VideoInfo and
  * AudioInfo. And GstVideoAlignment: room on four sides of each picture.
  */
-import { AudioInfo, type AudioSampleFormat } from "../../media/audio-info.ts";
-import { AudioMeta, VideoMeta } from "../../media/layout-metas.ts";
-import { VideoInfo, type VideoPixelFormat } from "../../media/video-info.ts";
+import { AudioInfo, type AudioSampleFormat } from "../../media/audio/info.ts";
+import { AudioMeta, VideoMeta } from "../../media/meta/layout-metas.ts";
+import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import type { Buffer } from "./buffer.ts";
 import { type AcquireParams, BufferPool, type Caps, type PoolConfig, readConfig, writeConfig } from "./buffer-pool.ts";
 import { FlowReturn } from "./constants.ts";

@@ -12,8 +12,8 @@ import {
   resolveParams,
 } from "../../memory/params.ts";
 import { type Region, viewBytes } from "../../memory/region.ts";
-import { MillpondError } from "../../observe/errors.ts";
-import { throwLater } from "../../observe/late.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { throwLater } from "../../util/late.ts";
 import { MAKE } from "../door-error.ts";
 import { MapFlags } from "./constants.ts";
 import {

@@ -2,13 +2,13 @@
  * GstMeta: registration by name, and instances as `{ api, impl, flags, seqnum, ...payload }`, over the core's registerMeta. The core's
  * own metas are seen through the same shape, under GStreamer's names.
  */
-import type { AudioInfo } from "../../media/audio-info.ts";
-import { ParentBufferMeta, ReferenceTimestampMeta, RegionOfInterestMeta } from "../../media/common-metas.ts";
-import { AudioMeta, VideoMeta } from "../../media/layout-metas.ts";
-import type { MediaBuffer } from "../../media/media-buffer.ts";
-import { type Meta as CoreMeta, findMetaType, type MetaType, registerMeta } from "../../media/meta.ts";
-import type { VideoInfo } from "../../media/video-info.ts";
-import { isMillpondError } from "../../observe/errors.ts";
+import type { AudioInfo } from "../../media/audio/info.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { ParentBufferMeta, ReferenceTimestampMeta, RegionOfInterestMeta } from "../../media/meta/built-in.ts";
+import { AudioMeta, VideoMeta } from "../../media/meta/layout-metas.ts";
+import { type Meta as CoreMeta, findMetaType, type MetaType, registerMeta } from "../../media/meta/meta.ts";
+import type { VideoInfo } from "../../media/video/info.ts";
+import { isMillpondError } from "../../util/errors.ts";
 import { MAKE } from "../door-error.ts";
 import type { Buffer } from "./buffer.ts";
 import { timeOut } from "./constants.ts";

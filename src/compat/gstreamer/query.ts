@@ -1,6 +1,7 @@
 /** GstQuery's ALLOCATION query over AllocationQuery. */
-import { copyData } from "../../observe/same-data.ts";
-import { AllocationQuery } from "../../pipeline/allocation-query.ts";
+
+import { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
+import { copyData } from "../../util/same-data.ts";
 import { MAKE } from "../door-error.ts";
 import { poolFaces } from "./buffer.ts";
 import { type BufferPool, type Caps, corePool } from "./buffer-pool.ts";

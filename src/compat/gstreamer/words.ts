@@ -3,8 +3,9 @@
  * through {@link speaks}, so that no public method lets an error of the core out as it is, or a TypeError of the engine for a `this`
  * that is no handle.
  */
-import { checkOptions } from "../../observe/arguments.ts";
-import { isMillpondError, type MillpondError } from "../../observe/errors.ts";
+
+import { isMillpondError, type MillpondError } from "../../util/errors.ts";
+import { checkOptions } from "../../util/validate.ts";
 import { assertMaker, DoorError, inDoor, inDoorWords, messageOf, wants } from "../door-error.ts";
 import { CLOCK_TIME_NONE, FlowReturn } from "./constants.ts";
 

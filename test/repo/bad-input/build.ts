@@ -97,7 +97,19 @@ const STANDARD: Readonly<Record<string, () => unknown>> = {
   PromiseLike: () => Promise.resolve(),
   Date: () => new Date(0),
   RegExp: () => /x/,
+  Iterable: () => [],
+  AsyncIterable: () => [],
 };
+
+function isAnything(checker: ts.TypeChecker, type: ts.Type): boolean {
+  return (
+    (type.flags & ts.TypeFlags.Object) !== 0 &&
+    type.symbol?.name === "__type" &&
+    checker.getPropertiesOfType(type).length === 0 &&
+    type.getCallSignatures().length === 0 &&
+    type.getConstructSignatures().length === 0
+  );
+}
 
 function isPlainObject(checker: ts.TypeChecker, type: ts.Type): boolean {
   if (!(type.flags & ts.TypeFlags.Object)) return false;
@@ -105,6 +117,8 @@ function isPlainObject(checker: ts.TypeChecker, type: ts.Type): boolean {
   if (checker.isArrayType(type) || checker.isTupleType(type)) return false;
   const name = type.symbol?.name ?? "";
   if (STANDARD[name] !== undefined) return false;
+  // What is known by a method of the language's own, such as an iterable, is not read key by key.
+  if (checker.getPropertiesOfType(type).some((property) => property.name.startsWith("__@"))) return false;
   return !(type.symbol !== undefined && type.symbol.flags & ts.SymbolFlags.Class);
 }
 
@@ -121,6 +135,8 @@ export function fits(checker: ts.TypeChecker, type: ts.Type, optional: boolean, 
     }
     if (value === undefined) return (flags & (ts.TypeFlags.Undefined | ts.TypeFlags.Void)) !== 0;
     if (value === null) return (flags & ts.TypeFlags.Null) !== 0;
+    // `{}`, as NonNullable<unknown> has it: whatever is not null.
+    if (isAnything(checker, member)) return true;
     if (typeof value === "number") return (flags & ts.TypeFlags.NumberLike) !== 0;
     if (typeof value === "string") return (flags & ts.TypeFlags.StringLike) !== 0;
     if (typeof value === "boolean") return (flags & ts.TypeFlags.BooleanLike) !== 0;

@@ -1,4 +1,5 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
+import { Readable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 
 /** The built entry points, by subpath. */
@@ -8,10 +9,12 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
+  const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
   const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
+  const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/adapters/mediabunny.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
   const activePool = (): unknown => {
@@ -25,6 +28,15 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
     gst.Buffer.new_allocate(null, 64, null)!.add_reference_timestamp_meta({ clock: "x" }, 1n, 2n);
+  // What a decoder of mediabunny's gives.
+  const videoSample = (): unknown => ({
+    format: "I420",
+    visibleRect: { width: 16, height: 16 },
+    timestamp: 0,
+    duration: 0,
+    copyTo: () => Promise.resolve(),
+    close: () => undefined,
+  });
   // GetBuffer answers later: one sample serves every call, with a reference for each.
   const samples = new show.MemAllocator();
   let made: Awaited<ReturnType<typeof samples.GetBuffer>> | undefined;
@@ -37,7 +49,28 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
+  // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
+  const pool = core.SharedPool.create({ size: 64, count: 1024 });
+  const { port1, port2 } = new MessageChannel();
+  const received = core.receiveLane(port2 as never).then(async (far) => {
+    for await (const { slot } of far) far.pool.release(slot);
+  });
+  received.catch(() => {});
+  let lane: Awaited<ReturnType<typeof pool.connect>> | undefined;
+  void pool.connect(port1 as never, { window: 2 ** 20 }).then((made) => {
+    lane = made;
+    port1.unref();
+    port2.unref();
+  });
+  let isForLane = false;
+  const linked = (): InstanceType<typeof pipeline.PatternSource> => {
+    const source = new pipeline.PatternSource();
+    new pipeline.Pipeline().link(source, new pipeline.NullSink());
+    return source;
+  };
   let names = 0;
+  let lastShared: ReturnType<typeof shared> | undefined;
+  let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
     ".#Memory": () => core.allocators.default.allocate(64),
@@ -61,11 +94,20 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
     ".#SharedBufferPool": () => new core.SharedBufferPool(),
-    ".#SharedPool": shared,
-    ".#Slot": () => shared().tryAcquire(),
+    ".#SharedPool": () => {
+      isForLane = false;
+      lastShared = shared();
+      return lastShared;
+    },
+    ".#Lane": () => {
+      isForLane = true;
+      return lane;
+    },
+    // Of the pool that the same call is made on.
+    ".#Slot": () => (isForLane ? pool : (lastShared ?? shared())).tryAcquire(),
     ".#HandleRing": () => core.HandleRing.create(16),
     ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
-    ".#SlabPool": () => new core.SlabPool({ elementSize: 64 }),
+    ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
     ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
     ".#LanePort": () => new MessageChannel().port1,
@@ -76,7 +118,19 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#FrameConverter": () => new pipeline.FrameConverter(video() as never, video() as never),
+    "./pipeline#ElementSpec": () => ({
+      word: "name",
+      help: "a stage",
+      create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),
+    }),
+    "./pipeline#StreamFormat": () => pipeline.videoFormat(video() as never),
+    "./pipeline#OutputPad": () => linked().out,
+    "./pipeline#InputPad": () => linked().out.peer,
+    "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
+
+    "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
+    "./raw-video#Readable": () => Readable.from([]),
+    "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
     "./compat/gstreamer#Allocator": () => gst.Allocator.find(null),
@@ -101,7 +155,12 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
 
     "./compat/coremedia#CMBlockBuffer": () =>
       cm.CMBlockBufferCreateWithMemoryBlock(null, new Uint8Array(64), 64, null, null, 0, 64, 0),
-    "./compat/coremedia#CMBufferQueue": () => cm.CMBufferQueueCreate(8, { getDuration: () => 0n }),
+    "./compat/coremedia#CMBufferQueue": () => {
+      queue = cm.CMBufferQueueCreate(8, { getDuration: () => 0n });
+      return queue;
+    },
+    // Of the queue that was made last: the one that the same call gets.
+    "./compat/coremedia#CMBufferQueueTriggerToken": () => cm.CMBufferQueueInstallTrigger(queue!, null, null, 9),
     "./compat/coremedia#CMSimpleQueue": () => cm.CMSimpleQueueCreate(8),
     "./compat/coremedia#CFType": () => cm.CMMemoryPoolCreate(),
     "./compat/coremedia#CMMemoryPool": () => cm.CMMemoryPoolCreate(),
@@ -118,6 +177,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   };
 }
 
+/** Arguments that are given where one that is built from the type alone would block the thread. */
+export const GIVEN: readonly (readonly [pattern: RegExp, make: () => unknown])[] = [
+  [/#waitForChange argument 3$/, () => ({ timeout: 1 })],
+];
+
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   [
@@ -126,7 +190,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   ],
   [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
   [
-    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
+    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [
@@ -137,8 +201,6 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /Ring\.prototype\.(pushSync|popSync)$/,
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
   ],
-  [/\.#atomicsWaiter\./, "the engine's Atomics under the pool's names; the pool calls it with its own words"],
-  [/#Lane\.prototype\./, "a lane exists only between two threads; test/shared-pool/lane*.test.ts"],
 ];
 
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
@@ -146,7 +208,6 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Arena\.prototype\.(isLive|isTagged)$/, "whether anything at all is a live pointer"],
   [/Pool\.prototype\.(isLive|isHeld|isIdentity)$/, "whether anything at all is a live lease"],
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
-  [/SharedPool\.bytesNeeded$/, "takes what create() takes, and only the shape says how many bytes"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
 ];
@@ -158,15 +219,21 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     /\.#(receiveLane|slicedWaiter)$/,
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
+  [/SharedPool\.prototype\.(bytes|retain|release)$/, "the argument is a lease, an object of the library's"],
+  [/Lane\.prototype\.(send|trySend)$/, "the same"],
   [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
   [
     /#new (MillpondError|DoorError|CMMemoryPoolError)$/,
     "details are open, and the engine takes what it knows of ErrorOptions",
   ],
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
+  [
+    /TimedQueue\.prototype\.addTrigger$/,
+    "the first argument is an object of the caller's, known by its methods, which may have a state of its own",
+  ],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
-  [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
+  [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 
@@ -174,4 +241,7 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
+  [/#pooledFrames argument 0$/, "FrameSource"],
+  [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
+  [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

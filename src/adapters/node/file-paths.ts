@@ -1,0 +1,113 @@
+/**
+ * Which files the stages of a pipeline read and write, and that none of those that are written is read, or written twice. It is
+ * asked before anything is opened: afterwards the input would be gone.
+ */
+import { fstatSync, type Stats } from "node:fs";
+import { realpath, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { Element } from "../../pipeline/base/element.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { badValue, word } from "../../util/validate.ts";
+
+/** Checks a path before the file system sees it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+export function pathOf(name: string, value: unknown): string {
+  const path = word(name, value);
+  if (path === "" || path.includes("\0")) throw badValue(name, "a path, not empty and without a null character", path);
+  return path;
+}
+
+/** What a stage that knows files says of them; "-" is standard input or output. */
+export interface FileUser {
+  /** Paths that it reads. */
+  readonly readsFiles?: readonly string[];
+  /** Paths that it writes. */
+  readonly writesFiles?: readonly string[];
+}
+
+/** A path, and how a message names who uses it. */
+export interface FileUse {
+  /** As the user wrote it. */
+  readonly path: string;
+  /** `"encode"`, `--graph`. */
+  readonly by: string;
+}
+
+/**
+ * Rejects with `ERR_INVALID_ARG_VALUE` when a file that is written is also read, or written by another. Two names are one file when
+ * device and inode are the same. Devices and pipes may be used as often as one likes.
+ */
+export async function assertPathsApart(reads: readonly FileUse[], writes: readonly FileUse[]): Promise<void> {
+  const taken = new Map<string, { readonly use: FileUse; readonly isRead: boolean }>();
+  for (const use of reads) {
+    const id = await identify(use.path, 0);
+    if (id !== undefined) taken.set(id, { use, isRead: true });
+  }
+  for (const use of writes) {
+    const id = await identify(use.path, 1);
+    if (id === undefined) continue;
+    const other = taken.get(id);
+    if (other !== undefined) throw clash(use, other.use, other.isRead);
+    taken.set(id, { use, isRead: false });
+  }
+}
+
+/** The same for all stages that are linked with one, in any direction. */
+export async function assertFilesApart(element: Element): Promise<void> {
+  const { reads, writes } = filesOf(linkedWith(element));
+  if (writes.length > 0) await assertPathsApart(reads, writes);
+}
+
+/** What those stages read and write. */
+export function filesOf(elements: Iterable<Element>): { readonly reads: FileUse[]; readonly writes: FileUse[] } {
+  const reads: FileUse[] = [];
+  const writes: FileUse[] = [];
+  for (const element of elements) {
+    const { readsFiles = [], writesFiles = [] } = element as FileUser;
+    for (const path of readsFiles) reads.push({ path, by: `"${element.name}"` });
+    for (const path of writesFiles) writes.push({ path, by: `"${element.name}"` });
+  }
+  return { reads, writes };
+}
+
+function linkedWith(element: Element): Set<Element> {
+  const found = new Set([element]);
+  for (const one of found) {
+    for (const pad of [...one.inputs, ...one.outputs]) if (pad.peer !== null) found.add(pad.peer.element);
+  }
+  return found;
+}
+
+/** What makes two names one file; undefined for what is not a regular file. */
+async function identify(path: string, descriptor: 0 | 1): Promise<string | undefined> {
+  if (path === "-") return identityOf(ownStream(descriptor));
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined) return identityOf(found);
+  // Not there yet: the folder's own path, and the name in it.
+  const full = resolve(path);
+  return join(await realpath(dirname(full)).catch(() => dirname(full)), full.slice(dirname(full).length));
+}
+
+function identityOf(found: Stats | undefined): string | undefined {
+  return found?.isFile() === true ? `${found.dev}:${found.ino}` : undefined;
+}
+
+function ownStream(descriptor: number): Stats | undefined {
+  try {
+    return fstatSync(descriptor);
+  } catch {
+    return undefined;
+  }
+}
+
+function clash(use: FileUse, other: FileUse, isRead: boolean): MillpondError {
+  const path = use.path === "-" ? "standard output" : use.path;
+  const otherPath = other.path !== "-" ? other.path : isRead ? "standard input" : "standard output";
+  const same = path === otherPath ? "" : `, the same file as ${otherPath}`;
+  return new MillpondError(
+    "ERR_INVALID_ARG_VALUE",
+    isRead
+      ? `${use.by} would write ${path}${same}, which ${other.by} reads: the input would be lost. Give the result another name`
+      : `${other.by} and ${use.by} would both write ${path}${same}: one result would be lost. Give one of them another name`,
+    { path: use.path },
+  );
+}

@@ -1,0 +1,136 @@
+/**
+ * What a decoder and a raw stream have in common: frames in presentation order, whose bytes go where the caller says.
+ * A source never allocates a frame; the caller's pool decides how many there are, and not asking is the back-pressure.
+ */
+
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, bytesOf, instance, milliseconds, readOptions, withMethods } from "../../util/validate.ts";
+
+export type { FrameLayout, PlaneLayout, Presentation } from "../../media/video/frame-layout.ts";
+
+/** A frame that is ready and waits for a place. Close it, copied or not. */
+export interface SourceFrame {
+  /** How its bytes will lie. */
+  readonly layout: FrameLayout;
+  /** How it is to be shown. */
+  readonly presentation: Presentation;
+  /** Presentation time in nanoseconds from the start of the stream; undefined when there is none. */
+  readonly pts: bigint | undefined;
+  /** Nanoseconds that it is shown for; undefined when it is not known. */
+  readonly duration: bigint | undefined;
+  /**
+   * Writes the frame into `bytes`, plain or shared, which hold `layout.size` bytes or more.
+   * False when the stream ends inside the frame: what was written is not a frame then, and the source says why in
+   * {@link FrameSource.shortfall}.
+   */
+  copyTo(bytes: Uint8Array): Promise<boolean>;
+  /** Gives the decoder its own memory back; a second call does nothing. */
+  close(): void;
+}
+
+/** Frames in presentation order. Ask for one at a time, and close each before the next. */
+export interface FrameSource {
+  /** The next frame, undefined at the end. Rejects when the stream cannot be read or decoded any further. */
+  next(): Promise<SourceFrame | undefined>;
+  /** Ends it at any moment, also while `next()` waits; a second call does nothing. */
+  close(): Promise<void>;
+  /** After the end: what should have been there and was not, as one sentence; undefined when all was there. */
+  readonly shortfall: string | undefined;
+  /** Frames so far that a decoder had to make up in part, because their data is damaged; absent: it cannot tell. */
+  readonly concealed?: number;
+  /** Milliseconds that `copyTo` has waited for bytes to arrive, in all: time of the source, not of the copy. */
+  readonly starvedMs: number;
+}
+
+/** How {@link pooledFrames} waits for a free buffer. */
+export interface PooledFramesOptions {
+  /** Ends the loop; rejects with its reason. */
+  signal?: AbortSignal;
+  /** Milliseconds to wait for a buffer, then `ERR_STARVED`. Default: no limit. */
+  timeout?: number;
+}
+
+/**
+ * The frames of a source, each in a buffer of `pool` that the consumer owns and releases. When every buffer is out, the
+ * loop waits, and so does the decoder or the process at the other end of the pipe. The source is closed at the end,
+ * also when the loop is left early.
+ *
+ * The pool must be active, with buffers of at least `layout.size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+ * `ERR_OUT_OF_RANGE` at once; the source is not touched then. The loop throws what `pool.acquire` throws, and
+ * `ERR_OUT_OF_RANGE` when a frame does not fit.
+ */
+export function pooledFrames(
+  source: FrameSource,
+  pool: BufferPool,
+  options: PooledFramesOptions = {},
+): AsyncGenerator<MediaBuffer, void, undefined> {
+  withMethods("source", "a source of frames, with next() and close()", source, ["next", "close"]);
+  instance("pool", "a BufferPool", BufferPool, pool);
+  const given = readOptions("options", options, ["signal", "timeout"]);
+  abortSignal("options.signal", given.signal);
+  if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
+  return readFrames(source, pool, given);
+}
+
+async function* readFrames(
+  source: FrameSource,
+  pool: BufferPool,
+  options: PooledFramesOptions,
+): AsyncGenerator<MediaBuffer, void, undefined> {
+  try {
+    for (;;) {
+      const frame = await source.next();
+      if (frame === undefined) return;
+      const buffer = await fill(frame, pool, options);
+      if (buffer === undefined) return;
+      // From here on the buffer is the consumer's, also when it leaves the loop with this one in hand.
+      yield buffer;
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+async function fill(
+  frame: SourceFrame,
+  pool: BufferPool,
+  options: PooledFramesOptions,
+): Promise<MediaBuffer | undefined> {
+  try {
+    const buffer = await pool.acquire(options);
+    try {
+      if (frame.layout.size > buffer.size) {
+        throw new MillpondError(
+          "ERR_OUT_OF_RANGE",
+          `a ${frame.layout.width}x${frame.layout.height} ${frame.layout.format} frame takes ${frame.layout.size} bytes, ` +
+            `and the pool's buffers have ${buffer.size}; configure the pool for the largest frame`,
+        );
+      }
+      if (!(await frame.copyTo(buffer.bytes))) {
+        buffer.release();
+        return undefined;
+      }
+      buffer.pts = frame.pts;
+      buffer.duration = frame.duration;
+      return buffer;
+    } catch (error) {
+      if (buffer.isLive) buffer.release();
+      throw error;
+    }
+  } finally {
+    frame.close();
+  }
+}
+
+/** @internal Checks the bytes that a frame is copied into. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE`. */
+export function bytesFor(name: string, bytes: Uint8Array, size: number): Uint8Array {
+  if (bytesOf(name, bytes).length >= size) return bytes;
+  throw new MillpondError(
+    "ERR_OUT_OF_RANGE",
+    `a frame takes ${size} bytes, and ${name} has ${bytes.length}; give it a buffer of layout.size bytes`,
+    { name },
+  );
+}

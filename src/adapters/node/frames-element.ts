@@ -1,0 +1,311 @@
+/**
+ * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
+ * the pool that the stages settled; a frame of another size is negotiated anew in the middle of the stream.
+ */
+import { open } from "node:fs/promises";
+import type { Readable } from "node:stream";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { VideoInfo } from "../../media/video/info.ts";
+import { checkName } from "../../pipeline/base/element.ts";
+import type { Maybe } from "../../pipeline/base/pad.ts";
+import { Source } from "../../pipeline/base/source.ts";
+import { Caps } from "../../pipeline/caps.ts";
+import {
+  checkFraction,
+  type Fraction,
+  type StreamFormat,
+  sameFormat,
+  type VideoPresentation,
+  videoFormat,
+} from "../../pipeline/stream-format.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
+import { openVideoFile } from "../mediabunny.ts";
+import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
+import { FileSource } from "./file-elements.ts";
+import { pathOf } from "./file-paths.ts";
+import type { FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import { isPipe, openInput } from "./input-stream.ts";
+
+/** Frames, and how many of them a second where somebody knows. */
+export interface OpenFrames {
+  /** Where they come from. */
+  readonly frames: FrameSource;
+  /** Frames a second, where all of them are equally long. */
+  readonly frameRate?: Fraction | undefined;
+  /** Frames a second on average, where they are not, or nobody knows. */
+  readonly averageRate?: Fraction | undefined;
+  /** True where the times of the frames are known to vary. */
+  readonly isVariable?: boolean | undefined;
+  /** Frames in all, where somebody knows. */
+  readonly expected?: number | undefined;
+  /** What they are read from, for messages; default "the stream". */
+  readonly from?: string | undefined;
+}
+
+/** A stage that gives the frames of a {@link FrameSource}. */
+export class FramesElement extends Source {
+  readonly #open: (signal: AbortSignal) => Promise<OpenFrames>;
+  #opened: OpenFrames | undefined;
+  #frame: SourceFrame | undefined;
+  #format: StreamFormat | undefined;
+  #frames = 0;
+
+  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`. */
+  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
+    super(name, Caps.video());
+    this.#open = required("openFrames", openFrames);
+  }
+
+  /**
+   * What was missing at the end of the stream, as one sentence; undefined when all was there, and when the stages behind had
+   * enough before the end came.
+   */
+  get shortfall(): string | undefined {
+    if (!this.#reachedEnd) return undefined;
+    return this.#opened?.frames.shortfall ?? this.#shortfall;
+  }
+  #shortfall: string | undefined;
+  #reachedEnd = false;
+
+  /** Frames that the decoder had to make up in part, because their data is damaged. */
+  get concealed(): number {
+    return this.#opened?.frames.concealed ?? this.#concealed;
+  }
+  #concealed = 0;
+
+  /** Frames in all; undefined when nobody knows. */
+  get expected(): number | undefined {
+    return this.#opened?.expected;
+  }
+
+  /** Opens the source. */
+  override async start(): Promise<void> {
+    this.#shortfall = undefined;
+    this.#reachedEnd = false;
+    this.#concealed = 0;
+    this.#frames = 0;
+    this.#opened = await this.#open(this.running.signal);
+  }
+
+  /** Waits for a frame, and says how it will lie. Rejects with `ERR_BAD_DATA` when there is none at all: nothing is written then. */
+  override async next(): Promise<StreamFormat | undefined> {
+    this.#frame = await this.#opened!.frames.next();
+    if (this.#frame === undefined) {
+      this.#reachedEnd = true;
+      this.#assertSome();
+      return undefined;
+    }
+    const { layout, presentation } = this.#frame;
+    if (!(layout instanceof VideoInfo)) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `frames in ${layout.format} have no place in a pipeline; convert them first`,
+      );
+    }
+    const shown = plain(presentation);
+    const { frameRate, averageRate, isVariable } = this.#opened!;
+    const format = videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
+    // The same object again tells the loop at a glance that nothing has changed.
+    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
+    return this.#format;
+  }
+
+  /** Copies the frame into the buffer. */
+  override async fill(buffer: MediaBuffer): Promise<boolean> {
+    const frame = this.#frame!;
+    this.#frame = undefined;
+    try {
+      if (!(await frame.copyTo(buffer.bytes))) {
+        this.#reachedEnd = true;
+        this.#assertSome();
+        return false;
+      }
+      this.#frames++;
+      buffer.pts = frame.pts;
+      buffer.duration = frame.duration;
+      return true;
+    } finally {
+      frame.close();
+    }
+  }
+
+  #assertSome(): void {
+    if (this.#frames > 0 || this.running.stopping) return;
+    const { frames, from = "the stream" } = this.#opened!;
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `no frame could be read from ${from}: ${frames.shortfall ?? "it has a header and nothing else"}`,
+    );
+  }
+
+  /** Ends a wait for bytes that may never come. */
+  override interrupt(): void {
+    if (this.running.stopping) void this.#opened?.frames.close();
+  }
+
+  /** Closes the frame that was not copied. */
+  override flushed(): void {
+    super.flushed();
+    this.#frame?.close();
+    this.#frame = undefined;
+  }
+
+  /** Closes the source. */
+  override async stop(): Promise<void> {
+    void super.stop();
+    this.#frame?.close();
+    this.#frame = undefined;
+    this.#shortfall = this.#opened?.frames.shortfall;
+    this.#concealed = this.#opened?.frames.concealed ?? 0;
+    await this.#opened?.frames.close();
+    this.#opened = undefined;
+  }
+
+  /** `decodes into buffers of its pool`. */
+  override get role(): string {
+    return "frames, straight into buffers of its pool";
+  }
+}
+
+function plain(presentation: Presentation): VideoPresentation | undefined {
+  const { rotation, flip, pixelAspect, matrix, fullRange } = presentation;
+  const isPlain = rotation === 0 && !flip && pixelAspect === 1 && matrix === undefined && !fullRange;
+  return isPlain ? undefined : { rotation, flip, pixelAspect, matrix, fullRange };
+}
+
+/** Raw video from a file or a stream: Y4M says itself what it is; other raw video has to be told. */
+export class RawVideoElement extends FramesElement {
+  /** Files that it reads; "-" is standard input. */
+  readonly readsFiles: readonly string[];
+  readonly #input: string | Readable;
+  #isPaced: boolean;
+
+  /** @param input a path, or a stream that is read once. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
+    if (typeof input === "string") pathOf("input", input);
+    else withMethods("input", "a path or a Readable", input, ["on", "destroy", Symbol.asyncIterator]);
+    const { name, ...raw } = readRawOptions(options);
+    super((signal) => openRaw(input, raw, signal), checkName("options.name", name));
+    this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
+    this.#input = input;
+    this.#isPaced = typeof input !== "string";
+  }
+
+  /** Opens the file or the stream. */
+  override start(): Promise<void> {
+    this.#isPaced = typeof this.#input !== "string" || isPipe(this.#input);
+    return super.start();
+  }
+
+  /** A pipe brings frames in its own time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isPaced;
+  }
+}
+
+/** Reads the options now: what is wrong with them is the constructor's caller's affair, not the run's. */
+function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoOptions & { name?: string } {
+  const { name, format, width, height, frameRate } = readOptions("options", options, [
+    "name",
+    "format",
+    "width",
+    "height",
+    "frameRate",
+  ]);
+  return {
+    ...(name !== undefined && { name }),
+    ...(format !== undefined && { format: word("options.format", format) }),
+    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, 65_535) }),
+    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, 65_535) }),
+    ...(frameRate !== undefined && { frameRate: checkFraction("options.frameRate", frameRate) }),
+  };
+}
+
+async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {
+  const stream = typeof input === "string" ? openInput(input) : input;
+  // The first byte may never come; ending the stream is what ends that wait.
+  const onAbort = (): void => void stream.destroy();
+  signal.addEventListener("abort", onAbort);
+  try {
+    const video = await openRawVideo(stream, options);
+    const from = typeof input === "string" ? input : "the stream";
+    return { frames: video, frameRate: video.frameRate, from };
+  } catch (error) {
+    throw typeof input === "string" && isPipe(input) ? pipeError(input, error) : error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A container cannot be read from a pipe, which the parser of raw video does not know. */
+function pipeError(path: string, error: unknown): unknown {
+  if (!isMillpondError(error, "ERR_BAD_DATA")) return error;
+  const why = error.message.replace(/ \[ERR_\w+\]$/, "");
+  return new MillpondError(
+    "ERR_BAD_DATA",
+    `${path} is a pipe, which can bring raw video only: ${why}`,
+    {},
+    { cause: error },
+  );
+}
+
+/**
+ * Decodes the first video track of the file that the stage in front of it names, or reads it when it is Y4M. A decoder reads a
+ * file in its own order, so it takes the path instead of the bytes: GStreamer's pull mode.
+ */
+export class DecodeElement extends FramesElement {
+  #isPaced = false;
+
+  /** @param name for messages */
+  constructor(name?: string) {
+    super((signal) => this.#openFile(signal), name);
+    this.addInput("in", Caps.bytes());
+  }
+
+  /** Takes the path, so that the file source reads nothing. */
+  get pullsFile(): true {
+    return true;
+  }
+
+  /** Opens the file. */
+  override start(): Promise<void> {
+    const upstream = this.inputs[0]?.peer?.element;
+    this.#isPaced = upstream instanceof FileSource && isPipe(upstream.path);
+    return super.start();
+  }
+
+  /** A pipe brings frames in its own time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#isPaced;
+  }
+
+  async #openFile(signal: AbortSignal): Promise<OpenFrames> {
+    const upstream = this.inputs[0]?.peer?.element;
+    if (!(upstream instanceof FileSource)) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `"${this.name}" needs a file in front of it, which it can read in its own order, not "${upstream?.name}"`,
+      );
+    }
+    const { path } = upstream;
+    if (this.#isPaced || (await isY4m(path))) return openRaw(path, {}, signal);
+    const file = await openVideoFile(path);
+    const { expectedFrames: expected, frameRate, averageRate, isVariable } = file.facts;
+    return { frames: file, frameRate, averageRate, isVariable, expected, from: path };
+  }
+
+  /** The file source has nothing to send. */
+  override endArrived(): Maybe<void> {}
+}
+
+/** True for a file that begins as Y4M does, whatever it is called. */
+async function isY4m(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(9), 0, 9, 0);
+    return bytesRead === 9 && String.fromCharCode(...buffer) === "YUV4MPEG2";
+  } finally {
+    await file.close();
+  }
+}

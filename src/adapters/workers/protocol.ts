@@ -1,0 +1,64 @@
+/** What a workers stage and its threads say to each other. Bytes are never in a message: they lie in shared memory. */
+
+import type { SharedHandle } from "../../pools/shared/handle.ts";
+
+/** A frame as a worker's function sees it. */
+export interface WorkerFrame {
+  /** Its bytes, in shared memory; valid until the function (or its promise) is done. */
+  readonly bytes: Uint8Array;
+  /** Counts the frames of the stage, from 0. */
+  readonly index: number;
+  /** Presentation time in nanoseconds; undefined: none. */
+  readonly pts: bigint | undefined;
+  /** Nanoseconds that it is shown for; undefined: unknown. */
+  readonly duration: bigint | undefined;
+  /** What the bytes are, as plain data. */
+  readonly format: WorkerFormat;
+}
+
+/** A format as plain data: what a message can carry. */
+export interface WorkerFormat {
+  /** "video", "audio" or "bytes". */
+  readonly kind: "video" | "audio" | "bytes";
+  /** The name of the pixel or sample format. */
+  readonly format?: string;
+  /** Columns. */
+  readonly width?: number;
+  /** Rows. */
+  readonly height?: number;
+  /** Planes of video: offset, stride, width, height, rowBytes; of audio: offset, size. */
+  readonly planes?: readonly Readonly<Record<string, number>>[];
+  /** Audio frames a second. */
+  readonly sampleRate?: number;
+  /** Audio channels. */
+  readonly channels?: number;
+}
+
+/** Stage to thread. */
+export type ToThread =
+  /** A pool to take part in. */
+  | { readonly type: "pool"; readonly handle: SharedHandle }
+  /** That pool is at its end. */
+  | { readonly type: "leave"; readonly pool: number }
+  /** Shared memory that belongs to no shared pool. */
+  | { readonly type: "memory"; readonly id: number; readonly buffer: SharedArrayBuffer }
+  | { readonly type: "format"; readonly format: WorkerFormat }
+  | {
+      readonly type: "work";
+      readonly index: number;
+      /** Where the bytes are: a lease that the thread joins while it looks, or memory by its number. */
+      readonly place: { readonly pool: number; readonly lease: number } | { readonly memory: number };
+      /** From the start of the slot, or of the memory. */
+      readonly offset: number;
+      readonly length: number;
+      readonly pts: bigint | undefined;
+      readonly duration: bigint | undefined;
+    }
+  | { readonly type: "stop" };
+
+/** Thread to stage. */
+export type FromThread =
+  | { readonly type: "ready" }
+  | { readonly type: "broken"; readonly message: string }
+  | { readonly type: "done"; readonly index: number; readonly result: unknown }
+  | { readonly type: "failed"; readonly index: number; readonly message: string };

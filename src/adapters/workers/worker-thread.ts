@@ -1,0 +1,81 @@
+/** A thread of a workers stage: loads the user's function once, and calls it with frames that lie in shared memory. */
+import { type MessagePort, workerData } from "node:worker_threads";
+import { SharedPool } from "../../pools/shared/shared-pool.ts";
+import type { FromThread, ToThread, WorkerFormat, WorkerFrame } from "./protocol.ts";
+import { describeThrown } from "./thrown.ts";
+
+type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
+
+const given = workerData as { module: string; options: unknown; port?: MessagePort };
+const { module, options } = given;
+// Not parentPort: that one is the module's, whatever it does with it. Nor does the module need to find this one.
+const port = given.port!;
+delete given.port;
+const memories: Map<number, SharedArrayBuffer> = new Map();
+const pools: Map<number, SharedPool> = new Map();
+let format: WorkerFormat = { kind: "bytes" };
+
+function say(message: FromThread): void {
+  port.postMessage(message);
+}
+
+async function load(): Promise<WorkerFunction | undefined> {
+  try {
+    const loaded = (await import(module)) as { default?: unknown };
+    if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
+    say({ type: "broken", message: "it has no default export that is a function" });
+  } catch (error) {
+    say({ type: "broken", message: isAbsent(error) ? "there is no such file" : describeThrown(error, module) });
+  }
+  return undefined;
+}
+
+/** True where the module itself is missing, and not one that it imports. */
+function isAbsent(error: unknown): boolean {
+  const { code, url } = error as { readonly code?: unknown; readonly url?: unknown };
+  return code === "ERR_MODULE_NOT_FOUND" && url === module;
+}
+
+async function work(
+  run: WorkerFunction,
+  message: Extract<ToThread, { type: "work" }>,
+  present: WorkerFormat,
+): Promise<void> {
+  const { index, place, offset, length, pts, duration } = message;
+  try {
+    let result: unknown;
+    if ("memory" in place) {
+      const bytes = new Uint8Array(memories.get(place.memory)!, offset, length);
+      result = await run({ bytes, index, pts, duration, format: present }, options);
+    } else {
+      const pool = pools.get(place.pool)!;
+      // Throws when the lease is over; from here on nobody else can get the slot.
+      pool.keep(place.lease);
+      try {
+        const bytes = pool.bytesOf(place.lease).subarray(offset, offset + length);
+        result = await run({ bytes, index, pts, duration, format: present }, options);
+      } finally {
+        pool.give(place.lease);
+      }
+    }
+    say({ type: "done", index, result });
+  } catch (error) {
+    // A result that cannot be cloned arrives here too.
+    say({ type: "failed", index, message: describeThrown(error, module) });
+  }
+}
+
+/** Messages wait here until the module is loaded. */
+const run = load();
+port.on("message", (message: ToThread) => {
+  if (message.type === "memory") memories.set(message.id, message.buffer);
+  else if (message.type === "pool") pools.set(message.handle.pool, SharedPool.attach(message.handle));
+  else if (message.type === "leave") pools.delete(message.pool);
+  else if (message.type === "format") format = message.format;
+  else if (message.type === "stop") port.close();
+  else {
+    const present = format;
+    void run.then((loaded) => (loaded === undefined ? undefined : work(loaded, message, present)));
+  }
+});
+void run.then((loaded) => loaded !== undefined && say({ type: "ready" }));

@@ -1,0 +1,445 @@
+/**
+ * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage offers
+ * upstream a pool of shared slots, and a message carries a lease, which the thread joins while it looks. Frames leave in the order
+ * in which they came.
+ *
+ * ```ts
+ * // measure.mjs
+ * export default function ({ bytes, format, index }) { return { mean: ... }; }
+ * ```
+ * ```ts
+ * const workers = new WorkersElement("./measure.mjs", { workers: 2, onResult: (result, index) => ... });
+ * ```
+ */
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import { allocators } from "../../allocators/registry.ts";
+import { CopyFlags } from "../../media/buffer/flags.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Running, StageWait, WaitBounds } from "../../pipeline/base/element.ts";
+import { flushingError } from "../../pipeline/base/pad.ts";
+import { Queue } from "../../pipeline/elements/queue.ts";
+import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
+import type { StreamFormat } from "../../pipeline/stream-format.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import type { FromThread, ToThread, WorkerFormat } from "./protocol.ts";
+import { describeThrown } from "./thrown.ts";
+import { MOST_THREADS, ThreadSlots } from "./worker-slots.ts";
+
+export type { WorkerFormat, WorkerFrame } from "./protocol.ts";
+
+/** How a {@link WorkersElement} is made. */
+export interface WorkersOptions {
+  /** For messages. */
+  name?: string;
+  /** Threads; default: cores - 1, from 1 to 4. */
+  workers?: number;
+  /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
+  writes?: boolean;
+  /** Passed to every call as its second argument; must be clonable. */
+  options?: unknown;
+  /** Where the threads' `console.log` goes; default "stdout". */
+  console?: "stdout" | "stderr";
+  /** Told what the function returned for a frame, in the order of completion. */
+  onResult?: (result: unknown, index: number) => void;
+}
+
+interface Job {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  /** What this stage and the thread talk through; parentPort is left to the module. */
+  readonly port: MessagePort;
+  /** The run that it was started for; it may end after that. */
+  readonly running: Running;
+  /** While it has frames: how long it has not answered. */
+  wait: StageWait | undefined;
+  readonly jobs: Map<number, Job>;
+  readonly gone: Promise<void>;
+  format: WorkerFormat | undefined;
+}
+
+// From the source tree Node runs the TypeScript file, from the package the compiled one.
+const THREAD_FILE = new URL(
+  import.meta.url.endsWith(".ts") ? "./worker-thread.ts" : "./worker-thread.js",
+  import.meta.url,
+);
+
+// One frame in hand and one waiting: a thread never idles for the time of a message.
+const PER_THREAD = 2;
+
+// A thread has a minute for its module, and then for each frame, unless the pipeline says otherwise. Loading may take ten seconds
+// in any case: on a busy machine an empty thread takes one to start.
+const FRAME_BOUNDS: WaitBounds = { fallback: 60_000 };
+const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
+
+// What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the whole
+// process with it; frames lie outside of it.
+const THREAD_HEAP_MB = 512;
+
+const OPTIONS = ["name", "workers", "writes", "options", "console", "onResult"] as const;
+
+/** The module as a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an address that names no file. */
+function addressOf(module: string | URL): string {
+  if (!(module instanceof URL) && (typeof module !== "string" || module === ""))
+    throw wrongType("module", "a path or a URL", module);
+  const text = String(module);
+  if (!(module instanceof URL) && !text.startsWith("file:")) return pathToFileURL(resolve(text)).href;
+  try {
+    fileURLToPath(text);
+  } catch {
+    throw badValue("module", "a path or the file: address of a file", text);
+  }
+  return text;
+}
+
+/** Calls a function in threads, side by side. */
+export class WorkersElement extends Queue {
+  /** The module whose default export is called. */
+  readonly module: string;
+  readonly #options: WorkersOptions;
+  readonly #threadCount: number;
+  readonly #slots: ThreadSlots;
+  #threads: Thread[] = [];
+  #index = 0;
+  #format: WorkerFormat = { kind: "bytes" };
+  #isStopping = false;
+  #broken: MillpondError | undefined;
+  #passage: Passage = passage();
+  #inWork: Set<Promise<unknown>> = new Set();
+
+  /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+  constructor(module: string | URL, options: WorkersOptions = {}) {
+    const address = addressOf(module);
+    const given = readOptions("options", options, OPTIONS);
+    // One core is left to whatever makes the frames; more than four wait for it on any machine met so far.
+    const fallback = Math.max(1, Math.min(4, availableParallelism() - 1));
+    const { name, workers = fallback, console = "stdout" } = given;
+    oneOf("options.console", console, ["stdout", "stderr"]);
+    flag("options.writes", given.writes, false);
+    callback("options.onResult", given.onResult);
+    const threads = wholeNumber("options.workers", workers, 1, MOST_THREADS);
+    super({ max: threads * PER_THREAD, ...(name === undefined ? {} : { name }) });
+    this.module = address;
+    this.#threadCount = threads;
+    this.#slots = new ThreadSlots(this.name, threads);
+    this.#options = given;
+  }
+
+  /** The module: a result that is written over it would destroy it. */
+  get readsFiles(): readonly string[] {
+    return this.module.startsWith("file:") ? [fileURLToPath(this.module)] : [];
+  }
+
+  /** Starts the threads, and waits until they have loaded the module. Rejects with `ERR_BAD_DATA` when they cannot. */
+  override async start(): Promise<void> {
+    this.#isStopping = false;
+    this.#broken = undefined;
+    this.#index = 0;
+    this.#threads = [];
+    await Promise.all(Array.from({ length: this.#threadCount }, () => this.#hire()));
+  }
+
+  #hire(): Promise<void> {
+    const { port1: port, port2: theirs } = new MessageChannel();
+    const workerData = { module: this.module, options: this.#options.options, port: theirs };
+    // Flags like --expose-gc or a test runner's loaders are not for these threads.
+    const worker = new Worker(THREAD_FILE, {
+      workerData,
+      transferList: [theirs],
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MB },
+      stdout: this.#options.console === "stderr",
+    });
+    if (this.#options.console === "stderr") worker.stdout.on("data", (text: Uint8Array) => process.stderr.write(text));
+    const { running } = this;
+    const loading = running.beginWait(this, `loading ${this.#file}`, LOADING_BOUNDS);
+    return new Promise<void>((ready, refuse) => {
+      let gone = (): void => {};
+      const thread: Thread = {
+        worker,
+        port,
+        running,
+        wait: undefined,
+        jobs: new Map(),
+        gone: new Promise((settled) => {
+          gone = settled;
+        }),
+        format: undefined,
+      };
+      this.#threads.push(thread);
+      port.on("message", (message: FromThread) => {
+        if (message.type === "ready") ready();
+        else if (message.type === "broken") refuse(this.#cannotLoad(message.message));
+        else this.#done(thread, message);
+      });
+      let why: string | undefined;
+      const onPost = (): void => {
+        why ??=
+          "its module posted a message to its parent, which is never read; return the result from the function instead";
+        void worker.terminate();
+      };
+      worker.on("message", onPost);
+      worker.on("messageerror", onPost);
+      worker.on("error", (error: unknown) => {
+        why ??= isOutOfMemory(error)
+          ? `it needed more than ${THREAD_HEAP_MB} MB of heap`
+          : describeThrown(error, this.module);
+      });
+      worker.on("exit", (code) => {
+        port.close();
+        this.#endWait(thread);
+        why ??= "its module ended it";
+        const error = new MillpondError(
+          "ERR_BAD_DATA",
+          `a thread of "${this.name}" ended with code ${code}: ${why} (${this.#file})`,
+        );
+        if (!this.#isStopping) this.#broken ??= error;
+        refuse(error);
+        // Nothing touches the bytes any more, so that the jobs' buffers may go.
+        this.#slots.left(port);
+        for (const job of thread.jobs.values()) job.reject(error);
+        thread.jobs.clear();
+        gone();
+      });
+    }).finally(() => running.endWait(loading));
+  }
+
+  /** The module for messages: as a path. */
+  get #file(): string {
+    return this.module.startsWith("file:") ? fileURLToPath(this.module) : this.module;
+  }
+
+  /** The thread has answered: the next answer has its own time. */
+  #answered(thread: Thread): void {
+    if (thread.jobs.size === 0) this.#endWait(thread);
+    else if (thread.wait !== undefined) thread.wait.since = thread.running.clock.now();
+  }
+
+  #endWait(thread: Thread): void {
+    thread.running.endWait(thread.wait);
+    thread.wait = undefined;
+  }
+
+  #cannotLoad(message: string): MillpondError {
+    return new MillpondError("ERR_BAD_DATA", `"${this.name}" cannot use ${this.#file}: ${message}`);
+  }
+
+  #done(thread: Thread, message: Extract<FromThread, { index: number }>): void {
+    const job = thread.jobs.get(message.index);
+    thread.jobs.delete(message.index);
+    this.#answered(thread);
+    if (message.type === "failed") {
+      const text = `the function of "${this.name}" failed at frame ${message.index}: ${message.message}`;
+      job?.reject(new MillpondError("ERR_BAD_DATA", text));
+      return;
+    }
+    try {
+      this.#options.onResult?.(message.result, message.index);
+      job?.resolve();
+    } catch (error) {
+      job?.reject(error as Error);
+    }
+  }
+
+  /** @internal What joins the line from now on is of this format. */
+  override formatArrived(format: StreamFormat): void {
+    this.#format = plainFormat(format);
+    this.#passage = passage();
+    super.formatArrived(format);
+  }
+
+  /** A pool of its own was for the format before. */
+  protected override formatPassed(): void {
+    if (this.out.pool !== null) this.out.needsReconfigure = true;
+    this.#passage.resolve();
+  }
+
+  /** Nobody waits for a format that a seek has dropped, nor for a function that hangs when the run ends. */
+  override interrupt(): void {
+    super.interrupt();
+    if (!this.out.flushing) return;
+    this.#passage.reject(flushingError(this.in));
+    if (!this.running.stopping) return;
+    this.#isStopping = true;
+    for (const { worker } of this.#threads) void worker.terminate();
+  }
+
+  /** A format that stays in line will pass yet; one that has passed has passed. */
+  override flushed(): void {
+    super.flushed();
+    const { isPassed } = this.#passage;
+    this.#passage = passage();
+    if (isPassed) this.#passage.resolve();
+  }
+
+  /** Hands the frame to a thread. */
+  protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
+    const work = this.#work(buffer, this.#index++, this.#format, this.#passage);
+    this.#inWork.add(work);
+    // The line looks at the promise when its turn comes; until then a failure must not count as unhandled.
+    work.then(
+      () => this.#inWork.delete(work),
+      () => this.#inWork.delete(work),
+    );
+    return work;
+  }
+
+  async #work(incoming: MediaBuffer, index: number, format: WorkerFormat, passed: Passage): Promise<MediaBuffer> {
+    const writes = this.#options.writes === true;
+    const buffer =
+      isShared(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
+    try {
+      const mapped = buffer.map(writes ? "readwrite" : "read");
+      try {
+        await this.#post(buffer, mapped.bytes, index, format);
+      } finally {
+        mapped.unmap();
+      }
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    return buffer;
+  }
+
+  /** Memory that cannot be shared is copied into a pool of ours; negotiation sees to it that this is the exception. */
+  async #copy(incoming: MediaBuffer, passed: Passage): Promise<MediaBuffer> {
+    try {
+      await passed.promise;
+      if (this.out.pool === null || this.out.needsReconfigure) {
+        this.#settling ??= this.out.negotiate(this.max + 1).finally(() => {
+          this.#settling = undefined;
+        });
+        await this.#settling;
+      }
+      const copy = await this.out.acquire();
+      const mapped = incoming.map("read");
+      try {
+        copy.fill(0, mapped.bytes);
+        if (copy.size !== mapped.bytes.length) copy.resize(0, mapped.bytes.length);
+      } finally {
+        mapped.unmap();
+      }
+      copy.copyFrom(incoming, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS | CopyFlags.META);
+      return copy;
+    } finally {
+      incoming.release();
+    }
+  }
+  #settling: Promise<void> | undefined;
+
+  /** For a pool of its own: in shared memory. */
+  override decideAllocation(query: AllocationQuery): void {
+    this.#askForShared(query);
+  }
+
+  #askForShared(query: AllocationQuery): void {
+    query.withholdPools("threads need shared memory");
+    // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use the pool.
+    query.requireParams(allocators.find("shared")!, { align: 64 });
+    query.addPool({ pool: this.#slots.offer(this.running.clock) });
+  }
+
+  /** As a queue, and in shared memory. */
+  override async proposeAllocation(query: AllocationQuery): Promise<boolean> {
+    if (!(await super.proposeAllocation(query))) return false;
+    this.#askForShared(query);
+    return true;
+  }
+
+  #post(buffer: MediaBuffer, bytes: Uint8Array, index: number, format: WorkerFormat): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken;
+    let thread = this.#threads[0]!;
+    for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
+    const post = (message: ToThread): void => thread.port.postMessage(message);
+    const [place, offset] = this.#slots.place(thread.port, buffer, bytes);
+    if (thread.format !== format) {
+      thread.format = format;
+      post({ type: "format", format });
+    }
+    const { pts, duration } = buffer;
+    return new Promise((done, reject) => {
+      thread.jobs.set(index, { resolve: done, reject });
+      thread.wait ??= this.running.beginWait(this, "waiting for a thread to finish a frame", FRAME_BOUNDS);
+      post({ type: "work", index, place, offset, length: bytes.length, pts, duration });
+    });
+  }
+
+  /** Ends the threads; what they were working on is released when they can touch it no more. */
+  override async stop(): Promise<void> {
+    this.#isStopping = true;
+    super.stop();
+    const threads = this.#threads;
+    this.#threads = [];
+    // A function that hangs would keep the run from ending; there is nothing left for it to do.
+    for (const { worker } of threads) void worker.terminate();
+    await Promise.all(threads.map((thread) => thread.gone));
+    await Promise.allSettled(this.#inWork);
+  }
+
+  /** `2 threads, up to 4 frames in work`. */
+  override get role(): string {
+    return `${this.#threadCount} threads, up to ${this.max} frames in work`;
+  }
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === "ERR_WORKER_OUT_OF_MEMORY";
+}
+
+/** The moment in which the present format has left the line. */
+interface Passage {
+  readonly isPassed: boolean;
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+function passage(): Passage {
+  let resolve = (): void => {};
+  let reject = (_error: Error): void => {};
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // Most frames lie in shared memory already, and nobody waits for this.
+  promise.catch(() => {});
+  const made = {
+    promise,
+    isPassed: false,
+    resolve: () => {
+      made.isPassed = true;
+      resolve();
+    },
+    reject,
+  };
+  return made;
+}
+
+function isShared(buffer: MediaBuffer): boolean {
+  if (buffer.memoryCount !== 1) return false;
+  const mapped = buffer.map("read");
+  try {
+    return mapped.bytes.buffer instanceof SharedArrayBuffer;
+  } finally {
+    mapped.unmap();
+  }
+}
+
+function plainFormat(format: StreamFormat): WorkerFormat {
+  if (format.kind === "bytes") return { kind: "bytes", ...(format.type === undefined ? {} : { format: format.type }) };
+  const planes = format.info.planes.map((plane) => ({ ...plane }));
+  if (format.kind === "audio") {
+    const { format: name, sampleRate, channels } = format.info;
+    return { kind: "audio", format: name, sampleRate, channels, planes };
+  }
+  const { format: name, width, height } = format.info;
+  return { kind: "video", format: name, width, height, planes };
+}

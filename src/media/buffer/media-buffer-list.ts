@@ -1,0 +1,142 @@
+/** MediaBufferList: buffers that travel together, counted as one. After GstBufferList. */
+
+import { disposeBy } from "../../util/dispose.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import { MediaBuffer } from "./media-buffer.ts";
+
+/**
+ * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the list, nor
+ * its buffers: it holds a second reference of each meanwhile, so that they are shared by the rule that holds for every buffer.
+ */
+export class MediaBufferList {
+  /** Use it with `using` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+  readonly #buffers: MediaBuffer[];
+  #references = 1;
+
+  /** Takes over the caller's reference of each buffer. */
+  constructor(buffers: readonly MediaBuffer[] = []) {
+    const own = listOf("buffers", "a list of MediaBuffers", buffers);
+    for (const buffer of own) checkBuffer(buffer);
+    this.#buffers = own;
+  }
+
+  /** How many buffers. */
+  get length(): number {
+    return this.#live().length;
+  }
+
+  /** References; 0 once it is over. */
+  get refCount(): number {
+    return this.#references;
+  }
+
+  /** True when nobody else refers to the list. */
+  get isWritable(): boolean {
+    return this.#references === 1;
+  }
+
+  /** A buffer, borrowed. Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`. */
+  at(index: number): MediaBuffer {
+    const buffers = this.#live();
+    return buffers[wholeNumber("index", index, 0, buffers.length - 1)]!;
+  }
+
+  /** A buffer that may be changed, borrowed: a shared one is replaced in the list by a copy. Throws `ERR_NOT_WRITABLE`. */
+  writableAt(index: number): MediaBuffer {
+    const buffers = this.#own();
+    wholeNumber("index", index, 0, buffers.length - 1);
+    buffers[index] = buffers[index]!.makeWritable();
+    return buffers[index];
+  }
+
+  /** Puts a buffer in, at the end by default, and takes over the caller's reference. Throws `ERR_NOT_WRITABLE`. */
+  insert(buffer: MediaBuffer, index?: number): void {
+    const buffers = this.#own();
+    checkBuffer(buffer);
+    buffers.splice(index === undefined ? buffers.length : wholeNumber("index", index, 0, buffers.length), 0, buffer);
+  }
+
+  /** Takes buffers out and drops the list's references. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. */
+  remove(index: number, length = 1): void {
+    const buffers = this.#own();
+    wholeNumber("index", index, 0, buffers.length);
+    wholeNumber("length", length, 0, buffers.length - index);
+    for (const buffer of buffers.slice(index, index + length)) buffer.assertReleasable();
+    for (const buffer of buffers.splice(index, length)) buffer.release();
+  }
+
+  /** Valid bytes of all buffers. O(buffers). */
+  get size(): number {
+    return this.#live().reduce((sum, buffer) => sum + buffer.size, 0);
+  }
+
+  /** The buffers, in order, borrowed. */
+  [Symbol.iterator](): IterableIterator<MediaBuffer> {
+    return this.#live()[Symbol.iterator]();
+  }
+
+  /** A list of its own with the same buffers (one reference more of each), or with deep copies of them. */
+  copy(options?: { deep?: boolean }): MediaBufferList {
+    const deep = flag("options.deep", checkOptions("options", options, ["deep"]).deep, false);
+    return new MediaBufferList(this.#live().map((buffer) => (deep ? buffer.copy({ deep }) : buffer.retain())));
+  }
+
+  /** Consumes the caller's reference and gives a list that may be changed: this one, or a copy. */
+  makeWritable(): MediaBufferList {
+    if (this.#references === 1) return this;
+    const copy = this.copy();
+    this.release();
+    return copy;
+  }
+
+  /** Adds a reference; with two its buffers are shared too. Throws `ERR_USE_AFTER_RELEASE`. */
+  retain(): this {
+    const buffers = this.#live();
+    if (this.#references === 1) {
+      for (const buffer of buffers) buffer.live("share");
+      for (const buffer of buffers) buffer.retain();
+    }
+    this.#references++;
+    return this;
+  }
+
+  /** Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and what a buffer's release throws. */
+  release(): void {
+    if (this.#references === 0) throw new MillpondError("ERR_DOUBLE_RELEASE", "the buffer list was already released");
+    if (this.#references === 1) {
+      for (const buffer of this.#buffers) buffer.assertReleasable();
+      for (const buffer of this.#buffers.splice(0)) buffer.release();
+    }
+    this.#references--;
+    if (this.#references === 1) this.#unshare();
+  }
+
+  /** Gives back what {@link retain} took. A buffer that somebody released over the list's head is passed over. */
+  #unshare(): void {
+    for (const buffer of this.#buffers) if (buffer.isLive) buffer.release();
+  }
+
+  #live(): MediaBuffer[] {
+    if (this.#references === 0)
+      throw new MillpondError("ERR_USE_AFTER_RELEASE", "the buffer list was released; retain() it to keep it");
+    return this.#buffers;
+  }
+
+  #own(): MediaBuffer[] {
+    if (this.#references > 1) {
+      throw new MillpondError(
+        "ERR_NOT_WRITABLE",
+        `the buffer list has ${this.#references} references; makeWritable() gives one of your own`,
+      );
+    }
+    return this.#live();
+  }
+}
+disposeBy(MediaBufferList, "release");
+
+function checkBuffer(buffer: unknown): void {
+  if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
+  buffer.live("put into a list");
+}

@@ -1,0 +1,332 @@
+/**
+ * The list of memories in a buffer slot: insert, remove, replace, find, merge. Functions over a slot; the checks of
+ * the lease are made by {@link MediaBuffer}, so every function here may assume a live slot.
+ *
+ * ```
+ *   memories:   |pre|== 0 ==|pad|   |== 1 ==|   |pre|==== 2 ====|pad|
+ *   the buffer:      0.......       .......          ...........size
+ * ```
+ * After GStreamer's GstBuffer, with its quirks mended: inserting into a full list keeps the place, and no merge
+ * takes bytes away from under a live mapping.
+ */
+
+import { type Allocator, defaultAllocator } from "../../memory/allocator.ts";
+import type { Mapping } from "../../memory/mapping.ts";
+import { type Memory, mapToRead } from "../../memory/memory.ts";
+import { isKeptByMapping, releaseWhenUnmapped } from "../../memory/orphans.ts";
+import { MemoryFlags } from "../../memory/params.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { wholeNumber } from "../../util/validate.ts";
+import { assertNotEnded, assertSameLease, type BufferSlot, heldByHook, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
+
+/**
+ * Sets marks for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer is still there
+ * when they return. Returns what {@link unhold} needs.
+ */
+export function hold(slot: BufferSlot, marks: number): number {
+  const before = slot.marks & HOLDS;
+  slot.marks |= marks;
+  return before;
+}
+
+/** Ends a {@link hold}; one around it goes on. */
+export function unhold(slot: BufferSlot, before: number): void {
+  slot.marks = (slot.marks & ~HOLDS) | before;
+}
+
+const HOLDS: number = Marks.HELD | Marks.FROZEN;
+
+/** Which memories hold a byte range. */
+export interface FoundRange {
+  /** The first memory. */
+  readonly index: number;
+  /** How many memories. */
+  readonly length: number;
+  /** Bytes to skip in the first memory. */
+  readonly skip: number;
+}
+
+/** Valid bytes in all memories. O(memories). */
+export function totalSize(slot: BufferSlot): number {
+  const { memories } = slot;
+  if (memories.length === 1) return memories[0]!.currentSize;
+  let size = 0;
+  for (const memory of memories) size += memory.currentSize;
+  return size;
+}
+
+/** Takes over the caller's reference of `memory` at `index`; merges first when the list is full. */
+export function insertMemory(slot: BufferSlot, index: number, memory: Memory): void {
+  wholeNumber("index", index, 0, slot.memories.length);
+  assertThawed(slot);
+  own(memory);
+  if (slot.memories.length >= MAX_MEMORIES) {
+    insertIntoFull(slot, index, memory);
+    return;
+  }
+  slot.memories.splice(index, 0, memory);
+  slot.marks |= Marks.TAINTED;
+  slot.line = null;
+}
+
+/** Makes the buffer an owner of a memory that it is given; the caller keeps its reference when that is refused. */
+function own(memory: Memory): void {
+  if (memory.references === 0) {
+    throw new MillpondError(
+      "ERR_USE_AFTER_RELEASE",
+      `${memory} was released; retain() it before giving it to a buffer`,
+    );
+  }
+  if (memory.references - (isKeptByMapping(memory) ? 1 : 0) <= memory.ownerCount) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `every reference of ${memory} belongs to the buffers, sub-memories and mappings that keep it, so there is none to give to ` +
+        "another buffer; retain() it first, or share() it",
+    );
+  }
+  if (memory.tryOwn()) return;
+  throw new MillpondError(
+    "ERR_MAPPED",
+    `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
+  );
+}
+
+/**
+ * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made before
+ * the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is taken off on errors.
+ */
+function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
+  const { generation } = slot;
+  const count = slot.memories.length - index;
+  let front: Memory | undefined;
+  let back: Memory | undefined;
+  try {
+    assertHalves(slot, index, count);
+    if (index > 1) front = joined(slot, 0, index);
+    if (count > 1) back = joined(slot, index, count);
+    assertSameLease(slot, generation, "change the memories of");
+    assertHalves(slot, index, count);
+  } catch (error) {
+    front?.release();
+    back?.release();
+    memory.disown();
+    throw error;
+  }
+  const gone = back === undefined ? [] : swapIn(slot, index, count, back);
+  slot.memories.splice(index, 0, memory);
+  if (front !== undefined) gone.push(...swapIn(slot, 0, index, front));
+  slot.marks |= Marks.TAINTED;
+  slot.line = null;
+  finish(dropMemories(slot, gone));
+}
+
+/** Throws unless both halves of a full list can be merged now. */
+function assertHalves(slot: BufferSlot, index: number, count: number): void {
+  assertMergeable(slot, 0, index);
+  assertMergeable(slot, index, count);
+  if (index > 1) assertUnmapped(slot, 0, index);
+  if (count > 1) assertUnmapped(slot, index, count);
+}
+
+/** Refuses to change the list under a call that reads it and has called a hook. */
+export function assertThawed(slot: BufferSlot): void {
+  if ((slot.marks & Marks.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
+}
+
+/** Refuses to drop memories that are mapped and held by nobody else: the mapping would lose its bytes. */
+export function assertDroppable(slot: BufferSlot, index: number, length: number): void {
+  assertThawed(slot);
+  assertUnmapped(slot, index, length);
+}
+
+/** Throws `ERR_MAPPED` for a memory of the range that is mapped and held by nobody else. */
+export function assertUnmapped(slot: BufferSlot, index: number, length: number): void {
+  for (let i = index; i < index + length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.references === 1) {
+      const refusal = memory.allocator.reclaimRefusal(memory);
+      if (refusal !== undefined) throw refusal;
+    }
+    // A list may hold a memory several times, with a reference for each.
+    if (memory.accessWord !== 0 && memory.references <= timesIn(slot.memories, memory, index, index + length)) {
+      throw new MillpondError("ERR_MAPPED", `${memory} is mapped; unmap it before it is taken out of its buffer`);
+    }
+  }
+}
+
+/** Takes `length` memories out of the list and drops the buffer's references. O(memories). */
+export function removeMemories(slot: BufferSlot, index: number, length: number): void {
+  assertDroppable(slot, index, length);
+  slot.marks |= Marks.TAINTED;
+  const gone = slot.memories.splice(index, length);
+  slot.line = null;
+  finish(dropMemories(slot, gone));
+}
+
+/**
+ * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said about one of
+ * them (that it came back detached) is returned, for the caller to throw when its own work is done.
+ */
+export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
+  let failure: unknown;
+  while (memories.length > 0) {
+    const memory = memories.pop()!;
+    if (memory.home === slot) memory.home = null;
+    memory.disown();
+    try {
+      releaseWhenUnmapped(memory);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  return failure;
+}
+
+/** Throws what {@link dropMemories} returned. */
+export function finish(failure: unknown): void {
+  if (failure !== undefined) throw failure;
+}
+
+/** Puts `memory` (one reference taken over) in the place of `length` memories. */
+export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
+  assertThawed(slot);
+  finish(dropMemories(slot, swapIn(slot, index, length, memory)));
+}
+
+/**
+ * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the caller drops
+ * them when its own work on the list is done, because that calls hooks.
+ */
+export function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
+  assertUnmapped(slot, index, length);
+  own(memory);
+  slot.marks |= Marks.TAINTED;
+  slot.line = null;
+  return slot.memories.splice(index, length, memory);
+}
+
+/** Merges `length` memories of the list into one, in place. Throws `ERR_MAPPED` when one of them is mapped. */
+export function mergeRange(slot: BufferSlot, index: number, length: number): void {
+  if (length < 2) return;
+  assertMergeable(slot, index, length);
+  assertThawed(slot);
+  const { generation } = slot;
+  const merged = joined(slot, index, length);
+  let gone: Memory[];
+  try {
+    assertSameLease(slot, generation, "merge the memories of");
+    assertMergeable(slot, index, length);
+    gone = swapIn(slot, index, length, merged);
+  } catch (error) {
+    merged.release();
+    throw error;
+  }
+  finish(dropMemories(slot, gone));
+}
+
+/** Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged. */
+export function assertMergeable(slot: BufferSlot, index: number, length: number): void {
+  if (length < 2) return;
+  for (let i = index; i < index + length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.accessWord !== 0) {
+      throw new MillpondError(
+        "ERR_MAPPED",
+        `${memory} is mapped, so it cannot be merged without losing what is written through the map; unmap it first, or mapRange() one memory`,
+      );
+    }
+  }
+}
+
+/**
+ * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they are
+ * consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it copies.
+ */
+export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
+  if (length === 1) return slot.memories[index]!.retain();
+  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  try {
+    return joinedRun(slot, index, length, allocator);
+  } finally {
+    unhold(slot, before);
+  }
+}
+
+function joinedRun(slot: BufferSlot, index: number, length: number, allocator: Allocator | undefined): Memory {
+  const first = slot.memories[index]!;
+  const size = sizeOfRange(slot, index, length);
+  const span = spanStart(slot, index, length);
+  if (span !== undefined) {
+    const parent = first.parent!;
+    if ((parent.flags & MemoryFlags.NO_SHARE) === 0 && parent.size >= span + size) return parent.share(span, size);
+  }
+  const { generation } = slot;
+  const run = slot.memories.slice(index, index + length);
+  const merged = (allocator ?? defaultAllocator()).allocate(size);
+  let sink: Mapping | undefined;
+  try {
+    sink = merged.map("write");
+    let at = 0;
+    for (const memory of run) {
+      // Allocating and mapping call hooks, which can end the lease by force.
+      assertNotEnded(slot, generation, "read");
+      const source = mapToRead(memory);
+      sink.bytes.set(source.bytes, at);
+      at += source.size;
+      source.unmap();
+    }
+    sink.unmap();
+    return merged;
+  } catch (error) {
+    sink?.unmap();
+    merged.release();
+    throw error;
+  }
+}
+
+function spanStart(slot: BufferSlot, index: number, length: number): number | undefined {
+  let start: number | undefined;
+  for (let i = index; i < index + length - 1; i++) {
+    const at = slot.memories[i]!.isSpan(slot.memories[i + 1]!);
+    if (at === undefined) return undefined;
+    start ??= at;
+  }
+  return start;
+}
+
+function sizeOfRange(slot: BufferSlot, index: number, length: number): number {
+  let size = 0;
+  for (let i = index; i < index + length; i++) size += slot.memories[i]!.size;
+  return size;
+}
+
+/**
+ * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an empty
+ * list too. Throws `ERR_OUT_OF_RANGE`.
+ */
+export function checkIndices(slot: BufferSlot, index: number, length: number | undefined): number {
+  const count = slot.memories.length;
+  wholeNumber("index", index, 0, count);
+  return length === undefined ? count - index : wholeNumber("length", length, 0, count - index);
+}
+
+/** Which memories hold `size` bytes from `offset`; absent size: to the end. Undefined when the range is not inside. */
+export function findRange(slot: BufferSlot, offset: number, size: number | undefined): FoundRange | undefined {
+  let start = 0;
+  for (let index = 0; index < slot.memories.length; index++) {
+    const end = start + slot.memories[index]!.size;
+    if (offset >= end) {
+      start = end;
+      continue;
+    }
+    const skip = offset - start;
+    if (size === undefined) return { index, length: slot.memories.length - index, skip };
+    let have = end - offset;
+    for (let last = index; ; last++) {
+      if (have >= size) return { index, length: last - index + 1, skip };
+      if (last + 1 === slot.memories.length) return undefined;
+      have += slot.memories[last + 1]!.size;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,274 @@
+/**
+ * A buffer slot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once; each acquire makes one small
+ * handle that carries the slot's generation, and the last release moves the generation on, so every handle of the old
+ * lease is refused for good.
+ *
+ * Between the last release and the moment its memories are exclusive again (copies and sub-memories may still hold
+ * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
+ * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
+ *
+ * The states of a slot, and what tells them:
+ *
+ * | state     | told by                            | goes on to                                             |
+ * | --------- | ---------------------------------- | ------------------------------------------------------ |
+ * | FREE      | `refCount` 0, on the free list     | LEASED                                                 |
+ * | LEASED    | `refCount` 1 or more               | RETURNING, or AWAITING, by the last release            |
+ * | AWAITING  | `lingering`                        | RETURNING, when nobody else holds its memory           |
+ * | RETURNING | `Marks.RETURNING`: hooks run on it | FREE, or gone: its memory is freed                     |
+ *
+ * Whatever ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING: hooks get a
+ * handle of their own, which is void when the last hook has returned. What that handle answers is in docs/hooks.md.
+ */
+import type { Memory, MemoryHome } from "../../memory/memory.ts";
+import { MillpondError } from "../../util/errors.ts";
+import type { Meta } from "../meta/meta.ts";
+
+/** Who a slot belongs to: a pool. */
+export interface BufferOwner {
+  /** For messages. */
+  readonly name: string;
+  /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
+  takeBack(slot: BufferSlot): void;
+  /** @internal A lingering slot is exclusive again. */
+  settled(slot: BufferSlot): void;
+  /** @internal Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
+  staleLease(slot: BufferSlot, generation: number, verb: string): Error;
+}
+
+/** What sets a slot apart from a fresh one; 0 lets a return take the short way. */
+export const Marks = {
+  /** A time, counter, flag, tag or site was set since the last reset. */
+  FIELDS: 1,
+  /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
+  TAINTED: 2,
+  /** A memory object was handed out or shared, so the next lease must get other objects. */
+  EXPOSED: 4,
+  /** It has metas that recycling must look at: others than the pool's, or ones with a clear hook. */
+  METAS: 8,
+  /** A hook runs that must find the buffer again: the last release() is refused. */
+  HELD: 16,
+  /** The slot is being made: populate() runs. retain() is refused. */
+  FILLING: 32,
+  /** The lease is over and its hooks run: retain() and changes of metas are refused. */
+  RETURNING: 64,
+  /** Its list of memories is being read by a call that runs hooks: changes of the list are refused. */
+  FROZEN: 128,
+} as const;
+
+/** The state of a {@link BufferSlot}; see the module text. */
+export type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
+
+/** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
+export class BufferSlot implements MemoryHome {
+  /** The pool it belongs to, or null for a buffer of its own. */
+  readonly owner: BufferOwner | null;
+  /** Its number in the pool, stable for life; -1 without a pool. */
+  readonly index: number;
+  /** Counts leases; a handle with another generation is stale. */
+  generation = 1;
+  /** References to the present lease; 0 while free or lingering. With two or more nobody may change the buffer. */
+  refCount = 0;
+  /** Released, but its memories are still held elsewhere. */
+  lingering = false;
+  /** The bytes, in order; at most {@link MAX_MEMORIES}. */
+  memories: Memory[] = [];
+  /** Where the valid part of its first memory starts when it is fresh. */
+  baseOffset = 0;
+  /** Its only memory; null with several, or with an opaque one. */
+  baseMemory: Memory | null = null;
+  /** The view of that memory when it is fresh. */
+  baseView: Uint8Array | null = null;
+  /** {@link Marks}: what the last borrower did beyond writing bytes. */
+  marks = 0;
+  /** What a resize over several memories may grow back to (buffer-resize.ts); null: nothing beyond the valid parts. */
+  line: number[] | null = null;
+  /** Presentation time in nanoseconds. */
+  pts: bigint | undefined = undefined;
+  /** Decoding time in nanoseconds. */
+  dts: bigint | undefined = undefined;
+  /** Duration in nanoseconds. */
+  duration: bigint | undefined = undefined;
+  /** Media-specific counter of the first unit. */
+  offset: bigint | undefined = undefined;
+  /** Media-specific counter behind the last unit. */
+  offsetEnd: bigint | undefined = undefined;
+  /** {@link BufferFlags}. */
+  flags = 0;
+  /** Attached metas in order of age; null until the first. */
+  metas: Meta[] | null = null;
+  /** The next free slot of the pool. */
+  next: BufferSlot | null = null;
+  /** When it was lent, in milliseconds of the pool's clock, read coarsely. */
+  lentAt = 0;
+  /** What the borrower calls itself. */
+  tag: string | undefined = undefined;
+  /** Where it was taken, when tracing is on; its stack is formatted only when somebody reads it. */
+  site: Error | undefined = undefined;
+
+  /** Made by pools and by buffers of their own. */
+  constructor(owner: BufferOwner | null, index: number) {
+    this.owner = owner;
+    this.index = index;
+  }
+
+  /** Where it is between two leases. A slot that populate() fills counts as LEASED: to the hook. */
+  get state(): SlotState {
+    if ((this.marks & Marks.RETURNING) !== 0) return "RETURNING";
+    if (this.lingering) return "AWAITING";
+    return this.refCount > 0 ? "LEASED" : "FREE";
+  }
+
+  /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
+  settle(): void {
+    if (!this.lingering || this.isHeldElsewhere()) return;
+    this.lingering = false;
+    this.owner?.settled(this);
+  }
+
+  /** The next lease gets other memory objects. */
+  expose(): void {
+    this.marks |= Marks.EXPOSED;
+  }
+
+  /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
+  isWhole(): boolean {
+    for (const memory of this.memories) {
+      if (memory.accessWord !== 0) return false;
+      if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
+      // What its list holds several times is the slot's own all the same.
+      const times = timesIn(this.memories, memory, 0, this.memories.length);
+      if (memory.references !== times || memory.ownerCount !== times) return false;
+    }
+    return true;
+  }
+
+  /**
+   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the slot when it
+   * is let go ({@link settle}); what was added to the list is dropped with it and never waited for. O(memories).
+   */
+  isHeldElsewhere(): boolean {
+    for (const memory of this.memories) {
+      if (memory.home !== this) continue;
+      if (memory.accessWord !== 0) return true;
+      if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
+      const times = timesIn(this.memories, memory, 0, this.memories.length);
+      if (memory.references !== times || memory.ownerCount !== times) return true;
+    }
+    return false;
+  }
+
+  /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
+  resetFields(): void {
+    this.pts = undefined;
+    this.dts = undefined;
+    this.duration = undefined;
+    this.offset = undefined;
+    this.offsetEnd = undefined;
+    this.flags = 0;
+    this.tag = undefined;
+    this.site = undefined;
+    this.marks &= ~Marks.FIELDS;
+  }
+
+  /** Whether the list of memories has changed since the pool made it. */
+  get tainted(): boolean {
+    return (this.marks & Marks.TAINTED) !== 0;
+  }
+  set tainted(on: boolean) {
+    this.marks = on ? this.marks | Marks.TAINTED : this.marks & ~Marks.TAINTED;
+  }
+
+  /** References grew from one to two, or shrank back: its memories are not writable meanwhile. O(memories). */
+  markShared(by: 1 | -1): void {
+    const { memories } = this;
+    if ((this.marks & UNRETAINABLE) !== 0 && by === 1) refuseRetain(this);
+    for (let i = 0; i < memories.length; i++) memories[i]!.sharedOwners += by;
+  }
+}
+
+const UNRETAINABLE: number = Marks.FILLING | Marks.RETURNING;
+
+function refuseRetain(slot: BufferSlot): never {
+  slot.refCount--;
+  throw heldByHook(slot, "retain");
+}
+
+/** The error for a call that has to wait until the hook, or the copy, that has the buffer returns. */
+export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
+  const whose = slot.owner === null ? "this buffer" : `slot ${slot.index} of pool "${slot.owner.name}"`;
+  const why =
+    (slot.marks & Marks.RETURNING) !== 0
+      ? "its lease is over and the hooks of its return run; it goes on by itself when they have returned"
+      : (slot.marks & Marks.FILLING) !== 0
+        ? "populate() is making it; return from the hook, or throw, and the pool does the rest"
+        : "a copy or a merge of it is under way and called a hook; do it when that has returned";
+  return new MillpondError("ERR_REENTRANT", `cannot ${verb} ${whose} here: ${why}`, {
+    pool: slot.owner?.name,
+    slot: slot.index,
+  });
+}
+
+/** The error for changing a buffer that others refer to. */
+export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_WRITABLE",
+    `the buffer has ${slot.refCount} references, so nobody may ${what}; makeWritable() or copy() gives one of your own`,
+  );
+}
+
+/**
+ * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the lease's), or
+ * added a reference to the buffer: its list may not be changed then, and what was made for it has to be given back.
+ */
+export function assertSameLease(slot: BufferSlot, generation: number, verb: string): void {
+  assertNotEnded(slot, generation, verb);
+  if (slot.refCount !== 1) throw sharedBuffer(slot, verb);
+}
+
+/** Throws when the lease of that generation is over. */
+export function assertNotEnded(slot: BufferSlot, generation: number, verb: string): void {
+  if (slot.generation === generation) return;
+  throw (
+    slot.owner?.staleLease(slot, generation, verb) ??
+    new MillpondError("ERR_USE_AFTER_RELEASE", `cannot ${verb} this buffer: it was released meanwhile`)
+  );
+}
+
+/** How often a list holds a memory from `start` to before `end`. O(memories). */
+export function timesIn(memories: readonly Memory[], memory: Memory, start: number, end: number): number {
+  let times = 0;
+  for (let i = start; i < end; i++) if (memories[i] === memory) times++;
+  return times;
+}
+
+/** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
+export const MAX_MEMORIES = 16;
+
+/**
+ * Slots of buffers without a pool, recycled: a slot is 25 fields, and a shallow copy should cost less than making one.
+ * Generations make it as safe as a pool's slot.
+ */
+const loose: BufferSlot[] = [];
+
+/** 64 slots cover the copies in flight of any pipeline here and weigh about 15 KB; more go to the garbage collector. */
+const MAX_LOOSE = 64;
+
+/** An empty slot without a pool, with one reference. */
+export function looseSlot(): BufferSlot {
+  const slot = loose.pop() ?? new BufferSlot(null, -1);
+  slot.refCount = 1;
+  return slot;
+}
+
+/** Takes back a loose slot that holds no memory any more; its handles are stale from now on. */
+export function dropLooseSlot(slot: BufferSlot): void {
+  slot.refCount = 0;
+  slot.generation++;
+  slot.metas = null;
+  slot.line = null;
+  if (slot.marks !== 0) {
+    slot.resetFields();
+    slot.marks = 0;
+  }
+  if (loose.length < MAX_LOOSE) loose.push(slot);
+}

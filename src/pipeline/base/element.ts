@@ -1,0 +1,247 @@
+/**
+ * Element: a stage of a pipeline. Most are written as a Source, a Transform or a Sink; this class is what those, tees,
+ * queues and funnels have in common, and the place for stages of another shape.
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import type { Clock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { wrongType } from "../../util/validate.ts";
+import { Caps, checkCaps } from "../caps.ts";
+import type { AllocationQuery } from "../negotiate/allocation-query.ts";
+import type { Decision } from "../negotiate/pool.ts";
+import type { StreamFormat } from "../stream-format.ts";
+import { InputPad, type Maybe, OutputPad } from "./pad.ts";
+
+/** A wait inside a stage that the run bounds. Made by {@link Running.beginWait}. */
+export interface StageWait {
+  /** The stage that waits. */
+  readonly element: Element;
+  /** What for, as the message says it: `"scale" did not finish <doing>`. */
+  readonly doing: string;
+  /** Milliseconds that it may last. */
+  readonly limit: number;
+  /** When it began, by the run's clock; a stage that sees progress sets it again. */
+  since: number;
+  /** Buffers that the stage had given out by then: one that goes on giving has not stopped. */
+  given: number;
+}
+
+/** How a wait is bounded, where the pipeline's `patience` is not the whole answer. */
+export interface WaitBounds {
+  /** Milliseconds for a pipeline that has no `patience`; default: no bound. */
+  readonly fallback?: number;
+  /** So many times the patience, for a wait that is long by nature; default 1. */
+  readonly times?: number;
+  /** Milliseconds that it may last however short the patience is; default 0. */
+  readonly atLeast?: number;
+}
+
+/** What an element may use of the pipeline that it runs in. */
+export interface Running {
+  /** Time and timers. */
+  readonly clock: Clock;
+  /** Aborted when the run ends in any way but the good one. */
+  readonly signal: AbortSignal;
+  /** True when nothing more shall be started: failed, cancelled, or done. */
+  readonly stopping: boolean;
+  /** Ends the run with an error. */
+  fail(error: unknown, element: Element): void;
+  /** Something of the stream will be lost: told to whoever started the run. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
+  warn(text: string, element: Element): void;
+  /** A sink has seen the end of its stream. */
+  sinkDone(element: Element): void;
+  /** Waits for a buffer under the run's rules. */
+  acquire(pool: BufferPool): Promise<MediaBuffer>;
+  /**
+   * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's name. The
+   * bound is the pipeline's `patience`, changed as `bounds` says; undefined when there is no bound, so nothing to end.
+   */
+  beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
+  /** Ends a wait; undefined is no wait. */
+  endWait(wait: StageWait | undefined): void;
+  /** @internal reserves a pool for one pad; who has it already, or undefined when it is the caller's now */
+  claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;
+  /** @internal */
+  unclaim(pool: BufferPool): void;
+  /** @internal keeps an eye on a pool until it has drained */
+  watch(pool: BufferPool): void;
+  /** @internal why so many bytes cannot be had, or undefined; the pad's own pool is not counted */
+  overBudget(bytes: number, pad: OutputPad): string | undefined;
+  /** @internal */
+  decided(decision: Decision): void;
+}
+
+let nextNumber = 1;
+
+/** In which element an error came about: the loop that it reaches belongs to another one. */
+const blamed: WeakMap<object, string> = new WeakMap();
+
+/** @internal Notes where an error came about; the first one who says so is right. Returns the error. */
+export function blame<T>(error: T, element: Element): T {
+  if (typeof error === "object" && error !== null && !blamed.has(error)) blamed.set(error, element.name);
+  return error;
+}
+
+/** @internal */
+export function blamedFor(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? blamed.get(error) : undefined;
+}
+
+/** @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkName(argument: string, name: string | undefined): string | undefined {
+  if (name === undefined || (typeof name === "string" && name !== "")) return name;
+  throw wrongType(argument, "a non-empty string", name);
+}
+
+/** A stage of a pipeline. */
+export abstract class Element {
+  /** Its name, unique in a pipeline. */
+  readonly name: string;
+  /** Where buffers come in. */
+  readonly inputs: InputPad[] = [];
+  /** Where buffers go out. */
+  readonly outputs: OutputPad[] = [];
+  #running: Running | null = null;
+
+  /** @param name for messages and reports; default: the class's name and a number. Throws `ERR_INVALID_ARG_TYPE`. */
+  constructor(name?: string) {
+    this.name = checkName("name", name) ?? `${this.constructor.name.toLowerCase()}${nextNumber++}`;
+  }
+
+  /** Adds an input. */
+  protected addInput(name: string, caps: Caps = Caps.any): InputPad {
+    const pad = new InputPad(this, name, checkCaps("caps", caps));
+    this.inputs.push(pad);
+    return pad;
+  }
+
+  /** Adds an output. */
+  protected addOutput(name: string, caps: Caps = Caps.any): OutputPad {
+    const pad = new OutputPad(this, name, checkCaps("caps", caps));
+    this.outputs.push(pad);
+    return pad;
+  }
+
+  /** True for a stage that an application or a pipe feeds or empties in its own time: the run does not bound its waits. */
+  get isPacedFromOutside(): boolean {
+    return false;
+  }
+
+  /** @internal The promise of a hook, which the run waits for as long as its patience lasts. The hook is not interrupted. */
+  protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
+    const running = this.#running;
+    const wait = running?.beginWait(this, doing, bounds);
+    if (wait === undefined) return work;
+    const end = (): void => running!.endWait(wait);
+    work.then(end, end);
+    return work;
+  }
+
+  /** The run it takes part in. Throws `ERR_INACTIVE` outside of one. */
+  get running(): Running {
+    if (this.#running === null)
+      throw new MillpondError("ERR_INACTIVE", `element "${this.name}" is not in a running pipeline`);
+    return this.#running;
+  }
+
+  /** @internal The pipeline sets it at the start, and null at the end. */
+  attach(running: Running | null): void {
+    this.#running = running;
+  }
+
+  /** True for a stage that waits for something outside (a disk, a thread): the pipeline puts a queue in front of it. */
+  get waits(): boolean {
+    return false;
+  }
+
+  /** An unlinked input to link to; elements with inputs on request add one. Undefined: there is none. */
+  freeInput(): InputPad | undefined {
+    return this.inputs.find((pad) => pad.peer === null);
+  }
+
+  /** An unlinked output to link from; elements with outputs on request add one. Undefined: there is none. */
+  freeOutput(): OutputPad | undefined {
+    return this.outputs.find((pad) => pad.peer === null);
+  }
+
+  /** Hook: the run begins. Opens what it needs. What it throws ends the run. */
+  start(): Maybe<void> {}
+
+  /**
+   * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the sources
+   * downwards, before {@link stop}. What it throws makes the run fail.
+   */
+  commit(): Maybe<void> {}
+
+  /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
+  stop(): Maybe<void> {}
+
+  /** Hook: nothing shall be waited for any more, because the run ends; `running.signal` says the same. */
+  interrupt(): void {}
+
+  /** Hook: a seek. Releases every buffer that it holds, and forgets the stream so far. */
+  flushed(): void {}
+
+  /** A buffer arrives, and is this element's from now on: also when it throws, it must have released it. */
+  abstract chain(buffer: MediaBuffer, pad: InputPad): Maybe<void>;
+
+  /** The format of the buffers that follow. The pad has it when this is called. Throw `ERR_NOT_NEGOTIATED` to refuse. */
+  abstract formatChanged(format: StreamFormat, pad: InputPad): Maybe<void>;
+
+  /** The end of the stream on one input. */
+  abstract endArrived(pad: InputPad): Maybe<void>;
+
+  /** @internal Sets the pad's format in the moment in which it holds; a queue does that later. */
+  formatArrived(format: StreamFormat, pad: InputPad): Maybe<void> {
+    pad.format = format;
+    return this.formatChanged(format, pad);
+  }
+
+  /** Formats that an input could take now, considering what is downstream. */
+  acceptedCaps(pad: InputPad): Caps {
+    return pad.caps;
+  }
+
+  /**
+   * Answers an upstream stage about memory: adds what this element needs to the query. False: no wishes at all, which is
+   * the default; an element that passes buffers on unchanged forwards the question instead.
+   */
+  proposeAllocation(_query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
+    return false;
+  }
+
+  /** Hook of a deciding element: looks at the answers, may change them, before the pool is chosen by what they say. */
+  decideAllocation(_query: AllocationQuery, _pad: OutputPad): void {}
+
+  /** Whether buffers on that output may be held by somebody else at the same time. */
+  sharesOutput(_pad: OutputPad): boolean {
+    return false;
+  }
+
+  /** The other end of an output wants nothing more. When that is true of all outputs, the inputs want nothing more. */
+  outputFinished(_pad: OutputPad): void {
+    if (this.outputs.every((pad) => pad.finished)) for (const pad of this.inputs) pad.finish();
+  }
+
+  /** Somebody downstream wants to be asked anew. Whoever decides about buffers notes it; others pass it on. */
+  reconfigureRequested(pad: OutputPad): void {
+    if (pad.pool !== null) pad.needsReconfigure = true;
+    else for (const input of this.inputs) input.reconfigure();
+  }
+
+  /** @internal Loops of its own: sources and queues. Resolves when there is nothing left to do. */
+  get task(): (() => Promise<void>) | undefined {
+    return undefined;
+  }
+
+  /** A few words for the description: what it does with buffers. */
+  get role(): string {
+    return "";
+  }
+}
+
+/** True for what has to be awaited. */
+export function isPromise<T>(value: Maybe<T>): value is Promise<T> {
+  return typeof value === "object" && value !== null && typeof (value as unknown as Promise<T>).then === "function";
+}

@@ -1,0 +1,220 @@
+/**
+ * Pads: where elements are joined. Buffers, formats and the end of the stream go from an output to an input; questions
+ * about formats and memory are asked along the same way; "no more, please" and "ask again" come back.
+ *
+ * A push is a plain call that returns nothing when the buffer has gone through, and a promise when somebody must wait:
+ * back-pressure costs nothing where there is none. The callee owns the buffer from the moment of the call.
+ */
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { instance, wholeNumber } from "../../util/validate.ts";
+import type { Caps } from "../caps.ts";
+import { AllocationQuery } from "../negotiate/allocation-query.ts";
+import { type Decision, settleSupply } from "../negotiate/pool.ts";
+import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
+import type { Element } from "./element.ts";
+
+/** What a call that may have to wait returns: nothing, or the promise of the end of the wait. */
+export type Maybe<T> = T | Promise<T>;
+
+/** What a hook that may refuse returns: false refuses, anything else (nothing, too) does not. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
+export type Outcome = boolean | undefined | void;
+
+/** What both kinds of pads have. */
+export abstract class Pad {
+  /** The element that it belongs to. */
+  readonly element: Element;
+  /** Its name inside the element. */
+  readonly name: string;
+  /** What the element can take or make here at all. */
+  readonly caps: Caps;
+  /** What flows now; null before the first format. */
+  format: StreamFormat | null = null;
+  /** Buffers that went through since the start. */
+  buffers = 0;
+
+  /** @internal Elements make their pads. */
+  constructor(element: Element, name: string, caps: Caps) {
+    this.element = element;
+    this.name = name;
+    this.caps = caps;
+  }
+
+  /** The pad at the other end. */
+  abstract readonly peer: Pad | null;
+
+  /** `scale.out`. */
+  toString(): string {
+    return `${this.element.name}.${this.name}`;
+  }
+}
+
+/** Where buffers come in. */
+export class InputPad extends Pad {
+  /** The output that feeds it; null while not linked. */
+  peer: OutputPad | null = null;
+  /** True when the end of the stream came. */
+  ended = false;
+
+  /** Says that no further buffer is wanted; upstream stops as soon as it notices. */
+  finish(): void {
+    const { peer } = this;
+    if (peer === null || peer.finished) return;
+    peer.finished = true;
+    peer.shut = true;
+    peer.element.outputFinished(peer);
+  }
+
+  /**
+   * True when buffers that arrive here may be shared with others, so that they can be read only: behind a tee, or behind a
+   * stage that keeps what it passes on.
+   */
+  get isShared(): boolean {
+    return this.peer?.element.sharesOutput(this.peer) ?? false;
+  }
+
+  /** Asks those who decide about buffers upstream to ask anew before their next one. */
+  reconfigure(): void {
+    if (this.peer !== null) this.peer.element.reconfigureRequested(this.peer);
+  }
+}
+
+/** Where buffers go out. */
+export class OutputPad extends Pad {
+  /** The input that it feeds; null while not linked. */
+  peer: InputPad | null = null;
+  /** The other end wants nothing more. */
+  finished = false;
+  /** The end of the stream was sent. */
+  ended = false;
+  /** @internal a seek is going on */
+  flushing = false;
+  /** @internal one of the three above, or no format: what push looks at. */
+  shut = true;
+  /** Ask anew before the next buffer. */
+  needsReconfigure = false;
+  /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
+  pool: BufferPool | null = null;
+  /** How that was decided; null without a pool. */
+  decision: Decision | null = null;
+
+  /**
+   * Hands a buffer on; it belongs to the other end from now on, also when this fails. Nothing comes back when it went
+   * through, a promise when somebody has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE`
+   * for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's own part
+   */
+  push(buffer: MediaBuffer): Maybe<void> {
+    const { peer } = this;
+    if (this.shut || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
+    this.buffers++;
+    peer.buffers++;
+    return peer.element.chain(buffer, peer);
+  }
+
+  #refuse(buffer: MediaBuffer): void {
+    instance("buffer", "a MediaBuffer", MediaBuffer, buffer).release();
+    // Who feeds a finished pad looks at `finished`; the buffer in flight just goes home.
+    if (this.finished) return;
+    if (this.flushing) throw flushingError(this);
+    const why = this.peer === null ? "is not linked" : this.ended ? "has sent its end of stream" : "has no format yet";
+    throw new MillpondError("ERR_INACTIVE", `${this} ${why}; nothing can be pushed`);
+  }
+
+  /** @internal Recomputes what push looks at. */
+  retune(): void {
+    this.shut = this.finished || this.ended || this.flushing || this.format === null;
+  }
+
+  /**
+   * Announces the format of the buffers that follow; the same one again is nothing. Throws or rejects with
+   * `ERR_NOT_NEGOTIATED` when a stage downstream does not take it.
+   */
+  setFormat(format: StreamFormat): Maybe<void> {
+    const { peer } = this;
+    const checked = checkFormat("format", format);
+    if (peer === null) throw new MillpondError("ERR_INACTIVE", `${this} is not linked`);
+    if (this.finished) return undefined;
+    if (sameFormat(this.format, checked)) return undefined;
+    const bad = peer.caps.whyNot(checked);
+    if (bad !== undefined) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `${peer} does not take ${formatText(checked)} from ${this}: ${bad}; put a converter between them`,
+        { from: String(this), to: String(peer) },
+      );
+    }
+    this.format = checked;
+    this.retune();
+    return peer.element.formatArrived(checked, peer);
+  }
+
+  /** Sends the end of the stream; once. What downstream still holds comes out first. */
+  end(): Maybe<void> {
+    const { peer } = this;
+    if (this.ended || peer === null) return undefined;
+    if (this.flushing) throw flushingError(this);
+    this.ended = true;
+    this.shut = true;
+    peer.ended = true;
+    return peer.element.endArrived(peer);
+  }
+
+  /** What the stages downstream could take here: never more than both pads' own caps. */
+  peerCaps(): Caps {
+    return this.wanted().intersect(this.caps);
+  }
+
+  /** What the stages downstream could take, whatever this pad can make. */
+  wanted(): Caps {
+    const { peer } = this;
+    return peer === null ? this.caps : peer.element.acceptedCaps(peer).intersect(peer.caps);
+  }
+
+  /** Sends a question downstream. False: nobody answered, which is no error. */
+  query(query: AllocationQuery): Maybe<boolean> {
+    const { peer } = this;
+    instance("query", "an AllocationQuery", AllocationQuery, query);
+    if (peer === null) return false;
+    query.answering = peer.element.name;
+    return peer.element.proposeAllocation(query, peer);
+  }
+
+  /**
+   * Asks downstream and settles where this pad's buffers come from: the pool that is there already when it still fits, one
+   * that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`,
+   * `ERR_INACTIVE`, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   *
+   * @param keeps buffers of this pad that the element itself holds on to, beyond the one that it fills
+   */
+  async negotiate(keeps = 0): Promise<void> {
+    wholeNumber("keeps", keeps);
+    const { format } = this;
+    if (format === null)
+      throw new MillpondError("ERR_NOT_NEGOTIATED", `${this} has no format to find memory for`, { pad: String(this) });
+    const { running } = this.element;
+    this.needsReconfigure = false;
+    try {
+      await settleSupply(this, format, running, keeps);
+      // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
+      if (this.flushing) this.needsReconfigure = true;
+    } catch (error) {
+      this.needsReconfigure = true;
+      throw error;
+    }
+  }
+
+  /** A buffer of the settled pool; waits in line when all are out. Rejects as `BufferPool.acquire` does. */
+  acquire(): Maybe<MediaBuffer> {
+    const { pool } = this;
+    if (pool === null)
+      throw new MillpondError("ERR_NOT_CONFIGURED", `${this} has not settled where its buffers come from`);
+    return pool.tryAcquire() ?? this.element.running.acquire(pool);
+  }
+}
+
+/** The error of whoever is interrupted by a seek. */
+export function flushingError(who: { toString(): string }): MillpondError {
+  return new MillpondError("ERR_FLUSHING", `${who} is being flushed for a seek`);
+}

@@ -1,0 +1,143 @@
+/**
+ * Sink: the base class of stages that buffers end at. A subclass looks at each buffer in `render`; what it wants to keep it
+ * retains, and says how many it may have (`holds`), so that the pool is made for it. After GStreamer's base sink.
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { flag, readOptions } from "../../util/validate.ts";
+import type { Caps } from "../caps.ts";
+import type { AllocationQuery } from "../negotiate/allocation-query.ts";
+import type { StreamFormat } from "../stream-format.ts";
+import { blame, Element, isPromise, type WaitBounds } from "./element.ts";
+import type { InputPad, Maybe } from "./pad.ts";
+
+/** The end of a long file may take this many times as long as a buffer may. */
+const FINISH_BOUNDS: WaitBounds = { times: 10 };
+
+/** How a sink is made. */
+export interface SinkOptions {
+  /** Keep the last buffer that was rendered, for a snapshot; it is one more that is held. Default false. */
+  keepLast?: boolean;
+}
+
+/** A stage that takes buffers and gives none. */
+export abstract class Sink extends Element {
+  /** Its input. */
+  readonly in: InputPad;
+  readonly #keepLast: boolean;
+  #last: MediaBuffer | undefined;
+
+  /** @param caps what it takes. Throws `ERR_INVALID_ARG_*`. */
+  constructor(name?: string, caps?: Caps, options: SinkOptions = {}) {
+    super(name);
+    this.in = this.addInput("in", caps);
+    this.#keepLast = flag("options.keepLast", readOptions("options", options, ["keepLast"]).keepLast, false);
+  }
+
+  /** Buffers that it retains across calls of {@link render}; they are added to the pool upstream. Default 0. */
+  get holds(): number {
+    return 0;
+  }
+
+  /** The last buffer, borrowed; undefined without `keepLast`. Retain it, or copy it, to have it longer than this moment. */
+  get lastBuffer(): MediaBuffer | undefined {
+    return this.#last;
+  }
+
+  /** Hook: a buffer, borrowed until the call (or its promise) ends; it may be shared, so map it for reading. */
+  abstract render(buffer: MediaBuffer): Maybe<void>;
+
+  /** Hook: what comes from now on. Throw to refuse. */
+  configure(_format: StreamFormat): Maybe<void> {}
+
+  /** Hook: the stream is over and everything was rendered. */
+  finish(): Maybe<void> {}
+
+  /** Wants nothing more; the rest of the stream is not made, unless others want it. {@link finish} follows. */
+  protected enough(): void {
+    this.in.finish();
+  }
+
+  /** Renders, and lets the buffer go. */
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    let rendered: Maybe<void>;
+    try {
+      rendered = this.render(buffer);
+    } catch (error) {
+      buffer.release();
+      throw blame(error, this);
+    }
+    if (rendered === undefined) {
+      if (this.#keepLast) this.#keep(buffer);
+      else buffer.release();
+      return undefined;
+    }
+    return this.#later(buffer, rendered);
+  }
+
+  async #later(buffer: MediaBuffer, rendering: Promise<void>): Promise<void> {
+    try {
+      await this.bounded(rendering, "handling a buffer");
+    } catch (error) {
+      buffer.release();
+      throw blame(error, this);
+    }
+    if (this.#keepLast) this.#keep(buffer);
+    else buffer.release();
+  }
+
+  #keep(buffer: MediaBuffer): void {
+    const before = this.#last;
+    this.#last = buffer;
+    before?.release();
+  }
+
+  /** Takes the format to {@link configure}. */
+  override formatChanged(format: StreamFormat): Maybe<void> {
+    const configured = this.configure(format);
+    return isPromise(configured) ? this.bounded(configured, "preparing for its format") : configured;
+  }
+
+  /** Finishes, and tells the pipeline. */
+  override async endArrived(): Promise<void> {
+    try {
+      const finished = this.finish();
+      // A disk may take minutes to store what the system has kept back of a long film.
+      if (isPromise(finished)) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
+    } catch (error) {
+      throw blame(error, this);
+    }
+    this.running.sinkDone(this);
+  }
+
+  /**
+   * Says how many buffers it holds. The kept last one becomes a copy first: it would pin a buffer of the pool that is about
+   * to be left. Subclasses call this and add pools, params and metas.
+   */
+  override proposeAllocation(query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
+    if (this.#last !== undefined && this.#last.pool !== null) {
+      const copy = this.#last.copy({ deep: true });
+      this.#last.release();
+      this.#last = copy;
+    }
+    query.raise(this.holds, "keeps them");
+    if (this.#keepLast) query.raise(1, "its last buffer");
+    return this.holds > 0 || this.#keepLast;
+  }
+
+  /** Lets the last buffer go. Subclasses that override it call it. */
+  override flushed(): void {
+    this.#last?.release();
+    this.#last = undefined;
+  }
+
+  /** Lets the last buffer go. Subclasses that override it call it. */
+  override stop(): Maybe<void> {
+    this.#last?.release();
+    this.#last = undefined;
+  }
+
+  /** Takes buffers. */
+  override get role(): string {
+    return this.holds > 0 ? `holds up to ${this.holds}` : "takes buffers";
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * Source: the base class of stages that buffers begin at. It settles the pool, waits for free buffers, fills and pushes
+ * them; a subclass says what comes next and fills. After GStreamer's base source.
+ *
+ * ```ts
+ * class Ramp extends Source {
+ *   #n = 0;
+ *   next() { return this.#n < 100 ? byteFormat(4096) : undefined; }     // undefined: the end
+ *   fill(buffer: MediaBuffer) { buffer.bytes.fill(this.#n++); }
+ * }
+ * ```
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
+import { Slice } from "../scheduler.ts";
+import { isSettled, type StreamFormat } from "../stream-format.ts";
+import { Element, isPromise } from "./element.ts";
+import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
+
+/** A stage that makes buffers. */
+export abstract class Source extends Element {
+  /** Its output. */
+  readonly out: OutputPad;
+  #upcoming: StreamFormat | undefined;
+  #isPrepared = false;
+
+  /** @param caps what it can make at all */
+  constructor(name?: string, caps: Caps = Caps.any) {
+    super(name);
+    this.out = this.addOutput("out", caps);
+  }
+
+  /** Buffers that it keeps a hold on after pushing them; they are added to the pool. Default 0. */
+  get holds(): number {
+    return 0;
+  }
+
+  /**
+   * Hook: the format of the next buffer, or undefined at the end of the stream. Called before every buffer; a format unlike
+   * the one before is negotiated anew, with a new pool.
+   */
+  abstract next(): Maybe<StreamFormat | undefined>;
+
+  /**
+   * Hook: writes the next buffer, whose bytes are of the format that {@link next} gave, with times and flags. False: there
+   * is no buffer after all, the stream ends here. The buffer is borrowed; it has at least the bytes of the format, and more
+   * where a stage downstream has asked for more: resize it when the count matters.
+   */
+  fill?(buffer: MediaBuffer): Maybe<Outcome>;
+
+  /**
+   * Hook instead of {@link fill}: gives a buffer that exists already, with one reference, or undefined at the end. Such a
+   * source settles no pool, unless {@link usesPool} says so.
+   */
+  create?(): Maybe<MediaBuffer | undefined>;
+
+  /** Whether buffers of a settled pool are needed. Default: when there is no {@link create}. */
+  get usesPool(): boolean {
+    return this.create === undefined;
+  }
+
+  /** Hook: a seek to a place in the stream; what it means is the source's affair. */
+  seek(_position: unknown): Maybe<void> {}
+
+  /**
+   * Settles one format out of what this source can make and what downstream takes, nearest to `prefer`.
+   * Throws `ERR_NOT_NEGOTIATED` with both sides when there is nothing in common.
+   */
+  protected agree(mine: Caps, prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps {
+    const theirs = this.out.wanted();
+    const fixed = mine.intersect(this.out.caps).intersect(theirs).fixate(prefer);
+    if (fixed !== undefined) return fixed;
+    throw new MillpondError(
+      "ERR_NOT_NEGOTIATED",
+      `${this.out} can make ${mine}, and downstream takes ${theirs}; put a converter between them`,
+    );
+  }
+
+  /** @internal Opens the stream as far as its first format, and settles the pool; the pipeline calls it before any byte moves. */
+  async prepare(): Promise<void> {
+    const format = this.next();
+    this.#upcoming = isPromise(format) ? await this.bounded(format, "waiting for its first buffer") : format;
+    this.#isPrepared = true;
+    if (this.#upcoming !== undefined) await this.#settle(this.#upcoming);
+  }
+
+  /** @internal */
+  override get task(): () => Promise<void> {
+    return () => this.#loop();
+  }
+
+  async #loop(): Promise<void> {
+    const { out } = this;
+    const slice = new Slice();
+    while (!out.finished && !this.running.stopping) {
+      if (out.flushing) return;
+      const format = this.#isPrepared ? this.#upcoming : this.next();
+      this.#isPrepared = false;
+      const settled = isPromise(format) ? await this.bounded(format, "waiting for its next buffer") : format;
+      if (settled === undefined) break;
+      if (out.flushing) return;
+      if (out.needsReconfigure || !isSettled(settled, out.format)) {
+        await this.#settle(settled);
+      }
+      const step = this.create === undefined ? this.#fillOne() : this.#createOne();
+      if ((isPromise(step) ? await step : step) === false) break;
+      const pause = slice.giveWay();
+      if (pause !== undefined) await pause;
+    }
+    if (out.flushing || this.running.stopping) return;
+    await out.end();
+  }
+
+  async #settle(format: StreamFormat): Promise<void> {
+    await this.out.setFormat(format);
+    if (this.usesPool && !this.out.finished) await this.out.negotiate(this.holds);
+  }
+
+  #fillOne(): Maybe<boolean> {
+    const buffer = this.out.acquire();
+    if (isPromise(buffer)) return buffer.then((one) => this.#fillInto(one));
+    return this.#fillInto(buffer);
+  }
+
+  #fillInto(buffer: MediaBuffer): Maybe<boolean> {
+    let filled: Maybe<Outcome>;
+    try {
+      filled = this.fill!(buffer);
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    if (isPromise(filled)) return this.#fillLater(buffer, filled);
+    if (filled === false) {
+      buffer.release();
+      return false;
+    }
+    const pushed = this.out.push(buffer);
+    return pushed === undefined ? true : pushed.then(() => true);
+  }
+
+  async #fillLater(buffer: MediaBuffer, filling: Promise<Outcome>): Promise<boolean> {
+    let filled: Outcome;
+    try {
+      filled = await this.bounded(filling, "filling a buffer");
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    if (filled === false) {
+      buffer.release();
+      return false;
+    }
+    await this.out.push(buffer);
+    return true;
+  }
+
+  async #createOne(): Promise<boolean> {
+    const created = this.create!();
+    const buffer = isPromise(created) ? await this.bounded(created, "making a buffer") : created;
+    if (buffer === undefined) return false;
+    await this.out.push(buffer);
+    return true;
+  }
+
+  /** Nobody wants more: a wait for what comes next is over. */
+  override outputFinished(): void {
+    this.interrupt();
+  }
+
+  /** What it holds on to, others may not change. */
+  override sharesOutput(): boolean {
+    return this.holds > 0;
+  }
+
+  /** A source has no input. */
+  override chain(buffer: MediaBuffer, pad: InputPad): void {
+    buffer.release();
+    throw new MillpondError("ERR_UNSUPPORTED", `${pad} is not an input of a source`);
+  }
+
+  /** A source has no input. */
+  override formatChanged(): void {}
+
+  /** A source has no input. */
+  override endArrived(): void {}
+
+  /** Forgets what was to come next. Subclasses that override it call it. */
+  override flushed(): void {
+    this.#isPrepared = false;
+    this.#upcoming = undefined;
+  }
+
+  /** Forgets what was to come next. Subclasses that override it call it. */
+  override stop(): Maybe<void> {
+    this.#isPrepared = false;
+    this.#upcoming = undefined;
+  }
+
+  /** Makes what {@link next} and {@link fill} say. */
+  override get role(): string {
+    return this.create === undefined ? "fills buffers of its pool" : "pushes buffers that exist already";
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * Transform: the base class of stages with one input and one output, in one of three ways.
+ *
+ * - passthrough: the buffer itself goes on, untouched. It asks for no memory; questions from upstream go on downstream.
+ * - in place: the buffer is changed and goes on. The same, as long as nobody else may look at the buffer; behind a tee it
+ *   turns into the third way, because there it would change what others see.
+ * - copy: a buffer of another size or format is taken from a pool of its own and filled.
+ *
+ * After GStreamer's base transform, and DirectShow's rule for in-place filters behind a read-only connection.
+ */
+import { CopyFlags } from "../../media/buffer/flags.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
+import { oneOf, readOptions } from "../../util/validate.ts";
+import { type Caps, checkCaps } from "../caps.ts";
+import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
+import { dropPool } from "../negotiate/pool.ts";
+import type { StreamFormat } from "../stream-format.ts";
+import { blame, Element, isPromise } from "./element.ts";
+import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
+
+/** How a {@link Transform} treats buffers. */
+export type TransformMode = "passthrough" | "in-place" | "copy";
+
+/** What both pads can take and make at all, and how. */
+export interface TransformOptions {
+  /** What comes in; default: anything. */
+  input?: Caps;
+  /** What goes out; default: anything. */
+  output?: Caps;
+  /** How, until {@link Transform.configure} says otherwise; default "copy". */
+  mode?: TransformMode;
+}
+
+/** A stage with one input and one output. */
+export abstract class Transform extends Element {
+  /** Its input. */
+  readonly in: InputPad;
+  /** Its output. */
+  readonly out: OutputPad;
+  #mode: TransformMode;
+  /** In place, but into a copy: somebody else looks at the input. */
+  #copiesFirst = false;
+  #kept: readonly MetaProposal[] = [];
+  #isNegotiated = false;
+
+  /** Names are unique in a pipeline. Throws `ERR_INVALID_ARG_*`. */
+  constructor(name?: string, options: TransformOptions = {}) {
+    super(name);
+    const { input, output, mode = "copy" } = readOptions("options", options, ["input", "output", "mode"]);
+    this.in = this.addInput("in", input === undefined ? input : checkCaps("options.input", input));
+    this.out = this.addOutput("out", output === undefined ? output : checkCaps("options.output", output));
+    this.#mode = oneOf("options.mode", mode, ["passthrough", "in-place", "copy"]);
+  }
+
+  /** How it treats buffers now. */
+  get mode(): TransformMode {
+    return this.#mode;
+  }
+
+  /** True when it works in place on copies, because others hold the buffers that come. */
+  get copiesFirst(): boolean {
+    return this.#copiesFirst;
+  }
+
+  /** Input buffers that it retains across calls; they are added to the pool upstream. Default 0. */
+  get holds(): number {
+    return 0;
+  }
+
+  /** Output buffers that it retains after pushing them; they are added to its own pool. Default 0. */
+  get holdsOutput(): number {
+    return 0;
+  }
+
+  /** Hook: what it makes of an input format, within what downstream takes. Default: the same. Throw to refuse. */
+  outputFor(input: StreamFormat, _downstream: Caps): Maybe<StreamFormat> {
+    return input;
+  }
+
+  /** Hook: the input formats with which something can be made that is in `downstream`. Default: those same formats. */
+  inputsFor(downstream: Caps): Caps {
+    return downstream;
+  }
+
+  /** Hook: both formats are settled; prepares, and says how buffers are treated with them (nothing: as before). */
+  // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
+  configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
+
+  /** Hook of "copy": reads one buffer (borrowed, perhaps shared) and fills the other. False: nothing comes out of this one. */
+  transform?(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome>;
+
+  /** Hook of "in-place": changes the buffer. False: it goes no further. */
+  transformInPlace?(buffer: MediaBuffer): Maybe<Outcome>;
+
+  /** Hook of "passthrough": may look. False: it goes no further. */
+  inspect?(buffer: MediaBuffer): Maybe<Outcome>;
+
+  /** Hook: the end of the stream, or of a format; pushes what is still held. */
+  drain(): Maybe<void> {}
+
+  /**
+   * Hook of "copy": whether a meta that downstream understands is copied to the output, and may therefore be sent here.
+   * Metas that depend on the memory are never asked about: the memory is another. Default: no.
+   */
+  keepsMeta(_api: string, _params: MetaProposal["params"]): boolean {
+    return false;
+  }
+
+  /** Treats one buffer as the mode says. */
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    if (this.#mode === "passthrough") {
+      if (this.inspect === undefined) return this.out.push(buffer);
+      return this.#apply(buffer, () => this.inspect!(buffer));
+    }
+    if (this.#mode === "in-place" && !this.#copiesFirst && buffer.isWritable) {
+      return this.#apply(buffer, () => this.transformInPlace!(buffer));
+    }
+    return this.#copy(buffer);
+  }
+
+  #apply(buffer: MediaBuffer, hook: () => Maybe<Outcome>): Maybe<void> {
+    let done: Maybe<Outcome>;
+    try {
+      done = hook();
+    } catch (error) {
+      buffer.release();
+      throw blame(error, this);
+    }
+    if (isPromise(done)) return this.#applyLater(buffer, done);
+    if (done !== false) return this.out.push(buffer);
+    buffer.release();
+    return undefined;
+  }
+
+  async #applyLater(buffer: MediaBuffer, work: Promise<Outcome>): Promise<void> {
+    let done: Outcome;
+    try {
+      done = await this.bounded(work, "working on a buffer");
+    } catch (error) {
+      buffer.release();
+      throw blame(error, this);
+    }
+    if (done === false) buffer.release();
+    else await this.out.push(buffer);
+  }
+
+  #copy(input: MediaBuffer): Maybe<void> {
+    // A pool may be missing here when somebody upstream holds on to a buffer without having said so.
+    if (this.out.pool === null || this.out.needsReconfigure) return this.#copyLater(input, this.#settle());
+    let output: Maybe<MediaBuffer>;
+    try {
+      output = this.out.acquire();
+    } catch (error) {
+      input.release();
+      throw blame(error, this);
+    }
+    if (isPromise(output)) return this.#copyLater(input, output);
+    let done: Maybe<Outcome>;
+    try {
+      done = this.#fill(input, output);
+    } catch (error) {
+      input.release();
+      output.release();
+      throw blame(error, this);
+    }
+    if (isPromise(done)) return this.#finishLater(input, output, done);
+    input.release();
+    if (done !== false) return this.out.push(output);
+    output.release();
+    return undefined;
+  }
+
+  async #settle(): Promise<MediaBuffer> {
+    await this.out.negotiate(this.holdsOutput);
+    return this.out.acquire();
+  }
+
+  async #copyLater(input: MediaBuffer, coming: Promise<MediaBuffer>): Promise<void> {
+    let output: MediaBuffer | undefined;
+    let done: Outcome;
+    try {
+      output = await coming;
+      const filled = this.#fill(input, output);
+      done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
+    } catch (error) {
+      output?.release();
+      throw blame(error, this);
+    } finally {
+      input.release();
+    }
+    if (done === false) output.release();
+    else await this.out.push(output);
+  }
+
+  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<Outcome>): Promise<void> {
+    let done: Outcome;
+    try {
+      done = await this.bounded(work, "working on a buffer");
+    } catch (error) {
+      output.release();
+      throw blame(error, this);
+    } finally {
+      input.release();
+    }
+    if (done === false) output.release();
+    else await this.out.push(output);
+  }
+
+  #fill(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome> {
+    if (this.#mode === "copy") {
+      output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS);
+      if (this.#kept.length > 0) this.#copyMetas(input, output);
+      return this.transform!(input, output);
+    }
+    const from = input.map("read");
+    try {
+      output.resize(0, from.bytes.length);
+      output.fill(0, from.bytes);
+    } finally {
+      from.unmap();
+    }
+    output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS | CopyFlags.META);
+    return this.transformInPlace!(output);
+  }
+
+  #copyMetas(input: MediaBuffer, output: MediaBuffer): void {
+    const data = { region: false, offset: 0, size: input.size };
+    for (const meta of input.metas()) {
+      if (!this.#kept.some((kept) => kept.api === meta.api)) continue;
+      meta.type.spec.transform?.(output, meta as never, input, "copy", data);
+    }
+  }
+
+  /** Settles the output's format, then, where buffers of its own are needed, their pool. */
+  override async formatChanged(format: StreamFormat): Promise<void> {
+    const { out } = this;
+    // What is held is of the format before, and has to be gone before the new one is in force.
+    if (out.format !== null) await this.#drained();
+    const made = this.outputFor(format, out.peerCaps());
+    const output = isPromise(made) ? await this.bounded(made, "choosing its output format") : made;
+    const configured = this.configure(format, output);
+    const mode = isPromise(configured) ? await this.bounded(configured, "preparing for its format") : configured;
+    const copied = this.#isNegotiated && (this.#mode === "copy" || this.#copiesFirst);
+    if (typeof mode === "string") this.#mode = mode;
+    // Once on copies, always on copies: pools upstream were made without what is held downstream of here.
+    this.#copiesFirst = this.#mode === "in-place" && (copied || this.in.isShared);
+    if (copied && this.#mode === "passthrough") this.in.reconfigure();
+    await out.setFormat(output);
+    if (out.finished) return;
+    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.holdsOutput);
+    else this.#dropSupply();
+    this.#isNegotiated = true;
+  }
+
+  #drained(): Maybe<void> {
+    const drained = this.drain();
+    return isPromise(drained) ? this.bounded(drained, "giving out what it still holds") : drained;
+  }
+
+  #dropSupply(): void {
+    const { out } = this;
+    this.#kept = [];
+    if (out.pool === null) return;
+    dropPool(out, out.pool);
+    out.pool = null;
+    out.decision = null;
+  }
+
+  /** Drains, then passes the end on. */
+  override async endArrived(): Promise<void> {
+    await this.#drained();
+    await this.out.end();
+  }
+
+  /** Within its own caps, what {@link inputsFor} says. */
+  override acceptedCaps(pad: InputPad): Caps {
+    return this.inputsFor(this.out.peerCaps()).intersect(pad.caps);
+  }
+
+  /**
+   * Passthrough and in place: downstream is asked, since it is downstream that gets these buffers, and what is held here is
+   * added. Copy: only metas that are kept, and what is held here; who is downstream never sees these buffers.
+   */
+  override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
+    if (this.#mode === "copy" || this.#copiesFirst) {
+      if (!this.#isNegotiated) return false;
+      for (const meta of this.#kept) query.addMeta(meta.api, meta.params);
+      query.raise(this.holds, "keeps them");
+      return true;
+    }
+    const asked = this.out.query(query);
+    if (isPromise(asked)) return asked.then((answered) => this.#addHolds(query, answered));
+    return this.#addHolds(query, asked);
+  }
+
+  #addHolds(query: AllocationQuery, answered: boolean): boolean {
+    query.answering = this.name;
+    query.raise(this.holds, "keeps them");
+    return answered || this.holds > 0;
+  }
+
+  /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
+  override decideAllocation(query: AllocationQuery, _pad: OutputPad): void {
+    if (this.#mode !== "copy") return;
+    for (let i = query.metas.length - 1; i >= 0; i--) {
+      const { api, params } = query.metas[i]!;
+      if (isMemoryMeta(api) || !this.keepsMeta(api, params)) query.removeMeta(i);
+    }
+    this.#kept = query.metas.slice();
+  }
+
+  /** A buffer that is passed on is shared when it came shared, or is kept here; a copy when its output is kept. */
+  override sharesOutput(): boolean {
+    if (this.#mode === "copy" || this.#copiesFirst) return this.holdsOutput > 0;
+    return this.holds > 0 || this.in.isShared;
+  }
+
+  /** Whether somebody's wish to be asked anew ends here. */
+  override reconfigureRequested(pad: OutputPad): void {
+    if (this.#mode === "copy" || this.#copiesFirst) pad.needsReconfigure = true;
+    else this.in.reconfigure();
+  }
+
+  /** `in place`. */
+  override get role(): string {
+    if (this.#copiesFirst) return "in place on copies, since others hold the buffers that come";
+    return this.#mode === "copy"
+      ? "fills buffers of its own"
+      : this.#mode === "in-place"
+        ? "in place"
+        : "passes through";
+  }
+}
+
+function isMemoryMeta(api: string): boolean {
+  const tags = findMetaTags(api) ?? [];
+  return tags.includes(TAG_MEMORY) || tags.includes(TAG_MEMORY_REFERENCE);
+}

@@ -1,0 +1,352 @@
+/**
+ * Queue: lets the stages in front of it and those behind it run at the same time, and bounds how far they drift apart.
+ * Formats, questions and the end of the stream wait in line with the buffers. After GStreamer's queue.
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/queue-level.ts";
+import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkName, Element, isPromise } from "../base/element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
+import type { Caps } from "../caps.ts";
+import type { AllocationQuery } from "../negotiate/allocation-query.ts";
+import { Slice } from "../scheduler.ts";
+import type { StreamFormat } from "../stream-format.ts";
+
+/** How a {@link Queue} is made. */
+export interface QueueOptions {
+  /** For messages. */
+  name?: string;
+  /** Most buffers in line; default 4: what a disk or a decoder delivers in a burst, and still a small pool. */
+  max?: number;
+  /** Most bytes in line; default: no bound. A buffer alone may have more. */
+  maxBytes?: number;
+  /**
+   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where they have none. Default:
+   * no bound. A buffer alone may be longer.
+   */
+  maxTime?: number;
+  /** What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default "wait". */
+  full?: "wait" | "drop-new" | "drop-old";
+}
+
+type Entry =
+  | {
+      readonly kind: "buffer";
+      readonly buffer: MediaBuffer;
+      readonly work: Promise<MediaBuffer> | undefined;
+      readonly measure: ItemMeasure | undefined;
+    }
+  | { readonly kind: "format"; readonly format: StreamFormat }
+  | { readonly kind: "query"; readonly query: AllocationQuery; readonly answer: (answered: Maybe<boolean>) => void }
+  | { readonly kind: "end" };
+
+/** A bounded line between two stages; with {@link Queue.begin} overridden, a line whose buffers are worked on. */
+export class Queue extends Element {
+  /** Its input. */
+  readonly in: InputPad = this.addInput("in");
+  /** Its output. */
+  readonly out: OutputPad = this.addOutput("out");
+  /** Most buffers in line. */
+  readonly max: number;
+  /** Buffers that were dropped because the line was full. */
+  dropped = 0;
+  readonly #full: "wait" | "drop-new" | "drop-old";
+  /** Bounds beside {@link max}; undefined: none, and nothing is measured. */
+  readonly #limits: QueueLimits | undefined;
+  readonly #level: QueueLevel = new QueueLevel();
+  /** Presentation time of the buffer that joined last, where bounds need it. */
+  #lastPts: bigint | undefined;
+  #line: Entry[] = [];
+  #count = 0;
+  #failure: { error: unknown } | undefined;
+  #wakeLoop: (() => void) | undefined;
+  #wakePusher: (() => void) | undefined;
+
+  /** An empty line. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: QueueOptions = {}) {
+    const given = readOptions("options", options, ["name", "max", "maxBytes", "maxTime", "full"]);
+    const { max = 4, full = "wait" } = given;
+    super(checkName("options.name", given.name));
+    // 4096 buffers: beyond that a queue is a leak with a bound.
+    this.max = wholeNumber("options.max", max, 1, 4096);
+    this.#limits = readLimits(given);
+    this.#full = oneOf("options.full", full, ["wait", "drop-new", "drop-old"]);
+  }
+
+  /** Buffers in line now. */
+  get length(): number {
+    return this.#count;
+  }
+
+  /** Joins the line; waits while it is full. */
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    if (this.#count >= this.max || this.#failure !== undefined || this.out.flushing) return this.#chainSlow(buffer);
+    let measure: ItemMeasure | undefined;
+    if (this.#limits !== undefined) {
+      measure = this.#measure(buffer);
+      if (!this.#level.fits(this.#limits, measure)) return this.#chainSlow(buffer);
+      this.#level.add(measure);
+      this.#lastPts = buffer.pts ?? this.#lastPts;
+    }
+    const work = this.begin(buffer);
+    this.#join({ kind: "buffer", buffer, work, measure });
+    this.#count++;
+    return undefined;
+  }
+
+  #measure(buffer: MediaBuffer): ItemMeasure {
+    const { duration, pts } = buffer;
+    const last = this.#lastPts;
+    let time = duration ?? 0n;
+    if (duration === undefined && pts !== undefined && last !== undefined) time = pts - last;
+    return { time: time > 0n ? time : 0n, bytes: buffer.size };
+  }
+
+  #isFull(buffer: MediaBuffer): boolean {
+    if (this.#count >= this.max) return true;
+    return this.#limits !== undefined && !this.#level.fits(this.#limits, this.#measure(buffer));
+  }
+
+  /**
+   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side, and leave
+   * in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with the reference of
+   * this one given back); when it rejects, the subclass has released the buffer. Default: no work.
+   */
+  protected begin(_buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
+    return undefined;
+  }
+
+  #chainSlow(buffer: MediaBuffer): Maybe<void> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      buffer.release();
+      throw refusal.error;
+    }
+    if (this.out.finished) {
+      buffer.release();
+      return undefined;
+    }
+    if (this.#full === "wait") return this.#waitForRoom(buffer);
+    if (this.#full === "drop-new") {
+      this.dropped++;
+      buffer.release();
+      return undefined;
+    }
+    // A large buffer may need the room of several.
+    while (this.#isFull(buffer)) {
+      this.dropped++;
+      this.#dropOldest();
+    }
+    return this.chain(buffer);
+  }
+
+  /** Hook: a format has left the line; buffers behind it can be worked on for what is downstream now. */
+  protected formatPassed(): void {}
+
+  #dropOldest(): void {
+    const index = this.#line.findIndex((entry) => entry.kind === "buffer");
+    const [entry] = this.#line.splice(index, 1);
+    if (entry?.kind !== "buffer") return;
+    this.#leave(entry.measure);
+    drop(entry);
+  }
+
+  #leave(measure: ItemMeasure | undefined): void {
+    this.#count--;
+    if (measure !== undefined) this.#level.remove(measure);
+  }
+
+  async #waitForRoom(buffer: MediaBuffer): Promise<void> {
+    while (this.#isFull(buffer) && this.#refusal() === undefined && !this.out.finished) {
+      await new Promise<void>((resolve) => {
+        this.#wakePusher = resolve;
+      });
+    }
+    return this.chain(buffer);
+  }
+
+  #refusal(): { error: unknown } | undefined {
+    return this.#failure ?? (this.out.flushing ? { error: flushingError(this.in) } : undefined);
+  }
+
+  #join(entry: Entry): void {
+    this.#line.push(entry);
+    const wake = this.#wakeLoop;
+    if (wake === undefined) return;
+    this.#wakeLoop = undefined;
+    wake();
+  }
+
+  /** @internal Waits in line: what came before it still has the old format. */
+  override formatArrived(format: StreamFormat): void {
+    this.#join({ kind: "format", format });
+  }
+
+  /** Handled in line. */
+  override formatChanged(): void {}
+
+  /** Waits in line. */
+  override endArrived(): void {
+    this.#join({ kind: "end" });
+  }
+
+  /** What is behind it takes. */
+  override acceptedCaps(pad: InputPad): Caps {
+    return pad.caps.intersect(this.out.peerCaps());
+  }
+
+  /** Waits in line, then asks downstream and adds what the line holds, and the one on its way out. */
+  override async proposeAllocation(query: AllocationQuery): Promise<boolean> {
+    if (this.#refusal() !== undefined) return false;
+    await new Promise<boolean>((resolve, reject) => {
+      this.#join({
+        kind: "query",
+        query,
+        answer: (answered) => (isPromise(answered) ? answered.then(resolve, reject) : resolve(answered)),
+      });
+    });
+    query.answering = this.name;
+    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
+    return true;
+  }
+
+  /** As what feeds it. */
+  override sharesOutput(): boolean {
+    return this.in.isShared;
+  }
+
+  /** @internal */
+  override get task(): () => Promise<void> {
+    return () => this.#loop();
+  }
+
+  async #loop(): Promise<void> {
+    const slice = new Slice();
+    try {
+      for (;;) {
+        const { out } = this;
+        if (out.flushing || this.running.stopping) return;
+        if (out.finished) this.#letGo();
+        const entry = this.#line.shift();
+        if (entry === undefined) {
+          await new Promise<void>((resolve) => {
+            this.#wakeLoop = resolve;
+          });
+          continue;
+        }
+        if (entry.kind === "buffer") {
+          this.#leave(entry.measure);
+          this.#wake();
+          const buffer = entry.work === undefined ? entry.buffer : await entry.work;
+          const pushed = out.push(buffer);
+          if (pushed !== undefined) await pushed;
+        } else if (await this.#handle(entry)) return;
+        const pause = slice.giveWay();
+        if (pause !== undefined) await pause;
+      }
+    } catch (error) {
+      // Whoever waits for one of these buffers upstream may be what the failure waits for.
+      if (!this.out.flushing) this.#failure = { error };
+      this.#letGo();
+      throw error;
+    }
+  }
+
+  /** True for the end of the stream. */
+  async #handle(entry: Exclude<Entry, { kind: "buffer" }>): Promise<boolean> {
+    if (entry.kind === "format") {
+      this.in.format = entry.format;
+      await this.out.setFormat(entry.format);
+      this.formatPassed();
+    } else if (entry.kind === "query") {
+      const answered = this.out.query(entry.query);
+      entry.answer(answered);
+      await answered;
+    } else {
+      await this.out.end();
+      return true;
+    }
+    return false;
+  }
+
+  /** Releases the buffers in line and lets everybody go who waits here; formats and the end stay. */
+  #letGo(): void {
+    const line = this.#line;
+    this.#line = [];
+    for (const entry of line) {
+      if (entry.kind === "buffer") drop(entry);
+      else if (entry.kind === "query") entry.answer(false);
+      else this.#line.push(entry);
+    }
+    this.#count = 0;
+    this.#level.clear();
+    this.#wake();
+  }
+
+  #wake(): void {
+    const wake = this.#wakePusher;
+    if (wake === undefined) return;
+    this.#wakePusher = undefined;
+    wake();
+  }
+
+  /** The other end wants nothing more: the line is let go, and so is whoever waits to join it. */
+  override outputFinished(pad: OutputPad): void {
+    super.outputFinished(pad);
+    this.#letGo();
+    this.interrupt();
+  }
+
+  /** Wakes both sides, so that they look again; when a seek or the end is the reason, the line is let go too. */
+  override interrupt(): void {
+    if (this.out.flushing) this.#letGo();
+    this.#wake();
+    const wake = this.#wakeLoop;
+    this.#wakeLoop = undefined;
+    wake?.();
+  }
+
+  /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
+  override flushed(): void {
+    this.#letGo();
+    this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
+    this.#lastPts = undefined;
+    this.#failure = undefined;
+  }
+
+  /** Releases the line. */
+  override stop(): void {
+    this.#letGo();
+    this.#line = [];
+    this.#lastPts = undefined;
+    this.#failure = undefined;
+  }
+
+  /** `up to 4 in line`, `up to 100 in line, 1048576 bytes, 500 ms`. */
+  override get role(): string {
+    const { bytes, time } = this.#limits ?? {};
+    const size = bytes === undefined ? "" : `, ${bytes} bytes`;
+    const span = time === undefined ? "" : `, ${Number(time) / 1e6} ms`;
+    return `up to ${this.max} in line${size}${span}${this.#full === "wait" ? "" : `, ${this.#full} when full`}`;
+  }
+}
+
+/** The bounds beside the count. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+function readLimits({ maxBytes, maxTime }: QueueOptions): QueueLimits | undefined {
+  if (maxBytes !== undefined) wholeNumber("options.maxBytes", maxBytes, 1);
+  if (maxTime !== undefined && milliseconds("options.maxTime", maxTime) <= 0)
+    throw outOfRange("options.maxTime", "more than 0", maxTime);
+  const nanoseconds = maxTime === undefined ? Infinity : Math.round(maxTime * 1e6);
+  const time = nanoseconds === Infinity ? undefined : BigInt(Math.max(1, nanoseconds));
+  return maxBytes === undefined && time === undefined ? undefined : { bytes: maxBytes, time };
+}
+
+/** Work that has begun is not interrupted: its buffer is released when nobody touches it any more. */
+function drop({ buffer, work }: Extract<Entry, { kind: "buffer" }>): void {
+  if (work === undefined) buffer.release();
+  else
+    work.then(
+      (made) => made.release(),
+      () => {},
+    );
+}

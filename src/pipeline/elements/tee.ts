@@ -1,0 +1,174 @@
+/**
+ * Tee: every buffer to every branch, shared, not copied. Nobody behind it may write, which negotiation tells them before
+ * the first buffer comes. After GStreamer's tee and DirectShow's infinite tee.
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";
+import { Element, isPromise } from "../base/element.ts";
+import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
+import type { Caps } from "../caps.ts";
+import {
+  type AllocationQuery,
+  findMetaMerger,
+  type MetaProposal,
+  mergeParams,
+  AllocationQuery as Query,
+} from "../negotiate/allocation-query.ts";
+import type { StreamFormat } from "../stream-format.ts";
+
+/** A stage with one input and as many outputs as are linked. */
+export class Tee extends Element {
+  /** Its input. */
+  readonly in: InputPad = this.addInput("in");
+
+  /** Adds an output. */
+  override freeOutput(): OutputPad {
+    return super.freeOutput() ?? this.addOutput(`out${this.outputs.length}`);
+  }
+
+  /** One reference for each branch. The branches run side by side; the slowest one holds the source back. */
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    const { outputs } = this;
+    if (outputs.length === 1) return outputs[0]!.push(buffer);
+    let waits: Promise<void>[] | undefined;
+    let failure: { error: unknown } | undefined;
+    for (const pad of outputs) {
+      if (pad.finished) continue;
+      buffer.retain();
+      try {
+        const pushed = pad.push(buffer);
+        if (pushed !== undefined) {
+          waits ??= [];
+          waits.push(pushed);
+        }
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+    buffer.release();
+    if (waits !== undefined) return settleAll(waits, failure);
+    if (failure !== undefined) throw failure.error;
+    return undefined;
+  }
+
+  /** To every branch. */
+  override formatChanged(format: StreamFormat): Maybe<void> {
+    return this.#each((pad) => pad.setFormat(format));
+  }
+
+  /** To every branch. */
+  override endArrived(): Maybe<void> {
+    return this.#each((pad) => pad.end());
+  }
+
+  #each(what: (pad: OutputPad) => Maybe<void>): Maybe<void> {
+    const waits: Promise<void>[] = [];
+    let failure: { error: unknown } | undefined;
+    for (const pad of this.outputs) {
+      try {
+        const done = what(pad);
+        if (isPromise(done)) waits.push(done);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+    return settleAll(waits, failure);
+  }
+
+  /** What all branches take. */
+  override acceptedCaps(pad: InputPad): Caps {
+    let caps = pad.caps;
+    for (const out of this.outputs) caps = caps.intersect(out.peerCaps());
+    return caps;
+  }
+
+  /** With two branches or more nobody owns a buffer alone. */
+  override sharesOutput(): boolean {
+    return this.outputs.length > 1 || this.in.isShared;
+  }
+
+  /**
+   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags; metas that
+   * all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old buffer while
+   * another keeps new ones, and then the largest starves. One more when several branches hold, so that a slow one does not
+   * stop the others. A branch that does not answer has no wishes.
+   */
+  override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
+    if (this.outputs.length === 1) return this.outputs[0]!.query(query);
+    return this.#merge(query);
+  }
+
+  async #merge(query: AllocationQuery): Promise<boolean> {
+    const answers: AllocationQuery[] = [];
+    let silent = false;
+    for (const pad of this.outputs) {
+      const one = new Query(query.format, { needPool: false, readOnly: true });
+      if (await pad.query(one)) answers.push(one);
+      else silent = true;
+    }
+    query.answering = this.name;
+    let params = DEFAULT_PARAMS;
+    let wantsParams = false;
+    let size = 0;
+    let isHeld = 0;
+    for (const answer of answers) {
+      answer.withholdPools(`${this.name} has several branches`);
+      for (const note of answer.notes) query.note(note);
+      for (const entry of answer.params) {
+        // Flags are one consumer's promise or wish about its own bytes: no other branch asked for them.
+        params = mergeParams(params, { ...entry.params, flags: 0 });
+        wantsParams = true;
+      }
+      const [first] = answer.pools;
+      if (first === undefined) continue;
+      size = Math.max(size, first.size);
+      if (first.min > 0) isHeld++;
+      query.adopt(answer);
+    }
+    if (isHeld > 1) query.raise(1, "so that a slow branch does not stop the others");
+    if (size > 0) query.enlarge(size);
+    if (wantsParams) query.addParams(null, params satisfies AllocationParams);
+    // A branch that is silent understands no meta.
+    if (!silent) addMetas(query, answers);
+    return true;
+  }
+
+  /** `2 branches, shared`. */
+  override get role(): string {
+    return this.outputs.length > 1 ? `${this.outputs.length} branches share each buffer` : "one branch";
+  }
+}
+
+async function settleAll(waits: Promise<void>[], failure: { error: unknown } | undefined): Promise<void> {
+  // All of them, so that no branch is still at work with a buffer when the error is already being handled.
+  for (const result of await Promise.allSettled(waits)) {
+    if (result.status === "rejected") failure ??= { error: result.reason };
+  }
+  if (failure !== undefined) throw failure.error;
+}
+
+/** Metas that every branch understands: without params, or with params that can be merged. */
+function addMetas(query: AllocationQuery, answers: readonly AllocationQuery[]): void {
+  const [first, ...others] = answers;
+  for (const meta of first?.metas ?? []) {
+    let params: MetaProposal["params"] | undefined = meta.params;
+    for (const other of others) {
+      const twin = other.metas[other.findMeta(meta.api)];
+      if (twin === undefined) {
+        query.note(`meta "${meta.api}" of ${meta.by} is dropped: not every branch understands it`);
+        params = undefined;
+      } else if (params !== undefined) params = mergeMeta(meta.api, params, twin.params);
+      if (params === undefined) break;
+    }
+    if (params !== undefined) query.addMeta(meta.api, params);
+  }
+}
+
+function mergeMeta(
+  api: string,
+  a: MetaProposal["params"],
+  b: MetaProposal["params"],
+): MetaProposal["params"] | undefined {
+  if (a === null && b === null) return null;
+  return findMetaMerger(api)?.(a, b);
+}

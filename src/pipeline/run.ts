@@ -1,0 +1,521 @@
+/**
+ * Session: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
+ * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
+ * error, cancellation, and a seek in between.
+ */
+import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
+import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
+import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
+import { type Clock, systemClock } from "../util/clock.ts";
+import { isMillpondError, MillpondError } from "../util/errors.ts";
+import {
+  blame,
+  blamedFor,
+  type Element,
+  isPromise,
+  type Running,
+  type StageWait,
+  type WaitBounds,
+} from "./base/element.ts";
+import type { OutputPad } from "./base/pad.ts";
+import { Source } from "./base/source.ts";
+import { type Decision, dropPool } from "./negotiate/pool.ts";
+
+/** How far a run is. */
+export interface Progress {
+  /** Buffers that reached the sinks. */
+  readonly buffers: number;
+  /** Milliseconds since the start. */
+  readonly elapsed: number;
+}
+
+/** How {@link Session} runs. */
+export interface SessionOptions {
+  /** Cancels the run; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told how far it is, at most ten times a second, and once at the end. */
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Told what will be lost of the stream, each once. */
+  readonly onWarning?: ((text: string) => void) | undefined;
+  /** What would be lost is an error. */
+  readonly strict?: boolean | undefined;
+  /** Milliseconds that one wait for a buffer, or of a stage, may last. */
+  readonly patience: number;
+  /** The most bytes that all pools may have together. */
+  readonly maxBytes: number;
+  /** Time and timers. */
+  readonly clock: Clock;
+}
+
+/** How a run went. */
+export interface RunSummary {
+  /** Buffers that reached each sink. */
+  readonly sinks: Readonly<Record<string, number>>;
+  /** Milliseconds. */
+  readonly elapsed: number;
+  /** Pools at the end, those of former formats too. */
+  readonly pools: readonly BufferPoolStats[];
+  /** Loans that were still out at the end: buffers that an application keeps. */
+  readonly holders: readonly Holder[];
+  /** What was lost of the stream on its way: that a file cannot carry its rotation, its times. */
+  readonly warnings: readonly string[];
+}
+
+// After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
+const ABANDON_MS = 500;
+
+// A thread needs a second to start on a busy machine, and a decoder to load: patience with buffers is not meant for that.
+const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
+
+// Ten times a second is smooth to the eye, and nothing beside a frame.
+const PROGRESS_MS = 100;
+
+/** Buffers that a stage has given out. */
+function givenBy(element: Element): number {
+  let given = 0;
+  for (const pad of element.outputs) given += pad.buffers;
+  return given;
+}
+
+/** What the stage of a wait has begun to wait for last: inside its start that is what hangs. */
+function innermost(wait: StageWait, waits: ReadonlySet<StageWait>): StageWait {
+  let last = wait;
+  for (const other of waits) if (other.element === wait.element) last = other;
+  return last;
+}
+
+function seconds(ms: number): string {
+  return String(Math.round(ms / 10) / 100);
+}
+
+function plainMessage(error: MillpondError): string {
+  return error.message.replace(/ \[ERR_\w+\]$/, "");
+}
+
+function stalledError({ element, doing, limit }: StageWait): MillpondError {
+  return new MillpondError(
+    "ERR_STARVED",
+    `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
+      "if it is slow and does not hang, give the pipeline more patience",
+    { stage: element.name, doing, limit },
+  );
+}
+
+/** @internal One run. */
+export class Session implements Running {
+  readonly clock: Clock;
+  /** Every decision, in order. */
+  readonly decisions: Decision[] = [];
+  /** What ended the run early. */
+  failure: { readonly error: unknown; readonly element: string | undefined } | undefined;
+  stopping = false;
+  readonly #elements: readonly Element[];
+  readonly #options: SessionOptions;
+  readonly #abort: AbortController = new AbortController();
+  readonly #tasks: Set<Promise<void>> = new Set();
+  readonly #claims: Map<BufferPool, OutputPad> = new Map();
+  readonly #pools: Set<BufferPool> = new Set();
+  readonly #waiting: Set<Element> = new Set();
+  readonly #warnings: Set<string> = new Set();
+  #flushing = false;
+  #isPlaying = false;
+  #settle: () => void = () => {};
+  readonly #waits: Set<StageWait> = new Set();
+  #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
+  /** The stage that was given up: whatever it waits for may never come. */
+  #stalled: StageWait | undefined;
+  #onStall: () => void = () => {};
+  readonly #stall: Promise<void> = new Promise((resolve) => {
+    this.#onStall = resolve;
+  });
+
+  /** @param elements in order from the sources to the sinks */
+  constructor(elements: readonly Element[], options: SessionOptions) {
+    this.#elements = elements;
+    this.#options = options;
+    this.clock = options.clock;
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Plays to the end; with `play` false, only settles formats and memory. */
+  async run(play = true): Promise<RunSummary> {
+    const { signal, onProgress } = this.#options;
+    const started = this.clock.now();
+    const onAbort = (): void => this.fail(signal!.reason);
+    signal?.addEventListener("abort", onAbort);
+    let timer: unknown;
+    const report = (): void => {
+      try {
+        onProgress?.({ buffers: this.#delivered(), elapsed: this.clock.now() - started });
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+    const tick = (): void => {
+      report();
+      timer = this.clock.setTimer(tick, PROGRESS_MS, true);
+    };
+    const opened: Element[] = [];
+    for (const element of this.#elements) element.attach(this);
+    try {
+      if (signal?.aborted) onAbort();
+      else {
+        await this.#open(opened);
+        if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
+        await this.#play(play);
+        if (play) await this.#commit();
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.clock.clearTimer(timer);
+    signal?.removeEventListener("abort", onAbort);
+    await this.#close(opened);
+    const summary = this.#summary(this.clock.now() - started);
+    for (const element of this.#elements) element.attach(null);
+    if (this.failure !== undefined) throw this.failure.error;
+    report();
+    return summary;
+  }
+
+  async #open(opened: Element[]): Promise<void> {
+    for (const element of this.#elements) {
+      for (const pad of element.inputs) Object.assign(pad, { format: null, buffers: 0, ended: false });
+      for (const pad of element.outputs) {
+        const fresh = {
+          format: null,
+          buffers: 0,
+          ended: false,
+          finished: false,
+          flushing: false,
+          needsReconfigure: false,
+        };
+        Object.assign(pad, fresh, { pool: null, decision: null });
+        pad.retune();
+      }
+      if (element.outputs.length === 0) this.#waiting.add(element);
+    }
+    // From the sinks upwards, so that whoever starts finds those downstream ready.
+    for (const element of this.#elements.toReversed()) {
+      if (this.failure !== undefined) return;
+      opened.push(element);
+      try {
+        await this.#within(() => element.start(), element, "starting");
+      } catch (error) {
+        this.fail(error, element);
+      }
+    }
+  }
+
+  async #play(play: boolean): Promise<void> {
+    if (this.failure !== undefined) return;
+    const done = new Promise<void>((resolve) => {
+      this.#settle = resolve;
+    });
+    for (const element of this.#elements) if (!(element instanceof Source)) this.#spawn(element, element.task);
+    const preparing = this.#elements.map((element) =>
+      element instanceof Source ? this.#spawn(element, () => element.prepare()) : undefined,
+    );
+    await Promise.race([Promise.all(preparing), done]);
+    if (!play || this.failure !== undefined) return;
+    this.#isPlaying = true;
+    for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
+    if (this.#waiting.size > 0) await done;
+  }
+
+  /**
+   * Calls a hook of a stage between the streams and waits for it; not longer than the patience lasts. The wait begins before the
+   * call, so that what the hook itself waits for is inside it, and is what an error names.
+   */
+  async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
+    const wait = this.beginWait(element, doing, OPENING_BOUNDS);
+    try {
+      const work = call();
+      if (isPromise(work)) await (wait === undefined ? work : Promise.race([work, this.#stall]));
+    } finally {
+      this.endWait(wait);
+    }
+  }
+
+  /** After the run: true while a stage is still inside a call that the run gave up on. Its elements cannot run again meanwhile. */
+  get unfinished(): boolean {
+    return this.#tasks.size > 0;
+  }
+
+  beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
+    const { patience } = this.#options;
+    const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
+    const limit = patience === Number.POSITIVE_INFINITY ? fallback : Math.max(patience * times, atLeast);
+    if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
+    const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
+    this.#waits.add(wait);
+    this.#watchWait(wait.since + limit);
+    return wait;
+  }
+
+  endWait(wait: StageWait | undefined): void {
+    if (wait !== undefined) this.#waits.delete(wait);
+  }
+
+  /** One timer for all waits, which looks at them when the first may be over; most are by then, and cost no timer of their own. */
+  #watchWait(due: number): void {
+    if (this.#waitTimer !== undefined && this.#waitTimer.due <= due) return;
+    this.clock.clearTimer(this.#waitTimer?.handle);
+    const look = (): void => {
+      this.#waitTimer = undefined;
+      this.#lookAtWaits();
+    };
+    this.#waitTimer = { handle: this.clock.setTimer(look, Math.max(0, due - this.clock.now()), false), due };
+  }
+
+  #lookAtWaits(): void {
+    const now = this.clock.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const wait of this.#waits) {
+      const given = givenBy(wait.element);
+      if (given !== wait.given) {
+        wait.given = given;
+        wait.since = now;
+      }
+      if (now - wait.since >= wait.limit) {
+        this.#giveUp(innermost(wait, this.#waits));
+        return;
+      }
+      next = Math.min(next, wait.since + wait.limit);
+    }
+    if (next < Number.POSITIVE_INFINITY) this.#watchWait(next);
+  }
+
+  #giveUp(wait: StageWait): void {
+    this.#waits.delete(wait);
+    this.#stalled ??= wait;
+    const error = stalledError(wait);
+    this.fail(error, wait.element);
+    // All went well until a stage did not close: the caller has to hear of it all the same.
+    this.failure ??= { error, element: wait.element.name };
+    this.#onStall();
+  }
+
+  #spawn(element: Element, task: (() => Promise<void>) | undefined): Promise<void> | undefined {
+    if (task === undefined) return undefined;
+    const running = task()
+      .catch((error: unknown) => {
+        // What a seek or the end interrupts is meant to be interrupted.
+        const isInterrupted = isMillpondError(error, "ERR_FLUSHING") || isMillpondError(error, "ERR_INACTIVE");
+        if (isInterrupted && (this.#flushing || this.stopping)) return;
+        this.fail(error, element);
+      })
+      .finally(() => this.#tasks.delete(running));
+    this.#tasks.add(running);
+    return running;
+  }
+
+  fail(error: unknown, element?: Element): void {
+    if (this.failure !== undefined || this.stopping) return;
+    this.failure = { error, element: blamedFor(error) ?? element?.name };
+    this.#halt(error);
+    this.#settle();
+  }
+
+  /** Wakes everybody who waits: nothing new is begun from here on. */
+  #halt(reason: unknown): void {
+    this.stopping = true;
+    this.#setFlushing(true);
+    if (!this.#abort.signal.aborted) this.#abort.abort(reason);
+    for (const element of this.#elements) {
+      try {
+        element.interrupt();
+      } catch (error) {
+        // The others have to be woken all the same.
+        this.failure ??= { error, element: element.name };
+      }
+    }
+  }
+
+  #setFlushing(on: boolean): void {
+    for (const element of this.#elements) {
+      for (const pad of element.outputs) {
+        pad.flushing = on;
+        pad.retune();
+      }
+    }
+    for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
+  }
+
+  warn(text: string, element: Element): void {
+    if (this.#options.strict === true) throw blame(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
+    if (this.#warnings.has(text)) return;
+    this.#warnings.add(text);
+    this.#options.onWarning?.(text);
+  }
+
+  sinkDone(element: Element): void {
+    if (this.#flushing) return;
+    this.#waiting.delete(element);
+    if (this.#waiting.size === 0) this.#settle();
+  }
+
+  /** A seek: drops what is under way, moves the sources, and goes on. */
+  async flush(position: unknown): Promise<void> {
+    if (!this.#isPlaying || this.stopping || this.#flushing) {
+      const why = this.#flushing ? "another seek is going on" : "it is not playing";
+      throw new MillpondError("ERR_INACTIVE", `the pipeline cannot seek now: ${why}`);
+    }
+    this.#flushing = true;
+    try {
+      this.#setFlushing(true);
+      for (const element of this.#elements) element.interrupt();
+      await this.#idle();
+      if (this.stopping) return;
+      for (const element of this.#elements) element.flushed();
+      for (const element of this.#elements) {
+        for (const pad of element.inputs) pad.ended = false;
+        for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });
+        if (element.outputs.length === 0) this.#waiting.add(element);
+      }
+      this.#setFlushing(false);
+      for (const element of this.#elements) if (element instanceof Source) await element.seek(position);
+    } catch (error) {
+      this.fail(error);
+      return;
+    } finally {
+      this.#flushing = false;
+    }
+    if (this.stopping) return;
+    for (const element of this.#elements) this.#spawn(element, element.task);
+  }
+
+  /** Only now may files get their names: no stage has failed, and none that has ended well can fail any more. */
+  async #commit(): Promise<void> {
+    for (const element of this.#elements) {
+      if (this.failure !== undefined) return;
+      try {
+        await this.#within(() => element.commit(), element, "completing its file");
+      } catch (error) {
+        this.fail(error, element);
+      }
+    }
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#tasks.size > 0) await Promise.all(this.#tasks);
+  }
+
+  async #close(opened: readonly Element[]): Promise<void> {
+    if (!this.stopping) this.#halt(new MillpondError("ERR_INACTIVE", "the pipeline has ended"));
+    await this.#endOrGiveUp(this.#idle());
+    for (const element of opened.toReversed()) {
+      try {
+        await this.#endOrGiveUp(this.#within(() => element.stop(), element, "closing"));
+      } catch (error) {
+        this.failure ??= { error, element: element.name };
+      }
+    }
+    this.#waits.clear();
+    this.clock.clearTimer(this.#waitTimer?.handle);
+    for (const element of this.#elements) {
+      for (const pad of element.outputs) if (pad.pool !== null) dropPool(pad, pad.pool);
+    }
+  }
+
+  /** Waits for work that ends by itself; once a stage has been given up, only for as long as the others need to end in order. */
+  async #endOrGiveUp(work: Promise<void>): Promise<void> {
+    let timer: unknown;
+    const abandoned = this.#stall.then(
+      () =>
+        new Promise<void>((resolve) => {
+          timer = systemClock.setTimer(resolve, ABANDON_MS, false);
+        }),
+    );
+    await Promise.race([work, abandoned]);
+    systemClock.clearTimer(timer);
+  }
+
+  #delivered(): number {
+    let buffers = 0;
+    for (const element of this.#elements) {
+      if (element.outputs.length === 0) for (const pad of element.inputs) buffers += pad.buffers;
+    }
+    return buffers;
+  }
+
+  #summary(elapsed: number): RunSummary {
+    const sinks: Record<string, number> = {};
+    for (const { name, outputs, inputs } of this.#elements) {
+      if (outputs.length === 0) sinks[name] = inputs.reduce((sum, pad) => sum + pad.buffers, 0);
+    }
+    const pools = [...this.#pools];
+    return {
+      sinks,
+      elapsed,
+      pools: pools.map((pool) => pool.stats()),
+      holders: pools.flatMap((pool) => pool.holders()),
+      warnings: [...this.#warnings],
+    };
+  }
+
+  acquire(pool: BufferPool): Promise<MediaBuffer> {
+    const { patience } = this.#options;
+    if (patience === Infinity) return pool.acquire();
+    return pool.acquire({ timeout: patience }).catch((error: unknown) => {
+      throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
+    });
+  }
+
+  /** A pool starves because a stage does not give back; where one is at work for long, the error names it, too. */
+  #busyStage(error: MillpondError): MillpondError {
+    const now = this.clock.now();
+    const [first] = [...this.#waits].sort((a, b) => a.since - b.since);
+    if (first === undefined || now - first.since < first.limit / 2) return error;
+    const { name } = first.element;
+    const long = seconds(now - first.since);
+    return blame(
+      new MillpondError(
+        "ERR_STARVED",
+        `"${name}" has been ${first.doing} for ${long} s, and meanwhile ${plainMessage(error)}`,
+        { ...error.details, stage: name },
+        { cause: error },
+      ),
+      first.element,
+    );
+  }
+
+  claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined {
+    const owner = this.#claims.get(pool);
+    if (owner !== undefined && owner !== pad) return owner;
+    this.#claims.set(pool, pad);
+    return undefined;
+  }
+
+  unclaim(pool: BufferPool): void {
+    this.#claims.delete(pool);
+  }
+
+  watch(pool: BufferPool): void {
+    // Pools of former formats are forgotten once they are empty: a stream that changes its size all day must not pile them up.
+    for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
+    this.#pools.add(pool);
+    if ((this.#flushing || this.stopping) && !pool.isFlushing) pool.setFlushing(true);
+  }
+
+  overBudget(bytes: number, pad: OutputPad): string | undefined {
+    const { maxBytes } = this.#options;
+    let sum = bytes;
+    for (const element of this.#elements) {
+      for (const other of element.outputs) {
+        if (other !== pad && other.decision !== null) sum += other.decision.size * other.decision.count;
+      }
+    }
+    if (sum <= maxBytes) return undefined;
+    return `all pools together would have ${sum} bytes, and the pipeline may have ${maxBytes}`;
+  }
+
+  decided(decision: Decision): void {
+    this.decisions.push(decision);
+    // The record of a stream that renegotiates without end stays bounded; 256 rounds are more than anybody reads.
+    if (this.decisions.length > 256) this.decisions.shift();
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * BufferPool: a bounded set of equal buffers, lent and taken back, that cannot be misused silently and never hangs without
+ * saying why. GStreamer's GstBufferPool and DirectShow's IMemAllocator in one.
+ *
+ * ```ts
+ * const pool = new BufferPool({ name: "frames" });
+ * pool.configure({ size: 3_110_400, max: 4 });
+ * pool.activate();
+ * const frame = await pool.acquire({ timeout: 1000 }); // waits its turn; a timeout says who holds the others
+ * frame.bytes.set(pixels);
+ * frame.release();                                     // a second release() throws ERR_DOUBLE_RELEASE
+ * ```
+ *
+ * Life: configure -> activate -> acquire/release ... -> deactivate (loans drain: what comes back is freed at once) ->
+ * configure again, or one of three ends: {@link BufferPool.retire}, {@link BufferPool.close}, {@link BufferPool.destroy}.
+ *
+ * Invariants: a slot is FREE, LEASED, RETURNING (hooks run) or AWAITING (a copy still holds its bytes), and one function, `SlotStore.finish`,
+ * ends a lease, whatever ends it. Inside a hook (docs/hooks.md has the whole table):
+ *
+ * | call                                            | answer                                                      |
+ * | ----------------------------------------------- | ----------------------------------------------------------- |
+ * | release(), retain() of the hook's own buffer    | `ERR_REENTRANT`                                             |
+ * | addMeta(), removeMeta() on a returning buffer   | `ERR_REENTRANT`                                             |
+ * | anything else on it                             | works; what is left is judged after the last hook           |
+ * | release() of another lease of the pool          | works; its hooks run when this one has returned             |
+ * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { checkOptions, flag, yesOrNo } from "../../util/validate.ts";
+import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig, sameConfig } from "./config.ts";
+import { loansOutError, refusedError } from "./errors.ts";
+import { Lending } from "./lending.ts";
+import type { PoolHooks } from "./slots.ts";
+import type { BufferPoolStats, Holder } from "./stats.ts";
+
+export type { AcquireOptions, BufferPoolOptions } from "./lending.ts";
+
+/** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
+export class BufferPool extends Lending {
+  #drainedWaits: (() => void)[] = [];
+
+  /** @internal Absent hooks cost nothing, so only overridden ones are passed on. */
+  protected override $hooks(): PoolHooks {
+    const base = BufferPool.prototype;
+    return {
+      populate: (buffer, config, hint) => this.populate(buffer, config, hint),
+      reset: this.reset === base.reset ? undefined : (buffer) => this.reset(buffer),
+      recycle: this.recycle === base.recycle ? undefined : (buffer) => this.recycle(buffer),
+      dispose: this.dispose === base.dispose ? undefined : (buffer) => this.dispose(buffer),
+    };
+  }
+
+  /** The configuration in force, or null. Frozen. */
+  get config(): ActualPoolConfig | null {
+    return this.$configNow;
+  }
+
+  /** True while the pool is deactivated and loans are still out. */
+  get isDraining(): boolean {
+    return (this.$stateNow === "draining" || this.$stateNow === "retired") && this.$store.outstanding > 0;
+  }
+
+  /**
+   * Says what the pool shall hold. The same configuration again is accepted in any state; another one only while inactive
+   * with no loan out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`, `ERR_IN_USE`, and
+   * `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). A refused call changes nothing.
+   *
+   * @returns the configuration in force, with the actual size
+   */
+  configure(config: BufferPoolConfig): ActualPoolConfig {
+    const wanted = resolveConfig(config);
+    this.$store.assertNoHook("configure");
+    this.#assertAlive("configure");
+    if (this.$configNow !== null && sameConfig(wanted, this.$configNow)) return this.$configNow;
+    if (this.isActive) throw refusedError(this.name, "active", "configure");
+    if (this.$store.outstanding > 0) throw loansOutError(this.name, "configure", this.holders());
+    try {
+      this.$configNow = this.$store.callHook(() => this.adjust(wanted));
+    } finally {
+      this.$finishDeferred();
+    }
+    return this.$configNow;
+  }
+
+  /**
+   * Makes `min` buffers, all or none, and opens the pool. On an active pool: nothing; on a draining one: the drain is
+   * cancelled. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
+   */
+  activate(): void {
+    this.$store.assertNoHook("activate");
+    this.#assertAlive("activate");
+    if (this.isActive) return;
+    const config = this.$configNow;
+    if (config === null || config.requestedSize === 0 || config.max === 0) {
+      const why =
+        config === null
+          ? "has no configuration"
+          : `is configured for ${config.max} buffers of ${config.requestedSize} bytes`;
+      throw new MillpondError(
+        "ERR_NOT_CONFIGURED",
+        `pool "${this.name}" ${why}; configure() size and max of at least 1 first`,
+      );
+    }
+    this.$store.open(config);
+    // A drain that is cancelled was never stopped, so nothing is started again.
+    const isStarted = this.$stateNow === "draining";
+    try {
+      this.$store.callHook(() => (isStarted ? this.$store.preallocate() : this.start()));
+      this.$stateNow = "active";
+      this.$retune();
+    } catch (error) {
+      this.$store.freeUnused("drained");
+      throw error;
+    } finally {
+      this.$finishDeferred();
+    }
+  }
+
+  /**
+   * Closes the pool: every waiter is refused (`ERR_INACTIVE`, in order), free buffers are freed, and loans drain: each is
+   * freed when it comes back. On an inactive pool: nothing. See {@link drained}.
+   */
+  deactivate(): void {
+    this.$store.assertNoHook("deactivate");
+    if (!this.isActive) return;
+    this.#shut(
+      "inactive",
+      () => new MillpondError("ERR_INACTIVE", `pool "${this.name}" was deactivated while waiting for a buffer`),
+    );
+  }
+
+  #shut(next: "inactive" | "retired", refusal: () => MillpondError): void {
+    this.$stateNow = next === "retired" ? "retired" : "draining";
+    this.$retune();
+    this.$waiters.rejectAll(refusal);
+    this.$store.freeUnused("drained");
+    this.$finishDeferred();
+    if (this.$store.outstanding === 0) this.$finishDrain();
+  }
+
+  /** @internal */
+  protected override $finishDrain(): void {
+    if (this.$stateNow === "draining") this.$stateNow = "inactive";
+    else if (this.$stateNow === "retired") this.$stateNow = "dead";
+    else return;
+    this.#endDrain();
+  }
+
+  /** The pool is stopped before anybody hears that it is drained, because a listener may activate it anew. */
+  #endDrain(): void {
+    try {
+      this.$store.callHook(() => this.stop());
+    } finally {
+      for (const resolve of this.#drainedWaits.splice(0)) resolve();
+      this.$events.emit("drained", { pool: this.name });
+    }
+  }
+
+  /** Resolves when no loan of a deactivated pool is out any more; at once when there is none. */
+  drained(): Promise<void> {
+    if (!this.isDraining) return Promise.resolve();
+    return new Promise((resolve) => this.#drainedWaits.push(resolve));
+  }
+
+  /**
+   * Refuses acquires without freeing anything (for a seek): waiters get `ERR_FLUSHING`, buffers that come back are kept.
+   * Throws `ERR_INACTIVE` on an inactive pool.
+   */
+  setFlushing(on: boolean): void {
+    yesOrNo("on", on);
+    this.$store.assertNoHook("flush");
+    if (!this.isActive) throw this.$refusal("flush");
+    this.$stateNow = on ? "flushing" : "active";
+    this.$retune();
+    if (on) this.$waiters.rejectAll(() => this.$refusal("wait for a buffer of"));
+  }
+
+  /** A snapshot of the counters. */
+  stats(): BufferPoolStats {
+    return {
+      name: this.name,
+      active: this.isActive,
+      size: this.$configNow?.size ?? 0,
+      max: this.$configNow?.max ?? 0,
+      maxBytes: this.$configNow?.maxBytes ?? 0,
+      ...this.$store.stats(),
+      waiting: this.$waiters.length,
+      waits: this.$waitCount,
+      starved: this.$starvedCount,
+    };
+  }
+
+  /** Ends the pool with its last loan: nothing can be acquired any more, loans stay valid. Returns who still holds one. */
+  retire(): Holder[] {
+    this.$store.assertNoHook("retire");
+    if (this.$stateNow === "dead" || this.$stateNow === "retired") return this.holders();
+    this.#shut("retired", () => this.$refusal("wait for a buffer of"));
+    return this.holders();
+  }
+
+  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
+  close(): void {
+    this.$store.assertNoHook("close");
+    if (this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
+    this.retire();
+  }
+
+  /**
+   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: their leases are void
+   * (every later use throws `ERR_POOL_DEAD`). Returns the loans that were taken back.
+   */
+  destroy(options?: { force?: boolean }): Holder[] {
+    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
+      this.close();
+      return [];
+    }
+    this.$store.assertNoHook("destroy");
+    const holders = this.retire();
+    if (this.$stateNow !== "retired") return holders;
+    this.$stateNow = "dead";
+    this.$store.reclaimAll();
+    this.#endDrain();
+    return holders;
+  }
+
+  /** Checks every invariant of the pool; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
+  assertInvariants(): void {
+    this.$store.assertInvariants();
+    if (this.$waiters.length > 0 && this.$stateNow === "active" && this.$store.head !== null) {
+      throw new MillpondError("ERR_CORRUPTED", `pool "${this.name}" has waiters and a free buffer at the same time`);
+    }
+  }
+
+  #assertAlive(verb: string): void {
+    if (this.$stateNow === "dead" || this.$stateNow === "retired") throw this.$refusal(verb);
+  }
+
+  /**
+   * Hook: what the pool can really do of a wanted configuration. Return it, return a changed one to accept with changes, or
+   * throw {@link adjusted} to refuse and say what would be accepted. Default: as wanted.
+   */
+  protected adjust(wanted: ActualPoolConfig): ActualPoolConfig {
+    return wanted;
+  }
+
+  /** For {@link adjust}: the refusal that carries what would be accepted. */
+  protected adjusted(near: ActualPoolConfig, why: string): MillpondError {
+    return new MillpondError(
+      "ERR_CONFIG_ADJUSTED",
+      `pool "${this.name}" ${why}; configure() what details.config says, or take another pool`,
+      {
+        config: near,
+      },
+    );
+  }
+
+  /** Hook: activation. Default: makes `min` buffers, all or none. */
+  protected start(): void {
+    this.$store.preallocate();
+  }
+
+  /** Hook: the last loan of a deactivated pool is back. Default: nothing. */
+  protected stop(): void {}
+
+  /**
+   * Hook: fills a new buffer. Default: one memory from the allocator. Metas added here belong to the pool for good. `hint` is what
+   * the acquire that needs the buffer gave as its `hint`; undefined at activation.
+   */
+  protected populate(buffer: MediaBuffer, config: ActualPoolConfig, _hint?: unknown): void {
+    buffer.append(config.allocator.allocate(config.size, config.params));
+  }
+
+  /** Hook: a buffer came home, before times, flags and metas are reset. Default: nothing more than that. */
+  protected reset(_buffer: MediaBuffer): void {}
+
+  /** Hook: whether a clean buffer is kept (true) or freed. Default: kept. */
+  protected recycle(_buffer: MediaBuffer): boolean {
+    return true;
+  }
+
+  /** Hook: a buffer is about to be freed. Default: nothing. */
+  protected dispose(_buffer: MediaBuffer): void {}
+}

@@ -1,0 +1,171 @@
+/**
+ * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never share
+ * an object with it.
+ */
+
+import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
+import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memory/params.ts";
+import { alignUp } from "../../util/align.ts";
+import { debugLevel } from "../../util/debug.ts";
+import { frozenData, sameData } from "../../util/same-data.ts";
+import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+
+/**
+ * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
+ * (so that the next borrower, perhaps another process, cannot read them).
+ */
+export type ZeroPolicy = "never" | "fresh" | "acquire" | "release";
+
+/** What {@link BufferPool.configure} takes. */
+export interface BufferPoolConfig {
+  /** Valid bytes of each buffer, without prefix and padding. */
+  size: number;
+  /** The most buffers that exist at a time; `Infinity` only when another bound holds. */
+  max: number;
+  /** Buffers that activation makes; default 0. */
+  min?: number;
+  /** The most bytes that exist at a time; default `Infinity`. */
+  maxBytes?: number;
+  /** Alignment in bytes, a power of two; default 8. */
+  align?: number;
+  /** Private bytes in front of each buffer; default 0. */
+  prefix?: number;
+  /** Private bytes behind each buffer; default 0. */
+  padding?: number;
+  /** {@link MemoryFlags} of the memories. */
+  flags?: MemoryFlags;
+  /** Where the bytes come from; default: the default allocator. */
+  allocator?: Allocator;
+  /** What the bytes mean, as the stages agreed; plain data, not looked into. */
+  format?: unknown;
+  /** Options that a subclass understands; the base pool knows none, keeps them, and ignores them. */
+  options?: readonly string[];
+  /** Give rounding slack to the buffer: `size + prefix` becomes a multiple of `align` (DirectShow's rule); default false. */
+  roundSize?: boolean;
+  /** When bytes are zeroed; default "fresh". */
+  zero?: ZeroPolicy;
+  /**
+   * Kill the views that were handed out at the last release; see docs/buffer-pool.md for its price. True is a demand: memory
+   * that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory allows it.
+   */
+  revoke?: boolean;
+}
+
+/** A configuration with every default filled in; frozen. `size` is the actual one, after rounding. */
+export interface ActualPoolConfig {
+  /** Valid bytes of each buffer. */
+  readonly size: number;
+  /** Valid bytes that were asked for, before rounding. */
+  readonly requestedSize: number;
+  /** The most buffers. */
+  readonly max: number;
+  /** Buffers that activation makes. */
+  readonly min: number;
+  /** The most bytes. */
+  readonly maxBytes: number;
+  /** How each memory is allocated. */
+  readonly params: ResolvedParams;
+  /** Where the bytes come from. */
+  readonly allocator: Allocator;
+  /** What the bytes mean. */
+  readonly format: unknown;
+  /** Options for a subclass. */
+  readonly options: readonly string[];
+  /** Whether the size was rounded. */
+  readonly roundSize: boolean;
+  /** When bytes are zeroed. */
+  readonly zero: ZeroPolicy;
+  /** Whether views die at the last release. */
+  readonly revoke: boolean;
+  /** Whether memory that cannot be revoked is refused. */
+  readonly mustRevoke: boolean;
+}
+
+/** The keys of a {@link BufferPoolConfig} beside the allocation's. */
+const KEYS = [
+  "size",
+  "max",
+  "min",
+  "maxBytes",
+  "allocator",
+  "format",
+  "options",
+  "roundSize",
+  "zero",
+  "revoke",
+] as const;
+
+const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
+
+/**
+ * Checks and completes a configuration; the argument is not touched.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
+ */
+export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
+  if (config === undefined) throw wrongType("config", "a BufferPoolConfig", config);
+  const params = resolveParams(config, "config", KEYS);
+  // Each is read once: a getter may answer otherwise the second time.
+  const given = { ...config };
+  const requestedSize = wholeNumber("config.size", given.size);
+  const max = given.max === Infinity ? Infinity : wholeNumber("config.max", given.max);
+  const min = given.min === undefined ? 0 : wholeNumber("config.min", given.min);
+  if (min > max) throw outOfRange("config.min", `at most config.max, ${max}`, min);
+  const maxBytes =
+    given.maxBytes === undefined || given.maxBytes === Infinity
+      ? Infinity
+      : wholeNumber("config.maxBytes", given.maxBytes);
+  const { allocator = defaultAllocator(), options = [] } = given;
+  if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
+  if (!Array.isArray(options) || ![...options].every((option) => typeof option === "string")) {
+    throw wrongType("config.options", "a list of strings", options);
+  }
+  const roundSize = flag("config.roundSize", given.roundSize, false);
+  const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
+  const stride = wholeNumber("config.size + config.prefix", alignUp(requestedSize + params.prefix, params.align));
+  const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
+  const perBuffer = params.prefix + size + params.padding;
+  if (min > 0 && min * perBuffer > maxBytes) {
+    throw outOfRange(
+      "config.maxBytes",
+      `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`,
+      maxBytes,
+    );
+  }
+  return Object.freeze({
+    size,
+    requestedSize,
+    max,
+    min,
+    maxBytes,
+    params: Object.freeze({ ...params }),
+    allocator,
+    format: frozenData("config.format", given.format),
+    options: Object.freeze([...options]),
+    roundSize,
+    zero: given.zero === undefined ? "fresh" : oneOf("config.zero", given.zero, ZERO_POLICIES),
+    revoke,
+    mustRevoke: given.revoke === true,
+  });
+}
+
+/** Bytes that one buffer takes from the allocator, as far as the configuration can tell. */
+export function bytesPerBuffer(config: ActualPoolConfig): number {
+  return config.params.prefix + config.size + config.params.padding;
+}
+
+/** True when two configurations ask for the same; formats are compared deeply. */
+export function sameConfig(a: ActualPoolConfig, b: ActualPoolConfig): boolean {
+  return (
+    a.requestedSize === b.requestedSize &&
+    a.max === b.max &&
+    a.min === b.min &&
+    a.maxBytes === b.maxBytes &&
+    a.allocator === b.allocator &&
+    a.roundSize === b.roundSize &&
+    a.zero === b.zero &&
+    a.revoke === b.revoke &&
+    sameData(a.params, b.params) &&
+    sameData(a.options, b.options) &&
+    sameData(a.format, b.format)
+  );
+}

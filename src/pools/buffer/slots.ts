@@ -1,0 +1,534 @@
+/**
+ * The slots of a BufferPool: made, kept free (last returned first, its pages are warm), restored, given up. Bookkeeping
+ * only; who may borrow, who waits and what state the pool is in is the pool's business.
+ *
+ * ```
+ *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
+ *   head  ->  slot 3 -> slot 0                             free, warmest first
+ *             slot 1                                       on loan (refCount > 0), lingering, or returning
+ * ```
+ * Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}. Meanwhile the pool refuses what would change it
+ * (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook has returned. So hooks of one pool never
+ * nest, and what a hook can see of the pool is whole.
+ */
+
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { totalSize } from "../../media/buffer/memory-list.ts";
+import { type BufferOwner, BufferSlot, Marks } from "../../media/buffer/slot.ts";
+import { metaMarks, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
+import { isRevocable } from "../../memory/revoke.ts";
+import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
+import { throwLater } from "../../util/late.ts";
+import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
+import { detachedError, mappedError } from "./errors.ts";
+import {
+  cacheViews,
+  demandWipe,
+  emptySlot,
+  regionBytes,
+  renewMemories,
+  revokeSlot,
+  unfitness,
+  wipeSlot,
+  zeroSlot,
+} from "./slot-care.ts";
+import type { DiscardReason } from "./stats.ts";
+
+/** What a pool's subclass may override; an absent one costs nothing. */
+export interface PoolHooks {
+  /** Fills a new buffer. */
+  readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
+  /** A buffer came home. */
+  readonly reset: ((buffer: MediaBuffer) => void) | undefined;
+  /** Whether a clean buffer is kept. */
+  readonly recycle: ((buffer: MediaBuffer) => boolean) | undefined;
+  /** A buffer is about to be freed. */
+  readonly dispose: ((buffer: MediaBuffer) => void) | undefined;
+}
+
+/** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
+export interface Restored {
+  /** Why the buffer was freed; absent: it is free for the next borrower. */
+  readonly reason: DiscardReason | undefined;
+  /** What the caller of release() must hear. */
+  readonly error: unknown;
+}
+
+const KEPT: Restored = Object.freeze({ reason: undefined, error: undefined });
+
+/** The slots of one pool. */
+export class SlotStore {
+  /** The free slot that was returned last, or null. */
+  head: BufferSlot | null = null;
+  /** Slots on loan, lingering or returning. */
+  outstanding = 0;
+  /** The most slots that were on loan at a time. */
+  highWater = 0;
+  /** Loans since the beginning. */
+  acquires = 0;
+  readonly #owner: BufferOwner;
+  readonly #hooks: PoolHooks;
+  readonly #onHook: (runs: boolean) => void;
+  #hookDepth = 0;
+  /** Slots whose lease ended while a hook ran, in order. */
+  readonly #deferred: BufferSlot[] = [];
+  readonly #slots: (BufferSlot | undefined)[] = [];
+  /** Indices without a slot, the one that became vacant last on top. */
+  readonly #vacant: number[] = [];
+  /** The last generation of each vacant index, so that a new slot there never repeats a lease. */
+  readonly #lastGeneration: number[] = [];
+  readonly #discards: Partial<Record<DiscardReason, number>> = {};
+  #config!: ActualPoolConfig;
+  #count = 0;
+  #bytes = 0;
+  #misses = 0;
+
+  /**
+   * @param owner what slots point back to
+   * @param onHook told when hooks begin and end to run
+   */
+  constructor(owner: BufferOwner, hooks: PoolHooks, onHook: (runs: boolean) => void) {
+    this.#owner = owner;
+    this.#hooks = hooks;
+    this.#onHook = onHook;
+  }
+
+  /** A hook is about to run. Ends with {@link leaveHook}, whatever the hook throws. */
+  enterHook(): void {
+    if (this.#hookDepth++ === 0) this.#onHook(true);
+  }
+
+  /** The hook has returned. */
+  leaveHook(): void {
+    if (--this.#hookDepth === 0) this.#onHook(false);
+  }
+
+  /** True while a hook of the pool runs. */
+  get inHook(): boolean {
+    return this.#hookDepth > 0;
+  }
+
+  /** Calls `fn` as a hook. */
+  callHook<T>(fn: () => T): T {
+    this.enterHook();
+    try {
+      return fn();
+    } finally {
+      this.leaveHook();
+    }
+  }
+
+  /** Throws `ERR_REENTRANT` while a hook runs. */
+  assertNoHook(verb: string): void {
+    if (this.#hookDepth > 0) throw reentrantError(`pool "${this.#owner.name}"`, verb);
+  }
+
+  /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
+  defer(slot: BufferSlot): boolean {
+    if (this.#hookDepth === 0) return false;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
+    this.#deferred.push(slot);
+    return true;
+  }
+
+  /** The next slot that {@link defer} took, or null, also while a hook runs. */
+  nextDeferred(): BufferSlot | null {
+    return this.#hookDepth > 0 ? null : (this.#deferred.shift() ?? null);
+  }
+
+  /** True when returns have to run a hook. */
+  get hasHooks(): boolean {
+    return this.#hooks.reset !== undefined || this.#hooks.recycle !== undefined;
+  }
+
+  /** Slots that can be lent at once. */
+  get free(): number {
+    return this.#count - this.outstanding;
+  }
+
+  /** Sets what new slots are made from. */
+  open(config: ActualPoolConfig): void {
+    this.#config = config;
+  }
+
+  /** Makes slots until `min` exist, all or none. */
+  preallocate(): void {
+    const made: BufferSlot[] = [];
+    try {
+      while (this.#count < this.#config.min) {
+        const slot = this.#make(undefined);
+        made.push(slot);
+        this.#push(slot);
+      }
+    } catch (error) {
+      // The newest first: each is the head of the list then, and nothing is searched.
+      for (const slot of made.reverse()) this.#unlink(slot);
+      this.outstanding += made.length;
+      for (const slot of made) this.#free(slot);
+      throw error;
+    }
+  }
+
+  /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
+  take(hint?: unknown): BufferSlot | null {
+    let slot = this.head;
+    if (slot !== null) {
+      this.head = slot.next;
+      slot.next = null;
+    } else {
+      const { max, maxBytes } = this.#config;
+      if (this.#count >= max || this.#bytes + bytesPerBuffer(this.#config) > maxBytes) return null;
+      slot = this.#make(hint);
+      this.#misses++;
+    }
+    slot.refCount = 1;
+    this.acquires++;
+    this.outstanding++;
+    if (this.outstanding > this.highWater) this.highWater = this.outstanding;
+    if (this.#config.zero === "acquire") zeroSlot(slot);
+    return slot;
+  }
+
+  /** True when a returning slot needs nothing but its fields reset. @realtime */
+  isPristine(slot: BufferSlot): boolean {
+    return (slot.marks & ~Marks.FIELDS) === 0 && hasFreshMemory(slot);
+  }
+
+  /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
+  assertReturnable(slot: BufferSlot): void {
+    for (const memory of slot.memories) {
+      if (memory.accessWord === 0 || memory.references > 1) continue;
+      throw mappedError(this.#owner.name, slot);
+    }
+  }
+
+  /**
+   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the hooks, with a
+   * handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed. Freed memory is wiped by
+   * its region's demand when its last holder lets go, so no way round this function skips it.
+   *
+   * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
+   */
+  finish(slot: BufferSlot, because: DiscardReason | undefined): Restored {
+    const { reset, recycle } = this.#hooks;
+    if (because === undefined && reset === undefined && recycle === undefined && slot.metas === null) {
+      slot.resetFields();
+      const reason = this.#judge(slot);
+      if (reason !== undefined) return this.#discardReturned(slot, this.#unfit(slot, reason, undefined));
+      this.#keep(slot);
+      return KEPT;
+    }
+    slot.refCount = 1;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
+    this.enterHook();
+    try {
+      if (because !== undefined) {
+        slot.resetFields();
+        return this.#discardReturned(slot, { reason: because, error: undefined });
+      }
+      const verdict = this.#restore(slot, new MediaBuffer(slot));
+      if (verdict !== KEPT) return this.#discardReturned(slot, verdict);
+      this.#keep(slot);
+      return KEPT;
+    } finally {
+      this.leaveHook();
+    }
+  }
+
+  /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
+  #judge(slot: BufferSlot): DiscardReason | undefined {
+    if ((slot.marks & Marks.TAINTED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+      return undefined;
+    return unfitness(slot, this.#config.size);
+  }
+
+  #discardReturned(slot: BufferSlot, verdict: Restored): Restored {
+    this.callHook(() => this.#discard(slot, verdict.reason!));
+    return verdict;
+  }
+
+  #unfit(slot: BufferSlot, reason: DiscardReason, error: unknown): Restored {
+    return { reason, error: reason === "detached" ? detachedError(this.#owner.name, slot) : error };
+  }
+
+  /** Runs the hooks of a return and judges the slot after each of them that can change it. */
+  #restore(slot: BufferSlot, buffer: MediaBuffer): Restored {
+    const { reset, recycle } = this.#hooks;
+    let error: unknown;
+    let reason: DiscardReason | undefined;
+    try {
+      reset?.(buffer);
+    } catch (thrown) {
+      reason = "hook";
+      error = thrown;
+    }
+    recycleMetas(slot, buffer);
+    if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
+    reason ??= this.#judge(slot);
+    if (reason === undefined && recycle !== undefined) {
+      try {
+        if (recycle(buffer) === false) reason = "hook";
+      } catch (thrown) {
+        reason = "hook";
+        error = thrown;
+      }
+      if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
+      reason ??= this.#judge(slot);
+    }
+    return reason === undefined ? KEPT : this.#unfit(slot, reason, error);
+  }
+
+  /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
+  #keep(slot: BufferSlot): void {
+    slot.generation++;
+    slot.refCount = 0;
+    if ((slot.marks & Marks.EXPOSED) !== 0) renewMemories(slot);
+    wipeSlot(slot);
+    cacheViews(slot);
+    slot.marks &= ~(Marks.HELD | Marks.RETURNING);
+    this.outstanding--;
+    this.#push(slot);
+  }
+
+  /** Frees every free slot. Each counts as outstanding while its hooks run. */
+  freeUnused(reason: DiscardReason): void {
+    this.enterHook();
+    try {
+      for (let slot = this.head; slot !== null; slot = this.head) {
+        this.head = slot.next;
+        slot.next = null;
+        this.outstanding++;
+        this.#discard(slot, reason);
+      }
+    } finally {
+      this.leaveHook();
+    }
+  }
+
+  /**
+   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they let go.
+   * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
+   */
+  reclaimAll(): void {
+    const slots = this.lent();
+    for (const slot of slots) {
+      if (slot.refCount > 1) slot.markShared(-1);
+      slot.generation++;
+      slot.refCount = 0;
+      slot.lingering = false;
+      slot.marks |= Marks.HELD | Marks.RETURNING;
+      for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
+    }
+    for (const slot of slots) this.finish(slot, "destroyed");
+  }
+
+  /** Slots on loan, lingering or returning. O(buffers). */
+  lent(): BufferSlot[] {
+    return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
+  }
+
+  /** The part of the stats that the store knows. */
+  stats(): StoreStats {
+    let lingering = 0;
+    let wastedBytes = 0;
+    for (const slot of this.#slots) {
+      if (slot === undefined) continue;
+      if (slot.lingering) lingering++;
+      wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
+    }
+    return {
+      count: this.#count,
+      bytes: this.#bytes,
+      wastedBytes: Math.max(0, wastedBytes),
+      free: this.free,
+      outstanding: this.outstanding,
+      lingering,
+      acquires: this.acquires,
+      misses: this.#misses,
+      highWater: this.highWater,
+      discards: { ...this.#discards },
+    };
+  }
+
+  /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(buffers). */
+  assertInvariants(): void {
+    const seen = new Set<BufferSlot>();
+    for (let slot = this.head; slot !== null; slot = slot.next) {
+      this.#assert(!seen.has(slot), "the free list has a cycle");
+      seen.add(slot);
+      this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
+      this.#assert(slot.refCount === 0 && !slot.lingering, "a free slot is on loan");
+      this.#assert(slot.isWhole() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
+      this.#assert((slot.marks & ~Marks.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
+    }
+    this.#assert(seen.size === this.free, `${seen.size} slots are free, not ${this.free}`);
+    this.#assert(
+      this.lent().length === this.outstanding,
+      `${this.lent().length} slots are out, not ${this.outstanding}`,
+    );
+    const present = this.#slots.filter((slot) => slot !== undefined);
+    this.#assert(present.length === this.#count, `${present.length} slots exist, not ${this.#count}`);
+    if (this.#count > 0) this.#assert(this.#count <= this.#config.max, `${this.#count} slots exceed the bound`);
+    this.#assert(this.#bytes <= (this.#config?.maxBytes ?? Infinity), `${this.#bytes} bytes exceed the bound`);
+  }
+
+  #assert(holds: boolean, what: string): void {
+    if (!holds)
+      throw new MillpondError(
+        "ERR_CORRUPTED",
+        `pool "${this.#owner.name}": ${what}; this is a bug in millpond or an overrun`,
+      );
+  }
+
+  #make(hint: unknown): BufferSlot {
+    const index = this.#vacant.pop() ?? this.#slots.push(undefined) - 1;
+    const slot = new BufferSlot(this.#owner, index);
+    slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
+    slot.refCount = 1;
+    slot.marks = Marks.HELD | Marks.FILLING;
+    const buffer = new MediaBuffer(slot);
+    this.enterHook();
+    try {
+      this.#hooks.populate(buffer, this.#config, hint);
+      this.#assertPopulated(slot);
+    } catch (error) {
+      this.#lastGeneration[index] = slot.generation + 1;
+      this.#vacant.push(index);
+      // Views that the hook kept end with the bytes. Memory that came from elsewhere is not the pool's to wipe.
+      const own = slot.memories.filter((memory) => memory.allocator === this.#config.allocator);
+      demandWipe(own, this.#config.zero === "release", this.#config.revoke);
+      emptySlot(slot, buffer);
+      throw error;
+    } finally {
+      this.leaveHook();
+    }
+    slot.refCount = 0;
+    slot.generation++;
+    slot.resetFields();
+    slot.marks = 0;
+    // A memory object that populate() kept must not reach the first lease.
+    renewMemories(slot);
+    for (const memory of slot.memories) memory.home = slot;
+    slot.baseOffset = slot.memories[0]!.offset;
+    demandWipe(slot.memories, this.#config.zero === "release", this.#config.revoke);
+    // Nor may a view that it kept.
+    if (this.#config.revoke) revokeSlot(slot);
+    poolMetas(slot);
+    slot.marks = metaMarks(slot);
+    // The allocator that was asked may not be the one that populate() took: the memory knows.
+    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
+    cacheViews(slot);
+    this.#slots[index] = slot;
+    this.#count++;
+    this.#bytes += bytesPerBuffer(this.#config);
+    return slot;
+  }
+
+  #assertPopulated(slot: BufferSlot): void {
+    const { size, mustRevoke, allocator } = this.#config;
+    const got = totalSize(slot);
+    if (slot.memories.length === 0 || got !== size) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `a new buffer of pool "${this.#owner.name}" has ${got} bytes in ${slot.memories.length} memories instead of ${size}; mend its populate() hook`,
+      );
+    }
+    const { memories } = slot;
+    if (
+      !slot.isWhole() ||
+      new Set(memories).size < memories.length ||
+      memories.some((memory) => memory.home !== null)
+    ) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `the memory of a new buffer of pool "${this.#owner.name}" is mapped, held by somebody else, or in it twice; its populate() ` +
+          "hook must give memory that is the buffer's alone",
+      );
+    }
+    if (mustRevoke && !slot.memories.every((memory) => memory.parent === null && isRevocable(memory.region))) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `pool "${this.#owner.name}" shall revoke views, but the memory of allocator "${allocator.name}" cannot be taken back ` +
+          "(shared, resizable, or part of a larger buffer); use the system allocator, or revoke: false",
+      );
+    }
+  }
+
+  #push(slot: BufferSlot): void {
+    slot.next = this.head;
+    this.head = slot;
+  }
+
+  #unlink(slot: BufferSlot): void {
+    if (this.head === slot) {
+      this.head = slot.next;
+    } else {
+      for (let at = this.head; at !== null; at = at.next) if (at.next === slot) at.next = slot.next;
+    }
+    slot.next = null;
+  }
+
+  #discard(slot: BufferSlot, reason: DiscardReason): void {
+    this.#discards[reason] = (this.#discards[reason] ?? 0) + 1;
+    this.#free(slot);
+  }
+
+  /** Frees a slot that is counted as outstanding. */
+  #free(slot: BufferSlot): void {
+    slot.refCount = 1;
+    slot.marks |= Marks.HELD | Marks.RETURNING;
+    const buffer = new MediaBuffer(slot);
+    try {
+      this.#hooks.dispose?.(buffer);
+    } catch (error) {
+      // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
+      throwLater(error);
+    }
+    const failure = emptySlot(slot, buffer);
+    // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
+    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
+    this.#slots[slot.index] = undefined;
+    this.#vacant.push(slot.index);
+    this.#lastGeneration[slot.index] = slot.generation;
+    this.#count--;
+    this.outstanding--;
+    this.#bytes -= bytesPerBuffer(this.#config);
+  }
+}
+
+/** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was lent. @realtime */
+function hasFreshMemory(slot: BufferSlot): boolean {
+  const memory = slot.baseMemory;
+  const view = slot.baseView;
+  if (memory === null || view === null) return false;
+  // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+  if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+    return false;
+  // A detached ArrayBuffer shows as a view of length 0.
+  return view.length === memory.currentSize;
+}
+
+/** What {@link SlotStore.stats} gives. */
+export interface StoreStats {
+  /** Slots that exist. */
+  readonly count: number;
+  /** Bytes they take, as configured. */
+  readonly bytes: number;
+  /** Bytes of their regions beyond that. */
+  readonly wastedBytes: number;
+  /** Slots that can be lent at once. */
+  readonly free: number;
+  /** Slots on loan or lingering. */
+  readonly outstanding: number;
+  /** Slots that linger. */
+  readonly lingering: number;
+  /** Loans since the beginning. */
+  readonly acquires: number;
+  /** Loans that made a new slot. */
+  readonly misses: number;
+  /** The most slots on loan at a time. */
+  readonly highWater: number;
+  /** Slots freed, by reason. */
+  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+}

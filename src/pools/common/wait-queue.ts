@@ -1,0 +1,206 @@
+/**
+ * The queue of those who wait for a buffer: first come, first served, nobody overtakes. A doubly linked list, so that an
+ * abort or a timeout takes its waiter out of the middle in O(1). Every way out of the queue clears the timer and the
+ * abort listener, and settles the promise exactly once, whatever a signal, a clock or the error's builder throws.
+ *
+ * One rule for every pool on whether a pending wait keeps the process alive: a wait with a finite timeout does until it
+ * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
+ * else to do nothing here could ever end it.
+ */
+
+import type { Clock, TimerHandle } from "../../util/clock.ts";
+import { throwLater } from "../../util/late.ts";
+import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
+
+/** How a wait may end early. */
+export interface WaitOptions {
+  /** Aborts the wait; the promise rejects with `signal.reason`. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait settles. */
+  timeout?: number | undefined;
+}
+
+/** Timers above 2^31 - 1 ms fire at once on every platform; a longer wait goes in slices of it. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/**
+ * Checks how a wait may end, before anything is taken or queued. Callers read each option once and pass what they read.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+ */
+export function checkWait(signal: unknown, timeout: unknown): void {
+  if (timeout !== undefined) milliseconds("options.timeout", timeout);
+  abortSignal("options.signal", signal);
+}
+
+/**
+ * Reads how a wait may end, each option once, and checks it: what `acquire` and its like take.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an unknown option, `ERR_OUT_OF_RANGE`.
+ */
+export function readWait(options: WaitOptions): WaitOptions {
+  const { signal, timeout } = checkOptions("options", options, ["signal", "timeout"]);
+  checkWait(signal, timeout);
+  return { signal, timeout };
+}
+
+/** One who waits. `T` is what the waiting ends with. */
+export class Waiter<T, Tag = string | undefined> {
+  /** What the borrower calls itself, or asks for. */
+  readonly tag: Tag;
+  /** Since when, in milliseconds of the clock. */
+  since = 0;
+  /** @internal */
+  prev: Waiter<T, Tag> | null = null;
+  /** @internal */
+  next: Waiter<T, Tag> | null = null;
+  /** @internal */
+  queued = true;
+  /** @internal */
+  timer: TimerHandle | undefined = undefined;
+  /** @internal */
+  readonly resolve: (value: T) => void;
+  /** @internal */
+  readonly reject: (error: unknown) => void;
+  /** @internal */
+  readonly signal: AbortSignal | undefined;
+  /** @internal */
+  onAbort: (() => void) | undefined = undefined;
+
+  /** @internal Made by {@link WaitQueue.wait}. */
+  constructor(
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+    tag: Tag,
+    signal: AbortSignal | undefined,
+  ) {
+    this.resolve = resolve;
+    this.reject = reject;
+    this.tag = tag;
+    this.signal = signal;
+  }
+}
+
+/** Waiters in order of arrival. */
+export class WaitQueue<T, Tag = string | undefined> {
+  readonly #clock: Clock;
+  #first: Waiter<T, Tag> | null = null;
+  #last: Waiter<T, Tag> | null = null;
+  #length = 0;
+
+  readonly #onLeave: (() => void) | undefined;
+
+  /**
+   * @param clock gives the time of arrival and the timeouts
+   * @param onLeave called when a signal or a timeout took somebody out, who may have been in the way of those behind
+   */
+  constructor(clock: Clock, onLeave?: () => void) {
+    this.#clock = clock;
+    this.#onLeave = onLeave;
+  }
+
+  /** How many wait. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Who has waited longest, or null. */
+  get first(): Waiter<T, Tag> | null {
+    return this.#first;
+  }
+
+  /**
+   * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the timeout
+   * (with what `onTimeout` returns).
+   */
+  wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
+    const { signal, timeout } = options;
+    return new Promise<T>((resolve, reject) => {
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag, signal);
+      // In line before any foreign code runs: a clock or signal that ends the pool, or serves it, then finds this wait.
+      this.#append(waiter);
+      try {
+        waiter.since = this.#clock.now();
+        if (signal !== undefined && waiter.queued) {
+          waiter.onAbort = () => this.#giveUp(waiter, () => signal.reason);
+          signal.addEventListener("abort", waiter.onAbort, { once: true });
+          // It may have been aborted since the caller looked, and then sends no event any more.
+          if (signal.aborted) this.#giveUp(waiter, () => signal.reason);
+        }
+        // Any of these calls may have ended the wait.
+        if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
+      } catch (error) {
+        this.leave(waiter, error);
+      }
+    });
+  }
+
+  /** Starts the timer of a wait. It keeps the process alive: the wait's caller is owed an answer at that time. */
+  #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
+    const slice = Math.min(left, MAX_TIMER);
+    const fire = (): void => {
+      if (slice < left) this.#arm(waiter, left - slice, onTimeout);
+      else this.#giveUp(waiter, onTimeout);
+    };
+    waiter.timer = this.#clock.setTimer(fire, slice, false);
+  }
+
+  /** Takes the one who has waited longest out of the queue and settles it with `value`; false when nobody waits. */
+  next(value: T): boolean {
+    const waiter = this.#first;
+    if (waiter === null) return false;
+    this.#remove(waiter);
+    waiter.resolve(value);
+    return true;
+  }
+
+  /** Ends a wait by signal or timeout. Building the error may run code of the application, which may serve this very waiter. */
+  #giveUp(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
+    if (!waiter.queued) return;
+    let error: unknown;
+    try {
+      error = makeError(waiter);
+    } catch (thrown) {
+      error = thrown;
+    }
+    this.leave(waiter, error);
+    this.#onLeave?.();
+  }
+
+  /** Rejects one waiter; nothing happens when it has left already. */
+  leave(waiter: Waiter<T, Tag>, error: unknown): void {
+    if (!waiter.queued) return;
+    this.#remove(waiter);
+    waiter.reject(error);
+  }
+
+  /** Rejects all, in order. Those who join while this runs are not touched. */
+  rejectAll(error: (waiter: Waiter<T, Tag>) => unknown): void {
+    let left = this.#length;
+    while (left-- > 0 && this.#first !== null) this.leave(this.#first, error(this.#first));
+  }
+
+  #append(waiter: Waiter<T, Tag>): void {
+    waiter.prev = this.#last;
+    if (this.#last === null) this.#first = waiter;
+    else this.#last.next = waiter;
+    this.#last = waiter;
+    this.#length++;
+  }
+
+  #remove(waiter: Waiter<T, Tag>): void {
+    if (waiter.prev === null) this.#first = waiter.next;
+    else waiter.prev.next = waiter.next;
+    if (waiter.next === null) this.#last = waiter.prev;
+    else waiter.next.prev = waiter.prev;
+    waiter.prev = null;
+    waiter.next = null;
+    waiter.queued = false;
+    this.#length--;
+    try {
+      if (waiter.timer !== undefined) this.#clock.clearTimer(waiter.timer);
+      if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener("abort", waiter.onAbort);
+    } catch (error) {
+      // The waiter is out of the queue and is about to be settled; a clock or signal that fails must not stop that.
+      throwLater(error);
+    }
+  }
+}

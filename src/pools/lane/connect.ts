@@ -1,0 +1,180 @@
+/**
+ * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's other
+ * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
+ */
+
+import { type Clock, checkClock, type TimerHandle } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
+import type { Carrier } from "./lane.ts";
+import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
+import { lifeName, watchExit, whenEnded } from "./worker-liveness.ts";
+
+/** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
+export interface LaneTarget {
+  /** As Worker's. */
+  postMessage(message: unknown, transfer: never[]): void;
+  /** Node's workers tell their end this way. */
+  once?(event: "exit", listener: () => void): unknown;
+}
+
+/** How a connection is made. */
+export interface ConnectOptions extends LaneOptions {
+  /** Gives the attempt up; rejects with its reason. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for the other side to answer; default: no end, the worker may take its time to start. */
+  timeout?: number;
+}
+
+/** The first message, to the worker's global scope. */
+export interface Invitation {
+  /** Says what this is. */
+  readonly kind: "millpond.lane";
+  /** What the other side needs to make its carrier. */
+  readonly offer: unknown;
+  /** Leases under way at most. */
+  readonly window: number | undefined;
+  /** The lane's port. */
+  readonly port: LanePort;
+  /** A lock to hold while the thread lives, where its end is not told otherwise. */
+  readonly life: string | undefined;
+}
+
+/** @internal What the other side answers. */
+export interface Answer {
+  readonly kind: "millpond.ready";
+  /** Whether it holds the lock. */
+  readonly holds: boolean;
+}
+
+/** What a worker sent before its end, and what tells of its end, go different ways in a browser. */
+const LAST_WORDS_MS = 100;
+
+/** Who sits at the other end, for the carrier of this one. */
+export interface Peer {
+  /** Called when the other side has answered: makes this side's carrier. */
+  carrier(): Carrier;
+  /** Called when the thread ended, connected or not. */
+  exited(): void;
+  /** Whether there is nothing left to do when it ends. */
+  isSettled(): boolean;
+}
+
+/** @internal What a pool's connect() was given: checked, with each property and each option read once. */
+export interface CheckedConnect {
+  /** The caller's object, to tell it from others. */
+  readonly target: LaneTarget;
+  /** Its method, on it. */
+  readonly postMessage: LaneTarget["postMessage"];
+  /** Its method, on it; undefined: it does not tell its end this way. */
+  readonly once: ((event: "exit", listener: () => void) => unknown) | undefined;
+  /** How the connection is made. */
+  readonly options: ConnectOptions;
+}
+
+/**
+ * Checks what a pool's connect() was given, and reads each property and option once.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is aborted.
+ */
+export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
+  const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
+  const once = callback("target.once", target.once)?.bind(target);
+  return { target, postMessage, once, options: checkConnectOptions(options) };
+}
+
+/** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */
+export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
+  const given = readOptions("options", options, ["signal", "timeout", "window", "clock"]);
+  const { signal, timeout, window, clock } = given;
+  if (timeout !== undefined) milliseconds("options.timeout", timeout);
+  abortSignal("options.signal", signal);
+  if (window !== undefined) wholeNumber("options.window", window, 1, 2 ** 20);
+  if (signal?.aborted) throw signal.reason;
+  checkClock("options.clock", clock);
+  return given;
+}
+
+/** Invites the other side and waits for its answer. Whatever the caller's own objects throw passes, once the peer was told of the end. */
+export async function connect<Data>(
+  { target, postMessage, once, options }: CheckedConnect,
+  offer: unknown,
+  peer: Peer,
+): Promise<Lane<Data>> {
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock: own } = options;
+  const clock = checkClock("options.clock", own);
+  const { port1, port2 } = new MessageChannel();
+  const port = port1 as unknown as LanePort;
+  // Node's workers tell their end themselves.
+  const life = once === undefined ? lifeName() : undefined;
+  let gone: (() => void) | undefined;
+  let unwatch: (() => void) | undefined;
+  try {
+    const answered = answer(port, clock, signal, timeout, (end) => {
+      gone = end;
+    });
+    // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
+    answered.catch(() => {});
+    if (once !== undefined) {
+      unwatch = watchExit(target, once, {
+        ended() {
+          // The lane itself ends when its port does: what the thread sent before is still on its way.
+          peer.exited();
+          gone?.();
+        },
+        isSettled: () => peer.isSettled(),
+      });
+    }
+    const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
+    postMessage(invitation, [port2 as never]);
+    const { holds } = (await answered) as Answer;
+    const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
+    if (holds === true) {
+      whenEnded(life!, () => {
+        peer.exited();
+        clock.setTimer(() => lane.lost(), LAST_WORDS_MS, true);
+      });
+    }
+    return lane;
+  } catch (error) {
+    unwatch?.();
+    port.close();
+    peer.exited();
+    throw error;
+  }
+}
+
+function answer(
+  port: LanePort,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+  timeout: number,
+  onGone: (end: () => void) => void,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    let finished = false;
+    const finish = (settle: () => void): void => {
+      // The port and the thread also end long after they have answered; the lane is at the port then.
+      if (finished) return;
+      finished = true;
+      // First: what the caller's signal and clock may throw must not keep the wait from ending.
+      settle();
+      port.onmessage = null;
+      if (timer !== undefined) clock.clearTimer(timer);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    const failed = (what: string): void =>
+      finish(() => reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`)));
+    const onAbort = (): void => finish(() => reject(signal!.reason));
+    let timer: TimerHandle | undefined;
+    // The port's end comes first: it clears up also when the caller's clock or signal throws here.
+    onGone(() => failed("ended before it answered"));
+    port.addEventListener("close", () => failed("ended before it answered"));
+    port.onmessage = (event) => finish(() => resolve(event.data));
+    if (timeout !== Number.POSITIVE_INFINITY) {
+      timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+    }
+    signal?.addEventListener("abort", onAbort, { once: true });
+    // The clock may have aborted it: it sends no event any more then.
+    if (signal?.aborted === true) onAbort();
+  });
+}

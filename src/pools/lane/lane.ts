@@ -1,0 +1,347 @@
+/**
+ * A lane: leases that move between two threads, both ways, in order. Sending a lease gives it up; receiving it is holding
+ * it. What carries it (a slot in shared memory, or an ArrayBuffer that is transferred and comes back) is a {@link Carrier};
+ * everything else is here: the window that is the back-pressure, the iteration, the orderly close, the end without one.
+ *
+ * ```ts
+ * const lane = await pool.connect(worker);                  // there: const lane = await receiveLane(parentPort)
+ * await lane.send(slot, { pts });                           // waits while the other side is behind
+ * for await (const { slot, data } of lane) { ... lane.pool.release(slot); }
+ * await lane.close();
+ * ```
+ */
+
+import { type Clock, systemClock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { wholeNumber } from "../../util/validate.ts";
+import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+import type { Slot } from "../shared/handle.ts";
+import type { Delivery, LeasePool } from "./lease-pool.ts";
+
+/** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
+export interface LanePort {
+  /** As MessagePort's. */
+  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  /** As MessagePort's; setting it starts the port. */
+  onmessage: ((event: { readonly data: unknown }) => void) | null;
+  /** As MessagePort's. */
+  addEventListener(type: "close", listener: () => void): void;
+  /** As MessagePort's. */
+  close(): void;
+}
+
+/** How a lease gets to the other side. */
+export interface Carrier {
+  /** The pool on this side. */
+  readonly pool: LeasePool;
+  /** Gives the lease up and posts it in one: when it throws, nothing has changed. */
+  send(slot: Slot, post: (lease: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
+  receive(lease: unknown): Slot | "later" | undefined;
+  /** A message of the carrier's own. */
+  control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  /** Called once, when the lane is at its end: `lost` when the other side went without a word. */
+  ended(lost: boolean): void;
+}
+
+/** @internal What a message says; the first place of each. */
+export const Say = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
+
+/** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
+const DEFAULT_WINDOW = 8;
+
+/** How a lane is made. */
+export interface LaneOptions {
+  /** The most leases that were sent and not yet taken by the other side, in each direction; default 8. */
+  window?: number;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+}
+
+/** One end of a connection between two threads; see the module text. */
+export class Lane<Data = unknown> {
+  readonly #port: LanePort;
+  readonly #carrier: Carrier;
+  readonly #clock: Clock;
+  readonly #window: number;
+  readonly #senders: WaitQueue<void>;
+  readonly #inbox: Delivery<Data>[] = [];
+  readonly #late: [lease: unknown, data: Data][] = [];
+  readonly #readers: { resolve: () => void }[] = [];
+  #credit: number;
+  #taken = 0;
+  #state: "open" | "closing" | "ended" = "open";
+  #theyClosed = false;
+  #failure: MillpondError | undefined;
+  #closed: (() => void) | undefined;
+  #ending: Promise<void> | undefined;
+
+  /** @internal Made by a pool's `connect`, and by `receiveLane`. */
+  constructor(port: LanePort, carrier: Carrier, options: LaneOptions = {}) {
+    this.#port = port;
+    this.#carrier = carrier;
+    this.#clock = options.clock ?? systemClock;
+    this.#window = wholeNumber("options.window", options.window ?? DEFAULT_WINDOW, 1, 2 ** 20);
+    this.#credit = this.#window;
+    this.#senders = new WaitQueue(this.#clock);
+    port.onmessage = (event) => this.#hear(event.data);
+    port.addEventListener("close", () => this.lost());
+  }
+
+  /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */
+  get pool(): LeasePool {
+    return this.#carrier.pool;
+  }
+
+  /** Leases that can be sent without waiting. */
+  get credit(): number {
+    return this.#credit;
+  }
+
+  /** Leases that have come and were not yet taken. */
+  get pending(): number {
+    return this.#inbox.length;
+  }
+
+  /** Whether leases can still be sent. */
+  get isOpen(): boolean {
+    return this.#state === "open" && !this.#theyClosed;
+  }
+
+  /**
+   * Sends a lease, with data that can be cloned, and gives it up: any use of it after this is `ERR_USE_AFTER_RELEASE`.
+   * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease that
+   * is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be cloned, and what
+   * getters in it throw; nothing changes then.
+   */
+  trySend(slot: Slot, data?: Data): boolean {
+    this.#checkOpen();
+    if (this.#credit === 0 || this.#senders.length > 0) return false;
+    this.#post(slot, data);
+    return true;
+  }
+
+  /** As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED` in time. */
+  async send(slot: Slot, data?: Data, options: WaitOptions = {}): Promise<void> {
+    const { signal, timeout } = readWait(options);
+    if (signal?.aborted) throw signal.reason;
+    if (this.trySend(slot, data)) return;
+    await this.#senders.wait({ signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));
+    // The place was kept for this one: #serveSenders counted it.
+    this.#checkOpen();
+    this.#credit++;
+    try {
+      this.#post(slot, data);
+    } catch (error) {
+      // The place is free again, and no message will come to tell those behind.
+      this.#serveSenders();
+      throw error;
+    }
+  }
+
+  /** The oldest lease that has come, or undefined. This thread holds it; release it, or send it on. */
+  tryReceive(): Delivery<Data> | undefined {
+    const delivery = this.#inbox.shift();
+    if (delivery !== undefined && this.#state === "open") this.#giveCredit();
+    return delivery;
+  }
+
+  /** Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is gone. */
+  async receive(): Promise<Delivery<Data> | undefined> {
+    for (;;) {
+      const delivery = this.tryReceive();
+      if (delivery !== undefined) return delivery;
+      if (this.#late.length === 0) {
+        if (this.#failure !== undefined) throw this.#failure;
+        if (this.#theyClosed || this.#state !== "open") return undefined;
+      }
+      await new Promise<void>((resolve) => {
+        this.#readers.push({ resolve });
+      });
+    }
+  }
+
+  /** The leases as they come, until the other side closes. Leaving the loop leaves the lane open. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Delivery<Data>, void, void> {
+    for (;;) {
+      const delivery = await this.receive();
+      if (delivery === undefined) return;
+      yield delivery;
+    }
+  }
+
+  /**
+   * Closes in good order: what was sent before arrives, what came and was not taken is released, and the other side's
+   * iteration ends. Resolves when it has heard so, or is gone. Leases that this thread holds stay its own.
+   */
+  close(): Promise<void> {
+    this.#ending ??= this.#close();
+    return this.#ending;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === "ended") return;
+    this.#state = "closing";
+    const heard = new Promise<void>((resolve) => {
+      this.#closed = resolve;
+    });
+    this.#dropInbox();
+    this.#senders.rejectAll(() => this.#closedError());
+    this.#wakeReaders();
+    if (this.#theyClosed) this.#end(false);
+    else this.#port.postMessage([Say.CLOSE]);
+    await heard;
+  }
+
+  /** @internal The other side is gone. */
+  lost(): void {
+    if (this.#state === "ended") return;
+    if (this.#state === "open" && !this.#theyClosed) {
+      this.#failure = new MillpondError(
+        "ERR_INACTIVE",
+        `the other side of the lane ended without closing it; what it held of pool "${this.pool.name}" is free again`,
+      );
+    }
+    this.#end(!this.#theyClosed);
+  }
+
+  #end(lost: boolean): void {
+    this.#state = "ended";
+    this.#carrier.ended(lost);
+    this.#port.onmessage = null;
+    this.#port.close();
+    this.#senders.rejectAll(() => this.#closedError());
+    this.#wakeReaders();
+    this.#closed?.();
+  }
+
+  #post(slot: Slot, data: Data | undefined): void {
+    this.#carrier.send(slot, (lease, transfer) => {
+      try {
+        this.#port.postMessage(data === undefined ? [Say.LEASE, lease] : [Say.LEASE, lease, data], transfer);
+      } catch (error) {
+        throw cloneError(error);
+      }
+    });
+    this.#credit--;
+  }
+
+  #hear(message: unknown): void {
+    if (!Array.isArray(message)) return;
+    switch (message[0]) {
+      case Say.LEASE:
+        this.#arrive(message[1], message[2] as Data);
+        break;
+      case Say.CREDIT:
+        // Never more than the window, whatever the other side says.
+        if (Number.isInteger(message[1]) && message[1] > 0)
+          this.#credit = Math.min(this.#credit + message[1], this.#window);
+        this.#serveSenders();
+        break;
+      case Say.CLOSE:
+        this.#theyClosed = true;
+        this.#port.postMessage([Say.CLOSED]);
+        this.#senders.rejectAll(() => this.#closedError());
+        if (this.#state === "closing") this.#end(false);
+        this.#wakeReaders();
+        break;
+      case Say.CLOSED:
+        this.#end(false);
+        break;
+      case Say.CONTROL:
+        this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
+        break;
+    }
+  }
+
+  /** @internal Posts a message of the carrier's own. */
+  control(message: unknown, transfer?: readonly ArrayBuffer[]): void {
+    if (this.#state !== "ended") this.#port.postMessage([Say.CONTROL, message], transfer);
+  }
+
+  #arrive(lease: unknown, data: Data): void {
+    // In order: nothing overtakes one that is not quite there.
+    if (this.#late.length > 0) {
+      this.#late.push([lease, data]);
+      return;
+    }
+    const slot = this.#carrier.receive(lease);
+    if (slot === "later") {
+      this.#late.push([lease, data]);
+      this.#clock.setTimer(() => this.#retry(), 0, false);
+    } else if (slot !== undefined) this.#deliver(slot, data);
+    else this.#giveCredit();
+  }
+
+  #retry(): void {
+    const late = this.#late.splice(0);
+    for (const [lease, data] of late) this.#arrive(lease, data);
+    this.#wakeReaders();
+  }
+
+  #deliver(slot: Slot, data: Data): void {
+    // Only this side's close gives up what comes late; what the other side sent before its own still counts.
+    if (this.#ending !== undefined) {
+      this.pool.release(slot);
+      return;
+    }
+    this.#inbox.push({ slot, data });
+    this.#readers.shift()?.resolve();
+  }
+
+  /** Half a window at once: a message each would be half of all messages. */
+  #giveCredit(): void {
+    this.#taken++;
+    if (this.#taken * 2 < this.#window || this.#state === "ended") return;
+    this.#port.postMessage([Say.CREDIT, this.#taken]);
+    this.#taken = 0;
+  }
+
+  #serveSenders(): void {
+    while (this.#credit > 0 && this.#senders.next(undefined)) this.#credit--;
+  }
+
+  #dropInbox(): void {
+    for (const { slot } of this.#inbox.splice(0)) this.pool.release(slot);
+  }
+
+  #wakeReaders(): void {
+    for (const reader of this.#readers.splice(0)) reader.resolve();
+  }
+
+  #checkOpen(): void {
+    if (!this.isOpen) throw this.#closedError();
+  }
+
+  #closedError(): MillpondError {
+    return (
+      this.#failure ??
+      new MillpondError(
+        "ERR_INACTIVE",
+        `the lane is closed; the lease of pool "${this.pool.name}" is still yours, release it`,
+      )
+    );
+  }
+
+  #behind(since: number): MillpondError {
+    const waited = Math.round(this.#clock.now() - since);
+    return new MillpondError(
+      "ERR_STARVED",
+      `the other side of the lane took none of the ${this.#window} leases under way within ${waited} ms; take them faster, or widen the window`,
+      { waited, window: this.#window },
+    );
+  }
+}
+
+/** What the engine says of data that it cannot copy, in the words of {@link Lane.send}; an error of the caller's own getters stays. */
+function cloneError(error: unknown): unknown {
+  const { name, message } = error as Partial<Error>;
+  // Node's v8.serialize throws a plain Error.
+  if (name !== "DataCloneError" && !(name === "Error" && /could not be cloned\.?$/.test(String(message)))) return error;
+  return new MillpondError(
+    "ERR_INVALID_ARG_VALUE",
+    `data cannot be sent with a lease, which is still yours: ${message}`,
+    { name: "data" },
+    { cause: error },
+  );
+}

@@ -1,0 +1,148 @@
+/** The worker's side of a connection, and the pool that takes whichever transport there is. */
+
+import { type Clock, checkClock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  methodsOf,
+  oneOf,
+  wholeNumber,
+  word,
+  wrongType,
+} from "../../util/validate.ts";
+import { SharedPool } from "../shared/shared-pool.ts";
+import type { Answer, Invitation } from "./connect.ts";
+import { Lane } from "./lane.ts";
+import type { LeasePool } from "./lease-pool.ts";
+import { FarTransferPool } from "./remote-transfer-pool.ts";
+import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
+import { holdForLife } from "./worker-liveness.ts";
+
+/** Where messages come from: a worker's global scope, Node's parentPort, a MessagePort. */
+export interface LaneSource {
+  /** As EventTarget's; Node's parentPort has it too. */
+  addEventListener(type: "message", listener: (event: unknown) => void): void;
+  /** As EventTarget's. */
+  removeEventListener(type: "message", listener: (event: unknown) => void): void;
+  /** As MessagePort's. */
+  start?(): void;
+}
+
+/**
+ * Waits for the thread that calls `pool.connect(worker)`, and answers. Call it as the worker starts: browsers drop messages
+ * that come before anybody listens. Rejects with the signal's reason, and with what {@link SharedPool.attach} throws.
+ *
+ * @param source `self` in a browser's worker, `parentPort` in Node's
+ */
+export async function receiveLane<Data = unknown>(
+  source: LaneSource,
+  options: { signal?: AbortSignal; clock?: Clock } = {},
+): Promise<Lane<Data>> {
+  const listening = {
+    ...methodsOf("source", "a worker's global scope or its parentPort", source, [
+      "addEventListener",
+      "removeEventListener",
+    ]),
+    start: callback("source.start", source.start)?.bind(source),
+  };
+  const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
+  const signal = abortSignal("options.signal", given);
+  const clock = checkClock("options.clock", own);
+  const { port, offer, window, life } = checkInvitation(await invitation(listening, signal));
+  const ready: Answer = { kind: "millpond.ready", holds: await holdForLife(life) };
+  const settings = window === undefined ? { clock } : { clock, window };
+  if ((offer as SharedOffer).transport === "shared") {
+    const { handle, from } = offer as SharedOffer;
+    const pool = SharedPool.attach(handle);
+    try {
+      const lane = new Lane<Data>(
+        port,
+        sharedCarrier(pool, from, () => {}),
+        settings,
+      );
+      port.postMessage(ready);
+      return lane;
+    } catch (error) {
+      pool.detach({ force: true });
+      throw error;
+    }
+  }
+  let lane: Lane<Data> | undefined;
+  const pool = new FarTransferPool(
+    offer as TransferOffer,
+    (message, transfer) => lane?.control(message, transfer),
+    clock,
+  );
+  lane = new Lane<Data>(port, pool.carrier, settings);
+  port.postMessage(ready);
+  return lane;
+}
+
+/** What came in a message may be anything: of another version of the library, or of a program that guesses. Throws `ERR_BAD_DATA`. */
+function checkInvitation(given: Invitation): Invitation {
+  try {
+    methodsOf("port", "a MessagePort", given.port, ["postMessage", "addEventListener", "close"]);
+    const offer = given.offer as Partial<SharedOffer> | Partial<TransferOffer>;
+    if (oneOf("offer.transport", offer?.transport, ["shared", "transfer"]) === "transfer") {
+      const { name, pool, size, count } = offer as TransferOffer;
+      word("offer.name", name);
+      wholeNumber("offer.pool", pool, 1);
+      wholeNumber("offer.size", size, 1, 2 ** 30);
+      wholeNumber("offer.count", count, 1, 2 ** 16);
+    }
+    if (given.window !== undefined) wholeNumber("window", given.window, 1, 2 ** 20);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `a message says that it invites to a lane, but it makes no sense: ${(cause as Error).message}; use the same version of millpond on both sides`,
+      {},
+      { cause },
+    );
+  }
+  return given;
+}
+
+function invitation(source: LaneSource, signal: AbortSignal | undefined): Promise<Invitation> {
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      // First: what the caller's objects may throw must not keep the wait from ending.
+      settle();
+      source.removeEventListener("message", listen);
+      signal?.removeEventListener("abort", onAbort);
+    };
+    const listen = (event: unknown): void => {
+      const data = (event as { readonly data: unknown }).data as Partial<Invitation> | null;
+      if (data?.kind === "millpond.lane" && data.port !== undefined) finish(() => resolve(data as Invitation));
+    };
+    const onAbort = (): void => finish(() => reject(signal!.reason));
+    source.addEventListener("message", listen);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+    source.start?.();
+  });
+}
+
+/** How {@link leasePool} makes a pool. */
+export interface LeasePoolOptions {
+  /** Bytes of a slot. */
+  size: number;
+  /** Slots. */
+  count: number;
+  /** For messages. */
+  name?: string;
+  /** "auto" (default): shared memory where there is some, else transfer. */
+  transport?: "auto" | "shared" | "transfer";
+}
+
+/** A pool whose leases move between threads, by shared memory where it exists and by transfer where not. Throws as their makers. */
+export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool) & LeasePool {
+  if (options === undefined) throw wrongType("options", "LeasePoolOptions", options);
+  const given = checkOptions("options", options, ["size", "count", "name", "transport"]);
+  const { transport = "auto", ...rest } = given;
+  const wanted = oneOf("options.transport", transport, ["auto", "shared", "transfer"]);
+  const shared = wanted === "shared" || (wanted === "auto" && typeof SharedArrayBuffer === "function");
+  return shared ? SharedPool.create(rest) : new TransferPool(rest);
+}

@@ -1,0 +1,86 @@
+/**
+ * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks away:
+ * the worker holds one for as long as it lives, and who is granted the same one next knows.
+ */
+
+interface LockManager {
+  request(name: string, callback: () => Promise<void> | void): Promise<void>;
+}
+
+/** What is to be done when a thread or a process ends. */
+export interface EndWatch {
+  /** It has ended. */
+  ended(): void;
+  /** Whether its end is of no concern any more: the pool is over, or the other side has left it. */
+  isSettled(): boolean;
+}
+
+const watchesOf = new WeakMap<object, Set<EndWatch>>();
+
+/**
+ * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go at the next
+ * one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns what ends the watch.
+ * What `once` throws passes, and nothing is watched then.
+ *
+ * @param target a worker or a child process of Node
+ * @param once its method, on it
+ */
+export function watchExit(
+  target: object,
+  once: (event: "exit", listener: () => void) => unknown,
+  watch: EndWatch,
+): () => void {
+  const known = watchesOf.get(target);
+  if (known !== undefined) {
+    for (const one of known) if (one.isSettled()) known.delete(one);
+    known.add(watch);
+    return () => known.delete(watch);
+  }
+  const made = new Set<EndWatch>([watch]);
+  watchesOf.set(target, made);
+  try {
+    once("exit", () => {
+      if (watchesOf.get(target) === made) watchesOf.delete(target);
+      for (const one of made) one.ended();
+      made.clear();
+    });
+  } catch (error) {
+    watchesOf.delete(target);
+    throw error;
+  }
+  return () => made.delete(watch);
+}
+
+function lockManager(): LockManager | undefined {
+  const { navigator } = globalThis as { navigator?: { locks?: LockManager } };
+  return typeof navigator?.locks?.request === "function" ? navigator.locks : undefined;
+}
+
+/** A name that nobody else has, or undefined where there are no locks. */
+export function lifeName(): string | undefined {
+  if (lockManager() === undefined) return undefined;
+  return `millpond.lane.${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
+}
+
+/** In the thread that may end: true once it holds the lock, until its end; false where there are none. */
+export function holdForLife(name: string | undefined): Promise<boolean> {
+  const locks = lockManager();
+  if (name === undefined || locks === undefined) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const forEver = new Promise<void>(() => {});
+    // Refused where a page has no storage of its own: then its end is not seen, and nothing else is different.
+    locks
+      .request(name, () => {
+        resolve(true);
+        return forEver;
+      })
+      .catch(() => resolve(false));
+  });
+}
+
+/** In the other thread: calls `ended` when the one that holds the lock has ended. */
+export function whenEnded(name: string, ended: () => void): void {
+  lockManager()
+    ?.request(name, ended)
+    .catch(() => {});
+}

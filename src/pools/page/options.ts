@@ -1,0 +1,190 @@
+/** What a PagePool is asked for, checked and completed, and what it tells about itself. */
+import {
+  type Allocator,
+  Allocator as AllocatorClass,
+  type AllocatorStats,
+  defaultAllocator,
+} from "../../memory/allocator.ts";
+import { pageSize } from "../../os/page-size.ts";
+import { type Clock, checkClock } from "../../util/clock.ts";
+import { debugLevel } from "../../util/debug.ts";
+import { flag, milliseconds, oneOf, powerOfTwo, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import type { ZeroPolicy } from "../buffer/config.ts";
+
+/** How held bytes go: each block at its age, or all together along a smooth curve. */
+export type AgeCurve = "cliff" | "smooth";
+
+/** How urgently the machine wants memory back. */
+export type PressureLevel = "low" | "medium" | "high";
+
+/** How a {@link PagePool} is made. */
+export interface PagePoolOptions {
+  /** For messages and reports; default "pages". */
+  name?: string;
+  /**
+   * Milliseconds that a freed block is kept for the next borrower; 0: not at all, `Infinity`: for ever. Default 500, Core
+   * Media's half second.
+   */
+  ageOut?: number;
+  /**
+   * "cliff" (default, Core Media's rule): each block goes when its own time is over. "smooth" (jemalloc's decay): bytes freed
+   * together go along a curve over the period, so that nothing is dropped all at once.
+   */
+  curve?: AgeCurve;
+  /** Where pages come from and go to; default: the default allocator. */
+  source?: Allocator;
+  /** The most bytes that exist at a time, held and lent; default `Infinity`. */
+  maxBytes?: number;
+  /** The most blocks that exist at a time, held and lent; default `Infinity`. */
+  maxCount?: number;
+  /** Held blocks that age never takes, the last freed ones; default 0. */
+  minIdle?: number;
+  /** When bytes are zeroed; default "fresh". */
+  zero?: ZeroPolicy;
+  /** Kill the views that were handed out when a block comes back; default: false, true in debug levels where it can be done. */
+  revoke?: boolean;
+  /** Remember where each block was taken (about 4 us an allocation); default false. */
+  trace?: boolean;
+  /**
+   * Let a background timer empty an idle pool too; it never keeps the process alive. Default true. Without it the age is looked
+   * at inside allocate and release only (Apple's rule), and each of them reads the clock.
+   */
+  timer?: boolean;
+  /** Bytes in a page, a power of two from 512; default: the machine's. */
+  pageSize?: number;
+  /** Time and timers; default: the platform's. */
+  clock?: Clock;
+}
+
+/** {@link PagePoolOptions} with every default filled in; frozen. */
+export interface PageConfig {
+  /** For messages. */
+  readonly name: string;
+  /** Milliseconds a freed block is kept. */
+  readonly ageOut: number;
+  /** How held bytes go. */
+  readonly curve: AgeCurve;
+  /** Where pages come from. */
+  readonly source: Allocator;
+  /** The bound in bytes. */
+  readonly maxBytes: number;
+  /** The bound in blocks. */
+  readonly maxCount: number;
+  /** Held blocks that age never takes. */
+  readonly minIdle: number;
+  /** When bytes are zeroed. */
+  readonly zero: ZeroPolicy;
+  /** Whether views die with the loan. */
+  readonly revoke: boolean;
+  /** Whether a block that cannot be revoked is refused. */
+  readonly mustRevoke: boolean;
+  /** Whether loans remember where they were made. */
+  readonly trace: boolean;
+  /** Whether a timer empties an idle pool. */
+  readonly timer: boolean;
+  /** Bytes in a page. */
+  readonly pageSize: number;
+  /** Time and timers. */
+  readonly clock: Clock;
+}
+
+/** One loan of a PagePool. */
+export interface PageHolder {
+  /** The memory's number, as in messages. */
+  readonly memory: number;
+  /** Valid bytes. */
+  readonly size: number;
+  /** Bytes of the block. */
+  readonly bytes: number;
+  /** Milliseconds since it was lent, read coarsely. */
+  readonly age: number;
+  /** Where it was taken, when tracing is on. */
+  readonly site: string | undefined;
+}
+
+/** A snapshot of a PagePool's counters. */
+export interface PagePoolStats extends AllocatorStats {
+  /** The pool's name. */
+  readonly name: string;
+  /** Blocks held for the next borrower. */
+  readonly idle: number;
+  /** Their bytes. */
+  readonly idleBytes: number;
+  /** Blocks on loan. */
+  readonly live: number;
+  /** Of the bytes on loan, those that rounding to pages added. */
+  readonly wastedBytes: number;
+  /** Blocks that exist, and their bytes. */
+  readonly count: number;
+  /** Bytes that exist. */
+  readonly bytes: number;
+  /** Allocations that a held block served. */
+  readonly hits: number;
+  /** Allocations that took fresh pages. */
+  readonly misses: number;
+  /** Blocks that went because of their age. */
+  readonly agedOut: number;
+  /** Blocks that went to make room for another size within the bounds. */
+  readonly evicted: number;
+  /** Blocks that came back without their bytes. */
+  readonly detached: number;
+  /** Who waits now. */
+  readonly waiting: number;
+}
+
+const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
+
+/** 512 bytes: the smallest unit that any device is addressed in; smaller blocks belong into a SlabPool. */
+const MIN_PAGE = 512;
+
+/** 2 MiB, a huge page. */
+const MAX_PAGE = 2 ** 21;
+
+const OPTION_KEYS: readonly (keyof PagePoolOptions)[] = [
+  "name",
+  "ageOut",
+  "curve",
+  "source",
+  "maxBytes",
+  "maxCount",
+  "minIdle",
+  "zero",
+  "revoke",
+  "trace",
+  "timer",
+  "pageSize",
+  "clock",
+];
+
+/** Checks and completes the options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function resolvePageOptions(options: PagePoolOptions): PageConfig {
+  const given = readOptions("options", options, OPTION_KEYS);
+  const { name = "pages", source = defaultAllocator(), pageSize: page = pageSize(), ageOut = 500 } = given;
+  const { curve = "cliff", minIdle = 0, zero = "fresh" } = given;
+  const clock = checkClock("options.clock", given.clock);
+  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
+  if (powerOfTwo("options.pageSize", page, MAX_PAGE) < MIN_PAGE) wholeNumber("options.pageSize", page, MIN_PAGE);
+  return Object.freeze({
+    name,
+    source,
+    clock,
+    pageSize: page,
+    ageOut: milliseconds("options.ageOut", ageOut),
+    curve: oneOf("options.curve", curve, ["cliff", "smooth"]),
+    maxBytes: bound("options.maxBytes", given.maxBytes),
+    maxCount: bound("options.maxCount", given.maxCount),
+    minIdle: wholeNumber("options.minIdle", minIdle),
+    zero: oneOf("options.zero", zero, ZERO_POLICIES),
+    revoke: flag("options.revoke", given.revoke, debugLevel() > 0),
+    mustRevoke: given.revoke === true,
+    trace: flag("options.trace", given.trace, false),
+    timer: flag("options.timer", given.timer, true),
+  });
+}
+
+function bound(name: string, value: number | undefined): number {
+  return value === undefined || value === Number.POSITIVE_INFINITY
+    ? Number.POSITIVE_INFINITY
+    : wholeNumber(name, value);
+}

@@ -1,0 +1,346 @@
+/**
+ * PagePool: large blocks of whole pages that are kept a short while after they were freed. After Core Media's CMMemoryPool (freed
+ * blocks age out after half a second), with Core Video's bounds, floor and wake-up, jemalloc's smooth curve, and a timer, so
+ * that an idle pool empties too.
+ *
+ * ```ts
+ * const pool = new PagePool({ maxBytes: 256 * 2 ** 20 });
+ * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
+ * packet.release();                                           // kept 500 ms for the next
+ * new BufferPool({ name: "frames" }).configure({ size: 3_110_400, max: 8, allocator: pool.allocator });
+ * ```
+ */
+import type { Allocator } from "../../memory/allocator.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { type AllocationParams, resolveParams } from "../../memory/params.ts";
+import { Emitter } from "../../util/emitter.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+import { pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
+import {
+  type PageHolder,
+  type PagePoolOptions,
+  type PagePoolStats,
+  type PressureLevel,
+  resolvePageOptions,
+} from "./options.ts";
+import { PageAllocator } from "./page-allocator.ts";
+
+export type { AgeCurve, PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./options.ts";
+
+/** How {@link PagePool.acquire} asks. */
+export interface PageRequest extends AllocationParams, WaitOptions {}
+
+/** How {@link PagePool.tryAllocate} asks. */
+export interface ThresholdRequest extends AllocationParams {
+  /**
+   * Take fresh pages only while fewer blocks than this exist; held ones are lent in any case. Core Video's allocation
+   * threshold. Default: the pool's bounds alone.
+   */
+  threshold?: number;
+}
+
+/** The events of a PagePool, by name. */
+export interface PagePoolEvents {
+  /** After a refusal by a bound or a threshold: a block came back or went, so that another try may succeed. */
+  available: { readonly pool: string; readonly idle: number };
+}
+
+interface Wanted {
+  readonly size: number;
+  readonly params: AllocationParams;
+}
+
+/** Large blocks with an age; see the module text. */
+export class PagePool {
+  readonly #allocator: PageAllocator;
+  readonly #waiters: WaitQueue<Memory, Wanted>;
+  readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);
+  #refused = false;
+  #serving = false;
+
+  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: PagePoolOptions = {}) {
+    const config = resolvePageOptions(options);
+    this.#allocator = new PageAllocator(config);
+    this.#waiters = new WaitQueue(config.clock, () => this.#serve());
+  }
+
+  /** For messages and reports. */
+  get name(): string {
+    return this.#allocator.name;
+  }
+
+  /** Where the pool's blocks come from: the same object always, valid also after the pool was invalidated. */
+  get allocator(): Allocator {
+    return this.#allocator;
+  }
+
+  /** Bytes of the block that `size` bytes get: whole pages; 0 for 0. Throws `ERR_OUT_OF_RANGE`. */
+  roundedSize(size: number): number {
+    return this.#allocator.shelf.rounded(wholeNumber("size", size));
+  }
+
+  /**
+   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are held; "available" tells when to
+   * try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
+   */
+  tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
+    const params = resolveParams(request, "request", ["threshold"]);
+    const { threshold: given } = request;
+    const threshold = given === undefined ? Infinity : wholeNumber("request.threshold", given);
+    this.#allocator.assertOpen("allocate from");
+    const total = totalBytes(size, params);
+    if (total > 0 && !this.#allocator.canServe(total, params.align, threshold)) {
+      this.#assertAlive("allocate from");
+      this.#refused = true;
+      this.#retune();
+      return undefined;
+    }
+    return this.#allocator.allocate(size, params);
+  }
+
+  /**
+   * Allocates, and waits in line while the bounds do not allow it: first come, first served, nobody overtakes (also not
+   * `allocator.allocate`, which fails meanwhile unless a block of its size is held).
+   *
+   * Rejects with `ERR_STARVED` (timeout; `details.holders` says who holds the pages), `signal.reason`, `ERR_POOL_DEAD`,
+   * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the source throws.
+   */
+  acquire(size: number, request: PageRequest = {}): Promise<Memory> {
+    try {
+      if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
+      const { signal, timeout } = request;
+      checkWait(signal, timeout);
+      const params = resolveParams(request, "request", ["signal", "timeout"]);
+      const total = totalBytes(size, params);
+      if (signal?.aborted) return Promise.reject(signal.reason);
+      this.#allocator.assertOpen("wait for pages of");
+      this.#assertAlive("allocate from");
+      if (total === 0 || this.#allocator.canServe(total, params.align, Infinity)) {
+        return Promise.resolve(this.#allocator.allocate(size, params));
+      }
+      this.#assertPossible(total);
+      if (timeout === 0) return Promise.reject(this.#starved(total, 0));
+      const { clock } = this.#allocator.config;
+      const wanted: Wanted = { size, params };
+      const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
+        this.#starved(total, clock.now() - waiter.since),
+      );
+      this.#retune();
+      // A clock or a signal that released pages while the wait was made came too early for it.
+      this.#serve();
+      return wait;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #assertPossible(total: number): void {
+    const { maxBytes, maxCount, name } = this.#allocator.config;
+    const bytes = this.#allocator.shelf.rounded(total);
+    if (bytes <= maxBytes && maxCount > 0) return;
+    throw new MillpondError(
+      "ERR_POOL_FULL",
+      `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, maxCount ${maxCount}; ask for less, or raise them`,
+    );
+  }
+
+  #starved(total: number, waited: number): MillpondError {
+    const { config, shelf } = this.#allocator;
+    return pagesStarvedError(config, shelf.rounded(total), waited, this.holders());
+  }
+
+  #retune(): void {
+    const waiting = this.#waiters.length > 0;
+    const allocator = this.#allocator;
+    allocator.crowded = waiting && !this.#serving;
+    const wanted = waiting || (this.#refused && this.#events.has("available"));
+    const listener = wanted ? this.#listener : null;
+    if (allocator.listener === listener) return;
+    allocator.listener = listener;
+    allocator.retune();
+  }
+
+  readonly #listener: { roomMade: () => void } = { roomMade: () => this.#serve() };
+
+  #serve(): void {
+    if (this.#serving) return;
+    if (this.#allocator.shelf.calling > 0) {
+      // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
+      queueMicrotask(() => this.#serve());
+      return;
+    }
+    this.#serving = true;
+    const allocator = this.#allocator;
+    try {
+      for (;;) {
+        const { first } = this.#waiters;
+        allocator.crowded = false;
+        if (first === null) break;
+        const { size, params } = first.tag;
+        try {
+          if (!allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity)) break;
+          const memory = allocator.allocate(size, params);
+          // The source may have ended the very wait that it was asked for.
+          if (first.queued) this.#waiters.next(memory);
+          else memory.release();
+        } catch (error) {
+          this.#waiters.leave(first, error);
+        }
+      }
+    } finally {
+      this.#serving = false;
+    }
+    this.#announce();
+    this.#retune();
+  }
+
+  #announce(): void {
+    if (!this.#refused || this.#waiters.length > 0) return;
+    this.#refused = false;
+    this.#events.emit("available", { pool: this.name, idle: this.#allocator.shelf.idle });
+  }
+
+  /** Calls `listener` at every event of that name; returns what removes it. Throws `ERR_INVALID_ARG_TYPE`. */
+  on<K extends keyof PagePoolEvents>(name: K, listener: (event: PagePoolEvents[K]) => void): () => void {
+    const off = this.#events.on(name, listener);
+    this.#retune();
+    return () => {
+      off();
+      this.#retune();
+    };
+  }
+
+  /** Gives every held block back now, whatever its age, `minIdle` too; the pool stays in service, loans stay out. */
+  flush(): void {
+    this.#allocator.assertOpen("flush");
+    this.#allocator.shelf.flush();
+    this.#allocator.stopTimer();
+    this.#serve();
+  }
+
+  /**
+   * Stops recycling for good and gives back what is held. The allocator lives on: it allocates from the source, and what
+   * comes back goes straight there. Twice: nothing.
+   */
+  invalidate(): void {
+    this.#allocator.assertOpen("invalidate");
+    if (this.#allocator.standing !== "recycling") return;
+    this.#allocator.enter("direct");
+    this.#serve();
+  }
+
+  /**
+   * Lets go what is due, as every allocation and release does now and then.
+   * @param now milliseconds of the pool's clock, for callers that have just read it (once a frame); default: reads it
+   * Throws `ERR_INVALID_ARG_TYPE`.
+   */
+  maintain(now?: number): void {
+    if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) throw wrongType("now", "a number", now);
+    this.#allocator.assertOpen("maintain");
+    this.#allocator.maintain(now);
+  }
+
+  /**
+   * How urgently the machine wants memory back: "low" (the start), "medium" (half the age, half the curve), "high" (what is held goes at
+   * once, and nothing is held until it is lower again). After .NET's shared pool. Throws `ERR_INVALID_ARG_*`.
+   */
+  setPressure(level: PressureLevel): void {
+    this.#allocator.assertOpen("change the pressure of");
+    this.#allocator.age.pressure = oneOf("level", level, ["low", "medium", "high"]);
+    this.#allocator.retune();
+    this.#allocator.maintain(undefined);
+  }
+
+  /** The loans, oldest first. O(blocks). */
+  holders(): PageHolder[] {
+    return this.#allocator.holders();
+  }
+
+  /** A snapshot of the counters. O(blocks). */
+  stats(): PagePoolStats {
+    const { shelf, misses, empty, detached } = this.#allocator;
+    const counters = this.#allocator.stats();
+    let wastedBytes = 0;
+    for (const { lease, cls } of shelf.blocks) {
+      if (lease !== null) wastedBytes += cls.bytes - lease.offset - lease.size;
+    }
+    return {
+      ...counters,
+      name: this.name,
+      idle: shelf.idle,
+      idleBytes: shelf.idleBytes(),
+      live: shelf.count - shelf.idle,
+      wastedBytes,
+      count: shelf.count,
+      bytes: shelf.bytes,
+      hits: counters.allocations - misses - empty,
+      misses,
+      agedOut: shelf.agedOut,
+      evicted: shelf.evicted,
+      detached,
+      waiting: this.#waiters.length,
+    };
+  }
+
+  /** Ends the pool with its last loan: nothing can be allocated any more, loans stay valid. Returns who still holds one. */
+  retire(): PageHolder[] {
+    this.#allocator.assertOpen("retire");
+    const { standing } = this.#allocator;
+    if (standing !== "dead" && standing !== "retired") {
+      this.#allocator.enter("retired");
+      this.#waiters.rejectAll(() => pagesDeadError(this.#allocator.config, "wait for pages of"));
+      this.#retune();
+    }
+    return this.holders();
+  }
+
+  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
+  close(): void {
+    this.#allocator.assertOpen("close");
+    const holders = this.holders();
+    if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
+    this.retire();
+  }
+
+  /**
+   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: every later use of them
+   * throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a buffer, a sub-memory or a live mapping holds
+   * stay theirs until they let go. Returns the loans that were out.
+   */
+  destroy(options?: { force?: boolean }): PageHolder[] {
+    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
+      this.close();
+      return [];
+    }
+    const holders = this.retire();
+    this.#allocator.voidLoans();
+    this.#allocator.enter("dead");
+    return holders;
+  }
+
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). For tests. */
+  assertInvariants(): void {
+    this.#allocator.shelf.assertInvariants();
+    const { first } = this.#waiters;
+    if (first === null) return;
+    const { size, params } = first.tag;
+    this.#allocator.crowded = false;
+    const servable = this.#allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity);
+    this.#retune();
+    if (servable)
+      throw new MillpondError("ERR_CORRUPTED", `page pool "${this.name}": somebody waits for what is there`);
+  }
+
+  #assertAlive(verb: string): void {
+    const { standing, config } = this.#allocator;
+    if (standing === "dead" || standing === "retired") throw pagesDeadError(config, verb);
+  }
+}
+
+function totalBytes(size: number, params: AllocationParams): number {
+  const { prefix, padding } = resolveParams(params);
+  return wholeNumber("prefix + size + padding", prefix + wholeNumber("size", size) + padding);
+}

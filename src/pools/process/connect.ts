@@ -1,0 +1,266 @@
+/**
+ * A lane to a child process: leases move over its IPC channel as they do to a worker, with the same window, iteration and close.
+ *
+ * ```ts
+ * const child = fork("child.js");                            // or spawn with an "ipc" in stdio
+ * const lane = await connectProcess(pool, child);            // there: const { lane, pool } = await receiveProcess();
+ * await lane.send(slot, { pts });
+ * ```
+ */
+import { randomUUID } from "node:crypto";
+import { checkOps } from "../../os/load.ts";
+import type { NativeOps } from "../../os/native-ops.ts";
+import { notDone, type Outcome } from "../../os/result.ts";
+import { type Clock, systemClock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
+import { Lane } from "../lane/lane.ts";
+import { watchExit } from "../lane/worker-liveness.ts";
+import { cancelReservation, isVacated, type Seat, statusOf } from "../shared/membership.ts";
+import { checkAttach, nativeError, OPEN_KEYS, openProcessPool, type ProcessOpenOptions } from "./open.ts";
+import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
+import { ProcessPool } from "./process-pool.ts";
+import { processCarrier } from "./transport.ts";
+
+/** A child that has an IPC channel: a ChildProcess of `fork`, or of `spawn` with "ipc" in its stdio. */
+export interface ChildEnd extends IpcEnd {
+  /** As ChildProcess's. */
+  once(event: "exit", listener: () => void): unknown;
+  /** As ChildProcess's. */
+  readonly exitCode?: number | null;
+  /** As ChildProcess's. */
+  readonly signalCode?: string | null;
+}
+
+/** What the joining side of a connection gets. */
+export interface ProcessConnection<Data> {
+  /** Its end of the lane. */
+  readonly lane: Lane<Data>;
+  /** The pool, joined. */
+  readonly pool: ProcessPool;
+}
+
+/** What the side that has the pool tells the other one. */
+export interface ProcessOffer {
+  /** The seat that is reserved for it. */
+  readonly seat: Seat;
+  /** The seat of who offers. */
+  readonly from: Seat;
+  /** Leases under way at most. */
+  readonly window: number | undefined;
+  /** For messages. */
+  readonly name: string;
+}
+
+/** The first message to a child. */
+interface Invitation {
+  readonly millpondInvitation: string;
+  readonly offer: ProcessOffer;
+  /** Where to get the block from, unless it was inherited. */
+  readonly block: { readonly pid: number; readonly descriptor: number; readonly inode: string };
+}
+
+/**
+ * Connects to a child process, which calls {@link receiveProcess}. It gets a seat of its own; when it ends, however it does,
+ * what it held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the child ends or fails to
+ * join first, or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+ */
+export async function connectProcess<Data = unknown>(
+  pool: ProcessPool,
+  child: ChildEnd,
+  options: ConnectOptions = {},
+): Promise<Lane<Data>> {
+  if (child === null || typeof child !== "object" || typeof child.send !== "function") {
+    throw wrongType("child", "a ChildProcess with an IPC channel", child);
+  }
+  withMethods("child", "a ChildProcess with an IPC channel", child, ["on", "once", "removeListener"]);
+  const block = pool instanceof ProcessPool ? pool.block : undefined;
+  if (block === undefined) throw wrongType("pool", "a ProcessPool with its block", pool);
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock = systemClock } = checkConnectOptions(options);
+  if (child.connected !== true) {
+    throw new MillpondError("ERR_INACTIVE", "the child has ended, or its IPC channel is closed");
+  }
+  const handle = pool.reserve();
+  const id = randomUUID();
+  let port: ProcessPort | undefined;
+  let lane: Lane<Data> | undefined;
+  const exited = (): void => {
+    // It was waited for, so none of its threads is left.
+    if (!pool.isOver) pool.reclaim(handle);
+    pool.reclaimEnded();
+  };
+  const { seat } = handle;
+  const isSettled = (): boolean => pool.isOver || isVacated(statusOf(pool.core, seat.owner), seat.status);
+  let unwatch: (() => void) | undefined;
+  try {
+    port = ipcPort(child, id);
+    unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
+    const answer = firstMessage(port, { signal, timeout, clock }, "the child");
+    const invitation: Invitation = {
+      millpondInvitation: id,
+      offer: { seat: handle.seat, from: pool.seat, window, name: pool.name },
+      block: { pid: process.pid, descriptor: block.descriptor, inode: String(block.inode) },
+    };
+    child.send(invitation as never, () => {});
+    await ready(answer);
+    lane = processLane(port, pool, handle.seat, { window, clock });
+    return lane;
+  } catch (error) {
+    unwatch?.();
+    port?.close();
+    if (!pool.isOver) {
+      // Nothing was sent to a child that has not sat down: then there is nothing to reclaim, and only the row to drop.
+      if (lane === undefined && cancelReservation(pool.core, seat)) pool.reclaimEnded();
+      else pool.reclaim(handle);
+    }
+    throw error;
+  }
+}
+
+/** How {@link receiveProcess} joins. */
+export interface ReceiveProcessOptions extends ProcessOpenOptions {
+  /**
+   * The descriptor of the pool's block, if this process inherited it; default: it is opened from the parent, which needs /proc and
+   * the same PID namespace.
+   */
+  descriptor?: number;
+  /** Gives the wait up; rejects with its reason. */
+  signal?: AbortSignal;
+  /** Where invitations come from; default `process`. */
+  source?: IpcEnd;
+}
+
+/**
+ * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason, and with
+ * what {@link openProcessPool} throws, which the parent is told too.
+ */
+export async function receiveProcess<Data = unknown>(
+  options: ReceiveProcessOptions = {},
+): Promise<ProcessConnection<Data>> {
+  const given = readOptions("options", options, [...OPEN_KEYS, "descriptor", "signal", "source"]);
+  const { descriptor, signal, source = process as unknown as IpcEnd, ...rest } = given;
+  withMethods("options.source", "a process with an IPC channel", source, ["send", "on", "removeListener"]);
+  if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);
+  abortSignal("options.signal", signal);
+  checkAttach(rest);
+  const { millpondInvitation: id, offer, block } = await invitation(source, signal);
+  const port = ipcPort(source, id);
+  try {
+    const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
+    const pool = openProcessPool(own, { ...rest, name: rest.name ?? offer.name, seat: offer.seat });
+    return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
+  } catch (error) {
+    port.postMessage({ failed: (error as Error).message });
+    port.close();
+    throw error;
+  }
+}
+
+/** @internal Says that this side has joined, and makes its end of the lane. */
+export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: ProcessOffer, clock?: Clock): Lane<Data> {
+  const { from, window } = offer;
+  const peer = {
+    owner: wholeNumber("offer.from.owner", from?.owner, 0, pool.core.ownerBits - 1),
+    status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
+  };
+  const lane = processLane<Data>(port, pool, peer, { window, clock });
+  port.postMessage("ready");
+  return lane;
+}
+
+/** @internal A lane over a port, with a carrier that clears up when the other side is lost. */
+export function processLane<Data>(
+  port: ProcessPort,
+  pool: ProcessPool,
+  peer: Seat,
+  { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
+): Lane<Data> {
+  const carrier = processCarrier(pool, peer, (lost) => {
+    if (lost) pool.expectEnd();
+  });
+  const lane = new Lane<Data>(port, carrier, {
+    ...(window === undefined ? {} : { window }),
+    ...(clock === undefined ? {} : { clock }),
+  });
+  carrier.joined(lane as Lane<unknown>);
+  return lane;
+}
+
+/** @internal The first message on a port. Rejects with the signal's reason, and `ERR_INACTIVE` when none comes in time. */
+export function firstMessage(
+  port: ProcessPort,
+  { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
+  who: string,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      signal?.removeEventListener("abort", onAbort);
+      if (timer !== undefined) clock.clearTimer(timer);
+      port.onmessage = null;
+      settle();
+    };
+    const failed = (what: string): void =>
+      finish(() => reject(new MillpondError("ERR_INACTIVE", `${who} ${what} before it had joined the pool`)));
+    const onAbort = (): void => finish(() => reject(signal!.reason));
+    const timer =
+      timeout === Number.POSITIVE_INFINITY
+        ? undefined
+        : clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    port.addEventListener("close", () => failed("ended"));
+    port.onmessage = (event) => finish(() => resolve(event.data));
+  });
+}
+
+/** @internal Waits for the other side's "ready". Rejects with `ERR_INACTIVE` and its reason when it says another thing. */
+export async function ready(message: Promise<unknown>): Promise<void> {
+  const said = await message;
+  if (said === "ready") return;
+  const reason = (said as { failed?: unknown } | null)?.failed;
+  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${String(reason ?? said)}`);
+}
+
+function parentsBlock(block: Invitation["block"], ops: NativeOps): number {
+  const pid = wholeNumber("invitation.block.pid", block?.pid, 1, 2 ** 22);
+  const descriptor = wholeNumber("invitation.block.descriptor", block.descriptor, 0, 0x7fffffff);
+  const opened = openSame(ops.shared.openOf(pid, descriptor), block.inode, ops);
+  if (opened.ok) return opened.value;
+  throw nativeError(
+    opened,
+    "the parent's pool could not be opened; let the child inherit pool.descriptor and pass { descriptor }",
+  );
+}
+
+/** The number of a descriptor may stand for another object by now. */
+function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outcome<number> {
+  if (!opened.ok) return opened;
+  const facts = ops.shared.inspect(opened.value);
+  if (facts.ok && String(facts.value.inode) === inode) return opened;
+  ops.shared.close(opened.value);
+  return facts.ok ? notDone("failed", "STALE_NAME", "the parent no longer has it") : facts;
+}
+
+function invitation(source: IpcEnd, signal: AbortSignal | undefined): Promise<Invitation> {
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      source.removeListener("message", listen);
+      source.removeListener("disconnect", gone);
+      signal?.removeEventListener("abort", onAbort);
+      settle();
+    };
+    const listen = (value: unknown): void => {
+      const message = value as Partial<Invitation> | null;
+      if (typeof message?.millpondInvitation === "string" && typeof message.offer === "object") {
+        finish(() => resolve(message as Invitation));
+      }
+    };
+    const gone = (): void =>
+      finish(() => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected")));
+    const onAbort = (): void => finish(() => reject(signal!.reason));
+    source.on("message", listen);
+    source.on("disconnect", gone);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+  });
+}

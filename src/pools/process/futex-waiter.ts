@@ -1,0 +1,171 @@
+/**
+ * How threads of several processes sleep and wake on a word of a shared pool. Who blocks sleeps in the kernel (a futex), in
+ * slices, with a look at a stop word and at the dead between them. Who must not block lets a helper thread sleep in his place:
+ * it wakes this process's `Atomics.waitAsync` when the word moves in any process. Without a futex both look again and again.
+ */
+import { Worker } from "node:worker_threads";
+import type { NativeOps } from "../../os/native-ops.ts";
+import { waitForChange } from "../../os/wait.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { Header } from "../shared/layout.ts";
+import { atomicsWaiter, type SharedWaiter } from "../shared/wait.ts";
+
+/** How one who waits without blocking hears of a slot. */
+export type AsyncWait = "thread" | "poll";
+
+/** A word of shared memory that ends blocking waits once it is not 0. */
+export interface StopWord {
+  /** Of a SharedArrayBuffer. */
+  readonly words: Int32Array;
+  /** Which word. */
+  readonly index: number;
+}
+
+/** What a {@link ProcessWaiter} is made from. */
+export interface ProcessWaiterOptions {
+  /** The pool's words. */
+  readonly i32: Int32Array;
+  /** The operations. */
+  readonly ops: NativeOps;
+  /** See {@link AsyncWait}. */
+  readonly asyncWait: AsyncWait;
+  /** Ends blocking waits. */
+  readonly stop: StopWord | undefined;
+  /** Called between the slices of a blocking wait, in which no timer runs. */
+  readonly look: () => void;
+}
+
+/** Words of the memory that a thread shares with its helper. */
+export const Helper = {
+  /** Counts what the helper is asked to watch. */
+  ASKED: 0,
+  /** The value that it is to see changed. */
+  VALUE: 1,
+  /** Not 0: end. */
+  STOP: 2,
+  /** Not 0: it runs. */
+  READY: 3,
+  END: 4,
+} as const;
+
+/** First and longest sleep where there is no futex: as the pool's own polling. */
+const POLL_MS = { first: 1, most: 16 } as const;
+
+const FILE = new URL(import.meta.url.endsWith(".ts") ? "./futex-worker.ts" : "./futex-worker.js", import.meta.url);
+
+/** A waiter's helper, apart from the waiter: a running thread must not keep a pool that was forgotten. */
+interface Helping {
+  readonly i32: Int32Array;
+  readonly ops: NativeOps;
+  readonly control: Int32Array;
+  helper: Worker | undefined;
+  closed: boolean;
+}
+
+/** Those that run: one listener for all, because a process is warned of many. */
+const helped: Set<Helping> = new Set();
+
+/** Ends the helper of a waiter that nobody closed. */
+const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHelper);
+
+function closeAll(): void {
+  for (const helping of helped) endHelper(helping);
+}
+
+function endHelper(helping: Helping): void {
+  if (helping.closed) return;
+  helping.closed = true;
+  helped.delete(helping);
+  if (helped.size === 0) process.removeListener("exit", closeAll);
+  if (helping.helper === undefined) return;
+  Atomics.store(helping.control, Helper.STOP, 1);
+  Atomics.notify(helping.control, Helper.ASKED);
+  // It may sleep in the kernel, which nothing else ends before its slice is over.
+  helping.ops.futex.wake(helping.i32, Header.WAKES, 0x7fffffff);
+}
+
+function startHelper(helping: Helping): Worker {
+  const { i32, control } = helping;
+  const workerData = { memory: i32.buffer, control: control.buffer };
+  const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
+  helper.unref();
+  const gone = (): void => {
+    Atomics.store(control, Helper.READY, 0);
+    // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
+    helping.closed = true;
+    Atomics.notify(i32, Header.WAKES);
+  };
+  helper.on("error", gone).on("exit", gone);
+  // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
+  if (helped.size === 0) process.once("exit", closeAll);
+  helped.add(helping);
+  return helper;
+}
+
+/** Sleeping and waking across processes; close it when the thread takes part no more. */
+export class ProcessWaiter implements SharedWaiter {
+  /** How blocking waits sleep. */
+  readonly kind: "futex" | "poll";
+  readonly #options: ProcessWaiterOptions;
+  readonly #helping: Helping;
+  #pollMs: number = POLL_MS.first;
+
+  /** Starts nothing yet. */
+  constructor(options: ProcessWaiterOptions) {
+    this.#options = options;
+    const control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
+    this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
+    // Nobody sleeps on a word of its own, so this asks and does nothing else.
+    this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+  }
+
+  /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
+  wait(i32: Int32Array, index: number, value: number, ms: number): void {
+    const { look, stop, ops } = this.#options;
+    look();
+    if (stop !== undefined && Atomics.load(stop.words, stop.index) !== 0) {
+      throw new MillpondError("ERR_INACTIVE", "the wait was ended by its stop word");
+    }
+    if (this.kind === "futex") {
+      const bounds = stop === undefined ? { timeout: ms, ops } : { timeout: ms, ops, stop };
+      if (waitForChange(i32, index, value, bounds).ok) return;
+    }
+    // It wakes for this process's threads at once, and looks for the others'.
+    const woken = Atomics.wait(i32, index, value, Math.min(ms, this.#pollMs)) !== "timed-out";
+    this.#pollMs = woken ? POLL_MS.first : Math.min(this.#pollMs * 2, POLL_MS.most);
+  }
+
+  /** Wakes sleepers of every process, and those of this one that sleep by Atomics. */
+  readonly notify = (i32: Int32Array, index: number, count: number): void => {
+    if (this.kind === "futex") this.#options.ops.futex.wake(i32, index, count);
+    Atomics.notify(i32, index, count);
+  };
+
+  /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
+  get waitAsync(): SharedWaiter["waitAsync"] {
+    const helping = this.#helping;
+    if (this.kind === "poll" || this.#options.asyncWait === "poll" || helping.closed) return undefined;
+    if (helping.helper === undefined) {
+      helping.helper = startHelper(helping);
+      forgotten.register(this, helping, helping);
+    }
+    return Atomics.load(helping.control, Helper.READY) === 0 ? undefined : this.#sleep;
+  }
+
+  /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
+  close(): void {
+    forgotten.unregister(this.#helping);
+    endHelper(this.#helping);
+  }
+
+  readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
+    // First this: what the helper then sees changed, it wakes.
+    const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
+    if (woken === undefined) return undefined;
+    const { control } = this.#helping;
+    Atomics.store(control, Helper.VALUE, value);
+    Atomics.add(control, Helper.ASKED, 1);
+    Atomics.notify(control, Helper.ASKED);
+    return woken;
+  };
+}

@@ -1,0 +1,26 @@
+/** The thread that sleeps for one that must not: see process-waiter.ts. */
+import { workerData } from "node:worker_threads";
+import { nativeOps } from "../../os/load.ts";
+import { waitForChange } from "../../os/wait.ts";
+import { Header } from "../shared/layout.ts";
+import { Helper } from "./futex-waiter.ts";
+
+const { memory, control } = workerData as { memory: SharedArrayBuffer; control: SharedArrayBuffer };
+const words = new Int32Array(memory, 0, Header.END);
+const orders = new Int32Array(control);
+const ops = nativeOps();
+const stop = { words: orders, index: Helper.STOP };
+
+if (ops.availability.ok) {
+  Atomics.store(orders, Helper.READY, 1);
+  while (Atomics.load(orders, Helper.STOP) === 0) {
+    const asked = Atomics.load(orders, Helper.ASKED);
+    if (asked > 0) {
+      const seen = waitForChange(words, Header.WAKES, Atomics.load(orders, Helper.VALUE), { ops, stop });
+      if (!seen.ok) break;
+      Atomics.notify(words, Header.WAKES);
+    }
+    Atomics.wait(orders, Helper.ASKED, asked);
+  }
+  Atomics.store(orders, Helper.READY, 0);
+}

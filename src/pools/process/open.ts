@@ -1,0 +1,288 @@
+/** Making a pool for processes, and joining one: every check before anything is mapped, claimed or changed. */
+
+import { checkOps, nativeOps } from "../../os/load.ts";
+import { openName } from "../../os/names.ts";
+import type { NativeOps } from "../../os/native-ops.ts";
+import { ownIdentity } from "../../os/process-liveness.ts";
+import type { NotDone, Outcome } from "../../os/result.ts";
+import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
+import { checkClock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { joinPool, makePool, noSeat } from "../shared/attach.ts";
+import { isShared, type SharedHandle } from "../shared/handle.ts";
+import {
+  checkShape,
+  Header,
+  LAYOUT_VERSION,
+  layoutOf,
+  MAGIC,
+  OwnerState,
+  PoolState,
+  type SharedLayout,
+  ZERO_POLICIES,
+} from "../shared/layout.ts";
+import type { Seat } from "../shared/membership.ts";
+import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions, WATCH_MS } from "./process-pool.ts";
+import {
+  anyEnded,
+  bytesWithTable,
+  type Claim,
+  claimSeat,
+  dropRow,
+  readTable,
+  type SeatTable,
+  takeOver,
+  writeTable,
+} from "./process-table.ts";
+
+/** Somewhat longer than the others take to look. */
+const PATIENCE: { readonly times: number; readonly ms: number } = { times: Math.ceil(WATCH_MS / 20) + 5, ms: 20 };
+
+/** What a process that joins may say. */
+export interface ProcessOpenOptions extends ProcessAttachOptions {
+  /** For messages; default "shared". */
+  name?: string;
+  /** The seat that was reserved for this process; default: the next free one. */
+  seat?: Seat;
+}
+
+/** @internal The options of each process that joins. */
+export const OPEN_KEYS = ["name", "seat", "asyncWait", "stop", "watch", "clock", "ops"] as const;
+
+const CREATE_KEYS = [
+  "size",
+  "count",
+  "align",
+  "owners",
+  "zero",
+  "name",
+  "asyncWait",
+  "stop",
+  "watch",
+  "clock",
+  "ops",
+] as const;
+
+/**
+ * Makes a pool in new sealed memory, which only processes of this user can open. Throws as `SharedPool.create`, and
+ * `ERR_UNSUPPORTED` (no koffi, no memfd: the reason is in the message and in `details`) or `ERR_ALLOCATION_FAILED`.
+ */
+export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
+  if (options === undefined) throw wrongType("options", "ProcessPoolOptions", options);
+  const given = readOptions("options", options, CREATE_KEYS);
+  const layout = layoutOf(checkShape(given, "release"));
+  const settings = withOps(checkAttach(given));
+  const { name = "shared" } = settings;
+  const block = orThrow(createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops), "make", name);
+  try {
+    const own = ownIdentity();
+    const { table, word } = writeTable(block.buffer, layout, own);
+    const { size, count, align, owners, zero } = layout;
+    const made = makePool({ size, count, align, owners, zero, name, memory: block.buffer });
+    return new ProcessPool({ made, table, word, block }, settings);
+  } catch (error) {
+    block.retire();
+    throw error;
+  }
+}
+
+/**
+ * Joins a pool that another process made: by a descriptor that was inherited or received (taken over, and closed on failure), by
+ * the name that it was published under, by its block, or by a handle that `reserve()` gave for a thread of this process.
+ *
+ * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this version (`details.errno` names
+ * what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing native runs, `ERR_INACTIVE` when the name's
+ * publisher is gone, `ERR_POOL_DEAD` for a pool that was destroyed or a seat that was taken back, `ERR_POOL_FULL`.
+ */
+export function openProcessPool(
+  source: number | string | SharedMemory | SharedHandle,
+  options: ProcessOpenOptions = {},
+): ProcessPool {
+  const settings = withOps(checkAttach(readOptions("options", options, OPEN_KEYS)));
+  const { ops, name = "shared" } = settings;
+  if (typeof source === "string") return joinOwn(orThrow(openName(source, ops), "open", source), settings, source);
+  if (typeof source === "number") return joinOwn(orThrow(openSharedMemory(source, ops), "open", name), settings, name);
+  if (source === null || typeof source !== "object") {
+    throw wrongType("source", "a descriptor, a name, a block or a handle", source);
+  }
+  if ("kind" in source) return joinThread(source, settings);
+  if (!isShared(source.buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
+  return join(source, settings, name);
+}
+
+/** Joins the pool in a block that was opened for it. */
+function joinOwn(block: SharedMemory, options: ProcessOpenOptions, name: string): ProcessPool {
+  try {
+    return join(block, options, name);
+  } catch (error) {
+    block.retire();
+    throw error;
+  }
+}
+
+function join(block: SharedMemory, options: ProcessOpenOptions, name: string): ProcessPool {
+  const { buffer, size } = block;
+  const { handle, layout } = readHeader(buffer, size, name);
+  const table = tableOf(buffer, layout, size, name);
+  const i32 = new Int32Array(buffer, 0, layout.slotsAt >>> 2);
+  const claim = claimOf(table, i32, layout, options.seat, name);
+  try {
+    const made = joinPool({ ...handle, seat: claim.seat }, buffer);
+    return new ProcessPool({ made, table, word: claim.word, block }, options);
+  } catch (error) {
+    dropRow(table, claim.seat.owner, claim.word);
+    throw error;
+  }
+}
+
+function claimOf(
+  table: SeatTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  given: Seat | undefined,
+  name: string,
+): Claim {
+  const own = ownIdentity();
+  if (given === undefined) {
+    let claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    // A supervisor that starts a killed process anew may be faster than those who clear up after it, and only who sits may.
+    for (let n = 0; claim === null && n < PATIENCE.times && anyEnded(table, own); n++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PATIENCE.ms);
+      claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    }
+    if (claim === null) throw noSeat(name, layout.owners);
+    return claim;
+  }
+  const seat = checkSeat(given, layout);
+  const word = takeOver(table, i32, layout, seat, own);
+  if (word === undefined) throw seatGone(name, seat);
+  return { seat, word };
+}
+
+/** A thread of a process that has the block: its seat is reserved, and its row is the process's already. */
+function joinThread(handle: SharedHandle, options: ProcessOpenOptions): ProcessPool {
+  const made = joinPool(handle, undefined);
+  const table = tableOf(made.memory, made.layout, made.memory.byteLength, handle.name);
+  return new ProcessPool({ made, table, word: undefined, block: undefined }, options);
+}
+
+/**
+ * What the memory says about its pool, as a handle. Each number is read once, checked as a caller's would be, and the layout
+ * is computed anew from them: nothing in the memory is a position. Throws `ERR_BAD_DATA`.
+ */
+export function readHeader(
+  memory: SharedArrayBuffer,
+  bytes: number,
+  name: string,
+): { handle: SharedHandle; layout: SharedLayout } {
+  if (bytes < 4 * Header.END) throw badMemory(name, `has ${bytes} bytes, too few for a pool's header`);
+  const header = new Int32Array(memory, 0, Header.END).slice();
+  if (header[Header.STATE] === PoolState.NONE || header[Header.MAGIC] !== MAGIC) {
+    throw badMemory(name, "holds no pool");
+  }
+  if (header[Header.VERSION] !== LAYOUT_VERSION) {
+    throw badMemory(name, `has layout version ${header[Header.VERSION]}, this millpond reads ${LAYOUT_VERSION}`);
+  }
+  const zero = ZERO_POLICIES[header[Header.ZERO]!];
+  if (zero === undefined) throw badMemory(name, `has an unknown zero policy, ${header[Header.ZERO]}`);
+  const [size, count, align, owners] = [Header.SIZE, Header.COUNT, Header.ALIGN, Header.OWNERS].map(
+    (at) => header[at]!,
+  );
+  let layout: SharedLayout;
+  try {
+    layout = layoutOf(checkShape({ size: size!, count: count!, align: align!, owners: owners! }, zero));
+  } catch (cause) {
+    throw badMemory(name, `has an impossible header (${(cause as Error).message})`, cause);
+  }
+  if (bytes < bytesWithTable(layout)) {
+    throw badMemory(name, `has ${bytes} bytes, and its header promises ${bytesWithTable(layout)}`);
+  }
+  const { size: slotSize, count: slots, align: step, owners: seats } = layout;
+  return {
+    handle: {
+      kind: "millpond.SharedPool",
+      version: LAYOUT_VERSION,
+      name,
+      pool: header[Header.POOL]!,
+      size: slotSize,
+      count: slots,
+      align: step,
+      owners: seats,
+      zero,
+    },
+    layout,
+  };
+}
+
+function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number, name: string): SeatTable {
+  const table =
+    bytes < bytesWithTable(layout) ? "there is no table of processes behind its pool" : readTable(memory, layout);
+  if (typeof table === "string") throw badMemory(name, `was not made by createProcessPool(): ${table}`);
+  return table;
+}
+
+function checkSeat(seat: Seat, layout: SharedLayout): Seat {
+  if (seat === null || typeof seat !== "object") throw wrongType("options.seat", "the seat of a reserved handle", seat);
+  const owner = wholeNumber("options.seat.owner", seat.owner, 0, layout.owners - 1);
+  const status = wholeNumber("options.seat.status", seat.status, 1, 2 ** 30);
+  return { owner, status };
+}
+
+/** @internal Checks what each way to take part has in common. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(options: T): T {
+  const { name, clock, ops, asyncWait, stop, watch } = options;
+  text("options.name", name, "shared");
+  checkClock("options.clock", clock);
+  if (ops !== undefined) checkOps("options.ops", ops);
+  if (asyncWait !== undefined) oneOf("options.asyncWait", asyncWait, ["thread", "poll"]);
+  if (watch !== undefined && watch !== Number.POSITIVE_INFINITY) wholeNumber("options.watch", watch, 1, 2 ** 31 - 1);
+  if (stop !== undefined) {
+    if (!(stop?.words instanceof Int32Array)) throw wrongType("options.stop.words", "an Int32Array", stop?.words);
+    wholeNumber("options.stop.index", stop.index, 0, stop.words.length - 1);
+  }
+  return options;
+}
+
+function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {
+  return { ...options, ops: options.ops ?? nativeOps() };
+}
+
+function seatGone(name: string, { owner }: Seat): MillpondError {
+  return new MillpondError(
+    "ERR_POOL_DEAD",
+    `the seat of shared pool "${name}" that was reserved for this process was taken back or used; reserve() another`,
+    { pool: name, owner },
+  );
+}
+
+function badMemory(name: string, what: string, cause?: unknown): MillpondError {
+  const options = cause === undefined ? undefined : { cause };
+  return new MillpondError(
+    "ERR_BAD_DATA",
+    `cannot join shared pool "${name}": the memory ${what}`,
+    { pool: name },
+    options,
+  );
+}
+
+function orThrow(outcome: Outcome<SharedMemory>, verb: string, name: string): SharedMemory {
+  if (outcome.ok) return outcome.value;
+  throw nativeError(outcome, `cannot ${verb} shared pool "${name}" between processes`);
+}
+
+/** The error for a native step that was not done: `details` has its status and errno. */
+export function nativeError(why: NotDone, what: string): MillpondError {
+  const codes = {
+    unsupported: "ERR_UNSUPPORTED",
+    refused: "ERR_BAD_DATA",
+    forbidden: "ERR_BAD_DATA",
+    limit: "ERR_ALLOCATION_FAILED",
+    timeout: "ERR_INACTIVE",
+    failed: "ERR_INACTIVE",
+  } as const;
+  return new MillpondError(codes[why.status], `${what}: ${why.hint} (${why.errno})`, {
+    status: why.status,
+    errno: why.errno,
+  });
+}

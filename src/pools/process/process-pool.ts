@@ -1,0 +1,246 @@
+/**
+ * A SharedPool that processes share: the same slots, leases, waits and errors, in sealed memory of the native layer. Whoever
+ * has the memory's descriptor (inherited, sent over a Unix socket, or found by a name) takes part, and what a killed process
+ * held is free again without anybody's doing.
+ *
+ * ```ts
+ * const pool = createProcessPool({ size: 1920 * 1080 * 4, count: 8 });
+ * spawn("node", ["child.js"], { stdio: [0, 1, 2, pool.descriptor] });
+ * // there: const pool = openProcessPool(3);
+ * ```
+ */
+
+import { nativeOps } from "../../os/load.ts";
+import { type PublishedName, publishName } from "../../os/names.ts";
+import type { NativeOps } from "../../os/native-ops.ts";
+import { ownIdentity, type ProcessIdentity } from "../../os/process-liveness.ts";
+import { notDone, type Outcome } from "../../os/result.ts";
+import type { SharedMemory } from "../../os/shared-memory.ts";
+import type { Clock } from "../../util/clock.ts";
+import { type Made, noSeat } from "../shared/attach.ts";
+import { isGhost } from "../shared/errors.ts";
+import type { SharedHandle, SharedPoolOptions, Slot } from "../shared/handle.ts";
+import { OwnerState, type SharedLayout } from "../shared/layout.ts";
+import { isAlive, type Seat } from "../shared/membership.ts";
+import { SharedPool } from "../shared/shared-pool.ts";
+import { type AsyncWait, ProcessWaiter, type StopWord } from "./futex-waiter.ts";
+import {
+  type Claim,
+  claimSeat,
+  dropIfVacated,
+  dropRow,
+  dropVacated,
+  pidOf,
+  type SeatTable,
+  sitterOf,
+  sweepEnded,
+} from "./process-table.ts";
+
+/** How a process takes part. */
+export interface ProcessAttachOptions {
+  /**
+   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
+   * the first wait, "poll" by looking again after 1 to 16 ms.
+   */
+  asyncWait?: AsyncWait;
+  /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
+  stop?: StopWord;
+  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only {@link ProcessPool.reclaimEnded} looks. */
+  watch?: number;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+  /** The operations; default this process's. */
+  ops?: NativeOps;
+}
+
+/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
+export interface ProcessPoolOptions
+  extends ProcessAttachOptions,
+    Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
+
+/** @internal What {@link ProcessPool} is made from. */
+export interface ProcessMade {
+  readonly made: Made;
+  readonly table: SeatTable;
+  /** This thread's row; undefined where the row is another thread's of this process. */
+  readonly word: bigint | undefined;
+  readonly block: SharedMemory | undefined;
+}
+
+/** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
+export const WATCH_MS = 250;
+
+/** A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it is large. */
+const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
+
+/** What a look for ended processes did. */
+export interface Reclaimed {
+  /** Slots that came free. */
+  readonly freed: number;
+  /** Seats of ended processes that were cleared up. */
+  readonly seats: number;
+}
+
+/** A pool of slots that processes share, as one thread of one process sees it. */
+export class ProcessPool extends SharedPool {
+  /** The block that it lies in; undefined in a thread that got a handle and not the block. */
+  declare readonly block: SharedMemory | undefined;
+  /** @internal */
+  declare readonly ops: NativeOps;
+  declare private readonly table: SeatTable;
+  declare private readonly self: ProcessIdentity;
+  declare private readonly row: bigint | undefined;
+  declare private readonly shape: SharedLayout;
+  declare private readonly sleeper: ProcessWaiter;
+  declare private claims: Claim[];
+  declare private timer: ReturnType<typeof setInterval> | undefined;
+  declare private lastLook: number;
+  declare private readonly watchMs: number;
+
+  /** @internal Made by {@link createProcessPool} and {@link openProcessPool}. */
+  constructor({ made, table, word, block }: ProcessMade, options: ProcessAttachOptions) {
+    const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
+    const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
+    const waiter = new ProcessWaiter({ i32, ops, asyncWait, stop, look: () => this.lookNow() });
+    super(made, made.seat, clock === undefined ? { waiter } : { waiter, clock });
+    this.block = block;
+    this.ops = ops;
+    this.table = table;
+    this.self = ownIdentity();
+    this.row = word;
+    this.shape = made.layout;
+    this.sleeper = waiter;
+    this.claims = [];
+    this.watchMs = watch;
+    this.lastLook = performance.now();
+    this.timer = undefined;
+    if (watch !== Number.POSITIVE_INFINITY) this.timer = watchWeakly(new WeakRef(this), watch);
+  }
+
+  /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */
+  get descriptor(): number {
+    return this.block?.descriptor ?? -1;
+  }
+
+  /** @internal This thread's seat, for the other end of a lane. */
+  get seat(): Seat {
+    return { owner: this.owner, status: this.core.status };
+  }
+
+  /** @internal Whether the pool was destroyed, or this thread takes part no more. */
+  get isOver(): boolean {
+    return !isAlive(this.core) || isGhost(this.core);
+  }
+
+  /** How blocking waits sleep: "futex", or "poll" where there is none. */
+  get waits(): "futex" | "poll" {
+    return this.sleeper.kind;
+  }
+
+  /** Gives the pool a name by which processes of this user open it while this one lives. Answers "EEXIST" when it is taken. */
+  publish(name: string): Outcome<PublishedName> {
+    if (this.block === undefined) return notDone("refused", "NO_BLOCK", "this thread has a handle and not the block");
+    return publishName(name, this.block, this.ops);
+  }
+
+  /**
+   * A handle with a seat of its own, for a thread or child of this process; when this process ends, so does the seat. Throws
+   * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
+   */
+  override reserve(): SharedHandle & { readonly seat: Seat } {
+    // Refuses a dead pool and a ghost, as a pool of threads does.
+    if (this.isOver) return super.reserve();
+    this.claims = dropVacated(this.table, this.core, this.claims);
+    let claim = this.claim();
+    if (claim === null) {
+      // The dead may have the seats.
+      this.reclaimEnded();
+      claim = this.claim();
+    }
+    if (claim === null) throw noSeat(this.name, this.shape.owners);
+    this.claims.push(claim);
+    return { ...this.handle, seat: claim.seat };
+  }
+
+  /** As {@link SharedPool.reclaim}: for a process in another PID namespace, and for threads. */
+  override reclaim(owner: number | SharedHandle): number {
+    const number = typeof owner === "object" ? owner?.seat?.owner : owner;
+    const known = Number.isInteger(number) && number! >= 0 && number! < this.shape.owners;
+    const sitter = known ? sitterOf(this.table, this.core, number!) : undefined;
+    const freed = super.reclaim(owner);
+    if (sitter !== undefined) dropIfVacated(this.table, this.core, number!, sitter);
+    return freed;
+  }
+
+  /**
+   * As {@link SharedPool.acquireSync}; also throws `ERR_INACTIVE` when the stop word is set. Ended processes are looked for
+   * between the slices, so that nobody waits for the dead.
+   */
+  override acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
+    try {
+      return super.acquireSync(timeout);
+    } catch (error) {
+      const { cause } = error as { cause?: { code?: unknown } };
+      throw cause?.code === "ERR_INACTIVE" ? cause : error;
+    }
+  }
+
+  /**
+   * Clears up after processes that have ended: what only they held is free. It is done by itself (see
+   * {@link ProcessAttachOptions.watch}); processes in another PID namespace cannot be judged and are left alone. O(seats),
+   * 20 us each, and O(count) for each that ended.
+   */
+  reclaimEnded(): Reclaimed {
+    this.lastLook = performance.now();
+    this.claims = dropVacated(this.table, this.core, this.claims);
+    return this.isOver ? { freed: 0, seats: 0 } : sweepEnded(this.table, this.core, this.self);
+  }
+
+  /** @internal A peer's connection is gone: looks soon and often, for its process may need some moments to end. */
+  expectEnd(): void {
+    for (const ms of SOON_MS) setTimeout(() => this.isOver || this.reclaimEnded(), ms).unref();
+  }
+
+  /** The process that sits on each seat: its number, or 0. */
+  processes(): readonly number[] {
+    return Array.from({ length: this.shape.owners }, (_, owner) => pidOf(this.table, owner));
+  }
+
+  /** As {@link SharedPool.detach}; the seat is free for another process. */
+  override detach(options: { force?: boolean } = {}): void {
+    super.detach(options);
+    clearInterval(this.timer);
+    this.sleeper.close();
+    if (this.row !== undefined) dropRow(this.table, this.owner, this.row);
+  }
+
+  /**
+   * Detaches, and ends the sharing for this process: views that were kept read zeros of its own. Throws `ERR_IN_USE` while
+   * it holds slots, unless `force`; nothing has changed then.
+   */
+  close(options: { force?: boolean } = {}): void {
+    this.detach(options);
+    this.block?.retire();
+  }
+
+  /** @internal Looks for ended processes unless that was done just now. */
+  lookNow(): true {
+    // Half: a timer that is a little early must not lose its turn.
+    if (performance.now() - this.lastLook >= this.watchMs / 2) this.reclaimEnded();
+    return true;
+  }
+
+  private claim(): Claim | null {
+    return claimSeat(this.table, this.core.i32, this.shape, this.self, OwnerState.RESERVED);
+  }
+}
+
+/**
+ * A pool that was forgotten must not be kept by its timer. A function of its own: a closure holds all that any closure of its
+ * function uses, and the constructor's others use `this`.
+ */
+function watchWeakly(pool: WeakRef<ProcessPool>, ms: number): ReturnType<typeof setInterval> {
+  const timer = setInterval(() => pool.deref()?.lookNow() ?? clearInterval(timer), ms);
+  timer.unref();
+  return timer;
+}

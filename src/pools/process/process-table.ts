@@ -1,0 +1,259 @@
+/**
+ * Which process sits where, for a shared pool that processes share: a table behind the pool's slots, in the same memory, one
+ * row for each seat. A row is one 64-bit word, and a seat is only taken by whoever has its row. So a process that is killed, at
+ * whatever instruction, leaves a row that names it, and whoever looks next finds the row, sees that the process has ended, and
+ * clears up the seat, whichever state it is in.
+ *
+ * ```
+ *   | pool (shared-layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
+ *   a row: | times it was given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
+ * ```
+ */
+import { hasEnded, type ProcessIdentity } from "../../os/process-liveness.ts";
+import type { Core } from "../shared/core.ts";
+import { LINE, Owner, OwnerState, type SharedLayout } from "../shared/layout.ts";
+import { condemn, type Seat, sweepAll, takeSeat } from "../shared/membership.ts";
+
+/** "MPPT": a table of processes begins with it. */
+const TABLE_MAGIC = 0x4d505054;
+const TABLE_VERSION = 1;
+/** 64 bytes, a cache line: as the pool's own words. */
+const LINE_BYTES = 64;
+/** Of 64-bit words. */
+const ROW_STRIDE: number = LINE_BYTES / 8;
+
+/** /proc/sys/kernel/pid_max is at most 2^22. */
+const PID_BITS = 22n;
+const START_BITS = 28n;
+const PID_MASK: bigint = (1n << PID_BITS) - 1n;
+const START_MASK: bigint = (1n << START_BITS) - 1n;
+/** Its number means nothing here: it counts in another namespace, or its start is not known. */
+const NOT_JUDGED: bigint = 1n << (PID_BITS + START_BITS);
+const EPOCH_SHIFT: bigint = PID_BITS + START_BITS + 1n;
+const EPOCH_MASK = 0xfffn;
+const OWNER_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
+
+/** The table, as one thread sees it. */
+export interface SeatTable {
+  /** One word a row, 64 bytes apart. */
+  readonly rows: BigInt64Array;
+  /** The PID and time namespace of the process that made the pool; in another one, nobody is judged. */
+  readonly namespace: number;
+}
+
+/** A row that is this process's, and the seat of it. */
+export interface Claim {
+  /** What the row holds while it is. */
+  readonly word: bigint;
+  /** The seat, reserved. */
+  readonly seat: Seat;
+}
+
+/** Bytes that a pool and its table need together. */
+export function bytesWithTable(layout: SharedLayout): number {
+  return tableAt(layout) + LINE_BYTES * (1 + layout.owners);
+}
+
+/** Writes the table of a new pool, whose seat 0 is its maker's. Answers the maker's row too. */
+export function writeTable(
+  memory: SharedArrayBuffer,
+  layout: SharedLayout,
+  own: ProcessIdentity,
+): { table: SeatTable; word: bigint } {
+  const header = headerOf(memory, layout);
+  header[1] = TABLE_VERSION;
+  header[2] = own.namespace | 0;
+  const table = { rows: rowsOf(memory, layout), namespace: own.namespace | 0 };
+  table.rows.fill(0n);
+  const word = wordOf(table, own, 0n);
+  table.rows[0] = word;
+  Atomics.store(header, 0, TABLE_MAGIC);
+  return { table, word };
+}
+
+/** The table behind a pool of that layout, or what is wrong with it. */
+export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): SeatTable | string {
+  const header = headerOf(memory, layout);
+  if (Atomics.load(header, 0) !== TABLE_MAGIC) return "there is no table of processes behind its pool";
+  if (header[1] !== TABLE_VERSION)
+    return `its table of processes has version ${header[1]}, this millpond reads ${TABLE_VERSION}`;
+  return { rows: rowsOf(memory, layout), namespace: header[2]! };
+}
+
+/** Takes a free row, and its seat; null when there is none. */
+export function claimSeat(
+  table: SeatTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  own: ProcessIdentity,
+  state: number,
+): Claim | null {
+  for (let owner = 0; owner < layout.owners; owner++) {
+    const seen = rowOf(table, owner);
+    if ((seen & PID_MASK) !== 0n) continue;
+    const word = wordOf(table, own, seen);
+    if (swapRow(table, owner, seen, word) !== seen) continue;
+    const seat = takeSeat(i32, layout, state, owner, owner + 1);
+    if (seat !== null) return { word, seat };
+    // A thread sits there by a handle without a seat, or the last one is being swept.
+    dropRow(table, owner, word);
+  }
+  return null;
+}
+
+/** Makes the row of a seat that was reserved for this process its own. Undefined: it was taken back. */
+export function takeOver(
+  table: SeatTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  seat: Seat,
+  own: ProcessIdentity,
+): bigint | undefined {
+  const at = statusAt(layout, seat.owner);
+  const seen = rowOf(table, seat.owner);
+  // A status that no reservation has is forged: whoever sits there would share his seat and lose his row.
+  if ((seat.status & OwnerState.MASK) !== OwnerState.RESERVED) return undefined;
+  // Before the row is touched: it may be that of another one's seat by now.
+  if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== seat.status) return undefined;
+  const word = wordOf(table, own, seen);
+  if (swapRow(table, seat.owner, seen, word) !== seen) return undefined;
+  if (Atomics.load(i32, at) === seat.status) return word;
+  // It was taken back in between, by one who is about to drop the row as well.
+  swapRow(table, seat.owner, word, seen);
+  return undefined;
+}
+
+/** Gives a row back, if it is still the one that was claimed. */
+export function dropRow(table: SeatTable, owner: number, word: bigint): void {
+  swapRow(table, owner, word, word & ~OWNER_MASK);
+}
+
+/** Gives back the rows of claims whose seat is empty again, or somebody else's; answers those that are left. */
+export function dropVacated(table: SeatTable, core: Core, claims: readonly Claim[]): Claim[] {
+  const left: Claim[] = [];
+  for (const claim of claims) {
+    const { word, seat } = claim;
+    // Whoever the seat was reserved for has made the row his own.
+    if (rowOf(table, seat.owner) !== word) continue;
+    const status = Atomics.load(core.i32, statusAt(core.layout, seat.owner));
+    const same = (status & ~OwnerState.MASK) === (seat.status & ~OwnerState.MASK);
+    if (same && (status & OwnerState.MASK) !== OwnerState.FREE) left.push(claim);
+    else dropRow(table, seat.owner, word);
+  }
+  return left;
+}
+
+/** Who sits on a seat: its row and its status, for {@link dropIfVacated}; undefined when nobody does. */
+export function sitterOf(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+): { readonly word: bigint; readonly status: number } | undefined {
+  const word = rowOf(table, owner);
+  const status = Atomics.load(core.i32, statusAt(core.layout, owner));
+  return (status & OwnerState.MASK) === OwnerState.FREE || rowOf(table, owner) !== word ? undefined : { word, status };
+}
+
+/** Gives a seat's row back when who sat there was ended by other means than {@link sweepEnded}. */
+export function dropIfVacated(
+  table: SeatTable,
+  core: Core,
+  owner: number,
+  { word, status }: { readonly word: bigint; readonly status: number },
+): void {
+  const now = Atomics.load(core.i32, statusAt(core.layout, owner));
+  if (now === (status & ~OwnerState.MASK)) dropRow(table, owner, word);
+}
+
+/** What {@link sweepEnded} did. */
+export interface Swept {
+  /** Slots that came free. */
+  readonly freed: number;
+  /** Seats that were cleared up. */
+  readonly seats: number;
+}
+
+/**
+ * Clears up after every process that has ended. Any number of threads and processes may do so at once, and be killed at it.
+ * A process that cannot be judged from here is left alone.
+ */
+export function sweepEnded(
+  table: SeatTable,
+  core: Core,
+  own: ProcessIdentity,
+  ended: (pid: number, start: number) => boolean = hasEnded,
+): Swept {
+  let seats = 0;
+  if ((own.namespace | 0) !== table.namespace) return { freed: 0, seats };
+  for (let owner = 0; owner < core.ownerBits; owner++) {
+    const word = rowOf(table, owner);
+    if (!namesEnded(word, own, ended)) continue;
+    const status = Atomics.load(core.i32, statusAt(core.layout, owner));
+    // Somebody else has cleared it up since, and the status may be that of who came after.
+    if (rowOf(table, owner) !== word) continue;
+    // 0 is no status of a pool's seat, and for condemn() it would mean any member.
+    if (status !== 0) condemn(core, owner, status);
+    dropRow(table, owner, word);
+    seats++;
+  }
+  // All of them in one pass; and those that a process left which was killed while it cleared up.
+  return { freed: sweepAll(core), seats };
+}
+
+/** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
+export function anyEnded(table: SeatTable, own: ProcessIdentity): boolean {
+  if ((own.namespace | 0) !== table.namespace) return false;
+  for (let at = 0; at < table.rows.length; at += ROW_STRIDE) {
+    if (namesEnded(Atomics.load(table.rows, at), own, hasEnded)) return true;
+  }
+  return false;
+}
+
+function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, start: number) => boolean): boolean {
+  const pid = Number(word & PID_MASK);
+  if (pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
+  const start = Number((word >> PID_BITS) & START_MASK);
+  return (pid !== own.pid || start !== own.start) && ended(pid, start);
+}
+
+/** The process that has a row: its number, or 0. For reports. */
+export function pidOf(table: SeatTable, owner: number): number {
+  return Number(rowOf(table, owner) & PID_MASK);
+}
+
+/** Position of a seat's status. */
+export function statusAt(layout: SharedLayout, owner: number): number {
+  return layout.ownersAt + owner * LINE + Owner.STATUS;
+}
+
+function tableAt(layout: SharedLayout): number {
+  return Math.ceil(layout.bytes / LINE_BYTES) * LINE_BYTES;
+}
+
+function headerOf(memory: SharedArrayBuffer, layout: SharedLayout): Int32Array {
+  return new Int32Array(memory, tableAt(layout), LINE_BYTES / 4);
+}
+
+function rowsOf(memory: SharedArrayBuffer, layout: SharedLayout): BigInt64Array {
+  return new BigInt64Array(memory, tableAt(layout) + LINE_BYTES, layout.owners * ROW_STRIDE);
+}
+
+function rowOf({ rows }: SeatTable, owner: number): bigint {
+  return Atomics.load(rows, owner * ROW_STRIDE);
+}
+
+function swapRow({ rows }: SeatTable, owner: number, from: bigint, to: bigint): bigint {
+  return Atomics.compareExchange(rows, owner * ROW_STRIDE, from, to);
+}
+
+/** The word of a row that this process takes over from one that holds `seen`: the times it was given away go on. */
+function wordOf(table: SeatTable, own: ProcessIdentity, seen: bigint): bigint {
+  const epoch = ((seen >> EPOCH_SHIFT) + 1n) & EPOCH_MASK;
+  const judged = own.start !== undefined && (own.namespace | 0) === table.namespace;
+  return (
+    (epoch << EPOCH_SHIFT) |
+    (judged ? 0n : NOT_JUDGED) |
+    (BigInt(own.start ?? 0) << PID_BITS) |
+    (BigInt(own.pid) & PID_MASK)
+  );
+}

@@ -1,0 +1,258 @@
+/**
+ * Lanes between processes that did not start each other: one serves its pool at a path, the others connect there. Two Unix
+ * sockets do it: one carries the block's descriptor, and there the kernel says on both ends which user the other one is; the
+ * other carries the lane, and proves by a ticket that it is of a process that got the block.
+ *
+ * ```ts
+ * const server = await serveProcesses(pool, "/run/user/1000/camera");
+ * for await (const lane of server) ...
+ * // elsewhere: const { lane, pool } = await connectToPool("/run/user/1000/camera");
+ * ```
+ */
+import { randomUUID } from "node:crypto";
+import { chmodSync } from "node:fs";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import {
+  closeDescriptor,
+  connectDescriptors,
+  type DescriptorServer,
+  receiveDescriptor,
+  sendDescriptor,
+  serveDescriptors,
+} from "../../os/descriptors.ts";
+import { nativeOps } from "../../os/load.ts";
+import type { Outcome } from "../../os/result.ts";
+import { systemClock } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
+import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
+import type { Lane } from "../lane/lane.ts";
+import type { SharedHandle } from "../shared/handle.ts";
+import type { Seat } from "../shared/membership.ts";
+import { answer, firstMessage, type ProcessConnection, type ProcessOffer, processLane, ready } from "./connect.ts";
+import { checkAttach, nativeError, openProcessPool, type ProcessOpenOptions } from "./open.ts";
+import { type ProcessPort, socketPort } from "./ports.ts";
+import { ProcessPool } from "./process-pool.ts";
+
+/** Both sides have 5 seconds to greet each other: a stranger must not hold a place for longer. */
+const GREETING_MS = 5000;
+
+/** Connections that were greeted and not yet taken by the iteration. */
+const MAX_PENDING = 16;
+
+/** Where processes of this user connect to a pool. */
+export interface ProcessServer<Data = unknown> {
+  /** Where. */
+  readonly path: string;
+  /** The lanes of those who connect, as they come, until the server is closed. One iteration at a time. */
+  [Symbol.asyncIterator](): AsyncGenerator<Lane<Data>, void, void>;
+  /** Takes no more connections and removes the path; lanes that exist go on. */
+  close(): void;
+}
+
+/** The other socket's path. */
+const forDescriptors = (path: string): string => `${path}.fd`;
+
+/**
+ * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` for a path
+ * that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the message).
+ */
+export async function serveProcesses<Data = unknown>(
+  pool: ProcessPool,
+  path: string,
+  options: Omit<ConnectOptions, "signal" | "timeout"> = {},
+): Promise<ProcessServer<Data>> {
+  if (!(pool instanceof ProcessPool) || pool.block === undefined) {
+    throw wrongType("pool", "a ProcessPool with its block", pool);
+  }
+  word("path", path);
+  const given = readOptions<typeof options>("options", options, ["window", "clock"]);
+  checkConnectOptions(given);
+  const descriptors = orThrow(serveDescriptors(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
+  const desk = new Desk<Data>(pool, descriptors, given);
+  const server = createServer((socket) => void desk.welcome(socket));
+  try {
+    await listening(server, path);
+  } catch (cause) {
+    descriptors.close();
+    const hint = (cause as Error).message;
+    throw new MillpondError("ERR_INACTIVE", `cannot serve at ${path}: ${hint}`, { path }, { cause });
+  }
+  return {
+    path,
+    [Symbol.asyncIterator]: () => desk.lanes(),
+    close() {
+      desk.close();
+      server.close();
+    },
+  };
+}
+
+/** Greets those who connect, one after the other. */
+class Desk<Data> {
+  readonly #pool: ProcessPool;
+  readonly #descriptors: DescriptorServer;
+  readonly #options: Omit<ConnectOptions, "signal" | "timeout">;
+  readonly #tickets: Set<string> = new Set();
+  readonly #lanes: Lane<Data>[] = [];
+  readonly #sockets: Set<Socket> = new Set();
+  #wake: (() => void) | undefined;
+  #handing: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(pool: ProcessPool, descriptors: DescriptorServer, options: Omit<ConnectOptions, "signal" | "timeout">) {
+    this.#pool = pool;
+    this.#descriptors = descriptors;
+    this.#options = options;
+  }
+
+  async welcome(socket: Socket): Promise<void> {
+    const port = socketPort(socket);
+    this.#sockets.add(socket);
+    const gone = new AbortController();
+    socket.once("close", () => gone.abort());
+    let handle: (SharedHandle & { readonly seat: Seat }) | undefined;
+    try {
+      if (this.#closed || this.#sockets.size > MAX_PENDING) throw new Error("too many connect at once");
+      const { clock = systemClock, window } = this.#options;
+      const greeting = { signal: undefined, timeout: GREETING_MS, clock };
+      // Once at a time: who connects there need not be the one who connected here, and gets a ticket all the same.
+      this.#handing = this.#handing.then(() => this.#handOut(gone.signal)).catch(() => undefined);
+      port.postMessage("welcome");
+      await this.#handing;
+      const ticket = await firstMessage(port, greeting, "a process");
+      if (typeof ticket !== "string" || !this.#tickets.delete(ticket))
+        throw new Error("that ticket was never given out");
+      handle = this.#pool.reserve();
+      const offer: ProcessOffer = { seat: handle.seat, from: this.#pool.seat, window, name: this.#pool.name };
+      const answered = firstMessage(port, greeting, "a process");
+      port.postMessage({ offer });
+      await ready(answered);
+      this.#lanes.push(processLane<Data>(port, this.#pool, handle.seat, { window, clock }));
+      this.#wake?.();
+    } catch (error) {
+      port.postMessage({ failed: (error as Error).message });
+      port.close();
+      if (handle !== undefined && !this.#pool.isOver) this.#pool.reclaim(handle);
+    } finally {
+      this.#sockets.delete(socket);
+    }
+  }
+
+  /** Gives the block, and a ticket, to the next process of this user that comes to the other socket. */
+  async #handOut(signal: AbortSignal): Promise<void> {
+    const { ops, descriptor } = this.#pool;
+    const accepted = await this.#descriptors.accept({ timeout: GREETING_MS, ops, signal });
+    if (!accepted.ok) return;
+    const ticket = randomUUID();
+    this.#tickets.add(ticket);
+    // Who does not use it at once does not need it.
+    setTimeout(() => this.#tickets.delete(ticket), 2 * GREETING_MS).unref();
+    sendDescriptor(accepted.value, descriptor, new TextEncoder().encode(ticket), ops);
+    closeDescriptor(accepted.value, ops);
+  }
+
+  async *lanes(): AsyncGenerator<Lane<Data>, void, void> {
+    for (;;) {
+      const lane = this.#lanes.shift();
+      if (lane !== undefined) yield lane;
+      else if (this.#closed) return;
+      else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#descriptors.close();
+    for (const socket of this.#sockets) socket.destroy();
+    this.#wake?.();
+  }
+}
+
+/** How {@link connectToPool} connects. */
+export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "seat" | "name"> {
+  /** Gives the attempt up; rejects with its reason. */
+  signal?: AbortSignal;
+  /** Milliseconds for each answer of the other side; default 5000. */
+  timeout?: number;
+}
+
+/**
+ * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason, `ERR_INACTIVE` when
+ * nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is another user's, and as
+ * {@link openProcessPool}.
+ */
+export async function connectToPool<Data = unknown>(
+  path: string,
+  options: ConnectToPoolOptions = {},
+): Promise<ProcessConnection<Data>> {
+  word("path", path);
+  const given = readOptions("options", options, ["signal", "timeout", "asyncWait", "stop", "watch", "clock", "ops"]);
+  const { signal, timeout = GREETING_MS, ...rest } = given;
+  milliseconds("options.timeout", timeout);
+  abortSignal("options.signal", signal);
+  checkAttach(rest);
+  if (signal?.aborted === true) throw signal.reason;
+  const { clock = systemClock, ops = nativeOps() } = rest;
+  if (!ops.availability.ok) throw nativeError(ops.availability, `cannot connect to ${path}`);
+  const socket = createConnection(path);
+  const port = socketPort(socket);
+  const greeting = { signal, timeout, clock };
+  const who = `the server at ${path}`;
+  const expect = async (what: string): Promise<unknown> => {
+    const said = await firstMessage(port, greeting, who);
+    if (said === what || (said as { offer?: unknown } | null)?.offer !== undefined) return said;
+    const reason = (said as { failed?: unknown } | null)?.failed;
+    throw new MillpondError("ERR_INACTIVE", `${who} refused: ${String(reason ?? said)}`);
+  };
+  let received: number | undefined;
+  try {
+    await expect("welcome");
+    const door = orThrow(connectDescriptors(forDescriptors(path), ops), `cannot connect to ${path}`);
+    const block = await receiveDescriptor(door, signal === undefined ? { timeout, ops } : { timeout, ops, signal });
+    closeDescriptor(door, ops);
+    const { descriptor, note } = orThrow(block, `cannot connect to ${path}`);
+    received = descriptor;
+    const offered = expect("offer");
+    port.postMessage(new TextDecoder().decode(note));
+    const { offer } = (await offered) as { offer: ProcessOffer };
+    received = undefined;
+    const pool = openProcessPool(descriptor, { ...rest, name: String(offer.name), seat: offer.seat });
+    return { pool, lane: answer<Data>(port, pool, offer, clock) };
+  } catch (error) {
+    if (received !== undefined) closeDescriptor(received, ops);
+    tell(port, error);
+    throw error;
+  }
+}
+
+function tell(port: ProcessPort, error: unknown): void {
+  port.postMessage({ failed: (error as Error).message });
+  port.close();
+}
+
+function listening(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, () => {
+      server.removeListener("error", reject);
+      try {
+        // Others who connect before this get no ticket.
+        chmodSync(path, 0o600);
+        resolve();
+      } catch (error) {
+        server.close();
+        reject(error as Error);
+      }
+    });
+  });
+}
+
+function orThrow<T>(outcome: Outcome<T>, what: string): T {
+  if (outcome.ok) return outcome.value;
+  throw nativeError(outcome, what);
+}

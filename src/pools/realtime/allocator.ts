@@ -1,0 +1,166 @@
+/**
+ * The allocator that a RealtimePool is: it makes Memories over blocks of the pool, so that buffers and other pools can stand
+ * on it. Each Memory is a lease of its own: once released it is dead, whoever gets its bytes next.
+ */
+import { Allocator } from "../../memory/allocator.ts";
+import { Memory } from "../../memory/memory.ts";
+import type { AllocationParams, ResolvedParams } from "../../memory/params.ts";
+import { opaqueRegion, Region } from "../../memory/region.ts";
+import type { MillpondError } from "../../util/errors.ts";
+
+/** What is known of a block that was handed out as a Memory. */
+export interface Lease {
+  /** The block's pointer in the pool; 0 once it belongs to another lease, or to nobody. */
+  pointer: number;
+  /** Bytes asked for. */
+  requested: number;
+  /** Null while it is being made. */
+  memory: Memory | null;
+  /** Its live sub-memories; null: it never had one. */
+  children: Set<Memory> | null;
+  /** Where it stands in {@link RealtimeAllocator.leases}. */
+  index: number;
+}
+
+/** What the allocator needs of its pool. */
+export interface LeaseOwner {
+  /** The pool's name. */
+  readonly name: string;
+  /** A block for a Memory, set apart from the integer interface. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`. */
+  takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array };
+  /** Takes it back. */
+  giveBlock(pointer: number): void;
+  /** Throws `ERR_CORRUPTED` when the block was overrun (and the pool is debugged). */
+  checkBlock(pointer: number): void;
+  /** The error of a call from inside the pool's source; undefined: the source is not being called. */
+  refusal(verb: string): MillpondError | undefined;
+  /** The error of a pool that was deleted; undefined: it was not. */
+  deathOf(verb: string): Error | undefined;
+}
+
+/** Blocks of a RealtimePool as Memories. */
+export class RealtimeAllocator extends Allocator {
+  /** The live leases, in no order. */
+  readonly leases: Lease[] = [];
+  readonly #owner: LeaseOwner;
+
+  /** @internal Made by the pool. */
+  constructor(owner: LeaseOwner) {
+    super(owner.name === "" ? "realtime pool" : owner.name, { memoryType: "RealtimeMemory" });
+    this.#owner = owner;
+  }
+
+  /** As {@link Allocator.allocate}; also throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`. */
+  override allocate(size: number, params?: AllocationParams): Memory {
+    const memory = super.allocate(size, params);
+    const lease = leaseOf(memory);
+    lease.memory = memory;
+    lease.requested = size;
+    return memory;
+  }
+
+  /** A block of the pool; one byte at least, because pointers must differ. */
+  protected override allocateRegion(size: number, params: ResolvedParams): Region {
+    const { pointer, bytes } = this.#owner.takeBlock(Math.max(size, 1), params.align);
+    return this.enter(pointer, bytes);
+  }
+
+  /** Gives the block back, unless another lease has it by now. */
+  protected override freeRegion(region: Region): void {
+    const lease = region.handle as Lease;
+    const last = this.leases.pop()!;
+    if (last !== lease) {
+      this.leases[lease.index] = last;
+      last.index = lease.index;
+    }
+    if (lease.pointer !== 0) this.#owner.giveBlock(lease.pointer);
+  }
+
+  /** Only the bytes of a deleted pool are out of reach. Throws `ERR_POOL_DEAD`. */
+  protected override mapRegion(): Uint8Array | undefined {
+    const dead = this.#owner.deathOf("map a memory of");
+    if (dead !== undefined) throw dead;
+    return undefined;
+  }
+
+  /** As {@link Allocator.shareMemory}, and remembers the child, which dies with the pool. */
+  override shareMemory(memory: Memory, offset: number, size: number): Memory {
+    const child = super.shareMemory(memory, offset, size);
+    const lease = leaseOf(memory);
+    lease.children ??= new Set();
+    lease.children.add(child);
+    return child;
+  }
+
+  /** @internal */
+  override reclaimRefusal(): MillpondError | undefined {
+    return this.#owner.refusal("release a memory into");
+  }
+
+  /** @internal A block that was overrun stays with its Memory; into a deleted pool nothing can be released. */
+  override reclaim(memory: Memory): void {
+    const lease = leaseOf(memory);
+    const refusal = this.reclaimRefusal();
+    if (refusal !== undefined) {
+      memory.references = 1;
+      throw refusal;
+    }
+    if (memory.parent !== null) lease.children?.delete(memory);
+    else if (lease.pointer !== 0) {
+      // Live while it is checked, and still so when the check throws.
+      memory.references = 1;
+      this.#owner.checkBlock(lease.pointer);
+      memory.references = 0;
+    }
+    super.reclaim(memory);
+    const dead = this.#owner.deathOf("release a memory into");
+    if (dead !== undefined) throw dead;
+  }
+
+  /** @internal A BufferPool gives the next borrower another Memory over the same block. */
+  override renewed(fresh: Memory): void {
+    leaseOf(fresh).memory = fresh;
+  }
+
+  /** @internal A region and its lease over a block. */
+  enter(pointer: number, bytes: Uint8Array): Region {
+    const lease: Lease = { pointer, requested: bytes.length, memory: null, children: null, index: this.leases.length };
+    this.leases.push(lease);
+    return new Region(bytes, lease);
+  }
+
+  /** @internal A Memory over the same block with other bounds; the old one is dead, and its lease with it. */
+  replace(old: Memory, bytes: Uint8Array, size: number): Memory {
+    const lease = leaseOf(old);
+    const { pointer } = lease;
+    lease.pointer = 0;
+    const region = this.enter(pointer, bytes);
+    // Made without allocate(), so it is counted by hand; the old one is uncounted as if it had been released.
+    const fresh = this.adopt(new Memory(this, region, null, old.align, old.currentOffset, size, old.currentFlags));
+    const entered = leaseOf(fresh);
+    entered.memory = fresh;
+    entered.requested = size;
+    region.wipe = old.region.wipe;
+    old.references = 0;
+    old.view = null;
+    super.reclaim(old);
+    return fresh;
+  }
+
+  /** @internal Puts the bytes of every live Memory out of reach: the pool is gone. */
+  bury(): void {
+    for (const lease of this.leases) {
+      lease.pointer = 0;
+      const { memory } = lease;
+      if (memory === null) continue;
+      memory.region.bytes = opaqueRegion(0, undefined).bytes;
+      memory.view = null;
+      for (const child of lease.children ?? []) child.view = null;
+    }
+  }
+}
+
+/** The lease of a Memory, or of the root that it was cut from. */
+export function leaseOf(memory: Memory): Lease {
+  return memory.region.handle as Lease;
+}

@@ -1,0 +1,100 @@
+/** An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in them. */
+import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
+import type { Allocator } from "../../memory/allocator.ts";
+import { lockReportOf } from "../../memory/lock-report.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { canPin, prefault, type StepResult } from "../../memory/pinning.ts";
+import { isRevocable, revokeViews } from "../../memory/revoke.ts";
+import { MillpondError } from "../../util/errors.ts";
+import type { ResolvedRealtimeOptions } from "./options.ts";
+
+/** A page: what locks work on, and so what areas are multiples of and begin at. */
+const PAGE = 4096;
+
+/** One stretch of a pool's bytes. */
+export interface Area {
+  /** What the source gave. */
+  readonly memory: Memory;
+  /** What divides it. */
+  readonly arena: TlsfArena;
+  /** What is added to the arena's pointers to make the pool's: 0 for the first area. */
+  readonly base: number;
+  /** Bytes of the largest block of an empty area. */
+  readonly size: number;
+  /** What came of locking it. */
+  readonly lock: StepResult;
+  /** What came of touching its pages. */
+  readonly prefault: StepResult;
+}
+
+const NOT_ASKED: StepResult = { ok: false, errno: "off", hint: "it was not asked for" };
+
+const DISABLED: StepResult = {
+  ok: false,
+  errno: "disabled",
+  hint: "the user's preference has no allocator; MILLPOND_REALTIME=allocator or setRealtimePreference() puts it there",
+};
+
+/**
+ * Takes bytes from the source and makes an area of them. What the source throws passes; with lock "required" a lock that
+ * cannot be had is `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED`, and the bytes are given back first.
+ */
+export function makeArea(options: ResolvedRealtimeOptions, size: number, base: number): Area {
+  const { source, name } = options;
+  const needed = TlsfArena.bytesFor(size);
+  const memory = source.allocate(Math.ceil(needed / PAGE) * PAGE, { align: PAGE });
+  try {
+    if (!memory.region.isPlain) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `pool "${name}" cannot live in memory of "${source.name}": it has to be mapped first; choose another source`,
+      );
+    }
+    const touched = options.prefault ? prefault(source, memory.region) : NOT_ASKED;
+    const arena = TlsfArena.create(memory.region.bytes, { byteLength: needed });
+    return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
+  } catch (error) {
+    memory.release();
+    throw error;
+  }
+}
+
+function lockArea({ lock, source, name }: ResolvedRealtimeOptions, memory: Memory): StepResult {
+  if (lock === "off") return NOT_ASKED;
+  if (lock === "disabled") return DISABLED;
+  const result = pin(source, memory);
+  if (result.ok || lock === "auto") return result;
+  throw new MillpondError(
+    result.errno === "unsupported" ? "ERR_UNSUPPORTED" : "ERR_ALLOCATION_FAILED",
+    `pool "${name}" was to be locked, and cannot be: ${result.errno}: ${result.hint}; raise the limit, or use lock: "auto"`,
+    { errno: result.errno },
+  );
+}
+
+/** Locked by its source already, on request, or not at all. */
+function pin(source: Allocator, memory: Memory): StepResult {
+  const { locked, lockedBytes, lockReason } = lockReportOf(memory);
+  if (locked) return { ok: true, bytes: lockedBytes };
+  if (canPin(source)) return source.lockRegion(memory.region);
+  const { name } = source;
+  return { ok: false, errno: "unsupported", hint: `allocator "${name}" cannot lock memory: ${lockReason}` };
+}
+
+/**
+ * Gives an area's bytes back to the source. With `stale` views about (a pool that was deleted under live blocks), they go back
+ * only where nobody can reach them through those: the garbage collector frees what the system allocator gave, and plain memory
+ * of others can be revoked; anything else stays out for good. Answers whether the source has them.
+ */
+export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
+  const { allocator, region } = memory;
+  if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
+  if (stale && isRevocable(region)) revokeViews(region);
+  else if (stale && !allocator.leavesViewsSafe) return false;
+  memory.release();
+  return true;
+}
+
+/** The area that a pool's pointer lies in, or undefined. */
+export function areaOf(areas: readonly Area[], pointer: number): Area | undefined {
+  return areas.findLast(({ base, arena }) => pointer >= base && pointer < base + arena.bytes.length);
+}

@@ -1,0 +1,138 @@
+/** What a RealtimePool is made from, and what it tells about itself. */
+import { allocators } from "../../allocators/registry.ts";
+import type { Allocator } from "../../memory/allocator.ts";
+import { Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
+import { checkOptions, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { RealtimeFlags, realtimePreference } from "./preference.ts";
+
+/**
+ * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot be done,
+ * "off" does not try. "preference" does as the user of the machine wants (see {@link realtimePreference}): as "auto" if the
+ * ALLOCATOR flag is on when the pool is made; else it does not try, and `lockReason` begins with "disabled".
+ */
+export type LockPolicy = "auto" | "required" | "off" | "preference";
+
+/** How a pool may grow beyond its first area; growing may reach into virtual memory, so it is no business of a realtime thread. */
+export interface GrowPolicy {
+  /** The ceiling of all areas together in bytes. */
+  maxSize: number;
+  /** Bytes of each further area; default: as much as the pool began with. */
+  by?: number;
+}
+
+/** How a {@link RealtimePool} is made. */
+export interface RealtimePoolOptions {
+  /** For messages, reports and debug patterns: at most 32 bytes of UTF-8; default "realtime pool". */
+  name?: string;
+  /** Default "auto". */
+  lock?: LockPolicy;
+  /** Whether every page is touched at creation, so that no first use faults; default true. */
+  prefault?: boolean;
+  /** Off by default: the total size is a ceiling. */
+  grow?: GrowPolicy | false;
+  /**
+   * Where the bytes come from. Default: "locked" of the registry, which `millpond/native` puts there, unless lock is "off"; else
+   * the default allocator. Any that can pin (see PinningAllocator), or that gives locked memory, makes `locked` true.
+   */
+  source?: Allocator;
+}
+
+/** One live block, for reports. */
+export interface RealtimeBlock {
+  /** Its pointer. */
+  readonly pointer: number;
+  /** Bytes that it can hold. */
+  readonly size: number;
+  /** The id of the Memory that it was handed out as; undefined: it was handed out as an integer. */
+  readonly memory: number | undefined;
+}
+
+/** A snapshot of a RealtimePool's accounts; every figure is exact. */
+export interface RealtimePoolStats {
+  /** The pool's name. */
+  readonly name: string;
+  /** Bytes of the largest block that an empty pool gives, over all areas: its ceiling. */
+  readonly totalSize: number;
+  /** Bytes in live blocks, 8 of header each included. */
+  readonly used: number;
+  /** Bytes in free blocks, 8 of header each included. */
+  readonly available: number;
+  /** Bytes of the largest block that can be had now; less than `available` by what is scattered. */
+  readonly largest: number;
+  /** Live blocks. */
+  readonly liveBlocks: number;
+  /** The most that `used` has been, area by area. */
+  readonly peak: number;
+  /** Requests that failed because the pool was full. */
+  readonly failures: number;
+  /** Areas: 1, unless the pool has grown. */
+  readonly areas: number;
+  /** Bytes that are locked into RAM. */
+  readonly lockedBytes: number;
+  /** Bytes whose pages were touched at creation. */
+  readonly prefaultedBytes: number;
+  /** See MALLOC_DEBUG: 0 off, 1 junk, 2 and more guards and validation. */
+  readonly debugLevel: number;
+}
+
+/** {@link RealtimePoolOptions} with every default filled in and checked. */
+export interface ResolvedRealtimeOptions {
+  /** Bytes. */
+  readonly totalSize: number;
+  /** At most 32 bytes. */
+  readonly name: string;
+  /** What to do about locking; "disabled": the preference is not to. */
+  readonly lock: Exclude<LockPolicy, "preference"> | "disabled";
+  /** Whether to touch every page. */
+  readonly prefault: boolean;
+  /** The ceiling of all areas in bytes. */
+  readonly maxSize: number;
+  /** Bytes of a further area. */
+  readonly growBy: number;
+  /** Where the bytes come from. */
+  readonly source: Allocator;
+}
+
+/** B_OS_NAME_LENGTH: the longest name that the reference's pools have. */
+const MAX_NAME = 32;
+
+/** 2 GiB less a page: block pointers stay in 32 bits whatever an engine's small integers are. */
+const MAX_SIZE = 2 ** 31 - 4096;
+
+/** Bytes of a string in UTF-8, counted by hand: a worklet has no TextEncoder. */
+function utf8Length(text: string): number {
+  let bytes = 0;
+  for (const character of text) {
+    const code = character.codePointAt(0)!;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  }
+  return bytes;
+}
+
+function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
+  oneOf("options.lock", policy, ["auto", "required", "off", "preference"]);
+  if (policy !== "preference") return policy;
+  return (realtimePreference() & RealtimeFlags.ALLOCATOR) === 0 ? "disabled" : "auto";
+}
+
+/** Checks and completes options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
+  wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
+  const given = checkOptions("options", options, ["name", "lock", "prefault", "grow", "source"]);
+  const { name = "realtime pool", prefault = true, grow = false, lock: policy = "auto", source: own } = given;
+  const lock = lockFor(policy);
+  const locks = lock === "auto" || lock === "required";
+  const source = own !== undefined ? own : ((locks ? allocators.find("locked") : undefined) ?? defaultAllocator());
+  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
+  if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
+  if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
+  if (grow !== false && (typeof grow !== "object" || grow === null)) {
+    throw wrongType("options.grow", "false or a GrowPolicy", grow);
+  }
+  if (grow === false) return { totalSize, name, lock, prefault, maxSize: totalSize, growBy: 0, source };
+  const { maxSize, by = totalSize } = checkOptions("options.grow", grow, ["maxSize", "by"]);
+  wholeNumber("options.grow.maxSize", maxSize, totalSize);
+  const growBy = wholeNumber("options.grow.by", by, 1, MAX_SIZE);
+  return { totalSize, name, lock, prefault, maxSize, growBy, source };
+}

@@ -1,0 +1,487 @@
+/**
+ * The steps of a shared pool, as plain functions over plain data. One rule carries all of it:
+ *
+ * **A slot changes hands by one compare-exchange on its state word, and by nothing else.** The word says which generation
+ * the slot is in and who holds it, so that taking a slot and saying who took it are the same instruction: there is no
+ * moment at which a dying worker could leave a slot that is neither free nor anybody's. The bitmap and the workers'
+ * magazines are hints where to look. A hint that is lost (its worker died) or stale (the slot is taken) costs a step, never
+ * a slot: a thread that finds no hint looks at every state before it says that there is none.
+ *
+ * **A lease ends before its slot is free.** A last release that has more to do than to release first *closes* the slot: it
+ * moves the state to a generation that no lease ever had, and stays the only holder. Nobody can join from then on, since a join
+ * compares the generation. Then it clears the bytes, and then it frees the slot in that generation. A thread that dies in
+ * between leaves a slot that a dead member holds: reclaim closes it again, in a generation of its own, and starts over.
+ *
+ * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it holds the high
+ * part. The last value of the low part is no lease's: a slot that reaches it is closed, its holder moves the high part on by one
+ * compare-exchange, and frees the slot at low part 0. So the high part stands still while anybody holds a lease or takes one:
+ * - Taking a slot is the compare-exchange on the state; the high part is read after it, when this thread is the holder.
+ * - Joining is a compare-exchange on the state as well, so the high part is compared *after* it: if the slot went through all low
+ *   parts meanwhile, this thread has joined another lease, or a closed slot, and drops out of it as any holder does.
+ * - The high part is moved from a value that was read while the slot was closed by this very thread. A thread that is late
+ *   (it was declared dead, and another one finished its step) finds another value there, and its compare-exchange fails.
+ * - A holder that dies after the step leaves a closed slot at the last low part. Reclaim moves the high part once more: that skips
+ *   generations, and repeats none.
+ *
+ * **A status word is the identity of a pool, and of a membership in it.** Its epoch begins at a number of the pool's own and is
+ * never the same for two members. Every operation compares it with what this thread came in with: one plain look on the
+ * fast path. So a thread that was declared dead, or whose pool's memory holds another pool now, changes nothing.
+ *
+ * **Every pass is bounded**, also when another thread writes into these words without end: each bitmap word is looked at once,
+ * each state once, and a compare-exchange that fails is repeated at most {@link RETRIES} times.
+ *
+ * The tests run this very file with every access to shared memory turned into a scheduling point (test/pools/shared/
+ * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level functions.
+ * A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5 ns.
+ */
+import { carried, DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SHIFT, WORD_SLOTS } from "./layout.ts";
+
+/** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
+export interface Core {
+  /** Header, owners, bitmap and states. */
+  readonly i32: Int32Array;
+  /** Where everything lies. */
+  readonly layout: SharedLayout;
+  /** Number of the pool: what the memory's header says as long as it is this one. */
+  readonly pool: number;
+  /** Slots. */
+  readonly count: number;
+  /** Bits of an identity that are the index. */
+  readonly indexBits: number;
+  /** Those bits. */
+  readonly indexMask: number;
+  /** Bits of a state that are owners. */
+  readonly ownerBits: number;
+  /** All owners' bits. */
+  readonly holderMask: number;
+  /** All bits of a state that are not its generation: it is free without any of them. */
+  readonly takenMask: number;
+  /** One generation, in a state. */
+  readonly step: number;
+  /** The low part of a generation, unshifted. */
+  readonly generationMask: number;
+  /** A free state with the last low part, which no lease ever has. */
+  readonly lastState: number;
+  /** The bits of a state that are in use. */
+  readonly stateMask: number;
+  /** The bits of the second word that are the high part of the generation. */
+  readonly highMask: number;
+  /** What one of the high part is worth in an identity. */
+  readonly highUnit: number;
+  /** First bitmap word. */
+  readonly bitmapAt: number;
+  /** Bitmap words, a line apart. */
+  readonly words: number;
+  /** Those bits of the last bitmap word that stand for slots. */
+  readonly lastWord: number;
+  /** First state. */
+  readonly statesAt: number;
+  /** A state's distance to the next, as a shift of words. */
+  readonly stateShift: number;
+  /** Whether a thread takes a whole bitmap word at once. */
+  readonly batch: boolean;
+  /** True when the last release has nothing to do but to release. */
+  readonly plain: boolean;
+  /** Number of this thread among the owners. */
+  readonly owner: number;
+  /** Its bit. */
+  readonly me: number;
+  /** Its status word when it came in. */
+  readonly status: number;
+  /** Where that is now. */
+  readonly statusAt: number;
+  /** Looks for a slot between two readings of the clock, by a thread that is about to sleep. */
+  readonly looks: number;
+  /** The magazine: slots of this bitmap word are probably free, and nobody else probably looks at them. */
+  word: number;
+  /** Which of them. */
+  mask: number;
+  /** Where the next search begins. */
+  start: number;
+  /** By slot: the lease that this thread holds or held last; `MANY - id` while it holds it more than once. */
+  readonly mine: Float64Array;
+  /** By slot: holds of this thread beyond the first. */
+  readonly extra: Int32Array;
+  /** By slot: the lease that this thread gave up last while others went on holding it. */
+  readonly gone: Float64Array;
+  /** Clears a slot's bytes from one position up to another. */
+  readonly clear: (index: number, from: number, to: number) => void;
+  /** Wakes one who sleeps on the wake counter, or all. */
+  readonly notify: (i32: Int32Array, index: number, count: number) => unknown;
+}
+
+/** No slot is free. */
+export const NONE: number = -1;
+
+/** `MANY - id` stands for a lease that is held more than once: negative for every identity. */
+export const MANY: number = -1;
+
+/** No lease: neither an identity nor one that is held more than once. */
+export const NOTHING: number = Number.NEGATIVE_INFINITY;
+
+/**
+ * The most compare-exchanges on one word in one step. Each that fails is another thread's success on the same slot; 4096 of them in
+ * a row happen only when something writes there that does not belong there, and take about a millisecond.
+ */
+export const RETRIES = 4096;
+
+/** 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does. */
+const LOOKS = { few: 8, many: 1, manyFrom: 257 } as const;
+
+/** Makes the view of one thread. `status` is its entry's status word; `pool` the number of the pool that it joined. */
+export function createCore(
+  i32: Int32Array,
+  layout: SharedLayout,
+  owner: number,
+  status: number,
+  clear: (index: number, from: number, to: number) => void,
+  notify: (i32: Int32Array, index: number, count: number) => unknown,
+  pool: number = i32[Header.POOL]!,
+): Core {
+  const { count, owners, words, indexBits, generationBits, highBits } = layout;
+  const generationMask = (1 << generationBits) - 1;
+  return {
+    i32,
+    layout,
+    pool,
+    count,
+    indexBits,
+    indexMask: (1 << indexBits) - 1,
+    ownerBits: owners,
+    holderMask: (1 << owners) - 1,
+    takenMask: ~(generationMask << owners),
+    step: 1 << owners,
+    generationMask,
+    lastState: generationMask << owners,
+    stateMask: (1 << (owners + generationBits)) - 1,
+    highMask: (1 << highBits) - 1,
+    highUnit: 2 ** (generationBits + indexBits),
+    bitmapAt: layout.bitmapAt,
+    words,
+    lastWord: (1 << (((count - 1) & (WORD_SLOTS - 1)) + 1)) - 1,
+    statesAt: layout.statesAt,
+    stateShift: layout.stateShift,
+    batch: layout.batch,
+    plain: layout.zero !== "release",
+    owner,
+    me: 1 << owner,
+    status,
+    statusAt: layout.ownersAt + owner * LINE + Owner.STATUS,
+    looks: count < LOOKS.manyFrom ? LOOKS.few : LOOKS.many,
+    word: 0,
+    mask: 0,
+    // Owners begin far from each other, so that they meet late.
+    start: Math.floor((owner * words) / owners),
+    mine: new Float64Array(count).fill(NOTHING),
+    extra: new Int32Array(count),
+    gone: new Float64Array(count).fill(NOTHING),
+    clear,
+    notify,
+  };
+}
+
+/*
+ * The same again for the hot path, because what is imported, or a property, is loaded anew at each use: with these taking a slot and
+ * giving it back take 36.4 ns, without 37.5.
+ */
+const WAITING: number = Header.WAITING;
+const SLOTS: number = WORD_SLOTS;
+const SHIFT: number = WORD_SHIFT;
+
+/** Takes a free slot: the identity of the lease, or {@link NONE}. @realtime */
+export function take(core: Core): number {
+  const { mask, i32 } = core;
+  // A plain look costs nothing here: a thread that was declared dead, and lives, takes no more.
+  if (mask !== 0 && i32[core.statusAt] === core.status) {
+    const bit = mask & -mask;
+    core.mask = mask ^ bit;
+    const index = core.word * SLOTS + 31 - Math.clz32(bit);
+    const at = core.statesAt + (index << core.stateShift);
+    const state = i32[at]!;
+    if ((state & core.takenMask) === 0 && Atomics.compareExchange(i32, at, state, state | core.me) === state) {
+      const low = ((state >>> core.ownerBits) << core.indexBits) | index;
+      const id = (i32[at + 1]! & core.highMask) * core.highUnit + low;
+      core.mine[index] = id;
+      return id;
+    }
+  }
+  return takeSlow(core);
+}
+
+/** As {@link take}, when the magazine has nothing: a word of the bitmap, or else any slot that is free. O(count) at most. */
+export function takeSlow(core: Core): number {
+  const { i32, count, words } = core;
+  // Somebody declared this thread dead; what it took now would be nobody's.
+  if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
+  let id = takeHinted(core);
+  const start = core.start;
+  // Each word once, and each of its bits: one that sets bits without end is passed by.
+  for (let i = 0; id === NONE && i < words; i++) {
+    const word = start + i < words ? start + i : start + i - words;
+    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
+  }
+  const first = core.start * WORD_SLOTS;
+  for (let i = 0; id === NONE && i < count; i++) id = tryTake(core, first + i < count ? first + i : first + i - count);
+  return id;
+}
+
+/** Takes a slot that the magazine knows, if one of them is free. */
+function takeHinted(core: Core): number {
+  while (core.mask !== 0) {
+    const bit = core.mask & -core.mask;
+    core.mask ^= bit;
+    const id = tryTake(core, core.word * WORD_SLOTS + 31 - Math.clz32(bit));
+    if (id !== NONE) return id;
+  }
+  return NONE;
+}
+
+/** Fills the magazine from a word of the bitmap; false when that has no bit. */
+function refill(core: Core, word: number): boolean {
+  const { i32 } = core;
+  const at = core.bitmapAt + word * LINE;
+  // The last word has bits that stand for no slot, and shared memory may say anything.
+  const slots = word === core.words - 1 ? core.lastWord : (1 << WORD_SLOTS) - 1;
+  const seen = i32[at]! & slots;
+  if (seen === 0) return false;
+  // The whole word where slots abound; one slot where others would miss the rest.
+  const want = core.batch ? slots : seen & -seen;
+  const got = Atomics.and(i32, at, ~want) & want;
+  core.start = word;
+  core.word = word;
+  core.mask = got;
+  return true;
+}
+
+/** Takes this slot if it is free. */
+function tryTake(core: Core, index: number): number {
+  const { i32 } = core;
+  const at = stateAt(core, index);
+  const state = i32[at]!;
+  if ((state & core.takenMask) !== 0) return NONE;
+  if (Atomics.compareExchange(i32, at, state, state | core.me) !== state) return NONE;
+  const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.ownerBits) << core.indexBits) | index);
+  core.mine[index] = id;
+  core.extra[index] = 0;
+  return id;
+}
+
+/** Gives back a lease that this thread holds once. False: it does not, or not so; nothing changed. @realtime */
+export function give(core: Core, id: number): boolean {
+  const { i32 } = core;
+  const index = id & core.indexMask;
+  // Also false for what is no number, no whole one, or beyond the pool; and for a thread whose pool or membership has ended.
+  if (core.mine[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
+  const at = core.statesAt + (index << core.stateShift);
+  const held = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | core.me;
+  const free = held - core.me + core.step;
+  if (free === core.lastState || Atomics.compareExchange(i32, at, held, free) !== held) return false;
+  offer(core, index);
+  if (Atomics.load(i32, WAITING) !== 0) wake(core, 1);
+  return true;
+}
+
+/** Says where a free slot is: in the magazine if it fits there, which costs nothing, else in the bitmap. */
+function offer(core: Core, index: number): void {
+  const word = index >>> SHIFT;
+  const bit = 1 << (index & (SLOTS - 1));
+  if (word === core.word) core.mask |= bit;
+  else if (core.mask === 0) {
+    core.word = word;
+    core.mask = bit;
+  } else {
+    const { i32 } = core;
+    Atomics.or(i32, core.bitmapAt + word * LINE, bit);
+  }
+}
+
+/** Lets those who wait look again. */
+export function wake(core: Core, count: number): void {
+  const { i32 } = core;
+  // A thread that read the counter before this and goes to sleep on it now does not fall asleep.
+  Atomics.add(i32, Header.WAKES, 1);
+  core.notify(i32, Header.WAKES, count);
+}
+
+/**
+ * Gives back in every case: held more than once, held by others too, bytes to be cleared. Returns false, and changes
+ * nothing, when this thread does not hold the lease.
+ */
+export function giveSlow(core: Core, id: number): boolean {
+  const { i32 } = core;
+  const index = id & core.indexMask;
+  if (Atomics.load(i32, core.statusAt) !== core.status) return false;
+  // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come back.
+  if (!knows(core, index, id)) return false;
+  if (core.mine[index] !== MANY - id) return drop(core, index, id);
+  if (!holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
+  if (--core.extra[index]! === 0) core.mine[index] = id;
+  return true;
+}
+
+/** Takes this thread out of a lease; the slot is free with its last holder. False when it is not in it, and nothing changed. */
+export function drop(core: Core, index: number, id: number): boolean {
+  const { i32, me } = core;
+  const at = stateAt(core, index);
+  for (let n = 0; n < RETRIES; n++) {
+    const state = Atomics.load(i32, at);
+    if (!holds(core, state, id)) return false;
+    const last = (state & core.holderMask) === me;
+    const next = last ? state + core.step : state & ~me;
+    const free = last && core.plain && next - me !== core.lastState;
+    if (Atomics.compareExchange(i32, at, state, free ? next - me : next) !== state) continue;
+    forget(core, index, id);
+    if (last) {
+      if (!free) reopen(core, index, next);
+      offer(core, index);
+      if (Atomics.load(i32, Header.WAITING) !== 0) wake(core, 1);
+    }
+    return true;
+  }
+  return false;
+}
+
+/** Frees a slot that this thread has closed, `closed` being its state: what has to be done while nobody can join is done here. */
+export function reopen(core: Core, index: number, closed: number, cleared = false): void {
+  const { i32, me } = core;
+  const at = stateAt(core, index);
+  // Declared dead meanwhile: another one frees the slot, and the bytes may be somebody's already.
+  if ((Atomics.load(i32, at) & me) === 0) return;
+  if (!core.plain && !cleared) core.clear(index, 0, core.layout.size);
+  let free = closed - me;
+  if (free === core.lastState) {
+    carry(core, at, closed);
+    free = 0;
+  }
+  release(core, at, closed, free);
+}
+
+/** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was destroyed. */
+function release(core: Core, at: number, closed: number, free: number): void {
+  const { i32, me, holderMask } = core;
+  for (let n = 0; n < RETRIES; n++) {
+    const state = Atomics.load(i32, at);
+    if ((state & me) === 0 || (state & ~holderMask) !== (closed & ~holderMask)) return;
+    // A late join may have met the low part of an old lease here. It drops out, and frees the slot if it is the last then.
+    const next = (state & holderMask) === me ? free : state & ~me;
+    if (Atomics.compareExchange(i32, at, state, next) === state) return;
+  }
+}
+
+/** Moves the high part of the generation of a slot that this thread has closed at the last low part. */
+export function carry(core: Core, at: number, closed: number): void {
+  const { i32 } = core;
+  const high = Atomics.load(i32, at + 1);
+  // Declared dead meanwhile: what was just read may be a later generation's.
+  if (Atomics.load(i32, at) !== closed) return;
+  Atomics.compareExchange(i32, at + 1, high, carried(high, core.layout.highBits));
+}
+
+/** Whether a state says that this thread holds that very lease. The high part is not compared: who holds it knows it. */
+export function holds(core: Core, state: number, id: number): boolean {
+  return (state & core.me) !== 0 && isLease(core, state, id);
+}
+
+/** Whether a state says that the lease goes on, whoever holds it; up to the high part of the generation, see {@link isCurrent}. */
+export function isLease(core: Core, state: number, id: number): boolean {
+  const generation = (id >>> core.indexBits) & core.generationMask;
+  return (
+    (state & DEAD_SLOT) === 0 &&
+    (state & core.holderMask) !== 0 &&
+    state >>> core.ownerBits === generation &&
+    generation !== core.generationMask
+  );
+}
+
+/** Whether the high part of a slot's generation is that of a lease. Certain only for one who holds the slot. */
+export function isCurrent(core: Core, index: number, id: number): boolean {
+  const { i32 } = core;
+  return (Atomics.load(i32, stateAt(core, index) + 1) & core.highMask) === Math.floor(id / core.highUnit);
+}
+
+/** The identity of the lease that a state is of. Certain only for one who holds the slot. */
+export function leaseOf(core: Core, index: number, state: number): number {
+  const { i32 } = core;
+  const low = (((state >>> core.ownerBits) & core.generationMask) << core.indexBits) | index;
+  return (Atomics.load(i32, stateAt(core, index) + 1) & core.highMask) * core.highUnit + low;
+}
+
+/**
+ * One hold more. A thread that holds the lease already pays no atomic step; another one that was told of it joins the
+ * holders. Returns false, and changes nothing, when the lease is over.
+ */
+export function keep(core: Core, id: number): boolean {
+  const { i32, me } = core;
+  const index = id & core.indexMask;
+  const at = stateAt(core, index);
+  if (i32[core.statusAt] !== core.status) return false;
+  for (let n = 0; n < RETRIES; n++) {
+    const state = Atomics.load(i32, at);
+    if (!isLease(core, state, id)) return false;
+    if ((state & me) !== 0 && knows(core, index, id)) {
+      core.extra[index]!++;
+      core.mine[index] = MANY - id;
+      return true;
+    }
+    if (!isCurrent(core, index, id)) return false;
+    // The bit may be there unknown to this thread: a lease that is on its way to it. This hold is that one, then.
+    if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
+    // Now the generation stands still. Between the two looks it may have come round to the same low part.
+    if ((state & me) === 0 && !isCurrent(core, index, id)) {
+      drop(core, index, id);
+      return false;
+    }
+    core.mine[index] = id;
+    core.extra[index] = 0;
+    return true;
+  }
+  return false;
+}
+
+/**
+ * Ends a lease and begins the next one on the same slot, which is never free in between: the identity of the new lease, or NONE when
+ * this thread is not the only holder (somebody still looks), holds it more than once, or does not hold it. Nothing has changed then.
+ * @realtime
+ */
+export function renew(core: Core, id: number): number {
+  const { i32, me } = core;
+  const index = id & core.indexMask;
+  if (core.mine[index] !== id || i32[core.statusAt] !== core.status) return NONE;
+  const at = stateAt(core, index);
+  const state = Atomics.load(i32, at);
+  if ((state & core.holderMask) !== me || !isLease(core, state, id)) return NONE;
+  let next = state + core.step;
+  if (Atomics.compareExchange(i32, at, state, next) !== state) return NONE;
+  if (next - me === core.lastState) {
+    carry(core, at, next);
+    // Fails as in reopen(): the new lease is over then before it has begun, and every use of it says so.
+    Atomics.compareExchange(i32, at, next, me);
+    next = me;
+  }
+  forget(core, index, id);
+  const fresh = leaseOf(core, index, next);
+  core.mine[index] = fresh;
+  core.extra[index] = 0;
+  return fresh;
+}
+
+/** Whether this thread knows that it holds a lease whose state has its bit. */
+export function knows(core: Core, index: number, id: number): boolean {
+  return core.mine[index] === id || core.mine[index] === MANY - id;
+}
+
+/** Notes that this thread holds the lease no more. */
+export function forget(core: Core, index: number, id: number): void {
+  core.mine[index] = NOTHING;
+  core.gone[index] = id;
+}
+
+/** Position of a slot's state. */
+export function stateAt(core: Core, index: number): number {
+  return core.statesAt + (index << core.stateShift);
+}
+
+/** Position of an owner's entry. */
+export function ownerWord(core: Core, owner: number): number {
+  return core.layout.ownersAt + owner * LINE;
+}

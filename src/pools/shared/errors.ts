@@ -1,0 +1,167 @@
+/** The errors of a SharedPool: slow paths that find out what went wrong, and say it. */
+
+import { MillpondError } from "../../util/errors.ts";
+import { show } from "../../util/validate.ts";
+import { type Core, holds, isCurrent, isLease, knows, stateAt } from "./core.ts";
+import { DEAD_SLOT, OwnerState } from "./layout.ts";
+import { isAlive, statusOf } from "./membership.ts";
+
+/** A pool, as far as messages need it. */
+export interface Named {
+  /** The pool's name. */
+  readonly name: string;
+  /** This thread's view of it. */
+  readonly core: Core;
+}
+
+/** The error for a lease that cannot be given back, used, held on to or sent. */
+export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
+  // A generation that the slot has not reached was never handed out.
+  if (!isIdentity(core, id) || generationOf(core, id) > currentGeneration(core, id & core.indexMask)) {
+    return new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `${show(id)} is no lease of shared pool "${name}"; ${verb} what it handed out, unchanged`,
+    );
+  }
+  const index = id & core.indexMask;
+  const generation = generationOf(core, id);
+  const lease = `lease ${generation} of slot ${index} of shared pool "${name}"`;
+  const state = Atomics.load(core.i32, stateAt(core, index));
+  const details = {
+    pool: name,
+    slot: index,
+    generation,
+    current: currentGeneration(core, index),
+    holders: holdersOf(core, state),
+  };
+  if ((state & DEAD_SLOT) !== 0 || !isAlive(core)) {
+    return new MillpondError(
+      "ERR_POOL_DEAD",
+      `cannot ${verb} ${lease}: the pool was destroyed; make a new one`,
+      details,
+    );
+  }
+  if (isGhost(core)) return ghostError({ name, core }, `${verb} ${lease}`);
+  if (holds(core, state, id) && knows(core, index, id)) return damagedError(name, lease, verb, details);
+  const known = core.gone[index] === id || knows(core, index, id);
+  const over = !isLease(core, state, id) || !isCurrent(core, index, id);
+  if (!over && !known) {
+    return new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `cannot ${verb} ${lease}: this thread (owner ${core.owner}) does not hold it, ${sayHolders(core, state)}; ` +
+        "retain() it first, or let its holder send it",
+      details,
+    );
+  }
+  const now = (state & core.holderMask) === 0 ? "the slot is free now" : sayHolders(core, state);
+  if (verb === "release") {
+    return new MillpondError(
+      "ERR_DOUBLE_RELEASE",
+      `${lease} was released or sent away before; ${now}. Find the second release(), or retain() once for each holder`,
+      details,
+    );
+  }
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} ${lease}: it was released or sent away; ${now}. Use it before, or retain() it`,
+    details,
+  );
+}
+
+/** Whether a value can be the identity of a lease at all. No lease has 0, so that -0 is none either. */
+export function isIdentity(core: Core, id: unknown): id is number {
+  return typeof id === "number" && Number.isSafeInteger(id) && id > 0 && (id & core.indexMask) < core.count;
+}
+
+function generationOf(core: Core, id: number): number {
+  return Math.floor(id / 2 ** core.indexBits);
+}
+
+function currentGeneration(core: Core, index: number): number {
+  const at = stateAt(core, index);
+  const low = (Atomics.load(core.i32, at) >>> core.ownerBits) & core.generationMask;
+  return (Atomics.load(core.i32, at + 1) & core.highMask) * (core.generationMask + 1) + low;
+}
+
+/** The error of a step that was tried some thousand times, each time in vain: threads of one pool do not do that. */
+function damagedError(name: string, lease: string, verb: string, details: Record<string, unknown>): MillpondError {
+  return new MillpondError(
+    "ERR_CORRUPTED",
+    `cannot ${verb} ${lease}: something writes into the control words of shared pool "${name}" without end; nothing has changed, ` +
+      "find the thread or process that does",
+    details,
+  );
+}
+
+/** Whether this thread was declared dead. */
+export function isGhost(core: Core): boolean {
+  return statusOf(core, core.owner) !== core.status;
+}
+
+/** The error of a thread that was declared dead, or has detached itself, and goes on. */
+export function ghostError({ name, core }: Named, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_POOL_DEAD",
+    `cannot ${verb}: this thread is owner ${core.owner} of shared pool "${name}" no more, it detached or was reclaimed; ` +
+      "attach anew, and call reclaim() only for threads that have ended",
+    { pool: name, owner: core.owner },
+  );
+}
+
+/** The error of a wait that would block a thread which must not. */
+export function cannotBlock(name: string, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_UNSUPPORTED",
+    `this thread must not block, so it cannot wait here for a slot of shared pool "${name}"; await acquire()`,
+    undefined,
+    { cause },
+  );
+}
+
+/** The error of a call that a dead pool, or a dead owner, refuses. */
+export function refusal(named: Named, verb: string): MillpondError | undefined {
+  if (!isAlive(named.core)) {
+    return new MillpondError(
+      "ERR_POOL_DEAD",
+      `cannot ${verb} shared pool "${named.name}": it was destroyed; make a new one`,
+    );
+  }
+  return isGhost(named.core) ? ghostError(named, `${verb} it`) : undefined;
+}
+
+/** The error of a wait that ended without a slot: who has them. */
+export function starvedError({ name, core }: Named, waited: number): MillpondError {
+  const counts = new Array<number>(core.ownerBits).fill(0);
+  for (let index = 0; index < core.count; index++) {
+    countHolders(core, Atomics.load(core.i32, stateAt(core, index)), counts);
+  }
+  const holding = [...counts.entries()].filter(([, slots]) => slots > 0);
+  const who = holding.map(([owner, slots]) => {
+    const state = statusOf(core, owner) & OwnerState.MASK;
+    const what = owner === core.owner ? " (this thread)" : state === OwnerState.LIVE ? "" : " (not live: reclaim() it)";
+    return `owner ${owner}${what} ${slots}`;
+  });
+  return new MillpondError(
+    "ERR_STARVED",
+    `no slot of shared pool "${name}" came back within ${Math.round(waited)} ms: of ${core.count}, ${who.join(", ")}; ` +
+      "release them sooner, or create the pool with a larger count",
+    { pool: name, waited, holders: Object.fromEntries(holding) },
+  );
+}
+
+/** Numbers of the owners in a state. */
+export function holdersOf(core: Core, state: number): number[] {
+  const owners: number[] = [];
+  for (let left = state & core.holderMask; left !== 0; left &= left - 1) owners.push(31 - Math.clz32(left & -left));
+  return owners;
+}
+
+/** Adds the holders of a state to how many slots each owner holds. */
+export function countHolders(core: Core, state: number, holds: number[]): void {
+  for (let left = state & core.holderMask; left !== 0; left &= left - 1) holds[31 - Math.clz32(left & -left)]!++;
+}
+
+function sayHolders(core: Core, state: number): string {
+  const holders = holdersOf(core, state);
+  return `held by owner${holders.length === 1 ? "" : "s"} ${holders.join(", ")}`;
+}

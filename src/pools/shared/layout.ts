@@ -1,0 +1,291 @@
+/**
+ * Where everything of a shared pool lies in its memory, as a function of a few numbers. Nobody reads a position from shared
+ * memory: a thread that attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
+ *
+ * ```
+ *   | header | owners | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
+ *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each owner that holds it |
+ *   second word of a slot, up to 30 bits:      | high part of the generation |
+ *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
+ * ```
+ * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family) is free
+ * of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 as long as it can: with 8
+ * slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double, which compiled code keeps in
+ * a register.
+ *
+ * The high part moves once in 2^10 uses or more, and only while the slot is closed (shared-core.ts). Both parts together take
+ * at least 2^33 uses of one slot to come round, for any number of owners and slots.
+ */
+
+import { alignUp } from "../../util/align.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
+
+/** Changes with every change of what lies where, or of what a number means. */
+export const LAYOUT_VERSION = 3;
+
+/** "MPSP": a memory that holds a pool begins with it. */
+export const MAGIC = 0x4d505350;
+
+/** 64 bytes, a cache line of every machine that we know, in 32-bit words. */
+export const LINE = 16;
+
+/**
+ * Slots of one bitmap word: 16 states of 8 bytes are two whole lines, so a worker that takes a whole word has their states to
+ * itself; and a bit of a word is a small integer everywhere.
+ */
+export const WORD_SLOTS = 16;
+
+/** From a slot's index to its word. */
+export const WORD_SHIFT = 4;
+
+/** Words of the header. Each that changes has a line of its own. */
+export const Header = {
+  MAGIC: 0,
+  VERSION: 1,
+  POOL: 2,
+  SIZE: 3,
+  COUNT: 4,
+  ALIGN: 5,
+  OWNERS: 6,
+  ZERO: 7,
+  /** One of {@link PoolState}. */
+  STATE: 16,
+  /** One bit for each owner in which somebody waits. */
+  WAITING: 32,
+  /** Counts the wake-ups; waiters sleep on it. */
+  WAKES: 48,
+  /** One bit for each owner that clears up after dead ones at the moment. */
+  SWEEPERS: 64,
+  /** Owners that were swept since the pool was made. */
+  SWEPT: 80,
+  /** Not 0: a pass over dead owners' slots was cut off at its bound; the next slow path goes on. */
+  UNSWEPT: 81,
+  END: 96,
+} as const;
+
+/** Words of an owner's entry. Only `STATUS` is written by others than the owner. */
+export const Owner = {
+  /** Epoch and one of {@link OwnerState}. */
+  STATUS: 0,
+  /** The grant in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
+  GRANT: 1,
+  GRANT_TO: 2,
+  /** Counted on slow paths, for stats. */
+  MISSES: 4,
+  WAITS: 5,
+} as const;
+
+/** What a seat is: the low bits of its status; above them, how often it was given away. */
+export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, SWEPT: 5, MASK: 7, EPOCH: 8 } as const;
+
+/** The bits of a status that are its epoch. */
+const ALL_EPOCHS = 0x3ffffff8;
+
+/** Words of a slot, from its state on. The last two are there only for slots that take more than one pass to clear, which are few. */
+export const SlotWord = {
+  STATE: 0,
+  HIGH: 1,
+  /** Bytes at the slot's beginning that a reclaiming pass has cleared. */
+  CLEARED: 2,
+  /** The state in which that pass left the slot; 0: none. */
+  CLOSED: 3,
+} as const;
+
+/** What a pool is. A memory of zeros is no pool yet. */
+export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2 } as const;
+
+/** Set in every state of a dead pool: no slot is free, and no lease is good. */
+export const DEAD_SLOT: number = 1 << 30;
+
+/** Bits of a state, and of the low part of an identity. */
+const BITS = 30;
+
+/** Bits of an identity: what a number holds exactly. */
+const IDENTITY_BITS = 53;
+
+/** The low part of a generation: with fewer than 2^10, the slower step that moves the high part would be felt. */
+const MIN_GENERATION_BITS = 10;
+
+/** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
+const BATCH_FROM = 256;
+
+/**
+ * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one that
+ * gives back what another one took would fight it for the line. Beyond, the states of a word share one.
+ */
+const SPREAD_UP_TO = 1024;
+
+/** When a slot's bytes are cleared. */
+export const ZERO_POLICIES = ["never", "fresh", "acquire", "release"] as const;
+
+/** The numbers that a pool is made from. */
+export interface SharedShape {
+  /** Bytes of a slot. */
+  readonly size: number;
+  /** Slots. */
+  readonly count: number;
+  /** Alignment of a slot within the memory, in bytes. */
+  readonly align: number;
+  /** Threads that can be attached at once. */
+  readonly owners: number;
+  /** When bytes are cleared. */
+  readonly zero: (typeof ZERO_POLICIES)[number];
+}
+
+/** Positions are 32-bit words from the start of the memory, except where bytes are named. */
+export interface SharedLayout extends SharedShape {
+  /** Bits of an identity that are the index. */
+  readonly indexBits: number;
+  /** Bits of the low part of a generation. */
+  readonly generationBits: number;
+  /** Bits of its high part. */
+  readonly highBits: number;
+  /** Bitmap words. */
+  readonly words: number;
+  /** Whether a worker takes a whole word at once. */
+  readonly batch: boolean;
+  /** First owner's entry; one a line. */
+  readonly ownersAt: number;
+  /** First bitmap word; one a line. */
+  readonly bitmapAt: number;
+  /** First state. */
+  readonly statesAt: number;
+  /** A state's distance to the next, as a shift of words; the high part of the generation is the word after it. */
+  readonly stateShift: number;
+  /** First slot, in bytes. */
+  readonly slotsAt: number;
+  /** Bytes from slot to slot. */
+  readonly stride: number;
+  /** Bytes of the whole. */
+  readonly bytes: number;
+}
+
+/** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
+  if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
+  const { size, count, align = 64, owners = 12, zero: chosen = zero } = options;
+  return {
+    size: wholeNumber("options.size", size, 1, 2 ** 30),
+    count: wholeNumber("options.count", count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
+    align: powerOfTwo("options.align", align, 2 ** 20),
+    // Each owner has a bit in the state, and what it takes the low part of the generation lacks.
+    owners: wholeNumber("options.owners", owners, 1, BITS - MIN_GENERATION_BITS),
+    zero: oneOf("options.zero", chosen, ZERO_POLICIES),
+  };
+}
+
+/** Where everything lies. Throws `ERR_OUT_OF_RANGE` when no memory could be that large. */
+export function layoutOf(shape: SharedShape): SharedLayout {
+  const { size, count, align, owners } = shape;
+  const indexBits = Math.max(1, 32 - Math.clz32(count - 1));
+  const generationBits = BITS - Math.max(indexBits, owners);
+  const highBits = Math.min(BITS, IDENTITY_BITS - generationBits - indexBits);
+  const words = Math.ceil(count / WORD_SLOTS);
+  const batch = count >= BATCH_FROM;
+  const stateShift = count <= SPREAD_UP_TO ? 4 : 1;
+  const ownersAt = Header.END;
+  const bitmapAt = ownersAt + owners * LINE;
+  const statesAt = bitmapAt + words * LINE;
+  const slotsAt = alignUp(4 * (statesAt + alignUp(count << stateShift, LINE)), Math.max(align, 64));
+  const stride = alignUp(size, align);
+  const bytes = slotsAt + stride * count;
+  if (bytes > 2 ** 33) {
+    throw new MillpondError(
+      "ERR_OUT_OF_RANGE",
+      `a pool of ${count} slots of ${size} bytes needs ${bytes} bytes; the most is 2^33. Make several pools`,
+    );
+  }
+  return {
+    ...shape,
+    indexBits,
+    generationBits,
+    highBits,
+    words,
+    batch,
+    ownersAt,
+    bitmapAt,
+    statesAt,
+    stateShift,
+    slotsAt,
+    stride,
+    bytes,
+  };
+}
+
+/**
+ * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on, so that
+ * a step of a thread that still has the old pool finds nothing that it knows. Owners' epochs begin at a number of this pool's own.
+ */
+export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
+  const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
+  Atomics.store(i32, Header.STATE, PoolState.NONE);
+  i32[Header.VERSION] = LAYOUT_VERSION;
+  i32[Header.POOL] = pool;
+  i32[Header.SIZE] = layout.size;
+  i32[Header.COUNT] = layout.count;
+  i32[Header.ALIGN] = layout.align;
+  i32[Header.OWNERS] = layout.owners;
+  i32[Header.ZERO] = ZERO_POLICIES.indexOf(layout.zero);
+  i32.fill(0, Header.STATE, layout.statesAt);
+  if (!again) i32.fill(0, layout.statesAt, layout.statesAt + (layout.count << layout.stateShift));
+  for (let owner = 0; owner < layout.owners; owner++) {
+    i32[layout.ownersAt + owner * LINE + Owner.STATUS] = firstStatus(pool);
+  }
+  for (let index = 0; index < layout.count; index++) {
+    nextGeneration(i32, layout, layout.statesAt + (index << layout.stateShift));
+    i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
+  }
+  i32[Header.MAGIC] = MAGIC;
+  // Last, and atomically: a thread that sees a live pool sees all of it.
+  Atomics.store(i32, Header.STATE, PoolState.LIVE);
+}
+
+/**
+ * The status of a seat that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that no other pool's
+ * status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool with fewer owners.
+ */
+function firstStatus(pool: number): number {
+  return ((pool << 3) & ALL_EPOCHS) | (1 << 29);
+}
+
+/** A slot that is free, in the generation after the one that its words say. The first is 1: no identity is 0, so none is -0. */
+function nextGeneration(i32: Int32Array, { owners, generationBits, highBits }: SharedLayout, at: number): void {
+  const last = (1 << generationBits) - 1;
+  const high = i32[at + 1]! & ((1 << highBits) - 1);
+  const low = ((i32[at]! >>> owners) & last) + 1;
+  // The last one is no lease's: see shared-core.ts.
+  i32[at + 1] = low < last ? high : carried(high, highBits);
+  i32[at] = (low < last ? low : 0) << owners;
+}
+
+/** The high part of a generation after this one. It comes round to 1: only a pool's first generations have 0 there. */
+export function carried(high: number, highBits: number): number {
+  const most = (1 << highBits) - 1;
+  return (high & most) === most ? 1 : (high & most) + 1;
+}
+
+/** Compares a memory's header with the layout that a handle promises; answers what is wrong, or undefined. */
+export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): string | undefined {
+  if (Atomics.load(i32, Header.STATE) === PoolState.NONE || i32[Header.MAGIC] !== MAGIC)
+    return "there is no pool in it";
+  if (i32[Header.VERSION] !== LAYOUT_VERSION) {
+    return `its layout has version ${i32[Header.VERSION]}, this millpond reads ${LAYOUT_VERSION}`;
+  }
+  const expected: readonly (readonly [number, number, string])[] = [
+    [Header.POOL, pool, "pool"],
+    [Header.SIZE, layout.size, "size"],
+    [Header.COUNT, layout.count, "count"],
+    [Header.ALIGN, layout.align, "align"],
+    [Header.OWNERS, layout.owners, "owners"],
+    [Header.ZERO, ZERO_POLICIES.indexOf(layout.zero), "zero policy"],
+  ];
+  for (const [at, value, name] of expected) {
+    if (i32[at] !== value) return `its ${name} is ${i32[at]}, the handle says ${value}`;
+  }
+  return undefined;
+}
+
+function bitmapWordOf(layout: SharedLayout, index: number): number {
+  return layout.bitmapAt + (index >>> WORD_SHIFT) * LINE;
+}

@@ -1,0 +1,303 @@
+/**
+ * LeaseRing: leases of a SharedPool from one thread to one other, as integers, with nothing allocated: the queue between an
+ * AudioWorklet and whoever feeds it. Pushing gives the lease up, popping is holding it; whichever side dies, what was under
+ * way is found by `reclaim`.
+ *
+ * ```ts
+ * const ring = LeaseRing.create(pool, 8, "push");           // post pool.handle and ring.memory
+ * ring.tryPush(id);                                         // false: full, or nobody is there yet
+ * ring.pushSync(id);                                        // waits for both; await ring.push(id) does without blocking
+ * // there: const ring = LeaseRing.attach(pool, memory, "pop");
+ * const id = ring.tryPop();                                 // -1: empty
+ * const next = ring.popSync(1000);                          // waits; await ring.pop({ timeout: 1000 }) does without blocking
+ * ```
+ */
+
+import type { Clock } from "../../util/clock.ts";
+import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
+import type { WaitOptions } from "../common/wait-queue.ts";
+import { grantError } from "../lane/shared-transport.ts";
+import { leaseError, refusal } from "./errors.ts";
+import {
+  accept,
+  acceptGiven,
+  beginGrant,
+  cancelGrant,
+  finishGrant,
+  isPresent,
+  Outcome,
+  statusOf,
+} from "./membership.ts";
+import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./ring.ts";
+import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
+import type { SharedPool } from "./shared-pool.ts";
+import { isOwnWaiter, type SharedWaiter } from "./wait.ts";
+
+/**
+ * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
+ * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose giver died in the push.
+ */
+const ITEM_BITS = 0x3fffffff;
+
+/** Which end of the ring a thread has. */
+export type RingSide = "push" | "pop";
+
+/** A queue of leases between two threads of one pool; see the module text. */
+export class LeaseRing {
+  /** Leases that fit in. */
+  declare readonly capacity: number;
+  /** The memory: post it to the other side. */
+  declare readonly memory: SharedArrayBuffer;
+  declare private readonly pool: SharedPool;
+  declare private readonly ring: HandleRing;
+  declare private readonly them: number;
+  declare private peer: number;
+  declare private peerStatus: number;
+  #pushes: RingQueue | undefined;
+  #pops: RingQueue | undefined;
+
+  private constructor(pool: SharedPool, ring: HandleRing, side: RingSide) {
+    oneOf("side", side, ["push", "pop"]);
+    this.pool = pool;
+    this.ring = ring;
+    this.capacity = ring.capacity;
+    this.memory = ring.memory;
+    this.them = side === "push" ? RingWord.POPPER : RingWord.PUSHER;
+    this.peer = -1;
+    this.peerStatus = 0;
+    // Where the other side reads whom a lease goes to, or comes from.
+    const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
+    const { i32 } = ring.state;
+    i32[us] = pool.owner;
+    Atomics.store(i32, us + 1, pool.core.status);
+    // Who waits for somebody to come looks again.
+    wakeBoth(ring.state);
+  }
+
+  /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link HandleRing.create}. */
+  static create(pool: SharedPool, capacity: number, side: RingSide): LeaseRing {
+    checkPool(pool);
+    return new LeaseRing(pool, HandleRing.create(capacity, sleepOf(pool)), side);
+  }
+
+  /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link HandleRing.attach}. */
+  static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
+    checkPool(pool);
+    return new LeaseRing(pool, HandleRing.attach(memory, sleepOf(pool)), side);
+  }
+
+  /** Leases in the ring. @realtime */
+  get length(): number {
+    return this.ring.length;
+  }
+
+  /**
+   * Gives a lease up to the other side. False, with nothing changed: the ring is full, or nobody is at its other side yet.
+   * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the other side
+   * holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
+   */
+  tryPush(id: number): boolean {
+    const { pool } = this;
+    const { state } = this.ring;
+    const { core } = pool;
+    if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
+    if (this.peer < 0 && !this.meet()) return false;
+    if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
+    let begun = beginGrant(core, id, this.peer, this.peerStatus);
+    // Another thread may have taken the place of one that ended.
+    if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
+    if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
+    const waits = put(state, id & ITEM_BITS);
+    if (waits === FULL) {
+      cancelGrant(core);
+      return false;
+    }
+    const done = finishGrant(core, id, this.peer, this.peerStatus);
+    // After that step, so that who wakes finds the lease to be his.
+    if (waits !== 0) wakeSide(state, RingWord.TAIL);
+    if (done !== Outcome.DONE) throw this.failed(id, done, "push");
+    return true;
+  }
+
+  /** Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped. @realtime */
+  tryPop(): number {
+    const got = this.take();
+    return got < 0 ? -1 : got;
+  }
+
+  /**
+   * As {@link tryPush}, waiting for a place, and for somebody at the other side: first come, first served. Rejects with
+   * `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE` when the ring is closed, and what {@link tryPush} throws.
+   * The lease stays then.
+   */
+  async push(id: number, options: WaitOptions = {}): Promise<void> {
+    const checked = readWait(options);
+    if (this.#pushes === undefined || this.#pushes.length === 0) {
+      const got = this.pushOnce(id);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return;
+    }
+    this.#pushes ??= new RingQueue(this.queueOf(RingWord.HEAD, (one) => this.pushOnce(one)));
+    await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.pool.clock.now() - waiter.since));
+  }
+
+  /** As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first. */
+  async pop(options: WaitOptions = {}): Promise<number> {
+    const checked = readWait(options);
+    if (this.#pops === undefined || this.#pops.length === 0) {
+      const got = this.popOnce();
+      if (got === ENDED) throw closedError();
+      if (got >= 0) return got;
+    }
+    this.#pops ??= new RingQueue(this.queueOf(RingWord.TAIL, () => this.popOnce()));
+    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.pool.clock.now() - waiter.since));
+  }
+
+  /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  pushSync(id: number, timeout: number = Number.POSITIVE_INFINITY): void {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pushes;
+    // Most often there is room, and then nothing is allocated.
+    if (waiting === undefined && this.pushOnce(id) === 0) return;
+    const got = block(this.ring.state, RingWord.HEAD, this.pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.pushOnce(id) : AGAIN,
+    );
+    if (got === AGAIN) throw fullError(this.capacity, timeout);
+  }
+
+  /** As {@link pop}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  popSync(timeout: number = Number.POSITIVE_INFINITY): number {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pops;
+    const first = waiting === undefined ? this.popOnce() : AGAIN;
+    if (first >= 0) return first;
+    const got = block(this.ring.state, RingWord.TAIL, this.pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.popOnce() : AGAIN,
+    );
+    if (got === AGAIN) throw emptyError(timeout);
+    return got;
+  }
+
+  /** Closes the ring for both sides, as {@link HandleRing.close}. Leases in it are the popping side's: pop and release them. */
+  close(): void {
+    this.ring.close();
+  }
+
+  /** Whether either side has closed the ring. */
+  get isClosed(): boolean {
+    return this.ring.isClosed;
+  }
+
+  /** The oldest lease, or -1, or SOON: its giver is between its push and its step. */
+  private take(): number {
+    const { pool } = this;
+    const { state } = this.ring;
+    if (this.peer < 0 && !this.meet()) return AGAIN;
+    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    for (let skipped = 0; skipped <= this.capacity; skipped++) {
+      const item = peek(state);
+      if (item < 0) return AGAIN;
+      const given = acceptGiven(pool.core, item, ITEM_BITS);
+      if (given >= 0) {
+        tryPop(state);
+        return given;
+      }
+      let id = this.leaseOf(item);
+      let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
+      // Not from whom it was thought to be: another thread may have taken his place.
+      if (outcome === Outcome.GONE && this.meet()) {
+        id = this.leaseOf(item);
+        if (id >= 0) outcome = accept(pool.core, id, this.peer);
+      }
+      if (outcome === Outcome.NOT_YET) return SOON;
+      tryPop(state);
+      if (outcome === Outcome.DONE) return id;
+    }
+    return SOON;
+  }
+
+  /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
+  private leaseOf(item: number): number {
+    const { pool } = this;
+    const index = item & pool.core.indexMask;
+    if (index >= pool.count) return -1;
+    const id = pool.currentLease(index);
+    return (id & ITEM_BITS) === item ? id : -1;
+  }
+
+  private pushOnce(id: number): number {
+    if (isClosed(this.ring.state)) return ENDED;
+    if (this.tryPush(id)) return 0;
+    this.checkPool("push to");
+    return AGAIN;
+  }
+
+  private popOnce(): number {
+    const closed = isClosed(this.ring.state);
+    const got = this.take();
+    if (got >= 0) return got;
+    this.checkPool("pop from");
+    return closed && got === AGAIN ? ENDED : got;
+  }
+
+  /** A wait in a pool that was destroyed, or that this thread left, would not end. */
+  private checkPool(verb: string): void {
+    const error = refusal(this.pool, `${verb} a ring of`);
+    if (error !== undefined) throw error;
+  }
+
+  private queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
+    const { waiter, clock } = sleepOf(this.pool);
+    return { state: this.ring.state, word, waiter, clock, attempt, ended: closedError };
+  }
+
+  /** Whether the other side has come, and has not ended. */
+  get isMet(): boolean {
+    return (this.meet() || this.peer >= 0) && isPresent(statusOf(this.pool.core, this.peer));
+  }
+
+  /** Looks who is at the other side; false: nobody, or still the same. */
+  private meet(): boolean {
+    const { i32 } = this.ring.state;
+    const status = Atomics.load(i32, this.them + 1);
+    const owner = i32[this.them]!;
+    if (
+      status === 0 ||
+      (status === this.peerStatus && owner === this.peer) ||
+      owner < 0 ||
+      owner >= this.pool.core.layout.owners
+    )
+      return false;
+    this.peer = owner;
+    this.peerStatus = status;
+    return true;
+  }
+
+  private failed(id: number, outcome: number, verb: string): Error {
+    const { pool, peer, peerStatus } = this;
+    if (outcome === Outcome.NOT_HELD) return leaseError(pool, id, verb);
+    return grantError(pool, id, { owner: peer, status: peerStatus }, outcome);
+  }
+}
+
+/** How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word alone, so those poll. */
+function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
+  if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
+  const { waiter, clock } = pool;
+  if (isOwnWaiter(waiter)) return { waiter, clock };
+  return {
+    waiter: {
+      wait: (i32, index, value, ms) => waiter.wait(i32, index, value, ms),
+      notify: waiter.notify,
+      waitAsync: undefined,
+    },
+    clock,
+  };
+}
+
+/** By shape: importing the class would make a circle. */
+function checkPool(pool: SharedPool): void {
+  withMethods("pool", "a SharedPool", pool, ["tryTake", "give", "isIdentity"]);
+  if (pool.transport !== "shared") throw wrongType("pool", "a SharedPool", pool);
+}

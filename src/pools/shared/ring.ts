@@ -1,0 +1,322 @@
+/**
+ * HandleRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
+ * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic exchange
+ * for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
+ *
+ * ```ts
+ * const ring = HandleRing.create(64);                       // post ring.memory; there: HandleRing.attach(memory)
+ * ring.tryPush(7);                                          // false: full
+ * await ring.push(7, { timeout: 1000 });                    // waits for a place; pushSync blocks instead
+ * const value = await ring.pop({ signal });                 // there: waits for a number; popSync blocks, tryPop answers -1
+ * ring.close();                                             // ends every wait, on both sides
+ * ```
+ */
+
+import { type Clock, checkClock } from "../../util/clock.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { checkOptions, milliseconds, outOfRange, powerOfTwo, wrongType } from "../../util/validate.ts";
+import { readWait as readOptions, type WaitOptions } from "../common/wait-queue.ts";
+import { isShared } from "./handle.ts";
+import { LINE } from "./layout.ts";
+import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import {
+  AGAIN,
+  close,
+  ENDED,
+  isClosed,
+  peek,
+  popOrEnd,
+  pushOrEnd,
+  RING_LOOKS,
+  type RingState,
+  RingWord,
+  tryPop,
+  tryPush,
+  WRAP,
+  waitSync,
+  wakeSide,
+} from "./ring-steps.ts";
+import { checkWaiter, type SharedWaiter } from "./wait.ts";
+
+/** "MPRG", and the version of what follows it. */
+const MAGIC = 0x4d505247;
+const VERSION = 2;
+
+/**
+ * From this capacity on, the popping side tells of room an eighth of the ring at a time, and when it finds the ring empty: a
+ * full ring would else send the counter's line back and forth for every single place. A ring that is popped now and then
+ * may seem full with an eighth of it free; small ones are exact.
+ */
+const TELL_EACH_BELOW = 32;
+
+/* For the hot path: what is imported, or a property, is loaded anew at each use. */
+const TAIL: number = RingWord.TAIL;
+const POPPED: number = RingWord.POPPED;
+const ITEMS: number = RingWord.ITEMS;
+const MASK = 0x1fffffff;
+const BIT = 0x20000000;
+
+/** How a thread takes part in a ring. */
+export interface RingOptions {
+  /** How threads sleep and wake; default: Atomics, which reaches every thread of this process. Both sides need the same. */
+  waiter?: SharedWaiter;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+}
+
+/** A queue of integers between two threads; see the module text. */
+export class HandleRing {
+  /** Integers that fit in. */
+  declare readonly capacity: number;
+  /** The memory: post it to the other side. */
+  declare readonly memory: SharedArrayBuffer;
+  /** @internal */
+  declare readonly state: RingState;
+  readonly #waiter: SharedWaiter;
+  readonly #clock: Clock;
+  #pushes: RingQueue | undefined;
+  #pops: RingQueue | undefined;
+
+  private constructor(memory: SharedArrayBuffer, capacity: number, options: RingOptions) {
+    this.memory = memory;
+    this.capacity = capacity;
+    this.#waiter = checkWaiter("options.waiter", options.waiter);
+    this.#clock = checkClock("options.clock", options.clock);
+    const i32 = new Int32Array(memory, 0, RingWord.ITEMS + capacity);
+    // Who comes later begins where the other side is.
+    const tail = Atomics.load(i32, RingWord.TAIL) & WRAP;
+    const head = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    const batch = capacity >= TELL_EACH_BELOW ? capacity >>> 3 : 1;
+    this.state = {
+      i32,
+      last: capacity - 1,
+      batch,
+      tail,
+      head,
+      seenTail: tail,
+      // The first push looks.
+      fullAt: tail,
+      told: head,
+      tellAt: (head + batch) & WRAP,
+      pushesWait: false,
+      popsWait: false,
+      looks: RING_LOOKS,
+      notify: this.#waiter.notify,
+    };
+  }
+
+  /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+  static create(capacity: number, options: RingOptions = {}): HandleRing {
+    powerOfTwo("capacity", capacity, 2 ** 20);
+    const given = readRingOptions(options);
+    const memory = new SharedArrayBuffer(4 * (RingWord.ITEMS + Math.max(capacity, LINE)));
+    const i32 = new Int32Array(memory);
+    i32[RingWord.VERSION] = VERSION;
+    i32[RingWord.CAPACITY] = capacity;
+    Atomics.store(i32, RingWord.MAGIC, MAGIC);
+    return new HandleRing(memory, capacity, given);
+  }
+
+  /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
+  static attach(memory: SharedArrayBuffer, options: RingOptions = {}): HandleRing {
+    if (!isShared(memory)) throw wrongType("memory", "the memory of a HandleRing", memory);
+    const given = readRingOptions(options);
+    const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
+    const capacity = i32[RingWord.CAPACITY] ?? 0;
+    const fits = capacity > 0 && capacity <= 2 ** 20 && memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
+    if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
+      throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
+    }
+    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), given);
+  }
+
+  /**
+   * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
+   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side closed may take numbers until it is full.
+   */
+  tryPush(value: number): boolean {
+    if (typeof value !== "number") throw wrongType("value", "a number", value);
+    const ring = this.state;
+    const { tail, i32 } = ring;
+    if (tail === ring.fullAt) return tryPush(ring, value);
+    // As put() and tryPush() of ring-steps.ts; here, because a call less is a nanosecond of 12.
+    i32[ITEMS + (tail & ring.last)] = value;
+    const next = (tail + 1) & MASK;
+    ring.tail = next;
+    if ((Atomics.exchange(i32, TAIL, next) & BIT) !== 0) wakeSide(ring, TAIL);
+    return true;
+  }
+
+  /** Takes the oldest integer out, or answers -1. One thread pops. @realtime */
+  tryPop(): number {
+    const ring = this.state;
+    const { head, i32 } = ring;
+    const next = (head + 1) & MASK;
+    // Empty as far as was seen, or the other side is to be told.
+    if (head === ring.seenTail || next === ring.tellAt) return tryPop(ring);
+    const value = i32[ITEMS + (head & ring.last)]!;
+    ring.head = next;
+    i32[POPPED] = next;
+    return value;
+  }
+
+  /**
+   * As {@link tryPush}, waiting for a place: first come, first served. From 32 places on, a wait hears of room an eighth of the
+   * ring at a time, and of less within 200 ms. Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`
+   * when the ring is closed, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   */
+  async push(value: number, options: WaitOptions = {}): Promise<void> {
+    const checked = readWait(options);
+    checkValue(value);
+    if (this.#pushes === undefined || this.#pushes.length === 0) {
+      const got = pushOrEnd(this.state, value);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return;
+    }
+    this.#pushes ??= new RingQueue(this.#queueOf(RingWord.HEAD, (one) => pushOrEnd(this.state, one)));
+    await this.#pushes.wait(value, checked, (waiter) => fullError(this.capacity, this.#clock.now() - waiter.since));
+  }
+
+  /** As {@link tryPop}, waiting for an integer: first come, first served. Rejects as {@link push}; what was pushed before the ring was closed comes out first. */
+  async pop(options: WaitOptions = {}): Promise<number> {
+    const checked = readWait(options);
+    if (this.#pops === undefined || this.#pops.length === 0) {
+      const got = popOrEnd(this.state);
+      if (got === ENDED) throw closedError();
+      if (got !== AGAIN) return got;
+    }
+    this.#pops ??= new RingQueue(this.#queueOf(RingWord.TAIL, () => popOrEnd(this.state)));
+    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.#clock.now() - waiter.since));
+  }
+
+  /**
+   * As {@link push}, blocking this thread: spins 5 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`,
+   * `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet), and what the waiter throws.
+   */
+  pushSync(value: number, timeout: number = Number.POSITIVE_INFINITY): void {
+    milliseconds("timeout", timeout);
+    checkValue(value);
+    const waiting = this.#pushes;
+    // Most often there is room, and then nothing is allocated.
+    if (waiting === undefined && pushOrEnd(this.state, value) === 0) return;
+    const got = block(this.state, RingWord.HEAD, this.#waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? pushOrEnd(this.state, value) : AGAIN,
+    );
+    if (got === AGAIN) throw fullError(this.capacity, timeout);
+  }
+
+  /** As {@link pop}, blocking this thread. Throws as {@link pushSync}. */
+  popSync(timeout: number = Number.POSITIVE_INFINITY): number {
+    milliseconds("timeout", timeout);
+    const waiting = this.#pops;
+    const first = waiting === undefined ? popOrEnd(this.state) : AGAIN;
+    if (first >= 0) return first;
+    const got = block(this.state, RingWord.TAIL, this.#waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? popOrEnd(this.state) : AGAIN,
+    );
+    if (got === AGAIN) throw emptyError(timeout);
+    return got;
+  }
+
+  /**
+   * Closes the ring for both sides: whoever waits to push, or to pop from an empty ring, is told so (`ERR_INACTIVE`). What is in
+   * the ring can still be popped. A second time nothing happens.
+   */
+  close(): void {
+    close(this.state);
+  }
+
+  /** Whether either side has closed the ring. */
+  get isClosed(): boolean {
+    return isClosed(this.state);
+  }
+
+  /** The oldest integer, which stays in; or -1. @realtime */
+  peek(): number {
+    return peek(this.state);
+  }
+
+  /** Integers in the ring as the pushing side sees it: up to an eighth of a large ring may have been popped. @realtime */
+  get length(): number {
+    const { i32 } = this.state;
+    return (Atomics.load(i32, RingWord.TAIL) - Atomics.load(i32, RingWord.HEAD)) & WRAP;
+  }
+
+  /** Integers in the ring, those left out that are popped and not told of yet: exact for either side while the other one rests. @realtime */
+  get count(): number {
+    const { i32, last } = this.state;
+    // First what was popped: what is pushed meanwhile must not be missing from the difference.
+    const told = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    const popped = Atomics.load(i32, RingWord.POPPED) & WRAP;
+    // A pop that is told of is written there only.
+    const head = ((popped - told) & WRAP) <= last + 1 ? popped : told;
+    return (Atomics.load(i32, RingWord.TAIL) - head) & WRAP;
+  }
+
+  #queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
+    return { state: this.state, word, waiter: this.#waiter, clock: this.#clock, attempt, ended: closedError };
+  }
+}
+
+/** @internal Waits, and turns what ended it into errors; {@link AGAIN} when the time is over. */
+export function block(
+  state: RingState,
+  word: number,
+  waiter: SharedWaiter,
+  timeout: number,
+  attempt: () => number,
+): number {
+  let got: number;
+  try {
+    got = waitSync(state, word, attempt, waiter, timeout);
+  } catch (cause) {
+    if (isMillpondError(cause)) throw cause;
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      "this thread must not block, so it cannot wait here for the other side of a ring; await push() or pop()",
+      undefined,
+      { cause },
+    );
+  }
+  if (got === ENDED) throw closedError();
+  return got;
+}
+
+/** @internal Reads how a wait may end, each option once; the signal is not aborted yet. */
+export function readWait(options: WaitOptions): WaitOptions {
+  const checked = readOptions(options);
+  if (checked.signal?.aborted) throw checked.signal.reason;
+  return checked;
+}
+
+/** @internal The error of one who waits for a ring that is closed. */
+export function closedError(): MillpondError {
+  return new MillpondError("ERR_INACTIVE", "the ring was closed; make a new one");
+}
+
+/** @internal The error of a push that waited too long. */
+export function fullError(capacity: number, waited: number): MillpondError {
+  return new MillpondError(
+    "ERR_STARVED",
+    `none of the ${capacity} places of the ring came free within ${Math.round(waited)} ms; pop faster, or make the ring larger`,
+    { waited, capacity },
+  );
+}
+
+/** @internal The error of a pop that waited too long. */
+export function emptyError(waited: number): MillpondError {
+  return new MillpondError("ERR_STARVED", `nothing was pushed into the ring within ${Math.round(waited)} ms`, {
+    waited,
+  });
+}
+
+function checkValue(value: unknown): void {
+  if (typeof value !== "number") throw wrongType("value", "a number", value);
+  if ((value | 0) !== value || value < 0) throw outOfRange("value", "a whole number from 0 to 2^31 - 1", value);
+}
+
+/** Read and checked before a memory is made. */
+function readRingOptions(options: RingOptions): RingOptions {
+  const { waiter, clock } = checkOptions("options", options, ["waiter", "clock"]);
+  return { waiter: checkWaiter("options.waiter", waiter), clock: checkClock("options.clock", clock) };
+}

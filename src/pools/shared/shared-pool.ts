@@ -1,0 +1,449 @@
+/**
+ * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a
+ * thread that dies, at any instruction, loses nothing of theirs.
+ *
+ * ```ts
+ * const pool = SharedPool.create({ size: 1920 * 1080 * 4, count: 8 });
+ * worker.postMessage(pool.handle);               // there: const pool = SharedPool.attach(handle)
+ * const slot = await pool.acquire({ timeout: 1000 });
+ * pool.bytes(slot).set(frame);
+ * pool.release(slot);
+ * pool.release(slot);                            // ERR_DOUBLE_RELEASE
+ * ```
+ *
+ * The integer API (`tryTake`, `give`, `keep`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
+ * AudioWorklet. How it works, and why nothing can be lost: shared-core.ts.
+ */
+
+import { zeroBytes } from "../../memory/zero.ts";
+import { type Clock, checkClock } from "../../util/clock.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import {
+  badValue,
+  checkOptions,
+  flag,
+  milliseconds,
+  readOptions,
+  show,
+  wholeNumber,
+  wrongType,
+} from "../../util/validate.ts";
+import { readWait, type WaitOptions } from "../common/wait-queue.ts";
+import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
+import type { Lane } from "../lane/lane.ts";
+import type { LeasePool } from "../lane/lease-pool.ts";
+import { connectShared } from "../lane/shared-transport.ts";
+import { takeSync } from "./acquire-sync.ts";
+import { bytesFor, joinPool, type Made, makePool, noSeat } from "./attach.ts";
+import {
+  type Core,
+  createCore,
+  give,
+  giveSlow,
+  holds,
+  keep,
+  knows,
+  leaseOf,
+  NONE,
+  ownerWord,
+  stateAt,
+  take,
+} from "./core.ts";
+import { cannotBlock, ghostError, isGhost, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
+import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./handle.ts";
+import { LAYOUT_VERSION, Owner, OwnerState, type SharedLayout } from "./layout.ts";
+import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./membership.ts";
+import { type Arena, uncount } from "./memory-budget.ts";
+import { assertPool, readStats } from "./stats.ts";
+import { checkWaiter, SharedQueue, type SharedWaiter } from "./wait.ts";
+
+/** A pool of slots in shared memory, as one thread sees it; see the module text. */
+export class SharedPool implements LeasePool {
+  /** For messages. */
+  declare readonly name: string;
+  /** Bytes of a slot. */
+  declare readonly size: number;
+  /** Slots. */
+  declare readonly count: number;
+  /** The memory that everything lies in. */
+  declare readonly memory: SharedArrayBuffer;
+  /** This thread's number among those that are attached. */
+  declare readonly owner: number;
+  /** What carries a lease to another thread. */
+  declare readonly transport: "shared";
+  /** @internal */
+  declare readonly core: Core;
+  declare private readonly layout: SharedLayout;
+  declare private readonly pool: number;
+  declare private readonly zeroOnAcquire: boolean;
+  /** @internal */
+  declare readonly waiter: SharedWaiter;
+  /** @internal */
+  declare readonly clock: Clock;
+  declare private readonly queue: SharedQueue;
+  declare private readonly views: (Uint8Array | undefined)[];
+  declare private readonly arena: Arena | undefined;
+
+  /** @internal Made by {@link SharedPool.create} and {@link SharedPool.attach}. */
+  constructor(made: Made, seat: Seat, options: AttachOptions) {
+    const { layout, memory } = made;
+    const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
+    this.name = made.name;
+    this.pool = made.pool;
+    this.arena = made.arena;
+    this.size = layout.size;
+    this.count = layout.count;
+    this.memory = memory;
+    this.owner = seat.owner;
+    this.transport = "shared";
+    this.layout = layout;
+    this.zeroOnAcquire = layout.zero === "acquire";
+    this.waiter = checkWaiter("options.waiter", options.waiter);
+    this.clock = checkClock("options.clock", options.clock);
+    this.views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
+    this.core = createCore(
+      i32,
+      layout,
+      seat.owner,
+      seat.status,
+      (index, from, to) => {
+        const view = this.viewOf(index);
+        zeroBytes(to - from === view.length ? view : view.subarray(from, to));
+      },
+      this.waiter.notify,
+      made.pool,
+    );
+    this.queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
+  }
+
+  /**
+   * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`,
+   * `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond {@link limitSharedArenas},
+   * `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it. O(count).
+   */
+  static create(options: SharedPoolOptions): SharedPool {
+    const given = checkedOptions(options, CREATE_KEYS);
+    const made = makePool(given);
+    return new SharedPool(made, made.seat, given);
+  }
+
+  /**
+   * Attaches this thread to a pool that another one made. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another
+   * version's handle, `ERR_BAD_DATA` when handle and memory disagree, `ERR_POOL_DEAD` when the pool was destroyed or the
+   * reserved seat taken back, `ERR_POOL_FULL` when all seats are taken. Changes nothing then.
+   */
+  static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
+    if (options === null || typeof options !== "object") throw wrongType("options", "AttachOptions", options);
+    const given = checkedOptions(options, ATTACH_KEYS);
+    const joined = joinPool(handle, given.memory);
+    return new SharedPool(joined, joined.seat, given);
+  }
+
+  /** Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as {@link SharedPool.create}. */
+  static bytesNeeded(options: SharedPoolOptions): number {
+    return bytesFor(checkedOptions(options, CREATE_KEYS));
+  }
+
+  /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
+  get handle(): SharedHandle {
+    const { size, count, align, owners, zero } = this.layout;
+    const { name, pool, memory } = this;
+    return {
+      kind: "millpond.SharedPool",
+      version: LAYOUT_VERSION,
+      name,
+      pool,
+      size,
+      count,
+      align,
+      owners,
+      zero,
+      memory,
+    };
+  }
+
+  /**
+   * A handle with a seat of its own, for one thread. Its number is known before the thread is, so that {@link reclaim}
+   * can clear up after it whenever it dies; a connection does all of that by itself. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
+   */
+  reserve(): SharedHandle & { readonly seat: Seat } {
+    this.refuse("reserve a seat of");
+    const seat = takeSeat(this.core.i32, this.layout, OwnerState.RESERVED);
+    if (seat === null) throw noSeat(this.name, this.layout.owners);
+    return { ...this.handle, seat };
+  }
+
+  /**
+   * Connects to a worker, which calls `receiveLane` there, and gets a seat of its own: when it ends, however it does, what it
+   * held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the worker ends first or does
+   * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+   */
+  async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
+    // Before a seat is taken.
+    return connectShared(this, checkConnect(target, options));
+  }
+
+  /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
+  tryAcquire(): Slot | undefined {
+    if (this.queue.length > 0) return undefined;
+    const id = this.tryTake();
+    return id === NONE ? undefined : { id, index: id & this.core.indexMask, pool: this.pool };
+  }
+
+  /**
+   * Waits for a slot: first come, first served within this thread; how far it goes between threads is in shared-wait.ts.
+   * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
+   */
+  async acquire(options: WaitOptions = {}): Promise<Slot> {
+    const { signal, timeout } = readWait(options);
+    if (signal?.aborted) throw signal.reason;
+    const slot = this.tryAcquire();
+    if (slot !== undefined) return slot;
+    const id = await this.queue.wait({ signal, timeout }, (waiter) =>
+      starvedError(this, this.clock.now() - waiter.since),
+    );
+    return this.slot(this.prepared(id));
+  }
+
+  /**
+   * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
+   * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
+   */
+  acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
+    return this.slot(this.takeSync(timeout));
+  }
+
+  /** As {@link acquireSync}, for the integer API. */
+  takeSync(timeout: number = Number.POSITIVE_INFINITY): number {
+    milliseconds("timeout", timeout);
+    let id = this.tryTake();
+    if (id !== NONE) return id;
+    const start = this.clock.now();
+    try {
+      id = takeSync(this.core, this.waiter, timeout, this.queue.length > 0);
+    } catch (cause) {
+      throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
+    }
+    if (id !== NONE) return this.prepared(id);
+    this.refuse("wait for a slot of");
+    throw starvedError(this, this.clock.now() - start);
+  }
+
+  /** The bytes of a slot that this thread holds: the same view each time. Throws as {@link bytesOf}. */
+  bytes(slot: Slot): Uint8Array {
+    return this.bytesOf(this.idOf(slot, "use"));
+  }
+
+  /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link keep}. */
+  retain(slot: Slot): void {
+    this.keep(this.idOf(slot, "retain"));
+  }
+
+  /** Gives a hold back; the slot is free with its last. Throws as {@link give}. */
+  release(slot: Slot): void {
+    this.give(this.idOf(slot, "release"));
+  }
+
+  /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
+  indexOf(id: number): number {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
+    return id & this.core.indexMask;
+  }
+
+  /** The lease behind an identity, as an object. */
+  slot(id: number): Slot {
+    if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
+    return { id, index: id & this.core.indexMask, pool: this.pool };
+  }
+
+  /**
+   * The identity of a free slot, or -1. @realtime O(1) while slots are free, O(count) to say that none is. Throws `ERR_POOL_DEAD`.
+   */
+  tryTake(): number {
+    const id = take(this.core);
+    if (id >= 0 && !this.zeroOnAcquire) return id;
+    return id >= 0 ? this.prepared(id) : this.missed();
+  }
+
+  /**
+   * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold or
+   * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
+   */
+  give(id: number): void {
+    if (typeof id !== "number" || !give(this.core, id)) this.giveElse(id);
+  }
+
+  /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  keep(id: number): void {
+    if (!this.isIdentity(id) || !keep(this.core, id)) throw leaseError(this, id, "retain");
+  }
+
+  /** Whether this thread holds the lease. @realtime */
+  isHeld(id: number): boolean {
+    const { core } = this;
+    if (!this.isIdentity(id)) return false;
+    const index = id & core.indexMask;
+    if (!knows(core, index, id) || core.i32[core.statusAt] !== core.status) return false;
+    return holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
+  }
+
+  /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  bytesOf(id: number): Uint8Array {
+    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    return this.viewOf(id & this.core.indexMask);
+  }
+
+  /** Where a held slot's bytes begin in {@link memory}. @realtime Throws as {@link bytesOf}. */
+  offsetOf(id: number): number {
+    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    return this.layout.slotsAt + (id & this.core.indexMask) * this.layout.stride;
+  }
+
+  /**
+   * Where slot number `index` lies, held or not: for views of another type that are made once for each slot, before a
+   * realtime thread begins. Throws `ERR_OUT_OF_RANGE`.
+   */
+  slotOffset(index: number): number {
+    return this.layout.slotsAt + wholeNumber("index", index, 0, this.count - 1) * this.layout.stride;
+  }
+
+  /**
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
+   * it live after all, find another generation. Returns the slots that came free by this call. With `zero: "release"` one call
+   * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
+   * thread itself (that is {@link detach}) and for a handle of another pool or without a reserved seat. O(count).
+   *
+   * @param owner number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
+   */
+  reclaim(owner: number | SharedHandle): number {
+    const reserved = typeof owner === "object" && owner !== null;
+    const seat = reserved ? owner.seat : typeof owner === "number" ? { owner, status: 0 } : undefined;
+    if (seat === null || typeof seat !== "object") {
+      throw wrongType("owner", "an owner's number or a reserved handle", owner);
+    }
+    const number = wholeNumber(reserved ? "owner.seat.owner" : "owner", seat.owner, 0, this.layout.owners - 1);
+    if (reserved) this.checkReserved(owner, seat.status);
+    if (number === this.owner) throw badValue("owner", "another thread than this one (detach() leaves)", number);
+    this.refuse("reclaim a thread of");
+    return bury(this.core, number, seat.status);
+  }
+
+  /**
+   * This thread takes part no more. Throws `ERR_IN_USE` while it holds slots; with `force` those come free. Its waiters
+   * are rejected. A second time nothing happens. O(count).
+   */
+  detach(options: { force?: boolean } = {}): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (isGhost(this.core) || !isAlive(this.core)) return;
+    const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
+    if (holds > 0 && !force) {
+      throw new MillpondError(
+        "ERR_IN_USE",
+        `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
+        { pool: this.name, holds },
+      );
+    }
+    leave(this.core);
+    this.queue.rejectAll(() => ghostError(this, "wait for a slot"));
+  }
+
+  /**
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
+   * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
+   */
+  destroy(options: { force?: boolean } = {}): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (!isAlive(this.core)) return;
+    const { held, owners } = this.stats();
+    if (held > 0 && !force) {
+      const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
+      throw new MillpondError(
+        "ERR_IN_USE",
+        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
+        { pool: this.name, owners },
+      );
+    }
+    killPool(this.core);
+    if (this.arena !== undefined) uncount(this.arena);
+    this.queue.rejectAll(() => refusal(this, "wait for a slot of"));
+  }
+
+  /** What is where, and who holds it. O(count). */
+  stats(): SharedPoolStats {
+    return readStats(this.core);
+  }
+
+  /** Checks every invariant of a pool at rest; throws `ERR_CORRUPTED`. O(count). For tests. */
+  assertInvariants(): void {
+    assertPool(this);
+  }
+
+  /** @internal The bytes of a slot, whoever holds it. */
+  viewOf(index: number): Uint8Array {
+    const view = this.views[index];
+    if (view !== undefined) return view;
+    const made = new Uint8Array(this.memory, this.layout.slotsAt + index * this.layout.stride, this.size);
+    this.views[index] = made;
+    return made;
+  }
+
+  /** @internal A slot object's made. */
+  idOf(slot: Slot, verb: string): number {
+    if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${show(slot.pool)}`, verb);
+    return slot.id;
+  }
+
+  /** @internal Whether a value can be an identity of this pool at all. */
+  isIdentity(id: unknown): id is number {
+    return isIdentity(this.core, id);
+  }
+
+  /** @internal The lease that a slot is in, as far as this thread may know it: certain while it is a holder. */
+  currentLease(index: number): number {
+    return leaseOf(this.core, index, Atomics.load(this.core.i32, stateAt(this.core, index)));
+  }
+
+  /** A forged seat, or that of another pool, would end somebody who lives. */
+  private checkReserved(handle: SharedHandle, status: number): void {
+    if (handle.pool !== this.pool) throw badValue("owner", "a handle of this pool", `one of pool ${show(handle.pool)}`);
+    wholeNumber("owner.seat.status", status, 1, 2 ** 30 - 1);
+    if (!isReservation(status)) throw badValue("owner.seat.status", "that of a reserved seat", status);
+  }
+
+  private prepared(id: number): number {
+    if (this.zeroOnAcquire) zeroBytes(this.viewOf(id & this.core.indexMask));
+    return id;
+  }
+
+  private missed(): number {
+    const { core } = this;
+    // First this: where the memory holds another pool now, nothing is counted.
+    this.refuse("take a slot of");
+    // What a cut-off pass over dead owners' slots left may be just what is wanted.
+    const id = resumeSweep(core) > 0 ? take(core) : NONE;
+    if (id !== NONE) return this.prepared(id);
+    core.i32[ownerWord(core, core.owner) + Owner.MISSES]!++;
+    return NONE;
+  }
+
+  private giveElse(id: number): void {
+    if (!this.isIdentity(id) || !giveSlow(this.core, id)) throw leaseError(this, id, "release");
+  }
+
+  private refuse(verb: string): void {
+    const error = refusal(this, verb);
+    if (error !== undefined) throw error;
+  }
+}
+
+const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
+const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "owners", "zero", "name"] as const;
+
+/** Options, each read once; how this thread waits is checked before anything is made. */
+function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (keyof T)[]): T {
+  const given = readOptions("options", options, keys);
+  checkWaiter("options.waiter", given.waiter);
+  checkClock("options.clock", given.clock);
+  return given;
+}

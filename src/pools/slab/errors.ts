@@ -1,0 +1,98 @@
+/** The errors of a slab pool, built off the hot path: what happened, to which element, and how to mend it. */
+import { MillpondError } from "../../util/errors.ts";
+import type { LeakReport } from "./options.ts";
+
+/** A message shows this many places; all are in `details.sites`. */
+const MOST_SITES = 4;
+
+/** Anything asked of a closed pool. */
+export function deadSlab(name: string, verb: string): MillpondError {
+  return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} slab pool "${name}": it was closed; make a new one`);
+}
+
+/** A hook, source or clock that wants to change the pool that calls it. */
+export function slabInHook(name: string, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_REENTRANT",
+    `cannot ${verb} slab pool "${name}" from inside its own init or destroy hook, its source or its clock; ` +
+      "a hook may read and write elements, no more",
+    { pool: name },
+  );
+}
+
+/** A cursor of a pool whose elements have no layout. */
+export function noFields(name: string): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_CONFIGURED",
+    `slab pool "${name}" has elements without fields; make it with a struct, or use bytes() or view()`,
+  );
+}
+
+/** The bound is reached. */
+export function slabFull(name: string, blocks: number, live: number): MillpondError {
+  return new MillpondError(
+    "ERR_POOL_FULL",
+    `slab pool "${name}" has its ${blocks} blocks, and all ${live} elements are live; free some, or raise maxBlocks`,
+    { pool: name, blocks, live },
+  );
+}
+
+/** A number that names no slot. */
+export function foreignPointer(name: string, pointer: number, verb: string): MillpondError {
+  return new MillpondError(
+    "ERR_FOREIGN_RELEASE",
+    `${pointer} is no element of slab pool "${name}"; ${verb} what its alloc() gave, unchanged`,
+    { pool: name, pointer },
+  );
+}
+
+/** A slot that is free. */
+export function freePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
+  return new MillpondError(
+    verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} element ${pointer} of slab pool "${name}": it is free already; find the first free() of it`,
+    { pool: name, pointer },
+  );
+}
+
+/** A pointer from before its element was freed and handed out again; only pointers with generations tell. */
+export function stalePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
+  return new MillpondError(
+    verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} element ${pointer} of slab pool "${name}": it was freed, and its place is handed out again under another ` +
+      "pointer; find the first free() of it",
+    { pool: name, pointer },
+  );
+}
+
+/** A block whose bytes somebody transferred away. */
+export function detachedBlock(name: string, pointer: number): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `the block of element ${pointer} of slab pool "${name}" was transferred away by somebody; copy bytes before posting them`,
+    { pool: name, pointer },
+  );
+}
+
+/** A pool that cannot be closed. */
+export function liveElements(name: string, left: LeakReport, traced: boolean): MillpondError {
+  const shown = left.sites.slice(0, MOST_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
+  const hint = traced ? "" : "; with trace: true this message says where they were taken";
+  return new MillpondError(
+    "ERR_IN_USE",
+    `slab pool "${name}" cannot be closed: ${left.live} elements are live; free them, or close({ force: true })${hint}${shown.join("")}`,
+    { pool: name, ...left },
+  );
+}
+
+/** Throws what hooks threw while work went on; several as one AggregateError. */
+export function rethrow(failures: readonly unknown[], name: string): void {
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1)
+    throw new AggregateError(failures, `${failures.length} hooks of slab pool "${name}" or its allocator threw`);
+}
+
+/** An invariant that does not hold. */
+export function corruptedSlab(name: string, what: string): MillpondError {
+  return new MillpondError("ERR_CORRUPTED", `slab pool "${name}": ${what}`);
+}

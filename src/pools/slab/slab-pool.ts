@@ -1,0 +1,537 @@
+/**
+ * SlabPool: equal small objects carved from blocks, handed out as integers. After libcork's cork_mempool: same capacity of a
+ * block, last slot first, strict LIFO over all blocks, `init` once a slot and `destroy` at the end; and what it never had: every
+ * misuse is found, the pool is bounded, and empty blocks go back.
+ *
+ * ```ts
+ * const pool = SlabPool.create({ elementSize: 64 });
+ * const pointer = pool.alloc();        // a small integer; nothing is allocated on this path
+ * pool.bytes(pointer)[0] = 1;
+ * pool.free(pointer);
+ * pool.free(pointer);                  // ERR_DOUBLE_RELEASE
+ * ```
+ * The hot path and the list are in slab-links.ts, the numbers of pointers in slab-layout.ts, the blocks in slab-blocks.ts.
+ */
+
+import { systemAllocator } from "../../memory/allocator.ts";
+import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { checkOptions, flag, wrongType } from "../../util/validate.ts";
+import { SlabBlocks } from "./blocks.ts";
+import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
+import * as errors from "./errors.ts";
+import { barrierOf, END, FAILED, GONE, LIVE, SlabLinks } from "./free-list.ts";
+import { SlabGenerations } from "./generations.ts";
+import { MAX_POINTERS, type SlabLayout } from "./layout.ts";
+import { type LeakReport, resolveOptions, type SlabPoolOptions, type SlabPoolStats } from "./options.ts";
+import type { Cursor, StructFields } from "./struct.ts";
+import { countLinks, findCorruption } from "./validate.ts";
+
+export type { LeakReport, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
+
+/** A pool of equal small objects; see the module text. `S` is the layout of its elements, where it has one. */
+export class SlabPool<S extends StructFields = Record<never, never>> extends SlabLinks {
+  /** For messages. */
+  declare readonly name: string;
+  /** Bytes of an element. */
+  declare readonly elementSize: number;
+  /** Bytes of a block. */
+  declare readonly blockSize: number;
+  /** Elements of a block: floor((blockSize - 8) / (elementSize + 8)) unless `align` spreads them. */
+  declare readonly capacity: number;
+  /** A pointer is `block << shift | slot`: bits of it below the block's number. */
+  declare readonly shift: number;
+  /** Where the first element of a block begins, in bytes. */
+  declare readonly firstOffset: number;
+  /** Bytes from one element to the next. */
+  declare readonly stride: number;
+  readonly #layout: SlabLayout;
+  readonly #blocks: SlabBlocks;
+  readonly #views: readonly (Uint8Array | undefined)[];
+  readonly #dataViews: readonly (DataView | undefined)[];
+  readonly #cursor: Cursor<S> | undefined;
+  readonly #maxBlocks: number;
+  readonly #ageOut: number;
+  readonly #clock: Clock;
+  readonly #timed: boolean;
+  readonly #init: ((pointer: number) => void) | undefined;
+  readonly #destroy: ((pointer: number) => void) | undefined;
+  readonly #sites: SlabSites | undefined;
+  readonly #generations: SlabGenerations | undefined;
+  /** Whether any code that is not the library's is called: a source, a clock, a hook. */
+  readonly #foreign: boolean;
+  /** The links themselves, also while a hook runs. */
+  #table: Int32Array;
+  /** The rest of the block that is being carved: a throwing init stops there, and the next alloc goes on. */
+  #next = 0;
+  #end = 0;
+  /** The element that a hook is called for, or -1. */
+  #hooked = -1;
+  /** Whether code that is not the pool's (source, clock, hook) is being called: it may look, and change nothing. */
+  #calling = false;
+  #timer: TimerHandle;
+  #closed = false;
+
+  /**
+   * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also
+   * when not one element fits into a block.
+   */
+  static create<S extends StructFields = Record<never, never>>(options: SlabPoolOptions<S>): SlabPool<S> {
+    return new SlabPool(options);
+  }
+
+  private constructor(options: SlabPoolOptions<S>) {
+    super();
+    const resolved = resolveOptions(options);
+    const { layout, source, clock, struct } = resolved;
+    this.#layout = layout;
+    this.shift = layout.shift;
+    this.firstOffset = layout.firstOffset;
+    this.stride = layout.stride;
+    this.name = resolved.name;
+    this.elementSize = layout.elementSize;
+    this.blockSize = layout.blockSize;
+    this.capacity = layout.capacity;
+    this.#blocks = new SlabBlocks(source, layout);
+    this.#views = this.#blocks.views;
+    this.#dataViews = this.#blocks.dataViews;
+    this.#cursor = struct?.cursor(this);
+    this.#maxBlocks = resolved.maxBlocks;
+    this.#ageOut = resolved.ageOut;
+    this.#clock = clock;
+    this.#timed = resolved.timed;
+    this.#init = resolved.init;
+    this.#destroy = resolved.destroy;
+    this.#table = this.links;
+    const hooks = resolved.init !== undefined || resolved.destroy !== undefined;
+    this.#foreign = hooks || source !== systemAllocator() || clock !== systemClock;
+    this.#sites = resolved.trace ? new SlabSites() : undefined;
+    const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
+    this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
+    if (this.#generations !== undefined) this.#carryGenerations(this.#generations);
+    if (this.#sites !== undefined) traceAllocs(this, this.#sites, this.#generations?.mask ?? MAX_POINTERS * 2 - 1);
+  }
+
+  /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */
+  #carryGenerations(generations: SlabGenerations): void {
+    const { mask } = generations;
+    const plain = SlabPool.prototype;
+    // Copies of the hot path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
+    const alloc = (): number => {
+      const number = this.head;
+      if (number < 0) return this.#pointerOf(this.allocSlow());
+      const { links } = this;
+      this.head = links[number]!;
+      links[number] = LIVE;
+      return generations.pointers[number]!;
+    };
+    const own = {
+      alloc,
+      tryAlloc: (): number | undefined => {
+        const full = this.head < 0 && !this.#closed && !this.#calling && this.#isFull();
+        return full ? undefined : alloc();
+      },
+      free: (pointer: number): void => {
+        const number = typeof pointer === "number" ? pointer & mask : 0;
+        const { links } = this;
+        if (generations.pointers[number] !== pointer || links[number] !== LIVE) throw this.misuse(pointer, "free");
+        links[number] = this.head;
+        this.head = number;
+        generations.retire(number);
+      },
+      isLive: (pointer: number): boolean =>
+        typeof pointer === "number" &&
+        generations.pointers[pointer & mask] === pointer &&
+        this.#table[pointer & mask] === LIVE,
+    };
+    const reach = (pointer: number): number => {
+      const number = typeof pointer === "number" ? pointer & mask : 0;
+      if (generations.pointers[number] !== pointer) throw this.misuse(pointer, "use");
+      if (this.#table[number] !== LIVE && (!this.#calling || number !== this.#hooked))
+        throw this.misuse(pointer, "use");
+      return number;
+    };
+    // Not over each other, as the plain ones are: a plain number must not get in by any of them.
+    const reading = {
+      bytes: (pointer: number): Uint8Array => {
+        const block = plain.blockOf.call(this, reach(pointer));
+        return new Uint8Array(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+      },
+      view: (pointer: number): DataView => {
+        const block = plain.blockOf.call(this, reach(pointer));
+        return new DataView(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+      },
+      offsetOf: (pointer: number): number => this.#start(reach(pointer)),
+      blockOf: (pointer: number): Uint8Array => plain.blockOf.call(this, reach(pointer)),
+      blockViewOf: (pointer: number): DataView => plain.blockViewOf.call(this, reach(pointer)),
+    };
+    for (const [name, value] of Object.entries({ ...own, ...reading })) {
+      Object.defineProperty(this, name, { value, configurable: true });
+    }
+  }
+
+  /** The pointer that the application knows an element by. */
+  #pointerOf(number: number): number {
+    return this.#generations?.pointers[number] ?? number;
+  }
+
+  /** Elements handed out. O(pointers): a count kept by alloc and free would cost them a tenth of their time. */
+  get live(): number {
+    return countLinks(this.#table, LIVE);
+  }
+
+  /** True after {@link close}. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** As {@link alloc}, but undefined when the bound is reached. Other failures throw. */
+  tryAlloc(): number | undefined {
+    const full = this.head < 0 && !this.#closed && !this.#calling && this.#isFull();
+    return full ? undefined : this.alloc();
+  }
+
+  /** True for a pointer that is handed out. @realtime */
+  isLive(pointer: number): boolean {
+    return typeof pointer === "number" && this.#table[pointer] === LIVE;
+  }
+
+  /**
+   * The bytes of an element: a new view (20 ns); keep it no longer than the element. Throws `ERR_USE_AFTER_RELEASE`,
+   * `ERR_FOREIGN_RELEASE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_POOL_DEAD`.
+   */
+  bytes(pointer: number): Uint8Array {
+    const block = this.blockOf(pointer);
+    return new Uint8Array(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+  }
+
+  /** As {@link bytes}, as a DataView (50 ns). */
+  view(pointer: number): DataView {
+    const block = this.blockOf(pointer);
+    return new DataView(block.buffer, block.byteOffset + this.#start(pointer), this.elementSize);
+  }
+
+  /**
+   * Moves the pool's one cursor to an element and returns it: `pool.at(pointer).sequence = 7`. Two elements at a time need a second
+   * cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool without `struct`.
+   */
+  at(pointer: number): Cursor<S> {
+    if (this.#cursor === undefined) throw errors.noFields(this.name);
+    return this.#cursor.at(pointer);
+  }
+
+  /** Where an element begins in its block, in bytes: the way to its bytes without a view. @realtime Throws as {@link bytes}. */
+  offsetOf(pointer: number): number {
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    return this.#start(pointer);
+  }
+
+  /** The bytes of the block that an element lies in; the same view for the block's life. @realtime Throws as {@link bytes}. */
+  blockOf(pointer: number): Uint8Array {
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    const block = this.#views[pointer >> this.shift]!;
+    if (block.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    return block;
+  }
+
+  /** As {@link blockOf}, as a DataView; cursors read and write through it. @realtime Throws as {@link bytes}. */
+  blockViewOf(pointer: number): DataView {
+    if (typeof pointer !== "number" || this.links[pointer] !== LIVE) this.#reach(pointer);
+    const number = pointer >> this.shift;
+    // A DataView that lost its bytes throws when it is asked for its length.
+    if (this.#views[number]!.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    return this.#dataViews[number]!;
+  }
+
+  /** The pointers that are handed out, lowest first. Freeing the present one while walking is allowed. */
+  *[Symbol.iterator](): IterableIterator<number> {
+    for (const number of this.#liveNumbers()) yield this.#pointerOf(number);
+  }
+
+  *#liveNumbers(): IterableIterator<number> {
+    for (let number = 0; number < this.#table.length; number++) if (this.#table[number] === LIVE) yield number;
+  }
+
+  #start(pointer: number): number {
+    return this.firstOffset + (pointer & ((1 << this.shift) - 1)) * this.stride;
+  }
+
+  /** Lets a hook at its own element and at live ones; throws for all others. */
+  #reach(pointer: number): void {
+    if (this.#calling && (this.isLive(pointer) || (this.#hooked >= 0 && pointer === this.#hooked))) return;
+    throw this.misuse(pointer, "use");
+  }
+
+  #isFull(): boolean {
+    return this.#next === this.#end && this.#blocks.count >= this.#maxBlocks;
+  }
+
+  /** @internal */
+  protected override allocSlow(): number {
+    if (this.#calling) throw errors.slabInHook(this.name, "alloc from");
+    if (this.#closed) throw errors.deadSlab(this.name, "alloc from");
+    if (this.#isFull()) throw errors.slabFull(this.name, this.#blocks.count, this.live);
+    // None is free, so no block is idle: what a visit saw empty has been in use since.
+    this.#blocks.allBusy();
+    if (this.#next === this.#end) this.#addBlock();
+    this.#carve();
+    // Taken here and not by the hot path, which this slow one must not show a pool of another shape.
+    const number = this.head;
+    if (number < 0) return this.allocSlow();
+    this.head = this.#table[number]!;
+    this.#table[number] = LIVE;
+    return number;
+  }
+
+  #addBlock(): void {
+    const number = this.#blocks.nextNumber();
+    // Shifts, not products: a number that was ever a double would make a boxed field of `head`, at twice the time of alloc and free.
+    const first = number << this.shift;
+    this.#grow(first + this.capacity);
+    this.#raiseBarrier();
+    try {
+      this.#blocks.add(number);
+      this.#next = first;
+      this.#end = first + this.capacity;
+    } finally {
+      this.#lowerBarrier(END);
+    }
+    this.#arm();
+  }
+
+  #grow(pointers: number): void {
+    if (pointers <= this.#table.length) return;
+    let table: Int32Array;
+    try {
+      this.#generations?.grow(Math.max(pointers, 2 * this.#table.length));
+      table = new Int32Array(Math.max(pointers, 2 * this.#table.length)).fill(GONE);
+    } catch (cause) {
+      throw new MillpondError(
+        "ERR_ALLOCATION_FAILED",
+        `slab pool "${this.name}" has no memory for the links of ${pointers} pointers; use larger blocks or several pools`,
+        { pool: this.name, pointers },
+        { cause },
+      );
+    }
+    table.set(this.#table);
+    this.#table = table;
+    this.links = table;
+  }
+
+  /** Carving walks up, so the last slot is handed out first. A throwing init loses its one slot; the rest waits for the next alloc. */
+  #carve(): void {
+    const init = this.#init;
+    const table = this.#table;
+    let head = this.head;
+    this.#raiseBarrier();
+    try {
+      while (this.#next < this.#end) {
+        const pointer = this.#next++;
+        this.#hooked = pointer;
+        table[pointer] = FAILED;
+        init?.(this.#pointerOf(pointer));
+        table[pointer] = head;
+        head = pointer;
+      }
+    } finally {
+      this.#lowerBarrier(head);
+    }
+  }
+
+  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the hot path. */
+  #raiseBarrier(): void {
+    this.#calling = true;
+    // The plain system allocator and clock call nobody, and a barrier costs memory once it is read.
+    if (this.#foreign) this.links = barrierOf(this.#table.length);
+    this.head = END;
+  }
+
+  #lowerBarrier(head: number): void {
+    this.#calling = false;
+    this.#hooked = -1;
+    this.links = this.#table;
+    this.head = head;
+  }
+
+  #arm(): void {
+    if (!this.#timed || this.#timer !== undefined) return;
+    // The timer must not keep a forgotten pool alive. 1 ms: an age of 0 would spin.
+    const self = new WeakRef(this);
+    const visit = (): void => {
+      const pool = self.deref();
+      if (pool !== undefined) pool.#visit();
+    };
+    const { head } = this;
+    this.#raiseBarrier();
+    try {
+      this.#timer = this.#clock.setTimer(visit, Math.max(1, this.#ageOut / 2), true);
+    } finally {
+      this.#lowerBarrier(head);
+    }
+  }
+
+  #visit(): void {
+    this.#timer = undefined;
+    try {
+      // A clock of the application's may fire while a hook runs; the next visit is soon enough.
+      if (!this.#calling) this.maintain();
+    } finally {
+      if (this.#blocks.count > 0) this.#arm();
+    }
+  }
+
+  /**
+   * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not seen. Runs by
+   * itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `destroy` and the allocator throw, when all
+   * is done, several as an AggregateError; what is thrown in the timer surfaces as an uncaught error.
+   */
+  maintain(now?: number): void {
+    if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) {
+      throw wrongType("now", "a number of milliseconds", now);
+    }
+    if (this.#calling) throw errors.slabInHook(this.name, "maintain");
+    if (this.#ageOut === Number.POSITIVE_INFINITY || this.#closed) return;
+    this.#age(now ?? this.#readClock());
+  }
+
+  #readClock(): number {
+    const { head } = this;
+    this.#raiseBarrier();
+    try {
+      return this.#clock.now();
+    } finally {
+      this.#lowerBarrier(head);
+    }
+  }
+
+  #age(now: number): void {
+    const old = this.#blocks.old(now, this.#ageOut, (number) => this.#isEmpty(number));
+    if (old.size > 0) this.#dropBlocks(old);
+  }
+
+  #isEmpty(number: number): boolean {
+    const first = number << this.shift;
+    return !this.#table.subarray(first, first + this.capacity).includes(LIVE);
+  }
+
+  #dropBlocks(gone: ReadonlySet<number>): void {
+    const stay: number[] = [];
+    const doomed: number[] = [];
+    for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
+    const failures = this.#finish(doomed);
+    if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
+    failures.push(...this.#drop(gone));
+    let head = END;
+    for (const pointer of stay.reverse()) {
+      this.#table[pointer] = head;
+      head = pointer;
+    }
+    this.head = head;
+    errors.rethrow(failures, this.name);
+  }
+
+  /** Calls `destroy` for slots, in order; a hook that throws keeps no other from its call. */
+  #finish(pointers: readonly number[]): unknown[] {
+    const failures: unknown[] = [];
+    const destroy = this.#destroy;
+    if (destroy === undefined) return failures;
+    const { head } = this;
+    this.#raiseBarrier();
+    for (const pointer of pointers) {
+      this.#hooked = pointer;
+      try {
+        destroy(this.#pointerOf(pointer));
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    this.#lowerBarrier(head);
+    return failures;
+  }
+
+  /** Gives blocks back; the list is to be set by the caller. The answer is what the source threw. */
+  #drop(gone: ReadonlySet<number>): unknown[] {
+    for (const number of gone) {
+      const first = number << this.shift;
+      this.#table.fill(GONE, first, first + this.capacity);
+    }
+    this.#raiseBarrier();
+    const failures = this.#blocks.drop(gone);
+    this.#lowerBarrier(END);
+    return failures;
+  }
+
+  *#freePointers(): IterableIterator<number> {
+    for (let pointer = this.head; pointer >= 0; pointer = this.#table[pointer]!) yield pointer;
+  }
+
+  /**
+   * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
+   * `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
+   * the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator throw is thrown when all is done, several
+   * as an AggregateError. A second call does nothing.
+   */
+  close(options?: { force?: boolean }): LeakReport {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (this.#calling) throw errors.slabInHook(this.name, "close");
+    if (this.#closed) return { live: 0, pointers: [], sites: [] };
+    const left = leakReport(this, this.live, this.#sites, this.#generations?.mask);
+    if (left.live > 0 && !force) {
+      throw errors.liveElements(this.name, left, this.#sites !== undefined);
+    }
+    const failures = this.#destroy === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
+    this.#closed = true;
+    this.#raiseBarrier();
+    try {
+      this.#clock.clearTimer(this.#timer);
+    } catch (error) {
+      failures.push(error);
+    }
+    failures.push(...this.#drop(new Set(this.#blocks.newestFirst())));
+    this.#next = this.#end;
+    this.#table = new Int32Array(0);
+    this.#lowerBarrier(END);
+    errors.rethrow(failures, this.name);
+    return left;
+  }
+
+  /** A snapshot of the counters. O(pointers). */
+  stats(): SlabPoolStats {
+    const { count, carved } = this.#blocks;
+    const bytes = count * this.blockSize;
+    let free = 0;
+    for (const _ of this.#freePointers()) free++;
+    return {
+      live: this.live,
+      free,
+      failed: countLinks(this.#table, FAILED),
+      blocks: count,
+      carved,
+      bytes,
+      wastedBytes: bytes - count * this.capacity * this.elementSize,
+      capacity: this.capacity,
+    };
+  }
+
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests, outside hooks. */
+  validate(): void {
+    const wrong = findCorruption(this.#table, this.head, this.#views, this.#layout, this.#end - this.#next);
+    if (wrong !== undefined) throw errors.corruptedSlab(this.name, wrong);
+  }
+
+  /** @internal */
+  protected override misuse(pointer: unknown, verb: "free" | "use"): MillpondError {
+    if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
+    if (this.#calling && verb === "free") return errors.slabInHook(this.name, "free into");
+    if (this.#closed) return errors.deadSlab(this.name, verb === "free" ? "free into" : "use an element of");
+    const mask = this.#generations?.mask;
+    const number = mask === undefined ? pointer : pointer & mask;
+    const link = this.#table[number];
+    if (mask !== undefined && this.#generations?.pointers[number] !== pointer) {
+      if (this.#generations?.isPast(pointer) !== true) return errors.foreignPointer(this.name, pointer, verb);
+      if (link === LIVE) return errors.stalePointer(this.name, pointer, verb);
+    }
+    if (link === undefined || link === GONE || link === FAILED) return errors.foreignPointer(this.name, pointer, verb);
+    return errors.freePointer(this.name, pointer, verb);
+  }
+}

@@ -1,0 +1,48 @@
+/** Who called: the stack of an error that was made to remember a place, without the library's own lines. */
+
+/** This very file, as a module of its own; in a bundle it is the bundle, whose lines are the application's as well. */
+const SELF = /[\\/]util[\\/]stack\.[jt]s$/;
+
+/**
+ * How the places of files below a folder begin in stacks: by URL, as engines write modules, and by path, as loaders that
+ * compile on the way and Windows write them.
+ *
+ * @param self the URL of this file in that folder
+ */
+export function rootsOf(self: string | undefined): readonly string[] {
+  const plain = self?.replace(/[?#].*$/s, "");
+  if (plain === undefined || !SELF.test(plain)) return [];
+  const root = plain.replace(SELF, "/");
+  if (!root.startsWith("file://")) return [root];
+  let path = root.slice("file://".length);
+  try {
+    path = decodeURIComponent(path);
+  } catch {
+    // A path with a bare % in it: the URL is all there is.
+  }
+  // file:///C:/app/ is C:/app/ and C:\app\ there.
+  const drive = /^\/([A-Za-z]:.*)$/s.exec(path)?.[1];
+  return drive === undefined ? [root, path] : [root, drive, drive.replaceAll("/", "\\")];
+}
+
+const ROOTS = rootsOf(import.meta.url as string | undefined);
+
+/** Where a line's place begins: behind a bracket, a space or an @, or at its start. */
+function isBelow(line: string, roots: readonly string[]): boolean {
+  return roots.some((root) => {
+    const at = line.indexOf(root);
+    return at === 0 || (at > 0 && " (@".includes(line[at - 1]!));
+  });
+}
+
+/** The lines of a stack below the library's own. Formatting costs about 20 us, so only reports ask for it. */
+export function callerOf(site: Error, roots: readonly string[] = ROOTS): string {
+  const lines = String(site.stack ?? "").split("\n");
+  // V8 repeats the message in front of the frames, other engines do not.
+  if (!/^\s*at |@/.test(lines[0]!)) lines.shift();
+  const first = lines.findIndex((line) => !isBelow(line, roots));
+  return lines
+    .slice(Math.max(first, 0))
+    .map((line) => line.trim())
+    .join("\n");
+}

@@ -1,0 +1,248 @@
+/**
+ * Argument checks, all slow-path: a hot path tests with one comparison and calls these only to build the error.
+ * Numbers that come from callers may be NaN, negative, fractional or beyond 2^53; each gets a typed error.
+ */
+import { MillpondError } from "./errors.ts";
+import { nearest } from "./nearest.ts";
+
+/** The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes. */
+export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
+
+/** How a value is shown in a message: short, never the content of a buffer, and never an error of its own. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (Object.is(value, -0)) return "-0";
+  try {
+    if (typeof value === "function") return `function ${String(value.name) || "(anonymous)"}`;
+    if (value === null || typeof value !== "object") return String(value);
+    return Array.isArray(value) ? "an array" : `an object of ${String(value.constructor?.name ?? "no class")}`;
+  } catch {
+    // A getter or a proxy of the caller's threw.
+    return typeof value === "function" ? "a function" : "an object";
+  }
+}
+
+/**
+ * Checks an object of options: that it is one, and that each key is known. A misspelled `revoke` or `zero` would silently
+ * switch a protection off. `undefined` is allowed; what is returned may be read key by key, each once.
+ *
+ * @param name the argument as the caller's documentation has it, such as `options`
+ * Throws `ERR_INVALID_ARG_TYPE` for what is no object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
+ */
+export function checkOptions<T extends object>(name: string, value: T | undefined, known: readonly string[]): T {
+  if (value === undefined) return {} as T;
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    throw wrongType(name, "an object of options", value);
+  }
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue;
+    const place = `${name}.${key.length > 60 ? `${key.slice(0, 57)}...` : key}`;
+    const meant = nearest(key, known);
+    throw new MillpondError(
+      "ERR_INVALID_ARG_VALUE",
+      `${place} is not an option here; ${meant === undefined ? `the options are ${known.join(", ")}` : `did you mean "${meant}"?`}`,
+      { name: place },
+    );
+  }
+  return value;
+}
+
+/** As {@link checkOptions}, and each option is read here, once: what is returned is the callee's own, inherited options included. */
+export function readOptions<T extends object>(name: string, value: T | undefined, known: readonly (keyof T)[]): T {
+  const given = checkOptions(name, value, known as readonly string[]);
+  const own: Partial<T> = {};
+  for (const key of known) own[key] = given[key];
+  return own as T;
+}
+
+/** Builds the error for a value of the wrong type. */
+export function wrongType(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_INVALID_ARG_TYPE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/** Builds the error for a value of the right type that is not allowed. */
+export function badValue(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_INVALID_ARG_VALUE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/** Builds the error for a number outside its range. */
+export function outOfRange(name: string, expected: string, value: unknown): MillpondError {
+  return new MillpondError("ERR_OUT_OF_RANGE", `${name} must be ${expected}, but it is ${show(value)}`, {
+    name,
+    value,
+  });
+}
+
+/**
+ * Checks a whole number in `[min, max]` and returns it.
+ * Throws `ERR_INVALID_ARG_TYPE` when it is no number, `ERR_OUT_OF_RANGE` when it is fractional, NaN or out of range.
+ */
+export function wholeNumber(name: string, value: unknown, min = 0, max: number = MAX_BYTES): number {
+  if (typeof value !== "number") throw wrongType(name, "a number", value);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    const upper = max === MAX_BYTES ? "2^53 - 1" : String(max);
+    throw outOfRange(name, `a whole number from ${min} to ${upper}`, value);
+  }
+  // Not -0, which would be shown, compared by Object.is and divided by.
+  return value === 0 ? 0 : value;
+}
+
+/** Checks a power of two in `[1, max]` and returns it; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. */
+export function powerOfTwo(name: string, value: unknown, max: number): number {
+  if (typeof value !== "number") throw wrongType(name, "a number", value);
+  if (!Number.isInteger(value) || value < 1 || value > max || (value & (value - 1)) !== 0) {
+    throw badValue(name, `a power of two from 1 to ${max}`, value);
+  }
+  return value;
+}
+
+/** Checks a duration in milliseconds: zero or more, `Infinity` allowed, NaN refused. */
+export function milliseconds(name: string, value: unknown): number {
+  if (typeof value !== "number") throw wrongType(name, "a number of milliseconds", value);
+  if (!(value >= 0)) throw outOfRange(name, "0 or more milliseconds", value);
+  return value;
+}
+
+/** Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant. */
+export function flag(name: string, value: unknown, otherwise: boolean): boolean {
+  return value === undefined ? otherwise : yesOrNo(name, value);
+}
+
+/** Checks an argument that is a boolean and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
+export function yesOrNo(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrongType(name, "true or false", value);
+  return value;
+}
+
+/** Checks an argument that is a string and has no default. Throws `ERR_INVALID_ARG_TYPE`. */
+export function word(name: string, value: unknown): string {
+  if (typeof value !== "string") throw wrongType(name, "a string", value);
+  return value;
+}
+
+/** Checks an option that is a string; absent: `otherwise`. Throws `ERR_INVALID_ARG_TYPE`. */
+export function text(name: string, value: unknown, otherwise: string): string {
+  return value === undefined ? otherwise : word(name, value);
+}
+
+/** Checks a callback; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+export function callback<T>(name: string, value: T | undefined): T | undefined {
+  return value === undefined ? undefined : required(name, value);
+}
+
+/** Checks a callback that there is no default for. Throws `ERR_INVALID_ARG_TYPE`. */
+export function required<T>(name: string, value: T): T {
+  if (!isCallable(value)) throw wrongType(name, "a function", value);
+  return value;
+}
+
+/** Whether a value can be called: a class cannot, without `new`, and would throw the engine's TypeError when its turn comes. */
+function isCallable(value: unknown): boolean {
+  if (typeof value !== "function") return false;
+  // Only of classes, and of some functions of the engine's, is `prototype` read-only; the text tells those apart.
+  if (Object.getOwnPropertyDescriptor(value, "prototype")?.writable !== false) return true;
+  return !Function.prototype.toString.call(value).startsWith("class");
+}
+
+/** Checks an object that is known by its methods, such as a clock of the caller's. Throws `ERR_INVALID_ARG_TYPE`. */
+export function withMethods<T>(name: string, expected: string, value: T, methods: readonly (keyof T)[]): T {
+  const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+  if (isObject && methods.every((method) => isCallable(value[method]))) return value;
+  throw wrongType(name, expected, value);
+}
+
+/**
+ * As {@link withMethods}, and each method is read here, once: what is returned calls the methods that were checked, on the object.
+ * Throws `ERR_INVALID_ARG_TYPE`.
+ */
+export function methodsOf<T, K extends keyof T>(
+  name: string,
+  expected: string,
+  value: T,
+  methods: readonly K[],
+): Pick<T, K> {
+  if ((typeof value !== "object" || value === null) && typeof value !== "function") {
+    throw wrongType(name, expected, value);
+  }
+  const bound: Partial<Pick<T, K>> = {};
+  for (const key of methods) {
+    const method = value[key];
+    if (!isCallable(method)) throw wrongType(name, expected, value);
+    bound[key] = Function.prototype.bind.call(method as () => void, value) as T[K];
+  }
+  return bound as Pick<T, K>;
+}
+
+/** Checks an instance of a class of the library. Throws `ERR_INVALID_ARG_TYPE`. */
+export function instance<T>(name: string, expected: string, type: ClassOf<T>, value: T): T {
+  if (!type[Symbol.hasInstance](value)) throw wrongType(name, expected, value);
+  return value;
+}
+
+/** A class, whether or not its constructor is public. */
+interface ClassOf<T> {
+  readonly prototype: T;
+  [Symbol.hasInstance](value: unknown): boolean;
+}
+
+/** More items than any list has that a caller gives: a sparse array can say 2^32 - 1, and a copy of that fills the heap. */
+const MAX_LIST = 65_536;
+
+/** Checks a list and copies it, holes as undefined. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` above 65,536 items. */
+export function listOf<T>(name: string, expected: string, value: readonly T[]): T[] {
+  if (!Array.isArray(value)) throw wrongType(name, expected, value);
+  if (value.length > MAX_LIST) throw outOfRange(`${name}.length`, `at most ${MAX_LIST}`, value.length);
+  return [...(value as readonly T[])];
+}
+
+/** Checks a Uint8Array whose bytes are there, not transferred away. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`. */
+export function bytesOf(name: string, value: Uint8Array): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw wrongType(name, "a Uint8Array", value);
+  try {
+    value.subarray(0, 0);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_DETACHED",
+      `${name} has no bytes any more: its ArrayBuffer was transferred or shrunk`,
+      { name },
+      { cause },
+    );
+  }
+  return value;
+}
+
+/** Checks a signal, by shape, because it may come from another realm or from a polyfill; absent: undefined. */
+export function abortSignal(name: string, value: AbortSignal | undefined): AbortSignal | undefined;
+export function abortSignal(name: string, value: unknown): unknown;
+export function abortSignal(name: string, value: unknown): unknown {
+  if (value === undefined || isSignal(value)) return value;
+  throw wrongType(name, "an AbortSignal", value);
+}
+
+function isSignal(value: unknown): boolean {
+  try {
+    const { aborted, addEventListener, removeEventListener } = value as AbortSignal;
+    return (
+      typeof aborted === "boolean" &&
+      typeof addEventListener === "function" &&
+      typeof removeEventListener === "function"
+    );
+  } catch {
+    // A proxy that throws is none.
+    return false;
+  }
+}
+
+/** Checks one of a fixed list of strings and returns it. */
+export function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+  if (typeof value !== "string") throw wrongType(name, `one of ${allowed.join(", ")}`, value);
+  if (!allowed.includes(value as T)) throw badValue(name, `one of ${allowed.join(", ")}`, value);
+  return value as T;
+}

@@ -1,0 +1,163 @@
+/** VideoScale: changes the size, the pixel format, or both; passes buffers through where nothing is to be done. */
+import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
+import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
+import { VideoInfo } from "../media/video/info.ts";
+import { checkName } from "../pipeline/base/element.ts";
+import { Transform, type TransformMode } from "../pipeline/base/transform.ts";
+import { Caps, type CapsFields, type CapsScalar } from "../pipeline/caps.ts";
+import { formatText, type StreamFormat, sameFormat, type VideoStream, videoFormat } from "../pipeline/stream-format.ts";
+import { MillpondError } from "../util/errors.ts";
+import { badValue, powerOfTwo, readOptions, wholeNumber } from "../util/validate.ts";
+import { FrameConverter } from "./convert.ts";
+
+/** What a {@link VideoScale} shall make; what is absent stays as it comes, as far as downstream takes it. */
+export interface VideoScaleOptions {
+  /** For messages. */
+  name?: string;
+  /** Columns; without `height` the shape of the picture is kept. */
+  width?: number;
+  /** Rows; without `width` the shape of the picture is kept. */
+  height?: number;
+  /** Pixel format. */
+  format?: VideoPixelFormat;
+  /** Rows begin at multiples of this, a power of two in bytes; default 1. */
+  strideAlign?: number;
+}
+
+/** Scales and converts pictures. Its own pool holds what downstream needs. */
+export class VideoScale extends Transform {
+  readonly #options: VideoScaleOptions;
+  #converter: FrameConverter | undefined;
+
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  constructor(options: VideoScaleOptions = {}) {
+    const given = readOptions("options", options, ["name", "width", "height", "format", "strideAlign"]);
+    const { name, width, height, format, strideAlign } = given;
+    if (width !== undefined) wholeNumber("options.width", width, 1, 65_535);
+    if (height !== undefined) wholeNumber("options.height", height, 1, 65_535);
+    if (strideAlign !== undefined) powerOfTwo("options.strideAlign", strideAlign, 4096);
+    if (format !== undefined && findVideoFormat(format) === undefined) {
+      throw badValue("options.format", `one of ${videoFormatNames().join(", ")}`, format);
+    }
+    const fixed: Record<string, CapsScalar> = {};
+    if (width !== undefined) fixed.width = width;
+    if (height !== undefined) fixed.height = height;
+    if (format !== undefined) fixed.format = format;
+    super(checkName("options.name", name), { input: Caps.video(), output: Caps.video(fixed) });
+    this.#options = given;
+  }
+
+  /** Any picture: whatever downstream takes, something can be made for it. */
+  override inputsFor(_downstream: Caps): Caps {
+    return Caps.video();
+  }
+
+  /** The nearest to the input that downstream takes, in the shape of the input unless both sides are given. */
+  override outputFor(input: StreamFormat, downstream: Caps): VideoStream {
+    const video = input as VideoStream;
+    const { info, frameRate, averageRate, isVariable, presentation } = video;
+    const allowed = Caps.video({ format: formatsFrom(info.format) }).intersect(downstream);
+    const structure = allowed.fixate({ ...this.#preferred(info), ...(frameRate === undefined ? {} : { frameRate }) });
+    if (structure === undefined) {
+      throw new MillpondError(
+        "ERR_NOT_NEGOTIATED",
+        `"${this.name}" gets ${formatText(input)} and cannot make anything of it: it gives ${this.out.caps}, and downstream takes ${this.out.wanted()}`,
+      );
+    }
+    const fields = structure.fields as { format: VideoPixelFormat; width: number; height: number };
+    const { width, height } = this.#shaped(info, fields, allowed);
+    const { format } = fields;
+    const { strideAlign } = this.#options;
+    if (format === info.format && width === info.width && height === info.height && strideAlign === undefined)
+      return video;
+    const made = VideoInfo.of({ format, width, height, ...(strideAlign === undefined ? {} : { strideAlign }) });
+    // Pixels change their shape when the two sides do not scale alike.
+    const stretch = info.width / info.height / (width / height);
+    const pixelAspect = (presentation?.pixelAspect ?? 1) * (Math.abs(stretch - 1) < 0.02 ? 1 : stretch);
+    const shown = presentation === undefined && pixelAspect === 1 ? undefined : { ...presentation, pixelAspect };
+    return videoFormat(made, { frameRate, averageRate, isVariable, presentation: shown });
+  }
+
+  #preferred({ format, width, height }: VideoInfo): CapsFields & Record<string, CapsScalar> {
+    const wanted = this.#options;
+    return { format, ...shape(width, height, wanted.width, wanted.height) };
+  }
+
+  /** When downstream bends one side, the other follows, as far as it may. */
+  #shaped(info: VideoInfo, fixed: { width: number; height: number }, allowed: Caps): { width: number; height: number } {
+    const { width, height } = this.#options;
+    const wish = shape(info.width, info.height, width, height);
+    if ((width !== undefined && height !== undefined) || (fixed.width === wish.width && fixed.height === wish.height))
+      return fixed;
+    const ratio = Math.min(fixed.width / wish.width, fixed.height / wish.height);
+    const bent = allowed.fixate({ width: Math.round(wish.width * ratio), height: Math.round(wish.height * ratio) });
+    return (bent?.fields ?? fixed) as { width: number; height: number };
+  }
+
+  /** Plans the conversion; passes through where there is none. */
+  override configure(input: StreamFormat, output: StreamFormat): TransformMode {
+    if (sameFormat(input, output)) {
+      this.#converter = undefined;
+      return "passthrough";
+    }
+    const [from, to] = [input as VideoStream, output as VideoStream];
+    if (hasAlpha(from.info) && !hasAlpha(to.info)) {
+      const { format } = to.info;
+      this.running.warn(`"${this.name}": the transparency of ${from.info.format} is lost: ${format} has none`, this);
+    }
+    this.#converter = new FrameConverter(from.info, to.info, from.presentation);
+    return "copy";
+  }
+
+  /** Converts one picture. */
+  override transform(input: MediaBuffer, output: MediaBuffer): void {
+    const source = input.map("read");
+    try {
+      this.#converter!.run(source.bytes, output.bytes);
+    } finally {
+      source.unmap();
+    }
+  }
+
+  /** `320 wide`. */
+  override get role(): string {
+    const { width, height, format } = this.#options;
+    const size = width === undefined && height === undefined ? "" : `${width ?? "?"}x${height ?? "?"}`;
+    const what = [size, format].filter((word) => word !== undefined && word !== "").join(" ");
+    return `${what === "" ? "as downstream wants it" : what}, ${super.role}`;
+  }
+}
+
+/** Both sides from one or none of them, in the shape of the picture. */
+function shape(
+  width: number,
+  height: number,
+  wantedWidth?: number,
+  wantedHeight?: number,
+): { width: number; height: number } {
+  if (wantedWidth !== undefined) {
+    return { width: wantedWidth, height: wantedHeight ?? Math.max(1, Math.round((height * wantedWidth) / width)) };
+  }
+  if (wantedHeight !== undefined)
+    return { width: Math.max(1, Math.round((width * wantedHeight) / height)), height: wantedHeight };
+  return { width, height };
+}
+
+/** What can be made of a format, the nearest first: the same, then its own kind, then the rest. */
+function formatsFrom(format: VideoPixelFormat): VideoPixelFormat[] {
+  const own = findVideoFormat(format)!;
+  const isRgb = (name: string): boolean => /^(RGB|BGR)/.test(name);
+  const rank = (name: VideoPixelFormat): number => {
+    if (name === format) return 0;
+    const other = findVideoFormat(name)!;
+    const kind = isRgb(name) === isRgb(format) ? 1 : 3;
+    return kind + (other.bits === own.bits ? 0 : 1) + (name === "GRAY8" ? 4 : 0);
+  };
+  return videoFormatNames()
+    .filter((name) => isRgb(name) === isRgb(format) || (own.bits === 8 && findVideoFormat(name)!.bits === 8))
+    .sort((a, b) => rank(a) - rank(b));
+}
+
+function hasAlpha({ format }: VideoInfo): boolean {
+  return /A(P\d+)?$/.test(format);
+}

@@ -1,0 +1,204 @@
+/** Lanes between this thread and real workers, the same tests over both transports. */
+import { Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { leasePool } from "../../../src/pools/lane/receive.ts";
+import { watchExit } from "../../../src/pools/lane/worker-liveness.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+import { code } from "../buffer/pools.ts";
+
+type Data = { n: number };
+
+const workers: Worker[] = [];
+const complaints: unknown[] = [];
+
+function hire(job: string): Worker {
+  const worker = new Worker(new URL("./lane.worker.ts", import.meta.url), {
+    workerData: { job },
+    execArgv: [],
+    stderr: true,
+  });
+  worker.on("error", () => {});
+  worker.on("message", (message) => {
+    if (message !== "holding") complaints.push(message);
+  });
+  workers.push(worker);
+  return worker;
+}
+
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+  expect(complaints.splice(0)).toEqual([]);
+});
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "ok",
+    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
+  );
+
+const free = (pool: ReturnType<typeof leasePool>): number => pool.stats().free;
+
+describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => {
+  const open = (count = 4) => leasePool({ size: 1000, count, transport, name: "frames" });
+
+  it("a lease goes there and back with its bytes and data, and is nobody's twice", async () => {
+    const pool = open();
+    const lane: Lane<Data> = await pool.connect<Data>(hire("echo"));
+    for (let n = 0; n < 10; n++) {
+      const slot = pool.tryAcquire()!;
+      pool.bytes(slot).fill(n);
+      await lane.send(slot, { n });
+      expect([
+        code(() => pool.bytes(slot)),
+        code(() => pool.release(slot)),
+        code(() => lane.trySend(slot, { n })),
+      ]).toEqual(["ERR_USE_AFTER_RELEASE", "ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE"]);
+      const back = (await lane.receive())!;
+      expect([back.slot.id, back.data.n, pool.bytes(back.slot)[0], pool.bytes(back.slot)[999]]).toEqual([
+        slot.id,
+        n * 1000,
+        n + 1,
+        n,
+      ]);
+      pool.release(back.slot);
+    }
+    await lane.close();
+    expect(free(pool)).toBe(4);
+  });
+
+  it("the other side releases, and a wait here ends", async () => {
+    const pool = open(1);
+    const lane = await pool.connect<Data>(hire("release"));
+    for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 5000 }), { n });
+    const last = await pool.acquire({ timeout: 5000 });
+    expect(pool.bytes(last)[0]).toBe(10);
+    pool.release(last);
+    await lane.close();
+  });
+
+  it("the other side takes slots of its own and sends them; iteration ends when it closes", async () => {
+    const pool = open(2);
+    const lane = await pool.connect<Data>(hire("produce"), { window: 3 });
+    const seen: number[] = [];
+    for await (const { slot, data } of lane) {
+      expect(new Set(pool.bytes(slot))).toEqual(new Set([data.n]));
+      seen.push(data.n);
+      pool.release(slot);
+    }
+    expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
+    expect(code(() => lane.trySend(pool.tryAcquire()!, { n: 0 }))).toBe("ERR_INACTIVE");
+    await lane.close();
+  });
+
+  it("back-pressure: at most a window is under way, more wait, by signal and time", async () => {
+    const pool = open(8);
+    const lane = await pool.connect<Data>(hire("hold when told"), { window: 2 });
+    const slots = Array.from({ length: 8 }, () => pool.tryAcquire()!);
+    expect([
+      lane.trySend(slots[0]!, { n: 0 }),
+      lane.trySend(slots[1]!, { n: 0 }),
+      lane.trySend(slots[2]!, { n: 0 }),
+      lane.credit,
+    ]).toEqual([true, true, false, 0]);
+    const stopped = new AbortController();
+    const aborted = lane.send(slots[3]!, { n: 0 }, { signal: stopped.signal });
+    const late = lane.send(slots[4]!, { n: 0 }, { timeout: 0 });
+    stopped.abort(new Error("enough"));
+    expect([await codeOf(aborted), await codeOf(late)]).toEqual(["Error: enough", "ERR_STARVED"]);
+    workers[0]!.postMessage("go");
+    for (const slot of slots.slice(2)) await lane.send(slot, { n: 0 });
+    expect(free(pool)).toBe(0);
+    await workers[0]!.terminate();
+    expect(free(pool)).toBe(8);
+    // The lane ends with its port, a little after the thread: what was sent before is still on its way.
+    while (lane.isOpen) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(code(() => lane.trySend(slots[7]!, { n: 0 }))).toBe("ERR_INACTIVE");
+  });
+
+  it.each(["hold and die", "hold and exit"] as const)(
+    "the worker ends with leases in its hands (%s): they are free again, who waits gets them",
+    async (job) => {
+      const pool = open(3);
+      const worker = hire(job);
+      const lane = await pool.connect<Data>(worker, { window: 3 });
+      for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
+      const waits = [pool.acquire({ timeout: 5000 }), pool.acquire({ timeout: 5000 })];
+      await new Promise((resolve) => worker.once("message", resolve));
+      for (const slot of await Promise.all(waits)) pool.release(slot);
+      expect([free(pool), await codeOf(lane.receive()), await codeOf(lane.send(pool.tryAcquire()!, { n: 0 }))]).toEqual(
+        [3, "ERR_INACTIVE", "ERR_INACTIVE"],
+      );
+      await lane.close();
+    },
+  );
+
+  it("a worker that closes at once, one that never answers, one that ends before it does, a signal", async () => {
+    const pool = open();
+    const lane = await pool.connect<Data>(hire("close at once"));
+    expect(await lane.receive()).toBeUndefined();
+    await lane.close();
+    const deaf = new Worker("setTimeout(() => {}, 60_000)", { eval: true, execArgv: [] });
+    workers.push(deaf);
+    expect(await codeOf(pool.connect(deaf, { timeout: 20 }))).toBe("ERR_INACTIVE");
+    expect(await codeOf(pool.connect(hire("deaf")))).toBe("ERR_INACTIVE");
+    expect(await codeOf(pool.connect(deaf, { signal: AbortSignal.timeout(20) }))).toMatch(/TimeoutError/);
+    expect(await codeOf(pool.connect({} as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(free(pool)).toBe(4);
+  });
+
+  it("data that cannot be cloned is refused, and the lease stays", async () => {
+    const pool = open();
+    const lane = await pool.connect<unknown>(hire("hold"));
+    const slot = pool.tryAcquire()!;
+    expect(() => lane.trySend(slot, () => {})).toThrow(/could not be cloned/);
+    expect([pool.bytes(slot).length, lane.credit]).toEqual([1000, 8]);
+    pool.release(slot);
+    expect(free(pool)).toBe(4);
+  });
+
+  it("closing releases what came and was not taken; what is held stays", async () => {
+    const pool = open(3);
+    const lane = await pool.connect<Data>(hire("echo"));
+    const kept = pool.tryAcquire()!;
+    for (let n = 0; n < 2; n++) await lane.send(pool.tryAcquire()!, { n });
+    while (lane.pending < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+    const closed = lane.close();
+    expect(code(() => lane.trySend(kept, { n: 0 }))).toBe("ERR_INACTIVE");
+    await closed;
+    expect([free(pool), pool.bytes(kept).length]).toEqual([2, 1000]);
+  });
+});
+
+it("one listener for all lanes to a worker, and a worker that lives on keeps no pool whose lane was closed and left", async () => {
+  const worker = hire("echo");
+  const heard: string[] = [];
+  const { once } = worker;
+  worker.once = function (this: Worker, event: string, listener: never) {
+    heard.push(event);
+    return once.call(this, event, listener);
+  } as never;
+  const told: string[] = [];
+  const watch = (name: string) => ({ ended: () => void told.push(name), isSettled: () => name === "settled" });
+  const listen = worker.once.bind(worker);
+  watchExit(worker, listen, watch("settled"));
+  watchExit(worker, listen, watch("alive"));
+  const lane = await SharedPool.create({ size: 1, count: 1 }).connect(worker);
+  await lane.close();
+  expect(heard).toEqual(["exit"]);
+  await worker.terminate();
+  expect(told).toEqual(["alive"]);
+});
+
+it("seats come back when connected workers end, one after another", async () => {
+  const pool = SharedPool.create({ size: 10, count: 4, owners: 2 });
+  for (let i = 0; i < 4; i++) {
+    const worker = hire("hold");
+    const lane = await pool.connect<Data>(worker);
+    await lane.send(pool.tryAcquire()!, { n: i });
+    await worker.terminate();
+  }
+  expect(pool.stats()).toMatchObject({ free: 4, reclaimed: 4, owners: [{ owner: 0 }] });
+  pool.assertInvariants();
+});

@@ -1,0 +1,44 @@
+/** The other side of the lane tests: does what its name says, for each lease that comes. */
+import { parentPort, threadId, workerData } from "node:worker_threads";
+import { receiveLane } from "../../../src/pools/lane/receive.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+
+const { job } = workerData as { job: string };
+if (job !== "deaf") {
+  const lane = await receiveLane<{ n: number; what?: string }>(parentPort!);
+  const { pool } = lane;
+  if (job === "hold when told") await new Promise((resolve) => parentPort!.once("message", resolve));
+  if (job === "produce") {
+    for (let n = 0; n < 20; n++) {
+      const slot = await pool.acquire({ timeout: 5000 });
+      pool.bytes(slot).fill(n);
+      await lane.send(slot, { n });
+    }
+    await lane.close();
+  } else if (job === "close at once") {
+    await lane.close();
+  } else if (job.startsWith("hold")) {
+    let held = 0;
+    for await (const _ of lane) {
+      held++;
+      if (held < 3) continue;
+      parentPort!.postMessage("holding");
+      if (job === "hold and exit") process.exit(3);
+      if (job === "hold and die") throw new Error("died on purpose");
+    }
+  } else {
+    for await (const { slot, data } of lane) {
+      const bytes = pool.bytes(slot);
+      const sum = bytes.reduce((total, byte) => total + byte, 0);
+      bytes[0] = data.n + 1;
+      if (job === "echo") await lane.send(slot, { n: sum });
+      else pool.release(slot);
+      try {
+        pool.bytes(slot);
+        parentPort!.postMessage(`thread ${threadId} still has it`);
+      } catch (error) {
+        if (!isMillpondError(error, "ERR_USE_AFTER_RELEASE")) parentPort!.postMessage(String(error));
+      }
+    }
+  }
+}

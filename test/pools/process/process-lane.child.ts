@@ -1,0 +1,66 @@
+/** The other side of the process lanes' tests: `process-lane.child.ts JOB WAY`, WAY "ipc", "inherited" or a path. */
+import { connectToPool, type ProcessConnection, receiveProcess } from "../../../src/native.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+
+interface Data {
+  readonly n: number;
+}
+
+const [job = "", way = ""] = process.argv.slice(2);
+
+const say = (value: unknown): void => {
+  console.log(JSON.stringify(value));
+};
+
+async function joined(): Promise<ProcessConnection<Data>> {
+  if (way === "ipc") return await receiveProcess<Data>();
+  if (way === "inherited") return await receiveProcess<Data>({ descriptor: 4 });
+  return await connectToPool<Data>(way);
+}
+
+if (job === "deaf") setInterval(() => {}, 1e6);
+else if (job === "leave at once") process.exit(0);
+else if (job === "refused") {
+  try {
+    await joined();
+    say("joined");
+  } catch (error) {
+    say(isMillpondError(error) ? { code: error.code, message: error.message } : String(error));
+  }
+  process.exit(0);
+} else {
+  const { lane, pool } = await joined();
+  if (job === "produce") {
+    for (let n = 0; n < 20; n++) {
+      const slot = await pool.acquire({ timeout: 10_000 });
+      pool.bytes(slot).fill(n);
+      await lane.send(slot, { n });
+    }
+    await lane.close();
+  } else if (job === "hold") {
+    let held = 0;
+    for await (const _ of lane) if (++held === 3) say({ holds: held });
+  } else if (job === "send and die") {
+    // The lease is the parent's, and the message about it goes with this process.
+    lane.trySend(pool.tryAcquire()!, { n: 1 });
+    process.kill(process.pid, "SIGKILL");
+  } else if (job === "close at once") await lane.close();
+  else if (job === "flood") {
+    // Leases go round as fast as they can, until this process is killed.
+    for await (const { slot, data } of lane) await lane.send(slot, data);
+  } else {
+    for await (const { slot, data } of lane) {
+      const bytes = pool.bytes(slot);
+      const sum = bytes.reduce((total, byte) => total + byte, 0);
+      await lane.send(slot, { n: sum + data.n });
+      try {
+        pool.bytes(slot);
+        say("still has it");
+      } catch (error) {
+        if (!isMillpondError(error, "ERR_USE_AFTER_RELEASE")) say(String(error));
+      }
+    }
+  }
+  pool.close();
+  if (process.connected) process.disconnect();
+}

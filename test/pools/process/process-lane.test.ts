@@ -1,0 +1,371 @@
+/** Lanes between processes: leases move to a child over its IPC channel and to strangers over a Unix socket, and end in order. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import {
+  connectProcess,
+  connectToPool,
+  createProcessPool,
+  nativeOps,
+  type ProcessPool,
+  serveProcesses,
+} from "../../../src/native.ts";
+import { notDone } from "../../../src/os/result.ts";
+import { absentOps } from "../../../src/os/unsupported.ts";
+import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
+import { stateAt } from "../../../src/pools/shared/core.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+
+const CHILD = join(import.meta.dirname, "process-lane.child.ts");
+
+interface Data {
+  readonly n: number;
+}
+
+let folder = "";
+let paths = 0;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "mp-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const pools: ProcessPool[] = [];
+const children: ChildProcess[] = [];
+const closers: (() => void)[] = [];
+
+function make(count: number, more: object = {}): ProcessPool {
+  const pool = createProcessPool({ size: 4096, count, watch: 100, ...more });
+  pools.push(pool);
+  return pool;
+}
+
+function start(pool: ProcessPool, job: string, way: string, serialization: "json" | "advanced" = "json"): ChildProcess {
+  const child = spawn(process.execPath, [CHILD, job, way], {
+    stdio: ["ignore", "pipe", "inherit", "ipc", pool.descriptor],
+    serialization,
+  });
+  children.push(child);
+  return child;
+}
+
+async function line(child: ChildProcess): Promise<unknown> {
+  for await (const text of createInterface({ input: child.stdout! })) return JSON.parse(text);
+  return undefined;
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+    return "ok";
+  } catch (error) {
+    return isMillpondError(error) ? error.code : String(error);
+  }
+}
+
+async function until(what: () => boolean): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!what()) {
+    if (performance.now() > end) throw new Error(`it did not come to that: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** A lane to a new child that does that job, by the way that is asked for. */
+async function meet(pool: ProcessPool, job: string, way: string): Promise<{ lane: Lane<Data>; child: ChildProcess }> {
+  if (way !== "socket") {
+    const child = start(pool, job, way);
+    return { child, lane: await connectProcess<Data>(pool, child) };
+  }
+  const path = join(folder, `s${++paths}`);
+  const server = await serveProcesses<Data>(pool, path);
+  closers.push(() => server.close());
+  const child = start(pool, job, path);
+  for await (const lane of server) return { child, lane };
+  throw new Error("the server ended");
+}
+
+afterEach(async () => {
+  await Promise.all(children.splice(0).map(kill));
+  for (const close of closers.splice(0)) close();
+  for (const pool of pools.splice(0)) pool.close({ force: true });
+});
+
+const WAYS = ["ipc", "inherited", "socket"] as const;
+
+describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
+  it.each(WAYS)("%s: leases go and come back, in order, with their data; use after send throws", async (way) => {
+    const pool = make(4);
+    const { lane, child } = await meet(pool, "echo", way);
+    for (let n = 0; n < 20; n++) {
+      const slot = pool.tryAcquire()!;
+      const bytes = pool.bytes(slot);
+      bytes.fill(1);
+      await lane.send(slot, { n });
+      expect(() => pool.bytes(slot)).toThrow(/sent away/);
+      const back = await lane.receive();
+      expect(back!.data).toEqual({ n: 4096 + n });
+      expect(back!.slot.id).toBe(slot.id);
+      pool.release(back!.slot);
+    }
+    const exit = once(child, "exit");
+    await lane.close();
+    expect(await exit).toEqual([0, null]);
+    await until(() => pool.processes().filter((pid) => pid !== 0).length === 1);
+    expect(pool.stats().free).toBe(4);
+    pool.assertInvariants();
+  });
+
+  it.each(WAYS)("%s: the other side produces, and its close ends the iteration", async (way) => {
+    const pool = make(3);
+    const { lane } = await meet(pool, "produce", way);
+    const seen: number[] = [];
+    for await (const { slot, data } of lane) {
+      expect(pool.bytes(slot)[0]).toBe(data.n);
+      seen.push(data.n);
+      pool.release(slot);
+    }
+    expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
+    await lane.close();
+    expect(pool.stats().free).toBe(3);
+  });
+
+  it.each(WAYS)("%s: the other side closes at once: nothing more comes, and nothing more can be sent", async (way) => {
+    const pool = make(1);
+    const { lane } = await meet(pool, "close at once", way);
+    expect(await lane.receive()).toBeUndefined();
+    const slot = pool.tryAcquire()!;
+    expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
+    pool.release(slot);
+    await lane.close();
+  });
+
+  it.each(WAYS)("%s: killed while it holds leases: they are free again, and who waits gets one", async (way) => {
+    const pool = make(3);
+    const { lane, child } = await meet(pool, "hold", way);
+    for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
+    expect(await line(child)).toEqual({ holds: 3 });
+    const waiting = pool.acquire({ timeout: 10_000 });
+    child.kill("SIGKILL");
+    const slot = await waiting;
+    expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+    expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
+    pool.release(slot);
+    await until(() => pool.stats().free === 3);
+    pool.assertInvariants();
+  });
+
+  it("a worker of this process gets a seat that is the process's, and it is given away again when it ends", async () => {
+    const pool = make(2, { owners: 3 });
+    for (let round = 0; round < 3; round++) {
+      const worker = new Worker(new URL("../lane/lane.worker.ts", import.meta.url), {
+        workerData: { job: "echo" },
+        execArgv: [],
+      });
+      const lane = await pool.connect<Data>(worker);
+      expect(pool.processes().filter((pid) => pid === process.pid)).toHaveLength(2);
+      await lane.send(pool.tryAcquire()!, { n: 1 });
+      const back = await lane.receive();
+      pool.release(back!.slot);
+      await lane.send(pool.tryAcquire()!, { n: 1 });
+      await worker.terminate();
+      await until(() => pool.stats().free === 2);
+    }
+    const first = pool.reserve();
+    pool.reserve();
+    expect(() => pool.reserve()).toThrow(/are taken/);
+    pool.reclaim(first);
+  });
+
+  it("back-pressure: at most a window is under way", async () => {
+    const pool = make(8);
+    const child = start(pool, "hold", "ipc", "advanced");
+    const lane = await connectProcess<Data>(pool, child, { window: 2 });
+    const [first, second, third] = [pool.tryAcquire()!, pool.tryAcquire()!, pool.tryAcquire()!];
+    expect([lane.trySend(first, { n: 0 }), lane.trySend(second), lane.trySend(third), lane.credit]).toEqual([
+      true,
+      true,
+      false,
+      0,
+    ]);
+    await lane.send(third, { n: 3 });
+    expect(lane.pool).toBe(pool);
+  });
+
+  it("data that cannot be sent is refused, and the lease stays", async () => {
+    const pool = make(2);
+    const { lane } = await meet(pool, "echo", "socket");
+    const slot = pool.tryAcquire()!;
+    expect(() => lane.trySend(slot, { n: (() => 1) as never })).toThrow(/could not be cloned/);
+    expect(await codeOf(lane.send(slot, { n: "x".repeat(2 ** 21) as never }))).toBe("ERR_OUT_OF_RANGE");
+    expect(pool.bytes(slot).length).toBe(4096);
+    await lane.send(slot, { n: 1 });
+  });
+
+  it("a child that is deaf, leaves, or is already gone: no seat is lost", async () => {
+    const pool = make(2, { owners: 3 });
+    const deaf = start(pool, "deaf", "ipc");
+    for (let i = 0; i < 4; i++) expect(await codeOf(connectProcess(pool, deaf, { timeout: 20 }))).toBe("ERR_INACTIVE");
+    const stop = new AbortController();
+    const aborted = connectProcess(pool, deaf, { signal: stop.signal });
+    stop.abort(new Error("enough"));
+    expect(await codeOf(aborted)).toBe("Error: enough");
+    const leaver = start(pool, "leave at once", "ipc");
+    expect(await codeOf(connectProcess(pool, leaver))).toBe("ERR_INACTIVE");
+    expect(await codeOf(connectProcess(pool, leaver))).toBe("ERR_INACTIVE");
+    expect(await codeOf(connectProcess(pool, {} as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(pool.stats().owners).toHaveLength(1);
+  });
+
+  it("killed at random moments while leases go round: none is lost", async () => {
+    const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
+    let random = seed | 1;
+    const next = (below: number): number => {
+      random = (Math.imul(random, 1664525) + 1013904223) | 0;
+      return (random >>> 8) % below;
+    };
+    const pool = make(6);
+    let moved = 0;
+    const rounds = Number(process.env.MILLPOND_SOAK_ROUNDS ?? 8);
+    for (let round = 0; round < rounds; round++) {
+      const way = WAYS[next(3)]!;
+      const { lane, child } = await meet(pool, "flood", way);
+      setTimeout(() => child.kill("SIGKILL"), next(60));
+      try {
+        for (let n = 0; n < 4; n++) await lane.send(pool.tryAcquire()!, { n });
+        for await (const { slot, data } of lane) {
+          moved++;
+          await lane.send(slot, data);
+        }
+      } catch (error) {
+        expect(isMillpondError(error, "ERR_INACTIVE")).toBe(true);
+      }
+      await kill(child);
+      // What this side has and nobody sent on: by its own doing, as a program's `finally` would.
+      for (let index = 0; index < pool.count; index++) {
+        const state = Atomics.load(pool.core.i32, stateAt(pool.core, index));
+        const id = ((state >>> pool.core.ownerBits) << pool.core.indexBits) | index;
+        if (pool.isHeld(id) && !unknownLeases(pool).includes(id)) pool.give(id);
+      }
+      await until(() => pool.stats().free === 6);
+      pool.assertInvariants();
+    }
+    console.log(`killed while leases go round: ${JSON.stringify({ seed, rounds, moved })}`);
+    expect(moved).toBeGreaterThan(0);
+  });
+
+  it.each(WAYS)(
+    "%s: killed after it gave a lease and before the message went out: the slot comes back",
+    async (way) => {
+      const pool = make(2);
+      const { lane: other } = await meet(pool, "echo", "socket");
+      const { lane, child } = await meet(pool, "send and die", way);
+      const exit = child.signalCode === null ? once(child, "exit") : undefined;
+      expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
+      await exit;
+      expect(unknownLeases(pool)).toHaveLength(1);
+      await until(() => pool.stats().free === 2);
+      pool.assertInvariants();
+      // The other lane was asked whether it had something under way, and goes on.
+      await other.send(pool.tryAcquire()!, { n: 1 });
+      pool.release((await other.receive())!.slot);
+    },
+  );
+
+  it("a lease whose message was lost with its sender is found and given back, one that is known is not", async () => {
+    const pool = make(2);
+    const kept = pool.tryAcquire()!;
+    const slot = pool.tryAcquire()!;
+    // As if another process had moved the bit here and died before the kernel had its message.
+    pool.core.mine[slot.index] = -(2 ** 31);
+    expect(unknownLeases(pool)).toEqual([slot.id]);
+    expect(await giveBackUnknown(pool, new Set())).toBe(1);
+    expect(pool.stats().free).toBe(1);
+    expect(pool.isHeld(kept.id)).toBe(true);
+    pool.release(kept);
+  });
+});
+
+describe.runIf(nativeOps().availability.ok)("a server", () => {
+  it("serves several at once, is closed to others' eyes, and leaves nothing behind", async () => {
+    const pool = make(4);
+    const path = join(folder, `s${++paths}`);
+    const server = await serveProcesses<Data>(pool, path);
+    closers.push(() => server.close());
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const crew = [1, 2, 3].map(() => start(pool, "echo", path));
+    const lanes: Lane<Data>[] = [];
+    for await (const lane of server) if (lanes.push(lane) === 3) break;
+    for (const lane of lanes) {
+      await lane.send(pool.tryAcquire()!, { n: 1 });
+      const back = await lane.receive();
+      pool.release(back!.slot);
+    }
+    const exits = crew.map((child) => once(child, "exit"));
+    server.close();
+    await Promise.all(lanes.map((lane) => lane.close()));
+    expect(await Promise.all(exits)).toEqual([
+      [0, null],
+      [0, null],
+      [0, null],
+    ]);
+    expect(readdirSync(folder).filter((name) => name.startsWith(`s${paths}`))).toEqual([]);
+    for await (const _ of server) throw new Error("it was closed");
+  });
+
+  it("a stranger without a ticket gets no seat; garbage ends its connection", async () => {
+    const pool = make(2);
+    const path = join(folder, `s${++paths}`);
+    const server = await serveProcesses<Data>(pool, path);
+    closers.push(() => server.close());
+    for (const bytes of [Buffer.from("GET / HTTP/1.1\r\n\r\n"), Buffer.alloc(64, 0xff), Buffer.from([1, 0, 0, 0, 9])]) {
+      const stranger = createConnection(path);
+      stranger.on("error", () => {});
+      stranger.resume();
+      stranger.write(bytes);
+      await once(stranger, "close");
+    }
+    expect(pool.stats().owners).toHaveLength(1);
+    // And others are served after it.
+    const { lane, pool: same } = await connectToPool<Data>(path);
+    expect(same.owner).toBe(1);
+    same.close();
+    await lane.close().catch(() => {});
+  });
+
+  it("a path that is taken, too long, or where nobody serves is refused with its reason", async () => {
+    const pool = make(2);
+    const path = join(folder, `s${++paths}`);
+    const server = await serveProcesses(pool, path);
+    closers.push(() => server.close());
+    expect(await codeOf(serveProcesses(pool, path))).toBe("ERR_INACTIVE");
+    expect(await codeOf(serveProcesses(pool, join(folder, "x".repeat(200))))).toBe("ERR_BAD_DATA");
+    expect(await codeOf(connectToPool(join(folder, "nobody")))).toBe("ERR_INACTIVE");
+    const ops = absentOps(notDone("unsupported", "KOFFI_ABSENT", "not installed"));
+    expect(await codeOf(connectToPool(path, { ops }))).toBe("ERR_UNSUPPORTED");
+    expect(await codeOf(connectToPool(5 as never))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+
+  it("a full pool says so to who connects", async () => {
+    const pool = make(2, { owners: 2 });
+    const path = join(folder, `s${++paths}`);
+    const server = await serveProcesses<Data>(pool, path);
+    closers.push(() => server.close());
+    const { pool: first } = await connectToPool<Data>(path);
+    await expect(connectToPool(path)).rejects.toThrow(/seats of shared pool "shared" are taken/);
+    first.close();
+  });
+});

@@ -1,0 +1,418 @@
+/** A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  createProcessPool,
+  createSharedMemory,
+  nativeOps,
+  openProcessPool,
+  type ProcessPool,
+  type SharedMemory,
+} from "../../../src/native.ts";
+import { notDone, type Outcome } from "../../../src/os/result.ts";
+import { absentOps } from "../../../src/os/unsupported.ts";
+import { answerOf, type Exit, run } from "../../native/child.ts";
+import { code } from "../buffer/pools.ts";
+
+const CHILD = join(import.meta.dirname, "process-pool.child.ts");
+const isRoot: boolean = process.geteuid?.() === 0;
+const value = <T>(outcome: Outcome<T>): T => {
+  if (!outcome.ok) throw new Error(`${outcome.status} ${outcome.errno}: ${outcome.hint}`);
+  return outcome.value;
+};
+
+const pools: ProcessPool[] = [];
+const blocks: SharedMemory[] = [];
+const children: ChildProcess[] = [];
+
+function make(options: Parameters<typeof createProcessPool>[0]): ProcessPool {
+  const pool = createProcessPool(options);
+  pools.push(pool);
+  return pool;
+}
+
+function start(pool: ProcessPool, args: readonly string[], ...more: number[]): ChildProcess {
+  const child = spawn(process.execPath, [CHILD, ...args], {
+    stdio: ["ignore", "pipe", "inherit", pool.descriptor, ...more],
+  });
+  children.push(child);
+  return child;
+}
+
+async function firstLine(child: ChildProcess): Promise<unknown> {
+  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line);
+  throw new Error("the child said nothing");
+}
+
+function ask(args: readonly string[], descriptor: number): Promise<Exit> {
+  return run([process.execPath, CHILD, ...args], { stdio: ["ignore", "pipe", "pipe", descriptor] });
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
+}
+
+afterEach(async () => {
+  await Promise.all(children.splice(0).map(kill));
+  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const block of blocks.splice(0)) block.retire();
+});
+
+describe.runIf(nativeOps().availability.ok)("joining", () => {
+  it("a child joins by an inherited descriptor, and its seat is named", async () => {
+    const pool = make({ size: 4096, count: 4 });
+    const child = start(pool, ["hold", "2"]);
+    expect(await firstLine(child)).toEqual({ holds: 2 });
+    expect(pool.stats().held).toBe(2);
+    expect(pool.processes().slice(0, 3)).toEqual([process.pid, child.pid, 0]);
+    expect(pool.handle.zero).toBe("release");
+  });
+
+  it("a process joins by name, and the name of a pool that is gone is refused with its reason", async () => {
+    // Nobody but this test looks for the ended.
+    const pool = make({ size: 4096, count: 1, watch: Number.POSITIVE_INFINITY });
+    const name = `millpond-test-${process.pid}`;
+    const published = value(pool.publish(name));
+    expect(pool.publish(name)).toMatchObject({ ok: false, errno: "EEXIST" });
+    expect(answerOf(await ask(["name", name], pool.descriptor))).toEqual({ owner: 1, pid: true, waits: pool.waits });
+    // What it held when it ended without releasing is free again, and nothing is left in it.
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, seats: 1 });
+    expect(pool.bytes(pool.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
+    published.withdraw();
+    expect(code(() => openProcessPool(name))).toBe("ERR_INACTIVE");
+  });
+
+  it("a second view in one process is a second owner, and closing it ends the sharing there", () => {
+    const pool = make({ size: 4096, count: 2 });
+    const other = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const slot = other.tryAcquire()!;
+    other.bytes(slot).fill(5);
+    expect(pool.stats().held).toBe(1);
+    expect(code(() => pool.release(slot))).toBe("ERR_FOREIGN_RELEASE");
+    expect(code(() => other.close())).toBe("ERR_IN_USE");
+    const view = other.bytes(slot);
+    other.release(slot);
+    expect(view[0]).toBe(0);
+    other.close();
+    view.fill(9);
+    expect(code(() => other.tryTake())).toBe("ERR_POOL_DEAD");
+    expect(pool.bytes(pool.tryAcquire()!)[0]).toBe(0);
+    expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+  });
+
+  it("as many as there are seats, and one more is told so; a seat that was left is given away again", () => {
+    const pool = make({ size: 64, count: 2, owners: 3 });
+    const again = (): ProcessPool => {
+      const joined = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+      pools.push(joined);
+      return joined;
+    };
+    const first = again();
+    again();
+    expect(code(again)).toBe("ERR_POOL_FULL");
+    first.close();
+    for (let i = 0; i < 20; i++) again().close();
+    expect(again().owner).toBe(first.owner);
+  });
+
+  it("a reserved seat is taken once; one that was taken back is refused", () => {
+    const pool = make({ size: 64, count: 2, owners: 3 });
+    const handle = pool.reserve();
+    const { seat } = handle;
+    const descriptor = (): number => openSync(`/proc/self/fd/${pool.descriptor}`, "r+");
+    const joined = openProcessPool(descriptor(), { seat });
+    pools.push(joined);
+    expect(joined.owner).toBe(seat.owner);
+    expect(code(() => openProcessPool(descriptor(), { seat }))).toBe("ERR_POOL_DEAD");
+    // Nor one that was never reserved: the seat of who made the pool, and a free one.
+    const rows = pool.processes();
+    for (const forged of [pool.seat, { owner: 2, status: 2 }, { owner: 2, status: 8 }]) {
+      expect(code(() => openProcessPool(descriptor(), { seat: forged }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => openProcessPool({ ...pool.handle, seat: forged }))).toBe("ERR_POOL_DEAD");
+    }
+    expect(pool.processes()).toEqual(rows);
+    const other = pool.reserve();
+    pool.reclaim(other);
+    expect(code(() => openProcessPool(descriptor(), { seat: other.seat }))).toBe("ERR_POOL_DEAD");
+    joined.close();
+    // Neither has taken a row with it.
+    for (let i = 0; i < 10; i++) pool.reclaim(pool.reserve());
+    const thread = openProcessPool(pool.reserve());
+    expect(thread.tryAcquire()).toBeDefined();
+    thread.detach({ force: true });
+  });
+});
+
+describe.runIf(nativeOps().availability.ok)("waiting", () => {
+  const waits = [
+    ["sync", "thread"],
+    ["async", "thread"],
+    ["async", "poll"],
+  ] as const;
+
+  it.each(waits)(
+    "%s (%s): one process waits for what another gives back, and nobody misses it",
+    async (how, asyncWait) => {
+      const pool = make({ size: 4096, count: 1, asyncWait });
+      const child = start(pool, ["wait", how, "40"]);
+      await firstLine(child);
+      for (let i = 0; i < 40; i++) {
+        const slot = await pool.acquire({ timeout: 20_000 });
+        await new Promise((resolve) => setTimeout(resolve, 3));
+        pool.release(slot);
+      }
+      const [exit] = await once(child, "exit");
+      expect(exit).toBe(0);
+      pool.assertInvariants();
+    },
+  );
+
+  it("a stop word ends a wait that blocks, with its own error", () => {
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    words[0] = 1;
+    const pool = make({ size: 64, count: 1, stop: { words, index: 0 } });
+    const slot = pool.tryAcquire()!;
+    expect(code(() => pool.acquireSync(5000))).toBe("ERR_INACTIVE");
+    pool.release(slot);
+    pool.release(pool.acquireSync(5000));
+  });
+
+  it.each(["stopped by its word", "terminated"])("a thread that blocks is %s within a slice", async (how) => {
+    const pool = make({ size: 64, count: 1 });
+    const slot = pool.tryAcquire()!;
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    const handle = pool.reserve();
+    const worker = new Worker(new URL("./process-pool.worker.ts", import.meta.url), {
+      workerData: { handle, words },
+      execArgv: [],
+    });
+    await once(worker, "message");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const began = performance.now();
+    if (how === "terminated") await worker.terminate();
+    else {
+      Atomics.store(words, 0, 1);
+      expect(await once(worker, "message")).toEqual(["ERR_INACTIVE"]);
+    }
+    // A slice is 50 ms; the rest is a busy machine's.
+    expect(performance.now() - began).toBeLessThan(1000);
+    await worker.terminate();
+    pool.reclaim(handle);
+    pool.release(slot);
+    expect(pool.stats().owners).toHaveLength(1);
+  });
+
+  it("without a futex it looks again and again", async () => {
+    const real = nativeOps();
+    const { futex } = absentOps(notDone("unsupported", "NO_SYMBOL", "none here"));
+    const pool = make({ size: 64, count: 1, ops: { ...real, futex } });
+    expect(pool.waits).toBe("poll");
+    const child = start(pool, ["hold", "1"]);
+    await firstLine(child);
+    setTimeout(() => child.kill("SIGKILL"), 20);
+    pool.release(await pool.acquire({ timeout: 20_000 }));
+    expect(() => pool.release(pool.acquireSync(0))).not.toThrow();
+    const slot = pool.tryAcquire()!;
+    const began = performance.now();
+    expect(code(() => pool.acquireSync(30))).toBe("ERR_STARVED");
+    expect(performance.now() - began).toBeGreaterThan(25);
+    pool.release(slot);
+  });
+});
+
+describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
+  it.each(["sync", "async"])("frees what it held by itself, for one who waits (%s)", async (how) => {
+    const pool = make({ size: 4096, count: 3 });
+    const child = start(pool, ["hold", "3"]);
+    await firstLine(child);
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+    const slot = how === "sync" ? pool.acquireSync(5000) : await pool.acquire({ timeout: 5000 });
+    expect(pool.bytes(slot).every((byte) => byte === 0)).toBe(true);
+    pool.release(slot);
+    expect(pool.stats()).toMatchObject({ free: 3, reclaimed: 1 });
+    expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+    pool.assertInvariants();
+  });
+
+  it("its seat is had by one who is started in its place at once, although all are taken", async () => {
+    const pool = make({ size: 64, count: 1, owners: 2, watch: Number.POSITIVE_INFINITY });
+    const first = start(pool, ["hold", "1"]);
+    await firstLine(first);
+    expect(code(() => openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
+    first.kill("SIGKILL");
+    const second = start(pool, ["hold", "1"]);
+    // It takes some 200 ms to start, and finds no seat then.
+    setTimeout(() => pool.reclaimEnded(), 400);
+    expect(await firstLine(second)).toEqual({ holds: 1 });
+  });
+
+  it("one that is stopped is not dead", async () => {
+    const pool = make({ size: 4096, count: 1 });
+    const child = start(pool, ["hold", "1"]);
+    await firstLine(child);
+    child.kill("SIGSTOP");
+    expect(pool.reclaimEnded()).toEqual({ freed: 0, seats: 0 });
+    expect(code(() => pool.acquireSync(60))).toBe("ERR_STARVED");
+    child.kill("SIGCONT");
+  });
+
+  const unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+  const hasUnshare = spawnSync("unshare", [...unshare, "true"]).status === 0;
+  it.runIf(hasUnshare)(
+    "one in another PID namespace is not judged; reclaim() ends it, and its seat is free",
+    async () => {
+      const pool = make({ size: 64, count: 2, watch: 20 });
+      const child = spawn("unshare", [...unshare, process.execPath, CHILD, "hold", "2"], {
+        stdio: ["ignore", "pipe", "inherit", pool.descriptor],
+      });
+      children.push(child);
+      expect(await firstLine(child)).toEqual({ holds: 2 });
+      expect(pool.processes()[1]).toBe(1);
+      await kill(child);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, seats: 0 }]);
+      expect([pool.reclaim(1), pool.stats().free, pool.processes()[1]]).toEqual([2, 2, 0]);
+    },
+  );
+
+  it("at random moments, under load: no slot is lost, none has two holders, none shows another's bytes", async () => {
+    const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
+    const millis = Number(process.env.MILLPOND_SOAK_MS ?? 0);
+    let random = seed | 1;
+    const next = (below: number): number => {
+      random = (Math.imul(random, 1664525) + 1013904223) | 0;
+      return (random >>> 8) % below;
+    };
+    const pool = make({ size: 256, count: 8, owners: 8 });
+    const block = value(createSharedMemory(4096));
+    blocks.push(block);
+    const words = new Int32Array(block.buffer);
+    const crew: ChildProcess[] = [];
+    let kills = 0;
+    const hire = (): ChildProcess => start(pool, ["load", String(next(2 ** 30))], block.descriptor);
+    for (let i = 0; i < 3; i++) crew.push(hire());
+    const end = performance.now() + millis;
+    // Each is killed after so many operations of them all, however long the machine takes for them.
+    while (kills < 25 || performance.now() < end) {
+      const due = Atomics.load(words, 3) + 1 + next(200);
+      while (Atomics.load(words, 3) < due) await new Promise((resolve) => setTimeout(resolve, 1));
+      const at = next(crew.length);
+      await kill(crew[at]!);
+      kills++;
+      crew[at] = hire();
+    }
+    Atomics.store(words, 0, 1);
+    const codes = await Promise.all(crew.map(async (child) => child.exitCode ?? (await once(child, "exit"))[0]));
+    pool.reclaimEnded();
+    const slots = Array.from({ length: pool.count }, () => pool.tryAcquire());
+    const report = { seed, kills, operations: words[3], doubled: words[1], dirty: words[2], codes };
+    console.log(`killed under load: ${JSON.stringify(report)}`);
+    expect(report).toMatchObject({ doubled: 0, dirty: 0, codes: [0, 0, 0] });
+    expect(words[3]).toBeGreaterThanOrEqual(kills);
+    expect(slots.filter((slot) => slot === undefined)).toEqual([]);
+    expect(new Set(slots.map((slot) => slot!.index)).size).toBe(pool.count);
+    for (const slot of slots) pool.release(slot!);
+    pool.assertInvariants();
+    expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+  }, 600_000);
+});
+
+describe.runIf(nativeOps().availability.ok)("what is refused", () => {
+  const refusedBy = (attempt: () => unknown): { code: string; errno: unknown } => {
+    try {
+      attempt();
+    } catch (error) {
+      const { code: kind, details } = error as { code: string; details?: { errno?: unknown } };
+      return { code: kind, errno: details?.errno };
+    }
+    throw new Error("it was not refused");
+  };
+
+  it("an ordinary file, a closed descriptor, a memory too short, one without a pool", () => {
+    const folder = mkdtempSync(join(tmpdir(), "mp-"));
+    const file = openSync(join(folder, "file"), "w+");
+    truncateSync(join(folder, "file"), 65536);
+    expect(refusedBy(() => openProcessPool(file))).toEqual({ code: "ERR_BAD_DATA", errno: "NOT_SEALED" });
+    expect(() => closeSync(file)).toThrow("EBADF");
+    expect(refusedBy(() => openProcessPool(file))).toEqual({ code: "ERR_INACTIVE", errno: "EBADF" });
+    rmSync(folder, { recursive: true });
+    const empty = value(createSharedMemory(65536));
+    blocks.push(empty);
+    expect(refusedBy(() => openProcessPool(empty))).toEqual({ code: "ERR_BAD_DATA", errno: undefined });
+    // It was the caller's, and is.
+    expect(empty.descriptor).toBeGreaterThan(0);
+    const pool = make({ size: 65536, count: 4 });
+    new Uint8Array(empty.buffer).set(new Uint8Array(pool.memory, 0, 65536));
+    expect(() => openProcessPool(empty)).toThrow(/promises/);
+  });
+
+  it.runIf(isRoot)("memory of another user", async () => {
+    const pool = make({ size: 64, count: 1 });
+    expect(answerOf(await ask(["open", "nobody"], pool.descriptor))).toMatchObject({
+      code: "ERR_BAD_DATA",
+      details: { status: "refused", errno: "FOREIGN_USER" },
+    });
+    expect(pool.stats().owners).toHaveLength(1);
+  });
+
+  it("a pool where nothing native runs: unsupported, and why", () => {
+    const ops = absentOps(notDone("unsupported", "KOFFI_ABSENT", 'the package "koffi" is not installed'));
+    expect(() => createProcessPool({ size: 64, count: 1, ops })).toThrow(/not installed/);
+    expect(code(() => createProcessPool({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => openProcessPool(3, { ops }))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => openProcessPool("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
+  });
+
+  it("the example ends well where native code is forbidden, and says why", async () => {
+    const example = join(import.meta.dirname, "..", "..", "..", "examples", "two-process-frames.ts");
+    const exit = await run([process.execPath, "--permission", "--allow-fs-read=*", example]);
+    expect([exit.code, exit.stdout]).toEqual([0, expect.stringMatching(/not to be had here: .*--allow-addons/)]);
+  });
+
+  it("arguments of the wrong type, before anything is made", () => {
+    const bad =
+      (options: object): (() => unknown) =>
+      () =>
+        createProcessPool(options as never);
+    expect(code(bad({ size: 0, count: 1 }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(bad({ size: 64, count: 1, watch: 0 }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(bad({ size: 64, count: 1, asyncWait: "magic" }))).toBe("ERR_INVALID_ARG_VALUE");
+    expect(code(bad({ size: 64, count: 1, stop: {} }))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(bad({ size: 64, count: 1, name: 5 }))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => openProcessPool(null as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => openProcessPool(-1))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => openProcessPool({} as never))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+});
+
+describe.runIf(nativeOps().availability.ok)("leaks", () => {
+  it("a hundred pools that were closed leave no descriptor", () => {
+    const open = (): number =>
+      readdirSync("/proc/self/fd").filter((name) => {
+        try {
+          return readlinkSync(`/proc/self/fd/${name}`).startsWith("/memfd:millpond-pool");
+        } catch {
+          return false;
+        }
+      }).length;
+    const before = open();
+    for (let i = 0; i < 100; i++) {
+      const pool = createProcessPool({ size: 4096, count: 2 });
+      pool.release(pool.tryAcquire()!);
+      pool.close();
+      expect(code(() => openProcessPool(pool.block!))).toBe("ERR_BAD_DATA");
+    }
+    expect(open()).toBe(before);
+  });
+});

@@ -1,0 +1,36 @@
+/** A pool between processes on every runtime that is here: by name and by socket, waiting, killed, and in order. */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it as test } from "vitest";
+import { nativeOps } from "../../../src/native.ts";
+import { compiled } from "../../native/build.ts";
+import { answerOf, run } from "../../native/child.ts";
+import { runtimes } from "../../native/runtimes.ts";
+
+const CHILD = join(import.meta.dirname, "process-runtimes.child.mjs");
+
+let folder = "";
+beforeAll(() => {
+  folder = compiled();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe.runIf(nativeOps().availability.ok)("a pool between two processes", () => {
+  for (const { name, command, reason } of runtimes()) {
+    if (command === undefined) {
+      console.log(`skipped: ${reason}`);
+      continue;
+    }
+    test(name, async () => {
+      const env = { ...process.env, CHILD_FLAGS: command.slice(1).join(" ") };
+      expect(answerOf(await run([...command, CHILD, folder], { env }))).toEqual({
+        waits: "futex",
+        cleared: true,
+        right: 50,
+        exit: 0,
+        free: 3,
+        processes: 1,
+      });
+    });
+  }
+});

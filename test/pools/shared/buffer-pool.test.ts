@@ -1,0 +1,181 @@
+/** SharedBufferPool: buffers that other threads look at by a number, and that nobody lends again meanwhile. */
+import { Worker } from "node:worker_threads";
+import { describe, expect, it } from "vitest";
+import { SystemAllocator } from "../../../src/memory/allocator.ts";
+import { SharedBufferPool } from "../../../src/pools/shared/shared-buffer-pool.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
+import { code } from "../buffer/pools.ts";
+
+function open(threads = 2, max = 2): SharedBufferPool {
+  const pool = new SharedBufferPool({ name: "frames", threads, clock: new FakeClock() });
+  pool.configure({ size: 100, max, min: 1 });
+  pool.activate();
+  return pool;
+}
+
+describe("a buffer in a shared slot", () => {
+  it("is a BufferPool's buffer, over memory that threads share", () => {
+    const pool = open();
+    const buffer = pool.tryAcquire()!;
+    expect([buffer.size, buffer.bytes.buffer]).toEqual([100, pool.shared.memory]);
+    buffer.bytes[0] = 7;
+    const other = SharedPool.attach(pool.shared.reserve());
+    const lease = pool.leaseOf(buffer);
+    other.keep(lease);
+    expect(other.bytesOf(lease)[0]).toBe(7);
+    other.give(lease);
+    buffer.release();
+    pool.assertInvariants();
+    pool.shared.assertInvariants();
+    pool.close();
+  });
+
+  it("has another lease each time it is lent, so that a late look finds the old one over", () => {
+    const pool = open(1, 1);
+    const other = SharedPool.attach(pool.shared.reserve());
+    const leases = new Set<number>();
+    for (let i = 0; i < 5; i++) {
+      const buffer = pool.tryAcquire()!;
+      leases.add(pool.leaseOf(buffer));
+      buffer.release();
+    }
+    expect(leases.size).toBe(5);
+    for (const lease of leases) expect(code(() => other.keep(lease))).toMatch(/ERR_USE_AFTER_RELEASE/);
+    expect(pool.stats()).toMatchObject({ misses: 0, discards: {} });
+  });
+
+  it("that a thread still looks at is not lent again; another slot serves, and the first comes free when it has done", () => {
+    const pool = open(1, 1);
+    const other = SharedPool.attach(pool.shared.reserve());
+    const buffer = pool.tryAcquire()!;
+    const lease = pool.leaseOf(buffer);
+    other.keep(lease);
+    const seen = other.bytesOf(lease);
+    buffer.bytes.fill(1);
+    buffer.release();
+    const next = pool.tryAcquire()!;
+    expect(next.bytes.byteOffset).not.toBe(seen.byteOffset);
+    next.bytes.fill(2);
+    expect(seen.every((byte) => byte === 1)).toBe(true);
+    expect(pool.stats().discards).toEqual({ hook: 1 });
+    other.give(lease);
+    next.release();
+    expect(pool.shared.stats().held).toBe(1);
+    pool.shared.assertInvariants();
+    pool.close();
+  });
+
+  it("with more lookers than threads it is an error of that acquire, and the pool goes on", () => {
+    const pool = open(1, 1);
+    const other = SharedPool.attach(pool.shared.reserve());
+    const leases: number[] = [];
+    for (let i = 0; i < 2; i++) {
+      const buffer = pool.tryAcquire()!;
+      leases.push(pool.leaseOf(buffer));
+      other.keep(leases.at(-1)!);
+      buffer.release();
+    }
+    expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_FULL");
+    pool.assertInvariants();
+    other.give(leases[0]!);
+    pool.tryAcquire()!.release();
+    other.give(leases[1]!);
+    pool.close();
+  });
+
+  it("whose thread died is free again after reclaim", () => {
+    const pool = open(1, 1);
+    const seat = pool.shared.reserve();
+    const other = SharedPool.attach(seat);
+    const buffer = pool.tryAcquire()!;
+    other.keep(pool.leaseOf(buffer));
+    buffer.release();
+    expect(pool.shared.stats().held).toBe(1);
+    expect(pool.shared.reclaim(seat)).toBe(1);
+    expect(pool.shared.stats().held).toBe(0);
+    pool.close();
+  });
+
+  it("copies keep the lease alive until the last of them is gone", () => {
+    const pool = open();
+    const buffer = pool.tryAcquire()!;
+    const lease = pool.leaseOf(buffer);
+    const copy = buffer.copy();
+    buffer.release();
+    expect(pool.shared.isHeld(lease)).toBe(true);
+    copy.release();
+    expect(pool.shared.isHeld(lease)).toBe(false);
+    pool.close();
+  });
+});
+
+describe("what is refused", () => {
+  it("no bound, foreign buffers, replaced memory, a pool that was never active", () => {
+    const pool = new SharedBufferPool();
+    expect(code(() => pool.configure({ size: 1, max: Infinity }))).toBe("ERR_CONFIG_ADJUSTED");
+    expect(code(() => pool.shared)).toBe("ERR_INACTIVE");
+    expect(code(() => new SharedBufferPool({ threads: 20 }))).toBe("ERR_OUT_OF_RANGE");
+    const [one, two] = [open(), open()];
+    const buffer = one.tryAcquire()!;
+    expect(code(() => two.leaseOf(buffer))).toBe("ERR_FOREIGN_RELEASE");
+    buffer.append(new SystemAllocator().allocate(1));
+    expect(code(() => one.leaseOf(buffer))).toBe("ERR_INVALID_ARG_VALUE");
+    buffer.release();
+    expect(code(() => one.leaseOf(buffer))).toBe("ERR_USE_AFTER_RELEASE");
+    one.close();
+    two.close();
+  });
+
+  it("lives again after a deactivation, with slots of another size", () => {
+    const pool = open();
+    const first = pool.shared;
+    pool.deactivate();
+    pool.configure({ size: 5000, max: 3 });
+    pool.activate();
+    expect([pool.shared === first, pool.tryAcquire()!.size, pool.shared.size]).toEqual([false, 5000, 5000]);
+    pool.destroy({ force: true });
+  });
+});
+
+it("a worker joins each lease while it looks, and ten thousand frames pass unharmed", async () => {
+  const pool = open(1, 3);
+  const script = `
+    import { parentPort, workerData } from "node:worker_threads";
+    import { SharedPool } from ${JSON.stringify(new URL("../../../src/index.ts", import.meta.url).href)};
+    const slots = SharedPool.attach(workerData);
+    parentPort.on("message", ([lease, mark]) => {
+      slots.keep(lease);
+      const bytes = slots.bytesOf(lease);
+      let ok = true;
+      for (const byte of bytes) ok &&= byte === mark;
+      slots.give(lease);
+      parentPort.postMessage([lease, ok]);
+    });
+  `;
+  const seat = pool.shared.reserve();
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), { workerData: seat });
+  const waiting = new Map<number, () => void>();
+  let bad = 0;
+  worker.on("message", ([lease, ok]: [number, boolean]) => {
+    if (!ok) bad++;
+    waiting.get(lease)!();
+  });
+  const FRAMES = 10_000;
+  for (let frame = 0; frame < FRAMES; frame++) {
+    const buffer = await pool.acquire();
+    buffer.bytes.fill(frame & 0xff);
+    const lease = pool.leaseOf(buffer);
+    waiting.set(lease, () => {
+      waiting.delete(lease);
+      buffer.release();
+    });
+    worker.postMessage([lease, frame & 0xff]);
+  }
+  while (pool.outstanding > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await worker.terminate();
+  pool.shared.reclaim(seat);
+  expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
+  pool.shared.assertInvariants();
+  pool.close();
+}, 30_000);

@@ -1,0 +1,326 @@
+/**
+ * Deterministic interleavings of the pool's own code. The sources of its steps are taken as they are and translated: every
+ * function becomes a generator, and every access to shared memory yields before it happens. A schedule then decides, access
+ * by access, which thread goes on; a thread that is dropped died between these two instructions. The production code has no
+ * seam for this and pays nothing.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import ts from "typescript";
+import type * as SeatsModule from "../../../src/pools/process/process-table.ts";
+import type * as SleepModule from "../../../src/pools/shared/acquire-sync.ts";
+import type * as CoreModule from "../../../src/pools/shared/core.ts";
+import * as layoutModule from "../../../src/pools/shared/layout.ts";
+import type * as OwnersModule from "../../../src/pools/shared/membership.ts";
+import type * as RingModule from "../../../src/pools/shared/ring-steps.ts";
+
+/** What a thread says at a scheduling point: nothing, that it sleeps on a word's value, or that a test's thread waits for something. */
+export type Pause =
+  | undefined
+  | { readonly sleep: readonly [i32: Int32Array, index: number, value: number] }
+  | { readonly until: () => boolean };
+
+/** A function's translation. */
+type Stepped<F> = F extends (...args: infer A) => infer R ? (...args: A) => Step<R> : F;
+
+type Functions<M> = { [K in keyof M as M[K] extends (...args: never[]) => unknown ? K : never]: Stepped<M[K]> };
+
+/** The steps of the pool, with a scheduling point before every access to shared memory. */
+export type Steps = Functions<typeof CoreModule> &
+  Functions<typeof OwnersModule> &
+  Functions<typeof SleepModule> &
+  Functions<typeof RingModule> &
+  Functions<typeof SeatsModule>;
+
+const SOURCES = [
+  "shared/core.ts",
+  "shared/membership.ts",
+  "shared/acquire-sync.ts",
+  "shared/ring-steps.ts",
+  "process/process-table.ts",
+];
+
+/** Parameters that are steps themselves. */
+const PASSED = new Set(["attempt"]);
+
+/** Called on the waiter or the core, these go outside: a point before them too. */
+const OUTSIDE = new Set(["notify", "clear"]);
+
+function translate(): string {
+  const files = SOURCES.map((name) => {
+    const text = readFileSync(join(import.meta.dirname, "../../../src/pools", name), "utf8");
+    return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022, true);
+  });
+  const own = new Set<string>();
+  for (const file of files) {
+    for (const statement of file.statements) {
+      if (ts.isFunctionDeclaration(statement)) own.add(statement.name!.text);
+    }
+  }
+  const printer = ts.createPrinter();
+  const parts = files.map((file) => {
+    const { transformed } = ts.transform(file, [(context) => (root) => visitFile(root, context, own)]);
+    return printer.printFile(transformed[0]!);
+  });
+  const { outputText } = ts.transpileModule(parts.join("\n"), {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  });
+  return `${outputText}\nreturn { ${[...own].join(", ")} };`;
+}
+
+function visitFile(file: ts.SourceFile, context: ts.TransformationContext, own: ReadonlySet<string>): ts.SourceFile {
+  const { factory } = context;
+  const pause = (expression: ts.Expression): ts.Expression =>
+    factory.createParenthesizedExpression(
+      factory.createComma(factory.createYieldExpression(undefined, undefined), expression),
+    );
+  const isShared = (node: ts.Node): boolean => {
+    const inner = ts.isNonNullExpression(node) ? node.expression : node;
+    return ts.isElementAccessExpression(inner) && ts.isIdentifier(inner.expression) && inner.expression.text === "i32";
+  };
+  const strip = (node: ts.Expression): ts.Expression => (ts.isNonNullExpression(node) ? node.expression : node);
+  const inside = (node: ts.Node): ts.Node => ts.visitEachChild(node, visit, context);
+  const visit = (node: ts.Node): ts.Node => {
+    if (ts.isBinaryExpression(node) && isShared(node.left) && /=$/.test(node.operatorToken.getText(file))) {
+      const left = inside(strip(node.left)) as ts.Expression;
+      return pause(
+        factory.createBinaryExpression(left, node.operatorToken, ts.visitNode(node.right, visit) as ts.Expression),
+      );
+    }
+    if (ts.isPostfixUnaryExpression(node) && isShared(node.operand)) {
+      return pause(factory.createPostfixUnaryExpression(inside(strip(node.operand)) as ts.Expression, node.operator));
+    }
+    if (isShared(node)) return pause(inside(strip(node as ts.Expression)) as ts.Expression);
+    if (ts.isCallExpression(node)) {
+      const callee = node.expression;
+      const call = inside(node) as ts.CallExpression;
+      if (ts.isIdentifier(callee) && (own.has(callee.text) || PASSED.has(callee.text))) {
+        const star = factory.createToken(ts.SyntaxKind.AsteriskToken);
+        return factory.createParenthesizedExpression(factory.createYieldExpression(star, call));
+      }
+      if (ts.isPropertyAccessExpression(callee) && ts.isIdentifier(callee.expression)) {
+        const [object, method] = [callee.expression.text, callee.name.text];
+        if (object === "waiter" && method === "wait") {
+          const sleep = factory.createPropertyAssignment("sleep", factory.createArrayLiteralExpression(call.arguments));
+          const sleepy = factory.createObjectLiteralExpression([sleep]);
+          return factory.createParenthesizedExpression(factory.createYieldExpression(undefined, sleepy));
+        }
+        if (object === "Atomics" || OUTSIDE.has(method)) return pause(call);
+      }
+      return call;
+    }
+    return inside(node);
+  };
+  const statements = file.statements.flatMap((statement): ts.Statement[] => {
+    if (ts.isImportDeclaration(statement) || ts.isInterfaceDeclaration(statement)) return [];
+    if (ts.isVariableStatement(statement))
+      return [factory.updateVariableStatement(statement, [], statement.declarationList)];
+    if (!ts.isFunctionDeclaration(statement)) return [statement];
+    return [
+      factory.updateFunctionDeclaration(
+        statement,
+        [],
+        factory.createToken(ts.SyntaxKind.AsteriskToken),
+        statement.name,
+        statement.typeParameters,
+        statement.parameters,
+        statement.type,
+        ts.visitNode(statement.body, visit) as ts.Block,
+      ),
+    ];
+  });
+  return factory.updateSourceFile(file, statements);
+}
+
+/** The translated steps. */
+export const steps: Steps = (() => {
+  const constants = Object.entries(layoutModule);
+  let time = 0;
+  return new Function("performance", ...constants.map(([name]) => name), translate())(
+    // A millisecond passes at each look at the clock, so that nobody spins twice.
+    { now: () => time++ },
+    ...constants.map(([, value]) => value),
+  ) as Steps;
+})();
+
+/** Something that pauses at each access to shared memory. */
+export type Step<R> = Generator<Pause, R, void>;
+
+/** One thread of a run: all that it does. */
+export type Thread = Step<void>;
+
+/** A run: made anew for each schedule. */
+export interface Run {
+  readonly threads: readonly Thread[];
+  /** What all of shared memory is, for recognising a situation that was seen before. */
+  readonly i32: Int32Array;
+  /** Called when all have ended; throws when something is wrong. */
+  check(): void;
+  /** Whether a thread may die at any point; at most one does in a run. */
+  readonly mortal?: readonly boolean[];
+  /** Called when a thread died, before anybody goes on. */
+  died?(thread: number): void;
+}
+
+/** How far to explore. */
+export interface Bounds {
+  /** Switches away from a thread that could have gone on; default: no bound, every interleaving. */
+  readonly preemptions?: number;
+  /** A stop for runaway explorations: reaching it is an error. */
+  readonly schedules?: number;
+}
+
+/** What was explored. */
+export interface Explored {
+  readonly schedules: number;
+  readonly points: number;
+}
+
+interface Choice {
+  readonly options: readonly number[];
+  at: number;
+}
+
+/** Runs every schedule (within the bounds), each from the beginning. Throws what a check throws, with the schedule. */
+export function explore(make: () => Run, bounds: Bounds = {}): Explored {
+  const { preemptions = Number.POSITIVE_INFINITY, schedules: most = 2_000_000 } = bounds;
+  const path: Choice[] = [];
+  let schedules = 0;
+  let points = 0;
+  for (;;) {
+    points += replay(make(), path, preemptions);
+    if (++schedules > most) throw new Error(`more than ${most} schedules`);
+    while (path.length > 0 && path.at(-1)!.at + 1 >= path.at(-1)!.options.length) path.pop();
+    if (path.length === 0) return { schedules, points };
+    path.at(-1)!.at++;
+  }
+}
+
+/** A negative option is the death of thread `-1 - option`. */
+function replay(run: Run, path: Choice[], preemptions: number): number {
+  const scheduler = new Scheduler(run);
+  let depth = 0;
+  let left = preemptions;
+  try {
+    for (;;) {
+      const able = scheduler.able();
+      if (able.length === 0) break;
+      let choice = path[depth];
+      if (choice === undefined) {
+        choice = { options: scheduler.options(able, left > 0), at: 0 };
+        path.push(choice);
+      }
+      depth++;
+      const option = choice.options[choice.at]!;
+      if (option >= 0 && scheduler.last !== option && able.includes(scheduler.last)) left--;
+      scheduler.go(option);
+    }
+    scheduler.finish();
+    return depth;
+  } catch (error) {
+    const schedule = path.slice(0, depth).map(({ options, at }) => options[at]);
+    throw new Error(`${(error as Error).message}\nschedule: ${schedule.join(" ")}`, { cause: error });
+  }
+}
+
+/** One schedule chosen by `pick` (how many options there are -> which); for random walks. */
+export function walk(run: Run, pick: (options: number) => number): void {
+  const scheduler = new Scheduler(run);
+  const schedule: number[] = [];
+  try {
+    for (;;) {
+      const able = scheduler.able();
+      if (able.length === 0) break;
+      const options = scheduler.options(able, true);
+      const option = options[pick(options.length)]!;
+      schedule.push(option);
+      scheduler.go(option);
+    }
+    scheduler.finish();
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\nschedule: ${schedule.join(" ")}`, { cause: error });
+  }
+}
+
+class Scheduler {
+  readonly run: Run;
+  last = -1;
+  #dead = false;
+  readonly #done: boolean[];
+  readonly #asleep: (number | undefined)[];
+  readonly #until: ((() => boolean) | undefined)[];
+  /** Those who sleep, in the order in which they fell asleep. */
+  readonly #sleepers: number[] = [];
+
+  constructor(run: Run) {
+    this.run = run;
+    this.#done = run.threads.map(() => false);
+    this.#asleep = run.threads.map(() => undefined);
+    this.#until = run.threads.map(() => undefined);
+    current = this;
+  }
+
+  able(): number[] {
+    return this.run.threads.flatMap((_, i) => {
+      const blocked = this.#done[i] || this.#asleep[i] !== undefined || this.#until[i]?.() === false;
+      return blocked ? [] : [i];
+    });
+  }
+
+  options(able: readonly number[], maySwitch: boolean): number[] {
+    const goesOn = able.includes(this.last);
+    const threads = goesOn && !maySwitch ? [this.last] : [...able];
+    // First the one that ran: without switches a schedule is one thread after the other.
+    if (goesOn) threads.sort((a, b) => Number(b === this.last) - Number(a === this.last));
+    if (this.#dead || this.run.mortal === undefined) return threads;
+    return [...threads, ...threads.filter((i) => this.run.mortal![i]).map((i) => -1 - i)];
+  }
+
+  go(option: number): void {
+    if (option < 0) {
+      this.#dead = true;
+      this.#done[-1 - option] = true;
+      this.run.died?.(-1 - option);
+      return;
+    }
+    this.last = option;
+    current = this;
+    const { done, value } = this.run.threads[option]!.next() as IteratorResult<Pause, undefined>;
+    this.#until[option] = value !== undefined && "until" in value ? value.until : undefined;
+    if (done) this.#done[option] = true;
+    else if (value !== undefined && "sleep" in value) {
+      const [i32, index, expected] = value.sleep;
+      if (i32[index] !== expected) return;
+      this.#asleep[option] = index;
+      this.#sleepers.push(option);
+    }
+  }
+
+  wake(index: number, count: number): void {
+    for (const thread of this.#sleepers.filter((one) => this.#asleep[one] === index).slice(0, count)) {
+      this.#asleep[thread] = undefined;
+      this.#sleepers.splice(this.#sleepers.indexOf(thread), 1);
+    }
+  }
+
+  finish(): void {
+    const stuck = this.#done.flatMap((done, i) => (done ? [] : [i]));
+    if (stuck.length > 0) throw new Error(`threads ${stuck.join(", ")} wait, and nobody is left to wake them`);
+    this.run.check();
+  }
+}
+
+let current: Scheduler | undefined;
+
+/** What `Atomics.notify` is in a run. */
+export function notify(_i32: Int32Array, index: number, count: number): void {
+  current?.wake(index, count);
+}
+
+/** Runs a step from beginning to end, alone. */
+export function alone<R>(step: Step<R>): R {
+  for (;;) {
+    const { done, value } = step.next();
+    if (done) return value as R;
+  }
+}

@@ -1,0 +1,821 @@
+/**
+ * Every interleaving of every pair of operations, at every access to shared memory, on the pool's own code; and every
+ * moment at which one of them may die.
+ */
+import fc from "fast-check";
+import { describe, expect, it, vi } from "vitest";
+import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
+import { Header, LINE, Owner, OwnerState, writePool } from "../../../src/pools/shared/layout.ts";
+import { CLEAR_BYTES, isStillThere, Outcome } from "../../../src/pools/shared/membership.ts";
+import type { SharedWaiter } from "../../../src/pools/shared/wait.ts";
+import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
+import { World, type WorldOptions } from "./world.ts";
+
+// How long all schedules take depends on the machine, and is no part of the verdict.
+vi.setConfig({ testTimeout: 900_000 });
+
+/** A thread's part, and what must be so before it starts. */
+type Operation = (world: World, thread: number) => Thread;
+
+const hold = (world: World, thread: number): number => alone(world.take(thread));
+
+const operations: Readonly<Record<string, Operation>> = {
+  *take(world, thread) {
+    yield* world.take(thread);
+  },
+  *"take two"(world, thread) {
+    yield* world.take(thread);
+    yield* world.take(thread);
+  },
+  *"take and give"(world, thread) {
+    const id = yield* world.take(thread);
+    if (id >= 0) yield* world.give(thread, id);
+  },
+  give(world, thread) {
+    const id = hold(world, thread);
+    return (function* () {
+      if (id >= 0) yield* world.give(thread, id);
+    })();
+  },
+  "give and take"(world, thread) {
+    const id = hold(world, thread);
+    return (function* () {
+      if (id >= 0) yield* world.give(thread, id);
+      yield* world.take(thread);
+    })();
+  },
+  "keep, give, give"(world, thread) {
+    const id = hold(world, thread);
+    return (function* () {
+      if (id < 0) return;
+      if (!(yield* steps.keep(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
+      yield* world.give(thread, id, false);
+      yield* world.give(thread, id);
+    })() as Thread;
+  },
+  "take and give again"(world, thread) {
+    const id = hold(world, thread);
+    if (id >= 0) alone(world.give(thread, id));
+    return (function* () {
+      yield* world.take(thread);
+      if (id >= 0 && (yield* world.giveStep(thread, id))) throw new Error("an old lease was given back again");
+    })();
+  },
+};
+
+const names = Object.keys(operations);
+const pairs = names.flatMap((first, i) => names.slice(i).map((second) => [first, second] as const));
+const sizes: readonly WorldOptions[] = [
+  { count: 1, threads: 3 },
+  { count: 2, threads: 3 },
+  { count: 2, threads: 3, batch: true },
+  { count: 1, threads: 3, zero: "release" },
+  { count: 1, threads: 3, generationBits: 2 },
+];
+
+/** Whether there are releases that close a slot before they free it. */
+const closes = (size: WorldOptions): boolean => size.zero === "release" || size.generationBits !== undefined;
+
+const situations = sizes.flatMap((size) => pairs.map(([first, second]) => [first, second, size] as const));
+
+/** Thread 0 and 1 do these; thread 2 looks at the end. */
+function pair(first: string, second: string, size: WorldOptions): Run {
+  const world = new World(size);
+  const threads = [operations[first]!(world, 0), operations[second]!(world, 1)];
+  return world.run(threads, 2);
+}
+
+const total = { schedules: 0, points: 0 };
+function tally(explored: Explored): Explored {
+  total.schedules += explored.schedules;
+  total.points += explored.points;
+  return explored;
+}
+
+describe("every interleaving of two operations", () => {
+  it.each(situations)("%s | %s %o", (first, second, size) => {
+    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of them,
+    // but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
+    const bounds = size.count > 1 ? { preemptions: 4 } : closes(size) ? { preemptions: 5 } : {};
+    expect(tally(explore(() => pair(first, second, size), bounds)).schedules).toBeGreaterThan(1);
+  });
+
+  it("an exploration that finds nothing would be no test: a pool whose claim is a load and a store is caught", () => {
+    const broken = (): Run => {
+      const world = new World({ count: 1, threads: 2 });
+      const at = world.layout.statesAt;
+      const program = function* (thread: number): Thread {
+        const core = world.cores[thread]!;
+        yield;
+        const state = world.i32[at]!;
+        yield;
+        if ((state & core.takenMask) === 0) {
+          world.i32[at] = state | core.me;
+          world.took(thread, 0);
+        }
+      };
+      return world.run([program(0), program(1)]);
+    };
+    expect(() => explore(broken)).toThrow(/handed out twice/);
+  });
+});
+
+describe("a lease that two threads know", () => {
+  const shared = (first: (world: World, id: number) => Thread, second: (world: World, id: number) => Thread): Run => {
+    const world = new World({ count: 1, threads: 3 });
+    const id = hold(world, 0);
+    return world.run([first(world, id), second(world, id)], 2);
+  };
+  const keeps = function* (world: World, id: number): Thread {
+    if (yield* steps.keep(world.cores[1]!, id)) world.holders[0]!.add(1);
+  };
+  const gives = (thread: number) =>
+    function* (world: World, id: number): Thread {
+      yield* world.give(thread, id);
+    };
+
+  it("one gives it back while the other joins: it joins in time, or is told", () => {
+    expect(explore(() => shared(gives(0), keeps)).schedules).toBeGreaterThan(5);
+  });
+
+  it("one gives it back and takes again while the other joins the old lease", () => {
+    const again = function* (world: World, id: number): Thread {
+      yield* world.give(0, id);
+      yield* world.take(0);
+    };
+    expect(explore(() => shared(again, keeps)).schedules).toBeGreaterThan(20);
+  });
+
+  /** Joins, and looks whether what it joined is that lease, and whether its bytes stay as they are. */
+  const joins = (zero: "fresh" | "release") =>
+    function* (world: World, id: number): Thread {
+      const core = world.cores[1]!;
+      const before = world.cleared[0];
+      if (!(yield* steps.keep(core, id))) return;
+      const state = world.i32[world.layout.statesAt]!;
+      if (leaseOf(core, 0, state) !== id || (state & core.me) === 0) throw new Error("joined another lease");
+      if (zero === "release" && world.cleared[0] !== before) throw new Error("cleared while it was joined");
+      world.holders[0]!.add(1);
+      yield* world.give(1, id);
+    };
+
+  it("zero: release. One gives it back while the other joins: what was joined is never cleared in its hands", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3, zero: "release" });
+      const id = hold(world, 0);
+      return world.run([gives(0)(world, id), joins("release")(world, id)], 2);
+    };
+    expect(tally(explore(make)).schedules).toBeGreaterThan(20);
+  });
+
+  it("the low part of the generation comes round while one joins an old lease: it joins that lease or none", () => {
+    const again = function* (world: World, id: number): Thread {
+      yield* world.give(0, id);
+      // Three uses are a round: the state is as it was, and the lease is another.
+      for (let n = 0; n < 3; n++) {
+        const next = yield* world.take(0);
+        if (next < 0) return;
+        if (n < 2) yield* world.give(0, next);
+      }
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3, zero, generationBits: 2 });
+        const id = hold(world, 0);
+        return world.run([again(world, id), joins(zero)(world, id)], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    }
+  });
+
+  it.each([{ zero: "release" }, { generationBits: 2 }, { zero: "release", generationBits: 2 }] as const)(
+    "%o: the giver dies at any point while one joins and another clears up: nothing is lost or cleared in a hand",
+    (size) => {
+      for (const uses of [0, 1, 2]) {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 4, ...size });
+          // One of these begins at the last generation before a carry.
+          for (let n = 0; n < uses; n++) alone(world.give(0, hold(world, 0)));
+          const id = hold(world, 0);
+          let over = false;
+          const giver = function* (): Thread {
+            yield* world.give(0, id);
+            over = true;
+          };
+          const reclaimer = function* (): Thread {
+            yield { until: () => over };
+            yield* world.bury(2, 0);
+            const next = yield* world.take(2);
+            if (next >= 0) yield* world.give(2, next);
+          };
+          return world.run([giver(), joins(size.zero ?? "fresh")(world, id), reclaimer()], 3, {
+            mortal: [true, false, false],
+            died: () => {
+              over = true;
+            },
+          });
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      }
+    },
+  );
+
+  it("one that was declared dead while it carries goes on late: the new holder's lease stays what it is", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4, generationBits: 2 });
+      // The second use is the last before a carry.
+      alone(world.give(0, hold(world, 0)));
+      const id = hold(world, 0);
+      world.holders[0]!.delete(0);
+      const late = function* (): Thread {
+        yield* world.giveStep(0, id);
+      };
+      const other = function* (): Thread {
+        yield* world.bury(1, 0);
+        const next = yield* world.take(1);
+        if (next < 0) return;
+        const core = world.cores[1]!;
+        for (let n = 0; n < 3; n++) {
+          yield;
+          if (leaseOf(core, 0, world.i32[world.layout.statesAt]!) !== next) throw new Error("its generation moved");
+        }
+        yield* world.give(1, next);
+      };
+      return world.run([late(), other()], 3);
+    };
+    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+  });
+
+  it("the pool is destroyed and its memory gets another one, at any point of what a thread does: the new lease stays", () => {
+    const doings: Readonly<Record<string, (world: World, id: number) => Thread>> = {
+      give: function* (world, id) {
+        yield* world.giveStep(0, id);
+      },
+      "keep and give": function* (world, id) {
+        yield* steps.keep(world.cores[0]!, id) as Step<unknown>;
+        yield* world.giveStep(0, id);
+        yield* world.giveStep(0, id);
+      },
+      take: function* (world) {
+        yield* steps.take(world.cores[0]!);
+      },
+    };
+    for (const doing of Object.values(doings)) {
+      for (const generationBits of [2, 10]) {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 2, generationBits });
+          const id = hold(world, 0);
+          const maker = function* (): Thread {
+            alone(steps.killPool(world.cores[1]!));
+            yield;
+            // As one step: what is half written is no pool yet.
+            writePool(world.i32, world.layout, 2);
+            world.forget(0);
+            yield;
+            const member = world.join();
+            const next = yield* world.take(member);
+            yield;
+            const state = world.i32[world.layout.statesAt]!;
+            if (next >= 0 && !holds(world.cores[member]!, state, next))
+              throw new Error("an old lease freed the new one");
+          };
+          return { threads: [doing(world, id), maker()], i32: world.i32, check() {} };
+        };
+        expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(5);
+      }
+    }
+  });
+
+  it("both give their hold back: the slot is free once, and cleared once", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3, zero: "release" });
+      const id = hold(world, 0);
+      alone(steps.keep(world.cores[1]!, id));
+      world.holders[0]!.add(1);
+      const run = world.run([gives(0)(world, id), gives(1)(world, id)], 2);
+      return {
+        ...run,
+        check() {
+          if (world.cleared[0] !== 1) throw new Error(`cleared ${world.cleared[0]} times`);
+          run.check();
+        },
+      };
+    };
+    expect(explore(make).schedules).toBeGreaterThan(5);
+  });
+});
+
+describe("death between any two instructions", () => {
+  const mortal = (first: string, second: string, size: WorldOptions): Run => {
+    const world = new World(size);
+    let died = false;
+    const program = function* (): Thread {
+      yield* operations[second]!(world, 1);
+      // Whatever became of thread 0, at some moment it is declared dead; dead it is when it has done all or died.
+      yield { until: () => died || ended };
+      yield* world.bury(1, 0);
+    };
+    let ended = false;
+    const victim = function* (): Thread {
+      yield* operations[first]!(world, 0);
+      ended = true;
+    };
+    return world.run([victim(), program()], 2, {
+      mortal: [true, false],
+      died: () => {
+        died = true;
+      },
+    });
+  };
+
+  it.each(situations)("%s dies | %s, then buries it %o", (first, second, size) => {
+    expect(
+      tally(explore(() => mortal(first, second, size), { preemptions: size.count > 1 ? 2 : 3 })).schedules,
+    ).toBeGreaterThan(5);
+  });
+
+  it("two threads bury the same one, and its seat is given away: nobody sweeps the newcomer", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 2, threads: 4, zero });
+      hold(world, 0);
+      const bury = (by: number) =>
+        function* (): Thread {
+          yield* world.bury(by, 0);
+        };
+      const newcomer = function* (): Thread {
+        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+        if (seat === null) return;
+        const thread = world.sit(seat.owner, seat.status);
+        yield* world.take(thread);
+        yield* world.take(thread);
+      };
+      return world.run([bury(1)(), bury(2)(), newcomer()], 3);
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(100);
+    }
+  });
+
+  it("the sweeper dies at any point of his work: the next one ends it", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 2, threads: 4, zero });
+      hold(world, 0);
+      hold(world, 1);
+      let died = false;
+      let ended = false;
+      const sweeper = function* (): Thread {
+        yield* world.bury(1, 0);
+        ended = true;
+      };
+      const next = function* (): Thread {
+        yield { until: () => died || ended };
+        world.forget(0);
+        yield* world.bury(2, 1);
+        yield* world.bury(2, 0);
+      };
+      return world.run([sweeper(), next()], 3, {
+        mortal: [true, false],
+        died: () => {
+          died = true;
+        },
+      });
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(50);
+    }
+  });
+
+  it("the sweeper is stopped at any point of its work, and is not dead: another one frees all but the slot that it clears", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 3, threads: 4, zero });
+      for (let n = 0; n < 3; n++) hold(world, 0);
+      let stopped = false;
+      let ended = false;
+      const sweeper = function* (): Thread {
+        yield* world.bury(1, 0);
+        ended = true;
+      };
+      const other = function* (): Thread {
+        yield { until: () => stopped || ended };
+        yield* world.bury(2, 0);
+      };
+      const run = world.run([sweeper(), other()], 3, {
+        mortal: [true, false],
+        died: () => {
+          stopped = true;
+        },
+      });
+      const check = (): void => {
+        const free = world.drain(2).length;
+        if (free < (stopped ? 2 : 3)) throw new Error(`${free} slots are free`);
+      };
+      return { ...run, check };
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(50);
+    }
+  });
+
+  it("two clear up after one each at any pace, and the seats are given away: nobody sweeps a newcomer, no seat is lost", () => {
+    const make = (zero: "fresh" | "release") => (): Run => {
+      const world = new World({ count: 1, threads: 5, zero });
+      hold(world, 0);
+      const bury = function* (by: number, dead: number): Thread {
+        yield* world.bury(by, dead);
+      };
+      const newcomer = function* (): Thread {
+        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+        if (seat === null) return;
+        const thread = world.sit(seat.owner, seat.status);
+        yield* world.take(thread);
+      };
+      const run = world.run([bury(2, 0), bury(3, 1), newcomer()], 4);
+      const check = (): void => {
+        alone(steps.sweepAll(world.cores[4]!));
+        run.check();
+        const left = world.cores.slice(0, 2).filter(({ owner, status }) => {
+          const now = world.i32[world.layout.ownersAt + owner * LINE + Owner.STATUS]!;
+          return now === ((status & ~OwnerState.MASK) | OwnerState.SWEPT);
+        });
+        if (left.length > 0) throw new Error(`the seats of ${left.map(({ owner }) => owner)} were not given back`);
+      };
+      return { ...run, check };
+    };
+    for (const zero of ["fresh", "release"] as const) {
+      expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(100);
+    }
+  });
+
+  it("slots that take several passes to clear, cleared by two in turns and at once, one of whom may die: whole, and then free", () => {
+    const make = (dies: boolean) => (): Run => {
+      const world = new World({ count: 1, threads: 4, zero: "release", size: 2.5 * CLEAR_BYTES });
+      hold(world, 0);
+      let died = false;
+      let ended = false;
+      const first = function* (): Thread {
+        yield* world.bury(1, 0);
+        yield* world.bury(1, 0);
+        ended = true;
+      };
+      const second = function* (): Thread {
+        yield* world.bury(2, 0);
+        yield* world.bury(2, 0);
+        yield { until: () => ended || died };
+        if (died) yield* world.bury(2, 1);
+        for (let n = 0; n < 4; n++) yield* steps.sweepAll(world.cores[2]!) as Step<unknown>;
+        const id = yield* world.take(2);
+        if (id < 0) throw new Error("the slot is not free");
+        yield* world.give(2, id);
+      };
+      return world.run([first(), second()], 3, {
+        mortal: [dies, false],
+        died: () => {
+          died = true;
+        },
+      });
+    };
+    for (const dies of [false, true]) {
+      expect(tally(explore(make(dies), { preemptions: dies ? 1 : 2 })).schedules).toBeGreaterThan(50);
+    }
+  });
+
+  it("a ghost, declared dead while it lives, cannot touch the new holder's lease", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3 });
+      const id = hold(world, 0);
+      const ghost = function* (): Thread {
+        // True only while it was not yet swept: then it gave back what was its own.
+        yield* world.giveStep(0, id);
+        yield* world.giveStep(0, id);
+      };
+      const other = function* (): Thread {
+        yield* world.bury(1, 0);
+        yield* world.take(1);
+      };
+      return world.run([ghost(), other()], 2);
+    };
+    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+  });
+
+  it("one who leaves frees what it holds, while others take", () => {
+    const make = (): Run => {
+      const world = new World({ count: 2, threads: 3 });
+      hold(world, 0);
+      const leaver = function* (): Thread {
+        world.forget(0);
+        yield* steps.leave(world.cores[0]!);
+      };
+      const other = function* (): Thread {
+        yield* world.take(1);
+        yield* world.take(1);
+      };
+      return world.run([leaver(), other()], 2);
+    };
+    expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(50);
+  });
+});
+
+describe.each(["its identity", "its low bits, as a ring does"])(
+  "a lease on its way to a thread that hears %s",
+  (told) => {
+    interface Mail {
+      id: number | undefined;
+    }
+    const LOW = 0x3fffffff;
+
+    /** As a connection does it: announce, post, move. */
+    function* send(world: World, from: number, to: number, id: number, mail: Mail): Step<number> {
+      const core = world.cores[from]!;
+      const { owner, status } = world.cores[to]!;
+      const begun = (yield* steps.beginGrant(core, id, owner, status)) as number;
+      if (begun !== Outcome.DONE) return begun;
+      mail.id = id;
+      // From here on it may be the receiver's, and free if that one dies.
+      world.holders[0]!.delete(from);
+      const done = (yield* steps.finishGrant(core, id, owner, status)) as number;
+      if (done === Outcome.GONE) world.holders[0]!.add(from);
+      return done;
+    }
+
+    function* receive(world: World, thread: number, from: number, mail: Mail, end: () => boolean): Thread {
+      yield { until: () => mail.id !== undefined || end() };
+      if (mail.id === undefined) return;
+      for (;;) {
+        // Before the look: what changes during it is not waited for.
+        const at = world.layout.statesAt;
+        const state = world.i32[at];
+        const core = world.cores[thread]!;
+        if (told !== "its identity" && ((yield* steps.acceptGiven(core, mail.id & LOW, LOW)) as number) === mail.id) {
+          world.holders[0]!.add(thread);
+          return;
+        }
+        const outcome = (yield* steps.accept(core, mail.id, world.cores[from]!.owner)) as number;
+        if (outcome === Outcome.NOT_YET) {
+          yield { until: () => world.i32[at] !== state };
+          continue;
+        }
+        if (outcome === Outcome.DONE) world.holders[0]!.add(thread);
+        return;
+      }
+    }
+
+    const giver = (world: World, mail: Mail, done: { value: boolean }) =>
+      (function* (): Thread {
+        const id = world.cores[0]!.mine[0]!;
+        yield* send(world, 0, 1, id, mail);
+        done.value = true;
+      })();
+
+    it("moves: the receiver has it, the giver has not, at every moment one of them", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3 });
+        hold(world, 0);
+        const mail: Mail = { id: undefined };
+        const done = { value: false };
+        const taker = function* (): Thread {
+          yield* world.take(2);
+        };
+        return world.run([giver(world, mail, done), receive(world, 1, 0, mail, () => done.value), taker()], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    it("is not the giver's to give back while it is on its way back", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3 });
+        const id = hold(world, 0);
+        const [there, back]: Mail[] = [{ id: undefined }, { id: undefined }];
+        const first = function* (): Thread {
+          yield* send(world, 0, 1, id, there!);
+          if (yield* world.giveStep(0, id)) throw new Error("what was sent away was given back");
+          yield* receive(world, 0, 1, back!, () => false);
+          yield* world.give(0, id);
+        };
+        const second = function* (): Thread {
+          yield* receive(world, 1, 0, there!, () => false);
+          yield* send(world, 1, 0, id, back!);
+        };
+        return world.run([first(), second()], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    it.each(["giver", "receiver"] as const)(
+      "the %s dies at any point, is buried, its seat given away: nothing is lost",
+      (who) => {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 3 });
+          hold(world, 0);
+          const mail: Mail = { id: undefined };
+          const done = { value: false };
+          let died = false;
+          let over = false;
+          const victim = who === "giver" ? 0 : 1;
+          const both: Thread[] = [
+            giver(world, mail, done),
+            (function* (): Thread {
+              yield* receive(world, 1, 0, mail, () => done.value || (died && who === "giver"));
+              over = true;
+            })(),
+          ];
+          const undertaker = function* (): Thread {
+            yield { until: () => died || (done.value && over) };
+            if (died) {
+              yield* world.bury(2, victim);
+              const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+              if (seat === null) return;
+              const thread = world.sit(seat.owner, seat.status);
+              yield* world.take(thread);
+            }
+          };
+          return world.run([...both, undertaker()], 2, {
+            mortal: [who === "giver", who === "receiver", false],
+            died: () => {
+              died = true;
+            },
+          });
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      },
+    );
+
+    it("both die, the receiver first, and its seat is given away: what the giver was about to give comes free", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 4 });
+        hold(world, 0);
+        const mail: Mail = { id: undefined };
+        let died = false;
+        let gave = false;
+        const sender = function* (): Thread {
+          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+          gave = true;
+        };
+        const undertaker = function* (): Thread {
+          yield* world.bury(2, 1);
+          const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+          if (seat !== null) world.sit(seat.owner, seat.status);
+          yield { until: () => died || gave };
+          if (died) yield* world.bury(2, 0);
+        };
+        return world.run([sender(), undertaker()], 3, {
+          mortal: [true, false],
+          died: () => {
+            died = true;
+          },
+        });
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    it("the receiver leaves in good order meanwhile: the giver keeps it, or the leaving frees it", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3 });
+        hold(world, 0);
+        const mail: Mail = { id: undefined };
+        const leaver = function* (): Thread {
+          yield* steps.leave(world.cores[1]!);
+        };
+        const sender = function* (): Thread {
+          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+        };
+        return world.run([sender(), leaver()], 2);
+      };
+      expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+    });
+  },
+);
+
+describe("waiting", () => {
+  const waiter: SharedWaiter = { wait() {}, notify };
+  const waits = (world: World, thread: number, after: (id: number) => Step<void>) =>
+    (function* (): Thread {
+      const id = yield* steps.takeSync(world.cores[thread]!, waiter, Number.POSITIVE_INFINITY, false);
+      if (id < 0) throw new Error("a wait without end ended without a slot");
+      world.took(thread, id);
+      yield* after(id);
+    })();
+  const giveBack = (world: World, thread: number) =>
+    function* (id: number): Step<void> {
+      yield* world.give(thread, id);
+    };
+
+  it("no wake-up is lost: one gives back, one waits", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3 });
+      const id = hold(world, 0);
+      const giver = function* (): Thread {
+        yield* world.give(0, id);
+      };
+      return world.run([giver(), waits(world, 1, giveBack(world, 1))], 2);
+    };
+    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+  });
+
+  it("two wait for one slot: one gives it to the other", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4 });
+      const id = hold(world, 0);
+      const giver = function* (): Thread {
+        yield* world.give(0, id);
+      };
+      const threads = [giver(), waits(world, 1, giveBack(world, 1)), waits(world, 2, giveBack(world, 2))];
+      return world.run(threads, 3);
+    };
+    expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+  });
+
+  it("one of two who wait dies, perhaps with the wake-up that was the other's: burying it passes it on", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 4 });
+      const id = hold(world, 0);
+      let died = false;
+      const ended = [false, false, false];
+      const giver = function* (): Thread {
+        yield* world.give(0, id);
+        yield { until: () => died || (ended[1] === true && ended[2] === true) };
+        if (died) yield* world.bury(0, 1);
+      };
+      const note = (thread: number, program: Thread): Thread =>
+        (function* (): Thread {
+          yield* program;
+          ended[thread] = true;
+        })();
+      const threads = [
+        giver(),
+        note(1, waits(world, 1, giveBack(world, 1))),
+        note(2, waits(world, 2, giveBack(world, 2))),
+      ];
+      return world.run(threads, 3, {
+        mortal: [false, true, false],
+        died: () => {
+          died = true;
+        },
+      });
+    };
+    expect(tally(explore(make, { preemptions: 1 })).schedules).toBeGreaterThan(50);
+  });
+
+  it("says that nobody waits when nobody does", () => {
+    const world = new World({ count: 1, threads: 2 });
+    alone(waits(world, 1, giveBack(world, 1)));
+    expect([world.i32[Header.WAITING], isStillThere(world.cores[1]!.status, world.cores[1]!.status)]).toEqual([
+      0,
+      true,
+    ]);
+  });
+});
+
+describe("random schedules of longer programs", () => {
+  it("four threads take, keep and give in any order; one of them may die", () => {
+    const command = fc.constantFrom("take", "give", "keep");
+    const programs = fc.array(fc.array(command, { minLength: 1, maxLength: 8 }), { minLength: 4, maxLength: 4 });
+    const numRuns = Number(process.env.MILLPOND_WALKS ?? 1500);
+    fc.assert(
+      fc.property(
+        programs,
+        fc.infiniteStream(fc.nat()),
+        fc.integer({ min: 1, max: 3 }),
+        fc.boolean(),
+        (plan, choices, count, batch) => {
+          const world = new World({ count, threads: 5, batch });
+          let died = false;
+          const ended = [false, false, false, false];
+          const threads = plan.map((list, thread) =>
+            (function* (): Thread {
+              const ids: number[] = [];
+              for (const what of list) {
+                if (what === "take") {
+                  const id = yield* world.take(thread);
+                  if (id >= 0) ids.push(id);
+                } else if (what === "keep" && ids.length > 0) {
+                  const id = ids[0]!;
+                  if (!(yield* steps.keep(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
+                  ids.push(id);
+                } else if (what === "give" && ids.length > 0) {
+                  const id = ids.pop()!;
+                  yield* world.give(thread, id, !ids.includes(id));
+                }
+              }
+              ended[thread] = true;
+              if (thread === 1) yield { until: () => died || ended.every(Boolean) };
+              if (thread === 1 && died) yield* world.bury(1, 0);
+            })(),
+          );
+          const run = world.run(threads, 4, {
+            mortal: [true, false, false, false],
+            died: () => {
+              died = true;
+            },
+          });
+          walk(run, (options) => choices.next().value % options);
+        },
+      ),
+      { numRuns },
+    );
+  });
+});
+
+it("tells how much was explored", () => {
+  console.log(`${total.schedules} schedules, ${total.points} accesses to shared memory`);
+  expect(total.schedules).toBeGreaterThan(10_000);
+});

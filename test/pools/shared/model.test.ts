@@ -1,0 +1,170 @@
+/** SharedPool beside a naive model: three attached threads do anything in any order; invariants after each step. */
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
+import type { Slot } from "../../../src/pools/shared/handle.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+
+const THREADS = 3;
+
+/** A lease as the model sees it: holds by thread. */
+interface Lease {
+  readonly slot: Slot;
+  readonly holds: number[];
+}
+
+interface Model {
+  readonly count: number;
+  leases: Lease[];
+  /** Leases that are over. */
+  over: Slot[];
+}
+
+interface Real {
+  readonly pools: SharedPool[];
+}
+
+type Command = fc.Command<Model, Real>;
+
+const outcome = (fn: () => void): string => {
+  try {
+    fn();
+    return "ok";
+  } catch (error) {
+    if (isMillpondError(error)) return error.code;
+    throw error;
+  }
+};
+
+/** Compares all that can be seen. */
+function settle(model: Model, { pools }: Real): void {
+  for (const pool of pools) pool.assertInvariants();
+  const { free, held, heldByMany, owners } = pools[0]!.stats();
+  const many = model.leases.filter((lease) => lease.holds.filter((n) => n > 0).length > 1).length;
+  expect([free, held, heldByMany]).toEqual([model.count - model.leases.length, model.leases.length, many]);
+  pools.forEach((pool, thread) => {
+    const holds = model.leases.filter((lease) => lease.holds[thread]! > 0).length;
+    expect(owners.find((owner) => owner.owner === pool.owner)?.holds).toBe(holds);
+    for (const { slot, holds: by } of model.leases) expect(pool.isHeld(slot.id)).toBe(by[thread]! > 0);
+    for (const slot of model.over) expect(pool.isHeld(slot.id)).toBe(false);
+  });
+}
+
+function command(name: string, run: (model: Model, real: Real) => void): Command {
+  return {
+    check: () => true,
+    run(model, real) {
+      run(model, real);
+      settle(model, real);
+    },
+    toString: () => name,
+  };
+}
+
+const end = (model: Model, lease: Lease): void => {
+  if (lease.holds.some((n) => n > 0)) return;
+  model.leases = model.leases.filter((other) => other !== lease);
+  model.over = [...model.over, lease.slot].slice(-8);
+};
+
+const thread = fc.nat({ max: THREADS - 1 });
+const pick = fc.nat({ max: 7 });
+
+const commands = [
+  thread.map((t) =>
+    command(`acquire(${t})`, (model, { pools }) => {
+      const slot = pools[t]!.tryAcquire();
+      expect(slot === undefined).toBe(model.leases.length === model.count);
+      if (slot === undefined) return;
+      expect(model.leases.map((lease) => lease.slot.index)).not.toContain(slot.index);
+      model.leases.push({ slot, holds: Array.from({ length: THREADS }, (_, i) => (i === t ? 1 : 0)) });
+    }),
+  ),
+  fc.tuple(thread, pick).map(([t, n]) =>
+    command(`release(${t}, ${n})`, (model, { pools }) => {
+      const lease = model.leases[n];
+      if (lease === undefined) return;
+      const mine = lease.holds[t]! > 0;
+      const code = outcome(() => pools[t]!.release(lease.slot));
+      if (mine) {
+        expect(code).toBe("ok");
+        lease.holds[t]!--;
+        end(model, lease);
+      } else expect(["ERR_FOREIGN_RELEASE", "ERR_DOUBLE_RELEASE"]).toContain(code);
+    }),
+  ),
+  fc.tuple(thread, pick).map(([t, n]) =>
+    command(`retain(${t}, ${n})`, (model, { pools }) => {
+      const lease = model.leases[n];
+      if (lease === undefined) return;
+      pools[t]!.retain(lease.slot);
+      lease.holds[t]!++;
+    }),
+  ),
+  fc.tuple(thread, pick).map(([t, n]) =>
+    command(`old lease(${t}, ${n})`, (model, { pools }) => {
+      const slot = model.over[n];
+      if (slot === undefined) return;
+      const pool = pools[t]!;
+      const codes = [() => pool.release(slot), () => pool.bytes(slot), () => pool.retain(slot)].map(outcome);
+      expect(codes).toEqual(["ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE"]);
+    }),
+  ),
+  fc.tuple(thread, thread, pick).map(([from, to, n]) =>
+    command(`send(${from}, ${to}, ${n})`, (model, { pools }) => {
+      const lease = model.leases[n];
+      if (lease === undefined || from === to) return;
+      const [giver, taker] = [pools[from]!, pools[to]!];
+      const seat = { owner: taker.owner, status: taker.core.status };
+      let posted: unknown;
+      const code = outcome(() =>
+        sendLease(giver, lease.slot.id, seat, () => {
+          posted = lease.slot.id;
+        }),
+      );
+      if (lease.holds[from] === 0) expect(["ERR_FOREIGN_RELEASE", "ERR_USE_AFTER_RELEASE"]).toContain(code);
+      else if (lease.holds[to]! > 0) expect(code).toBe("ERR_ALREADY_EXISTS");
+      else {
+        expect(code).toBe("ok");
+        const back = { owner: giver.owner, status: giver.core.status };
+        expect(receiveLease(taker, posted, back)).toEqual(lease.slot);
+        lease.holds[from]!--;
+        lease.holds[to]!++;
+      }
+    }),
+  ),
+  thread.map((t) =>
+    command(`die(${t})`, (model, real) => {
+      const other = real.pools[(t + 1) % THREADS]!;
+      const dead = real.pools[t]!;
+      const alone = model.leases.filter((lease) => lease.holds.every((n, i) => n > 0 === (i === t)));
+      expect(other.reclaim(dead.owner)).toBe(alone.length);
+      for (const lease of [...model.leases]) {
+        lease.holds[t] = 0;
+        end(model, lease);
+      }
+      expect(outcome(() => dead.tryAcquire() ?? dead.give(0))).toBe("ERR_POOL_DEAD");
+      real.pools[t] = SharedPool.attach(other.handle);
+    }),
+  ),
+];
+
+it.each([
+  { count: 1, zero: "fresh" },
+  { count: 5, zero: "release" },
+  { count: 300, zero: "fresh" },
+] as const)("%o: what the model says", ({ count, zero }) => {
+  const numRuns = Math.ceil(Number(process.env.MILLPOND_WALKS ?? 1000) / (count > 100 ? 10 : 1));
+  const seed = process.env.MILLPOND_SEED === undefined ? {} : { seed: Number(process.env.MILLPOND_SEED) };
+  fc.assert(
+    fc.property(fc.commands(commands, { maxCommands: 60 }), (list) => {
+      fc.modelRun(() => {
+        const pool = SharedPool.create({ size: 4, count, zero });
+        const pools = [pool, ...Array.from({ length: THREADS - 1 }, () => SharedPool.attach(pool.handle))];
+        return { model: { count, leases: [], over: [] }, real: { pools } };
+      }, list);
+    }),
+    { numRuns, ...seed },
+  );
+});

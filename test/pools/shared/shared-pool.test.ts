@@ -1,0 +1,484 @@
+/** SharedPool as its users see it: leases, misuse, seats, waiting, the end. Several attached views stand for several threads. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/handle.ts";
+import { Header } from "../../../src/pools/shared/layout.ts";
+import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
+import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
+import { limitSharedArenas, sharedArenas } from "../../../src/pools/shared/memory-budget.ts";
+import { HandleRing } from "../../../src/pools/shared/ring.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/wait.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+import { code } from "../buffer/pools.ts";
+
+const codeOf = async (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "ok",
+    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
+  );
+
+const two = (options: Partial<SharedPoolOptions> = {}): [SharedPool, SharedPool] => {
+  const pool = SharedPool.create({ size: 100, count: 4, ...options });
+  return [pool, SharedPool.attach(structuredClone(pool.handle))];
+};
+
+describe("leases", () => {
+  it("hands out every slot once, in all attached threads together, with bytes of its own", () => {
+    const [a, b] = two({ count: 33, align: 256 });
+    const slots = Array.from({ length: 33 }, (_, i) => (i % 2 === 0 ? a : b).tryAcquire()!);
+    expect(new Set(slots.map((slot) => slot.index)).size).toBe(33);
+    expect([a.tryAcquire(), b.tryAcquire(), a.tryTake()]).toEqual([undefined, undefined, -1]);
+    slots.forEach((slot, i) => {
+      const bytes = (i % 2 === 0 ? a : b).bytes(slot);
+      expect([bytes.length, bytes.byteOffset % 256]).toEqual([100, 0]);
+      bytes.fill(i);
+    });
+    slots.forEach((slot, i) => {
+      expect(new Set((i % 2 === 0 ? a : b).bytes(slot))).toEqual(new Set([i]));
+    });
+    slots.forEach((slot, i) => {
+      (i % 2 === 0 ? a : b).release(slot);
+    });
+    expect(a.stats()).toMatchObject({ free: 33, held: 0 });
+    for (const pool of [a, b]) pool.assertInvariants();
+  });
+
+  it("gives the same view each time, the slot that was freed last first, and leaves its bytes as they are", () => {
+    const [pool] = two();
+    const slot = pool.tryAcquire()!;
+    const bytes = pool.bytes(slot);
+    bytes[0] = 7;
+    pool.release(slot);
+    const again = pool.tryAcquire()!;
+    expect([again.index, pool.bytes(again) === bytes, bytes[0]]).toEqual([slot.index, true, 7]);
+    expect(pool.offsetOf(again.id)).toBe(pool.slotOffset(again.index));
+  });
+
+  it("finds slots that are in another thread's magazine: nothing free is out of reach", () => {
+    for (const count of [4, 300]) {
+      const [a, b] = two({ count, size: 1 });
+      const ids = Array.from({ length: count }, () => a.tryTake());
+      for (const id of ids) a.give(id);
+      const taken = Array.from({ length: count }, () => b.tryTake());
+      expect([Math.min(...taken) >= 0, b.tryTake(), a.tryTake()]).toEqual([true, -1, -1]);
+    }
+  });
+
+  it("several holds, by one thread and by several: the last release frees the slot", () => {
+    const [a, b] = two({ count: 1 });
+    const slot = a.tryAcquire()!;
+    a.retain(slot);
+    b.retain(slot);
+    expect(a.stats()).toMatchObject({ held: 1, heldByMany: 1 });
+    a.release(slot);
+    a.release(slot);
+    expect([code(() => a.release(slot)), code(() => a.bytes(slot)), b.bytes(slot).length]).toEqual([
+      "ERR_DOUBLE_RELEASE",
+      "ERR_USE_AFTER_RELEASE",
+      100,
+    ]);
+    expect(a.tryAcquire()).toBeUndefined();
+    b.release(slot);
+    expect([code(() => b.retain(slot)), a.tryAcquire()?.index]).toEqual(["ERR_USE_AFTER_RELEASE", 0]);
+    a.assertInvariants();
+  });
+
+  it.each([
+    ["never", 9],
+    ["fresh", 9],
+    ["acquire", 0],
+    ["release", 0],
+  ] as const)("zero policy %s: who comes next sees %i", (zero, seen) => {
+    const [a, b] = two({ count: 1, zero });
+    const id = a.tryTake();
+    a.bytesOf(id)[99] = 9;
+    a.keep(id);
+    a.give(id);
+    expect(a.bytesOf(id)[99]).toBe(9);
+    a.give(id);
+    expect(b.bytesOf(b.tryTake())[99]).toBe(seen);
+  });
+
+  it("no lease of a slot is like an earlier one, also with 20 owners; its number stays small as long as it can", () => {
+    const pool = SharedPool.create({ size: 1, count: 1, owners: 20 });
+    const seen = new Set<number>();
+    for (let i = 0; i < 3000; i++) {
+      const id = pool.tryTake();
+      seen.add(id);
+      pool.give(id);
+    }
+    expect([seen.size, Math.max(...seen) < 2 ** 30, pool.tryTake() >= 0]).toEqual([3000, true, true]);
+    pool.assertInvariants();
+  });
+});
+
+describe("misuse", () => {
+  it("double release, use after release, a lease of another thread, of another pool, and what is no lease", () => {
+    const [a, b] = two();
+    const [other] = two();
+    const slot = a.tryAcquire()!;
+    expect([code(() => b.release(slot)), code(() => b.bytes(slot)), code(() => other.release(slot))]).toEqual([
+      "ERR_FOREIGN_RELEASE",
+      "ERR_FOREIGN_RELEASE",
+      "ERR_FOREIGN_RELEASE",
+    ]);
+    a.release(slot);
+    expect([
+      code(() => a.release(slot)),
+      code(() => a.bytes(slot)),
+      code(() => a.offsetOf(slot.id)),
+      code(() => a.retain(slot)),
+    ]).toEqual(["ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE"]);
+    const again = a.tryAcquire()!;
+    expect(again.index).toBe(slot.index);
+    expect([code(() => a.release(slot)), a.bytes(again).length]).toEqual(["ERR_DOUBLE_RELEASE", 100]);
+    for (const bad of [-1, 1.5, Number.NaN, 2 ** 53, 2 ** 30, "0", null, undefined, {}]) {
+      expect(code(() => a.give(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+      expect(code(() => a.keep(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+      expect(code(() => a.bytesOf(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+    }
+    for (const bad of [null, undefined, 3]) expect(code(() => a.release(bad as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(a.stats().held).toBe(1);
+    a.assertInvariants();
+  });
+
+  it("the message names the lease, the holder, and the way out", () => {
+    const [a, b] = two({ name: "frames" });
+    const slot = a.tryAcquire()!;
+    expect(() => b.release(slot)).toThrow(
+      /lease 1 of slot \d+ of shared pool "frames".*held by owner 0; retain\(\) it/,
+    );
+  });
+
+  it("a dead pool: release, use, take, attach, wait", async () => {
+    const [a, b] = two();
+    const slot = a.tryAcquire()!;
+    expect(code(() => b.destroy())).toBe("ERR_IN_USE");
+    expect(a.bytes(slot).length).toBe(100);
+    b.destroy({ force: true });
+    b.destroy();
+    expect([
+      code(() => a.release(slot)),
+      code(() => a.bytes(slot)),
+      code(() => a.tryAcquire()),
+      code(() => a.acquireSync(1)),
+      code(() => SharedPool.attach(a.handle)),
+      code(() => a.reserve()),
+      await codeOf(a.acquire()),
+    ]).toEqual(Array(7).fill("ERR_POOL_DEAD"));
+  });
+
+  it.each([
+    [{ size: 0, count: 1 }, "ERR_OUT_OF_RANGE"],
+    [{ size: 1, count: 0 }, "ERR_OUT_OF_RANGE"],
+    [{ size: 1, count: 2 ** 21 }, "ERR_OUT_OF_RANGE"],
+    [{ size: 2 ** 30, count: 2 ** 10 }, "ERR_OUT_OF_RANGE"],
+    [{ size: "1", count: 1 }, "ERR_INVALID_ARG_TYPE"],
+    [{ size: 1, count: 1, align: 3 }, "ERR_INVALID_ARG_VALUE"],
+    [{ size: 1, count: 1, owners: 21 }, "ERR_OUT_OF_RANGE"],
+    [{ size: 1, count: 1, zero: "maybe" }, "ERR_INVALID_ARG_VALUE"],
+    [{ size: 1, count: 1, name: 3 }, "ERR_INVALID_ARG_TYPE"],
+    [{ size: 1, count: 1, memory: new ArrayBuffer(9999) }, "ERR_INVALID_ARG_TYPE"],
+    [{ size: 1, count: 1, memory: new SharedArrayBuffer(64) }, "ERR_INVALID_ARG_VALUE"],
+    [null, "ERR_INVALID_ARG_TYPE"],
+  ])("create(%o) is refused: %s", (options, expected) => {
+    const before = sharedArenas();
+    expect(code(() => SharedPool.create(options as never))).toBe(expected);
+    expect(sharedArenas()).toEqual(before);
+  });
+
+  it("handles that lie are refused: another version, shape, pool, a memory without a pool, or too small", () => {
+    const [pool] = two();
+    const { handle } = pool;
+    const attach = (change: Partial<SharedHandle> | null): string =>
+      code(() => SharedPool.attach(change === null ? (null as never) : { ...handle, ...change }));
+    expect([
+      attach(null),
+      attach({ kind: "x" as never }),
+      attach({ version: handle.version + 1 }),
+      attach({ count: 5 }),
+      attach({ size: 99 }),
+      attach({ pool: handle.pool + 1 }),
+      attach({ zero: "release" }),
+      attach({ memory: new SharedArrayBuffer(handle.memory!.byteLength) }),
+      attach({ memory: new SharedArrayBuffer(64) }),
+      attach({ memory: new ArrayBuffer(9999) as never }),
+      attach({ seat: { owner: 99, status: 9 } }),
+      attach({ seat: { owner: 3, status: 9 } }),
+      attach({}),
+    ]).toEqual([
+      "ERR_INVALID_ARG_TYPE",
+      "ERR_INVALID_ARG_TYPE",
+      "ERR_UNSUPPORTED",
+      "ERR_BAD_DATA",
+      "ERR_BAD_DATA",
+      "ERR_BAD_DATA",
+      "ERR_BAD_DATA",
+      "ERR_BAD_DATA",
+      "ERR_BAD_DATA",
+      "ERR_INVALID_ARG_TYPE",
+      "ERR_OUT_OF_RANGE",
+      "ERR_POOL_DEAD",
+      "ok",
+    ]);
+    expect(pool.stats().owners.length).toBe(3);
+  });
+
+  it("a damaged header, bitmap or sweeper word moves no access out of the pool", () => {
+    const [a, b] = two({ count: 5 });
+    const i32 = new Int32Array(a.memory);
+    i32[Header.COUNT] = 2 ** 30;
+    i32[Header.SWEEPERS] = -77;
+    // Bits for slots that do not exist.
+    for (let i = a.core.bitmapAt; i < a.core.statesAt; i++) i32[i] = -1;
+    const ids = Array.from({ length: 9 }, () => b.tryTake());
+    expect(ids.filter((id) => id >= 0).map((id) => id & 7)).toEqual(expect.arrayContaining([0, 1, 2, 3, 4]));
+    expect(ids.filter((id) => id >= 0).length).toBe(5);
+    expect([code(() => SharedPool.attach(a.handle)), a.reclaim(b.owner)]).toEqual(["ERR_BAD_DATA", 5]);
+  });
+});
+
+describe("a slot that takes more than one pass to clear", () => {
+  it("is cleared in parts, by whoever comes next, and is free when all of it is zero", () => {
+    const pool = SharedPool.create({ size: 2 * CLEAR_BYTES + 4096, count: 1, zero: "release" });
+    const dead = SharedPool.attach(pool.handle);
+    const other = SharedPool.attach(pool.handle);
+    const bytes = dead.bytesOf(dead.tryTake());
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 7;
+    bytes[bytes.length - 1] = 7;
+    expect([pool.reclaim(dead.owner), bytes[CLEAR_BYTES - 4096], bytes[CLEAR_BYTES]]).toEqual([0, 0, 7]);
+    expect([other.tryTake(), bytes[2 * CLEAR_BYTES - 4096], bytes[2 * CLEAR_BYTES]]).toEqual([-1, 0, 7]);
+    const id = pool.tryTake();
+    expect(pool.isHeld(id)).toBe(true);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+    pool.give(id);
+    expect(pool.stats().owners.map(({ owner }) => owner)).toEqual([pool.owner, other.owner]);
+  });
+});
+
+it("an object that says it is shared memory is none", () => {
+  const pool = SharedPool.create({ size: 64, count: 1 });
+  const memory = { byteLength: 1e9, [Symbol.toStringTag]: "SharedArrayBuffer" } as never;
+  expect([
+    code(() => SharedPool.attach({ ...pool.handle, memory })),
+    code(() => SharedPool.create({ size: 64, count: 1, memory })),
+    code(() => HandleRing.attach(memory)),
+    ...[undefined, null, 5, {}].map((none) => code(() => LeaseRing.create(none as never, 8, "push"))),
+  ]).toEqual(Array(7).fill("ERR_INVALID_ARG_TYPE"));
+});
+
+describe("seats", () => {
+  it("are bounded, come free by detach and reclaim, and a reserved one waits for its thread", () => {
+    const pool = SharedPool.create({ size: 1, count: 4, owners: 3 });
+    const reserved = pool.reserve();
+    const third = SharedPool.attach(pool.handle);
+    expect([code(() => SharedPool.attach(pool.handle)), code(() => pool.reserve())]).toEqual([
+      "ERR_POOL_FULL",
+      "ERR_POOL_FULL",
+    ]);
+    third.detach();
+    const fourth = SharedPool.attach(pool.handle);
+    expect(pool.reclaim(reserved)).toBe(0);
+    expect(code(() => SharedPool.attach(reserved))).toBe("ERR_POOL_DEAD");
+    const fifth = SharedPool.attach(pool.reserve());
+    expect([fourth.owner, fifth.owner]).toEqual([2, 1]);
+    expect(code(() => SharedPool.attach(reserved))).toBe("ERR_POOL_DEAD");
+  });
+
+  it("reclaim frees what only the dead held; the others' holds stay; its own late hands find nothing", () => {
+    const [a, b] = two({ count: 3 });
+    const alone = [b.tryAcquire()!, b.tryAcquire()!];
+    const both = b.tryAcquire()!;
+    a.retain(both);
+    expect(a.reclaim(b.owner)).toBe(2);
+    expect(a.stats()).toMatchObject({ free: 2, held: 1, heldByMany: 0, reclaimed: 1 });
+    const next = SharedPool.attach(a.handle);
+    expect(next.owner).toBe(b.owner);
+    const taken = [next.tryAcquire()!, next.tryAcquire()!];
+    expect(taken.map((slot) => slot.index).sort()).toEqual(alone.map((slot) => slot.index).sort());
+    expect(alone.map((slot) => code(() => b.release(slot)))).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    expect([code(() => b.tryAcquire()), code(() => b.bytes(both)), code(() => b.retain(both))]).toEqual(
+      Array(3).fill("ERR_POOL_DEAD"),
+    );
+    for (const slot of taken) expect(next.bytes(slot).length).toBe(100);
+    a.release(both);
+    for (const slot of taken) next.release(slot);
+    for (const pool of [a, next]) pool.assertInvariants();
+    // Somebody else sits there now: the handle of the dead one means nobody any more.
+    expect([code(() => a.reclaim(a.owner)), code(() => a.reclaim(99)), code(() => a.reclaim({} as never))]).toEqual([
+      "ERR_INVALID_ARG_VALUE",
+      "ERR_OUT_OF_RANGE",
+      "ERR_INVALID_ARG_TYPE",
+    ]);
+  });
+
+  it("who has detached takes nothing, not even what its magazine still knows", () => {
+    const [a, b] = two({ count: 4 });
+    b.give(b.tryTake());
+    b.detach();
+    expect(code(() => b.tryTake())).toBe("ERR_POOL_DEAD");
+    expect(a.stats().free).toBe(4);
+  });
+
+  it("detach refuses while slots are held, with force it frees them", () => {
+    const [a, b] = two({ count: 1 });
+    const slot = b.tryAcquire()!;
+    expect(code(() => b.detach())).toBe("ERR_IN_USE");
+    expect(b.bytes(slot).length).toBe(100);
+    b.detach({ force: true });
+    b.detach();
+    expect([code(() => b.release(slot)), a.tryAcquire()?.index]).toEqual(["ERR_POOL_DEAD", 0]);
+    expect(a.stats().owners.map((owner) => owner.owner)).toEqual([a.owner]);
+  });
+});
+
+describe("waiting", () => {
+  it("acquire waits for a release in another thread; first come, first served; nothing overtakes", async () => {
+    const [a, b] = two({ count: 1 });
+    const held = b.tryAcquire()!;
+    const order: number[] = [];
+    const waits = [1, 2, 3].map(async (n) => {
+      const slot = await a.acquire();
+      order.push(n);
+      a.release(slot);
+    });
+    expect([a.tryAcquire(), a.stats().owners[0]!.waiting]).toEqual([undefined, true]);
+    b.release(held);
+    await Promise.all(waits);
+    expect([order, a.stats().owners[0]]).toEqual([[1, 2, 3], expect.objectContaining({ waiting: false, waits: 3 })]);
+  });
+
+  it("ends by timeout with who holds what, by signal with its reason, by destroy and by detach", async () => {
+    const clock = new FakeClock();
+    const pool = SharedPool.create({ size: 1, count: 1, clock });
+    pool.tryAcquire();
+    const late = pool.acquire({ timeout: 50 });
+    const stopped = new AbortController();
+    const aborted = pool.acquire({ signal: stopped.signal });
+    const left = pool.acquire();
+    clock.advance(50);
+    await expect(late).rejects.toThrow(/within 50 ms: of 1, owner 0 \(this thread\) 1/);
+    stopped.abort(new Error("enough"));
+    await expect(aborted).rejects.toThrow("enough");
+    await expect(pool.acquire({ signal: AbortSignal.abort(new Error("already")) })).rejects.toThrow("already");
+    expect(await codeOf(pool.acquire({ timeout: -1 }))).toBe("ERR_OUT_OF_RANGE");
+    expect(await codeOf(pool.acquire(null as never))).toBe("ERR_INVALID_ARG_TYPE");
+    pool.detach({ force: true });
+    expect(await codeOf(left)).toBe("ERR_POOL_DEAD");
+    expect(clock.pending).toBe(0);
+    const [a, b] = two({ count: 1 });
+    b.tryAcquire();
+    const ended = a.acquire();
+    b.destroy({ force: true });
+    expect(await codeOf(ended)).toBe("ERR_POOL_DEAD");
+  });
+
+  it("a wait that was given up passes its wake-up on", async () => {
+    const pool = SharedPool.create({ size: 1, count: 1 });
+    const [a, b] = [SharedPool.attach(pool.handle), SharedPool.attach(pool.handle)];
+    const slot = pool.tryAcquire()!;
+    const stopped = new AbortController();
+    const gaveUp = codeOf(a.acquire({ signal: stopped.signal }));
+    const patient = b.acquire();
+    stopped.abort(new Error("no more"));
+    expect(await gaveUp).toBe("Error: no more");
+    pool.release(slot);
+    b.release(await patient);
+    pool.assertInvariants();
+  });
+
+  it("polls where nothing wakes, and sleeps between the looks", async () => {
+    const clock = new FakeClock();
+    const waiter: SharedWaiter = { ...atomicsWaiter, waitAsync: undefined };
+    const pool = SharedPool.create({ size: 1, count: 1, clock, waiter });
+    const other = SharedPool.attach(pool.handle);
+    const slot = other.tryAcquire()!;
+    let got = false;
+    const wait = pool.acquire({ timeout: 1000 }).then((taken) => {
+      got = true;
+      pool.release(taken);
+    });
+    for (let i = 0; i < 10; i++) clock.advance(10);
+    await sleep(0);
+    expect(got).toBe(false);
+    other.release(slot);
+    clock.advance(16);
+    await wait;
+    expect([got, clock.pending]).toEqual([true, 0]);
+  });
+
+  it("sleeps in slices where the system must wake it, and can be stopped between them", () => {
+    const slept: number[] = [];
+    let stopAfter = 3;
+    const futex = {
+      wait: (_i32: Int32Array, _index: number, _value: number, ms: number) => slept.push(ms),
+      wake: () => {},
+    };
+    const waiter = slicedWaiter(futex as never, () => stopAfter-- === 0);
+    const pool = SharedPool.create({ size: 1, count: 1, waiter });
+    pool.tryTake();
+    expect(code(() => pool.acquireSync())).toBe("ERR_INACTIVE");
+    expect([slept, pool.stats().owners[0]!.waiting]).toEqual([[50, 50, 50], false]);
+  });
+
+  it("acquireSync ends in time, and says so where a thread must not block", () => {
+    const [a, b] = two({ count: 1 });
+    b.tryAcquire();
+    const start = performance.now();
+    expect(code(() => a.acquireSync(30))).toBe("ERR_STARVED");
+    expect(performance.now() - start).toBeGreaterThanOrEqual(29);
+    expect(code(() => a.acquireSync(Number.NaN))).toBe("ERR_OUT_OF_RANGE");
+    const waiter: SharedWaiter = {
+      ...atomicsWaiter,
+      wait() {
+        throw new TypeError("Atomics.wait cannot be called in this context");
+      },
+    };
+    const page = SharedPool.attach(a.handle, { waiter });
+    expect([code(() => page.acquireSync(30)), page.stats().owners.some((owner) => owner.waiting)]).toEqual([
+      "ERR_UNSUPPORTED",
+      false,
+    ]);
+  });
+});
+
+describe("memory", () => {
+  it("any SharedArrayBuffer can be the arena: cleared on release by default, and not twice the same one", () => {
+    const options = { size: 64, count: 3 };
+    const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
+    new Uint8Array(memory).fill(255);
+    const pool = SharedPool.create({ ...options, memory });
+    const slot = pool.tryAcquire()!;
+    expect([pool.handle.zero, code(() => SharedPool.create({ ...options, memory }))]).toEqual([
+      "release",
+      "ERR_ALREADY_EXISTS",
+    ]);
+    // As JSON to another process, which laid its own shared memory over the same pages.
+    const { memory: _, ...plain } = pool.handle;
+    const far = SharedPool.attach(JSON.parse(JSON.stringify(plain)) as SharedHandle, { memory });
+    far.retain(slot);
+    far.bytes(slot)[0] = 1;
+    pool.release(slot);
+    far.release(slot);
+    expect(pool.viewOf(slot.index)[0]).toBe(0);
+    pool.destroy();
+    expect(SharedPool.create({ ...options, memory }).stats().free).toBe(3);
+  });
+
+  it("arenas are counted and bounded: engines do not see their bytes", () => {
+    const before = sharedArenas();
+    try {
+      limitSharedArenas(before.bytes + 3000);
+      const pool = SharedPool.create({ size: 1000, count: 1 });
+      expect(sharedArenas()).toMatchObject({ arenas: before.arenas + 1, bytes: before.bytes + pool.stats().bytes });
+      expect(code(() => SharedPool.create({ size: 2000, count: 1 }))).toBe("ERR_POOL_FULL");
+      pool.destroy();
+      expect(sharedArenas().bytes).toBe(before.bytes);
+      SharedPool.create({ size: 1500, count: 1 }).destroy();
+    } finally {
+      limitSharedArenas(before.limit);
+    }
+  });
+});

@@ -136,6 +136,8 @@ function isOwnError(error: unknown): boolean {
   if (error instanceof Error && "syscall" in error && "path" in error && "errno" in error) return true;
   // The engine's, about the caller's own proxy.
   if (error instanceof TypeError && error.message.includes("proxy that has been revoked")) return true;
+  // And about the caller's own class, where a function is called.
+  if (error instanceof TypeError && error.message.startsWith("Class constructor Hostile")) return true;
   return (
     error instanceof Error &&
     typeof (error as { code?: unknown }).code === "string" &&

@@ -49,6 +49,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
+  const linked = (): InstanceType<typeof pipeline.PatternSource> => {
+    const source = new pipeline.PatternSource();
+    new pipeline.Pipeline().link(source, new pipeline.NullSink());
+    return source;
+  };
   let names = 0;
   let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
@@ -89,6 +94,14 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
+    "./pipeline#ElementSpec": () => ({
+      word: "name",
+      help: "a stage",
+      create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),
+    }),
+    "./pipeline#StreamFormat": () => pipeline.videoFormat(video() as never),
+    "./pipeline#OutputPad": () => linked().out,
+    "./pipeline#InputPad": () => linked().out.peer,
     "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
@@ -148,7 +161,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   ],
   [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
   [
-    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
+    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [
@@ -186,6 +199,10 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     "details are open, and the engine takes what it knows of ErrorOptions",
   ],
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
+  [
+    /TimedQueue\.prototype\.addTrigger$/,
+    "the first argument is an object of the caller's, known by its methods, which may have a state of its own",
+  ],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
   [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],

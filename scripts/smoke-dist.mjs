@@ -57,7 +57,7 @@ assert.deepEqual([pages.stats().idle, pages.stats().live], [1, 0]);
 pages.close();
 
 const Packet = struct({ sequence: "u32", time: "f64" });
-const slab = new SlabPool({ struct: Packet });
+const slab = SlabPool.create({ struct: Packet });
 const pointer = slab.alloc();
 Packet.cursor(slab).at(pointer).sequence = 7;
 assert.equal(Packet.cursor(slab).at(pointer).sequence, 7);

@@ -122,7 +122,7 @@ export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared/s
 export { SharedPool } from "./pools/shared/shared-pool.ts";
 export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared/wait.ts";
 export {
-  type SlabLeftovers,
+  type LeakReport,
   SlabPool,
   type SlabPoolOptions,
   type SlabPoolStats,

@@ -35,7 +35,7 @@ export function nativeOps(): NativeOps {
 export function checkOps(name: string, value: NativeOps | undefined): NativeOps {
   if (value === undefined) return nativeOps();
   const isObject = typeof value === "object" && value !== null;
-  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma] : [undefined];
+  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma, value.futex] : [undefined];
   if (parts.some((part) => typeof part !== "object" || part === null)) {
     throw wrongType(name, "the native operations of a process", value);
   }

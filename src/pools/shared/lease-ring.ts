@@ -32,7 +32,7 @@ import { block, closedError, emptyError, fullError, HandleRing, readWait } from 
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter } from "./wait.ts";
+import { isOwnWaiter, type SharedWaiter } from "./wait.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
@@ -285,7 +285,7 @@ export class LeaseRing {
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
   if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;
-  if (waiter === atomicsWaiter) return { waiter, clock };
+  if (isOwnWaiter(waiter)) return { waiter, clock };
   return {
     waiter: {
       wait: (i32, index, value, ms) => waiter.wait(i32, index, value, ms),

@@ -113,6 +113,12 @@ export function sitDown(i32: Int32Array, layout: SharedLayout, owner: number, re
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
 }
 
+/** Gives a reserved seat back on which nobody has sat down; false, with nothing changed: somebody has, or it was taken back. */
+export function cancelReservation({ i32, layout }: Core, { owner, status }: Seat): boolean {
+  const at = layout.ownersAt + owner * LINE + Owner.STATUS;
+  return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status;
+}
+
 /** The status of a seat. */
 export function statusOf(core: Core, owner: number): number {
   const { i32 } = core;

@@ -34,7 +34,7 @@ import type { Lane } from "../lane/lane.ts";
 import type { LeasePool } from "../lane/lease-pool.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import { takeSync } from "./acquire-sync.ts";
-import { joinPool, type Made, makePool, noSeat } from "./attach.ts";
+import { bytesFor, joinPool, type Made, makePool, noSeat } from "./attach.ts";
 import {
   type Core,
   createCore,
@@ -51,7 +51,7 @@ import {
 } from "./core.ts";
 import { cannotBlock, ghostError, isGhost, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./handle.ts";
-import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./layout.ts";
+import { LAYOUT_VERSION, Owner, OwnerState, type SharedLayout } from "./layout.ts";
 import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./membership.ts";
 import { type Arena, uncount } from "./memory-budget.ts";
 import { assertPool, readStats } from "./stats.ts";
@@ -139,9 +139,9 @@ export class SharedPool implements LeasePool {
     return new SharedPool(joined, joined.seat, given);
   }
 
-  /** Bytes that `memory` must have for such a pool. Throws as {@link SharedPool.create}. */
+  /** Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as {@link SharedPool.create}. */
   static bytesNeeded(options: SharedPoolOptions): number {
-    return layoutOf(checkShape(checkedOptions(options, CREATE_KEYS), "fresh")).bytes;
+    return bytesFor(checkedOptions(options, CREATE_KEYS));
   }
 
   /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
@@ -180,7 +180,7 @@ export class SharedPool implements LeasePool {
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
     // Before a seat is taken.
-    return connectShared(this, target, checkConnect(target, options));
+    return connectShared(this, checkConnect(target, options));
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */

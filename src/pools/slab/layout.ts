@@ -33,7 +33,7 @@ export interface SlabLayout {
   /** What a block's address is a multiple of. */
   readonly align: number;
   /** Where the first element begins. */
-  readonly lead: number;
+  readonly firstOffset: number;
   /** From one element to the next. */
   readonly stride: number;
   /** Elements of a block. */
@@ -41,7 +41,7 @@ export interface SlabLayout {
   /** Bits of a pointer below its block number. */
   readonly shift: number;
   /** The most blocks that pointers can name. */
-  readonly mostBlocks: number;
+  readonly maxBlocks: number;
 }
 
 /**
@@ -49,7 +49,7 @@ export interface SlabLayout {
  * multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one
  * element fits.
  */
-export function layOut(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
+export function computeLayout(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
   wholeNumber("options.elementSize", elementSize);
   const unit = align === undefined ? 1 : powerOfTwo("options.align", align, MAX_ALIGN);
   const lead = alignUp(2 * WORD, unit);
@@ -59,5 +59,14 @@ export function layOut(elementSize: number, blockSize: number, align: number | u
   if (capacity > MAX_POINTERS) throw outOfRange("options.blockSize", "room for at most 2^30 elements", blockSize);
   const shift = 32 - Math.clz32(capacity - 1);
   const mostBlocks = MAX_POINTERS >>> shift;
-  return { elementSize, blockSize, align: Math.max(WORD, unit), lead, stride, capacity, shift, mostBlocks };
+  return {
+    elementSize,
+    blockSize,
+    align: Math.max(WORD, unit),
+    firstOffset: lead,
+    stride,
+    capacity,
+    shift,
+    maxBlocks: mostBlocks,
+  };
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { build, CannotBuild, fits, optionKeys } from "./build.ts";
-import { ANSWERS, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { ANSWERS, GIVEN, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
 import { HOSTILE, HostileError } from "./values.ts";
 
@@ -162,6 +162,8 @@ async function tryOne(
 ): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
+    const given = GIVEN.find(([pattern]) => pattern.test(`${call.key} argument ${i}`));
+    if (given !== undefined) return given[1]();
     try {
       return build(SURFACE.checker, type, instanceFor(call.entry));
     } catch (error) {
@@ -230,10 +232,11 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
         args[i] = make();
       });
     }
-    const isImplemented = IMPLEMENTED.some(
-      ([pattern]) => pattern.test(call.key) || pattern.test(`${call.key} argument ${i}`),
-    );
-    const keys = isImplemented ? [] : optionKeys(SURFACE.checker, type);
+    const isImplemented = (place: string): boolean => IMPLEMENTED.some(([pattern]) => pattern.test(place));
+    const keys =
+      isImplemented(call.key) || isImplemented(`${call.key} argument ${i}`)
+        ? []
+        : optionKeys(SURFACE.checker, type).filter(({ key }) => !isImplemented(`${call.key} argument ${i}.${key}`));
     for (const { key, type: of, optional } of keys) {
       for (const [name, make] of HOSTILE) {
         await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {

@@ -49,12 +49,27 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
+  // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
+  const pool = core.SharedPool.create({ size: 64, count: 1024 });
+  const { port1, port2 } = new MessageChannel();
+  const received = core.receiveLane(port2 as never).then(async (far) => {
+    for await (const { slot } of far) far.pool.release(slot);
+  });
+  received.catch(() => {});
+  let lane: Awaited<ReturnType<typeof pool.connect>> | undefined;
+  void pool.connect(port1 as never, { window: 2 ** 20 }).then((made) => {
+    lane = made;
+    port1.unref();
+    port2.unref();
+  });
+  let isForLane = false;
   const linked = (): InstanceType<typeof pipeline.PatternSource> => {
     const source = new pipeline.PatternSource();
     new pipeline.Pipeline().link(source, new pipeline.NullSink());
     return source;
   };
   let names = 0;
+  let lastShared: ReturnType<typeof shared> | undefined;
   let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
@@ -79,11 +94,20 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
     ".#SharedBufferPool": () => new core.SharedBufferPool(),
-    ".#SharedPool": shared,
-    ".#Slot": () => shared().tryAcquire(),
+    ".#SharedPool": () => {
+      isForLane = false;
+      lastShared = shared();
+      return lastShared;
+    },
+    ".#Lane": () => {
+      isForLane = true;
+      return lane;
+    },
+    // Of the pool that the same call is made on.
+    ".#Slot": () => (isForLane ? pool : (lastShared ?? shared())).tryAcquire(),
     ".#HandleRing": () => core.HandleRing.create(16),
     ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
-    ".#SlabPool": () => new core.SlabPool({ elementSize: 64 }),
+    ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
     ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
     ".#LanePort": () => new MessageChannel().port1,
@@ -153,6 +177,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   };
 }
 
+/** Arguments that are given where one that is built from the type alone would block the thread. */
+export const GIVEN: readonly (readonly [pattern: RegExp, make: () => unknown])[] = [
+  [/#waitForChange argument 3$/, () => ({ timeout: 1 })],
+];
+
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   [
@@ -172,8 +201,6 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /Ring\.prototype\.(pushSync|popSync)$/,
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
   ],
-  [/\.#atomicsWaiter\./, "the engine's Atomics under the pool's names; the pool calls it with its own words"],
-  [/#Lane\.prototype\./, "a lane exists only between two threads; test/pools/lane/lane*.test.ts"],
 ];
 
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
@@ -181,7 +208,6 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Arena\.prototype\.(isLive|isTagged)$/, "whether anything at all is a live pointer"],
   [/Pool\.prototype\.(isLive|isHeld|isIdentity)$/, "whether anything at all is a live lease"],
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
-  [/SharedPool\.bytesNeeded$/, "takes what create() takes, and only the shape says how many bytes"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
 ];
@@ -193,6 +219,8 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     /\.#(receiveLane|slicedWaiter)$/,
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
+  [/SharedPool\.prototype\.(bytes|retain|release)$/, "the argument is a lease, an object of the library's"],
+  [/Lane\.prototype\.(send|trySend)$/, "the same"],
   [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
   [
     /#new (MillpondError|DoorError|CMMemoryPoolError)$/,
@@ -214,4 +242,6 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
   [/#pooledFrames argument 0$/, "FrameSource"],
+  [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
+  [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

@@ -59,7 +59,6 @@ export class BufferPool extends Lending {
     const { requestedSize, max } = resolveConfig(config, "options");
     if (requestedSize === 0) throw outOfRange("options.size", "1 or more bytes", 0);
     if (max === 0) throw outOfRange("options.max", "1 or more buffers", 0);
-    // biome-ignore lint/complexity/noThisInStatic: as above.
     const pool = new this(own as O);
     pool.configure(config);
     pool.activate();

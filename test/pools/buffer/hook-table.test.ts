@@ -217,7 +217,7 @@ const POOLS: Record<string, Row> = {
   holders: ofPool((p) => void p.holders()),
   on: ofPool((p) => void p.on("leak", () => {})),
   drained: ofPool((p) => p.drained()),
-  assertInvariants: ofPool((p) => p.validate()),
+  validate: ofPool((p) => p.validate()),
   tryAcquire: ofPool((p) => p.tryAcquire(), POOL),
   "tryAcquire, tagged": ofPool((p) => p.tryAcquire({ tag: "hook" }), POOL),
   acquire: ofPool((p) => p.acquire({ timeout: 0 }), POOL),

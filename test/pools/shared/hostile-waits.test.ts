@@ -64,7 +64,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
         deactivate: [() => pool.deactivate(), "ERR_INACTIVE"],
         setFlushing: [() => pool.setFlushing(true), "ERR_FLUSHING"],
         retire: [() => void pool.retire(), "ERR_POOL_DEAD"],
-        destroy: [() => void pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        destroy: [() => void pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
@@ -157,7 +157,7 @@ describe("a wait that is served", () => {
       expect(await first).toBe("stopped");
       (await next)?.release();
       expect(pool.stats()).toMatchObject({ count: 1, free: 1, outstanding: 0, waiting: 0 });
-      pool.assertInvariants();
+      pool.validate();
     }
   });
 
@@ -235,7 +235,7 @@ describe("a clock that throws", () => {
       const [buffer, page] = [buffers.tryAcquire()!, pages.tryAllocate(64)!];
       buffer.release();
       page.release();
-      buffers.assertInvariants();
+      buffers.validate();
       pages.assertInvariants();
       expect([buffers.outstanding, pages.stats().live]).toEqual([0, 0]);
       Object.assign(clock, real);

@@ -7,7 +7,7 @@
 import { bytes, SlabPool, struct } from "../src/index.ts";
 
 const Packet = struct({ timestamp: "u32", sequence: "u16", marker: "u8", source: bytes(4) });
-const pool = new SlabPool({ name: "packets", struct: Packet, maxBlocks: 4 });
+const pool = SlabPool.create({ name: "packets", struct: Packet, maxBlocks: 4 });
 
 /** Twelve bytes of header in network order: flags, type, sequence, timestamp, source. */
 function header(sequence: number): DataView {

@@ -4,7 +4,7 @@ import { measure, sink } from "../lib/subject.ts";
 
 const FRAME = 8 << 20;
 // libcork's model keeps 16 bytes of a block for links.
-const pool = new SlabPool({ elementSize: FRAME, blockSize: FRAME + 16, maxBlocks: 4 });
+const pool = SlabPool.create({ elementSize: FRAME, blockSize: FRAME + 16, maxBlocks: 4 });
 const warm = [1, 2, 3, 4].map(() => pool.alloc());
 for (const frame of warm) pool.free(frame);
 

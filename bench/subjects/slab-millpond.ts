@@ -5,7 +5,7 @@ import { LIVE_OBJECTS, TRACE_LENGTH, trace } from "../lib/trace.ts";
 
 const which = process.argv[2];
 if (which !== "pair" && which !== "replace") throw new Error("which one? pair, replace");
-const pool = new SlabPool({ elementSize: 64 });
+const pool = SlabPool.create({ elementSize: 64 });
 const choices = trace(LIVE_OBJECTS);
 const live = new Int32Array(LIVE_OBJECTS);
 if (which === "replace") for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = pool.alloc();

@@ -3,7 +3,7 @@
  * interface is structural, so that the core needs no WebGPU types. Exercised in Chromium on a software adapter, and against a
  * strict fake of the interface; on no real GPU yet.
  */
-import { Allocator } from "../memory/allocator.ts";
+import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/mapping.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
 import { oneOf, wrongType } from "../util/validate.ts";
@@ -46,7 +46,11 @@ export class WebGpuAllocator extends Allocator {
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(device: StagingDevice, direction: "read" | "write") {
-    super(`webgpu-${oneOf("direction", direction, ["read", "write"])}`, { memoryType: "GpuStagingMemory" });
+    super(`webgpu-${oneOf("direction", direction, ["read", "write"])}`, {
+      memoryType: "GpuStagingMemory",
+      // No copy can be written into it without waiting for the GPU: copies go to the default allocator.
+      flags: AllocatorFlags.NO_COPY,
+    });
     if (typeof device?.createBuffer !== "function") throw wrongType("device", "a GPUDevice", device);
     this.#device = device;
     this.#direction = direction;

@@ -98,12 +98,12 @@ function initialize(call: string, mp: cork_mempool, sizeName: string, elementSiz
   }
   const pool: SlabPool = inDoor(
     () =>
-      new SlabPool({
+      SlabPool.create({
         name: "cork_mempool",
         elementSize,
         blockSize: blockSize ?? DEFAULT_BLOCK,
         init: (pointer) => fromHook(() => state.initObject?.(state.userData, toPtr(pool, pointer))),
-        done: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
+        destroy: (pointer) => fromHook(() => state.doneObject?.(state.userData, toPtr(pool, pointer))),
       }),
     (cause) => {
       // A caller who named no block size learns about the one size that he named.

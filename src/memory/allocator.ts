@@ -378,30 +378,42 @@ export class SystemAllocator extends Allocator {
   }
 }
 
-/** Callbacks that wait for the one that runs; null while none runs. */
-let waitingCallbacks: (() => void)[] | null = null;
+/** Callbacks that wait for the one that runs. */
+const waitingCallbacks: (() => void)[] = [];
+let isCallbackRunning = false;
 
 /**
  * Calls an `onRelease`. One that frees further wrapped bytes does not call their callbacks from inside, which would overflow the
  * stack after a few thousand: they run when it has returned.
  */
 function callOnRelease(callback: () => void): void {
-  if (waitingCallbacks !== null) {
+  if (isCallbackRunning) {
     waitingCallbacks.push(callback);
     return;
   }
-  const waiting: (() => void)[] = [callback];
-  waitingCallbacks = waiting;
+  isCallbackRunning = true;
   try {
-    for (let i = 0; i < waiting.length; i++) {
-      try {
-        waiting[i]!();
-      } catch (error) {
-        throwLater(error);
-      }
-    }
+    callNow(callback);
+    if (waitingCallbacks.length > 0) callWaiting();
   } finally {
-    waitingCallbacks = null;
+    isCallbackRunning = false;
+  }
+}
+
+/** Calls those that waited, and those that they make wait, in order. */
+function callWaiting(): void {
+  try {
+    for (let i = 0; i < waitingCallbacks.length; i++) callNow(waitingCallbacks[i]!);
+  } finally {
+    waitingCallbacks.length = 0;
+  }
+}
+
+function callNow(callback: () => void): void {
+  try {
+    callback();
+  } catch (error) {
+    throwLater(error);
   }
 }
 
@@ -443,6 +455,8 @@ export interface WrapOptions {
   onRelease?: () => void;
 }
 
+const WRAP_KEYS = ["flags", "offset", "size", "onRelease"] as const;
+
 /**
  * Wraps foreign bytes without copying; they belong to the system allocator, with alignment unknown (0).
  *
@@ -450,7 +464,7 @@ export interface WrapOptions {
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, `ERR_DETACHED`.
  */
 export function wrapMemory(source: ArrayBufferView | ArrayBufferLike, options?: WrapOptions): Memory {
-  const given = checkOptions("options", options, ["flags", "offset", "size", "onRelease"]);
+  const given = checkOptions("options", options, WRAP_KEYS);
   let bytes: Uint8Array | undefined;
   try {
     bytes = viewBytes(source);

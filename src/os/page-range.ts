@@ -1,5 +1,7 @@
 /** Which pages a range of bytes is on: all of them (to lock), or only those it has to itself (to give back). */
 
+import { alignUp } from "../util/align.ts";
+
 /** A run of whole pages. */
 export interface PageRange {
   /** Where it starts, a multiple of the page size. */
@@ -8,16 +10,10 @@ export interface PageRange {
   readonly bytes: number;
 }
 
-/** Rounds up to a multiple of a power of two. */
-export function roundUp(bytes: number, unit: number): number {
-  // Not by bit masks: sizes beyond 2^31 are usual here.
-  return Math.ceil(bytes / unit) * unit;
-}
-
 /** Every page that holds at least one of the bytes. */
 export function outerPages(address: bigint, bytes: number, pageSize: number): PageRange {
   const lead = Number(address % BigInt(pageSize));
-  return { address: address - BigInt(lead), bytes: roundUp(lead + bytes, pageSize) };
+  return { address: address - BigInt(lead), bytes: alignUp(lead + bytes, pageSize) };
 }
 
 /** Every page whose bytes are all in the range; may be none. */

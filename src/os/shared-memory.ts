@@ -8,10 +8,11 @@
  * descriptor. {@link SharedMemory.retire} ends the sharing at once: from then
  * on every view that was kept, in this process, reads zeros of its own.
  */
+
+import { alignUp } from "../util/align.ts";
 import { wholeNumber, wrongType } from "../util/validate.ts";
 import { nativeOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
-import { roundUp } from "./page-range.ts";
 import { done, made, notDone, type Outcome, type Result } from "./result.ts";
 
 /** Bytes in a page of WebAssembly; an object of whole such pages fills its SharedArrayBuffer exactly. */
@@ -90,7 +91,7 @@ export function createSharedMemory(
     return notDone("refused", "BAD_SIZE", `a shared block has 1 to ${MAX_PAGES * WASM_PAGE} bytes, not ${bytes}`);
   }
   if (typeof label !== "string") throw wrongType("label", "a string", label);
-  const created = ops.shared.create(roundUp(bytes, Math.max(WASM_PAGE, ops.pageSize)), label);
+  const created = ops.shared.create(alignUp(bytes, Math.max(WASM_PAGE, ops.pageSize)), label);
   if (!created.ok) return created;
   return openSharedMemory(created.value, ops);
 }

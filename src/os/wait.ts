@@ -2,8 +2,8 @@
  * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These block the
  * thread, so they are for workers; a main thread lets a worker wait and post it a message.
  */
-import { milliseconds, wholeNumber, wrongType } from "../util/validate.ts";
-import { nativeOps } from "./load.ts";
+import { milliseconds, readOptions, wholeNumber, wrongType } from "../util/validate.ts";
+import { checkOps } from "./load.ts";
 import type { NativeOps, WaitOutcome } from "./native-ops.ts";
 import { made, type Outcome } from "./result.ts";
 
@@ -37,10 +37,14 @@ export function waitForChange(
   expected: number,
   options: ChangeOptions = {},
 ): Outcome<ChangeOutcome> {
-  const { timeout = Number.POSITIVE_INFINITY, stop, ops = nativeOps() } = options;
-  checkWord("words", words, index);
-  milliseconds("timeout", timeout);
-  if (stop !== undefined) checkWord("stop.words", stop.words, stop.index);
+  checkWord("words", words, "index", index);
+  wholeNumber("expected", expected, -(2 ** 31), 2 ** 31 - 1);
+  const given = readOptions<ChangeOptions>("options", options, ["timeout", "stop", "ops"]);
+  const timeout =
+    given.timeout === undefined ? Number.POSITIVE_INFINITY : milliseconds("options.timeout", given.timeout);
+  const stop = given.stop === undefined ? undefined : readOptions("options.stop", given.stop, ["words", "index"]);
+  if (stop !== undefined) checkWord("options.stop.words", stop.words, "options.stop.index", stop.index);
+  const ops = checkOps("options.ops", given.ops);
   const began = performance.now();
   for (;;) {
     if (Atomics.load(words, index) !== expected) return made("changed");
@@ -56,17 +60,12 @@ export function waitForChange(
  * Wakes up to `count` waiters on `words[index]` in every process, after you changed the word. Answers how many there
  * were. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
  */
-export function wakeWaiters(
-  words: Int32Array,
-  index: number,
-  count = 0x7fffffff,
-  ops: NativeOps = nativeOps(),
-): Outcome<number> {
-  checkWord("words", words, index);
-  return ops.futex.wake(words, index, wholeNumber("count", count, 0, 0x7fffffff));
+export function wakeWaiters(words: Int32Array, index: number, count = 0x7fffffff, ops?: NativeOps): Outcome<number> {
+  checkWord("words", words, "index", index);
+  return checkOps("ops", ops).futex.wake(words, index, wholeNumber("count", count, 0, 0x7fffffff));
 }
 
-function checkWord(name: string, words: unknown, index: unknown): void {
+function checkWord(name: string, words: unknown, indexName: string, index: unknown): void {
   if (!(words instanceof Int32Array)) throw wrongType(name, "an Int32Array", words);
-  wholeNumber("index", index, 0, words.length - 1);
+  wholeNumber(indexName, index, 0, words.length - 1);
 }

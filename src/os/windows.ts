@@ -3,9 +3,10 @@
  * says so. Sharing between processes is not offered: a section cannot be laid over memory that the engine owns.
  */
 
+import { alignUp } from "../util/align.ts";
 import type { Koffi } from "./koffi.ts";
 import type { NativeOps } from "./native-ops.ts";
-import { bytesToBoundary, innerPages, outerPages, roundUp } from "./page-range.ts";
+import { bytesToBoundary, innerPages, outerPages } from "./page-range.ts";
 import { done, made, type NotDone, notDone, type Result } from "./result.ts";
 import { absentDma, absentFutex, absentShared, absentSockets } from "./unsupported.ts";
 
@@ -114,7 +115,7 @@ export function windowsOps(koffi: Koffi): NativeOps {
     },
     map(bytes, align = pageSize) {
       // VirtualAlloc cannot give an inner part back, so the slack stays reserved; it is committed but never touched.
-      const whole = roundUp(Math.max(bytes, 1), pageSize);
+      const whole = alignUp(Math.max(bytes, 1), pageSize);
       const slack = align > pageSize ? align : 0;
       const start = BigInt(virtualAlloc(0, whole + slack, MEM_COMMIT_RESERVE, PAGE_READWRITE));
       if (start === 0n) return failed("VirtualAlloc");

@@ -11,6 +11,8 @@
  * screen.intersect(wish).isEmpty;   // true: no width is in both
  * ```
  */
+
+import { frozenData } from "../util/same-data.ts";
 import { badValue, instance, listOf, oneOf, wrongType } from "../util/validate.ts";
 import {
   checkFormat,
@@ -64,7 +66,7 @@ export class Caps {
   constructor(structures: readonly CapsStructure[]) {
     const checked = listOf("structures", "a list of structures", structures).map((one, i) => {
       if (one === null || typeof one !== "object") throw wrongType(`structures[${i}]`, "a structure of caps", one);
-      return checkStructure(oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
+      return checkStructure(`structures[${i}].fields`, oneOf(`structures[${i}].kind`, one.kind, KINDS), one.fields);
     });
     this.structures = Object.freeze(checked);
     Object.freeze(this);
@@ -82,23 +84,23 @@ export class Caps {
 
   /** Pictures. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an unknown field or an impossible value. */
   static video(fields: CapsFields = {}): Caps {
-    return new Caps([checkStructure("video", fields)]);
+    return new Caps([checkStructure("fields", "video", fields)]);
   }
 
   /** Audio; errors as {@link Caps.video}. */
   static audio(fields: CapsFields = {}): Caps {
-    return new Caps([checkStructure("audio", fields)]);
+    return new Caps([checkStructure("fields", "audio", fields)]);
   }
 
   /** Bytes; errors as {@link Caps.video}. */
   static bytes(fields: CapsFields = {}): Caps {
-    return new Caps([checkStructure("bytes", fields)]);
+    return new Caps([checkStructure("fields", "bytes", fields)]);
   }
 
   /** Exactly one format. */
   static of(format: StreamFormat): Caps {
-    checkFormat("format", format);
-    return new Caps([{ kind: format.kind, fields: fieldsOf(format) }]);
+    const checked = checkFormat("format", format);
+    return new Caps([{ kind: checked.kind, fields: fieldsOf(checked) }]);
   }
 
   /** True when no format is in the set. */
@@ -132,12 +134,12 @@ export class Caps {
 
   /** Why a format is not in the set: the first field that rules it out; undefined when it is in. For messages. */
   whyNot(format: StreamFormat): string | undefined {
-    checkFormat("format", format);
+    const checked = checkFormat("format", format);
     let reason = "nothing is accepted";
-    const fields = fieldsOf(format);
+    const fields = fieldsOf(checked);
     for (const structure of this.structures) {
-      if (structure.kind !== format.kind) {
-        reason = `${format.kind} comes, and ${structure.kind} is wanted`;
+      if (structure.kind !== checked.kind) {
+        reason = `${checked.kind} comes, and ${structure.kind} is wanted`;
         continue;
       }
       const bad = Object.entries(structure.fields).find(([name, want]) => {
@@ -146,8 +148,8 @@ export class Caps {
       });
       if (bad === undefined) {
         const memory = memoryOf(structure);
-        if (memory === undefined || intersectValues(memoryOfFormat(format), memory) !== undefined) return undefined;
-        reason = `it is in ${memoryOfFormat(format)}, and ${valueText(memory)} is wanted`;
+        if (memory === undefined || intersectValues(memoryOfFormat(checked), memory) !== undefined) return undefined;
+        reason = `it is in ${memoryOfFormat(checked)}, and ${valueText(memory)} is wanted`;
         continue;
       }
       reason = `${bad[0]} is ${valueText(fields[bad[0]]!)}, and ${valueText(bad[1])} is wanted`;
@@ -161,14 +163,14 @@ export class Caps {
    * from it.
    */
   fixate(prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps | undefined {
-    if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
+    const wishes = checkWishes(prefer);
     // A structure that the preference fits as it is comes before one that would bend it.
-    const first = this.structures.find((one) => fits(one, prefer)) ?? this.structures[0];
+    const first = this.structures.find((one) => fits(one, wishes)) ?? this.structures[0];
     if (first === undefined) return undefined;
     const fields: Record<string, CapsScalar> = {};
     for (const name of FIELDS[first.kind]) {
       const value = first.fields[name];
-      const wish = prefer[name];
+      const wish = wishes[name];
       const chosen = value === undefined ? wish : fixateValue(value, wish);
       if (chosen !== undefined) fields[name] = chosen;
     }
@@ -224,13 +226,17 @@ function fits(structure: CapsStructure, prefer: Readonly<Record<string, CapsScal
   );
 }
 
-function checkStructure(kind: StreamFormat["kind"], fields: CapsFields): CapsStructure {
-  if (fields === null || typeof fields !== "object") throw wrongType("fields", "an object of fields", fields);
-  for (const [name, value] of Object.entries(fields)) {
-    if (!FIELDS[kind].includes(name)) throw badValue("field", `one of ${FIELDS[kind].join(", ")} for ${kind}`, name);
-    checkValue(name, value);
+/** Copies the fields first: what is checked is what is kept. */
+function checkStructure(name: string, kind: StreamFormat["kind"], fields: CapsFields): CapsStructure {
+  if (fields === null || typeof fields !== "object" || Array.isArray(fields)) {
+    throw wrongType(name, "an object of fields", fields);
   }
-  return Object.freeze({ kind, fields: Object.freeze({ ...fields }) });
+  const copy = frozenData(name, { ...fields });
+  for (const [key, value] of Object.entries(copy)) {
+    if (!FIELDS[kind].includes(key)) throw badValue("field", `one of ${FIELDS[kind].join(", ")} for ${kind}`, key);
+    checkValue(key, value);
+  }
+  return Object.freeze({ kind, fields: copy });
 }
 
 function checkValue(name: string, value: CapsValue): void {
@@ -247,11 +253,25 @@ function checkValue(name: string, value: CapsValue): void {
     return;
   }
   if (isFraction(value)) {
-    if (!(value.num >= 0 && value.den >= 1)) throw badValue(name, "a ratio of whole numbers", valueText(value));
+    const isRatio = Number.isSafeInteger(value.num) && Number.isSafeInteger(value.den);
+    if (!(isRatio && value.num >= 0 && value.den >= 1))
+      throw badValue(name, "a ratio of whole numbers", valueText(value));
     return;
   }
   if (typeof value !== "string" && typeof value !== "number")
     throw wrongType(name, "a value, a list or a range", value);
+}
+
+/** Checks what a set is to be fixed near, and copies it. */
+function checkWishes(prefer: Readonly<Record<string, CapsScalar>>): Readonly<Record<string, CapsScalar>> {
+  if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
+  const wishes = frozenData("prefer", { ...prefer });
+  for (const [name, wish] of Object.entries(wishes)) {
+    const isScalar = ["string", "number", "undefined"].includes(typeof wish) || isFraction(wish);
+    if (!isScalar) throw wrongType(`prefer.${name}`, "a string, a number or a ratio { num, den }", wish);
+    if (isFraction(wish)) checkValue(`prefer.${name}`, wish);
+  }
+  return wishes;
 }
 
 function isList(value: CapsValue): value is readonly CapsScalar[] {

@@ -5,7 +5,16 @@
 import { AudioInfo } from "../media/audio/info.ts";
 import { VideoInfo } from "../media/video/info.ts";
 import { sameData } from "../util/same-data.ts";
-import { wholeNumber, wrongType } from "../util/validate.ts";
+import {
+  badValue,
+  instance,
+  outOfRange,
+  readOptions,
+  wholeNumber,
+  word,
+  wrongType,
+  yesOrNo,
+} from "../util/validate.ts";
 
 /** A ratio of two whole numbers, such as a frame rate of 30000/1001. */
 export interface Fraction {
@@ -81,50 +90,191 @@ export interface ByteStream {
 /** One settled format. Plain data, except for the immutable infos. */
 export type StreamFormat = VideoStream | AudioStream | ByteStream;
 
-/** Pictures of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
-export function videoFormat(
-  info: VideoInfo,
-  more: FormatOptions & {
-    frameRate?: Fraction | undefined;
-    averageRate?: Fraction | undefined;
-    isVariable?: boolean | undefined;
-    presentation?: VideoPresentation | undefined;
-  } = {},
-): VideoStream {
-  if (!(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
-  checkMemory(more.memory);
-  return Object.freeze({ kind: "video", info, ...more });
+/** What {@link videoFormat} takes beside the layout. */
+type VideoFormatOptions = FormatOptions & {
+  frameRate?: Fraction | undefined;
+  averageRate?: Fraction | undefined;
+  isVariable?: boolean | undefined;
+  presentation?: VideoPresentation | undefined;
+};
+
+const MEMORY_OPTION: readonly (keyof FormatOptions)[] = ["memory"];
+const VIDEO_OPTIONS: readonly (keyof VideoFormatOptions)[] = [
+  "frameRate",
+  "averageRate",
+  "isVariable",
+  "presentation",
+  "memory",
+];
+const PRESENTATION_KEYS: readonly (keyof VideoPresentation)[] = [
+  "rotation",
+  "flip",
+  "pixelAspect",
+  "matrix",
+  "fullRange",
+];
+const KEYS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
+  video: ["kind", "info", ...VIDEO_OPTIONS],
+  audio: ["kind", "info", "memory"],
+  bytes: ["kind", "size", "type", "memory"],
+};
+
+/**
+ * A format whose fields were read once and checked, and that is frozen all through. The private field tells it apart in one test,
+ * so that a format is checked where it is made, and not for each buffer; a WeakSet of formats would cost 500 ns for each one.
+ */
+class CheckedFormat {
+  readonly #isChecked: true = true;
+
+  static is(value: unknown): value is StreamFormat {
+    return typeof value === "object" && value !== null && #isChecked in value && value.#isChecked;
+  }
 }
 
-/** Blocks of audio of that layout. Throws `ERR_INVALID_ARG_TYPE`. */
-export function audioFormat(info: AudioInfo, more: FormatOptions = {}): AudioStream {
-  if (!(info instanceof AudioInfo)) throw wrongType("info", "an AudioInfo", info);
-  return Object.freeze({ kind: "audio", info, ...memoryField(more) });
+class CheckedVideo extends CheckedFormat {
+  readonly kind = "video";
+  readonly info: VideoInfo;
+
+  constructor(info: VideoInfo, more: VideoFormatOptions) {
+    super();
+    this.info = info;
+    Object.assign(this, more);
+    Object.freeze(this);
+  }
 }
 
-/** Blocks of at most `size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
-export function byteFormat(size: number, type?: string, more: FormatOptions = {}): ByteStream {
-  return Object.freeze({ kind: "bytes", size: wholeNumber("size", size, 1), type, ...memoryField(more) });
+class CheckedAudio extends CheckedFormat {
+  readonly kind = "audio";
+  readonly info: AudioInfo;
+  declare readonly memory?: string;
+
+  constructor(info: AudioInfo, memory: string | undefined) {
+    super();
+    this.info = info;
+    if (memory !== undefined) this.memory = memory;
+    Object.freeze(this);
+  }
 }
 
-function memoryField({ memory }: FormatOptions): FormatOptions {
-  checkMemory(memory);
-  return memory === undefined ? {} : { memory };
+class CheckedBytes extends CheckedFormat {
+  readonly kind = "bytes";
+  readonly size: number;
+  readonly type: string | undefined;
+  declare readonly memory?: string;
+
+  constructor(size: number, type: string | undefined, memory: string | undefined) {
+    super();
+    this.size = size;
+    this.type = type;
+    if (memory !== undefined) this.memory = memory;
+    Object.freeze(this);
+  }
 }
 
-function checkMemory(memory: unknown): void {
-  if (memory === undefined || (typeof memory === "string" && memory.startsWith("memory:"))) return;
-  throw wrongType("memory", 'the name of a caps feature, such as "memory:DMABuf"', memory);
+/** Pictures of that layout. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+export function videoFormat(info: VideoInfo, more?: VideoFormatOptions): VideoStream {
+  return videoOf("info", info, "more", more === undefined ? {} : readOptions("more", more, VIDEO_OPTIONS));
 }
 
-/** Checks one settled format: its kind, and the layout that goes with it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+/** Blocks of audio of that layout. Throws `ERR_INVALID_ARG_*`. */
+export function audioFormat(info: AudioInfo, more?: FormatOptions): AudioStream {
+  return audioOf("info", info, "more", memoryOption(more));
+}
+
+/** Blocks of at most `size` bytes. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+export function byteFormat(size: number, type?: string, more?: FormatOptions): ByteStream {
+  return bytesOf("size", size, "type", type, "more", memoryOption(more));
+}
+
+function memoryOption(more: FormatOptions | undefined): string | undefined {
+  return more === undefined ? undefined : readOptions("more", more, MEMORY_OPTION).memory;
+}
+
+function videoOf(infoName: string, info: VideoInfo, name: string, more: VideoFormatOptions): VideoStream {
+  instance(infoName, "a VideoInfo", VideoInfo, info);
+  const { frameRate, averageRate, isVariable, presentation, memory } = more;
+  const checked: VideoFormatOptions = {};
+  if (frameRate !== undefined) checked.frameRate = checkFraction(`${name}.frameRate`, frameRate);
+  if (averageRate !== undefined) checked.averageRate = checkFraction(`${name}.averageRate`, averageRate);
+  if (isVariable !== undefined) checked.isVariable = yesOrNo(`${name}.isVariable`, isVariable);
+  if (presentation !== undefined) checked.presentation = checkPresentation(`${name}.presentation`, presentation);
+  if (memory !== undefined) checked.memory = checkMemory(name, memory);
+  return new CheckedVideo(info, checked);
+}
+
+function audioOf(infoName: string, info: AudioInfo, name: string, memory: string | undefined): AudioStream {
+  instance(infoName, "an AudioInfo", AudioInfo, info);
+  return new CheckedAudio(info, memory === undefined ? undefined : checkMemory(name, memory));
+}
+
+function bytesOf(
+  sizeName: string,
+  size: number,
+  typeName: string,
+  type: string | undefined,
+  name: string,
+  memory: string | undefined,
+): ByteStream {
+  wholeNumber(sizeName, size, 1);
+  if (type !== undefined) word(typeName, type);
+  return new CheckedBytes(size, type, memory === undefined ? undefined : checkMemory(name, memory));
+}
+
+function checkMemory(name: string, memory: string): string {
+  if (typeof memory === "string" && memory.startsWith("memory:")) return memory;
+  throw wrongType(`${name}.memory`, 'the name of a caps feature, such as "memory:DMABuf"', memory);
+}
+
+/** Checks a ratio above 0 and copies it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+export function checkFraction(name: string, fraction: Fraction): Fraction {
+  if (fraction === undefined) throw wrongType(name, "a ratio { num, den }", fraction);
+  const { num, den } = readOptions(name, fraction, ["num", "den"]);
+  return Object.freeze({ num: wholeNumber(`${name}.num`, num, 1), den: wholeNumber(`${name}.den`, den, 1) });
+}
+
+/** Checks how pictures are shown and copies it, without the fields that are absent. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+export function checkPresentation(name: string, presentation: VideoPresentation | undefined): VideoPresentation {
+  const { rotation, flip, pixelAspect, matrix, fullRange } = readOptions(name, presentation, PRESENTATION_KEYS);
+  const checked: { -readonly [K in keyof VideoPresentation]: VideoPresentation[K] } = {};
+  if (rotation !== undefined) {
+    if (typeof rotation !== "number") throw wrongType(`${name}.rotation`, "0, 90, 180 or 270", rotation);
+    if (![0, 90, 180, 270].includes(rotation)) throw badValue(`${name}.rotation`, "0, 90, 180 or 270", rotation);
+    checked.rotation = rotation;
+  }
+  if (flip !== undefined) checked.flip = yesOrNo(`${name}.flip`, flip);
+  if (pixelAspect !== undefined) {
+    if (typeof pixelAspect !== "number") throw wrongType(`${name}.pixelAspect`, "a number", pixelAspect);
+    if (!(pixelAspect > 0 && pixelAspect < Infinity)) {
+      throw outOfRange(`${name}.pixelAspect`, "a number above 0", pixelAspect);
+    }
+    checked.pixelAspect = pixelAspect;
+  }
+  if (matrix !== undefined) checked.matrix = word(`${name}.matrix`, matrix);
+  if (fullRange !== undefined) checked.fullRange = yesOrNo(`${name}.fullRange`, fullRange);
+  return Object.freeze(checked);
+}
+
+/**
+ * Checks one settled format: its kind, and the fields that go with it. What {@link videoFormat} and its kind made comes back as it is;
+ * an object of the caller's is read once and comes back as a frozen copy. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+ */
 export function checkFormat(name: string, format: StreamFormat): StreamFormat {
-  if (format?.kind === "video" && format.info instanceof VideoInfo) return format;
-  if (format?.kind === "audio" && format.info instanceof AudioInfo) return format;
-  if (format?.kind !== "bytes")
+  return CheckedFormat.is(format) ? format : checkedCopy(name, format);
+}
+
+function checkedCopy(name: string, format: StreamFormat): StreamFormat {
+  const kind = format === null || typeof format !== "object" ? undefined : format.kind;
+  if (kind !== "video" && kind !== "audio" && kind !== "bytes") {
     throw wrongType(name, "a format of videoFormat(), audioFormat() or byteFormat()", format);
-  wholeNumber(`${name}.size`, format.size, 1);
-  return format;
+  }
+  const given = readOptions<VideoFormatOptions & { info?: unknown; size?: number; type?: string }>(
+    name,
+    format as object,
+    KEYS[kind] as never,
+  );
+  if (kind === "video") return videoOf(`${name}.info`, given.info as VideoInfo, name, given);
+  if (kind === "audio") return audioOf(`${name}.info`, given.info as AudioInfo, name, given.memory);
+  return bytesOf(`${name}.size`, given.size as number, `${name}.type`, given.type, name, given.memory);
 }
 
 /** The caps feature that says what kind of memory a format's bytes are in. */
@@ -134,21 +284,29 @@ export function memoryOfFormat(format: StreamFormat): string {
 
 /** Bytes that one buffer of the format needs. O(1). Throws `ERR_INVALID_ARG_TYPE`. */
 export function sizeOfFormat(format: StreamFormat): number {
-  checkFormat("format", format);
-  return format.kind === "bytes" ? format.size : format.info.size;
+  const checked = checkFormat("format", format);
+  return checked.kind === "bytes" ? checked.size : checked.info.size;
 }
 
 /** True when buffers of both mean the same: nothing has to be negotiated anew. Throws `ERR_INVALID_ARG_TYPE`. */
 export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): boolean {
+  if (a === b && (a === null || CheckedFormat.is(a))) return true;
+  return isSettled(a === null ? null : checkFormat("a", a), b === null ? null : checkFormat("b", b));
+}
+
+/**
+ * Whether a format is the checked one that is in force, for a loop that asks before each buffer. The format itself is not checked: one
+ * that is equal is not used, and one that is not is checked where it is settled. Throws nothing of its own.
+ */
+export function isSettled(a: StreamFormat | null, b: StreamFormat | null): boolean {
   if (a === b) return true;
-  if (a !== null) checkFormat("a", a);
-  if (b !== null) checkFormat("b", b);
-  if (a === null || b === null || a.kind !== b.kind || memoryOfFormat(a) !== memoryOfFormat(b)) return false;
+  if (a === null || b === null || typeof a !== "object" || a.kind !== b.kind || memoryOfFormat(a) !== memoryOfFormat(b))
+    return false;
   if (a.kind === "bytes") return a.size === (b as ByteStream).size && a.type === (b as ByteStream).type;
-  if (a.kind === "audio") return a.info.equals((b as AudioStream).info);
+  if (a.kind === "audio") return (b as AudioStream).info.equals(a.info);
   const other = b as VideoStream;
   return (
-    a.info.equals(other.info) &&
+    other.info.equals(a.info) &&
     sameFraction(a.frameRate, other.frameRate) &&
     (a.presentation === other.presentation || sameData(a.presentation ?? {}, other.presentation ?? {}))
   );
@@ -157,15 +315,20 @@ export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): bool
 /** Equality of ratios, not of their terms: 50/2 is 25/1. */
 export function sameFraction(a: Fraction | undefined, b: Fraction | undefined): boolean {
   if (a === b) return true;
-  return a !== undefined && b !== undefined && a.num * b.den === b.num * a.den;
+  return isRatio(a) && isRatio(b) && a.num * b.den === b.num * a.den;
+}
+
+function isRatio(value: Fraction | undefined): value is Fraction {
+  if (typeof value !== "object" || value === null) return false;
+  return typeof value.num === "number" && typeof value.den === "number";
 }
 
 /** `I420 1920x1080 at 30000/1001`, `f32 48000 Hz x 2`, `bytes, blocks of 65536`. */
 export function formatText(format: StreamFormat | null): string {
   if (format === null) return "not settled";
-  checkFormat("format", format);
-  const memory = memoryOfFormat(format);
-  return memory === SYSTEM_MEMORY ? layoutText(format) : `${layoutText(format)} in ${memory}`;
+  const checked = checkFormat("format", format);
+  const memory = memoryOfFormat(checked);
+  return memory === SYSTEM_MEMORY ? layoutText(checked) : `${layoutText(checked)} in ${memory}`;
 }
 
 function layoutText(format: StreamFormat): string {

@@ -9,9 +9,11 @@
  * names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An error points at
  * the word that it is about.
  */
+
 import { isMillpondError, MillpondError } from "../util/errors.ts";
 import { nearest } from "../util/nearest.ts";
-import type { Element } from "./base/element.ts";
+import { instance, listOf, oneOf, required, word, wrongType } from "../util/validate.ts";
+import { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 
 /** One word of the text, and where it stands. */
@@ -131,7 +133,7 @@ export function splitWords(text: string): Word[] {
 }
 
 /**
- * Makes a pipeline of a text. Throws `ERR_INVALID_ARG_VALUE`, and what elements and links throw, each with the place: see
+ * Makes a pipeline of a text. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, and what elements and links throw, each with the place: see
  * {@link textError}.
  */
 export function parsePipeline(
@@ -139,7 +141,8 @@ export function parsePipeline(
   specs: readonly ElementSpec[],
   options: PipelineOptions = {},
 ): ParsedPipeline {
-  const chains = readChains(text, splitWords(text));
+  const known = checkSpecs("specs", specs);
+  const chains = readChains(text, splitWords(word("text", text)));
   const pipeline = new Pipeline(options);
   const words = new Map<string, Word>();
   const named = new Map<string, Element>();
@@ -147,7 +150,7 @@ export function parsePipeline(
   const counts = new Map<string, number>();
   for (const link of chains.flat()) {
     if (link.kind === "reference") continue;
-    const element = makeElement(text, link.node, specs, counts);
+    const element = makeElement(text, link.node, known, counts);
     const before = words.get(element.name);
     if (before !== undefined)
       throw textError(text, link.node.word, `there is an element named "${element.name}" already`);
@@ -188,6 +191,38 @@ export function parsePipeline(
       return textError(text, word, plainMessage(error), error);
     },
   };
+}
+
+const PROPERTY_KINDS: readonly PropertyKind[] = ["string", "whole", "number", "boolean", "rate", "size"];
+
+/** Checks the words, before any of them is looked for: what is wrong with one is wrong with every text. */
+function checkSpecs(name: string, specs: readonly ElementSpec[]): readonly ElementSpec[] {
+  const list = listOf(name, "a list of ElementSpec", specs);
+  for (const [i, spec] of list.entries()) checkSpec(`${name}[${i}]`, spec);
+  return list;
+}
+
+function checkSpec(name: string, spec: ElementSpec): void {
+  if (spec === null || typeof spec !== "object") throw wrongType(name, "an ElementSpec", spec);
+  word(`${name}.word`, spec.word);
+  word(`${name}.help`, spec.help);
+  required(`${name}.create`, spec.create);
+  const { properties, positional, required: needed } = spec;
+  if (positional !== undefined) checkWords(`${name}.positional`, positional);
+  if (needed !== undefined) checkWords(`${name}.required`, needed);
+  if (properties === undefined) return;
+  if (properties === null || typeof properties !== "object")
+    throw wrongType(`${name}.properties`, "an object of PropertySpec", properties);
+  for (const [key, property] of Object.entries(properties)) {
+    const place = `${name}.properties.${key}`;
+    if (property === null || typeof property !== "object") throw wrongType(place, "a PropertySpec", property);
+    oneOf(`${place}.kind`, property.kind, PROPERTY_KINDS);
+    if (property.oneOf !== undefined) checkWords(`${place}.oneOf`, property.oneOf);
+  }
+}
+
+function checkWords(name: string, words: readonly string[]): void {
+  for (const [i, one] of listOf(name, "a list of strings", words).entries()) word(`${name}[${i}]`, one);
 }
 
 /** The element that an error's details speak of, by its pad (`scale.out`). */
@@ -295,7 +330,8 @@ function makeElement(
   const count = (counts.get(spec.word) ?? 0) + (name === undefined ? 1 : 0);
   counts.set(spec.word, count);
   try {
-    return spec.create(values, name ?? (count === 1 ? spec.word : `${spec.word}${count}`));
+    const element = spec.create(values, name ?? (count === 1 ? spec.word : `${spec.word}${count}`));
+    return instance(`what create() of "${spec.word}" returned`, "an Element", Element, element);
   } catch (error) {
     throw textError(text, word, plainMessage(error), error);
   }

@@ -53,13 +53,13 @@ export const ERROR_CODES = {
   ERR_INACTIVE: "the pool is not active",
   /** The pool is active, and the operation needs it inactive. */
   ERR_ACTIVE: "the pool is active",
-  /** Loans are out, and the operation needs them home. */
-  ERR_LOANS_OUT: "buffers are still on loan",
+  /** Leases are out, and the operation needs them back. */
+  ERR_IN_USE: "leases are still out",
   /** The pool has no configuration. */
   ERR_NOT_CONFIGURED: "the pool is not configured",
   /** The pool cannot do exactly what was asked; the adjusted configuration is on the error. */
   ERR_CONFIG_ADJUSTED: "the pool adjusted the configuration",
-  /** Objects are still live at teardown. */
+  /** A front door's own word for {@link ERROR_CODES.ERR_IN_USE}: cork's and realtime's objects are still live. */
   ERR_LIVE_OBJECTS: "objects are still live",
   /** A shared default object exists already. */
   ERR_ALREADY_EXISTS: "it exists already",

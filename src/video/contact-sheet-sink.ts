@@ -3,10 +3,11 @@
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { findVideoFormat, videoFormatNames } from "../media/video/format.ts";
 import { type FrameLayout, PLAIN_PRESENTATION, type Presentation } from "../media/video/frame-layout.ts";
+import { checkName } from "../pipeline/base/element.ts";
 import { Sink } from "../pipeline/base/sink.ts";
 import { Caps } from "../pipeline/caps.ts";
 import type { StreamFormat, VideoStream } from "../pipeline/stream-format.ts";
-import { wholeNumber } from "../util/validate.ts";
+import { callback, readOptions, wholeNumber } from "../util/validate.ts";
 import { ContactSheet } from "./contact-sheet.ts";
 import { canMeasure, createMeasures, type Measures, measureFrame } from "./measure.ts";
 import { drawThumbnail, type ThumbSize, thumbSize } from "./thumbnail.ts";
@@ -32,20 +33,21 @@ interface Desk {
 
 /** Chooses pictures while they pass; keeps thumbnails of its own, and no buffer. */
 export class ContactSheetSink extends Sink {
-  readonly #options: ContactSheetSinkOptions;
+  readonly #onSheet: ContactSheetSinkOptions["onSheet"];
   readonly #tiles: number;
   #sheet: ContactSheet;
   #desk: Desk | undefined;
   #frame = 0;
 
-  /** Throws `ERR_OUT_OF_RANGE`. */
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: ContactSheetSinkOptions = {}) {
+    const { name, tiles = 20, onSheet } = readOptions("options", options, ["name", "tiles", "onSheet"]);
     super(
-      options.name,
+      checkName("options.name", name),
       Caps.video({ format: videoFormatNames().filter((name) => canMeasure(name) && findVideoFormat(name)) }),
     );
-    this.#options = options;
-    this.#tiles = wholeNumber("options.tiles", options.tiles ?? 20, 1, 400);
+    this.#onSheet = callback("options.onSheet", onSheet);
+    this.#tiles = wholeNumber("options.tiles", tiles, 1, 400);
     this.#sheet = new ContactSheet(this.#tiles);
   }
 
@@ -89,7 +91,7 @@ export class ContactSheetSink extends Sink {
   /** Draws the sheet. */
   override async finish(): Promise<void> {
     const picture = this.#sheet.draw();
-    if (picture !== undefined) await this.#options.onSheet?.(picture);
+    if (picture !== undefined) await this.#onSheet?.(picture);
   }
 
   /** `up to 20 pictures`. */

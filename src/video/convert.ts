@@ -3,9 +3,10 @@
  * Planned once for a pair of layouts; a frame then allocates nothing.
  */
 import { findVideoFormat, type VideoPixelFormat } from "../media/video/format.ts";
-import type { VideoInfo } from "../media/video/info.ts";
-import type { VideoPresentation } from "../pipeline/stream-format.ts";
+import { VideoInfo } from "../media/video/info.ts";
+import { checkPresentation, type VideoPresentation } from "../pipeline/stream-format.ts";
 import { MillpondError } from "../util/errors.ts";
+import { badValue, bytesOf, instance, outOfRange } from "../util/validate.ts";
 import { colourOf, type RgbColour, type YuvColour, yuvOf } from "./color.ts";
 import { type Grid, Resampler, type Samples } from "./resample.ts";
 
@@ -27,13 +28,20 @@ export class FrameConverter {
   readonly #steps: readonly Step[];
   readonly #wideSource: boolean;
   readonly #wideTarget: boolean;
+  readonly #sourceBytes: number;
+  readonly #targetBytes: number;
 
-  /** Plans it. Throws `ERR_UNSUPPORTED` for formats that cannot be converted into each other. */
+  /** Plans it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for formats that cannot be converted into each other. */
   constructor(from: VideoInfo, to: VideoInfo, presentation: VideoPresentation = {}) {
+    instance("from", "a VideoInfo", VideoInfo, from);
+    instance("to", "a VideoInfo", VideoInfo, to);
+    const shown = complete(checkPresentation("presentation", presentation));
     const source = findVideoFormat(from.format)!;
     const target = findVideoFormat(to.format)!;
     this.#wideSource = source.bits > 8;
     this.#wideTarget = target.bits > 8;
+    this.#sourceBytes = extentOf(from);
+    this.#targetBytes = extentOf(to);
     const [fromRgb, toRgb] = [isRgb(from.format), isRgb(to.format)];
     if ((fromRgb && this.#wideTarget) || (toRgb && this.#wideSource)) {
       // One step more, through 8 bits, would lose what the wide format is for; nobody has asked for it yet.
@@ -43,16 +51,34 @@ export class FrameConverter {
       );
     }
     if (fromRgb === toRgb) this.#steps = planSame(from, to);
-    else if (fromRgb) this.#steps = planToYuv(from, to, yuvOf(complete(presentation), to.height));
-    else this.#steps = planToRgb(from, to, colourOf(complete(presentation), from.height));
+    else if (fromRgb) this.#steps = planToYuv(from, to, yuvOf(shown, to.height));
+    else this.#steps = planToRgb(from, to, colourOf(shown, from.height));
   }
 
-  /** Converts one picture; both are plain or shared memory, the wide ones on even addresses. O(pixels). */
+  /**
+   * Converts one picture; both are plain or shared memory, the wide ones on even addresses. O(pixels).
+   * Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` for bytes that end before the picture does, `ERR_DETACHED`.
+   */
   run(source: Uint8Array, target: Uint8Array): void {
+    checkPicture("source", source, this.#sourceBytes, this.#wideSource);
+    checkPicture("target", target, this.#targetBytes, this.#wideTarget);
     const from: Frame = { bytes: this.#wideSource ? widen(source) : source };
     const to: Frame = { bytes: this.#wideTarget ? widen(target) : target };
     for (const step of this.#steps) step(from, to);
   }
+}
+
+/** Bytes from the first sample to the last: what follows in the last row is padding. */
+function extentOf(info: VideoInfo): number {
+  return Math.max(
+    ...info.planes.map(({ offset, stride, rowBytes, height }) => offset + stride * (height - 1) + rowBytes),
+  );
+}
+
+function checkPicture(name: string, bytes: Uint8Array, least: number, isWide: boolean): void {
+  bytesOf(name, bytes);
+  if (bytes.length < least) throw outOfRange(`${name}.length`, `at least ${least}, the picture's`, bytes.length);
+  if (isWide && bytes.byteOffset % 2 !== 0) throw badValue(`${name}.byteOffset`, "even", bytes.byteOffset);
 }
 
 function widen(bytes: Uint8Array): Uint16Array {

@@ -2,11 +2,12 @@
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
 import { VideoInfo } from "../media/video/info.ts";
+import { checkName } from "../pipeline/base/element.ts";
 import { Transform, type TransformMode } from "../pipeline/base/transform.ts";
 import { Caps, type CapsFields, type CapsScalar } from "../pipeline/caps.ts";
 import { formatText, type StreamFormat, sameFormat, type VideoStream, videoFormat } from "../pipeline/stream-format.ts";
 import { MillpondError } from "../util/errors.ts";
-import { badValue, powerOfTwo, wholeNumber } from "../util/validate.ts";
+import { badValue, powerOfTwo, readOptions, wholeNumber } from "../util/validate.ts";
 import { FrameConverter } from "./convert.ts";
 
 /** What a {@link VideoScale} shall make; what is absent stays as it comes, as far as downstream takes it. */
@@ -30,7 +31,8 @@ export class VideoScale extends Transform {
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: VideoScaleOptions = {}) {
-    const { name, width, height, format, strideAlign } = options;
+    const given = readOptions("options", options, ["name", "width", "height", "format", "strideAlign"]);
+    const { name, width, height, format, strideAlign } = given;
     if (width !== undefined) wholeNumber("options.width", width, 1, 65_535);
     if (height !== undefined) wholeNumber("options.height", height, 1, 65_535);
     if (strideAlign !== undefined) powerOfTwo("options.strideAlign", strideAlign, 4096);
@@ -41,8 +43,8 @@ export class VideoScale extends Transform {
     if (width !== undefined) fixed.width = width;
     if (height !== undefined) fixed.height = height;
     if (format !== undefined) fixed.format = format;
-    super(name, { input: Caps.video(), output: Caps.video(fixed) });
-    this.#options = options;
+    super(checkName("options.name", name), { input: Caps.video(), output: Caps.video(fixed) });
+    this.#options = given;
   }
 
   /** Any picture: whatever downstream takes, something can be made for it. */

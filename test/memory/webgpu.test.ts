@@ -1,5 +1,6 @@
 /** WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has one. */
 import { describe, expect, it } from "vitest";
+import { allocators } from "../../src/allocators/registry.ts";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
 import { code } from "../pools/buffer/pools.ts";
 
@@ -93,5 +94,15 @@ describe("WebGpuAllocator (fake)", () => {
       code(() => new WebGpuAllocator(device, "both" as never)),
     ]).toEqual(["ERR_INVALID_ARG_TYPE", "ERR_INVALID_ARG_VALUE"]);
     memory.release();
+  });
+
+  it("a copy goes to the default allocator, and a refused one has allocated nothing", async () => {
+    const allocator = new WebGpuAllocator(device, "read");
+    const plain = allocators.default.allocate(8);
+    expect(code(() => allocator.copyMemory(plain, 4, 8))).toBe("ERR_OUT_OF_RANGE");
+    const copy = allocator.copyMemory(plain, 0, 8);
+    expect([copy.allocator, allocator.stats().allocations]).toEqual([allocators.default, 0]);
+    copy.release();
+    plain.release();
   });
 });

@@ -5,6 +5,7 @@ import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import type { Fraction } from "../../pipeline/stream-format.ts";
 import { type ElementSpec, type ParsedPipeline, type Properties, parsePipeline } from "../../pipeline/text.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { word } from "../../util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../video/factories.ts";
 import { MOST_THREADS } from "../workers/worker-slots.ts";
 import { WorkersElement } from "../workers/workers-element.ts";
@@ -223,7 +224,7 @@ export const ALL_ELEMENTS: readonly ElementSpec[] = [
 
 /** Makes a pipeline of a text with every word there is. Errors as {@link parsePipeline}. */
 export function pipelineFromText(source: string, options?: PipelineOptions): ParsedPipeline {
-  return parsePipeline(source, ALL_ELEMENTS, options);
+  return parsePipeline(word("source", source), ALL_ELEMENTS, options);
 }
 
 function named(name: string | undefined): { name?: string } {

@@ -2,15 +2,16 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { checkName } from "../../pipeline/base/element.ts";
 import type { InputPad, Maybe } from "../../pipeline/base/pad.ts";
 import { Sink } from "../../pipeline/base/sink.ts";
 import { Source } from "../../pipeline/base/source.ts";
-import { Caps } from "../../pipeline/caps.ts";
+import { Caps, checkCaps } from "../../pipeline/caps.ts";
 import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
 import { type ByteStream, byteFormat, type StreamFormat, type VideoStream } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { wholeNumber, wrongType } from "../../util/validate.ts";
-import { assertFilesApart } from "./file-paths.ts";
+import { flag, readOptions, wholeNumber } from "../../util/validate.ts";
+import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
 
@@ -33,10 +34,11 @@ export class FileSource extends Source {
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(path: string, options: FileSourceOptions = {}) {
-    if (typeof path !== "string" || path === "") throw wrongType("path", "a path", path);
-    super(options.name, Caps.bytes());
+    pathOf("path", path);
+    const { name, blockSize = 65_536 } = readOptions("options", options, ["name", "blockSize"]);
+    super(checkName("options.name", name), Caps.bytes());
     this.path = path;
-    this.#format = byteFormat(wholeNumber("options.blockSize", options.blockSize ?? 65_536, 1, 2 ** 30));
+    this.#format = byteFormat(wholeNumber("options.blockSize", blockSize, 1, 2 ** 30));
   }
 
   /** Opens the file. Rejects with the file system's error. */
@@ -97,10 +99,11 @@ export class FileSink extends Sink {
   readonly path: string;
   #file: OutputFile | undefined;
 
-  /** Throws `ERR_INVALID_ARG_TYPE`. */
+  /** Throws `ERR_INVALID_ARG_*`. */
   constructor(path: string, options: { name?: string; caps?: Caps } = {}) {
-    if (typeof path !== "string" || path === "") throw wrongType("path", "a path", path);
-    super(options.name, options.caps);
+    pathOf("path", path);
+    const { name, caps = Caps.any } = readOptions("options", options, ["name", "caps"]);
+    super(checkName("options.name", name), checkCaps("options.caps", caps));
     this.path = path;
   }
 
@@ -194,10 +197,14 @@ export class RawVideoSink extends FileSink {
   #isOffGrid = false;
   #format: VideoStream | undefined;
 
-  /** @param options `y4m: false` for bare frames; default true */
+  /** @param options `y4m: false` for bare frames; default true. Throws `ERR_INVALID_ARG_*`. */
   constructor(path: string, options: { name?: string; y4m?: boolean } = {}) {
-    const isY4m = options.y4m !== false;
-    super(path, { ...options, caps: Caps.video(isY4m ? { format: Object.keys(Y4M_TAGS) } : {}) });
+    const { name, y4m } = readOptions("options", options, ["name", "y4m"]);
+    const isY4m = flag("options.y4m", y4m, true);
+    super(path, {
+      ...(name !== undefined && { name }),
+      caps: Caps.video(isY4m ? { format: Object.keys(Y4M_TAGS) } : {}),
+    });
     this.#isY4m = isY4m;
   }
 

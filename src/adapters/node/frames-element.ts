@@ -6,10 +6,12 @@ import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../media/video/info.ts";
+import { checkName } from "../../pipeline/base/element.ts";
 import type { Maybe } from "../../pipeline/base/pad.ts";
 import { Source } from "../../pipeline/base/source.ts";
 import { Caps } from "../../pipeline/caps.ts";
 import {
+  checkFraction,
   type Fraction,
   type StreamFormat,
   sameFormat,
@@ -17,9 +19,11 @@ import {
   videoFormat,
 } from "../../pipeline/stream-format.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
 import { openVideoFile } from "../mediabunny.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
+import { pathOf } from "./file-paths.ts";
 import type { FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
 import { isPipe, openInput } from "./input-stream.ts";
 
@@ -47,10 +51,10 @@ export class FramesElement extends Source {
   #format: StreamFormat | undefined;
   #frames = 0;
 
-  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives */
+  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
     super(name, Caps.video());
-    this.#open = openFrames;
+    this.#open = required("openFrames", openFrames);
   }
 
   /**
@@ -177,10 +181,12 @@ export class RawVideoElement extends FramesElement {
   readonly #input: string | Readable;
   #isPaced: boolean;
 
-  /** @param input a path, or a stream that is read once */
+  /** @param input a path, or a stream that is read once. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(input: string | Readable, options: RawVideoOptions & { name?: string } = {}) {
-    const { name, ...raw } = options;
-    super((signal) => openRaw(input, raw, signal), name);
+    if (typeof input === "string") pathOf("input", input);
+    else withMethods("input", "a path or a Readable", input, ["on", "destroy", Symbol.asyncIterator]);
+    const { name, ...raw } = readRawOptions(options);
+    super((signal) => openRaw(input, raw, signal), checkName("options.name", name));
     this.readsFiles = typeof input === "string" ? [input] : input === process.stdin ? ["-"] : [];
     this.#input = input;
     this.#isPaced = typeof input !== "string";
@@ -196,6 +202,24 @@ export class RawVideoElement extends FramesElement {
   override get isPacedFromOutside(): boolean {
     return this.#isPaced;
   }
+}
+
+/** Reads the options now: what is wrong with them is the constructor's caller's affair, not the run's. */
+function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoOptions & { name?: string } {
+  const { name, format, width, height, frameRate } = readOptions("options", options, [
+    "name",
+    "format",
+    "width",
+    "height",
+    "frameRate",
+  ]);
+  return {
+    ...(name !== undefined && { name }),
+    ...(format !== undefined && { format: word("options.format", format) }),
+    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, 65_535) }),
+    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, 65_535) }),
+    ...(frameRate !== undefined && { frameRate: checkFraction("options.frameRate", frameRate) }),
+  };
 }
 
 async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {

@@ -2,6 +2,7 @@
 import { basename, extname } from "node:path";
 import type { Output, OutputFormat, VideoCodec, VideoSampleSource } from "mediabunny";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { checkName } from "../../pipeline/base/element.ts";
 import type { InputPad, Maybe } from "../../pipeline/base/pad.ts";
 import { Sink } from "../../pipeline/base/sink.ts";
 import { Caps } from "../../pipeline/caps.ts";
@@ -13,11 +14,11 @@ import {
   type VideoStream,
 } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, wholeNumber } from "../../util/validate.ts";
+import { oneOf, readOptions, wholeNumber } from "../../util/validate.ts";
 import { ContactSheetSink } from "../../video/contact-sheet-sink.ts";
 import { loadMediabunny } from "../mediabunny.ts";
 import { writeWhole } from "./file-elements.ts";
-import { assertFilesApart } from "./file-paths.ts";
+import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, gcd, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
 import { encodePng, loadPng } from "./png.ts";
@@ -56,23 +57,25 @@ export class EncodeSink extends Sink {
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(path: string, options: EncodeSinkOptions = {}) {
-    const ending = extname(path).toLowerCase();
+    const ending = extname(pathOf("path", path)).toLowerCase();
     oneOf("the path's ending", ending, [".mp4", ".m4v", ".mov", ".webm", ".mkv"]);
-    if (options.codec !== undefined) {
-      oneOf("options.codec", options.codec, CODECS);
-      if (ending === ".webm" && !WEBM_CODECS.includes(options.codec)) {
+    const given = readOptions("options", options, ["name", "codec", "bitrate"]);
+    const { name, codec, bitrate } = given;
+    if (codec !== undefined) {
+      oneOf("options.codec", codec, CODECS);
+      if (ending === ".webm" && !WEBM_CODECS.includes(codec)) {
         throw new MillpondError(
           "ERR_INVALID_ARG_VALUE",
-          `a .webm file cannot hold ${options.codec}; it can hold ${WEBM_CODECS.join(", ")}`,
+          `a .webm file cannot hold ${codec}; it can hold ${WEBM_CODECS.join(", ")}`,
         );
       }
     }
-    if (options.bitrate !== undefined) wholeNumber("options.bitrate", options.bitrate, 1000);
+    if (bitrate !== undefined) wholeNumber("options.bitrate", bitrate, 1000);
     // Chroma of a quarter is what every encoder takes, and it wants even sides.
     const even = { min: 16, max: 8192, step: 2 };
-    super(options.name, Caps.video({ format: ["I420"], width: even, height: even }));
+    super(checkName("options.name", name), Caps.video({ format: ["I420"], width: even, height: even }));
     this.path = path;
-    this.#options = options;
+    this.#options = given;
     this.#ending = ending;
   }
 
@@ -287,9 +290,12 @@ export class ContactSheetFile extends ContactSheetSink {
   /** The file. */
   readonly path: string;
 
-  /** @param path where the sheet is written at the end; nothing is written for an empty stream */
+  /** @param path where the sheet is written at the end; nothing is written for an empty stream. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(path: string, options: { name?: string; tiles?: number } = {}) {
-    super({ ...options, onSheet: async (picture) => writeWhole(path, await encodePng(picture)) });
+    pathOf("path", path);
+    const { name, tiles } = readOptions("options", options, ["name", "tiles"]);
+    const given = { ...(name !== undefined && { name }), ...(tiles !== undefined && { tiles }) };
+    super({ ...given, onSheet: async (picture) => writeWhole(path, await encodePng(picture)) });
     this.path = path;
   }
 

@@ -24,7 +24,7 @@ import { Queue } from "../../pipeline/elements/queue.ts";
 import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
 import type { StreamFormat } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import type { FromThread, ToThread, WorkerFormat } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
 import { MOST_THREADS, ThreadSlots } from "./worker-slots.ts";
@@ -83,6 +83,22 @@ const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 // process with it; frames lie outside of it.
 const THREAD_HEAP_MB = 512;
 
+const OPTIONS = ["name", "workers", "writes", "options", "console", "onResult"] as const;
+
+/** The module as a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an address that names no file. */
+function addressOf(module: string | URL): string {
+  if (!(module instanceof URL) && (typeof module !== "string" || module === ""))
+    throw wrongType("module", "a path or a URL", module);
+  const text = String(module);
+  if (!(module instanceof URL) && !text.startsWith("file:")) return pathToFileURL(resolve(text)).href;
+  try {
+    fileURLToPath(text);
+  } catch {
+    throw badValue("module", "a path or the file: address of a file", text);
+  }
+  return text;
+}
+
 /** Calls a function in threads, side by side. */
 export class WorkersElement extends Queue {
   /** The module whose default export is called. */
@@ -100,17 +116,20 @@ export class WorkersElement extends Queue {
 
   /** @param module a path or a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(module: string | URL, options: WorkersOptions = {}) {
-    if (typeof module !== "string" && !(module instanceof URL)) throw wrongType("module", "a path or a URL", module);
+    const address = addressOf(module);
+    const given = readOptions("options", options, OPTIONS);
     // One core is left to whatever makes the frames; more than four wait for it on any machine met so far.
     const fallback = Math.max(1, Math.min(4, availableParallelism() - 1));
-    if (options.console !== undefined) oneOf("options.console", options.console, ["stdout", "stderr"]);
-    const threads = wholeNumber("options.workers", options.workers ?? fallback, 1, MOST_THREADS);
-    super({ max: threads * PER_THREAD, ...(options.name === undefined ? {} : { name: options.name }) });
-    const text = String(module);
-    this.module = text.startsWith("file:") ? text : pathToFileURL(resolve(text)).href;
+    const { name, workers = fallback, console = "stdout" } = given;
+    oneOf("options.console", console, ["stdout", "stderr"]);
+    flag("options.writes", given.writes, false);
+    callback("options.onResult", given.onResult);
+    const threads = wholeNumber("options.workers", workers, 1, MOST_THREADS);
+    super({ max: threads * PER_THREAD, ...(name === undefined ? {} : { name }) });
+    this.module = address;
     this.#threadCount = threads;
     this.#slots = new ThreadSlots(this.name, threads);
-    this.#options = options;
+    this.#options = given;
   }
 
   /** The module: a result that is written over it would destroy it. */

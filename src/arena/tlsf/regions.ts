@@ -41,7 +41,7 @@ export function addRegion(words: Int32Array, start: number, length: number): voi
   insert(words, block, free);
 }
 
-/** Removes a region that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_LOANS_OUT`. */
+/** Removes a region that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_IN_USE`. */
 export function removeRegion(words: Int32Array, start: number): void {
   if (typeof start !== "number") throw wrongType("start", "the start of a region", start);
   const region = start >>> 2;
@@ -54,7 +54,7 @@ export function removeRegion(words: Int32Array, start: number): void {
   const block = region + 2;
   if (words[block + 1] !== (free | FREE)) {
     throw new MillpondError(
-      "ERR_LOANS_OUT",
+      "ERR_IN_USE",
       `the region at ${start} holds live blocks; free them, then remove it (blocks() lists them)`,
     );
   }

@@ -208,7 +208,7 @@ export class BufferPool {
     if (core.isActive) return failed("ERR_ACTIVE", `${this} is active; set_active(false) before another configuration`);
     if (core.outstanding > 0) {
       return failed(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `${this} has ${core.outstanding} buffers out; wait until they are back, or take another pool`,
       );
     }
@@ -558,7 +558,7 @@ function checkAcquire(params: unknown): number {
 }
 
 function failed(
-  code: "ERR_ACTIVE" | "ERR_LOANS_OUT" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
+  code: "ERR_ACTIVE" | "ERR_IN_USE" | "ERR_NOT_CONFIGURED" | "ERR_CONFIG_ADJUSTED",
   why: string,
   cause?: unknown,
 ): false {

@@ -76,15 +76,12 @@ export class MediaBuffer {
   declare [Symbol.dispose]: () => void;
 
   /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
-  static allocate(size: number, options: BufferAllocation = {}): MediaBuffer {
-    const buffer = new MediaBuffer();
+  static allocate(size: number, options?: BufferAllocation): MediaBuffer {
+    if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
     const allocator =
       given === undefined ? defaultAllocator() : withMethods("options.allocator", "an Allocator", given, ["allocate"]);
-    if (size === 0) return buffer;
-    list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
-    buffer.slot.tainted = false;
-    return buffer;
+    return allocated(size, allocator, params);
   }
 
   /** A buffer around foreign bytes, not copied. Throws what {@link wrapMemory} throws. */
@@ -503,6 +500,14 @@ disposeBy(MediaBuffer, "release");
 
 const ALLOCATION_KEYS = ["allocator", "align", "prefix", "padding", "flags"] as const;
 
+function allocated(size: number, allocator: Allocator, params: AllocationParams | undefined): MediaBuffer {
+  const buffer = new MediaBuffer();
+  if (size === 0) return buffer;
+  list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
+  buffer.slot.tainted = false;
+  return buffer;
+}
+
 function copyFlags(name: string, flags: CopyFlags): CopyFlags {
   return wholeNumber(name, flags, 0, 0x7fffffff);
 }
@@ -541,6 +546,24 @@ function checkTime(name: string, time: unknown): bigint | undefined {
 
 /** Ends the lease of a buffer without a pool: its handles are void before the first hook runs. */
 function freeSlot(slot: BufferSlot): void {
+  const { memories } = slot;
+  if (memories.length === 1 && slot.metas === null && (slot.marks & IN_USE) === 0) {
+    const memory = memories[0]!;
+    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is called.
+    if (memory.references > 1 && !memory.home?.lingering) {
+      memories.pop();
+      memory.ownerCount--;
+      memory.references--;
+      dropLooseSlot(slot);
+      return;
+    }
+  }
+  freeSlotSlow(slot);
+}
+
+const IN_USE: number = Marks.HELD | Marks.FROZEN;
+
+function freeSlotSlow(slot: BufferSlot): void {
   if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);

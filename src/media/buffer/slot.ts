@@ -180,12 +180,17 @@ export class BufferSlot implements MemoryHome {
 
   /** References grew from one to two, or shrank back: its memories are not writable meanwhile. O(memories). */
   markShared(by: 1 | -1): void {
-    if (by === 1 && (this.marks & (Marks.FILLING | Marks.RETURNING)) !== 0) {
-      this.refCount--;
-      throw heldByHook(this, "retain");
-    }
-    for (const memory of this.memories) memory.sharedOwners += by;
+    const { memories } = this;
+    if ((this.marks & UNRETAINABLE) !== 0 && by === 1) refuseRetain(this);
+    for (let i = 0; i < memories.length; i++) memories[i]!.sharedOwners += by;
   }
+}
+
+const UNRETAINABLE: number = Marks.FILLING | Marks.RETURNING;
+
+function refuseRetain(slot: BufferSlot): never {
+  slot.refCount--;
+  throw heldByHook(slot, "retain");
 }
 
 /** The error for a call that has to wait until the hook, or the copy, that has the buffer returns. */

@@ -18,6 +18,7 @@
  * With `padding`, each plane has rows above and below and columns on both sides that belong to nobody's picture: what decoders write
  * into beyond the edges. `offset` is where the picture itself starts.
  */
+import { alignUp } from "../../util/align.ts";
 import { badValue, checkOptions, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
 import { findVideoFormat, type VideoFormat, type VideoPixelFormat, videoFormatNames } from "./format.ts";
 import { checkPlane } from "./plane-check.ts";
@@ -179,12 +180,12 @@ export class VideoInfo {
       const wholeRows = above + rows + Math.ceil(padding.bottom / plane.subY);
       const stride =
         strides === undefined
-          ? roundUp(wholeRow, strideAlign)
+          ? alignUp(wholeRow, strideAlign)
           : multipleOf(strideAlign, `options.strides[${i}]`, strides[i], wholeRow, MAX_STRIDE);
       const lead = above * stride + before;
       const offset =
         offsets === undefined
-          ? roundUp(end, planeAlign) + lead
+          ? alignUp(end, planeAlign) + lead
           : givenOffset(`options.offsets[${i}]`, offsets[i], lead, planeAlign);
       const { sampleBytes } = plane;
       planes.push(Object.freeze({ offset, stride, width: columns, height: rows, rowBytes, sampleBytes }));
@@ -286,8 +287,4 @@ function assertApart(extents: readonly Extent[]): void {
       throw outOfRange("options.offsets", "far enough apart that planes do not overlap", next.start);
     }
   });
-}
-
-function roundUp(value: number, align: number): number {
-  return Math.ceil(value / align) * align;
 }

@@ -2,9 +2,10 @@
  * DMA buffers on Linux, by the dma-heap and udmabuf devices. Experimental: written from the kernel's documentation and tried
  * against kernels that have neither device, where each step answers `unsupported`.
  */
+
+import { alignUp } from "../../util/align.ts";
 import type { KoffiLibrary, NativeFunction } from "../koffi.ts";
 import type { DmaOps } from "../native-ops.ts";
-import { roundUp } from "../page-range.ts";
 import type { PosixMemory } from "../posix/posix.ts";
 import { done, made, type NotDone, notDone, systemFailure } from "../result.ts";
 
@@ -36,7 +37,7 @@ export function linuxDma(libc: KoffiLibrary, memory: PosixMemory): DmaOps {
       const device = openDevice(`/dev/dma_heap/${heap}`);
       if (typeof device !== "number") return device;
       const request = new DataView(new ArrayBuffer(24));
-      request.setBigUint64(0, BigInt(roundUp(bytes, memory.pageSize)), true);
+      request.setBigUint64(0, BigInt(alignUp(bytes, memory.pageSize)), true);
       request.setUint32(12, O_RDWR | O_CLOEXEC, true);
       const status = Number(ioctl(device, DMA_HEAP_IOCTL_ALLOC, new Uint8Array(request.buffer)));
       const failure = status < 0 ? memory.failed("ioctl", `${bytes} bytes from the dma-heap "${heap}"`) : undefined;

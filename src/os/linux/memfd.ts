@@ -3,9 +3,9 @@
  * end this process by SIGBUS). Whatever comes from outside is mapped only when the kernel says that it is sealed.
  */
 import { readlinkSync } from "node:fs";
+import { alignUp } from "../../util/align.ts";
 import type { KoffiLibrary } from "../koffi.ts";
 import type { DescriptorFacts, SharedOps } from "../native-ops.ts";
-import { roundUp } from "../page-range.ts";
 import type { PosixMemory } from "../posix/posix.ts";
 import { done, made, notDone, type Outcome } from "../result.ts";
 
@@ -62,7 +62,7 @@ export function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps 
 
   return {
     create(bytes, label) {
-      const whole = roundUp(bytes, memory.pageSize);
+      const whole = alignUp(bytes, memory.pageSize);
       const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
       let descriptor = Number(memfdCreate(label, flags | MFD_NOEXEC_SEAL));
       if (descriptor < 0) descriptor = Number(memfdCreate(label, flags));

@@ -3,10 +3,11 @@
  * platform's own file. Every failing call reads errno at once, because any other system call overwrites it.
  */
 import { constants } from "node:buffer";
+import { alignUp } from "../../util/align.ts";
 import { wrongType } from "../../util/validate.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "../koffi.ts";
 import type { Advice, Limits, MappedPages } from "../native-ops.ts";
-import { bytesToBoundary, innerPages, outerPages, roundUp } from "../page-range.ts";
+import { bytesToBoundary, innerPages, outerPages } from "../page-range.ts";
 import { done, made, type NotDone, notDone, type Outcome, type Result, systemFailure } from "../result.ts";
 
 /** The numbers of one POSIX platform. */
@@ -151,7 +152,7 @@ export class PosixMemory {
 
   /** Maps fresh zero pages and views them. */
   map(bytes: number, align: number = this.pageSize): Outcome<MappedPages> {
-    const whole = roundUp(Math.max(bytes, 1), this.pageSize);
+    const whole = alignUp(Math.max(bytes, 1), this.pageSize);
     const most = largestView();
     if (whole > most) return notDone("refused", "VIEW_TOO_LARGE", `${whole} bytes; one view has at most ${most} here`);
     const slack = align > this.pageSize ? align : 0;

@@ -7,7 +7,7 @@ import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wrongType } from "../../util/validate.ts";
-import { Caps } from "../caps.ts";
+import { Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { Decision } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -88,6 +88,12 @@ export function blamedFor(error: unknown): string | undefined {
   return typeof error === "object" && error !== null ? blamed.get(error) : undefined;
 }
 
+/** @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+export function checkName(argument: string, name: string | undefined): string | undefined {
+  if (name === undefined || (typeof name === "string" && name !== "")) return name;
+  throw wrongType(argument, "a non-empty string", name);
+}
+
 /** A stage of a pipeline. */
 export abstract class Element {
   /** Its name, unique in a pipeline. */
@@ -100,21 +106,19 @@ export abstract class Element {
 
   /** @param name for messages and reports; default: the class's name and a number. Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(name?: string) {
-    if (name !== undefined && (typeof name !== "string" || name === ""))
-      throw wrongType("name", "a non-empty string", name);
-    this.name = name ?? `${this.constructor.name.toLowerCase()}${nextNumber++}`;
+    this.name = checkName("name", name) ?? `${this.constructor.name.toLowerCase()}${nextNumber++}`;
   }
 
   /** Adds an input. */
   protected addInput(name: string, caps: Caps = Caps.any): InputPad {
-    const pad = new InputPad(this, name, caps);
+    const pad = new InputPad(this, name, checkCaps("caps", caps));
     this.inputs.push(pad);
     return pad;
   }
 
   /** Adds an output. */
   protected addOutput(name: string, caps: Caps = Caps.any): OutputPad {
-    const pad = new OutputPad(this, name, caps);
+    const pad = new OutputPad(this, name, checkCaps("caps", caps));
     this.outputs.push(pad);
     return pad;
   }

@@ -5,13 +5,14 @@
  * A push is a plain call that returns nothing when the buffer has gone through, and a promise when somebody must wait:
  * back-pressure costs nothing where there is none. The callee owns the buffer from the moment of the call.
  */
-import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { instance, wholeNumber } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
-import type { AllocationQuery } from "../negotiate/allocation-query.ts";
+import { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type Decision, settleSupply } from "../negotiate/pool.ts";
-import { formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
+import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
 import type { Element } from "./element.ts";
 
 /** What a call that may have to wait returns: nothing, or the promise of the end of the wait. */
@@ -101,19 +102,19 @@ export class OutputPad extends Pad {
 
   /**
    * Hands a buffer on; it belongs to the other end from now on, also when this fails. Nothing comes back when it went
-   * through, a promise when somebody has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, and with what a stage
-   * downstream throws. @realtime for the pad's own part
+   * through, a promise when somebody has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE`
+   * for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's own part
    */
   push(buffer: MediaBuffer): Maybe<void> {
     const { peer } = this;
-    if (this.shut || peer === null) return this.#refuse(buffer);
+    if (this.shut || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
     this.buffers++;
     peer.buffers++;
     return peer.element.chain(buffer, peer);
   }
 
   #refuse(buffer: MediaBuffer): void {
-    buffer.release();
+    instance("buffer", "a MediaBuffer", MediaBuffer, buffer).release();
     // Who feeds a finished pad looks at `finished`; the buffer in flight just goes home.
     if (this.finished) return;
     if (this.flushing) throw flushingError(this);
@@ -132,20 +133,21 @@ export class OutputPad extends Pad {
    */
   setFormat(format: StreamFormat): Maybe<void> {
     const { peer } = this;
+    const checked = checkFormat("format", format);
     if (peer === null) throw new MillpondError("ERR_INACTIVE", `${this} is not linked`);
     if (this.finished) return undefined;
-    if (sameFormat(this.format, format)) return undefined;
-    const bad = peer.caps.whyNot(format);
+    if (sameFormat(this.format, checked)) return undefined;
+    const bad = peer.caps.whyNot(checked);
     if (bad !== undefined) {
       throw new MillpondError(
         "ERR_NOT_NEGOTIATED",
-        `${peer} does not take ${formatText(format)} from ${this}: ${bad}; put a converter between them`,
+        `${peer} does not take ${formatText(checked)} from ${this}: ${bad}; put a converter between them`,
         { from: String(this), to: String(peer) },
       );
     }
-    this.format = format;
+    this.format = checked;
     this.retune();
-    return peer.element.formatArrived(format, peer);
+    return peer.element.formatArrived(checked, peer);
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */
@@ -173,6 +175,7 @@ export class OutputPad extends Pad {
   /** Sends a question downstream. False: nobody answered, which is no error. */
   query(query: AllocationQuery): Maybe<boolean> {
     const { peer } = this;
+    instance("query", "an AllocationQuery", AllocationQuery, query);
     if (peer === null) return false;
     query.answering = peer.element.name;
     return peer.element.proposeAllocation(query, peer);
@@ -180,14 +183,20 @@ export class OutputPad extends Pad {
 
   /**
    * Asks downstream and settles where this pad's buffers come from: the pool that is there already when it still fits, one
-   * that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`.
+   * that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`,
+   * `ERR_INACTIVE`, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    *
    * @param keeps buffers of this pad that the element itself holds on to, beyond the one that it fills
    */
   async negotiate(keeps = 0): Promise<void> {
+    wholeNumber("keeps", keeps);
+    const { format } = this;
+    if (format === null)
+      throw new MillpondError("ERR_NOT_NEGOTIATED", `${this} has no format to find memory for`, { pad: String(this) });
+    const { running } = this.element;
     this.needsReconfigure = false;
     try {
-      await settleSupply(this, keeps);
+      await settleSupply(this, format, running, keeps);
       // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {

@@ -3,6 +3,7 @@
  * retains, and says how many it may have (`holds`), so that the pool is made for it. After GStreamer's base sink.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -25,11 +26,11 @@ export abstract class Sink extends Element {
   readonly #keepLast: boolean;
   #last: MediaBuffer | undefined;
 
-  /** @param caps what it takes */
+  /** @param caps what it takes. Throws `ERR_INVALID_ARG_*`. */
   constructor(name?: string, caps?: Caps, options: SinkOptions = {}) {
     super(name);
     this.in = this.addInput("in", caps);
-    this.#keepLast = options.keepLast === true;
+    this.#keepLast = flag("options.keepLast", readOptions("options", options, ["keepLast"]).keepLast, false);
   }
 
   /** Buffers that it retains across calls of {@link render}; they are added to the pool upstream. Default 0. */

@@ -14,7 +14,7 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
 import { Slice } from "../scheduler.ts";
-import { type StreamFormat, sameFormat } from "../stream-format.ts";
+import { isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise } from "./element.ts";
 import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
 
@@ -100,7 +100,7 @@ export abstract class Source extends Element {
       const settled = isPromise(format) ? await this.bounded(format, "waiting for its next buffer") : format;
       if (settled === undefined) break;
       if (out.flushing) return;
-      if (out.needsReconfigure || (settled !== out.format && !sameFormat(settled, out.format))) {
+      if (out.needsReconfigure || !isSettled(settled, out.format)) {
         await this.#settle(settled);
       }
       const step = this.create === undefined ? this.#fillOne() : this.#createOne();

@@ -11,7 +11,8 @@
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
-import type { Caps } from "../caps.ts";
+import { oneOf, readOptions } from "../../util/validate.ts";
+import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
 import { dropPool } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -43,12 +44,13 @@ export abstract class Transform extends Element {
   #kept: readonly MetaProposal[] = [];
   #isNegotiated = false;
 
-  /** Names are unique in a pipeline. */
+  /** Names are unique in a pipeline. Throws `ERR_INVALID_ARG_*`. */
   constructor(name?: string, options: TransformOptions = {}) {
     super(name);
-    this.in = this.addInput("in", options.input);
-    this.out = this.addOutput("out", options.output);
-    this.#mode = options.mode ?? "copy";
+    const { input, output, mode = "copy" } = readOptions("options", options, ["input", "output", "mode"]);
+    this.in = this.addInput("in", input === undefined ? input : checkCaps("options.input", input));
+    this.out = this.addOutput("out", output === undefined ? output : checkCaps("options.output", output));
+    this.#mode = oneOf("options.mode", mode, ["passthrough", "in-place", "copy"]);
   }
 
   /** How it treats buffers now. */

@@ -11,9 +11,10 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Sink } from "../base/sink.ts";
-import { Caps } from "../caps.ts";
+import { Caps, checkCaps } from "../caps.ts";
 
 /** How an {@link AppSink} is made. */
 export interface AppSinkOptions {
@@ -39,10 +40,10 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   #state: "idle" | "open" | "ended" = "idle";
   #failure: { error: unknown } | undefined;
 
-  /** Throws `ERR_OUT_OF_RANGE`. */
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: AppSinkOptions = {}) {
     const { name, caps = Caps.any, holds = 1 } = readOptions("options", options, ["name", "caps", "holds"]);
-    super(name, caps);
+    super(checkName("options.name", name), checkCaps("options.caps", caps));
     this.#held = wholeNumber("options.holds", holds, 1, 4096);
   }
 

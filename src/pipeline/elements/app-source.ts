@@ -8,6 +8,7 @@
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
+import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Source } from "../base/source.ts";
 import { Caps } from "../caps.ts";
@@ -24,9 +25,22 @@ export interface AppSourceOptions {
   name?: string;
 }
 
+/** What begins to iterate; the methods are read once. Throws `ERR_INVALID_ARG_TYPE`. */
+function iteratorOf(
+  items: AsyncIterable<AppItem> | Iterable<AppItem>,
+): () => AsyncIterator<AppItem> | Iterator<AppItem> {
+  if (items !== null && typeof items === "object") {
+    const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = items as AsyncIterable<AppItem> &
+      Iterable<AppItem>;
+    const open: unknown = later ?? now;
+    if (typeof open === "function") return () => open.call(items) as AsyncIterator<AppItem> | Iterator<AppItem>;
+  }
+  throw wrongType("items", "an iterable", items);
+}
+
 /** Takes what an iterable gives. */
 export class AppSource extends Source {
-  readonly #items: AsyncIterable<AppItem> | Iterable<AppItem>;
+  readonly #open: () => AsyncIterator<AppItem> | Iterator<AppItem>;
   #iterator: AsyncIterator<AppItem> | Iterator<AppItem> | undefined;
   #format: StreamFormat;
   #item: Uint8Array | MediaBuffer | undefined;
@@ -35,10 +49,10 @@ export class AppSource extends Source {
 
   /** Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(items: AsyncIterable<AppItem> | Iterable<AppItem>, options: AppSourceOptions) {
-    if (items === null || typeof items !== "object") throw wrongType("items", "an iterable", items);
+    const open = iteratorOf(items);
     const { name, format } = readOptions("options", options, ["format", "name"]);
-    super(name, Caps.any);
-    this.#items = items;
+    super(checkName("options.name", name), Caps.any);
+    this.#open = open;
     this.#format = checkFormat("options.format", format);
   }
 
@@ -54,8 +68,7 @@ export class AppSource extends Source {
 
   /** Begins to iterate. */
   override start(): void {
-    const items = this.#items;
-    this.#iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+    this.#iterator = this.#open();
   }
 
   /** Waits for the next item. */
@@ -65,7 +78,8 @@ export class AppSource extends Source {
       if (result === undefined || result.done === true) return undefined;
       const { value } = result;
       if (value instanceof Uint8Array || value instanceof MediaBuffer) this.#item = value;
-      else if (value !== null && typeof value === "object" && "format" in value) this.#format = value.format;
+      else if (value !== null && typeof value === "object" && "format" in value)
+        this.#format = checkFormat(`the format of an item of "${this.name}"`, value.format);
       else throw wrongType(`an item of "${this.name}"`, "bytes, a MediaBuffer or { format }", value);
     }
     return this.#format;

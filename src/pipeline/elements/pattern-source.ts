@@ -2,10 +2,11 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { VideoInfo } from "../../media/video/info.ts";
-import { oneOf, wholeNumber } from "../../util/validate.ts";
+import { oneOf, readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkName } from "../base/element.ts";
 import { Source } from "../base/source.ts";
 import { Caps } from "../caps.ts";
-import { type Fraction, type VideoStream, videoFormat } from "../stream-format.ts";
+import { checkFraction, type Fraction, type VideoStream, videoFormat } from "../stream-format.ts";
 
 /** How a {@link PatternSource} is made. */
 export interface PatternSourceOptions {
@@ -25,6 +26,8 @@ export interface PatternSourceOptions {
   pattern?: "bars" | "none";
 }
 
+const OPTIONS = ["name", "format", "width", "height", "frameRate", "frames", "pattern"] as const;
+const DEFAULT_RATE: Fraction = { num: 25, den: 1 };
 const BYTE_FORMATS = videoFormatNames().filter((name) => findVideoFormat(name)!.bits === 8);
 
 /** Makes test pictures. */
@@ -38,12 +41,16 @@ export class PatternSource extends Source {
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: PatternSourceOptions = {}) {
-    super(options.name, Caps.video({ format: BYTE_FORMATS }));
-    this.#options = options;
-    this.#rate = options.frameRate ?? { num: 25, den: 1 };
-    this.#frames = options.frames === undefined ? Infinity : wholeNumber("options.frames", options.frames);
-    this.#isBlank = oneOf("options.pattern", options.pattern ?? "bars", ["bars", "none"]) === "none";
-    if (options.format !== undefined) oneOf("options.format", options.format, BYTE_FORMATS);
+    const given = readOptions("options", options, OPTIONS);
+    const { format, width, height, frameRate = DEFAULT_RATE, frames, pattern = "bars" } = given;
+    super(checkName("options.name", given.name), Caps.video({ format: BYTE_FORMATS }));
+    if (width !== undefined) wholeNumber("options.width", width, 1, 65_535);
+    if (height !== undefined) wholeNumber("options.height", height, 1, 65_535);
+    if (format !== undefined) oneOf("options.format", format, BYTE_FORMATS);
+    this.#options = given;
+    this.#rate = checkFraction("options.frameRate", frameRate);
+    this.#frames = frames === undefined ? Infinity : wholeNumber("options.frames", frames);
+    this.#isBlank = oneOf("options.pattern", pattern, ["bars", "none"]) === "none";
   }
 
   /** Settles the format once: what was asked for, else what downstream takes. */

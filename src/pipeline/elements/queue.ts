@@ -4,8 +4,8 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/queue-level.ts";
-import { milliseconds, oneOf, outOfRange, wholeNumber } from "../../util/validate.ts";
-import { Element, isPromise } from "../base/element.ts";
+import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkName, Element, isPromise } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
@@ -64,11 +64,13 @@ export class Queue extends Element {
 
   /** An empty line. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: QueueOptions = {}) {
-    super(options.name);
+    const given = readOptions("options", options, ["name", "max", "maxBytes", "maxTime", "full"]);
+    const { max = 4, full = "wait" } = given;
+    super(checkName("options.name", given.name));
     // 4096 buffers: beyond that a queue is a leak with a bound.
-    this.max = wholeNumber("options.max", options.max ?? 4, 1, 4096);
-    this.#limits = readLimits(options);
-    this.#full = oneOf("options.full", options.full ?? "wait", ["wait", "drop-new", "drop-old"]);
+    this.max = wholeNumber("options.max", max, 1, 4096);
+    this.#limits = readLimits(given);
+    this.#full = oneOf("options.full", full, ["wait", "drop-new", "drop-old"]);
   }
 
   /** Buffers in line now. */
@@ -334,8 +336,8 @@ function readLimits({ maxBytes, maxTime }: QueueOptions): QueueLimits | undefine
   if (maxBytes !== undefined) wholeNumber("options.maxBytes", maxBytes, 1);
   if (maxTime !== undefined && milliseconds("options.maxTime", maxTime) <= 0)
     throw outOfRange("options.maxTime", "more than 0", maxTime);
-  const time =
-    maxTime === undefined || maxTime === Infinity ? undefined : BigInt(Math.max(1, Math.round(maxTime * 1e6)));
+  const nanoseconds = maxTime === undefined ? Infinity : Math.round(maxTime * 1e6);
+  const time = nanoseconds === Infinity ? undefined : BigInt(Math.max(1, nanoseconds));
   return maxBytes === undefined && time === undefined ? undefined : { bytes: maxBytes, time };
 }
 

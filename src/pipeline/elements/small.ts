@@ -1,9 +1,10 @@
 /** Small stages: one that does nothing, one that takes everything, one that insists on a format. */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { wholeNumber } from "../../util/validate.ts";
+import { readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkName } from "../base/element.ts";
 import { Sink } from "../base/sink.ts";
 import { Transform } from "../base/transform.ts";
-import type { Caps } from "../caps.ts";
+import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 
 /** Passes every buffer through. */
@@ -16,8 +17,9 @@ export class Identity extends Transform {
 
 /** Passes buffers of certain formats through, so that the stages around it settle on one of them. */
 export class CapsFilter extends Transform {
-  /** @param caps what may pass */
+  /** @param caps what may pass. Throws `ERR_INVALID_ARG_TYPE`. */
   constructor(caps: Caps, name?: string) {
+    checkCaps("caps", caps);
     super(name, { mode: "passthrough", input: caps, output: caps });
   }
 
@@ -45,11 +47,12 @@ export class NullSink extends Sink {
   readonly #limit: number;
   readonly #kept: MediaBuffer[] = [];
 
-  /** Throws `ERR_OUT_OF_RANGE`. */
+  /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: NullSinkOptions = {}) {
-    super(options.name);
-    this.#holds = wholeNumber("options.holds", options.holds ?? 0, 0, 4096);
-    this.#limit = options.limit === undefined ? Infinity : wholeNumber("options.limit", options.limit, 1);
+    const { name, holds = 0, limit } = readOptions("options", options, ["name", "holds", "limit"]);
+    super(checkName("options.name", name));
+    this.#holds = wholeNumber("options.holds", holds, 0, 4096);
+    this.#limit = limit === undefined ? Infinity : wholeNumber("options.limit", limit, 1);
   }
 
   /** As it was told. */

@@ -5,13 +5,22 @@
  *
  * Everything that is added is signed with the stage's name, so that the decision can be explained afterwards.
  */
-import type { MetaType } from "../../media/meta/meta.ts";
-import type { Allocator } from "../../memory/allocator.ts";
+import { MetaType } from "../../media/meta/meta.ts";
+import { Allocator } from "../../memory/allocator.ts";
 import { type AllocationParams, type ResolvedParams, resolveParams } from "../../memory/params.ts";
-import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { frozenData } from "../../util/same-data.ts";
-import { outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
-import { type StreamFormat, sizeOfFormat } from "../stream-format.ts";
+import {
+  flag,
+  instance,
+  outOfRange,
+  readOptions,
+  required,
+  wholeNumber,
+  word,
+  wrongType,
+} from "../../util/validate.ts";
+import { checkFormat, type StreamFormat, sizeOfFormat } from "../stream-format.ts";
 
 /** "Buffers of at least this size, this many", with or without a pool to take them from. */
 export interface PoolProposal {
@@ -77,9 +86,12 @@ export type MetaMerger = (
 
 const mergers: Map<string, MetaMerger> = new Map();
 
-/** Says how the wishes of several branches for one meta API are merged; without it, only wishes without params survive a tee. */
+/**
+ * Says how the wishes of several branches for one meta API are merged; without it, only wishes without params survive a tee.
+ * Throws `ERR_INVALID_ARG_TYPE`.
+ */
 export function registerMetaMerger(api: string, merge: MetaMerger): void {
-  mergers.set(api, merge);
+  mergers.set(checkApi(api), required("merge", merge));
 }
 
 /** @internal */
@@ -108,11 +120,12 @@ export class AllocationQuery {
   /** @internal who is being asked just now */
   answering = "?";
 
-  /** An empty question. */
+  /** An empty question. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(format: StreamFormat | null, options: { needPool?: boolean; readOnly?: boolean } = {}) {
-    this.format = format;
-    this.needPool = options.needPool ?? true;
-    this.readOnly = options.readOnly ?? false;
+    const { needPool, readOnly } = readOptions("options", options, ["needPool", "readOnly"]);
+    this.format = format === null ? null : checkFormat("format", format);
+    this.needPool = flag("options.needPool", needPool, true);
+    this.readOnly = flag("options.readOnly", readOnly, false);
   }
 
   /** Bytes that the format needs; 0 without one. */
@@ -120,7 +133,7 @@ export class AllocationQuery {
     return this.format === null ? 0 : sizeOfFormat(this.format);
   }
 
-  /** Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws `ERR_OUT_OF_RANGE`. */
+  /** Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   addPool(offer: PoolOffer): void {
     const proposal = this.#proposal(offer);
     if (proposal.min > 0 && this.pools.length === 0) this.#account(proposal.min, "holds them");
@@ -132,16 +145,19 @@ export class AllocationQuery {
   }
 
   #proposal(offer: PoolOffer): PoolProposal {
-    const pool = offer.pool ?? null;
-    const size = wholeNumber("offer.size", offer.size ?? this.formatSize);
-    const min = wholeNumber("offer.min", offer.min ?? 0);
-    const max = wholeNumber("offer.max", offer.max ?? 0);
+    if (offer === undefined) throw wrongType("offer", "an object of options", offer);
+    const given = readOptions("offer", offer, ["pool", "size", "min", "max"]);
+    const pool = given.pool ?? null;
+    if (pool !== null) instance("offer.pool", "a BufferPool or null", BufferPool, pool);
+    const size = given.size === undefined ? this.formatSize : wholeNumber("offer.size", given.size);
+    const min = given.min === undefined ? 0 : wholeNumber("offer.min", given.min);
+    const max = given.max === undefined ? 0 : wholeNumber("offer.max", given.max);
     if (max > 0 && min > max) throw outOfRange("offer.min", `at most offer.max, ${max}`, min);
     // Without a pool there is nothing that a cap could be true of; upstream would only stall for it.
     return { by: this.answering, pool, size, min, max: pool === null ? 0 : max };
   }
 
-  /** Replaces a proposal. Throws `ERR_OUT_OF_RANGE`. */
+  /** Replaces a proposal. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   setPool(index: number, offer: PoolOffer): void {
     (this.pools as PoolProposal[])[inside("index", index, this.pools)] = this.#proposal(offer);
   }
@@ -169,12 +185,11 @@ export class AllocationQuery {
     (this.params as ParamsProposal[]).splice(inside("index", index, this.params), 1);
   }
 
-  /** Says that a meta is understood. No deduplication. */
+  /** Says that a meta is understood. No deduplication. Throws `ERR_INVALID_ARG_*`. */
   addMeta(api: string | MetaType<object, never>, params?: Readonly<Record<string, unknown>> | null): void {
-    const name = typeof api === "string" ? api : api?.api;
-    if (typeof name !== "string" || name === "") throw wrongType("api", "a meta type or the name of an API", api);
+    const name = nameOfApi(api);
     // Copied in: what the caller does with its object afterwards changes nothing here.
-    const copy = params === undefined || params === null ? null : frozenData("params", params);
+    const copy = params === undefined || params === null ? null : frozenData("params", checkParams(params));
     (this.metas as MetaProposal[]).push({ by: this.answering, api: name, params: copy });
   }
 
@@ -185,7 +200,7 @@ export class AllocationQuery {
 
   /** Index of the first entry for a meta API; -1: not understood. */
   findMeta(api: string | MetaType<object, never>): number {
-    const name = typeof api === "string" ? api : api.api;
+    const name = nameOfApi(api);
     return this.metas.findIndex((meta) => meta.api === name);
   }
 
@@ -196,10 +211,11 @@ export class AllocationQuery {
 
   /**
    * "I hold `count` more": raises every entry, and drops an offered pool whose cap is too low now (its numbers stay). What a
-   * stage that keeps buffers calls while the question passes through it. Throws `ERR_OUT_OF_RANGE`.
+   * stage that keeps buffers calls while the question passes through it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    */
   raise(count: number, why: string): void {
     wholeNumber("count", count);
+    word("why", why);
     if (count === 0) return;
     const pools = this.pools as PoolProposal[];
     this.#account(count, why);
@@ -224,7 +240,8 @@ export class AllocationQuery {
    * alternative. Alignment, prefix and padding of every entry become the larger of both; an allocator goes first.
    */
   requireParams(allocator: Allocator | null, wanted: AllocationParams = {}): void {
-    const params = resolveParams(wanted);
+    const params = resolveParams(wanted, "wanted");
+    checkAllocator(allocator);
     const list = this.params as ParamsProposal[];
     list.forEach((entry, i) => {
       list[i] = { ...entry, params: mergeParams(entry.params, params) };
@@ -242,6 +259,7 @@ export class AllocationQuery {
 
   /** Adds what another answer holds to every entry here: for stages that ask several others about the same buffers. */
   adopt(other: AllocationQuery): void {
+    instance("other", "an AllocationQuery", AllocationQuery, other);
     if (other.held === 0) return;
     const pools = this.pools as PoolProposal[];
     if (pools.length === 0) pools.push(this.#proposal({ min: other.held }));
@@ -264,6 +282,7 @@ export class AllocationQuery {
 
   /** Takes all offered pools and allocators out, keeping numbers and alignment, and says why. */
   withholdPools(why: string): void {
+    word("why", why);
     (this.pools as PoolProposal[]).forEach((entry, i, pools) => {
       if (entry.pool === null) return;
       this.note(`the pool of ${entry.by} is not passed on: ${why}`);
@@ -278,7 +297,7 @@ export class AllocationQuery {
 
   /** Writes down what was changed on the way. */
   note(text: string): void {
-    (this.notes as string[]).push(text);
+    (this.notes as string[]).push(word("text", text));
   }
 
   /** Takes back every answer. */
@@ -310,7 +329,29 @@ export function mergeParams(a: ResolvedParams, b: ResolvedParams): ResolvedParam
 }
 
 function checkSource(allocator: Allocator | null, params: AllocationParams | undefined): void {
+  checkAllocator(allocator);
   if (allocator === null && params === undefined) throw wrongType("params", "given when there is no allocator", params);
+}
+
+function checkAllocator(allocator: Allocator | null): void {
+  if (allocator !== null) instance("allocator", "an Allocator or null", Allocator, allocator);
+}
+
+function checkApi(api: string): string {
+  if (typeof api !== "string" || api === "") throw wrongType("api", "the name of an API", api);
+  return api;
+}
+
+function nameOfApi(api: string | MetaType<object, never>): string {
+  const name: unknown = api instanceof MetaType ? api.api : api;
+  if (typeof name !== "string" || name === "") throw wrongType("api", "a meta type or the name of an API", api);
+  return name;
+}
+
+function checkParams<T>(params: T): T {
+  if (typeof params !== "object" || Array.isArray(params))
+    throw wrongType("params", "an object of data or null", params);
+  return params;
 }
 
 function inside(name: string, index: number, list: readonly unknown[]): number {

@@ -9,6 +9,7 @@ import { DEFAULT_PARAMS, type ResolvedParams } from "../../memory/params.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/buffer/config.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import type { Running } from "../base/element.ts";
 import type { OutputPad } from "../base/pad.ts";
 import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "../stream-format.ts";
 import { AllocationQuery, type HeldPart, type MetaProposal, type PoolProposal } from "./allocation-query.ts";
@@ -52,9 +53,13 @@ interface Wish {
 }
 
 /** @internal Settles the pad's pool; see {@link OutputPad.negotiate}. */
-export async function settleSupply(pad: OutputPad, keeps: number): Promise<void> {
-  const { element, format } = pad;
-  if (format === null) throw new MillpondError("ERR_NOT_NEGOTIATED", `${pad} has no format to find memory for`);
+export async function settleSupply(
+  pad: OutputPad,
+  format: StreamFormat,
+  running: Running,
+  keeps: number,
+): Promise<void> {
+  const { element } = pad;
   const query = new AllocationQuery(format, { readOnly: element.sharesOutput(pad) });
   // No answer is no error: it means that nobody downstream has a wish.
   if (!(await pad.query(query))) query.clear();
@@ -70,7 +75,7 @@ export async function settleSupply(pad: OutputPad, keeps: number): Promise<void>
     );
   const params = query.params[0]?.params ?? DEFAULT_PARAMS;
   const wish: Wish = { pad, size, count: query.held + 1, params, query, verdicts: [] };
-  const over = element.running.overBudget(size * wish.count, pad);
+  const over = running.overBudget(size * wish.count, pad);
   if (over !== undefined) throw refusal(wish, over);
 
   const before = pad.pool;
@@ -78,8 +83,8 @@ export async function settleSupply(pad: OutputPad, keeps: number): Promise<void>
   pad.pool = pool;
   pad.decision = record(wish, pool, (pad.decision?.round ?? 0) + 1);
   writeBack(wish, pool);
-  element.running.watch(pool);
-  element.running.decided(pad.decision);
+  running.watch(pool);
+  running.decided(pad.decision);
   // The new one is open before the old one closes, and loans of the old one come home by themselves.
   if (before !== null && before !== pool) dropPool(pad, before);
 }

@@ -133,7 +133,8 @@ export class SlotStore {
 
   /** The next slot that {@link defer} took, or null, also while a hook runs. */
   nextDeferred(): BufferSlot | null {
-    return this.#hookDepth > 0 ? null : (this.#deferred.shift() ?? null);
+    // shift() of an empty list is a call that takes 4 ns, at every return with a hook.
+    return this.#hookDepth > 0 || this.#deferred.length === 0 ? null : this.#deferred.shift()!;
   }
 
   /** True when returns have to run a hook. */
@@ -319,7 +320,7 @@ export class SlotStore {
       slot.marks |= Marks.HELD | Marks.RETURNING;
       for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
     }
-    for (const slot of slots) this.finish(slot, "destroyed");
+    for (const slot of slots) this.finish(slot, "closed");
   }
 
   /** Slots on loan, lingering or returning. O(buffers). */
@@ -351,7 +352,7 @@ export class SlotStore {
   }
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(buffers). */
-  assertInvariants(): void {
+  validate(): void {
     const seen = new Set<BufferSlot>();
     for (let slot = this.head; slot !== null; slot = slot.next) {
       this.#assert(!seen.has(slot), "the free list has a cycle");

@@ -3,12 +3,12 @@
  * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
 
-import { type Clock, checkClock } from "../../util/clock.ts";
+import { type Clock, checkClock, type TimerHandle } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, callback, milliseconds, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { type Ending, lifeName, watchExit, whenEnded } from "./worker-liveness.ts";
+import { lifeName, watchExit, whenEnded } from "./worker-liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -60,16 +60,26 @@ export interface Peer {
   isSettled(): boolean;
 }
 
+/** @internal What a pool's connect() was given: checked, with each property and each option read once. */
+export interface CheckedConnect {
+  /** The caller's object, to tell it from others. */
+  readonly target: LaneTarget;
+  /** Its method, on it. */
+  readonly postMessage: LaneTarget["postMessage"];
+  /** Its method, on it; undefined: it does not tell its end this way. */
+  readonly once: ((event: "exit", listener: () => void) => unknown) | undefined;
+  /** How the connection is made. */
+  readonly options: ConnectOptions;
+}
+
 /**
- * Checks what a pool's connect() was given, and reads each option once.
+ * Checks what a pool's connect() was given, and reads each property and option once.
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is aborted.
  */
-export function checkConnect(target: LaneTarget, options: ConnectOptions): ConnectOptions {
-  if (target === null || typeof target !== "object" || typeof target.postMessage !== "function") {
-    throw wrongType("target", "a Worker or a MessagePort", target);
-  }
-  callback("target.once", target.once);
-  return checkConnectOptions(options);
+export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
+  const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
+  const once = callback("target.once", target.once)?.bind(target);
+  return { target, postMessage, once, options: checkConnectOptions(options) };
 }
 
 /** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */
@@ -84,39 +94,38 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
   return given;
 }
 
-/** Invites `target` and waits for its answer. */
+/** Invites the other side and waits for its answer. Whatever the caller's own objects throw passes, once the peer was told of the end. */
 export async function connect<Data>(
-  target: LaneTarget,
+  { target, postMessage, once, options }: CheckedConnect,
   offer: unknown,
   peer: Peer,
-  options: ConnectOptions,
 ): Promise<Lane<Data>> {
-  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock: own } = checkConnect(target, options);
+  const { signal, timeout = Number.POSITIVE_INFINITY, window, clock: own } = options;
   const clock = checkClock("options.clock", own);
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
-  const life = typeof target.once === "function" ? undefined : lifeName();
+  const life = once === undefined ? lifeName() : undefined;
   let gone: (() => void) | undefined;
-  const unwatch =
-    typeof target.once !== "function"
-      ? undefined
-      : watchExit(target as Ending, {
-          ended() {
-            // The lane itself ends when its port does: what the thread sent before is still on its way.
-            peer.exited();
-            gone?.();
-          },
-          isSettled: () => peer.isSettled(),
-        });
+  let unwatch: (() => void) | undefined;
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
     });
     // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
     answered.catch(() => {});
+    if (once !== undefined) {
+      unwatch = watchExit(target, once, {
+        ended() {
+          // The lane itself ends when its port does: what the thread sent before is still on its way.
+          peer.exited();
+          gone?.();
+        },
+        isSettled: () => peer.isSettled(),
+      });
+    }
     const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
-    target.postMessage(invitation, [port2 as never]);
+    postMessage(invitation, [port2 as never]);
     const { holds } = (await answered) as Answer;
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
@@ -147,23 +156,25 @@ function answer(
       // The port and the thread also end long after they have answered; the lane is at the port then.
       if (finished) return;
       finished = true;
-      signal?.removeEventListener("abort", onAbort);
-      if (timer !== undefined) clock.clearTimer(timer);
-      port.onmessage = null;
+      // First: what the caller's signal and clock may throw must not keep the wait from ending.
       settle();
+      port.onmessage = null;
+      if (timer !== undefined) clock.clearTimer(timer);
+      signal?.removeEventListener("abort", onAbort);
     };
     const failed = (what: string): void =>
       finish(() => reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`)));
     const onAbort = (): void => finish(() => reject(signal!.reason));
-    const timer =
-      timeout === Number.POSITIVE_INFINITY
-        ? undefined
-        : clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    // The clock may have aborted it: it sends no event any more then.
-    if (signal?.aborted === true) onAbort();
+    let timer: TimerHandle | undefined;
+    // The port's end comes first: it clears up also when the caller's clock or signal throws here.
     onGone(() => failed("ended before it answered"));
     port.addEventListener("close", () => failed("ended before it answered"));
     port.onmessage = (event) => finish(() => resolve(event.data));
+    if (timeout !== Number.POSITIVE_INFINITY) {
+      timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+    }
+    signal?.addEventListener("abort", onAbort, { once: true });
+    // The clock may have aborted it: it sends no event any more then.
+    if (signal?.aborted === true) onAbort();
   });
 }

@@ -111,7 +111,8 @@ export class Lane<Data = unknown> {
   /**
    * Sends a lease, with data that can be cloned, and gives it up: any use of it after this is `ERR_USE_AFTER_RELEASE`.
    * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease that
-   * is not this thread's, `ERR_INACTIVE` when the lane is closed, and what cloning throws; nothing changes then.
+   * is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be cloned, and what
+   * getters in it throw; nothing changes then.
    */
   trySend(slot: Slot, data?: Data): boolean {
     this.#checkOpen();
@@ -216,7 +217,11 @@ export class Lane<Data = unknown> {
 
   #post(slot: Slot, data: Data | undefined): void {
     this.#carrier.send(slot, (lease, transfer) => {
-      this.#port.postMessage(data === undefined ? [Say.LEASE, lease] : [Say.LEASE, lease, data], transfer);
+      try {
+        this.#port.postMessage(data === undefined ? [Say.LEASE, lease] : [Say.LEASE, lease, data], transfer);
+      } catch (error) {
+        throw cloneError(error);
+      }
     });
     this.#credit--;
   }
@@ -326,4 +331,17 @@ export class Lane<Data = unknown> {
       { waited, window: this.#window },
     );
   }
+}
+
+/** What the engine says of data that it cannot copy, in the words of {@link Lane.send}; an error of the caller's own getters stays. */
+function cloneError(error: unknown): unknown {
+  const { name, message } = error as Partial<Error>;
+  // Node's v8.serialize throws a plain Error.
+  if (name !== "DataCloneError" && !(name === "Error" && /could not be cloned\.?$/.test(String(message)))) return error;
+  return new MillpondError(
+    "ERR_INVALID_ARG_VALUE",
+    `data cannot be sent with a lease, which is still yours: ${message}`,
+    { name: "data" },
+    { cause: error },
+  );
 }

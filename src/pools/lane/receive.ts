@@ -1,7 +1,17 @@
 /** The worker's side of a connection, and the pool that takes whichever transport there is. */
 
 import { type Clock, checkClock } from "../../util/clock.ts";
-import { abortSignal, checkOptions, oneOf, required, withMethods, wrongType } from "../../util/validate.ts";
+import { MillpondError } from "../../util/errors.ts";
+import {
+  abortSignal,
+  callback,
+  checkOptions,
+  methodsOf,
+  oneOf,
+  wholeNumber,
+  word,
+  wrongType,
+} from "../../util/validate.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import type { Answer, Invitation } from "./connect.ts";
 import { Lane } from "./lane.ts";
@@ -31,27 +41,34 @@ export async function receiveLane<Data = unknown>(
   source: LaneSource,
   options: { signal?: AbortSignal; clock?: Clock } = {},
 ): Promise<Lane<Data>> {
-  withMethods("source", "a worker's global scope or its parentPort", source, [
-    "addEventListener",
-    "removeEventListener",
-  ]);
-  if (source.start !== undefined) required("source.start", source.start);
+  const listening = {
+    ...methodsOf("source", "a worker's global scope or its parentPort", source, [
+      "addEventListener",
+      "removeEventListener",
+    ]),
+    start: callback("source.start", source.start)?.bind(source),
+  };
   const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
   const signal = abortSignal("options.signal", given);
   const clock = checkClock("options.clock", own);
-  const { port, offer, window, life } = await invitation(source, signal);
+  const { port, offer, window, life } = checkInvitation(await invitation(listening, signal));
   const ready: Answer = { kind: "millpond.ready", holds: await holdForLife(life) };
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
     const pool = SharedPool.attach(handle);
-    const lane = new Lane<Data>(
-      port,
-      sharedCarrier(pool, from, () => {}),
-      settings,
-    );
-    port.postMessage(ready);
-    return lane;
+    try {
+      const lane = new Lane<Data>(
+        port,
+        sharedCarrier(pool, from, () => {}),
+        settings,
+      );
+      port.postMessage(ready);
+      return lane;
+    } catch (error) {
+      pool.detach({ force: true });
+      throw error;
+    }
   }
   let lane: Lane<Data> | undefined;
   const pool = new FarTransferPool(
@@ -64,12 +81,37 @@ export async function receiveLane<Data = unknown>(
   return lane;
 }
 
+/** What came in a message may be anything: of another version of the library, or of a program that guesses. Throws `ERR_BAD_DATA`. */
+function checkInvitation(given: Invitation): Invitation {
+  try {
+    methodsOf("port", "a MessagePort", given.port, ["postMessage", "addEventListener", "close"]);
+    const offer = given.offer as Partial<SharedOffer> | Partial<TransferOffer>;
+    if (oneOf("offer.transport", offer?.transport, ["shared", "transfer"]) === "transfer") {
+      const { name, pool, size, count } = offer as TransferOffer;
+      word("offer.name", name);
+      wholeNumber("offer.pool", pool, 1);
+      wholeNumber("offer.size", size, 1, 2 ** 30);
+      wholeNumber("offer.count", count, 1, 2 ** 16);
+    }
+    if (given.window !== undefined) wholeNumber("window", given.window, 1, 2 ** 20);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `a message says that it invites to a lane, but it makes no sense: ${(cause as Error).message}; use the same version of millpond on both sides`,
+      {},
+      { cause },
+    );
+  }
+  return given;
+}
+
 function invitation(source: LaneSource, signal: AbortSignal | undefined): Promise<Invitation> {
   return new Promise((resolve, reject) => {
     const finish = (settle: () => void): void => {
+      // First: what the caller's objects may throw must not keep the wait from ending.
+      settle();
       source.removeEventListener("message", listen);
       signal?.removeEventListener("abort", onAbort);
-      settle();
     };
     const listen = (event: unknown): void => {
       const data = (event as { readonly data: unknown }).data as Partial<Invitation> | null;

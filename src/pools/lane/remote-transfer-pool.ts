@@ -2,7 +2,7 @@
 
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { wrongType } from "../../util/validate.ts";
+import { show, wrongType } from "../../util/validate.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import type { Slot } from "../shared/handle.ts";
 import type { Carrier } from "./lane.ts";
@@ -10,6 +10,7 @@ import type { LeasePool } from "./lease-pool.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
 
 interface Guest {
+  readonly id: number;
   readonly view: Uint8Array<ArrayBuffer>;
   holds: number;
 }
@@ -49,10 +50,10 @@ export class FarTransferPool implements LeasePool {
       pool: this,
       send: (slot, give) => {
         const guest = this.#held(slot, "send");
-        if (guest.holds > 1) throw this.#shared(slot, guest);
+        if (guest.holds > 1) throw this.#shared(guest);
         const { buffer } = guest.view;
-        give([slot.id, buffer], [buffer]);
-        this.#guests.delete(slot.id);
+        give([guest.id, buffer], [buffer]);
+        this.#guests.delete(guest.id);
       },
       receive: (lease) => {
         const [id, buffer] = Array.isArray(lease) ? (lease as [unknown, unknown]) : [];
@@ -109,25 +110,27 @@ export class FarTransferPool implements LeasePool {
   release(slot: Slot): void {
     const guest = this.#held(slot, "release");
     if (--guest.holds > 0) return;
-    this.#guests.delete(slot.id);
+    this.#guests.delete(guest.id);
     // A lane that has ended took its slots back already.
     if (this.#over) return;
     const { buffer } = guest.view;
     // A buffer that somebody transferred away is no transferable; home makes another.
-    this.#post(["home", slot.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
+    this.#post(["home", guest.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
   }
 
   #welcome(id: unknown, buffer: unknown): Slot | undefined {
     if (typeof id !== "number" || !(buffer instanceof ArrayBuffer) || buffer.byteLength !== this.size) return undefined;
-    this.#guests.set(id, { view: new Uint8Array(buffer), holds: 1 });
+    this.#guests.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
     return { id, index: id & 0xffff, pool: this.#pool };
   }
 
   #held(slot: Slot, verb: string): Guest {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
-    const guest = slot.pool === this.#pool ? this.#guests.get(slot.id) : undefined;
+    // Each once: what is read twice can be something else the second time.
+    const { id, index, pool } = slot;
+    const guest = pool === this.#pool ? this.#guests.get(id) : undefined;
     if (guest !== undefined) return guest;
-    if (slot.pool !== this.#pool) {
+    if (pool !== this.#pool) {
       throw new MillpondError(
         "ERR_FOREIGN_RELEASE",
         `that slot is not of transfer pool "${this.name}"; ${verb} it where it came from`,
@@ -136,14 +139,14 @@ export class FarTransferPool implements LeasePool {
     const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
     throw new MillpondError(
       code,
-      `cannot ${verb} slot ${slot.index} of transfer pool "${this.name}": it was released or sent; find who did`,
+      `cannot ${verb} slot ${show(index)} of transfer pool "${this.name}": it was released or sent; find who did`,
     );
   }
 
-  #shared(slot: Slot, guest: Guest): MillpondError {
+  #shared(guest: Guest): MillpondError {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `slot ${slot.index} of transfer pool "${this.name}" is held ${guest.holds} times, and its bytes can be in one thread only; release the others first`,
+      `slot ${guest.id & 0xffff} of transfer pool "${this.name}" is held ${guest.holds} times, and its bytes can be in one thread only; release the others first`,
     );
   }
 

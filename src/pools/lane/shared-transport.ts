@@ -9,6 +9,7 @@ import {
   beginGrant,
   bury,
   cancelGrant,
+  cancelReservation,
   finishGrant,
   isAlive,
   isVacated,
@@ -17,7 +18,7 @@ import {
   statusOf,
 } from "../shared/membership.ts";
 import type { SharedPool } from "../shared/shared-pool.ts";
-import { type ConnectOptions, connect, type LaneTarget } from "./connect.ts";
+import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
 
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
@@ -31,7 +32,8 @@ export function sharedCarrier(pool: SharedPool, peer: Seat, ended: (lost: boolea
   return {
     pool,
     send(slot, post) {
-      sendLease(pool, pool.idOf(slot, "send"), peer, () => post(slot.id));
+      const id = pool.idOf(slot, "send");
+      sendLease(pool, id, peer, () => post(id));
     },
     receive(lease) {
       return receiveLease(pool, lease, peer);
@@ -49,25 +51,27 @@ export interface SharedOffer {
 }
 
 /** A lane to a worker, with a seat that is swept when the worker ends. */
-export function connectShared<Data>(
-  pool: SharedPool,
-  target: LaneTarget,
-  options: ConnectOptions,
-): Promise<Lane<Data>> {
+export function connectShared<Data>(pool: SharedPool, checked: CheckedConnect): Promise<Lane<Data>> {
   const { owner, core } = pool;
   const handle = pool.reserve();
   let buried = false;
+  let isConnected = false;
   const exited = (): void => {
     if (buried || !isAlive(core) || isGhost(core)) return;
     buried = true;
+    // Where nobody has sat down and nothing was sent, there is nothing to reclaim: the pool is as it was before.
+    if (!isConnected && cancelReservation(core, handle.seat)) return;
     bury(core, handle.seat.owner, handle.seat.status);
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { owner, status: core.status } };
-  const carrier = (): Carrier => sharedCarrier(pool, handle.seat, (lost) => (lost ? exited() : undefined));
+  const carrier = (): Carrier => {
+    isConnected = true;
+    return sharedCarrier(pool, handle.seat, (lost) => (lost ? exited() : undefined));
+  };
   const { seat } = handle;
   const isSettled = (): boolean =>
     !isAlive(core) || isGhost(core) || isVacated(statusOf(core, seat.owner), seat.status);
-  return connect<Data>(target, offer, { carrier, exited, isSettled }, options);
+  return connect<Data>(checked, offer, { carrier, exited, isSettled });
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

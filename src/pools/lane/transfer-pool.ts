@@ -10,7 +10,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import type { Slot } from "../shared/handle.ts";
-import { type ConnectOptions, connect, type LaneTarget } from "./connect.ts";
+import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
 import type { LeasePool } from "./lease-pool.ts";
 
@@ -48,6 +48,7 @@ export interface TransferOffer {
 }
 
 interface Entry {
+  readonly index: number;
   view: Uint8Array<ArrayBuffer> | undefined;
   generation: number;
   /** 0: free. */
@@ -59,6 +60,10 @@ interface Entry {
 /** 16 bits of index leave 14 of generation in a small integer. */
 const INDEX_BITS = 16;
 const GENERATIONS = 2 ** 14;
+
+function idOf(entry: Entry): number {
+  return (entry.generation << INDEX_BITS) | entry.index;
+}
 
 /** A pool of ArrayBuffers that travel; see the module text. */
 export class TransferPool implements LeasePool {
@@ -85,7 +90,8 @@ export class TransferPool implements LeasePool {
     this.count = wholeNumber("options.count", count, 1, 2 ** INDEX_BITS);
     this.#clock = checkClock("options.clock", clock);
     this.#pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
-    this.#entries = Array.from({ length: this.count }, () => ({
+    this.#entries = Array.from({ length: this.count }, (_, index) => ({
+      index,
       view: new Uint8Array(this.size),
       generation: 0,
       holds: 0,
@@ -113,9 +119,9 @@ export class TransferPool implements LeasePool {
 
   /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`. */
   bytes(slot: Slot): Uint8Array {
-    const { view } = this.#held(slot, "use");
-    if (view!.byteLength !== this.size) throw this.#detached(slot);
-    return view!;
+    const entry = this.#held(slot, "use");
+    if (entry.view!.byteLength !== this.size) throw this.#detached(entry);
+    return entry.view!;
   }
 
   /** One hold more. Throws as {@link bytes}. */
@@ -129,12 +135,13 @@ export class TransferPool implements LeasePool {
     if (--entry.holds > 0) return;
     const detached = entry.view!.byteLength !== this.size;
     if (detached) entry.view = new Uint8Array(this.size);
-    this.#recycle(slot.index);
-    if (detached) throw this.#detached(slot);
+    this.#recycle(entry.index);
+    if (detached) throw this.#detached(entry);
   }
 
   /** Connects to a worker, which calls `receiveLane`. Throws as {@link connect}. */
-  connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
+  async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
+    const checked = checkConnect(target, options);
     const { name, size, count } = this;
     const offer: TransferOffer = { transport: "transfer", name, pool: this.#pool, size, count };
     let carrier: Carrier | undefined;
@@ -152,7 +159,7 @@ export class TransferPool implements LeasePool {
       exited: () => carrier?.ended(true),
       isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
     };
-    return connect<Data>(target, offer, peer, options);
+    return connect<Data>(checked, offer, peer);
   }
 
   /** Slots by where they are. O(count). */
@@ -165,7 +172,7 @@ export class TransferPool implements LeasePool {
   #lend(index: number): Slot {
     const entry = this.#entries[index]!;
     entry.holds = 1;
-    return { id: (entry.generation << INDEX_BITS) | index, index, pool: this.#pool };
+    return { id: idOf(entry), index, pool: this.#pool };
   }
 
   #recycle(index: number): void {
@@ -184,11 +191,11 @@ export class TransferPool implements LeasePool {
       send: (slot, post) => {
         const entry = this.#held(slot, "send");
         // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
-        if (over) throw this.#ended(slot);
-        if (entry.holds > 1) throw this.#shared(slot, entry);
+        if (over) throw this.#ended(entry);
+        if (entry.holds > 1) throw this.#shared(entry);
         const { buffer } = entry.view!;
-        if (buffer.byteLength !== this.size) throw this.#detached(slot);
-        post([slot.id, buffer], [buffer]);
+        if (buffer.byteLength !== this.size) throw this.#detached(entry);
+        post([idOf(entry), buffer], [buffer]);
         entry.away = carrier;
         entry.view = undefined;
       },
@@ -265,42 +272,43 @@ export class TransferPool implements LeasePool {
 
   #held(slot: Slot, verb: string): Entry {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
-    if (typeof slot.index !== "number") throw wrongType("slot.index", "a number", slot.index);
-    const entry = this.#entries[slot.index];
-    if (slot.pool !== this.#pool || entry === undefined) {
+    // Each once: what is read twice can be something else the second time.
+    const { id, index, pool } = slot;
+    if (typeof index !== "number") throw wrongType("slot.index", "a number", index);
+    const entry = this.#entries[index];
+    if (pool !== this.#pool || entry === undefined) {
       throw new MillpondError(
         "ERR_FOREIGN_RELEASE",
         `that slot is not of transfer pool "${this.name}"; ${verb} it where it came from`,
       );
     }
-    if (entry.holds > 0 && entry.away === undefined && slot.id === ((entry.generation << INDEX_BITS) | slot.index))
-      return entry;
+    if (entry.holds > 0 && entry.away === undefined && id === idOf(entry)) return entry;
     const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
     const what = entry.away !== undefined ? "it was sent to another thread" : "it was released";
     throw new MillpondError(
       code,
-      `cannot ${verb} slot ${slot.index} of transfer pool "${this.name}": ${what}; find who did`,
+      `cannot ${verb} slot ${index} of transfer pool "${this.name}": ${what}; find who did`,
     );
   }
 
-  #shared(slot: Slot, entry: Entry): MillpondError {
+  #shared(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `slot ${slot.index} of transfer pool "${this.name}" is held ${entry.holds} times, and its bytes can be in one thread only; release the others first`,
+      `slot ${entry.index} of transfer pool "${this.name}" is held ${entry.holds} times, and its bytes can be in one thread only; release the others first`,
     );
   }
 
-  #ended(slot: Slot): MillpondError {
+  #ended(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_INACTIVE",
-      `the thread at the other side of the lane has ended; slot ${slot.index} of transfer pool "${this.name}" is still yours, release it`,
+      `the thread at the other side of the lane has ended; slot ${entry.index} of transfer pool "${this.name}" is still yours, release it`,
     );
   }
 
-  #detached(slot: Slot): MillpondError {
+  #detached(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_DETACHED",
-      `slot ${slot.index} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred by somebody; send() moves a lease`,
+      `slot ${entry.index} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred by somebody; send() moves a lease`,
     );
   }
 

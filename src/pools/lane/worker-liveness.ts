@@ -15,33 +15,40 @@ export interface EndWatch {
   isSettled(): boolean;
 }
 
-/** Something that tells its end by an "exit" event: a worker or a child process of Node. */
-export interface Ending {
-  /** As EventEmitter's. */
-  once(event: "exit", listener: () => void): unknown;
-}
-
-const watchesOf = new WeakMap<Ending, Set<EndWatch>>();
+const watchesOf = new WeakMap<object, Set<EndWatch>>();
 
 /**
  * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go at the next
  * one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns what ends the watch.
+ * What `once` throws passes, and nothing is watched then.
+ *
+ * @param target a worker or a child process of Node
+ * @param once its method, on it
  */
-export function watchExit(target: Ending, watch: EndWatch): () => void {
-  let watches = watchesOf.get(target);
-  if (watches === undefined) {
-    const made = new Set<EndWatch>();
-    watches = made;
-    watchesOf.set(target, made);
-    target.once("exit", () => {
-      watchesOf.delete(target);
-      for (const one of made) one.ended();
-    });
+export function watchExit(
+  target: object,
+  once: (event: "exit", listener: () => void) => unknown,
+  watch: EndWatch,
+): () => void {
+  const known = watchesOf.get(target);
+  if (known !== undefined) {
+    for (const one of known) if (one.isSettled()) known.delete(one);
+    known.add(watch);
+    return () => known.delete(watch);
   }
-  const all = watches;
-  for (const one of all) if (one.isSettled()) all.delete(one);
-  all.add(watch);
-  return () => all.delete(watch);
+  const made = new Set<EndWatch>([watch]);
+  watchesOf.set(target, made);
+  try {
+    once("exit", () => {
+      if (watchesOf.get(target) === made) watchesOf.delete(target);
+      for (const one of made) one.ended();
+      made.clear();
+    });
+  } catch (error) {
+    watchesOf.delete(target);
+    throw error;
+  }
+  return () => made.delete(watch);
 }
 
 function lockManager(): LockManager | undefined {

@@ -67,7 +67,7 @@ export function pagesDeadError(config: PageConfig, verb: string): MillpondError 
 /** The error of a call that needs every loan home. */
 export function pagesOutError(config: PageConfig, verb: string, holders: readonly PageHolder[]): MillpondError {
   return new MillpondError(
-    "ERR_LOANS_OUT",
+    "ERR_IN_USE",
     `cannot ${verb} page pool "${config.name}": ${holders.length} blocks are on loan; ${describe(holders)}. ` +
       "Release them, use retire(), or destroy({ force: true })",
     { pool: config.name, holders },

@@ -7,7 +7,7 @@
  * const pool = new PagePool({ maxBytes: 256 * 2 ** 20 });
  * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
  * packet.release();                                           // kept 500 ms for the next
- * new BufferPool({ name: "frames" }).configure({ size: 3_110_400, max: 8, allocator: pool.allocator });
+ * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
  */
 import type { Allocator } from "../../memory/allocator.ts";
@@ -297,7 +297,7 @@ export class PagePool {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_LOANS_OUT` says who holds what), and then changes nothing. */
+  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
   close(): void {
     this.#allocator.assertOpen("close");
     const holders = this.holders();
@@ -306,7 +306,7 @@ export class PagePool {
   }
 
   /**
-   * Ends the pool now. With loans out it throws `ERR_LOANS_OUT`, or with `force` takes them back: every later use of them
+   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: every later use of them
    * throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a buffer, a sub-memory or a live mapping holds
    * stay theirs until they let go. Returns the loans that were out.
    */

@@ -16,8 +16,8 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
-import { type Ending, watchExit } from "../lane/worker-liveness.ts";
-import { isVacated, type Seat, statusOf } from "../shared/membership.ts";
+import { watchExit } from "../lane/worker-liveness.ts";
+import { cancelReservation, isVacated, type Seat, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, OPEN_KEYS, openProcessPool, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -83,7 +83,7 @@ export async function connectProcess<Data = unknown>(
   }
   const handle = pool.reserve();
   const id = randomUUID();
-  const port = ipcPort(child, id);
+  let port: ProcessPort | undefined;
   let lane: Lane<Data> | undefined;
   const exited = (): void => {
     // It was waited for, so none of its threads is left.
@@ -92,8 +92,10 @@ export async function connectProcess<Data = unknown>(
   };
   const { seat } = handle;
   const isSettled = (): boolean => pool.isOver || isVacated(statusOf(pool.core, seat.owner), seat.status);
-  const unwatch = watchExit(child as unknown as Ending, { ended: exited, isSettled });
+  let unwatch: (() => void) | undefined;
   try {
+    port = ipcPort(child, id);
+    unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
     const answer = firstMessage(port, { signal, timeout, clock }, "the child");
     const invitation: Invitation = {
       millpondInvitation: id,
@@ -105,9 +107,13 @@ export async function connectProcess<Data = unknown>(
     lane = processLane(port, pool, handle.seat, { window, clock });
     return lane;
   } catch (error) {
-    unwatch();
-    port.close();
-    if (!pool.isOver) pool.reclaim(handle);
+    unwatch?.();
+    port?.close();
+    if (!pool.isOver) {
+      // Nothing was sent to a child that has not sat down: then there is nothing to reclaim, and only the row to drop.
+      if (lane === undefined && cancelReservation(pool.core, seat)) pool.reclaimEnded();
+      else pool.reclaim(handle);
+    }
     throw error;
   }
 }

@@ -49,7 +49,7 @@ export interface ProcessAttachOptions {
   watch?: number;
   /** Time; default: the platform's. */
   clock?: Clock;
-  /** The operations; default this process's. */
+  /** @internal The operations; default this process's. */
   ops?: NativeOps;
 }
 
@@ -215,7 +215,7 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * Detaches, and ends the sharing for this process: views that were kept read zeros of its own. Throws `ERR_LOANS_OUT` while
+   * Detaches, and ends the sharing for this process: views that were kept read zeros of its own. Throws `ERR_IN_USE` while
    * it holds slots, unless `force`; nothing has changed then.
    */
   close(options: { force?: boolean } = {}): void {

@@ -37,7 +37,7 @@ export function liveBlocks(name: string, blocks: readonly RealtimeBlock[]): Mill
   });
   const more = blocks.length > NAMED ? ` and ${blocks.length - NAMED} more` : "";
   return new MillpondError(
-    "ERR_LIVE_OBJECTS",
+    "ERR_IN_USE",
     `realtime pool "${name}" cannot be deleted: ${blocks.length === 1 ? "1 block is" : `${blocks.length} blocks are`} live: ${named.join(", ")}${more}; ` +
       "free them, or delete({ force: true })",
     { pool: name, live: blocks.length, blocks: blocks.slice(0, 64) },

@@ -1,7 +1,7 @@
 /** Making a shared pool in a memory, and joining one: all checks, before anything is changed. */
 
 import { MillpondError } from "../../util/errors.ts";
-import { badValue, wholeNumber, wrongType } from "../../util/validate.ts";
+import { badValue, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { copyHandle, isShared, readHandle, type SharedHandle, type SharedPoolOptions } from "./handle.ts";
 import {
   checkPool,
@@ -38,8 +38,8 @@ export interface Made {
 /** Writes a new pool into new or given memory. */
 export function makePool(options: SharedPoolOptions): Made {
   const layout = layoutOf(checkShape(options, options.memory === undefined ? "fresh" : "release"));
-  const { name = "shared", memory: given } = options;
-  if (typeof name !== "string") throw wrongType("options.name", "a string", name);
+  const { memory: given } = options;
+  const name = text("options.name", options.name, "shared");
   if (given !== undefined) checkMemory(given, layout);
   const made = given === undefined ? makeArena(layout.bytes) : undefined;
   const memory = given ?? made!.memory;
@@ -48,6 +48,14 @@ export function makePool(options: SharedPoolOptions): Made {
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
   writePool(i32, layout, pool);
   return { layout, memory, name, pool, arena: made?.arena, seat: takeSeat(i32, layout, OwnerState.LIVE)! };
+}
+
+/** Bytes that a memory must have for such a pool; as {@link makePool} takes a memory that is given. */
+export function bytesFor(options: SharedPoolOptions): number {
+  const { bytes } = layoutOf(checkShape(options, "release"));
+  text("options.name", options.name, "shared");
+  if (options.memory !== undefined) checkShared(options.memory);
+  return bytes;
 }
 
 /** Joins the pool that a handle names. */
@@ -106,8 +114,12 @@ function findSeat(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): 
   return { owner, status };
 }
 
-function checkMemory(memory: unknown, layout: SharedLayout): void {
+function checkShared(memory: unknown): asserts memory is SharedArrayBuffer {
   if (!isShared(memory)) throw wrongType("options.memory", "a SharedArrayBuffer", memory);
+}
+
+function checkMemory(memory: unknown, layout: SharedLayout): void {
+  checkShared(memory);
   if (memory.byteLength < layout.bytes) {
     throw badValue("options.memory", `of at least ${layout.bytes} bytes (SharedPool.bytesNeeded)`, memory.byteLength);
   }

@@ -17,6 +17,7 @@
  * at least 2^33 uses of one slot to come round, for any number of owners and slots.
  */
 
+import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
 
@@ -160,8 +161,6 @@ export interface SharedLayout extends SharedShape {
   readonly bytes: number;
 }
 
-const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step;
-
 /** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
   if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
@@ -188,8 +187,8 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   const ownersAt = Header.END;
   const bitmapAt = ownersAt + owners * LINE;
   const statesAt = bitmapAt + words * LINE;
-  const slotsAt = roundUp(4 * (statesAt + roundUp(count << stateShift, LINE)), Math.max(align, 64));
-  const stride = roundUp(size, align);
+  const slotsAt = alignUp(4 * (statesAt + alignUp(count << stateShift, LINE)), Math.max(align, 64));
+  const stride = alignUp(size, align);
   const bytes = slotsAt + stride * count;
   if (bytes > 2 ** 33) {
     throw new MillpondError(

@@ -18,12 +18,21 @@ import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate
 import type { WaitOptions } from "../common/wait-queue.ts";
 import { grantError } from "../lane/shared-transport.ts";
 import { leaseError, refusal } from "./errors.ts";
-import { accept, beginGrant, cancelGrant, finishGrant, isPresent, Outcome, statusOf } from "./membership.ts";
+import {
+  accept,
+  acceptGiven,
+  beginGrant,
+  cancelGrant,
+  finishGrant,
+  isPresent,
+  Outcome,
+  statusOf,
+} from "./membership.ts";
 import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./ring.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter } from "./wait.ts";
+import { isOwnWaiter, type SharedWaiter } from "./wait.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
@@ -189,6 +198,11 @@ export class LeaseRing {
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;
+      const given = acceptGiven(pool.core, item, ITEM_BITS);
+      if (given >= 0) {
+        tryPop(state);
+        return given;
+      }
       let id = this.leaseOf(item);
       let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.
@@ -271,7 +285,7 @@ export class LeaseRing {
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
   if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;
-  if (waiter === atomicsWaiter) return { waiter, clock };
+  if (isOwnWaiter(waiter)) return { waiter, clock };
   return {
     waiter: {
       wait: (i32, index, value, ms) => waiter.wait(i32, index, value, ms),

@@ -20,6 +20,7 @@ import {
   keep,
   knows,
   MANY,
+  NONE,
   ownerWord,
   RETRIES,
   reopen,
@@ -112,6 +113,12 @@ export function sitDown(i32: Int32Array, layout: SharedLayout, owner: number, re
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
 }
 
+/** Gives a reserved seat back on which nobody has sat down; false, with nothing changed: somebody has, or it was taken back. */
+export function cancelReservation({ i32, layout }: Core, { owner, status }: Seat): boolean {
+  const at = layout.ownersAt + owner * LINE + Owner.STATUS;
+  return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status;
+}
+
 /** The status of a seat. */
 export function statusOf(core: Core, owner: number): number {
   const { i32 } = core;
@@ -143,7 +150,7 @@ export function beginGrant(core: Core, id: number, to: number, status: number): 
   const { i32 } = core;
   const index = id & core.indexMask;
   const own = ownerWord(core, core.owner);
-  if (statusOf(core, core.owner) !== core.status) return Outcome.NOT_HELD;
+  if (i32[core.statusAt] !== core.status) return Outcome.NOT_HELD;
   i32[own + Owner.GRANT_TO] = to;
   // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
   Atomics.store(i32, own + Owner.GRANT, (id & LOW_BITS) + 1);
@@ -226,6 +233,28 @@ export function accept(core: Core, id: number, from: number): number {
   core.mine[index] = id;
   core.extra[index] = 0;
   return Outcome.DONE;
+}
+
+/**
+ * As {@link accept}, for a lease of which this thread was told only the low bits, `mask` of them: its identity, or NONE when the step
+ * has not been taken yet or anything else is unusual. Where the bit of this thread is in the state the generation stands still, so
+ * one look at the state and a plain one at the high part are enough. @realtime
+ */
+export function acceptGiven(core: Core, low: number, mask: number): number {
+  const { i32, mine } = core;
+  const index = low & core.indexMask;
+  // What comes out of shared memory may be anything.
+  if (index >= core.count) return NONE;
+  const at = core.statesAt + (index << core.stateShift);
+  const state = Atomics.load(i32, at);
+  const generation = (state >>> core.ownerBits) & core.generationMask;
+  if ((state & core.me) === 0 || (state & ~core.stateMask) !== 0 || generation === core.generationMask) return NONE;
+  const id = (i32[at + 1]! & core.highMask) * core.highUnit + ((generation << core.indexBits) | index);
+  const known = mine[index];
+  if ((id & mask) !== low || known === id || known === MANY - id) return NONE;
+  mine[index] = id;
+  core.extra[index] = 0;
+  return id;
 }
 
 /** This thread goes: what only it holds comes free. Returns how many slots that were. */

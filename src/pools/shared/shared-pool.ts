@@ -34,7 +34,7 @@ import type { Lane } from "../lane/lane.ts";
 import type { LeasePool } from "../lane/lease-pool.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import { takeSync } from "./acquire-sync.ts";
-import { joinPool, type Made, makePool, noSeat } from "./attach.ts";
+import { bytesFor, joinPool, type Made, makePool, noSeat } from "./attach.ts";
 import {
   type Core,
   createCore,
@@ -51,7 +51,7 @@ import {
 } from "./core.ts";
 import { cannotBlock, ghostError, isGhost, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./handle.ts";
-import { checkShape, LAYOUT_VERSION, layoutOf, Owner, OwnerState, type SharedLayout } from "./layout.ts";
+import { LAYOUT_VERSION, Owner, OwnerState, type SharedLayout } from "./layout.ts";
 import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./membership.ts";
 import { type Arena, uncount } from "./memory-budget.ts";
 import { assertPool, readStats } from "./stats.ts";
@@ -139,9 +139,9 @@ export class SharedPool implements LeasePool {
     return new SharedPool(joined, joined.seat, given);
   }
 
-  /** Bytes that `memory` must have for such a pool. Throws as {@link SharedPool.create}. */
+  /** Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as {@link SharedPool.create}. */
   static bytesNeeded(options: SharedPoolOptions): number {
-    return layoutOf(checkShape(checkedOptions(options, CREATE_KEYS), "fresh")).bytes;
+    return bytesFor(checkedOptions(options, CREATE_KEYS));
   }
 
   /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
@@ -180,7 +180,7 @@ export class SharedPool implements LeasePool {
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
     // Before a seat is taken.
-    return connectShared(this, target, checkConnect(target, options));
+    return connectShared(this, checkConnect(target, options));
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
@@ -329,7 +329,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * This thread takes part no more. Throws `ERR_LOANS_OUT` while it holds slots; with `force` those come free. Its waiters
+   * This thread takes part no more. Throws `ERR_IN_USE` while it holds slots; with `force` those come free. Its waiters
    * are rejected. A second time nothing happens. O(count).
    */
   detach(options: { force?: boolean } = {}): void {
@@ -338,7 +338,7 @@ export class SharedPool implements LeasePool {
     const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
         { pool: this.name, holds },
       );
@@ -348,7 +348,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_LOANS_OUT` while
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
    * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
    */
   destroy(options: { force?: boolean } = {}): void {
@@ -358,7 +358,7 @@ export class SharedPool implements LeasePool {
     if (held > 0 && !force) {
       const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
       throw new MillpondError(
-        "ERR_LOANS_OUT",
+        "ERR_IN_USE",
         `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
         { pool: this.name, owners },
       );

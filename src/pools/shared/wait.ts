@@ -9,10 +9,11 @@
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
-import { required, withMethods } from "../../util/validate.ts";
+import { milliseconds, required, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { LOOK_AGAIN_MS, waitNoMore } from "./acquire-sync.ts";
 import { type Core, NONE, ownerWord, takeSlow, wake } from "./core.ts";
+import { isShared } from "./handle.ts";
 import { Header, Owner } from "./layout.ts";
 import { isAlive, resumeSweep, statusOf } from "./membership.ts";
 
@@ -36,8 +37,8 @@ type WaitAsync = (
   ms: number,
 ) => { async: false; value: string } | { async: true; value: Promise<string> };
 
-/** Sleeping within one process, by Atomics. */
-export const atomicsWaiter: SharedWaiter = {
+/** What the pools call, with words of their own: by Atomics, unchecked. */
+const ownWaiter: SharedWaiter = {
   wait(i32, index, value, ms) {
     Atomics.wait(i32, index, value, ms);
   },
@@ -47,10 +48,45 @@ export const atomicsWaiter: SharedWaiter = {
   waitAsync: makeWaitAsync((Atomics as { waitAsync?: WaitAsync }).waitAsync),
 };
 
+const ownWaitAsync = ownWaiter.waitAsync;
+
+/** Sleeping within one process, by Atomics. Each call throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for words or numbers that are none. */
+export const atomicsWaiter: SharedWaiter = {
+  wait(i32, index, value, ms) {
+    checkWord(i32, index, value, ms);
+    ownWaiter.wait(i32, index, value, ms);
+  },
+  notify(i32, index, count) {
+    checkWord(i32, index, 0, 0);
+    ownWaiter.notify(i32, index, wholeNumber("count", count));
+  },
+  waitAsync:
+    ownWaitAsync === undefined
+      ? undefined
+      : (i32, index, value, ms) => {
+          checkWord(i32, index, value, ms);
+          return ownWaitAsync(i32, index, value, ms);
+        },
+};
+
+/** The word that a thread sleeps on: of shared memory, as the engine demands it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+function checkWord(i32: unknown, index: number, value: number, ms: number): void {
+  if (!(i32 instanceof Int32Array) || !isShared(i32.buffer))
+    throw wrongType("i32", "an Int32Array of shared memory", i32);
+  wholeNumber("index", index, 0, i32.length - 1);
+  wholeNumber("value", value, -(2 ** 31), 2 ** 31 - 1);
+  milliseconds("ms", ms);
+}
+
 /** Checks a waiter of the caller's, by shape; absent: Atomics. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkWaiter(name: string, waiter: SharedWaiter | undefined): SharedWaiter {
-  if (waiter === undefined) return atomicsWaiter;
+  if (waiter === undefined || waiter === atomicsWaiter) return ownWaiter;
   return withMethods(name, "a SharedWaiter with wait() and notify()", waiter, ["wait", "notify"]);
+}
+
+/** Whether a waiter that was checked sleeps by Atomics. */
+export function isOwnWaiter(waiter: SharedWaiter): boolean {
+  return waiter === ownWaiter;
 }
 
 function makeWaitAsync(waitAsync: WaitAsync | undefined): SharedWaiter["waitAsync"] {

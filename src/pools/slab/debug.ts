@@ -1,5 +1,5 @@
 /** Where elements were taken, for pools that are traced. Untraced pools have none of this. */
-import type { SlabLeftovers, SlabSite } from "./options.ts";
+import type { LeakReport, SlabSite } from "./options.ts";
 
 /** Frames that are kept of a stack: the caller, and who called it. */
 const FRAMES = 4;
@@ -32,12 +32,12 @@ export class SlabSites {
 }
 
 /** What a closed pool tells of its live elements. */
-export function leftoversOf(
+export function leakReport(
   live: Iterable<number>,
   count: number,
   sites: SlabSites | undefined,
   mask: number | undefined,
-): SlabLeftovers {
+): LeakReport {
   const pointers: number[] = [];
   for (const pointer of live) if (pointers.push(pointer) === MOST_POINTERS) break;
   return { live: count, pointers, sites: sites?.of(live, mask) ?? [] };

@@ -1,6 +1,6 @@
 /** The errors of a slab pool, built off the hot path: what happened, to which element, and how to mend it. */
 import { MillpondError } from "../../util/errors.ts";
-import type { SlabLeftovers } from "./options.ts";
+import type { LeakReport } from "./options.ts";
 
 /** A message shows this many places; all are in `details.sites`. */
 const MOST_SITES = 4;
@@ -14,7 +14,7 @@ export function deadSlab(name: string, verb: string): MillpondError {
 export function slabInHook(name: string, verb: string): MillpondError {
   return new MillpondError(
     "ERR_REENTRANT",
-    `cannot ${verb} slab pool "${name}" from inside its own init or done hook, its source or its clock; ` +
+    `cannot ${verb} slab pool "${name}" from inside its own init or destroy hook, its source or its clock; ` +
       "a hook may read and write elements, no more",
     { pool: name },
   );
@@ -75,11 +75,11 @@ export function detachedBlock(name: string, pointer: number): MillpondError {
 }
 
 /** A pool that cannot be closed. */
-export function liveElements(name: string, left: SlabLeftovers, traced: boolean): MillpondError {
+export function liveElements(name: string, left: LeakReport, traced: boolean): MillpondError {
   const shown = left.sites.slice(0, MOST_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
   const hint = traced ? "" : "; with trace: true this message says where they were taken";
   return new MillpondError(
-    "ERR_LIVE_OBJECTS",
+    "ERR_IN_USE",
     `slab pool "${name}" cannot be closed: ${left.live} elements are live; free them, or close({ force: true })${hint}${shown.join("")}`,
     { pool: name, ...left },
   );

@@ -9,6 +9,7 @@
  * Slots are numbered with a power of two a block, so that finding a block or an offset is a shift, a mask and a
  * multiplication; a division would cost more than the rest of the access together.
  */
+import { alignUp } from "../../util/align.ts";
 import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
@@ -32,7 +33,7 @@ export interface SlabLayout {
   /** What a block's address is a multiple of. */
   readonly align: number;
   /** Where the first element begins. */
-  readonly lead: number;
+  readonly firstOffset: number;
   /** From one element to the next. */
   readonly stride: number;
   /** Elements of a block. */
@@ -40,7 +41,7 @@ export interface SlabLayout {
   /** Bits of a pointer below its block number. */
   readonly shift: number;
   /** The most blocks that pointers can name. */
-  readonly mostBlocks: number;
+  readonly maxBlocks: number;
 }
 
 /**
@@ -48,19 +49,24 @@ export interface SlabLayout {
  * multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one
  * element fits.
  */
-export function layOut(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
+export function computeLayout(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
   wholeNumber("options.elementSize", elementSize);
   const unit = align === undefined ? 1 : powerOfTwo("options.align", align, MAX_ALIGN);
-  const lead = roundUp(2 * WORD, unit);
-  const stride = roundUp(elementSize + WORD, unit);
+  const lead = alignUp(2 * WORD, unit);
+  const stride = alignUp(elementSize + WORD, unit);
   wholeNumber("options.blockSize", blockSize, lead - WORD + stride);
   const capacity = Math.floor((blockSize - lead + WORD) / stride);
   if (capacity > MAX_POINTERS) throw outOfRange("options.blockSize", "room for at most 2^30 elements", blockSize);
   const shift = 32 - Math.clz32(capacity - 1);
   const mostBlocks = MAX_POINTERS >>> shift;
-  return { elementSize, blockSize, align: Math.max(WORD, unit), lead, stride, capacity, shift, mostBlocks };
-}
-
-function roundUp(bytes: number, unit: number): number {
-  return Math.ceil(bytes / unit) * unit;
+  return {
+    elementSize,
+    blockSize,
+    align: Math.max(WORD, unit),
+    firstOffset: lead,
+    stride,
+    capacity,
+    shift,
+    maxBlocks: mostBlocks,
+  };
 }

@@ -2,7 +2,7 @@
 import { Allocator, defaultAllocator } from "../../memory/allocator.ts";
 import { type Clock, checkClock, systemClock } from "../../util/clock.ts";
 import { badValue, flag, milliseconds, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
-import { DEFAULT_BLOCK_SIZE, layOut, type SlabLayout } from "./layout.ts";
+import { computeLayout, DEFAULT_BLOCK_SIZE, type SlabLayout } from "./layout.ts";
 import type { Struct, StructFields } from "./struct.ts";
 
 /** How a {@link SlabPool} is made. */
@@ -32,7 +32,7 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
   /** Called once for each slot when its block is carved. It may use elements, not alloc, free or close. */
   init?: (pointer: number) => void;
   /** Called once for each slot when its block goes: at {@link SlabPool.close}, or by age. As `init`. */
-  done?: (pointer: number) => void;
+  destroy?: (pointer: number) => void;
   /**
    * Whether pointers carry a generation, so that a stale one is refused also when its element was handed out again. They are then whole
    * numbers up to 2^53 instead of small integers; an alloc and its free take 11 ns in place of 3. Default false.
@@ -67,7 +67,7 @@ export interface SlabPoolStats {
 }
 
 /** Elements that were live when a pool was closed. */
-export interface SlabLeftovers {
+export interface LeakReport {
   /** How many. */
   readonly live: number;
   /** Their pointers, lowest first; the first thousand. */
@@ -105,7 +105,7 @@ export interface ResolvedSlabOptions<S extends StructFields> {
   /** The hook at carving. */
   readonly init: ((pointer: number) => void) | undefined;
   /** The hook at the end. */
-  readonly done: ((pointer: number) => void) | undefined;
+  readonly destroy: ((pointer: number) => void) | undefined;
   /** For messages. */
   readonly name: string;
   /** Time. */
@@ -122,7 +122,7 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
   "ageOut",
   "timer",
   "init",
-  "done",
+  "destroy",
   "generations",
   "name",
   "trace",
@@ -133,20 +133,20 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
   if (options === undefined) throw wrongType("options", "SlabPoolOptions", options);
   const given = readOptions("options", options, OPTION_KEYS);
-  const { source = defaultAllocator(), name = "slab", struct, init, done } = given;
+  const { source = defaultAllocator(), name = "slab", struct, init, destroy } = given;
   const clock = checkClock("options.clock", given.clock);
   if (!(source instanceof Allocator)) throw wrongType("options.source", "an Allocator", source);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   checkHook("options.init", init);
-  checkHook("options.done", done);
+  checkHook("options.destroy", destroy);
   const blockSize = given.blockSize === undefined ? DEFAULT_BLOCK_SIZE : given.blockSize;
-  const layout = layOut(elementSizeOf(given), blockSize, given.align);
-  const maxBlocks = boundOf(given.maxBlocks, layout.mostBlocks);
+  const layout = computeLayout(elementSizeOf(given), blockSize, given.align);
+  const maxBlocks = boundOf(given.maxBlocks, layout.maxBlocks);
   const ageOut = milliseconds("options.ageOut", given.ageOut === undefined ? Number.POSITIVE_INFINITY : given.ageOut);
   const timed = flag("options.timer", given.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
   const trace = flag("options.trace", given.trace, false);
   const generations = flag("options.generations", given.generations, false);
-  return { layout, struct, source, maxBlocks, ageOut, timed, trace, generations, init, done, name, clock };
+  return { layout, struct, source, maxBlocks, ageOut, timed, trace, generations, init, destroy, name, clock };
 }
 
 function elementSizeOf<S extends StructFields>({ struct, elementSize }: SlabPoolOptions<S>): number {

@@ -1,10 +1,10 @@
 /**
  * SlabPool: equal small objects carved from blocks, handed out as integers. After libcork's cork_mempool: same capacity of a
- * block, last slot first, strict LIFO over all blocks, `init` once a slot and `done` at the end; and what it never had: every
+ * block, last slot first, strict LIFO over all blocks, `init` once a slot and `destroy` at the end; and what it never had: every
  * misuse is found, the pool is bounded, and empty blocks go back.
  *
  * ```ts
- * const pool = new SlabPool({ elementSize: 64 });
+ * const pool = SlabPool.create({ elementSize: 64 });
  * const pointer = pool.alloc();        // a small integer; nothing is allocated on this path
  * pool.bytes(pointer)[0] = 1;
  * pool.free(pointer);
@@ -18,16 +18,16 @@ import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import { SlabBlocks } from "./blocks.ts";
-import { leftoversOf, SlabSites, traceAllocs } from "./debug.ts";
+import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
 import * as errors from "./errors.ts";
 import { barrierOf, END, FAILED, GONE, LIVE, SlabLinks } from "./free-list.ts";
 import { SlabGenerations } from "./generations.ts";
 import { MAX_POINTERS, type SlabLayout } from "./layout.ts";
-import { resolveOptions, type SlabLeftovers, type SlabPoolOptions, type SlabPoolStats } from "./options.ts";
+import { type LeakReport, resolveOptions, type SlabPoolOptions, type SlabPoolStats } from "./options.ts";
 import type { Cursor, StructFields } from "./struct.ts";
 import { countLinks, findCorruption } from "./validate.ts";
 
-export type { SlabLeftovers, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
+export type { LeakReport, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
 
 /** A pool of equal small objects; see the module text. `S` is the layout of its elements, where it has one. */
 export class SlabPool<S extends StructFields = Record<never, never>> extends SlabLinks {
@@ -42,7 +42,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   /** A pointer is `block << shift | slot`: bits of it below the block's number. */
   declare readonly shift: number;
   /** Where the first element of a block begins, in bytes. */
-  declare readonly lead: number;
+  declare readonly firstOffset: number;
   /** Bytes from one element to the next. */
   declare readonly stride: number;
   readonly #layout: SlabLayout;
@@ -55,7 +55,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   readonly #clock: Clock;
   readonly #timed: boolean;
   readonly #init: ((pointer: number) => void) | undefined;
-  readonly #done: ((pointer: number) => void) | undefined;
+  readonly #destroy: ((pointer: number) => void) | undefined;
   readonly #sites: SlabSites | undefined;
   readonly #generations: SlabGenerations | undefined;
   /** Whether any code that is not the library's is called: a source, a clock, a hook. */
@@ -73,16 +73,20 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   #closed = false;
 
   /**
-   * Allocates nothing yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one element
-   * fits into a block.
+   * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also
+   * when not one element fits into a block.
    */
-  constructor(options: SlabPoolOptions<S>) {
+  static create<S extends StructFields = Record<never, never>>(options: SlabPoolOptions<S>): SlabPool<S> {
+    return new SlabPool(options);
+  }
+
+  private constructor(options: SlabPoolOptions<S>) {
     super();
     const resolved = resolveOptions(options);
     const { layout, source, clock, struct } = resolved;
     this.#layout = layout;
     this.shift = layout.shift;
-    this.lead = layout.lead;
+    this.firstOffset = layout.firstOffset;
     this.stride = layout.stride;
     this.name = resolved.name;
     this.elementSize = layout.elementSize;
@@ -97,9 +101,9 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     this.#clock = clock;
     this.#timed = resolved.timed;
     this.#init = resolved.init;
-    this.#done = resolved.done;
+    this.#destroy = resolved.destroy;
     this.#table = this.links;
-    const hooks = resolved.init !== undefined || resolved.done !== undefined;
+    const hooks = resolved.init !== undefined || resolved.destroy !== undefined;
     this.#foreign = hooks || source !== systemAllocator() || clock !== systemClock;
     this.#sites = resolved.trace ? new SlabSites() : undefined;
     const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
@@ -249,7 +253,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   }
 
   #start(pointer: number): number {
-    return this.lead + (pointer & ((1 << this.shift) - 1)) * this.stride;
+    return this.firstOffset + (pointer & ((1 << this.shift) - 1)) * this.stride;
   }
 
   /** Lets a hook at its own element and at live ones; throws for all others. */
@@ -378,7 +382,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
 
   /**
    * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not seen. Runs by
-   * itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `done` and the allocator throw, when all
+   * itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `destroy` and the allocator throw, when all
    * is done, several as an AggregateError; what is thrown in the timer surfaces as an uncaught error.
    */
   maintain(now?: number): void {
@@ -426,17 +430,17 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     errors.rethrow(failures, this.name);
   }
 
-  /** Calls `done` for slots, in order; a hook that throws keeps no other from its call. */
+  /** Calls `destroy` for slots, in order; a hook that throws keeps no other from its call. */
   #finish(pointers: readonly number[]): unknown[] {
     const failures: unknown[] = [];
-    const done = this.#done;
-    if (done === undefined) return failures;
+    const destroy = this.#destroy;
+    if (destroy === undefined) return failures;
     const { head } = this;
     this.#raiseBarrier();
     for (const pointer of pointers) {
       this.#hooked = pointer;
       try {
-        done(this.#pointerOf(pointer));
+        destroy(this.#pointerOf(pointer));
       } catch (error) {
         failures.push(error);
       }
@@ -462,20 +466,20 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   }
 
   /**
-   * Ends the pool: `done` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
-   * `ERR_LIVE_OBJECTS` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
-   * the same report is returned. `ERR_REENTRANT` from a hook. What `done` and the allocator throw is thrown when all is done, several
+   * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
+   * `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
+   * the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator throw is thrown when all is done, several
    * as an AggregateError. A second call does nothing.
    */
-  close(options?: { force?: boolean }): SlabLeftovers {
+  close(options?: { force?: boolean }): LeakReport {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (this.#calling) throw errors.slabInHook(this.name, "close");
     if (this.#closed) return { live: 0, pointers: [], sites: [] };
-    const left = leftoversOf(this, this.live, this.#sites, this.#generations?.mask);
+    const left = leakReport(this, this.live, this.#sites, this.#generations?.mask);
     if (left.live > 0 && !force) {
       throw errors.liveElements(this.name, left, this.#sites !== undefined);
     }
-    const failures = this.#done === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
+    const failures = this.#destroy === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
     this.#closed = true;
     this.#raiseBarrier();
     try {
@@ -510,7 +514,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   }
 
   /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests, outside hooks. */
-  assertInvariants(): void {
+  validate(): void {
     const wrong = findCorruption(this.#table, this.head, this.#views, this.#layout, this.#end - this.#next);
     if (wrong !== undefined) throw errors.corruptedSlab(this.name, wrong);
   }

@@ -5,7 +5,7 @@
  *
  * ```ts
  * const Packet = struct({ time: "f64", sequence: "u32", source: bytes(6) });
- * const pool = new SlabPool({ struct: Packet });
+ * const pool = SlabPool.create({ struct: Packet });
  * pool.at(pool.alloc()).sequence = 7;          // typed from the literal: sequence is a number, source a Uint8Array
  * const second = Packet.cursor(pool);          // for two elements at a time
  * ```
@@ -51,7 +51,7 @@ export interface ElementSource {
   /** Bits of a pointer below the number of its block: the element's own number in the block. */
   readonly shift: number;
   /** Where the first element of a block begins, in bytes. */
-  readonly lead: number;
+  readonly firstOffset: number;
   /** Bytes from one element to the next. */
   readonly stride: number;
 }
@@ -87,7 +87,7 @@ class BaseCursor {
     this.$base = 0;
     this.$elements = elements;
     this.$mask = (1 << elements.shift) - 1;
-    this.$lead = elements.lead;
+    this.$lead = elements.firstOffset;
     this.$stride = elements.stride;
   }
 

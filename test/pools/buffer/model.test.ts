@@ -192,7 +192,7 @@ function checkFresh(buffer: MediaBuffer): void {
 
 function compare(model: Model, real: Real): void {
   const { pool } = real;
-  pool.assertInvariants();
+  pool.validate();
   const stats = pool.stats();
   const state = [
     pool.outstanding,
@@ -446,7 +446,7 @@ const activate = () =>
 const reconfigure = () =>
   new Command("configure", [], any, (model, real) => {
     const before = real.pool.config;
-    const wanted = model.open ? "ERR_ACTIVE" : model.outstanding > 0 ? "ERR_LOANS_OUT" : "ok";
+    const wanted = model.open ? "ERR_ACTIVE" : model.outstanding > 0 ? "ERR_IN_USE" : "ok";
     const config = {
       size: SIZE,
       max: model.max,

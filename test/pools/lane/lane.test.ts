@@ -181,8 +181,9 @@ it("one listener for all lanes to a worker, and a worker that lives on keeps no 
   } as never;
   const told: string[] = [];
   const watch = (name: string) => ({ ended: () => void told.push(name), isSettled: () => name === "settled" });
-  watchExit(worker, watch("settled"));
-  watchExit(worker, watch("alive"));
+  const listen = worker.once.bind(worker);
+  watchExit(worker, listen, watch("settled"));
+  watchExit(worker, listen, watch("alive"));
   const lane = await SharedPool.create({ size: 1, count: 1 }).connect(worker);
   await lane.close();
   expect(heard).toEqual(["exit"]);

@@ -117,7 +117,7 @@ describe("how a pool ends", () => {
     const memory = pool.allocator.allocate(100);
     const before = seen(pool);
     expect(() => pool.close()).toThrow(/memory #\d+ \(100 bytes\) for \d+ ms, taken .*misuse\.test/);
-    expect(code(() => pool.close())).toBe("ERR_LOANS_OUT");
+    expect(code(() => pool.close())).toBe("ERR_IN_USE");
     expect(seen(pool)).toEqual(before);
     memory.release();
     pool.close();

@@ -257,7 +257,7 @@ describe("a source of a PagePool", () => {
 describe("a source that calls back while it takes the last bytes of a pool back", () => {
   it("is refused by a SlabPool that closes and by a RealtimePool that is deleted", () => {
     const source = new Hostile();
-    const slab = new SlabPool({ elementSize: 64, source });
+    const slab = SlabPool.create({ elementSize: 64, source });
     const pointer = slab.alloc();
     const realtime = RealtimePool.create(4096, { source, lock: "off" });
     const block = realtime.alloc(8);
@@ -346,7 +346,7 @@ describe("a clock of a pool", () => {
     run = () => undefined;
     (await wait).release();
     expect(pool.outstanding).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("that calls back while a pool stops its timer is refused, and nothing has changed", () => {
@@ -378,7 +378,7 @@ describe("a clock of a pool", () => {
     expect(pages.stats()).toMatchObject({ live: 1, idle: 0, count: 1 });
     pages.assertInvariants();
 
-    const slab = new SlabPool({ elementSize: 64, clock, ageOut: 100 });
+    const slab = SlabPool.create({ elementSize: 64, clock, ageOut: 100 });
     slab.free(slab.alloc());
     const slabCalls = [() => slab.alloc(), () => slab.tryAlloc(), () => slab.close(), () => slab.maintain()];
     run = () => {
@@ -392,7 +392,7 @@ describe("a clock of a pool", () => {
   it("that calls back into a SlabPool is refused", () => {
     let run = (): void => undefined;
     const clock = hostileClock(() => run());
-    const pool = new SlabPool({ elementSize: 64, clock, ageOut: 100 });
+    const pool = SlabPool.create({ elementSize: 64, clock, ageOut: 100 });
     const pointer = pool.alloc();
     const seen = new Set<string>();
     run = () => {
@@ -405,7 +405,7 @@ describe("a clock of a pool", () => {
     expect([...seen]).toEqual(["ERR_REENTRANT"]);
     run = () => undefined;
     expect(pool.live).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -421,7 +421,7 @@ describe("a source or hook of a SlabPool", () => {
 
   it("that calls back is refused every call that changes the pool, and no pointer is handed out twice", () => {
     const source = new Hostile();
-    const pool = new SlabPool({ elementSize: 1000, source, ageOut: 0, timer: false });
+    const pool = SlabPool.create({ elementSize: 1000, source, ageOut: 0, timer: false });
     const live = [pool.alloc(), pool.alloc(), pool.alloc(), pool.alloc()];
     const seen: string[][] = [];
     source.onAllocate = () => {
@@ -434,13 +434,13 @@ describe("a source or hook of a SlabPool", () => {
     source.onFree = () => seen.push(codes(calls(pool, live[0]!)));
     expect(new Set([...live, fifth]).size).toBe(5);
     expect(pool.live).toBe(5);
-    pool.assertInvariants();
+    pool.validate();
     pool.free(fifth);
     pool.maintain();
     pool.maintain();
     expect(seen).toEqual([refused(calls(pool, 0)), refused(calls(pool, 0))]);
     expect(pool.stats()).toMatchObject({ live: 4, blocks: 1 });
-    pool.assertInvariants();
+    pool.validate();
     for (const pointer of live) pool.free(pointer);
     source.onFree = () => undefined;
     pool.close();
@@ -449,14 +449,14 @@ describe("a source or hook of a SlabPool", () => {
 
   it("that throws at any call leaves the pool open to the next", () => {
     const source = new Hostile();
-    const pool = new SlabPool({ elementSize: 1000, source });
+    const pool = SlabPool.create({ elementSize: 1000, source });
     source.onAllocate = () => {
       throw new Error("no memory");
     };
     expect(code(() => pool.alloc())).toBe("ERR_ALLOCATION_FAILED");
     source.onAllocate = () => undefined;
     pool.free(pool.alloc());
-    pool.assertInvariants();
+    pool.validate();
     source.onFree = () => {
       throw new RangeError("cannot");
     };
@@ -464,13 +464,13 @@ describe("a source or hook of a SlabPool", () => {
   });
 
   it("of another pool may use this one: pools stand on each other", () => {
-    const slab = new SlabPool({ elementSize: 64 });
+    const slab = SlabPool.create({ elementSize: 64 });
     const source = new Hostile();
     source.onAllocate = () => slab.alloc();
     const pages = new PagePool({ source });
     pages.tryAllocate(64)!.release();
     expect(slab.live).toBe(1);
-    const nested = new SlabPool({ elementSize: 64, source: new PagePool({}).allocator });
+    const nested = SlabPool.create({ elementSize: 64, source: new PagePool({}).allocator });
     nested.free(nested.alloc());
     nested.close();
   });

@@ -7,15 +7,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  createProcessPool,
-  createSharedMemory,
-  nativeOps,
-  openProcessPool,
-  type ProcessPool,
-  type SharedMemory,
-} from "../../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
+import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
 import { answerOf, type Exit, run } from "../../native/child.ts";
 import { code } from "../buffer/pools.ts";
@@ -98,7 +93,7 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     other.bytes(slot).fill(5);
     expect(pool.stats().held).toBe(1);
     expect(code(() => pool.release(slot))).toBe("ERR_FOREIGN_RELEASE");
-    expect(code(() => other.close())).toBe("ERR_LOANS_OUT");
+    expect(code(() => other.close())).toBe("ERR_IN_USE");
     const view = other.bytes(slot);
     other.release(slot);
     expect(view[0]).toBe(0);

@@ -161,7 +161,7 @@ class Misuse implements Command {
 class DeleteRefused implements Command {
   check = ({ live }: Readonly<Model>): boolean => live.length > 0;
   run(model: Model, real: Real): void {
-    expect(code(() => real.pool.delete())).toBe("ERR_LIVE_OBJECTS");
+    expect(code(() => real.pool.delete())).toBe("ERR_IN_USE");
     check(model, real);
   }
   toString = (): string => "delete()";

@@ -386,7 +386,7 @@ describe("delete", () => {
     } catch (caught) {
       error = caught;
     }
-    expect(error).toMatchObject({ code: "ERR_LIVE_OBJECTS", details: { live: 2 } });
+    expect(error).toMatchObject({ code: "ERR_IN_USE", details: { live: 2 } });
     expect((error as Error).message).toContain(`memory #${memory.id}`);
     expect((error as Error).message).toContain(`block ${pointer} (56 bytes)`);
     pool.free(memory);

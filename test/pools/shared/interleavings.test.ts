@@ -515,166 +515,175 @@ describe("death between any two instructions", () => {
   });
 });
 
-describe("a lease on its way to another thread", () => {
-  interface Mail {
-    id: number | undefined;
-  }
-
-  /** As a connection does it: announce, post, move. */
-  function* send(world: World, from: number, to: number, id: number, mail: Mail): Step<number> {
-    const core = world.cores[from]!;
-    const { owner, status } = world.cores[to]!;
-    const begun = (yield* steps.beginGrant(core, id, owner, status)) as number;
-    if (begun !== Outcome.DONE) return begun;
-    mail.id = id;
-    // From here on it may be the receiver's, and free if that one dies.
-    world.holders[0]!.delete(from);
-    const done = (yield* steps.finishGrant(core, id, owner, status)) as number;
-    if (done === Outcome.GONE) world.holders[0]!.add(from);
-    return done;
-  }
-
-  function* receive(world: World, thread: number, from: number, mail: Mail, end: () => boolean): Thread {
-    yield { until: () => mail.id !== undefined || end() };
-    if (mail.id === undefined) return;
-    for (;;) {
-      // Before the look: what changes during it is not waited for.
-      const at = world.layout.statesAt;
-      const state = world.i32[at];
-      const outcome = (yield* steps.accept(world.cores[thread]!, mail.id, world.cores[from]!.owner)) as number;
-      if (outcome === Outcome.NOT_YET) {
-        yield { until: () => world.i32[at] !== state };
-        continue;
-      }
-      if (outcome === Outcome.DONE) world.holders[0]!.add(thread);
-      return;
+describe.each(["its identity", "its low bits, as a ring does"])(
+  "a lease on its way to a thread that hears %s",
+  (told) => {
+    interface Mail {
+      id: number | undefined;
     }
-  }
+    const LOW = 0x3fffffff;
 
-  const giver = (world: World, mail: Mail, done: { value: boolean }) =>
-    (function* (): Thread {
-      const id = world.cores[0]!.mine[0]!;
-      yield* send(world, 0, 1, id, mail);
-      done.value = true;
-    })();
+    /** As a connection does it: announce, post, move. */
+    function* send(world: World, from: number, to: number, id: number, mail: Mail): Step<number> {
+      const core = world.cores[from]!;
+      const { owner, status } = world.cores[to]!;
+      const begun = (yield* steps.beginGrant(core, id, owner, status)) as number;
+      if (begun !== Outcome.DONE) return begun;
+      mail.id = id;
+      // From here on it may be the receiver's, and free if that one dies.
+      world.holders[0]!.delete(from);
+      const done = (yield* steps.finishGrant(core, id, owner, status)) as number;
+      if (done === Outcome.GONE) world.holders[0]!.add(from);
+      return done;
+    }
 
-  it("moves: the receiver has it, the giver has not, at every moment one of them", () => {
-    const make = (): Run => {
-      const world = new World({ count: 1, threads: 3 });
-      hold(world, 0);
-      const mail: Mail = { id: undefined };
-      const done = { value: false };
-      const taker = function* (): Thread {
-        yield* world.take(2);
-      };
-      return world.run([giver(world, mail, done), receive(world, 1, 0, mail, () => done.value), taker()], 2);
-    };
-    expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
-  });
+    function* receive(world: World, thread: number, from: number, mail: Mail, end: () => boolean): Thread {
+      yield { until: () => mail.id !== undefined || end() };
+      if (mail.id === undefined) return;
+      for (;;) {
+        // Before the look: what changes during it is not waited for.
+        const at = world.layout.statesAt;
+        const state = world.i32[at];
+        const core = world.cores[thread]!;
+        if (told !== "its identity" && ((yield* steps.acceptGiven(core, mail.id & LOW, LOW)) as number) === mail.id) {
+          world.holders[0]!.add(thread);
+          return;
+        }
+        const outcome = (yield* steps.accept(core, mail.id, world.cores[from]!.owner)) as number;
+        if (outcome === Outcome.NOT_YET) {
+          yield { until: () => world.i32[at] !== state };
+          continue;
+        }
+        if (outcome === Outcome.DONE) world.holders[0]!.add(thread);
+        return;
+      }
+    }
 
-  it("is not the giver's to give back while it is on its way back", () => {
-    const make = (): Run => {
-      const world = new World({ count: 1, threads: 3 });
-      const id = hold(world, 0);
-      const [there, back]: Mail[] = [{ id: undefined }, { id: undefined }];
-      const first = function* (): Thread {
-        yield* send(world, 0, 1, id, there!);
-        if (yield* world.giveStep(0, id)) throw new Error("what was sent away was given back");
-        yield* receive(world, 0, 1, back!, () => false);
-        yield* world.give(0, id);
-      };
-      const second = function* (): Thread {
-        yield* receive(world, 1, 0, there!, () => false);
-        yield* send(world, 1, 0, id, back!);
-      };
-      return world.run([first(), second()], 2);
-    };
-    expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
-  });
+    const giver = (world: World, mail: Mail, done: { value: boolean }) =>
+      (function* (): Thread {
+        const id = world.cores[0]!.mine[0]!;
+        yield* send(world, 0, 1, id, mail);
+        done.value = true;
+      })();
 
-  it.each(["giver", "receiver"] as const)(
-    "the %s dies at any point, is buried, its seat given away: nothing is lost",
-    (who) => {
+    it("moves: the receiver has it, the giver has not, at every moment one of them", () => {
       const make = (): Run => {
         const world = new World({ count: 1, threads: 3 });
         hold(world, 0);
         const mail: Mail = { id: undefined };
         const done = { value: false };
-        let died = false;
-        let over = false;
-        const victim = who === "giver" ? 0 : 1;
-        const both: Thread[] = [
-          giver(world, mail, done),
-          (function* (): Thread {
-            yield* receive(world, 1, 0, mail, () => done.value || (died && who === "giver"));
-            over = true;
-          })(),
-        ];
-        const undertaker = function* (): Thread {
-          yield { until: () => died || (done.value && over) };
-          if (died) {
-            yield* world.bury(2, victim);
-            const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-            if (seat === null) return;
-            const thread = world.sit(seat.owner, seat.status);
-            yield* world.take(thread);
-          }
+        const taker = function* (): Thread {
+          yield* world.take(2);
         };
-        return world.run([...both, undertaker()], 2, {
-          mortal: [who === "giver", who === "receiver", false],
+        return world.run([giver(world, mail, done), receive(world, 1, 0, mail, () => done.value), taker()], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    it("is not the giver's to give back while it is on its way back", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3 });
+        const id = hold(world, 0);
+        const [there, back]: Mail[] = [{ id: undefined }, { id: undefined }];
+        const first = function* (): Thread {
+          yield* send(world, 0, 1, id, there!);
+          if (yield* world.giveStep(0, id)) throw new Error("what was sent away was given back");
+          yield* receive(world, 0, 1, back!, () => false);
+          yield* world.give(0, id);
+        };
+        const second = function* (): Thread {
+          yield* receive(world, 1, 0, there!, () => false);
+          yield* send(world, 1, 0, id, back!);
+        };
+        return world.run([first(), second()], 2);
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    it.each(["giver", "receiver"] as const)(
+      "the %s dies at any point, is buried, its seat given away: nothing is lost",
+      (who) => {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 3 });
+          hold(world, 0);
+          const mail: Mail = { id: undefined };
+          const done = { value: false };
+          let died = false;
+          let over = false;
+          const victim = who === "giver" ? 0 : 1;
+          const both: Thread[] = [
+            giver(world, mail, done),
+            (function* (): Thread {
+              yield* receive(world, 1, 0, mail, () => done.value || (died && who === "giver"));
+              over = true;
+            })(),
+          ];
+          const undertaker = function* (): Thread {
+            yield { until: () => died || (done.value && over) };
+            if (died) {
+              yield* world.bury(2, victim);
+              const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+              if (seat === null) return;
+              const thread = world.sit(seat.owner, seat.status);
+              yield* world.take(thread);
+            }
+          };
+          return world.run([...both, undertaker()], 2, {
+            mortal: [who === "giver", who === "receiver", false],
+            died: () => {
+              died = true;
+            },
+          });
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      },
+    );
+
+    it("both die, the receiver first, and its seat is given away: what the giver was about to give comes free", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 4 });
+        hold(world, 0);
+        const mail: Mail = { id: undefined };
+        let died = false;
+        let gave = false;
+        const sender = function* (): Thread {
+          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+          gave = true;
+        };
+        const undertaker = function* (): Thread {
+          yield* world.bury(2, 1);
+          const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
+          if (seat !== null) world.sit(seat.owner, seat.status);
+          yield { until: () => died || gave };
+          if (died) yield* world.bury(2, 0);
+        };
+        return world.run([sender(), undertaker()], 3, {
+          mortal: [true, false],
           died: () => {
             died = true;
           },
         });
       };
-      expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
-    },
-  );
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
 
-  it("both die, the receiver first, and its seat is given away: what the giver was about to give comes free", () => {
-    const make = (): Run => {
-      const world = new World({ count: 1, threads: 4 });
-      hold(world, 0);
-      const mail: Mail = { id: undefined };
-      let died = false;
-      let gave = false;
-      const sender = function* (): Thread {
-        yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
-        gave = true;
+    it("the receiver leaves in good order meanwhile: the giver keeps it, or the leaving frees it", () => {
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3 });
+        hold(world, 0);
+        const mail: Mail = { id: undefined };
+        const leaver = function* (): Thread {
+          yield* steps.leave(world.cores[1]!);
+        };
+        const sender = function* (): Thread {
+          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+        };
+        return world.run([sender(), leaver()], 2);
       };
-      const undertaker = function* (): Thread {
-        yield* world.bury(2, 1);
-        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-        if (seat !== null) world.sit(seat.owner, seat.status);
-        yield { until: () => died || gave };
-        if (died) yield* world.bury(2, 0);
-      };
-      return world.run([sender(), undertaker()], 3, {
-        mortal: [true, false],
-        died: () => {
-          died = true;
-        },
-      });
-    };
-    expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
-  });
-
-  it("the receiver leaves in good order meanwhile: the giver keeps it, or the leaving frees it", () => {
-    const make = (): Run => {
-      const world = new World({ count: 1, threads: 3 });
-      hold(world, 0);
-      const mail: Mail = { id: undefined };
-      const leaver = function* (): Thread {
-        yield* steps.leave(world.cores[1]!);
-      };
-      const sender = function* (): Thread {
-        yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
-      };
-      return world.run([sender(), leaver()], 2);
-    };
-    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
-  });
-});
+      expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+    });
+  },
+);
 
 describe("waiting", () => {
   const waiter: SharedWaiter = { wait() {}, notify };

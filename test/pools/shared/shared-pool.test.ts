@@ -155,7 +155,7 @@ describe("misuse", () => {
   it("a dead pool: release, use, take, attach, wait", async () => {
     const [a, b] = two();
     const slot = a.tryAcquire()!;
-    expect(code(() => b.destroy())).toBe("ERR_LOANS_OUT");
+    expect(code(() => b.destroy())).toBe("ERR_IN_USE");
     expect(a.bytes(slot).length).toBe(100);
     b.destroy({ force: true });
     b.destroy();
@@ -325,7 +325,7 @@ describe("seats", () => {
   it("detach refuses while slots are held, with force it frees them", () => {
     const [a, b] = two({ count: 1 });
     const slot = b.tryAcquire()!;
-    expect(code(() => b.detach())).toBe("ERR_LOANS_OUT");
+    expect(code(() => b.detach())).toBe("ERR_IN_USE");
     expect(b.bytes(slot).length).toBe(100);
     b.detach({ force: true });
     b.detach();

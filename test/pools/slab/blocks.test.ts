@@ -62,7 +62,7 @@ describe("blocks come from any allocator", () => {
     ["a device's", () => new Device()],
   ] as const)("%s memory", (_name, make) => {
     const source = make();
-    const pool = new SlabPool({ struct: struct({ value: "f64" }), blockSize: 64, source });
+    const pool = SlabPool.create({ struct: struct({ value: "f64" }), blockSize: 64, source });
     const pointers = Array.from({ length: 7 }, () => pool.alloc());
     for (const pointer of pointers) pool.at(pointer).value = pointer + 0.5;
     for (const pointer of pointers) expect(pool.at(pointer).value).toBe(pointer + 0.5);
@@ -74,7 +74,7 @@ describe("blocks come from any allocator", () => {
 
   it("memory that wants to be mapped stays mapped while its block lives, and no longer", () => {
     const source = new Device();
-    const pool = new SlabPool({ elementSize: 8, source });
+    const pool = SlabPool.create({ elementSize: 8, source });
     const pointer = pool.alloc();
     expect(source.mapped).toBe(1);
     pool.free(pointer);
@@ -84,18 +84,18 @@ describe("blocks come from any allocator", () => {
 
   it("memory that cannot be mapped makes no block, and nothing is left behind", () => {
     const source = new Device();
-    const pool = new SlabPool({ elementSize: 8, source });
+    const pool = SlabPool.create({ elementSize: 8, source });
     source.broken = "map";
     expect(code(() => pool.alloc())).toBe("ERR_NOT_MAPPABLE");
     expect([source.stats().liveMemories, pool.stats().blocks]).toEqual([0, 0]);
-    pool.assertInvariants();
+    pool.validate();
     source.broken = "";
     expect(pool.isLive(pool.alloc())).toBe(true);
   });
 
   it("an unmap hook that throws keeps no block: all go back, then its error is thrown", () => {
     const source = new Device();
-    const pool = new SlabPool({ elementSize: 8, blockSize: 64, source });
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64, source });
     for (let i = 0; i < 6; i++) pool.alloc();
     source.broken = "unmap";
     expect(() => pool.close({ force: true })).toThrow(AggregateError);
@@ -103,7 +103,7 @@ describe("blocks come from any allocator", () => {
   });
 
   it("bytes that somebody transferred away are ERR_DETACHED, to everybody who looks", () => {
-    const pool = new SlabPool({ elementSize: 8 });
+    const pool = SlabPool.create({ elementSize: 8 });
     const pointer = pool.alloc();
     const buffer = pool.blockOf(pointer).buffer as ArrayBuffer;
     structuredClone(buffer, { transfer: [buffer] });
@@ -126,7 +126,7 @@ describe("align", () => {
     [64, 100, 4096],
     [4096, 10, 65_536],
   ])("of %i: elements of %i bytes lie on its multiples in blocks of %i", (align, elementSize, blockSize) => {
-    const pool = new SlabPool({ elementSize, blockSize, align, source: new WasmBlocks() });
+    const pool = SlabPool.create({ elementSize, blockSize, align, source: new WasmBlocks() });
     const starts = Array.from({ length: Math.min(pool.capacity, 40) }, () => pool.bytes(pool.alloc()).byteOffset);
     expect(starts.map((start) => start % align)).toEqual(starts.map(() => 0));
     const sorted = starts.toSorted((a, b) => a - b);
@@ -136,14 +136,14 @@ describe("align", () => {
 
   it("is natural for a struct without being asked for", () => {
     const layout = struct({ flag: "u8", time: "f64", name: bytes(3) });
-    const pool = new SlabPool({ struct: layout, source: new WasmBlocks() });
+    const pool = SlabPool.create({ struct: layout, source: new WasmBlocks() });
     for (let i = 0; i < 20; i++) expect((pool.bytes(pool.alloc()).byteOffset + layout.offsets.time) % 8).toBe(0);
   });
 });
 
 describe("ages", () => {
   const aged = (clock: FakeClock, source: SystemAllocator): SlabPool =>
-    new SlabPool({ elementSize: 8, blockSize: 64, ageOut: 100, clock, source });
+    SlabPool.create({ elementSize: 8, blockSize: 64, ageOut: 100, clock, source });
 
   it("an idle pool empties by its timer, between one age and one and a half, and then has no timer", () => {
     const clock = new FakeClock();
@@ -177,13 +177,13 @@ describe("ages", () => {
     expect([pool.stats().blocks, pool.live, pool.bytes(kept)[0]]).toEqual([1, 1, 7]);
     const fresh = Array.from({ length: 5 }, () => pool.alloc());
     expect([new Set([...fresh, kept]).size, pool.bytes(kept)[0]]).toEqual([6, 7]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("0 gives a block back at the next visit; Infinity, which is the default, never", () => {
     const clock = new FakeClock();
-    const [now, never] = [0, undefined].map(
-      (ageOut) => new SlabPool({ elementSize: 8, ageOut, timer: false, clock }),
+    const [now, never] = [0, undefined].map((ageOut) =>
+      SlabPool.create({ elementSize: 8, ageOut, timer: false, clock }),
     ) as [SlabPool, SlabPool];
     for (const pool of [now, never]) {
       pool.free(pool.alloc());
@@ -197,7 +197,7 @@ describe("ages", () => {
   it("a clock that goes backwards loses no block and keeps none for ever", () => {
     const clock = new FakeClock();
     const source = new SystemAllocator("aged");
-    const pool = new SlabPool({ elementSize: 8, ageOut: 100, timer: false, clock, source });
+    const pool = SlabPool.create({ elementSize: 8, ageOut: 100, timer: false, clock, source });
     pool.free(pool.alloc());
     clock.advance(5000);
     pool.maintain();
@@ -224,7 +224,7 @@ describe("hooks", () => {
   it("may read and write their own element and live ones; alloc, free and close are ERR_REENTRANT, other elements are refused", () => {
     const seen: unknown[] = [];
     let live = -1;
-    const pool: SlabPool = new SlabPool({
+    const pool: SlabPool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       init(pointer) {
@@ -256,44 +256,44 @@ describe("hooks", () => {
     ];
     // A slot that is not carved yet was never handed out.
     expect(seen).toEqual([row("ERR_FOREIGN_RELEASE"), row("ERR_FOREIGN_RELEASE"), row("ERR_FOREIGN_RELEASE")]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("done hooks that throw keep no other from its call and no block from going; one error is thrown as it is, several together", () => {
+  it("destroy hooks that throw keep no other from its call and no block from going; one error is thrown as it is, several together", () => {
     for (const bad of [[4], [0, 5]]) {
       const source = new SystemAllocator("done");
       const calls: number[] = [];
-      const pool = new SlabPool({
+      const pool = SlabPool.create({
         elementSize: 8,
         blockSize: 64,
         source,
-        done(pointer) {
+        destroy(pointer) {
           calls.push(pointer);
-          if (bad.includes(pointer)) throw new Error(`done ${pointer}`);
+          if (bad.includes(pointer)) throw new Error(`destroy ${pointer}`);
         },
       });
       for (let i = 0; i < 4; i++) pool.alloc();
-      expect(() => pool.close({ force: true })).toThrow(bad.length === 1 ? "done 4" : AggregateError);
+      expect(() => pool.close({ force: true })).toThrow(bad.length === 1 ? "destroy 4" : AggregateError);
       expect([calls.length, source.stats().liveMemories, pool.isClosed]).toEqual([6, 0, true]);
     }
   });
 
-  it("no done for a slot whose init threw, and no second init", () => {
+  it("no destroy for a slot whose init threw, and no second init", () => {
     const calls: string[] = [];
-    const pool = new SlabPool({
+    const pool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       init(pointer) {
         calls.push(`init ${pointer}`);
         if (pointer === 1) throw new Error("no");
       },
-      done: (pointer) => calls.push(`done ${pointer}`),
+      destroy: (pointer) => calls.push(`destroy ${pointer}`),
     });
     expect(() => pool.alloc()).toThrow("no");
     expect([pool.alloc(), pool.alloc(), pool.stats().failed]).toEqual([0, 2, 1]);
     expect(code(() => pool.free(1))).toBe("ERR_FOREIGN_RELEASE");
     pool.close({ force: true });
-    expect(calls).toEqual(["init 0", "init 1", "init 2", "done 0", "done 2"]);
+    expect(calls).toEqual(["init 0", "init 1", "init 2", "destroy 0", "destroy 2"]);
   });
 });
 
@@ -306,7 +306,7 @@ describe("close with tracing", () => {
   }
 
   it("says how many elements are live and where they were taken, most frequent first", () => {
-    const pool = new SlabPool({ name: "traced", elementSize: 8, trace: true });
+    const pool = SlabPool.create({ name: "traced", elementSize: 8, trace: true });
     const freed = takeHere(pool);
     for (let i = 0; i < 3; i++) takeHere(pool);
     tryThere(pool);
@@ -320,7 +320,7 @@ describe("close with tracing", () => {
   });
 
   it("without it the message says how to get them, and the pointers are listed all the same", () => {
-    const pool = new SlabPool({ elementSize: 8 });
+    const pool = SlabPool.create({ elementSize: 8 });
     const pointer = pool.alloc();
     expect(() => pool.close()).toThrow(/trace: true/);
     expect(pool.close({ force: true })).toEqual({ live: 1, pointers: [pointer], sites: [] });

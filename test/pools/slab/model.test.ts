@@ -77,7 +77,7 @@ class Model {
       if (this.now - Math.min(since, this.now) >= AGE) gone.add(number);
     }
     for (const pointer of this.free.toReversed())
-      if (gone.has(this.blockOf(pointer))) this.expected.push(`done ${pointer}`);
+      if (gone.has(this.blockOf(pointer))) this.expected.push(`destroy ${pointer}`);
     this.free = this.free.filter((pointer) => !gone.has(this.blockOf(pointer)));
     this.pending = this.pending.filter((pointer) => !gone.has(this.blockOf(pointer)));
     for (const number of gone) this.blocks.delete(number);
@@ -91,7 +91,7 @@ class Real {
   failIn = 0;
   readonly pool: SlabPool;
   constructor(elementSize: number, blockSize: number, maxBlocks: number) {
-    this.pool = new SlabPool({
+    this.pool = SlabPool.create({
       elementSize,
       blockSize,
       maxBlocks,
@@ -104,7 +104,7 @@ class Real {
         this.pool.bytes(pointer).fill(0xaa);
         this.calls.push(`init ${pointer}`);
       },
-      done: (pointer) => this.calls.push(`done ${pointer}`),
+      destroy: (pointer) => this.calls.push(`destroy ${pointer}`),
     });
   }
 }
@@ -119,7 +119,7 @@ function outcome(fn: () => number | undefined): string | number | undefined {
 }
 
 function compare(model: Model, { pool, calls, allocator }: Real): void {
-  pool.assertInvariants();
+  pool.validate();
   expect(calls).toEqual(model.expected);
   const { live, free, blocks } = pool.stats();
   expect([live, free, blocks, allocator.stats().liveMemories]).toEqual([
@@ -222,7 +222,7 @@ const STEPS: Readonly<Record<string, (model: Model, real: Real, n: number) => vo
     allocator.empty = n % 2 === 0;
   },
   closeRefused(model, { pool }) {
-    if (model.live.size > 0) expect(code(() => pool.close())).toBe("ERR_LIVE_OBJECTS");
+    if (model.live.size > 0) expect(code(() => pool.close())).toBe("ERR_IN_USE");
   },
 };
 
@@ -255,7 +255,7 @@ it("behaves as the naive model over random commands", () => {
         failed += stats.failed;
         aged += stats.carved - stats.blocks;
         const order = [...model.free.toReversed(), ...[...model.live].sort((a, b) => a - b)];
-        model.expected.push(...order.map((pointer) => `done ${pointer}`));
+        model.expected.push(...order.map((pointer) => `destroy ${pointer}`));
         expect(real.pool.close({ force: true }).live).toBe(model.live.size);
         expect([real.calls, real.allocator.stats().liveMemories]).toEqual([model.expected, 0]);
       },

@@ -19,11 +19,11 @@ describe("libcork's numbers", () => {
     [64, 0, 7],
     [16, 0, 1],
   ])("a block of %i holds %i-byte elements: %i", (blockSize, elementSize, capacity) => {
-    const pool = new SlabPool({ elementSize, blockSize });
+    const pool = SlabPool.create({ elementSize, blockSize });
     expect(pool.capacity).toBe(capacity);
     const pointers = Array.from({ length: capacity }, () => pool.alloc());
     expect([new Set(pointers).size, pool.stats().blocks]).toEqual([capacity, 1]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it.each([
@@ -32,11 +32,11 @@ describe("libcork's numbers", () => {
     [15, 0],
     [8, 8],
   ])("capacity 0 is refused at construction: blocks of %i, elements of %i", (blockSize, elementSize) => {
-    expect(code(() => new SlabPool({ elementSize, blockSize }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => SlabPool.create({ elementSize, blockSize }))).toBe("ERR_OUT_OF_RANGE");
   });
 
   it("hands out the last slot first, LIFO over all blocks, a new block on top", () => {
-    const pool = new SlabPool({ elementSize: 8, blockSize: 64 });
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64 });
     const offsets = Array.from({ length: 6 }, () => pool.offsetOf(pool.alloc()));
     expect(offsets).toEqual([48, 32, 16, 48, 32, 16]);
     pool.free(0);
@@ -44,16 +44,16 @@ describe("libcork's numbers", () => {
     expect([pool.alloc(), pool.alloc()]).toEqual([4, 0]);
   });
 
-  it("init runs once a slot at carving, done once a slot at the end, most recently freed first; bytes survive recycling", () => {
+  it("init runs once a slot at carving, destroy once a slot at the end, most recently freed first; bytes survive recycling", () => {
     const calls: string[] = [];
-    const pool = new SlabPool({
+    const pool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       init: (pointer) => {
         calls.push(`init ${pointer}`);
         pool.bytes(pointer)[0] = 12;
       },
-      done: (pointer) => calls.push(`done ${pointer}`),
+      destroy: (pointer) => calls.push(`destroy ${pointer}`),
     });
     const pointer = pool.alloc();
     expect([calls, pool.bytes(pointer)[0]]).toEqual([["init 0", "init 1", "init 2"], 12]);
@@ -64,13 +64,13 @@ describe("libcork's numbers", () => {
     calls.length = 0;
     pool.close();
     pool.close();
-    expect(calls).toEqual(["done 2", "done 1", "done 0"]);
+    expect(calls).toEqual(["destroy 2", "destroy 1", "destroy 0"]);
   });
 });
 
 describe("misuse and bad input", () => {
   it("double free, foreign and impossible pointers, use after free, anything after close", () => {
-    const pool = new SlabPool({ elementSize: 8, blockSize: 64 });
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64 });
     const pointer = pool.alloc();
     pool.free(pointer);
     expect(code(() => pool.free(pointer))).toBe("ERR_DOUBLE_RELEASE");
@@ -90,7 +90,7 @@ describe("misuse and bad input", () => {
       for (const misuse of [() => pool.free(bad as never), () => pool.view(bad as never)])
         expect(code(misuse)).toBe("ERR_INVALID_ARG_TYPE");
     expect([pool.live, pool.stats().free, pool.isLive(pointer)]).toEqual([0, 3, false]);
-    pool.assertInvariants();
+    pool.validate();
     pool.close();
     expect([
       code(() => pool.alloc()),
@@ -121,11 +121,11 @@ describe("misuse and bad input", () => {
     [{ elementSize: 8, name: 7 }, "ERR_INVALID_ARG_TYPE"],
     [null, "ERR_INVALID_ARG_TYPE"],
   ])("%j is %s", (options, wanted) =>
-    expect(code(() => new SlabPool(options as unknown as SlabPoolOptions))).toBe(wanted),
+    expect(code(() => SlabPool.create(options as unknown as SlabPoolOptions))).toBe(wanted),
   );
 
   it("the bound: alloc throws, tryAlloc answers undefined, and nothing is lost", () => {
-    const pool = new SlabPool({ elementSize: 8, blockSize: 64, maxBlocks: 1 });
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64, maxBlocks: 1 });
     const pointers = [pool.alloc(), pool.alloc(), pool.alloc()];
     expect([code(() => pool.alloc()), pool.tryAlloc(), pool.live]).toEqual(["ERR_POOL_FULL", undefined, 3]);
     pool.free(pointers[1]!);
@@ -135,11 +135,11 @@ describe("misuse and bad input", () => {
   it("close names the live ones and changes nothing; force does them too", () => {
     const done: number[] = [];
     const allocator = new SystemAllocator("slab");
-    const pool = new SlabPool({
+    const pool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       source: allocator,
-      done: (pointer) => done.push(pointer),
+      destroy: (pointer) => done.push(pointer),
     });
     const pointer = pool.alloc();
     expect(() => pool.close()).toThrow(/1 elements are live/);
@@ -149,7 +149,7 @@ describe("misuse and bad input", () => {
   });
 
   it("a throwing init loses its one slot and no other; the next alloc goes on; a hook cannot alloc from its own pool", () => {
-    const pool = new SlabPool({
+    const pool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       maxBlocks: 2,
@@ -159,20 +159,20 @@ describe("misuse and bad input", () => {
     });
     expect(() => pool.alloc()).toThrow("slot 1");
     expect([pool.live, pool.alloc()]).toEqual([0, 0]);
-    pool.assertInvariants();
-    const greedy: SlabPool = new SlabPool({ elementSize: 8, blockSize: 64, init: () => void greedy.alloc() });
+    pool.validate();
+    const greedy: SlabPool = SlabPool.create({ elementSize: 8, blockSize: 64, init: () => void greedy.alloc() });
     expect(code(() => greedy.alloc())).toBe("ERR_REENTRANT");
   });
 
   it("an allocation that fails leaves the pool as it was", () => {
-    const pool = new SlabPool({ elementSize: 2 ** 50, blockSize: 2 ** 50 + 16 });
+    const pool = SlabPool.create({ elementSize: 2 ** 50, blockSize: 2 ** 50 + 16 });
     expect([code(() => pool.alloc()), pool.stats().blocks, pool.live]).toEqual(["ERR_ALLOCATION_FAILED", 0, 0]);
   });
 });
 
 describe("blocks", () => {
   it("come from any allocator, shared memory too", () => {
-    const pool = new SlabPool({ elementSize: 8, source: new SharedAllocator() });
+    const pool = SlabPool.create({ elementSize: 8, source: new SharedAllocator() });
     const pointer = pool.alloc();
     const block = pool.blockOf(pointer);
     pool.view(pointer).setFloat64(0, 1.5);
@@ -183,17 +183,17 @@ describe("blocks", () => {
     ]).toEqual([true, 1.5, true]);
   });
 
-  it("go back when they were empty for the age, with done for their slots; the order of the others stays", () => {
+  it("go back when they were empty for the age, with destroy for their slots; the order of the others stays", () => {
     const clock = new FakeClock();
     const allocator = new SystemAllocator("age");
     const done: number[] = [];
-    const pool = new SlabPool({
+    const pool = SlabPool.create({
       elementSize: 8,
       blockSize: 64,
       ageOut: 100,
       clock,
       source: allocator,
-      done: (pointer) => done.push(pointer),
+      destroy: (pointer) => done.push(pointer),
     });
     const pointers = Array.from({ length: 6 }, () => pool.alloc());
     for (const pointer of pointers.slice(3)) pool.free(pointer);
@@ -211,12 +211,12 @@ describe("blocks", () => {
       1,
     ]);
     expect(code(() => pool.free(4))).toBe("ERR_FOREIGN_RELEASE");
-    pool.assertInvariants();
+    pool.validate();
     expect(pool.offsetOf(pool.alloc())).toBe(48);
   });
 
   it("are walked by the iterator, lowest live pointer first", () => {
-    const pool = new SlabPool({ elementSize: 8, blockSize: 64 });
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64 });
     for (let i = 0; i < 5; i++) pool.alloc();
     pool.free(1);
     for (const pointer of pool) if (pointer === 2) pool.free(pointer);

@@ -48,7 +48,7 @@ describe("what a process keeps", () => {
   it("a thousand pools that were closed leave nothing behind (leak gate)", () => {
     const grown = inProcess(`
       const life = () => {
-        const pool = new SlabPool({ elementSize: 64, blockSize: 65536, ageOut: 1000, trace: false, init() {}, done() {} });
+        const pool = SlabPool.create({ elementSize: 64, blockSize: 65536, ageOut: 1000, trace: false, init() {}, destroy() {} });
         const pointers = Array.from({ length: 1000 }, () => pool.alloc());
         for (const pointer of pointers) pool.free(pointer);
         pool.close();
@@ -66,7 +66,7 @@ describe("what a process keeps", () => {
     const left = inProcess(`
       const refs = [];
       for (let i = 0; i < 50; i++) {
-        const pool = new SlabPool({ elementSize: 64, ageOut: 3600000 });
+        const pool = SlabPool.create({ elementSize: 64, ageOut: 3600000 });
         pool.alloc();
         refs.push(new WeakRef(pool));
       }
@@ -80,7 +80,7 @@ describe("what a process keeps", () => {
 
   it("alloc, free and a cursor's numbers make no garbage", () => {
     const grown = inProcess(`
-      const pool = new SlabPool({ struct: struct({ time: "f64", sequence: "u32", level: "i16" }) });
+      const pool = SlabPool.create({ struct: struct({ time: "f64", sequence: "u32", level: "i16" }) });
       const held = Array.from({ length: 500 }, () => pool.alloc());
       function turn(i) {
         const pointer = pool.alloc();

@@ -19,7 +19,7 @@ describe("struct", () => {
   });
 
   it("reads and writes through a cursor that moves, over blocks", () => {
-    const pool = new SlabPool({ struct: Packet, blockSize: 128 });
+    const pool = SlabPool.create({ struct: Packet, blockSize: 128 });
     const cursor = Packet.cursor(pool);
     const pointers = Array.from({ length: 5 }, () => pool.alloc());
     for (const pointer of pointers) {
@@ -42,7 +42,7 @@ describe("struct", () => {
   });
 
   it("refuses an element that is free, a cursor that is nowhere, unknown types and its own names", () => {
-    const pool = new SlabPool({ struct: Packet });
+    const pool = SlabPool.create({ struct: Packet });
     const cursor = Packet.cursor(pool);
     const pointer = pool.alloc();
     pool.free(pointer);
@@ -54,7 +54,7 @@ describe("struct", () => {
   });
 
   it("goes from block to block without a view of its own: all cursors share one a block", () => {
-    const pool = new SlabPool({ struct: Packet, blockSize: 128 });
+    const pool = SlabPool.create({ struct: Packet, blockSize: 128 });
     const pointers = Array.from({ length: 6 }, () => pool.alloc());
     const [first, last] = [pointers[0]!, pointers[5]!];
     const [a, b] = [Packet.cursor(pool), pool.at(last)];
@@ -64,12 +64,12 @@ describe("struct", () => {
     expect(pool.blockViewOf(first)).toBe(pool.blockViewOf(first));
     expect(pool.blockViewOf(first)).not.toBe(pool.blockViewOf(last));
     expect(pool.blockViewOf(first).getUint32(pool.offsetOf(first) + Packet.offsets.sequence, true)).toBe(1);
-    expect(code(() => new SlabPool({ elementSize: 8 }).at(0))).toBe("ERR_NOT_CONFIGURED");
+    expect(code(() => SlabPool.create({ elementSize: 8 }).at(0))).toBe("ERR_NOT_CONFIGURED");
   });
 
   it("keeps every value as a DataView would (property)", () => {
     const Wide = struct({ a: "u8", b: "i8", c: "u16", d: "i16", e: "u32", f: "i32", g: "f32", h: "f64" });
-    const pool = new SlabPool({ struct: Wide });
+    const pool = SlabPool.create({ struct: Wide });
     const cursor = Wide.cursor(pool);
     cursor.at(pool.alloc());
     fc.assert(
@@ -97,7 +97,7 @@ describe("struct", () => {
   });
 
   it("is typed from the literal", () => {
-    const cursor = Packet.cursor(new SlabPool({ struct: Packet }));
+    const cursor = Packet.cursor(SlabPool.create({ struct: Packet }));
     const check = (): void => {
       const sequence: number = cursor.sequence;
       const id: bigint = cursor.id;

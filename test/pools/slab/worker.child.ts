@@ -24,7 +24,7 @@ function random(below: number): number {
 const Element = struct({ owner: "u32", pointer: "u32", serial: "f64", body: bytes(24) });
 let inits = 0;
 let dones = 0;
-const pool = new SlabPool({
+const pool = SlabPool.create({
   name: `worker ${owner}`,
   struct: Element,
   blockSize: handle.blockSize,
@@ -32,7 +32,7 @@ const pool = new SlabPool({
   maxBlocks: 40,
   ageOut: 2,
   init: () => void inits++,
-  done: () => void dones++,
+  destroy: () => void dones++,
 });
 
 const live: { pointer: number; serial: number }[] = [];
@@ -87,10 +87,10 @@ for (let step = 0; step < steps; step++) {
   else give(random(live.length));
   // Real timers give old blocks back, if the event loop gets a turn.
   if (step % 512 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
-  if (step % 4096 === 0) pool.assertInvariants();
+  if (step % 4096 === 0) pool.validate();
 }
 while (live.length > 0) give(live.length - 1);
-pool.assertInvariants();
+pool.validate();
 const { carved } = pool.stats();
 pool.close();
 parentPort?.postMessage({

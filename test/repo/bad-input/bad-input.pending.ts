@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { build, CannotBuild, fits, optionKeys } from "./build.ts";
-import { ANSWERS, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { ANSWERS, GIVEN, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
 import { HOSTILE, HostileError } from "./values.ts";
 
@@ -51,9 +51,11 @@ function summarize(troubles: readonly Trouble[]): string[] {
 
 function instanceFor(entry: string): (name: string) => unknown {
   return (name) => {
-    const recipe = recipes[`${entry}#${name}`] ?? recipes[`.#${name}`] ?? recipes[`./pipeline#${name}`];
+    const recipe = [entry, ".", "./pipeline", "./shared", "./arena", "./meta", "./testing"]
+      .map((from) => recipes[`${from}#${name}`])
+      .find((found) => found !== undefined);
     if (recipe !== undefined) return recipe();
-    for (const from of [entry, "."]) {
+    for (const from of [entry, ".", "./shared", "./arena", "./meta", "./webgpu"]) {
       const found = modules[from]?.[name];
       if (typeof found !== "function" || !/^class\b/.test(Function.prototype.toString.call(found))) continue;
       const construct = SURFACE.calls.find(({ key }) => key === `${from}#new ${name}`);
@@ -136,6 +138,8 @@ function isOwnError(error: unknown): boolean {
   if (error instanceof Error && "syscall" in error && "path" in error && "errno" in error) return true;
   // The engine's, about the caller's own proxy.
   if (error instanceof TypeError && error.message.includes("proxy that has been revoked")) return true;
+  // And about the caller's own class, where a function is called.
+  if (error instanceof TypeError && error.message.startsWith("Class constructor Hostile")) return true;
   return (
     error instanceof Error &&
     typeof (error as { code?: unknown }).code === "string" &&
@@ -160,6 +164,8 @@ async function tryOne(
 ): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
+    const given = GIVEN.find(([pattern]) => pattern.test(`${call.key} argument ${i}`));
+    if (given !== undefined) return given[1]();
     try {
       return build(SURFACE.checker, type, instanceFor(call.entry));
     } catch (error) {
@@ -228,10 +234,11 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
         args[i] = make();
       });
     }
-    const isImplemented = IMPLEMENTED.some(
-      ([pattern]) => pattern.test(call.key) || pattern.test(`${call.key} argument ${i}`),
-    );
-    const keys = isImplemented ? [] : optionKeys(SURFACE.checker, type);
+    const isImplemented = (place: string): boolean => IMPLEMENTED.some(([pattern]) => pattern.test(place));
+    const keys =
+      isImplemented(call.key) || isImplemented(`${call.key} argument ${i}`)
+        ? []
+        : optionKeys(SURFACE.checker, type).filter(({ key }) => !isImplemented(`${call.key} argument ${i}.${key}`));
     for (const { key, type: of, optional } of keys) {
       for (const [name, make] of HOSTILE) {
         await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {

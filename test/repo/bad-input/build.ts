@@ -97,6 +97,8 @@ const STANDARD: Readonly<Record<string, () => unknown>> = {
   PromiseLike: () => Promise.resolve(),
   Date: () => new Date(0),
   RegExp: () => /x/,
+  Iterable: () => [],
+  AsyncIterable: () => [],
 };
 
 function isAnything(checker: ts.TypeChecker, type: ts.Type): boolean {
@@ -115,6 +117,8 @@ function isPlainObject(checker: ts.TypeChecker, type: ts.Type): boolean {
   if (checker.isArrayType(type) || checker.isTupleType(type)) return false;
   const name = type.symbol?.name ?? "";
   if (STANDARD[name] !== undefined) return false;
+  // What is known by a method of the language's own, such as an iterable, is not read key by key.
+  if (checker.getPropertiesOfType(type).some((property) => property.name.startsWith("__@"))) return false;
   return !(type.symbol !== undefined && type.symbol.flags & ts.SymbolFlags.Class);
 }
 

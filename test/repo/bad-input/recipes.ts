@@ -8,12 +8,17 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 /** Makes instances by class name: of the entry point that is being tried, else of any. */
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
+  const shared = modules["./shared"] as unknown as typeof import("../../../src/shared.ts");
+  const arena = modules["./arena"] as unknown as typeof import("../../../src/arena.ts");
+  const meta = modules["./meta"] as unknown as typeof import("../../../src/meta.ts");
+  const testing = modules["./testing"] as unknown as typeof import("../../../src/testing.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
   const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
   const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
+  const native = modules["./native"] as unknown as typeof import("../../../src/native.ts");
   const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/adapters/mediabunny.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
@@ -23,7 +28,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     pool.activate();
     return pool;
   };
-  const shared = (): InstanceType<typeof core.SharedPool> => core.SharedPool.create({ size: 64, count: 4 });
+  const sharedPool = (): InstanceType<typeof shared.SharedPool> => shared.SharedPool.create({ size: 64, count: 4 });
   const video = (): unknown => core.VideoInfo.of({ format: "I420", width: 16, height: 16 });
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
@@ -49,7 +54,28 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
+  // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
+  const pool = shared.SharedPool.create({ size: 64, count: 1024 });
+  const { port1, port2 } = new MessageChannel();
+  const received = shared.receiveLane(port2 as never).then(async (far) => {
+    for await (const { slot } of far) far.pool.release(slot);
+  });
+  received.catch(() => {});
+  let lane: Awaited<ReturnType<typeof pool.connect>> | undefined;
+  void pool.connect(port1 as never, { window: 2 ** 20 }).then((made) => {
+    lane = made;
+    port1.unref();
+    port2.unref();
+  });
+  let isForLane = false;
+  let processPool: ReturnType<typeof native.createProcessPool> | undefined;
+  const linked = (): InstanceType<typeof pipeline.PatternSource> => {
+    const source = new pipeline.PatternSource();
+    new pipeline.Pipeline().link(source, new pipeline.NullSink());
+    return source;
+  };
   let names = 0;
+  let lastShared: ReturnType<typeof sharedPool> | undefined;
   let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
@@ -58,30 +84,39 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SharedAllocator": () => new core.SharedAllocator(),
     ".#WasmAllocator": () => new core.WasmAllocator(),
-    ".#SizeClassArena": () => core.SizeClassArena.create(new ArrayBuffer(1 << 16)),
-    ".#TlsfArena": () => core.TlsfArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#SizeClassArena": () => arena.SizeClassArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#TlsfArena": () => arena.TlsfArena.create(new ArrayBuffer(1 << 16)),
     ".#AudioInfo": () => core.AudioInfo.of({ format: "f32", sampleRate: 48_000, channels: 2, frames: 128 }),
     ".#VideoInfo": video,
     ".#MediaBufferList": () => new core.MediaBufferList([buffer()]),
     ".#MediaBuffer": buffer,
     ".#Mapping": () => buffer().map("read"),
-    ".#Meta": () => buffer().addMeta(core.VideoMeta, video() as never),
-    ".#MetaType": () => core.VideoMeta,
+    "./meta#Meta": () => buffer().addMeta(meta.VideoMeta, video() as never),
+    "./meta#MetaType": () => meta.VideoMeta,
     ".#Region": () => core.opaqueRegion(64, {}),
-    ".#FakeClock": () => new core.FakeClock(),
-    ".#Clock": () => new core.FakeClock(),
+    "./testing#FakeClock": () => new testing.FakeClock(),
+    ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
-    ".#SharedBufferPool": () => new core.SharedBufferPool(),
-    ".#SharedPool": shared,
-    ".#Slot": () => shared().tryAcquire(),
-    ".#HandleRing": () => core.HandleRing.create(16),
-    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
-    ".#SlabPool": () => new core.SlabPool({ elementSize: 64 }),
-    ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
+    "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
+    "./shared#SharedPool": () => {
+      isForLane = false;
+      lastShared = sharedPool();
+      return lastShared;
+    },
+    "./shared#Lane": () => {
+      isForLane = true;
+      return lane;
+    },
+    // Of the pool that the same call is made on.
+    "./shared#Slot": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
+    "./shared#HandleRing": () => shared.HandleRing.create(16),
+    "./shared#LeaseRing": () => shared.LeaseRing.create(sharedPool(), 16, "push"),
+    ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
+    "./shared#TransferPool": () => new shared.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
-    ".#LanePort": () => new MessageChannel().port1,
+    "./shared#LanePort": () => new MessageChannel().port1,
     ".#MillpondError": () => new core.MillpondError("ERR_BAD_DATA", "message"),
 
     "./pipeline#Caps": () => pipeline.Caps.any,
@@ -89,10 +124,25 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
+    "./pipeline#ElementSpec": () => ({
+      word: "name",
+      help: "a stage",
+      create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),
+    }),
+    "./pipeline#StreamFormat": () => pipeline.videoFormat(video() as never),
+    "./pipeline#OutputPad": () => linked().out,
+    "./pipeline#InputPad": () => linked().out.peer,
     "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    // One for all calls while it lives: each has a descriptor.
+    "./native#ProcessPool": () => {
+      if (processPool === undefined || processPool.isOver)
+        processPool = native.createProcessPool({ size: 64, count: 64 });
+      return processPool;
+    },
+    "./native#PageOps": () => native.pageOps(),
     "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
@@ -140,6 +190,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   };
 }
 
+/** Arguments that are given where one that is built from the type alone would block the thread. */
+export const GIVEN: readonly (readonly [pattern: RegExp, make: () => unknown])[] = [
+  [/#waitForChange argument 3$/, () => ({ timeout: 1 })],
+];
+
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   [
@@ -148,7 +203,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   ],
   [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
   [
-    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform)$/,
+    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [
@@ -159,8 +214,6 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /Ring\.prototype\.(pushSync|popSync)$/,
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
   ],
-  [/\.#atomicsWaiter\./, "the engine's Atomics under the pool's names; the pool calls it with its own words"],
-  [/#Lane\.prototype\./, "a lane exists only between two threads; test/pools/lane/lane*.test.ts"],
 ];
 
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
@@ -168,7 +221,6 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Arena\.prototype\.(isLive|isTagged)$/, "whether anything at all is a live pointer"],
   [/Pool\.prototype\.(isLive|isHeld|isIdentity)$/, "whether anything at all is a live lease"],
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
-  [/SharedPool\.bytesNeeded$/, "takes what create() takes, and only the shape says how many bytes"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
 ];
@@ -177,15 +229,21 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
   [
-    /\.#(receiveLane|slicedWaiter)$/,
+    /\/shared#(receiveLane|slicedWaiter)$/,
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
+  [/SharedPool\.prototype\.(bytes|retain|release)$/, "the argument is a lease, an object of the library's"],
+  [/Lane\.prototype\.(send|trySend)$/, "the same"],
   [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
   [
     /#new (MillpondError|DoorError|CMMemoryPoolError)$/,
     "details are open, and the engine takes what it knows of ErrorOptions",
   ],
   [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
+  [
+    /TimedQueue\.prototype\.addTrigger$/,
+    "the first argument is an object of the caller's, known by its methods, which may have a state of its own",
+  ],
   [/#struct$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
   [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],
@@ -197,4 +255,11 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
   [/#pooledFrames argument 0$/, "FrameSource"],
+  [/#(closeDescriptor|connectDescriptors|serveDescriptors|openName) argument 1$/, "NativeOps"],
+  [/#descriptorPair argument 0$/, "NativeOps"],
+  [/#(receiveDescriptorSync|publishName) argument 2$/, "NativeOps"],
+  [/#(sendDescriptor|wakeWaiters) argument 3$/, "NativeOps"],
+  [/#publishName argument 1$/, "SharedMemory"],
+  [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
+  [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

@@ -28,5 +28,5 @@ export function unlockBits(memory: Memory, bits: number): void {
   if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLocked(memory, `bits ${bits}`);
   memory.accessWord = word;
   if (owns) memory.disown();
-  else if (word === 0 && memory.home?.lingering) memory.home.settle();
+  else if (word === 0 && memory.parentBuffer?.awaitingMemory) memory.parentBuffer.onExclusive();
 }

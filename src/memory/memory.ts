@@ -24,13 +24,13 @@ import { endNested, mapLater, mapSlow, releaseLast, unlockSlow } from "./slow-wa
  * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
  * outside holder lets go.
  */
-export interface MemoryHome {
+export interface HoldingBuffer {
   /** True while the buffer is released but its memories are still held elsewhere. */
-  readonly lingering: boolean;
+  readonly awaitingMemory: boolean;
   /** Called when a memory whose home lingers lost a holder. */
-  settle(): void;
+  onExclusive(): void;
   /** Called when one of its memory objects was handed out, which the next lease must not get. */
-  expose(): void;
+  onShared(): void;
 }
 
 let nextId = 1;
@@ -61,7 +61,7 @@ export class Memory {
   /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
   declare sharedOwners: number;
   /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
-  declare home: MemoryHome | null;
+  declare parentBuffer: HoldingBuffer | null;
 
   /** @internal */
   declare currentOffset: number;
@@ -92,7 +92,7 @@ export class Memory {
     this.accessWord = 0;
     this.ownerCount = 0;
     this.sharedOwners = 0;
-    this.home = null;
+    this.parentBuffer = null;
     this.currentOffset = offset;
     this.currentSize = size;
     this.currentFlags = flags;
@@ -199,7 +199,7 @@ export class Memory {
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
     // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
-    if (this.accessWord === unit && this.view !== null && !this.home?.lingering) this.accessWord = 0;
+    if (this.accessWord === unit && this.view !== null && !this.parentBuffer?.awaitingMemory) this.accessWord = 0;
     else unlockSlow(this, unit);
   }
 
@@ -219,7 +219,7 @@ export class Memory {
   unlockUnit(unit: number): void {
     if (this.accessWord === unit) this.accessWord = 0;
     else endNested(this, unit);
-    if (this.accessWord === 0 && this.home?.lingering) this.home.settle();
+    if (this.accessWord === 0 && this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
 
   /**
@@ -314,7 +314,7 @@ export class Memory {
     // Each owner holds a reference of its own; a caller may only give what is beyond those.
     if (this.references > 1 && this.references > this.ownerCount) {
       this.references--;
-      if (this.home?.lingering) this.home.settle();
+      if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
       return;
     }
     releaseLast(this);
@@ -347,7 +347,7 @@ export class Memory {
   /** @internal The reverse of {@link tryOwn}. @realtime */
   disown(): void {
     this.ownerCount--;
-    if (this.home?.lingering) this.home.settle();
+    if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
 
   /**
@@ -358,10 +358,10 @@ export class Memory {
     const { allocator, region, align, currentOffset, currentSize } = this;
     const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, this.currentFlags);
     fresh.ownerCount = this.ownerCount;
-    fresh.home = this.home;
+    fresh.parentBuffer = this.parentBuffer;
     this.references = 0;
     this.ownerCount = 0;
-    this.home = null;
+    this.parentBuffer = null;
     this.view = null;
     allocator.renewed(fresh);
     return fresh;

@@ -12,8 +12,8 @@
 import type { Memory } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { wholeNumber } from "../../util/validate.ts";
-import { assertThawed, assertUnmapped, dropMemories, finish, hold, swapIn, unhold } from "./memory-list.ts";
-import { assertSameLease, type BufferSlot, Marks } from "./slot.ts";
+import { assertNotFrozen, assertUnmapped, dropMemories, hold, swapIn, throwIfFailed, unhold } from "./memory-list.ts";
+import { assertSameLease, type BufferSlot, SlotFlags } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
 export interface BufferSizes {
@@ -56,10 +56,10 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   const start = sizes.offset + delta;
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
-  assertThawed(slot);
+  assertNotFrozen(slot);
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
   const { generation } = slot;
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
   let parts: (Memory | undefined)[] | undefined;
   try {
     parts = privateParts(slot, index, length, edges, start, size);
@@ -83,7 +83,7 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   }
   slot.line = line === null ? null : afterResize(slot, line);
   // Last, because it calls allocators back.
-  finish(dropMemories(slot, gone));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
 /** After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more. */

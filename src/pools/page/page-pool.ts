@@ -187,7 +187,7 @@ export class PagePool {
           if (first.queued) this.#waiters.next(memory);
           else memory.release();
         } catch (error) {
-          this.#waiters.leave(first, error);
+          this.#waiters.reject(first, error);
         }
       }
     } finally {

@@ -235,8 +235,8 @@ const POOLS: Record<string, Row> = {
 const INTERNAL = new Set([
   ...["constructor", "live", "writable", "assertReleasable", "unlockUnit", "moveWindow", "tryOwn", "disown", "renew"],
   ...[
-    "takeBack",
-    "settled",
+    "onRelease",
+    "onReturned",
     "staleLease",
     "populate",
     "reset",

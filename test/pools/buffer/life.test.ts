@@ -237,7 +237,7 @@ describe("coming home", () => {
     const other = take(buffer);
     expect(buffer.isWritable).toBe(true);
     buffer.release();
-    expect([pool.free, pool.outstanding, pool.stats().lingering]).toEqual([0, 1, 1]);
+    expect([pool.free, pool.outstanding, pool.stats().awaitingMemory]).toEqual([0, 1, 1]);
     expect(pool.holders()[0]).toMatchObject({ slot: 0, refCount: 0 });
     other.release();
     expect([pool.free, pool.stats().discards]).toEqual([1, {}]);

@@ -30,7 +30,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   it("WebGPU staging memory: written, copied by the device, read back; views die at unmap", async (context) => {
     const result = (await runInChromium(`
-      const { WebGpuAllocator } = await import("/dist/index.js");
+      const { WebGpuAllocator } = await import("/dist/webgpu.js");
       const adapter = await navigator.gpu?.requestAdapter();
       if (!adapter) send({ adapter: null });
       else {

@@ -1,6 +1,7 @@
 /** Who owns a memory, a buffer, a list: what cannot be given is refused when it is given, not at an innocent call later. */
 import { describe, expect, it } from "vitest";
-import { allocators, MediaBuffer, MediaBufferList, ParentBufferMeta } from "../../src/index.ts";
+import { allocators, MediaBuffer, MediaBufferList } from "../../src/index.ts";
+import { ParentBufferMeta } from "../../src/meta.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
 

@@ -1,22 +1,21 @@
 /** Waits against clocks, signals and lanes that change the pool in the middle: every wait ends, and no slot is lost. */
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BufferPool, PagePool } from "../../../src/index.ts";
+import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
 import {
   atomicsWaiter,
-  BufferPool,
-  FakeClock,
   HandleRing,
   type Lane,
   type LaneSource,
   type LaneTarget,
-  PagePool,
   receiveLane,
   SharedPool,
   type SharedWaiter,
   type Slot,
   TransferPool,
-} from "../../../src/index.ts";
-import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
+} from "../../../src/shared.ts";
+import { FakeClock } from "../../../src/testing.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 /** A clock that runs something once, at its first reading after that was set. */

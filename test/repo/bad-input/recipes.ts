@@ -92,7 +92,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#Clock": () => new core.FakeClock(),
     ".#BufferPool": activePool,
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
-    ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
+    ".#RealtimePool": () => core.RealtimePool.create({ totalSize: 1 << 16 }),
     ".#SharedBufferPool": () => new core.SharedBufferPool(),
     ".#SharedPool": () => {
       isForLane = false;

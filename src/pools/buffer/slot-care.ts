@@ -23,7 +23,7 @@ export function discardReason(slot: BufferSlot, size: number): DiscardReason | u
 function undoResize(slot: BufferSlot, size: number): void {
   const memory = slot.memories[0]!;
   if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
-  memory.moveWindow(slot.baseOffset, size);
+  memory.setExtent(slot.baseOffset, size);
 }
 
 /**
@@ -57,7 +57,7 @@ export function dropAdded(slot: BufferSlot): unknown {
 export function replaceHandles(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.parent === null) slot.memories[i] = memory.renew();
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
   }
   slot.slotFlags &= ~SlotFlags.SHARED;
 }

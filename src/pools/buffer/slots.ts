@@ -417,7 +417,7 @@ export class SlotStore {
     poolMetas(slot);
     slot.slotFlags = metaFlags(slot);
     // The allocator that was asked may not be the one that populate() took: the memory knows.
-    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    const dirty = slot.memories.some((memory) => !memory.allocator.zeroInitialized);
     if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;

@@ -145,7 +145,7 @@ class Program {
     this.#hooks = this.chance(0.2) ? 0 : 0.6 * this.#random();
     this.#source = new Counting(this);
     const [revoke, zero] = [this.#revoke, this.#zero];
-    this.#pages = new PagePool({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
+    this.#pages = PagePool.create({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
     for (const allocator of [this.#source, this.#pages.allocator]) {
       const pool = new ChaosPool({ name: allocator.name, clock: this.#clock });
       pool.configure({ size: 64, max: 3, min: this.chance(0.3) ? 2 : 0, allocator, revoke, zero });
@@ -386,7 +386,7 @@ class Program {
       if (this.#waiting === 0 && live !== outstanding - awaitingMemory)
         this.fail(`${live} live, ${outstanding - awaitingMemory} out`);
     }
-    this.#pages.assertInvariants();
+    this.#pages.validate();
     for (const held of this.held) {
       const live = held.buffer.isLive;
       if (live && held.ended) this.fail("an ended lease lives");

@@ -97,7 +97,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./testing#FakeClock": () => new testing.FakeClock(),
     ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
-    ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
+    ".#PagePool": () => core.PagePool.create({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create({ totalSize: 1 << 16 }),
     "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
     "./shared#SharedPool": () => {

@@ -8,7 +8,7 @@ import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memo
 import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
-import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { flag, listOf, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
@@ -114,10 +114,11 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
       : wholeNumber("config.maxBytes", given.maxBytes);
-  const { allocator = defaultAllocator(), options = [] } = given;
+  const { allocator = defaultAllocator() } = given;
+  const options = given.options === undefined ? [] : listOf("config.options", "a list of strings", given.options);
   if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
-  if (!Array.isArray(options) || ![...options].every((option) => typeof option === "string")) {
-    throw wrongType("config.options", "a list of strings", options);
+  if (!options.every((option) => typeof option === "string")) {
+    throw wrongType("config.options", "a list of strings", given.options);
   }
   const roundSize = flag("config.roundSize", given.roundSize, false);
   const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
@@ -140,7 +141,7 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     params: Object.freeze({ ...params }),
     allocator,
     format: frozenData("config.format", given.format),
-    options: Object.freeze([...options]),
+    options: Object.freeze(options),
     roundSize,
     zero: given.zero === undefined ? "fresh" : oneOf("config.zero", given.zero, ZERO_POLICIES),
     revoke,

@@ -15,7 +15,7 @@ class Bare {
     this.arena = arena;
   }
   alloc(size: number): number {
-    const pointer = this.arena.allocate(size);
+    const pointer = this.arena.alloc(size);
     return pointer === 0 ? this.full(size) : pointer;
   }
   free(block: number | object): void {

@@ -12,12 +12,12 @@ const heap = SizeClassArena.create(bytes);
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);
-if (which === "mixed") for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = heap.allocate(sizes[i]!);
+if (which === "mixed") for (let i = 0; i < LIVE_OBJECTS; i++) live[i] = heap.alloc(sizes[i]!);
 let at = 0;
 
 function pair(n: number): void {
   for (let i = 0; i < n; i++) {
-    const pointer = heap.allocate(64);
+    const pointer = heap.alloc(64);
     sink.value = pointer;
     heap.free(pointer);
   }
@@ -29,7 +29,7 @@ function mixed(n: number): void {
     const j = at++ & (TRACE_LENGTH - 1);
     const k = choices[j]!;
     heap.free(live[k]!);
-    live[k] = heap.allocate(sizes[j]!);
+    live[k] = heap.alloc(sizes[j]!);
   }
 }
 

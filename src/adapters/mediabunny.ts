@@ -9,6 +9,7 @@ import type { Input, InputVideoTrack, Source, VideoSample, VideoSampleSink } fro
 import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { boundReads } from "./node/bounded-reads.ts";
 import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./node/container-length.ts";
 import { pathOf } from "./node/file-paths.ts";
 import {
@@ -130,14 +131,8 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
   if (found.size === 0) throw new MillpondError("ERR_BAD_DATA", `${path} is empty (0 bytes)`);
   const mediabunny = await loadMediabunny();
   const length = await containerLength(path);
-  const { cut, packets } = length;
   const input = new mediabunny.Input({
-    source:
-      cut !== undefined
-        ? await wholePart(mediabunny, path, cut)
-        : packets !== undefined
-          ? await wholePackets(mediabunny, path, packets)
-          : new mediabunny.FilePathSource(path),
+    source: boundReads(await sourceOf(mediabunny, path, length), path, length.actual),
     formats: mediabunny.ALL_FORMATS,
   });
   try {
@@ -146,6 +141,18 @@ export async function openVideoFile(path: string): Promise<VideoFile> {
     input.dispose();
     throw asBadData(path, error);
   }
+}
+
+/** The file as it is to be read: mended where it is damaged in a way that is known. */
+async function sourceOf(
+  mediabunny: Mediabunny,
+  path: string,
+  { actual, cut, packets, patches }: ContainerLength,
+): Promise<Source> {
+  if (cut !== undefined) return await wholePart(mediabunny, path, cut);
+  if (patches !== undefined) return await wholePart(mediabunny, path, { end: actual, patches });
+  if (packets !== undefined) return await wholePackets(mediabunny, path, packets);
+  return new mediabunny.FilePathSource(path);
 }
 
 /** A parser that stumbles over damaged bytes throws whatever it stumbled over: to the user it is damaged data. */
@@ -158,7 +165,7 @@ function asBadData(path: string, error: unknown): unknown {
 /** What @mediabunny/server decodes on every machine; where it refuses one of them, the track's own header is at fault. */
 const DECODABLE: readonly string[] = ["avc", "hevc", "vp8", "vp9", "av1"];
 
-/** A cut file as a whole one: up to its last whole block, with the last cluster's length mended to fit. */
+/** A file up to where it is whole, with other bytes where a length or a number in it is wrong. */
 async function wholePart(
   { CustomSource }: Mediabunny,
   path: string,
@@ -322,6 +329,8 @@ async function ratesOf(
       times.push(packet.timestamp);
       longest = Math.max(longest, packet.duration);
       if (!isIndexed && times.length === RATE_PACKETS) break;
+      // An index is read without waiting for anything; a signal has to get through all the same.
+      if (times.length % 4096 === 0) await new Promise((next) => setImmediate(next));
     }
   } catch {
     // A damaged file: the decoder will say so at the right place.
@@ -359,26 +368,45 @@ interface PacketDecoder {
   decode(packet: { readonly timestamp: number }): Promise<void>;
 }
 
+/** What is read of the queue in front of it. */
+interface DecoderQueue {
+  readonly customDecoder?: PacketDecoder | null;
+  getDecodeQueueSize(): number;
+}
+
+/** What is read of a sink of samples. */
+interface SampleSink {
+  _createDecoder?: (...args: unknown[]) => Promise<DecoderQueue>;
+  _createPacketSink?: () => { packets: (...args: unknown[]) => AsyncGenerator<unknown, void, unknown> };
+}
+
 /**
- * mediabunny has up to 40 packets under way and waits for a frame then. A stream whose packets are all refused gives none, so
- * after this many in a row the error goes through: the stream is not damaged here and there, it is unreadable.
+ * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row the error goes
+ * through.
  */
 const MOST_REFUSED_IN_A_ROW = 8;
+// The most that mediabunny has under way without waiting for a frame.
+const MOST_UNDER_WAY = 40;
 
 /**
  * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line behind the
  * decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
+ *
+ * Then there may be no frame for a long time, up to the next key packet, and mediabunny would wait for one for good as soon as
+ * more than 40 packets are under way. So a packet waits here until fewer are.
  */
 function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => void): void {
-  const inside = sink as unknown as {
-    _createDecoder?: (...args: unknown[]) => Promise<{ readonly customDecoder?: PacketDecoder | null }>;
-  };
-  const create = inside._createDecoder?.bind(sink);
-  if (create === undefined) return;
+  const inside = sink as unknown as SampleSink;
+  const createDecoder = inside._createDecoder?.bind(sink);
+  const createPackets = inside._createPacketSink?.bind(sink);
+  if (createDecoder === undefined || createPackets === undefined) return;
+  let underWay = (): number => 0;
+  let onDecoded: () => void = () => {};
   inside._createDecoder = async (...args) => {
-    const made = await create(...args);
+    const made = await createDecoder(...args);
     const decoder = made.customDecoder;
     if (decoder === undefined || decoder === null) return made;
+    underWay = () => made.getDecodeQueueSize();
     const decode = decoder.decode.bind(decoder);
     let inARow = 0;
     decoder.decode = async (packet) => {
@@ -389,6 +417,23 @@ function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => v
         if (!(error instanceof Error) || error.constructor.name !== "FFmpegError") throw error;
         if (++inARow > MOST_REFUSED_IN_A_ROW) throw error;
         onRefusal(packet.timestamp);
+      } finally {
+        onDecoded();
+      }
+    };
+    return made;
+  };
+  inside._createPacketSink = () => {
+    const made = createPackets();
+    const packets = made.packets.bind(made);
+    made.packets = async function* (...args) {
+      for await (const packet of packets(...args)) {
+        while (underWay() >= MOST_UNDER_WAY) {
+          await new Promise<void>((resolve) => {
+            onDecoded = resolve;
+          });
+        }
+        yield packet;
       }
     };
     return made;
@@ -508,13 +553,14 @@ export class VideoFile implements FrameSource {
 
   /** What damage in the middle of the file has cost; undefined without any. */
   #damage(missing: number, upTo: string): string | undefined {
-    const { lost } = this.#length;
+    const { lost, patches } = this.#length;
     const found: string[] = [];
     if (this.#refused > 0) {
       const packets = this.#refused === 1 ? "1 packet" : `${this.#refused} packets`;
       found.push(`${packets} could not be decoded, the first one at ${this.#refusedAt.toFixed(2)} s`);
     }
     if (this.#damagedAt !== undefined) found.push(`its structure breaks off at byte ${this.#damagedAt}`);
+    if (patches !== undefined) found.push(`its index does not make sense at byte ${patches[0]!.at}`);
     if (lost !== undefined) found.push(`${lost.bytes} bytes from byte ${lost.at} on do not belong to any whole packet`);
     if (found.length === 0) return undefined;
     const of =

@@ -1,5 +1,5 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
-import { wrongType } from "../util/validate.ts";
+import { withMethods, wrongType } from "../util/validate.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
 import { linuxOps } from "./linux/madvise.ts";
@@ -31,14 +31,26 @@ export function nativeOps(): NativeOps {
   return found;
 }
 
-/** Checks the operations that a caller gave; absent: this process's. Throws `ERR_INVALID_ARG_TYPE`. */
+/** What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance. */
+const PARTS = {
+  shared: ["create", "inspect", "overlay", "openOf", "close"],
+  sockets: ["pair", "listen", "connect", "accept", "peer", "send", "receive"],
+  futex: ["wait", "wake"],
+  dma: ["fromHeap", "fromShared", "map", "sync"],
+} as const;
+
+/** Checks the operations that a caller gave, down to their methods; absent: this process's. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkOps(name: string, value: NativeOps | undefined): NativeOps {
   if (value === undefined) return nativeOps();
-  const isObject = typeof value === "object" && value !== null;
-  const parts = isObject ? [value.availability, value.shared, value.sockets, value.dma, value.futex] : [undefined];
-  if (parts.some((part) => typeof part !== "object" || part === null)) {
-    throw wrongType(name, "the native operations of a process", value);
-  }
+  if (value === found) return value;
+  const expected = "the native operations of a process";
+  withMethods(name, expected, value, ["limits", "addressOf", "lock", "unlock", "advise", "map", "retire"]);
+  if (typeof value.availability?.ok !== "boolean")
+    throw wrongType(`${name}.availability`, "a Result", value.availability);
+  withMethods(`${name}.shared`, expected, value.shared, PARTS.shared);
+  withMethods(`${name}.sockets`, expected, value.sockets, PARTS.sockets);
+  withMethods(`${name}.futex`, expected, value.futex, PARTS.futex);
+  withMethods(`${name}.dma`, expected, value.dma, PARTS.dma);
   return value;
 }
 

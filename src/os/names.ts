@@ -20,7 +20,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { nativeOps } from "./load.ts";
+import { wholeNumber, word, wrongType } from "../util/validate.ts";
+import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
 import { made, notDone, type Outcome } from "./result.ts";
 import { dropDescriptor, keepDescriptor, openSharedMemory, type SharedMemory } from "./shared-memory.ts";
@@ -52,10 +53,13 @@ const namesOf: WeakMap<SharedMemory, number> = new WeakMap();
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /**
- * Gives a block a name. The name is refused when it is taken ("EEXIST") by a process that still has it; one left behind by a
+ * Gives a block a name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. The name is refused when it is taken ("EEXIST") by a process that still has it; one left behind by a
  * process that is gone is taken over.
  */
-export function publishName(name: string, memory: SharedMemory, ops: NativeOps = nativeOps()): Outcome<PublishedName> {
+export function publishName(name: string, memory: SharedMemory, given?: NativeOps): Outcome<PublishedName> {
+  word("name", name);
+  const ops = checkOps("ops", given);
+  checkBlock(memory);
   const file = fileOf(name);
   if (!file.ok) return file;
   if (memory.descriptor < 0) return notDone("refused", "CLOSED", "the block's descriptor is closed");
@@ -94,8 +98,17 @@ export function publishName(name: string, memory: SharedMemory, ops: NativeOps =
   });
 }
 
+/** By shape: a block is an object of its own class or of the caller's. */
+function checkBlock(memory: SharedMemory): void {
+  if (memory === null || typeof memory !== "object") throw wrongType("memory", "a SharedMemory", memory);
+  if (typeof memory.inode !== "bigint") throw wrongType("memory.inode", "a bigint", memory.inode);
+  wholeNumber("memory.descriptor", memory.descriptor, -1, 2 ** 31 - 1);
+}
+
 /** Opens the block of that name. Answers "ENOENT" when there is none, "STALE_NAME" when its publisher is gone. */
-export function openName(name: string, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
+export function openName(name: string, given?: NativeOps): Outcome<SharedMemory> {
+  word("name", name);
+  const ops = checkOps("ops", given);
   if (!ops.availability.ok) return ops.availability;
   const file = fileOf(name);
   if (!file.ok) return file;

@@ -39,7 +39,7 @@ export class NaiveHeap {
 
   allocate(size: number, align: number): void {
     const { arena } = this;
-    const pointer = align === 8 ? arena.allocate(size) : arena.allocateAligned(size, align);
+    const pointer = align === 8 ? arena.alloc(size) : arena.allocAligned(size, align);
     if (pointer === 0) {
       this.#mayFail(size, align);
       return;
@@ -108,7 +108,7 @@ export class NaiveHeap {
     if (this.#live.length === 0) return;
     const k = pick % this.#live.length;
     const entry = this.#live[k]!;
-    const moved = this.arena.reallocate(entry.pointer, size);
+    const moved = this.arena.realloc(entry.pointer, size);
     if (moved === 0) {
       this.#read(entry, entry.size);
       this.#mayFail(size, 8);

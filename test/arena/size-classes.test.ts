@@ -29,18 +29,18 @@ describe("size classes", () => {
 
   it("gives blocks aligned to 16 that hold what they say, and hands the one freed last out first", () => {
     const heap = heapOf();
-    const a = heap.allocate(100);
-    const b = heap.allocate(112);
+    const a = heap.alloc(100);
+    const b = heap.alloc(112);
     expect([a % 16, b % 16, heap.sizeOf(a), heap.sizeOf(b)]).toEqual([0, 0, 112, 112]);
     heap.free(a);
     heap.free(b);
-    expect([heap.allocate(97), heap.allocate(112)]).toEqual([b, a]);
+    expect([heap.alloc(97), heap.alloc(112)]).toEqual([b, a]);
     heap.validate();
   });
 
   it("takes large blocks from the arena itself", () => {
     const heap = heapOf();
-    const large = heap.allocate(LARGEST + 1);
+    const large = heap.alloc(LARGEST + 1);
     expect(heap.sizeOf(large)).toBeGreaterThan(LARGEST);
     expect(heap.arena.isLive(large)).toBe(true);
     heap.free(large);
@@ -51,11 +51,11 @@ describe("size classes", () => {
   it("gives empty spans back when another class, or a large block, needs the room", () => {
     const heap = heapOf(256 * KIB);
     const small: number[] = [];
-    for (let pointer = heap.allocate(64); pointer !== 0; pointer = heap.allocate(64)) small.push(pointer);
-    expect(heap.allocate(100 * KIB)).toBe(0);
+    for (let pointer = heap.alloc(64); pointer !== 0; pointer = heap.alloc(64)) small.push(pointer);
+    expect(heap.alloc(100 * KIB)).toBe(0);
     for (const pointer of small) heap.free(pointer);
-    expect(heap.allocate(100 * KIB)).toBeGreaterThan(0);
-    expect(heap.allocate(3000)).toBeGreaterThan(0);
+    expect(heap.alloc(100 * KIB)).toBeGreaterThan(0);
+    expect(heap.alloc(3000)).toBeGreaterThan(0);
     heap.validate();
   });
 
@@ -67,23 +67,23 @@ describe("size classes", () => {
     ).WebAssembly;
     const memory = new Memory({ initial: 4, maximum: 8 });
     const heap = SizeClassArena.create(memory);
-    const a = heap.allocate(100);
+    const a = heap.alloc(100);
     memory.grow(1);
-    expect(code(() => heap.allocate(8))).toBe("ERR_DETACHED");
+    expect(code(() => heap.alloc(8))).toBe("ERR_DETACHED");
     heap.refresh();
     heap.free(a);
-    expect(heap.allocate(100)).toBe(a);
+    expect(heap.alloc(100)).toBe(a);
     heap.validate();
   });
 
   it("is found again by a second view, with everything that is live", () => {
     const shared = new SharedArrayBuffer(512 * KIB);
     const one = SizeClassArena.create(shared);
-    const a = one.allocate(100);
+    const a = one.alloc(100);
     const two = SizeClassArena.attach(shared);
     expect(two.sizeOf(a)).toBe(112);
     two.free(a);
-    expect(one.allocate(100)).toBe(a);
+    expect(one.alloc(100)).toBe(a);
     expect(code(() => SizeClassArena.attach(TlsfArena.create(new ArrayBuffer(64 * KIB)).buffer))).toBe("ERR_BAD_DATA");
     one.validate();
   });
@@ -101,13 +101,13 @@ describe("size classes", () => {
     const live = Array.from({ length: 10_000 }, () => {
       const size = Math.floor(2 ** (4 + 12 * random()));
       sizes.push(size);
-      return heap.allocate(size);
+      return heap.alloc(size);
     });
     for (let i = 0; i < 1_000_000; i++) {
       const k = Math.floor(random() * live.length);
       heap.free(live[k]!);
       sizes[k] = Math.floor(2 ** (4 + 12 * random()));
-      live[k] = heap.allocate(sizes[k]!);
+      live[k] = heap.alloc(sizes[k]!);
     }
     const asked = sizes.reduce((sum, size) => sum + size, 0);
     const ratio = heap.stats().peak / asked;
@@ -120,9 +120,9 @@ describe("size classes", () => {
 describe("misuse of size classes", () => {
   it("finds double free, interior and foreign pointers, and changes nothing", () => {
     const heap = heapOf();
-    const a = heap.allocate(100);
-    heap.allocate(100);
-    const span = heap.allocate(5000);
+    const a = heap.alloc(100);
+    heap.alloc(100);
+    const span = heap.alloc(5000);
     heap.free(a);
     const before = heap.stats();
     expect(code(() => heap.free(a))).toBe("ERR_DOUBLE_RELEASE");
@@ -137,7 +137,7 @@ describe("misuse of size classes", () => {
 
   it("gives nobody its own tables to free", () => {
     const heap = heapOf();
-    heap.allocate(100);
+    heap.alloc(100);
     for (const { pointer, free } of [...heap.arena.blocks()]) {
       if (!free) expect(code(() => heap.free(pointer))).toBe("ERR_FOREIGN_RELEASE");
     }
@@ -145,14 +145,14 @@ describe("misuse of size classes", () => {
   });
 
   it.each([0, -1, 1.5, Number.NaN])("refuses a size of %d", (size) => {
-    expect(code(() => heapOf().allocate(size))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => heapOf().alloc(size))).toBe("ERR_OUT_OF_RANGE");
   });
 
   it("says so when its buffer was transferred away", () => {
     const heap = heapOf();
-    const a = heap.allocate(8);
+    const a = heap.alloc(8);
     structuredClone(heap.bytes.buffer, { transfer: [heap.bytes.buffer as ArrayBuffer] });
-    expect([code(() => heap.allocate(8)), code(() => heap.free(a)), code(() => heap.allocate(100_000))]).toEqual([
+    expect([code(() => heap.alloc(8)), code(() => heap.free(a)), code(() => heap.alloc(100_000))]).toEqual([
       "ERR_DETACHED",
       "ERR_DETACHED",
       "ERR_DETACHED",
@@ -190,7 +190,7 @@ describe("size classes against a naive model", () => {
         for (const { kind, size, pick } of steps) {
           const k = live.length === 0 ? -1 : pick % live.length;
           if (kind === "allocate") {
-            const pointer = heap.allocate(size);
+            const pointer = heap.alloc(size);
             if (pointer !== 0) enter(pointer, size);
           } else if (kind === "trim") heap.trim();
           else if (kind === "wrong") {
@@ -200,7 +200,7 @@ describe("size classes against a naive model", () => {
             const entry = live[k]!;
             read(entry, entry.size);
             if (kind === "free") heap.free(entry.pointer);
-            const moved = kind === "reallocate" ? heap.reallocate(entry.pointer, size) : 0;
+            const moved = kind === "reallocate" ? heap.realloc(entry.pointer, size) : 0;
             if (kind === "reallocate" && moved === 0) continue;
             live.splice(k, 1);
             if (moved !== 0) {

@@ -53,7 +53,7 @@ function mostSteps(live: number): Most {
     const size = 1 + random(2 ** (3 + random(8)));
     steps();
     if (blocks.length < live && (i < live || random(2) === 0)) {
-      const pointer = arena.allocate(size);
+      const pointer = arena.alloc(size);
       const found = steps();
       most.allocate = Math.max(most.allocate, found);
       if (pointer !== 0) blocks.push(pointer);
@@ -89,7 +89,7 @@ describe("the number of steps", () => {
     console.log(
       `arena, ${live} blocks: at most ${most.allocate} words to allocate, ${most.free} to free, ${most.resize} to resize`,
     );
-    expect(most.allocate).toBeLessThanOrEqual(STEPS.allocate);
+    expect(most.allocate).toBeLessThanOrEqual(STEPS.alloc);
     expect(most.free).toBeLessThanOrEqual(STEPS.free);
     expect(most.resize).toBeLessThanOrEqual(STEPS.resize);
     expect(most.full).toBeGreaterThan(0);
@@ -97,24 +97,24 @@ describe("the number of steps", () => {
 
   it("does not depend on how many blocks are free: a freed neighbour, a hit and a miss cost the same with 30,000 holes", () => {
     const { arena, steps } = counted(2 << 20);
-    const few = arena.allocate(16);
-    arena.allocate(16);
+    const few = arena.alloc(16);
+    arena.alloc(16);
     steps();
     arena.free(few);
     const alone = steps();
-    const pointers = Array.from({ length: 60_000 }, () => arena.allocate(16));
+    const pointers = Array.from({ length: 60_000 }, () => arena.alloc(16));
     for (let i = 0; i < pointers.length; i += 2) arena.free(pointers[i]!);
     expect(arena.stats().freeBlocks).toBeGreaterThan(30_000);
     steps();
-    const hit = arena.allocate(16);
+    const hit = arena.alloc(16);
     const hitSteps = steps();
     arena.free(hit);
     const freeSteps = steps();
-    arena.allocate(1 << 20);
+    arena.alloc(1 << 20);
     const missSteps = steps();
-    expect(hitSteps).toBeLessThanOrEqual(STEPS.allocate / 2);
+    expect(hitSteps).toBeLessThanOrEqual(STEPS.alloc / 2);
     expect(freeSteps).toBeLessThanOrEqual(alone);
-    expect(missSteps).toBeLessThanOrEqual(STEPS.allocate / 2);
+    expect(missSteps).toBeLessThanOrEqual(STEPS.alloc / 2);
   });
 });
 
@@ -141,7 +141,7 @@ function useAtFailure(seed: number, order: "newest" | "any", sizeOf: (random: nu
       continue;
     }
     const size = sizeOf(random());
-    const pointer = arena.allocate(size);
+    const pointer = arena.alloc(size);
     if (pointer === 0) break;
     live.push({ pointer, size });
     bytes += size;

@@ -19,7 +19,7 @@ function arenaOf(bytes = 64 * KIB): TlsfArena {
 describe("allocate and free", () => {
   it("gives blocks that are aligned, disjoint and inside the arena", () => {
     const arena = arenaOf();
-    const blocks = [1, 7, 8, 9, 100, 1000, 10_000].map((size) => ({ size, pointer: arena.allocate(size) }));
+    const blocks = [1, 7, 8, 9, 100, 1000, 10_000].map((size) => ({ size, pointer: arena.alloc(size) }));
     for (const { pointer, size } of blocks) {
       expect(pointer % 8).toBe(0);
       expect(arena.sizeOf(pointer)).toBeGreaterThanOrEqual(size);
@@ -36,25 +36,25 @@ describe("allocate and free", () => {
 
   it("answers 0 when nothing fits, and the same arena goes on", () => {
     const arena = arenaOf(4 * KIB);
-    expect(arena.allocate(4 * KIB)).toBe(0);
-    expect(arena.allocate(2 ** 40)).toBe(0);
-    expect(arena.allocate(1000)).toBeGreaterThan(0);
+    expect(arena.alloc(4 * KIB)).toBe(0);
+    expect(arena.alloc(2 ** 40)).toBe(0);
+    expect(arena.alloc(1000)).toBeGreaterThan(0);
     arena.validate();
   });
 
   it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])("refuses a size of %d", (size) => {
-    expect(code(() => arenaOf().allocate(size))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => arenaOf().alloc(size))).toBe("ERR_OUT_OF_RANGE");
   });
 
   it("refuses a size that is no number", () => {
-    expect(code(() => arenaOf().allocate("8" as unknown as number))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => arenaOf().alloc("8" as unknown as number))).toBe("ERR_INVALID_ARG_TYPE");
   });
 
   it.each([1, 8, 100, 4000, 4096, 65_536, 1_000_000])(
     "an arena of bytesFor(%d) holds one such block, exactly",
     (size) => {
       const arena = TlsfArena.create(new ArrayBuffer(TlsfArena.bytesFor(size)));
-      const pointer = arena.allocate(size);
+      const pointer = arena.alloc(size);
       expect(pointer).toBeGreaterThan(0);
       expect(arena.stats().largest).toBe(0);
       arena.free(pointer);
@@ -73,8 +73,8 @@ describe("allocate and free", () => {
       [2, 1, 0],
     ]) {
       const arena = arenaOf();
-      const pointers = [arena.allocate(100), arena.allocate(200), arena.allocate(300)];
-      arena.allocate(8);
+      const pointers = [arena.alloc(100), arena.alloc(200), arena.alloc(300)];
+      arena.alloc(8);
       for (const k of order) {
         arena.free(pointers[k]!);
         arena.validate();
@@ -85,18 +85,18 @@ describe("allocate and free", () => {
 
   it("finds the block that just fits, although the search rounds up", () => {
     const arena = arenaOf(16 * KIB);
-    const hole = arena.allocate(1000);
-    arena.allocate(8);
-    while (arena.allocate(8) !== 0);
+    const hole = arena.alloc(1000);
+    arena.alloc(8);
+    while (arena.alloc(8) !== 0);
     arena.free(hole);
-    expect(arena.allocate(1000)).toBe(hole);
+    expect(arena.alloc(1000)).toBe(hole);
   });
 
   it("counts used, available and the peak exactly", () => {
     const arena = arenaOf();
     const { capacity } = arena.stats();
-    const a = arena.allocate(92);
-    const b = arena.allocate(8);
+    const a = arena.alloc(92);
+    const b = arena.alloc(8);
     expect(arena.stats()).toMatchObject({ used: 104 + 16, available: capacity - 120, peak: 120, liveBlocks: 2 });
     arena.free(a);
     expect(arena.stats()).toMatchObject({
@@ -117,7 +117,7 @@ describe("alignment", () => {
       const arena = TlsfArena.create(new ArrayBuffer(400 * KIB), { byteOffset });
       const pointers: number[] = [];
       for (const size of [1, 40, 1000, 5000]) {
-        const pointer = arena.allocateAligned(size, align);
+        const pointer = arena.allocAligned(size, align);
         expect((arena.byteOffset + pointer) % align).toBe(0);
         arena.validate();
         pointers.push(pointer);
@@ -129,18 +129,18 @@ describe("alignment", () => {
 
   it("gives 0, and keeps the arena whole, when no aligned place is left", () => {
     const arena = arenaOf(8 * KIB);
-    expect(arena.allocateAligned(100, 65_536)).toBe(0);
+    expect(arena.allocAligned(100, 65_536)).toBe(0);
     arena.validate();
-    expect(code(() => arena.allocateAligned(8, 24))).toBe("ERR_INVALID_ARG_VALUE");
+    expect(code(() => arena.allocAligned(8, 24))).toBe("ERR_INVALID_ARG_VALUE");
   });
 });
 
 describe("changing a block's size", () => {
   it("grows into a free neighbour, gives its tail back, and says no without one", () => {
     const arena = arenaOf();
-    const a = arena.allocate(100);
-    const b = arena.allocate(100);
-    arena.allocate(8);
+    const a = arena.alloc(100);
+    const b = arena.alloc(100);
+    arena.alloc(8);
     expect(arena.resize(a, 200)).toBe(false);
     arena.free(b);
     expect(arena.resize(a, 200)).toBe(true);
@@ -154,10 +154,10 @@ describe("changing a block's size", () => {
 
   it("moves a block that cannot grow, with its bytes", () => {
     const arena = arenaOf();
-    const a = arena.allocate(16);
-    arena.allocate(8);
+    const a = arena.alloc(16);
+    arena.alloc(8);
     arena.bytes.set([1, 2, 3, 4], a);
-    const moved = arena.reallocate(a, 1000);
+    const moved = arena.realloc(a, 1000);
     expect(moved).not.toBe(a);
     expect([...arena.bytes.subarray(moved, moved + 4)]).toEqual([1, 2, 3, 4]);
     expect(arena.isLive(a)).toBe(false);
@@ -166,9 +166,9 @@ describe("changing a block's size", () => {
 
   it("leaves the old block as it was when there is no room", () => {
     const arena = arenaOf(4 * KIB);
-    const a = arena.allocate(16);
+    const a = arena.alloc(16);
     arena.bytes.set([9, 8, 7], a);
-    expect(arena.reallocate(a, 1 << 20)).toBe(0);
+    expect(arena.realloc(a, 1 << 20)).toBe(0);
     expect([...arena.bytes.subarray(a, a + 3)]).toEqual([9, 8, 7]);
     expect(arena.isLive(a)).toBe(true);
     arena.validate();
@@ -176,7 +176,7 @@ describe("changing a block's size", () => {
 
   it("keeps a block's tag", () => {
     const arena = arenaOf();
-    const a = arena.allocate(1000);
+    const a = arena.alloc(1000);
     arena.tag(a, true);
     arena.resize(a, 100);
     expect(code(() => arena.free(a))).toBe("ERR_FOREIGN_RELEASE");
@@ -189,7 +189,7 @@ describe("changing a block's size", () => {
 describe("misuse", () => {
   it("finds a double free, also after the neighbours have joined and the bytes were handed out again", () => {
     const arena = arenaOf();
-    const [a, b, c] = [arena.allocate(40), arena.allocate(40), arena.allocate(40)] as [number, number, number];
+    const [a, b, c] = [arena.alloc(40), arena.alloc(40), arena.alloc(40)] as [number, number, number];
     arena.free(b);
     expect(code(() => arena.free(b))).toBe("ERR_DOUBLE_RELEASE");
     arena.free(a);
@@ -197,7 +197,7 @@ describe("misuse", () => {
     arena.free(c);
     expect(code(() => arena.free(b))).toBe("ERR_DOUBLE_RELEASE");
     expect(code(() => arena.free(c))).toBe("ERR_DOUBLE_RELEASE");
-    const large = arena.allocate(400);
+    const large = arena.alloc(400);
     expect(large).toBe(a);
     expect(code(() => arena.free(b))).toBe("ERR_FOREIGN_RELEASE");
     arena.validate();
@@ -207,7 +207,7 @@ describe("misuse", () => {
     "finds the wild pointer %d",
     (pointer) => {
       const arena = arenaOf();
-      arena.allocate(100);
+      arena.alloc(100);
       const before = arena.stats();
       expect(code(() => arena.free(pointer))).toBe("ERR_FOREIGN_RELEASE");
       expect(arena.stats()).toEqual(before);
@@ -217,9 +217,9 @@ describe("misuse", () => {
   it("takes no position in the arena but a live block's for a pointer, whatever is stored in the blocks", () => {
     const arena = TlsfArena.create(new ArrayBuffer(8 * KIB), { initial: 4 * KIB });
     arena.addRegion(4 * KIB, 4 * KIB);
-    const live = new Set([arena.allocate(100), arena.allocate(8), arena.allocate(3000), arena.allocate(200)]);
-    const hole = arena.allocate(64);
-    arena.allocate(64);
+    const live = new Set([arena.alloc(100), arena.alloc(8), arena.alloc(3000), arena.alloc(200)]);
+    const hole = arena.alloc(64);
+    arena.alloc(64);
     arena.free(hole);
     for (const pointer of live) arena.bytes.copyWithin(pointer, 0, arena.sizeOf(pointer));
     const before = arena.stats();
@@ -234,12 +234,12 @@ describe("misuse", () => {
 
   it("says use after release for everything but free", () => {
     const arena = arenaOf();
-    const a = arena.allocate(40);
+    const a = arena.alloc(40);
     arena.free(a);
     for (const use of [
       () => arena.sizeOf(a),
       () => arena.resize(a, 8),
-      () => arena.reallocate(a, 8),
+      () => arena.realloc(a, 8),
       () => arena.tag(a, true),
     ]) {
       expect(code(use)).toBe("ERR_USE_AFTER_RELEASE");
@@ -248,8 +248,8 @@ describe("misuse", () => {
 
   it("names the block that was overrun", () => {
     const arena = arenaOf();
-    const a = arena.allocate(40);
-    const b = arena.allocate(40);
+    const a = arena.alloc(40);
+    const b = arena.alloc(40);
     arena.bytes.fill(0xee, a, a + 48);
     for (const check of [() => arena.validate(), () => arena.free(a)]) {
       expect(code(check)).toBe("ERR_CORRUPTED");
@@ -260,8 +260,8 @@ describe("misuse", () => {
 
   it("finds a free block that was written to", () => {
     const arena = arenaOf();
-    const [a, , c] = [arena.allocate(40), arena.allocate(40), arena.allocate(40)] as [number, number, number];
-    arena.allocate(8);
+    const [a, , c] = [arena.alloc(40), arena.alloc(40), arena.alloc(40)] as [number, number, number];
+    arena.alloc(8);
     arena.free(a);
     arena.free(c);
     arena.validate();
@@ -272,15 +272,15 @@ describe("misuse", () => {
   it("hands out nothing through the links of a free block that was written to", () => {
     for (const value of [0x41414141, 8, 0, -1, 0x7fffffff, 100]) {
       const arena = arenaOf();
-      const holes = Array.from({ length: 6 }, () => arena.allocate(64));
+      const holes = Array.from({ length: 6 }, () => arena.alloc(64));
       const walls = holes.map(() => 0);
-      for (let k = 0; k < 6; k++) walls[k] = arena.allocate(64);
-      const live = [arena.allocate(64), ...walls];
+      for (let k = 0; k < 6; k++) walls[k] = arena.alloc(64);
+      const live = [arena.alloc(64), ...walls];
       for (const k of [0, 2, 4]) arena.free(holes[k]!);
       new Int32Array(arena.buffer, holes[4]!, 2).fill(value);
       const given: number[] = [];
       const error = code(() => {
-        for (let i = 0; i < 8; i++) given.push(arena.allocate(64));
+        for (let i = 0; i < 8; i++) given.push(arena.alloc(64));
       });
       // Led to the end of the list it loses a hole; led astray it says so. Nobody's bytes are handed out twice.
       expect(error === "ERR_CORRUPTED" || value === 0).toBe(true);
@@ -291,11 +291,11 @@ describe("misuse", () => {
 
   it("says so when its buffer was transferred away", () => {
     const arena = arenaOf();
-    const a = arena.allocate(8);
+    const a = arena.alloc(8);
     structuredClone(arena.buffer, { transfer: [arena.buffer as ArrayBuffer] });
     for (const use of [
-      () => arena.allocate(8),
-      () => arena.allocateAligned(8, 64),
+      () => arena.alloc(8),
+      () => arena.allocAligned(8, 64),
       () => arena.free(a),
       () => arena.validate(),
       () => arena.stats(),
@@ -308,19 +308,19 @@ describe("misuse", () => {
 describe("regions", () => {
   it("adds a region, allocates from both, and removes the empty one", () => {
     const arena = TlsfArena.create(new ArrayBuffer(64 * KIB), { initial: 8 * KIB });
-    expect(arena.allocate(16 * KIB)).toBe(0);
+    expect(arena.alloc(16 * KIB)).toBe(0);
     arena.addRegion(8 * KIB, 56 * KIB);
-    const large = arena.allocate(50 * KIB);
+    const large = arena.alloc(50 * KIB);
     expect(large).toBeGreaterThan(8 * KIB);
     arena.validate();
     expect(code(() => arena.removeRegion(8 * KIB))).toBe("ERR_IN_USE");
     arena.free(large);
     arena.removeRegion(8 * KIB);
-    expect(arena.allocate(16 * KIB)).toBe(0);
+    expect(arena.alloc(16 * KIB)).toBe(0);
     expect(code(() => arena.free(large))).toBe("ERR_FOREIGN_RELEASE");
     arena.validate();
     arena.addRegion(8 * KIB, 56 * KIB);
-    expect(arena.allocate(50 * KIB)).toBe(large);
+    expect(arena.alloc(50 * KIB)).toBe(large);
   });
 
   it("refuses regions that overlap, lie outside, or are not there", () => {
@@ -338,10 +338,10 @@ describe("where an arena lies", () => {
   it("is found again by a second view over the same shared bytes", () => {
     const shared = new SharedArrayBuffer(64 * KIB);
     const one = TlsfArena.create(shared, { byteOffset: 1024, byteLength: 32 * KIB });
-    const a = one.allocate(100);
+    const a = one.alloc(100);
     const two = TlsfArena.attach(new Uint8Array(shared, 1024));
     expect(two.isLive(a)).toBe(true);
-    const b = two.allocate(200);
+    const b = two.alloc(200);
     one.free(b);
     two.free(a);
     one.validate();
@@ -351,7 +351,7 @@ describe("where an arena lies", () => {
 
   it("works in a copy of its bytes at another place", () => {
     const one = arenaOf();
-    const a = one.allocate(100);
+    const a = one.alloc(100);
     one.bytes.fill(7, a, a + 100);
     const copy = new Uint8Array(128 * KIB);
     copy.set(one.bytes, 4096);
@@ -366,9 +366,9 @@ describe("where an arena lies", () => {
   it("lies in a WebAssembly.Memory, and goes on after it has grown", () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 4 });
     const arena = TlsfArena.create(memory);
-    const a = arena.allocate(1000);
+    const a = arena.alloc(1000);
     memory.grow(1);
-    expect(code(() => arena.allocate(8))).toBe("ERR_DETACHED");
+    expect(code(() => arena.alloc(8))).toBe("ERR_DETACHED");
     arena.refresh();
     expect(arena.isLive(a)).toBe(true);
     arena.free(a);
@@ -388,7 +388,7 @@ describe("where an arena lies", () => {
     const bytes = new Uint8Array(16 * KIB).fill(0xff);
     const arena = TlsfArena.create(bytes);
     arena.validate();
-    expect(arena.allocate(8 * KIB)).toBeGreaterThan(0);
+    expect(arena.alloc(8 * KIB)).toBeGreaterThan(0);
     arena.validate();
   });
 });
@@ -407,11 +407,11 @@ describe("the worst case", () => {
 describe("a freed hole of just the right size", () => {
   it("is taken again: of 150 blocks of 4,096 every other one freed and taken again leaves the largest free block whole", () => {
     const arena = TlsfArena.create(new ArrayBuffer(2 << 20));
-    const blocks = Array.from({ length: 150 }, () => arena.allocate(4096));
+    const blocks = Array.from({ length: 150 }, () => arena.alloc(4096));
     const { largest } = arena.stats();
     const holes = blocks.filter((_, i) => i % 2 === 0);
     for (const pointer of holes) arena.free(pointer);
-    const again = holes.map(() => arena.allocate(4096));
+    const again = holes.map(() => arena.alloc(4096));
     // The last one freed is the first one taken.
     expect(again).toEqual(holes.toReversed());
     expect(arena.stats().largest).toBe(largest);
@@ -420,34 +420,34 @@ describe("a freed hole of just the right size", () => {
 
   it.each([264, 1000, 4096, 5000, 65_536, 300_000])("is taken again by a request of %i bytes", (size) => {
     const arena = TlsfArena.create(new ArrayBuffer(4 << 20));
-    const hole = arena.allocate(size);
-    arena.allocate(8);
+    const hole = arena.alloc(size);
+    arena.alloc(8);
     arena.free(hole);
-    expect(arena.allocate(size)).toBe(hole);
+    expect(arena.alloc(size)).toBe(hole);
     arena.validate();
   });
 
   it("is not taken when the head of its list is too small: the search goes on where every block is large enough", () => {
     const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
-    const small = arena.allocate(4104);
-    arena.allocate(8);
+    const small = arena.alloc(4104);
+    arena.alloc(8);
     arena.free(small);
-    const pointer = arena.allocate(4112);
+    const pointer = arena.alloc(4112);
     expect(pointer).not.toBe(small);
     expect(arena.sizeOf(pointer)).toBe(4112);
-    expect(arena.allocate(4104)).toBe(small);
+    expect(arena.alloc(4104)).toBe(small);
     arena.validate();
   });
 
   it("whose link was written to is found, and nothing is handed out", () => {
     const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
-    const blocks = Array.from({ length: 4 }, () => arena.allocate(4096));
+    const blocks = Array.from({ length: 4 }, () => arena.alloc(4096));
     arena.free(blocks[0]!);
     arena.free(blocks[2]!);
     // The link of the hole that was freed last leads into a live block.
     arena.words[blocks[2]! >>> 2] = (blocks[1]! >>> 2) + 4;
     arena.words[(blocks[1]! >>> 2) + 5] = 8193;
-    expect(arena.allocate(4096)).toBe(blocks[2]);
-    expect(() => arena.allocate(4096)).toThrow(expect.objectContaining({ code: "ERR_CORRUPTED" }));
+    expect(arena.alloc(4096)).toBe(blocks[2]);
+    expect(() => arena.alloc(4096)).toThrow(expect.objectContaining({ code: "ERR_CORRUPTED" }));
   });
 });

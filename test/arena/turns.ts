@@ -19,7 +19,7 @@ export function alternate(arena: TlsfArena, turn: Int32Array, me: number): void 
     }
     for (let k = 2; k < TURN_WORDS; k++) {
       const size = 1 + ((round * 31 + k * 977) % 900);
-      const pointer = arena.allocate(size);
+      const pointer = arena.alloc(size);
       turn[k] = pointer;
       if (pointer !== 0) arena.bytes.fill(me + 1, pointer, pointer + size);
     }

@@ -4,6 +4,8 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
+import { MillpondError } from "../../util/errors.ts";
+import { type Patch, sampleTablePatches } from "./sample-tables.ts";
 import { packetsOf, type WholePackets } from "./transport-packets.ts";
 
 /** What the outermost structure of a file says. */
@@ -16,6 +18,8 @@ export interface ContainerLength {
   readonly lacksIndex: boolean;
   /** How a Matroska file that is cut short, or ends with a cluster of unknown size, is to be read; undefined: as it is. */
   readonly cut?: MatroskaCut | undefined;
+  /** What has to stand in place of numbers in the index of ISO media that announce more than there can be; undefined: nothing. */
+  readonly patches?: readonly Patch[] | undefined;
   /** Where the whole packets of a damaged MPEG transport stream are; undefined: everywhere. */
   readonly packets?: WholePackets | undefined;
   /** Bytes in the file that belong to none of them, and where the first one is. */
@@ -27,7 +31,7 @@ export interface MatroskaCut {
   /** Bytes up to the end of the last whole block. */
   readonly end: number;
   /** What stands in place of lengths that are unknown or beyond the cut. */
-  readonly patches: readonly { readonly at: number; readonly bytes: Uint8Array }[];
+  readonly patches: readonly Patch[];
   /** What follows the end. */
   readonly tail?: Uint8Array | undefined;
 }
@@ -54,7 +58,10 @@ export async function containerLength(path: string): Promise<ContainerLength> {
   try {
     const actual = (await file.stat()).size;
     const head = await read(file, 0, 64);
-    if (head.length >= 8 && FIRST_BOXES.has(head.toString("latin1", 4, 8))) return await isoLength(file, actual);
+    if (head.length >= 8 && FIRST_BOXES.has(head.toString("latin1", 4, 8))) {
+      const patches = await indexPatches(file, path, actual);
+      return { ...(await isoLength(file, actual)), patches: patches.length === 0 ? undefined : patches };
+    }
     if (isEbml(head)) return await matroskaLength(file, head, actual);
     const packets = await packetsOf(file, actual);
     if (packets !== undefined) {
@@ -64,6 +71,41 @@ export async function containerLength(path: string): Promise<ContainerLength> {
   } finally {
     await file.close();
   }
+}
+
+// An hour of fragments with one frame each has 432,000.
+const MAX_BOXES = 1e6;
+// Ten million samples have less than this.
+const MAX_INDEX_BYTES = 2 ** 28;
+
+/** What has to be replaced in the index and in the fragments. O(top-level boxes, and the bytes of the index). */
+async function indexPatches(file: FileHandle, path: string, actual: number): Promise<Patch[]> {
+  const patches: Patch[] = [];
+  let boxes = 0;
+  // As mediabunny goes from box to box, whatever they are called.
+  for (let at = 0; at + 8 <= actual; ) {
+    const header = await read(file, at, 16);
+    if (header.length < 8) break;
+    const isLong = header.readUInt32BE(0) === 1 && header.length === 16;
+    const size = isLong ? Number(header.readBigUInt64BE(8)) : header.readUInt32BE(0);
+    if (size < (isLong ? 16 : 8)) break;
+    const type = header.toString("latin1", 4, 8);
+    if (type === "moov" || type === "moof") {
+      // A reader needs the whole index, and gives up where the file ends before it does.
+      if (at + size > actual) break;
+      if (size > MAX_INDEX_BYTES) {
+        throw new MillpondError("ERR_BAD_DATA", `${path} is damaged: its index announces ${size} bytes at byte ${at}`, {
+          at,
+        });
+      }
+      for (const patch of sampleTablePatches(await read(file, at, size), at, actual)) patches.push(patch);
+    }
+    if (++boxes > MAX_BOXES) {
+      throw new MillpondError("ERR_BAD_DATA", `${path} is damaged: it has more than ${MAX_BOXES} parts`, { boxes });
+    }
+    at += size;
+  }
+  return patches;
 }
 
 async function isoLength(file: FileHandle, actual: number): Promise<ContainerLength> {

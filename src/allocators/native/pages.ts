@@ -93,7 +93,11 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     super(text("options.name", given.name, "pages"), { memoryType: "PagesMemory" });
     this.#ops = checkOps("options.ops", given.ops);
     this.#options = {
-      backing: oneOf("options.backing", given.backing ?? "engine", ["engine", "shared", "mapped"]),
+      backing: oneOf("options.backing", given.backing === undefined ? "engine" : given.backing, [
+        "engine",
+        "shared",
+        "mapped",
+      ]),
       huge: flag("options.huge", given.huge, false),
       prefault: flag("options.prefault", given.prefault, false),
       lock: flag("options.lock", given.lock, false),

@@ -4,7 +4,7 @@
  *
  * ```ts
  * const heap = SizeClassArena.create(new ArrayBuffer(64 << 20));
- * const pointer = heap.allocate(100);          // an object of 112 bytes, aligned to 16; 0 when nothing fits
+ * const pointer = heap.alloc(100);          // an object of 112 bytes, aligned to 16; 0 when nothing fits
  * heap.free(pointer);
  * ```
  * All state lies in the buffer here too. Time is not bounded as the arena's is: one call in many makes a span, and when the
@@ -66,7 +66,7 @@ export class SizeClassArena {
    * A block of at least `size` bytes, aligned to 16 up to 64 KiB and to 8 beyond; 0 when nothing fits.
    * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`.
    */
-  allocate(size: number): number {
+  alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > LARGEST)
       return this.allocateLarge(size);
     const { words } = this;
@@ -112,14 +112,14 @@ export class SizeClassArena {
     return this.isObject(pointer) || (this.arena.isLive(pointer) && !this.arena.isTagged(pointer));
   }
 
-  /** As {@link TlsfArena.reallocate}: stays where it is while its class does, else moves; 0, and nothing changed, when nothing fits. */
-  reallocate(pointer: number, size: number): number {
+  /** As {@link TlsfArena.realloc}: stays where it is while its class does, else moves; 0, and nothing changed, when nothing fits. */
+  realloc(pointer: number, size: number): number {
     const present = this.sizeOf(pointer);
     if (typeof size !== "number" || size >>> 0 !== size || size === 0) throw badSize(size);
     if (!this.isObject(pointer)) {
-      if (size > LARGEST) return this.arena.reallocate(pointer, size);
+      if (size > LARGEST) return this.arena.realloc(pointer, size);
     } else if (size <= present && classOf(size) === classOf(present)) return pointer;
-    const moved = this.allocate(size);
+    const moved = this.alloc(size);
     if (moved === 0) return 0;
     this.bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
     this.free(pointer);
@@ -175,7 +175,7 @@ export class SizeClassArena {
   }
 
   private allocateLarge(size: number): number {
-    return this.arena.allocate(size) || (this.trim() > 0 ? this.arena.allocate(size) : 0);
+    return this.arena.alloc(size) || (this.trim() > 0 ? this.arena.alloc(size) : 0);
   }
 
   private freeLarge(pointer: number): void {

@@ -44,7 +44,7 @@ function rootAt(pointer: number, length: number): Root {
 export function makeRoot(arena: TlsfArena): Root {
   const { bytes, words } = arena;
   const { total } = rootWords(bytes.length);
-  const pointer = arena.allocate(total * 4);
+  const pointer = arena.alloc(total * 4);
   if (pointer === 0) throw outOfRange("initial", `enough for tables of ${total * 4} bytes`, arena.available);
   arena.tag(pointer, true);
   const root = rootAt(pointer, bytes.length);
@@ -128,10 +128,10 @@ function growStack(arena: TlsfArena, record: number, objects: number): boolean {
   if (objects <= end - base) return true;
   const wanted = Math.max(objects, 16, Math.ceil((end - base) * 1.5)) * 4;
   let stack: number;
-  if (base === 0) stack = arena.allocate(wanted);
+  if (base === 0) stack = arena.alloc(wanted);
   else {
     arena.tag(base * 4, false);
-    stack = arena.reallocate(base * 4, wanted);
+    stack = arena.realloc(base * 4, wanted);
     if (stack === 0) arena.tag(base * 4, true);
   }
   if (stack === 0) return false;

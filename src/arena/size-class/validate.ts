@@ -110,7 +110,7 @@ export function classMisuse(arena: TlsfArena, root: Root, pointer: number, verb:
       if (!Number.isInteger(at) || at < 0 || at >= used) {
         return new MillpondError(
           "ERR_FOREIGN_RELEASE",
-          `${name}: it lies between the objects of ${size} bytes that begin at ${span + SPAN_HEADER}; ${verb} what allocate() gave, unchanged`,
+          `${name}: it lies between the objects of ${size} bytes that begin at ${span + SPAN_HEADER}; ${verb} what alloc() gave, unchanged`,
           { pointer },
         );
       }

@@ -23,7 +23,7 @@ export function badSize(size: unknown): MillpondError {
 
 /** A pointer that is none. */
 export function badPointer(pointer: unknown): MillpondError {
-  return wrongType("pointer", "a number that allocate() gave", pointer);
+  return wrongType("pointer", "a number that alloc() gave", pointer);
 }
 
 /** The error of a header that was overwritten: whoever wrote past the end of the block in front of it. */
@@ -48,7 +48,7 @@ export function misuse(arena: TlsfArena, pointer: number, verb: string): Millpon
   if (typeof pointer !== "number") return badPointer(pointer);
   const name = `cannot ${verb} ${show(pointer)}`;
   const foreign = (what: string): MillpondError =>
-    new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what allocate() gave, unchanged`, { pointer });
+    new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what alloc() gave, unchanged`, { pointer });
   if (!Number.isInteger(pointer) || pointer <= 0 || pointer % GRANULE !== 0) {
     return foreign(`it is no pointer (whole, positive, a multiple of ${GRANULE})`);
   }

@@ -4,7 +4,7 @@
  *
  * ```ts
  * const arena = TlsfArena.create(new SharedArrayBuffer(1 << 20));
- * const pointer = arena.allocate(1000);        // bytes from the arena's start; 0 when nothing fits
+ * const pointer = arena.alloc(1000);        // bytes from the arena's start; 0 when nothing fits
  * new Float32Array(arena.buffer, arena.byteOffset + pointer, 250);
  * arena.free(pointer);
  * TlsfArena.attach(sameBufferElsewhere);       // another thread sees the same blocks
@@ -136,21 +136,21 @@ export class TlsfArena {
    * A block of at least `size` bytes, aligned to 8; 0 when nothing fits. Constant time. @realtime
    * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1.
    */
-  allocate(size: number): number {
+  alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
     const block = take(this, ((size + 15) >>> 3) << 1);
     return block === 0 ? 0 : ((block + 2) << 2) >>> 0;
   }
 
   /**
-   * As {@link allocate}, with the payload at an address (offset in {@link buffer}) that is a multiple of `align`. @realtime
+   * As {@link alloc}, with the payload at an address (offset in {@link buffer}) that is a multiple of `align`. @realtime
    * Throws also `ERR_INVALID_ARG_VALUE` when align is no power of two up to 2 MiB.
    */
-  allocateAligned(size: number, align: number): number {
-    if (align === GRANULE) return this.allocate(size);
+  allocAligned(size: number, align: number): number {
+    if (align === GRANULE) return this.alloc(size);
     powerOfTwo("align", align, 2 * 1024 * 1024);
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
-    return align < GRANULE ? this.allocate(size) : allocateAligned(this, blockWords(size), align);
+    return align < GRANULE ? this.alloc(size) : allocateAligned(this, blockWords(size), align);
   }
 
   /**
@@ -200,7 +200,7 @@ export class TlsfArena {
 
   /**
    * Makes a block hold `size` bytes where it stands: it gives its tail back, or takes from the free block behind it. False, and
-   * nothing changed, when that is not enough. Constant time. @realtime Throws as {@link sizeOf} and {@link allocate}.
+   * nothing changed, when that is not enough. Constant time. @realtime Throws as {@link sizeOf} and {@link alloc}.
    */
   resize(pointer: number, size: number): boolean {
     const present = this.blockSize(pointer, "resize");
@@ -213,10 +213,10 @@ export class TlsfArena {
    * As {@link resize}, but the block moves when it must: its bytes are copied, the old block is freed. 0 when nothing fits; the
    * old block stays as it was then. O(size) for the copy.
    */
-  reallocate(pointer: number, size: number): number {
+  realloc(pointer: number, size: number): number {
     if (this.resize(pointer, size)) return pointer;
     const present = this.ownSizeOf(pointer);
-    const moved = this.allocate(size);
+    const moved = this.alloc(size);
     if (moved === 0) return 0;
     this.bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
     this.free(pointer);

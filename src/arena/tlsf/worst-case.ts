@@ -11,8 +11,8 @@ import { GRANULE } from "./layout.ts";
  * The exact-fit looks of an arena that is about to be full are included.
  */
 export const STEPS = {
-  /** {@link TlsfArena.allocate}. */
-  allocate: 48,
+  /** {@link TlsfArena.alloc}. */
+  alloc: 48,
   /** {@link TlsfArena.free}. */
   free: 40,
   /** {@link TlsfArena.resize}. */
@@ -43,7 +43,7 @@ export function worstCase(peak: number, largest: number, smallest: number = GRAN
   const n = Math.ceil((largest + GRANULE) / unit);
   const bytes = units * Math.max(n - 2, 1) * unit;
   const text =
-    `time: at most ${STEPS.allocate} words read or written to allocate, ${STEPS.free} to free, with any number of blocks; ` +
+    `time: at most ${STEPS.alloc} words read or written to allocate, ${STEPS.free} to free, with any number of blocks; ` +
     `memory: ${bytes} bytes hold ${peak} live bytes in blocks of ${smallest} to ${largest} in every order of calls` +
     (n <= 3
       ? " (blocks of about one size cannot fragment)"

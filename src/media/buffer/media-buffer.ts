@@ -546,6 +546,24 @@ function checkTime(name: string, time: unknown): bigint | undefined {
 
 /** Ends the lease of a buffer without a pool: its handles are void before the first hook runs. */
 function freeSlot(slot: BufferSlot): void {
+  const { memories } = slot;
+  if (memories.length === 1 && slot.metas === null && (slot.marks & IN_USE) === 0) {
+    const memory = memories[0]!;
+    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is called.
+    if (memory.references > 1 && !memory.home?.lingering) {
+      memories.pop();
+      memory.ownerCount--;
+      memory.references--;
+      dropLooseSlot(slot);
+      return;
+    }
+  }
+  freeSlotSlow(slot);
+}
+
+const IN_USE: number = Marks.HELD | Marks.FROZEN;
+
+function freeSlotSlow(slot: BufferSlot): void {
   if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);

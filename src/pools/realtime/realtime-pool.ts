@@ -144,13 +144,13 @@ export class RealtimePool {
    * inside its source.
    */
   alloc(size: number): number {
-    const pointer = this.special === 0 ? this.arena.allocate(size) : this.allocSpecial(size);
+    const pointer = this.special === 0 ? this.arena.alloc(size) : this.allocSpecial(size);
     return pointer === 0 ? this.allocFull(size) : pointer;
   }
 
   /** As {@link alloc}, but undefined when the pool is full; never grows it. @realtime */
   tryAlloc(size: number): number | undefined {
-    const pointer = this.special === 0 ? this.arena.allocate(size) : this.allocSpecial(size);
+    const pointer = this.special === 0 ? this.arena.alloc(size) : this.allocSpecial(size);
     return pointer === 0 ? undefined : pointer;
   }
 
@@ -324,10 +324,10 @@ export class RealtimePool {
     // With a guard added, a size that is none would become one.
     if (extra > 0) wholeNumber("size", size, 1);
     for (const { arena, base } of this.areas) {
-      let local = arena.allocateAligned(size + extra, align);
+      let local = arena.allocAligned(size + extra, align);
       const guarded = local !== 0 && extra > 0;
       // The guard must not be what a full pool fails for.
-      if (local === 0 && extra > 0) local = arena.allocateAligned(size, align);
+      if (local === 0 && extra > 0) local = arena.allocAligned(size, align);
       if (local === 0) continue;
       this.debug?.entered(arena, local, base + local, size, guarded);
       return base + local;

@@ -14,6 +14,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const show = modules["./compat/directshow"] as unknown as typeof import("../../../src/compat/directshow.ts");
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
+  const native = modules["./native"] as unknown as typeof import("../../../src/native.ts");
   const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/adapters/mediabunny.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
@@ -63,6 +64,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     port2.unref();
   });
   let isForLane = false;
+  let processPool: ReturnType<typeof native.createProcessPool> | undefined;
   const linked = (): InstanceType<typeof pipeline.PatternSource> => {
     const source = new pipeline.PatternSource();
     new pipeline.Pipeline().link(source, new pipeline.NullSink());
@@ -130,6 +132,13 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    // One for all calls while it lives: each has a descriptor.
+    "./native#ProcessPool": () => {
+      if (processPool === undefined || processPool.isOver)
+        processPool = native.createProcessPool({ size: 64, count: 64 });
+      return processPool;
+    },
+    "./native#NativeOps": () => native.nativeOps(),
     "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
@@ -262,6 +271,11 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
   [/#pooledFrames argument 0$/, "FrameSource"],
+  [/#(closeDescriptor|connectDescriptors|serveDescriptors|openName) argument 1$/, "NativeOps"],
+  [/#descriptorPair argument 0$/, "NativeOps"],
+  [/#(receiveDescriptorSync|publishName) argument 2$/, "NativeOps"],
+  [/#(sendDescriptor|wakeWaiters) argument 3$/, "NativeOps"],
+  [/#publishName argument 1$/, "SharedMemory"],
   [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
   [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

@@ -138,7 +138,22 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
         processPool = native.createProcessPool({ size: 64, count: 64 });
       return processPool;
     },
-    "./native#NativeOps": () => native.nativeOps(),
+    // Its steps refuse: a call with somebody's descriptor must not close it, or sleep on it.
+    "./native#NativeOps": () => {
+      const own = native.nativeOps();
+      const refusing = (part: object): object =>
+        Object.fromEntries(
+          Object.keys(part).map((key) => [key, () => ({ ok: false, status: "refused", errno: "EBADF" })]),
+        );
+      const { shared: blocks, sockets, futex, dma } = own;
+      return {
+        ...own,
+        shared: refusing(blocks),
+        sockets: refusing(sockets),
+        futex: refusing(futex),
+        dma: refusing(dma),
+      };
+    },
     "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),

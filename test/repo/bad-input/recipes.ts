@@ -8,6 +8,10 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 /** Makes instances by class name: of the entry point that is being tried, else of any. */
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
+  const shared = modules["./shared"] as unknown as typeof import("../../../src/shared.ts");
+  const arena = modules["./arena"] as unknown as typeof import("../../../src/arena.ts");
+  const meta = modules["./meta"] as unknown as typeof import("../../../src/meta.ts");
+  const testing = modules["./testing"] as unknown as typeof import("../../../src/testing.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
   const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
@@ -24,7 +28,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     pool.activate();
     return pool;
   };
-  const shared = (): InstanceType<typeof core.SharedPool> => core.SharedPool.create({ size: 64, count: 4 });
+  const sharedPool = (): InstanceType<typeof shared.SharedPool> => shared.SharedPool.create({ size: 64, count: 4 });
   const video = (): unknown => core.VideoInfo.of({ format: "I420", width: 16, height: 16 });
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
@@ -51,9 +55,9 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     return made;
   };
   // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
-  const pool = core.SharedPool.create({ size: 64, count: 1024 });
+  const pool = shared.SharedPool.create({ size: 64, count: 1024 });
   const { port1, port2 } = new MessageChannel();
-  const received = core.receiveLane(port2 as never).then(async (far) => {
+  const received = shared.receiveLane(port2 as never).then(async (far) => {
     for await (const { slot } of far) far.pool.release(slot);
   });
   received.catch(() => {});
@@ -71,7 +75,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     return source;
   };
   let names = 0;
-  let lastShared: ReturnType<typeof shared> | undefined;
+  let lastShared: ReturnType<typeof sharedPool> | undefined;
   let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
@@ -80,39 +84,39 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SharedAllocator": () => new core.SharedAllocator(),
     ".#WasmAllocator": () => new core.WasmAllocator(),
-    ".#SizeClassArena": () => core.SizeClassArena.create(new ArrayBuffer(1 << 16)),
-    ".#TlsfArena": () => core.TlsfArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#SizeClassArena": () => arena.SizeClassArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#TlsfArena": () => arena.TlsfArena.create(new ArrayBuffer(1 << 16)),
     ".#AudioInfo": () => core.AudioInfo.of({ format: "f32", sampleRate: 48_000, channels: 2, frames: 128 }),
     ".#VideoInfo": video,
     ".#MediaBufferList": () => new core.MediaBufferList([buffer()]),
     ".#MediaBuffer": buffer,
     ".#Mapping": () => buffer().map("read"),
-    ".#Meta": () => buffer().addMeta(core.VideoMeta, video() as never),
-    ".#MetaType": () => core.VideoMeta,
+    "./meta#Meta": () => buffer().addMeta(meta.VideoMeta, video() as never),
+    "./meta#MetaType": () => meta.VideoMeta,
     ".#Region": () => core.opaqueRegion(64, {}),
-    ".#FakeClock": () => new core.FakeClock(),
-    ".#Clock": () => new core.FakeClock(),
+    "./testing#FakeClock": () => new testing.FakeClock(),
+    ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
-    ".#SharedBufferPool": () => new core.SharedBufferPool(),
-    ".#SharedPool": () => {
+    "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
+    "./shared#SharedPool": () => {
       isForLane = false;
-      lastShared = shared();
+      lastShared = sharedPool();
       return lastShared;
     },
-    ".#Lane": () => {
+    "./shared#Lane": () => {
       isForLane = true;
       return lane;
     },
     // Of the pool that the same call is made on.
-    ".#Slot": () => (isForLane ? pool : (lastShared ?? shared())).tryAcquire(),
-    ".#HandleRing": () => core.HandleRing.create(16),
-    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
+    "./shared#Slot": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
+    "./shared#HandleRing": () => shared.HandleRing.create(16),
+    "./shared#LeaseRing": () => shared.LeaseRing.create(sharedPool(), 16, "push"),
     ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
-    ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
+    "./shared#TransferPool": () => new shared.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
-    ".#LanePort": () => new MessageChannel().port1,
+    "./shared#LanePort": () => new MessageChannel().port1,
     ".#MillpondError": () => new core.MillpondError("ERR_BAD_DATA", "message"),
 
     "./pipeline#Caps": () => pipeline.Caps.any,
@@ -138,22 +142,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
         processPool = native.createProcessPool({ size: 64, count: 64 });
       return processPool;
     },
-    // Its steps refuse: a call with somebody's descriptor must not close it, or sleep on it.
-    "./native#NativeOps": () => {
-      const own = native.nativeOps();
-      const refusing = (part: object): object =>
-        Object.fromEntries(
-          Object.keys(part).map((key) => [key, () => ({ ok: false, status: "refused", errno: "EBADF" })]),
-        );
-      const { shared: blocks, sockets, futex, dma } = own;
-      return {
-        ...own,
-        shared: refusing(blocks),
-        sockets: refusing(sockets),
-        futex: refusing(futex),
-        dma: refusing(dma),
-      };
-    },
+    "./native#PageOps": () => native.pageOps(),
     "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
@@ -240,7 +229,7 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
   [
-    /\.#(receiveLane|slicedWaiter)$/,
+    /\/shared#(receiveLane|slicedWaiter)$/,
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
   [/SharedPool\.prototype\.(bytes|retain|release)$/, "the argument is a lease, an object of the library's"],

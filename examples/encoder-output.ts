@@ -5,7 +5,8 @@
  *
  *   npx node examples/encoder-output.ts
  */
-import { FakeClock, type Memory, PagePool } from "../src/index.ts";
+import { type Memory, PagePool } from "../src/index.ts";
+import { FakeClock } from "../src/testing.ts";
 
 const clock = new FakeClock(); // a real program leaves this out; here ten seconds pass in no time
 const pool = new PagePool({ name: "packets", curve: "smooth", maxBytes: 64 * 2 ** 20, clock });

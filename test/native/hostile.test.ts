@@ -5,14 +5,9 @@ import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  createProcessPool,
-  createSharedMemory,
-  nativeOps,
-  openProcessPool,
-  type ProcessPool,
-  type SharedMemory,
-} from "../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
+import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { HandleRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";

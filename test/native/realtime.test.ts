@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { rtm_alloc, rtm_create_pool, rtm_delete_pool, rtm_free } from "../../src/compat/realtime.ts";
-import { nativeOps, PagesAllocator } from "../../src/native.ts";
+import { PagesAllocator } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 

@@ -253,7 +253,7 @@ export function expectHome(pipeline: Pipeline): void {
     for (const { pool } of element.outputs) {
       if (pool === null) continue;
       expect(pool.outstanding, `${pool.name} has loans out`).toBe(0);
-      pool.assertInvariants();
+      pool.validate();
     }
   }
 }

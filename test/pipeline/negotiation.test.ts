@@ -263,7 +263,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(why(lost)[0]).toBe("sink lost: it is in use: 1 buffers are out");
     loan.release();
-    pool.destroy();
+    pool.close();
   });
 
   test("what a source holds on to is added (and makes its buffers read-only downstream)", async () => {

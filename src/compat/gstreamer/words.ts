@@ -27,7 +27,7 @@ const CALLS: readonly (readonly [RegExp, string])[] = [
   [/\bmakeWritable\(\)( it)?/g, "make_writable()"],
   [/\bretain\(\)/g, "ref()"],
   [/\b(?:buffer\.)?release\(\)/g, "unref()"],
-  [/\bdestroy\(\)/g, "dropping it"],
+  [/\bclose\(\)/g, "dropping it"],
   [/, or use retire\(\)/g, ""],
   [/\bretire\(\)/g, "dropping the pool"],
   [/\bdeactivate\(\)/g, "set_active(false)"],

@@ -3,16 +3,14 @@
  * saying why. GStreamer's GstBufferPool and DirectShow's IMemAllocator in one.
  *
  * ```ts
- * const pool = new BufferPool({ name: "frames" });
- * pool.configure({ size: 3_110_400, max: 4 });
- * pool.activate();
+ * const pool = BufferPool.create({ name: "frames", size: 3_110_400, max: 4 });
  * const frame = await pool.acquire({ timeout: 1000 }); // waits its turn; a timeout says who holds the others
  * frame.bytes.set(pixels);
  * frame.release();                                     // a second release() throws ERR_DOUBLE_RELEASE
  * ```
  *
  * Life: configure -> activate -> acquire/release ... -> deactivate (loans drain: what comes back is freed at once) ->
- * configure again, or one of three ends: {@link BufferPool.retire}, {@link BufferPool.close}, {@link BufferPool.destroy}.
+ * configure again, or one of three ends: {@link BufferPool.retire}, {@link BufferPool.close}, {@link BufferPool.close}.
  *
  * Invariants: a slot is FREE, LEASED, RETURNING (hooks run) or AWAITING (a copy still holds its bytes), and one function, `SlotStore.finish`,
  * ends a lease, whatever ends it. Inside a hook (docs/hooks.md has the whole table):
@@ -26,11 +24,12 @@
  * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, yesOrNo } from "../../util/validate.ts";
-import { type ActualPoolConfig, type BufferPoolConfig, resolveConfig, sameConfig } from "./config.ts";
+import { checkOptions, flag, outOfRange, wrongType, yesOrNo } from "../../util/validate.ts";
+import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
 import { loansOutError, refusedError } from "./errors.ts";
-import { Lending } from "./lending.ts";
+import { Lending, POOL_OPTIONS } from "./lending.ts";
 import type { PoolHooks } from "./slots.ts";
 import type { BufferPoolStats, Holder } from "./stats.ts";
 
@@ -39,6 +38,32 @@ export type { AcquireOptions, BufferPoolOptions } from "./lending.ts";
 /** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
 export class BufferPool extends Lending {
   #drainedWaits: (() => void)[] = [];
+
+  /** Use it as `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`: it closes the pool by force. */
+  declare [Symbol.dispose]: () => void;
+
+  /**
+   * Makes a pool that is usable at once: `new`, {@link configure} and {@link activate} in one call. Negotiation calls them one by one.
+   * Subclasses inherit it, with the options of their constructors. Throws what these three throw; size and max are at least 1.
+   *
+   * @param options those of the constructor and of {@link configure} together
+   */
+  static create<P extends BufferPool, O extends object>(
+    this: new (
+      options?: O,
+    ) => P,
+    options: BufferPoolConfig & NoInfer<O>,
+  ): P {
+    // biome-ignore lint/complexity/noThisInStatic: a subclass inherits create(), which makes one of the subclass.
+    const [own, config] = splitOptions(options, (this as unknown) === BufferPool);
+    const { requestedSize, max } = resolveConfig(config, "options");
+    if (requestedSize === 0) throw outOfRange("options.size", "1 or more bytes", 0);
+    if (max === 0) throw outOfRange("options.max", "1 or more buffers", 0);
+    const pool = new this(own as O);
+    pool.configure(config);
+    pool.activate();
+    return pool;
+  }
 
   /** @internal Absent hooks cost nothing, so only overridden ones are passed on. */
   protected override $hooks(): PoolHooks {
@@ -199,23 +224,14 @@ export class BufferPool extends Lending {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
-  close(): void {
-    this.$store.assertNoHook("close");
-    if (this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
-    this.retire();
-  }
-
   /**
-   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: their leases are void
-   * (every later use throws `ERR_POOL_DEAD`). Returns the loans that were taken back.
+   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what) and changes nothing; with `force` it takes
+   * them back: every later use of such a lease throws `ERR_POOL_DEAD`. Returns the leases that were taken back.
    */
-  destroy(options?: { force?: boolean }): Holder[] {
-    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
-      this.close();
-      return [];
-    }
-    this.$store.assertNoHook("destroy");
+  close(options?: { force?: boolean }): Holder[] {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    this.$store.assertNoHook("close");
+    if (!force && this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
     const holders = this.retire();
     if (this.$stateNow !== "retired") return holders;
     this.$stateNow = "dead";
@@ -225,8 +241,8 @@ export class BufferPool extends Lending {
   }
 
   /** Checks every invariant of the pool; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
-  assertInvariants(): void {
-    this.$store.assertInvariants();
+  validate(): void {
+    this.$store.validate();
     if (this.$waiters.length > 0 && this.$stateNow === "active" && this.$store.head !== null) {
       throw new MillpondError("ERR_CORRUPTED", `pool "${this.name}" has waiters and a free buffer at the same time`);
     }
@@ -281,4 +297,17 @@ export class BufferPool extends Lending {
 
   /** Hook: a buffer is about to be freed. Default: nothing. */
   protected dispose(_buffer: MediaBuffer): void {}
+}
+disposeByForce(BufferPool);
+
+/** The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Only a subclass knows of others. */
+function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
+  if (options === undefined) throw wrongType("options", "an object of options", options);
+  const known: readonly string[] = isPlain ? [...CONFIG_KEYS, ...POOL_OPTIONS] : Object.keys(options ?? {});
+  const entries = Object.entries(checkOptions("options", options, known));
+  const isConfig = ([key]: [string, unknown]): boolean => (CONFIG_KEYS as readonly string[]).includes(key);
+  return [
+    Object.fromEntries(entries.filter((entry) => !isConfig(entry))),
+    Object.fromEntries(entries.filter(isConfig)) as unknown as BufferPoolConfig,
+  ];
 }

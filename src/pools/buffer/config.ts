@@ -82,7 +82,7 @@ export interface ActualPoolConfig {
 }
 
 /** The keys of a {@link BufferPoolConfig} beside the allocation's. */
-const KEYS = [
+const POOL_KEYS = [
   "size",
   "max",
   "min",
@@ -95,39 +95,42 @@ const KEYS = [
   "revoke",
 ] as const;
 
+/** What a BufferPool can be configured with. */
+export const CONFIG_KEYS: readonly (keyof BufferPoolConfig)[] = [...POOL_KEYS, "align", "prefix", "padding", "flags"];
+
 const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
 
 /**
- * Checks and completes a configuration; the argument is not touched.
+ * Checks and completes a configuration, which messages call `name`; the argument is not touched.
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
  */
-export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
-  if (config === undefined) throw wrongType("config", "a BufferPoolConfig", config);
-  const params = resolveParams(config, "config", KEYS);
+export function resolveConfig(config: BufferPoolConfig, name = "config"): ActualPoolConfig {
+  if (config === undefined) throw wrongType(name, "a BufferPoolConfig", config);
+  const params = resolveParams(config, name, POOL_KEYS);
   // Each is read once: a getter may answer otherwise the second time.
   const given = { ...config };
-  const requestedSize = wholeNumber("config.size", given.size);
-  const max = given.max === Infinity ? Infinity : wholeNumber("config.max", given.max);
-  const min = given.min === undefined ? 0 : wholeNumber("config.min", given.min);
-  if (min > max) throw outOfRange("config.min", `at most config.max, ${max}`, min);
+  const requestedSize = wholeNumber(`${name}.size`, given.size);
+  const max = given.max === Infinity ? Infinity : wholeNumber(`${name}.max`, given.max);
+  const min = given.min === undefined ? 0 : wholeNumber(`${name}.min`, given.min);
+  if (min > max) throw outOfRange(`${name}.min`, `at most ${name}.max, ${max}`, min);
   const maxBytes =
     given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
-      : wholeNumber("config.maxBytes", given.maxBytes);
+      : wholeNumber(`${name}.maxBytes`, given.maxBytes);
   const { allocator = defaultAllocator() } = given;
-  const options = given.options === undefined ? [] : listOf("config.options", "a list of strings", given.options);
-  if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
+  const options = given.options === undefined ? [] : listOf(`${name}.options`, "a list of strings", given.options);
+  if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
   if (!options.every((option) => typeof option === "string")) {
-    throw wrongType("config.options", "a list of strings", given.options);
+    throw wrongType(`${name}.options`, "a list of strings", given.options);
   }
-  const roundSize = flag("config.roundSize", given.roundSize, false);
-  const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
-  const stride = wholeNumber("config.size + config.prefix", alignUp(requestedSize + params.prefix, params.align));
+  const roundSize = flag(`${name}.roundSize`, given.roundSize, false);
+  const revoke = flag(`${name}.revoke`, given.revoke, debugLevel() > 0);
+  const stride = wholeNumber(`${name}.size + ${name}.prefix`, alignUp(requestedSize + params.prefix, params.align));
   const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
   const perBuffer = params.prefix + size + params.padding;
   if (min > 0 && min * perBuffer > maxBytes) {
     throw outOfRange(
-      "config.maxBytes",
+      `${name}.maxBytes`,
       `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`,
       maxBytes,
     );
@@ -140,10 +143,10 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     maxBytes,
     params: Object.freeze({ ...params }),
     allocator,
-    format: frozenData("config.format", given.format),
+    format: frozenData(`${name}.format`, given.format),
     options: Object.freeze(options),
     roundSize,
-    zero: given.zero === undefined ? "fresh" : oneOf("config.zero", given.zero, ZERO_POLICIES),
+    zero: given.zero === undefined ? "fresh" : oneOf(`${name}.zero`, given.zero, ZERO_POLICIES),
     revoke,
     mustRevoke: given.revoke === true,
   });

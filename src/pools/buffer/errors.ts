@@ -57,7 +57,7 @@ export function staleLeaseError(
   if (dead) {
     return new MillpondError(
       "ERR_POOL_DEAD",
-      `cannot ${verb} ${lease}: the pool was destroyed and took its buffers back; release everything before destroy(), or use retire()`,
+      `cannot ${verb} ${lease}: the pool was closed by force and took its buffers back; release everything before close(), or use retire()`,
       details,
     );
   }
@@ -80,7 +80,7 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
   if (state === "dead" || state === "retired") {
     return new MillpondError(
       "ERR_POOL_DEAD",
-      `cannot ${verb} pool "${name}": it was retired, closed or destroyed; make a new one`,
+      `cannot ${verb} pool "${name}": it was retired or closed; make a new one`,
     );
   }
   if (state === "flushing") {

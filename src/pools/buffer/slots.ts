@@ -320,7 +320,7 @@ export class SlotStore {
       slot.marks |= Marks.HELD | Marks.RETURNING;
       for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
     }
-    for (const slot of slots) this.finish(slot, "destroyed");
+    for (const slot of slots) this.finish(slot, "closed");
   }
 
   /** Slots on loan, lingering or returning. O(buffers). */
@@ -352,7 +352,7 @@ export class SlotStore {
   }
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(buffers). */
-  assertInvariants(): void {
+  validate(): void {
     const seen = new Set<BufferSlot>();
     for (let slot = this.head; slot !== null; slot = slot.next) {
       this.#assert(!seen.has(slot), "the free list has a cycle");

@@ -15,8 +15,8 @@ export type DiscardReason =
   | "hook"
   /** The pool drains. */
   | "drained"
-  /** The pool was destroyed by force. */
-  | "destroyed";
+  /** The pool was closed by force. */
+  | "closed";
 
 /** One loan. */
 export interface Holder {

@@ -7,7 +7,7 @@
  * const pool = new PagePool({ maxBytes: 256 * 2 ** 20 });
  * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
  * packet.release();                                           // kept 500 ms for the next
- * new BufferPool({ name: "frames" }).configure({ size: 3_110_400, max: 8, allocator: pool.allocator });
+ * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
  */
 import type { Allocator } from "../../memory/allocator.ts";

@@ -217,7 +217,7 @@ const POOLS: Record<string, Row> = {
   holders: ofPool((p) => void p.holders()),
   on: ofPool((p) => void p.on("leak", () => {})),
   drained: ofPool((p) => p.drained()),
-  assertInvariants: ofPool((p) => p.assertInvariants()),
+  validate: ofPool((p) => p.validate()),
   tryAcquire: ofPool((p) => p.tryAcquire(), POOL),
   "tryAcquire, tagged": ofPool((p) => p.tryAcquire({ tag: "hook" }), POOL),
   acquire: ofPool((p) => p.acquire({ timeout: 0 }), POOL),
@@ -226,9 +226,8 @@ const POOLS: Record<string, Row> = {
   deactivate: ofPool((p) => p.deactivate(), POOL),
   setFlushing: ofPool((p) => p.setFlushing(true), POOL),
   retire: ofPool((p) => void p.retire(), POOL),
-  close: ofPool((p) => p.close(), POOL),
-  destroy: ofPool((p) => void p.destroy(), POOL),
-  "destroy, by force": ofPool((p) => void p.destroy({ force: true }), POOL),
+  close: ofPool((p) => void p.close(), POOL),
+  "close, by force": ofPool((p) => void p.close({ force: true }), POOL),
   release: { call: ({ pool, buffer }) => pool.release(buffer), answers: HOLD },
 };
 
@@ -416,7 +415,7 @@ async function walk(hook: string, name: string, row: Row): Promise<string> {
     }
   } else if (hook === 'on("starved")') await Promise.resolve();
   expect(outer, `${where}: what the call that ran the hook ended with`).toMatch(/^(ok|ERR_[A-Z_]+)$/);
-  pool.assertInvariants();
+  pool.validate();
   // What the hook kept writes first; two fresh leases must not see it.
   if (pool.isActive && !pool.isFlushing) {
     const [one, two] = [pool.tryAcquire(), pool.tryAcquire()];
@@ -441,13 +440,13 @@ async function walk(hook: string, name: string, row: Row): Promise<string> {
       expect(next.bytes.includes(7), `${where}: a lease sees the last holder's bytes`).toBe(false);
       next.release();
     }
-    pool.assertInvariants();
+    pool.validate();
   }
   letGo(result);
   for (const buffer of held) while (buffer.isLive) if (attempt(() => buffer.release()) !== "ok") break;
   if (lease?.isLive) letGo(lease);
-  pool.assertInvariants();
-  attempt(() => pool.destroy({ force: true }));
+  pool.validate();
+  attempt(() => pool.close({ force: true }));
   expect([pool.outstanding, pool.stats().count], where).toEqual([0, 0]);
   if (result instanceof Uint8Array && name.startsWith("lock")) return answer;
   expect(pool.allocator.stats().liveMemories, `${where}: memory is lost`).toBe(0);

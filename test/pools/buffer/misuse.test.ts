@@ -16,7 +16,7 @@ describe("the five misuse kinds", () => {
     expect(() => first.release()).toThrow(/lease \d+ of slot 0 of pool "test" was already released.*"second owner"/);
     expect(code(() => first.release())).toBe("ERR_DOUBLE_RELEASE");
     expect(second.isLive).toBe(true);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("a release into another pool is ERR_FOREIGN_RELEASE and changes neither pool", () => {
@@ -64,7 +64,7 @@ describe("the five misuse kinds", () => {
     for (const use of uses) expect(code(use), String(use)).toBe("ERR_USE_AFTER_RELEASE");
     expect([stale.isLive, stale.refCount, stale.slotIndex]).toEqual([false, 0, 0]);
     now.release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("a memory or mapping that was kept beyond the lease cannot reach the next borrower's bytes", () => {
@@ -95,13 +95,13 @@ describe("the five misuse kinds", () => {
     expect(pool.stats().discards).toEqual({ detached: 1 });
     expect(fresh.generation).toBeGreaterThan(lost.generation);
     fresh.release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("a release into a destroyed pool is ERR_POOL_DEAD", () => {
+  it("a release into a pool that was closed by force is ERR_POOL_DEAD", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire({ tag: "late" })!;
-    const holders = pool.destroy({ force: true });
+    const holders = pool.close({ force: true });
     expect(holders.map(({ slot, tag }) => [slot, tag])).toEqual([[0, "late"]]);
     expect(code(() => buffer.release())).toBe("ERR_POOL_DEAD");
     expect(code(() => buffer.bytes)).toBe("ERR_POOL_DEAD");
@@ -229,7 +229,7 @@ describe("activation is all or nothing", () => {
     await expect(pool.acquire()).rejects.toMatchObject({ code: "ERR_ALLOCATION_FAILED" });
     expect(pool.outstanding).toBe(1);
     held.release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("an allocator that cannot be revoked is refused at activation", () => {

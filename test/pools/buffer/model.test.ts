@@ -192,7 +192,7 @@ function checkFresh(buffer: MediaBuffer): void {
 
 function compare(model: Model, real: Real): void {
   const { pool } = real;
-  pool.assertInvariants();
+  pool.validate();
   const stats = pool.stats();
   const state = [
     pool.outstanding,

@@ -283,12 +283,12 @@ class Program {
         )
         .finally(() => this.#waiting--);
     } else {
-      const verb = this.pick(["activate", "activate", "deactivate", "seek", "destroy", "flush", "pressure"] as const);
+      const verb = this.pick(["activate", "activate", "deactivate", "seek", "close", "flush", "pressure"] as const);
       this.#try(verb, () => {
         if (verb === "activate") pool.activate();
         else if (verb === "deactivate") pool.deactivate();
         else if (verb === "seek") pool.setFlushing(this.#random() < 0.4);
-        else if (verb === "destroy" && this.#random() < 0.3) pool.destroy({ force: true });
+        else if (verb === "close" && this.#random() < 0.3) pool.close({ force: true });
         else if (verb === "flush") this.#pages.flush();
         else if (verb === "pressure") this.#pages.setPressure(this.pick(["low", "medium", "high"] as const));
       });
@@ -378,7 +378,7 @@ class Program {
   #check(): void {
     this.#calm = true;
     for (const pool of this.#pools) {
-      this.#try("assertInvariants", () => pool.assertInvariants());
+      this.#try("assertInvariants", () => pool.validate());
       const { count, free, outstanding, lingering, max } = pool.stats();
       const live = this.held.filter((held) => held.buffer.isLive && held.buffer.pool === pool).length;
       if (count !== free + outstanding || count > max) this.fail(`${count} buffers, ${free} free, ${outstanding} out`);
@@ -447,7 +447,7 @@ class Program {
   #checkEmpty(): void {
     for (const pool of this.#pools) {
       if (this.#waiting === 0 && pool.outstanding > 0) this.fail(`${pool.outstanding} buffers never came back`);
-      this.#try("destroy", () => pool.destroy({ force: true }));
+      this.#try("close", () => pool.close({ force: true }));
     }
     this.#pages.flush();
     if (this.#waiting === 0 && this.#source.live.size > 0)

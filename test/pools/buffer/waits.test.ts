@@ -38,7 +38,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
       take: () => pool.tryAcquire()!,
       acquire: (options) => pool.acquire(options),
       waiting: () => pool.stats().waiting,
-      check: () => pool.assertInvariants(),
+      check: () => pool.validate(),
     };
   },
   PagePool(clock) {
@@ -305,7 +305,7 @@ describe("tags of a BufferPool", () => {
     clock.advance(10);
     expect(await late).toBe("ERR_STARVED");
     held.release();
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -340,7 +340,7 @@ describe("waiters of a BufferPool after a failed replacement", () => {
     expect(pool.stats().waiting).toBe(1);
     got.release();
     (await third).release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("all hear of an allocator that never recovers, and none waits on", async () => {
@@ -355,7 +355,7 @@ describe("waiters of a BufferPool after a failed replacement", () => {
     lease.release();
     expect(await Promise.all(waits)).toEqual(Array(3).fill("ERR_ALLOCATION_FAILED"));
     expect(pool.stats().waiting).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -408,7 +408,7 @@ describe("activation with a min of n buffers", () => {
       const start = process.cpuUsage();
       try {
         pool.activate();
-        pool.destroy();
+        pool.close();
       } catch {
         expect(pool.stats().count).toBe(0);
       }
@@ -449,6 +449,6 @@ describe("activation with a min of n buffers", () => {
     const again = Array.from({ length: 3 }, () => pool.tryAcquire()!);
     const numbers = [...again, lent[1]!, lent[3]!, lent[5]!].map((buffer) => buffer.slotIndex);
     expect(numbers.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5]);
-    pool.assertInvariants();
+    pool.validate();
   });
 });

@@ -346,7 +346,7 @@ describe("a clock of a pool", () => {
     run = () => undefined;
     (await wait).release();
     expect(pool.outstanding).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("that calls back while a pool stops its timer is refused, and nothing has changed", () => {

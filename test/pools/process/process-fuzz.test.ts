@@ -6,14 +6,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  createProcessPool,
-  createSharedMemory,
-  nativeOps,
-  openProcessPool,
-  type ProcessPool,
-  type SharedMemory,
-} from "../../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
+import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { statusAt } from "../../../src/pools/process/process-table.ts";
 import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { Header, PoolState, type SharedLayout } from "../../../src/pools/shared/layout.ts";

@@ -12,10 +12,10 @@ import {
   connectProcess,
   connectToPool,
   createProcessPool,
-  nativeOps,
   type ProcessPool,
   serveProcesses,
 } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
 import { notDone } from "../../../src/os/result.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";

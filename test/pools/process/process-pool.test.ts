@@ -7,15 +7,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  createProcessPool,
-  createSharedMemory,
-  nativeOps,
-  openProcessPool,
-  type ProcessPool,
-  type SharedMemory,
-} from "../../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
+import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
 import { answerOf, type Exit, run } from "../../native/child.ts";
 import { code } from "../buffer/pools.ts";

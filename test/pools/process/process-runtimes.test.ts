@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it as test } from "vitest";
-import { nativeOps } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
 import { compiled } from "../../native/build.ts";
 import { answerOf, run } from "../../native/child.ts";
 import { runtimes } from "../../native/runtimes.ts";

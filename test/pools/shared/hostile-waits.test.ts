@@ -1,22 +1,21 @@
 /** Waits against clocks, signals and lanes that change the pool in the middle: every wait ends, and no slot is lost. */
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BufferPool, PagePool } from "../../../src/index.ts";
+import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
 import {
   atomicsWaiter,
-  BufferPool,
-  FakeClock,
   HandleRing,
   type Lane,
   type LaneSource,
   type LaneTarget,
-  PagePool,
   receiveLane,
   SharedPool,
   type SharedWaiter,
   type Slot,
   TransferPool,
-} from "../../../src/index.ts";
-import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
+} from "../../../src/shared.ts";
+import { FakeClock } from "../../../src/testing.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 /** A clock that runs something once, at its first reading after that was set. */
@@ -65,7 +64,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
         deactivate: [() => pool.deactivate(), "ERR_INACTIVE"],
         setFlushing: [() => pool.setFlushing(true), "ERR_FLUSHING"],
         retire: [() => void pool.retire(), "ERR_POOL_DEAD"],
-        destroy: [() => void pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        destroy: [() => void pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
@@ -158,7 +157,7 @@ describe("a wait that is served", () => {
       expect(await first).toBe("stopped");
       (await next)?.release();
       expect(pool.stats()).toMatchObject({ count: 1, free: 1, outstanding: 0, waiting: 0 });
-      pool.assertInvariants();
+      pool.validate();
     }
   });
 
@@ -236,7 +235,7 @@ describe("a clock that throws", () => {
       const [buffer, page] = [buffers.tryAcquire()!, pages.tryAllocate(64)!];
       buffer.release();
       page.release();
-      buffers.assertInvariants();
+      buffers.validate();
       pages.assertInvariants();
       expect([buffers.outstanding, pages.stats().live]).toEqual([0, 0]);
       Object.assign(clock, real);

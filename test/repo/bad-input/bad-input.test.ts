@@ -56,9 +56,11 @@ function summarize(troubles: readonly Trouble[]): string[] {
 
 function instanceFor(entry: string): (name: string) => unknown {
   return (name) => {
-    const recipe = recipes[`${entry}#${name}`] ?? recipes[`.#${name}`] ?? recipes[`./pipeline#${name}`];
+    const recipe = [entry, ".", "./pipeline", "./shared", "./arena", "./meta", "./testing"]
+      .map((from) => recipes[`${from}#${name}`])
+      .find((found) => found !== undefined);
     if (recipe !== undefined) return recipe();
-    for (const from of [entry, "."]) {
+    for (const from of [entry, ".", "./shared", "./arena", "./meta", "./webgpu"]) {
       const found = modules[from]?.[name];
       if (typeof found !== "function" || !/^class\b/.test(Function.prototype.toString.call(found))) continue;
       const construct = SURFACE.calls.find(({ key }) => key === `${from}#new ${name}`);

@@ -301,11 +301,11 @@ describe("mapping that takes time", () => {
       () => {},
     );
     buffer.release();
-    expect([pool.free, pool.stats().lingering]).toEqual([0, 1]);
+    expect([pool.free, pool.stats().awaitingMemory]).toEqual([0, 1]);
     device.answer(error);
     await done;
     await soon();
-    expect([pool.free, pool.stats().lingering]).toEqual([1, 0]);
+    expect([pool.free, pool.stats().awaitingMemory]).toEqual([1, 0]);
     pool.validate();
   });
 });

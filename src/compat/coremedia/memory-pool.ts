@@ -235,7 +235,7 @@ export function CFAllocatorGetPreferredSizeForSize(allocator: CFAllocator, size:
 function rounded(allocator: CFAllocator, size: number): number {
   if (!(allocator instanceof PageAllocator)) return size;
   return inDoor(
-    () => allocator.shelf.rounded(size),
+    () => allocator.cache.rounded(size),
     (cause) => failed("CFAllocatorGetPreferredSizeForSize", size, cause),
   );
 }

@@ -79,7 +79,7 @@ export class PagePool {
 
   /** Bytes of the block that `size` bytes get: whole pages; 0 for 0. Throws `ERR_OUT_OF_RANGE`. */
   roundedSize(size: number): number {
-    return this.#allocator.shelf.rounded(wholeNumber("size", size));
+    return this.#allocator.cache.rounded(wholeNumber("size", size));
   }
 
   /**
@@ -139,7 +139,7 @@ export class PagePool {
 
   #assertPossible(total: number): void {
     const { maxBytes, maxCount, name } = this.#allocator.config;
-    const bytes = this.#allocator.shelf.rounded(total);
+    const bytes = this.#allocator.cache.rounded(total);
     if (bytes <= maxBytes && maxCount > 0) return;
     throw new MillpondError(
       "ERR_POOL_FULL",
@@ -148,26 +148,26 @@ export class PagePool {
   }
 
   #starved(total: number, waited: number): MillpondError {
-    const { config, shelf } = this.#allocator;
-    return pagesStarvedError(config, shelf.rounded(total), waited, this.holders());
+    const { config, cache } = this.#allocator;
+    return pagesStarvedError(config, cache.rounded(total), waited, this.holders());
   }
 
   #retune(): void {
     const waiting = this.#waiters.length > 0;
     const allocator = this.#allocator;
-    allocator.crowded = waiting && !this.#serving;
+    allocator.hasWaiters = waiting && !this.#serving;
     const wanted = waiting || (this.#refused && this.#events.has("available"));
     const listener = wanted ? this.#listener : null;
     if (allocator.listener === listener) return;
     allocator.listener = listener;
-    allocator.retune();
+    allocator.updateFastPath();
   }
 
-  readonly #listener: { roomMade: () => void } = { roomMade: () => this.#serve() };
+  readonly #listener: { onAvailable: () => void } = { onAvailable: () => this.#serve() };
 
   #serve(): void {
     if (this.#serving) return;
-    if (this.#allocator.shelf.calling > 0) {
+    if (this.#allocator.cache.calling > 0) {
       // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
       queueMicrotask(() => this.#serve());
       return;
@@ -177,7 +177,7 @@ export class PagePool {
     try {
       for (;;) {
         const { first } = this.#waiters;
-        allocator.crowded = false;
+        allocator.hasWaiters = false;
         if (first === null) break;
         const { size, params } = first.tag;
         try {
@@ -187,7 +187,7 @@ export class PagePool {
           if (first.queued) this.#waiters.next(memory);
           else memory.release();
         } catch (error) {
-          this.#waiters.leave(first, error);
+          this.#waiters.reject(first, error);
         }
       }
     } finally {
@@ -200,7 +200,7 @@ export class PagePool {
   #announce(): void {
     if (!this.#refused || this.#waiters.length > 0) return;
     this.#refused = false;
-    this.#events.emit("available", { pool: this.name, idle: this.#allocator.shelf.idle });
+    this.#events.emit("available", { pool: this.name, idle: this.#allocator.cache.idle });
   }
 
   /** Calls `listener` at every event of that name; returns what removes it. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -216,7 +216,7 @@ export class PagePool {
   /** Gives every held block back now, whatever its age, `minIdle` too; the pool stays in service, loans stay out. */
   flush(): void {
     this.#allocator.assertOpen("flush");
-    this.#allocator.shelf.flush();
+    this.#allocator.cache.flush();
     this.#allocator.stopTimer();
     this.#serve();
   }
@@ -227,7 +227,7 @@ export class PagePool {
    */
   invalidate(): void {
     this.#allocator.assertOpen("invalidate");
-    if (this.#allocator.standing !== "recycling") return;
+    if (this.#allocator.state !== "recycling") return;
     this.#allocator.enter("direct");
     this.#serve();
   }
@@ -250,7 +250,7 @@ export class PagePool {
   setPressure(level: PressureLevel): void {
     this.#allocator.assertOpen("change the pressure of");
     this.#allocator.age.pressure = oneOf("level", level, ["low", "medium", "high"]);
-    this.#allocator.retune();
+    this.#allocator.updateFastPath();
     this.#allocator.maintain(undefined);
   }
 
@@ -261,25 +261,25 @@ export class PagePool {
 
   /** A snapshot of the counters. O(blocks). */
   stats(): PagePoolStats {
-    const { shelf, misses, empty, detached } = this.#allocator;
+    const { cache, misses, empty, detached } = this.#allocator;
     const counters = this.#allocator.stats();
     let wastedBytes = 0;
-    for (const { lease, cls } of shelf.blocks) {
+    for (const { lease, cls } of cache.blocks) {
       if (lease !== null) wastedBytes += cls.bytes - lease.offset - lease.size;
     }
     return {
       ...counters,
       name: this.name,
-      idle: shelf.idle,
-      idleBytes: shelf.idleBytes(),
-      live: shelf.count - shelf.idle,
+      idle: cache.idle,
+      idleBytes: cache.idleBytes(),
+      live: cache.count - cache.idle,
       wastedBytes,
-      count: shelf.count,
-      bytes: shelf.bytes,
+      count: cache.count,
+      bytes: cache.bytes,
       hits: counters.allocations - misses - empty,
       misses,
-      agedOut: shelf.agedOut,
-      evicted: shelf.evicted,
+      agedOut: cache.agedOut,
+      evicted: cache.evicted,
       detached,
       waiting: this.#waiters.length,
     };
@@ -288,8 +288,8 @@ export class PagePool {
   /** Ends the pool with its last loan: nothing can be allocated any more, loans stay valid. Returns who still holds one. */
   retire(): PageHolder[] {
     this.#allocator.assertOpen("retire");
-    const { standing } = this.#allocator;
-    if (standing !== "dead" && standing !== "retired") {
+    const { state } = this.#allocator;
+    if (state !== "dead" && state !== "retired") {
       this.#allocator.enter("retired");
       this.#waiters.rejectAll(() => pagesDeadError(this.#allocator.config, "wait for pages of"));
       this.#retune();
@@ -323,11 +323,11 @@ export class PagePool {
 
   /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). For tests. */
   assertInvariants(): void {
-    this.#allocator.shelf.assertInvariants();
+    this.#allocator.cache.assertInvariants();
     const { first } = this.#waiters;
     if (first === null) return;
     const { size, params } = first.tag;
-    this.#allocator.crowded = false;
+    this.#allocator.hasWaiters = false;
     const servable = this.#allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity);
     this.#retune();
     if (servable)
@@ -335,8 +335,8 @@ export class PagePool {
   }
 
   #assertAlive(verb: string): void {
-    const { standing, config } = this.#allocator;
-    if (standing === "dead" || standing === "retired") throw pagesDeadError(config, verb);
+    const { state, config } = this.#allocator;
+    if (state === "dead" || state === "retired") throw pagesDeadError(config, verb);
   }
 }
 

@@ -421,7 +421,7 @@ it("a chain of 20,000 parent buffers without a pool is released without recursio
 
 it("a block that was reallocated is cleared at its release all the same", () => {
   for (const size of [128, 16, 4096]) {
-    const realtime = RealtimePool.create(16_384);
+    const realtime = RealtimePool.create({ totalSize: 16_384 });
     const pool = new BufferPool();
     pool.configure({ size: 64, max: 1, zero: "release", allocator: realtime.allocator });
     pool.activate();

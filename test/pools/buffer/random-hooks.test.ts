@@ -379,12 +379,12 @@ class Program {
     this.#calm = true;
     for (const pool of this.#pools) {
       this.#try("assertInvariants", () => pool.validate());
-      const { count, free, outstanding, lingering, max } = pool.stats();
+      const { count, free, outstanding, awaitingMemory, max } = pool.stats();
       const live = this.held.filter((held) => held.buffer.isLive && held.buffer.pool === pool).length;
       if (count !== free + outstanding || count > max) this.fail(`${count} buffers, ${free} free, ${outstanding} out`);
       if (pool.holders().length !== outstanding) this.fail("the holders are not those that are out");
-      if (this.#waiting === 0 && live !== outstanding - lingering)
-        this.fail(`${live} live, ${outstanding - lingering} out`);
+      if (this.#waiting === 0 && live !== outstanding - awaitingMemory)
+        this.fail(`${live} live, ${outstanding - awaitingMemory} out`);
     }
     this.#pages.assertInvariants();
     for (const held of this.held) {

@@ -286,8 +286,8 @@ function advance(clock: FakeClock, ms: number, check: () => void): void {
 
 /** Which of the classes of 1 to 24 pages hold a block, asked without a call that could change anything. */
 function heldClasses(pool: PagePool): number[] {
-  const { shelf } = pool.allocator as unknown as { shelf: { blocks: { lease: unknown; cls: { bytes: number } }[] } };
-  return shelf.blocks.filter((block) => block.lease === null).map((block) => block.cls.bytes / PAGE);
+  const { cache } = pool.allocator as unknown as { cache: { blocks: { lease: unknown; cls: { bytes: number } }[] } };
+  return cache.blocks.filter((block) => block.lease === null).map((block) => block.cls.bytes / PAGE);
 }
 
 describe("the smooth curve", () => {

@@ -84,12 +84,12 @@ class Model {
   }
 
   /** The loan, or undefined when the bounds forbid it. */
-  take(pages: number, crowded: boolean): Loan | undefined {
+  take(pages: number, hasWaiters: boolean): Loan | undefined {
     this.sweep();
     const at = this.held.findLastIndex((block) => block.pages === pages);
     let block: number;
     if (at >= 0) block = this.held.splice(at, 1)[0]!.block;
-    else if (crowded || !this.hasRoom(pages)) return undefined;
+    else if (hasWaiters || !this.hasRoom(pages)) return undefined;
     else {
       while (this.exceeds(pages)) {
         this.held.shift();

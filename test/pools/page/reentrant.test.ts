@@ -34,9 +34,9 @@ const refused = (calls: readonly unknown[]): string[] => calls.map(() => "ERR_RE
 describe("a source of a RealtimePool", () => {
   it("that calls back while the pool grows is refused every call that changes it, and blocks never overlap", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     const first = pool.alloc(4000);
-    const memory = RealtimePool.create(64).allocate(8);
+    const memory = RealtimePool.create({ totalSize: 64 }).allocate(8);
     let seen: string[] = [];
     const calls = [
       () => pool.alloc(8),
@@ -44,8 +44,8 @@ describe("a source of a RealtimePool", () => {
       () => pool.free(first),
       () => pool.allocate(8),
       () => pool.realloc(first, 4096),
-      () => pool.delete(),
-      () => pool.delete({ force: true }),
+      () => pool.close(),
+      () => pool.close({ force: true }),
     ];
     source.onAllocate = () => {
       seen = codes(calls);
@@ -61,14 +61,14 @@ describe("a source of a RealtimePool", () => {
     pool.free(first);
     pool.free(second);
     expect(pool.stats().liveBlocks).toBe(0);
-    pool.delete();
+    pool.close();
     expect(source.live).toBe(0);
     memory.release();
   });
 
   it("that lets the refusal pass is told to the caller, not taken for a full pool", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     pool.alloc(4000);
     source.onAllocate = () => pool.alloc(4000);
     expect(code(() => pool.alloc(4000))).toBe("ERR_REENTRANT");
@@ -80,7 +80,7 @@ describe("a source of a RealtimePool", () => {
 
   it("cannot end a Memory, a part of one, or a buffer over one; each lives on and can be ended afterwards", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(8192, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 8192, source, lock: "off", maxBytes: 1 << 16 });
     const memory = pool.allocate(64);
     const other = pool.allocate(64);
     const part = other.share(0, 8);
@@ -90,7 +90,7 @@ describe("a source of a RealtimePool", () => {
     let seen: string[] = [];
     const calls = [
       () => memory.release(),
-      () => pool.free(memory),
+      () => pool.release(memory),
       () => part.release(),
       () => buffer.release(),
       () => pool.reallocate(memory, 100),
@@ -112,12 +112,12 @@ describe("a source of a RealtimePool", () => {
 
   it("that gives bytes back with an error keeps no other area from going back", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     const blocks = [pool.alloc(4000), pool.alloc(4000), pool.alloc(4000)];
     for (const block of blocks) pool.free(block);
     expect(source.live).toBe(3);
     source.onFree = () => pool.alloc(8);
-    expect(code(() => pool.delete())).toMatch(/ERR_POOL_DEAD|AggregateError/);
+    expect(code(() => pool.close())).toMatch(/ERR_POOL_DEAD|AggregateError/);
     expect(source.live).toBe(0);
   });
 
@@ -126,9 +126,9 @@ describe("a source of a RealtimePool", () => {
     let seen = "";
     source.onAllocate = () => {
       source.onAllocate = () => undefined;
-      seen = code(() => RealtimePool.createDefault(4096, { source, lock: "off" }));
+      seen = code(() => RealtimePool.createDefault({ totalSize: 4096, source, lock: "off" }));
     };
-    const pool = RealtimePool.createDefault(4096, { source, lock: "off" });
+    const pool = RealtimePool.createDefault({ totalSize: 4096, source, lock: "off" });
     expect(seen).toBe("ERR_REENTRANT");
     expect(RealtimePool.default).toBe(pool);
     expect(source.live).toBe(1);
@@ -259,7 +259,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
     const source = new Hostile();
     const slab = SlabPool.create({ elementSize: 64, source });
     const pointer = slab.alloc();
-    const realtime = RealtimePool.create(4096, { source, lock: "off" });
+    const realtime = RealtimePool.create({ totalSize: 4096, source, lock: "off" });
     const block = realtime.alloc(8);
     const slabCalls = [
       () => slab.alloc(),
@@ -272,7 +272,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
       () => realtime.tryAlloc(8),
       () => realtime.free(block),
       () => realtime.realloc(block, 16),
-      () => realtime.delete(),
+      () => realtime.close(),
     ];
     let seen: string[] = [];
     source.onFree = () => {
@@ -283,7 +283,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
     source.onFree = () => {
       seen = codes(realtimeCalls);
     };
-    realtime.delete({ force: true });
+    realtime.close({ force: true });
     expect(seen).toEqual(refused(realtimeCalls));
     expect([code(() => slab.alloc()), code(() => realtime.alloc(8))]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
     expect(source.live).toBe(0);

@@ -98,7 +98,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
     ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
-    ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
+    ".#RealtimePool": () => core.RealtimePool.create({ totalSize: 1 << 16 }),
     "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
     "./shared#SharedPool": () => {
       isForLane = false;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { build, CannotBuild, fits, optionKeys } from "./build.ts";
-import { ALLOCATED, ANSWERS, alternativesOf, GIVEN, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { ALLOCATED, ANSWERS, alternativesOf, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
 import { HOSTILE, HostileError, LARGE } from "./values.ts";
 
@@ -174,8 +174,6 @@ async function tryOne(
 ): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
-    const given = GIVEN.find(([pattern]) => pattern.test(`${call.key} argument ${i}`));
-    if (given !== undefined) return given[1]();
     try {
       return build(SURFACE.checker, type, instanceFor(call.entry));
     } catch (error) {
@@ -323,7 +321,7 @@ describe("hostile values", () => {
   });
   test("are kept from calls that there are, so that a renamed call is tried again", () => {
     const places = SURFACE.calls.flatMap(placesOf);
-    const patterns = [...LEFT_OUT, ...ANSWERS, ...LEFT_OPEN, ...IMPLEMENTED, ...ALLOCATED, ...GIVEN].flatMap(
+    const patterns = [...LEFT_OUT, ...ANSWERS, ...LEFT_OPEN, ...IMPLEMENTED, ...ALLOCATED].flatMap(
       ([pattern]) => alternativesOf(pattern),
     );
     expect(patterns.filter((pattern) => !places.some((place) => pattern.test(place))).map(String)).toEqual([]);

@@ -190,9 +190,6 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   };
 }
 
-/** Arguments that are given where one that is built from the type alone would block the thread. */
-export const GIVEN: readonly (readonly [pattern: RegExp, make: () => unknown])[] = [];
-
 /** Sizes that are really allocated where the machine has that much: 2^31 and 2^32 bytes would be most of the run. */
 export const ALLOCATED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Allocator\.prototype\.(allocate|alloc|vfunc_alloc)$/, "bytes, prefix and padding"],

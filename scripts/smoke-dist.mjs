@@ -51,7 +51,7 @@ const { PagePool, RealtimePool, SlabPool, VideoInfo, allocators, struct } = mill
 const { SharedPool } = await import("millpond/shared");
 const { TlsfArena } = await import("millpond/arena");
 
-const pages = new PagePool({ maxBytes: 1 << 20 });
+const pages = PagePool.create({ maxBytes: 1 << 20 });
 const block = pages.allocator.allocate(100_000);
 block.release();
 assert.throws(() => block.release(), { code: "ERR_DOUBLE_RELEASE" });
@@ -67,11 +67,11 @@ slab.free(pointer);
 assert.throws(() => slab.free(pointer), { code: "ERR_DOUBLE_RELEASE" });
 slab.close();
 
-const realtime = RealtimePool.create(1 << 16, { name: "smoke" });
+const realtime = RealtimePool.create({ totalSize: 1 << 16, name: "smoke" });
 const samples = realtime.alloc(512);
 realtime.free(samples);
 assert.throws(() => realtime.free(samples), { code: "ERR_DOUBLE_RELEASE" });
-realtime.delete();
+realtime.close();
 TlsfArena.create(new ArrayBuffer(1 << 16)).validate();
 
 const shared = SharedPool.create({ size: 4096, count: 4 });

@@ -49,9 +49,8 @@ export {
 } from "./pools/page/page-pool.ts";
 export { RealtimeFlags, realtimePreference, setRealtimePreference } from "./pools/realtime/preference.ts";
 export {
-  type GrowPolicy,
   type LockPolicy,
-  type RealtimeBlock,
+  type RealtimeHolder,
   RealtimePool,
   type RealtimePoolOptions,
   type RealtimePoolStats,

@@ -14,7 +14,7 @@ describe("a debug pattern", () => {
     }
     for (const level of [Number.NaN, -1, 0.5, 2 ** 53])
       expect(code(() => setDebugLevel(level, "x"))).toBe("ERR_OUT_OF_RANGE");
-    RealtimePool.create(64, { name: "after" }).delete();
+    RealtimePool.create({ totalSize: 64, name: "after" }).close();
   });
 
   it("of many stars costs no exponential time", () => {

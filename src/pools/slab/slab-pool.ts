@@ -15,6 +15,7 @@
 
 import { systemAllocator } from "../../memory/allocator.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import { SlabBlocks } from "./blocks.ts";
@@ -45,6 +46,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
   declare readonly firstOffset: number;
   /** Bytes from one element to the next. */
   declare readonly stride: number;
+  /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
   readonly #layout: SlabLayout;
   readonly #blocks: SlabBlocks;
   readonly #views: readonly (Uint8Array | undefined)[];
@@ -535,3 +538,4 @@ export class SlabPool<S extends StructFields = Record<never, never>> extends Sla
     return errors.freePointer(this.name, pointer, verb);
   }
 }
+disposeByForce(SlabPool);

@@ -34,9 +34,14 @@ function bytesOf(pool: RealtimePool, { block, size }: Entry): Uint8Array {
   return bytes;
 }
 
+function giveBack(pool: RealtimePool, block: number | Memory): void {
+  if (typeof block === "number") pool.free(block);
+  else pool.release(block);
+}
+
 function check(model: Model, { pool }: Real): void {
   pool.validate();
-  expect(pool.blocks().length).toBe(model.live.length);
+  expect(pool.holders().length).toBe(model.live.length);
   const ranges: [number, number][] = [];
   for (const entry of model.live) {
     const bytes = bytesOf(pool, entry);
@@ -94,7 +99,7 @@ class Free implements Command {
   check = ({ live }: Readonly<Model>): boolean => live.length > 0;
   run(model: Model, real: Real): void {
     const [entry] = model.live.splice(this.pick % model.live.length, 1) as [Entry];
-    real.pool.free(entry.block);
+    giveBack(real.pool, entry.block);
     model.dead.push(entry.block);
     check(model, real);
   }
@@ -146,13 +151,13 @@ class Misuse implements Command {
     const block = model.dead[this.pick % model.dead.length]!;
     const live = new Set(
       pool
-        .blocks()
+        .holders()
         .filter(({ memory }) => memory === undefined)
         .map(({ pointer }) => pointer),
     );
     // A bare integer has no generation: once its place is handed out again it is the new block's.
     if (typeof block === "number" && live.has(block)) return;
-    expect(code(() => pool.free(block))).toMatch(/^ERR_(DOUBLE|FOREIGN)_RELEASE$/);
+    expect(code(() => giveBack(pool, block))).toMatch(/^ERR_(DOUBLE|FOREIGN)_RELEASE$/);
     expect(() => pool.physicalSizeOf(block)).toThrow();
     check(model, real);
   }
@@ -162,7 +167,7 @@ class Misuse implements Command {
 class DeleteRefused implements Command {
   check = ({ live }: Readonly<Model>): boolean => live.length > 0;
   run(model: Model, real: Real): void {
-    expect(code(() => real.pool.delete())).toBe("ERR_IN_USE");
+    expect(code(() => real.pool.close())).toBe("ERR_IN_USE");
     check(model, real);
   }
   toString = (): string => "delete()";
@@ -200,14 +205,14 @@ describe("RealtimePool against a naive model", () => {
       fc.property(commands, (walk) => {
         setDebugLevel(0, "model");
         const source = new SystemAllocator("counted");
-        const grow = growing ? { maxSize: 12_288, by: 4096 } : false;
-        const pool = RealtimePool.create(4096, { name: "model", source, grow });
+        const growth = growing ? { maxBytes: 12_288, growBy: 4096 } : {};
+        const pool = RealtimePool.create({ totalSize: 4096, name: "model", source, ...growth });
         const model: Model = { live: [], dead: [], mark: 0 };
         fc.modelRun(() => ({ model, real: { pool } }), walk);
-        for (const { block } of model.live) pool.free(block);
+        for (const { block } of model.live) giveBack(pool, block);
         expect(pool.stats()).toMatchObject({ used: 0, liveBlocks: 0 });
         expect(pool.allocator.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
-        pool.delete();
+        pool.close();
         expect(source.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
       {
@@ -218,7 +223,7 @@ describe("RealtimePool against a naive model", () => {
   });
 
   it("a long run of mixed calls leaves nothing behind", REPEATED, () => {
-    const pool = RealtimePool.create(1 << 20, { name: "stress" });
+    const pool = RealtimePool.create({ totalSize: 1 << 20, name: "stress" });
     const blocks: (number | Memory)[] = [];
     let state = 12_345;
     const random = (below: number): number => {
@@ -234,17 +239,17 @@ describe("RealtimePool against a naive model", () => {
         const pointer = i % 8 === 0 ? undefined : pool.tryAlloc(size);
         if (pointer !== undefined) blocks.push(pointer);
         else if (pool.stats().largest >= size) blocks.push(pool.allocate(size));
-        else if (blocks.length > 0) pool.free(blocks.pop()!);
+        else if (blocks.length > 0) giveBack(pool, blocks.pop()!);
       } else {
         const k = random(blocks.length);
-        pool.free(blocks[k]!);
+        giveBack(pool, blocks[k]!);
         blocks[k] = blocks.at(-1)!;
         blocks.pop();
       }
       if (i % 10_000 === 0) pool.validate();
     }
-    for (const block of blocks) pool.free(block);
+    for (const block of blocks) giveBack(pool, block);
     expect(pool.stats()).toMatchObject({ used: 0, liveBlocks: 0 });
-    pool.delete();
+    pool.close();
   });
 });

@@ -183,7 +183,7 @@ describe("an allocator subclass", () => {
     allocator.refs = true;
     expect([allocator.alloc(16, null), memory.allocator]).toEqual([memory, owner]);
     buffer.unref();
-    expect([pool.core.outstanding, pool.core.stats().lingering]).toEqual([1, 1]);
+    expect([pool.core.outstanding, pool.core.stats().awaitingMemory]).toEqual([1, 1]);
     memory.unref();
     expect([pool.core.outstanding, allocator.freed, await acquired(pool)]).toEqual([0, 0, buffer]);
   });

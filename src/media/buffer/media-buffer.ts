@@ -40,12 +40,12 @@ import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
   type BufferOwner,
   type BufferSlot,
-  dropLooseSlot,
+  freeUnpooledSlot,
   heldByHook,
-  looseSlot,
   MAX_MEMORIES,
-  Marks,
+  SlotFlags,
   sharedBuffer,
+  unpooledSlot,
 } from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
@@ -66,8 +66,8 @@ export class MediaBuffer {
   declare readonly slot: BufferSlot;
 
   /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
-  constructor(slot: BufferSlot = looseSlot()) {
-    if (slot === null || typeof slot.generation !== "number") throw notASlot(slot);
+  constructor(slot: BufferSlot = unpooledSlot()) {
+    if (slot === null || typeof slot.generation !== "number") throw invalidSlot(slot);
     this.slot = slot;
     this.generation = slot.generation;
   }
@@ -88,7 +88,7 @@ export class MediaBuffer {
   static wrap(source: ArrayBufferView | ArrayBufferLike, options?: WrapOptions): MediaBuffer {
     const buffer = new MediaBuffer();
     list.insertMemory(buffer.slot, 0, wrapMemory(source, options));
-    buffer.slot.tainted = false;
+    buffer.slot.memoryChanged = false;
     return buffer;
   }
 
@@ -143,7 +143,7 @@ export class MediaBuffer {
   set pts(time: bigint | undefined) {
     const slot = this.writable("set pts");
     slot.pts = checkTime("pts", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Decoding time in nanoseconds; as {@link pts}. @realtime */
@@ -153,7 +153,7 @@ export class MediaBuffer {
   set dts(time: bigint | undefined) {
     const slot = this.writable("set dts");
     slot.dts = checkTime("dts", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Duration in nanoseconds; as {@link pts}. @realtime */
@@ -163,7 +163,7 @@ export class MediaBuffer {
   set duration(time: bigint | undefined) {
     const slot = this.writable("set duration");
     slot.duration = checkTime("duration", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Media-specific counter of the first unit (frame number, sample number, byte); undefined: none. @realtime */
@@ -173,7 +173,7 @@ export class MediaBuffer {
   set offset(count: bigint | undefined) {
     const slot = this.writable("set offset");
     slot.offset = checkTime("offset", count);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Media-specific counter behind the last unit; undefined: none. @realtime */
@@ -183,7 +183,7 @@ export class MediaBuffer {
   set offsetEnd(count: bigint | undefined) {
     const slot = this.writable("set offsetEnd");
     slot.offsetEnd = checkTime("offsetEnd", count);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** {@link BufferFlags}. Setting throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. @realtime */
@@ -193,13 +193,13 @@ export class MediaBuffer {
   set flags(flags: BufferFlags) {
     const slot = this.writable("set flags");
     slot.flags = wholeNumber("flags", flags, 0, 0x7fffffff);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
   retain(): this {
     const slot = this.live("retain");
-    if (slot.refCount++ === 1) slot.markShared(1);
+    if (slot.refCount++ === 1) slot.countSharer(1);
     return this;
   }
 
@@ -211,8 +211,8 @@ export class MediaBuffer {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "release");
     if (slot.refCount > 1) {
-      if (--slot.refCount === 1) slot.markShared(-1);
-    } else if (slot.owner !== null) slot.owner.takeBack(slot);
+      if (--slot.refCount === 1) slot.countSharer(-1);
+    } else if (slot.owner !== null) slot.owner.onRelease(slot);
     else freeSlot(slot);
   }
 
@@ -220,7 +220,7 @@ export class MediaBuffer {
   assertReleasable(): void {
     const slot = this.live("release");
     if (slot.refCount !== 1) return;
-    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
     list.assertDroppable(slot, 0, slot.memories.length);
   }
 
@@ -268,7 +268,7 @@ export class MediaBuffer {
   /** The memories, in order, borrowed: retain() one to keep it longer than the buffer. A new array each time. */
   get memories(): readonly Memory[] {
     const slot = this.live("read");
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return slot.memories.slice();
   }
 
@@ -276,7 +276,7 @@ export class MediaBuffer {
   memoryAt(index: number): Memory {
     const slot = this.live("read");
     wholeNumber("index", index, 0, slot.memories.length - 1);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return slot.memories[index]!;
   }
 
@@ -285,7 +285,7 @@ export class MediaBuffer {
     const slot = this.live("read");
     const count = list.checkIndices(slot, index, length);
     if (count === 0) return undefined;
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return list.joined(slot, index, count);
   }
 
@@ -297,7 +297,7 @@ export class MediaBuffer {
     const slot = this.writable("change its memories");
     checkMemory(memory);
     list.insertMemory(slot, index, memory);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
   }
 
   /** {@link insert} at the front. */
@@ -330,7 +330,7 @@ export class MediaBuffer {
     wholeNumber("index", index, 0, slot.memories.length);
     wholeNumber("length", length, 1, slot.memories.length - index);
     list.replaceMemories(slot, index, length, memory);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
   }
 
   /** Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`. */
@@ -440,8 +440,8 @@ export class MediaBuffer {
     copyFlags("flags", flags);
     const copy = new MediaBuffer();
     copyInto(copy.slot, copy, source, this, flags, offset, size);
-    copy.slot.tainted = false;
-    if ((flags & CopyFlags.DEEP) === 0) source.marks |= Marks.EXPOSED;
+    copy.slot.memoryChanged = false;
+    if ((flags & CopyFlags.DEEP) === 0) source.slotFlags |= SlotFlags.SHARED;
     return copy;
   }
 
@@ -451,7 +451,7 @@ export class MediaBuffer {
     copyFlags("flags", flags);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
-    from.marks |= Marks.EXPOSED;
+    from.slotFlags |= SlotFlags.SHARED;
   }
 
   /** Consumes the caller's reference and gives a buffer that may be changed: this one, or a copy of it. */
@@ -504,7 +504,7 @@ function allocated(size: number, allocator: Allocator, params: AllocationParams 
   const buffer = new MediaBuffer();
   if (size === 0) return buffer;
   list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
-  buffer.slot.tainted = false;
+  buffer.slot.memoryChanged = false;
   return buffer;
 }
 
@@ -516,7 +516,7 @@ function checkMemory(memory: unknown): void {
   if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
 }
 
-function notASlot(slot: unknown): MillpondError {
+function invalidSlot(slot: unknown): MillpondError {
   return wrongType("slot", "absent (only pools pass a slot; MediaBuffer.allocate() makes a buffer with bytes)", slot);
 }
 
@@ -547,32 +547,32 @@ function checkTime(name: string, time: unknown): bigint | undefined {
 /** Ends the lease of a buffer without a pool: its handles are void before the first hook runs. */
 function freeSlot(slot: BufferSlot): void {
   const { memories } = slot;
-  if (memories.length === 1 && slot.metas === null && (slot.marks & IN_USE) === 0) {
+  if (memories.length === 1 && slot.metas === null && (slot.slotFlags & IN_USE) === 0) {
     const memory = memories[0]!;
     // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is called.
-    if (memory.references > 1 && !memory.home?.lingering) {
+    if (memory.references > 1 && !memory.parentBuffer?.awaitingMemory) {
       memories.pop();
       memory.ownerCount--;
       memory.references--;
-      dropLooseSlot(slot);
+      freeUnpooledSlot(slot);
       return;
     }
   }
   freeSlotSlow(slot);
 }
 
-const IN_USE: number = Marks.HELD | Marks.FROZEN;
+const IN_USE: number = SlotFlags.HELD | SlotFlags.FROZEN;
 
 function freeSlotSlow(slot: BufferSlot): void {
-  if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+  if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);
-  if (slot.metas === null) dropLooseSlot(slot);
+  if (slot.metas === null) freeUnpooledSlot(slot);
   else endMetas(slot);
-  list.finish(failure);
+  list.throwIfFailed(failure);
 }
 
 /** Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has any length. */
@@ -580,7 +580,7 @@ const ending: BufferSlot[] = [];
 
 /** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
 function endMetas(slot: BufferSlot): void {
-  slot.marks |= Marks.HELD | Marks.RETURNING;
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
   if (ending.push(slot) > 1) return;
   for (let i = 0; i < ending.length; i++) {
     const next = ending[i]!;
@@ -588,7 +588,7 @@ function endMetas(slot: BufferSlot): void {
     next.generation++;
     const failure = list.dropMemories(next, next.memories);
     if (failure !== undefined) throwLater(failure);
-    dropLooseSlot(next);
+    freeUnpooledSlot(next);
   }
   ending.length = 0;
 }

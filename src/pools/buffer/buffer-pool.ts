@@ -28,7 +28,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, outOfRange, wrongType, yesOrNo } from "../../util/validate.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
-import { loansOutError, refusedError } from "./errors.ts";
+import { inUseError, refusedError } from "./errors.ts";
 import { Lending, POOL_OPTIONS } from "./lending.ts";
 import type { PoolHooks } from "./slots.ts";
 import type { BufferPoolStats, Holder } from "./stats.ts";
@@ -99,7 +99,7 @@ export class BufferPool extends Lending {
     this.#assertAlive("configure");
     if (this.$configNow !== null && sameConfig(wanted, this.$configNow)) return this.$configNow;
     if (this.isActive) throw refusedError(this.name, "active", "configure");
-    if (this.$store.outstanding > 0) throw loansOutError(this.name, "configure", this.holders());
+    if (this.$store.outstanding > 0) throw inUseError(this.name, "configure", this.holders());
     try {
       this.$configNow = this.$store.callHook(() => this.adjust(wanted));
     } finally {
@@ -133,7 +133,7 @@ export class BufferPool extends Lending {
     try {
       this.$store.callHook(() => (isStarted ? this.$store.preallocate() : this.start()));
       this.$stateNow = "active";
-      this.$retune();
+      this.$updateFastPath();
     } catch (error) {
       this.$store.freeUnused("drained");
       throw error;
@@ -149,15 +149,15 @@ export class BufferPool extends Lending {
   deactivate(): void {
     this.$store.assertNoHook("deactivate");
     if (!this.isActive) return;
-    this.#shut(
+    this.#closeTo(
       "inactive",
       () => new MillpondError("ERR_INACTIVE", `pool "${this.name}" was deactivated while waiting for a buffer`),
     );
   }
 
-  #shut(next: "inactive" | "retired", refusal: () => MillpondError): void {
+  #closeTo(next: "inactive" | "retired", refusal: () => MillpondError): void {
     this.$stateNow = next === "retired" ? "retired" : "draining";
-    this.$retune();
+    this.$updateFastPath();
     this.$waiters.rejectAll(refusal);
     this.$store.freeUnused("drained");
     this.$finishDeferred();
@@ -197,7 +197,7 @@ export class BufferPool extends Lending {
     this.$store.assertNoHook("flush");
     if (!this.isActive) throw this.$refusal("flush");
     this.$stateNow = on ? "flushing" : "active";
-    this.$retune();
+    this.$updateFastPath();
     if (on) this.$waiters.rejectAll(() => this.$refusal("wait for a buffer of"));
   }
 
@@ -220,7 +220,7 @@ export class BufferPool extends Lending {
   retire(): Holder[] {
     this.$store.assertNoHook("retire");
     if (this.$stateNow === "dead" || this.$stateNow === "retired") return this.holders();
-    this.#shut("retired", () => this.$refusal("wait for a buffer of"));
+    this.#closeTo("retired", () => this.$refusal("wait for a buffer of"));
     return this.holders();
   }
 
@@ -231,7 +231,7 @@ export class BufferPool extends Lending {
   close(options?: { force?: boolean }): Holder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     this.$store.assertNoHook("close");
-    if (!force && this.$store.outstanding > 0) throw loansOutError(this.name, "close", this.holders());
+    if (!force && this.$store.outstanding > 0) throw inUseError(this.name, "close", this.holders());
     const holders = this.retire();
     if (this.$stateNow !== "retired") return holders;
     this.$stateNow = "dead";

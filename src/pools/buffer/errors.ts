@@ -10,18 +10,18 @@ export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retir
 /** Who holds what, in one paragraph. */
 export function describeHolders(holders: readonly Holder[]): string {
   if (holders.length === 0) return "nobody holds one";
-  const shown = holders.slice(0, MOST_HOLDERS).map((holder) => {
+  const shown = holders.slice(0, MAX_HOLDERS_SHOWN).map((holder) => {
     const who = holder.tag === undefined ? "" : ` by "${holder.tag}"`;
     const how = holder.refCount === 0 ? " (released, but a copy or sub-memory still holds its bytes)" : "";
     const where = holder.site === undefined ? "" : `, taken ${holder.site.split("\n", 1)[0]}`;
     return `slot ${holder.slot} for ${Math.round(holder.age)} ms${who}${how}${where}`;
   });
-  const more = holders.length > MOST_HOLDERS ? `, and ${holders.length - MOST_HOLDERS} more` : "";
+  const more = holders.length > MAX_HOLDERS_SHOWN ? `, and ${holders.length - MAX_HOLDERS_SHOWN} more` : "";
   return `held: ${shown.join("; ")}${more}`;
 }
 
 /** A message names this many holders; the whole list is in `details.holders`. */
-const MOST_HOLDERS = 8;
+const MAX_HOLDERS_SHOWN = 8;
 
 /** The error of an acquire that ended without a buffer. */
 export function starvedError(
@@ -99,7 +99,7 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
 }
 
 /** The error of a call that needs every loan home. */
-export function loansOutError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
+export function inUseError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
   return new MillpondError(
     "ERR_IN_USE",
     `cannot ${verb} pool "${name}": ${holders.length} buffers are on loan; ${describeHolders(holders)}. Wait for drained(), or use another pool`,

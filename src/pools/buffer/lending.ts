@@ -4,7 +4,7 @@
  * unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off and takes the long way.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type BufferOwner, type BufferSlot, heldByHook, Marks } from "../../media/buffer/slot.ts";
+import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { CoarseClock } from "../../util/coarse-clock.ts";
 import { Emitter } from "../../util/emitter.ts";
@@ -48,7 +48,7 @@ export interface AcquireOptions extends WaitOptions {
 }
 
 /** What one who waits will be asked for when its turn comes. */
-interface Asked {
+interface AcquireRequest {
   readonly tag: string | undefined;
   readonly hint: unknown;
 }
@@ -77,7 +77,7 @@ export abstract class Lending implements BufferOwner {
     "leak",
   ]);
   /** @internal */
-  protected readonly $waiters: WaitQueue<MediaBuffer, Asked>;
+  protected readonly $waiters: WaitQueue<MediaBuffer, AcquireRequest>;
   /** @internal */
   protected readonly $store: SlotStore;
   readonly #alarm: StarvationAlarm;
@@ -89,11 +89,11 @@ export abstract class Lending implements BufferOwner {
   protected $stateNow: PoolState = "inactive";
   #trace: boolean;
   /** Acquire may take the fast path: active, not traced, and no hook runs. */
-  #quickOut = false;
+  #fastAcquire = false;
   /** What `#quickOut` is while no hook runs. */
-  #quickOutOutsideHooks = false;
+  #fastAcquireAllowed = false;
   /** Release may take the short way: nobody waits or listens, nothing is zeroed, revoked or hooked. */
-  #quickBack = false;
+  #fastRelease = false;
   /** @internal */
   protected $waitCount = 0;
   /** @internal */
@@ -122,7 +122,7 @@ export abstract class Lending implements BufferOwner {
       this.#reportStarved(waited, this.holders()),
     );
     this.$store = new SlotStore(this, this.$hooks(), (runs) => {
-      this.#quickOut = !runs && this.#quickOutOutsideHooks;
+      this.#fastAcquire = !runs && this.#fastAcquireAllowed;
     });
   }
 
@@ -158,7 +158,7 @@ export abstract class Lending implements BufferOwner {
   }
   set trace(on: boolean) {
     this.#trace = yesOrNo("trace", on);
-    this.$retune();
+    this.$updateFastPath();
   }
 
   /**
@@ -171,13 +171,13 @@ export abstract class Lending implements BufferOwner {
     const store = this.$store;
     const coarse = this.#coarse;
     const slot = store.head;
-    if (slot === null || !this.#quickOut || options !== undefined) return this.#tryAcquireSlow(options);
+    if (slot === null || !this.#fastAcquire || options !== undefined) return this.#tryAcquireSlow(options);
     store.head = slot.next;
     slot.next = null;
     slot.refCount = 1;
     if (++store.outstanding > store.highWater) store.highWater = store.outstanding;
     if (++store.acquires >= coarse.due) coarse.read(store.acquires);
-    slot.lentAt = coarse.now;
+    slot.leasedAt = coarse.now;
     return new MediaBuffer(slot);
   }
 
@@ -193,17 +193,17 @@ export abstract class Lending implements BufferOwner {
     if (this.$stateNow !== "active") throw this.$refusal("acquire from");
     try {
       const slot = this.$store.take(hint);
-      return slot === null ? undefined : this.#lend(slot, tag);
+      return slot === null ? undefined : this.#lease(slot, tag);
     } finally {
       this.$finishDeferred();
     }
   }
 
-  #lend(slot: BufferSlot, tag: string | undefined): MediaBuffer {
-    slot.lentAt = this.#coarse.read(this.$store.acquires);
+  #lease(slot: BufferSlot, tag: string | undefined): MediaBuffer {
+    slot.leasedAt = this.#coarse.read(this.$store.acquires);
     slot.tag = tag;
     slot.site = this.#trace ? new Error("acquired") : undefined;
-    if (tag !== undefined || this.#trace) slot.marks |= Marks.FIELDS;
+    if (tag !== undefined || this.#trace) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
     const buffer = new MediaBuffer(slot);
     this.#leaks?.watch(buffer);
     return buffer;
@@ -225,25 +225,25 @@ export abstract class Lending implements BufferOwner {
       if (signal?.aborted) return Promise.reject(signal.reason);
       const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#take(tag, hint);
       if (buffer !== undefined) return Promise.resolve(buffer);
-      if (nowait === true || timeout === 0) return Promise.reject(this.#starve(0));
-      return this.#join({ signal, timeout }, { tag, hint });
+      if (nowait === true || timeout === 0) return Promise.reject(this.#timeoutError(0));
+      return this.#wait({ signal, timeout }, { tag, hint });
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #join(options: WaitOptions, asked: Asked): Promise<MediaBuffer> {
+  #wait(options: WaitOptions, asked: AcquireRequest): Promise<MediaBuffer> {
     this.$waitCount++;
-    const wait = this.$waiters.wait(options, asked, (waiter) => this.#starve(this.$clock.now() - waiter.since));
+    const wait = this.$waiters.wait(options, asked, (waiter) => this.#timeoutError(this.$clock.now() - waiter.since));
     // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
-    this.#quickBack = false;
-    this.#serve();
+    this.#fastRelease = false;
+    this.#serveWaiters();
     this.$finishDeferred();
     if (this.$events.has("starved")) this.#alarm.arm();
     return wait;
   }
 
-  #starve(waited: number): MillpondError {
+  #timeoutError(waited: number): MillpondError {
     this.$starvedCount++;
     const holders = this.holders();
     this.#reportStarved(waited, holders);
@@ -276,10 +276,10 @@ export abstract class Lending implements BufferOwner {
   }
 
   /** @internal The last reference of a lease went. @realtime on the short way. */
-  takeBack(slot: BufferSlot): void {
+  onRelease(slot: BufferSlot): void {
     const store = this.$store;
-    if (this.#quickBack && store.isPristine(slot)) {
-      if (slot.marks !== 0) slot.resetFields();
+    if (this.#fastRelease && store.isClean(slot)) {
+      if (slot.slotFlags !== 0) slot.resetFields();
       slot.refCount = 0;
       slot.generation++;
       slot.next = store.head;
@@ -287,26 +287,26 @@ export abstract class Lending implements BufferOwner {
       store.outstanding--;
       return;
     }
-    this.#takeBackSlow(slot);
+    this.#onReleaseSlow(slot);
   }
 
-  #takeBackSlow(slot: BufferSlot): void {
-    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+  #onReleaseSlow(slot: BufferSlot): void {
+    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
     this.$store.assertReturnable(slot);
     slot.refCount = 0;
     slot.generation++;
     if (slot.isHeldElsewhere()) {
-      slot.lingering = true;
+      slot.awaitingMemory = true;
       // Memory that was added to the list is not waited for: its own pool may wait for this buffer to let it go.
       const failure = dropAdded(slot);
       if (failure !== undefined) throw failure;
       return;
     }
-    this.settled(slot);
+    this.onReturned(slot);
   }
 
   /** @internal A slot is wholly its own again: keep it, hand it on, or free it. */
-  settled(slot: BufferSlot): void {
+  onReturned(slot: BufferSlot): void {
     // Released inside a hook of this pool: it goes on when the hook has returned.
     if (this.$store.defer(slot)) return;
     const error = this.#finishReturn(slot);
@@ -327,8 +327,8 @@ export abstract class Lending implements BufferOwner {
   #finishReturn(slot: BufferSlot): unknown {
     const { reason, error } = this.$store.finish(slot, this.isActive ? undefined : "drained");
     if (reason !== undefined) this.$events.emit("discard", { slot: slot.index, reason });
-    this.#serve();
-    if (this.$waiters.length === 0) this.$retune();
+    this.#serveWaiters();
+    if (this.$waiters.length === 0) this.$updateFastPath();
     this.$events.emit("release", { slot: slot.index, free: this.$store.free });
     try {
       if (!this.isActive && this.$store.outstanding === 0) this.$finishDrain();
@@ -339,7 +339,7 @@ export abstract class Lending implements BufferOwner {
   }
 
   /** Gives what can be had to those who wait, in order. */
-  #serve(): void {
+  #serveWaiters(): void {
     while (this.$waiters.first !== null && this.$stateNow === "active") {
       const waiter = this.$waiters.first;
       let slot: BufferSlot | null;
@@ -347,11 +347,11 @@ export abstract class Lending implements BufferOwner {
         slot = this.$store.take(waiter.tag.hint);
       } catch (error) {
         // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
-        this.$waiters.leave(waiter, error);
+        this.$waiters.reject(waiter, error);
         continue;
       }
       if (slot === null) return;
-      const buffer = this.#lend(slot, waiter.tag.tag);
+      const buffer = this.#lease(slot, waiter.tag.tag);
       if (waiter.queued) this.$waiters.next(buffer);
       // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless the pool ended too.
       else if (buffer.isLive) buffer.release();
@@ -367,7 +367,7 @@ export abstract class Lending implements BufferOwner {
   holders(): Holder[] {
     const now = this.$clock.now();
     return this.$store
-      .lent()
+      .leased()
       .map((slot) => holderOf(slot, now))
       .sort((a, b) => b.age - a.age);
   }
@@ -375,22 +375,22 @@ export abstract class Lending implements BufferOwner {
   /** Calls `listener` at every event of that name, outside the pool's own bookkeeping; returns what removes it. */
   on<K extends keyof BufferPoolEvents>(name: K, listener: (event: BufferPoolEvents[K]) => void): () => void {
     const off = this.$events.on(name, listener);
-    this.$retune();
+    this.$updateFastPath();
     if (name === "starved") this.#alarm.arm();
     return () => {
       off();
-      this.$retune();
+      this.$updateFastPath();
     };
   }
 
   /** @internal */
-  protected $retune(): void {
+  protected $updateFastPath(): void {
     const config = this.$configNow;
     const active = this.$stateNow === "active";
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
-    this.#quickOutOutsideHooks = active && plain;
-    this.#quickOut = this.#quickOutOutsideHooks && !this.$store.inHook;
-    this.#quickBack =
+    this.#fastAcquireAllowed = active && plain;
+    this.#fastAcquire = this.#fastAcquireAllowed && !this.$store.inHook;
+    this.#fastRelease =
       this.isActive &&
       plain &&
       config.zero !== "release" &&

@@ -2,7 +2,7 @@
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
-import { type BufferSlot, Marks } from "../../media/buffer/slot.ts";
+import { type BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
 import { freeMetas } from "../../media/meta/attach.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { Wipe } from "../../memory/region.ts";
@@ -12,10 +12,10 @@ import { throwLater } from "../../util/late.ts";
 import type { DiscardReason } from "./stats.ts";
 
 /** Why a returned slot cannot be lent again, or undefined. A resize in place is undone on the way, as GStreamer does it. */
-export function unfitness(slot: BufferSlot, size: number): DiscardReason | undefined {
+export function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
   if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
-  if (slot.tainted) return "memory-changed";
-  if (!slot.isWhole() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  if (slot.memoryChanged) return "memory-changed";
+  if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
   undoResize(slot, size);
   return totalSize(slot) === size ? undefined : "memory-unfit";
 }
@@ -23,7 +23,7 @@ export function unfitness(slot: BufferSlot, size: number): DiscardReason | undef
 function undoResize(slot: BufferSlot, size: number): void {
   const memory = slot.memories[0]!;
   if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
-  memory.moveWindow(slot.baseOffset, size);
+  memory.setExtent(slot.baseOffset, size);
 }
 
 /**
@@ -31,7 +31,7 @@ function undoResize(slot: BufferSlot, size: number): void {
  * is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
  */
 export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
-  slot.marks |= Marks.HELD | Marks.RETURNING;
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
   const { memories } = slot;
   slot.memories = [];
   const failure = dropMemories(slot, memories);
@@ -46,20 +46,20 @@ export function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 
 /** Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say. */
 export function dropAdded(slot: BufferSlot): unknown {
-  if (!slot.tainted) return undefined;
-  const added = slot.memories.filter((memory) => memory.home !== slot);
+  if (!slot.memoryChanged) return undefined;
+  const added = slot.memories.filter((memory) => memory.parentBuffer !== slot);
   if (added.length === 0) return undefined;
-  slot.memories = slot.memories.filter((memory) => memory.home === slot);
+  slot.memories = slot.memories.filter((memory) => memory.parentBuffer === slot);
   return dropMemories(slot, added);
 }
 
 /** Gives the next lease other memory objects than those that were handed out. */
-export function renewMemories(slot: BufferSlot): void {
+export function replaceHandles(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.parent === null) slot.memories[i] = memory.renew();
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
   }
-  slot.marks &= ~Marks.EXPOSED;
+  slot.slotFlags &= ~SlotFlags.SHARED;
 }
 
 /** Sets all bytes of a slot to zero, prefix and padding included. O(size). */

@@ -14,8 +14,8 @@
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { totalSize } from "../../media/buffer/memory-list.ts";
-import { type BufferOwner, BufferSlot, Marks } from "../../media/buffer/slot.ts";
-import { metaMarks, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
+import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
+import { metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import { isRevocable } from "../../memory/revoke.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
@@ -24,11 +24,11 @@ import { detachedError, mappedError } from "./errors.ts";
 import {
   cacheViews,
   demandWipe,
+  discardReason,
   emptySlot,
   regionBytes,
-  renewMemories,
+  replaceHandles,
   revokeSlot,
-  unfitness,
   wipeSlot,
   zeroSlot,
 } from "./slot-care.ts";
@@ -47,14 +47,14 @@ export interface PoolHooks {
 }
 
 /** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
-export interface Restored {
+export interface ReturnResult {
   /** Why the buffer was freed; absent: it is free for the next borrower. */
   readonly reason: DiscardReason | undefined;
   /** What the caller of release() must hear. */
   readonly error: unknown;
 }
 
-const KEPT: Restored = Object.freeze({ reason: undefined, error: undefined });
+const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
 
 /** The slots of one pool. */
 export class SlotStore {
@@ -126,7 +126,7 @@ export class SlotStore {
   /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
   defer(slot: BufferSlot): boolean {
     if (this.#hookDepth === 0) return false;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     this.#deferred.push(slot);
     return true;
   }
@@ -191,8 +191,8 @@ export class SlotStore {
   }
 
   /** True when a returning slot needs nothing but its fields reset. @realtime */
-  isPristine(slot: BufferSlot): boolean {
-    return (slot.marks & ~Marks.FIELDS) === 0 && hasFreshMemory(slot);
+  isClean(slot: BufferSlot): boolean {
+    return (slot.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && hasFreshMemory(slot);
   }
 
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
@@ -210,17 +210,17 @@ export class SlotStore {
    *
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
    */
-  finish(slot: BufferSlot, because: DiscardReason | undefined): Restored {
+  finish(slot: BufferSlot, because: DiscardReason | undefined): ReturnResult {
     const { reset, recycle } = this.#hooks;
     if (because === undefined && reset === undefined && recycle === undefined && slot.metas === null) {
       slot.resetFields();
-      const reason = this.#judge(slot);
-      if (reason !== undefined) return this.#discardReturned(slot, this.#unfit(slot, reason, undefined));
+      const reason = this.#discardReason(slot);
+      if (reason !== undefined) return this.#discardReturned(slot, this.#discardResult(slot, reason, undefined));
       this.#keep(slot);
       return KEPT;
     }
     slot.refCount = 1;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     this.enterHook();
     try {
       if (because !== undefined) {
@@ -237,23 +237,23 @@ export class SlotStore {
   }
 
   /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
-  #judge(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.marks & Marks.TAINTED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+  #discardReason(slot: BufferSlot): DiscardReason | undefined {
+    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
       return undefined;
-    return unfitness(slot, this.#config.size);
+    return discardReason(slot, this.#config.size);
   }
 
-  #discardReturned(slot: BufferSlot, verdict: Restored): Restored {
+  #discardReturned(slot: BufferSlot, verdict: ReturnResult): ReturnResult {
     this.callHook(() => this.#discard(slot, verdict.reason!));
     return verdict;
   }
 
-  #unfit(slot: BufferSlot, reason: DiscardReason, error: unknown): Restored {
+  #discardResult(slot: BufferSlot, reason: DiscardReason, error: unknown): ReturnResult {
     return { reason, error: reason === "detached" ? detachedError(this.#owner.name, slot) : error };
   }
 
   /** Runs the hooks of a return and judges the slot after each of them that can change it. */
-  #restore(slot: BufferSlot, buffer: MediaBuffer): Restored {
+  #restore(slot: BufferSlot, buffer: MediaBuffer): ReturnResult {
     const { reset, recycle } = this.#hooks;
     let error: unknown;
     let reason: DiscardReason | undefined;
@@ -264,8 +264,8 @@ export class SlotStore {
       error = thrown;
     }
     recycleMetas(slot, buffer);
-    if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
-    reason ??= this.#judge(slot);
+    if ((slot.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) slot.resetFields();
+    reason ??= this.#discardReason(slot);
     if (reason === undefined && recycle !== undefined) {
       try {
         if (recycle(buffer) === false) reason = "hook";
@@ -273,20 +273,20 @@ export class SlotStore {
         reason = "hook";
         error = thrown;
       }
-      if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
-      reason ??= this.#judge(slot);
+      if ((slot.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) slot.resetFields();
+      reason ??= this.#discardReason(slot);
     }
-    return reason === undefined ? KEPT : this.#unfit(slot, reason, error);
+    return reason === undefined ? KEPT : this.#discardResult(slot, reason, error);
   }
 
   /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
   #keep(slot: BufferSlot): void {
     slot.generation++;
     slot.refCount = 0;
-    if ((slot.marks & Marks.EXPOSED) !== 0) renewMemories(slot);
+    if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
     wipeSlot(slot);
     cacheViews(slot);
-    slot.marks &= ~(Marks.HELD | Marks.RETURNING);
+    slot.slotFlags &= ~(SlotFlags.HELD | SlotFlags.RETURNING);
     this.outstanding--;
     this.#push(slot);
   }
@@ -311,20 +311,20 @@ export class SlotStore {
    * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
    */
   reclaimAll(): void {
-    const slots = this.lent();
+    const slots = this.leased();
     for (const slot of slots) {
-      if (slot.refCount > 1) slot.markShared(-1);
+      if (slot.refCount > 1) slot.countSharer(-1);
       slot.generation++;
       slot.refCount = 0;
-      slot.lingering = false;
-      slot.marks |= Marks.HELD | Marks.RETURNING;
-      for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
+      slot.awaitingMemory = false;
+      slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+      for (const memory of slot.memories) if (memory.parentBuffer === slot) memory.parentBuffer = null;
     }
     for (const slot of slots) this.finish(slot, "closed");
   }
 
   /** Slots on loan, lingering or returning. O(buffers). */
-  lent(): BufferSlot[] {
+  leased(): BufferSlot[] {
     return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
   }
 
@@ -334,7 +334,7 @@ export class SlotStore {
     let wastedBytes = 0;
     for (const slot of this.#slots) {
       if (slot === undefined) continue;
-      if (slot.lingering) lingering++;
+      if (slot.awaitingMemory) lingering++;
       wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
     }
     return {
@@ -343,7 +343,7 @@ export class SlotStore {
       wastedBytes: Math.max(0, wastedBytes),
       free: this.free,
       outstanding: this.outstanding,
-      lingering,
+      awaitingMemory: lingering,
       acquires: this.acquires,
       misses: this.#misses,
       highWater: this.highWater,
@@ -358,14 +358,14 @@ export class SlotStore {
       this.#assert(!seen.has(slot), "the free list has a cycle");
       seen.add(slot);
       this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
-      this.#assert(slot.refCount === 0 && !slot.lingering, "a free slot is on loan");
-      this.#assert(slot.isWhole() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
-      this.#assert((slot.marks & ~Marks.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
+      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is on loan");
+      this.#assert(slot.isExclusive() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
+      this.#assert((slot.slotFlags & ~SlotFlags.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
     }
     this.#assert(seen.size === this.free, `${seen.size} slots are free, not ${this.free}`);
     this.#assert(
-      this.lent().length === this.outstanding,
-      `${this.lent().length} slots are out, not ${this.outstanding}`,
+      this.leased().length === this.outstanding,
+      `${this.leased().length} slots are out, not ${this.outstanding}`,
     );
     const present = this.#slots.filter((slot) => slot !== undefined);
     this.#assert(present.length === this.#count, `${present.length} slots exist, not ${this.#count}`);
@@ -386,7 +386,7 @@ export class SlotStore {
     const slot = new BufferSlot(this.#owner, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
     slot.refCount = 1;
-    slot.marks = Marks.HELD | Marks.FILLING;
+    slot.slotFlags = SlotFlags.HELD | SlotFlags.FILLING;
     const buffer = new MediaBuffer(slot);
     this.enterHook();
     try {
@@ -406,18 +406,18 @@ export class SlotStore {
     slot.refCount = 0;
     slot.generation++;
     slot.resetFields();
-    slot.marks = 0;
+    slot.slotFlags = 0;
     // A memory object that populate() kept must not reach the first lease.
-    renewMemories(slot);
-    for (const memory of slot.memories) memory.home = slot;
+    replaceHandles(slot);
+    for (const memory of slot.memories) memory.parentBuffer = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     demandWipe(slot.memories, this.#config.zero === "release", this.#config.revoke);
     // Nor may a view that it kept.
     if (this.#config.revoke) revokeSlot(slot);
     poolMetas(slot);
-    slot.marks = metaMarks(slot);
+    slot.slotFlags = metaFlags(slot);
     // The allocator that was asked may not be the one that populate() took: the memory knows.
-    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    const dirty = slot.memories.some((memory) => !memory.allocator.zeroInitialized);
     if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;
@@ -437,9 +437,9 @@ export class SlotStore {
     }
     const { memories } = slot;
     if (
-      !slot.isWhole() ||
+      !slot.isExclusive() ||
       new Set(memories).size < memories.length ||
-      memories.some((memory) => memory.home !== null)
+      memories.some((memory) => memory.parentBuffer !== null)
     ) {
       throw new MillpondError(
         "ERR_ALLOCATION_FAILED",
@@ -478,7 +478,7 @@ export class SlotStore {
   /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     const buffer = new MediaBuffer(slot);
     try {
       this.#hooks.dispose?.(buffer);
@@ -523,7 +523,7 @@ export interface StoreStats {
   /** Slots on loan or lingering. */
   readonly outstanding: number;
   /** Slots that linger. */
-  readonly lingering: number;
+  readonly awaitingMemory: number;
   /** Loans since the beginning. */
   readonly acquires: number;
   /** Loans that made a new slot. */

@@ -60,7 +60,7 @@ export interface BufferPoolStats {
   /** Buffers on loan, lingering ones included. */
   readonly outstanding: number;
   /** Of those, released ones whose memory is still held elsewhere. */
-  readonly lingering: number;
+  readonly awaitingMemory: number;
   /** Who waits now. */
   readonly waiting: number;
   /** Loans since the beginning. */
@@ -110,7 +110,7 @@ export function holderOf(slot: BufferSlot, now: number): Holder {
     slot: slot.index,
     generation: over ? slot.generation - 1 : slot.generation,
     tag: slot.tag,
-    age: Math.max(0, now - slot.lentAt),
+    age: Math.max(0, now - slot.leasedAt),
     refCount: over ? 0 : slot.refCount,
     site: slot.site === undefined ? undefined : callerOf(slot.site),
   };

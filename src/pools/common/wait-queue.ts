@@ -120,15 +120,15 @@ export class WaitQueue<T, Tag = string | undefined> {
       try {
         waiter.since = this.#clock.now();
         if (signal !== undefined && waiter.queued) {
-          waiter.onAbort = () => this.#giveUp(waiter, () => signal.reason);
+          waiter.onAbort = () => this.#endEarly(waiter, () => signal.reason);
           signal.addEventListener("abort", waiter.onAbort, { once: true });
           // It may have been aborted since the caller looked, and then sends no event any more.
-          if (signal.aborted) this.#giveUp(waiter, () => signal.reason);
+          if (signal.aborted) this.#endEarly(waiter, () => signal.reason);
         }
         // Any of these calls may have ended the wait.
         if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
       } catch (error) {
-        this.leave(waiter, error);
+        this.reject(waiter, error);
       }
     });
   }
@@ -138,7 +138,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     const slice = Math.min(left, MAX_TIMER);
     const fire = (): void => {
       if (slice < left) this.#arm(waiter, left - slice, onTimeout);
-      else this.#giveUp(waiter, onTimeout);
+      else this.#endEarly(waiter, onTimeout);
     };
     waiter.timer = this.#clock.setTimer(fire, slice, false);
   }
@@ -153,7 +153,7 @@ export class WaitQueue<T, Tag = string | undefined> {
   }
 
   /** Ends a wait by signal or timeout. Building the error may run code of the application, which may serve this very waiter. */
-  #giveUp(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
+  #endEarly(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
     if (!waiter.queued) return;
     let error: unknown;
     try {
@@ -161,12 +161,12 @@ export class WaitQueue<T, Tag = string | undefined> {
     } catch (thrown) {
       error = thrown;
     }
-    this.leave(waiter, error);
+    this.reject(waiter, error);
     this.#onLeave?.();
   }
 
   /** Rejects one waiter; nothing happens when it has left already. */
-  leave(waiter: Waiter<T, Tag>, error: unknown): void {
+  reject(waiter: Waiter<T, Tag>, error: unknown): void {
     if (!waiter.queued) return;
     this.#remove(waiter);
     waiter.reject(error);
@@ -175,7 +175,7 @@ export class WaitQueue<T, Tag = string | undefined> {
   /** Rejects all, in order. Those who join while this runs are not touched. */
   rejectAll(error: (waiter: Waiter<T, Tag>) => unknown): void {
     let left = this.#length;
-    while (left-- > 0 && this.#first !== null) this.leave(this.#first, error(this.#first));
+    while (left-- > 0 && this.#first !== null) this.reject(this.#first, error(this.#first));
   }
 
   #append(waiter: Waiter<T, Tag>): void {

@@ -233,10 +233,20 @@ const POOLS: Record<string, Row> = {
 
 /** What is no business of users: internal members, and the hooks themselves. */
 const INTERNAL = new Set([
-  ...["constructor", "live", "writable", "assertReleasable", "unlockUnit", "moveWindow", "tryOwn", "disown", "renew"],
   ...[
-    "takeBack",
-    "settled",
+    "constructor",
+    "live",
+    "writable",
+    "assertReleasable",
+    "unlockUnit",
+    "setExtent",
+    "acquireOwnership",
+    "dropOwnership",
+    "replaceHandle",
+  ],
+  ...[
+    "onRelease",
+    "onReturned",
     "staleLease",
     "populate",
     "reset",

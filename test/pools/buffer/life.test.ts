@@ -237,7 +237,7 @@ describe("coming home", () => {
     const other = take(buffer);
     expect(buffer.isWritable).toBe(true);
     buffer.release();
-    expect([pool.free, pool.outstanding, pool.stats().lingering]).toEqual([0, 1, 1]);
+    expect([pool.free, pool.outstanding, pool.stats().awaitingMemory]).toEqual([0, 1, 1]);
     expect(pool.holders()[0]).toMatchObject({ slot: 0, refCount: 0 });
     other.release();
     expect([pool.free, pool.stats().discards]).toEqual([1, {}]);
@@ -306,7 +306,7 @@ describe("zero policies and revocation", () => {
 
   it("zeroes new blocks of an allocator that gives used ones, unless the policy is never", () => {
     class Used extends SystemAllocator {
-      override get givesZeros(): boolean {
+      override get zeroInitialized(): boolean {
         return false;
       }
       protected override allocateRegion(size: number): Region {

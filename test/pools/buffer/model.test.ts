@@ -199,7 +199,7 @@ function compare(model: Model, real: Real): void {
     pool.free,
     stats.count,
     stats.waiting,
-    stats.lingering,
+    stats.awaitingMemory,
     pool.isActive,
     pool.isFlushing,
   ];

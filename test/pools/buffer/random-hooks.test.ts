@@ -145,7 +145,7 @@ class Program {
     this.#hooks = this.chance(0.2) ? 0 : 0.6 * this.#random();
     this.#source = new Counting(this);
     const [revoke, zero] = [this.#revoke, this.#zero];
-    this.#pages = new PagePool({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
+    this.#pages = PagePool.create({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
     for (const allocator of [this.#source, this.#pages.allocator]) {
       const pool = new ChaosPool({ name: allocator.name, clock: this.#clock });
       pool.configure({ size: 64, max: 3, min: this.chance(0.3) ? 2 : 0, allocator, revoke, zero });
@@ -379,14 +379,14 @@ class Program {
     this.#calm = true;
     for (const pool of this.#pools) {
       this.#try("assertInvariants", () => pool.validate());
-      const { count, free, outstanding, lingering, max } = pool.stats();
+      const { count, free, outstanding, awaitingMemory, max } = pool.stats();
       const live = this.held.filter((held) => held.buffer.isLive && held.buffer.pool === pool).length;
       if (count !== free + outstanding || count > max) this.fail(`${count} buffers, ${free} free, ${outstanding} out`);
       if (pool.holders().length !== outstanding) this.fail("the holders are not those that are out");
-      if (this.#waiting === 0 && live !== outstanding - lingering)
-        this.fail(`${live} live, ${outstanding - lingering} out`);
+      if (this.#waiting === 0 && live !== outstanding - awaitingMemory)
+        this.fail(`${live} live, ${outstanding - awaitingMemory} out`);
     }
-    this.#pages.assertInvariants();
+    this.#pages.validate();
     for (const held of this.held) {
       const live = held.buffer.isLive;
       if (live && held.ended) this.fail("an ended lease lives");

@@ -425,7 +425,7 @@ export class SlotStore {
     poolMetas(slot);
     slot.slotFlags = metaFlags(slot);
     // The allocator that was asked may not be the one that populate() took: the memory knows.
-    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    const dirty = slot.memories.some((memory) => !memory.allocator.zeroInitialized);
     if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;
@@ -518,7 +518,7 @@ function discardReason(slot: BufferSlot, size: number): DiscardReason | undefine
 function undoResize(slot: BufferSlot, size: number): void {
   const memory = slot.memories[0]!;
   if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
-  memory.moveWindow(slot.baseOffset, size);
+  memory.setExtent(slot.baseOffset, size);
 }
 
 /**
@@ -543,7 +543,7 @@ function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
 function replaceHandles(slot: BufferSlot): void {
   for (let i = 0; i < slot.memories.length; i++) {
     const memory = slot.memories[i]!;
-    if (memory.parent === null) slot.memories[i] = memory.renew();
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
   }
   slot.slotFlags &= ~SlotFlags.SHARED;
 }

@@ -232,7 +232,17 @@ const POOLS: Record<string, Row> = {
 
 /** What is no business of users: internal members, and the hooks themselves. */
 const INTERNAL = new Set([
-  ...["constructor", "live", "writable", "assertReleasable", "unlockUnit", "moveWindow", "tryOwn", "disown", "renew"],
+  ...[
+    "constructor",
+    "live",
+    "writable",
+    "assertReleasable",
+    "unlockUnit",
+    "setExtent",
+    "acquireOwnership",
+    "dropOwnership",
+    "replaceHandle",
+  ],
   ...[
     "onRelease",
     "onReturned",

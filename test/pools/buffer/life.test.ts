@@ -306,7 +306,7 @@ describe("zero policies and revocation", () => {
 
   it("zeroes new blocks of an allocator that gives used ones, unless the policy is never", () => {
     class Used extends SystemAllocator {
-      override get givesZeros(): boolean {
+      override get zeroInitialized(): boolean {
         return false;
       }
       protected override allocateRegion(size: number): Region {

@@ -14,7 +14,7 @@ import { MillpondError } from "../util/errors.ts";
 import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { staleMemory } from "./errors.ts";
-import { Access, heldAccess, mayOwn } from "./lock.ts";
+import { Access, canShare, heldAccess } from "./lock.ts";
 import { type MapMode, Mapping, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
@@ -270,11 +270,11 @@ export class Memory {
     wholeNumber("delta", delta, -this.currentOffset, this.maxSize - this.currentOffset);
     const offset = this.currentOffset + delta;
     wholeNumber("size", size, 0, this.maxSize - offset);
-    this.moveWindow(offset, size);
+    this.setExtent(offset, size);
   }
 
   /** @internal Sets the valid part, checked by the caller; zero promises fall when it leaves bytes behind. */
-  moveWindow(offset: number, size: number): void {
+  setExtent(offset: number, size: number): void {
     const end = this.currentOffset + this.currentSize;
     if (offset > this.currentOffset) this.currentFlags &= ~MemoryFlags.ZERO_PREFIXED;
     if (offset + size < end) this.currentFlags &= ~MemoryFlags.ZERO_PADDED;
@@ -338,14 +338,14 @@ export class Memory {
   }
 
   /** @internal One owner more: false when a live write map forbids a second one. @realtime */
-  tryOwn(): boolean {
-    if (!mayOwn(this.accessWord, this.ownerCount)) return false;
+  acquireOwnership(): boolean {
+    if (!canShare(this.accessWord, this.ownerCount)) return false;
     this.ownerCount++;
     return true;
   }
 
-  /** @internal The reverse of {@link tryOwn}. @realtime */
-  disown(): void {
+  /** @internal The reverse of {@link acquireOwnership}. @realtime */
+  dropOwnership(): void {
     this.ownerCount--;
     if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
@@ -354,7 +354,7 @@ export class Memory {
    * @internal A new lease over the same region in the place of this one, which is dead from now on: whoever kept this
    * object after it went home cannot reach the next borrower's bytes through it. Only for an unmapped root with one owner.
    */
-  renew(): Memory {
+  replaceHandle(): Memory {
     const { allocator, region, align, currentOffset, currentSize } = this;
     const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, this.currentFlags);
     fresh.ownerCount = this.ownerCount;
@@ -363,7 +363,7 @@ export class Memory {
     this.ownerCount = 0;
     this.parentBuffer = null;
     this.view = null;
-    allocator.renewed(fresh);
+    allocator.onHandleReplaced(fresh);
     return fresh;
   }
 

@@ -327,7 +327,7 @@ export class Session implements Running {
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
     for (const element of this.#elements) {
       try {
-        element.interrupt();
+        element.unlock();
       } catch (error) {
         // The others have to be woken all the same.
         this.failure ??= { error, element: element.name };
@@ -367,10 +367,10 @@ export class Session implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      for (const element of this.#elements) element.interrupt();
+      for (const element of this.#elements) element.unlock();
       await this.#idle();
       if (this.stopping) return;
-      for (const element of this.#elements) element.flushed();
+      for (const element of this.#elements) element.onFlush();
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
         for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });

@@ -53,8 +53,8 @@ export class Numbers extends Source {
     if (typeof position === "number") this.made = position;
   }
 
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     for (const buffer of this.#held.splice(0)) buffer.release();
   }
 
@@ -115,7 +115,7 @@ export class Collector extends Sink {
     expect(buffer.pts).toBe(BigInt(n));
     if (this.seen.length === this.failAt) throw new Error(`${this.name} fails at ${n}`);
     this.seen.push(n);
-    if (this.seen.length === this.#options.limit) this.enough();
+    if (this.seen.length === this.#options.limit) this.requestEos();
     const { keepFirst = 0, keepLast = 0, slow = 0 } = this.#options;
     if (this.#first.length < keepFirst) this.#first.push(buffer.retain());
     else if (keepLast > 0) {
@@ -134,8 +134,8 @@ export class Collector extends Sink {
     for (const buffer of [...this.#first.splice(0), ...this.#latest.splice(0)]) buffer.release();
   }
 
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#letGo();
   }
 
@@ -210,7 +210,7 @@ export class Step extends Transform {
     });
   }
 
-  override flushed(): void {
+  override onFlush(): void {
     for (const buffer of this.#held.splice(0)) buffer.release();
   }
 

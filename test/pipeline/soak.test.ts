@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { FULL } from "../helpers/effort.ts";
 
 const script = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-test("eight minutes of 1080p frames leave memory flat, over changes of size and seeks", () => {
+test("eight minutes of 1080p frames leave memory flat, over changes of size and seeks", FULL, () => {
   const text = execFileSync(process.execPath, [script("scripts/soak-pipeline.ts"), "12000"], { encoding: "utf8" });
   expect(text).toMatch(/12000 frames .* 0 buffers out/);
 });

@@ -7,6 +7,7 @@ import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { nearest } from "../../src/util/nearest.ts";
 import { VIDEO_ELEMENTS } from "../../src/video/factories.ts";
+import { seedOf, times } from "../helpers/effort.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */
@@ -199,7 +200,7 @@ describe("a pipeline text", () => {
           expect(at + length).toBeLessThanOrEqual(Math.max(text.length, 1));
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: times(300, 2000), seed: seedOf("pipeline text") },
     );
   });
 

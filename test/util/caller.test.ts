@@ -91,7 +91,7 @@ describe("the caller in a report", () => {
            const pool = new BufferPool({ trace: true });
            pool.configure({ size: 8, max: 1 });
            pool.activate();
-           const pages = new PagePool({ trace: true });
+           const pages = PagePool.create({ trace: true });
            function culprit() { pool.tryAcquire(); pages.tryAllocate(8); }
            culprit();
            console.log(JSON.stringify([pool.holders()[0].site, pages.holders()[0].site]));`,

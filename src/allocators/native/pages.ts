@@ -115,12 +115,12 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   /** Fresh pages are zero. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 
   /** The engine waits for the last view, and what was mapped is never used again. */
-  override get leavesViewsSafe(): boolean {
+  override get viewsOutliveFree(): boolean {
     return true;
   }
 

@@ -44,7 +44,7 @@ export class ProcessSharedAllocator extends Allocator {
   }
 
   /** Fresh objects are zero. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 

@@ -458,12 +458,12 @@ class BridgeAllocator extends CoreAllocator {
     maker.reclaim(memory);
   }
 
-  override renewed(fresh: CoreMemory): void {
-    this.#maker(fresh)?.renewed(fresh);
+  override onHandleReplaced(fresh: CoreMemory): void {
+    this.#maker(fresh)?.onHandleReplaced(fresh);
   }
 
-  override obituary(memory: CoreMemory, verb: string): MillpondError | undefined {
-    return this.#maker(memory)?.obituary(memory, verb);
+  override deadMemoryError(memory: CoreMemory, verb: string): MillpondError | undefined {
+    return this.#maker(memory)?.deadMemoryError(memory, verb);
   }
 
   override reclaimRefusal(memory: CoreMemory): MillpondError | undefined {

@@ -92,7 +92,7 @@ function takeOwnership(memory: Memory): void {
         "another buffer; retain() it first, or share() it",
     );
   }
-  if (memory.tryOwn()) return;
+  if (memory.acquireOwnership()) return;
   throw new MillpondError(
     "ERR_MAPPED",
     `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
@@ -117,7 +117,7 @@ function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
   } catch (error) {
     front?.release();
     back?.release();
-    memory.disown();
+    memory.dropOwnership();
     throw error;
   }
   const gone = back === undefined ? [] : swapIn(slot, index, count, back);
@@ -180,7 +180,7 @@ export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
   while (memories.length > 0) {
     const memory = memories.pop()!;
     if (memory.parentBuffer === slot) memory.parentBuffer = null;
-    memory.disown();
+    memory.dropOwnership();
     try {
       releaseWhenUnmapped(memory);
     } catch (error) {

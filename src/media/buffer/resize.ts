@@ -78,7 +78,7 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
     const memory = slot.memories[index + i]!;
     if (part !== undefined) gone.push(...swapIn(slot, index + i, 1, part));
     else if (memory.currentOffset !== low + from || memory.currentSize !== to - from)
-      memory.moveWindow(low + from, to - from);
+      memory.setExtent(low + from, to - from);
     base += room;
   }
   slot.line = line === null ? null : afterResize(slot, line);
@@ -195,6 +195,6 @@ function privatePart(memory: Memory, offset: number, size: number): Memory {
   const inside = delta >= 0 && delta + size <= memory.currentSize;
   if (inside && (memory.flags & MemoryFlags.NO_SHARE) !== 0) return memory.copy(delta, size);
   const part = memory.share(0);
-  part.moveWindow(offset, size);
+  part.setExtent(offset, size);
   return part;
 }

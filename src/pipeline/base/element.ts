@@ -177,11 +177,11 @@ export abstract class Element {
   /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
   stop(): Maybe<void> {}
 
-  /** Hook: nothing shall be waited for any more, because the run ends; `running.signal` says the same. */
-  interrupt(): void {}
+  /** Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the same. */
+  unlock(): void {}
 
   /** Hook: a seek. Releases every buffer that it holds, and forgets the stream so far. */
-  flushed(): void {}
+  onFlush(): void {}
 
   /** A buffer arrives, and is this element's from now on: also when it throws, it must have released it. */
   abstract chain(buffer: MediaBuffer, pad: InputPad): Maybe<void>;
@@ -190,10 +190,10 @@ export abstract class Element {
   abstract formatChanged(format: StreamFormat, pad: InputPad): Maybe<void>;
 
   /** The end of the stream on one input. */
-  abstract endArrived(pad: InputPad): Maybe<void>;
+  abstract onEos(pad: InputPad): Maybe<void>;
 
-  /** @internal Sets the pad's format in the moment in which it holds; a queue does that later. */
-  formatArrived(format: StreamFormat, pad: InputPad): Maybe<void> {
+  /** @internal A format arrives. Sets the pad's format at the moment from which it is in force; a queue does that later. */
+  onFormat(format: StreamFormat, pad: InputPad): Maybe<void> {
     pad.format = format;
     return this.formatChanged(format, pad);
   }

@@ -147,7 +147,7 @@ export class OutputPad extends Pad {
     }
     this.format = checked;
     this.retune();
-    return peer.element.formatArrived(checked, peer);
+    return peer.element.onFormat(checked, peer);
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */
@@ -158,7 +158,7 @@ export class OutputPad extends Pad {
     this.ended = true;
     this.shut = true;
     peer.ended = true;
-    return peer.element.endArrived(peer);
+    return peer.element.onEos(peer);
   }
 
   /** What the stages downstream could take here: never more than both pads' own caps. */

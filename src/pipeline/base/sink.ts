@@ -53,7 +53,7 @@ export abstract class Sink extends Element {
   finish(): Maybe<void> {}
 
   /** Wants nothing more; the rest of the stream is not made, unless others want it. {@link finish} follows. */
-  protected enough(): void {
+  protected requestEos(): void {
     this.in.finish();
   }
 
@@ -98,7 +98,7 @@ export abstract class Sink extends Element {
   }
 
   /** Finishes, and tells the pipeline. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     try {
       const finished = this.finish();
       // A disk may take minutes to store what the system has kept back of a long film.
@@ -125,7 +125,7 @@ export abstract class Sink extends Element {
   }
 
   /** Lets the last buffer go. Subclasses that override it call it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#last?.release();
     this.#last = undefined;
   }

@@ -166,7 +166,7 @@ export abstract class Source extends Element {
 
   /** Nobody wants more: a wait for what comes next is over. */
   override outputFinished(): void {
-    this.interrupt();
+    this.unlock();
   }
 
   /** What it holds on to, others may not change. */
@@ -184,10 +184,10 @@ export abstract class Source extends Element {
   override formatChanged(): void {}
 
   /** A source has no input. */
-  override endArrived(): void {}
+  override onEos(): void {}
 
   /** Forgets what was to come next. Subclasses that override it call it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#isPrepared = false;
     this.#upcoming = undefined;
   }

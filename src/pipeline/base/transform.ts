@@ -268,7 +268,7 @@ export abstract class Transform extends Element {
   }
 
   /** Drains, then passes the end on. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     await this.#drained();
     await this.out.end();
   }

@@ -93,7 +93,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   /** Lets whoever waits for the loop go on. */
-  override interrupt(): void {
+  override unlock(): void {
     this.#dropReady();
   }
 
@@ -106,8 +106,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   /** Drops what was not taken. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#dropReady();
     if (this.#state === "ended") this.#state = "open";
   }
@@ -129,7 +129,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       next: () => this.#next(),
       return: async () => {
         this.#dropReady();
-        this.enough();
+        this.requestEos();
         return { value: undefined, done: true };
       },
     };

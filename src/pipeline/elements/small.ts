@@ -69,7 +69,7 @@ export class NullSink extends Sink {
   /** Counts. */
   override render(buffer: MediaBuffer): void {
     this.count++;
-    if (this.count === this.#limit) this.enough();
+    if (this.count === this.#limit) this.requestEos();
     if (this.#holds === 0) return;
     this.#kept.push(buffer.retain());
     if (this.#kept.length > this.#holds) this.#kept.shift()!.release();
@@ -81,12 +81,12 @@ export class NullSink extends Sink {
   }
 
   /** Releases what it keeps. */
-  override flushed(): void {
+  override onFlush(): void {
     for (const buffer of this.#kept.splice(0)) buffer.release();
   }
 
   /** Releases what it keeps. */
   override stop(): void {
-    this.flushed();
+    this.onFlush();
   }
 }

@@ -8,7 +8,7 @@ import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memo
 import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
-import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { flag, listOf, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
@@ -117,10 +117,11 @@ export function resolveConfig(config: BufferPoolConfig, name = "config"): Actual
     given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
       : wholeNumber(`${name}.maxBytes`, given.maxBytes);
-  const { allocator = defaultAllocator(), options = [] } = given;
+  const { allocator = defaultAllocator() } = given;
+  const options = given.options === undefined ? [] : listOf(`${name}.options`, "a list of strings", given.options);
   if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
-  if (!Array.isArray(options) || ![...options].every((option) => typeof option === "string")) {
-    throw wrongType(`${name}.options`, "a list of strings", options);
+  if (!options.every((option) => typeof option === "string")) {
+    throw wrongType(`${name}.options`, "a list of strings", given.options);
   }
   const roundSize = flag(`${name}.roundSize`, given.roundSize, false);
   const revoke = flag(`${name}.revoke`, given.revoke, debugLevel() > 0);
@@ -143,7 +144,7 @@ export function resolveConfig(config: BufferPoolConfig, name = "config"): Actual
     params: Object.freeze({ ...params }),
     allocator,
     format: frozenData(`${name}.format`, given.format),
-    options: Object.freeze([...options]),
+    options: Object.freeze(options),
     roundSize,
     zero: given.zero === undefined ? "fresh" : oneOf(`${name}.zero`, given.zero, ZERO_POLICIES),
     revoke,

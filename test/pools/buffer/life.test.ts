@@ -306,7 +306,7 @@ describe("zero policies and revocation", () => {
 
   it("zeroes new blocks of an allocator that gives used ones, unless the policy is never", () => {
     class Used extends SystemAllocator {
-      override get givesZeros(): boolean {
+      override get zeroInitialized(): boolean {
         return false;
       }
       protected override allocateRegion(size: number): Region {
@@ -665,6 +665,12 @@ describe("BufferPool.create", () => {
     expect(code(() => BufferPool.create({ size: 8, min: 2, max: 2, allocator }))).toBe("ERR_ALLOCATION_FAILED");
     expect(allocator.stats().liveMemories).toBe(0);
   });
+});
+
+it("a buffer's pool is the BufferPool that it is leased from", () => {
+  const pool = openPool();
+  const from: BufferPool | null = pool.tryAcquire()!.pool;
+  expect([from === pool, from?.stats().outstanding]).toEqual([true, 1]);
 });
 
 it.runIf(typeof Symbol.dispose === "symbol")("a pool that goes out of a using block is closed by force", () => {

@@ -155,6 +155,13 @@ describe("bad input is refused, and nothing changes", () => {
     expect(snapshot(pool)).toEqual(before);
   });
 
+  it("a list of options with 2^32 - 1 holes is refused by its length, and does not fill the heap", () => {
+    const pool = new BufferPool({ name: "test" });
+    const options: string[] = Object.assign([], { length: 2 ** 32 - 1 });
+    expect(() => pool.configure({ size: 8, max: 2, options })).toThrow(/config\.options\.length must be at most 65536/);
+    expect(pool.config).toBe(null);
+  });
+
   it("bad arguments are named before a wrong state, and active before loans", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire()!;

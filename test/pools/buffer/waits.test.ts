@@ -42,12 +42,12 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
     };
   },
   PagePool(clock) {
-    const pool = new PagePool({ maxCount: 1, clock });
+    const pool = PagePool.create({ max: 1, clock });
     return {
       take: () => pool.tryAllocate(64)!,
       acquire: (options) => pool.acquire(64, options),
       waiting: () => pool.stats().waiting,
-      check: () => pool.assertInvariants(),
+      check: () => pool.validate(),
     };
   },
   SharedPool(clock) {
@@ -368,7 +368,7 @@ describe("a pending wait", () => {
       const pool = new BufferPool(); pool.configure({ size: 64, max: 1 }); pool.activate();
       const held = pool.tryAcquire(); const acquire = (options) => pool.acquire(options);`,
     PagePool: `const { PagePool } = await import(${source("page/page-pool")});
-      const pool = new PagePool({ maxCount: 1 });
+      const pool = PagePool.create({ max: 1 });
       const held = pool.tryAllocate(64); const acquire = (options) => pool.acquire(64, options);`,
     SharedPool: `const { SharedPool } = await import(${source("shared/shared-pool")});
       const pool = SharedPool.create({ size: 64, count: 1 });

@@ -430,7 +430,7 @@ describe("close", () => {
       protected override allocateRegion(...args: Parameters<SystemAllocator["allocateRegion"]>): Region | undefined {
         return this.#plain ? new SystemAllocator().allocate(args[0]).region : super.allocateRegion(...args);
       }
-      override get leavesViewsSafe(): boolean {
+      override get viewsOutliveFree(): boolean {
         return false;
       }
       protected override freeRegion(): void {

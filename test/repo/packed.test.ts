@@ -70,7 +70,7 @@ describe("the packed package", () => {
   });
 
   it("starts its worker threads, and names the line of the application's module that throws in one", async () => {
-    writeFileSync(join(folder, "double.mjs"), "export default ({ frame }) => frame.width * 2;\n");
+    writeFileSync(join(folder, "double.mjs"), "export default (frame) => frame.width * 2;\n");
     writeFileSync(join(folder, "broken.mjs"), "export default () => {\n  throw new Error('no such plane');\n};\n");
     const text = (module: string): string => `
       import { NullSink, PatternSource, Pipeline } from "millpond/pipeline";

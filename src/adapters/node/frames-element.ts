@@ -142,13 +142,13 @@ export class FramesElement extends Source {
   }
 
   /** Ends a wait for bytes that may never come. */
-  override interrupt(): void {
+  override unlock(): void {
     if (this.running.stopping) void this.#opened?.frames.close();
   }
 
   /** Closes the frame that was not copied. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#frame?.close();
     this.#frame = undefined;
   }
@@ -297,7 +297,7 @@ export class DecodeElement extends FramesElement {
   }
 
   /** The file source has nothing to send. */
-  override endArrived(): Maybe<void> {}
+  override onEos(): Maybe<void> {}
 }
 
 /** True for a file that begins as Y4M does, whatever it is called. */

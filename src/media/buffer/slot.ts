@@ -157,6 +157,23 @@ export class BufferSlot implements HoldingBuffer {
     return false;
   }
 
+  /** True when a slot that returns needs nothing but its fields reset: its memory is as it was when it was leased. @realtime */
+  isClean(): boolean {
+    return (this.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && this.hasFreshMemory();
+  }
+
+  /** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was leased. @realtime */
+  hasFreshMemory(): boolean {
+    const memory = this.baseMemory;
+    const view = this.baseView;
+    if (memory === null || view === null) return false;
+    // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+    if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+      return false;
+    // A detached ArrayBuffer shows as a view of length 0.
+    return view.length === memory.currentSize;
+  }
+
   /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
   resetFields(): void {
     this.pts = undefined;

@@ -1,38 +1,36 @@
 /**
- * The slots of a BufferPool: made, kept free (last returned first, its pages are warm), restored, given up. Bookkeeping
- * only; who may borrow, who waits and what state the pool is in is the pool's business.
+ * The slots of a BufferPool: made, leased, given back, restored, freed. Bookkeeping only: who may acquire, who waits and what state the
+ * pool is in, is the pool's business.
  *
  * ```
  *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
- *   head  ->  slot 3 -> slot 0                             free, warmest first
- *             slot 1                                       on loan (refCount > 0), lingering, or returning
+ *   head  ->  slot 3 -> slot 0                             free; the last returned first, because its pages are warm
+ *             slot 1                                       leased, awaiting its memory, or returning
  * ```
- * Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}. Meanwhile the pool refuses what would change it
- * (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook has returned. So hooks of one pool never
- * nest, and what a hook can see of the pool is whole.
+ *
+ * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}.
+ * Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook
+ * has returned.
+ *
+ * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks never nest; a
+ * generation of a slot number never comes back, also when the slot was freed and made anew; every slot is judged after the last hook that
+ * could change it.
+ *
+ * Complexity: taking and keeping a slot O(1), or O(size) where bytes are zeroed; stats, leased and validate O(buffers).
  */
-
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { totalSize } from "../../media/buffer/memory-list.ts";
+import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
-import { metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { isRevocable } from "../../memory/revoke.ts";
+import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { Wipe } from "../../memory/region.ts";
+import { isRevocable, revokeViews, wipeRegion } from "../../memory/revoke.ts";
+import { zeroBytes } from "../../memory/zero.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { detachedError, mappedError } from "./errors.ts";
-import {
-  cacheViews,
-  demandWipe,
-  discardReason,
-  emptySlot,
-  regionBytes,
-  replaceHandles,
-  revokeSlot,
-  wipeSlot,
-  zeroSlot,
-} from "./slot-care.ts";
-import type { DiscardReason } from "./stats.ts";
+import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
@@ -53,6 +51,12 @@ export interface ReturnResult {
   /** What the caller of release() must hear. */
   readonly error: unknown;
 }
+
+/** The part of a pool's stats that its slots know. */
+export type SlotStats = Omit<
+  BufferPoolStats,
+  "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
+>;
 
 const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
 
@@ -190,17 +194,21 @@ export class SlotStore {
     return slot;
   }
 
-  /** True when a returning slot needs nothing but its fields reset. @realtime */
-  isClean(slot: BufferSlot): boolean {
-    return (slot.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && hasFreshMemory(slot);
-  }
-
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
   assertReturnable(slot: BufferSlot): void {
     for (const memory of slot.memories) {
       if (memory.accessWord === 0 || memory.references > 1) continue;
       throw mappedError(this.#owner.name, slot);
     }
+  }
+
+  /** Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say. */
+  dropAdded(slot: BufferSlot): unknown {
+    if (!slot.memoryChanged) return undefined;
+    const added = slot.memories.filter((memory) => memory.parentBuffer !== slot);
+    if (added.length === 0) return undefined;
+    slot.memories = slot.memories.filter((memory) => memory.parentBuffer === slot);
+    return dropMemories(slot, added);
   }
 
   /**
@@ -238,7 +246,7 @@ export class SlotStore {
 
   /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
   #discardReason(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
       return undefined;
     return discardReason(slot, this.#config.size);
   }
@@ -329,12 +337,12 @@ export class SlotStore {
   }
 
   /** The part of the stats that the store knows. */
-  stats(): StoreStats {
-    let lingering = 0;
+  stats(): SlotStats {
+    let awaitingMemory = 0;
     let wastedBytes = 0;
     for (const slot of this.#slots) {
       if (slot === undefined) continue;
-      if (slot.awaitingMemory) lingering++;
+      if (slot.awaitingMemory) awaitingMemory++;
       wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
     }
     return {
@@ -343,7 +351,7 @@ export class SlotStore {
       wastedBytes: Math.max(0, wastedBytes),
       free: this.free,
       outstanding: this.outstanding,
-      awaitingMemory: lingering,
+      awaitingMemory,
       acquires: this.acquires,
       misses: this.#misses,
       highWater: this.highWater,
@@ -498,38 +506,92 @@ export class SlotStore {
   }
 }
 
-/** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was lent. @realtime */
-function hasFreshMemory(slot: BufferSlot): boolean {
-  const memory = slot.baseMemory;
-  const view = slot.baseView;
-  if (memory === null || view === null) return false;
-  // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
-  if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
-    return false;
-  // A detached ArrayBuffer shows as a view of length 0.
-  return view.length === memory.currentSize;
+/** Why a returned slot cannot be lent again, or undefined. A resize in place is undone on the way, as GStreamer does it. */
+function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
+  if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+  if (slot.memoryChanged) return "memory-changed";
+  if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  undoResize(slot, size);
+  return totalSize(slot) === size ? undefined : "memory-unfit";
 }
 
-/** What {@link SlotStore.stats} gives. */
-export interface StoreStats {
-  /** Slots that exist. */
-  readonly count: number;
-  /** Bytes they take, as configured. */
-  readonly bytes: number;
-  /** Bytes of their regions beyond that. */
-  readonly wastedBytes: number;
-  /** Slots that can be lent at once. */
-  readonly free: number;
-  /** Slots on loan or lingering. */
-  readonly outstanding: number;
-  /** Slots that linger. */
-  readonly awaitingMemory: number;
-  /** Loans since the beginning. */
-  readonly acquires: number;
-  /** Loans that made a new slot. */
-  readonly misses: number;
-  /** The most slots on loan at a time. */
-  readonly highWater: number;
-  /** Slots freed, by reason. */
-  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+function undoResize(slot: BufferSlot, size: number): void {
+  const memory = slot.memories[0]!;
+  if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
+  memory.setExtent(slot.baseOffset, size);
+}
+
+/**
+ * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory. Each memory
+ * is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
+ */
+function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+  const { memories } = slot;
+  slot.memories = [];
+  const failure = dropMemories(slot, memories);
+  freeMetas(slot, buffer);
+  slot.refCount = 0;
+  slot.generation++;
+  // What a meta's hook put into the buffer goes too; no handle reaches the slot any more.
+  const late = dropMemories(slot, slot.memories);
+  if (late !== undefined) throwLater(late);
+  return failure;
+}
+
+/** Gives the next lease other memory objects than those that were handed out. */
+function replaceHandles(slot: BufferSlot): void {
+  for (let i = 0; i < slot.memories.length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
+  }
+  slot.slotFlags &= ~SlotFlags.SHARED;
+}
+
+/** Sets all bytes of a slot to zero, prefix and padding included. O(size). */
+function zeroSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
+}
+
+/** Notes with the bytes of a new slot what the end of every lease over them demands. */
+function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
+  const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
+}
+
+/** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
+function wipeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    const { region } = memory;
+    const { wipe, bytes } = region;
+    if (wipe === 0) continue;
+    wipeRegion(region);
+    region.wipe = wipe;
+    if (region.bytes !== bytes) memory.view = null;
+  }
+}
+
+/** Detaches every view of a slot's bytes, where the memory allows it. */
+function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
+    revokeViews(memory.region);
+    memory.view = null;
+  }
+}
+
+/** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */
+function cacheViews(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  const [only] = slot.memories;
+  slot.baseMemory = slot.memories.length === 1 && only !== undefined && only.view !== null ? only : null;
+  slot.baseView = slot.baseMemory?.view ?? null;
+  slot.line = null;
+}
+
+/** Bytes that the regions of a slot take. */
+function regionBytes(slot: BufferSlot): number {
+  let bytes = 0;
+  for (const memory of slot.memories) bytes += memory.region.size;
+  return bytes;
 }

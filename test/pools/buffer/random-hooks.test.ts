@@ -17,6 +17,7 @@ import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { lateErrors } from "../../memory/late-errors.ts";
 
 /** What hooks throw. */
@@ -455,15 +456,18 @@ class Program {
   }
 }
 
-it("no random program of calls and hooks gets at bytes that are not its own, or breaks an account", async () => {
-  const first = Number(process.env.MILLPOND_SEED ?? Date.now() % 2 ** 30);
-  const programs = 1500;
-  console.log(`random hooks: ${programs} programs, MILLPOND_SEED=${first} and following`);
-  const late = await lateErrors(async () => {
-    for (let seed = first; seed < first + programs; seed++) {
-      const failure = await new Program(seed).run();
-      if (failure !== undefined) throw new Error(`MILLPOND_SEED=${seed}: ${failure}`);
-    }
-  });
-  expect(late.filter((message) => !message.includes("a hook threw") && !message.includes("[ERR_"))).toEqual([]);
-}, 60_000);
+it(
+  "no random program of calls and hooks gets at bytes that are not its own, or breaks an account",
+  REPEATED,
+  async () => {
+    const first = seedOf("random hooks");
+    const programs = times(250, 1500);
+    const late = await lateErrors(async () => {
+      for (let seed = first; seed < first + programs; seed++) {
+        const failure = await new Program(seed).run();
+        if (failure !== undefined) throw new Error(`MILLPOND_SEED=${seed}: ${failure}`);
+      }
+    });
+    expect(late.filter((message) => !message.includes("a hook threw") && !message.includes("[ERR_"))).toEqual([]);
+  },
+);

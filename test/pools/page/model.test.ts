@@ -10,6 +10,7 @@ import type { Region } from "../../../src/memory/region.ts";
 import { PagePool, type PressureLevel } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const PAGE = 4096;
 
@@ -419,30 +420,26 @@ const bounds = fc.record({
   ageOut: fc.constantFrom(0, 100, 500, Number.POSITIVE_INFINITY),
 });
 
-const walks = Number(process.env.MILLPOND_WALKS ?? 300);
-const seed = Number(process.env.MILLPOND_SEED ?? Date.now() % 2 ** 31);
+const walks = times(80, 300, "MILLPOND_WALKS");
+const seed = seedOf("page-pool model");
 
-it(
-  `agrees with the model (seed ${seed})`,
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(bounds, commands, fc.boolean(), async (limits, cmds, ends) => {
-        const model = new Model(limits);
-        const real = new Real(limits);
-        await fc.asyncModelRun(() => ({ model, real }), cmds);
-        if (ends) await invalidate().run(model, real);
-        // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
-        while (real.loans.length > 0 || model.waits.length > 0) {
-          if (real.loans.length === 0) await abort(0).run(model, real);
-          else if (real.loans[0]!.children.length > 0) await dropChild(0).run(model, real);
-          else await release(0).run(model, real);
-        }
-        await pressure("low").run(model, real);
-        await flush().run(model, real);
-        expect([real.pool.stats().count, real.pool.stats().bytes, real.clock.pending]).toEqual([0, 0, 0]);
-      }),
-      { numRuns: walks, seed },
-    );
-  },
-  Number(process.env.MILLPOND_TIMEOUT ?? 60_000),
-);
+it("agrees with the model", REPEATED, async () => {
+  await fc.assert(
+    fc.asyncProperty(bounds, commands, fc.boolean(), async (limits, cmds, ends) => {
+      const model = new Model(limits);
+      const real = new Real(limits);
+      await fc.asyncModelRun(() => ({ model, real }), cmds);
+      if (ends) await invalidate().run(model, real);
+      // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
+      while (real.loans.length > 0 || model.waits.length > 0) {
+        if (real.loans.length === 0) await abort(0).run(model, real);
+        else if (real.loans[0]!.children.length > 0) await dropChild(0).run(model, real);
+        else await release(0).run(model, real);
+      }
+      await pressure("low").run(model, real);
+      await flush().run(model, real);
+      expect([real.pool.stats().count, real.pool.stats().bytes, real.clock.pending]).toEqual([0, 0, 0]);
+    }),
+    { numRuns: walks, seed },
+  );
+});

@@ -221,7 +221,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   ],
   [/Error\.(captureStackTrace|prepareStackTrace)$/, "the engine's, inherited from Error"],
   [
-    /^\.\/(?:pipeline|pipeline\/node|video|webcodecs)#\w+\.prototype\.(chain|start|stop|interrupt|flushed|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
+    /^\.\/(?:pipeline|pipeline\/node|video|webcodecs)#\w+\.prototype\.(chain|start|stop|unlock|onFlush|formatChanged|onEos|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [

@@ -40,7 +40,7 @@ export interface SessionOptions {
   /** What would be lost is an error. */
   readonly strict?: boolean | undefined;
   /** Milliseconds that one wait for a buffer, or of a stage, may last. */
-  readonly patience: number;
+  readonly acquireTimeout: number;
   /** The most bytes that all pools may have together. */
   readonly maxBytes: number;
   /** Time and timers. */
@@ -64,7 +64,7 @@ export interface RunSummary {
 // After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
 const ABANDON_MS = 500;
 
-// A thread needs a second to start on a busy machine, and a decoder to load: patience with buffers is not meant for that.
+// A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
@@ -96,7 +96,7 @@ function stalledError({ element, doing, limit }: StageWait): MillpondError {
   return new MillpondError(
     "ERR_STARVED",
     `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
-      "if it is slow and does not hang, give the pipeline more patience",
+      "if it is slow and does not hang, raise acquireTimeout",
     { stage: element.name, doing, limit },
   );
 }
@@ -227,7 +227,7 @@ export class Session implements Running {
   }
 
   /**
-   * Calls a hook of a stage between the streams and waits for it; not longer than the patience lasts. The wait begins before the
+   * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins before the
    * call, so that what the hook itself waits for is inside it, and is what an error names.
    */
   async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
@@ -246,9 +246,9 @@ export class Session implements Running {
   }
 
   beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
-    const { patience } = this.#options;
+    const { acquireTimeout } = this.#options;
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
-    const limit = patience === Number.POSITIVE_INFINITY ? fallback : Math.max(patience * times, atLeast);
+    const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
     if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
     const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
     this.#waits.add(wait);
@@ -458,9 +458,9 @@ export class Session implements Running {
   }
 
   acquire(pool: BufferPool): Promise<MediaBuffer> {
-    const { patience } = this.#options;
-    if (patience === Infinity) return pool.acquire();
-    return pool.acquire({ timeout: patience }).catch((error: unknown) => {
+    const { acquireTimeout } = this.#options;
+    if (acquireTimeout === Infinity) return pool.acquire();
+    return pool.acquire({ timeout: acquireTimeout }).catch((error: unknown) => {
       throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
     });
   }

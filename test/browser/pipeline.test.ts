@@ -11,7 +11,7 @@ describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
       const { Pipeline, PatternSource, Queue, Tee, NullSink, AppSink } = await import("/dist/pipeline.js");
       const { VideoScale } = await import("/dist/video.js");
       const tee = new Tee("tee");
-      const [sink, loop] = [new NullSink({ name: "null", holds: 2 }), new AppSink({ name: "loop" })];
+      const [sink, loop] = [new NullSink({ name: "null", retainedBuffers: 2 }), new AppSink({ name: "loop" })];
       const pipeline = new Pipeline();
       pipeline.link(new PatternSource({ width: 320, height: 180, frames: 60 }), tee, new Queue(), new VideoScale({ width: 64, format: "RGBA" }), loop);
       pipeline.link(tee, sink);

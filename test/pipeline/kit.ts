@@ -29,7 +29,7 @@ export class Numbers extends Source {
     this.format = format;
   }
 
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return this.holdsBack;
   }
 
@@ -97,7 +97,7 @@ export class Collector extends Sink {
     this.#options = options;
   }
 
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return (this.#options.keepFirst ?? 0) + (this.#options.keepLast ?? 0);
   }
 
@@ -163,7 +163,7 @@ export class Step extends Transform {
   }
 
   /** A passthrough with a delay keeps buffers before it passes them on. */
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return this.delay;
   }
 

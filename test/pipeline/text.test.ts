@@ -63,11 +63,11 @@ describe("a pipeline text", () => {
 
   test("gives values of every kind to the elements", () => {
     const { pipeline } = pipelineFromText(
-      "rawvideo - format=nv12 size=64x48 fps=30000/1001 ! workers ./m.mjs n=3 writes=yes ! null limit=7 holds=2",
+      "rawvideo - format=nv12 size=64x48 fps=30000/1001 ! workers ./m.mjs n=3 writes=yes ! null limit=7 retainedBuffers=2",
     );
     const sink = pipeline.elements.at(-1) as NullSink;
     expect(sink).toBeInstanceOf(NullSink);
-    expect(sink.holds).toBe(2);
+    expect(sink.retainedBuffers).toBe(2);
     expect(pipeline.elements[1]!.role).toBe("3 threads, up to 6 frames in work");
   });
 
@@ -118,7 +118,7 @@ describe("a pipeline text", () => {
   });
 
   test("names a property as it was written, never an option inside the library", () => {
-    const texts = ["queue max=0", "queue full=no", "null holds=9999", "null limit=0", "scale width=99999"];
+    const texts = ["queue max=0", "queue full=no", "null retainedBuffers=9999", "null limit=0", "scale width=99999"];
     for (const text of texts) expect(refusal(`pattern ! ${text} ! null`)[1]).not.toContain("options.");
   });
 

@@ -196,7 +196,7 @@ describe("a workers stage", () => {
 
 describe("threads that misbehave", () => {
   const bad = (text: string): Promise<unknown> =>
-    new Pipeline({ patience: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
+    new Pipeline({ acquireTimeout: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
 
   test("a function that never answers ends the run with the stage's name", async () => {
     await expect(bad("export default () => new Promise(() => {});")).rejects.toMatchObject({
@@ -255,7 +255,7 @@ describe("threads that misbehave", () => {
 
   test("one that takes memory without end ends the run, not the process", async () => {
     const text = "export default () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)); };";
-    const run = new Pipeline({ patience: 60_000 }).link(
+    const run = new Pipeline({ acquireTimeout: 60_000 }).link(
       new Numbers("src", 2),
       workers(text, { workers: 1 }),
       new NullSink(),

@@ -17,6 +17,8 @@ import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "
 import type { MapMode, Mapping } from "../../memory/mapping.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
+// The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
@@ -38,7 +40,6 @@ import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
 import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
-  type BufferOwner,
   type BufferSlot,
   freeUnpooledSlot,
   heldByHook,
@@ -97,9 +98,9 @@ export class MediaBuffer {
     return MAX_MEMORIES;
   }
 
-  /** The pool this buffer is on loan from, or null. */
-  get pool(): BufferOwner | null {
-    return this.live("read").owner;
+  /** The pool this buffer is leased from, or null. */
+  get pool(): BufferPool | null {
+    return this.live("read").owner as BufferPool | null;
   }
 
   /** The number of its slot in the pool, stable for the slot's life; -1 without a pool. Works on stale handles too. */

@@ -1,6 +1,6 @@
 /**
  * Sink: the base class of stages that buffers end at. A subclass looks at each buffer in `render`; what it wants to keep it
- * retains, and says how many it may have (`holds`), so that the pool is made for it. After GStreamer's base sink.
+ * retains, and says how many it may have (`retainedBuffers`), so that the pool is made for it. After GStreamer's base sink.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { flag, readOptions } from "../../util/validate.ts";
@@ -34,7 +34,7 @@ export abstract class Sink extends Element {
   }
 
   /** Buffers that it retains across calls of {@link render}; they are added to the pool upstream. Default 0. */
-  get holds(): number {
+  get retainedBuffers(): number {
     return 0;
   }
 
@@ -119,9 +119,9 @@ export abstract class Sink extends Element {
       this.#last.release();
       this.#last = copy;
     }
-    query.raise(this.holds, "keeps them");
+    query.raise(this.retainedBuffers, "retained");
     if (this.#keepLast) query.raise(1, "its last buffer");
-    return this.holds > 0 || this.#keepLast;
+    return this.retainedBuffers > 0 || this.#keepLast;
   }
 
   /** Lets the last buffer go. Subclasses that override it call it. */
@@ -138,6 +138,6 @@ export abstract class Sink extends Element {
 
   /** Takes buffers. */
   override get role(): string {
-    return this.holds > 0 ? `holds up to ${this.holds}` : "takes buffers";
+    return this.retainedBuffers > 0 ? `retains up to ${this.retainedBuffers}` : "takes buffers";
   }
 }

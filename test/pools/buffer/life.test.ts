@@ -667,6 +667,12 @@ describe("BufferPool.create", () => {
   });
 });
 
+it("a buffer's pool is the BufferPool that it is leased from", () => {
+  const pool = openPool();
+  const from: BufferPool | null = pool.tryAcquire()!.pool;
+  expect([from === pool, from?.stats().outstanding]).toEqual([true, 1]);
+});
+
 it.runIf(typeof Symbol.dispose === "symbol")("a pool that goes out of a using block is closed by force", () => {
   const pool = openPool();
   const buffer = pool.tryAcquire()!;

@@ -16,7 +16,7 @@ import { FULL } from "../helpers/effort.ts";
 import { ROOT } from "./command.ts";
 
 /** The command as it is packed. */
-export const BUILT_MAIN: string = join(ROOT, "dist/cli/main.js");
+export const BUILT_MAIN: string = join(ROOT, "dist/cli.js");
 
 /** What hangs is killed then, and fails. A run takes a second; a machine with much else to do may need thirty. */
 export const BOUND_MS = 60_000;
@@ -110,7 +110,7 @@ export async function runBuilt(
   how: Pick<HostileRun, "during" | "env" | "stdin" | "stdout"> = {},
   folder: string = ROOT,
 ): Promise<HostileResult> {
-  if (!existsSync(BUILT_MAIN)) throw new Error("dist/cli/main.js is missing: npm run build");
+  if (!existsSync(BUILT_MAIN)) throw new Error("dist/cli.js is missing: npm run build");
   const { MILLPOND_TEST_FAULT: _, MILLPOND_DEBUG: __, FORCE_COLOR: ___, ...env } = process.env;
   const began = performance.now();
   const child = spawn(process.execPath, [BUILT_MAIN, ...args], {

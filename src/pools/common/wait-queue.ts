@@ -14,6 +14,7 @@
  * else to do, nothing could end it.
  */
 
+import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/late.ts";
 import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
@@ -70,21 +71,13 @@ export class Waiter<T, Tag = string | undefined> {
   /** @internal */
   readonly reject: (error: unknown) => void;
   /** @internal */
-  readonly signal: AbortSignal | undefined;
-  /** @internal */
-  onAbort: (() => void) | undefined = undefined;
+  stopListening: (() => void) | undefined = undefined;
 
   /** @internal Made by {@link WaitQueue.wait}. */
-  constructor(
-    resolve: (value: T) => void,
-    reject: (error: unknown) => void,
-    tag: Tag,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(resolve: (value: T) => void, reject: (error: unknown) => void, tag: Tag) {
     this.resolve = resolve;
     this.reject = reject;
     this.tag = tag;
-    this.signal = signal;
   }
 }
 
@@ -124,16 +117,15 @@ export class WaitQueue<T, Tag = string | undefined> {
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     const { signal, timeout } = options;
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T, Tag>(resolve, reject, tag, signal);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag);
       // In line before any foreign code runs: a clock or signal that ends the pool, or serves it, then finds this wait.
       this.#append(waiter);
       try {
         waiter.since = this.#clock.now();
         if (signal !== undefined && waiter.queued) {
-          waiter.onAbort = () => this.#endEarly(waiter, () => signal.reason);
-          signal.addEventListener("abort", waiter.onAbort, { once: true });
-          // It may have been aborted since the caller looked, and then sends no event any more.
-          if (signal.aborted) this.#endEarly(waiter, () => signal.reason);
+          const stop = onAbort(signal, (reason) => this.#endEarly(waiter, () => reason));
+          if (waiter.queued) waiter.stopListening = stop;
+          else stop();
         }
         // Any of these calls may have ended the wait.
         if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
@@ -208,11 +200,11 @@ export class WaitQueue<T, Tag = string | undefined> {
     waiter.next = null;
     waiter.queued = false;
     this.#length--;
+    waiter.stopListening?.();
     try {
       if (waiter.timer !== undefined) this.#clock.clearTimer(waiter.timer);
-      if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener("abort", waiter.onAbort);
     } catch (error) {
-      // The waiter is out of the queue and is about to be settled; a clock or signal that fails must not stop that.
+      // The waiter is out of the queue and is about to be settled; a clock that fails must not stop that.
       throwLater(error);
     }
   }

@@ -31,7 +31,7 @@ describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
       if (typeof VideoEncoder === "undefined") send({ packets: null });
       else {
         const { Pipeline, PatternSource, NullSink, AppSink } = await import("/dist/pipeline.js");
-        const { WebCodecsEncoder, WebCodecsDecoder } = await import("/dist/adapters/webcodecs.js");
+        const { WebCodecsEncoder, WebCodecsDecoder } = await import("/dist/webcodecs.js");
         const encoder = new WebCodecsEncoder({ codec: "vp8", bitrate: 500000 });
         const sink = new AppSink({ name: "loop" });
         const pipeline = new Pipeline().link(new PatternSource({ width: 128, height: 96, frames: 30 }), encoder, new WebCodecsDecoder({ codec: "vp8" }), sink);

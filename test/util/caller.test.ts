@@ -52,6 +52,13 @@ describe("the caller in a report", () => {
     );
   });
 
+  it("is known in the built package, whose chunks lie in one folder", () => {
+    const built = rootsOf("file:///app/node_modules/millpond/dist/_stack.js");
+    const mine = "play (file:///app/main.js:3:1)";
+    const chunk = "BufferPool.acquire (file:///app/node_modules/millpond/dist/_buffer-pool.js:10:5)";
+    expect(callerOf(stackOf(chunk, mine), built)).toBe(`at ${mine}`);
+  });
+
   it("is not searched for in a bundle or where nothing is known: all frames are shown", () => {
     for (const self of [undefined, "file:///app/bundle.js", "", "blob:null/123"]) {
       expect(rootsOf(self)).toEqual([]);
@@ -95,5 +102,5 @@ describe("the caller in a report", () => {
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-  }, 60_000);
+  });
 });

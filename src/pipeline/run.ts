@@ -3,9 +3,11 @@
  * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
  * error, cancellation, and a seek in between.
  */
+
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
+import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
 import {
@@ -144,8 +146,7 @@ export class PipelineRun implements Running {
   async execute(play = true): Promise<RunSummary> {
     const { signal, onProgress } = this.#options;
     const started = this.clock.now();
-    const onAbort = (): void => this.fail(signal!.reason);
-    signal?.addEventListener("abort", onAbort);
+    let stopListening: (() => void) | undefined;
     let timer: unknown;
     const report = (): void => {
       try {
@@ -161,8 +162,8 @@ export class PipelineRun implements Running {
     const opened: Element[] = [];
     for (const element of this.#elements) element.attach(this);
     try {
-      if (signal?.aborted) onAbort();
-      else {
+      stopListening = onAbort(signal, (reason) => this.fail(reason));
+      if (this.failure === undefined) {
         await this.#open(opened);
         if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
         await this.#play(play);
@@ -172,7 +173,7 @@ export class PipelineRun implements Running {
       this.fail(error);
     }
     this.clock.clearTimer(timer);
-    signal?.removeEventListener("abort", onAbort);
+    stopListening?.();
     await this.#close(opened);
     const summary = this.#summary(this.clock.now() - started);
     for (const element of this.#elements) element.attach(null);

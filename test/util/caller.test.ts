@@ -102,5 +102,5 @@ describe("the caller in a report", () => {
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-  }, 60_000);
+  });
 });

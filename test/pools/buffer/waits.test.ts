@@ -388,12 +388,12 @@ describe("a pending wait", () => {
 
     it(`of ${kind} with a timeout keeps the process alive until it settles`, async () => {
       expect(await child("{ timeout: 200 }")).toBe("ERR_STARVED exit");
-    }, 40_000);
+    });
 
     it(`of ${kind} without a timeout does not keep the process alive by itself`, async () => {
       expect(await child("{}")).toBe("exit");
       expect(await child("{ timeout: Infinity, signal: new AbortController().signal }")).toBe("exit");
-    }, 40_000);
+    });
   }
 });
 
@@ -435,7 +435,7 @@ describe("activation with a min of n buffers", () => {
     // collector of a busy machine; 4,096 times when it is quadratic.
     expect(best(64_000) / best(1000)).toBeLessThan(600);
     expect(best(64_000, () => new Limited(63_999)) / best(1000, () => new Limited(999))).toBeLessThan(600);
-  }, 60_000);
+  });
 
   it("gives every slot a number of its own again after some were discarded in any order", () => {
     const pool = new BufferPool({ name: "numbers" });

@@ -34,7 +34,7 @@ export function starvedError(
   const hint = traced ? "" : "; switch pool.trace on to see where each was taken";
   return new MillpondError(
     "ERR_STARVED",
-    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are on loan; ` +
+    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are leased; ` +
       `${describeHolders(holders)}. Release them sooner, or configure a larger max${hint}`,
     { pool: name, waited, holders },
   );
@@ -98,11 +98,11 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
   return new MillpondError("ERR_INACTIVE", `cannot ${verb} pool "${name}": it is not active; activate() it first`);
 }
 
-/** The error of a call that needs every loan home. */
+/** The error of a call that needs every lease back. */
 export function inUseError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
   return new MillpondError(
     "ERR_IN_USE",
-    `cannot ${verb} pool "${name}": ${holders.length} buffers are on loan; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
+    `cannot ${verb} pool "${name}": ${holders.length} buffers are leased; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
     { pool: name, holders },
   );
 }

@@ -50,7 +50,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
-  // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
+  // Between two memberships of this thread; the other end takes what comes and lets it go. Its window is never used up.
   const pool = core.SharedPool.create({ size: 64, count: 1024 });
   const { port1, port2 } = new MessageChannel();
   const received = core.receiveLane(port2 as never).then(async (far) => {
@@ -107,7 +107,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     },
     // Of the pool that the same call is made on.
     ".#Slot": () => (isForLane ? pool : (lastShared ?? shared())).tryAcquire(),
-    ".#HandleRing": () => core.HandleRing.create(16),
+    ".#SpscRing": () => core.SpscRing.create(16),
     ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
     ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
     ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),

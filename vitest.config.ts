@@ -1,14 +1,53 @@
-import { defineConfig, type ViteUserConfig } from "vitest/config";
+import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { defineConfig, type ViteUserConfig, type ViteUserConfigFnObject } from "vitest/config";
 
-const config: ViteUserConfig = defineConfig({
-  test: {
-    include: ["test/**/*.test.ts"],
-    // Two-core machines run the suites; a model-based suite may take half a minute there.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+const ALL = "test/**/*.test.ts";
+
+/**
+ * What runs, by vitest's `--mode`: the fast lane when none is given, `all` for everything at full length, `rest` for what the fast
+ * lane left out or ran short. See test/helpers/effort.ts.
+ */
+const LANES: Readonly<Record<string, { include: string[]; tagsFilter: string[]; effort: "all" | "fast" }>> = {
+  all: { include: [ALL], tagsFilter: [], effort: "all" },
+  rest: { include: filesWithEffort(), tagsFilter: ["repeated || full"], effort: "all" },
+  test: { include: [ALL], tagsFilter: ["!full"], effort: "fast" },
+};
+
+/** Only these can have a tag: the others need not even be loaded for the rest. */
+function filesWithEffort(): string[] {
+  const files = readdirSync("test", { recursive: true, encoding: "utf8" }).map(
+    (file) => `test/${file.replaceAll("\\", "/")}`,
+  );
+  return files.filter((file) => file.endsWith(".test.ts") && readFileSync(file, "utf8").includes("helpers/effort.ts"));
+}
+
+const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
+  const lane = LANES[mode];
+  if (lane === undefined) throw new Error(`no such lane: --mode ${mode}; there are ${Object.keys(LANES)}`);
+  const { include, tagsFilter, effort } = lane;
+  const test: ViteUserConfig["test"] & { tagsFilter: string[] } = {
+    include,
+    tags: [
+      { name: "repeated", description: "runs short in the fast lane, at full length in test:all" },
+      { name: "full", description: "runs in test:all only" },
+    ],
+    tagsFilter,
+    // Children start in half the time when what Node compiled for the last one, types stripped, is kept.
+    env: {
+      MILLPOND_TESTS: effort,
+      NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/millpond-compile"),
+    },
+    // It ends what hangs. No verdict comes from it: the slowest test of the fast lane takes seconds, beside a busy machine ten times that.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     pool: "forks",
-    reporters: process.env.CI === "true" ? ["default", "./test/closing-line.ts"] : ["default"],
-  },
+    // vitest leaves one core to itself by default, which is every second one here; tests that wait for children leave theirs too.
+    maxWorkers: Math.max(2, availableParallelism()),
+    reporters: ["default", "./test/closing-line.ts"],
+  };
+  return { test };
 });
 
 export default config;

@@ -26,8 +26,13 @@ export class BumpAllocator extends Allocator {
   protected override freeRegion(_region: Region): void {}
 }
 
-const pool = new BufferPool({ name: "headers" });
-pool.configure({ size: 60, align: 64, min: 4, max: 4, allocator: new BumpAllocator(1024) });
-pool.activate();
+const pool = BufferPool.create({
+  name: "headers",
+  size: 60,
+  align: 64,
+  min: 4,
+  max: 4,
+  allocator: new BumpAllocator(1024),
+});
 const offsets = [1, 2, 3, 4].map(() => pool.tryAcquire()!.bytes.byteOffset);
 console.log(`four buffers of one ArrayBuffer, at ${offsets.join(", ")}`);

@@ -37,7 +37,7 @@ function play(samples: Float32Array, start: number, voice: number): void {
   for (let i = 0; i < FRAMES; i++) output[i]! += samples[start + i]!;
 }
 
-const pool = RealtimePool.create(VOICES * LONGEST * 4 + VOICES * 8, { name: "mixer" });
+const pool = RealtimePool.create({ totalSize: VOICES * LONGEST * 4 + VOICES * 8, name: "mixer" });
 const memory = new Float32Array(pool.buffer, pool.byteOffset);
 const blocks = new Int32Array(VOICES);
 
@@ -134,4 +134,4 @@ async function run(name: string, callback: () => void, rounds: number): Promise<
 console.log(`${VOICES} voices, ${application.length} objects beside them; locked: ${pool.locked} (${pool.lockReason})`);
 await run("RealtimePool     ", pooled, 3);
 await run("new Float32Array ", plain, 1);
-pool.delete();
+pool.close();

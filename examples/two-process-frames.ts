@@ -6,7 +6,7 @@
  *     node examples/two-process-frames.ts
  */
 import { fork } from "node:child_process";
-import { connectProcess, createProcessPool, nativeOps, receiveProcess } from "../src/native.ts";
+import { connectProcess, createProcessPool, pageOps, receiveProcess } from "../src/native.ts";
 
 const FRAME: number = 1920 * 1080 * 1.5;
 const FRAMES = 200;
@@ -64,7 +64,7 @@ async function camera(): Promise<void> {
   pool.close();
 }
 
-const { availability } = nativeOps();
+const { availability } = pageOps();
 if (process.argv[2] === "viewer") await viewer();
 else if (availability.ok) await camera();
 else console.log(`memory between processes is not to be had here: ${availability.hint}`);

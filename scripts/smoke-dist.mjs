@@ -47,9 +47,11 @@ if (hadDispose) assert.equal(typeof first[Symbol.dispose], "function");
 pool.deactivate();
 
 // One small job for each other pool, and for each entry point that a bare install can load.
-const { PagePool, RealtimePool, SharedPool, SlabPool, TlsfArena, VideoInfo, allocators, struct } = millpond;
+const { PagePool, RealtimePool, SlabPool, VideoInfo, allocators, struct } = millpond;
+const { SharedPool } = await import("millpond/shared");
+const { TlsfArena } = await import("millpond/arena");
 
-const pages = new PagePool({ maxBytes: 1 << 20 });
+const pages = PagePool.create({ maxBytes: 1 << 20 });
 const block = pages.allocator.allocate(100_000);
 block.release();
 assert.throws(() => block.release(), { code: "ERR_DOUBLE_RELEASE" });
@@ -65,11 +67,11 @@ slab.free(pointer);
 assert.throws(() => slab.free(pointer), { code: "ERR_DOUBLE_RELEASE" });
 slab.close();
 
-const realtime = RealtimePool.create(1 << 16, { name: "smoke" });
+const realtime = RealtimePool.create({ totalSize: 1 << 16, name: "smoke" });
 const samples = realtime.alloc(512);
 realtime.free(samples);
 assert.throws(() => realtime.free(samples), { code: "ERR_DOUBLE_RELEASE" });
-realtime.delete();
+realtime.close();
 TlsfArena.create(new ArrayBuffer(1 << 16)).validate();
 
 const shared = SharedPool.create({ size: 4096, count: 4 });
@@ -97,7 +99,7 @@ assert.equal(VideoInfo.of({ format: "I420", width: 2, height: 2 }).size, 6);
 for (const door of ["coremedia", "cork", "directshow", "gstreamer", "realtime"]) {
   assert.notEqual(Object.keys(await import(`millpond/compat/${door}`)).length, 0);
 }
-const { nativeOps } = await import("millpond/native");
-assert.match(nativeOps().name, /^(koffi|none)$/);
+const { pageOps } = await import("millpond/native");
+assert.match(pageOps().name, /^(koffi|none)$/);
 
 console.log(`smoke: dist does its job on Node ${process.version}`);

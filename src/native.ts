@@ -24,37 +24,14 @@ export {
   type PagesReport,
 } from "./allocators/native/pages.ts";
 export { ProcessSharedAllocator, type ProcessSharedOptions } from "./allocators/native/process-shared.ts";
-export { type LockReport, lockReportOf } from "./memory/lock-report.ts";
-export {
-  closeDescriptor,
-  connectDescriptors,
-  type DescriptorServer,
-  type DescriptorWait,
-  descriptorPair,
-  type Received,
-  receiveDescriptor,
-  receiveDescriptorSync,
-  sendDescriptor,
-  serveDescriptors,
-} from "./os/descriptors.ts";
-export { nativeOps } from "./os/load.ts";
-export { openName, type PublishedName, publishName } from "./os/names.ts";
-export type {
-  Advice,
-  DescriptorFacts,
-  DmaOps,
-  FutexOps,
-  Limits,
-  MappedPages,
-  NativeOps,
-  Peer,
-  SharedOps,
-  SocketOps,
-  WaitOutcome,
-} from "./os/native-ops.ts";
+export { type LockReport, lockReportOf, reportLock } from "./memory/lock-report.ts";
+export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
+export { pageOps } from "./os/load.ts";
+export type { PublishedName } from "./os/names.ts";
+export type { Advice, Limits, PageOps } from "./os/native-ops.ts";
+export { pageSize } from "./os/page-size.ts";
 export { type Done, describeResult, type FailureStatus, type NotDone, type Outcome, type Result } from "./os/result.ts";
-export { createSharedMemory, openSharedMemory, type SharedMemory } from "./os/shared-memory.ts";
-export { type ChangeOptions, type ChangeOutcome, waitForChange, wakeWaiters } from "./os/wait.ts";
+export type { SharedMemory } from "./os/shared-memory.ts";
 export {
   type ChildEnd,
   connectProcess,
@@ -64,6 +41,7 @@ export {
 } from "./pools/process/connect.ts";
 export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
 export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./pools/process/open.ts";
+export type { IpcEnd } from "./pools/process/ports.ts";
 export {
   type ProcessAttachOptions,
   ProcessPool,

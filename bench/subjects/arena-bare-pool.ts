@@ -27,7 +27,7 @@ class Bare {
   }
 }
 
-const heap = new Bare(RealtimePool.create(255 << 20).arena);
+const heap = new Bare(RealtimePool.create({ totalSize: 255 << 20 }).arena);
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

@@ -5,7 +5,7 @@ import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/tr
 
 const which = process.argv[2];
 if (which !== "pair" && which !== "mixed") throw new Error("which one? pair, mixed");
-const heap = RealtimePool.create(255 << 20);
+const heap = RealtimePool.create({ totalSize: 255 << 20 });
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

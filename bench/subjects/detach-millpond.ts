@@ -10,9 +10,7 @@ if (which !== "before" && which !== "after") throw new Error("which one? before,
 
 const bytes = new Uint8Array(8 << 20).fill(1);
 if (which === "after") {
-  const pool = new BufferPool({ name: "revoked" });
-  pool.configure({ size: 4096, max: 1, revoke: true });
-  pool.activate();
+  const pool = BufferPool.create({ name: "revoked", size: 4096, max: 1, revoke: true });
   pool.tryAcquire()!.release();
 }
 

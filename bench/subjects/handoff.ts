@@ -1,6 +1,6 @@
 /** A frame of 8 MB to a worker and back, 4 under way, one byte touched on each side: by lane, and by hand. */
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { leasePool, receiveLane } from "../../src/index.ts";
+import { leasePool, receiveLane } from "../../src/shared.ts";
 import { effortFromEnvironment } from "../lib/protocol.ts";
 import { median } from "../lib/statistics.ts";
 import { emit, openWindow } from "../lib/subject.ts";

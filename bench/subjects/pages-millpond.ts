@@ -6,7 +6,8 @@
 import { WasmAllocator } from "../../src/allocators/wasm.ts";
 import type { Allocator } from "../../src/memory/allocator.ts";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
-import { LockedAllocator, nativeOps, PagesAllocator, ProcessSharedAllocator } from "../../src/native.ts";
+import { LockedAllocator, PagesAllocator, ProcessSharedAllocator } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure } from "../lib/subject.ts";
 

@@ -13,17 +13,14 @@ import {
   connectProcess,
   connectToPool,
   createProcessPool,
-  createSharedMemory,
-  nativeOps,
   openProcessPool,
-  openSharedMemory,
   type ProcessPool,
   receiveProcess,
-  type SharedMemory,
   serveProcesses,
-  waitForChange,
-  wakeWaiters,
 } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
+import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
+import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
 import type { Lane } from "../../src/pools/lane/lane.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../src/pools/shared/ring.ts";

@@ -2,7 +2,7 @@
  * An oscillator in a worker, played by an AudioWorklet, through a pool: no block is copied between threads, none is
  * allocated after the start, and the audio thread never waits. Needs a page that is cross-origin isolated (COOP and COEP).
  */
-import { SharedPool, SpscRing } from "../../dist/index.js";
+import { SharedPool, SpscRing } from "../../dist/shared.js";
 
 /** The Web Audio API's block. */
 const BLOCK = 128;

@@ -1,8 +1,8 @@
 /**
  * The audio thread: plays pooled blocks as they come. Nothing is allocated in process(): leases are integers, and the view of
- * each slot was made before. In a bundle, the import is from "millpond".
+ * each slot was made before. In a bundle, the import is from "millpond/shared".
  */
-import { LeaseRing, SharedPool } from "../../dist/index.js";
+import { LeaseRing, SharedPool } from "../../dist/shared.js";
 
 class PooledPlayer extends AudioWorkletProcessor {
   constructor({ processorOptions: { handle, ring, counters, careless } }) {

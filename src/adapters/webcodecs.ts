@@ -137,7 +137,7 @@ abstract class CoderElement<Out> extends Element {
   protected abstract drop(result: Out): void;
 
   /** What is still in the coder comes out first. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     const { coder } = this;
     if (coder !== undefined && coder.state === "configured") {
       let isDone = false;
@@ -155,12 +155,12 @@ abstract class CoderElement<Out> extends Element {
   }
 
   /** Lets whoever waits look again. */
-  override interrupt(): void {
+  override unlock(): void {
     this.#alert();
   }
 
   /** Forgets what is under way. */
-  override flushed(): void {
+  override onFlush(): void {
     for (const one of this.made.splice(0)) this.drop(one);
     this.reset();
   }

@@ -23,12 +23,12 @@ export class SharedAllocator extends Allocator {
   }
 
   /** The engine zeroes every new SharedArrayBuffer. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 
   /** The garbage collector waits for the last view. */
-  override get leavesViewsSafe(): boolean {
+  override get viewsOutliveFree(): boolean {
     return true;
   }
 

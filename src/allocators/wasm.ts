@@ -69,7 +69,7 @@ export class WasmAllocator extends Allocator {
   }
 
   /** The engine zeroes every new memory, lazily. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 

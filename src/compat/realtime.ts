@@ -215,7 +215,7 @@ export function rtm_create_pool(totalSize: number, name?: string | null): rtm_po
   const options = { lock: "preference", ...(name === null || name === undefined ? {} : { name }) } as const;
   return makePool(
     inDoor(
-      () => RealtimePool.create(totalSize, options),
+      () => RealtimePool.create({ totalSize, ...options }),
       (cause) => poolError("rtm_create_pool", "", cause),
     ),
   );
@@ -224,7 +224,7 @@ export function rtm_create_pool(totalSize: number, name?: string | null): rtm_po
 /** The C call with a null `outPool`: the default pool. Throws `EALREADY` when it exists, else as {@link rtm_create_pool}. */
 export function rtm_create_default_pool(totalSize?: number): rtm_pool {
   inDoor(
-    () => RealtimePool.createDefault(totalSize, { lock: "preference" }),
+    () => RealtimePool.createDefault({ lock: "preference", ...(totalSize === undefined ? {} : { totalSize }) }),
     (cause) => {
       if (cause.code !== "ERR_ALREADY_EXISTS") return poolError("rtm_create_default_pool", "", cause);
       const text = "rtm_create_default_pool(): the default pool exists already; rtm_default_pool() is it";
@@ -244,7 +244,11 @@ export function rtm_delete_pool(pool: rtm_pool | null): void {
     const text = "rtm_delete_pool(): the default pool cannot be deleted; others may be using it";
     throw new RtmError(B_BAD_VALUE, "ERR_UNSUPPORTED", text);
   }
-  const live = isDead(core) ? [] : core.blocks();
+  if (isDead(core)) {
+    const text = `rtm_delete_pool() refuses ${pool}: rtm_delete_pool() was called on it already`;
+    throw new RtmError(B_BAD_VALUE, "ERR_POOL_DEAD", text);
+  }
+  const live = core.holders();
   if (live.length > 0) {
     const sizes = live.slice(0, 8).map(({ size }) => size);
     const some = `${sizes.join(", ")}${live.length > sizes.length ? ", ..." : ""} bytes`;
@@ -252,7 +256,7 @@ export function rtm_delete_pool(pool: rtm_pool | null): void {
     throw new RtmError(B_ERROR, "ERR_LIVE_OBJECTS", text);
   }
   inDoor(
-    () => core.delete(),
+    () => core.close(),
     (cause) => poolError("rtm_delete_pool", String(pool), cause),
   );
 }
@@ -284,7 +288,7 @@ export function rtm_alloc(pool: rtm_pool | null, size: number): rtm_block | null
 export function rtm_free(block: rtm_block | null): void {
   const known = blockOf("rtm_free", block);
   inDoor(
-    () => known.pool.free(memoryOf(known)),
+    () => known.pool.release(memoryOf(known)),
     (cause) => blockError("rtm_free", known, cause),
   );
 }
@@ -302,7 +306,7 @@ export function rtm_realloc(block: rtm_block | null, newSize: number): rtm_block
   const memory = memoryOf(known);
   const translate = (cause: MillpondError): RtmError => blockError("rtm_realloc", known, cause);
   if (newSize === 0) {
-    inDoor(() => pool.free(memory), translate);
+    inDoor(() => pool.release(memory), translate);
     return null;
   }
   const { byteOffset } = memory.region.bytes;

@@ -136,7 +136,7 @@ export abstract class Allocator {
   }
 
   /** True when a fresh region is all zero without anybody doing it; pools then need not zero new blocks. */
-  get givesZeros(): boolean {
+  get zeroInitialized(): boolean {
     return false;
   }
 
@@ -144,7 +144,7 @@ export abstract class Allocator {
    * True when a view that somebody kept of freed memory can never show the bytes of a later one: the garbage collector has the
    * buffer, or its addresses are retired. A subclass that recycles says false. Pools that die under live loans may then give their bytes back.
    */
-  get leavesViewsSafe(): boolean {
+  get viewsOutliveFree(): boolean {
     return false;
   }
 
@@ -221,7 +221,7 @@ export abstract class Allocator {
     checkRange(memory, offset, size);
     const root = memory.parent ?? memory;
     root.retain();
-    if (!root.tryOwn()) {
+    if (!root.acquireOwnership()) {
       root.release();
       throw new MillpondError("ERR_MAPPED", `${root} is mapped for writing; unmap it before it is shared again`);
     }
@@ -270,7 +270,7 @@ export abstract class Allocator {
     this.$liveMemories--;
     const root = memory.parent;
     if (root !== null) {
-      root.disown();
+      root.dropOwnership();
       // A mapping of the root that outlives every holder keeps its bytes until unmap().
       releaseWhenUnmapped(root);
       return;
@@ -290,7 +290,7 @@ export abstract class Allocator {
   }
 
   /** @internal A memory took the place of another one over the same region; for allocators that keep track of theirs. */
-  renewed(_fresh: Memory): void {}
+  onHandleReplaced(_fresh: Memory): void {}
 
   /** @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose it was. */
   takeOver(memory: Memory): Allocator {
@@ -313,7 +313,7 @@ export abstract class Allocator {
   }
 
   /** @internal The error for a memory that is dead; an allocator that ended its loans by force says so here. */
-  obituary(_memory: Memory, _verb: string): MillpondError | undefined {
+  deadMemoryError(_memory: Memory, _verb: string): MillpondError | undefined {
     return undefined;
   }
 
@@ -358,12 +358,12 @@ export class SystemAllocator extends Allocator {
   }
 
   /** The engine zeroes every new ArrayBuffer. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 
   /** The garbage collector waits for the last view. */
-  override get leavesViewsSafe(): boolean {
+  override get viewsOutliveFree(): boolean {
     return true;
   }
 

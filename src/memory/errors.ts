@@ -9,7 +9,7 @@ import type { Region } from "./region.ts";
 /** A memory was used after its last release. */
 export function staleMemory(memory: Memory, verb: string): MillpondError {
   return (
-    memory.allocator.obituary(memory, verb) ??
+    memory.allocator.deadMemoryError(memory, verb) ??
     new MillpondError(
       "ERR_USE_AFTER_RELEASE",
       `cannot ${verb} ${memory}: it was released, and its bytes may belong to somebody else; retain() it to keep it`,
@@ -20,7 +20,7 @@ export function staleMemory(memory: Memory, verb: string): MillpondError {
 /** A memory was released more often than it was held. */
 export function releasedTwice(memory: Memory): MillpondError {
   return (
-    memory.allocator.obituary(memory, "release") ??
+    memory.allocator.deadMemoryError(memory, "release") ??
     new MillpondError("ERR_DOUBLE_RELEASE", `${memory} was already released; find the second release() and remove it`)
   );
 }

@@ -1,7 +1,7 @@
 /** Raw locks by bits, for front doors whose users lock and own memories themselves. Mapping and owning use the same counts. */
 
 import { notLocked } from "./errors.ts";
-import { Access, addAccess, mayOwn, REFUSED, removeAccess } from "./lock.ts";
+import { Access, addAccess, canShare, REFUSED, removeAccess } from "./lock.ts";
 import type { Memory } from "./memory.ts";
 
 const MODE = Access.READ | Access.WRITE;
@@ -10,7 +10,7 @@ const MODE = Access.READ | Access.WRITE;
 export function lockBits(memory: Memory, bits: number): boolean {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;
-  if (memory.references === 0 || (owns && !mayOwn(memory.accessWord, memory.ownerCount))) return false;
+  if (memory.references === 0 || (owns && !canShare(memory.accessWord, memory.ownerCount))) return false;
   if (mode !== 0) {
     const word = addAccess(memory.accessWord, memory.ownerCount + (owns ? 1 : 0), mode, memory.currentFlags);
     if (word === REFUSED) return false;
@@ -27,6 +27,6 @@ export function unlockBits(memory: Memory, bits: number): void {
   const word = mode === 0 ? memory.accessWord : removeAccess(memory.accessWord, mode);
   if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLocked(memory, `bits ${bits}`);
   memory.accessWord = word;
-  if (owns) memory.disown();
-  else if (word === 0 && memory.home?.lingering) memory.home.settle();
+  if (owns) memory.dropOwnership();
+  else if (word === 0 && memory.parentBuffer?.awaitingMemory) memory.parentBuffer.onExclusive();
 }

@@ -58,7 +58,7 @@ export function removeAccess(word: number, mode: number): number {
 }
 
 /** True when one owner more is allowed: with two or more owners nobody may be writing. @realtime */
-export function mayOwn(word: number, owners: number): boolean {
+export function canShare(word: number, owners: number): boolean {
   return owners === 0 || (heldAccess(word) & Access.WRITE) === 0;
 }
 

@@ -52,7 +52,7 @@ export class Mapping {
    */
   get memory(): Memory {
     if (this.word < 0) throw staleMapping(this.source);
-    this.source.home?.expose();
+    this.source.parentBuffer?.onShared();
     return this.source;
   }
 

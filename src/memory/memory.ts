@@ -14,7 +14,7 @@ import { MillpondError } from "../util/errors.ts";
 import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { staleMemory } from "./errors.ts";
-import { Access, heldAccess, mayOwn } from "./lock.ts";
+import { Access, canShare, heldAccess } from "./lock.ts";
 import { type MapMode, Mapping, unitOf } from "./mapping.ts";
 import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
@@ -24,13 +24,13 @@ import { endNested, mapLater, mapSlow, releaseLast, unlockSlow } from "./slow-wa
  * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
  * outside holder lets go.
  */
-export interface MemoryHome {
+export interface HoldingBuffer {
   /** True while the buffer is released but its memories are still held elsewhere. */
-  readonly lingering: boolean;
+  readonly awaitingMemory: boolean;
   /** Called when a memory whose home lingers lost a holder. */
-  settle(): void;
+  onExclusive(): void;
   /** Called when one of its memory objects was handed out, which the next lease must not get. */
-  expose(): void;
+  onShared(): void;
 }
 
 let nextId = 1;
@@ -61,7 +61,7 @@ export class Memory {
   /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
   declare sharedOwners: number;
   /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
-  declare home: MemoryHome | null;
+  declare parentBuffer: HoldingBuffer | null;
 
   /** @internal */
   declare currentOffset: number;
@@ -92,7 +92,7 @@ export class Memory {
     this.accessWord = 0;
     this.ownerCount = 0;
     this.sharedOwners = 0;
-    this.home = null;
+    this.parentBuffer = null;
     this.currentOffset = offset;
     this.currentSize = size;
     this.currentFlags = flags;
@@ -199,7 +199,7 @@ export class Memory {
   unlock(mode: MapMode): void {
     const unit = unitOf(mode);
     // A cached view tells plain memory from opaque, whose allocator wants to hear of the end.
-    if (this.accessWord === unit && this.view !== null && !this.home?.lingering) this.accessWord = 0;
+    if (this.accessWord === unit && this.view !== null && !this.parentBuffer?.awaitingMemory) this.accessWord = 0;
     else unlockSlow(this, unit);
   }
 
@@ -219,7 +219,7 @@ export class Memory {
   unlockUnit(unit: number): void {
     if (this.accessWord === unit) this.accessWord = 0;
     else endNested(this, unit);
-    if (this.accessWord === 0 && this.home?.lingering) this.home.settle();
+    if (this.accessWord === 0 && this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
 
   /**
@@ -270,11 +270,11 @@ export class Memory {
     wholeNumber("delta", delta, -this.currentOffset, this.maxSize - this.currentOffset);
     const offset = this.currentOffset + delta;
     wholeNumber("size", size, 0, this.maxSize - offset);
-    this.moveWindow(offset, size);
+    this.setExtent(offset, size);
   }
 
   /** @internal Sets the valid part, checked by the caller; zero promises fall when it leaves bytes behind. */
-  moveWindow(offset: number, size: number): void {
+  setExtent(offset: number, size: number): void {
     const end = this.currentOffset + this.currentSize;
     if (offset > this.currentOffset) this.currentFlags &= ~MemoryFlags.ZERO_PREFIXED;
     if (offset + size < end) this.currentFlags &= ~MemoryFlags.ZERO_PADDED;
@@ -314,7 +314,7 @@ export class Memory {
     // Each owner holds a reference of its own; a caller may only give what is beyond those.
     if (this.references > 1 && this.references > this.ownerCount) {
       this.references--;
-      if (this.home?.lingering) this.home.settle();
+      if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
       return;
     }
     releaseLast(this);
@@ -338,32 +338,32 @@ export class Memory {
   }
 
   /** @internal One owner more: false when a live write map forbids a second one. @realtime */
-  tryOwn(): boolean {
-    if (!mayOwn(this.accessWord, this.ownerCount)) return false;
+  acquireOwnership(): boolean {
+    if (!canShare(this.accessWord, this.ownerCount)) return false;
     this.ownerCount++;
     return true;
   }
 
-  /** @internal The reverse of {@link tryOwn}. @realtime */
-  disown(): void {
+  /** @internal The reverse of {@link acquireOwnership}. @realtime */
+  dropOwnership(): void {
     this.ownerCount--;
-    if (this.home?.lingering) this.home.settle();
+    if (this.parentBuffer?.awaitingMemory) this.parentBuffer.onExclusive();
   }
 
   /**
    * @internal A new lease over the same region in the place of this one, which is dead from now on: whoever kept this
    * object after it went home cannot reach the next borrower's bytes through it. Only for an unmapped root with one owner.
    */
-  renew(): Memory {
+  replaceHandle(): Memory {
     const { allocator, region, align, currentOffset, currentSize } = this;
     const fresh = new Memory(allocator, region, null, align, currentOffset, currentSize, this.currentFlags);
     fresh.ownerCount = this.ownerCount;
-    fresh.home = this.home;
+    fresh.parentBuffer = this.parentBuffer;
     this.references = 0;
     this.ownerCount = 0;
-    this.home = null;
+    this.parentBuffer = null;
     this.view = null;
-    allocator.renewed(fresh);
+    allocator.onHandleReplaced(fresh);
     return fresh;
   }
 

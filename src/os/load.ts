@@ -3,7 +3,7 @@ import { withMethods, wrongType } from "../util/validate.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
 import { linuxOps } from "./linux/madvise.ts";
-import type { NativeOps } from "./native-ops.ts";
+import type { NativeOps, PageOps } from "./native-ops.ts";
 import { type NotDone, notDone, type Outcome } from "./result.ts";
 import { absentOps } from "./unsupported.ts";
 import { windowsOps } from "./windows.ts";
@@ -29,6 +29,14 @@ let found: NativeOps | undefined;
 export function nativeOps(): NativeOps {
   found ??= findOps(loadKoffi, process.platform, process.arch);
   return found;
+}
+
+/**
+ * The steps for pages of your own: lock, advise, limits. Where nothing native can run, each answers `unsupported` and
+ * `availability` says why. Loads koffi at the first call: 6 to 7 ms.
+ */
+export function pageOps(): PageOps {
+  return nativeOps();
 }
 
 /** What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance. */

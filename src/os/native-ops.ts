@@ -13,7 +13,7 @@ export type Advice =
   /** Make every page present now, so that no later access faults. */
   | "populate"
   /**
-   * Give the physical pages of private memory back. It reads zero afterwards where {@link NativeOps.releaseZeroes}, else
+   * Give the physical pages of private memory back. It reads zero afterwards where {@link PageOps.releaseZeroes}, else
    * anything. Refused while locked.
    */
   | "release"
@@ -122,8 +122,8 @@ export interface DmaOps {
   sync(descriptor: number, phase: "start" | "end", mode: "read" | "write" | "readwrite"): Result;
 }
 
-/** Everything native, behind one object. */
-export interface NativeOps {
+/** What can be asked for pages that a program has already. */
+export interface PageOps {
   /** What the calls go through: "koffi", or "none" where nothing native can run. */
   readonly name: "koffi" | "none";
   /** The platform that the calls are written for. */
@@ -138,21 +138,25 @@ export interface NativeOps {
   readonly hugePageSize: number;
   /** True when what {@link Advice} "release" gave back reads zero. */
   readonly releaseZeroes: boolean;
-  /**
-   * True when the engine uses the address ranges of memory that it collected again and resets them itself (Bun does): an overlay
-   * has to be retired before that, and locked memory ends the process.
-   */
-  readonly recyclesRanges: boolean;
   /** What this process may do. */
   limits(): Limits;
-  /** Where a view starts; 0n where it cannot be known. Valid while the view lives. */
-  addressOf(view: ArrayBufferView): bigint;
   /** Pins the pages that these bytes are on. At least 64 KiB, or whole pages. */
   lock(bytes: Uint8Array): Result;
   /** Takes the pin away. */
   unlock(bytes: Uint8Array): Result;
   /** Says something about the whole pages inside these bytes. */
   advise(bytes: Uint8Array, advice: Advice): Result;
+}
+
+/** Everything native, behind one object. */
+export interface NativeOps extends PageOps {
+  /**
+   * True when the engine uses the address ranges of memory that it collected again and resets them itself (Bun does): an overlay
+   * has to be retired before that, and locked memory ends the process.
+   */
+  readonly recyclesRanges: boolean;
+  /** Where a view starts; 0n where it cannot be known. Valid while the view lives. */
+  addressOf(view: ArrayBufferView): bigint;
   /** Maps fresh zero pages, on a boundary of `align` bytes (a power of two, at least a page). */
   map(bytes: number, align?: number): Outcome<MappedPages>;
   /**

@@ -39,7 +39,7 @@ export interface PipelineOptions {
    * then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times that at the end of
    * the stream; stages that an application or a pipe feeds are not bounded. Default: no bound, except for threads.
    */
-  patience?: number;
+  acquireTimeout?: number;
   /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */
   maxBytes?: number;
   /** Put a queue in front of stages that wait for something outside, so that both sides work at once. Default true. */
@@ -58,7 +58,7 @@ export interface RunOptions {
   strict?: boolean;
 }
 
-const PIPELINE_OPTIONS = ["name", "clock", "patience", "maxBytes", "autoQueue"] as const;
+const PIPELINE_OPTIONS = ["name", "clock", "acquireTimeout", "maxBytes", "autoQueue"] as const;
 const RUN_OPTIONS = ["signal", "onProgress", "onWarning", "strict"] as const;
 
 /** Which pipeline an element is in: its pads and its state are of one run at a time. */
@@ -70,7 +70,7 @@ export class Pipeline {
   readonly name: string;
   readonly #elements: Set<Element> = new Set();
   readonly #clock: Clock;
-  readonly #patience: number;
+  readonly #acquireTimeout: number;
   readonly #maxBytes: number;
   readonly #autoQueue: boolean;
   #session: Session | undefined;
@@ -79,12 +79,12 @@ export class Pipeline {
   /** An empty pipeline. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: PipelineOptions = {}) {
     const given = readOptions("options", options, PIPELINE_OPTIONS);
-    const { patience = Infinity, maxBytes = Infinity } = given;
+    const { acquireTimeout = Infinity, maxBytes = Infinity } = given;
     if (typeof maxBytes !== "number") throw wrongType("options.maxBytes", "a number of bytes", maxBytes);
     if (!(maxBytes > 0)) throw outOfRange("options.maxBytes", "above 0", maxBytes);
     this.name = text("options.name", given.name, "pipeline");
     this.#clock = checkClock("options.clock", given.clock);
-    this.#patience = milliseconds("options.patience", patience);
+    this.#acquireTimeout = milliseconds("options.acquireTimeout", acquireTimeout);
     this.#maxBytes = maxBytes;
     this.#autoQueue = flag("options.autoQueue", given.autoQueue, true);
   }
@@ -238,8 +238,8 @@ export class Pipeline {
     const onWarning = callback("options.onWarning", given.onWarning);
     const strict = flag("options.strict", given.strict, false);
     const order = this.#sorted();
-    const [patience, maxBytes, clock] = [this.#patience, this.#maxBytes, this.#clock];
-    const session = new Session(order, { signal, onProgress, onWarning, strict, patience, maxBytes, clock });
+    const [acquireTimeout, maxBytes, clock] = [this.#acquireTimeout, this.#maxBytes, this.#clock];
+    const session = new Session(order, { signal, onProgress, onWarning, strict, acquireTimeout, maxBytes, clock });
     this.#session = session;
     this.#isRunning = true;
     try {

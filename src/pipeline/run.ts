@@ -3,9 +3,11 @@
  * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
  * error, cancellation, and a seek in between.
  */
+
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
+import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
 import {
@@ -40,7 +42,7 @@ export interface SessionOptions {
   /** What would be lost is an error. */
   readonly strict?: boolean | undefined;
   /** Milliseconds that one wait for a buffer, or of a stage, may last. */
-  readonly patience: number;
+  readonly acquireTimeout: number;
   /** The most bytes that all pools may have together. */
   readonly maxBytes: number;
   /** Time and timers. */
@@ -64,7 +66,7 @@ export interface RunSummary {
 // After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
 const ABANDON_MS = 500;
 
-// A thread needs a second to start on a busy machine, and a decoder to load: patience with buffers is not meant for that.
+// A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
@@ -96,7 +98,7 @@ function stalledError({ element, doing, limit }: StageWait): MillpondError {
   return new MillpondError(
     "ERR_STARVED",
     `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
-      "if it is slow and does not hang, give the pipeline more patience",
+      "if it is slow and does not hang, raise acquireTimeout",
     { stage: element.name, doing, limit },
   );
 }
@@ -144,8 +146,7 @@ export class Session implements Running {
   async run(play = true): Promise<RunSummary> {
     const { signal, onProgress } = this.#options;
     const started = this.clock.now();
-    const onAbort = (): void => this.fail(signal!.reason);
-    signal?.addEventListener("abort", onAbort);
+    let stopListening: (() => void) | undefined;
     let timer: unknown;
     const report = (): void => {
       try {
@@ -161,8 +162,8 @@ export class Session implements Running {
     const opened: Element[] = [];
     for (const element of this.#elements) element.attach(this);
     try {
-      if (signal?.aborted) onAbort();
-      else {
+      stopListening = onAbort(signal, (reason) => this.fail(reason));
+      if (this.failure === undefined) {
         await this.#open(opened);
         if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
         await this.#play(play);
@@ -172,7 +173,7 @@ export class Session implements Running {
       this.fail(error);
     }
     this.clock.clearTimer(timer);
-    signal?.removeEventListener("abort", onAbort);
+    stopListening?.();
     await this.#close(opened);
     const summary = this.#summary(this.clock.now() - started);
     for (const element of this.#elements) element.attach(null);
@@ -227,7 +228,7 @@ export class Session implements Running {
   }
 
   /**
-   * Calls a hook of a stage between the streams and waits for it; not longer than the patience lasts. The wait begins before the
+   * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins before the
    * call, so that what the hook itself waits for is inside it, and is what an error names.
    */
   async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
@@ -246,9 +247,9 @@ export class Session implements Running {
   }
 
   beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
-    const { patience } = this.#options;
+    const { acquireTimeout } = this.#options;
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
-    const limit = patience === Number.POSITIVE_INFINITY ? fallback : Math.max(patience * times, atLeast);
+    const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
     if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
     const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
     this.#waits.add(wait);
@@ -327,7 +328,7 @@ export class Session implements Running {
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
     for (const element of this.#elements) {
       try {
-        element.interrupt();
+        element.unlock();
       } catch (error) {
         // The others have to be woken all the same.
         this.failure ??= { error, element: element.name };
@@ -367,10 +368,10 @@ export class Session implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      for (const element of this.#elements) element.interrupt();
+      for (const element of this.#elements) element.unlock();
       await this.#idle();
       if (this.stopping) return;
-      for (const element of this.#elements) element.flushed();
+      for (const element of this.#elements) element.onFlush();
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
         for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });
@@ -458,9 +459,9 @@ export class Session implements Running {
   }
 
   acquire(pool: BufferPool): Promise<MediaBuffer> {
-    const { patience } = this.#options;
-    if (patience === Infinity) return pool.acquire();
-    return pool.acquire({ timeout: patience }).catch((error: unknown) => {
+    const { acquireTimeout } = this.#options;
+    if (acquireTimeout === Infinity) return pool.acquire();
+    return pool.acquire({ timeout: acquireTimeout }).catch((error: unknown) => {
       throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
     });
   }

@@ -14,10 +14,25 @@ interface DisposableClass {
  * @param method the name of its plain method (`release`, `unmap`, `close`)
  */
 export function disposeBy(target: DisposableClass, method: string): void {
-  if (typeof Symbol.dispose !== "symbol") return;
-  Object.defineProperty(target.prototype, Symbol.dispose, {
-    configurable: true,
-    writable: true,
-    value: (target.prototype as Record<string, unknown>)[method],
+  define(target, (target.prototype as Record<string, unknown>)[method]);
+}
+
+/**
+ * Makes `using pool = ...` close a pool by force at the end of the block: leases that are still out then are taken back.
+ *
+ * @param target a class with `close({ force })`
+ */
+export function disposeByForce(target: { readonly prototype: Closable }): void {
+  define(target, function (this: Closable): void {
+    this.close({ force: true });
   });
+}
+
+interface Closable {
+  close(options: { force: boolean }): unknown;
+}
+
+function define(target: DisposableClass, value: unknown): void {
+  if (typeof Symbol.dispose !== "symbol") return;
+  Object.defineProperty(target.prototype, Symbol.dispose, { configurable: true, writable: true, value });
 }

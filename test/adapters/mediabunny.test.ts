@@ -45,7 +45,7 @@ describe("a video file", () => {
     expect(file.shortfall).toBeUndefined();
     expect(pool.outstanding).toBe(0);
     expect(pool.stats().misses).toBe(0);
-    pool.destroy();
+    pool.close();
   });
 
   it("copies the same bytes into plain and into shared memory", async () => {

@@ -58,7 +58,7 @@ describe("raw video", () => {
           expect(index).toBe(4);
           expect(source.shortfall).toBeUndefined();
           expect(pool.outstanding).toBe(0);
-          pool.destroy();
+          pool.close();
         },
       ),
       { numRuns: 30 },

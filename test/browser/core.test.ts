@@ -10,9 +10,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const result = await runInChromium(`
       const { BufferPool, allocators, isMillpondError } = await import("/dist/index.js");
       const code = (fn) => { try { fn(); return "ok"; } catch (error) { return isMillpondError(error) ? error.code : String(error); } };
-      const pool = new BufferPool({ name: "page" });
-      pool.configure({ size: 64, max: 1, revoke: true });
-      pool.activate();
+      const pool = BufferPool.create({ name: "page", size: 64, max: 1, revoke: true });
       const buffer = await pool.acquire();
       const view = buffer.bytes;
       const starved = await pool.acquire({ timeout: 10 }).catch((error) => error.code);
@@ -32,7 +30,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   it("WebGPU staging memory: written, copied by the device, read back; views die at unmap", async (context) => {
     const result = (await runInChromium(`
-      const { WebGpuAllocator } = await import("/dist/index.js");
+      const { WebGpuAllocator } = await import("/dist/webgpu.js");
       const adapter = await navigator.gpu?.requestAdapter();
       if (!adapter) send({ adapter: null });
       else {

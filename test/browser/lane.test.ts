@@ -11,9 +11,10 @@ if (chromium === undefined) {
 describe.skipIf(chromium === undefined)("a lane in Chromium", () => {
   it.each(["shared", "transfer"] as const)("over %s memory: there, back, a terminated worker", async (transport) => {
     const result = await runInChromium(`
-      const { isMillpondError, leasePool } = await import("/dist/index.js");
+      const { isMillpondError } = await import("/dist/index.js");
+      const { leasePool } = await import("/dist/shared.js");
       const source = \`
-        import { receiveLane } from "\${location.origin}/dist/index.js";
+        import { receiveLane } from "\${location.origin}/dist/shared.js";
         const lane = await receiveLane(self);
         for await (const { slot, data } of lane) {
           lane.pool.bytes(slot)[0] += data.add;

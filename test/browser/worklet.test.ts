@@ -30,7 +30,7 @@ interface Found {
 /** 16 voices take scratch blocks of changing sizes, mix from there, and give them back. */
 const PROCESSOR = `
   import { RealtimePool, SharedAllocator, isMillpondError } from "ORIGIN/dist/index.js";
-  const pool = RealtimePool.create(4 << 20, { name: "worklet", source: new SharedAllocator() });
+  const pool = RealtimePool.create({ totalSize: 4 << 20, name: "worklet", source: new SharedAllocator() });
   const memory = new Float32Array(pool.buffer, pool.byteOffset);
   const application = Array.from({ length: 300_000 }, (_, id) => ({ id, name: "clip " + id, tags: [id % 7] }));
   const blocks = new Int32Array(16);

@@ -187,7 +187,7 @@ describe("BeOS's door", () => {
   it("says B_BAD_VALUE for everything of a deleted pool", () => {
     const pool = rtm_create_pool(4096, "mixer");
     const block = rtm_alloc(pool, 8)!;
-    pool.pool.delete({ force: true });
+    pool.pool.close({ force: true });
     for (const call of [
       () => rtm_alloc(pool, 8),
       () => rtm_delete_pool(pool),

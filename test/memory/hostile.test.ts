@@ -107,7 +107,7 @@ describe("hooks that throw", () => {
   });
 
   it("bytes that were lost are reported once through two pools, and both go on", async () => {
-    const pages = new PagePool();
+    const pages = PagePool.create();
     const pool = new BufferPool();
     pool.configure({ size: 4096, max: 1, allocator: pages.allocator });
     pool.activate();
@@ -123,7 +123,7 @@ describe("hooks that throw", () => {
       1,
       0,
     ]);
-    pool.assertInvariants();
+    pool.validate();
     pool.tryAcquire()!.release();
   });
 
@@ -301,12 +301,12 @@ describe("mapping that takes time", () => {
       () => {},
     );
     buffer.release();
-    expect([pool.free, pool.stats().lingering]).toEqual([0, 1]);
+    expect([pool.free, pool.stats().awaitingMemory]).toEqual([0, 1]);
     device.answer(error);
     await done;
     await soon();
-    expect([pool.free, pool.stats().lingering]).toEqual([1, 0]);
-    pool.assertInvariants();
+    expect([pool.free, pool.stats().awaitingMemory]).toEqual([1, 0]);
+    pool.validate();
   });
 });
 

@@ -42,10 +42,10 @@ describe("locks (reference table 1.4): first lock held, then another", () => {
   ];
   it.each(table)("%s held, %s asked, with %i owners: %s", (held, asked, owners, wanted) => {
     const memory = system.allocate(16);
-    for (let i = 0; i < owners; i++) expect(memory.tryOwn()).toBe(true);
+    for (let i = 0; i < owners; i++) expect(memory.acquireOwnership()).toBe(true);
     const first = held === "none" ? undefined : memory.map(held);
     const before = [memory.isMapped, memory.owners];
-    const got = asked === "owner" ? (memory.tryOwn() ? "ok" : "refused") : code(() => memory.map(asked));
+    const got = asked === "owner" ? (memory.acquireOwnership() ? "ok" : "refused") : code(() => memory.map(asked));
     expect(got).toBe(wanted);
     if (got !== "ok") expect([memory.isMapped, memory.owners]).toEqual(before);
     expect(first?.isLive ?? true).toBe(true);
@@ -322,8 +322,8 @@ describe("references", () => {
       expect(code(() => memory.resize(delta, size))).toBe("ERR_OUT_OF_RANGE");
     }
     expect([memory.offset, memory.size]).toEqual([4, 8]);
-    memory.tryOwn();
-    memory.tryOwn();
+    memory.acquireOwnership();
+    memory.acquireOwnership();
     expect(code(() => memory.resize(1, 1))).toBe("ERR_NOT_WRITABLE");
   });
 });

@@ -1,9 +1,12 @@
 /** A memfd is never passed off as a DMA buffer; where the devices are, they are used as the kernel documents them. */
 import { describe, expect, it } from "vitest";
-import { createSharedMemory, DmabufAllocator, type DmaOps, type NativeOps, nativeOps } from "../../src/native.ts";
+import { DmabufAllocator } from "../../src/native.ts";
 import type { NativeFunction } from "../../src/os/koffi.ts";
 import { linuxDma } from "../../src/os/linux/dma.ts";
+import { nativeOps } from "../../src/os/load.ts";
+import type { DmaOps, NativeOps } from "../../src/os/native-ops.ts";
 import { done, made, notDone } from "../../src/os/result.ts";
+import { createSharedMemory } from "../../src/os/shared-memory.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const ops = nativeOps();

@@ -3,8 +3,10 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
-import { createProcessPool, createSharedMemory, nativeOps } from "../../src/native.ts";
+import { createProcessPool } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
 import { openName, publishName } from "../../src/os/names.ts";
+import { createSharedMemory } from "../../src/os/shared-memory.ts";
 
 setFlagsFromString("--expose-gc");
 const gc = runInNewContext("gc") as () => void;

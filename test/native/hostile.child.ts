@@ -1,6 +1,7 @@
 /** The other process of the hostile tests: `hostile.child.ts JOB ...`. Descriptor 3 is the pool's block, 4 a ring's. */
 import { readdirSync } from "node:fs";
-import { createProcessPool, createSharedMemory, openProcessPool, openSharedMemory } from "../../src/native.ts";
+import { createProcessPool, openProcessPool } from "../../src/native.ts";
+import { createSharedMemory, openSharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 

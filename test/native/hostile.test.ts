@@ -5,14 +5,9 @@ import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  createProcessPool,
-  createSharedMemory,
-  nativeOps,
-  openProcessPool,
-  type ProcessPool,
-  type SharedMemory,
-} from "../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
+import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
@@ -113,7 +108,8 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     const timer = setInterval(() => turns++, 1);
     expect(await waits).toBe("ERR_STARVED");
     clearInterval(timer);
-    expect(turns).toBeGreaterThan(5);
+    // A wait that blocked the thread would have let none through.
+    expect(turns).toBeGreaterThan(0);
     child.kill("SIGCONT");
     pool.releaseId(await ring.pop({ timeout: 20_000 }));
     takeSome(pool, ring, 100);

@@ -1,5 +1,7 @@
 // Asks for more locked memory than may be had, as an ordinary user. limits.child.mjs FOLDER
-const native = await import(`file://${process.argv[2]}/native.js`);
+import { loadNative } from "./raw.mjs";
+
+const native = await loadNative(process.argv[2]);
 const ops = native.nativeOps();
 // Root may lock without limit: become nobody once the library is read.
 if (process.geteuid() === 0) {

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { rtm_alloc, rtm_create_pool, rtm_delete_pool, rtm_free } from "../../src/compat/realtime.ts";
-import { nativeOps, PagesAllocator } from "../../src/native.ts";
+import { PagesAllocator } from "../../src/native.ts";
+import { nativeOps } from "../../src/os/load.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
-import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
+import { RealtimePool, type RealtimePoolOptions } from "../../src/pools/realtime/realtime-pool.ts";
 
 const ops = nativeOps();
 const here = ops.availability.ok && ops.platform === "linux";
@@ -19,10 +20,10 @@ function vmLck(): number {
 describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: ${why})`}`, () => {
   const pools: RealtimePool[] = [];
   afterEach(() => {
-    for (const pool of pools.splice(0)) pool.delete({ force: true });
+    for (const pool of pools.splice(0)) pool.close({ force: true });
   });
-  const make = (options?: Parameters<typeof RealtimePool.create>[1], size = 1 << 20): RealtimePool => {
-    const pool = RealtimePool.create(size, options);
+  const make = (options?: Omit<RealtimePoolOptions, "totalSize">, size = 1 << 20): RealtimePool => {
+    const pool = RealtimePool.create({ totalSize: size, ...options });
     pools.push(pool);
     return pool;
   };
@@ -33,7 +34,7 @@ describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: 
     expect([pool.locked, pool.lockReason]).toEqual([true, undefined]);
     expect(vmLck() - before).toBeGreaterThanOrEqual(1024);
     expect(pool.stats().lockedBytes).toBeGreaterThanOrEqual(1 << 20);
-    pools.pop()!.delete();
+    pools.pop()!.close();
     expect(vmLck()).toBe(before);
   });
 
@@ -48,15 +49,15 @@ describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: 
     const before = vmLck();
     const pool = make({ source: new PagesAllocator({ prefault: true }) });
     expect([pool.locked, vmLck() > before]).toEqual([true, true]);
-    pools.pop()!.delete();
+    pools.pop()!.close();
     expect(vmLck()).toBe(before);
   });
 
   it("a pool over a PagePool over locked pages is locked too", () => {
-    const pages = new PagePool({ source: allocators.find("locked")! });
+    const pages = PagePool.create({ source: allocators.find("locked")! });
     const pool = make({ source: pages.allocator }, 200_000);
     expect(pool.locked).toBe(true);
-    pools.pop()!.delete();
+    pools.pop()!.close();
     pages.close();
   });
 
@@ -67,7 +68,7 @@ describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: 
     const { bytes } = memory.map("write");
     bytes.fill(7);
     memory.unlock("write");
-    pools.pop()!.delete({ force: true });
+    pools.pop()!.close({ force: true });
     expect(vmLck()).toBe(before);
     expect(bytes.every((byte) => byte === 0)).toBe(true);
   });

@@ -1,9 +1,10 @@
 // The other process. shared.child.mjs FOLDER WAY WHERE [nobody]
 //   WAY: "inherit" (WHERE is a descriptor), "socket" (a path), "name" (a name), "publish" (publishes WHERE and ends)
 import { ftruncateSync } from "node:fs";
+import { loadNative } from "./raw.mjs";
 
 const [folder, way, where, user] = process.argv.slice(2);
-const native = await import(`file://${folder}/native.js`);
+const native = await loadNative(folder);
 native.nativeOps();
 if (user === "nobody") {
   process.setgid(65534);

@@ -1,7 +1,9 @@
 // Takes every native step and prints what each answered. Nothing may throw. steps.child.mjs FOLDER
+import { loadNative } from "./raw.mjs";
+
 const folder = process.argv[2];
 const { allocators, BufferPool } = await import(`file://${folder}/index.js`);
-const native = await import(`file://${folder}/native.js`);
+const native = await loadNative(folder);
 const ops = native.nativeOps();
 const bytes = new Uint8Array(1 << 20);
 const words = new Int32Array(new SharedArrayBuffer(64));

@@ -5,9 +5,10 @@
 //   torture.child.mjs FOLDER SEED ROUNDS
 import { strict as assert } from "node:assert";
 import { Worker } from "node:worker_threads";
+import { loadNative } from "./raw.mjs";
 
 const [folder, seedText, roundsText] = process.argv.slice(2);
-const native = await import(`file://${folder}/native.js`);
+const native = await loadNative(folder);
 const gc = globalThis.gc ?? (globalThis.Bun === undefined ? undefined : () => globalThis.Bun.gc(true));
 assert.equal(typeof gc, "function", "no way to collect garbage here: the test would show nothing");
 assert.ok(native.nativeOps().availability.ok, JSON.stringify(native.nativeOps().availability));

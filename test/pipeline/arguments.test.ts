@@ -47,8 +47,8 @@ describe("arguments of the pipeline", () => {
   });
 
   test("a misspelled option is refused with a suggestion", () => {
-    expect(() => new Pipeline({ patence: 5 } as never)).toThrow(/did you mean "patience"/);
-    expect(() => new AppSink({ hold: 5 } as never)).toThrow(/did you mean "holds"/);
+    expect(() => new Pipeline({ acquireTimout: 5 } as never)).toThrow(/did you mean "acquireTimeout"/);
+    expect(() => new AppSink({ retainedBufers: 5 } as never)).toThrow(/did you mean "retainedBuffers"/);
   });
 
   test("a value of the wrong type for an option of a run is refused before the run begins", async () => {
@@ -206,7 +206,7 @@ describe("arguments of stages", () => {
     ["options.mode", (mode) => new PlainTransform("t", { mode })],
     ["options.keepLast", (keepLast) => new PlainSink("s", undefined, { keepLast })],
     ["options.name", (name) => new NullSink({ name })],
-    ["options.holds", (holds) => new NullSink({ holds })],
+    ["options.retainedBuffers", (retainedBuffers) => new NullSink({ retainedBuffers })],
     ["options.max", (max) => new Queue({ max })],
     ["options.full", (full) => new Queue({ full })],
     ["options.width", (width) => new PatternSource({ width })],

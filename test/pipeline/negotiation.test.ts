@@ -122,7 +122,7 @@ describe("deciding (8.2, 8.3)", () => {
     expect(decision).toMatchObject({ size: 1000, count: 5, pool: "src.out" });
     expect(decision.parts).toEqual([
       { by: "src", count: 1, why: "being filled" },
-      { by: "sink", count: 4, why: "holds them" },
+      { by: "sink", count: 4, why: "retained" },
     ]);
   });
 
@@ -263,7 +263,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(why(lost)[0]).toBe("sink lost: it is in use: 1 buffers are out");
     loan.release();
-    pool.destroy();
+    pool.close();
   });
 
   test("what a source holds on to is added (and makes its buffers read-only downstream)", async () => {
@@ -285,7 +285,7 @@ describe("deciding (8.2, 8.3)", () => {
       new Collector("sink", { keepFirst: 1 }),
     );
     await expect(pipeline.run()).rejects.toThrow(
-      /src\.out cannot get its 6 buffers of 64 bytes .*1 with sink \(keeps them\) \+ 4 with q .*384 bytes.*300/,
+      /src\.out cannot get its 6 buffers of 64 bytes .*1 with sink \(retained\) \+ 4 with q .*384 bytes.*300/,
     );
     expect(source.made).toBe(0);
   });
@@ -723,7 +723,7 @@ describe("the description", () => {
     const text = description.text();
     expect(text).toContain("src  Numbers: fills buffers of its pool");
     expect(text).toContain("src.out: bytes, blocks of 64");
-    expect(text).toContain("= 1 src (being filled) + 1 a<b (keeps them) + 3 q (2 in line, 1 on its way out)");
+    expect(text).toContain("= 1 src (being filled) + 1 a<b (retained) + 3 q (2 in line, 1 on its way out)");
     expect(text).toContain("in place on copies, since others hold the buffers that come");
     const mermaid = description.mermaid();
     expect(mermaid.split("\n")[0]).toBe("flowchart LR");

@@ -254,7 +254,7 @@ describe("cancelling", () => {
     expectHome(pipeline);
   });
 
-  test("a wait longer than the patience is ERR_STARVED and says who holds the buffers", async () => {
+  test("a wait longer than acquireTimeout is ERR_STARVED and says who holds the buffers", async () => {
     const clock = new FakeClock();
     const kept: { release(): void }[] = [];
     class Keeper extends Collector {
@@ -262,7 +262,7 @@ describe("cancelling", () => {
         kept.push(buffer.retain());
       }
     }
-    const pipeline = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 100), new Keeper("sink"));
+    const pipeline = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 100), new Keeper("sink"));
     const run = pipeline.run();
     const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED" });
     for (let i = 0; i < 5; i++) await nextTurn();

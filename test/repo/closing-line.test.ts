@@ -1,13 +1,18 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { closingLine, readLine, together } from "../closing-line.ts";
 import { makeTree } from "./fixture.ts";
 
 const PROJECT = join(import.meta.dirname, "..", "..");
 
-function runVitest(files: Record<string, string>): { status: number | null; stdout: string; line: string } {
+function runVitest(
+  files: Record<string, string>,
+  { mode = "test", before }: { readonly mode?: string; readonly before?: string } = {},
+): { status: number | null; stdout: string; line: string } {
   const root = makeTree({ ...files, "package.json": '{ "type": "module" }' });
+  if (before !== undefined) writeFileSync(join(root, "line"), before);
   const { status, stdout } = spawnSync(
     process.execPath,
     [
@@ -16,6 +21,8 @@ function runVitest(files: Record<string, string>): { status: number | null; stdo
       "--globals",
       "--root",
       root,
+      "--mode",
+      mode,
       "--reporter",
       join(PROJECT, "test/closing-line.ts"),
     ],
@@ -47,4 +54,33 @@ test("a file that cannot be loaded and an error outside every test count as fail
   });
   expect(stray.line).toBe("1 passed, 1 failed, 0 skipped\n");
   expect(stray.status).not.toBe(0);
+});
+
+test("what ran short or was left out is told, and the run of the rest adds itself to the line without counting it twice", () => {
+  const files = {
+    "a.test.js": `
+      test("one", () => {});
+      test("two", { tags: ["repeated"] }, () => {});
+      test("three", { tags: ["full"] }, () => {});
+      test("four", (context) => context.skip("no ffprobe here"));
+    `,
+    "vitest.config.js": `
+      const LANES = { test: { tagsFilter: ["!full"], env: { MILLPOND_TESTS: "fast" } }, rest: { tagsFilter: ["repeated || full"] } };
+      export default ({ mode }) => ({ test: { ...LANES[mode], tags: [{ name: "repeated" }, { name: "full" }] } });
+    `,
+  };
+  const fast = runVitest(files);
+  expect(fast.line).toBe("2 passed, 0 failed, 1 skipped; 1 ran short, 1 left out: npm run test:all\n");
+  expect(fast.stdout).not.toContain("skipped: three");
+  const rest = runVitest(files, { mode: "rest", before: fast.line });
+  expect(rest.line).toBe("3 passed, 0 failed, 1 skipped\n");
+});
+
+test("a failure of either run stays in the line of both", () => {
+  const fast = { passed: 10, failed: 1, skipped: 2, short: 3, left: 4 };
+  expect(readLine(`${closingLine(fast)}\n`)).toEqual(fast);
+  expect(closingLine(together(fast, { passed: 6, failed: 1, skipped: 0, short: 0, left: 0 }))).toBe(
+    "13 passed, 2 failed, 2 skipped",
+  );
+  expect(readLine("something else")).toBeUndefined();
 });

@@ -14,16 +14,15 @@ describe("a debug pattern", () => {
     }
     for (const level of [Number.NaN, -1, 0.5, 2 ** 53])
       expect(code(() => setDebugLevel(level, "x"))).toBe("ERR_OUT_OF_RANGE");
-    RealtimePool.create(64, { name: "after" }).delete();
+    RealtimePool.create({ totalSize: 64, name: "after" }).close();
   });
 
   it("of many stars costs no exponential time", () => {
     const stars = `${"*a".repeat(127)}*b`;
     setDebugLevel(1, stars);
     try {
-      const start = performance.now();
+      // Exponential time would not end before the test is ended.
       expect(debugLevel("a".repeat(5000))).toBe(debugLevel());
-      expect(performance.now() - start).toBeLessThan(5000);
     } finally {
       setDebugLevel(0, stars);
     }

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
+import { isOwnFile } from "../../util/stack.ts";
 
 /** Longest text of a thrown value that is no Error. */
 const MAX_SHOWN = 200;
@@ -35,12 +36,10 @@ function placeIn(stack: string, module: string): string | undefined {
   });
   const path = pathOf(module);
   const own = frames.find(({ file }) => pathOf(file) === path);
-  const first = own ?? frames.find(({ file }) => !file.startsWith("node:") && !pathOf(file).startsWith(OWN_FOLDER));
+  const first = own ?? frames.find(({ file }) => !file.startsWith("node:") && !isOwnFile(file));
   return first === undefined ? undefined : `${pathOf(first.file)}:${first.line}:${first.column}`;
 }
 
 function pathOf(file: string): string {
   return file.startsWith("file:") ? fileURLToPath(file.replace(/\?.*$/, "")) : file;
 }
-
-const OWN_FOLDER: string = fileURLToPath(new URL("../..", import.meta.url));

@@ -41,7 +41,7 @@ export interface DmabufOptions {
   readonly heap?: string;
   /** Refuse (`ERR_UNSUPPORTED`) rather than hand out a memfd; default false. */
   readonly required?: boolean;
-  /** The operations; default this process's. */
+  /** @internal The operations; default this process's. */
   readonly ops?: NativeOps;
 }
 

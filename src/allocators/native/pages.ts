@@ -13,7 +13,7 @@ import type { PinningAllocator } from "../../memory/pinning.ts";
 import { Region } from "../../memory/region.ts";
 import { forbidRevocation } from "../../memory/revoke.ts";
 import { checkOps } from "../../os/load.ts";
-import type { NativeOps } from "../../os/native-ops.ts";
+import type { NativeOps, PageOps } from "../../os/native-ops.ts";
 import { bytesToBoundary } from "../../os/page-range.ts";
 import { describeResult, done, notDone, type Result } from "../../os/result.ts";
 import { alignUp } from "../../util/align.ts";
@@ -42,7 +42,7 @@ export interface PagesOptions {
   readonly prefault?: boolean;
   /** Pin every page, which makes it present too. Default false. */
   readonly lock?: boolean;
-  /** The operations; default this process's. */
+  /** @internal The operations; default this process's. */
   readonly ops?: NativeOps;
 }
 
@@ -105,7 +105,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   /** The operations that its steps go through; `availability` says whether there are any. */
-  get native(): NativeOps {
+  get native(): PageOps {
     return this.#ops;
   }
 
@@ -115,12 +115,12 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   /** Fresh pages are zero. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 
   /** The engine waits for the last view, and what was mapped is never used again. */
-  override get leavesViewsSafe(): boolean {
+  override get viewsOutliveFree(): boolean {
     return true;
   }
 

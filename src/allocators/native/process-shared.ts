@@ -23,7 +23,7 @@ export interface ProcessSharedOptions {
   readonly name?: string;
   /** What /proc/PID/maps shows for its objects; default "millpond". */
   readonly label?: string;
-  /** The operations; default this process's. */
+  /** @internal The operations; default this process's. */
   readonly ops?: NativeOps;
 }
 
@@ -44,7 +44,7 @@ export class ProcessSharedAllocator extends Allocator {
   }
 
   /** Fresh objects are zero. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     return true;
   }
 
@@ -75,12 +75,12 @@ export class ProcessSharedAllocator extends Allocator {
     return publishName(name, this.sharedOf(memory), this.#ops);
   }
 
-  /** Sends a memory over a connected Unix socket (see `connectDescriptors`), with a note of 1 to 1024 bytes. */
+  /** @internal Sends a memory over a connected Unix socket of `os/descriptors.ts`, with a note of 1 to 1024 bytes. */
   send(socket: number, memory: Memory, note?: Uint8Array): Result {
     return sendDescriptor(socket, this.descriptorOf(memory), note, this.#ops);
   }
 
-  /** Waits for a memory on a connected Unix socket. Rejects only when the signal is aborted. */
+  /** @internal Waits for a memory on a connected Unix socket. Rejects only when the signal is aborted. */
   async receive(
     socket: number,
     wait?: DescriptorWait,

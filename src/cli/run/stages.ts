@@ -130,7 +130,7 @@ class CrewStage extends Sink {
   }
 
   /** The one that is being filled is not held here. */
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return this.#buffers - 1;
   }
 
@@ -168,7 +168,7 @@ class CrewStage extends Sink {
   }
 
   override get role(): string {
-    return `worker threads that measure; holds up to ${this.holds}`;
+    return `worker threads that measure; holds up to ${this.retainedBuffers}`;
   }
 }
 
@@ -189,7 +189,7 @@ export interface StagesResult extends StreamResult {
 export async function playStages(parts: Parts, buffers: number, patience: number): Promise<StagesResult> {
   const frames = new FrameStage(parts);
   const crew = new CrewStage(parts, buffers, frames);
-  const pipeline = new Pipeline({ name: "run", patience }).link(frames, crew);
+  const pipeline = new Pipeline({ name: "run", acquireTimeout: patience }).link(frames, crew);
   try {
     await pipeline.run({ signal: parts.signal });
   } catch (error) {

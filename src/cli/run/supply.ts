@@ -178,7 +178,7 @@ export class PooledSupply implements Supply {
       outstanding: used.reduce((sum, pool) => sum + pool.outstanding, 0),
       holders: used.flatMap((pool) => pool.holders()).map(describeHolder),
     };
-    for (const pool of this.#pools) pool.destroy({ force: true });
+    for (const pool of this.#pools) pool.close({ force: true });
     return report;
   }
 }

@@ -111,7 +111,7 @@ export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clo
   }
   const time: Clock = clock === undefined ? systemClock : { ...systemClock, now: clock };
   return makePool(
-    new PagePool({ name: "CMMemoryPool", ageOut: seconds * 1000, clock: time, timer: clock === undefined }),
+    PagePool.create({ name: "CMMemoryPool", ageOut: seconds * 1000, clock: time, timer: clock === undefined }),
   );
 }
 
@@ -235,7 +235,7 @@ export function CFAllocatorGetPreferredSizeForSize(allocator: CFAllocator, size:
 function rounded(allocator: CFAllocator, size: number): number {
   if (!(allocator instanceof PageAllocator)) return size;
   return inDoor(
-    () => allocator.shelf.rounded(size),
+    () => allocator.cache.rounded(size),
     (cause) => failed("CFAllocatorGetPreferredSizeForSize", size, cause),
   );
 }

@@ -1,7 +1,7 @@
 /** GstBuffer over MediaBuffer: the bindings' names, indices and return shapes. */
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { Marks } from "../../media/buffer/slot.ts";
+import { SlotFlags } from "../../media/buffer/slot.ts";
 import { findReferenceTimestamp, ParentBufferMeta, ReferenceTimestampMeta } from "../../media/meta/built-in.ts";
 import type { MetaType } from "../../media/meta/meta.ts";
 import { MAKE } from "../door-error.ts";
@@ -385,7 +385,7 @@ export class Buffer {
   /** Whether all of the flags are set; TAG_MEMORY tells of a changed memory list. */
   has_flags(flags: number): boolean {
     checkWhole("flags", flags, 0, 0x7fffffff);
-    const tainted = (this.#core.live("read").marks & Marks.TAINTED) !== 0;
+    const tainted = (this.#core.live("read").slotFlags & SlotFlags.MEMORY_CHANGED) !== 0;
     return ((this.#core.flags | (tainted ? BufferFlags.TAG_MEMORY : 0)) & flags) === flags;
   }
 
@@ -393,7 +393,7 @@ export class Buffer {
   set_flags(flags: number): boolean {
     checkWhole("flags", flags, 0, 0x7fffffff);
     this.#core.flags |= flags & ~BufferFlags.TAG_MEMORY;
-    if ((flags & BufferFlags.TAG_MEMORY) !== 0) this.#core.live("change").tainted = true;
+    if ((flags & BufferFlags.TAG_MEMORY) !== 0) this.#core.live("change").memoryChanged = true;
     return true;
   }
 

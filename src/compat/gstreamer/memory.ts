@@ -170,14 +170,14 @@ export class Memory {
   static of(core: CoreMemory): Memory {
     const known = byCore.get(core);
     if (known !== undefined) {
-      if (core.parent === null && core.home !== null) Memory.stand(known, core.home);
+      if (core.parent === null && core.parentBuffer !== null) Memory.stand(known, core.parentBuffer);
       return known;
     }
-    const standing = core.parent === null && core.home !== null ? byRegion.get(core.region) : undefined;
-    const face = standing !== undefined && standing.slot === core.home ? standing.face : new Memory(core, MAKE);
+    const standing = core.parent === null && core.parentBuffer !== null ? byRegion.get(core.region) : undefined;
+    const face = standing !== undefined && standing.slot === core.parentBuffer ? standing.face : new Memory(core, MAKE);
     face.#core = core;
     byCore.set(core, face);
-    if (core.parent === null && core.home !== null) Memory.stand(face, core.home);
+    if (core.parent === null && core.parentBuffer !== null) Memory.stand(face, core.parentBuffer);
     return face;
   }
 
@@ -413,7 +413,7 @@ class BridgeAllocator extends CoreAllocator {
       throw this.#noMemory(size, refuse("ERR_FOREIGN_RELEASE", text));
     }
     // What a buffer or a pool owns stays its allocator's; its caller gets a reference of it.
-    if (core.ownerCount === 0 && core.home === null && core.allocator !== this) {
+    if (core.ownerCount === 0 && core.parentBuffer === null && core.allocator !== this) {
       this.#makers.set(keyOf(core), this.takeOver(core));
     }
     this.$allocations++;
@@ -458,12 +458,12 @@ class BridgeAllocator extends CoreAllocator {
     maker.reclaim(memory);
   }
 
-  override renewed(fresh: CoreMemory): void {
-    this.#maker(fresh)?.renewed(fresh);
+  override onHandleReplaced(fresh: CoreMemory): void {
+    this.#maker(fresh)?.onHandleReplaced(fresh);
   }
 
-  override obituary(memory: CoreMemory, verb: string): MillpondError | undefined {
-    return this.#maker(memory)?.obituary(memory, verb);
+  override deadMemoryError(memory: CoreMemory, verb: string): MillpondError | undefined {
+    return this.#maker(memory)?.deadMemoryError(memory, verb);
   }
 
   override reclaimRefusal(memory: CoreMemory): MillpondError | undefined {

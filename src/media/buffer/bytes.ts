@@ -9,8 +9,8 @@ import { releaseWhenUnmapped } from "../../memory/orphans.ts";
 import { viewBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber, wrongType } from "../../util/validate.ts";
-import { assertMergeable, assertThawed, dropMemories, hold, joined, swapIn, unhold } from "./memory-list.ts";
-import { assertSameLease, type BufferSlot, Marks, sharedBuffer } from "./slot.ts";
+import { assertMergeable, assertNotFrozen, dropMemories, hold, joined, swapIn, unhold } from "./memory-list.ts";
+import { assertSameLease, type BufferSlot, SlotFlags, sharedBuffer } from "./slot.ts";
 
 /**
  * Maps a checked, non-empty range of memories as one run of bytes. Several memories are merged first: in place when the
@@ -26,7 +26,7 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
     if (!writable) return mapTemporary(slot, index, length, mode);
     assertMergeable(slot, index, length);
   } else if (mode === "read" || slot.memories[index]!.isWritable) return slot.memories[index]!.map(mode);
-  assertThawed(slot);
+  assertNotFrozen(slot);
   return mapReplaced(slot, index, length, mode);
 }
 
@@ -38,8 +38,8 @@ function mapTemporary(slot: BufferSlot, index: number, length: number, mode: Map
 }
 
 /**
- * Puts one memory of the buffer's own in the place of a range, mapped. It is mapped before the old memories are dropped: their
- * allocators call back then, and what is mapped can neither be shared nor leave the buffer. O(size).
+ * Puts one memory of the buffer's own in the place of a range, mapped. It is mapped before the old memories are
+ * dropped: their allocators call back then, and what is mapped can neither be shared nor leave the buffer. O(size).
  */
 function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
   const { generation } = slot;
@@ -69,7 +69,7 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
 
 /** The bytes of a range in one memory that may be mapped that way, one reference to the caller. O(size). */
 function ownRun(slot: BufferSlot, index: number, length: number, mode: MapMode): Memory {
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
   try {
     if (length === 1) return slot.memories[index]!.copy();
     const run = joined(slot, index, length);
@@ -101,12 +101,12 @@ function given(name: string, source: unknown): Uint8Array {
 type Visit = (bytes: Uint8Array, done: number) => boolean;
 
 /**
- * Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). Hooks on the way
- * can neither release the buffer nor change its list.
+ * Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). Hooks on
+ * the way can neither release the buffer nor change its list.
  */
 function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
-  if (mode === "write") assertThawed(slot);
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  if (mode === "write") assertNotFrozen(slot);
+  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
   try {
     if (mode === "write" && slot.memories.length > 1) takeRuns(slot, offset, size);
     return walk(slot, offset, size, mode, fn);
@@ -116,8 +116,8 @@ function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn
 }
 
 /**
- * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write that
- * fails in the second memory must not have changed the first.
+ * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write
+ * that fails in the second memory must not have changed the first.
  */
 function takeRuns(slot: BufferSlot, offset: number, size: number): void {
   walk(slot, offset, size, "write", () => true);

@@ -1,7 +1,8 @@
 /**
  * Copying buffers. Whole memories are shared by reference, clipped ones become sub-memories, DEEP copies bytes. After
- * GStreamer, except that sharing the memory of a pool's buffer keeps exactly that memory on loan (the slot lingers): no
- * parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has bytes of its own.
+ * GStreamer, except that sharing the memory of a pool's buffer defers the return of exactly that memory (the slot
+ * awaits it): no parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has
+ * bytes of its own.
  */
 
 import { Access, heldAccess } from "../../memory/lock.ts";
@@ -15,11 +16,11 @@ import { hold, insertMemory, joined, mergeRange, removeMemories, totalSize, unho
 import {
   assertSameLease,
   type BufferSlot,
-  dropLooseSlot,
-  looseSlot,
+  freeUnpooledSlot,
   MAX_MEMORIES,
-  Marks,
+  SlotFlags,
   sharedBuffer,
+  unpooledSlot,
 } from "./slot.ts";
 
 /**
@@ -40,8 +41,8 @@ export function copyInto(
   if (target === source) return [];
   if (target.refCount !== 1) throw sharedBuffer(target, "copy into it");
   // Allocators and metas run hooks on the way, which must leave both buffers where they are.
-  const targetBefore = hold(target, Marks.HELD);
-  const sourceBefore = hold(source, Marks.HELD);
+  const targetBefore = hold(target, SlotFlags.HELD);
+  const sourceBefore = hold(source, SlotFlags.HELD);
   try {
     return copyHeld(target, targetBuffer, source, sourceBuffer, flags, offset, size);
   } finally {
@@ -67,13 +68,13 @@ function copyHeld(
   if ((flags & CopyFlags.MEMORY) !== 0) copyMemories(target, source, flags, offset, length);
   if ((flags & CopyFlags.FLAGS) !== 0) target.flags = source.flags;
   if ((flags & CopyFlags.TIMESTAMPS) !== 0) copyTimes(target, source, offset, region);
-  if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.marks |= Marks.FIELDS;
+  if ((flags & (CopyFlags.FLAGS | CopyFlags.TIMESTAMPS)) !== 0) target.slotFlags |= SlotFlags.DIRTY_FIELDS;
   if ((flags & CopyFlags.META) === 0 || source.metas === null) return [];
   return copyMetas(source, sourceBuffer, targetBuffer, flags, { region, offset, size: length });
 }
 
 /**
- * The short way of a shallow whole copy: every memory shared, no metas. Undefined when a memory cannot simply be shared
+ * The fast path of a shallow whole copy: every memory shared, no metas. Undefined when a memory cannot simply be shared
  * (NO_SHARE, or mapped for writing): {@link copyInto} knows what to do then. O(memories), one small object.
  */
 export function shareWhole(source: BufferSlot): BufferSlot | undefined {
@@ -81,14 +82,14 @@ export function shareWhole(source: BufferSlot): BufferSlot | undefined {
   for (const memory of memories) {
     if ((memory.currentFlags & MemoryFlags.NO_SHARE) !== 0 || isWriteMapped(memory)) return undefined;
   }
-  const target = looseSlot();
+  const target = unpooledSlot();
   for (const memory of memories) {
     memory.references++;
     memory.ownerCount++;
     target.memories.push(memory);
   }
-  source.marks |= Marks.EXPOSED;
-  if ((source.marks & Marks.FIELDS) !== 0) copyFields(target, source);
+  source.slotFlags |= SlotFlags.SHARED;
+  if ((source.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) copyFields(target, source);
   return target;
 }
 
@@ -99,7 +100,7 @@ function copyFields(target: BufferSlot, source: BufferSlot): void {
   target.offset = source.offset;
   target.offsetEnd = source.offsetEnd;
   target.flags = source.flags;
-  target.marks |= Marks.FIELDS;
+  target.slotFlags |= SlotFlags.DIRTY_FIELDS;
 }
 
 function isWriteMapped(memory: Memory): boolean {
@@ -120,7 +121,7 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, regio
 }
 
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
-  const { generation, marks } = target;
+  const { generation, slotFlags: flagsBefore } = target;
   let merged = false;
   let before = target.memories.length;
   let start = 0;
@@ -140,7 +141,8 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     assertSameLease(target, generation, "copy into");
     before = target.memories.length;
     if (before > 0 && before + parts.length > MAX_MEMORIES) {
-      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be undone.
+      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be
+      // undone.
       if (parts.length === MAX_MEMORIES) joinFirstTwo(parts);
       mergeRange(target, 0, before);
       assertSameLease(target, generation, "copy into");
@@ -156,7 +158,7 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     for (const part of parts) part.release();
     if (target.memories.length > before) {
       removeMemories(target, before, target.memories.length - before);
-      target.marks = merged ? target.marks : marks;
+      target.slotFlags = merged ? target.slotFlags : flagsBefore;
     }
     throw error;
   }
@@ -164,14 +166,14 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
 
 /** With 16 parts and one merged memory in front of them the list would be one too long. */
 function joinFirstTwo(parts: Memory[]): void {
-  const pair = looseSlot();
+  const pair = unpooledSlot();
   try {
     pair.memories.push(parts[0]!, parts[1]!);
     const one = joined(pair, 0, 2);
     for (const part of parts.splice(0, 2, one)) part.release();
   } finally {
     pair.memories.length = 0;
-    dropLooseSlot(pair);
+    freeUnpooledSlot(pair);
   }
 }
 

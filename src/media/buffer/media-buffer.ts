@@ -1,7 +1,6 @@
 /**
- * MediaBuffer: timed bytes. A buffer is a small handle over a slot; for a pool's buffer the handle *is* the lease: it
- * works until the last {@link MediaBuffer.release}, and is refused for ever after, with an error that says whose the slot
- * is now. After GStreamer's GstBuffer.
+ * MediaBuffer: timed bytes. A buffer is a small handle over a {@link BufferSlot}. For a pool's buffer the handle is the
+ * lease. After GStreamer's GstBuffer.
  *
  * ```
  *   handle (one a lease)          slot (recycled)
@@ -11,12 +10,32 @@
  *                                 | memories [ Memory, Memory ... ] |
  *                                 +---------------------------------+
  * ```
+ *
+ * Life-cycle of a handle:
+ *
+ * ```
+ *                                   retain()                      last release()
+ *   acquire(), allocate() --> live, refCount 1 <--> shared, refCount 2 or more        live --------------> stale
+ *                                   release()
+ * ```
+ *
+ * While it is live with one reference, everything may be changed. With two or more, times, flags, metas and the list of
+ * memories are read-only (`ERR_NOT_WRITABLE`). A stale handle refuses every call with an error that says who has the
+ * slot now.
+ *
+ * Invariants: a call works exactly while `slot.generation === generation`; the generation moves on before the first
+ * hook of a return runs; a call that throws leaves the buffer as it was.
+ *
+ * Complexity: times, flags, bytes, retain and release are O(1) and @realtime; calls over the list are O(memories); what
+ * copies, fills or merges is O(size).
  */
 
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
 import type { MapMode, Mapping } from "../../memory/mapping.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
+// The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
@@ -38,14 +57,13 @@ import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
 import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
-  type BufferOwner,
   type BufferSlot,
-  dropLooseSlot,
+  freeUnpooledSlot,
   heldByHook,
-  looseSlot,
   MAX_MEMORIES,
-  Marks,
+  SlotFlags,
   sharedBuffer,
+  unpooledSlot,
 } from "./slot.ts";
 
 /** How {@link MediaBuffer.allocate} allocates. */
@@ -55,9 +73,9 @@ export interface BufferAllocation extends AllocationParams {
 }
 
 /**
- * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A comparison of
- * two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each as undefined first,
- * which costs a third of a whole acquire.
+ * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A
+ * comparison of two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each
+ * as undefined first, which costs a third of a whole acquire.
  */
 export class MediaBuffer {
   /** Which lease of its slot this is; another generation there means this handle is stale. */
@@ -66,8 +84,8 @@ export class MediaBuffer {
   declare readonly slot: BufferSlot;
 
   /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
-  constructor(slot: BufferSlot = looseSlot()) {
-    if (slot === null || typeof slot.generation !== "number") throw notASlot(slot);
+  constructor(slot: BufferSlot = unpooledSlot()) {
+    if (slot === null || typeof slot.generation !== "number") throw invalidSlot(slot);
     this.slot = slot;
     this.generation = slot.generation;
   }
@@ -75,7 +93,9 @@ export class MediaBuffer {
   /** Use it as `using buffer = await pool.acquire()` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
-  /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
+  /**
+   * A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws.
+   */
   static allocate(size: number, options?: BufferAllocation): MediaBuffer {
     if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
@@ -88,7 +108,7 @@ export class MediaBuffer {
   static wrap(source: ArrayBufferView | ArrayBufferLike, options?: WrapOptions): MediaBuffer {
     const buffer = new MediaBuffer();
     list.insertMemory(buffer.slot, 0, wrapMemory(source, options));
-    buffer.slot.tainted = false;
+    buffer.slot.memoryChanged = false;
     return buffer;
   }
 
@@ -97,9 +117,9 @@ export class MediaBuffer {
     return MAX_MEMORIES;
   }
 
-  /** The pool this buffer is on loan from, or null. */
-  get pool(): BufferOwner | null {
-    return this.live("read").owner;
+  /** The pool this buffer is leased from, or null. */
+  get pool(): BufferPool | null {
+    return this.live("read").owner as BufferPool | null;
   }
 
   /** The number of its slot in the pool, stable for the slot's life; -1 without a pool. Works on stale handles too. */
@@ -136,14 +156,17 @@ export class MediaBuffer {
     return slot;
   }
 
-  /** Presentation time in nanoseconds; undefined: none. Setting throws `ERR_NOT_WRITABLE`, `ERR_INVALID_ARG_TYPE`. @realtime */
+  /**
+   * Presentation time in nanoseconds; undefined: none. Setting throws `ERR_NOT_WRITABLE`, `ERR_INVALID_ARG_TYPE`.
+   * @realtime
+   */
   get pts(): bigint | undefined {
     return this.live("read").pts;
   }
   set pts(time: bigint | undefined) {
     const slot = this.writable("set pts");
     slot.pts = checkTime("pts", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Decoding time in nanoseconds; as {@link pts}. @realtime */
@@ -153,7 +176,7 @@ export class MediaBuffer {
   set dts(time: bigint | undefined) {
     const slot = this.writable("set dts");
     slot.dts = checkTime("dts", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Duration in nanoseconds; as {@link pts}. @realtime */
@@ -163,7 +186,7 @@ export class MediaBuffer {
   set duration(time: bigint | undefined) {
     const slot = this.writable("set duration");
     slot.duration = checkTime("duration", time);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Media-specific counter of the first unit (frame number, sample number, byte); undefined: none. @realtime */
@@ -173,7 +196,7 @@ export class MediaBuffer {
   set offset(count: bigint | undefined) {
     const slot = this.writable("set offset");
     slot.offset = checkTime("offset", count);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** Media-specific counter behind the last unit; undefined: none. @realtime */
@@ -183,7 +206,7 @@ export class MediaBuffer {
   set offsetEnd(count: bigint | undefined) {
     const slot = this.writable("set offsetEnd");
     slot.offsetEnd = checkTime("offsetEnd", count);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
   /** {@link BufferFlags}. Setting throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. @realtime */
@@ -193,26 +216,28 @@ export class MediaBuffer {
   set flags(flags: BufferFlags) {
     const slot = this.writable("set flags");
     slot.flags = wholeNumber("flags", flags, 0, 0x7fffffff);
-    slot.marks |= Marks.FIELDS;
+    slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
-  /** Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
+  /**
+   * Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`.
+   */
   retain(): this {
     const slot = this.live("retain");
-    if (slot.refCount++ === 1) slot.markShared(1);
+    if (slot.refCount++ === 1) slot.countSharer(1);
     return this;
   }
 
   /**
-   * Gives one reference back; the last one sends a pool's buffer home and frees any other. @realtime for a pool's buffer.
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_MAPPED` (a mapping is live), `ERR_DETACHED`, `ERR_POOL_DEAD`.
+   * Gives one reference back; the last one gives a pool's buffer back to its pool and frees any other. @realtime for a
+   * pool's buffer. Throws `ERR_DOUBLE_RELEASE`, `ERR_MAPPED` (a mapping is live), `ERR_DETACHED`, `ERR_POOL_DEAD`.
    */
   release(): void {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "release");
     if (slot.refCount > 1) {
-      if (--slot.refCount === 1) slot.markShared(-1);
-    } else if (slot.owner !== null) slot.owner.takeBack(slot);
+      if (--slot.refCount === 1) slot.countSharer(-1);
+    } else if (slot.owner !== null) slot.owner.onRelease(slot);
     else freeSlot(slot);
   }
 
@@ -220,7 +245,7 @@ export class MediaBuffer {
   assertReleasable(): void {
     const slot = this.live("release");
     if (slot.refCount !== 1) return;
-    if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+    if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
     list.assertDroppable(slot, 0, slot.memories.length);
   }
 
@@ -238,7 +263,7 @@ export class MediaBuffer {
   }
 
   /**
-   * The bytes of a buffer with exactly one exclusive memory, without a lock: yours until {@link release}. The short way
+   * The bytes of a buffer with exactly one exclusive memory, without a lock: yours until {@link release}. The fast path
    * for code that owns the frame; code that shares maps. @realtime
    * Throws `ERR_NOT_WRITABLE` when somebody else may read or write them, `ERR_NOT_MAPPABLE` with several memories,
    * `ERR_DETACHED`, `ERR_USE_AFTER_RELEASE`.
@@ -265,18 +290,21 @@ export class MediaBuffer {
     return this.live("read").memories.length;
   }
 
-  /** The memories, in order, borrowed: retain() one to keep it longer than the buffer. A new array each time. */
+  /**
+   * The memories, in order, without a reference for the caller: retain() one to keep it longer than the buffer. A new
+   * array each time.
+   */
   get memories(): readonly Memory[] {
     const slot = this.live("read");
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return slot.memories.slice();
   }
 
-  /** The memory at `index`, borrowed. Throws `ERR_OUT_OF_RANGE`. */
+  /** The memory at `index`, without a reference for the caller. Throws `ERR_OUT_OF_RANGE`. */
   memoryAt(index: number): Memory {
     const slot = this.live("read");
     wholeNumber("index", index, 0, slot.memories.length - 1);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return slot.memories[index]!;
   }
 
@@ -285,19 +313,20 @@ export class MediaBuffer {
     const slot = this.live("read");
     const count = list.checkIndices(slot, index, length);
     if (count === 0) return undefined;
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
     return list.joined(slot, index, count);
   }
 
   /**
    * Puts a memory into the list and takes over the caller's reference. A list of 16 is merged around the place first.
-   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`, `ERR_USE_AFTER_RELEASE`; the caller keeps its reference then.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`, `ERR_USE_AFTER_RELEASE`; the caller keeps its
+   * reference then.
    */
   insert(index: number, memory: Memory): void {
     const slot = this.writable("change its memories");
     checkMemory(memory);
     list.insertMemory(slot, index, memory);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
   }
 
   /** {@link insert} at the front. */
@@ -306,8 +335,8 @@ export class MediaBuffer {
   }
 
   /**
-   * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other buffer's
-   * times, flags and metas are lost; when others hold it too, its memories are shared.
+   * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other
+   * buffer's times, flags and metas are lost; when others hold it too, its memories are shared.
    */
   append(what: Memory | MediaBuffer): void {
     const slot = this.writable("change its memories");
@@ -330,10 +359,13 @@ export class MediaBuffer {
     wholeNumber("index", index, 0, slot.memories.length);
     wholeNumber("length", length, 1, slot.memories.length - index);
     list.replaceMemories(slot, index, length, memory);
-    slot.marks |= Marks.EXPOSED;
+    slot.slotFlags |= SlotFlags.SHARED;
   }
 
-  /** Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`. */
+  /**
+   * Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`,
+   * `ERR_MAPPED`.
+   */
   remove(index = 0, length?: number): void {
     const slot = this.writable("change its memories");
     list.removeMemories(slot, index, list.checkIndices(slot, index, length));
@@ -364,8 +396,8 @@ export class MediaBuffer {
   }
 
   /**
-   * Locks all bytes as one run: several memories are merged first, a shared one is copied for writing. One small object.
-   * Throws `ERR_NOT_WRITABLE`, `ERR_MAPPED`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`.
+   * Locks all bytes as one run: several memories are merged first, a shared one is copied for writing. One small
+   * object. Throws `ERR_NOT_WRITABLE`, `ERR_MAPPED`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`.
    */
   map(mode: MapMode): Mapping {
     const { slot } = this;
@@ -377,7 +409,10 @@ export class MediaBuffer {
     return this.mapRange(0, undefined, mode);
   }
 
-  /** {@link map} of a buffer with one memory, without the object; see {@link Memory.lock}. @realtime Errors as {@link bytes}. */
+  /**
+   * {@link map} of a buffer with one memory, without the object; see {@link Memory.lock}. @realtime Errors as {@link
+   * bytes}.
+   */
   lock(mode: MapMode): Uint8Array {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "lock");
@@ -416,7 +451,9 @@ export class MediaBuffer {
     return extractInto(this.live("extract"), offset, target);
   }
 
-  /** 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size). */
+  /**
+   * 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size).
+   */
   compare(offset: number, other: ArrayBufferView | ArrayBufferLike): number {
     const slot = this.live("compare");
     return compareBytes(slot, offset, other, list.totalSize(slot));
@@ -440,18 +477,21 @@ export class MediaBuffer {
     copyFlags("flags", flags);
     const copy = new MediaBuffer();
     copyInto(copy.slot, copy, source, this, flags, offset, size);
-    copy.slot.tainted = false;
-    if ((flags & CopyFlags.DEEP) === 0) source.marks |= Marks.EXPOSED;
+    copy.slot.memoryChanged = false;
+    if ((flags & CopyFlags.DEEP) === 0) source.slotFlags |= SlotFlags.SHARED;
     return copy;
   }
 
-  /** Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself: nothing. */
+  /**
+   * Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself:
+   * nothing.
+   */
   copyFrom(source: MediaBuffer, flags: CopyFlags = CopyFlags.ALL, offset = 0, size?: number): void {
     if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
     copyFlags("flags", flags);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
-    from.marks |= Marks.EXPOSED;
+    from.slotFlags |= SlotFlags.SHARED;
   }
 
   /** Consumes the caller's reference and gives a buffer that may be changed: this one, or a copy of it. */
@@ -504,7 +544,7 @@ function allocated(size: number, allocator: Allocator, params: AllocationParams 
   const buffer = new MediaBuffer();
   if (size === 0) return buffer;
   list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
-  buffer.slot.tainted = false;
+  buffer.slot.memoryChanged = false;
   return buffer;
 }
 
@@ -516,7 +556,7 @@ function checkMemory(memory: unknown): void {
   if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
 }
 
-function notASlot(slot: unknown): MillpondError {
+function invalidSlot(slot: unknown): MillpondError {
   return wrongType("slot", "absent (only pools pass a slot; MediaBuffer.allocate() makes a buffer with bytes)", slot);
 }
 
@@ -547,40 +587,47 @@ function checkTime(name: string, time: unknown): bigint | undefined {
 /** Ends the lease of a buffer without a pool: its handles are void before the first hook runs. */
 function freeSlot(slot: BufferSlot): void {
   const { memories } = slot;
-  if (memories.length === 1 && slot.metas === null && (slot.marks & IN_USE) === 0) {
+  if (memories.length === 1 && slot.metas === null && (slot.slotFlags & IN_USE) === 0) {
     const memory = memories[0]!;
-    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is called.
-    if (memory.references > 1 && !memory.home?.lingering) {
+    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is
+    // called.
+    if (memory.references > 1 && !memory.parentBuffer?.awaitingMemory) {
       memories.pop();
       memory.ownerCount--;
       memory.references--;
-      dropLooseSlot(slot);
+      freeUnpooledSlot(slot);
       return;
     }
   }
   freeSlotSlow(slot);
 }
 
-const IN_USE: number = Marks.HELD | Marks.FROZEN;
+const IN_USE: number = SlotFlags.HELD | SlotFlags.FROZEN;
 
 function freeSlotSlow(slot: BufferSlot): void {
-  if ((slot.marks & Marks.HELD) !== 0) throw heldByHook(slot, "release");
+  if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
   const { memories } = slot;
   list.assertDroppable(slot, 0, memories.length);
   slot.generation++;
   // Bytes go before metas: a meta may hold the very buffer that waits for its bytes to be exclusive again.
   const failure = list.dropMemories(slot, memories);
-  if (slot.metas === null) dropLooseSlot(slot);
+  if (slot.metas === null) freeUnpooledSlot(slot);
   else endMetas(slot);
-  list.finish(failure);
+  list.throwIfFailed(failure);
 }
 
-/** Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has any length. */
+/**
+ * Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has
+ * any length.
+ */
 const ending: BufferSlot[] = [];
 
-/** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
+/**
+ * Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes
+ * too.
+ */
 function endMetas(slot: BufferSlot): void {
-  slot.marks |= Marks.HELD | Marks.RETURNING;
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
   if (ending.push(slot) > 1) return;
   for (let i = 0; i < ending.length; i++) {
     const next = ending[i]!;
@@ -588,7 +635,7 @@ function endMetas(slot: BufferSlot): void {
     next.generation++;
     const failure = list.dropMemories(next, next.memories);
     if (failure !== undefined) throwLater(failure);
-    dropLooseSlot(next);
+    freeUnpooledSlot(next);
   }
   ending.length = 0;
 }

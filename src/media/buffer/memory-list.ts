@@ -17,24 +17,32 @@ import { isKeptByMapping, releaseWhenUnmapped } from "../../memory/orphans.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
-import { assertNotEnded, assertSameLease, type BufferSlot, heldByHook, MAX_MEMORIES, Marks, timesIn } from "./slot.ts";
+import {
+  assertNotEnded,
+  assertSameLease,
+  type BufferSlot,
+  heldByHook,
+  MAX_MEMORIES,
+  SlotFlags,
+  timesIn,
+} from "./slot.ts";
 
 /**
- * Sets marks for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer is still there
- * when they return. Returns what {@link unhold} needs.
+ * Sets slot flags for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer
+ * is still there when they return. Returns what {@link unhold} needs.
  */
-export function hold(slot: BufferSlot, marks: number): number {
-  const before = slot.marks & HOLDS;
-  slot.marks |= marks;
+export function hold(slot: BufferSlot, flags: number): number {
+  const before = slot.slotFlags & HOLDS;
+  slot.slotFlags |= flags;
   return before;
 }
 
 /** Ends a {@link hold}; one around it goes on. */
 export function unhold(slot: BufferSlot, before: number): void {
-  slot.marks = (slot.marks & ~HOLDS) | before;
+  slot.slotFlags = (slot.slotFlags & ~HOLDS) | before;
 }
 
-const HOLDS: number = Marks.HELD | Marks.FROZEN;
+const HOLDS: number = SlotFlags.HELD | SlotFlags.FROZEN;
 
 /** Which memories hold a byte range. */
 export interface FoundRange {
@@ -58,19 +66,19 @@ export function totalSize(slot: BufferSlot): number {
 /** Takes over the caller's reference of `memory` at `index`; merges first when the list is full. */
 export function insertMemory(slot: BufferSlot, index: number, memory: Memory): void {
   wholeNumber("index", index, 0, slot.memories.length);
-  assertThawed(slot);
-  own(memory);
+  assertNotFrozen(slot);
+  takeOwnership(memory);
   if (slot.memories.length >= MAX_MEMORIES) {
     insertIntoFull(slot, index, memory);
     return;
   }
   slot.memories.splice(index, 0, memory);
-  slot.marks |= Marks.TAINTED;
+  slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   slot.line = null;
 }
 
 /** Makes the buffer an owner of a memory that it is given; the caller keeps its reference when that is refused. */
-function own(memory: Memory): void {
+function takeOwnership(memory: Memory): void {
   if (memory.references === 0) {
     throw new MillpondError(
       "ERR_USE_AFTER_RELEASE",
@@ -84,7 +92,7 @@ function own(memory: Memory): void {
         "another buffer; retain() it first, or share() it",
     );
   }
-  if (memory.tryOwn()) return;
+  if (memory.acquireOwnership()) return;
   throw new MillpondError(
     "ERR_MAPPED",
     `${memory} is mapped for writing and owned elsewhere, so the buffer would miss later writes; unmap it first`,
@@ -92,8 +100,9 @@ function own(memory: Memory): void {
 }
 
 /**
- * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made before
- * the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is taken off on errors.
+ * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made
+ * before the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is
+ * taken off on errors.
  */
 function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
   const { generation } = slot;
@@ -109,15 +118,15 @@ function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
   } catch (error) {
     front?.release();
     back?.release();
-    memory.disown();
+    memory.dropOwnership();
     throw error;
   }
   const gone = back === undefined ? [] : swapIn(slot, index, count, back);
   slot.memories.splice(index, 0, memory);
   if (front !== undefined) gone.push(...swapIn(slot, 0, index, front));
-  slot.marks |= Marks.TAINTED;
+  slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   slot.line = null;
-  finish(dropMemories(slot, gone));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
 /** Throws unless both halves of a full list can be merged now. */
@@ -129,13 +138,13 @@ function assertHalves(slot: BufferSlot, index: number, count: number): void {
 }
 
 /** Refuses to change the list under a call that reads it and has called a hook. */
-export function assertThawed(slot: BufferSlot): void {
-  if ((slot.marks & Marks.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
+export function assertNotFrozen(slot: BufferSlot): void {
+  if ((slot.slotFlags & SlotFlags.FROZEN) !== 0) throw heldByHook(slot, "change the memories of");
 }
 
 /** Refuses to drop memories that are mapped and held by nobody else: the mapping would lose its bytes. */
 export function assertDroppable(slot: BufferSlot, index: number, length: number): void {
-  assertThawed(slot);
+  assertNotFrozen(slot);
   assertUnmapped(slot, index, length);
 }
 
@@ -157,22 +166,22 @@ export function assertUnmapped(slot: BufferSlot, index: number, length: number):
 /** Takes `length` memories out of the list and drops the buffer's references. O(memories). */
 export function removeMemories(slot: BufferSlot, index: number, length: number): void {
   assertDroppable(slot, index, length);
-  slot.marks |= Marks.TAINTED;
+  slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   const gone = slot.memories.splice(index, length);
   slot.line = null;
-  finish(dropMemories(slot, gone));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
 /**
- * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said about one of
- * them (that it came back detached) is returned, for the caller to throw when its own work is done.
+ * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said
+ * about one of them (that it came back detached) is returned, for the caller to throw when its own work is done.
  */
 export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
   let failure: unknown;
   while (memories.length > 0) {
     const memory = memories.pop()!;
-    if (memory.home === slot) memory.home = null;
-    memory.disown();
+    if (memory.parentBuffer === slot) memory.parentBuffer = null;
+    memory.dropOwnership();
     try {
       releaseWhenUnmapped(memory);
     } catch (error) {
@@ -183,24 +192,24 @@ export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
 }
 
 /** Throws what {@link dropMemories} returned. */
-export function finish(failure: unknown): void {
+export function throwIfFailed(failure: unknown): void {
   if (failure !== undefined) throw failure;
 }
 
 /** Puts `memory` (one reference taken over) in the place of `length` memories. */
 export function replaceMemories(slot: BufferSlot, index: number, length: number, memory: Memory): void {
-  assertThawed(slot);
-  finish(dropMemories(slot, swapIn(slot, index, length, memory)));
+  assertNotFrozen(slot);
+  throwIfFailed(dropMemories(slot, swapIn(slot, index, length, memory)));
 }
 
 /**
- * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the caller drops
- * them when its own work on the list is done, because that calls hooks.
+ * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the
+ * caller drops them when its own work on the list is done, because that calls hooks.
  */
 export function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
   assertUnmapped(slot, index, length);
-  own(memory);
-  slot.marks |= Marks.TAINTED;
+  takeOwnership(memory);
+  slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   slot.line = null;
   return slot.memories.splice(index, length, memory);
 }
@@ -209,7 +218,7 @@ export function swapIn(slot: BufferSlot, index: number, length: number, memory: 
 export function mergeRange(slot: BufferSlot, index: number, length: number): void {
   if (length < 2) return;
   assertMergeable(slot, index, length);
-  assertThawed(slot);
+  assertNotFrozen(slot);
   const { generation } = slot;
   const merged = joined(slot, index, length);
   let gone: Memory[];
@@ -221,10 +230,12 @@ export function mergeRange(slot: BufferSlot, index: number, length: number): voi
     merged.release();
     throw error;
   }
-  finish(dropMemories(slot, gone));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
-/** Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged. */
+/**
+ * Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged.
+ */
 export function assertMergeable(slot: BufferSlot, index: number, length: number): void {
   if (length < 2) return;
   for (let i = index; i < index + length; i++) {
@@ -239,12 +250,13 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
 }
 
 /**
- * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they are
- * consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it copies.
+ * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they
+ * are consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it
+ * copies.
  */
 export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
   if (length === 1) return slot.memories[index]!.retain();
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
   try {
     return joinedRun(slot, index, length, allocator);
   } finally {
@@ -301,8 +313,8 @@ function sizeOfRange(slot: BufferSlot, index: number, length: number): number {
 }
 
 /**
- * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an empty
- * list too. Throws `ERR_OUT_OF_RANGE`.
+ * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an
+ * empty list too. Throws `ERR_OUT_OF_RANGE`.
  */
 export function checkIndices(slot: BufferSlot, index: number, length: number | undefined): number {
   const count = slot.memories.length;

@@ -12,8 +12,8 @@
 import type { Memory } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { wholeNumber } from "../../util/validate.ts";
-import { assertThawed, assertUnmapped, dropMemories, finish, hold, swapIn, unhold } from "./memory-list.ts";
-import { assertSameLease, type BufferSlot, Marks } from "./slot.ts";
+import { assertNotFrozen, assertUnmapped, dropMemories, hold, swapIn, throwIfFailed, unhold } from "./memory-list.ts";
+import { assertSameLease, type BufferSlot, SlotFlags } from "./slot.ts";
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
 export interface BufferSizes {
@@ -56,10 +56,10 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   const start = sizes.offset + delta;
   wholeNumber("size", size, 0, sizes.maxSize - start);
   if (delta === 0 && size === sizes.size) return;
-  assertThawed(slot);
+  assertNotFrozen(slot);
   const line = length === slot.memories.length && length > 1 ? lineOf(slot) : null;
   const { generation } = slot;
-  const before = hold(slot, Marks.HELD | Marks.FROZEN);
+  const before = hold(slot, SlotFlags.HELD | SlotFlags.FROZEN);
   let parts: (Memory | undefined)[] | undefined;
   try {
     parts = privateParts(slot, index, length, edges, start, size);
@@ -78,15 +78,17 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
     const memory = slot.memories[index + i]!;
     if (part !== undefined) gone.push(...swapIn(slot, index + i, 1, part));
     else if (memory.currentOffset !== low + from || memory.currentSize !== to - from)
-      memory.moveWindow(low + from, to - from);
+      memory.setExtent(low + from, to - from);
     base += room;
   }
   slot.line = line === null ? null : afterResize(slot, line);
   // Last, because it calls allocators back.
-  finish(dropMemories(slot, gone));
+  throwIfFailed(dropMemories(slot, gone));
 }
 
-/** After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more. */
+/**
+ * After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more.
+ */
 function assertSwappable(
   slot: BufferSlot,
   index: number,
@@ -150,7 +152,9 @@ function edgesOf(slot: BufferSlot, index: number, length: number): number[] {
   return edges;
 }
 
-/** Numbers of a line entry: start and end of what a memory contributes, then its valid part as the last resize left it. */
+/**
+ * Numbers of a line entry: start and end of what a memory contributes, then its valid part as the last resize left it.
+ */
 const ENTRY = 4;
 
 /**
@@ -189,12 +193,14 @@ function clamp(value: number, max: number): number {
   return value < 0 ? 0 : value > max ? max : value;
 }
 
-/** A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused. */
+/**
+ * A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused.
+ */
 function privatePart(memory: Memory, offset: number, size: number): Memory {
   const delta = offset - memory.currentOffset;
   const inside = delta >= 0 && delta + size <= memory.currentSize;
   if (inside && (memory.flags & MemoryFlags.NO_SHARE) !== 0) return memory.copy(delta, size);
   const part = memory.share(0);
-  part.moveWindow(offset, size);
+  part.setExtent(offset, size);
   return part;
 }

@@ -1,25 +1,28 @@
 /**
- * A buffer slot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once; each acquire makes one small
- * handle that carries the slot's generation, and the last release moves the generation on, so every handle of the old
- * lease is refused for good.
+ * BufferSlot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once. Each acquire makes one small
+ * handle that carries the slot's generation, and the end of the lease moves the generation on, so every handle of the
+ * old lease is refused from then on.
  *
- * Between the last release and the moment its memories are exclusive again (copies and sub-memories may still hold
- * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
- * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
+ * Life-cycle (drawn at {@link BufferPool}), and what tells each state:
  *
- * The states of a slot, and what tells them:
+ * | state     | told by                                | goes on to                                       |
+ * | --------- | -------------------------------------- | ------------------------------------------------ |
+ * | FREE      | `refCount` 0, on the free list         | LEASED                                           |
+ * | LEASED    | `refCount` 1 or more                   | RETURNING, or AWAITING, by the last release      |
+ * | AWAITING  | `awaitingMemory`                       | RETURNING, when its memory has no other holder   |
+ * | RETURNING | `SlotFlags.RETURNING`: hooks run on it | FREE, or its memory is freed                     |
  *
- * | state     | told by                            | goes on to                                             |
- * | --------- | ---------------------------------- | ------------------------------------------------------ |
- * | FREE      | `refCount` 0, on the free list     | LEASED                                                 |
- * | LEASED    | `refCount` 1 or more               | RETURNING, or AWAITING, by the last release            |
- * | AWAITING  | `lingering`                        | RETURNING, when nobody else holds its memory           |
- * | RETURNING | `Marks.RETURNING`: hooks run on it | FREE, or gone: its memory is freed                     |
+ * AWAITING is a deferred release: copies and sub-memories still hold bytes of a slot that is on no lease and not yet
+ * free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared, and
+ * nothing is thrown away because a region was shared.
  *
- * Whatever ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING: hooks get a
- * handle of their own, which is void when the last hook has returned. What that handle answers is in docs/hooks.md.
+ * Invariants: what ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING.
+ * Hooks get a handle of their own, which is void when the last hook has returned (docs/hooks.md). `slotFlags` is 0 on a
+ * slot as it was when it was leased.
+ *
+ * Complexity: every method is O(1) but those marked O(memories).
  */
-import type { Memory, MemoryHome } from "../../memory/memory.ts";
+import type { HoldingBuffer, Memory } from "../../memory/memory.ts";
 import { MillpondError } from "../../util/errors.ts";
 import type { Meta } from "../meta/meta.ts";
 
@@ -28,21 +31,21 @@ export interface BufferOwner {
   /** For messages. */
   readonly name: string;
   /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
-  takeBack(slot: BufferSlot): void;
-  /** @internal A lingering slot is exclusive again. */
-  settled(slot: BufferSlot): void;
+  onRelease(slot: BufferSlot): void;
+  /** @internal Nobody but the slot holds its memory any more, and its lease is over. */
+  onReturned(slot: BufferSlot): void;
   /** @internal Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
   staleLease(slot: BufferSlot, generation: number, verb: string): Error;
 }
 
-/** What sets a slot apart from a fresh one; 0 lets a return take the short way. */
-export const Marks = {
+/** What sets a slot apart from a fresh one; 0 lets a return take the fast path. */
+export const SlotFlags = {
   /** A time, counter, flag, tag or site was set since the last reset. */
-  FIELDS: 1,
+  DIRTY_FIELDS: 1,
   /** Which memory objects it holds has changed since the pool made it (GStreamer's TAG_MEMORY). */
-  TAINTED: 2,
+  MEMORY_CHANGED: 2,
   /** A memory object was handed out or shared, so the next lease must get other objects. */
-  EXPOSED: 4,
+  SHARED: 4,
   /** It has metas that recycling must look at: others than the pool's, or ones with a clear hook. */
   METAS: 8,
   /** A hook runs that must find the buffer again: the last release() is refused. */
@@ -59,17 +62,20 @@ export const Marks = {
 export type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
 
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
-export class BufferSlot implements MemoryHome {
+export class BufferSlot implements HoldingBuffer {
   /** The pool it belongs to, or null for a buffer of its own. */
   readonly owner: BufferOwner | null;
   /** Its number in the pool, stable for life; -1 without a pool. */
   readonly index: number;
   /** Counts leases; a handle with another generation is stale. */
   generation = 1;
-  /** References to the present lease; 0 while free or lingering. With two or more nobody may change the buffer. */
+  /**
+   * References to the present lease; 0 while free or awaiting its memory. With two or more nobody may change the
+   * buffer.
+   */
   refCount = 0;
   /** Released, but its memories are still held elsewhere. */
-  lingering = false;
+  awaitingMemory = false;
   /** The bytes, in order; at most {@link MAX_MEMORIES}. */
   memories: Memory[] = [];
   /** Where the valid part of its first memory starts when it is fresh. */
@@ -78,8 +84,8 @@ export class BufferSlot implements MemoryHome {
   baseMemory: Memory | null = null;
   /** The view of that memory when it is fresh. */
   baseView: Uint8Array | null = null;
-  /** {@link Marks}: what the last borrower did beyond writing bytes. */
-  marks = 0;
+  /** {@link SlotFlags}: what the last holder did beyond writing bytes. */
+  slotFlags = 0;
   /** What a resize over several memories may grow back to (buffer-resize.ts); null: nothing beyond the valid parts. */
   line: number[] | null = null;
   /** Presentation time in nanoseconds. */
@@ -98,9 +104,9 @@ export class BufferSlot implements MemoryHome {
   metas: Meta[] | null = null;
   /** The next free slot of the pool. */
   next: BufferSlot | null = null;
-  /** When it was lent, in milliseconds of the pool's clock, read coarsely. */
-  lentAt = 0;
-  /** What the borrower calls itself. */
+  /** When it was leased, in milliseconds of the pool's clock, read coarsely. */
+  leasedAt = 0;
+  /** What the holder calls itself. */
   tag: string | undefined = undefined;
   /** Where it was taken, when tracing is on; its stack is formatted only when somebody reads it. */
   site: Error | undefined = undefined;
@@ -113,25 +119,27 @@ export class BufferSlot implements MemoryHome {
 
   /** Where it is between two leases. A slot that populate() fills counts as LEASED: to the hook. */
   get state(): SlotState {
-    if ((this.marks & Marks.RETURNING) !== 0) return "RETURNING";
-    if (this.lingering) return "AWAITING";
+    if ((this.slotFlags & SlotFlags.RETURNING) !== 0) return "RETURNING";
+    if (this.awaitingMemory) return "AWAITING";
     return this.refCount > 0 ? "LEASED" : "FREE";
   }
 
-  /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
-  settle(): void {
-    if (!this.lingering || this.isHeldElsewhere()) return;
-    this.lingering = false;
-    this.owner?.settled(this);
+  /**
+   * Called by a memory that lost a holder while this slot awaits it: the return goes on when all are exclusive again.
+   */
+  onExclusive(): void {
+    if (!this.awaitingMemory || this.isHeldElsewhere()) return;
+    this.awaitingMemory = false;
+    this.owner?.onReturned(this);
   }
 
   /** The next lease gets other memory objects. */
-  expose(): void {
-    this.marks |= Marks.EXPOSED;
+  onShared(): void {
+    this.slotFlags |= SlotFlags.SHARED;
   }
 
   /** True when nobody but this slot holds its memories, and none is mapped. O(memories). */
-  isWhole(): boolean {
+  isExclusive(): boolean {
     for (const memory of this.memories) {
       if (memory.accessWord !== 0) return false;
       if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
@@ -143,18 +151,39 @@ export class BufferSlot implements MemoryHome {
   }
 
   /**
-   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the slot when it
-   * is let go ({@link settle}); what was added to the list is dropped with it and never waited for. O(memories).
+   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the
+   * slot when it is let go ({@link onExclusive}); what was added to the list is dropped with it and never waited for.
+   * O(memories).
    */
   isHeldElsewhere(): boolean {
     for (const memory of this.memories) {
-      if (memory.home !== this) continue;
+      if (memory.parentBuffer !== this) continue;
       if (memory.accessWord !== 0) return true;
       if (((memory.references - 1) | (memory.ownerCount - 1)) === 0) continue;
       const times = timesIn(this.memories, memory, 0, this.memories.length);
       if (memory.references !== times || memory.ownerCount !== times) return true;
     }
     return false;
+  }
+
+  /**
+   * True when a slot that returns needs nothing but its fields reset: its memory is as it was when it was leased.
+   * @realtime
+   */
+  isClean(): boolean {
+    return (this.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && this.hasFreshMemory();
+  }
+
+  /** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was leased. @realtime */
+  hasFreshMemory(): boolean {
+    const memory = this.baseMemory;
+    const view = this.baseView;
+    if (memory === null || view === null) return false;
+    // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+    if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+      return false;
+    // A detached ArrayBuffer shows as a view of length 0.
+    return view.length === memory.currentSize;
   }
 
   /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
@@ -167,26 +196,26 @@ export class BufferSlot implements MemoryHome {
     this.flags = 0;
     this.tag = undefined;
     this.site = undefined;
-    this.marks &= ~Marks.FIELDS;
+    this.slotFlags &= ~SlotFlags.DIRTY_FIELDS;
   }
 
   /** Whether the list of memories has changed since the pool made it. */
-  get tainted(): boolean {
-    return (this.marks & Marks.TAINTED) !== 0;
+  get memoryChanged(): boolean {
+    return (this.slotFlags & SlotFlags.MEMORY_CHANGED) !== 0;
   }
-  set tainted(on: boolean) {
-    this.marks = on ? this.marks | Marks.TAINTED : this.marks & ~Marks.TAINTED;
+  set memoryChanged(on: boolean) {
+    this.slotFlags = on ? this.slotFlags | SlotFlags.MEMORY_CHANGED : this.slotFlags & ~SlotFlags.MEMORY_CHANGED;
   }
 
   /** References grew from one to two, or shrank back: its memories are not writable meanwhile. O(memories). */
-  markShared(by: 1 | -1): void {
+  countSharer(by: 1 | -1): void {
     const { memories } = this;
-    if ((this.marks & UNRETAINABLE) !== 0 && by === 1) refuseRetain(this);
+    if ((this.slotFlags & UNRETAINABLE) !== 0 && by === 1) refuseRetain(this);
     for (let i = 0; i < memories.length; i++) memories[i]!.sharedOwners += by;
   }
 }
 
-const UNRETAINABLE: number = Marks.FILLING | Marks.RETURNING;
+const UNRETAINABLE: number = SlotFlags.FILLING | SlotFlags.RETURNING;
 
 function refuseRetain(slot: BufferSlot): never {
   slot.refCount--;
@@ -197,9 +226,9 @@ function refuseRetain(slot: BufferSlot): never {
 export function heldByHook(slot: BufferSlot, verb: string): MillpondError {
   const whose = slot.owner === null ? "this buffer" : `slot ${slot.index} of pool "${slot.owner.name}"`;
   const why =
-    (slot.marks & Marks.RETURNING) !== 0
+    (slot.slotFlags & SlotFlags.RETURNING) !== 0
       ? "its lease is over and the hooks of its return run; it goes on by itself when they have returned"
-      : (slot.marks & Marks.FILLING) !== 0
+      : (slot.slotFlags & SlotFlags.FILLING) !== 0
         ? "populate() is making it; return from the hook, or throw, and the pool does the rest"
         : "a copy or a merge of it is under way and called a hook; do it when that has returned";
   return new MillpondError("ERR_REENTRANT", `cannot ${verb} ${whose} here: ${why}`, {
@@ -217,8 +246,9 @@ export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
 }
 
 /**
- * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the lease's), or
- * added a reference to the buffer: its list may not be changed then, and what was made for it has to be given back.
+ * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the
+ * lease's), or added a reference to the buffer: its list may not be changed then, and what was made for it has to be
+ * given back.
  */
 export function assertSameLease(slot: BufferSlot, generation: number, verb: string): void {
   assertNotEnded(slot, generation, verb);
@@ -241,34 +271,37 @@ export function timesIn(memories: readonly Memory[], memory: Memory, start: numb
   return times;
 }
 
-/** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
+/**
+ * The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in
+ * practice.
+ */
 export const MAX_MEMORIES = 16;
 
 /**
  * Slots of buffers without a pool, recycled: a slot is 25 fields, and a shallow copy should cost less than making one.
  * Generations make it as safe as a pool's slot.
  */
-const loose: BufferSlot[] = [];
+const unpooled: BufferSlot[] = [];
 
 /** 64 slots cover the copies in flight of any pipeline here and weigh about 15 KB; more go to the garbage collector. */
-const MAX_LOOSE = 64;
+const MAX_UNPOOLED = 64;
 
 /** An empty slot without a pool, with one reference. */
-export function looseSlot(): BufferSlot {
-  const slot = loose.pop() ?? new BufferSlot(null, -1);
+export function unpooledSlot(): BufferSlot {
+  const slot = unpooled.pop() ?? new BufferSlot(null, -1);
   slot.refCount = 1;
   return slot;
 }
 
 /** Takes back a loose slot that holds no memory any more; its handles are stale from now on. */
-export function dropLooseSlot(slot: BufferSlot): void {
+export function freeUnpooledSlot(slot: BufferSlot): void {
   slot.refCount = 0;
   slot.generation++;
   slot.metas = null;
   slot.line = null;
-  if (slot.marks !== 0) {
+  if (slot.slotFlags !== 0) {
     slot.resetFields();
-    slot.marks = 0;
+    slot.slotFlags = 0;
   }
-  if (loose.length < MAX_LOOSE) loose.push(slot);
+  if (unpooled.length < MAX_UNPOOLED) unpooled.push(slot);
 }

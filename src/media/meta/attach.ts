@@ -2,7 +2,7 @@
 import { throwLater } from "../../util/late.ts";
 import { CopyFlags } from "../buffer/flags.ts";
 import type { MediaBuffer } from "../buffer/media-buffer.ts";
-import { type BufferSlot, heldByHook, Marks, sharedBuffer } from "../buffer/slot.ts";
+import { type BufferSlot, heldByHook, SlotFlags, sharedBuffer } from "../buffer/slot.ts";
 import {
   type CopyTransform,
   lockedMeta,
@@ -16,20 +16,23 @@ import {
 /** Adds an instance; undefined when its type's `init` refuses. O(1). */
 export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, params: unknown): Meta | undefined {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "add a meta");
-  if ((slot.marks & Marks.RETURNING) !== 0) throw heldByHook(slot, "add a meta to");
+  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw heldByHook(slot, "add a meta to");
   const meta = new type.instance(type);
   const { init } = type;
   if (init !== undefined) {
     if (init(meta, params, buffer) === false) return undefined;
     if (slot.generation !== buffer.generation || slot.refCount !== 1) abandonMeta(slot, buffer, meta);
   }
-  slot.marks |= Marks.METAS;
+  slot.slotFlags |= SlotFlags.METAS;
   if (slot.metas === null) slot.metas = [meta];
   else slot.metas.push(meta);
   return meta;
 }
 
-/** The buffer is not the caller's alone any more after a meta's `init`: what init took is given back, and the caller hears why. */
+/**
+ * The buffer is not the caller's alone any more after a meta's `init`: what init took is given back, and the caller
+ * hears why.
+ */
 function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
   endMeta(meta, buffer);
   buffer.live("add a meta to");
@@ -39,7 +42,7 @@ function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
 /** Removes an instance; false when it is not on this slot. Throws `ERR_META_LOCKED`. O(metas). */
 export function removeMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): boolean {
   if (slot.refCount !== 1) throw sharedBuffer(slot, "remove a meta");
-  if ((slot.marks & Marks.RETURNING) !== 0) throw heldByHook(slot, "remove a meta from");
+  if ((slot.slotFlags & SlotFlags.RETURNING) !== 0) throw heldByHook(slot, "remove a meta from");
   const { metas } = slot;
   if (metas === null || metas.length === 0) return false;
   // The youngest goes first in nearly every use; only another one is searched for.
@@ -62,11 +65,11 @@ function removeOlder(metas: Meta[], meta: Meta): boolean {
   return true;
 }
 
-/** {@link Marks.METAS} when recycling must look at the metas, else 0. O(metas). */
-export function metaMarks(slot: BufferSlot): number {
+/** {@link SlotFlags.METAS} when recycling must look at the metas, else 0. O(metas). */
+export function metaFlags(slot: BufferSlot): number {
   if (slot.metas === null) return 0;
   for (const meta of slot.metas) {
-    if ((meta.flags & MetaFlags.POOLED) === 0 || meta.type.spec.clear !== undefined) return Marks.METAS;
+    if ((meta.flags & MetaFlags.POOLED) === 0 || meta.type.spec.clear !== undefined) return SlotFlags.METAS;
   }
   return 0;
 }
@@ -114,7 +117,7 @@ export function recycleMetas(slot: BufferSlot, buffer: MediaBuffer): void {
     }
   }
   metas.length = kept;
-  slot.marks = (slot.marks & ~Marks.METAS) | metaMarks(slot);
+  slot.slotFlags = (slot.slotFlags & ~SlotFlags.METAS) | metaFlags(slot);
 }
 
 /** Everything a fresh pool buffer carries belongs to the pool from now on. */
@@ -124,8 +127,9 @@ export function poolMetas(slot: BufferSlot): void {
 
 /**
  * Carries the metas of `source` over to `target` by their transform. Left behind are those without a "copy" transform,
- * those bound to the memory layout when the layout changes, and those bound to the very memory on a deep copy. A transform
- * that throws loses its one meta; the copy goes on, and the errors are returned for whoever wants to report them.
+ * those bound to the memory layout when the layout changes, and those bound to the very memory on a deep copy. A
+ * transform that throws loses its one meta; the copy goes on, and the errors are returned, for a caller that reports
+ * them.
  */
 export function copyMetas(
   source: BufferSlot,

@@ -147,7 +147,7 @@ export class OutputPad extends Pad {
     }
     this.format = checked;
     this.retune();
-    return peer.element.formatArrived(checked, peer);
+    return peer.element.onFormat(checked, peer);
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */
@@ -158,7 +158,7 @@ export class OutputPad extends Pad {
     this.ended = true;
     this.shut = true;
     peer.ended = true;
-    return peer.element.endArrived(peer);
+    return peer.element.onEos(peer);
   }
 
   /** What the stages downstream could take here: never more than both pads' own caps. */
@@ -186,17 +186,17 @@ export class OutputPad extends Pad {
    * that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`,
    * `ERR_INACTIVE`, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    *
-   * @param keeps buffers of this pad that the element itself holds on to, beyond the one that it fills
+   * @param retained buffers of this pad that the element itself retains, beyond the one that it fills
    */
-  async negotiate(keeps = 0): Promise<void> {
-    wholeNumber("keeps", keeps);
+  async negotiate(retained = 0): Promise<void> {
+    wholeNumber("retained", retained);
     const { format } = this;
     if (format === null)
       throw new MillpondError("ERR_NOT_NEGOTIATED", `${this} has no format to find memory for`, { pad: String(this) });
     const { running } = this.element;
     this.needsReconfigure = false;
     try {
-      await settleSupply(this, format, running, keeps);
+      await settleSupply(this, format, running, retained);
       // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {

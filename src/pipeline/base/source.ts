@@ -32,7 +32,7 @@ export abstract class Source extends Element {
   }
 
   /** Buffers that it keeps a hold on after pushing them; they are added to the pool. Default 0. */
-  get holds(): number {
+  get retainedBuffers(): number {
     return 0;
   }
 
@@ -114,7 +114,7 @@ export abstract class Source extends Element {
 
   async #settle(format: StreamFormat): Promise<void> {
     await this.out.setFormat(format);
-    if (this.usesPool && !this.out.finished) await this.out.negotiate(this.holds);
+    if (this.usesPool && !this.out.finished) await this.out.negotiate(this.retainedBuffers);
   }
 
   #fillOne(): Maybe<boolean> {
@@ -166,12 +166,12 @@ export abstract class Source extends Element {
 
   /** Nobody wants more: a wait for what comes next is over. */
   override outputFinished(): void {
-    this.interrupt();
+    this.unlock();
   }
 
   /** What it holds on to, others may not change. */
   override sharesOutput(): boolean {
-    return this.holds > 0;
+    return this.retainedBuffers > 0;
   }
 
   /** A source has no input. */
@@ -184,10 +184,10 @@ export abstract class Source extends Element {
   override formatChanged(): void {}
 
   /** A source has no input. */
-  override endArrived(): void {}
+  override onEos(): void {}
 
   /** Forgets what was to come next. Subclasses that override it call it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#isPrepared = false;
     this.#upcoming = undefined;
   }

@@ -64,12 +64,12 @@ export abstract class Transform extends Element {
   }
 
   /** Input buffers that it retains across calls; they are added to the pool upstream. Default 0. */
-  get holds(): number {
+  get retainedBuffers(): number {
     return 0;
   }
 
   /** Output buffers that it retains after pushing them; they are added to its own pool. Default 0. */
-  get holdsOutput(): number {
+  get retainedOutputBuffers(): number {
     return 0;
   }
 
@@ -172,7 +172,7 @@ export abstract class Transform extends Element {
   }
 
   async #settle(): Promise<MediaBuffer> {
-    await this.out.negotiate(this.holdsOutput);
+    await this.out.negotiate(this.retainedOutputBuffers);
     return this.out.acquire();
   }
 
@@ -248,7 +248,7 @@ export abstract class Transform extends Element {
     if (copied && this.#mode === "passthrough") this.in.reconfigure();
     await out.setFormat(output);
     if (out.finished) return;
-    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.holdsOutput);
+    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.retainedOutputBuffers);
     else this.#dropSupply();
     this.#isNegotiated = true;
   }
@@ -268,7 +268,7 @@ export abstract class Transform extends Element {
   }
 
   /** Drains, then passes the end on. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     await this.#drained();
     await this.out.end();
   }
@@ -286,7 +286,7 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy" || this.#copiesFirst) {
       if (!this.#isNegotiated) return false;
       for (const meta of this.#kept) query.addMeta(meta.api, meta.params);
-      query.raise(this.holds, "keeps them");
+      query.raise(this.retainedBuffers, "retained");
       return true;
     }
     const asked = this.out.query(query);
@@ -296,8 +296,8 @@ export abstract class Transform extends Element {
 
   #addHolds(query: AllocationQuery, answered: boolean): boolean {
     query.answering = this.name;
-    query.raise(this.holds, "keeps them");
-    return answered || this.holds > 0;
+    query.raise(this.retainedBuffers, "retained");
+    return answered || this.retainedBuffers > 0;
   }
 
   /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
@@ -312,8 +312,8 @@ export abstract class Transform extends Element {
 
   /** A buffer that is passed on is shared when it came shared, or is kept here; a copy when its output is kept. */
   override sharesOutput(): boolean {
-    if (this.#mode === "copy" || this.#copiesFirst) return this.holdsOutput > 0;
-    return this.holds > 0 || this.in.isShared;
+    if (this.#mode === "copy" || this.#copiesFirst) return this.retainedOutputBuffers > 0;
+    return this.retainedBuffers > 0 || this.in.isShared;
   }
 
   /** Whether somebody's wish to be asked anew ends here. */

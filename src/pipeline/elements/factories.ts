@@ -97,9 +97,14 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
     help: "takes every buffer and does nothing with it",
     properties: {
       limit: { kind: "whole", help: "ends the stream after so many buffers", min: 1 },
-      holds: { kind: "whole", help: "keeps so many buffers, as a stage may that needs the last few", max: 4096 },
+      retainedBuffers: {
+        kind: "whole",
+        help: "keeps so many buffers, as a stage may that needs the last few",
+        max: 4096,
+      },
     },
-    create: (p, name) => new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "holds") }),
+    create: (p, name) =>
+      new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "retainedBuffers") }),
   },
 ];
 

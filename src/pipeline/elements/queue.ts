@@ -178,7 +178,7 @@ export class Queue extends Element {
   }
 
   /** @internal Waits in line: what came before it still has the old format. */
-  override formatArrived(format: StreamFormat): void {
+  override onFormat(format: StreamFormat): void {
     this.#join({ kind: "format", format });
   }
 
@@ -186,7 +186,7 @@ export class Queue extends Element {
   override formatChanged(): void {}
 
   /** Waits in line. */
-  override endArrived(): void {
+  override onEos(): void {
     this.#join({ kind: "end" });
   }
 
@@ -294,11 +294,11 @@ export class Queue extends Element {
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
     this.#letGo();
-    this.interrupt();
+    this.unlock();
   }
 
   /** Wakes both sides, so that they look again; when a seek or the end is the reason, the line is let go too. */
-  override interrupt(): void {
+  override unlock(): void {
     if (this.out.flushing) this.#letGo();
     this.#wake();
     const wake = this.#wakeLoop;
@@ -307,7 +307,7 @@ export class Queue extends Element {
   }
 
   /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#letGo();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
     this.#lastPts = undefined;

@@ -57,7 +57,7 @@ export async function settleSupply(
   pad: OutputPad,
   format: StreamFormat,
   running: Running,
-  keeps: number,
+  retained: number,
 ): Promise<void> {
   const { element } = pad;
   const query = new AllocationQuery(format, { readOnly: element.sharesOutput(pad) });
@@ -65,7 +65,7 @@ export async function settleSupply(
   if (!(await pad.query(query))) query.clear();
   query.answering = element.name;
   element.decideAllocation(query, pad);
-  query.raise(keeps, "keeps them");
+  query.raise(retained, "retained");
 
   const size = Math.max(query.formatSize, ...query.pools.map((entry) => entry.size));
   if (size === 0)

@@ -1,6 +1,6 @@
 /**
- * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never share
- * an object with it.
+ * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never
+ * share an object with it.
  */
 
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
@@ -8,11 +8,11 @@ import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memo
 import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
-import { flag, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { flag, listOf, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /**
- * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
- * (so that the next borrower, perhaps another process, cannot read them).
+ * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every
+ * release (so that the next holder, perhaps another process, cannot read them).
  */
 export type ZeroPolicy = "never" | "fresh" | "acquire" | "release";
 
@@ -40,13 +40,17 @@ export interface BufferPoolConfig {
   format?: unknown;
   /** Options that a subclass understands; the base pool knows none, keeps them, and ignores them. */
   options?: readonly string[];
-  /** Give rounding slack to the buffer: `size + prefix` becomes a multiple of `align` (DirectShow's rule); default false. */
+  /**
+   * Give rounding slack to the buffer: `size + prefix` becomes a multiple of `align` (DirectShow's rule); default
+   * false.
+   */
   roundSize?: boolean;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
   /**
-   * Kill the views that were handed out at the last release; see docs/buffer-pool.md for its price. True is a demand: memory
-   * that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory allows it.
+   * Revoke the views that were handed out, at the last release; see docs/buffer-pool.md for its price. True is a
+   * demand: memory that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory
+   * allows it.
    */
   revoke?: boolean;
 }
@@ -75,14 +79,14 @@ export interface ActualPoolConfig {
   readonly roundSize: boolean;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;
-  /** Whether views die at the last release. */
+  /** Whether views are revoked at the last release. */
   readonly revoke: boolean;
   /** Whether memory that cannot be revoked is refused. */
   readonly mustRevoke: boolean;
 }
 
 /** The keys of a {@link BufferPoolConfig} beside the allocation's. */
-const KEYS = [
+const POOL_KEYS = [
   "size",
   "max",
   "min",
@@ -95,38 +99,42 @@ const KEYS = [
   "revoke",
 ] as const;
 
+/** What a BufferPool can be configured with. */
+export const CONFIG_KEYS: readonly (keyof BufferPoolConfig)[] = [...POOL_KEYS, "align", "prefix", "padding", "flags"];
+
 const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
 
 /**
- * Checks and completes a configuration; the argument is not touched.
+ * Checks and completes a configuration, which messages call `name`; the argument is not touched.
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
  */
-export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
-  if (config === undefined) throw wrongType("config", "a BufferPoolConfig", config);
-  const params = resolveParams(config, "config", KEYS);
+export function resolveConfig(config: BufferPoolConfig, name = "config"): ActualPoolConfig {
+  if (config === undefined) throw wrongType(name, "a BufferPoolConfig", config);
+  const params = resolveParams(config, name, POOL_KEYS);
   // Each is read once: a getter may answer otherwise the second time.
   const given = { ...config };
-  const requestedSize = wholeNumber("config.size", given.size);
-  const max = given.max === Infinity ? Infinity : wholeNumber("config.max", given.max);
-  const min = given.min === undefined ? 0 : wholeNumber("config.min", given.min);
-  if (min > max) throw outOfRange("config.min", `at most config.max, ${max}`, min);
+  const requestedSize = wholeNumber(`${name}.size`, given.size);
+  const max = given.max === Infinity ? Infinity : wholeNumber(`${name}.max`, given.max);
+  const min = given.min === undefined ? 0 : wholeNumber(`${name}.min`, given.min);
+  if (min > max) throw outOfRange(`${name}.min`, `at most ${name}.max, ${max}`, min);
   const maxBytes =
     given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
-      : wholeNumber("config.maxBytes", given.maxBytes);
-  const { allocator = defaultAllocator(), options = [] } = given;
-  if (!(allocator instanceof AllocatorClass)) throw wrongType("config.allocator", "an Allocator", allocator);
-  if (!Array.isArray(options) || ![...options].every((option) => typeof option === "string")) {
-    throw wrongType("config.options", "a list of strings", options);
+      : wholeNumber(`${name}.maxBytes`, given.maxBytes);
+  const { allocator = defaultAllocator() } = given;
+  const options = given.options === undefined ? [] : listOf(`${name}.options`, "a list of strings", given.options);
+  if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
+  if (!options.every((option) => typeof option === "string")) {
+    throw wrongType(`${name}.options`, "a list of strings", given.options);
   }
-  const roundSize = flag("config.roundSize", given.roundSize, false);
-  const revoke = flag("config.revoke", given.revoke, debugLevel() > 0);
-  const stride = wholeNumber("config.size + config.prefix", alignUp(requestedSize + params.prefix, params.align));
+  const roundSize = flag(`${name}.roundSize`, given.roundSize, false);
+  const revoke = flag(`${name}.revoke`, given.revoke, debugLevel() > 0);
+  const stride = wholeNumber(`${name}.size + ${name}.prefix`, alignUp(requestedSize + params.prefix, params.align));
   const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
   const perBuffer = params.prefix + size + params.padding;
   if (min > 0 && min * perBuffer > maxBytes) {
     throw outOfRange(
-      "config.maxBytes",
+      `${name}.maxBytes`,
       `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`,
       maxBytes,
     );
@@ -139,10 +147,10 @@ export function resolveConfig(config: BufferPoolConfig): ActualPoolConfig {
     maxBytes,
     params: Object.freeze({ ...params }),
     allocator,
-    format: frozenData("config.format", given.format),
-    options: Object.freeze([...options]),
+    format: frozenData(`${name}.format`, given.format),
+    options: Object.freeze(options),
     roundSize,
-    zero: given.zero === undefined ? "fresh" : oneOf("config.zero", given.zero, ZERO_POLICIES),
+    zero: given.zero === undefined ? "fresh" : oneOf(`${name}.zero`, given.zero, ZERO_POLICIES),
     revoke,
     mustRevoke: given.revoke === true,
   });

@@ -5,23 +5,23 @@ import type { ActualPoolConfig } from "./config.ts";
 import type { Holder } from "./stats.ts";
 
 /** What state a pool is in; what it answers when it refuses follows from it. */
-export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retired" | "dead";
+export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retired" | "closed";
 
 /** Who holds what, in one paragraph. */
 export function describeHolders(holders: readonly Holder[]): string {
   if (holders.length === 0) return "nobody holds one";
-  const shown = holders.slice(0, MOST_HOLDERS).map((holder) => {
+  const shown = holders.slice(0, MAX_HOLDERS_SHOWN).map((holder) => {
     const who = holder.tag === undefined ? "" : ` by "${holder.tag}"`;
     const how = holder.refCount === 0 ? " (released, but a copy or sub-memory still holds its bytes)" : "";
     const where = holder.site === undefined ? "" : `, taken ${holder.site.split("\n", 1)[0]}`;
     return `slot ${holder.slot} for ${Math.round(holder.age)} ms${who}${how}${where}`;
   });
-  const more = holders.length > MOST_HOLDERS ? `, and ${holders.length - MOST_HOLDERS} more` : "";
+  const more = holders.length > MAX_HOLDERS_SHOWN ? `, and ${holders.length - MAX_HOLDERS_SHOWN} more` : "";
   return `held: ${shown.join("; ")}${more}`;
 }
 
 /** A message names this many holders; the whole list is in `details.holders`. */
-const MOST_HOLDERS = 8;
+const MAX_HOLDERS_SHOWN = 8;
 
 /** The error of an acquire that ended without a buffer. */
 export function starvedError(
@@ -34,7 +34,7 @@ export function starvedError(
   const hint = traced ? "" : "; switch pool.trace on to see where each was taken";
   return new MillpondError(
     "ERR_STARVED",
-    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are on loan; ` +
+    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are leased; ` +
       `${describeHolders(holders)}. Release them sooner, or configure a larger max${hint}`,
     { pool: name, waited, holders },
   );
@@ -46,7 +46,7 @@ export function staleLeaseError(
   slot: BufferSlot,
   generation: number,
   verb: string,
-  dead: boolean,
+  closed: boolean,
 ): MillpondError {
   const lease = `lease ${generation} of slot ${slot.index} of pool "${name}"`;
   const now =
@@ -54,10 +54,10 @@ export function staleLeaseError(
       ? `; the slot is on lease ${slot.generation}${slot.tag === undefined ? "" : ` to "${slot.tag}"`} now`
       : "";
   const details = { pool: name, slot: slot.index, generation, current: slot.generation };
-  if (dead) {
+  if (closed) {
     return new MillpondError(
       "ERR_POOL_DEAD",
-      `cannot ${verb} ${lease}: the pool was destroyed and took its buffers back; release everything before destroy(), or use retire()`,
+      `cannot ${verb} ${lease}: the pool was closed by force and took its buffers back; release everything before close(), or use retire()`,
       details,
     );
   }
@@ -77,10 +77,10 @@ export function staleLeaseError(
 
 /** The error of a call that the pool's state forbids. */
 export function refusedError(name: string, state: PoolState, verb: string): MillpondError {
-  if (state === "dead" || state === "retired") {
+  if (state === "closed" || state === "retired") {
     return new MillpondError(
       "ERR_POOL_DEAD",
-      `cannot ${verb} pool "${name}": it was retired, closed or destroyed; make a new one`,
+      `cannot ${verb} pool "${name}": it was retired or closed; make a new one`,
     );
   }
   if (state === "flushing") {
@@ -98,11 +98,11 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
   return new MillpondError("ERR_INACTIVE", `cannot ${verb} pool "${name}": it is not active; activate() it first`);
 }
 
-/** The error of a call that needs every loan home. */
-export function loansOutError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
+/** The error of a call that needs every lease back. */
+export function inUseError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
   return new MillpondError(
     "ERR_IN_USE",
-    `cannot ${verb} pool "${name}": ${holders.length} buffers are on loan; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
+    `cannot ${verb} pool "${name}": ${holders.length} buffers are leased; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
     { pool: name, holders },
   );
 }

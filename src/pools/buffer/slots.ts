@@ -1,44 +1,42 @@
 /**
- * The slots of a BufferPool: made, kept free (last returned first, its pages are warm), restored, given up. Bookkeeping
- * only; who may borrow, who waits and what state the pool is in is the pool's business.
+ * The slots of a BufferPool: made, leased, given back, restored, freed. Bookkeeping only: who may acquire, who waits
+ * and what state the pool is in, is the pool's business.
  *
  * ```
  *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
- *   head  ->  slot 3 -> slot 0                             free, warmest first
- *             slot 1                                       on loan (refCount > 0), lingering, or returning
+ *   head  ->  slot 3 -> slot 0                             free; the last returned first, because its pages are warm
+ *             slot 1                                       leased, awaiting its memory, or returning
  * ```
- * Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}. Meanwhile the pool refuses what would change it
- * (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook has returned. So hooks of one pool never
- * nest, and what a hook can see of the pool is whole.
+ *
+ * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link
+ * SlotStore.leaveHook}. Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in
+ * {@link SlotStore.defer} until the hook has returned.
+ *
+ * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks
+ * never nest; a generation of a slot number never comes back, also when the slot was freed and made anew; every slot is
+ * judged after the last hook that could change it.
+ *
+ * Complexity: taking and keeping a slot O(1), or O(size) where bytes are zeroed; stats, leased and validate O(buffers).
  */
-
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { totalSize } from "../../media/buffer/memory-list.ts";
-import { type BufferOwner, BufferSlot, Marks } from "../../media/buffer/slot.ts";
-import { metaMarks, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { isRevocable } from "../../memory/revoke.ts";
+import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
+import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
+import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { Wipe } from "../../memory/region.ts";
+import { isRevocable, revokeViews, wipeRegion } from "../../memory/revoke.ts";
+import { zeroBytes } from "../../memory/zero.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { detachedError, mappedError } from "./errors.ts";
-import {
-  cacheViews,
-  demandWipe,
-  emptySlot,
-  regionBytes,
-  renewMemories,
-  revokeSlot,
-  unfitness,
-  wipeSlot,
-  zeroSlot,
-} from "./slot-care.ts";
-import type { DiscardReason } from "./stats.ts";
+import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
   /** Fills a new buffer. */
   readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
-  /** A buffer came home. */
+  /** A buffer came back. */
   readonly reset: ((buffer: MediaBuffer) => void) | undefined;
   /** Whether a clean buffer is kept. */
   readonly recycle: ((buffer: MediaBuffer) => boolean) | undefined;
@@ -47,24 +45,30 @@ export interface PoolHooks {
 }
 
 /** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
-export interface Restored {
-  /** Why the buffer was freed; absent: it is free for the next borrower. */
+export interface ReturnResult {
+  /** Why the buffer was freed; absent: it is free for the next lease. */
   readonly reason: DiscardReason | undefined;
   /** What the caller of release() must hear. */
   readonly error: unknown;
 }
 
-const KEPT: Restored = Object.freeze({ reason: undefined, error: undefined });
+/** The part of a pool's stats that its slots know. */
+export type SlotStats = Omit<
+  BufferPoolStats,
+  "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
+>;
+
+const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
 
 /** The slots of one pool. */
 export class SlotStore {
   /** The free slot that was returned last, or null. */
   head: BufferSlot | null = null;
-  /** Slots on loan, lingering or returning. */
+  /** Slots that are leased, awaiting their memory or returning. */
   outstanding = 0;
-  /** The most slots that were on loan at a time. */
+  /** The most slots that were outstanding at a time. */
   highWater = 0;
-  /** Loans since the beginning. */
+  /** Leases since the beginning. */
   acquires = 0;
   readonly #owner: BufferOwner;
   readonly #hooks: PoolHooks;
@@ -126,7 +130,7 @@ export class SlotStore {
   /** Takes a slot whose lease is over into the queue when a hook runs; false when none does. */
   defer(slot: BufferSlot): boolean {
     if (this.#hookDepth === 0) return false;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     this.#deferred.push(slot);
     return true;
   }
@@ -142,7 +146,7 @@ export class SlotStore {
     return this.#hooks.reset !== undefined || this.#hooks.recycle !== undefined;
   }
 
-  /** Slots that can be lent at once. */
+  /** Slots that can be leased at once. */
   get free(): number {
     return this.#count - this.outstanding;
   }
@@ -170,7 +174,7 @@ export class SlotStore {
     }
   }
 
-  /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
+  /** Takes a slot to lease: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
   take(hint?: unknown): BufferSlot | null {
     let slot = this.head;
     if (slot !== null) {
@@ -190,11 +194,6 @@ export class SlotStore {
     return slot;
   }
 
-  /** True when a returning slot needs nothing but its fields reset. @realtime */
-  isPristine(slot: BufferSlot): boolean {
-    return (slot.marks & ~Marks.FIELDS) === 0 && hasFreshMemory(slot);
-  }
-
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
   assertReturnable(slot: BufferSlot): void {
     for (const memory of slot.memories) {
@@ -204,23 +203,34 @@ export class SlotStore {
   }
 
   /**
-   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the hooks, with a
-   * handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed. Freed memory is wiped by
-   * its region's demand when its last holder lets go, so no way round this function skips it.
+   * Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say.
+   */
+  dropAdded(slot: BufferSlot): unknown {
+    if (!slot.memoryChanged) return undefined;
+    const added = slot.memories.filter((memory) => memory.parentBuffer !== slot);
+    if (added.length === 0) return undefined;
+    slot.memories = slot.memories.filter((memory) => memory.parentBuffer === slot);
+    return dropMemories(slot, added);
+  }
+
+  /**
+   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the
+   * hooks, with a handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed.
+   * Freed memory is wiped by its region's demand when its last holder lets go, so no way round this function skips it.
    *
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
    */
-  finish(slot: BufferSlot, because: DiscardReason | undefined): Restored {
+  finish(slot: BufferSlot, because: DiscardReason | undefined): ReturnResult {
     const { reset, recycle } = this.#hooks;
     if (because === undefined && reset === undefined && recycle === undefined && slot.metas === null) {
       slot.resetFields();
-      const reason = this.#judge(slot);
-      if (reason !== undefined) return this.#discardReturned(slot, this.#unfit(slot, reason, undefined));
+      const reason = this.#discardReason(slot);
+      if (reason !== undefined) return this.#discardReturned(slot, this.#discardResult(slot, reason, undefined));
       this.#keep(slot);
       return KEPT;
     }
     slot.refCount = 1;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     this.enterHook();
     try {
       if (because !== undefined) {
@@ -236,24 +246,24 @@ export class SlotStore {
     }
   }
 
-  /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
-  #judge(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.marks & Marks.TAINTED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+  /** Why a slot cannot be leased again, or undefined; what can be mended is mended. */
+  #discardReason(slot: BufferSlot): DiscardReason | undefined {
+    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
       return undefined;
-    return unfitness(slot, this.#config.size);
+    return discardReason(slot, this.#config.size);
   }
 
-  #discardReturned(slot: BufferSlot, verdict: Restored): Restored {
+  #discardReturned(slot: BufferSlot, verdict: ReturnResult): ReturnResult {
     this.callHook(() => this.#discard(slot, verdict.reason!));
     return verdict;
   }
 
-  #unfit(slot: BufferSlot, reason: DiscardReason, error: unknown): Restored {
+  #discardResult(slot: BufferSlot, reason: DiscardReason, error: unknown): ReturnResult {
     return { reason, error: reason === "detached" ? detachedError(this.#owner.name, slot) : error };
   }
 
   /** Runs the hooks of a return and judges the slot after each of them that can change it. */
-  #restore(slot: BufferSlot, buffer: MediaBuffer): Restored {
+  #restore(slot: BufferSlot, buffer: MediaBuffer): ReturnResult {
     const { reset, recycle } = this.#hooks;
     let error: unknown;
     let reason: DiscardReason | undefined;
@@ -264,8 +274,8 @@ export class SlotStore {
       error = thrown;
     }
     recycleMetas(slot, buffer);
-    if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
-    reason ??= this.#judge(slot);
+    if ((slot.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) slot.resetFields();
+    reason ??= this.#discardReason(slot);
     if (reason === undefined && recycle !== undefined) {
       try {
         if (recycle(buffer) === false) reason = "hook";
@@ -273,20 +283,23 @@ export class SlotStore {
         reason = "hook";
         error = thrown;
       }
-      if ((slot.marks & Marks.FIELDS) !== 0) slot.resetFields();
-      reason ??= this.#judge(slot);
+      if ((slot.slotFlags & SlotFlags.DIRTY_FIELDS) !== 0) slot.resetFields();
+      reason ??= this.#discardReason(slot);
     }
-    return reason === undefined ? KEPT : this.#unfit(slot, reason, error);
+    return reason === undefined ? KEPT : this.#discardResult(slot, reason, error);
   }
 
-  /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
+  /**
+   * The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free
+   * list.
+   */
   #keep(slot: BufferSlot): void {
     slot.generation++;
     slot.refCount = 0;
-    if ((slot.marks & Marks.EXPOSED) !== 0) renewMemories(slot);
+    if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
     wipeSlot(slot);
     cacheViews(slot);
-    slot.marks &= ~(Marks.HELD | Marks.RETURNING);
+    slot.slotFlags &= ~(SlotFlags.HELD | SlotFlags.RETURNING);
     this.outstanding--;
     this.#push(slot);
   }
@@ -307,34 +320,34 @@ export class SlotStore {
   }
 
   /**
-   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they let go.
-   * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
+   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they
+   * let go. All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
    */
   reclaimAll(): void {
-    const slots = this.lent();
+    const slots = this.leased();
     for (const slot of slots) {
-      if (slot.refCount > 1) slot.markShared(-1);
+      if (slot.refCount > 1) slot.countSharer(-1);
       slot.generation++;
       slot.refCount = 0;
-      slot.lingering = false;
-      slot.marks |= Marks.HELD | Marks.RETURNING;
-      for (const memory of slot.memories) if (memory.home === slot) memory.home = null;
+      slot.awaitingMemory = false;
+      slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+      for (const memory of slot.memories) if (memory.parentBuffer === slot) memory.parentBuffer = null;
     }
-    for (const slot of slots) this.finish(slot, "destroyed");
+    for (const slot of slots) this.finish(slot, "closed");
   }
 
-  /** Slots on loan, lingering or returning. O(buffers). */
-  lent(): BufferSlot[] {
+  /** Slots that are leased, awaiting their memory or returning. O(buffers). */
+  leased(): BufferSlot[] {
     return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
   }
 
   /** The part of the stats that the store knows. */
-  stats(): StoreStats {
-    let lingering = 0;
+  stats(): SlotStats {
+    let awaitingMemory = 0;
     let wastedBytes = 0;
     for (const slot of this.#slots) {
       if (slot === undefined) continue;
-      if (slot.lingering) lingering++;
+      if (slot.awaitingMemory) awaitingMemory++;
       wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
     }
     return {
@@ -343,7 +356,7 @@ export class SlotStore {
       wastedBytes: Math.max(0, wastedBytes),
       free: this.free,
       outstanding: this.outstanding,
-      lingering,
+      awaitingMemory,
       acquires: this.acquires,
       misses: this.#misses,
       highWater: this.highWater,
@@ -352,20 +365,20 @@ export class SlotStore {
   }
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(buffers). */
-  assertInvariants(): void {
+  validate(): void {
     const seen = new Set<BufferSlot>();
     for (let slot = this.head; slot !== null; slot = slot.next) {
       this.#assert(!seen.has(slot), "the free list has a cycle");
       seen.add(slot);
       this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
-      this.#assert(slot.refCount === 0 && !slot.lingering, "a free slot is on loan");
-      this.#assert(slot.isWhole() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
-      this.#assert((slot.marks & ~Marks.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
+      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is leased");
+      this.#assert(slot.isExclusive() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
+      this.#assert((slot.slotFlags & ~SlotFlags.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
     }
     this.#assert(seen.size === this.free, `${seen.size} slots are free, not ${this.free}`);
     this.#assert(
-      this.lent().length === this.outstanding,
-      `${this.lent().length} slots are out, not ${this.outstanding}`,
+      this.leased().length === this.outstanding,
+      `${this.leased().length} slots are out, not ${this.outstanding}`,
     );
     const present = this.#slots.filter((slot) => slot !== undefined);
     this.#assert(present.length === this.#count, `${present.length} slots exist, not ${this.#count}`);
@@ -386,7 +399,7 @@ export class SlotStore {
     const slot = new BufferSlot(this.#owner, index);
     slot.generation = (this.#lastGeneration[index] ?? 0) + 1;
     slot.refCount = 1;
-    slot.marks = Marks.HELD | Marks.FILLING;
+    slot.slotFlags = SlotFlags.HELD | SlotFlags.FILLING;
     const buffer = new MediaBuffer(slot);
     this.enterHook();
     try {
@@ -406,18 +419,18 @@ export class SlotStore {
     slot.refCount = 0;
     slot.generation++;
     slot.resetFields();
-    slot.marks = 0;
+    slot.slotFlags = 0;
     // A memory object that populate() kept must not reach the first lease.
-    renewMemories(slot);
-    for (const memory of slot.memories) memory.home = slot;
+    replaceHandles(slot);
+    for (const memory of slot.memories) memory.parentBuffer = slot;
     slot.baseOffset = slot.memories[0]!.offset;
     demandWipe(slot.memories, this.#config.zero === "release", this.#config.revoke);
     // Nor may a view that it kept.
     if (this.#config.revoke) revokeSlot(slot);
     poolMetas(slot);
-    slot.marks = metaMarks(slot);
+    slot.slotFlags = metaFlags(slot);
     // The allocator that was asked may not be the one that populate() took: the memory knows.
-    const dirty = slot.memories.some((memory) => !memory.allocator.givesZeros);
+    const dirty = slot.memories.some((memory) => !memory.allocator.zeroInitialized);
     if (this.#config.zero !== "never" && dirty) zeroSlot(slot);
     cacheViews(slot);
     this.#slots[index] = slot;
@@ -437,9 +450,9 @@ export class SlotStore {
     }
     const { memories } = slot;
     if (
-      !slot.isWhole() ||
+      !slot.isExclusive() ||
       new Set(memories).size < memories.length ||
-      memories.some((memory) => memory.home !== null)
+      memories.some((memory) => memory.parentBuffer !== null)
     ) {
       throw new MillpondError(
         "ERR_ALLOCATION_FAILED",
@@ -478,16 +491,16 @@ export class SlotStore {
   /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
-    slot.marks |= Marks.HELD | Marks.RETURNING;
+    slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
     const buffer = new MediaBuffer(slot);
     try {
       this.#hooks.dispose?.(buffer);
     } catch (error) {
-      // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
+      // The release() or close() that frees the buffer goes on; the hook's error comes after it.
       throwLater(error);
     }
     const failure = emptySlot(slot, buffer);
-    // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
+    // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
     if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
@@ -498,38 +511,98 @@ export class SlotStore {
   }
 }
 
-/** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was lent. @realtime */
-function hasFreshMemory(slot: BufferSlot): boolean {
-  const memory = slot.baseMemory;
-  const view = slot.baseView;
-  if (memory === null || view === null) return false;
-  // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
-  if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
-    return false;
-  // A detached ArrayBuffer shows as a view of length 0.
-  return view.length === memory.currentSize;
+/**
+ * Why a returned slot cannot be leased again, or undefined. A resize in place is undone on the way, as GStreamer does
+ * it.
+ */
+function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
+  if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+  if (slot.memoryChanged) return "memory-changed";
+  if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  undoResize(slot, size);
+  return totalSize(slot) === size ? undefined : "memory-unfit";
 }
 
-/** What {@link SlotStore.stats} gives. */
-export interface StoreStats {
-  /** Slots that exist. */
-  readonly count: number;
-  /** Bytes they take, as configured. */
-  readonly bytes: number;
-  /** Bytes of their regions beyond that. */
-  readonly wastedBytes: number;
-  /** Slots that can be lent at once. */
-  readonly free: number;
-  /** Slots on loan or lingering. */
-  readonly outstanding: number;
-  /** Slots that linger. */
-  readonly lingering: number;
-  /** Loans since the beginning. */
-  readonly acquires: number;
-  /** Loans that made a new slot. */
-  readonly misses: number;
-  /** The most slots on loan at a time. */
-  readonly highWater: number;
-  /** Slots freed, by reason. */
-  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+function undoResize(slot: BufferSlot, size: number): void {
+  const memory = slot.memories[0]!;
+  if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
+  memory.setExtent(slot.baseOffset, size);
+}
+
+/**
+ * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory.
+ * Each memory is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
+ */
+function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+  const { memories } = slot;
+  slot.memories = [];
+  const failure = dropMemories(slot, memories);
+  freeMetas(slot, buffer);
+  slot.refCount = 0;
+  slot.generation++;
+  // What a meta's hook put into the buffer goes too; no handle reaches the slot any more.
+  const late = dropMemories(slot, slot.memories);
+  if (late !== undefined) throwLater(late);
+  return failure;
+}
+
+/** Gives the next lease other memory objects than those that were handed out. */
+function replaceHandles(slot: BufferSlot): void {
+  for (let i = 0; i < slot.memories.length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
+  }
+  slot.slotFlags &= ~SlotFlags.SHARED;
+}
+
+/** Sets all bytes of a slot to zero, prefix and padding included. O(size). */
+function zeroSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
+}
+
+/** Notes with the bytes of a new slot what the end of every lease over them demands. */
+function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
+  const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
+}
+
+/** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
+function wipeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    const { region } = memory;
+    const { wipe, bytes } = region;
+    if (wipe === 0) continue;
+    wipeRegion(region);
+    region.wipe = wipe;
+    if (region.bytes !== bytes) memory.view = null;
+  }
+}
+
+/** Detaches every view of a slot's bytes, where the memory allows it. */
+function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
+    revokeViews(memory.region);
+    memory.view = null;
+  }
+}
+
+/**
+ * Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a
+ * used one.
+ */
+function cacheViews(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  const [only] = slot.memories;
+  slot.baseMemory = slot.memories.length === 1 && only !== undefined && only.view !== null ? only : null;
+  slot.baseView = slot.baseMemory?.view ?? null;
+  slot.line = null;
+}
+
+/** Bytes that the regions of a slot take. */
+function regionBytes(slot: BufferSlot): number {
+  let bytes = 0;
+  for (const memory of slot.memories) bytes += memory.region.size;
+  return bytes;
 }

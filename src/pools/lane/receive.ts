@@ -1,5 +1,6 @@
 /** The worker's side of a connection, and the pool that takes whichever transport there is. */
 
+import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import {
@@ -51,8 +52,8 @@ export async function receiveLane<Data = unknown>(
   const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
   const signal = abortSignal("options.signal", given);
   const clock = checkClock("options.clock", own);
-  const { port, offer, window, lock: life } = checkConnectRequest(await connectRequest(listening, signal));
-  const ready: Answer = { kind: "millpond.ready", holds: await holdLivenessLock(life) };
+  const { port, offer, window, lock } = checkConnectRequest(await connectRequest(listening, signal));
+  const ready: Answer = { kind: "millpond.ready", holds: await holdLivenessLock(lock) };
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
@@ -106,21 +107,13 @@ function checkConnectRequest(given: ConnectRequest): ConnectRequest {
 }
 
 function connectRequest(source: LaneSource, signal: AbortSignal | undefined): Promise<ConnectRequest> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      // First: what the caller's objects may throw must not keep the wait from ending.
-      settle();
-      source.removeEventListener("message", listen);
-      signal?.removeEventListener("abort", onAbort);
-    };
+  return abortable(signal, ({ resolve, onEnd }) => {
     const listen = (event: unknown): void => {
       const data = (event as { readonly data: unknown }).data as Partial<ConnectRequest> | null;
-      if (data?.kind === "millpond.lane" && data.port !== undefined) finish(() => resolve(data as ConnectRequest));
+      if (data?.kind === "millpond.lane" && data.port !== undefined) resolve(data as ConnectRequest);
     };
-    const onAbort = (): void => finish(() => reject(signal!.reason));
     source.addEventListener("message", listen);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    if (signal?.aborted === true) onAbort();
+    onEnd(() => source.removeEventListener("message", listen));
     source.start?.();
   });
 }

@@ -4,7 +4,7 @@
 import { DecayCurve } from "./decay-curve.ts";
 import type { PageConfig, PressureLevel } from "./options.ts";
 import type { PageBlock } from "./page-block.ts";
-import type { PageShelf } from "./page-cache.ts";
+import type { PageCache } from "./page-cache.ts";
 
 /** 5 ms: with the smooth curve somebody looks this often at most; a hundredth of the default period. */
 const SMOOTH_LOOK = 5;
@@ -14,14 +14,14 @@ const LEFT: Record<PressureLevel, number> = { low: 1, medium: 0.5, high: 0 };
 
 /** The ageing of one pool's held blocks. */
 export class PageAge {
-  readonly #shelf: PageShelf;
+  readonly #cache: PageCache;
   readonly #config: PageConfig;
   readonly #curve: DecayCurve | undefined;
   #pressure: PressureLevel = "low";
 
-  /** Ages what stands on `shelf`. */
-  constructor(shelf: PageShelf, config: PageConfig) {
-    this.#shelf = shelf;
+  /** Ages what stands in `cache`. */
+  constructor(cache: PageCache, config: PageConfig) {
+    this.#cache = cache;
     this.#config = config;
     const { ageOut, curve } = config;
     if (curve === "smooth" && ageOut > 0 && ageOut < Number.POSITIVE_INFINITY) this.#curve = new DecayCurve(ageOut);
@@ -34,7 +34,7 @@ export class PageAge {
 
   /** True when nothing is held beyond this moment. */
   get holdsNothing(): boolean {
-    return this.#pressure === "high" || (this.#config.ageOut === 0 && this.#config.minIdle === 0);
+    return this.#pressure === "high" || (this.#config.ageOut === 0 && this.#config.min === 0);
   }
 
   /** How urgently memory is wanted back. */
@@ -45,11 +45,11 @@ export class PageAge {
     this.#pressure = level;
   }
 
-  /** A block was freed at `now`, and is not on the shelf yet. */
+  /** A block was freed at `now`, and is not in the cache yet. */
   freed(block: PageBlock, now: number): void {
     block.stamp = now;
     if (this.#curve === undefined) return;
-    if (this.#shelf.idle === 0) this.#curve.restart(now);
+    if (this.#cache.idle === 0) this.#curve.restart(now);
     else this.#curve.advance(now);
     block.step = this.#curve.add(block.cls.bytes);
   }
@@ -62,7 +62,7 @@ export class PageAge {
   /** Lets go what has to go at `now`; returns when to look again, `Infinity`: not before another block is freed. */
   sweep(now: number): number {
     if (this.#pressure === "high") {
-      this.#shelf.agedOut += this.#shelf.flush();
+      this.#cache.agedOut += this.#cache.flush();
       return Number.POSITIVE_INFINITY;
     }
     if (this.#config.ageOut === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
@@ -70,30 +70,30 @@ export class PageAge {
   }
 
   #sweepCliff(now: number): number {
-    const shelf = this.#shelf;
+    const cache = this.#cache;
     const age = this.#config.ageOut * LEFT[this.#pressure];
-    while (shelf.idle > this.#config.minIdle) {
-      const { stamp } = shelf.oldest()!;
+    while (cache.idle > this.#config.min) {
+      const { stamp } = cache.oldest()!;
       // The sum on both sides: a difference may round the other way, and the timer would come back at once for ever.
       if (now < stamp + age) return stamp + age;
-      shelf.agedOut++;
-      shelf.dropOldest();
+      cache.agedOut++;
+      cache.dropOldest();
     }
     return Number.POSITIVE_INFINITY;
   }
 
   #sweepSmooth(now: number, curve: DecayCurve): number {
-    const shelf = this.#shelf;
+    const cache = this.#cache;
     curve.advance(now);
     const allowed = curve.allowed() * LEFT[this.#pressure];
-    let held = shelf.idleBytes();
-    while (shelf.idle > this.#config.minIdle) {
+    let held = cache.idleBytes();
+    while (cache.idle > this.#config.min) {
       // A block goes whole, so it stays until the curve leaves nothing of it: what is held is never below the curve.
-      const { bytes } = shelf.oldest()!.cls;
+      const { bytes } = cache.oldest()!.cls;
       if (held - bytes < allowed) return now + Math.max(SMOOTH_LOOK, curve.stepLength);
       held -= bytes;
-      shelf.agedOut++;
-      shelf.dropOldest();
+      cache.agedOut++;
+      cache.dropOldest();
     }
     return Number.POSITIVE_INFINITY;
   }

@@ -23,7 +23,7 @@ import { PageAge } from "./decay.ts";
 import { pageHolder, pagesDeadError, pagesDetachedError, pagesFullError, pagesTakenError } from "./errors.ts";
 import type { PageConfig, PageHolder } from "./options.ts";
 import type { PageBlock } from "./page-block.ts";
-import { PageShelf, placeOf } from "./page-cache.ts";
+import { hashPages, PageCache } from "./page-cache.ts";
 import { isLost, revokeBlock } from "./page-source.ts";
 
 /** Calls between two readings of the clock while they come fast: a sixteenth of a reading is 2 to 3 ns a call. */
@@ -38,13 +38,13 @@ export type PageState = "recycling" | "direct" | "retired" | "dead";
 /** What the pool wants to hear. */
 export interface PageListener {
   /** A block came back, or went: somebody who waits may be served. */
-  roomMade(): void;
+  onAvailable(): void;
 }
 
 /** Made by PagePool only. */
 export class PageAllocator extends Allocator {
   /** @internal */
-  readonly shelf: PageShelf;
+  readonly cache: PageCache;
   /** @internal */
   readonly age: PageAge;
   /** @internal */
@@ -52,19 +52,19 @@ export class PageAllocator extends Allocator {
   /** @internal Set while somebody wants to hear of every return. */
   declare listener: PageListener | null;
   /** @internal Whether somebody waits: nobody may take fresh pages past them. */
-  declare crowded: boolean;
+  declare hasWaiters: boolean;
   /** @internal Allocations that took fresh pages. */
   misses = 0;
   /** @internal Allocations of 0 bytes. */
   empty = 0;
   /** @internal */
   detached = 0;
-  declare private state: PageState;
-  declare private quickOut: boolean;
-  declare private quickBack: boolean;
+  declare private currentState: PageState;
+  declare private canTakeFast: boolean;
+  declare private canHoldFast: boolean;
   declare private ticks: number;
   declare private time: number;
-  declare private nextLook: number;
+  declare private nextSweep: number;
   declare private readonly shift: number;
   declare private readonly coarse: CoarseClock;
   readonly #foreignClock: boolean;
@@ -80,39 +80,39 @@ export class PageAllocator extends Allocator {
     });
     this.config = config;
     this.#foreignClock = config.clock !== systemClock;
-    this.shelf = new PageShelf(config, () => this.retune());
-    this.age = new PageAge(this.shelf, config);
+    this.cache = new PageCache(config, () => this.updateFastPath());
+    this.age = new PageAge(this.cache, config);
     this.listener = null;
-    this.crowded = false;
-    this.state = "recycling";
+    this.hasWaiters = false;
+    this.currentState = "recycling";
     this.ticks = 0;
     this.time = Number.NEGATIVE_INFINITY;
-    this.nextLook = Number.POSITIVE_INFINITY;
+    this.nextSweep = Number.POSITIVE_INFINITY;
     this.shift = Math.log2(config.pageSize);
     // Without a timer nothing tells of a pause, so every call reads.
     this.coarse = new CoarseClock(config.clock, config.timer ? STRIDE : 1);
-    this.quickOut = false;
-    this.quickBack = false;
-    this.retune();
+    this.canTakeFast = false;
+    this.canHoldFast = false;
+    this.updateFastPath();
   }
 
   /** True when every block is zero at hand-out. */
-  override get givesZeros(): boolean {
+  override get zeroInitialized(): boolean {
     const { zero } = this.config;
     return zero === "acquire" || zero === "release";
   }
 
   /** Counters since the allocator was made; the short way leaves the bytes on loan to be counted here. O(blocks). */
   override stats(): AllocatorStats {
-    return { ...super.stats(), liveBytes: this.shelf.bytes - this.shelf.idleBytes() };
+    return { ...super.stats(), liveBytes: this.cache.bytes - this.cache.idleBytes() };
   }
 
   /** @internal */
-  retune(): void {
+  updateFastPath(): void {
     const { zero, trace, ageOut, revoke } = this.config;
-    const plain = this.state === "recycling" && !trace && !this.age.isSmooth && this.shelf.calling === 0;
-    this.quickOut = plain && zero !== "acquire";
-    this.quickBack =
+    const plain = this.currentState === "recycling" && !trace && !this.age.isSmooth && this.cache.calling === 0;
+    this.canTakeFast = plain && zero !== "acquire";
+    this.canHoldFast =
       plain && zero !== "release" && !revoke && ageOut > 0 && !this.age.holdsNothing && this.listener === null;
   }
 
@@ -121,10 +121,10 @@ export class PageAllocator extends Allocator {
    * the bounds, `ERR_POOL_DEAD`, and what the source throws. @realtime when a block is held, but for the memory object.
    */
   override allocate(size: number, params?: AllocationParams): Memory {
-    if (params === undefined && this.quickOut && (size | 0) === size && size > 0) {
+    if (params === undefined && this.canTakeFast && (size | 0) === size && size > 0) {
       if (++this.ticks >= this.coarse.due) this.tick();
       const pages = ((size - 1) >>> this.shift) + 1;
-      const cls = this.shelf.table[placeOf(pages)];
+      const cls = this.cache.table[hashPages(pages)];
       if (cls !== undefined && cls.key === pages) {
         const block = cls.top;
         if (block !== null) {
@@ -132,7 +132,7 @@ export class PageAllocator extends Allocator {
           if (region.bytes.length === region.size) {
             cls.top = block.below;
             block.below = null;
-            this.shelf.idle--;
+            this.cache.idle--;
             const memory = new Memory(this, region, null, DEFAULT_ALIGN, 0, size, 0);
             block.lease = memory;
             block.stamp = this.time;
@@ -157,20 +157,21 @@ export class PageAllocator extends Allocator {
   /** The pages of one allocation. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region {
     this.assertOpen("allocate from");
-    if (this.state === "retired" || this.state === "dead") throw pagesDeadError(this.config, "allocate from");
+    if (this.currentState === "retired" || this.currentState === "dead")
+      throw pagesDeadError(this.config, "allocate from");
     if (size === 0) {
       this.empty++;
       return new Region(new Uint8Array(0));
     }
     this.ticks++;
     this.tick();
-    const cls = this.shelf.classFor(size, params.align);
-    let block = this.state === "recycling" ? this.shelf.take(cls) : null;
+    const cls = this.cache.classFor(size, params.align);
+    let block = this.currentState === "recycling" ? this.cache.take(cls) : null;
     if (block !== null) {
       this.age.taken(block);
       if (this.config.zero === "acquire") zeroBytes(block.region.bytes);
     } else {
-      if (!this.crowded) block = this.shelf.make(cls);
+      if (!this.hasWaiters) block = this.cache.make(cls);
       if (block === null) throw pagesFullError(this.config, cls.bytes, this.holders());
       this.misses++;
     }
@@ -181,27 +182,27 @@ export class PageAllocator extends Allocator {
 
   /** True when an allocation would be served, by a held block or within `mostBlocks` and the bounds. */
   canServe(size: number, align: number, mostBlocks: number): boolean {
-    const cls = this.shelf.classFor(size, align);
-    if (this.state === "recycling" && cls.top !== null) return true;
-    if (this.crowded || !this.shelf.hasRoom(cls.bytes)) return false;
-    return this.shelf.count < mostBlocks;
+    const cls = this.cache.classFor(size, align);
+    if (this.currentState === "recycling" && cls.top !== null) return true;
+    if (this.hasWaiters || !this.cache.hasRoom(cls.bytes)) return false;
+    return this.cache.count < mostBlocks;
   }
 
   /** @internal */
   override reclaimRefusal(): MillpondError | undefined {
-    return this.shelf.calling === 0 ? undefined : reentrantError(`page pool "${this.name}"`, "release a block into");
+    return this.cache.calling === 0 ? undefined : reentrantError(`page pool "${this.name}"`, "release a block into");
   }
 
   /** @internal Throws `ERR_REENTRANT` from inside the source or the clock. */
   assertOpen(verb: string): void {
-    if (this.shelf.calling > 0) throw reentrantError(`page pool "${this.name}"`, verb);
+    if (this.cache.calling > 0) throw reentrantError(`page pool "${this.name}"`, verb);
   }
 
   /** @internal A memory came back; its block is held, handed on, or goes. */
   override reclaim(memory: Memory): void {
     const { region } = memory;
     const block = region.handle as PageBlock | undefined;
-    if (!this.quickBack || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
+    if (!this.canHoldFast || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
       const refusal = this.reclaimRefusal();
       if (refusal !== undefined) {
         memory.references = 1;
@@ -215,13 +216,13 @@ export class PageAllocator extends Allocator {
     block.stamp = this.time;
     block.order = this.ticks;
     block.cls.push(block);
-    this.shelf.idle++;
+    this.cache.idle++;
     this.$liveMemories--;
-    if (this.nextLook === Number.POSITIVE_INFINITY) this.look();
+    if (this.nextSweep === Number.POSITIVE_INFINITY) this.sweep();
   }
 
   /** @internal A BufferPool gives the next lease another Memory over the same pages. */
-  override renewed(fresh: Memory): void {
+  override onHandleReplaced(fresh: Memory): void {
     const block = fresh.region.handle as PageBlock | undefined;
     if (block !== undefined) block.lease = fresh;
   }
@@ -235,10 +236,10 @@ export class PageAllocator extends Allocator {
     const lost = isLost(block);
     if (lost) this.detached++;
     else this.wipe(block);
-    if (lost || this.state !== "recycling" || this.age.holdsNothing) this.shelf.drop(block);
+    if (lost || this.currentState !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
     else this.#hold(block);
-    if (this.state === "retired" && this.shelf.count === 0) this.state = "dead";
-    this.listener?.roomMade();
+    if (this.currentState === "retired" && this.cache.count === 0) this.currentState = "dead";
+    this.listener?.onAvailable();
     if (lost) throw pagesDetachedError(this.config, region.size);
   }
 
@@ -255,25 +256,25 @@ export class PageAllocator extends Allocator {
     this.age.freed(block, this.time);
     block.order = this.ticks;
     block.cls.push(block);
-    this.shelf.idle++;
-    if (this.nextLook === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.look();
+    this.cache.idle++;
+    if (this.nextSweep === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.sweep();
   }
 
   /** A clock of the application's may call back. */
   #read(wake: boolean): number {
     if (!this.#foreignClock) return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
-    this.shelf.enterCall();
+    this.cache.enterCall();
     try {
       return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
     } finally {
-      this.shelf.leaveCall();
+      this.cache.leaveCall();
     }
   }
 
   /** @internal Reads the clock, and lets go what is due. */
   tick(): void {
     this.#adopt(this.#read(false));
-    if (this.time >= this.nextLook) this.look();
+    if (this.time >= this.nextSweep) this.sweep();
     else if (this.coarse.stride > 1) this.#arm();
   }
 
@@ -281,7 +282,7 @@ export class PageAllocator extends Allocator {
   maintain(now: number | undefined): void {
     if (now !== undefined) this.coarse.now = now;
     this.#adopt(now ?? this.#read(true));
-    this.look();
+    this.sweep();
   }
 
   /** Our time never goes back: what a clock that was set back loses is added for good. */
@@ -291,22 +292,22 @@ export class PageAllocator extends Allocator {
   }
 
   /** @internal Lets go what is due, and notes when to look again. */
-  look(): void {
-    const before = this.shelf.count;
-    this.nextLook = this.age.sweep(this.time);
+  sweep(): void {
+    const before = this.cache.count;
+    this.nextSweep = this.age.sweep(this.time);
     this.#arm();
-    if (this.shelf.count < before) this.listener?.roomMade();
+    if (this.cache.count < before) this.listener?.onAvailable();
   }
 
   /** Starts the timer for the next look, or sooner while calls come too fast to read the clock each time. */
   #arm(): void {
     const { clock, timer, ageOut } = this.config;
     if (!timer || ageOut === Number.POSITIVE_INFINITY) return;
-    const look = this.shelf.idle === 0 ? Number.POSITIVE_INFINITY : this.nextLook;
+    const look = this.cache.idle === 0 ? Number.POSITIVE_INFINITY : this.nextSweep;
     // Also while nothing is held: the next block to come back must not take a reading from before a pause.
     const wanted = this.coarse.stride > 1 ? Math.min(look, this.time + TRUST) : look;
     if (wanted === Number.POSITIVE_INFINITY || this.#timerDue <= wanted) return;
-    this.shelf.enterCall();
+    this.cache.enterCall();
     try {
       if (this.#timer !== undefined) clock.clearTimer(this.#timer);
       this.#timerDue = wanted;
@@ -316,7 +317,7 @@ export class PageAllocator extends Allocator {
       this.#timerDue = Number.POSITIVE_INFINITY;
       throwLater(error);
     } finally {
-      this.shelf.leaveCall();
+      this.cache.leaveCall();
     }
   }
 
@@ -324,21 +325,21 @@ export class PageAllocator extends Allocator {
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
     this.#adopt(this.#read(true));
-    if (this.time >= this.nextLook) this.look();
+    if (this.time >= this.nextSweep) this.sweep();
     else this.#arm();
   }
 
   /** @internal Moves to another state; what is held goes unless the pool recycles on. */
   enter(state: PageState): void {
-    this.state = state === "retired" && this.shelf.count === this.shelf.idle ? "dead" : state;
-    this.shelf.flush();
+    this.currentState = state === "retired" && this.cache.count === this.cache.idle ? "dead" : state;
+    this.cache.flush();
     this.stopTimer();
-    this.retune();
+    this.updateFastPath();
   }
 
   /** @internal */
-  get standing(): PageState {
-    return this.state;
+  get state(): PageState {
+    return this.currentState;
   }
 
   /** @internal Nothing is held, so nothing has to be looked at. */
@@ -346,21 +347,21 @@ export class PageAllocator extends Allocator {
     const timer = this.#timer;
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
-    this.nextLook = Number.POSITIVE_INFINITY;
+    this.nextSweep = Number.POSITIVE_INFINITY;
     if (timer === undefined) return;
-    this.shelf.enterCall();
+    this.cache.enterCall();
     try {
       this.config.clock.clearTimer(timer);
     } catch (error) {
       throwLater(error);
     } finally {
-      this.shelf.leaveCall();
+      this.cache.leaveCall();
     }
   }
 
   /** @internal Ends every loan that nobody but its borrower holds; the others go back when they come home. */
   voidLoans(): void {
-    for (const block of this.shelf.blocks.filter((candidate) => candidate.lease !== null)) {
+    for (const block of this.cache.blocks.filter((candidate) => candidate.lease !== null)) {
       const memory = block.lease!;
       if (memory.ownerCount > 0 || memory.accessWord !== 0) continue;
       memory.references = 0;
@@ -369,22 +370,22 @@ export class PageAllocator extends Allocator {
       this.$liveMemories--;
       if (this.config.zero === "release" && block.region.isPlain && !isLost(block)) zeroBytes(block.region.bytes);
       if (block.region.isPlain) revokeBlock(block);
-      this.shelf.drop(block);
+      this.cache.drop(block);
     }
   }
 
   /** @internal The loans, oldest first. O(blocks). */
   holders(): PageHolder[] {
-    return this.shelf.blocks
+    return this.cache.blocks
       .filter((block) => block.lease !== null)
       .map((block) => pageHolder(block, block.lease!, this.time))
       .sort((a, b) => b.age - a.age);
   }
 
   /** @internal */
-  override obituary(memory: Memory, verb: string): MillpondError | undefined {
-    // Only destroy() leaves a dead pool behind whose loans never came home.
-    return this.state === "dead" && memory.region.handle === undefined && memory.region.size > 0
+  override deadMemoryError(memory: Memory, verb: string): MillpondError | undefined {
+    // Only close({ force: true }) leaves a dead pool behind whose leases never came back.
+    return this.currentState === "dead" && memory.region.handle === undefined && memory.region.size > 0
       ? pagesTakenError(this.config, memory, verb)
       : undefined;
   }

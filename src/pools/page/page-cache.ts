@@ -15,12 +15,12 @@ const TABLE_BITS = 8;
  * Where the class of `pages` pages stands in the table. Media sizes are multiples of large powers of two, so the low bits say little;
  * Knuth's multiplicative hash (2^32 over the golden ratio) spreads them. @realtime
  */
-export function placeOf(pages: number): number {
+export function hashPages(pages: number): number {
   return Math.imul(pages, 0x9e3779b1) >>> (32 - TABLE_BITS);
 }
 
 /** Every block of one pool. */
-export class PageShelf {
+export class PageCache {
   /** The plain class of n pages at `placeOf(n)`, if no other took the place. */
   readonly table: (PageClass | undefined)[] = new Array<PageClass | undefined>(2 ** TABLE_BITS).fill(undefined);
   /** Blocks held. */
@@ -90,7 +90,7 @@ export class PageShelf {
     const key = align <= page ? pages : -(pages * 32 + Math.log2(align));
     const cls = this.#classes.get(key);
     if (cls === undefined) return new PageClass(key, bytes, Math.max(align, page));
-    if (key > 0) this.table[placeOf(key)] = cls;
+    if (key > 0) this.table[hashPages(key)] = cls;
     return cls;
   }
 
@@ -127,7 +127,7 @@ export class PageShelf {
     if (cls.count++ === 0) {
       // Making room may have taken the last block of this very class away.
       this.#classes.set(cls.key, cls);
-      if (cls.key > 0) this.table[placeOf(cls.key)] = cls;
+      if (cls.key > 0) this.table[hashPages(cls.key)] = cls;
     }
     return block;
   }
@@ -135,12 +135,12 @@ export class PageShelf {
   /** Whether a new block of `bytes` fits into the bounds once every held one is gone. O(blocks) when it is tight. */
   hasRoom(bytes: number): boolean {
     if (!this.#exceeds(bytes)) return true;
-    const { maxBytes, maxCount } = this.#config;
-    return this.bytes - this.idleBytes() + bytes <= maxBytes && this.count - this.idle + 1 <= maxCount;
+    const { maxBytes, max } = this.#config;
+    return this.bytes - this.idleBytes() + bytes <= maxBytes && this.count - this.idle + 1 <= max;
   }
 
   #exceeds(bytes: number): boolean {
-    return this.bytes + bytes > this.#config.maxBytes || this.count + 1 > this.#config.maxCount;
+    return this.bytes + bytes > this.#config.maxBytes || this.count + 1 > this.#config.max;
   }
 
   /** Bytes of the held blocks. O(blocks). */
@@ -213,12 +213,12 @@ export class PageShelf {
   #forget(cls: PageClass): void {
     if (--cls.count > 0) return;
     this.#classes.delete(cls.key);
-    const place = placeOf(cls.key);
+    const place = hashPages(cls.key);
     if (this.table[place] === cls) this.table[place] = undefined;
   }
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(blocks). */
-  assertInvariants(): void {
+  validate(): void {
     const held = new Set<PageBlock>();
     let bytes = 0;
     let counted = 0;
@@ -247,8 +247,8 @@ export class PageShelf {
     }
     this.#assert(bytes === this.bytes, `the blocks have ${bytes} bytes, not ${this.bytes}`);
     this.#assert(counted === this.count, `the classes count ${counted} blocks, not ${this.count}`);
-    const { maxBytes, maxCount } = this.#config;
-    this.#assert(bytes <= maxBytes && this.count <= maxCount, "the pool exceeds its bounds");
+    const { maxBytes, max } = this.#config;
+    this.#assert(bytes <= maxBytes && this.count <= max, "the pool exceeds its bounds");
   }
 
   #assert(holds: boolean, what: string): void {

@@ -4,20 +4,21 @@
  * that an idle pool empties too.
  *
  * ```ts
- * const pool = new PagePool({ maxBytes: 256 * 2 ** 20 });
+ * const pool = PagePool.create({ maxBytes: 256 * 2 ** 20 });
  * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
  * packet.release();                                           // kept 500 ms for the next
- * new BufferPool({ name: "frames" }).configure({ size: 3_110_400, max: 8, allocator: pool.allocator });
+ * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
  */
 import type { Allocator } from "../../memory/allocator.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
+import { foreignPagesError, pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
 import {
   type PageHolder,
   type PagePoolOptions,
@@ -60,8 +61,15 @@ export class PagePool {
   #refused = false;
   #serving = false;
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
-  constructor(options: PagePoolOptions = {}) {
+  /** Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force. */
+  declare [Symbol.dispose]: () => void;
+
+  /** Makes a pool, usable at once. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+  static create(options: PagePoolOptions = {}): PagePool {
+    return new PagePool(options);
+  }
+
+  private constructor(options: PagePoolOptions) {
     const config = resolvePageOptions(options);
     this.#allocator = new PageAllocator(config);
     this.#waiters = new WaitQueue(config.clock, () => this.#serve());
@@ -79,7 +87,22 @@ export class PagePool {
 
   /** Bytes of the block that `size` bytes get: whole pages; 0 for 0. Throws `ERR_OUT_OF_RANGE`. */
   roundedSize(size: number): number {
-    return this.#allocator.shelf.rounded(wholeNumber("size", size));
+    return this.#allocator.cache.rounded(wholeNumber("size", size));
+  }
+
+  /**
+   * Allocates, or throws `ERR_POOL_FULL` when the bounds forbid it: as `allocator.allocate`.
+   * Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
+   */
+  allocate(size: number, params?: AllocationParams): Memory {
+    return this.#allocator.allocate(size, params);
+  }
+
+  /** Gives a memory of this pool back, as its `release()` does. Throws `ERR_FOREIGN_RELEASE` for another allocator's, and what that throws. */
+  release(memory: Memory): void {
+    if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+    if (memory.allocator !== this.#allocator) throw foreignPagesError(this.#allocator.config, memory);
+    memory.release();
   }
 
   /**
@@ -138,36 +161,36 @@ export class PagePool {
   }
 
   #assertPossible(total: number): void {
-    const { maxBytes, maxCount, name } = this.#allocator.config;
-    const bytes = this.#allocator.shelf.rounded(total);
-    if (bytes <= maxBytes && maxCount > 0) return;
+    const { maxBytes, max, name } = this.#allocator.config;
+    const bytes = this.#allocator.cache.rounded(total);
+    if (bytes <= maxBytes && max > 0) return;
     throw new MillpondError(
       "ERR_POOL_FULL",
-      `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, maxCount ${maxCount}; ask for less, or raise them`,
+      `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, max ${max}; ask for less, or raise them`,
     );
   }
 
   #starved(total: number, waited: number): MillpondError {
-    const { config, shelf } = this.#allocator;
-    return pagesStarvedError(config, shelf.rounded(total), waited, this.holders());
+    const { config, cache } = this.#allocator;
+    return pagesStarvedError(config, cache.rounded(total), waited, this.holders());
   }
 
   #retune(): void {
     const waiting = this.#waiters.length > 0;
     const allocator = this.#allocator;
-    allocator.crowded = waiting && !this.#serving;
+    allocator.hasWaiters = waiting && !this.#serving;
     const wanted = waiting || (this.#refused && this.#events.has("available"));
     const listener = wanted ? this.#listener : null;
     if (allocator.listener === listener) return;
     allocator.listener = listener;
-    allocator.retune();
+    allocator.updateFastPath();
   }
 
-  readonly #listener: { roomMade: () => void } = { roomMade: () => this.#serve() };
+  readonly #listener: { onAvailable: () => void } = { onAvailable: () => this.#serve() };
 
   #serve(): void {
     if (this.#serving) return;
-    if (this.#allocator.shelf.calling > 0) {
+    if (this.#allocator.cache.calling > 0) {
       // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
       queueMicrotask(() => this.#serve());
       return;
@@ -177,7 +200,7 @@ export class PagePool {
     try {
       for (;;) {
         const { first } = this.#waiters;
-        allocator.crowded = false;
+        allocator.hasWaiters = false;
         if (first === null) break;
         const { size, params } = first.tag;
         try {
@@ -187,7 +210,7 @@ export class PagePool {
           if (first.queued) this.#waiters.next(memory);
           else memory.release();
         } catch (error) {
-          this.#waiters.leave(first, error);
+          this.#waiters.reject(first, error);
         }
       }
     } finally {
@@ -200,7 +223,7 @@ export class PagePool {
   #announce(): void {
     if (!this.#refused || this.#waiters.length > 0) return;
     this.#refused = false;
-    this.#events.emit("available", { pool: this.name, idle: this.#allocator.shelf.idle });
+    this.#events.emit("available", { pool: this.name, idle: this.#allocator.cache.idle });
   }
 
   /** Calls `listener` at every event of that name; returns what removes it. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -213,10 +236,10 @@ export class PagePool {
     };
   }
 
-  /** Gives every held block back now, whatever its age, `minIdle` too; the pool stays in service, loans stay out. */
+  /** Gives every held block back now, whatever its age, `min` too; the pool stays in service, loans stay out. */
   flush(): void {
     this.#allocator.assertOpen("flush");
-    this.#allocator.shelf.flush();
+    this.#allocator.cache.flush();
     this.#allocator.stopTimer();
     this.#serve();
   }
@@ -227,7 +250,7 @@ export class PagePool {
    */
   invalidate(): void {
     this.#allocator.assertOpen("invalidate");
-    if (this.#allocator.standing !== "recycling") return;
+    if (this.#allocator.state !== "recycling") return;
     this.#allocator.enter("direct");
     this.#serve();
   }
@@ -250,7 +273,7 @@ export class PagePool {
   setPressure(level: PressureLevel): void {
     this.#allocator.assertOpen("change the pressure of");
     this.#allocator.age.pressure = oneOf("level", level, ["low", "medium", "high"]);
-    this.#allocator.retune();
+    this.#allocator.updateFastPath();
     this.#allocator.maintain(undefined);
   }
 
@@ -261,35 +284,35 @@ export class PagePool {
 
   /** A snapshot of the counters. O(blocks). */
   stats(): PagePoolStats {
-    const { shelf, misses, empty, detached } = this.#allocator;
+    const { cache, misses, empty, detached } = this.#allocator;
     const counters = this.#allocator.stats();
     let wastedBytes = 0;
-    for (const { lease, cls } of shelf.blocks) {
+    for (const { lease, cls } of cache.blocks) {
       if (lease !== null) wastedBytes += cls.bytes - lease.offset - lease.size;
     }
     return {
       ...counters,
       name: this.name,
-      idle: shelf.idle,
-      idleBytes: shelf.idleBytes(),
-      live: shelf.count - shelf.idle,
+      idle: cache.idle,
+      idleBytes: cache.idleBytes(),
+      live: cache.count - cache.idle,
       wastedBytes,
-      count: shelf.count,
-      bytes: shelf.bytes,
+      count: cache.count,
+      bytes: cache.bytes,
       hits: counters.allocations - misses - empty,
       misses,
-      agedOut: shelf.agedOut,
-      evicted: shelf.evicted,
+      agedOut: cache.agedOut,
+      evicted: cache.evicted,
       detached,
       waiting: this.#waiters.length,
     };
   }
 
-  /** Ends the pool with its last loan: nothing can be allocated any more, loans stay valid. Returns who still holds one. */
+  /** Ends the pool with its last lease: nothing can be allocated any more, leases stay valid. Returns who still holds one. */
   retire(): PageHolder[] {
     this.#allocator.assertOpen("retire");
-    const { standing } = this.#allocator;
-    if (standing !== "dead" && standing !== "retired") {
+    const { state } = this.#allocator;
+    if (state !== "dead" && state !== "retired") {
       this.#allocator.enter("retired");
       this.#waiters.rejectAll(() => pagesDeadError(this.#allocator.config, "wait for pages of"));
       this.#retune();
@@ -297,37 +320,32 @@ export class PagePool {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
-  close(): void {
-    this.#allocator.assertOpen("close");
-    const holders = this.holders();
-    if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
-    this.retire();
-  }
-
   /**
-   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: every later use of them
-   * throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a buffer, a sub-memory or a live mapping holds
-   * stay theirs until they let go. Returns the loans that were out.
+   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with `force` takes
+   * them back: every later use of them throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a
+   * buffer, a sub-memory or a live mapping holds stay theirs until they are released. Returns the leases that were out.
    */
-  destroy(options?: { force?: boolean }): PageHolder[] {
-    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
-      this.close();
-      return [];
+  close(options?: { force?: boolean }): PageHolder[] {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    this.#allocator.assertOpen("close");
+    if (!force) {
+      const holders = this.holders();
+      if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
     }
     const holders = this.retire();
+    if (!force) return holders;
     this.#allocator.voidLoans();
     this.#allocator.enter("dead");
     return holders;
   }
 
-  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). For tests. */
-  assertInvariants(): void {
-    this.#allocator.shelf.assertInvariants();
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). */
+  validate(): void {
+    this.#allocator.cache.validate();
     const { first } = this.#waiters;
     if (first === null) return;
     const { size, params } = first.tag;
-    this.#allocator.crowded = false;
+    this.#allocator.hasWaiters = false;
     const servable = this.#allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity);
     this.#retune();
     if (servable)
@@ -335,10 +353,12 @@ export class PagePool {
   }
 
   #assertAlive(verb: string): void {
-    const { standing, config } = this.#allocator;
-    if (standing === "dead" || standing === "retired") throw pagesDeadError(config, verb);
+    const { state, config } = this.#allocator;
+    if (state === "dead" || state === "retired") throw pagesDeadError(config, verb);
   }
 }
+
+disposeByForce(PagePool);
 
 function totalBytes(size: number, params: AllocationParams): number {
   const { prefix, padding } = resolveParams(params);

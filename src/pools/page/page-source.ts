@@ -36,7 +36,7 @@ export function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
       `page pool "${name}" cannot revoke views of "${source.name}" (${source.memoryType}): its memory is shared, or a part of a larger buffer; use revoke: false`,
     );
   }
-  if (zero !== "never" && !source.givesZeros) zeroBytes(bytes);
+  if (zero !== "never" && !source.zeroInitialized) zeroBytes(bytes);
   return new PageBlock(cls, memory, region);
 }
 

@@ -49,7 +49,7 @@ export interface ProcessAttachOptions {
   watch?: number;
   /** Time; default: the platform's. */
   clock?: Clock;
-  /** The operations; default this process's. */
+  /** @internal The operations; default this process's. */
   ops?: NativeOps;
 }
 

@@ -118,7 +118,7 @@ export class RealtimeAllocator extends Allocator {
   }
 
   /** @internal A BufferPool gives the next borrower another Memory over the same block. */
-  override renewed(fresh: Memory): void {
+  override onHandleReplaced(fresh: Memory): void {
     leaseOf(fresh).memory = fresh;
   }
 

@@ -89,7 +89,7 @@ export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
   const { allocator, region } = memory;
   if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
   if (stale && isRevocable(region)) revokeViews(region);
-  else if (stale && !allocator.leavesViewsSafe) return false;
+  else if (stale && !allocator.viewsOutliveFree) return false;
   memory.release();
   return true;
 }

@@ -1,6 +1,6 @@
 /** The errors of RealtimePool, built off the hot path. */
 import { MillpondError } from "../../util/errors.ts";
-import type { RealtimeBlock } from "./options.ts";
+import type { RealtimeHolder } from "./options.ts";
 
 /** How many blocks a message names. */
 const NAMED = 8;
@@ -21,25 +21,25 @@ export function poolFull(name: string, size: number, available: number, largest:
   );
 }
 
-/** Anything with a pool that was deleted. */
-export function poolDead(name: string, verb: string): MillpondError {
+/** A call on a closed pool. */
+export function poolClosed(name: string, verb: string): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `cannot ${verb} realtime pool "${name}": it was deleted; make a new one, and delete() it last`,
+    `cannot ${verb} realtime pool "${name}": it was closed; make a new one, and close() it last`,
     { pool: name },
   );
 }
 
-/** A delete under live blocks. */
-export function liveBlocks(name: string, blocks: readonly RealtimeBlock[]): MillpondError {
+/** A close under live blocks. */
+export function liveBlocks(name: string, blocks: readonly RealtimeHolder[]): MillpondError {
   const named = blocks.slice(0, NAMED).map(({ pointer, size, memory }) => {
     return `${memory === undefined ? "block" : `memory #${memory} in block`} ${pointer} (${size} bytes)`;
   });
   const more = blocks.length > NAMED ? ` and ${blocks.length - NAMED} more` : "";
   return new MillpondError(
     "ERR_IN_USE",
-    `realtime pool "${name}" cannot be deleted: ${blocks.length === 1 ? "1 block is" : `${blocks.length} blocks are`} live: ${named.join(", ")}${more}; ` +
-      "free them, or delete({ force: true })",
+    `realtime pool "${name}" cannot be closed: ${blocks.length === 1 ? "1 block is" : `${blocks.length} blocks are`} live: ${named.join(", ")}${more}; ` +
+      "free them, or close({ force: true })",
     { pool: name, live: blocks.length, blocks: blocks.slice(0, 64) },
   );
 }

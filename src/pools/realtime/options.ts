@@ -2,7 +2,7 @@
 import { allocators } from "../../allocators/registry.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
-import { checkOptions, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { badValue, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import { RealtimeFlags, realtimePreference } from "./preference.ts";
 
 /**
@@ -12,24 +12,23 @@ import { RealtimeFlags, realtimePreference } from "./preference.ts";
  */
 export type LockPolicy = "auto" | "required" | "off" | "preference";
 
-/** How a pool may grow beyond its first area; growing may reach into virtual memory, so it is no business of a realtime thread. */
-export interface GrowPolicy {
-  /** The ceiling of all areas together in bytes. */
-  maxSize: number;
-  /** Bytes of each further area; default: as much as the pool began with. */
-  by?: number;
-}
-
 /** How a {@link RealtimePool} is made. */
 export interface RealtimePoolOptions {
+  /** Bytes of the largest block that the empty pool gives; smaller blocks cost 8 bytes each beyond the first. */
+  totalSize: number;
+  /**
+   * The ceiling of all areas together in bytes; default `totalSize`: the pool never grows. Growing may reach into virtual memory, so a
+   * realtime thread uses `tryAlloc()`, which never does.
+   */
+  maxBytes?: number;
+  /** Bytes of each further area; default `totalSize`. */
+  growBy?: number;
   /** For messages, reports and debug patterns: at most 32 bytes of UTF-8; default "realtime pool". */
   name?: string;
   /** Default "auto". */
   lock?: LockPolicy;
   /** Whether every page is touched at creation, so that no first use faults; default true. */
   prefault?: boolean;
-  /** Off by default: the total size is a ceiling. */
-  grow?: GrowPolicy | false;
   /**
    * Where the bytes come from. Default: "locked" of the registry, which `millpond/native` puts there, unless lock is "off"; else
    * the default allocator. Any that can pin (see PinningAllocator), or that gives locked memory, makes `locked` true.
@@ -38,7 +37,7 @@ export interface RealtimePoolOptions {
 }
 
 /** One live block, for reports. */
-export interface RealtimeBlock {
+export interface RealtimeHolder {
   /** Its pointer. */
   readonly pointer: number;
   /** Bytes that it can hold. */
@@ -86,7 +85,7 @@ export interface ResolvedRealtimeOptions {
   /** Whether to touch every page. */
   readonly prefault: boolean;
   /** The ceiling of all areas in bytes. */
-  readonly maxSize: number;
+  readonly maxBytes: number;
   /** Bytes of a further area. */
   readonly growBy: number;
   /** Where the bytes come from. */
@@ -98,6 +97,16 @@ const MAX_NAME = 32;
 
 /** 2 GiB less a page: block pointers stay in 32 bits whatever an engine's small integers are. */
 const MAX_SIZE = 2 ** 31 - 4096;
+
+const OPTION_KEYS: readonly (keyof RealtimePoolOptions)[] = [
+  "totalSize",
+  "maxBytes",
+  "growBy",
+  "name",
+  "lock",
+  "prefault",
+  "source",
+];
 
 /** Bytes of a string in UTF-8, counted by hand: a worklet has no TextEncoder. */
 function utf8Length(text: string): number {
@@ -115,11 +124,16 @@ function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
   return (realtimePreference() & RealtimeFlags.ALLOCATOR) === 0 ? "disabled" : "auto";
 }
 
-/** Checks and completes options. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
-export function resolveRealtime(totalSize: number, options: RealtimePoolOptions): ResolvedRealtimeOptions {
-  wholeNumber("totalSize", totalSize, 1, MAX_SIZE);
-  const given = checkOptions("options", options, ["name", "lock", "prefault", "grow", "source"]);
-  const { name = "realtime pool", prefault = true, grow = false, lock: policy = "auto", source: own } = given;
+/** Checks and completes options; `defaultSize` stands in for a missing total size. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+export function resolveRealtime(options: Partial<RealtimePoolOptions>, defaultSize?: number): ResolvedRealtimeOptions {
+  const given = readOptions("options", options, OPTION_KEYS);
+  const { name = "realtime pool", prefault = true, lock: policy = "auto", source: own } = given;
+  const totalSize = wholeNumber(
+    "options.totalSize",
+    given.totalSize === undefined ? defaultSize : given.totalSize,
+    1,
+    MAX_SIZE,
+  );
   const lock = lockFor(policy);
   const locks = lock === "auto" || lock === "required";
   const source = own !== undefined ? own : ((locks ? allocators.find("locked") : undefined) ?? defaultAllocator());
@@ -127,12 +141,11 @@ export function resolveRealtime(totalSize: number, options: RealtimePoolOptions)
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
   if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
-  if (grow !== false && (typeof grow !== "object" || grow === null)) {
-    throw wrongType("options.grow", "false or a GrowPolicy", grow);
+  const maxBytes =
+    given.maxBytes === undefined ? totalSize : wholeNumber("options.maxBytes", given.maxBytes, totalSize);
+  const growBy = given.growBy === undefined ? totalSize : wholeNumber("options.growBy", given.growBy, 1, MAX_SIZE);
+  if (given.growBy !== undefined && given.maxBytes === undefined) {
+    throw badValue("options.growBy", "absent where maxBytes is: such a pool never grows", growBy);
   }
-  if (grow === false) return { totalSize, name, lock, prefault, maxSize: totalSize, growBy: 0, source };
-  const { maxSize, by = totalSize } = checkOptions("options.grow", grow, ["maxSize", "by"]);
-  wholeNumber("options.grow.maxSize", maxSize, totalSize);
-  const growBy = wholeNumber("options.grow.by", by, 1, MAX_SIZE);
-  return { totalSize, name, lock, prefault, maxSize, growBy, source };
+  return { totalSize, name, lock, prefault, maxBytes, growBy, source };
 }

@@ -3,12 +3,12 @@
  * into RAM beforehand; every call takes constant time. After BeOS's rtm_* pools, as their contract has them.
  *
  * ```ts
- * const pool = RealtimePool.create(1 << 20, { name: "mixer" });
+ * const pool = RealtimePool.create({ totalSize: 1 << 20, name: "mixer" });
  * const pointer = pool.alloc(512);             // an integer: no garbage, fit for an AudioWorklet's callback
  * const samples = new Float32Array(pool.buffer, pool.byteOffset + pointer, 128);
  * pool.free(pointer);
  * const memory = pool.allocate(512);           // the same as a Memory: guarded against use after free, 0.3 us
- * pool.free(memory);
+ * pool.release(memory);
  * ```
  * The integer interface and Memories share one arena; neither can free the other's blocks.
  */
@@ -16,15 +16,15 @@ import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
 import { debugLevel, watchDebug } from "../../util/debug.ts";
-import { disposeBy } from "../../util/dispose.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
 import { leaseOf, RealtimeAllocator } from "./allocator.ts";
 import { type Area, areaOf, closeArea, makeArea } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
-import { foreignMemory, liveBlocks, poolDead, poolFull } from "./errors.ts";
+import { foreignMemory, liveBlocks, poolClosed, poolFull } from "./errors.ts";
 import {
-  type RealtimeBlock,
+  type RealtimeHolder,
   type RealtimePoolOptions,
   type RealtimePoolStats,
   type ResolvedRealtimeOptions,
@@ -34,9 +34,8 @@ import { resizeMemory, resizePointer } from "./resize.ts";
 import { listBlocks, sumStats, validateAreas } from "./stats.ts";
 
 export type {
-  GrowPolicy,
   LockPolicy,
-  RealtimeBlock,
+  RealtimeHolder,
   RealtimePoolOptions,
   RealtimePoolStats,
 } from "./options.ts";
@@ -86,16 +85,15 @@ export class RealtimePool {
   /**
    * Makes a pool; everything that may take time happens here.
    *
-   * @param totalSize bytes of the largest block that the empty pool gives; smaller blocks cost 8 bytes each beyond the first
    * Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` (also a name over 32 bytes), what the source throws, and, with lock
    * "required", `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED` when the lock cannot be had.
    */
-  static create(totalSize: number, options: RealtimePoolOptions = {}): RealtimePool {
-    return new RealtimePool(resolveRealtime(totalSize, options));
+  static create(options: RealtimePoolOptions): RealtimePool {
+    return new RealtimePool(resolveRealtime(options));
   }
 
-  /** Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never deleted. Else as {@link create}. */
-  static createDefault(totalSize: number = DEFAULT_TOTAL, options: RealtimePoolOptions = {}): RealtimePool {
+  /** Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never closed. Else as {@link create}; `totalSize` is 1 MiB by default. */
+  static createDefault(options: Partial<RealtimePoolOptions> = {}): RealtimePool {
     if (defaultPool !== undefined) {
       throw new MillpondError(
         "ERR_ALREADY_EXISTS",
@@ -105,7 +103,7 @@ export class RealtimePool {
     if (makingDefault) throw reentrantError("the default realtime pool", "create");
     makingDefault = true;
     try {
-      defaultPool = RealtimePool.create(totalSize, options);
+      defaultPool = new RealtimePool(resolveRealtime(options, DEFAULT_TOTAL));
     } finally {
       makingDefault = false;
     }
@@ -125,7 +123,7 @@ export class RealtimePool {
   /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ...", "disabled: ..."; undefined when it is. */
   get lockReason(): string | undefined {
     for (const { lock } of this.areas) if (!lock.ok) return `${lock.errno}: ${lock.hint}`;
-    return this.areas.length > 0 ? undefined : "deleted: the pool is gone";
+    return this.areas.length > 0 ? undefined : "closed: the pool is gone";
   }
 
   /** The buffer that the pool's first area lies in; block `pointer` begins at `byteOffset + pointer`. A grown pool has others: {@link bytes}. */
@@ -155,13 +153,22 @@ export class RealtimePool {
   }
 
   /**
-   * Gives a block back. For a pointer: constant time, @realtime. For a Memory: its `release()`; the block is free when that was
-   * the last reference.
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun), for a Memory also `ERR_MAPPED`.
+   * Gives a block back. Constant time. @realtime
+   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun).
    */
-  free(block: number | Memory): void {
-    if (this.special === 0 && typeof block === "number") this.arena.free(block);
-    else this.freeSpecial(block);
+  free(pointer: number): void {
+    if (this.special === 0) this.arena.free(pointer);
+    else this.freeSpecial(pointer);
+  }
+
+  /**
+   * Gives a Memory back: its `release()`; the block is free when that was the last reference. Throws `ERR_DOUBLE_RELEASE`,
+   * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun), `ERR_MAPPED`.
+   */
+  release(memory: Memory): void {
+    if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory of this pool", memory);
+    if (memory.allocator !== this.allocator) throw foreignMemory(this.name, memory.toString(), "release");
+    memory.release();
   }
 
   /** A block of `size` bytes, 1 or more, as a Memory. Throws as {@link alloc} and {@link Allocator.allocate}. */
@@ -217,18 +224,19 @@ export class RealtimePool {
 
   /**
    * Ends the pool and gives its bytes back. With live blocks it throws `ERR_IN_USE`, naming them, and changes nothing;
-   * with `force` they die with it: their Memories throw `ERR_POOL_DEAD` from now on.
-   * Throws `ERR_POOL_DEAD` the second time, `ERR_UNSUPPORTED` for the default pool.
+   * with `force` they end with it: their Memories throw `ERR_POOL_DEAD` from now on.
+   * A second call does nothing. Throws `ERR_UNSUPPORTED` for the default pool.
    */
-  delete(options?: { force?: boolean }): void {
+  close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    this.assertOpen("delete");
+    if ((this.special & Special.CALLING) === 0 && (this.special & Special.DEAD) !== 0) return;
+    this.assertOpen("close");
     if (defaultPool === this) {
-      throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never deleted; others may be using it");
+      throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never closed; others may be using it");
     }
     if (!force) {
-      const blocks = this.blocks();
-      if (blocks.length > 0) throw liveBlocks(this.name, blocks);
+      const holders = this.holders();
+      if (holders.length > 0) throw liveBlocks(this.name, holders);
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
     const stale = this.areas.some(({ arena }) => arena.liveBlocks !== 0);
@@ -251,13 +259,13 @@ export class RealtimePool {
   }
 
   /** The live blocks, in the order of their addresses. O(blocks). */
-  blocks(): RealtimeBlock[] {
+  holders(): RealtimeHolder[] {
     return listBlocks(this.areas, this.allocator);
   }
 
   /** Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, or `ERR_POOL_DEAD`. O(blocks). */
   validate(): void {
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, "validate");
+    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, "validate");
     this.debug?.checkAll();
     validateAreas(this.name, this.areas, this.allocator);
   }
@@ -315,7 +323,7 @@ export class RealtimePool {
 
   /** @internal */
   deathOf(verb: string): MillpondError | undefined {
-    return (this.special & Special.DEAD) === 0 ? undefined : poolDead(this.name, verb);
+    return (this.special & Special.DEAD) === 0 ? undefined : poolClosed(this.name, verb);
   }
 
   /** @internal A block as an integer, from the first area that has one; 0: none has. */
@@ -337,7 +345,7 @@ export class RealtimePool {
 
   /** @internal The area of a pointer. Throws `ERR_POOL_DEAD`, `ERR_FOREIGN_RELEASE`. */
   areaFor(pointer: number, verb: string): Area {
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, `${verb} a block of`);
+    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, `${verb} a block of`);
     // What lies in no area is for the first one to refuse.
     return areaOf(this.areas, pointer) ?? this.areas[0]!;
   }
@@ -357,7 +365,7 @@ export class RealtimePool {
   private own(memory: Memory, verb: string): void {
     if (!(memory instanceof Memory)) throw wrongType("block", "a Memory or a pointer of this pool", memory);
     if (memory.allocator !== this.allocator) throw foreignMemory(this.name, memory.toString(), verb);
-    if ((this.special & Special.DEAD) !== 0) throw poolDead(this.name, `${verb} a memory of`);
+    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, `${verb} a memory of`);
     if (memory.parent !== null) {
       throw badValue("memory", `a block of its own, not a part of ${memory.parent}; pass that`, memory);
     }
@@ -388,13 +396,8 @@ export class RealtimePool {
     return pointer;
   }
 
-  private freeSpecial(block: number | Memory): void {
-    if (typeof block !== "number") {
-      if (!(block instanceof Memory)) throw wrongType("block", "a Memory or a pointer of this pool", block);
-      if (block.allocator !== this.allocator) throw foreignMemory(this.name, block.toString(), "free");
-      block.release();
-      return;
-    }
+  private freeSpecial(block: number): void {
+    if (typeof block !== "number") throw wrongType("pointer", "a number that alloc() gave", block);
     this.assertOpen("free a block of");
     const { arena, base } = this.areaFor(block, "free");
     const local = block - base;
@@ -408,11 +411,11 @@ export class RealtimePool {
 
   /** Another area, where that is allowed and would help; a source that has none left is as good as a full pool. */
   private grow(size: number): boolean {
-    const { maxSize, growBy } = this.options;
+    const { maxBytes, growBy } = this.options;
     let total = 0;
     for (const area of this.areas) total += area.size;
-    const more = Math.min(Math.max(growBy, size), maxSize - total);
-    if (growBy === 0 || more < size || more < 1) return false;
+    const more = Math.min(Math.max(growBy, size), maxBytes - total);
+    if (more < size || more < 1) return false;
     const last = this.areas.at(-1)!;
     this.special |= Special.CALLING;
     try {
@@ -428,4 +431,4 @@ export class RealtimePool {
     return true;
   }
 }
-disposeBy(RealtimePool, "delete");
+disposeByForce(RealtimePool);

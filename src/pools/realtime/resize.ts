@@ -35,7 +35,7 @@ export function resizeMemory(pool: RealtimePool, memory: Memory, size: number): 
   const front = memory.offset;
   if (keeps(memory.maxSize, front + size)) {
     if (pool.debug?.sizeOf(lease.pointer) === undefined) {
-      memory.moveWindow(front, size);
+      memory.setExtent(front, size);
       lease.requested = size;
       return memory;
     }

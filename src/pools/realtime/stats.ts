@@ -2,13 +2,13 @@
 import { MillpondError } from "../../util/errors.ts";
 import type { RealtimeAllocator } from "./allocator.ts";
 import { type Area, areaOf } from "./area.ts";
-import type { RealtimeBlock, RealtimePoolStats } from "./options.ts";
+import type { RealtimeHolder, RealtimePoolStats } from "./options.ts";
 
 /** The live blocks in the order of their addresses. O(blocks). */
-export function listBlocks(areas: readonly Area[], { leases }: RealtimeAllocator): RealtimeBlock[] {
+export function listBlocks(areas: readonly Area[], { leases }: RealtimeAllocator): RealtimeHolder[] {
   const owners = new Map<number, number | undefined>();
   for (const { pointer, memory } of leases) owners.set(pointer, memory?.id);
-  const found: RealtimeBlock[] = [];
+  const found: RealtimeHolder[] = [];
   for (const { arena, base } of areas) {
     for (const { pointer, size, free } of arena.blocks()) {
       if (!free) found.push({ pointer: base + pointer, size, memory: owners.get(base + pointer) });

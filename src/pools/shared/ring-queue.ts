@@ -79,7 +79,7 @@ export class RingQueue {
           return got;
         }
       } catch (error) {
-        this.#queue.leave(first, error);
+        this.#queue.reject(first, error);
       }
     }
   }

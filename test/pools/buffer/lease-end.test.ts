@@ -56,14 +56,14 @@ function hookPool(hooks: Hooks, config: Partial<BufferPoolConfig> = {}): HookPoo
 
 /** The pool is whole, and two acquires get two slots. */
 function expectWhole(pool: BufferPool): void {
-  pool.assertInvariants();
+  pool.validate();
   if (!pool.isActive) return;
   const [one, two] = [pool.tryAcquire(), pool.tryAcquire()];
   if (one !== undefined && two !== undefined) expect(one.slotIndex).not.toBe(two.slotIndex);
-  pool.assertInvariants();
+  pool.validate();
   one?.release();
   two?.release();
-  pool.assertInvariants();
+  pool.validate();
 }
 
 let serial = 0;
@@ -100,7 +100,7 @@ describe("release() inside a hook", () => {
     const pool = hookPool({ reset: (buffer: MediaBuffer) => buffer.release() });
     expect(code(() => pool.tryAcquire()!.release())).toBe("ERR_REENTRANT");
     expect([pool.outstanding, pool.stats().discards]).toEqual([0, { hook: 1 }]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   for (const hook of ["free", "clear"] as const) {
@@ -205,14 +205,14 @@ describe("release() inside a hook", () => {
     }
     next!.release();
     expect([pool.outstanding, pool.free, deepest]).toEqual([0, 5000, 1]);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
 describe("revoke and zero at every end of a lease", () => {
   /** A pool over a PagePool whose one block the next owner gets. */
   function over(hooks: Hooks = {}): { pages: PagePool; pool: HookPool } {
-    const pages = new PagePool({ name: "pages", ageOut: Number.POSITIVE_INFINITY, timer: false } as never);
+    const pages = PagePool.create({ name: "pages", ageOut: Number.POSITIVE_INFINITY, timer: false } as never);
     const pool = hookPool(hooks, { size: 4096, max: 1, allocator: pages.allocator, revoke: true, zero: "release" });
     return { pages, pool };
   }
@@ -226,7 +226,7 @@ describe("revoke and zero at every end of a lease", () => {
       pool.retire();
       buffer.release();
     },
-    "destroy({ force })": (pool) => pool.destroy({ force: true }),
+    "close({ force })": (pool) => pool.close({ force: true }),
     "a discard because its memories changed": (_pool, buffer) => {
       buffer.append(systemAllocator().allocate(8));
       buffer.release();
@@ -247,9 +247,9 @@ describe("revoke and zero at every end of a lease", () => {
       buffer.release();
       copy.release();
     },
-    "releasing the last copy after destroy({ force })": (pool, buffer) => {
+    "releasing the last copy after close({ force })": (pool, buffer) => {
       const copy = buffer.copy();
-      pool.destroy({ force: true });
+      pool.close({ force: true });
       copy.release();
     },
     "releasing the last sub-memory after retire()": (pool, buffer) => {
@@ -268,9 +268,9 @@ describe("revoke and zero at every end of a lease", () => {
       buffer.release();
       memory.release();
     },
-    "unmapping after destroy({ force })": (pool, buffer) => {
+    "unmapping after close({ force })": (pool, buffer) => {
       const mapping = buffer.map("readwrite");
-      pool.destroy({ force: true });
+      pool.close({ force: true });
       expect(mapping.bytes.length).toBe(4096);
       mapping.unmap();
     },
@@ -287,7 +287,7 @@ describe("revoke and zero at every end of a lease", () => {
         const next = pool.tryAcquire()!;
         expect(next.bytes.every((byte) => byte === 0)).toBe(true);
         next.release();
-        pool.destroy({ force: true });
+        pool.close({ force: true });
       }
       expect(pages.allocator.stats().liveMemories).toBe(0);
       const owner = pages.allocator.allocate(4096);
@@ -312,10 +312,10 @@ describe("revoke and zero at every end of a lease", () => {
         freed.push(region.bytes.length);
       }
     })();
-    const pages = new PagePool({ source, timer: false } as never);
+    const pages = PagePool.create({ source, timer: false } as never);
     const pool = hookPool({}, { size: 4096, max: 1, allocator: pages.allocator, revoke: true });
     pool.tryAcquire()!.release();
-    pool.destroy();
+    pool.close();
     pages.flush();
     expect(freed).toEqual([pages.allocator.allocate(1).maxSize]);
   });
@@ -372,7 +372,7 @@ describe("what a hook leaves is judged", () => {
         });
         pool.tryAcquire()!.release();
         on = false;
-        pool.assertInvariants();
+        pool.validate();
         const next = pool.tryAcquire()!;
         expect([next.size, next.memoryCount, next.isWritable, next.pts, next.flags]).toEqual([
           64,
@@ -455,7 +455,7 @@ describe("what a hook leaves is judged", () => {
     }
   });
 
-  it("reset that deactivates, reconfigures or destroys its pool is refused, and 64 bytes stay 64 bytes", () => {
+  it("reset that deactivates, reconfigures or closes its pool is refused, and 64 bytes stay 64 bytes", () => {
     const answers: string[] = [];
     const pool = hookPool({
       reset: () => {
@@ -464,7 +464,7 @@ describe("what a hook leaves is judged", () => {
           code(() => pool.configure({ size: 128, max: 4 })),
         );
         answers.push(
-          code(() => pool.destroy({ force: true })),
+          code(() => pool.close({ force: true })),
           code(() => pool.retire()),
           code(() => pool.close()),
         );
@@ -708,11 +708,11 @@ describe("life", () => {
     expect([ran, pool.isActive]).toEqual([["start", "stop", "drained", "start"], true]);
     off();
     pool.tryAcquire();
-    pool.destroy({ force: true });
+    pool.close({ force: true });
     expect(ran.slice(4)).toEqual(["stop"]);
   });
 
-  it("a dispose that releases another lease while the pool is destroyed finds it taken back", () => {
+  it("a dispose that releases another lease while the pool is closed by force finds it taken back", () => {
     const leases: MediaBuffer[] = [];
     const answers: string[] = [];
     const pool = hookPool({
@@ -721,9 +721,9 @@ describe("life", () => {
       },
     });
     leases.push(pool.tryAcquire()!, pool.tryAcquire()!, pool.tryAcquire()!);
-    pool.destroy({ force: true });
+    pool.close({ force: true });
     expect(new Set(answers)).toEqual(new Set(["ERR_POOL_DEAD"]));
-    expect([pool.outstanding, pool.stats().count, pool.stats().discards]).toEqual([0, 0, { destroyed: 3 }]);
-    pool.assertInvariants();
+    expect([pool.outstanding, pool.stats().count, pool.stats().discards]).toEqual([0, 0, { closed: 3 }]);
+    pool.validate();
   });
 });

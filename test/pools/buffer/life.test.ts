@@ -5,8 +5,9 @@ import { SharedAllocator } from "../../../src/allocators/shared.ts";
 import type { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { MetaFlags, registerMeta } from "../../../src/media/meta/meta.ts";
 import { SystemAllocator, wrapMemory } from "../../../src/memory/allocator.ts";
+import type { ResolvedParams } from "../../../src/memory/params.ts";
 import { Region } from "../../../src/memory/region.ts";
-import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { BufferPool, type BufferPoolOptions } from "../../../src/pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
 import type { StarvedEvent } from "../../../src/pools/buffer/stats.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
@@ -236,11 +237,11 @@ describe("coming home", () => {
     const other = take(buffer);
     expect(buffer.isWritable).toBe(true);
     buffer.release();
-    expect([pool.free, pool.outstanding, pool.stats().lingering]).toEqual([0, 1, 1]);
+    expect([pool.free, pool.outstanding, pool.stats().awaitingMemory]).toEqual([0, 1, 1]);
     expect(pool.holders()[0]).toMatchObject({ slot: 0, refCount: 0 });
     other.release();
     expect([pool.free, pool.stats().discards]).toEqual([1, {}]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("stops waiting when a copy has made bytes of its own (Q11)", () => {
@@ -281,7 +282,7 @@ describe("coming home", () => {
     pool.tryAcquire()!.release();
     expect(seen).toEqual([1]);
     expect(pool.free).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -305,7 +306,7 @@ describe("zero policies and revocation", () => {
 
   it("zeroes new blocks of an allocator that gives used ones, unless the policy is never", () => {
     class Used extends SystemAllocator {
-      override get givesZeros(): boolean {
+      override get zeroInitialized(): boolean {
         return false;
       }
       protected override allocateRegion(size: number): Region {
@@ -327,7 +328,7 @@ describe("zero policies and revocation", () => {
     buffer.release();
     expect([view.length, part.length]).toEqual([0, 0]);
     expect(pool.tryAcquire()!.bytes[5]).toBe(42);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("revokes by structuredClone where transfer() is missing (Node 20)", () => {
@@ -427,7 +428,7 @@ describe("hooks", () => {
       pool.fail = name;
       expect(() => buffer.release()).toThrow(`${name} failed`);
       expect(pool.stats().discards).toEqual({ hook: 1 });
-      pool.assertInvariants();
+      pool.validate();
       pool.fail = "";
       expect(pool.tryAcquire()?.size).toBe(8);
     },
@@ -454,11 +455,11 @@ describe("hooks", () => {
       buffer.addMeta(bad);
       buffer.addMeta(bad)!.flags |= MetaFlags.POOLED;
       buffer.release();
-      pool.assertInvariants();
+      pool.validate();
       expect(pool.free).toBe(1);
       pool.fail = "dispose";
       pool.deactivate();
-      pool.assertInvariants();
+      pool.validate();
       expect(pool.stats().count).toBe(0);
       await new Promise((resolve) => setTimeout(resolve, 0));
       expect(late).toEqual(["free failed", "clear failed", "dispose failed", "free failed"]);
@@ -533,23 +534,23 @@ describe("ends", () => {
   it("close refuses while loans are out, says who holds what, and changes nothing", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire({ tag: "me" })!;
-    expect(() => pool.close()).toThrow(/1 buffers are on loan; held: slot 0 .* by "me"/);
+    expect(() => pool.close()).toThrow(/1 buffers are leased; held: slot 0 .* by "me"/);
     expect(pool.isActive).toBe(true);
     buffer.release();
     pool.close();
     expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
   });
 
-  it("destroy without force is close; with force it takes loans back, but not from under a mapping or a copy", () => {
-    const allocator = new SystemAllocator("destroy");
+  it("close refuses while leases are out; with force it takes them back, but not from under a mapping or a copy", () => {
+    const allocator = new SystemAllocator("close");
     const pool = openPool({ allocator });
     const plain = pool.tryAcquire()!;
     const mapped = pool.tryAcquire()!;
     const shared = pool.tryAcquire()!;
     const mapping = mapped.map("readwrite");
     const copy = shared.copy();
-    expect(code(() => pool.destroy())).toBe("ERR_IN_USE");
-    expect(pool.destroy({ force: true })).toHaveLength(3);
+    expect(code(() => pool.close())).toBe("ERR_IN_USE");
+    expect(pool.close({ force: true })).toHaveLength(3);
     expect(code(() => plain.bytes)).toBe("ERR_POOL_DEAD");
     expect([mapping.bytes.length, copy.size]).toEqual([64, 64]);
     copy.release();
@@ -597,6 +598,92 @@ describe("ends", () => {
   });
 });
 
+describe("BufferPool.create", () => {
+  it("makes a pool that is usable at once, of both kinds of options", () => {
+    const pool = BufferPool.create({ name: "made", trace: true, size: 64, min: 1, max: 2, maxBytes: 100 });
+    expect([pool.name, pool.trace, pool.isActive, pool.config?.maxBytes, pool.stats().count]).toEqual([
+      "made",
+      true,
+      true,
+      100,
+      1,
+    ]);
+    expect([pool.tryAcquire()?.size, pool.tryAcquire()]).toEqual([64, undefined]);
+  });
+
+  it("makes a pool of a subclass, which gets the options that only it knows", () => {
+    class Tagged extends BufferPool {
+      readonly label: string;
+      constructor({ label = "", ...options }: BufferPoolOptions & { label?: string } = {}) {
+        super(options);
+        this.label = label;
+      }
+    }
+    const pool = Tagged.create({ label: "left", name: "sub", size: 8, max: 1 });
+    expect([pool instanceof Tagged, pool.label, pool.name, pool.isActive]).toEqual([true, "left", "sub", true]);
+    expect(code(() => Tagged.create({ label: "left", size: 8, max: 1, nmae: "x" } as never))).toBe(
+      "ERR_INVALID_ARG_VALUE",
+    );
+  });
+
+  it("names a wrong option as the caller wrote it, and suggests the right one from both kinds", () => {
+    const make = (options: unknown) => () => BufferPool.create(options as never);
+    expect(make({ max: 2 })).toThrow(/options\.size must be a number/);
+    expect(make({ size: 0, max: 2 })).toThrow(/options\.size must be 1 or more bytes.*ERR_OUT_OF_RANGE/);
+    expect(make({ size: 1, max: 0 })).toThrow(/options\.max must be 1 or more buffers.*ERR_OUT_OF_RANGE/);
+    expect(make({ size: 1, max: 1, min: 2 })).toThrow(/options\.min must be at most options\.max, 1/);
+    expect(make({ size: 1, max: 1, prefx: 2 })).toThrow(/options\.prefx is not an option here; did you mean "prefix"/);
+    expect(make({ size: 1, max: 1, nam: "x" })).toThrow(/did you mean "name"/);
+    expect(make({ size: 1, max: 1, clock: 1 })).toThrow(/options\.clock/);
+    for (const none of [undefined, null, 3, []]) expect(code(make(none))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+
+  it("reads each option once", () => {
+    const reads: string[] = [];
+    const given = { size: 64, max: 1, name: "read", align: 16 };
+    const watched = Object.defineProperties(
+      {},
+      Object.fromEntries(
+        Object.entries(given).map(([key, value]) => [
+          key,
+          { enumerable: true, get: () => [reads.push(key), value][1] },
+        ]),
+      ),
+    );
+    BufferPool.create(watched as typeof given);
+    expect(reads.sort()).toEqual(["align", "max", "name", "size"]);
+  });
+
+  it("leaves nothing behind when the first buffers cannot be made", () => {
+    class Failing extends SystemAllocator {
+      #made = 0;
+      protected override allocateRegion(...args: [number, ResolvedParams]): Region | undefined {
+        return this.#made++ === 1 ? undefined : super.allocateRegion(...args);
+      }
+    }
+    const allocator = new Failing("failing");
+    expect(code(() => BufferPool.create({ size: 8, min: 2, max: 2, allocator }))).toBe("ERR_ALLOCATION_FAILED");
+    expect(allocator.stats().liveMemories).toBe(0);
+  });
+});
+
+it("a buffer's pool is the BufferPool that it is leased from", () => {
+  const pool = openPool();
+  const from: BufferPool | null = pool.tryAcquire()!.pool;
+  expect([from === pool, from?.stats().outstanding]).toEqual([true, 1]);
+});
+
+it.runIf(typeof Symbol.dispose === "symbol")("a pool that goes out of a using block is closed by force", () => {
+  const pool = openPool();
+  const buffer = pool.tryAcquire()!;
+  pool[Symbol.dispose]();
+  expect([code(() => pool.tryAcquire()), code(() => buffer.bytes), pool.outstanding]).toEqual([
+    "ERR_POOL_DEAD",
+    "ERR_POOL_DEAD",
+    0,
+  ]);
+});
+
 describe("what an acquire asks for", () => {
   it("reaches populate() when the acquire makes a buffer, at once or after a wait; activation asks for nothing", async () => {
     const hints: unknown[] = [];
@@ -617,6 +704,6 @@ describe("what an acquire asks for", () => {
     (await third).release();
     first.release();
     expect(hints).toEqual([undefined, "second", "third"]);
-    pool.assertInvariants();
+    pool.validate();
   });
 });

@@ -60,7 +60,7 @@ describe("a released buffer waits for its own memory only", () => {
     a.append(b);
     a.release();
     expect(pool.outstanding).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("the memory of another pool's buffer in its list: both pools get theirs back", () => {
@@ -103,7 +103,7 @@ describe("a released buffer waits for its own memory only", () => {
     a.append(b);
     a.release();
     expect(views.map((view) => view.length)).toEqual([0, 0]);
-    pool.destroy();
+    pool.close();
     expect(allocator.live).toBe(0);
   });
 });
@@ -144,7 +144,7 @@ describe("hooks in the middle of a change", () => {
   });
 
   it.each(["fill", "map", "merge", "insert", "copyFrom"] as const)(
-    "destroy({ force }) in an allocator that %s called ends that call with ERR_POOL_DEAD, and nothing leaks",
+    "close({ force }) in an allocator that %s called ends that call with ERR_POOL_DEAD, and nothing leaks",
     (verb) => {
       const allocator = new Telling();
       const pool = openPool({ allocator: new Telling(), max: 1 });
@@ -154,7 +154,7 @@ describe("hooks in the middle of a change", () => {
       const copy = verb === "fill" ? buffer.copy() : undefined;
       const memory = allocator.allocate(4);
       const source = MediaBuffer.allocate(4, { allocator });
-      const destroy = (): void => void pool.destroy({ force: true });
+      const close = (): void => void pool.close({ force: true });
       const run = {
         fill: () => buffer.fill(64, new Uint8Array(4)),
         map: () => buffer.map("readwrite"),
@@ -162,7 +162,7 @@ describe("hooks in the middle of a change", () => {
         insert: () => buffer.insert(1, memory),
         copyFrom: () => buffer.copyFrom(source, 8 | 32),
       }[verb];
-      allocator.onAllocate = destroy;
+      allocator.onAllocate = close;
       const answer = withDefault(allocator, () => code(run));
       expect(answer).toBe("ERR_POOL_DEAD");
       copy?.release();
@@ -288,12 +288,12 @@ it("a new buffer of a SharedBufferPool does not show what a deep copy left in it
   buffer.bytes.fill(9);
   for (let i = 0; i < 3; i++) buffer.copy({ deep: true }).release();
   expect(pool.tryAcquire()!.bytes.includes(9)).toBe(false);
-  pool.destroy({ force: true });
+  pool.close({ force: true });
 });
 
 it("a block that a page pool cannot take back while it calls its source comes back right afterwards", async () => {
   const source = new Telling();
-  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  const pages = PagePool.create({ source, pageSize: 512, timer: false });
   class Refusing extends BufferPool {
     protected override recycle(): boolean {
       return false;
@@ -327,10 +327,10 @@ it("a block that a page pool cannot take back while it calls its source comes ba
 
 it("a refused release of memory leaves its bytes and its views alone", () => {
   const source = new Telling();
-  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  const pages = PagePool.create({ source, pageSize: 512, timer: false });
   const pool = openPool({ allocator: pages.allocator, zero: "release", revoke: true });
   const memory = pool.tryAcquire()!.memories[0]!.retain();
-  pool.destroy({ force: true });
+  pool.close({ force: true });
   const mapping = memory.map("write");
   const kept = mapping.bytes.fill(7);
   mapping.unmap();
@@ -358,7 +358,7 @@ it("a part that is released while its root is mapped leaves the root to the mapp
   region.release();
   expect(mapping.bytes.length).toBe(64);
   mapping.unmap();
-  pool.destroy();
+  pool.close();
   expect(allocator.live).toBe(0);
 });
 
@@ -368,7 +368,7 @@ it("the reference that a mapping keeps cannot be released by somebody else, also
   const buffer = pool.tryAcquire()!;
   const [memory] = buffer.memories;
   const mapping = buffer.map("read");
-  pool.destroy({ force: true });
+  pool.close({ force: true });
   const part = memory!.share(0, 8);
   expect(code(() => memory!.release())).toBe("ERR_FOREIGN_RELEASE");
   mapping.unmap();
@@ -377,7 +377,7 @@ it("the reference that a mapping keeps cannot be released by somebody else, also
   expect(allocator.live).toBe(0);
 });
 
-it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
+it.each(["no age", "invalidated", "pressure", "retired", "closed"])(
   "a block that a page pool does not hold (%s) is cleared and revoked before its source gets it",
   (how) => {
     const given: Uint8Array[] = [];
@@ -387,7 +387,7 @@ it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
       }
     }
     const source = new Watching();
-    const pages = new PagePool({
+    const pages = PagePool.create({
       source,
       revoke: true,
       zero: "release",
@@ -401,7 +401,7 @@ it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
     if (how === "invalidated") pages.invalidate();
     if (how === "pressure") pages.setPressure("high");
     if (how === "retired") pages.retire();
-    if (how === "destroyed") pages.destroy({ force: true });
+    if (how === "closed") pages.close({ force: true });
     else memory.release();
     expect(view.length).toBe(0);
     expect(given.map((bytes) => bytes.includes(9))).toEqual([false]);
@@ -421,7 +421,7 @@ it("a chain of 20,000 parent buffers without a pool is released without recursio
 
 it("a block that was reallocated is cleared at its release all the same", () => {
   for (const size of [128, 16, 4096]) {
-    const realtime = RealtimePool.create(16_384);
+    const realtime = RealtimePool.create({ totalSize: 16_384 });
     const pool = new BufferPool();
     pool.configure({ size: 64, max: 1, zero: "release", allocator: realtime.allocator });
     pool.activate();
@@ -435,7 +435,7 @@ it("a block that was reallocated is cleared at its release all the same", () => 
     other.release();
     if (rest !== undefined) realtime.free(rest);
     buffer.release();
-    pool.destroy();
+    pool.close();
     const bytes = new Uint8Array(realtime.buffer, realtime.byteOffset);
     expect(bytes.includes(9)).toBe(false);
   }

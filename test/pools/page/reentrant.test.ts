@@ -34,9 +34,9 @@ const refused = (calls: readonly unknown[]): string[] => calls.map(() => "ERR_RE
 describe("a source of a RealtimePool", () => {
   it("that calls back while the pool grows is refused every call that changes it, and blocks never overlap", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     const first = pool.alloc(4000);
-    const memory = RealtimePool.create(64).allocate(8);
+    const memory = RealtimePool.create({ totalSize: 64 }).allocate(8);
     let seen: string[] = [];
     const calls = [
       () => pool.alloc(8),
@@ -44,8 +44,8 @@ describe("a source of a RealtimePool", () => {
       () => pool.free(first),
       () => pool.allocate(8),
       () => pool.realloc(first, 4096),
-      () => pool.delete(),
-      () => pool.delete({ force: true }),
+      () => pool.close(),
+      () => pool.close({ force: true }),
     ];
     source.onAllocate = () => {
       seen = codes(calls);
@@ -61,14 +61,14 @@ describe("a source of a RealtimePool", () => {
     pool.free(first);
     pool.free(second);
     expect(pool.stats().liveBlocks).toBe(0);
-    pool.delete();
+    pool.close();
     expect(source.live).toBe(0);
     memory.release();
   });
 
   it("that lets the refusal pass is told to the caller, not taken for a full pool", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     pool.alloc(4000);
     source.onAllocate = () => pool.alloc(4000);
     expect(code(() => pool.alloc(4000))).toBe("ERR_REENTRANT");
@@ -80,7 +80,7 @@ describe("a source of a RealtimePool", () => {
 
   it("cannot end a Memory, a part of one, or a buffer over one; each lives on and can be ended afterwards", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(8192, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 8192, source, lock: "off", maxBytes: 1 << 16 });
     const memory = pool.allocate(64);
     const other = pool.allocate(64);
     const part = other.share(0, 8);
@@ -90,7 +90,7 @@ describe("a source of a RealtimePool", () => {
     let seen: string[] = [];
     const calls = [
       () => memory.release(),
-      () => pool.free(memory),
+      () => pool.release(memory),
       () => part.release(),
       () => buffer.release(),
       () => pool.reallocate(memory, 100),
@@ -112,12 +112,12 @@ describe("a source of a RealtimePool", () => {
 
   it("that gives bytes back with an error keeps no other area from going back", () => {
     const source = new Hostile();
-    const pool = RealtimePool.create(4096, { source, lock: "off", grow: { maxSize: 1 << 16 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, lock: "off", maxBytes: 1 << 16 });
     const blocks = [pool.alloc(4000), pool.alloc(4000), pool.alloc(4000)];
     for (const block of blocks) pool.free(block);
     expect(source.live).toBe(3);
     source.onFree = () => pool.alloc(8);
-    expect(code(() => pool.delete())).toMatch(/ERR_POOL_DEAD|AggregateError/);
+    expect(code(() => pool.close())).toMatch(/ERR_POOL_DEAD|AggregateError/);
     expect(source.live).toBe(0);
   });
 
@@ -126,9 +126,9 @@ describe("a source of a RealtimePool", () => {
     let seen = "";
     source.onAllocate = () => {
       source.onAllocate = () => undefined;
-      seen = code(() => RealtimePool.createDefault(4096, { source, lock: "off" }));
+      seen = code(() => RealtimePool.createDefault({ totalSize: 4096, source, lock: "off" }));
     };
-    const pool = RealtimePool.createDefault(4096, { source, lock: "off" });
+    const pool = RealtimePool.createDefault({ totalSize: 4096, source, lock: "off" });
     expect(seen).toBe("ERR_REENTRANT");
     expect(RealtimePool.default).toBe(pool);
     expect(source.live).toBe(1);
@@ -147,12 +147,12 @@ describe("a source of a PagePool", () => {
     () => pool.invalidate(),
     () => pool.retire(),
     () => pool.close(),
-    () => pool.destroy({ force: true }),
+    () => pool.close({ force: true }),
   ];
 
   it("that calls back is refused every call that changes the pool, and the bound of one block holds", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     let seen: string[] = [];
     source.onAllocate = () => {
       seen = codes(changing(pool));
@@ -162,14 +162,14 @@ describe("a source of a PagePool", () => {
     expect(seen).toEqual(refused(changing(pool)));
     expect(pool.stats()).toMatchObject({ count: 1, live: 1 });
     expect(source.live).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
     memory.release();
     expect(pool.tryAllocate(64)).toBeDefined();
   });
 
   it("that calls back when a block goes is refused too, and acquire() rejects without queueing", async () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     pool.tryAllocate(64)!.release();
     let seen: string[] = [];
     let wait: Promise<unknown> = Promise.resolve();
@@ -182,7 +182,7 @@ describe("a source of a PagePool", () => {
     expect(seen).toEqual(refused(changing(pool)));
     expect(isMillpondError(await wait, "ERR_REENTRANT")).toBe(true);
     expect(pool.stats()).toMatchObject({ count: 1, live: 1, waiting: 0 });
-    pool.assertInvariants();
+    pool.validate();
     source.onFree = () => undefined;
     memory.release();
     pool.close();
@@ -191,7 +191,7 @@ describe("a source of a PagePool", () => {
 
   it("cannot end a memory, a part of one, or a buffer over one; each lives on and can be ended afterwards", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, clock: new FakeClock() });
+    const pool = PagePool.create({ source, clock: new FakeClock() });
     const memory = pool.tryAllocate(64)!;
     const other = pool.tryAllocate(64)!;
     const part = other.share(0, 8);
@@ -205,10 +205,10 @@ describe("a source of a PagePool", () => {
     };
     const fresh = pool.tryAllocate(64)!;
     expect(seen).toEqual(refused(calls));
-    pool.assertInvariants();
+    pool.validate();
     for (const call of calls) call();
     fresh.release();
-    pool.assertInvariants();
+    pool.validate();
     expect(pool.stats().live).toBe(0);
     pool.close();
     expect(source.live).toBe(0);
@@ -216,7 +216,7 @@ describe("a source of a PagePool", () => {
 
   it("that throws at any call leaves the pool open to the next", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     source.onAllocate = () => {
       throw new Error("no memory");
     };
@@ -225,14 +225,14 @@ describe("a source of a PagePool", () => {
     const memory = pool.tryAllocate(64)!;
     memory.release();
     pool.allocator.allocate(64).release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("may end a wait: the next in line is served, and no block is lost", async () => {
     for (const whose of ["its own", "the only one", "another's"] as const) {
       const source = new Hostile();
       const clock = new FakeClock();
-      const pool = new PagePool({ source, maxCount: 1, clock });
+      const pool = PagePool.create({ source, max: 1, clock });
       const held = pool.tryAllocate(64)!;
       const stop = new AbortController();
       const first = pool.acquire(1 << 16, whose === "another's" ? {} : { signal: stop.signal }).catch(() => undefined);
@@ -249,7 +249,7 @@ describe("a source of a PagePool", () => {
       expect(next?.size).toBe(whose === "its own" ? 1 << 17 : undefined);
       next?.release();
       expect(pool.stats()).toMatchObject({ live: 0, waiting: 0 });
-      pool.assertInvariants();
+      pool.validate();
     }
   });
 });
@@ -259,7 +259,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
     const source = new Hostile();
     const slab = SlabPool.create({ elementSize: 64, source });
     const pointer = slab.alloc();
-    const realtime = RealtimePool.create(4096, { source, lock: "off" });
+    const realtime = RealtimePool.create({ totalSize: 4096, source, lock: "off" });
     const block = realtime.alloc(8);
     const slabCalls = [
       () => slab.alloc(),
@@ -272,7 +272,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
       () => realtime.tryAlloc(8),
       () => realtime.free(block),
       () => realtime.realloc(block, 16),
-      () => realtime.delete(),
+      () => realtime.close(),
     ];
     let seen: string[] = [];
     source.onFree = () => {
@@ -283,7 +283,7 @@ describe("a source that calls back while it takes the last bytes of a pool back"
     source.onFree = () => {
       seen = codes(realtimeCalls);
     };
-    realtime.delete({ force: true });
+    realtime.close({ force: true });
     expect(seen).toEqual(refused(realtimeCalls));
     expect([code(() => slab.alloc()), code(() => realtime.alloc(8))]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
     expect(source.live).toBe(0);
@@ -309,7 +309,7 @@ describe("a clock of a pool", () => {
   it("that calls back into a PagePool is refused, in every call that reads it", () => {
     let run = (): void => undefined;
     const clock = hostileClock(() => run());
-    const pool = new PagePool({ clock, maxCount: 2 });
+    const pool = PagePool.create({ clock, max: 2 });
     const seen = new Set<string>();
     run = () => {
       seen.add(code(() => pool.allocator.allocate(64)));
@@ -320,13 +320,13 @@ describe("a clock of a pool", () => {
     clock.advance(10_000);
     expect([...seen]).toEqual(["ERR_REENTRANT"]);
     expect(pool.stats().live).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("that gives pages or buffers back while a wait is made ends that wait", async () => {
     let run = (): void => undefined;
     const clock = hostileClock(() => run());
-    const pages = new PagePool({ clock, maxCount: 1 });
+    const pages = PagePool.create({ clock, max: 1 });
     const page = pages.tryAllocate(64)!;
     let late = 0;
     // The reading that the wait itself takes; those before it belong to the allocation that found no room.
@@ -346,7 +346,7 @@ describe("a clock of a pool", () => {
     run = () => undefined;
     (await wait).release();
     expect(pool.outstanding).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("that calls back while a pool stops its timer is refused, and nothing has changed", () => {
@@ -357,7 +357,7 @@ describe("a clock of a pool", () => {
       run();
       clearTimer.call(clock, handle);
     };
-    const pages = new PagePool({ clock });
+    const pages = PagePool.create({ clock });
     const page = pages.tryAllocate(64)!;
     pages.tryAllocate(5000)!.release();
     const calls = [
@@ -376,7 +376,7 @@ describe("a clock of a pool", () => {
     pages.flush();
     expect(seen).toEqual(refused(calls));
     expect(pages.stats()).toMatchObject({ live: 1, idle: 0, count: 1 });
-    pages.assertInvariants();
+    pages.validate();
 
     const slab = SlabPool.create({ elementSize: 64, clock, ageOut: 100 });
     slab.free(slab.alloc());
@@ -467,10 +467,10 @@ describe("a source or hook of a SlabPool", () => {
     const slab = SlabPool.create({ elementSize: 64 });
     const source = new Hostile();
     source.onAllocate = () => slab.alloc();
-    const pages = new PagePool({ source });
+    const pages = PagePool.create({ source });
     pages.tryAllocate(64)!.release();
     expect(slab.live).toBe(1);
-    const nested = SlabPool.create({ elementSize: 64, source: new PagePool({}).allocator });
+    const nested = SlabPool.create({ elementSize: 64, source: PagePool.create({}).allocator });
     nested.free(nested.alloc());
     nested.close();
   });

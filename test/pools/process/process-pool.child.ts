@@ -3,8 +3,9 @@
  * one, a block of the test's own, with what a holder of each slot calls itself.
  */
 import { readFileSync } from "node:fs";
-import { createProcessPool, openProcessPool, openSharedMemory, type ProcessPool } from "../../../src/native.ts";
+import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
 import { parseStat } from "../../../src/os/process-liveness.ts";
+import { openSharedMemory } from "../../../src/os/shared-memory.ts";
 import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 

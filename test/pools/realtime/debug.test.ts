@@ -11,7 +11,7 @@ afterEach(() => {
 
 function poolAt(level: number, name = "debugged"): RealtimePool {
   setDebugLevel(level, name);
-  return RealtimePool.create(16_384, { name });
+  return RealtimePool.create({ totalSize: 16_384, name });
 }
 
 describe("level 0", () => {
@@ -44,10 +44,10 @@ describe("level 1", () => {
     const bytes = pool.bytes(pointer);
     const { bytes: own } = memory.region;
     pool.free(pointer);
-    pool.free(memory);
+    pool.release(memory);
     expect(bytes.subarray(8).every((byte) => byte === 0x5a)).toBe(true);
     expect(own.subarray(8).every((byte) => byte === 0x5a)).toBe(true);
-    pool.delete();
+    pool.close();
   });
 
   it("finds no overrun: there is no guard", () => {
@@ -82,7 +82,7 @@ describe("level 2", () => {
   it("names the Memory's block that was overrun; the Memory stays live, and can be given back once the guard is whole", () => {
     const pool = poolAt(2);
     const memory = pool.allocate(100);
-    const { pointer } = pool.blocks()[0]!;
+    const { pointer } = pool.holders()[0]!;
     const beyond = new Uint8Array(pool.buffer, pool.byteOffset + pointer + 100, 1);
     const guard = beyond[0]!;
     beyond[0] = 0;
@@ -115,9 +115,9 @@ describe("level 2", () => {
     memory.lock("write").fill(1);
     memory.unlock("write");
     pool.validate();
-    pool.free(memory);
+    pool.release(memory);
     pool.free(b);
-    pool.delete();
+    pool.close();
   });
 
   it("refuses sizes that are none, guard or no guard", () => {
@@ -132,8 +132,8 @@ describe("level 2", () => {
     const pool = poolAt(2);
     const memory = pool.allocate(16_384);
     expect(memory.maxSize).toBe(16_384);
-    pool.free(memory);
-    pool.delete();
+    pool.release(memory);
+    pool.close();
   });
 
   it("still finds double and foreign frees for what they are", () => {
@@ -143,7 +143,7 @@ describe("level 2", () => {
     expect(code(() => pool.free(a))).toBe("ERR_DOUBLE_RELEASE");
     expect(code(() => pool.free(12))).toBe("ERR_FOREIGN_RELEASE");
     const memory = pool.allocate(8);
-    expect(code(() => pool.free(pool.blocks()[0]!.pointer))).toBe("ERR_FOREIGN_RELEASE");
+    expect(code(() => pool.free(pool.holders()[0]!.pointer))).toBe("ERR_FOREIGN_RELEASE");
     memory.release();
     expect(code(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
   });
@@ -151,10 +151,10 @@ describe("level 2", () => {
 
 describe("switching", () => {
   it("reaches pools in use by the pattern of their name, and pools to come", () => {
-    const mixer = RealtimePool.create(4096, { name: "audio.mixer" });
-    const video = RealtimePool.create(4096, { name: "video" });
+    const mixer = RealtimePool.create({ totalSize: 4096, name: "audio.mixer" });
+    const video = RealtimePool.create({ totalSize: 4096, name: "video" });
     setDebugLevel(2, "audio.*");
-    const later = RealtimePool.create(4096, { name: "audio.later" });
+    const later = RealtimePool.create({ totalSize: 4096, name: "audio.later" });
     expect([mixer, video, later].map((pool) => pool.stats().debugLevel)).toEqual([2, 0, 2]);
     setDebugLevel(1, "audio.mixer");
     expect([mixer, video, later].map((pool) => pool.stats().debugLevel)).toEqual([1, 0, 2]);
@@ -163,7 +163,7 @@ describe("switching", () => {
   });
 
   it("takes a pattern literally but for its stars", () => {
-    const odd = RealtimePool.create(4096, { name: "a+b(c)" });
+    const odd = RealtimePool.create({ totalSize: 4096, name: "a+b(c)" });
     setDebugLevel(1, "a.b(c)");
     expect(odd.stats().debugLevel).toBe(0);
     setDebugLevel(1, "*+b(*)");
@@ -171,7 +171,7 @@ describe("switching", () => {
   });
 
   it("on and off again under live blocks loses none of them", () => {
-    const pool = RealtimePool.create(16_384, { name: "switched" });
+    const pool = RealtimePool.create({ totalSize: 16_384, name: "switched" });
     const before = pool.alloc(100);
     setDebugLevel(2, "switched");
     const guarded = pool.alloc(100);
@@ -182,9 +182,9 @@ describe("switching", () => {
     pool.validate();
     setDebugLevel(3, "switched");
     pool.free(guarded);
-    pool.free(memory);
+    pool.release(memory);
     pool.validate();
-    pool.delete();
+    pool.close();
   });
 
   it("the realm's level is for pools that are made afterwards; a rule outranks it", () => {
@@ -193,7 +193,7 @@ describe("switching", () => {
     expect(debugLevel()).toBe(2);
     expect(debugLevel("quiet")).toBe(0);
     setDebugLevel(1, "*");
-    expect(RealtimePool.create(64, { name: "loud" }).stats().debugLevel).toBe(1);
+    expect(RealtimePool.create({ totalSize: 64, name: "loud" }).stats().debugLevel).toBe(1);
   });
 
   it("refuses levels and patterns that are none", () => {

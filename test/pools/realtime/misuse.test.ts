@@ -5,7 +5,7 @@ import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
 import { code } from "../buffer/pools.ts";
 
 function setUp() {
-  const pool = RealtimePool.create(16_384, { name: "test" });
+  const pool = RealtimePool.create({ totalSize: 16_384, name: "test" });
   return { pool, memory: pool.allocate(100), pointer: pool.alloc(100) };
 }
 
@@ -16,7 +16,7 @@ function takePart(set: ReturnType<typeof setUp>): void {
 
 /** What a refused call must leave alone. */
 function state(pool: RealtimePool): unknown {
-  return [{ ...pool.stats(), failures: 0 }, pool.blocks(), pool.allocator.stats().liveMemories];
+  return [{ ...pool.stats(), failures: 0 }, pool.holders(), pool.allocator.stats().liveMemories];
 }
 
 describe("a misused RealtimePool", () => {
@@ -24,8 +24,8 @@ describe("a misused RealtimePool", () => {
     [
       "a Memory freed twice",
       "ERR_DOUBLE_RELEASE",
-      ({ pool, memory }) => pool.free(memory),
-      ({ pool, memory }) => pool.free(memory),
+      ({ pool, memory }) => pool.release(memory),
+      ({ pool, memory }) => pool.release(memory),
     ],
     [
       "a pointer freed twice",
@@ -66,12 +66,12 @@ describe("a misused RealtimePool", () => {
     [
       "a Memory of another allocator",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.free(new SystemAllocator().allocate(8)),
+      ({ pool }) => pool.release(new SystemAllocator().allocate(8)),
     ],
     [
       "a Memory of another realtime pool",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.free(RealtimePool.create(64).allocate(8)),
+      ({ pool }) => pool.release(RealtimePool.create({ totalSize: 64 }).allocate(8)),
     ],
     [
       "the size of another allocator's Memory",
@@ -86,22 +86,22 @@ describe("a misused RealtimePool", () => {
     [
       "the pointer of a Memory's block freed",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.free(pool.blocks()[0]!.pointer),
+      ({ pool }) => pool.free(pool.holders()[0]!.pointer),
     ],
     [
       "the pointer of a Memory's block reallocated",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.realloc(pool.blocks()[0]!.pointer, 8),
+      ({ pool }) => pool.realloc(pool.holders()[0]!.pointer, 8),
     ],
     [
       "the pointer of a Memory's block measured",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.physicalSizeOf(pool.blocks()[0]!.pointer),
+      ({ pool }) => pool.physicalSizeOf(pool.holders()[0]!.pointer),
     ],
     [
       "the bytes of a Memory's block by its pointer",
       "ERR_FOREIGN_RELEASE",
-      ({ pool }) => pool.bytes(pool.blocks()[0]!.pointer),
+      ({ pool }) => pool.bytes(pool.holders()[0]!.pointer),
     ],
     ["a pointer into a block", "ERR_FOREIGN_RELEASE", ({ pool, pointer }) => pool.free(pointer + 8)],
     ["a misaligned pointer", "ERR_FOREIGN_RELEASE", ({ pool, pointer }) => pool.free(pointer + 4)],
@@ -113,7 +113,7 @@ describe("a misused RealtimePool", () => {
     [
       "a mapped Memory freed",
       "ERR_MAPPED",
-      ({ pool, memory }) => pool.free(memory),
+      ({ pool, memory }) => pool.release(memory),
       ({ memory }) => memory.map("read"),
     ],
     [
@@ -164,9 +164,9 @@ describe("a misused RealtimePool", () => {
     const { pool, memory } = setUp();
     const old = memory.map("write");
     old.unmap();
-    pool.free(memory);
+    pool.release(memory);
     const next = pool.allocate(100);
-    expect(pool.blocks()[0]?.memory).toBe(next.id);
+    expect(pool.holders()[0]?.memory).toBe(next.id);
     for (const use of [
       () => memory.map("write"),
       () => memory.lock("read"),
@@ -176,17 +176,17 @@ describe("a misused RealtimePool", () => {
     ]) {
       expect(code(use)).toBe("ERR_USE_AFTER_RELEASE");
     }
-    expect(code(() => pool.free(memory))).toBe("ERR_DOUBLE_RELEASE");
+    expect(code(() => pool.release(memory))).toBe("ERR_DOUBLE_RELEASE");
     next.release();
   });
 
   it("a retained Memory outlives one free, and its block with it", () => {
     const { pool, memory } = setUp();
     memory.retain();
-    pool.free(memory);
+    pool.release(memory);
     expect(pool.sizeOf(memory)).toBe(100);
-    pool.free(memory);
-    expect(code(() => pool.free(memory))).toBe("ERR_DOUBLE_RELEASE");
+    pool.release(memory);
+    expect(code(() => pool.release(memory))).toBe("ERR_DOUBLE_RELEASE");
   });
 
   it("says so when its buffer was transferred away", () => {

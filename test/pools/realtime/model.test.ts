@@ -6,6 +6,7 @@ import type { Memory } from "../../../src/memory/memory.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
 import { setDebugLevel } from "../../../src/util/debug.ts";
 import { stepAbove } from "../../arena/naive-heap.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
 interface Entry {
@@ -33,9 +34,14 @@ function bytesOf(pool: RealtimePool, { block, size }: Entry): Uint8Array {
   return bytes;
 }
 
+function giveBack(pool: RealtimePool, block: number | Memory): void {
+  if (typeof block === "number") pool.free(block);
+  else pool.release(block);
+}
+
 function check(model: Model, { pool }: Real): void {
   pool.validate();
-  expect(pool.blocks().length).toBe(model.live.length);
+  expect(pool.holders().length).toBe(model.live.length);
   const ranges: [number, number][] = [];
   for (const entry of model.live) {
     const bytes = bytesOf(pool, entry);
@@ -93,7 +99,7 @@ class Free implements Command {
   check = ({ live }: Readonly<Model>): boolean => live.length > 0;
   run(model: Model, real: Real): void {
     const [entry] = model.live.splice(this.pick % model.live.length, 1) as [Entry];
-    real.pool.free(entry.block);
+    giveBack(real.pool, entry.block);
     model.dead.push(entry.block);
     check(model, real);
   }
@@ -145,13 +151,13 @@ class Misuse implements Command {
     const block = model.dead[this.pick % model.dead.length]!;
     const live = new Set(
       pool
-        .blocks()
+        .holders()
         .filter(({ memory }) => memory === undefined)
         .map(({ pointer }) => pointer),
     );
     // A bare integer has no generation: once its place is handed out again it is the new block's.
     if (typeof block === "number" && live.has(block)) return;
-    expect(code(() => pool.free(block))).toMatch(/^ERR_(DOUBLE|FOREIGN)_RELEASE$/);
+    expect(code(() => giveBack(pool, block))).toMatch(/^ERR_(DOUBLE|FOREIGN)_RELEASE$/);
     expect(() => pool.physicalSizeOf(block)).toThrow();
     check(model, real);
   }
@@ -161,7 +167,7 @@ class Misuse implements Command {
 class DeleteRefused implements Command {
   check = ({ live }: Readonly<Model>): boolean => live.length > 0;
   run(model: Model, real: Real): void {
-    expect(code(() => real.pool.delete())).toBe("ERR_IN_USE");
+    expect(code(() => real.pool.close())).toBe("ERR_IN_USE");
     check(model, real);
   }
   toString = (): string => "delete()";
@@ -199,25 +205,25 @@ describe("RealtimePool against a naive model", () => {
       fc.property(commands, (walk) => {
         setDebugLevel(0, "model");
         const source = new SystemAllocator("counted");
-        const grow = growing ? { maxSize: 12_288, by: 4096 } : false;
-        const pool = RealtimePool.create(4096, { name: "model", source, grow });
+        const growth = growing ? { maxBytes: 12_288, growBy: 4096 } : {};
+        const pool = RealtimePool.create({ totalSize: 4096, name: "model", source, ...growth });
         const model: Model = { live: [], dead: [], mark: 0 };
         fc.modelRun(() => ({ model, real: { pool } }), walk);
-        for (const { block } of model.live) pool.free(block);
+        for (const { block } of model.live) giveBack(pool, block);
         expect(pool.stats()).toMatchObject({ used: 0, liveBlocks: 0 });
         expect(pool.allocator.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
-        pool.delete();
+        pool.close();
         expect(source.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
       {
-        numRuns: Number(process.env.MILLPOND_WALKS ?? 200),
-        ...(process.env.MILLPOND_SEED === undefined ? {} : { seed: Number(process.env.MILLPOND_SEED) }),
+        numRuns: times(60, 200, "MILLPOND_WALKS"),
+        seed: seedOf("realtime-pool model"),
       },
     );
   });
 
-  it("stress: 300,000 mixed calls leave nothing behind", () => {
-    const pool = RealtimePool.create(1 << 20, { name: "stress" });
+  it("a long run of mixed calls leaves nothing behind", REPEATED, () => {
+    const pool = RealtimePool.create({ totalSize: 1 << 20, name: "stress" });
     const blocks: (number | Memory)[] = [];
     let state = 12_345;
     const random = (below: number): number => {
@@ -226,23 +232,24 @@ describe("RealtimePool against a naive model", () => {
       state ^= state << 5;
       return (state >>> 0) % below;
     };
-    for (let i = 0; i < 300_000; i++) {
+    const calls = times(60_000, 300_000);
+    for (let i = 0; i < calls; i++) {
       const size = 1 + random(2 ** (3 + random(9)));
       if (blocks.length < 800 || random(2) === 0) {
         const pointer = i % 8 === 0 ? undefined : pool.tryAlloc(size);
         if (pointer !== undefined) blocks.push(pointer);
         else if (pool.stats().largest >= size) blocks.push(pool.allocate(size));
-        else if (blocks.length > 0) pool.free(blocks.pop()!);
+        else if (blocks.length > 0) giveBack(pool, blocks.pop()!);
       } else {
         const k = random(blocks.length);
-        pool.free(blocks[k]!);
+        giveBack(pool, blocks[k]!);
         blocks[k] = blocks.at(-1)!;
         blocks.pop();
       }
       if (i % 10_000 === 0) pool.validate();
     }
-    for (const block of blocks) pool.free(block);
+    for (const block of blocks) giveBack(pool, block);
     expect(pool.stats()).toMatchObject({ used: 0, liveBlocks: 0 });
-    pool.delete();
+    pool.close();
   });
 });

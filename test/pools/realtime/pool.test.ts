@@ -32,28 +32,28 @@ describe("a pool's ceiling", () => {
   it.each([1, 8, 255, 256, 3841, 4080, 4096, 8192, 65_535])(
     "one block of the total size, %i, fits, and nothing beside it",
     (total) => {
-      const pool = RealtimePool.create(total);
+      const pool = RealtimePool.create({ totalSize: total });
       const memory = pool.allocate(total);
       expect(pool.stats()).toMatchObject({ totalSize: total, liveBlocks: 1, largest: 0, available: 0 });
       expect(code(() => pool.alloc(1))).toBe("ERR_POOL_FULL");
-      pool.free(memory);
-      pool.delete();
+      pool.release(memory);
+      pool.close();
     },
   );
 
   it("is a bound for the sum of small blocks too", () => {
-    const pool = RealtimePool.create(10_000);
+    const pool = RealtimePool.create({ totalSize: 10_000 });
     let sum = 0;
     for (let pointer = pool.tryAlloc(100); pointer !== undefined; pointer = pool.tryAlloc(100))
       sum += pool.physicalSizeOf(pointer);
     expect(sum).toBeLessThanOrEqual(10_000);
     expect(sum).toBeGreaterThan(9000);
     pool.validate();
-    pool.delete({ force: true });
+    pool.close({ force: true });
   });
 
   it("a full pool says how full, and whether it is only scattered", () => {
-    const pool = RealtimePool.create(8192, { name: "mixer" });
+    const pool = RealtimePool.create({ totalSize: 8192, name: "mixer" });
     const pointers: number[] = [];
     for (let pointer = pool.tryAlloc(256); pointer !== undefined; pointer = pool.tryAlloc(256)) pointers.push(pointer);
     for (let i = 0; i < pointers.length; i += 2) pool.free(pointers[i]!);
@@ -68,21 +68,21 @@ describe("a pool's ceiling", () => {
     expect((error as Error).message).toMatch(/mixer.*free, but not in one piece/);
     expect(() => pool.alloc(100_000)).toThrow(/more than the whole pool/);
     expect(pool.stats().failures).toBe(2);
-    pool.delete({ force: true });
+    pool.close({ force: true });
   });
 
   it.each([0, -1, 1.5, Number.NaN, 2 ** 31])("a total size of %d is refused", (total) => {
-    expect(code(() => RealtimePool.create(total))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => RealtimePool.create({ totalSize: total }))).toBe("ERR_OUT_OF_RANGE");
   });
 
   it("a name of 32 bytes is taken, a longer one refused; bytes count, not characters", () => {
-    expect(RealtimePool.create(64, { name: "x".repeat(32) }).name.length).toBe(32);
-    expect(code(() => RealtimePool.create(64, { name: "x".repeat(33) }))).toBe("ERR_OUT_OF_RANGE");
-    expect(RealtimePool.create(64, { name: "\u00e9".repeat(16) }).name.length).toBe(16);
-    expect(code(() => RealtimePool.create(64, { name: "\u00e9".repeat(17) }))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => RealtimePool.create(64, { name: "\u{1f3b5}".repeat(9) }))).toBe("ERR_OUT_OF_RANGE");
-    expect(RealtimePool.create(64).name).toBe("realtime pool");
-    expect(RealtimePool.create(64, { name: "" }).name).toBe("");
+    expect(RealtimePool.create({ totalSize: 64, name: "x".repeat(32) }).name.length).toBe(32);
+    expect(code(() => RealtimePool.create({ totalSize: 64, name: "x".repeat(33) }))).toBe("ERR_OUT_OF_RANGE");
+    expect(RealtimePool.create({ totalSize: 64, name: "\u00e9".repeat(16) }).name.length).toBe(16);
+    expect(code(() => RealtimePool.create({ totalSize: 64, name: "\u00e9".repeat(17) }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => RealtimePool.create({ totalSize: 64, name: "\u{1f3b5}".repeat(9) }))).toBe("ERR_OUT_OF_RANGE");
+    expect(RealtimePool.create({ totalSize: 64 }).name).toBe("realtime pool");
+    expect(RealtimePool.create({ totalSize: 64, name: "" }).name).toBe("");
   });
 
   it("bad options are refused before anything is allocated", () => {
@@ -92,25 +92,26 @@ describe("a pool's ceiling", () => {
       [{ lock: "yes" }, "ERR_INVALID_ARG_VALUE"],
       [{ lock: true }, "ERR_INVALID_ARG_TYPE"],
       [{ prefault: 1 }, "ERR_INVALID_ARG_TYPE"],
-      [{ grow: true }, "ERR_INVALID_ARG_TYPE"],
-      [{ grow: { maxSize: 10 } }, "ERR_OUT_OF_RANGE"],
-      [{ grow: { maxSize: 4096, by: 0 } }, "ERR_OUT_OF_RANGE"],
+      [{ maxBytes: true }, "ERR_INVALID_ARG_TYPE"],
+      [{ maxBytes: 10 }, "ERR_OUT_OF_RANGE"],
+      [{ maxBytes: 4096, growBy: 0 }, "ERR_OUT_OF_RANGE"],
+      [{ growBy: 64 }, "ERR_INVALID_ARG_VALUE"],
     ];
     for (const [options, expected] of refused) {
-      expect([options, code(() => RealtimePool.create(64, { source, ...options } as never))]).toEqual([
+      expect([options, code(() => RealtimePool.create({ totalSize: 64, source, ...options } as never))]).toEqual([
         options,
         expected,
       ]);
     }
-    expect(code(() => RealtimePool.create(64, { source: {} as never }))).toBe("ERR_INVALID_ARG_TYPE");
-    expect(code(() => RealtimePool.create(64, null as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => RealtimePool.create({ totalSize: 64, source: {} as never }))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => RealtimePool.create(null as never))).toBe("ERR_INVALID_ARG_TYPE");
     expect(source.stats().allocations).toBe(0);
   });
 });
 
 describe("locking", () => {
   it("cannot be had from the core, and says so", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     expect(pool.locked).toBe(false);
     expect(pool.lockReason).toMatch(/^unsupported: .*cannot lock/);
     expect(pool.stats()).toMatchObject({ lockedBytes: 0 });
@@ -118,36 +119,38 @@ describe("locking", () => {
 
   it("is done by a source that can, and undone before the bytes go back", () => {
     const source = new FakePinning(1 << 20);
-    const pool = RealtimePool.create(10_000, { source });
+    const pool = RealtimePool.create({ totalSize: 10_000, source });
     expect([pool.locked, pool.lockReason]).toEqual([true, undefined]);
     const { lockedBytes } = pool.stats();
     expect(lockedBytes % 4096).toBe(0);
-    pool.delete();
+    pool.close();
     expect(source.calls).toEqual([`lock ${lockedBytes}`, `unlock ${lockedBytes}`]);
     expect(source.stats().liveMemories).toBe(0);
   });
 
   it("that is refused by the system is a status with auto, and an error with required, which leaves nothing behind", () => {
     const source = new FakePinning(4096);
-    const pool = RealtimePool.create(100_000, { source });
+    const pool = RealtimePool.create({ totalSize: 100_000, source });
     expect([pool.locked, pool.lockReason]).toEqual([false, "ENOMEM: the limit is 4096 bytes"]);
     pool.allocate(50_000).release();
-    pool.delete();
-    expect(code(() => RealtimePool.create(100_000, { source, lock: "required" }))).toBe("ERR_ALLOCATION_FAILED");
-    expect(code(() => RealtimePool.create(100, { lock: "required" }))).toBe("ERR_UNSUPPORTED");
+    pool.close();
+    expect(code(() => RealtimePool.create({ totalSize: 100_000, source, lock: "required" }))).toBe(
+      "ERR_ALLOCATION_FAILED",
+    );
+    expect(code(() => RealtimePool.create({ totalSize: 100, lock: "required" }))).toBe("ERR_UNSUPPORTED");
     expect(source.stats().liveMemories).toBe(0);
     expect(source.calls.filter((call) => call.startsWith("unlock"))).toEqual([]);
   });
 
   it("is not tried with off", () => {
     const source = new FakePinning(1 << 20);
-    const pool = RealtimePool.create(100, { source, lock: "off" });
+    const pool = RealtimePool.create({ totalSize: 100, source, lock: "off" });
     expect([pool.locked, pool.lockReason, source.calls]).toEqual([false, "off: it was not asked for", []]);
   });
 
   it("touches every page at creation unless told not to, by the source's own way where it has one", () => {
-    expect(RealtimePool.create(100_000).stats().prefaultedBytes).toBeGreaterThanOrEqual(100_000);
-    expect(RealtimePool.create(100_000, { prefault: false }).stats().prefaultedBytes).toBe(0);
+    expect(RealtimePool.create({ totalSize: 100_000 }).stats().prefaultedBytes).toBeGreaterThanOrEqual(100_000);
+    expect(RealtimePool.create({ totalSize: 100_000, prefault: false }).stats().prefaultedBytes).toBe(0);
     class Populating extends SystemAllocator {
       asked = 0;
       prefaultRegion(region: Region): StepResult {
@@ -156,21 +159,21 @@ describe("locking", () => {
       }
     }
     const source = new Populating();
-    RealtimePool.create(100_000, { source });
+    RealtimePool.create({ totalSize: 100_000, source });
     expect(source.asked).toBe(1);
   });
 });
 
 describe("allocate, reallocate, free", () => {
   it("physical size is at least the size, and both are told apart", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const memory = pool.allocate(13);
     expect([pool.sizeOf(memory), pool.physicalSizeOf(memory), memory.size]).toEqual([13, 16, 13]);
     expect(memory.isType("RealtimeMemory")).toBe(true);
   });
 
   it("within the physical size the same Memory stays, and nothing moves", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const memory = pool.allocate(1020);
     const same = pool.reallocate(memory, 1024);
     expect(same).toBe(memory);
@@ -181,7 +184,7 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("gives bytes back in place when no more than a third is left in use", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const memory = pool.allocate(1024);
     memory.lock("write").fill(7);
     memory.unlock("write");
@@ -196,16 +199,16 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("grows in place into free bytes behind it, and moves only when it must, with its bytes", () => {
-    const pool = RealtimePool.create(8192);
+    const pool = RealtimePool.create({ totalSize: 8192 });
     const first = pool.allocate(1000);
     first.lock("write").fill(3);
     first.unlock("write");
-    const [before] = pool.blocks();
+    const [before] = pool.holders();
     const grown = pool.reallocate(first, 3000);
-    expect(pool.blocks()[0]?.pointer).toBe(before?.pointer);
+    expect(pool.holders()[0]?.pointer).toBe(before?.pointer);
     const wall = pool.allocate(8);
     const moved = pool.reallocate(grown, 4000);
-    expect(pool.blocks().at(-1)?.pointer).not.toBe(before?.pointer);
+    expect(pool.holders().at(-1)?.pointer).not.toBe(before?.pointer);
     expect(
       moved
         .map("read")
@@ -222,7 +225,7 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("that fails for want of room keeps the old block, its bytes and its size", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const memory = pool.allocate(100);
     memory.lock("write").fill(9);
     memory.unlock("write");
@@ -233,7 +236,7 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("integers: realloc keeps, grows, shrinks, moves, and fails without harm", () => {
-    const pool = RealtimePool.create(8192);
+    const pool = RealtimePool.create({ totalSize: 8192 });
     const a = pool.alloc(1000);
     pool.bytes(a).fill(5);
     expect(pool.realloc(a, 900)).toBe(a);
@@ -256,7 +259,7 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("Memories have alignment, prefix and padding like any allocator's", () => {
-    const pool = RealtimePool.create(65_536, { source: new SharedAllocator() });
+    const pool = RealtimePool.create({ totalSize: 65_536, source: new SharedAllocator() });
     const memory = pool.allocate(100, { align: 1024, prefix: 16, padding: 8 });
     expect([memory.offset, memory.size, memory.maxSize >= 124]).toEqual([16, 100, true]);
     expect(memory.region.bytes.byteOffset % 1024).toBe(0);
@@ -267,7 +270,7 @@ describe("allocate, reallocate, free", () => {
   });
 
   it("writes through a Memory land at its pointer in the pool's buffer", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const pointer = pool.alloc(64);
     pool.bytes(pointer).fill(1);
     const samples = new Float32Array(pool.buffer, pool.byteOffset + pointer, 16);
@@ -278,7 +281,7 @@ describe("allocate, reallocate, free", () => {
 
 describe("as an allocator", () => {
   it("backs a BufferPool and a MediaBuffer, and has everything back at the end", () => {
-    const pool = RealtimePool.create(65_536);
+    const pool = RealtimePool.create({ totalSize: 65_536 });
     const buffers = new BufferPool({ name: "on top" });
     buffers.configure({ size: 4096, min: 2, max: 8, allocator: pool.allocator });
     buffers.activate();
@@ -294,11 +297,11 @@ describe("as an allocator", () => {
       0, 0, 0,
     ]);
     pool.validate();
-    pool.delete();
+    pool.close();
   });
 
   it("keeps track of Memories that a BufferPool renews for the next borrower, and kills those too", () => {
-    const pool = RealtimePool.create(65_536);
+    const pool = RealtimePool.create({ totalSize: 65_536 });
     const buffers = new BufferPool({ name: "on top" });
     buffers.configure({ size: 4096, min: 1, max: 1, allocator: pool.allocator });
     buffers.activate();
@@ -309,14 +312,14 @@ describe("as an allocator", () => {
     const renewed = second.memories[0]!;
     expect(renewed).not.toBe(exposed);
     pool.validate();
-    expect(pool.blocks().map(({ memory }) => memory)).toEqual([renewed.id]);
+    expect(pool.holders().map(({ memory }) => memory)).toEqual([renewed.id]);
     renewed.map("read").unmap();
-    pool.delete({ force: true });
+    pool.close({ force: true });
     expect(code(() => renewed.map("read"))).toBe("ERR_POOL_DEAD");
   });
 
   it("a block of size 0 from the allocator is an empty memory with a pointer of its own", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const [a, b] = [pool.allocator.allocate(0), pool.allocator.allocate(0)];
     expect([a.size, b.size, pool.stats().liveBlocks]).toEqual([0, 0, 2]);
     a.release();
@@ -328,7 +331,7 @@ describe("as an allocator", () => {
 describe("growth", () => {
   it("is off by default, and a full pool stays full", () => {
     const source = new SystemAllocator("counted");
-    const pool = RealtimePool.create(4096, { source });
+    const pool = RealtimePool.create({ totalSize: 4096, source });
     pool.alloc(4096);
     expect(code(() => pool.alloc(8))).toBe("ERR_POOL_FULL");
     expect(source.stats().allocations).toBe(1);
@@ -336,7 +339,7 @@ describe("growth", () => {
 
   it("adds areas up to its ceiling, whose pointers are distinct and lead to their bytes", () => {
     const source = new SystemAllocator("counted");
-    const pool = RealtimePool.create(4096, { source, grow: { maxSize: 16_384 } });
+    const pool = RealtimePool.create({ totalSize: 4096, source, maxBytes: 16_384 });
     const pointers = Array.from({ length: 4 }, () => pool.alloc(4000));
     expect(new Set(pointers).size).toBe(4);
     expect(pool.stats()).toMatchObject({ areas: 4, totalSize: 16_384, liveBlocks: 4 });
@@ -346,17 +349,17 @@ describe("growth", () => {
     expect(pool.tryAlloc(4000)).toBe(undefined);
     pool.free(pointers[3]!);
     const memory = pool.allocate(4000);
-    expect(pool.blocks().find(({ memory: id }) => id === memory.id)?.pointer).toBe(pointers[3]);
+    expect(pool.holders().find(({ memory: id }) => id === memory.id)?.pointer).toBe(pointers[3]);
     for (const pointer of pointers.slice(0, 3)) pool.free(pointer);
     expect(code(() => pool.free(pointers[1]!))).toBe("ERR_DOUBLE_RELEASE");
-    pool.free(memory);
+    pool.release(memory);
     pool.validate();
-    pool.delete();
+    pool.close();
     expect(source.stats().liveMemories).toBe(0);
   });
 
   it("tryAlloc never grows; a block larger than a step gets an area of its size; a source that has none leaves the pool full", () => {
-    const pool = RealtimePool.create(4096, { grow: { maxSize: 65_536, by: 4096 } });
+    const pool = RealtimePool.create({ totalSize: 4096, maxBytes: 65_536, growBy: 4096 });
     expect(pool.tryAlloc(10_000)).toBe(undefined);
     expect(pool.stats().areas).toBe(1);
     const large = pool.alloc(10_000);
@@ -369,40 +372,41 @@ describe("growth", () => {
         return this.#left-- > 0 ? super.allocateRegion(...args) : undefined;
       }
     }
-    const stuck = RealtimePool.create(4096, { source: new Once(), grow: { maxSize: 65_536 } });
+    const stuck = RealtimePool.create({ totalSize: 4096, source: new Once(), maxBytes: 65_536 });
     expect(code(() => stuck.alloc(10_000))).toBe("ERR_POOL_FULL");
     stuck.validate();
   });
 });
 
-describe("delete", () => {
+describe("close", () => {
   it("with live blocks is refused, naming them, and changes nothing", () => {
-    const pool = RealtimePool.create(4096, { name: "mixer" });
+    const pool = RealtimePool.create({ totalSize: 4096, name: "mixer" });
     const memory = pool.allocate(100);
     const pointer = pool.alloc(50);
     let error: unknown;
     try {
-      pool.delete();
+      pool.close();
     } catch (caught) {
       error = caught;
     }
     expect(error).toMatchObject({ code: "ERR_IN_USE", details: { live: 2 } });
     expect((error as Error).message).toContain(`memory #${memory.id}`);
     expect((error as Error).message).toContain(`block ${pointer} (56 bytes)`);
-    pool.free(memory);
+    pool.release(memory);
     pool.free(pointer);
-    pool.delete();
-    expect(code(() => pool.delete())).toBe("ERR_POOL_DEAD");
+    pool.close();
+    expect(code(() => pool.alloc(8))).toBe("ERR_POOL_DEAD");
+    pool.close();
   });
 
   it("by force puts every Memory and its sub-memories out of reach", () => {
     const source = new SystemAllocator("counted");
-    const pool = RealtimePool.create(4096, { source });
+    const pool = RealtimePool.create({ totalSize: 4096, source });
     const memory = pool.allocate(100);
     memory.map("read").unmap();
     const child = memory.share(0, 10);
     child.map("read").unmap();
-    pool.delete({ force: true });
+    pool.close({ force: true });
     for (const use of [
       () => memory.map("read"),
       () => memory.lock("read"),
@@ -426,7 +430,7 @@ describe("delete", () => {
       protected override allocateRegion(...args: Parameters<SystemAllocator["allocateRegion"]>): Region | undefined {
         return this.#plain ? new SystemAllocator().allocate(args[0]).region : super.allocateRegion(...args);
       }
-      override get leavesViewsSafe(): boolean {
+      override get viewsOutliveFree(): boolean {
         return false;
       }
       protected override freeRegion(): void {
@@ -435,11 +439,11 @@ describe("delete", () => {
     }
     for (const plain of [true, false]) {
       const source = new Recycling(plain);
-      const pool = RealtimePool.create(4096, { source });
+      const pool = RealtimePool.create({ totalSize: 4096, source });
       const memory = pool.allocate(100);
       const mapping = memory.map("write");
       const view = mapping.bytes;
-      pool.delete({ force: true });
+      pool.close({ force: true });
       expect([source.frees, view.length]).toEqual(plain ? [1, 0] : [0, 100]);
       mapping.unmap();
     }
@@ -447,24 +451,24 @@ describe("delete", () => {
 
   it("by force works on a pool that was overrun, and on one whose buffer was transferred away", () => {
     const source = new SystemAllocator("counted");
-    const overrun = RealtimePool.create(4096, { source });
+    const overrun = RealtimePool.create({ totalSize: 4096, source });
     new Uint8Array(overrun.buffer, overrun.byteOffset + overrun.alloc(64), 200).fill(0xee);
-    expect(code(() => overrun.delete())).toBe("ERR_CORRUPTED");
-    overrun.delete({ force: true });
-    const detached = RealtimePool.create(4096, { source });
+    expect(code(() => overrun.close())).toBe("ERR_CORRUPTED");
+    overrun.close({ force: true });
+    const detached = RealtimePool.create({ totalSize: 4096, source });
     const memory = detached.allocate(8);
     structuredClone(detached.buffer, { transfer: [detached.buffer as ArrayBuffer] });
-    expect(code(() => detached.delete())).toBe("ERR_DETACHED");
-    detached.delete({ force: true });
+    expect(code(() => detached.close())).toBe("ERR_DETACHED");
+    detached.close({ force: true });
     expect(code(() => memory.map("read"))).toBe("ERR_POOL_DEAD");
     expect(source.stats().liveMemories).toBe(0);
   });
 
   it("makes every later call an ERR_POOL_DEAD", () => {
-    const pool = RealtimePool.create(4096);
+    const pool = RealtimePool.create({ totalSize: 4096 });
     const memory = pool.allocate(8);
     const pointer = pool.alloc(8);
-    pool.delete({ force: true });
+    pool.close({ force: true });
     const calls: (() => unknown)[] = [
       () => pool.alloc(8),
       () => pool.tryAlloc(8),
@@ -477,7 +481,7 @@ describe("delete", () => {
       () => pool.physicalSizeOf(pointer),
       () => pool.bytes(pointer),
       () => pool.validate(),
-      () => pool.free(memory),
+      () => pool.release(memory),
     ];
     for (const call of calls) expect([call.toString(), code(call)]).toEqual([call.toString(), "ERR_POOL_DEAD"]);
     expect([pool.locked, pool.stats().areas]).toEqual([false, 0]);
@@ -487,10 +491,10 @@ describe("delete", () => {
 describe("the default pool", () => {
   it("is there once, and is never deleted", () => {
     expect(RealtimePool.default).toBe(undefined);
-    const pool = RealtimePool.createDefault(65_536, { name: "default" });
+    const pool = RealtimePool.createDefault({ totalSize: 65_536, name: "default" });
     expect(RealtimePool.default).toBe(pool);
     expect(code(() => RealtimePool.createDefault())).toBe("ERR_ALREADY_EXISTS");
-    expect(code(() => pool.delete({ force: true }))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => pool.close({ force: true }))).toBe("ERR_UNSUPPORTED");
     expect(RealtimePool.default).toBe(pool);
     pool.free(pool.alloc(100));
   });

@@ -81,27 +81,27 @@ describe('a pool with lock "preference"', () => {
   it("is locked if the ALLOCATOR flag is on when it is made, and unlocked at its end", () => {
     const source = new Locking("locking");
     setRealtimePreference(RealtimeFlags.ALLOCATOR);
-    const pool = RealtimePool.create(4096, { lock: "preference", source });
+    const pool = RealtimePool.create({ totalSize: 4096, lock: "preference", source });
     setRealtimePreference(0);
     expect([pool.locked, pool.lockReason, source.locked > 0]).toEqual([true, undefined, true]);
-    pool.delete();
+    pool.close();
     expect(source.locked).toBe(0);
   });
 
   it("is not locked, and says so, if the flag is off: a status, not an error", () => {
     const source = new Locking("locking");
     setRealtimePreference(RealtimeFlags.AUDIO | RealtimeFlags.VIDEO);
-    const pool = RealtimePool.create(4096, { lock: "preference", source });
+    const pool = RealtimePool.create({ totalSize: 4096, lock: "preference", source });
     expect([pool.locked, source.locked]).toEqual([false, 0]);
     expect(pool.lockReason).toMatch(/^disabled: .*MILLPOND_REALTIME=allocator/);
-    pool.delete();
+    pool.close();
   });
 
   it("that was asked to be locked and cannot be says why", () => {
     setRealtimePreference(RealtimeFlags.ANYKIND);
-    const pool = RealtimePool.create(4096, { lock: "preference", source: new SystemAllocator("plain") });
+    const pool = RealtimePool.create({ totalSize: 4096, lock: "preference", source: new SystemAllocator("plain") });
     expect(pool.locked).toBe(false);
     expect(pool.lockReason).toMatch(/^unsupported: /);
-    pool.delete();
+    pool.close();
   });
 });

@@ -1,22 +1,21 @@
 /** Waits against clocks, signals and lanes that change the pool in the middle: every wait ends, and no slot is lost. */
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { BufferPool, PagePool } from "../../../src/index.ts";
+import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
 import {
   atomicsWaiter,
-  BufferPool,
-  FakeClock,
   type Lane,
   type LaneSource,
   type LaneTarget,
-  PagePool,
   receiveLane,
   SharedPool,
   type SharedWaiter,
   type Slot,
   SpscRing,
   TransferPool,
-} from "../../../src/index.ts";
-import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
+} from "../../../src/shared.ts";
+import { FakeClock } from "../../../src/testing.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 /** A clock that runs something once, at its first reading after that was set. */
@@ -65,19 +64,19 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
         deactivate: [() => pool.deactivate(), "ERR_INACTIVE"],
         setFlushing: [() => pool.setFlushing(true), "ERR_FLUSHING"],
         retire: [() => void pool.retire(), "ERR_POOL_DEAD"],
-        destroy: [() => void pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        destroy: [() => void pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
   PagePool(clock) {
-    const pool = new PagePool({ clock, maxCount: 1, timer: false, ageOut: Number.POSITIVE_INFINITY });
+    const pool = PagePool.create({ clock, max: 1, timer: false, ageOut: Number.POSITIVE_INFINITY });
     const memory = pool.tryAllocate(64)!;
     return {
       acquire: (options) => pool.acquire(64, options),
       ends: {
         release: [() => memory.release(), "ok"],
         retire: [() => void pool.retire(), "ERR_POOL_DEAD"],
-        destroy: [() => void pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        close: [() => void pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
@@ -158,7 +157,7 @@ describe("a wait that is served", () => {
       expect(await first).toBe("stopped");
       (await next)?.release();
       expect(pool.stats()).toMatchObject({ count: 1, free: 1, outstanding: 0, waiting: 0 });
-      pool.assertInvariants();
+      pool.validate();
     }
   });
 
@@ -230,19 +229,19 @@ describe("a clock that throws", () => {
     buffers.configure({ size: 64, max: 1 });
     buffers.activate();
     for (const curve of ["cliff", "smooth"] as const) {
-      const pages = new PagePool({ clock, maxCount: 1, curve });
+      const pages = PagePool.create({ clock, max: 1, curve });
       clock.now = broken;
       clock.setTimer = broken;
       const [buffer, page] = [buffers.tryAcquire()!, pages.tryAllocate(64)!];
       buffer.release();
       page.release();
-      buffers.assertInvariants();
-      pages.assertInvariants();
+      buffers.validate();
+      pages.validate();
       expect([buffers.outstanding, pages.stats().live]).toEqual([0, 0]);
       Object.assign(clock, real);
       pages.tryAllocate(64)!.release();
       buffers.tryAcquire()!.release();
-      pages.assertInvariants();
+      pages.validate();
     }
     await new Promise((resolve) => setImmediate(resolve));
     expect(new Set(thrown.map(String))).toEqual(new Set(["Error: no time"]));

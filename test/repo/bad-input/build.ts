@@ -137,9 +137,10 @@ export function fits(checker: ts.TypeChecker, type: ts.Type, optional: boolean, 
     if (value === null) return (flags & ts.TypeFlags.Null) !== 0;
     // `{}`, as NonNullable<unknown> has it: whatever is not null.
     if (isAnything(checker, member)) return true;
+    if (member.isNumberLiteral() || member.isStringLiteral()) return member.value === value;
     if (typeof value === "number") return (flags & ts.TypeFlags.NumberLike) !== 0;
     if (typeof value === "string") return (flags & ts.TypeFlags.StringLike) !== 0;
-    if (typeof value === "boolean") return (flags & ts.TypeFlags.BooleanLike) !== 0;
+    if (typeof value === "boolean") return checker.typeToString(member) === String(value);
     if (typeof value === "bigint") return (flags & ts.TypeFlags.BigIntLike) !== 0;
     if (typeof value === "symbol") return (flags & ts.TypeFlags.ESSymbolLike) !== 0;
     return (flags & (ts.TypeFlags.Object | ts.TypeFlags.NonPrimitive | ts.TypeFlags.Intersection)) !== 0;

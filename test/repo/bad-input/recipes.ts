@@ -8,6 +8,10 @@ export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>
 /** Makes instances by class name: of the entry point that is being tried, else of any. */
 export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
+  const shared = modules["./shared"] as unknown as typeof import("../../../src/shared.ts");
+  const arena = modules["./arena"] as unknown as typeof import("../../../src/arena.ts");
+  const meta = modules["./meta"] as unknown as typeof import("../../../src/meta.ts");
+  const testing = modules["./testing"] as unknown as typeof import("../../../src/testing.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
   const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
@@ -24,7 +28,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     pool.activate();
     return pool;
   };
-  const shared = (): InstanceType<typeof core.SharedPool> => core.SharedPool.create({ size: 64, count: 4 });
+  const sharedPool = (): InstanceType<typeof shared.SharedPool> => shared.SharedPool.create({ size: 64, count: 4 });
   const video = (): unknown => core.VideoInfo.of({ format: "I420", width: 16, height: 16 });
   const buffer = (): InstanceType<typeof core.MediaBuffer> => core.MediaBuffer.allocate(64);
   const gstMeta = (): unknown =>
@@ -51,9 +55,9 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     return made;
   };
   // Between two memberships of this thread; the other end takes what comes and lets it go. Its window is never used up.
-  const pool = core.SharedPool.create({ size: 64, count: 1024 });
+  const pool = shared.SharedPool.create({ size: 64, count: 1024 });
   const { port1, port2 } = new MessageChannel();
-  const received = core.receiveLane(port2 as never).then(async (far) => {
+  const received = shared.receiveLane(port2 as never).then(async (far) => {
     for await (const { slot } of far) far.pool.release(slot);
   });
   received.catch(() => {});
@@ -71,7 +75,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     return source;
   };
   let names = 0;
-  let lastShared: ReturnType<typeof shared> | undefined;
+  let lastShared: ReturnType<typeof sharedPool> | undefined;
   let queue: ReturnType<typeof cm.CMBufferQueueCreate> | undefined;
 
   return {
@@ -80,39 +84,39 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SharedAllocator": () => new core.SharedAllocator(),
     ".#WasmAllocator": () => new core.WasmAllocator(),
-    ".#SizeClassArena": () => core.SizeClassArena.create(new ArrayBuffer(1 << 16)),
-    ".#TlsfArena": () => core.TlsfArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#SizeClassArena": () => arena.SizeClassArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#TlsfArena": () => arena.TlsfArena.create(new ArrayBuffer(1 << 16)),
     ".#AudioInfo": () => core.AudioInfo.of({ format: "f32", sampleRate: 48_000, channels: 2, frames: 128 }),
     ".#VideoInfo": video,
     ".#MediaBufferList": () => new core.MediaBufferList([buffer()]),
     ".#MediaBuffer": buffer,
     ".#Mapping": () => buffer().map("read"),
-    ".#Meta": () => buffer().addMeta(core.VideoMeta, video() as never),
-    ".#MetaType": () => core.VideoMeta,
+    "./meta#Meta": () => buffer().addMeta(meta.VideoMeta, video() as never),
+    "./meta#MetaType": () => meta.VideoMeta,
     ".#Region": () => core.opaqueRegion(64, {}),
-    ".#FakeClock": () => new core.FakeClock(),
-    ".#Clock": () => new core.FakeClock(),
+    "./testing#FakeClock": () => new testing.FakeClock(),
+    ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
-    ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
-    ".#RealtimePool": () => core.RealtimePool.create(1 << 16),
-    ".#SharedBufferPool": () => new core.SharedBufferPool(),
-    ".#SharedPool": () => {
+    ".#PagePool": () => core.PagePool.create({ maxBytes: 1 << 20 }),
+    ".#RealtimePool": () => core.RealtimePool.create({ totalSize: 1 << 16 }),
+    "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
+    "./shared#SharedPool": () => {
       isForLane = false;
-      lastShared = shared();
+      lastShared = sharedPool();
       return lastShared;
     },
-    ".#Lane": () => {
+    "./shared#Lane": () => {
       isForLane = true;
       return lane;
     },
     // Of the pool that the same call is made on.
-    ".#Slot": () => (isForLane ? pool : (lastShared ?? shared())).tryAcquire(),
-    ".#SpscRing": () => core.SpscRing.create(16),
-    ".#LeaseRing": () => core.LeaseRing.create(shared(), 16, "push"),
+    "./shared#Slot": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
+    "./shared#SpscRing": () => shared.SpscRing.create(16),
+    "./shared#LeaseRing": () => shared.LeaseRing.create(sharedPool(), 16, "push"),
     ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
-    ".#TransferPool": () => new core.TransferPool({ size: 64, count: 2 }),
+    "./shared#TransferPool": () => new shared.TransferPool({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
-    ".#LanePort": () => new MessageChannel().port1,
+    "./shared#LanePort": () => new MessageChannel().port1,
     ".#MillpondError": () => new core.MillpondError("ERR_BAD_DATA", "message"),
 
     "./pipeline#Caps": () => pipeline.Caps.any,
@@ -138,7 +142,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
         processPool = native.createProcessPool({ size: 64, count: 64 });
       return processPool;
     },
-    "./native#NativeOps": () => native.nativeOps(),
+    "./native#PageOps": () => native.pageOps(),
     "./native#Readable": () => Readable.from([]),
 
     "./compat/gstreamer#Memory": () => gst.Memory.new_wrapped(0, new Uint8Array(64), 64, 0, 64),
@@ -186,20 +190,38 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   };
 }
 
-/** Arguments that are given where one that is built from the type alone would block the thread. */
-export const GIVEN: readonly (readonly [pattern: RegExp, make: () => unknown])[] = [
-  [/#waitForChange argument 3$/, () => ({ timeout: 1 })],
+/** Sizes that are really allocated where the machine has that much: 2^31 and 2^32 bytes would be most of the run. */
+export const ALLOCATED: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/Allocator\.prototype\.(allocate|alloc|vfunc_alloc)$/, "bytes, prefix and padding"],
+  [/#MediaBuffer\.allocate$/, "bytes, prefix and padding"],
+  [/#Buffer\.new_allocate$/, "bytes, prefix and padding"],
+  [/#CFAllocatorAllocate argument 1$/, "bytes"],
 ];
+
+/** The patterns that one with alternatives of plain words stands for. */
+export function alternativesOf(pattern: RegExp): RegExp[] {
+  const [group, words] = /\(((?:[\w/\\]+\|)+[\w/\\]+)\)(?!\?)/.exec(pattern.source) ?? [];
+  if (group === undefined || words === undefined) return [pattern];
+  return words.split("|").flatMap((word) => alternativesOf(new RegExp(pattern.source.replace(group, () => word))));
+}
 
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
+  // Open: what the fuzzer still finds, or cannot make yet.
+  [/(#|Shared)BufferPool\.create$/, "open: the builder cannot make BufferPoolConfig & O; configure() is tried"],
+  [
+    /native#ProcessPool\.prototype\.connect$/,
+    "open: a refused call has made its channel; a port is not told from options",
+  ],
+  [/native#(connectToPool|describeResult|openProcessPool|receiveProcess)$/, "open: raw errors for wrong arguments"],
+  [/Lane\.prototype\.(send|trySend)$/, "open: no recipe makes a lane of millpond/shared; test/pools/lane"],
   [
     /BMediaRoster\.prototype\.SetRealtimeFlags$/,
     "it answers a status, never an error: B_BAD_VALUE for what it refuses",
   ],
-  [/Error\.(captureStackTrace|prepareStackTrace|stackTraceLimit)$/, "the engine's, inherited from Error"],
+  [/Error\.(captureStackTrace|prepareStackTrace)$/, "the engine's, inherited from Error"],
   [
-    /prototype\.(chain|start|stop|attach|interrupt|flushed|formatArrived|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|prepare|agree|begin|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
+    /^\.\/(?:pipeline|pipeline\/node|video|webcodecs)#\w+\.prototype\.(chain|start|stop|unlock|onFlush|formatChanged|onEos|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [
@@ -215,9 +237,10 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */
 export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Arena\.prototype\.(isLive|isTagged)$/, "whether anything at all is a live pointer"],
-  [/Pool\.prototype\.(isLive|isHeld|isIdentity)$/, "whether anything at all is a live lease"],
+  [/Pool\.prototype\.(isLive|isHeld)$/, "whether anything at all is a live lease"],
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
+  [/#new RtmError argument 1$/, "the library throws it, and does not check its own words"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
 ];
 
@@ -225,24 +248,27 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
 export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/Caps\.(video|audio|bytes)$/, "caps have the fields that their users agree on"],
   [
-    /\.#(receiveLane|slicedWaiter)$/,
+    /\/shared#(receiveLane|slicedWaiter) argument 0$/,
     "the first argument is an object of the platform's or the caller's, known by its methods",
   ],
-  [/SharedPool\.prototype\.(bytes|retain|release)$/, "the argument is a lease, an object of the library's"],
-  [/Lane\.prototype\.(send|trySend)$/, "the same"],
-  [/(Shared|Transfer)Pool\.prototype\.connect$/, "the first argument is a Worker or a port of the platform's"],
+  [/SharedPool\.prototype\.(bytes|retain|release) argument 0$/, "the argument is a lease, an object of the library's"],
+  [/Lane\.prototype\.(send|trySend) argument 0$/, "the same"],
   [
-    /#new (MillpondError|DoorError|CMMemoryPoolError)$/,
+    /(Shared|Transfer)Pool\.prototype\.connect argument 0$/,
+    "the first argument is a Worker or a port of the platform's",
+  ],
+  [
+    /#new (MillpondError|DoorError|CMMemoryPoolError|DirectShowError|HResultError|RtmError)$/,
     "details are open, and the engine takes what it knows of ErrorOptions",
   ],
-  [/#new WebGpuAllocator$/, "the device is an object of the platform's"],
+  [/#new WebGpuAllocator argument 0$/, "the device is an object of the platform's"],
   [
-    /TimedQueue\.prototype\.addTrigger$/,
+    /TimedQueue\.prototype\.addTrigger argument 0$/,
     "the first argument is an object of the caller's, known by its methods, which may have a state of its own",
   ],
-  [/#struct$/, "the keys are the struct's fields"],
+  [/#struct argument 0$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
-  [/buffer_pool_config_[gs]et_pixelsalignment$/, "the same configuration"],
+  [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 
@@ -251,11 +277,6 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
   [/#pooledFrames argument 0$/, "FrameSource"],
-  [/#(closeDescriptor|connectDescriptors|serveDescriptors|openName) argument 1$/, "NativeOps"],
-  [/#descriptorPair argument 0$/, "NativeOps"],
-  [/#(receiveDescriptorSync|publishName) argument 2$/, "NativeOps"],
-  [/#(sendDescriptor|wakeWaiters) argument 3$/, "NativeOps"],
-  [/#publishName argument 1$/, "SharedMemory"],
   [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
   [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

@@ -43,6 +43,9 @@ export class HostileError extends Error {
   override name = "HostileError";
 }
 
+/** Names of numbers that are a size for some machines: what takes one may really allocate that much. */
+export const LARGE: readonly string[] = ["2^31", "2^32"];
+
 /** Name of the value, and what makes it. */
 export const HOSTILE: readonly (readonly [name: string, make: () => unknown])[] = [
   ["undefined", () => undefined],

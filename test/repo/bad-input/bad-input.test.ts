@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { build, CannotBuild, fits, optionKeys } from "./build.ts";
-import { ANSWERS, GIVEN, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { ALLOCATED, ANSWERS, alternativesOf, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
-import { HOSTILE, HostileError } from "./values.ts";
+import { HOSTILE, HostileError, LARGE } from "./values.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");
 const MANIFEST = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
@@ -19,12 +19,17 @@ const ENTRIES = Object.entries(MANIFEST.exports).flatMap(([subpath, target]) =>
   typeof target === "string" ? [] : [[subpath, target.types, target.default] as const],
 );
 const CPU_LIMIT_MS = 200;
+const TOO_SLOW = `took more than ${CPU_LIMIT_MS} ms of processor time`;
 
 const SURFACE = readSurface(
   ROOT,
   ENTRIES.map(([subpath, types]) => [subpath, types] as const),
 );
-const CALLS = SURFACE.calls.filter(({ key }) => !LEFT_OUT.some(([pattern]) => pattern.test(key)));
+/** Whether one of those patterns is about a call, one of its arguments or one key of it. */
+function isListed(list: readonly (readonly [pattern: RegExp, ...unknown[]])[], ...places: readonly string[]): boolean {
+  return list.some(([pattern]) => places.some((place) => pattern.test(place)));
+}
+const CALLS = SURFACE.calls.filter(({ key }) => !isListed(LEFT_OUT, key));
 const modules: Record<string, Readonly<Record<string, unknown>>> = {};
 for (const [subpath, , file] of ENTRIES) modules[subpath] = await import(pathToFileURL(join(ROOT, file)).href);
 const recipes = makeRecipes(modules);
@@ -51,9 +56,11 @@ function summarize(troubles: readonly Trouble[]): string[] {
 
 function instanceFor(entry: string): (name: string) => unknown {
   return (name) => {
-    const recipe = recipes[`${entry}#${name}`] ?? recipes[`.#${name}`] ?? recipes[`./pipeline#${name}`];
+    const recipe = [entry, ".", "./pipeline", "./shared", "./arena", "./meta", "./testing"]
+      .map((from) => recipes[`${from}#${name}`])
+      .find((found) => found !== undefined);
     if (recipe !== undefined) return recipe();
-    for (const from of [entry, "."]) {
+    for (const from of [entry, ".", "./shared", "./arena", "./meta", "./webgpu"]) {
       const found = modules[from]?.[name];
       if (typeof found !== "function" || !/^class\b/.test(Function.prototype.toString.call(found))) continue;
       const construct = SURFACE.calls.find(({ key }) => key === `${from}#new ${name}`);
@@ -118,7 +125,7 @@ function describeState(self: unknown): string {
     }
   }
   const { stats } = self as { stats?: () => object };
-  if (typeof stats === "function" && !(self.constructor.name in {})) {
+  if (typeof stats === "function") {
     try {
       // What counts refusals may count one more.
       const { refused: _, misuse: __, failures: ___, ...rest } = stats.call(self) as Record<string, unknown>;
@@ -130,14 +137,19 @@ function describeState(self: unknown): string {
   return JSON.stringify(facts, (_, value: unknown) => (typeof value === "bigint" ? `${value}n` : value));
 }
 
-function isOwnError(error: unknown): boolean {
+/** What the caller's own value has thrown, or the engine about it. */
+function isCallers(error: unknown): boolean {
   if (error instanceof HostileError) return true;
   // The file system's, about a path that says nothing wrong but leads nowhere.
   if (error instanceof Error && "syscall" in error && "path" in error && "errno" in error) return true;
-  // The engine's, about the caller's own proxy.
-  if (error instanceof TypeError && error.message.includes("proxy that has been revoked")) return true;
-  // And about the caller's own class, where a function is called.
-  if (error instanceof TypeError && error.message.startsWith("Class constructor Hostile")) return true;
+  return (
+    error instanceof TypeError &&
+    (error.message.includes("proxy that has been revoked") || error.message.startsWith("Class constructor Hostile"))
+  );
+}
+
+function isOwnError(error: unknown): boolean {
+  if (isCallers(error)) return true;
   return (
     error instanceof Error &&
     typeof (error as { code?: unknown }).code === "string" &&
@@ -162,8 +174,6 @@ async function tryOne(
 ): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
-    const given = GIVEN.find(([pattern]) => pattern.test(`${call.key} argument ${i}`));
-    if (given !== undefined) return given[1]();
     try {
       return build(SURFACE.checker, type, instanceFor(call.entry));
     } catch (error) {
@@ -184,7 +194,7 @@ async function tryOne(
   }
   const { user, system } = process.cpuUsage(cpu);
   const slow = (user + system) / 1000 > CPU_LIMIT_MS;
-  if (slow && failed !== undefined) return `took more than ${CPU_LIMIT_MS} ms of processor time`;
+  if (slow) return TOO_SLOW;
   if (pending !== undefined) {
     const settled = await Promise.race([
       pending.then(
@@ -216,6 +226,8 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
     let what: string | undefined;
     try {
       what = await tryOne(call, mayPass, change);
+      // A garbage collection counts as this process's time, but does not come twice in a row.
+      for (let again = 0; what === TOO_SLOW && again < 2; again++) what = await tryOne(call, mayPass, change);
     } catch (error) {
       what =
         error instanceof CannotBuild
@@ -224,21 +236,23 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
     }
     if (what !== undefined) troubles.push({ call: `${call.key} ${place}`, value, what });
   };
-  const answers = ANSWERS.some(([pattern]) => pattern.test(call.key));
   for (const [i, type] of call.parameters.entries()) {
-    for (const [name, make] of HOSTILE) {
+    const argument = `${call.key} argument ${i}`;
+    const answers = isListed(ANSWERS, call.key, argument);
+    const values = isListed(ALLOCATED, call.key, argument)
+      ? HOSTILE.filter(([name]) => !LARGE.includes(name))
+      : HOSTILE;
+    for (const [name, make] of values) {
       const mayPass = answers || fits(SURFACE.checker, type, call.optional[i]!, make());
       await attempt(`argument ${i}`, name, mayPass, (args) => {
         args[i] = make();
       });
     }
-    const isImplemented = (place: string): boolean => IMPLEMENTED.some(([pattern]) => pattern.test(place));
-    const keys =
-      isImplemented(call.key) || isImplemented(`${call.key} argument ${i}`)
-        ? []
-        : optionKeys(SURFACE.checker, type).filter(({ key }) => !isImplemented(`${call.key} argument ${i}.${key}`));
+    const keys = isListed(IMPLEMENTED, call.key, argument)
+      ? []
+      : optionKeys(SURFACE.checker, type).filter(({ key }) => !isListed(IMPLEMENTED, `${argument}.${key}`));
     for (const { key, type: of, optional } of keys) {
-      for (const [name, make] of HOSTILE) {
+      for (const [name, make] of values) {
         await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {
           args[i] = { ...(args[i] as object | undefined), [key]: make() };
         });
@@ -265,13 +279,24 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
         });
       });
     }
-    if (keys.length > 0 && !LEFT_OPEN.some(([pattern]) => pattern.test(call.key))) {
+    if (keys.length > 0 && !isListed(LEFT_OPEN, call.key, argument)) {
       await attempt(`argument ${i}`, "an unknown option", false, (args) => {
         args[i] = { ...(args[i] as object | undefined), zeros: true };
       });
     }
   }
   return troubles;
+}
+
+/** Every place that an exception can be about. */
+function placesOf(call: PublicCall): string[] {
+  const places = [call.key];
+  for (const [i, type] of call.parameters.entries()) {
+    const argument = `${call.key} argument ${i}`;
+    places.push(argument);
+    for (const { key } of optionKeys(SURFACE.checker, type)) places.push(`${argument}.${key}`);
+  }
+  return places;
 }
 
 const groups = new Map<string, PublicCall[]>();
@@ -283,13 +308,23 @@ for (const call of CALLS) {
 describe("hostile values", () => {
   const late: string[] = [];
   beforeAll(() => {
-    process.on("unhandledRejection", (error) => late.push(textOf(error)));
-    process.on("uncaughtException", (error) => late.push(textOf(error)));
+    process.on("unhandledRejection", (error) => late.push(`unhandled: ${textOf(error)}`));
+    // What a callback of the caller's throws comes out in a later turn, as documented.
+    process.on("uncaughtException", (error) => {
+      if (!isCallers(error)) late.push(textOf(error));
+    });
   });
   test.each([...groups])("to %s get the library's own errors and change nothing", async (_, calls) => {
     const troubles: Trouble[] = [];
     for (const call of calls) troubles.push(...(await tryCall(call)));
     expect(summarize(troubles)).toEqual([]);
+  });
+  test("are kept from calls that there are, so that a renamed call is tried again", () => {
+    const places = SURFACE.calls.flatMap(placesOf);
+    const patterns = [...LEFT_OUT, ...ANSWERS, ...LEFT_OPEN, ...IMPLEMENTED, ...ALLOCATED].flatMap(
+      ([pattern]) => alternativesOf(pattern),
+    );
+    expect(patterns.filter((pattern) => !places.some((place) => pattern.test(place))).map(String)).toEqual([]);
   });
   test("leave no error behind that nobody catches", async () => {
     await new Promise((resolve) => setImmediate(resolve));

@@ -1,12 +1,8 @@
-/**
- * Frames from one process to another without a copy: the child inherits a sealed block, and each side waits for the other's word.
- *
- *     npm install koffi
- *     node examples/two-processes.ts
- */
+/** Frames from one process to another without a copy: the child inherits a sealed block, and each side waits for the other's word. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { ProcessSharedAllocator, waitForChange, wakeWaiters } from "../src/native.ts";
+import { ProcessSharedAllocator } from "../../src/allocators/native/process-shared.ts";
+import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
 
 const FRAME: number = 1920 * 1080 * 1.5;
 const FRAMES = 100;

@@ -1,0 +1,44 @@
+/**
+ * How long the tests run, said in one place.
+ *
+ * `npm test` is the fast lane: every behavior once. What repeats itself (models, fuzzers, kills, soaks) runs short there and is
+ * tagged `repeated`; what shows something only at full length is tagged `full` and left out. `npm run test:all` runs everything
+ * once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at full length. The closing line
+ * (test/closing-line.ts) says how many tests ran short and how many were left out.
+ */
+/** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */
+export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
+
+/** The time that a test may take. None is near it on a quiet machine: it ends what hangs, and judges nothing. */
+export const HANGS_MS: number = isFullLength ? 600_000 : 120_000;
+
+/**
+ * A number that a test repeats itself by. The test, or the describe around it, is to have {@link REPEATED}.
+ *
+ * @param variable an environment variable that sets the number, for a longer search by hand
+ */
+export function times(fast: number, full: number, variable?: string): number {
+  const given = variable === undefined ? undefined : process.env[variable];
+  if (given !== undefined) return Number(given);
+  return isFullLength ? full : fast;
+}
+
+/** The tag of a test that runs short in the fast lane: `it(name, REPEATED, () => ...)`. */
+export const REPEATED: { readonly tags: string[]; readonly timeout: number } = {
+  tags: ["repeated"],
+  timeout: HANGS_MS,
+};
+
+/** The tag of a test that only `npm run test:all` and CI run. */
+export const FULL: { readonly tags: string[]; readonly timeout: number } = { tags: ["full"], timeout: HANGS_MS };
+
+/**
+ * The seed of a random test. The fast lane has always the same one, so that two runs of one tree do the same; at full length it is
+ * a new one each time, printed. MILLPOND_SEED repeats a run.
+ */
+export function seedOf(what: string): number {
+  const given = process.env.MILLPOND_SEED;
+  const seed = given === undefined ? (isFullLength ? Math.floor(Math.random() * 2 ** 30) : 20_260_101) : Number(given);
+  if (isFullLength || given !== undefined) console.log(`${what}: MILLPOND_SEED=${seed} repeats this run`);
+  return seed;
+}

@@ -81,7 +81,7 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(pool.publish(name)).toMatchObject({ ok: false, errno: "EEXIST" });
     expect(answerOf(await ask(["name", name], pool.descriptor))).toEqual({ member: 1, pid: true, waits: pool.waits });
     // What it held when it ended without releasing is free again, and nothing is left in it.
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, memberships: 1 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect(pool.bytes(pool.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
     published.withdraw();
     expect(code(() => openProcessPool(name))).toBe("ERR_INACTIVE");
@@ -256,7 +256,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const child = start(pool, ["hold", "1"]);
     await firstLine(child);
     child.kill("SIGSTOP");
-    expect(pool.reclaimEnded()).toEqual({ freed: 0, memberships: 0 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 0, members: 0 });
     expect(code(() => pool.acquireSync(60))).toBe("ERR_STARVED");
     child.kill("SIGCONT");
   });
@@ -275,7 +275,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       expect(pool.processes()[1]).toBe(1);
       await kill(child);
       await new Promise((resolve) => setTimeout(resolve, 100));
-      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, memberships: 0 }]);
+      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, members: 0 }]);
       expect([pool.reclaim(1), pool.stats().free, pool.processes()[1]]).toEqual([2, 2, 0]);
     },
   );

@@ -194,10 +194,10 @@ describe("who is judged", () => {
     const everybody = (): boolean => true;
     const reclaim = (own: Parameters<typeof steps.reclaimProcesses>[2]): unknown =>
       alone(steps.reclaimProcesses(town.table, town.cores[0]!, own, everybody));
-    expect(reclaim({ ...town.process(0), namespace: 8 })).toEqual({ freed: 0, memberships: 0 });
+    expect(reclaim({ ...town.process(0), namespace: 8 })).toEqual({ freed: 0, members: 0 });
     const stranger = { pid: 102, start: undefined, namespace: 7 };
     expect(claimRow(town.table, town.i32, town.layout, stranger, MemberState.LIVE)).not.toBeNull();
-    expect(reclaim(town.process(0))).toEqual({ freed: 0, memberships: 1 });
+    expect(reclaim(town.process(0))).toEqual({ freed: 0, members: 1 });
   });
 
   it("a table of another kind is not read", () => {

@@ -142,7 +142,7 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
   const pool = open(1, 3);
   const script = `
     import { parentPort, workerData } from "node:worker_threads";
-    import { SharedPool } from ${JSON.stringify(new URL("../../../src/index.ts", import.meta.url).href)};
+    import { SharedPool } from ${JSON.stringify(new URL("../../../src/shared.ts", import.meta.url).href)};
     const slots = SharedPool.attach(workerData);
     parentPort.on("message", ([lease, mark]) => {
       slots.retainId(lease);

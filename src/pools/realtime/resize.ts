@@ -1,7 +1,6 @@
 /** Blocks of a RealtimePool that change their size: in place where that is possible, else moved. */
 import type { Memory } from "../../memory/memory.ts";
-import { Wipe } from "../../memory/region.ts";
-import { zeroBytes } from "../../memory/zero.ts";
+import { Wipe, zeroBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { leaseOf } from "./allocator.ts";
 import type { RealtimePool } from "./realtime-pool.ts";

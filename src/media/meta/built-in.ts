@@ -1,6 +1,6 @@
 /**
- * The metas that the library brings along: regions of interest, timestamps of other clocks, a parent kept alive, named values, and how a
- * picture or a block of audio lies in a buffer's bytes (void as soon as the memory layout changes).
+ * The metas that the library brings along: regions of interest, timestamps of other clocks, a parent kept alive, named
+ * values, and how a picture or a block of audio lies in a buffer's bytes (void as soon as the memory layout changes).
  */
 
 import { MillpondError } from "../../util/errors.ts";
@@ -89,7 +89,10 @@ export interface ReferenceTimestamp {
 
 const TIMESTAMP_KEYS = ["reference", "timestamp", "duration", "info"] as const;
 
-/** A time on another clock; several a buffer, carried over by every transform, never twice. After GstReferenceTimestampMeta. */
+/**
+ * A time on another clock; several a buffer, carried over by every transform, never twice. After
+ * GstReferenceTimestampMeta.
+ */
 export const ReferenceTimestampMeta: MetaType<
   ReferenceTimestamp,
   Partial<ReferenceTimestamp> & Pick<ReferenceTimestamp, "timestamp">
@@ -153,8 +156,9 @@ export interface ParentBuffer {
 }
 
 /**
- * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that share
- * memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. After GstParentBufferMeta.
+ * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that
+ * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. After
+ * GstParentBufferMeta.
  */
 export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMeta<ParentBuffer, MediaBuffer>({
   api: "parent-buffer",
@@ -234,7 +238,7 @@ export function registerCustomMeta(
       meta.entries = () => [...map];
       meta.set = (key, value) => {
         word("key", key);
-        // The meta lives on the slot; whoever holds a handle of it writes for all of them.
+        // The meta belongs to the slot; a write through one handle is seen through all of them.
         if (slot.refCount > 1)
           throw new MillpondError(
             "ERR_NOT_WRITABLE",
@@ -322,7 +326,10 @@ export interface AudioMetaFields {
   info: AudioInfo;
 }
 
-/** How the block of audio lies in the bytes; added with an {@link AudioInfo}. After GstAudioMeta; tags "audio", "memory". */
+/**
+ * How the block of audio lies in the bytes; added with an {@link AudioInfo}. After GstAudioMeta; tags "audio",
+ * "memory".
+ */
 export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<AudioMetaFields, AudioInfo>({
   api: "audio",
   name: "millpond.audio",

@@ -2,7 +2,7 @@
 import { type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";
-import type { ElementSpec, Properties, PropertySpec } from "../text.ts";
+import type { ElementFactory, Properties, PropertySpec } from "../text.ts";
 import { Funnel } from "./funnel.ts";
 import { PatternSource } from "./pattern-source.ts";
 import { Queue } from "./queue.ts";
@@ -29,7 +29,7 @@ export function pick<T>(properties: Properties, key: string, as: string = key): 
 }
 
 /** The words for the stages of `millpond/pipeline`. */
-export const COMMON_ELEMENTS: readonly ElementSpec[] = [
+export const COMMON_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "pattern",
     help: "moving test pictures",

@@ -1,6 +1,6 @@
 /**
- * BufferPool: a bounded set of equal buffers that are leased and given back. Misuse is never silent, and a wait never hangs without
- * saying who holds the buffers. After GStreamer's GstBufferPool and DirectShow's IMemAllocator.
+ * BufferPool: a bounded set of equal buffers that are leased and given back. Misuse is never silent, and a wait never
+ * hangs without saying who holds the buffers. After GStreamer's GstBufferPool and DirectShow's IMemAllocator.
  *
  * ```ts
  * const pool = BufferPool.create({ name: "frames", size: 3_110_400, max: 4 });
@@ -47,7 +47,8 @@
  * Invariants:
  * - at most `max` slots exist, and at most `maxBytes` bytes;
  * - while the pool is active and a slot is free, nobody waits; waiters are served in order of arrival;
- * - one function ends a lease, whatever ends it: {@link SlotStore.finish}. So zeroing, revocation and hooks are never skipped;
+ * - one function ends a lease, whatever ends it: {@link SlotStore.finish}. So zeroing, revocation and hooks are never
+ *   skipped;
  * - a refused call changes nothing;
  * - hooks of one pool never nest. Inside a hook (docs/hooks.md has the whole table):
  *
@@ -59,9 +60,10 @@
  * | release() of another lease of the pool          | works; its hooks run when this one has returned             |
  * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
  *
- * Complexity: acquire and release O(1), plus O(size) where bytes are zeroed; activate O(min); stats, holders and validate O(buffers).
- * The fast paths of {@link BufferPool.tryAcquire} and of the last release take no clock reading, no closure and no view, 13 ns together.
- * Whatever is unusual (a waiter, a listener, a hook, tracing, zeroing, revoking) switches them off: {@link BufferPool.#updateFastPath}.
+ * Complexity: acquire and release O(1), plus O(size) where bytes are zeroed; activate O(min); stats, holders and
+ * validate O(buffers). The fast paths of {@link BufferPool.tryAcquire} and of the last release take no clock reading,
+ * no closure and no view, 13 ns together. Whatever is unusual (a waiter, a listener, a hook, tracing, zeroing,
+ * revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
@@ -74,7 +76,15 @@ import { throwLater } from "../../util/late.ts";
 import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
-import { inUseError, type PoolState, refusedError, staleLeaseError, starvedError } from "./errors.ts";
+import {
+  corruptedError,
+  foreignError,
+  inUseError,
+  type PoolState,
+  refusedError,
+  staleLeaseError,
+  starvedError,
+} from "./errors.ts";
 import { LEAK_SAMPLE, LeakMonitor, StarvationMonitor } from "./monitor.ts";
 import { SlotStore } from "./slots.ts";
 import { type BufferPoolEvents, type BufferPoolStats, type Holder, holderOf } from "./stats.ts";
@@ -88,8 +98,9 @@ export interface BufferPoolOptions {
   /** Remember where each buffer was acquired (about 4 us an acquire); default false. Can be switched later. */
   trace?: boolean;
   /**
-   * Register leases with the garbage collector and emit "leak" when one is collected without a release: none (default), one
-   * in 128, or all. A back-stop only: a collection may come late or never. Costs 30 ns an acquire, 200 ns a registered one.
+   * Register leases with the garbage collector and emit "leak" when one is collected without a release: none (default),
+   * one in 128, or all. A back-stop only: a collection may come late or never. Costs 30 ns an acquire, 200 ns a
+   * registered one.
    */
   leaks?: "off" | "sample" | "all";
   /** Milliseconds a wait may last before the "starved" event tells who holds the buffers; default 1000. */
@@ -112,7 +123,7 @@ interface AcquireRequest {
   readonly hint: unknown;
 }
 
-/** What a BufferPool's constructor understands; subclasses with options of their own add to it, and pass none of theirs on. */
+/** What a BufferPool's constructor understands; subclasses with options of their own add to it. */
 export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
@@ -122,7 +133,7 @@ const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 export class BufferPool implements BufferOwner {
   /** For messages and reports. */
   readonly name: string;
-  /** Use it as `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`: it closes the pool by force. */
+  /** Closes by force, for `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
   readonly #clock: Clock;
   readonly #coarse: CoarseClock;
@@ -183,8 +194,9 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Makes a pool that is usable at once: `new`, {@link configure} and {@link activate} in one call. Negotiation calls them one by one.
-   * Subclasses inherit it, with the options of their constructors. Throws what these three throw; size and max are at least 1.
+   * Makes a pool that is usable at once: `new`, {@link configure} and {@link activate} in one call. Negotiation calls
+   * them one by one. Subclasses inherit it, with the options of their constructors. Throws what these three throw; size
+   * and max are at least 1.
    *
    * @param options those of the constructor and of {@link configure} together
    */
@@ -245,10 +257,10 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Leases a buffer; undefined when the bound is reached and none is free. A free one first (the last returned, because its
-   * pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease.
-   * Throws `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, `ERR_REENTRANT` inside a hook of the pool, and what
-   * the allocator throws.
+   * Leases a buffer; undefined when the bound is reached and none is free. A free one first (the last returned, because
+   * its pages are warm), then a new one. @realtime when a free one is taken, but for the handle of one lease. Throws
+   * `ERR_INACTIVE`, `ERR_FLUSHING`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`, `ERR_REENTRANT` inside a hook of the pool,
+   * and what the allocator throws.
    */
   tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
     const slots = this.#slots;
@@ -298,7 +310,7 @@ export class BufferPool implements BufferOwner {
    * release, a discard, a flush, a deactivation, the signal or the timeout.
    *
    * Rejects with `ERR_STARVED` (timeout, or `nowait`; the message and `details.holders` say who holds the buffers),
-   * `signal.reason`, `ERR_FLUSHING`, `ERR_INACTIVE`, `ERR_POOL_DEAD`, `ERR_OUT_OF_RANGE`, and what the allocator throws.
+   * `signal.reason`, `ERR_FLUSHING`, `ERR_INACTIVE`, `ERR_POOL_DEAD`, `ERR_OUT_OF_RANGE`, and the allocator's errors.
    */
   acquire(options: AcquireOptions = NO_OPTIONS): Promise<MediaBuffer> {
     try {
@@ -345,13 +357,7 @@ export class BufferPool implements BufferOwner {
   release(buffer: MediaBuffer): void {
     if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
     const { owner } = buffer.slot;
-    if (owner !== this) {
-      const whose = owner === null ? "to no pool" : `to pool "${owner.name}"`;
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `this buffer belongs ${whose}, not to pool "${this.name}"; call buffer.release()`,
-      );
-    }
+    if (owner !== this) throw foreignError(this.name, owner?.name);
     buffer.release();
   }
 
@@ -426,14 +432,16 @@ export class BufferPool implements BufferOwner {
       try {
         slot = this.#slots.take(waiter.tag.hint);
       } catch (error) {
-        // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there is room.
+        // One failed allocation refuses one waiter, and the next has its own try at once: nobody may wait while there
+        // is room.
         this.#waiters.reject(waiter, error);
         continue;
       }
       if (slot === null) return;
       const buffer = this.#lease(slot, waiter.tag.tag);
       if (waiter.queued) this.#waiters.next(buffer);
-      // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless the pool ended too.
+      // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless
+      // the pool ended too.
       else if (buffer.isLive) buffer.release();
     }
   }
@@ -444,9 +452,10 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Says what the pool shall hold. The same configuration again is accepted in any state; another one only while inactive
-   * with no lease out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`, `ERR_IN_USE`, and
-   * `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). A refused call changes nothing.
+   * Says what the pool shall hold. The same configuration again is accepted in any state; another one only while
+   * inactive with no lease out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`,
+   * `ERR_IN_USE`, and `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). A refused
+   * call changes nothing.
    *
    * @returns the configuration in force, with the actual size
    */
@@ -500,8 +509,8 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Closes the pool for now: every waiter is refused (`ERR_INACTIVE`, in order), free buffers are freed, and leases drain: each
-   * buffer is freed when it comes back. On an inactive pool: nothing. See {@link drained}.
+   * Closes the pool for now: every waiter is refused (`ERR_INACTIVE`, in order), free buffers are freed, and leases
+   * drain: each buffer is freed when it comes back. On an inactive pool: nothing. See {@link drained}.
    */
   deactivate(): void {
     this.#slots.assertNoHook("deactivate");
@@ -545,8 +554,8 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Refuses acquires without freeing anything (for a seek): waiters get `ERR_FLUSHING`, buffers that come back are kept.
-   * Throws `ERR_INACTIVE` on an inactive pool.
+   * Refuses acquires without freeing anything (for a seek): waiters get `ERR_FLUSHING`, buffers that come back are
+   * kept. Throws `ERR_INACTIVE` on an inactive pool.
    */
   setFlushing(on: boolean): void {
     yesOrNo("on", on);
@@ -557,7 +566,7 @@ export class BufferPool implements BufferOwner {
     if (on) this.#waiters.rejectAll(() => this.#refusal("wait for a buffer of"));
   }
 
-  /** Ends the pool with its last lease: nothing can be acquired any more, leases stay valid. Returns who still holds one. */
+  /** Ends the pool with its last lease: acquires are refused from now on, leases stay valid. Returns the holders. */
   retire(): Holder[] {
     this.#slots.assertNoHook("retire");
     if (this.#state === "closed" || this.#state === "retired") return this.holders();
@@ -566,8 +575,9 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what) and changes nothing; with `force` it takes
-   * them back: every later use of such a lease throws `ERR_POOL_DEAD`. Returns the leases that were taken back.
+   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what) and changes nothing; with
+   * `force` it takes them back: every later use of such a lease throws `ERR_POOL_DEAD`. Returns the leases that were
+   * taken back.
    */
   close(options?: { force?: boolean }): Holder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
@@ -605,11 +615,11 @@ export class BufferPool implements BufferOwner {
       .sort((a, b) => b.age - a.age);
   }
 
-  /** Checks every invariant of the pool; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
   validate(): void {
     this.#slots.validate();
     if (this.#waiters.length > 0 && this.#state === "active" && this.#slots.head !== null) {
-      throw new MillpondError("ERR_CORRUPTED", `pool "${this.name}" has waiters and a free buffer at the same time`);
+      throw corruptedError(this.name, "it has waiters and a free buffer at the same time");
     }
   }
 
@@ -624,7 +634,7 @@ export class BufferPool implements BufferOwner {
     };
   }
 
-  /** Opens the fast paths exactly while nothing needs the slow ones; to be called when anything named here has changed. */
+  /** Opens the fast paths exactly while nothing needs the slow ones; called when anything named here has changed. */
   #updateFastPath(): void {
     const config = this.#config;
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
@@ -649,8 +659,8 @@ export class BufferPool implements BufferOwner {
   }
 
   /**
-   * Hook: what the pool can really do of a wanted configuration. Return it, return a changed one to accept with changes, or
-   * throw {@link adjusted} to refuse and say what would be accepted. Default: as wanted.
+   * Hook: what the pool can really do of a wanted configuration. Return it, return a changed one to accept with
+   * changes, or throw {@link adjusted} to refuse and say what would be accepted. Default: as wanted.
    */
   protected adjust(wanted: ActualPoolConfig): ActualPoolConfig {
     return wanted;
@@ -674,8 +684,8 @@ export class BufferPool implements BufferOwner {
   protected stop(): void {}
 
   /**
-   * Hook: fills a new buffer. Default: one memory from the allocator. Metas added here stay with the buffer while the pool keeps it.
-   * `hint` is what the acquire that needs the buffer gave as its `hint`; undefined at activation.
+   * Hook: fills a new buffer. Default: one memory from the allocator. Metas added here stay with the buffer while the
+   * pool keeps it. `hint` is what the acquire that needs the buffer gave as its `hint`; undefined at activation.
    */
   protected populate(buffer: MediaBuffer, config: ActualPoolConfig, _hint?: unknown): void {
     buffer.append(config.allocator.allocate(config.size, config.params));
@@ -694,7 +704,10 @@ export class BufferPool implements BufferOwner {
 }
 disposeByForce(BufferPool);
 
-/** The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Only a subclass knows others. */
+/**
+ * The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Only a subclass
+ * knows others.
+ */
 function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
   if (options === undefined) throw wrongType("options", "an object of options", options);
   const known: readonly string[] = isPlain ? [...CONFIG_KEYS, ...POOL_OPTIONS] : Object.keys(options ?? {});

@@ -1,4 +1,6 @@
-/** What watches a BufferPool from the side: leases that nobody released, and waits that last too long. Both only report. */
+/**
+ * What watches a BufferPool from the side: leases that nobody released, and waits that last too long. Both only report.
+ */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferSlot } from "../../media/buffer/slot.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
@@ -13,8 +15,8 @@ interface Watched {
 }
 
 /**
- * Watches one lease in so many with a FinalizationRegistry. It can only report: the bytes are not taken back, because a raw view of
- * them may still be in use.
+ * Watches one lease in so many with a FinalizationRegistry. It can only report: the bytes are not taken back, because a
+ * raw view of them may still be in use.
  */
 export class LeakMonitor {
   readonly #registry: FinalizationRegistry<Watched>;
@@ -44,7 +46,10 @@ interface Queue {
   readonly first: { readonly since: number } | null;
 }
 
-/** Reports when the first waiter has waited too long: one background timer for a queue, which never keeps the process alive. */
+/**
+ * Reports when the first waiter has waited too long: one background timer for a queue, which never keeps the process
+ * alive.
+ */
 export class StarvationMonitor {
   readonly #clock: Clock;
   readonly #after: number;

@@ -1,6 +1,6 @@
 /**
- * The slots of a BufferPool: made, leased, given back, restored, freed. Bookkeeping only: who may acquire, who waits and what state the
- * pool is in, is the pool's business.
+ * The slots of a BufferPool: made, leased, given back, restored, freed. Bookkeeping only: who may acquire, who waits
+ * and what state the pool is in, is the pool's business.
  *
  * ```
  *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
@@ -8,13 +8,13 @@
  *             slot 1                                       leased, awaiting its memory, or returning
  * ```
  *
- * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}.
- * Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook
- * has returned.
+ * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link
+ * SlotStore.leaveHook}. Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in
+ * {@link SlotStore.defer} until the hook has returned.
  *
- * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks never nest; a
- * generation of a slot number never comes back, also when the slot was freed and made anew; every slot is judged after the last hook that
- * could change it.
+ * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks
+ * never nest; a generation of a slot number never comes back, also when the slot was freed and made anew; every slot is
+ * judged after the last hook that could change it.
  *
  * Complexity: taking and keeping a slot O(1), or O(size) where bytes are zeroed; stats, leased and validate O(buffers).
  */
@@ -27,14 +27,14 @@ import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../mem
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
-import { detachedError, mappedError } from "./errors.ts";
+import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
   /** Fills a new buffer. */
   readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
-  /** A buffer came home. */
+  /** A buffer came back. */
   readonly reset: ((buffer: MediaBuffer) => void) | undefined;
   /** Whether a clean buffer is kept. */
   readonly recycle: ((buffer: MediaBuffer) => boolean) | undefined;
@@ -44,7 +44,7 @@ export interface PoolHooks {
 
 /** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
 export interface ReturnResult {
-  /** Why the buffer was freed; absent: it is free for the next borrower. */
+  /** Why the buffer was freed; absent: it is free for the next lease. */
   readonly reason: DiscardReason | undefined;
   /** What the caller of release() must hear. */
   readonly error: unknown;
@@ -62,11 +62,11 @@ const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined }
 export class SlotStore {
   /** The free slot that was returned last, or null. */
   head: BufferSlot | null = null;
-  /** Slots on loan, lingering or returning. */
+  /** Slots that are leased, awaiting their memory or returning. */
   outstanding = 0;
-  /** The most slots that were on loan at a time. */
+  /** The most slots that were outstanding at a time. */
   highWater = 0;
-  /** Loans since the beginning. */
+  /** Leases since the beginning. */
   acquires = 0;
   readonly #owner: BufferOwner;
   readonly #hooks: PoolHooks;
@@ -144,7 +144,7 @@ export class SlotStore {
     return this.#hooks.reset !== undefined || this.#hooks.recycle !== undefined;
   }
 
-  /** Slots that can be lent at once. */
+  /** Slots that can be leased at once. */
   get free(): number {
     return this.#count - this.outstanding;
   }
@@ -172,7 +172,7 @@ export class SlotStore {
     }
   }
 
-  /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
+  /** Takes a slot to lease: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
   take(hint?: unknown): BufferSlot | null {
     let slot = this.head;
     if (slot !== null) {
@@ -200,7 +200,9 @@ export class SlotStore {
     }
   }
 
-  /** Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say. */
+  /**
+   * Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say.
+   */
   dropAdded(slot: BufferSlot): unknown {
     if (!slot.memoryChanged) return undefined;
     const added = slot.memories.filter((memory) => memory.parentBuffer !== slot);
@@ -210,9 +212,9 @@ export class SlotStore {
   }
 
   /**
-   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the hooks, with a
-   * handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed. Freed memory is wiped by
-   * its region's demand when its last holder lets go, so no way round this function skips it.
+   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the
+   * hooks, with a handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed.
+   * Freed memory is wiped by its region's demand when its last holder lets go, so no way round this function skips it.
    *
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
    */
@@ -242,7 +244,7 @@ export class SlotStore {
     }
   }
 
-  /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
+  /** Why a slot cannot be leased again, or undefined; what can be mended is mended. */
   #discardReason(slot: BufferSlot): DiscardReason | undefined {
     if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
       return undefined;
@@ -285,7 +287,10 @@ export class SlotStore {
     return reason === undefined ? KEPT : this.#discardResult(slot, reason, error);
   }
 
-  /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
+  /**
+   * The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free
+   * list.
+   */
   #keep(slot: BufferSlot): void {
     slot.generation++;
     slot.refCount = 0;
@@ -313,8 +318,8 @@ export class SlotStore {
   }
 
   /**
-   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they let go.
-   * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
+   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they
+   * let go. All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
    */
   reclaimAll(): void {
     const slots = this.leased();
@@ -329,7 +334,7 @@ export class SlotStore {
     for (const slot of slots) this.finish(slot, "closed");
   }
 
-  /** Slots on loan, lingering or returning. O(buffers). */
+  /** Slots that are leased, awaiting their memory or returning. O(buffers). */
   leased(): BufferSlot[] {
     return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
   }
@@ -364,7 +369,7 @@ export class SlotStore {
       this.#assert(!seen.has(slot), "the free list has a cycle");
       seen.add(slot);
       this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
-      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is on loan");
+      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is leased");
       this.#assert(slot.isExclusive() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
       this.#assert((slot.slotFlags & ~SlotFlags.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
     }
@@ -380,11 +385,7 @@ export class SlotStore {
   }
 
   #assert(holds: boolean, what: string): void {
-    if (!holds)
-      throw new MillpondError(
-        "ERR_CORRUPTED",
-        `pool "${this.#owner.name}": ${what}; this is a bug in millpond or an overrun`,
-      );
+    if (!holds) throw corruptedError(this.#owner.name, what);
   }
 
   #make(hint: unknown): BufferSlot {
@@ -489,11 +490,11 @@ export class SlotStore {
     try {
       this.#hooks.dispose?.(buffer);
     } catch (error) {
-      // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
+      // The release() or close() that frees the buffer goes on; the hook's error comes after it.
       throwLater(error);
     }
     const failure = emptySlot(slot, buffer);
-    // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
+    // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
     if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
@@ -504,7 +505,10 @@ export class SlotStore {
   }
 }
 
-/** Why a returned slot cannot be lent again, or undefined. A resize in place is undone on the way, as GStreamer does it. */
+/**
+ * Why a returned slot cannot be leased again, or undefined. A resize in place is undone on the way, as GStreamer does
+ * it.
+ */
 function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
   if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
   if (slot.memoryChanged) return "memory-changed";
@@ -520,8 +524,8 @@ function undoResize(slot: BufferSlot, size: number): void {
 }
 
 /**
- * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory. Each memory
- * is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
+ * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory.
+ * Each memory is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
  */
 function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
@@ -578,7 +582,10 @@ function revokeSlot(slot: BufferSlot): void {
   }
 }
 
-/** Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a used one. */
+/**
+ * Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a
+ * used one.
+ */
 function cacheViews(slot: BufferSlot): void {
   for (const memory of slot.memories) if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
   const [only] = slot.memories;

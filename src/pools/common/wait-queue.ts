@@ -1,11 +1,17 @@
 /**
- * The queue of those who wait for a buffer: first come, first served, nobody overtakes. A doubly linked list, so that an
- * abort or a timeout takes its waiter out of the middle in O(1). Every way out of the queue clears the timer and the
- * abort listener, and settles the promise exactly once, whatever a signal, a clock or the error's builder throws.
+ * WaitQueue: the waiters of a pool, first come, first served; nobody overtakes.
  *
- * One rule for every pool on whether a pending wait keeps the process alive: a wait with a finite timeout does until it
- * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
- * else to do nothing here could ever end it.
+ * A waiter joins by {@link WaitQueue.wait} and leaves once: served, refused, aborted by its signal, or timed out.
+ *
+ * Invariants: every way out of the queue clears the timer and the abort listener and settles the promise exactly once,
+ * whatever a signal, a clock or the error's builder throws. A waiter is in line before any foreign code runs.
+ *
+ * Complexity: every call is O(1), except rejectAll. The list is doubly linked, so an abort takes its waiter out of the
+ * middle.
+ *
+ * Every pool follows one rule on whether a pending wait keeps the process alive. A wait with a finite timeout does
+ * until it settles, because its timer will settle it. A wait without one does not by itself: in a process with nothing
+ * else to do, nothing could end it.
  */
 
 import { onAbort } from "../../util/abortable.ts";
@@ -17,7 +23,10 @@ import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts"
 export interface WaitOptions {
   /** Aborts the wait; the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait settles. */
+  /**
+   * Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait
+   * settles.
+   */
   timeout?: number | undefined;
 }
 
@@ -43,9 +52,9 @@ export function readWait(options: WaitOptions): WaitOptions {
   return { signal, timeout };
 }
 
-/** One who waits. `T` is what the waiting ends with. */
+/** One waiter. `T` is what the wait ends with. */
 export class Waiter<T, Tag = string | undefined> {
-  /** What the borrower calls itself, or asks for. */
+  /** What the waiter calls itself, or asks for. */
   readonly tag: Tag;
   /** Since when, in milliseconds of the clock. */
   since = 0;
@@ -83,26 +92,27 @@ export class WaitQueue<T, Tag = string | undefined> {
 
   /**
    * @param clock gives the time of arrival and the timeouts
-   * @param onLeave called when a signal or a timeout took somebody out, who may have been in the way of those behind
+   * @param onLeave called when a signal or a timeout took a waiter out, which may have been in the way of those behind
+   * it
    */
   constructor(clock: Clock, onLeave?: () => void) {
     this.#clock = clock;
     this.#onLeave = onLeave;
   }
 
-  /** How many wait. */
+  /** How many waiters there are. */
   get length(): number {
     return this.#length;
   }
 
-  /** Who has waited longest, or null. */
+  /** The waiter that has waited longest, or null. */
   get first(): Waiter<T, Tag> | null {
     return this.#first;
   }
 
   /**
-   * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the timeout
-   * (with what `onTimeout` returns).
+   * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the
+   * timeout (with what `onTimeout` returns).
    */
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     const { signal, timeout } = options;
@@ -125,7 +135,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     });
   }
 
-  /** Starts the timer of a wait. It keeps the process alive: the wait's caller is owed an answer at that time. */
+  /** Starts the timer of a wait. It keeps the process alive: the caller is owed an answer at that time. */
   #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
     const slice = Math.min(left, MAX_TIMER);
     const fire = (): void => {
@@ -135,7 +145,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     waiter.timer = this.#clock.setTimer(fire, slice, false);
   }
 
-  /** Takes the one who has waited longest out of the queue and settles it with `value`; false when nobody waits. */
+  /** Takes the first waiter out of the queue and settles it with `value`; false when there is none. */
   next(value: T): boolean {
     const waiter = this.#first;
     if (waiter === null) return false;
@@ -144,7 +154,10 @@ export class WaitQueue<T, Tag = string | undefined> {
     return true;
   }
 
-  /** Ends a wait by signal or timeout. Building the error may run code of the application, which may serve this very waiter. */
+  /**
+   * Ends a wait by signal or timeout. Building the error may run code of the application, and that may serve this very
+   * waiter.
+   */
   #endEarly(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
     if (!waiter.queued) return;
     let error: unknown;
@@ -157,7 +170,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     this.#onLeave?.();
   }
 
-  /** Rejects one waiter; nothing happens when it has left already. */
+  /** Rejects one waiter; does nothing when it has left already. */
   reject(waiter: Waiter<T, Tag>, error: unknown): void {
     if (!waiter.queued) return;
     this.#remove(waiter);

@@ -124,7 +124,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#ElementSpec": () => ({
+    "./pipeline#ElementFactory": () => ({
       word: "name",
       help: "a stage",
       create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),

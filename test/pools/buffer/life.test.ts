@@ -534,7 +534,7 @@ describe("ends", () => {
   it("close refuses while leases are out, says who holds what, and changes nothing", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire({ tag: "me" })!;
-    expect(() => pool.close()).toThrow(/1 buffers are leased; held: slot 0 .* by "me"/);
+    expect(() => pool.close()).toThrow(/1 buffer is leased; held: slot 0 .* by "me"/);
     expect(pool.isActive).toBe(true);
     buffer.release();
     pool.close();

@@ -31,14 +31,13 @@
  */
 
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode, Mapping } from "../../memory/mapping.ts";
+import type { MapMode, Mapping } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { disposeBy } from "../../util/dispose.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import {
   checkOptions,
   flag,

@@ -93,11 +93,11 @@ function workOnLease(frame: number, slot: number, lease: number): void {
   let joined = false;
   const answer = work(frame, slot, () => {
     // Throws when the lease is over; from here on it cannot be.
-    pool!.keep(lease);
+    pool!.retainId(lease);
     joined = true;
     return pool!.bytesOf(lease);
   });
-  if (joined) pool!.give(lease);
+  if (joined) pool!.releaseId(lease);
   say(answer);
 }
 

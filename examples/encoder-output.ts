@@ -9,7 +9,7 @@ import { type Memory, PagePool } from "../src/index.ts";
 import { FakeClock } from "../src/testing.ts";
 
 const clock = new FakeClock(); // a real program leaves this out; here ten seconds pass in no time
-const pool = new PagePool({ name: "packets", curve: "smooth", maxBytes: 64 * 2 ** 20, clock });
+const pool = PagePool.create({ name: "packets", curve: "smooth", maxBytes: 64 * 2 ** 20, clock });
 
 const FRAME = 1000 / 60;
 const KEY_EVERY = 60;

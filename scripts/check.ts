@@ -13,7 +13,7 @@ const CHECKS: readonly (readonly [name: string, command: string, ...args: string
   ["docblocks", process.execPath, "scripts/check-docblocks.ts"],
   ["sizes", process.execPath, "scripts/check-sizes.ts"],
   ["clean", process.execPath, "scripts/check-clean.ts"],
-  ["build", join(BIN, "tsc"), "-p", "tsconfig.build.json"],
+  ["build", process.execPath, "scripts/build.ts"],
   ["types", process.execPath, "scripts/check-types.ts"],
   ["package", process.execPath, "scripts/check-package.ts"],
 ];

@@ -51,7 +51,7 @@ const { PagePool, RealtimePool, SlabPool, VideoInfo, allocators, struct } = mill
 const { SharedPool } = await import("millpond/shared");
 const { TlsfArena } = await import("millpond/arena");
 
-const pages = new PagePool({ maxBytes: 1 << 20 });
+const pages = PagePool.create({ maxBytes: 1 << 20 });
 const block = pages.allocator.allocate(100_000);
 block.release();
 assert.throws(() => block.release(), { code: "ERR_DOUBLE_RELEASE" });

@@ -17,7 +17,7 @@ import { openRawVideo } from "../src/adapters/raw-video/raw-video.ts";
 const SLOW_MS = 5_000;
 const KILL_MS = 8_000;
 const BOUND_MS = 20_000;
-const MAIN = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
+const MAIN = fileURLToPath(new URL("../dist/cli.js", import.meta.url));
 
 if (process.argv[2] === "read") {
   quietDecoders();

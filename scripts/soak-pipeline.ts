@@ -54,8 +54,14 @@ class Mark extends Transform {
 
 const source = new Frames("frames");
 const tee = new Tee("tee");
-const pipeline = new Pipeline({ name: "soak", patience: 60_000 });
-pipeline.link(source, tee, new Queue({ name: "q1", max: 3 }), new Mark(), new NullSink({ name: "a", holds: 2 }));
+const pipeline = new Pipeline({ name: "soak", acquireTimeout: 60_000 });
+pipeline.link(
+  source,
+  tee,
+  new Queue({ name: "q1", max: 3 }),
+  new Mark(),
+  new NullSink({ name: "a", retainedBuffers: 2 }),
+);
 pipeline.link(tee, new Queue({ name: "q2", max: 3 }), new NullSink({ name: "b" }));
 
 const started = performance.now();

@@ -2,6 +2,7 @@
 export { SizeClassArena, type SizeClassStats } from "./arena/size-class/size-class-arena.ts";
 export {
   type ArenaBlock,
+  type ArenaHolder,
   type ArenaOptions,
   type ArenaSource,
   type ArenaStats,

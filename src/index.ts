@@ -57,6 +57,7 @@ export {
 } from "./pools/realtime/realtime-pool.ts";
 export {
   type LeakReport,
+  type SlabHolder,
   SlabPool,
   type SlabPoolOptions,
   type SlabPoolStats,

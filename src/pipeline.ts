@@ -37,7 +37,7 @@ export {
   registerMetaMerger,
 } from "./pipeline/negotiate/allocation-query.ts";
 export type { Decision } from "./pipeline/negotiate/pool.ts";
-export type { Verdict } from "./pipeline/negotiate/select.ts";
+export type { CandidateResult } from "./pipeline/negotiate/select.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
 export type { Progress, RunSummary } from "./pipeline/run.ts";
 export {
@@ -55,7 +55,7 @@ export {
   videoFormat,
 } from "./pipeline/stream-format.ts";
 export {
-  type ElementSpec,
+  type ElementFactory,
   type ParsedPipeline,
   type Properties,
   type PropertyKind,

@@ -3,7 +3,7 @@ import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { PAGE_SIZES, TRACE_LENGTH, trace } from "../lib/trace.ts";
 
-const { allocator } = new PagePool();
+const { allocator } = PagePool.create();
 const choices = trace(PAGE_SIZES.length);
 let at = 0;
 

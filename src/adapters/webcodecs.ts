@@ -7,7 +7,7 @@
 import { BufferFlags } from "../media/buffer/flags.ts";
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
-import { blame, Element } from "../pipeline/base/element.ts";
+import { attachErrorSource, Element } from "../pipeline/base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/base/pad.ts";
 import { Caps } from "../pipeline/caps.ts";
 import {
@@ -101,7 +101,7 @@ abstract class CoderElement<Out> extends Element {
         this.#alert();
       },
       error: (error) => {
-        this.#failure = blame(error, this);
+        this.#failure = attachErrorSource(error, this);
         this.#alert();
       },
     });
@@ -137,7 +137,7 @@ abstract class CoderElement<Out> extends Element {
   protected abstract drop(result: Out): void;
 
   /** What is still in the coder comes out first. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     const { coder } = this;
     if (coder !== undefined && coder.state === "configured") {
       let isDone = false;
@@ -155,12 +155,12 @@ abstract class CoderElement<Out> extends Element {
   }
 
   /** Lets whoever waits look again. */
-  override interrupt(): void {
+  override unlock(): void {
     this.#alert();
   }
 
   /** Forgets what is under way. */
-  override flushed(): void {
+  override onFlush(): void {
     for (const one of this.made.splice(0)) this.drop(one);
     this.reset();
   }
@@ -253,7 +253,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
       this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
       frame.close();
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       buffer.release();
     }
@@ -338,7 +338,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
         mapped.unmap();
       }
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       buffer.release();
     }

@@ -1,5 +1,6 @@
 /** The long ways of a memory: nested locks, opaque regions, views that have to be made, the last release, every refusal. */
 
+import { abortable } from "../util/abortable.ts";
 import { MillpondError } from "../util/errors.ts";
 import { throwLater } from "../util/late.ts";
 import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./errors.ts";
@@ -56,7 +57,9 @@ export async function mapLater(memory: Memory, unit: number, signal: AbortSignal
   const opening = memory.allocator.openRegionAsync(memory.region, modeOf(unit), signal);
   let whole: Uint8Array;
   try {
-    whole = await (signal === undefined ? opening : orAborted(opening, signal));
+    whole = await (signal === undefined
+      ? opening
+      : abortable<Uint8Array>(signal, ({ resolve, reject }) => void opening.then(resolve, reject)));
   } catch (error) {
     if (signal?.aborted === true) {
       // Whether it was the allocator that heard the signal or only this wait: the lock ends when the allocator has answered.
@@ -70,14 +73,6 @@ export async function mapLater(memory: Memory, unit: number, signal: AbortSignal
   const mapping = new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
   releaseWhenUnmapped(memory);
   return mapping;
-}
-
-function orAborted<T>(wait: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    wait.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
 
 /** Ends the access of a wait that came to nothing, and the reference that it held. */

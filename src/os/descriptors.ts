@@ -5,7 +5,9 @@
  * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would take
  * one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE`.
  */
+
 import { rmSync } from "node:fs";
+import { abortable } from "../util/abortable.ts";
 import { abortSignal, milliseconds, readOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
@@ -142,15 +144,8 @@ async function askAgain<T>(wait: DescriptorWait, ask: () => Outcome<T>): Promise
 }
 
 function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
+  return abortable(signal, ({ resolve, onEnd }) => {
+    const timer = setTimeout(resolve, milliseconds);
+    onEnd(() => clearTimeout(timer));
   });
 }

@@ -63,7 +63,7 @@ export class Description {
     );
   }
 
-  /** For a terminal: the stages, then the decision in force of each pad, with its sum and its verdicts. */
+  /** For a terminal: the stages, then the decision in force of each pad, with its sum and its candidates. */
   text(): string {
     const lines = [this.name];
     const width = Math.max(0, ...this.elements.map((one) => one.name.length));
@@ -114,7 +114,7 @@ export class Description {
 
 /** @internal One decision, as lines. */
 export function decisionLines(decision: Decision): string[] {
-  const { pad, pool, size, count, params, allocator, parts, verdicts, notes, metas, round } = decision;
+  const { pad, pool, size, count, params, allocator, parts, candidates, notes, metas, round } = decision;
   const lines = [`${pad}${round > 1 ? `, round ${round}` : ""}: ${formatText(decision.format)}`];
   const extra = [
     params.prefix > 0 ? `prefix ${params.prefix}` : "",
@@ -125,7 +125,7 @@ export function decisionLines(decision: Decision): string[] {
     `  ${count} buffer${count === 1 ? "" : "s"} of ${size} bytes from pool "${pool}" (${align}, allocator "${allocator}")`,
   );
   lines.push(`  ${count} ${sumText(decision)}`);
-  for (const { won, by, what, why } of verdicts) lines.push(`  ${won ? "won " : "lost"} ${what} of ${by}: ${why}`);
+  for (const { won, by, what, why } of candidates) lines.push(`  ${won ? "won " : "lost"} ${what} of ${by}: ${why}`);
   for (const note of notes) lines.push(`  note ${note}`);
   if (metas.length > 0) lines.push(`  metas ${metas.map((meta) => meta.api).join(", ")}`);
   if (parts.length === 0) lines.pop();

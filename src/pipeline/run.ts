@@ -1,17 +1,19 @@
 /**
- * Session: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
+ * PipelineRun: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
  * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
  * error, cancellation, and a seek in between.
  */
+
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
+import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
 import {
-  blame,
-  blamedFor,
+  attachErrorSource,
   type Element,
+  errorSource,
   isPromise,
   type Running,
   type StageWait,
@@ -29,8 +31,8 @@ export interface Progress {
   readonly elapsed: number;
 }
 
-/** How {@link Session} runs. */
-export interface SessionOptions {
+/** How {@link PipelineRun} runs. */
+export interface PipelineRunOptions {
   /** Cancels the run; it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Told how far it is, at most ten times a second, and once at the end. */
@@ -40,7 +42,7 @@ export interface SessionOptions {
   /** What would be lost is an error. */
   readonly strict?: boolean | undefined;
   /** Milliseconds that one wait for a buffer, or of a stage, may last. */
-  readonly patience: number;
+  readonly acquireTimeout: number;
   /** The most bytes that all pools may have together. */
   readonly maxBytes: number;
   /** Time and timers. */
@@ -64,7 +66,7 @@ export interface RunSummary {
 // After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
 const ABANDON_MS = 500;
 
-// A thread needs a second to start on a busy machine, and a decoder to load: patience with buffers is not meant for that.
+// A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
@@ -96,13 +98,13 @@ function stalledError({ element, doing, limit }: StageWait): MillpondError {
   return new MillpondError(
     "ERR_STARVED",
     `"${element.name}" has been ${doing} for ${seconds(limit)} s, which is as long as the pipeline waits; ` +
-      "if it is slow and does not hang, give the pipeline more patience",
+      "if it is slow and does not hang, raise acquireTimeout",
     { stage: element.name, doing, limit },
   );
 }
 
 /** @internal One run. */
-export class Session implements Running {
+export class PipelineRun implements Running {
   readonly clock: Clock;
   /** Every decision, in order. */
   readonly decisions: Decision[] = [];
@@ -110,7 +112,7 @@ export class Session implements Running {
   failure: { readonly error: unknown; readonly element: string | undefined } | undefined;
   stopping = false;
   readonly #elements: readonly Element[];
-  readonly #options: SessionOptions;
+  readonly #options: PipelineRunOptions;
   readonly #abort: AbortController = new AbortController();
   readonly #tasks: Set<Promise<void>> = new Set();
   readonly #claims: Map<BufferPool, OutputPad> = new Map();
@@ -130,7 +132,7 @@ export class Session implements Running {
   });
 
   /** @param elements in order from the sources to the sinks */
-  constructor(elements: readonly Element[], options: SessionOptions) {
+  constructor(elements: readonly Element[], options: PipelineRunOptions) {
     this.#elements = elements;
     this.#options = options;
     this.clock = options.clock;
@@ -141,11 +143,10 @@ export class Session implements Running {
   }
 
   /** Plays to the end; with `play` false, only settles formats and memory. */
-  async run(play = true): Promise<RunSummary> {
+  async execute(play = true): Promise<RunSummary> {
     const { signal, onProgress } = this.#options;
     const started = this.clock.now();
-    const onAbort = (): void => this.fail(signal!.reason);
-    signal?.addEventListener("abort", onAbort);
+    let stopListening: (() => void) | undefined;
     let timer: unknown;
     const report = (): void => {
       try {
@@ -161,8 +162,8 @@ export class Session implements Running {
     const opened: Element[] = [];
     for (const element of this.#elements) element.attach(this);
     try {
-      if (signal?.aborted) onAbort();
-      else {
+      stopListening = onAbort(signal, (reason) => this.fail(reason));
+      if (this.failure === undefined) {
         await this.#open(opened);
         if (onProgress !== undefined) timer = this.clock.setTimer(tick, PROGRESS_MS, true);
         await this.#play(play);
@@ -172,7 +173,7 @@ export class Session implements Running {
       this.fail(error);
     }
     this.clock.clearTimer(timer);
-    signal?.removeEventListener("abort", onAbort);
+    stopListening?.();
     await this.#close(opened);
     const summary = this.#summary(this.clock.now() - started);
     for (const element of this.#elements) element.attach(null);
@@ -194,7 +195,7 @@ export class Session implements Running {
           needsReconfigure: false,
         };
         Object.assign(pad, fresh, { pool: null, decision: null });
-        pad.retune();
+        pad.updateClosed();
       }
       if (element.outputs.length === 0) this.#waiting.add(element);
     }
@@ -227,7 +228,7 @@ export class Session implements Running {
   }
 
   /**
-   * Calls a hook of a stage between the streams and waits for it; not longer than the patience lasts. The wait begins before the
+   * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins before the
    * call, so that what the hook itself waits for is inside it, and is what an error names.
    */
   async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
@@ -246,9 +247,9 @@ export class Session implements Running {
   }
 
   beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
-    const { patience } = this.#options;
+    const { acquireTimeout } = this.#options;
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
-    const limit = patience === Number.POSITIVE_INFINITY ? fallback : Math.max(patience * times, atLeast);
+    const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
     if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
     const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
     this.#waits.add(wait);
@@ -315,7 +316,7 @@ export class Session implements Running {
 
   fail(error: unknown, element?: Element): void {
     if (this.failure !== undefined || this.stopping) return;
-    this.failure = { error, element: blamedFor(error) ?? element?.name };
+    this.failure = { error, element: errorSource(error) ?? element?.name };
     this.#halt(error);
     this.#settle();
   }
@@ -327,7 +328,7 @@ export class Session implements Running {
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
     for (const element of this.#elements) {
       try {
-        element.interrupt();
+        element.unlock();
       } catch (error) {
         // The others have to be woken all the same.
         this.failure ??= { error, element: element.name };
@@ -339,14 +340,14 @@ export class Session implements Running {
     for (const element of this.#elements) {
       for (const pad of element.outputs) {
         pad.flushing = on;
-        pad.retune();
+        pad.updateClosed();
       }
     }
     for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
   }
 
   warn(text: string, element: Element): void {
-    if (this.#options.strict === true) throw blame(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
+    if (this.#options.strict === true) throw attachErrorSource(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
     if (this.#warnings.has(text)) return;
     this.#warnings.add(text);
     this.#options.onWarning?.(text);
@@ -367,10 +368,10 @@ export class Session implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      for (const element of this.#elements) element.interrupt();
+      for (const element of this.#elements) element.unlock();
       await this.#idle();
       if (this.stopping) return;
-      for (const element of this.#elements) element.flushed();
+      for (const element of this.#elements) element.onFlush();
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
         for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });
@@ -458,9 +459,9 @@ export class Session implements Running {
   }
 
   acquire(pool: BufferPool): Promise<MediaBuffer> {
-    const { patience } = this.#options;
-    if (patience === Infinity) return pool.acquire();
-    return pool.acquire({ timeout: patience }).catch((error: unknown) => {
+    const { acquireTimeout } = this.#options;
+    if (acquireTimeout === Infinity) return pool.acquire();
+    return pool.acquire({ timeout: acquireTimeout }).catch((error: unknown) => {
       throw isMillpondError(error, "ERR_STARVED") ? this.#busyStage(error) : error;
     });
   }
@@ -472,7 +473,7 @@ export class Session implements Running {
     if (first === undefined || now - first.since < first.limit / 2) return error;
     const { name } = first.element;
     const long = seconds(now - first.since);
-    return blame(
+    return attachErrorSource(
       new MillpondError(
         "ERR_STARVED",
         `"${name}" has been ${first.doing} for ${long} s, and meanwhile ${plainMessage(error)}`,

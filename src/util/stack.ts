@@ -1,7 +1,10 @@
 /** Who called: the stack of an error that was made to remember a place, without the library's own lines. */
 
-/** This very file, as a module of its own; in a bundle it is the bundle, whose lines are the application's as well. */
-const SELF = /[\\/]util[\\/]stack\.[jt]s$/;
+/**
+ * This very file, as a module of its own: in the sources, or as the chunk that the build keeps apart for it. In an
+ * application's bundle it is the bundle, whose lines are the application's as well.
+ */
+const SELF = /[\\/](?:util[\\/]|_)stack\.[jt]s$/;
 
 /**
  * How the places of files below a folder begin in stacks: by URL, as engines write modules, and by path, as loaders that
@@ -26,6 +29,11 @@ export function rootsOf(self: string | undefined): readonly string[] {
 }
 
 const ROOTS = rootsOf(import.meta.url as string | undefined);
+
+/** Whether a file, by URL or path, is one of the library's own. */
+export function isOwnFile(file: string): boolean {
+  return ROOTS.some((root) => file.startsWith(root));
+}
 
 /** Where a line's place begins: behind a bracket, a space or an @, or at its start. */
 function isBelow(line: string, roots: readonly string[]): boolean {

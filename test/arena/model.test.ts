@@ -2,11 +2,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { NaiveHeap } from "./naive-heap.ts";
 
-const WALKS = Number(process.env.MILLPOND_WALKS ?? 300);
-const OPERATIONS = Number(process.env.MILLPOND_OPERATIONS ?? 1_000_000);
-const TIMEOUT = Number(process.env.MILLPOND_TIMEOUT ?? 60_000);
+const WALKS = times(60, 300, "MILLPOND_WALKS");
+const OPERATIONS = times(100_000, 1_000_000, "MILLPOND_OPERATIONS");
+const SEED = seedOf("arena");
 
 interface Step {
   readonly kind: "allocate" | "aligned" | "free" | "resize" | "reallocate" | "wrong" | "region";
@@ -25,74 +26,65 @@ function run(heap: NaiveHeap, { kind, size, pick }: Step): void {
 }
 
 describe("against a naive model", () => {
-  it(
-    "walks of mixed calls leave every block where and what it was, and every account exact",
-    () => {
-      const size = fc.oneof(
-        fc.integer({ min: 1, max: 64 }),
-        fc.integer({ min: 1, max: 3000 }),
-        fc.integer({ min: 1, max: 20_000 }),
-      );
-      const step = fc.record<Step>({
-        kind: fc.constantFrom(
-          "allocate",
-          "allocate",
-          "allocate",
-          "aligned",
-          "free",
-          "free",
-          "resize",
-          "reallocate",
-          "wrong",
-          "region",
-        ),
-        size,
-        pick: fc.nat(1_000_000),
-      });
-      fc.assert(
-        fc.property(fc.array(step, { maxLength: 120 }), fc.boolean(), (steps, shared) => {
-          const buffer = shared ? new SharedArrayBuffer(24_576) : new ArrayBuffer(24_576);
-          const heap = new NaiveHeap(TlsfArena.create(buffer, { initial: 16_384 }), 16_384, 8192);
-          for (const one of steps) {
-            run(heap, one);
-            heap.check();
-          }
-          heap.freeAll();
-        }),
-        {
-          numRuns: WALKS,
-          ...(process.env.MILLPOND_SEED === undefined ? {} : { seed: Number(process.env.MILLPOND_SEED) }),
-        },
-      );
-    },
-    TIMEOUT,
-  );
+  it("walks of mixed calls leave every block where and what it was, and every account exact", () => {
+    const size = fc.oneof(
+      fc.integer({ min: 1, max: 64 }),
+      fc.integer({ min: 1, max: 3000 }),
+      fc.integer({ min: 1, max: 20_000 }),
+    );
+    const step = fc.record<Step>({
+      kind: fc.constantFrom(
+        "allocate",
+        "allocate",
+        "allocate",
+        "aligned",
+        "free",
+        "free",
+        "resize",
+        "reallocate",
+        "wrong",
+        "region",
+      ),
+      size,
+      pick: fc.nat(1_000_000),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), fc.boolean(), (steps, shared) => {
+        const buffer = shared ? new SharedArrayBuffer(24_576) : new ArrayBuffer(24_576);
+        const heap = new NaiveHeap(TlsfArena.create(buffer, { initial: 16_384 }), 16_384, 8192);
+        for (const one of steps) {
+          run(heap, one);
+          heap.check();
+        }
+        heap.freeAll();
+      }),
+      {
+        numRuns: WALKS,
+        seed: SEED,
+      },
+    );
+  });
 
-  // A seed of the day, which is printed so that what it finds can be repeated, and a tenth of it with a fixed one.
+  // The run of this day, and a tenth of it with a fixed seed.
   it.each([
-    [OPERATIONS, Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31))],
+    [OPERATIONS, SEED],
     [OPERATIONS / 10, 1],
-  ])(
-    "%i random operations, each followed by a validation; seed %i",
-    (operations, seed) => {
-      console.log(`arena: ${operations} operations, MILLPOND_SEED=${seed}`);
-      const random = xorshift(seed);
-      const heap = new NaiveHeap(TlsfArena.create(new ArrayBuffer(12_288), { initial: 8192 }), 8192, 4096);
-      for (let i = 0; i < operations; i++) {
-        const pick = random();
-        const roll = pick % 16;
-        const size = 1 + (random() % (roll === 15 ? 4000 : 400));
-        const kind =
-          roll < 7 ? "allocate" : roll < 12 ? "free" : roll < 14 ? "reallocate" : roll < 15 ? "resize" : "aligned";
-        run(heap, { kind, size, pick: pick >>> 4 });
-        if (i % 1000 === 0) run(heap, { kind: i % 3000 === 0 ? "region" : "wrong", size, pick: pick >>> 4 });
-        heap.arena.validate();
-        if (i % 64 === 0) heap.check();
-      }
-      heap.freeAll();
-    },
-    TIMEOUT,
-  );
+  ])("%i random operations, each followed by a validation; seed %i", REPEATED, (operations, seed) => {
+    const random = xorshift(seed);
+    const heap = new NaiveHeap(TlsfArena.create(new ArrayBuffer(12_288), { initial: 8192 }), 8192, 4096);
+    for (let i = 0; i < operations; i++) {
+      const pick = random();
+      const roll = pick % 16;
+      const size = 1 + (random() % (roll === 15 ? 4000 : 400));
+      const kind =
+        roll < 7 ? "allocate" : roll < 12 ? "free" : roll < 14 ? "reallocate" : roll < 15 ? "resize" : "aligned";
+      run(heap, { kind, size, pick: pick >>> 4 });
+      if (i % 1000 === 0) run(heap, { kind: i % 3000 === 0 ? "region" : "wrong", size, pick: pick >>> 4 });
+      heap.arena.validate();
+      if (i % 64 === 0) heap.check();
+    }
+    heap.freeAll();
+  });
 
   it("a large heap under random replacement stays whole", () => {
     const random = xorshift(7);

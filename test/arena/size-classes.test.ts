@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { CLASSES, classOf, LARGEST, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
 import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { seedOf, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;
@@ -216,7 +217,7 @@ describe("size classes against a naive model", () => {
         heap.validate();
         expect(heap.stats()).toMatchObject({ classes: [], liveBytes: 0 });
       }),
-      { numRuns: Number(process.env.MILLPOND_WALKS ?? 150) },
+      { numRuns: times(50, 150, "MILLPOND_WALKS"), seed: seedOf("size classes") },
     );
   });
 });

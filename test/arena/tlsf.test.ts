@@ -451,3 +451,59 @@ describe("a freed hole of just the right size", () => {
     expect(() => arena.alloc(4096)).toThrow(expect.objectContaining({ code: "ERR_CORRUPTED" }));
   });
 });
+
+describe("the end of an arena", () => {
+  it("is refused while blocks are live, names them, and changes nothing", () => {
+    const arena = TlsfArena.create(new ArrayBuffer(65_536));
+    const pointers = Array.from({ length: 10 }, () => arena.alloc(64));
+    expect(() => arena.close()).toThrow(
+      expect.objectContaining({ code: "ERR_IN_USE", message: expect.stringContaining(`${pointers[0]}, `) }),
+    );
+    expect(arena.holders()).toEqual(pointers.map((pointer) => ({ pointer, size: 64 })));
+    arena.validate();
+    for (const pointer of pointers) arena.free(pointer);
+    arena.close();
+    arena.close();
+  });
+
+  it("by force takes live blocks back: every call is ERR_POOL_DEAD, and nobody attaches to the bytes", () => {
+    const buffer = new ArrayBuffer(65_536);
+    const arena = TlsfArena.create(buffer);
+    const pointer = arena.alloc(64);
+    arena.close({ force: true });
+    const calls: (() => unknown)[] = [
+      () => arena.alloc(8),
+      () => arena.allocAligned(8, 64),
+      () => arena.free(pointer),
+      () => arena.sizeOf(pointer),
+      () => arena.resize(pointer, 8),
+      () => arena.realloc(pointer, 8),
+      () => arena.tag(pointer, true),
+      () => arena.stats(),
+      () => arena.holders(),
+      () => [...arena.blocks()],
+      () => arena.validate(),
+      () => arena.refresh(),
+      () => arena.addRegion(1024, 1024),
+      () => arena.removeRegion(1024),
+    ];
+    for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
+    expect([arena.isLive(pointer), arena.bytes.length]).toEqual([false, 0]);
+    expect(code(() => TlsfArena.attach(buffer))).toBe("ERR_BAD_DATA");
+    expect(code(() => arena.close({ force: 1 as never }))).toBe("ERR_INVALID_ARG_TYPE");
+    TlsfArena.create(buffer).validate();
+  });
+
+  it("comes by itself with using, also where the buffer is gone", () => {
+    const buffer = new ArrayBuffer(65_536);
+    {
+      using arena = TlsfArena.create(buffer);
+      arena.alloc(8);
+    }
+    expect(code(() => TlsfArena.attach(buffer))).toBe("ERR_BAD_DATA");
+    const arena = TlsfArena.create(buffer);
+    structuredClone(buffer, { transfer: [buffer] });
+    arena.close();
+    expect(code(() => arena.alloc(8))).toBe("ERR_POOL_DEAD");
+  });
+});

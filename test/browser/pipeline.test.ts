@@ -11,7 +11,7 @@ describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
       const { Pipeline, PatternSource, Queue, Tee, NullSink, AppSink } = await import("/dist/pipeline.js");
       const { VideoScale } = await import("/dist/video.js");
       const tee = new Tee("tee");
-      const [sink, loop] = [new NullSink({ name: "null", holds: 2 }), new AppSink({ name: "loop" })];
+      const [sink, loop] = [new NullSink({ name: "null", retainedBuffers: 2 }), new AppSink({ name: "loop" })];
       const pipeline = new Pipeline();
       pipeline.link(new PatternSource({ width: 320, height: 180, frames: 60 }), tee, new Queue(), new VideoScale({ width: 64, format: "RGBA" }), loop);
       pipeline.link(tee, sink);
@@ -31,7 +31,7 @@ describe.skipIf(chromium === undefined)("a pipeline in Chromium", () => {
       if (typeof VideoEncoder === "undefined") send({ packets: null });
       else {
         const { Pipeline, PatternSource, NullSink, AppSink } = await import("/dist/pipeline.js");
-        const { WebCodecsEncoder, WebCodecsDecoder } = await import("/dist/adapters/webcodecs.js");
+        const { WebCodecsEncoder, WebCodecsDecoder } = await import("/dist/webcodecs.js");
         const encoder = new WebCodecsEncoder({ codec: "vp8", bitrate: 500000 });
         const sink = new AppSink({ name: "loop" });
         const pipeline = new Pipeline().link(new PatternSource({ width: 128, height: 96, frames: 30 }), encoder, new WebCodecsDecoder({ codec: "vp8" }), sink);

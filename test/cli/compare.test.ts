@@ -20,7 +20,7 @@ describe("millpond run --compare", () => {
     expect(fresh.minorFaults).toBeGreaterThan(pooled.minorFaults);
     expect(fresh.peakRss).toBeGreaterThan(pooled.peakRss);
     expect(fresh.allocationP50).toBeGreaterThan(pooled.allocationP50);
-  }, 120_000);
+  });
 
   it("prints a loss as plainly as a win", () => {
     const subject = {

@@ -20,8 +20,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { FULL } from "../helpers/effort.ts";
 import { CLIP } from "./command.ts";
-import { BOUND_MS, type HostileRun, hold, hostileRuns, runBuilt } from "./hostile.ts";
+import { type HostileRun, hold, hostileRuns, runBuilt } from "./hostile.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "millpond-data-"));
 const mounts: string[] = [];
@@ -414,7 +415,7 @@ describe("cuts and flips of every container", () => {
   const seeds =
     asked === undefined ? FIXED_SEEDS : [asked === "random" ? randomBytes(4).readUInt32LE() : Number(asked)];
   console.info(`damage with MILLPOND_SEED=${seeds.join(" and ")}`);
-  for (const seed of seeds) {
+  for (const [nth, seed] of seeds.entries()) {
     let state = seed >>> 0;
     // mulberry32: small, and the same everywhere.
     const random = (): number => {
@@ -431,7 +432,12 @@ describe("cuts and flips of every container", () => {
         if (!isCut)
           for (let n = 0; n < 1 + round * 3; n++) bytes[Math.floor(random() * bytes.length)]! ^= 1 << (random() * 8);
         const what = isCut ? `cut at ${bytes.length}` : `flips, round ${round}`;
-        return damagedRun(`${name}, ${what}, seed ${seed}: one end`, `in-${name}`, bytes, round % 2 === 1);
+        // A cut and a flip of each container are enough for the fast lane.
+        const isMore = nth > 0 || (round !== 1 && round !== 4);
+        return {
+          ...damagedRun(`${name}, ${what}, seed ${seed}: one end`, `in-${name}`, bytes, round % 2 === 1),
+          isMore,
+        };
       });
     });
     hostileRuns(runs);
@@ -457,14 +463,18 @@ describe("an index that announces more than the file can have", () => {
     ["entries of a table, so that the next one is read as entries", "stts", { 4: 17 }],
     ["samples of one size", "stsz", { 4: 1, 8: MANY }],
   ];
-  for (const [what, box, numbers] of cases) {
+  for (const [nth, [what, box, numbers]] of cases.entries()) {
     for (const name of ["a.mp4", "a.mov"]) {
       for (const isPipeline of [false, true]) {
-        it(`${what} in ${name}, ${isPipeline ? "a pipeline" : "a run of the file"}: one end within seconds`, async () => {
-          const bytes = withNumbers(name, box, numbers);
-          const { elapsed } = await hold(damagedRun(what, `in-${name}`, bytes, isPipeline));
-          expect(elapsed).toBeLessThan(BOUND_MS);
-        }, 40_000);
+        // In the fast lane each once: in one of the containers, by one of the two ways.
+        const isMore = name === "a.mov" || isPipeline !== (nth % 2 === 1);
+        it(
+          `${what} in ${name}, ${isPipeline ? "a pipeline" : "a run of the file"}: one end`,
+          isMore ? FULL : {},
+          async () => {
+            await hold(damagedRun(what, `in-${name}`, withNumbers(name, box, numbers), isPipeline));
+          },
+        );
       }
     }
   }
@@ -480,7 +490,7 @@ describe("an index that announces more than the file can have", () => {
       arrange: (folder) => writeFileSync(join(folder, "in.mov"), bytes),
       check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),
     });
-  }, 40_000);
+  });
 });
 
 describe("a first group of pictures that cannot be decoded", () => {
@@ -498,7 +508,7 @@ describe("a first group of pictures that cannot be decoded", () => {
       arrange: (folder) => writeFileSync(join(folder, "in.mov"), bytes),
       check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(10),
     });
-  }, 40_000);
+  });
 });
 
 describe("Matroska whose reader would not get on", () => {
@@ -516,7 +526,7 @@ describe("Matroska whose reader would not get on", () => {
       arrange: (folder) => writeFileSync(join(folder, "in.webm"), bytes),
       check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),
     });
-  }, 40_000);
+  });
 });
 
 describe("Matroska that is cut short", () => {
@@ -546,29 +556,34 @@ describe("Matroska that is cut short", () => {
   ];
   for (const [kind, make] of kinds) {
     for (const part of [0.3, 0.6, 0.98]) {
-      it(`${kind} gives the frames that ffprobe finds in ${100 * part} %, says what is missing, and exits with 2`, async (context) => {
-        if (skip !== undefined) {
-          console.warn(`skipped: ${skip}`);
-          context.skip(skip);
-        }
-        const bytes = make(readFileSync(join(scratch, "a.webm")));
-        const cues = bytes.indexOf(Buffer.from("1c53bb6b", "hex"), bytes.length - 400);
-        const end = cues < 0 ? bytes.length : cues;
-        const { stdout } = await hold({
-          name: "cut",
-          args: ["run", "in.webm", "--json"],
-          code: 2,
-          message: /the file is cut short|ends early/i,
-          arrange: (folder) => writeFileSync(join(folder, "in.webm"), bytes.subarray(0, Math.floor(end * part))),
-          check: ({ stdout: out }, folder) => {
-            const { measures, missing } = JSON.parse(out.toString());
-            expect(measures.frames).toBe(countOf(join(folder, "in.webm")));
-            expect(measures.frames).toBeGreaterThan(5);
-            expect(missing).toContain("cut short");
-          },
-        });
-        expect(stdout.length).toBeGreaterThan(0);
-      }, 60_000);
+      const isMore = part !== 0.6;
+      it(
+        `${kind} gives the frames that ffprobe finds in ${100 * part} %, says what is missing, and exits with 2`,
+        isMore ? FULL : {},
+        async (context) => {
+          if (skip !== undefined) {
+            console.warn(`skipped: ${skip}`);
+            context.skip(skip);
+          }
+          const bytes = make(readFileSync(join(scratch, "a.webm")));
+          const cues = bytes.indexOf(Buffer.from("1c53bb6b", "hex"), bytes.length - 400);
+          const end = cues < 0 ? bytes.length : cues;
+          const { stdout } = await hold({
+            name: "cut",
+            args: ["run", "in.webm", "--json"],
+            code: 2,
+            message: /the file is cut short|ends early/i,
+            arrange: (folder) => writeFileSync(join(folder, "in.webm"), bytes.subarray(0, Math.floor(end * part))),
+            check: ({ stdout: out }, folder) => {
+              const { measures, missing } = JSON.parse(out.toString());
+              expect(measures.frames).toBe(countOf(join(folder, "in.webm")));
+              expect(measures.frames).toBeGreaterThan(5);
+              expect(missing).toContain("cut short");
+            },
+          });
+          expect(stdout.length).toBeGreaterThan(0);
+        },
+      );
     }
     it(`${kind}, whole, has every frame`, async () => {
       await hold({
@@ -578,7 +593,7 @@ describe("Matroska that is cut short", () => {
         arrange: (folder) => writeFileSync(join(folder, "in.webm"), make(readFileSync(join(scratch, "a.webm")))),
         check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),
       });
-    }, 60_000);
+    });
   }
 });
 

@@ -4,6 +4,7 @@ import { closeSync, constants, openSync, readFileSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
+import { untilListening } from "./command.ts";
 import { hold, hostileRuns } from "./hostile.ts";
 
 const FRAMES = 60;
@@ -107,7 +108,7 @@ describe("a pipe as a file", () => {
             closeSync(probe);
           }
         };
-        await new Promise((later) => setTimeout(later, 800));
+        await untilListening(child);
         while (!isFull()) await new Promise((later) => setTimeout(later, 20));
         child.kill("SIGTERM");
         child.once("exit", () => closeSync(fd));
@@ -116,7 +117,7 @@ describe("a pipe as a file", () => {
   ]);
 });
 
-describe("standard input that pauses for longer than the patience", () => {
+describe.concurrent("standard input that pauses for longer than the patience", () => {
   for (const args of [
     ["run", "-"],
     ["run", "rawvideo - ! null"],
@@ -124,12 +125,12 @@ describe("standard input that pauses for longer than the patience", () => {
     hostileRuns([
       {
         name: `is waited for, also in the middle of a frame: ${args[1]}`,
-        args: [...args, "--patience", "0.5", "--quiet"],
+        args: [...args, "--patience", "3", "--quiet"],
         code: 0,
         stdin: Readable.from(
           (async function* () {
             yield y4m.subarray(0, 7000);
-            await new Promise((later) => setTimeout(later, 2500));
+            await new Promise((later) => setTimeout(later, 4000));
             yield y4m.subarray(7000);
           })(),
         ),
@@ -186,42 +187,34 @@ describe("damage in the middle of a file", () => {
     ["a.ts", "cut out", /damaged: \d+ bytes from byte \d+ on do not belong to any whole packet/],
   ] as const;
   for (const [name, damage, message] of cases) {
-    it.skipIf(!files.has(name))(
-      `${name}, ${damage}: what is whole is read, and the run exits with 2`,
-      async () => {
-        const whole = files.get(name)!;
-        await hold({
-          name,
-          args: ["run", name, "--json"],
-          code: 2,
-          message,
-          arrange: (folder) => writeFileSync(join(folder, name), damages[damage]!(whole, Math.floor(whole.length / 2))),
-          check: ({ stdout }) => {
-            const { measures, complete } = JSON.parse(stdout.toString());
-            expect(complete).toBe(false);
-            expect(measures.frames).toBeGreaterThan(FRAMES / 4);
-            expect(measures.frames).toBeLessThanOrEqual(FRAMES);
-          },
-        });
-      },
-      60_000,
-    );
-  }
-  it.skipIf(!files.has("a.ts"))(
-    "a transport stream that ends inside a packet is partial",
-    async () => {
-      const whole = files.get("a.ts")!;
+    it.skipIf(!files.has(name))(`${name}, ${damage}: what is whole is read, and the run exits with 2`, async () => {
+      const whole = files.get(name)!;
       await hold({
-        name: "a.ts",
-        args: ["run", "a.ts"],
+        name,
+        args: ["run", name, "--json"],
         code: 2,
-        message: /damaged: 72 bytes/,
-        arrange: (folder) =>
-          writeFileSync(join(folder, "a.ts"), whole.subarray(0, 188 * Math.floor(whole.length / 376) + 72)),
+        message,
+        arrange: (folder) => writeFileSync(join(folder, name), damages[damage]!(whole, Math.floor(whole.length / 2))),
+        check: ({ stdout }) => {
+          const { measures, complete } = JSON.parse(stdout.toString());
+          expect(complete).toBe(false);
+          expect(measures.frames).toBeGreaterThan(FRAMES / 4);
+          expect(measures.frames).toBeLessThanOrEqual(FRAMES);
+        },
       });
-    },
-    60_000,
-  );
+    });
+  }
+  it.skipIf(!files.has("a.ts"))("a transport stream that ends inside a packet is partial", async () => {
+    const whole = files.get("a.ts")!;
+    await hold({
+      name: "a.ts",
+      args: ["run", "a.ts"],
+      code: 2,
+      message: /damaged: 72 bytes/,
+      arrange: (folder) =>
+        writeFileSync(join(folder, "a.ts"), whole.subarray(0, 188 * Math.floor(whole.length / 376) + 72)),
+    });
+  });
 });
 
 describe("a name with what a terminal takes for commands", () => {

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
 import { describe } from "vitest";
+import { seedOf } from "../helpers/effort.ts";
 import { CLIP, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns } from "./hostile.ts";
 
-const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 1e9));
-console.log(`signals come at moments from seed ${seed} (MILLPOND_SEED=${seed} repeats them)`);
+const seed = seedOf("the moments of signals");
 
 /** Numbers from 0 to 1, the same for the same seed: mulberry32. */
 function generator(from: number): () => number {
@@ -32,11 +32,12 @@ function signals(): HostileRun[] {
     ["an encoder", ["run", "pattern width=320 height=240 ! encode endless.mp4"]],
   ];
   const made: HostileRun[] = [];
-  for (const [signal, code] of Object.entries(codes) as [keyof typeof codes, number][]) {
-    for (const [what, args] of kinds) {
+  for (const [nth, [signal, code]] of (Object.entries(codes) as [keyof typeof codes, number][]).entries()) {
+    for (const [at, [what, args]] of kinds.entries()) {
       const after = Math.round(1500 * random());
       made.push({
         name: `${signal} after ${after} ms ends ${what}, with nothing left`,
+        isMore: at !== nth % kinds.length,
         args,
         // A loaded machine may still be starting, and a file may be done already.
         code: what === "a file" ? [0, code] : code,
@@ -132,26 +133,35 @@ const args: HostileRun[] = ARGUMENTS.map(([given, message]) => ({
 }));
 
 /** A pipeline over a worker module of that text. */
-function worker(name: string, text: string, message: RegExp, more: Partial<HostileRun> = {}): HostileRun {
+function worker(name: string, text: string, message: RegExp, patience = "50"): HostileRun {
   return {
     name: `a worker that ${name} ends the run`,
     args: [
       "run",
       "pattern width=64 height=64 frames=200 ! workers ./m.mjs n=2 results=r.jsonl ! null",
       "--patience",
-      "2",
+      patience,
     ],
     arrange: (folder) => writeFileSync(join(folder, "m.mjs"), text),
     code: 1,
     message,
-    ...more,
   };
 }
 
 const workers: HostileRun[] = [
-  worker("never answers", "export default () => new Promise(() => {});", /"workers" has been waiting for a thread/),
-  worker("loops without end", "export default () => { for (;;); };", /"workers" has been waiting for a thread/),
-  worker("never loads", "await new Promise(() => {}); export default () => 1;", /"workers" has been loading .*m\.mjs/),
+  worker(
+    "never answers",
+    "export default () => new Promise(() => {});",
+    /"workers" has been waiting for a thread/,
+    "2",
+  ),
+  worker("loops without end", "export default () => { for (;;); };", /"workers" has been waiting for a thread/, "2"),
+  worker(
+    "never loads",
+    "await new Promise(() => {}); export default () => 1;",
+    /"workers" has been loading .*m\.mjs/,
+    "2",
+  ),
   worker("throws", 'export default () => {\n throw new Error("no");\n};', /failed at frame \d+: no \(.*m\.mjs:2:8\)/),
   worker("throws an object", "export default () => { throw { a: 1 }; };", /it threw \{ a: 1 \}/),
   worker("throws nothing", "export default () => { throw null; };", /it threw null/),
@@ -182,9 +192,6 @@ const workers: HostileRun[] = [
     "takes memory without end",
     "export default () => { const a = []; for (;;) a.push(new Array(1e6).fill(a.length)); };",
     /MB of heap/,
-    {
-      args: ["run", "pattern width=64 height=64 frames=20 ! workers ./m.mjs n=1 ! null"],
-    },
   ),
   {
     name: "a worker of a file that hangs is given up",

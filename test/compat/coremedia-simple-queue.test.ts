@@ -144,7 +144,7 @@ describe("a simple queue between threads", () => {
     await Promise.race([failed, ended]);
     expect([got, sent, CMSimpleQueueGetCount(numbers), most <= 3]).toEqual([total, total, 0, true]);
     await worker.terminate();
-  }, 60_000);
+  });
 
   it("takes whole numbers only once its handle was taken, and gives no handle while it has others in it", () => {
     const queue = CMSimpleQueueCreate(4);

@@ -6,8 +6,6 @@
  * once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at full length. The closing line
  * (test/closing-line.ts) says how many tests ran short and how many were left out.
  */
-import { type TestContext, test } from "vitest";
-
 /** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */
 export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
 
@@ -15,7 +13,7 @@ export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
 export const HANGS_MS: number = isFullLength ? 600_000 : 120_000;
 
 /**
- * A number that a test repeats itself by; the test is to be tagged `repeated`, which {@link repeated} does.
+ * A number that a test repeats itself by. The test, or the describe around it, is to have {@link REPEATED}.
  *
  * @param variable an environment variable that sets the number, for a longer search by hand
  */
@@ -33,15 +31,6 @@ export const REPEATED: { readonly tags: string[]; readonly timeout: number } = {
 
 /** The tag of a test that only `npm run test:all` and CI run. */
 export const FULL: { readonly tags: string[]; readonly timeout: number } = { tags: ["full"], timeout: HANGS_MS };
-
-/** A test that does something `fast` times in the fast lane and `full` times at full length. */
-export function repeated(
-  name: string,
-  { fast, full, variable }: { readonly fast: number; readonly full: number; readonly variable?: string },
-  body: (count: number, context: TestContext) => void | Promise<void>,
-): void {
-  test(name, REPEATED, (context) => body(times(fast, full, variable), context));
-}
 
 /**
  * The seed of a random test. The fast lane has always the same one, so that two runs of one tree do the same; at full length it is

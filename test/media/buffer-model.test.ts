@@ -8,6 +8,7 @@ import { expect, it } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { defaultAllocator, SystemAllocator, setDefaultAllocator } from "../../src/memory/allocator.ts";
 import { MillpondError } from "../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 
 interface Pair {
   real: MediaBuffer;
@@ -283,11 +284,8 @@ const steps = [
   n.map(makeWritable),
 ];
 
-it("never lets one buffer see another's bytes, and leaks nothing, over random walks", {
-  timeout: Number(process.env.MILLPOND_TIMEOUT ?? 240_000),
-}, () => {
-  const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
-  console.log(`media-buffer model: seed ${seed}`);
+it("never lets one buffer see another's bytes, and leaks nothing, over random walks", REPEATED, () => {
+  const seed = seedOf("media-buffer model");
   const before = defaultAllocator();
   try {
     fc.assert(
@@ -298,7 +296,7 @@ it("never lets one buffer see another's bytes, and leaks nothing, over random wa
         for (const { real, refs } of world.pairs) for (let i = 0; i < refs; i++) real.release();
         expect(world.allocator.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
-      { numRuns: Number(process.env.MILLPOND_WALKS ?? 1500), seed },
+      { numRuns: times(150, 1500, "MILLPOND_WALKS"), seed },
     );
   } finally {
     setDefaultAllocator(before);

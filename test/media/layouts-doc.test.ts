@@ -22,7 +22,7 @@ const ALIGNS = [1, 64, 256] as const;
 
 /** Bytes that a pool with pages of `pageSize` holds for one frame. */
 function held(info: VideoInfo, pageSize: number): number {
-  const pool = new PagePool({ pageSize });
+  const pool = PagePool.create({ pageSize });
   const memory = pool.allocator.allocate(info.size);
   const { bytes } = pool.stats();
   memory.release();

@@ -107,7 +107,7 @@ describe("hooks that throw", () => {
   });
 
   it("bytes that were lost are reported once through two pools, and both go on", async () => {
-    const pages = new PagePool();
+    const pages = PagePool.create();
     const pool = new BufferPool();
     pool.configure({ size: 4096, max: 1, allocator: pages.allocator });
     pool.activate();

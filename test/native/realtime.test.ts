@@ -54,7 +54,7 @@ describe.skipIf(!here)(`a RealtimePool in locked pages${here ? "" : ` (skipped: 
   });
 
   it("a pool over a PagePool over locked pages is locked too", () => {
-    const pages = new PagePool({ source: allocators.find("locked")! });
+    const pages = PagePool.create({ source: allocators.find("locked")! });
     const pool = make({ source: pages.allocator }, 200_000);
     expect(pool.locked).toBe(true);
     pools.pop()!.close();

@@ -68,9 +68,7 @@ beforeAll(() => {
   // For the user that a test becomes.
   chmodSync(scratch, 0o755);
 });
-afterAll(() => {
-  for (const made of [folder, scratch]) rmSync(made, { recursive: true, force: true });
-});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 interface Report {
   readonly size: number;
@@ -471,10 +469,8 @@ describe.skipIf(process.platform !== "linux")("waiting across processes (Linux)"
       { eval: true, workerData: { native: `file://${folder}/os/wait.js`, buffer: block.buffer } },
     );
     await once(worker, "message");
-    const began = performance.now();
-    await worker.terminate();
-    // Slices of 50 ms; a second leaves room for a busy machine, and a wait in one piece would never end.
-    expect(performance.now() - began).toBeLessThan(1000);
+    // It waits in slices of 50 ms. A wait in one piece would never end, and neither would this.
+    expect(await worker.terminate()).toBe(1);
     block.retire();
   });
 

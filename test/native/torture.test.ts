@@ -1,26 +1,23 @@
 /** Nothing that outlives its memory crashes a process or writes into another's bytes, on every runtime that is here. */
-import { randomInt } from "node:crypto";
-import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { nativeOps } from "../../src/os/load.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { compiled } from "./build.ts";
 import { answerOf, run } from "./child.ts";
 import { runtimes } from "./runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "torture.child.mjs");
 // 600 rounds: each step comes up some thirty times, in two to ten seconds.
-const ROUNDS = process.env.MILLPOND_TORTURE_ROUNDS ?? "600";
-const SEED: number = Number(process.env.MILLPOND_SEED ?? randomInt(2 ** 31));
+const ROUNDS = String(times(100, 600, "MILLPOND_TORTURE_ROUNDS"));
+const SEED: number = seedOf("torture");
 
 let folder = "";
 beforeAll(() => {
   folder = compiled();
 });
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-describe(`torture, seed ${SEED}`, () => {
+describe("torture", REPEATED, () => {
   for (const runtime of runtimes()) {
     it(`${runtime.name} ends with exit code 0`, async (context) => {
       if (runtime.command === undefined) return context.skip(runtime.reason);

@@ -116,7 +116,10 @@ describe("negotiation of memory", () => {
     await pipeline.run();
     const decision = pipeline.describe().decisions[0]!;
     expect(decision.pool).toBe("right");
-    expect(decision.verdicts[0]).toMatchObject({ won: false, why: expect.stringContaining("memory:DMABuf is needed") });
+    expect(decision.candidates[0]).toMatchObject({
+      won: false,
+      why: expect.stringContaining("memory:DMABuf is needed"),
+    });
   });
 
   test("where nothing makes the memory the run is refused with every reason, and system memory never takes its place", async () => {

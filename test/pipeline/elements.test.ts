@@ -371,7 +371,7 @@ describe("files", () => {
     const tee = new Tee("tee");
     const out = path("one-size.y4m");
     const sizes: string[] = [];
-    const watch = new NullSink({ name: "watch", holds: 2 });
+    const watch = new NullSink({ name: "watch", retainedBuffers: 2 });
     watch.configure = (format) => void sizes.push(String((format as VideoStream).info.width));
     const pipeline = new Pipeline().link(
       playlist,
@@ -549,7 +549,7 @@ describe("an application", () => {
   });
 
   test("may hold as many buffers as it has said", async () => {
-    const sink = new AppSink({ holds: 3 });
+    const sink = new AppSink({ retainedBuffers: 3 });
     const pipeline = new Pipeline().link(new PatternSource({ width: 16, height: 16, frames: 20 }), sink);
     const run = pipeline.run();
     const held: { release(): void }[] = [];

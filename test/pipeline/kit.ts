@@ -29,7 +29,7 @@ export class Numbers extends Source {
     this.format = format;
   }
 
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return this.holdsBack;
   }
 
@@ -53,8 +53,8 @@ export class Numbers extends Source {
     if (typeof position === "number") this.made = position;
   }
 
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     for (const buffer of this.#held.splice(0)) buffer.release();
   }
 
@@ -97,7 +97,7 @@ export class Collector extends Sink {
     this.#options = options;
   }
 
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return (this.#options.keepFirst ?? 0) + (this.#options.keepLast ?? 0);
   }
 
@@ -115,7 +115,7 @@ export class Collector extends Sink {
     expect(buffer.pts).toBe(BigInt(n));
     if (this.seen.length === this.failAt) throw new Error(`${this.name} fails at ${n}`);
     this.seen.push(n);
-    if (this.seen.length === this.#options.limit) this.enough();
+    if (this.seen.length === this.#options.limit) this.requestEos();
     const { keepFirst = 0, keepLast = 0, slow = 0 } = this.#options;
     if (this.#first.length < keepFirst) this.#first.push(buffer.retain());
     else if (keepLast > 0) {
@@ -134,8 +134,8 @@ export class Collector extends Sink {
     for (const buffer of [...this.#first.splice(0), ...this.#latest.splice(0)]) buffer.release();
   }
 
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#letGo();
   }
 
@@ -163,7 +163,7 @@ export class Step extends Transform {
   }
 
   /** A passthrough with a delay keeps buffers before it passes them on. */
-  override get holds(): number {
+  override get retainedBuffers(): number {
     return this.delay;
   }
 
@@ -210,7 +210,7 @@ export class Step extends Transform {
     });
   }
 
-  override flushed(): void {
+  override onFlush(): void {
     for (const buffer of this.#held.splice(0)) buffer.release();
   }
 

@@ -27,8 +27,8 @@ async function decide(propose: Propose, format = BLOCK): Promise<Decision> {
   return pipeline.describe().decisions[0]!;
 }
 
-const why = ({ verdicts }: Decision): string[] =>
-  verdicts.map(({ won, by, why: text }) => `${by} ${won ? "won" : "lost"}: ${text}`);
+const why = ({ candidates }: Decision): string[] =>
+  candidates.map(({ won, by, why: text }) => `${by} ${won ? "won" : "lost"}: ${text}`);
 
 class CappedPool extends BufferPool {
   readonly #cap: number;
@@ -122,7 +122,7 @@ describe("deciding (8.2, 8.3)", () => {
     expect(decision).toMatchObject({ size: 1000, count: 5, pool: "src.out" });
     expect(decision.parts).toEqual([
       { by: "src", count: 1, why: "being filled" },
-      { by: "sink", count: 4, why: "holds them" },
+      { by: "sink", count: 4, why: "retained" },
     ]);
   });
 
@@ -134,7 +134,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(decision).toMatchObject({ pool: "mine", count: 3, size: 64 });
     expect(pool.stats()).toMatchObject({ acquires: 3, outstanding: 0, active: false });
-    expect(decision.verdicts[0]).toMatchObject({ by: "sink", won: true });
+    expect(decision.candidates[0]).toMatchObject({ by: "sink", won: true });
   });
 
   test("an offered pool that can have too few loses, and the numbers stay", async () => {
@@ -201,8 +201,8 @@ describe("deciding (8.2, 8.3)", () => {
       return true;
     });
     expect(decision.pool).toBe("good");
-    expect(decision.verdicts.map((one) => one.won)).toEqual([false, true, false]);
-    expect(decision.verdicts[2]!.why).toBe("an earlier one was taken");
+    expect(decision.candidates.map((one) => one.won)).toEqual([false, true, false]);
+    expect(decision.candidates[2]!.why).toBe("an earlier one was taken");
   });
 
   test("params slot 0 decides about alignment, prefix, padding and allocator", async () => {
@@ -228,7 +228,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(decision.allocator).toBe("system");
     expect(decision.params.align).toBe(16);
-    expect(decision.verdicts[0]).toMatchObject({ won: false, what: 'allocator "dry"' });
+    expect(decision.candidates[0]).toMatchObject({ won: false, what: 'allocator "dry"' });
   });
 
   test("an alignment that an offered pool cannot give makes it lose", async () => {
@@ -285,7 +285,7 @@ describe("deciding (8.2, 8.3)", () => {
       new Collector("sink", { keepFirst: 1 }),
     );
     await expect(pipeline.run()).rejects.toThrow(
-      /src\.out cannot get its 6 buffers of 64 bytes .*1 with sink \(keeps them\) \+ 4 with q .*384 bytes.*300/,
+      /src\.out cannot get its 6 buffers of 64 bytes .*1 with sink \(retained\) \+ 4 with q .*384 bytes.*300/,
     );
     expect(source.made).toBe(0);
   });
@@ -327,7 +327,7 @@ describe("deciding (8.2, 8.3)", () => {
     const [first, second] = pipeline.describe().decisions;
     expect(first!.pool).toBe("offered");
     expect(second!.pool).toBe("src.out");
-    expect(second!.verdicts[0]!.why).toMatch(/ERR_ACTIVE/);
+    expect(second!.candidates[0]!.why).toMatch(/ERR_ACTIVE/);
     expectHome(pipeline);
     expect(pool.outstanding).toBe(0);
   });
@@ -643,7 +643,7 @@ describe("in the middle (9)", () => {
     await pipeline.run();
     const decisions = pipeline.describe().decisions;
     expect(decisions.map((one) => one.pool)).toEqual(["one", "b.out"]);
-    expect(decisions[1]!.verdicts[0]!.why).toBe("a.out has it, and two producers could starve each other");
+    expect(decisions[1]!.candidates[0]!.why).toBe("a.out has it, and two producers could starve each other");
   });
 });
 
@@ -723,7 +723,7 @@ describe("the description", () => {
     const text = description.text();
     expect(text).toContain("src  Numbers: fills buffers of its pool");
     expect(text).toContain("src.out: bytes, blocks of 64");
-    expect(text).toContain("= 1 src (being filled) + 1 a<b (keeps them) + 3 q (2 in line, 1 on its way out)");
+    expect(text).toContain("= 1 src (being filled) + 1 a<b (retained) + 3 q (2 in line, 1 on its way out)");
     expect(text).toContain("in place on copies, since others hold the buffers that come");
     const mermaid = description.mermaid();
     expect(mermaid.split("\n")[0]).toBe("flowchart LR");

@@ -12,6 +12,7 @@ import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";
 
 type Branch = { stages: Stage[]; end: Sink | Branch[] };
@@ -24,7 +25,9 @@ type Graph = {
 };
 
 // By hand: MILLPOND_WALKS=5000 npx vitest run test/pipeline/random-graphs
-const RUNS = Number(process.env.MILLPOND_WALKS ?? 200);
+const RUNS = times(50, 200, "MILLPOND_WALKS");
+const SEED = seedOf("random graphs");
+const FRAMES = times(200, 1000);
 
 const stage: fc.Arbitrary<Stage> = fc.oneof(
   fc.record({
@@ -131,67 +134,75 @@ function build(
   return { pipeline, sinks };
 }
 
-test("random graphs with random requirements are refused with a reason, or run 1,000 buffers without starving", async () => {
-  let ran = 0;
-  let refused = 0;
-  await fc.assert(
-    fc.asyncProperty(graph, async (shape) => {
-      const { pipeline, sinks } = build(shape, 1000);
-      const result = await runOrStall(pipeline);
-      if (result !== "done") {
-        expect(isMillpondError(result, "ERR_NOT_NEGOTIATED"), result.message).toBe(true);
-        expect(result.message).toMatch(/may have|cannot get/);
-        refused++;
-      } else {
-        ran++;
-        for (const sink of sinks) expect(sink.seen).toHaveLength(1000 * shape.heads.length);
-      }
-      expectHome(pipeline);
-    }),
-    { numRuns: RUNS },
-  );
-  // Both answers occur, or the generator tests nothing.
-  expect(ran).toBeGreaterThan(20);
-  expect(refused).toBeGreaterThan(2);
-});
+test(
+  "random graphs with random requirements are refused with a reason, or run 1,000 buffers at full length without starving",
+  REPEATED,
+  async () => {
+    let ran = 0;
+    let refused = 0;
+    await fc.assert(
+      fc.asyncProperty(graph, async (shape) => {
+        const { pipeline, sinks } = build(shape, FRAMES);
+        const result = await runOrStall(pipeline);
+        if (result !== "done") {
+          expect(isMillpondError(result, "ERR_NOT_NEGOTIATED"), result.message).toBe(true);
+          expect(result.message).toMatch(/may have|cannot get/);
+          refused++;
+        } else {
+          ran++;
+          for (const sink of sinks) expect(sink.seen).toHaveLength(FRAMES * shape.heads.length);
+        }
+        expectHome(pipeline);
+      }),
+      { numRuns: RUNS, seed: SEED },
+    );
+    // Both answers occur, or the generator tests nothing.
+    expect(ran).toBeGreaterThan(times(10, 20));
+    expect(refused).toBeGreaterThan(times(0, 2));
+  },
+);
 
-test("random graphs that are cancelled, fail, or seek at any moment bring every buffer home, and do not stall", async () => {
-  const ends = { done: 0, cancelled: 0, failed: 0 };
-  const trouble = fc.record({
-    kind: fc.constantFrom("cancel", "fail", "seek", "seek", "leave"),
-    turn: fc.integer({ min: 0, max: 12 }),
-    sink: fc.nat(),
-  });
-  await fc.assert(
-    fc.asyncProperty(graph, trouble, async (shape, { kind, turn, sink: which }) => {
-      // Slow sinks, so that there is a middle to disturb.
-      const { pipeline, sinks } = build({ ...shape, maxBytes: undefined }, 60, 1);
-      const stop = new AbortController();
-      const victim = sinks[which % sinks.length]!;
-      if (kind === "fail") victim.failAt = turn;
-      const run = runOrStall(pipeline, { signal: stop.signal });
-      for (let i = 0; i < turn; i++) await nextTurn();
-      if (kind === "cancel") stop.abort(new Error("cancelled"));
-      if (kind === "leave") victim.in.finish();
-      if (kind === "seek") {
-        await pipeline.seek(20).catch((error: unknown) => {
-          if (!isMillpondError(error, "ERR_INACTIVE")) throw error;
-        });
-      }
-      const result = await run;
-      if (result === "done") ends.done++;
-      else if (/cancelled/.test(result.message)) ends.cancelled++;
-      else {
-        expect(result.message).toMatch(/fails at/);
-        ends.failed++;
-      }
-      expectHome(pipeline);
-      for (const one of pipeline.elements) if (one instanceof Queue) expect(one.length).toBe(0);
-    }),
-    { numRuns: RUNS },
-  );
-  expect(Math.min(ends.done, ends.cancelled, ends.failed)).toBeGreaterThan(10);
-});
+test(
+  "random graphs that are cancelled, fail, or seek at any moment bring every buffer home, and do not stall",
+  REPEATED,
+  async () => {
+    const ends = { done: 0, cancelled: 0, failed: 0 };
+    const trouble = fc.record({
+      kind: fc.constantFrom("cancel", "fail", "seek", "seek", "leave"),
+      turn: fc.integer({ min: 0, max: 12 }),
+      sink: fc.nat(),
+    });
+    await fc.assert(
+      fc.asyncProperty(graph, trouble, async (shape, { kind, turn, sink: which }) => {
+        // Slow sinks, so that there is a middle to disturb.
+        const { pipeline, sinks } = build({ ...shape, maxBytes: undefined }, 60, 1);
+        const stop = new AbortController();
+        const victim = sinks[which % sinks.length]!;
+        if (kind === "fail") victim.failAt = turn;
+        const run = runOrStall(pipeline, { signal: stop.signal });
+        for (let i = 0; i < turn; i++) await nextTurn();
+        if (kind === "cancel") stop.abort(new Error("cancelled"));
+        if (kind === "leave") victim.in.finish();
+        if (kind === "seek") {
+          await pipeline.seek(20).catch((error: unknown) => {
+            if (!isMillpondError(error, "ERR_INACTIVE")) throw error;
+          });
+        }
+        const result = await run;
+        if (result === "done") ends.done++;
+        else if (/cancelled/.test(result.message)) ends.cancelled++;
+        else {
+          expect(result.message).toMatch(/fails at/);
+          ends.failed++;
+        }
+        expectHome(pipeline);
+        for (const one of pipeline.elements) if (one instanceof Queue) expect(one.length).toBe(0);
+      }),
+      { numRuns: RUNS, seed: SEED },
+    );
+    expect(Math.min(ends.done, ends.cancelled, ends.failed)).toBeGreaterThan(times(2, 10));
+  },
+);
 
 test("counts are added over the branches of a tee, because branches may hold different buffers", async () => {
   const shape: Graph = {

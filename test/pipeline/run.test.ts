@@ -254,7 +254,7 @@ describe("cancelling", () => {
     expectHome(pipeline);
   });
 
-  test("a wait longer than the patience is ERR_STARVED and says who holds the buffers", async () => {
+  test("a wait longer than acquireTimeout is ERR_STARVED and says who holds the buffers", async () => {
     const clock = new FakeClock();
     const kept: { release(): void }[] = [];
     class Keeper extends Collector {
@@ -262,7 +262,7 @@ describe("cancelling", () => {
         kept.push(buffer.retain());
       }
     }
-    const pipeline = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 100), new Keeper("sink"));
+    const pipeline = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 100), new Keeper("sink"));
     const run = pipeline.run();
     const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED" });
     for (let i = 0; i < 5; i++) await nextTurn();
@@ -384,7 +384,7 @@ describe("a change of format in mid-stream", () => {
     const pipeline = new Pipeline().link(source, new Collector("sink"));
     const summary = await pipeline.run();
     expect(summary.pools).toHaveLength(1);
-    expect(pipeline.describe().decisions[1]!.verdicts[0]!.what).toBe("the pool that is there");
+    expect(pipeline.describe().decisions[1]!.candidates[0]!.what).toBe("the pool that is there");
   });
 
   test("that downstream does not take ends the run with the reason", async () => {

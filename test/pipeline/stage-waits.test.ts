@@ -122,10 +122,10 @@ async function passTime(clock: FakeClock, ms: number): Promise<void> {
 }
 
 describe("a stage that never answers", () => {
-  test.each(cases)("%s ends the run with the stage's name when the patience is over", async (_, elements) => {
+  test.each(cases)("%s ends the run with the stage's name when acquireTimeout is over", async (_, elements) => {
     const clock = new FakeClock();
     const [first, ...others] = elements();
-    const pipeline = new Pipeline({ clock, patience: 500 }).link(first!, ...others);
+    const pipeline = new Pipeline({ clock, acquireTimeout: 500 }).link(first!, ...others);
     const run = pipeline.run();
     const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED", details: { stage: "stuck" } });
     let isOver = false;
@@ -145,7 +145,7 @@ describe("a stage that never answers", () => {
 
   test("whose stop() hangs ends the run all the same", async () => {
     const clock = new FakeClock();
-    const run = new Pipeline({ clock, patience: 500 }).link(new Stuck("stop"), new NullSink()).run();
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Stuck("stop"), new NullSink()).run();
     const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED", details: { stage: "stuck" } });
     await passTime(clock, 10_000);
     await failed;
@@ -160,7 +160,7 @@ describe("a stage that never answers", () => {
         return never();
       }
     }
-    const run = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 3), new Keeps("stuck")).run();
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 3), new Keeps("stuck")).run();
     const failed = expect(run).rejects.toMatchObject({ code: "ERR_STARVED" });
     await passTime(clock, 500);
     await failed;
@@ -178,7 +178,7 @@ describe("a stage that never answers", () => {
         });
       }
     }
-    const pipeline = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 1), new Late("late"));
+    const pipeline = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 1), new Late("late"));
     const failed = expect(pipeline.run()).rejects.toMatchObject({ code: "ERR_STARVED" });
     await passTime(clock, 500);
     await failed;
@@ -199,7 +199,7 @@ describe("a stage that never answers", () => {
         return new Promise((resolve) => steps.push(resolve));
       }
     }
-    const run = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 4), new Slow("slow")).run();
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 4), new Slow("slow")).run();
     for (let frame = 0; frame < 4; frame++) {
       await passTime(clock, 400);
       steps.shift()!();
@@ -210,7 +210,7 @@ describe("a stage that never answers", () => {
   test("is not an application that takes its time", async () => {
     const clock = new FakeClock();
     const sink = new AppSink();
-    const run = new Pipeline({ clock, patience: 500 }).link(new Numbers("src", 2), sink).run();
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 2), sink).run();
     await passTime(clock, 10_000);
     let seen = 0;
     for await (const buffer of sink) {

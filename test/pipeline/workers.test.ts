@@ -244,7 +244,7 @@ describe("a workers stage", () => {
 
 describe("threads that misbehave", () => {
   const bad = (text: string): Promise<unknown> =>
-    new Pipeline({ patience: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
+    new Pipeline({ acquireTimeout: 400 }).link(new Numbers("src", 20), workers(text), new NullSink()).run();
 
   test("a function that never answers ends the run with the stage's name", async () => {
     await expect(bad("export default () => new Promise(() => {});")).rejects.toMatchObject({
@@ -265,7 +265,7 @@ describe("threads that misbehave", () => {
       code: "ERR_STARVED",
       message: expect.stringMatching(/"workers" has been loading .*m\d+\.mjs for 10 s/),
     });
-  }, 30_000);
+  });
 
   test("a module that posts to its parent gets told so, and what it posts is not taken for an answer", async () => {
     const text = (what: string): string =>
@@ -303,11 +303,11 @@ describe("threads that misbehave", () => {
 
   test("one that takes memory without end ends the run, not the process", async () => {
     const text = "export default () => { const all = []; for (;;) all.push(new Array(1e6).fill(all.length)); };";
-    const run = new Pipeline({ patience: 60_000 }).link(
+    const run = new Pipeline({ acquireTimeout: 60_000 }).link(
       new Numbers("src", 2),
       workers(text, { workers: 1 }),
       new NullSink(),
     );
     await expect(run.run()).rejects.toThrow(/ended with code 1: it needed more than 512 MB of heap/);
-  }, 60_000);
+  });
 });

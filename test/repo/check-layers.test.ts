@@ -41,6 +41,16 @@ describe("the layer check", () => {
     ]);
   });
 
+  test("lets a buffer name the type of its pool, and nothing else of it", () => {
+    const file = "src/media/buffer/media-buffer.ts";
+    expect(findings({ [file]: 'import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";\n' })).toEqual([]);
+    for (const line of [
+      'import { BufferPool } from "../../pools/buffer/buffer-pool.ts";',
+      'import type { SlotStore } from "../../pools/buffer/slots.ts";',
+    ])
+      expect(findings({ [file]: line })[0]).toMatch(/points up: media is below pools/);
+  });
+
   test("is not fooled by an import in a comment or a string", () => {
     expect(
       findings({ "src/memory/a.ts": '// import "../pools/b.ts"\nexport const s = \'import "node:fs"\';\n' }),

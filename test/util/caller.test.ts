@@ -52,6 +52,13 @@ describe("the caller in a report", () => {
     );
   });
 
+  it("is known in the built package, whose chunks lie in one folder", () => {
+    const built = rootsOf("file:///app/node_modules/millpond/dist/_stack.js");
+    const mine = "play (file:///app/main.js:3:1)";
+    const chunk = "BufferPool.acquire (file:///app/node_modules/millpond/dist/_buffer-pool.js:10:5)";
+    expect(callerOf(stackOf(chunk, mine), built)).toBe(`at ${mine}`);
+  });
+
   it("is not searched for in a bundle or where nothing is known: all frames are shown", () => {
     for (const self of [undefined, "file:///app/bundle.js", "", "blob:null/123"]) {
       expect(rootsOf(self)).toEqual([]);
@@ -84,7 +91,7 @@ describe("the caller in a report", () => {
            const pool = new BufferPool({ trace: true });
            pool.configure({ size: 8, max: 1 });
            pool.activate();
-           const pages = new PagePool({ trace: true });
+           const pages = PagePool.create({ trace: true });
            function culprit() { pool.tryAcquire(); pages.tryAllocate(8); }
            culprit();
            console.log(JSON.stringify([pool.holders()[0].site, pages.holders()[0].site]));`,
@@ -95,5 +102,5 @@ describe("the caller in a report", () => {
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
-  }, 60_000);
+  });
 });

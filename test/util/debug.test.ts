@@ -21,9 +21,8 @@ describe("a debug pattern", () => {
     const stars = `${"*a".repeat(127)}*b`;
     setDebugLevel(1, stars);
     try {
-      const start = performance.now();
+      // Exponential time would not end before the test is ended.
       expect(debugLevel("a".repeat(5000))).toBe(debugLevel());
-      expect(performance.now() - start).toBeLessThan(5000);
     } finally {
       setDebugLevel(0, stars);
     }

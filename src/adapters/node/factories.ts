@@ -3,7 +3,7 @@
 import { COMMON_ELEMENTS } from "../../pipeline/elements/factories.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import type { Fraction } from "../../pipeline/stream-format.ts";
-import { type ElementSpec, type ParsedPipeline, type Properties, parsePipeline } from "../../pipeline/text.ts";
+import { type ElementFactory, type ParsedPipeline, type Properties, parsePipeline } from "../../pipeline/text.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { word } from "../../util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../video/factories.ts";
@@ -101,7 +101,7 @@ function line(result: unknown, index: number): string {
 }
 
 /** Words for everything that can be written in a pipeline text. */
-export const ALL_ELEMENTS: readonly ElementSpec[] = [
+export const ALL_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "file",
     help: "a file, in blocks; in front of decode, the file that decode opens",

@@ -147,7 +147,7 @@ export class FileSink extends Sink {
   }
 
   /** A reader that takes nothing must not keep a run that is over. */
-  override interrupt(): void {
+  override unlock(): void {
     if (this.running.stopping) this.#file?.interrupt();
   }
 

@@ -2,6 +2,7 @@
  * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
  * the pool that the stages settled; a frame of another size is negotiated anew in the middle of the stream.
  */
+
 import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -18,6 +19,7 @@ import {
   type VideoPresentation,
   videoFormat,
 } from "../../pipeline/stream-format.ts";
+import { onAbort } from "../../util/abortable.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
 import { openVideoFile } from "../mediabunny.ts";
@@ -147,13 +149,13 @@ export class FramesElement extends Source {
   }
 
   /** Ends a wait for bytes that may never come. */
-  override interrupt(): void {
+  override unlock(): void {
     if (this.running.stopping) void this.#opened?.frames.close();
   }
 
   /** Closes the frame that was not copied. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#frame?.close();
     this.#frame = undefined;
   }
@@ -232,8 +234,7 @@ function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoO
 async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {
   const stream = typeof input === "string" ? openInput(input) : input;
   // The first byte may never come; ending the stream is what ends that wait.
-  const onAbort = (): void => void stream.destroy();
-  signal.addEventListener("abort", onAbort);
+  const stopListening = onAbort(signal, () => stream.destroy());
   try {
     const video = await openRawVideo(stream, options);
     const from = typeof input === "string" ? input : "the stream";
@@ -241,7 +242,7 @@ async function openRaw(input: string | Readable, options: RawVideoOptions, signa
   } catch (error) {
     throw typeof input === "string" && isPipe(input) ? pipeError(input, error) : error;
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    stopListening();
   }
 }
 
@@ -303,7 +304,7 @@ export class DecodeElement extends FramesElement {
   }
 
   /** The file source has nothing to send. */
-  override endArrived(): Maybe<void> {}
+  override onEos(): Maybe<void> {}
 }
 
 /** True for a file that begins as Y4M does, whatever it is called. */

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
+import { isOwnFile } from "../../util/stack.ts";
 
 /** Longest text of a thrown value that is no Error. */
 const MAX_SHOWN = 200;
@@ -37,14 +38,12 @@ function placeIn(stack: string, module: string): string | undefined {
     return match === null ? [] : [{ file: match[1]!, line: match[2]!, column: match[3]! }];
   });
   const path = pathOf(module);
-  if (path.startsWith(OWN_FOLDER)) return undefined;
+  if (isOwnFile(module)) return undefined;
   const own = frames.find(({ file }) => pathOf(file) === path);
-  const first = own ?? frames.find(({ file }) => !file.startsWith("node:") && !pathOf(file).startsWith(OWN_FOLDER));
+  const first = own ?? frames.find(({ file }) => !file.startsWith("node:") && !isOwnFile(file));
   return first === undefined ? undefined : `${pathOf(first.file)}:${first.line}:${first.column}`;
 }
 
 function pathOf(file: string): string {
   return file.startsWith("file:") ? fileURLToPath(file.replace(/\?.*$/, "")) : file;
 }
-
-const OWN_FOLDER: string = fileURLToPath(new URL("../..", import.meta.url));

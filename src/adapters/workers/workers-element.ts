@@ -286,10 +286,10 @@ export class WorkersElement extends Queue {
   }
 
   /** @internal What joins the line from now on is of this format. */
-  override formatArrived(format: StreamFormat): void {
+  override onFormat(format: StreamFormat): void {
     this.#format = plainFormat(format);
     this.#passage = passage();
-    super.formatArrived(format);
+    super.onFormat(format);
   }
 
   /** A pool of its own was for the format before. */
@@ -299,8 +299,8 @@ export class WorkersElement extends Queue {
   }
 
   /** Nobody waits for a format that a seek has dropped, nor for a function that hangs when the run ends. */
-  override interrupt(): void {
-    super.interrupt();
+  override unlock(): void {
+    super.unlock();
     if (!this.out.flushing) return;
     this.#passage.reject(flushingError(this.in));
     if (!this.running.stopping) return;
@@ -309,8 +309,8 @@ export class WorkersElement extends Queue {
   }
 
   /** A format that stays in line will pass yet; one that has passed has passed. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     const { isPassed } = this.#passage;
     this.#passage = passage();
     if (isPassed) this.#passage.resolve();

@@ -11,9 +11,8 @@
  * arena is full, empty spans are looked for. Where a deadline counts, use {@link TlsfArena}. After mimalloc and jemalloc.
  */
 
-import type { ArenaSource } from "../tlsf/arena-view.ts";
 import { badPointer, badSize } from "../tlsf/errors.ts";
-import { type ArenaOptions, TlsfArena } from "../tlsf/tlsf-arena.ts";
+import { type ArenaOptions, type ArenaSource, TlsfArena } from "../tlsf/tlsf-arena.ts";
 import { CLASSES, Class, classOf, LARGEST, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
 import { carve, findRoot, hoarded, makeRoot, type Root, trimSpans } from "./spans.ts";
 import { classMisuse, classStats, type SizeClassStats, validateClasses } from "./validate.ts";

@@ -2,9 +2,9 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange } from "../../util/validate.ts";
-import { detached } from "../tlsf/errors.ts";
+import { memalign } from "../tlsf/core.ts";
+import { unreachable } from "../tlsf/errors.ts";
 import { blockWords, Control } from "../tlsf/layout.ts";
-import { allocateAligned } from "../tlsf/slow-path.ts";
 import type { TlsfArena } from "../tlsf/tlsf-arena.ts";
 import {
   CLASSES,
@@ -76,7 +76,7 @@ export function* spansOf(words: Int32Array, root: Root, index: number): Iterable
 /** An object of a class that was never handed out; makes a span where there is none. 0: the arena is full. */
 export function carve(arena: TlsfArena, root: Root, index: number): number {
   const { words } = arena;
-  if (words.length === 0) throw detached();
+  if (words.length === 0) throw unreachable(words);
   const record = root.records + (index << RECORD_BITS);
   if (words[record + Class.FRESH] === words[record + Class.FRESH_END] && !addSpan(arena, root, index)) return 0;
   const pointer = words[record + Class.FRESH]! >>> 0;
@@ -118,7 +118,7 @@ function addSpan(arena: TlsfArena, root: Root, index: number): boolean {
 
 /** Whole pages of the arena but for the last 8 bytes, where the next block's header stands: spans then follow each other closely. */
 function allocateSpan(arena: TlsfArena, pages: number): number {
-  return allocateAligned(arena, blockWords(pages * PAGE - 8), PAGE, 0);
+  return memalign(arena.words, blockWords(pages * PAGE - 8), PAGE, 0);
 }
 
 /** Makes room for every object of the class on its stack, so that a free never has to. */

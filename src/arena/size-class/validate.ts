@@ -2,9 +2,9 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
-import { corrupted } from "../tlsf/corrupted.ts";
-import { misuse } from "../tlsf/errors.ts";
+import { corrupt } from "../tlsf/errors.ts";
 import type { TlsfArena } from "../tlsf/tlsf-arena.ts";
+import { misuse } from "../tlsf/validate.ts";
 import { Class, PAGE, RECORD_BITS, SPAN_HEADER, sizeOfClass } from "./class-table.ts";
 import { CLASS_INDICES, carvedIn, type Root, spansOf } from "./spans.ts";
 
@@ -62,38 +62,38 @@ function validateClass(words: Int32Array, bytes: Uint8Array, root: Root, index: 
   const free = new Set<number>();
   for (let at = words[record + Class.BASE]!; at < words[record]!; at++) free.add(words[at]! >>> 0);
   const listed = words[record]! - words[record + Class.BASE]!;
-  if (free.size !== listed) throw corrupted(`an object of ${size} bytes is on the free list twice`);
+  if (free.size !== listed) throw corrupt(`an object of ${size} bytes is on the free list twice`);
   let [objects, carved, live, found] = [0, 0, 0, 0];
   for (const span of spansOf(words, root, index)) {
     const header = span >>> 2;
     if (words[header + 2] !== index)
-      throw corrupted(`the span at ${span} was written to in front of its first object`, span);
+      throw corrupt(`the span at ${span} was written to in front of its first object`, span);
     objects += words[header + 1]!;
     const used = carvedIn(words, record, span, size);
     carved += used;
     for (let page = 0; page < words[header + 3]!; page++) {
       if (bytes[root.pages + span / PAGE + page] !== index)
-        throw corrupted(`page ${span / PAGE + page} is of another class`);
+        throw corrupt(`page ${span / PAGE + page} is of another class`);
     }
     for (let at = 0; at < words[header + 1]!; at++) {
       const pointer = span + SPAN_HEADER + at * size;
       const isLive = (words[root.bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
       if (isLive && (at >= used || free.has(pointer)))
-        throw corrupted(`object ${pointer} is both free and live`, pointer);
+        throw corrupt(`object ${pointer} is both free and live`, pointer);
       if (isLive) live++;
       else if (at < used) {
-        if (!free.has(pointer)) throw corrupted(`object ${pointer} is neither free nor live`, pointer);
+        if (!free.has(pointer)) throw corrupt(`object ${pointer} is neither free nor live`, pointer);
         found++;
       }
     }
   }
-  if (found !== listed) throw corrupted(`the free list of ${size} bytes holds pointers that are none`);
+  if (found !== listed) throw corrupt(`the free list of ${size} bytes holds pointers that are none`);
   if (
     objects !== words[record + Class.OBJECTS] ||
     carved !== words[record + Class.CARVED] ||
     live !== carved - listed
   ) {
-    throw corrupted(`the counters of the class of ${size} bytes are wrong`);
+    throw corrupt(`the counters of the class of ${size} bytes are wrong`);
   }
 }
 
@@ -118,5 +118,5 @@ export function classMisuse(arena: TlsfArena, root: Root, pointer: number, verb:
       return new MillpondError(code, `${name}: it is free already; find the first free() of it`, { pointer });
     }
   }
-  return misuse(arena, pointer, verb);
+  return misuse(words, pointer, verb);
 }

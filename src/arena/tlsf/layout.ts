@@ -4,7 +4,7 @@
  * Masmano's TLSF: two-level segregated fit.
  *
  * ```
- *   arena     | control: 48 words | heads: 32 a row | region ................................. | region ... |
+ *   arena     | control: 48 words | blocks: 32 an octave | region ................................. | region ... |
  *   region    |next|words+1| block | block | ... | block | sentinel |
  *   block     |prev block + previous is free|words + tagged + free| payload .................. |
  *   free one  |prev block                   |words           + 1  | next free | previous free | ...
@@ -26,8 +26,8 @@ export const Control = {
   FORMAT: 1,
   /** Words of the arena. */
   LENGTH: 2,
-  /** Rows of list heads. */
-  ROWS: 3,
+  /** First-level indices that have list heads. */
+  FL_COUNT: 3,
   /** First word of the region that was added last; 0: none. */
   REGIONS: 4,
   /** Words in live blocks, their headers included. */
@@ -38,18 +38,18 @@ export const Control = {
   PEAK: 7,
   /** Words that blocks may take: all regions without their headers and sentinels. */
   TOTAL: 8,
-  /** A pointer that whoever stands on the arena may leave for others who attach. */
+  /** A pointer that a user of the arena may leave for others who attach. */
   ROOT: 9,
-  /** One bit for each row that has a free block. */
-  ROW_MAP: 10,
-  /** 32 words: one bit for each list of a row that has a free block. Rows beyond ROWS stay zero. */
-  LIST_MAPS: 16,
-  /** List heads, 32 a row. */
-  HEADS: 48,
+  /** One bit for each first-level index that has a free block. */
+  FL_BITMAP: 10,
+  /** 32 words, one a first-level index: one bit for each of its lists that has a free block. Words beyond FL_COUNT stay zero. */
+  SL_BITMAP: 16,
+  /** List heads, 32 a first-level index. */
+  BLOCKS: 48,
 } as const;
 
-/** log2 of the lists in a row. 32 steps an octave: a search rounds up by at most 1/32, and a row's map is one word. */
-export const STEP_BITS = 5;
+/** log2 of the lists of an octave. With 32 a search rounds up by at most 1/32, and a second-level bitmap is one word. */
+export const SL_LOG2 = 5;
 
 /** Words of a block's header. */
 export const HEADER = 2;
@@ -66,7 +66,7 @@ export const GRANULE = 8;
 /** Set in the second header word of a free block. */
 export const FREE = 1;
 
-/** Set in the second header word of a live block whose owner is not the integer interface; no size reaches this bit. */
+/** Set in the second header word of a live block that does not belong to the integer interface; no size reaches this bit. */
 export const TAGGED: number = 1 << 30;
 
 /** The size in a second header word. */
@@ -76,29 +76,29 @@ export const SIZE_MASK = 0x3ffffffe;
 export const MAX_ARENA: number = 2 ** 32 - 4096;
 
 /**
- * The list that a free block of `words` belongs to, as row * 32 + step. Sizes are taken 32 granules larger than they are: the
- * first row then needs no case of its own, and the steps of small sizes, one granule up to 256 bytes, are as fine as can be. @realtime
+ * The list that a free block of `words` belongs to, as `fl * 32 + sl`. Sizes are taken 32 granules larger than they are: the
+ * first octave then needs no case of its own, and the steps of small sizes, one granule up to 256 bytes, are as fine as can be. @realtime
  */
-export function listOf(words: number): number {
+export function mappingInsert(words: number): number {
   const units = (words >>> 1) + 32;
-  const row = 26 - Math.clz32(units);
-  return (row << STEP_BITS) + (units >>> row) - 32;
+  const fl = 26 - Math.clz32(units);
+  return (fl << SL_LOG2) + (units >>> fl) - 32;
 }
 
 /** The first list all of whose blocks hold `words`: that of the size rounded up to the next step. @realtime */
-export function searchList(words: number): number {
+export function mappingSearch(words: number): number {
   const units = (words >>> 1) + 32;
-  return listOf((units + (1 << (26 - Math.clz32(units))) - 33) << 1);
+  return mappingInsert((units + (1 << (26 - Math.clz32(units))) - 33) << 1);
 }
 
-/** Rows of lists that blocks of at most `words` need. */
-export function rowsFor(words: number): number {
-  return (listOf(words) >>> STEP_BITS) + 1;
+/** First-level indices that blocks of at most `words` need. */
+export function flCountFor(words: number): number {
+  return (mappingInsert(words) >>> SL_LOG2) + 1;
 }
 
-/** Words of control and heads in front of the first region. */
-export function controlWords(rows: number): number {
-  return Control.HEADS + (rows << STEP_BITS);
+/** Words of the control part and the list heads, in front of the first region. */
+export function controlWords(flCount: number): number {
+  return Control.BLOCKS + (flCount << SL_LOG2);
 }
 
 /** Words of a block for a payload of `size` bytes. @realtime */
@@ -111,3 +111,6 @@ export function blockWords(size: number): number {
 export function pointerTo(block: number): number {
   return ((block + HEADER) << 2) >>> 0;
 }
+
+/** The words of an arena that was closed; a detached one has other empty words. */
+export const CLOSED: Int32Array = new Int32Array(0);

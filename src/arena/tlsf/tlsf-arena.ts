@@ -1,41 +1,63 @@
 /**
  * TlsfArena: one region of bytes, divided into blocks of any size in constant time. After Masmano, Ripoll and Crespo's TLSF
- * (two-level segregated fit); every word of its state lies in the buffer (see layout.ts), so that
+ * (two-level segregated fit). Every word of its state lies in the bytes that it divides, so a second view of them needs nothing else:
  *
  * ```ts
  * const arena = TlsfArena.create(new SharedArrayBuffer(1 << 20));
- * const pointer = arena.alloc(1000);        // bytes from the arena's start; 0 when nothing fits
+ * const pointer = arena.alloc(1000);           // bytes from the arena's start; 0 when nothing fits
  * new Float32Array(arena.buffer, arena.byteOffset + pointer, 250);
  * arena.free(pointer);
  * TlsfArena.attach(sameBufferElsewhere);       // another thread sees the same blocks
  * ```
- * It is not a lock: two threads that change one arena at the same time need one of their own around each call.
+ *
+ * Life-cycle:
+ *
+ * 1. `TlsfArena.create(bytes)` formats an empty arena over bytes that stay the caller's. `attach()` views one that is there already.
+ * 2. `alloc()` and `free()` divide and merge. `resize()` works in place, `realloc()` moves where it must.
+ * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew after it has grown.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes are no arena any more: nobody attaches to
+ *    them, and this view throws `ERR_POOL_DEAD`.
+ *
+ * Invariants: those of core.ts, which `validate()` checks. A failed call changes nothing.
+ *
+ * Complexity: `alloc`, `free`, `resize`, `sizeOf`, `isLive` and `tag` are O(1), see {@link TlsfArena.worstCase}. `stats`, `holders`, `blocks`
+ * and `validate` walk over the blocks; so does the error of a wrong pointer.
+ *
+ * An arena is not a lock: two threads that change one at the same time need a lock of their own around each call.
+ *
+ * The format of the words is in layout.ts, the algorithm in core.ts.
  */
-import { checkOptions, powerOfTwo, wholeNumber } from "../../util/validate.ts";
-import { type ArenaSource, attachView, formatArena, viewAgain, viewOf } from "./arena-view.ts";
-import { badPointer, badSize, misuse } from "./errors.ts";
-import { give, take } from "./fast-path.ts";
+
+import { disposeByForce } from "../../util/dispose.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { checkOptions, flag, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
+import * as core from "./core.ts";
+import { badPointer, badSize, liveBlocks, unreachable } from "./errors.ts";
 import {
   blockWords,
+  CLOSED,
   Control,
   controlWords,
+  FORMAT,
   FREE,
+  flCountFor,
   GRANULE,
   HEADER,
+  MAGIC,
+  MAX_ARENA,
   MIN_BLOCK,
   REGION_COST,
-  rowsFor,
   SIZE_MASK,
   TAGGED,
 } from "./layout.ts";
-import { addRegion, removeRegion } from "./regions.ts";
-import { allocateAligned, resizeBlock } from "./slow-path.ts";
-import { type ArenaBlock, type ArenaStats, arenaStats, validateArena, walkBlocks } from "./validate.ts";
+import { type ArenaBlock, type ArenaStats, arenaStats, misuse, validateArena, walkBlocks } from "./validate.ts";
 import { type WorstCase, worstCase } from "./worst-case.ts";
 
-export type { ArenaSource } from "./arena-view.ts";
 export type { ArenaBlock, ArenaStats } from "./validate.ts";
 export type { WorstCase } from "./worst-case.ts";
+
+/** What an arena can lie in: a buffer, a part of one, or a WebAssembly.Memory (anything with a `buffer`). */
+export type ArenaSource = ArrayBufferLike | Uint8Array | { readonly buffer: ArrayBufferLike };
 
 /** Where in its source an arena lies. */
 export interface ArenaOptions {
@@ -47,25 +69,38 @@ export interface ArenaOptions {
   initial?: number;
 }
 
+/** A live block, as `holders()` of an arena lists it. */
+export interface ArenaHolder {
+  /** Where its payload begins. */
+  readonly pointer: number;
+  /** Bytes of its payload. */
+  readonly size: number;
+}
+
+/** Live blocks that the error of a refused {@link TlsfArena.close} names. */
+const MAX_NAMED = 8;
+
+const NO_WORDS: Int32Array = new Int32Array(0);
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+
 /** A two-level segregated-fit heap whose whole state lies in the bytes that it divides. */
 export class TlsfArena {
-  /** The words of the arena. Replaced by {@link refresh}; do not write. */
-  declare words: Int32Array;
-  /** The bytes of the arena, from its start: `bytes[pointer]` is the first byte of a block. */
-  declare bytes: Uint8Array;
-  /** Largest payload that is not absurd, in bytes. */
-  declare private limit: number;
+  #words: Int32Array = NO_WORDS;
+  #bytes: Uint8Array = NO_BYTES;
+  /** The largest payload that a request may ask for, in bytes. */
+  readonly #limit: number = 0;
   readonly #source: ArenaSource;
-  /** A detached view forgets where it stood. */
+  /** A detached view does not know any more where it began. */
   readonly #start: number;
+  /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
 
-  /** @internal Use {@link create} or {@link attach}. */
-  constructor(source: ArenaSource, bytes: Uint8Array) {
+  private constructor(source: ArenaSource, bytes: Uint8Array) {
     this.#source = source;
     this.#start = bytes.byteOffset;
-    this.bytes = bytes;
-    this.words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
-    this.limit = bytes.byteLength;
+    this.#bytes = bytes;
+    this.#words = wordsOf(bytes);
+    this.#limit = bytes.byteLength;
   }
 
   /**
@@ -87,16 +122,16 @@ export class TlsfArena {
 
   /** Views an arena that is there already. Throws `ERR_BAD_DATA` when there is none, and as {@link create}. O(1). */
   static attach(source: ArenaSource, options?: Pick<ArenaOptions, "byteOffset">): TlsfArena {
-    return new TlsfArena(source, attachView(source, checkOptions("options", options, ["byteOffset"]).byteOffset));
+    return new TlsfArena(source, findArena(source, checkOptions("options", options, ["byteOffset"]).byteOffset));
   }
 
   /** Bytes of an arena, in one region, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less each. */
   static bytesFor(size: number): number {
     const words = blockWords(wholeNumber("size", size, 1, 2 ** 32 - 65536)) + REGION_COST;
-    // The rows depend on the size of the whole, and the whole on the rows; a row more is the most that can come of it.
-    let total = words + controlWords(rowsFor(words));
-    total = words + controlWords(rowsFor(total));
-    return (words + controlWords(rowsFor(total))) * 4;
+    // The list heads depend on the size of the whole, and the whole on the list heads; one octave more is the most that can come of it.
+    let total = words + controlWords(flCountFor(words));
+    total = words + controlWords(flCountFor(total));
+    return (words + controlWords(flCountFor(total))) * 4;
   }
 
   /**
@@ -107,39 +142,50 @@ export class TlsfArena {
     return worstCase(peak, largest, smallest);
   }
 
+  /** @internal The words of the arena. Replaced by {@link refresh}; empty once the bytes are gone. */
+  get words(): Int32Array {
+    return this.#words;
+  }
+
+  /** The bytes of the arena, from its start: `bytes[pointer]` is the first byte of a block. Replaced by {@link refresh}. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   /** The buffer that the arena lies in. */
   get buffer(): ArrayBufferLike {
-    return this.bytes.buffer;
+    return this.#bytes.buffer;
   }
 
   /** Where in {@link buffer} the arena begins, in bytes. */
   get byteOffset(): number {
-    return this.bytes.byteOffset;
+    return this.#bytes.byteOffset;
   }
 
   /** Bytes in live blocks, their headers (8 bytes each) included. @realtime */
   get used(): number {
-    return this.words[Control.USED]! * 4;
+    return this.#words[Control.USED]! * 4;
   }
 
   /** Bytes in free blocks, their headers included. {@link used} + free is what the regions hold. @realtime */
   get available(): number {
-    return (this.words[Control.TOTAL]! - this.words[Control.USED]!) * 4;
+    return (this.#words[Control.TOTAL]! - this.#words[Control.USED]!) * 4;
   }
 
   /** Live blocks. @realtime */
   get liveBlocks(): number {
-    return this.words[Control.LIVE]!;
+    return this.#words[Control.LIVE]!;
   }
 
   /**
    * A block of at least `size` bytes, aligned to 8; 0 when nothing fits. Constant time. @realtime
-   * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1.
+   * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1, `ERR_DETACHED`, `ERR_POOL_DEAD`.
    */
   alloc(size: number): number {
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
-    const block = take(this, ((size + 15) >>> 3) << 1);
-    return block === 0 ? 0 : ((block + 2) << 2) >>> 0;
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
+    // blockWords() and pointerTo(), written out.
+    const block = core.malloc(this.#words, ((size + 15) >>> 3) << 1);
+    return block === 0 ? 0 : ((block + HEADER) << 2) >>> 0;
   }
 
   /**
@@ -149,18 +195,18 @@ export class TlsfArena {
   allocAligned(size: number, align: number): number {
     if (align === GRANULE) return this.alloc(size);
     powerOfTwo("align", align, 2 * 1024 * 1024);
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit) return this.refuse(size);
-    return align < GRANULE ? this.alloc(size) : allocateAligned(this, blockWords(size), align);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
+    return align < GRANULE ? this.alloc(size) : core.memalign(this.#words, blockWords(size), align, this.byteOffset);
   }
 
   /**
-   * Gives a block back; free neighbours join at once. Constant time. @realtime
+   * Gives a block back; free neighbors merge at once. Constant time. @realtime
    * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (misaligned, inside a block, never given out), `ERR_CORRUPTED` (the
    * block was overrun), `ERR_DETACHED`; nothing has changed then.
    */
   free(pointer: number): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
-    const { words } = this;
+    const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
     // A live block is one that its successor names as its live predecessor: wild, stale and freed pointers fail on it.
@@ -170,15 +216,15 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this, pointer, "free");
+      throw misuse(this.#words, pointer, "free");
     }
-    give(words, block, size);
+    core.free(words, block, size);
   }
 
   /** Bytes that a live block can hold. @realtime Throws `ERR_USE_AFTER_RELEASE` and others as {@link free}. */
   sizeOf(pointer: number): number {
     if (typeof pointer !== "number") throw badPointer(pointer);
-    const { words } = this;
+    const words = this.#words;
     const block = (pointer >>> 2) - HEADER;
     const size = words[block + 1]!;
     // As free() asks: what may not be freed by its pointer may not be looked at by it either.
@@ -188,14 +234,14 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this, pointer, "use");
+      throw misuse(this.#words, pointer, "use");
     }
     return (size - HEADER) * 4;
   }
 
-  /** As {@link sizeOf}, for whoever set the block apart: tagged blocks too. @realtime */
+  /** As {@link sizeOf}, for the caller that set the block apart: tagged blocks too. @realtime */
   ownSizeOf(pointer: number): number {
-    return (this.blockSize(pointer, "use") - HEADER) * 4;
+    return (this.#blockSize(pointer, "use") - HEADER) * 4;
   }
 
   /**
@@ -203,10 +249,10 @@ export class TlsfArena {
    * nothing changed, when that is not enough. Constant time. @realtime Throws as {@link sizeOf} and {@link alloc}.
    */
   resize(pointer: number, size: number): boolean {
-    const present = this.blockSize(pointer, "resize");
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.limit)
-      return this.refuse(size) > 0;
-    return resizeBlock(this.words, (pointer >>> 2) - HEADER, present, blockWords(size));
+    const present = this.#blockSize(pointer, "resize");
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit)
+      return this.#refuse(size) > 0;
+    return core.resizeBlock(this.#words, (pointer >>> 2) - HEADER, present, blockWords(size));
   }
 
   /**
@@ -218,7 +264,7 @@ export class TlsfArena {
     const present = this.ownSizeOf(pointer);
     const moved = this.alloc(size);
     if (moved === 0) return 0;
-    this.bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
+    this.#bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
     this.free(pointer);
     return moved;
   }
@@ -227,27 +273,27 @@ export class TlsfArena {
   isLive(pointer: number): boolean {
     if (typeof pointer !== "number" || ((pointer >>> 3) << 3) >>> 0 !== pointer) return false;
     const block = (pointer >>> 2) - HEADER;
-    const word = this.words[block + 1]!;
-    return (word & FREE) === 0 && (word & SIZE_MASK) >= MIN_BLOCK && this.words[block + (word & SIZE_MASK)] === block;
+    const word = this.#words[block + 1]!;
+    return (word & FREE) === 0 && (word & SIZE_MASK) >= MIN_BLOCK && this.#words[block + (word & SIZE_MASK)] === block;
   }
 
   /**
-   * Sets a block apart: {@link free} takes it for foreign until the mark is gone. For owners who hand out something else than
-   * the pointer, and must not have the block freed under them. @realtime Throws as {@link sizeOf}.
+   * Sets a block apart: {@link free} takes it for foreign until the mark is gone. For callers that hand out something else than
+   * the pointer, so that nobody frees the block under them. @realtime Throws as {@link sizeOf}.
    */
   tag(pointer: number, tagged: boolean): void {
-    const size = this.blockSize(pointer, "tag");
-    this.words[(pointer >>> 2) - 1] = tagged ? size | TAGGED : size;
+    const size = this.#blockSize(pointer, "tag");
+    this.#words[(pointer >>> 2) - 1] = tagged ? size | TAGGED : size;
   }
 
   /** True for the pointer of a live block that {@link tag} has set apart. @realtime */
   isTagged(pointer: number): boolean {
-    return this.isLive(pointer) && (this.words[(pointer >>> 2) - 1]! & TAGGED) !== 0;
+    return this.isLive(pointer) && (this.#words[(pointer >>> 2) - 1]! & TAGGED) !== 0;
   }
 
   /** The blocks, free and live, in the order of their addresses, region by region. Do not allocate or free while walking. */
   blocks(): IterableIterator<ArenaBlock> {
-    return walkBlocks(this);
+    return walkBlocks(this.#words);
   }
 
   /**
@@ -255,12 +301,12 @@ export class TlsfArena {
    * Throws `ERR_CORRUPTED`, which names the place, and the block in front of it that was overrun. O(blocks).
    */
   validate(): void {
-    validateArena(this);
+    validateArena(this.#words);
   }
 
   /** What is used, free and largest. O(free blocks of the largest size step). */
   stats(): ArenaStats {
-    return arenaStats(this);
+    return arenaStats(this.#words);
   }
 
   /**
@@ -268,29 +314,138 @@ export class TlsfArena {
    * Throws `ERR_OUT_OF_RANGE`. O(regions).
    */
   addRegion(start: number, length: number): void {
-    addRegion(this.words, start, length);
+    core.addRegion(this.#words, start, length);
   }
 
   /** Takes a region out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none. O(regions). */
   removeRegion(start: number): void {
-    removeRegion(this.words, start);
+    core.removeRegion(this.#words, start);
+  }
+
+  /**
+   * Ends the arena: the bytes, which stay the caller's, are no arena any more. Nobody attaches to them, and this view throws `ERR_POOL_DEAD`
+   * from now on. Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all the same. A second call does nothing.
+   */
+  close(options?: { force?: boolean }): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    const words = this.#words;
+    const live = words[Control.LIVE];
+    if (!force && live !== undefined && live > 0) {
+      throw liveBlocks(
+        live,
+        this.holders()
+          .slice(0, MAX_NAMED)
+          .map(({ pointer }) => pointer),
+      );
+    }
+    if (words.length > 0) words[Control.MAGIC] = 0;
+    this.#words = CLOSED;
+    this.#bytes = NO_BYTES;
+  }
+
+  /** The live blocks, in the order of their addresses, region by region. O(blocks). */
+  holders(): ArenaHolder[] {
+    const holders: ArenaHolder[] = [];
+    for (const { pointer, size, free } of walkBlocks(this.#words)) if (!free) holders.push({ pointer, size });
+    return holders;
   }
 
   /** Views the source anew after a WebAssembly.Memory has grown (its old buffer is detached). */
   refresh(): void {
-    this.bytes = viewAgain(this.#source, this.#start, this.limit);
-    this.words = new Int32Array(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength >>> 2);
+    if (this.#words === CLOSED) throw unreachable(CLOSED);
+    this.#bytes = new Uint8Array(wholeView(this.#source).buffer, this.#start, this.#limit);
+    this.#words = wordsOf(this.#bytes);
   }
 
-  /** @internal Words of a live block. @realtime */
-  blockSize(pointer: number, verb: string): number {
-    if (!this.isLive(pointer)) throw misuse(this, pointer, verb);
-    return this.words[(pointer >>> 2) - 1]! & SIZE_MASK;
+  /** Words of a live block. */
+  #blockSize(pointer: number, verb: string): number {
+    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb);
+    return this.#words[(pointer >>> 2) - 1]! & SIZE_MASK;
   }
 
   /** Large sizes are "does not fit"; what is no size at all is a mistake. */
-  private refuse(size: number): number {
+  #refuse(size: number): number {
     if (typeof size !== "number" || !Number.isInteger(size) || size < 1) throw badSize(size);
     return 0;
   }
+}
+disposeByForce(TlsfArena);
+
+function wordsOf(bytes: Uint8Array): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+}
+
+/** All bytes of a source. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`. */
+function wholeView(source: ArenaSource): Uint8Array {
+  try {
+    return viewOfSource(source);
+  } catch (error) {
+    if (error instanceof MillpondError || !(error instanceof TypeError)) throw error;
+    const text = "the bytes of source are detached or out of bounds; give bytes that are there";
+    throw new MillpondError("ERR_DETACHED", text, {}, { cause: error });
+  }
+}
+
+function viewOfSource(source: ArenaSource): Uint8Array {
+  if (source instanceof Uint8Array) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  const tag = Object.prototype.toString.call(source);
+  if (tag === "[object ArrayBuffer]" || tag === "[object SharedArrayBuffer]") {
+    const buffer = source as ArrayBufferLike;
+    return new Uint8Array(buffer, 0, buffer.byteLength);
+  }
+  const memory = source as { readonly buffer?: unknown } | null | undefined;
+  if (typeof memory === "object" && memory !== null && !ArrayBuffer.isView(memory) && memory.buffer !== undefined) {
+    return viewOfSource(memory.buffer as ArrayBufferLike);
+  }
+  throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory", source);
+}
+
+/**
+ * The part of a source that an arena takes, whole granules of it.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+ */
+function viewOf(source: ArenaSource, byteOffset = 0, byteLength?: number): Uint8Array {
+  const whole = wholeView(source);
+  const start = wholeNumber("byteOffset", byteOffset, 0, whole.length);
+  if ((whole.byteOffset + start) % GRANULE !== 0) {
+    throw outOfRange("byteOffset", `such that the arena begins at a multiple of ${GRANULE} in its buffer`, byteOffset);
+  }
+  const most = whole.length - start;
+  const length = wholeNumber("byteLength", byteLength ?? Math.min(most, MAX_ARENA), 0, Math.min(most, MAX_ARENA));
+  return whole.subarray(start, start + length - (length % GRANULE));
+}
+
+/** Writes an empty arena over the bytes, one region of all of them or of the first `initial`. Throws `ERR_OUT_OF_RANGE`. */
+function formatArena(bytes: Uint8Array, initial: number = bytes.length): void {
+  const words = wordsOf(bytes);
+  const control = controlWords(flCountFor(words.length));
+  const least = (control + REGION_COST + MIN_BLOCK) * 4;
+  wholeNumber("byteLength", bytes.length, least);
+  const first = wholeNumber("initial", initial, least, bytes.length);
+  words.fill(0, 0, control);
+  words[Control.MAGIC] = MAGIC;
+  words[Control.FORMAT] = FORMAT;
+  words[Control.LENGTH] = words.length;
+  words[Control.FL_COUNT] = flCountFor(words.length);
+  core.addRegion(words, control * 4, first - (first % GRANULE) - control * 4);
+}
+
+/** Finds the arena that begins at an offset of a source. Throws `ERR_BAD_DATA` when none does. */
+function findArena(source: ArenaSource, byteOffset = 0): Uint8Array {
+  const bytes = viewOf(source, byteOffset);
+  const words = wordsOf(bytes);
+  const length = words[Control.LENGTH] ?? 0;
+  if (
+    words[Control.MAGIC] !== MAGIC ||
+    words[Control.FORMAT] !== FORMAT ||
+    length < Control.BLOCKS ||
+    length > words.length ||
+    words[Control.FL_COUNT] !== flCountFor(length)
+  ) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      `no arena of this format begins at byte ${byteOffset}; TlsfArena.create() one there first, and attach with the same offset`,
+    );
+  }
+  return bytes.subarray(0, length * 4);
 }

@@ -1,10 +1,23 @@
-/** What an arena says about itself: its blocks in order, its counters, and whether all of it still agrees. */
-
-import { corrupted } from "./corrupted.ts";
-import { detached, overrun } from "./errors.ts";
-import { Control, FREE, listOf, MAGIC, MIN_BLOCK, pointerTo, SIZE_MASK, STEP_BITS, TAGGED } from "./layout.ts";
-import { regionsOf, regionWords } from "./regions.ts";
-import type { TlsfArena } from "./tlsf-arena.ts";
+/**
+ * What the words of an arena say about it: its blocks in order, its counters, whether all of it still agrees, and what a wrong
+ * pointer points at. All of it walks over the blocks.
+ */
+import { MillpondError } from "../../util/errors.ts";
+import { show } from "../../util/validate.ts";
+import { regionsOf, regionWords } from "./core.ts";
+import { badPointer, corrupt, overrun, unreachable } from "./errors.ts";
+import {
+  Control,
+  FREE,
+  GRANULE,
+  MAGIC,
+  MIN_BLOCK,
+  mappingInsert,
+  pointerTo,
+  SIZE_MASK,
+  SL_LOG2,
+  TAGGED,
+} from "./layout.ts";
 
 /** A block of an arena, as {@link TlsfArena.blocks} shows it. */
 export interface ArenaBlock {
@@ -39,9 +52,8 @@ export interface ArenaStats {
 }
 
 /** The blocks of an arena in the order of their addresses, region by region. Throws `ERR_CORRUPTED`, `ERR_DETACHED`. */
-export function* walkBlocks(arena: TlsfArena): IterableIterator<ArenaBlock> {
-  const { words } = arena;
-  if (words.length === 0) throw detached();
+export function* walkBlocks(words: Int32Array): IterableIterator<ArenaBlock> {
+  if (words.length === 0) throw unreachable(words);
   for (const region of regionsOf(words)) {
     const end = region + regionWords(words, region) - 2;
     let previous = 0;
@@ -62,21 +74,21 @@ export function* walkBlocks(arena: TlsfArena): IterableIterator<ArenaBlock> {
 }
 
 /** The accounts of an arena. */
-export function arenaStats(arena: TlsfArena): ArenaStats {
-  const { words } = arena;
-  if (words.length === 0) throw detached();
+export function arenaStats(words: Int32Array): ArenaStats {
+  if (words.length === 0) throw unreachable(words);
   let freeBlocks = 0;
   let largest = 0;
-  for (const { free, size } of walkBlocks(arena)) {
+  for (const { free, size } of walkBlocks(words)) {
     if (!free) continue;
     freeBlocks++;
     largest = Math.max(largest, size);
   }
   const total = words[Control.TOTAL]!;
+  const used = words[Control.USED]!;
   return {
     capacity: total * 4,
-    used: arena.used,
-    available: arena.available,
+    used: used * 4,
+    available: (total - used) * 4,
     peak: words[Control.PEAK]! * 4,
     largest,
     liveBlocks: words[Control.LIVE]!,
@@ -94,17 +106,16 @@ interface Found {
 }
 
 /** Compares every header, list, map and counter with every other. Throws `ERR_CORRUPTED`, `ERR_DETACHED`. */
-export function validateArena(arena: TlsfArena): void {
-  const { words } = arena;
-  if (words.length === 0) throw detached();
+export function validateArena(words: Int32Array): void {
+  if (words.length === 0) throw unreachable(words);
   if (words[Control.MAGIC] !== MAGIC || words[Control.LENGTH] !== words.length) {
-    throw corrupted("its first words were overwritten; something wrote in front of its blocks");
+    throw corrupt("its first words were overwritten; something wrote in front of its blocks");
   }
   const found: Found = { used: 0, live: 0, total: 0, free: new Map() };
   let regions = 0;
   for (const region of regionsOf(words)) {
     // No arena has more regions than words: a list that runs in a circle would never end.
-    if (++regions > words.length) throw corrupted("its list of regions runs in a circle");
+    if (++regions > words.length) throw corrupt("its list of regions runs in a circle");
     validateRegion(words, region, found);
   }
   validateLists(words, found.free);
@@ -114,13 +125,13 @@ export function validateArena(arena: TlsfArena): void {
     ["words of its regions", words[Control.TOTAL]!, found.total],
   ];
   for (const [name, counted, walked] of counters) {
-    if (counted !== walked) throw corrupted(`it counts ${counted} ${name}, and the walk finds ${walked}`);
+    if (counted !== walked) throw corrupt(`it counts ${counted} ${name}, and the walk finds ${walked}`);
   }
 }
 
 function validateRegion(words: Int32Array, region: number, found: Found): void {
   const end = region + regionWords(words, region) - 2;
-  if (end > words.length || end <= region) throw corrupted(`the region at ${region * 4} reaches beyond the arena`);
+  if (end > words.length || end <= region) throw corrupt(`the region at ${region * 4} reaches beyond the arena`);
   let previous = 0;
   let previousFree = false;
   let block = region + 2;
@@ -131,7 +142,7 @@ function validateRegion(words: Int32Array, region: number, found: Found): void {
     if (words[block] !== expected || size < MIN_BLOCK || block + size > end) {
       throw overrun(words, region, previous, block);
     }
-    if (isFree && previousFree) throw corrupted(`two free blocks touch at byte ${block * 4}`, pointerTo(block));
+    if (isFree && previousFree) throw corrupt(`two free blocks touch at byte ${block * 4}`, pointerTo(block));
     if (isFree) found.free.set(block, size);
     else {
       found.used += size;
@@ -148,36 +159,103 @@ function validateRegion(words: Int32Array, region: number, found: Found): void {
 }
 
 function validateLists(words: Int32Array, free: ReadonlyMap<number, number>): void {
-  const rows = words[Control.ROWS]!;
+  const flCount = words[Control.FL_COUNT]!;
   let listed = 0;
-  let rowMap = 0;
-  for (let row = 0; row < 32; row++) {
-    let map = 0;
-    for (let step = 0; step < 32 && row < rows; step++) {
-      const list = (row << STEP_BITS) + step;
+  let flBitmap = 0;
+  for (let fl = 0; fl < 32; fl++) {
+    let slBitmap = 0;
+    for (let sl = 0; sl < 32 && fl < flCount; sl++) {
+      const list = (fl << SL_LOG2) + sl;
       let previous = 0;
-      for (let block = words[Control.HEADS + list]!; block !== 0; block = words[block + 2]!) {
-        map |= 1 << step;
+      for (let block = words[Control.BLOCKS + list]!; block !== 0; block = words[block + 2]!) {
+        slBitmap |= 1 << sl;
         const size = free.get(block);
         if (size === undefined) {
-          throw corrupted(
+          throw corrupt(
             `list ${list} leads to byte ${block * 4}, where no free block begins: a free block was written to`,
           );
         }
-        if (listOf(size) !== list) throw corrupted(`a free block of ${size * 4} bytes is in list ${list}`);
+        if (mappingInsert(size) !== list) throw corrupt(`a free block of ${size * 4} bytes is in list ${list}`);
         if (previous !== 0 && words[block + 3] !== previous) {
-          throw corrupted(
-            `the free block ${pointerTo(block)} was written to: its back link is wrong`,
-            pointerTo(block),
-          );
+          throw corrupt(`the free block ${pointerTo(block)} was written to: its back link is wrong`, pointerTo(block));
         }
-        if (++listed > free.size) throw corrupted(`list ${list} runs in a circle: a free block was written to`);
+        if (++listed > free.size) throw corrupt(`list ${list} runs in a circle: a free block was written to`);
         previous = block;
       }
     }
-    if (map !== words[Control.LIST_MAPS + row]) throw corrupted(`the map of row ${row} and its lists differ`);
-    if (map !== 0) rowMap |= 1 << row;
+    if (slBitmap !== words[Control.SL_BITMAP + fl]) throw corrupt(`the bitmap of octave ${fl} and its lists differ`);
+    if (slBitmap !== 0) flBitmap |= 1 << fl;
   }
-  if (rowMap !== words[Control.ROW_MAP]) throw corrupted("the map of rows and the rows differ");
-  if (listed !== free.size) throw corrupted(`${free.size} blocks are free, and ${listed} are in lists`);
+  if (flBitmap !== words[Control.FL_BITMAP]) throw corrupt("the bitmap of octaves and the octaves differ");
+  if (listed !== free.size) throw corrupt(`${free.size} blocks are free, and ${listed} are in lists`);
+}
+
+/** What a pointer that is not live really is. `verb`: free, use, resize ... */
+export function misuse(words: Int32Array, pointer: number, verb: string): MillpondError {
+  if (words.length === 0) return unreachable(words);
+  if (typeof pointer !== "number") return badPointer(pointer);
+  const name = `cannot ${verb} ${show(pointer)}`;
+  const foreign = (what: string): MillpondError =>
+    new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what alloc() gave, unchanged`, { pointer });
+  if (!Number.isInteger(pointer) || pointer <= 0 || pointer % GRANULE !== 0) {
+    return foreign(`it is no pointer (whole, positive, a multiple of ${GRANULE})`);
+  }
+  for (const region of regionsOf(words)) {
+    const end = region + regionWords(words, region) - 2;
+    if (pointer < region * 4 || pointer > end * 4) continue;
+    let previous = 0;
+    for (let block = region + 2; block < end; ) {
+      const word = words[block + 1]!;
+      const size = word & SIZE_MASK;
+      if (size < 4 || block + size > end || (words[block]! & ~FREE) !== previous)
+        return overrun(words, region, previous, block);
+      const payload = pointerTo(block);
+      if (pointer < payload + size * 4 - 8) return classify(words, block, word, payload, pointer, name, foreign, verb);
+      previous = block;
+      block += size;
+    }
+    return overrunOrForeign(words, region, end, previous, foreign);
+  }
+  return foreign("it lies in no region of this arena");
+}
+
+function overrunOrForeign(
+  words: Int32Array,
+  region: number,
+  end: number,
+  previous: number,
+  foreign: (what: string) => MillpondError,
+): MillpondError {
+  return (words[end]! & ~FREE) !== previous || words[end + 1] !== 0
+    ? overrun(words, region, previous, end)
+    : foreign("it lies behind the last block");
+}
+
+function classify(
+  words: Int32Array,
+  block: number,
+  word: number,
+  payload: number,
+  pointer: number,
+  name: string,
+  foreign: (what: string) => MillpondError,
+  verb: string,
+): MillpondError {
+  if ((word & FREE) !== 0) {
+    const code = verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
+    return new MillpondError(code, `${name}: it is free already; find the first free() of it`, { pointer });
+  }
+  if (pointer !== payload) {
+    return foreign(pointer < payload ? "it points at a block's header" : `it points into the block at ${payload}`);
+  }
+  if ((word & TAGGED) !== 0) return foreign("this block belongs to a Memory; release that");
+  const size = word & SIZE_MASK;
+  if (words[block + size] !== block) {
+    return new MillpondError(
+      "ERR_CORRUPTED",
+      `${name}: the header behind this block of ${(size - 2) * 4} bytes was overwritten: the block was overrun`,
+      { pointer },
+    );
+  }
+  return foreign("it is no live block");
 }

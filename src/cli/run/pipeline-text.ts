@@ -81,7 +81,10 @@ function reportStream({ elements }: Pipeline): NodeJS.WriteStream {
 
 function parse({ text, buffers, patience }: TextOptions): ParsedPipeline {
   try {
-    return pipelineFromText(text, { patience, ...(buffers === undefined ? {} : { maxBytes: buffers }) });
+    return pipelineFromText(text, {
+      acquireTimeout: patience,
+      ...(buffers === undefined ? {} : { maxBytes: buffers }),
+    });
   } catch (error) {
     throw failureOf(error);
   }
@@ -95,7 +98,7 @@ function failureOf(error: unknown): Failure {
   const { cause } = error;
   // A file system's error says best itself what it is.
   const known = cause instanceof Error && !isMillpondError(cause) && "code" in cause;
-  const said = String(error.details.reason).replace("give the pipeline more patience", "raise --patience");
+  const said = String(error.details.reason).replace("raise acquireTimeout", "raise --patience");
   const reason = known ? explain(cause) : said;
   return new PlacedFailure(reason, error.details.excerpt, error);
 }

@@ -277,7 +277,7 @@ export async function playStages(parts: StageParts, onStart: () => void): Promis
   const input = new InputStage(frames, parts.source.isPaced);
   const workers = new MeasureStage(parts);
   const end = new EndStage(parts);
-  const pipeline = new Pipeline({ name: "run", patience: options.patience }).link(input, workers, end);
+  const pipeline = new Pipeline({ name: "run", acquireTimeout: options.patience }).link(input, workers, end);
   try {
     await pipeline.run({ signal });
   } catch (error) {

@@ -111,7 +111,7 @@ export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clo
   }
   const time: Clock = clock === undefined ? systemClock : { ...systemClock, now: clock };
   return makePool(
-    new PagePool({ name: "CMMemoryPool", ageOut: seconds * 1000, clock: time, timer: clock === undefined }),
+    PagePool.create({ name: "CMMemoryPool", ageOut: seconds * 1000, clock: time, timer: clock === undefined }),
   );
 }
 

@@ -4,8 +4,13 @@
  */
 import type { AudioInfo } from "../../media/audio/info.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { ParentBufferMeta, ReferenceTimestampMeta, RegionOfInterestMeta } from "../../media/meta/built-in.ts";
-import { AudioMeta, VideoMeta } from "../../media/meta/layout-metas.ts";
+import {
+  AudioMeta,
+  ParentBufferMeta,
+  ReferenceTimestampMeta,
+  RegionOfInterestMeta,
+  VideoMeta,
+} from "../../media/meta/built-in.ts";
 import { type Meta as CoreMeta, findMetaType, type MetaType, registerMeta } from "../../media/meta/meta.ts";
 import type { VideoInfo } from "../../media/video/info.ts";
 import { isMillpondError } from "../../util/errors.ts";

@@ -1,5 +1,6 @@
 /**
- * AudioInfo: how one block of audio lies in its bytes, and how long it lasts. The sample formats are those of WebCodecs.
+ * AudioInfo: how one block of audio lies in its bytes, and how long it lasts. The sample formats are those of
+ * WebCodecs.
  *
  * ```ts
  * const info = AudioInfo.of({ format: "f32-planar", sampleRate: 48_000, channels: 2, frames: 960 });
@@ -77,7 +78,10 @@ export class AudioInfo {
     Object.freeze(this);
   }
 
-  /** Lays out a block; O(planes). Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format), `ERR_OUT_OF_RANGE`. */
+  /**
+   * Lays out a block; O(planes). Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format),
+   * `ERR_OUT_OF_RANGE`.
+   */
   static of(options: AudioInfoOptions): AudioInfo {
     if (options === undefined) throw wrongType("options", "AudioInfoOptions", options);
     const given = checkOptions("options", options, ["format", "sampleRate", "channels", "frames"]);
@@ -96,7 +100,9 @@ export class AudioInfo {
     return this.format.endsWith("-planar");
   }
 
-  /** How long the block lasts, in nanoseconds, rounded down (so that a sum of blocks never runs ahead of its samples). */
+  /**
+   * How long the block lasts, in nanoseconds, rounded down (so that a sum of blocks never runs ahead of its samples).
+   */
   get duration(): bigint {
     return this.durationOf(this.frames);
   }

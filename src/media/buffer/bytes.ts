@@ -38,8 +38,8 @@ function mapTemporary(slot: BufferSlot, index: number, length: number, mode: Map
 }
 
 /**
- * Puts one memory of the buffer's own in the place of a range, mapped. It is mapped before the old memories are dropped: their
- * allocators call back then, and what is mapped can neither be shared nor leave the buffer. O(size).
+ * Puts one memory of the buffer's own in the place of a range, mapped. It is mapped before the old memories are
+ * dropped: their allocators call back then, and what is mapped can neither be shared nor leave the buffer. O(size).
  */
 function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
   const { generation } = slot;
@@ -101,8 +101,8 @@ function given(name: string, source: unknown): Uint8Array {
 type Visit = (bytes: Uint8Array, done: number) => boolean;
 
 /**
- * Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). Hooks on the way
- * can neither release the buffer nor change its list.
+ * Visits `size` bytes from `offset`, run by run; returns how many there were (short at the end of the buffer). Hooks on
+ * the way can neither release the buffer nor change its list.
  */
 function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn: Visit): number {
   if (mode === "write") assertNotFrozen(slot);
@@ -116,8 +116,8 @@ function visit(slot: BufferSlot, offset: number, size: number, mode: MapMode, fn
 }
 
 /**
- * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write that
- * fails in the second memory must not have changed the first.
+ * Makes every memory of a range this buffer's own and proves that it can be written, before the first byte is: a write
+ * that fails in the second memory must not have changed the first.
  */
 function takeRuns(slot: BufferSlot, offset: number, size: number): void {
   walk(slot, offset, size, "write", () => true);

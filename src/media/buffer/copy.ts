@@ -1,7 +1,8 @@
 /**
  * Copying buffers. Whole memories are shared by reference, clipped ones become sub-memories, DEEP copies bytes. After
- * GStreamer, except that sharing the memory of a pool's buffer keeps exactly that memory on loan (the slot lingers): no
- * parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has bytes of its own.
+ * GStreamer, except that sharing the memory of a pool's buffer defers the return of exactly that memory (the slot
+ * awaits it): no parent meta is needed, the source stays writable as an object, and nothing is pinned once the copy has
+ * bytes of its own.
  */
 
 import { Access, heldAccess } from "../../memory/lock.ts";
@@ -73,7 +74,7 @@ function copyHeld(
 }
 
 /**
- * The short way of a shallow whole copy: every memory shared, no metas. Undefined when a memory cannot simply be shared
+ * The fast path of a shallow whole copy: every memory shared, no metas. Undefined when a memory cannot simply be shared
  * (NO_SHARE, or mapped for writing): {@link copyInto} knows what to do then. O(memories), one small object.
  */
 export function shareWhole(source: BufferSlot): BufferSlot | undefined {
@@ -120,7 +121,7 @@ function copyTimes(target: BufferSlot, source: BufferSlot, offset: number, regio
 }
 
 function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, offset: number, size: number): void {
-  const { generation, slotFlags: marks } = target;
+  const { generation, slotFlags: flagsBefore } = target;
   let merged = false;
   let before = target.memories.length;
   let start = 0;
@@ -140,7 +141,8 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     assertSameLease(target, generation, "copy into");
     before = target.memories.length;
     if (before > 0 && before + parts.length > MAX_MEMORIES) {
-      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be undone.
+      // Room is made before anything is appended: a merge in the middle would take parts with it, and could not be
+      // undone.
       if (parts.length === MAX_MEMORIES) joinFirstTwo(parts);
       mergeRange(target, 0, before);
       assertSameLease(target, generation, "copy into");
@@ -156,7 +158,7 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     for (const part of parts) part.release();
     if (target.memories.length > before) {
       removeMemories(target, before, target.memories.length - before);
-      target.slotFlags = merged ? target.slotFlags : marks;
+      target.slotFlags = merged ? target.slotFlags : flagsBefore;
     }
     throw error;
   }

@@ -6,8 +6,9 @@ import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/v
 import { MediaBuffer } from "./media-buffer.ts";
 
 /**
- * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the list, nor
- * its buffers: it holds a second reference of each meanwhile, so that they are shared by the rule that holds for every buffer.
+ * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the
+ * list, nor its buffers: it holds a second reference of each meanwhile, so that they are shared by the rule that holds
+ * for every buffer.
  */
 export class MediaBufferList {
   /** Use it with `using` where the platform has `Symbol.dispose`. */
@@ -37,13 +38,16 @@ export class MediaBufferList {
     return this.#references === 1;
   }
 
-  /** A buffer, borrowed. Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`. */
+  /** A buffer, without a reference for the caller. Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`. */
   at(index: number): MediaBuffer {
     const buffers = this.#live();
     return buffers[wholeNumber("index", index, 0, buffers.length - 1)]!;
   }
 
-  /** A buffer that may be changed, borrowed: a shared one is replaced in the list by a copy. Throws `ERR_NOT_WRITABLE`. */
+  /**
+   * A buffer that may be changed, without a reference for the caller: a shared one is replaced in the list by a copy.
+   * Throws `ERR_NOT_WRITABLE`.
+   */
   writableAt(index: number): MediaBuffer {
     const buffers = this.#own();
     wholeNumber("index", index, 0, buffers.length - 1);
@@ -72,7 +76,7 @@ export class MediaBufferList {
     return this.#live().reduce((sum, buffer) => sum + buffer.size, 0);
   }
 
-  /** The buffers, in order, borrowed. */
+  /** The buffers, in order, without references for the caller. */
   [Symbol.iterator](): IterableIterator<MediaBuffer> {
     return this.#live()[Symbol.iterator]();
   }
@@ -102,7 +106,10 @@ export class MediaBufferList {
     return this;
   }
 
-  /** Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and what a buffer's release throws. */
+  /**
+   * Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and what a buffer's
+   * release throws.
+   */
   release(): void {
     if (this.#references === 0) throw new MillpondError("ERR_DOUBLE_RELEASE", "the buffer list was already released");
     if (this.#references === 1) {
@@ -113,7 +120,7 @@ export class MediaBufferList {
     if (this.#references === 1) this.#unshare();
   }
 
-  /** Gives back what {@link retain} took. A buffer that somebody released over the list's head is passed over. */
+  /** Gives back what {@link retain} took. A buffer that was released behind the list's back is skipped. */
   #unshare(): void {
     for (const buffer of this.#buffers) if (buffer.isLive) buffer.release();
   }

@@ -1,7 +1,6 @@
 /**
- * MediaBuffer: timed bytes. A buffer is a small handle over a slot; for a pool's buffer the handle *is* the lease: it
- * works until the last {@link MediaBuffer.release}, and is refused for ever after, with an error that says whose the slot
- * is now. After GStreamer's GstBuffer.
+ * MediaBuffer: timed bytes. A buffer is a small handle over a {@link BufferSlot}. For a pool's buffer the handle is the
+ * lease. After GStreamer's GstBuffer.
  *
  * ```
  *   handle (one a lease)          slot (recycled)
@@ -11,12 +10,32 @@
  *                                 | memories [ Memory, Memory ... ] |
  *                                 +---------------------------------+
  * ```
+ *
+ * Life-cycle of a handle:
+ *
+ * ```
+ *                                   retain()                      last release()
+ *   acquire(), allocate() --> live, refCount 1 <--> shared, refCount 2 or more        live --------------> stale
+ *                                   release()
+ * ```
+ *
+ * While it is live with one reference, everything may be changed. With two or more, times, flags, metas and the list of
+ * memories are read-only (`ERR_NOT_WRITABLE`). A stale handle refuses every call with an error that says who has the
+ * slot now.
+ *
+ * Invariants: a call works exactly while `slot.generation === generation`; the generation moves on before the first
+ * hook of a return runs; a call that throws leaves the buffer as it was.
+ *
+ * Complexity: times, flags, bytes, retain and release are O(1) and @realtime; calls over the list are O(memories); what
+ * copies, fills or merges is O(size).
  */
 
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
 import type { MapMode, Mapping } from "../../memory/mapping.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
+// The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
@@ -38,7 +57,6 @@ import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
 import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
-  type BufferOwner,
   type BufferSlot,
   freeUnpooledSlot,
   heldByHook,
@@ -55,9 +73,9 @@ export interface BufferAllocation extends AllocationParams {
 }
 
 /**
- * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A comparison of
- * two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each as undefined first,
- * which costs a third of a whole acquire.
+ * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A
+ * comparison of two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each
+ * as undefined first, which costs a third of a whole acquire.
  */
 export class MediaBuffer {
   /** Which lease of its slot this is; another generation there means this handle is stale. */
@@ -75,7 +93,9 @@ export class MediaBuffer {
   /** Use it as `using buffer = await pool.acquire()` where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
-  /** A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws. */
+  /**
+   * A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws.
+   */
   static allocate(size: number, options?: BufferAllocation): MediaBuffer {
     if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
@@ -97,9 +117,9 @@ export class MediaBuffer {
     return MAX_MEMORIES;
   }
 
-  /** The pool this buffer is on loan from, or null. */
-  get pool(): BufferOwner | null {
-    return this.live("read").owner;
+  /** The pool this buffer is leased from, or null. */
+  get pool(): BufferPool | null {
+    return this.live("read").owner as BufferPool | null;
   }
 
   /** The number of its slot in the pool, stable for the slot's life; -1 without a pool. Works on stale handles too. */
@@ -136,7 +156,10 @@ export class MediaBuffer {
     return slot;
   }
 
-  /** Presentation time in nanoseconds; undefined: none. Setting throws `ERR_NOT_WRITABLE`, `ERR_INVALID_ARG_TYPE`. @realtime */
+  /**
+   * Presentation time in nanoseconds; undefined: none. Setting throws `ERR_NOT_WRITABLE`, `ERR_INVALID_ARG_TYPE`.
+   * @realtime
+   */
   get pts(): bigint | undefined {
     return this.live("read").pts;
   }
@@ -196,7 +219,9 @@ export class MediaBuffer {
     slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
   }
 
-  /** Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
+  /**
+   * Adds a reference and returns this buffer; with two nobody may change it. @realtime Throws `ERR_USE_AFTER_RELEASE`.
+   */
   retain(): this {
     const slot = this.live("retain");
     if (slot.refCount++ === 1) slot.countSharer(1);
@@ -204,8 +229,8 @@ export class MediaBuffer {
   }
 
   /**
-   * Gives one reference back; the last one sends a pool's buffer home and frees any other. @realtime for a pool's buffer.
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_MAPPED` (a mapping is live), `ERR_DETACHED`, `ERR_POOL_DEAD`.
+   * Gives one reference back; the last one gives a pool's buffer back to its pool and frees any other. @realtime for a
+   * pool's buffer. Throws `ERR_DOUBLE_RELEASE`, `ERR_MAPPED` (a mapping is live), `ERR_DETACHED`, `ERR_POOL_DEAD`.
    */
   release(): void {
     const { slot } = this;
@@ -238,7 +263,7 @@ export class MediaBuffer {
   }
 
   /**
-   * The bytes of a buffer with exactly one exclusive memory, without a lock: yours until {@link release}. The short way
+   * The bytes of a buffer with exactly one exclusive memory, without a lock: yours until {@link release}. The fast path
    * for code that owns the frame; code that shares maps. @realtime
    * Throws `ERR_NOT_WRITABLE` when somebody else may read or write them, `ERR_NOT_MAPPABLE` with several memories,
    * `ERR_DETACHED`, `ERR_USE_AFTER_RELEASE`.
@@ -265,14 +290,17 @@ export class MediaBuffer {
     return this.live("read").memories.length;
   }
 
-  /** The memories, in order, borrowed: retain() one to keep it longer than the buffer. A new array each time. */
+  /**
+   * The memories, in order, without a reference for the caller: retain() one to keep it longer than the buffer. A new
+   * array each time.
+   */
   get memories(): readonly Memory[] {
     const slot = this.live("read");
     slot.slotFlags |= SlotFlags.SHARED;
     return slot.memories.slice();
   }
 
-  /** The memory at `index`, borrowed. Throws `ERR_OUT_OF_RANGE`. */
+  /** The memory at `index`, without a reference for the caller. Throws `ERR_OUT_OF_RANGE`. */
   memoryAt(index: number): Memory {
     const slot = this.live("read");
     wholeNumber("index", index, 0, slot.memories.length - 1);
@@ -291,7 +319,8 @@ export class MediaBuffer {
 
   /**
    * Puts a memory into the list and takes over the caller's reference. A list of 16 is merged around the place first.
-   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`, `ERR_USE_AFTER_RELEASE`; the caller keeps its reference then.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`, `ERR_USE_AFTER_RELEASE`; the caller keeps its
+   * reference then.
    */
   insert(index: number, memory: Memory): void {
     const slot = this.writable("change its memories");
@@ -306,8 +335,8 @@ export class MediaBuffer {
   }
 
   /**
-   * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other buffer's
-   * times, flags and metas are lost; when others hold it too, its memories are shared.
+   * Appends a memory, or the memories of another buffer, and takes over the caller's reference of it. The other
+   * buffer's times, flags and metas are lost; when others hold it too, its memories are shared.
    */
   append(what: Memory | MediaBuffer): void {
     const slot = this.writable("change its memories");
@@ -333,7 +362,10 @@ export class MediaBuffer {
     slot.slotFlags |= SlotFlags.SHARED;
   }
 
-  /** Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, `ERR_MAPPED`. */
+  /**
+   * Takes memories out of the list; absent length: to the end. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`,
+   * `ERR_MAPPED`.
+   */
   remove(index = 0, length?: number): void {
     const slot = this.writable("change its memories");
     list.removeMemories(slot, index, list.checkIndices(slot, index, length));
@@ -364,8 +396,8 @@ export class MediaBuffer {
   }
 
   /**
-   * Locks all bytes as one run: several memories are merged first, a shared one is copied for writing. One small object.
-   * Throws `ERR_NOT_WRITABLE`, `ERR_MAPPED`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`.
+   * Locks all bytes as one run: several memories are merged first, a shared one is copied for writing. One small
+   * object. Throws `ERR_NOT_WRITABLE`, `ERR_MAPPED`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`, `ERR_INVALID_ARG_VALUE`.
    */
   map(mode: MapMode): Mapping {
     const { slot } = this;
@@ -377,7 +409,10 @@ export class MediaBuffer {
     return this.mapRange(0, undefined, mode);
   }
 
-  /** {@link map} of a buffer with one memory, without the object; see {@link Memory.lock}. @realtime Errors as {@link bytes}. */
+  /**
+   * {@link map} of a buffer with one memory, without the object; see {@link Memory.lock}. @realtime Errors as {@link
+   * bytes}.
+   */
   lock(mode: MapMode): Uint8Array {
     const { slot } = this;
     if (slot.generation !== this.generation) throw stale(this, "lock");
@@ -416,7 +451,9 @@ export class MediaBuffer {
     return extractInto(this.live("extract"), offset, target);
   }
 
-  /** 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size). */
+  /**
+   * 0 when the bytes equal `other`, else the sign of *other minus buffer*; -1 when the range is not inside. O(size).
+   */
   compare(offset: number, other: ArrayBufferView | ArrayBufferLike): number {
     const slot = this.live("compare");
     return compareBytes(slot, offset, other, list.totalSize(slot));
@@ -445,7 +482,10 @@ export class MediaBuffer {
     return copy;
   }
 
-  /** Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself: nothing. */
+  /**
+   * Copies what `flags` name of a range of `source` into this buffer; memories are appended. A buffer into itself:
+   * nothing.
+   */
   copyFrom(source: MediaBuffer, flags: CopyFlags = CopyFlags.ALL, offset = 0, size?: number): void {
     if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
     copyFlags("flags", flags);
@@ -549,7 +589,8 @@ function freeSlot(slot: BufferSlot): void {
   const { memories } = slot;
   if (memories.length === 1 && slot.metas === null && (slot.slotFlags & IN_USE) === 0) {
     const memory = memories[0]!;
-    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is called.
+    // A shallow copy: others hold its memory too, and no pool's buffer waits for it. Nothing is freed, so no hook is
+    // called.
     if (memory.references > 1 && !memory.parentBuffer?.awaitingMemory) {
       memories.pop();
       memory.ownerCount--;
@@ -575,10 +616,16 @@ function freeSlotSlow(slot: BufferSlot): void {
   list.throwIfFailed(failure);
 }
 
-/** Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has any length. */
+/**
+ * Buffers without a pool whose metas end now. Those that a meta's hook releases join the queue, so a chain of them has
+ * any length.
+ */
 const ending: BufferSlot[] = [];
 
-/** Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes too. */
+/**
+ * Frees the metas of a buffer without a pool, with a handle that is void afterwards; what their hooks put into it goes
+ * too.
+ */
 function endMetas(slot: BufferSlot): void {
   slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
   if (ending.push(slot) > 1) return;

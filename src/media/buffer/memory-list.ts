@@ -28,12 +28,12 @@ import {
 } from "./slot.ts";
 
 /**
- * Sets marks for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer is still there
- * when they return. Returns what {@link unhold} needs.
+ * Sets slot flags for the time of a call that runs hooks with the slot (an allocator's, a meta's), so that the buffer
+ * is still there when they return. Returns what {@link unhold} needs.
  */
-export function hold(slot: BufferSlot, marks: number): number {
+export function hold(slot: BufferSlot, flags: number): number {
   const before = slot.slotFlags & HOLDS;
-  slot.slotFlags |= marks;
+  slot.slotFlags |= flags;
   return before;
 }
 
@@ -100,8 +100,9 @@ function takeOwnership(memory: Memory): void {
 }
 
 /**
- * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made before
- * the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is taken off on errors.
+ * Merges what is in front of a place and what is behind it, and puts an owned memory between them. Both halves are made
+ * before the list changes, and the old memories are dropped after it: each of that calls allocators back. The owner is
+ * taken off on errors.
  */
 function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
   const { generation } = slot;
@@ -172,8 +173,8 @@ export function removeMemories(slot: BufferSlot, index: number, length: number):
 }
 
 /**
- * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said about one of
- * them (that it came back detached) is returned, for the caller to throw when its own work is done.
+ * Ends the slot's ownership of memories, all of them, and empties the list that they are in. What an allocator said
+ * about one of them (that it came back detached) is returned, for the caller to throw when its own work is done.
  */
 export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
   let failure: unknown;
@@ -202,8 +203,8 @@ export function replaceMemories(slot: BufferSlot, index: number, length: number,
 }
 
 /**
- * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the caller drops
- * them when its own work on the list is done, because that calls hooks.
+ * Puts `memory` (one reference taken over) in the place of `length` memories, and returns those, still owned: the
+ * caller drops them when its own work on the list is done, because that calls hooks.
  */
 export function swapIn(slot: BufferSlot, index: number, length: number, memory: Memory): Memory[] {
   assertUnmapped(slot, index, length);
@@ -232,7 +233,9 @@ export function mergeRange(slot: BufferSlot, index: number, length: number): voi
   throwIfFailed(dropMemories(slot, gone));
 }
 
-/** Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged. */
+/**
+ * Throws `ERR_MAPPED` when merging a range would take a memory away from under a map; one memory alone is not merged.
+ */
 export function assertMergeable(slot: BufferSlot, index: number, length: number): void {
   if (length < 2) return;
   for (let i = index; i < index + length; i++) {
@@ -247,8 +250,9 @@ export function assertMergeable(slot: BufferSlot, index: number, length: number)
 }
 
 /**
- * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they are
- * consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it copies.
+ * One memory with the bytes of a range, one reference to the caller: the memory itself, a re-joined parent when they
+ * are consecutive parts of one, else a copy from the default allocator. The list is not changed. O(size) when it
+ * copies.
  */
 export function joined(slot: BufferSlot, index: number, length: number, allocator?: Allocator): Memory {
   if (length === 1) return slot.memories[index]!.retain();
@@ -309,8 +313,8 @@ function sizeOfRange(slot: BufferSlot, index: number, length: number): number {
 }
 
 /**
- * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an empty
- * list too. Throws `ERR_OUT_OF_RANGE`.
+ * Checks a range of list indices and returns its length. An absent length is "to the end"; (0, absent) holds for an
+ * empty list too. Throws `ERR_OUT_OF_RANGE`.
  */
 export function checkIndices(slot: BufferSlot, index: number, length: number | undefined): number {
   const count = slot.memories.length;

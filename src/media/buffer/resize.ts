@@ -86,7 +86,9 @@ export function resizeRange(slot: BufferSlot, index: number, length: number, del
   throwIfFailed(dropMemories(slot, gone));
 }
 
-/** After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more. */
+/**
+ * After the hooks of {@link privateParts}: gives the parts back, and throws, when the list may not be changed any more.
+ */
 function assertSwappable(
   slot: BufferSlot,
   index: number,
@@ -150,7 +152,9 @@ function edgesOf(slot: BufferSlot, index: number, length: number): number[] {
   return edges;
 }
 
-/** Numbers of a line entry: start and end of what a memory contributes, then its valid part as the last resize left it. */
+/**
+ * Numbers of a line entry: start and end of what a memory contributes, then its valid part as the last resize left it.
+ */
 const ENTRY = 4;
 
 /**
@@ -189,7 +193,9 @@ function clamp(value: number, max: number): number {
   return value < 0 ? 0 : value > max ? max : value;
 }
 
-/** A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused. */
+/**
+ * A shared memory is not moved under its other owners: the buffer gets a sub-memory, or a copy where that is refused.
+ */
 function privatePart(memory: Memory, offset: number, size: number): Memory {
   const delta = offset - memory.currentOffset;
   const inside = delta >= 0 && delta + size <= memory.currentSize;

@@ -1,23 +1,26 @@
 /**
- * A buffer slot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once; each acquire makes one small
- * handle that carries the slot's generation, and the last release moves the generation on, so every handle of the old
- * lease is refused for good.
+ * BufferSlot: the recycled half of a {@link MediaBuffer}. A pool makes its slots once. Each acquire makes one small
+ * handle that carries the slot's generation, and the end of the lease moves the generation on, so every handle of the
+ * old lease is refused from then on.
  *
- * Between the last release and the moment its memories are exclusive again (copies and sub-memories may still hold
- * them), a pool's slot *lingers*: it is on nobody's lease and not yet free. That replaces GStreamer's parent-buffer meta
- * for copies: nothing is pinned longer than bytes are shared, and nothing is thrown away because a region was shared.
+ * Life-cycle (drawn at {@link BufferPool}), and what tells each state:
  *
- * The states of a slot, and what tells them:
+ * | state     | told by                                | goes on to                                       |
+ * | --------- | -------------------------------------- | ------------------------------------------------ |
+ * | FREE      | `refCount` 0, on the free list         | LEASED                                           |
+ * | LEASED    | `refCount` 1 or more                   | RETURNING, or AWAITING, by the last release      |
+ * | AWAITING  | `awaitingMemory`                       | RETURNING, when its memory has no other holder   |
+ * | RETURNING | `SlotFlags.RETURNING`: hooks run on it | FREE, or its memory is freed                     |
  *
- * | state     | told by                            | goes on to                                             |
- * | --------- | ---------------------------------- | ------------------------------------------------------ |
- * | FREE      | `refCount` 0, on the free list     | LEASED                                                 |
- * | LEASED    | `refCount` 1 or more               | RETURNING, or AWAITING, by the last release            |
- * | AWAITING  | `lingering`                        | RETURNING, when nobody else holds its memory           |
- * | RETURNING | `Marks.RETURNING`: hooks run on it | FREE, or gone: its memory is freed                     |
+ * AWAITING is a deferred release: copies and sub-memories still hold bytes of a slot that is on no lease and not yet
+ * free. It replaces GStreamer's parent-buffer meta for copies: nothing is pinned longer than bytes are shared, and
+ * nothing is thrown away because a region was shared.
  *
- * Whatever ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING: hooks get a
- * handle of their own, which is void when the last hook has returned. What that handle answers is in docs/hooks.md.
+ * Invariants: what ends a lease moves the generation on first, so no handle of a holder reaches a slot in RETURNING.
+ * Hooks get a handle of their own, which is void when the last hook has returned (docs/hooks.md). `slotFlags` is 0 on a
+ * slot as it was when it was leased.
+ *
+ * Complexity: every method is O(1) but those marked O(memories).
  */
 import type { HoldingBuffer, Memory } from "../../memory/memory.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -29,13 +32,13 @@ export interface BufferOwner {
   readonly name: string;
   /** @internal The last reference of a lease went; `refCount` is still 1. May throw, and then nothing changed. */
   onRelease(slot: BufferSlot): void;
-  /** @internal A lingering slot is exclusive again. */
+  /** @internal Nobody but the slot holds its memory any more, and its lease is over. */
   onReturned(slot: BufferSlot): void;
   /** @internal Builds the error for a handle of an old lease: what happened to it, and who has the slot now. */
   staleLease(slot: BufferSlot, generation: number, verb: string): Error;
 }
 
-/** What sets a slot apart from a fresh one; 0 lets a return take the short way. */
+/** What sets a slot apart from a fresh one; 0 lets a return take the fast path. */
 export const SlotFlags = {
   /** A time, counter, flag, tag or site was set since the last reset. */
   DIRTY_FIELDS: 1,
@@ -66,7 +69,10 @@ export class BufferSlot implements HoldingBuffer {
   readonly index: number;
   /** Counts leases; a handle with another generation is stale. */
   generation = 1;
-  /** References to the present lease; 0 while free or lingering. With two or more nobody may change the buffer. */
+  /**
+   * References to the present lease; 0 while free or awaiting its memory. With two or more nobody may change the
+   * buffer.
+   */
   refCount = 0;
   /** Released, but its memories are still held elsewhere. */
   awaitingMemory = false;
@@ -78,7 +84,7 @@ export class BufferSlot implements HoldingBuffer {
   baseMemory: Memory | null = null;
   /** The view of that memory when it is fresh. */
   baseView: Uint8Array | null = null;
-  /** {@link SlotFlags}: what the last borrower did beyond writing bytes. */
+  /** {@link SlotFlags}: what the last holder did beyond writing bytes. */
   slotFlags = 0;
   /** What a resize over several memories may grow back to (buffer-resize.ts); null: nothing beyond the valid parts. */
   line: number[] | null = null;
@@ -98,9 +104,9 @@ export class BufferSlot implements HoldingBuffer {
   metas: Meta[] | null = null;
   /** The next free slot of the pool. */
   next: BufferSlot | null = null;
-  /** When it was lent, in milliseconds of the pool's clock, read coarsely. */
+  /** When it was leased, in milliseconds of the pool's clock, read coarsely. */
   leasedAt = 0;
-  /** What the borrower calls itself. */
+  /** What the holder calls itself. */
   tag: string | undefined = undefined;
   /** Where it was taken, when tracing is on; its stack is formatted only when somebody reads it. */
   site: Error | undefined = undefined;
@@ -118,7 +124,9 @@ export class BufferSlot implements HoldingBuffer {
     return this.refCount > 0 ? "LEASED" : "FREE";
   }
 
-  /** Called by a memory that lost a holder while this slot lingers: goes home when all are exclusive again. */
+  /**
+   * Called by a memory that lost a holder while this slot awaits it: the return goes on when all are exclusive again.
+   */
   onExclusive(): void {
     if (!this.awaitingMemory || this.isHeldElsewhere()) return;
     this.awaitingMemory = false;
@@ -143,8 +151,9 @@ export class BufferSlot implements HoldingBuffer {
   }
 
   /**
-   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the slot when it
-   * is let go ({@link onExclusive}); what was added to the list is dropped with it and never waited for. O(memories).
+   * True while somebody else holds, or has mapped, memory that the pool made for this slot. Only that memory tells the
+   * slot when it is let go ({@link onExclusive}); what was added to the list is dropped with it and never waited for.
+   * O(memories).
    */
   isHeldElsewhere(): boolean {
     for (const memory of this.memories) {
@@ -155,6 +164,26 @@ export class BufferSlot implements HoldingBuffer {
       if (memory.references !== times || memory.ownerCount !== times) return true;
     }
     return false;
+  }
+
+  /**
+   * True when a slot that returns needs nothing but its fields reset: its memory is as it was when it was leased.
+   * @realtime
+   */
+  isClean(): boolean {
+    return (this.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && this.hasFreshMemory();
+  }
+
+  /** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was leased. @realtime */
+  hasFreshMemory(): boolean {
+    const memory = this.baseMemory;
+    const view = this.baseView;
+    if (memory === null || view === null) return false;
+    // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
+    if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
+      return false;
+    // A detached ArrayBuffer shows as a view of length 0.
+    return view.length === memory.currentSize;
   }
 
   /** Puts times, counters and flags back to what a fresh buffer has. @realtime */
@@ -217,8 +246,9 @@ export function sharedBuffer(slot: BufferSlot, what: string): MillpondError {
 }
 
 /**
- * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the lease's), or
- * added a reference to the buffer: its list may not be changed then, and what was made for it has to be given back.
+ * Throws when a hook that ran in the middle of a call ended the lease that the call works on (`generation` is the
+ * lease's), or added a reference to the buffer: its list may not be changed then, and what was made for it has to be
+ * given back.
  */
 export function assertSameLease(slot: BufferSlot, generation: number, verb: string): void {
   assertNotEnded(slot, generation, verb);
@@ -241,7 +271,10 @@ export function timesIn(memories: readonly Memory[], memory: Memory, start: numb
   return times;
 }
 
-/** The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in practice. */
+/**
+ * The most memories a buffer holds; one more merges them. GStreamer's number, which keeps list operations O(1) in
+ * practice.
+ */
 export const MAX_MEMORIES = 16;
 
 /**

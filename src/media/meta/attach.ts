@@ -29,7 +29,10 @@ export function addMeta(slot: BufferSlot, buffer: MediaBuffer, type: MetaType, p
   return meta;
 }
 
-/** The buffer is not the caller's alone any more after a meta's `init`: what init took is given back, and the caller hears why. */
+/**
+ * The buffer is not the caller's alone any more after a meta's `init`: what init took is given back, and the caller
+ * hears why.
+ */
 function abandonMeta(slot: BufferSlot, buffer: MediaBuffer, meta: Meta): never {
   endMeta(meta, buffer);
   buffer.live("add a meta to");
@@ -124,8 +127,9 @@ export function poolMetas(slot: BufferSlot): void {
 
 /**
  * Carries the metas of `source` over to `target` by their transform. Left behind are those without a "copy" transform,
- * those bound to the memory layout when the layout changes, and those bound to the very memory on a deep copy. A transform
- * that throws loses its one meta; the copy goes on, and the errors are returned for whoever wants to report them.
+ * those bound to the memory layout when the layout changes, and those bound to the very memory on a deep copy. A
+ * transform that throws loses its one meta; the copy goes on, and the errors are returned, for a caller that reports
+ * them.
  */
 export function copyMetas(
   source: BufferSlot,

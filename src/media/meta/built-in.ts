@@ -1,9 +1,14 @@
-/** Metas that every kind of media uses: regions of interest, timestamps of other clocks, a parent kept alive, named values. */
+/**
+ * The metas that the library brings along: regions of interest, timestamps of other clocks, a parent kept alive, named
+ * values, and how a picture or a block of audio lies in a buffer's bytes (void as soon as the memory layout changes).
+ */
 
 import { MillpondError } from "../../util/errors.ts";
 import { sameData } from "../../util/same-data.ts";
 import { badValue, callback, checkOptions, instance, listOf, word, wrongType } from "../../util/validate.ts";
+import { AudioInfo, type AudioInfoOptions } from "../audio/info.ts";
 import { MediaBuffer } from "../buffer/media-buffer.ts";
+import { VideoInfo } from "../video/info.ts";
 import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
 import {
   type CopyTransform,
@@ -11,6 +16,7 @@ import {
   type Meta,
   type MetaType,
   registerMeta,
+  TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
 } from "./meta.ts";
 
@@ -83,7 +89,10 @@ export interface ReferenceTimestamp {
 
 const TIMESTAMP_KEYS = ["reference", "timestamp", "duration", "info"] as const;
 
-/** A time on another clock; several a buffer, carried over by every transform, never twice. After GstReferenceTimestampMeta. */
+/**
+ * A time on another clock; several a buffer, carried over by every transform, never twice. After
+ * GstReferenceTimestampMeta.
+ */
 export const ReferenceTimestampMeta: MetaType<
   ReferenceTimestamp,
   Partial<ReferenceTimestamp> & Pick<ReferenceTimestamp, "timestamp">
@@ -147,8 +156,9 @@ export interface ParentBuffer {
 }
 
 /**
- * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that share
- * memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. After GstParentBufferMeta.
+ * Keeps another buffer until this one goes: for bytes that depend on it in a way the library cannot see. Copies that
+ * share memory do not need it. Carried by shallow copies, pointing to the original; not by deep ones. After
+ * GstParentBufferMeta.
  */
 export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMeta<ParentBuffer, MediaBuffer>({
   api: "parent-buffer",
@@ -228,7 +238,7 @@ export function registerCustomMeta(
       meta.entries = () => [...map];
       meta.set = (key, value) => {
         word("key", key);
-        // The meta lives on the slot; whoever holds a handle of it writes for all of them.
+        // The meta belongs to the slot; a write through one handle is seen through all of them.
         if (slot.refCount > 1)
           throw new MillpondError(
             "ERR_NOT_WRITABLE",
@@ -276,3 +286,65 @@ export function addCustomMeta(
     values,
   );
 }
+
+/** The payload of {@link VideoMeta}. */
+export interface VideoMetaFields {
+  /** The layout of the picture in the buffer's bytes. */
+  info: VideoInfo;
+}
+
+/** How the picture lies in the bytes; added with a {@link VideoInfo}. After GstVideoMeta; tags "video", "memory". */
+export const VideoMeta: MetaType<VideoMetaFields, VideoInfo> = registerMeta<VideoMetaFields, VideoInfo>({
+  api: "video",
+  name: "millpond.video",
+  tags: ["video", TAG_MEMORY],
+  init(meta, info) {
+    meta.info = instance("params", "a VideoInfo", VideoInfo, info);
+  },
+  transform(target, meta, _source, kind, { region }) {
+    return kind === "copy" && !region && target.addMeta(VideoMeta, meta.info) !== undefined;
+  },
+  serialize({ info: { format, width, height, planes, padding } }) {
+    return encodeJson("video", {
+      format,
+      width,
+      height,
+      strides: planes.map((p) => p.stride),
+      offsets: planes.map((p) => p.offset),
+      padding,
+    });
+  },
+  deserialize(payload, buffer) {
+    const options = decodeJson(payload);
+    return options === undefined ? undefined : accept(() => buffer.addMeta(VideoMeta, VideoInfo.of(options as never)));
+  },
+});
+
+/** The payload of {@link AudioMeta}. */
+export interface AudioMetaFields {
+  /** The layout of the block in the buffer's bytes. */
+  info: AudioInfo;
+}
+
+/**
+ * How the block of audio lies in the bytes; added with an {@link AudioInfo}. After GstAudioMeta; tags "audio",
+ * "memory".
+ */
+export const AudioMeta: MetaType<AudioMetaFields, AudioInfo> = registerMeta<AudioMetaFields, AudioInfo>({
+  api: "audio",
+  name: "millpond.audio",
+  tags: ["audio", TAG_MEMORY],
+  init(meta, info) {
+    meta.info = instance("params", "an AudioInfo", AudioInfo, info);
+  },
+  transform(target, meta, _source, kind, { region }) {
+    return kind === "copy" && !region && target.addMeta(AudioMeta, meta.info) !== undefined;
+  },
+  serialize({ info: { format, sampleRate, channels, frames } }) {
+    return encodeJson("audio", { format, sampleRate, channels, frames } satisfies AudioInfoOptions);
+  },
+  deserialize(payload, buffer) {
+    const options = decodeJson(payload);
+    return options === undefined ? undefined : accept(() => buffer.addMeta(AudioMeta, AudioInfo.of(options as never)));
+  },
+});

@@ -1,7 +1,8 @@
 /**
- * Plain data as JSON bytes that come back as exactly what was written, for the payloads of serialized metas, which are small and read
- * by strangers. What JSON has no word for is tagged: `{"$big": "123"}`, `{"$bytes": "<base64>"}`, `{"$value": "NaN"}`. Anything
- * else that would come back as something else (a Map, a Date, a hole in a list) is refused by its path.
+ * Plain data as JSON bytes that come back as exactly what was written, for the payloads of serialized metas, which are
+ * small and read by strangers. What JSON has no word for is tagged: `{"$big": "123"}`, `{"$bytes": "<base64>"}`,
+ * `{"$value": "NaN"}`. Anything else that would come back as something else (a Map, a Date, a hole in a list) is
+ * refused by its path.
  */
 
 import { MillpondError } from "../../util/errors.ts";

@@ -1,9 +1,15 @@
 /**
- * Metas: typed facts that travel with a buffer. After GStreamer's GstMeta: an *API* says what the data means, a *type* is
- * one implementation of it, an instance sits on one buffer. Consumers look instances up by API or by type.
+ * Metas: typed facts that travel with a buffer. After GStreamer's GstMeta: an *API* says what the data means, a *type*
+ * is one implementation of it, an instance sits on one buffer. Consumers look instances up by API or by type.
  *
  * ```ts
- * const Gain = registerMeta<{ db: number }, number>({ api: "gain", tags: ["audio"], init(meta, db) { meta.db = db; } });
+ * const Gain = registerMeta<{ db: number }, number>({
+ *   api: "gain",
+ *   tags: ["audio"],
+ *   init(meta, db) {
+ *     meta.db = db;
+ *   },
+ * });
  * buffer.addMeta(Gain, -3);
  * buffer.getMeta(Gain)?.db; // -3
  * ```
@@ -60,7 +66,10 @@ export interface MetaSpec<T extends object, P> {
   free?(meta: Meta & T, buffer: MediaBuffer): void;
   /** A POOLED instance is recycled with its buffer. */
   clear?(meta: Meta & T, buffer: MediaBuffer): void;
-  /** Adds to `target` what becomes of this meta; false: this kind of transform is not supported, and the meta is dropped. */
+  /**
+   * Adds to `target` what becomes of this meta; false: this kind of transform is not supported, and the meta is
+   * dropped.
+   */
   transform?(target: MediaBuffer, meta: Meta & T, source: MediaBuffer, kind: string, data: CopyTransform): boolean;
   /** The payload as bytes; undefined: it cannot be serialized. */
   serialize?(meta: Meta & T): Uint8Array | undefined;
@@ -136,9 +145,9 @@ export class Meta {
 }
 
 /**
- * A constructor for the instances of one type. Each type has its own, so that the engine reserves in-object room for just
- * its payload; a shared one puts the payload into a second object. A plain function, because a derived class costs twice
- * as much to construct (measured).
+ * A constructor for the instances of one type. Each type has its own, so that the engine reserves in-object room for
+ * just its payload; a shared one puts the payload into a second object. A plain function, because a derived class costs
+ * twice as much to construct (measured).
  */
 function instanceMaker(): new (type: MetaType) => Meta {
   function Instance(this: { -readonly [K in keyof Meta]: Meta[K] }, type: MetaType): void {
@@ -166,8 +175,8 @@ const types: Map<string, MetaType> = new Map();
 const apiTags: Map<string, readonly string[]> = new Map();
 
 /**
- * Registers a meta type for this realm.
- * Throws `ERR_ALREADY_REGISTERED` when the name is taken, or when the API is known with other tags; `ERR_INVALID_ARG_TYPE`.
+ * Registers a meta type for this realm. Throws `ERR_ALREADY_REGISTERED` when the name is taken, or when the API is
+ * known with other tags; `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMeta<T extends object = object, P = void>(spec: MetaSpec<T, P>): MetaType<T, P> {
   const type = new MetaType(checkSpec(spec));
@@ -230,7 +239,10 @@ export function findMetaTags(api: string): readonly string[] | undefined {
   return apiTags.get(api);
 }
 
-/** Checks what a caller passes as a meta type; throws `ERR_INVALID_ARG_TYPE`. One load on the good way (`instanceof` costs 3 ns). */
+/**
+ * Checks what a caller passes as a meta type; throws `ERR_INVALID_ARG_TYPE`. One load on the good way (`instanceof`
+ * costs 3 ns).
+ */
 export function checkMetaType(type: unknown): void {
   if (typeof (type as MetaType | null | undefined)?.instance !== "function") {
     throw wrongType("type", "a MetaType from registerMeta()", type);

@@ -14,8 +14,9 @@ import { checkMeta, findMetaType, type Meta } from "./meta.ts";
 const HEADER = 8;
 
 /**
- * One meta as a record, or undefined when its type cannot be serialized or declines. What would come back as something else is not
- * written: the built-in types throw `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` with the path of the field.
+ * One meta as a record, or undefined when its type cannot be serialized or declines. What would come back as something
+ * else is not written: the built-in types throw `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` with the path of the
+ * field.
  */
 export function serializeMeta(meta: Meta): Uint8Array | undefined {
   checkMeta("meta", meta);
@@ -50,7 +51,9 @@ export function serializeMetas(buffer: MediaBuffer): Uint8Array {
 
 /** What {@link deserializeMeta} found. */
 export interface ReadMeta {
-  /** Bytes of the record; 0 when its header is unusable. Also told for unknown names and refused payloads, to skip them. */
+  /**
+   * Bytes of the record; 0 when its header is unusable. Also told for unknown names and refused payloads, to skip them.
+   */
   readonly consumed: number;
   /** The meta that was added, or undefined. */
   readonly meta: Meta | undefined;

@@ -1,4 +1,6 @@
-/** How one frame lies in its bytes and is shown, as plain data: what every `VideoInfo` is, and what a message can carry. */
+/**
+ * How one frame lies in its bytes and is shown, as plain data: what every `VideoInfo` is, and what a message can carry.
+ */
 
 /** Where one plane lies in a frame's bytes. */
 export interface PlaneLayout {

@@ -1,6 +1,6 @@
 /**
- * VideoInfo: how one picture lies in its bytes. Exact sizes, so that a pool sized by it wastes nothing but page rounding
- * (under 2 % from 720p up with tight or 64-byte rows; docs/layouts.md has the table).
+ * VideoInfo: how one picture lies in its bytes. Exact sizes, so that a pool sized by it wastes nothing but page
+ * rounding (under 2 % from 720p up with tight or 64-byte rows; docs/layouts.md has the table).
  *
  * ```ts
  * const info = VideoInfo.of({ format: "I420", width: 1920, height: 1080, strideAlign: 64 });
@@ -15,8 +15,8 @@
  *            |<-     stride     ->|        height rows; the last one has its full stride too
  * ```
  *
- * With `padding`, each plane has rows above and below and columns on both sides that belong to nobody's picture: what decoders write
- * into beyond the edges. `offset` is where the picture itself starts.
+ * With `padding`, each plane has rows above and below and columns on both sides that belong to nobody's picture: what
+ * decoders write into beyond the edges. `offset` is where the picture itself starts.
  */
 import { alignUp } from "../../util/align.ts";
 import { badValue, checkOptions, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
@@ -40,11 +40,14 @@ export interface VideoInfoOptions {
   /** Strides in bytes, one for each plane, instead of computed ones: at least a row, multiples of `strideAlign`. */
   strides?: readonly number[];
   /**
-   * Plane offsets in bytes, one for each plane, instead of computed ones, no overlaps: each plane with its padding starts at a multiple
-   * of `planeAlign`.
+   * Plane offsets in bytes, one for each plane, instead of computed ones, no overlaps: each plane with its padding
+   * starts at a multiple of `planeAlign`.
    */
   offsets?: readonly number[];
-  /** Columns and rows of the picture around it that the buffer has, too; default none. Subsampled planes have their part, rounded up. */
+  /**
+   * Columns and rows of the picture around it that the buffer has, too; default none. Subsampled planes have their
+   * part, rounded up.
+   */
   padding?: Partial<VideoPadding>;
 }
 
@@ -71,8 +74,8 @@ export interface PlanePlacement {
 /** One plane of a picture. */
 export interface PlaneInfo extends PlanePlacement {
   /**
-   * Columns of the plane, rounded up where it is subsampled. A column is what lies side by side for one place: one sample
-   * in a planar plane, a UV pair in NV12, a whole pixel in RGBA.
+   * Columns of the plane, rounded up where it is subsampled. A column is what lies side by side for one place: one
+   * sample in a planar plane, a UV pair in NV12, a whole pixel in RGBA.
    */
   readonly width: number;
   /** Rows of the plane, rounded up where it is subsampled. */
@@ -151,9 +154,9 @@ export class VideoInfo {
 
   /**
    * Lays out a picture, planes one after another from byte 0. Subsampled planes of odd pictures are rounded up, as
-   * WebCodecs does it. Any layout can be rebuilt from its own strides and offsets. O(planes).
-   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format; an alignment that is no power of two; strides
-   * or offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of them).
+   * WebCodecs does it. Any layout can be rebuilt from its own strides and offsets. O(planes). Throws
+   * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format; an alignment that is no power of two; strides or
+   * offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
     if (options === undefined) throw wrongType("options", "VideoInfoOptions", options);
@@ -198,8 +201,9 @@ export class VideoInfo {
   }
 
   /**
-   * The bytes of one plane, whole strides, of a picture that starts at the beginning of `bytes`: a new view, no copy. O(1).
-   * Throws `ERR_INVALID_ARG_TYPE` (no Uint8Array) and `ERR_OUT_OF_RANGE` (no such plane, or `bytes` is too short).
+   * The bytes of one plane, whole strides, of a picture that starts at the beginning of `bytes`: a new view, no copy.
+   * O(1). Throws `ERR_INVALID_ARG_TYPE` (no Uint8Array) and `ERR_OUT_OF_RANGE` (no such plane, or `bytes` is too
+   * short).
    */
   plane(bytes: Uint8Array, index: number): Uint8Array {
     checkPlane(this, bytes, index);
@@ -208,8 +212,8 @@ export class VideoInfo {
   }
 
   /**
-   * True when both lay out the same picture in the same way. A structured clone of a layout, which is plain data, equals
-   * it too; anything else is false. O(planes). @realtime
+   * True when both lay out the same picture in the same way. A structured clone of a layout, which is plain data,
+   * equals it too; anything else is false. O(planes). @realtime
    */
   equals(other: VideoInfo | null | undefined): boolean {
     if (other?.format !== this.format || other.width !== this.width || other.height !== this.height) return false;
@@ -223,8 +227,8 @@ export class VideoInfo {
   }
 
   /**
-   * Where the planes lie, nothing else: the `layout` that WebCodecs' `VideoFrame.copyTo()` and its constructor take. A new list at
-   * each reading, because their types ask for one that may be changed.
+   * Where the planes lie, nothing else: the `layout` that WebCodecs' `VideoFrame.copyTo()` and its constructor take. A
+   * new list at each reading, because their types ask for one that may be changed.
    */
   get layout(): PlanePlacement[] {
     return this.planes.map(({ offset, stride }) => ({ offset, stride }));

@@ -19,8 +19,8 @@ export interface PlaneLengths {
  * @internal
  */
 export function checkPlane(layout: PlaneLengths, bytes: Uint8Array, index: number): void {
-  // By tag and not by instanceof: bytes from an iframe or a vm context are Uint8Arrays of another realm. Views with wider
-  // elements would count their length in those.
+  // By tag and not by instanceof: bytes from an iframe or a vm context are Uint8Arrays of another realm. Views with
+  // wider elements would count their length in those.
   if ((bytes as Partial<Uint8Array> | null | undefined)?.[Symbol.toStringTag] !== "Uint8Array") {
     throw wrongType("bytes", "a Uint8Array", bytes);
   }

@@ -27,13 +27,13 @@ export interface StageWait {
   given: number;
 }
 
-/** How a wait is bounded, where the pipeline's `patience` is not the whole answer. */
+/** How a wait is bounded, where the pipeline's `acquireTimeout` alone does not say it. */
 export interface WaitBounds {
-  /** Milliseconds for a pipeline that has no `patience`; default: no bound. */
+  /** Milliseconds for a pipeline that has no `acquireTimeout`; default: no bound. */
   readonly fallback?: number;
-  /** So many times the patience, for a wait that is long by nature; default 1. */
+  /** So many times `acquireTimeout`, for a wait that is long by nature; default 1. */
   readonly times?: number;
-  /** Milliseconds that it may last however short the patience is; default 0. */
+  /** Milliseconds that it may last however short `acquireTimeout` is; default 0. */
   readonly atLeast?: number;
 }
 
@@ -55,7 +55,7 @@ export interface Running {
   acquire(pool: BufferPool): Promise<MediaBuffer>;
   /**
    * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's name. The
-   * bound is the pipeline's `patience`, changed as `bounds` says; undefined when there is no bound, so nothing to end.
+   * bound is the pipeline's `acquireTimeout`, changed as `bounds` says; undefined when there is no bound, so nothing to end.
    */
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
   /** Ends a wait; undefined is no wait. */
@@ -74,18 +74,18 @@ export interface Running {
 
 let nextNumber = 1;
 
-/** In which element an error came about: the loop that it reaches belongs to another one. */
-const blamed: WeakMap<object, string> = new WeakMap();
+/** The element in which an error was thrown: the loop that catches it may belong to another one. */
+const errorSources: WeakMap<object, string> = new WeakMap();
 
-/** @internal Notes where an error came about; the first one who says so is right. Returns the error. */
-export function blame<T>(error: T, element: Element): T {
-  if (typeof error === "object" && error !== null && !blamed.has(error)) blamed.set(error, element.name);
+/** @internal Notes the element in which an error was thrown; the first note stays. Returns the error. */
+export function attachErrorSource<T>(error: T, element: Element): T {
+  if (typeof error === "object" && error !== null && !errorSources.has(error)) errorSources.set(error, element.name);
   return error;
 }
 
-/** @internal */
-export function blamedFor(error: unknown): string | undefined {
-  return typeof error === "object" && error !== null ? blamed.get(error) : undefined;
+/** @internal Name of the element in which an error was thrown; undefined when it is not known. */
+export function errorSource(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? errorSources.get(error) : undefined;
 }
 
 /** @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -128,7 +128,7 @@ export abstract class Element {
     return false;
   }
 
-  /** @internal The promise of a hook, which the run waits for as long as its patience lasts. The hook is not interrupted. */
+  /** @internal The promise of a hook, which the run waits for as long as the bound allows. The hook is not interrupted. */
   protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
     const running = this.#running;
     const wait = running?.beginWait(this, doing, bounds);
@@ -177,11 +177,11 @@ export abstract class Element {
   /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
   stop(): Maybe<void> {}
 
-  /** Hook: nothing shall be waited for any more, because the run ends; `running.signal` says the same. */
-  interrupt(): void {}
+  /** Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the same. */
+  unlock(): void {}
 
   /** Hook: a seek. Releases every buffer that it holds, and forgets the stream so far. */
-  flushed(): void {}
+  onFlush(): void {}
 
   /** A buffer arrives, and is this element's from now on: also when it throws, it must have released it. */
   abstract chain(buffer: MediaBuffer, pad: InputPad): Maybe<void>;
@@ -190,10 +190,10 @@ export abstract class Element {
   abstract formatChanged(format: StreamFormat, pad: InputPad): Maybe<void>;
 
   /** The end of the stream on one input. */
-  abstract endArrived(pad: InputPad): Maybe<void>;
+  abstract onEos(pad: InputPad): Maybe<void>;
 
-  /** @internal Sets the pad's format in the moment in which it holds; a queue does that later. */
-  formatArrived(format: StreamFormat, pad: InputPad): Maybe<void> {
+  /** @internal A format arrives. Sets the pad's format at the moment from which it is in force; a queue does that later. */
+  onFormat(format: StreamFormat, pad: InputPad): Maybe<void> {
     pad.format = format;
     return this.formatChanged(format, pad);
   }

@@ -1,13 +1,13 @@
 /**
  * Sink: the base class of stages that buffers end at. A subclass looks at each buffer in `render`; what it wants to keep it
- * retains, and says how many it may have (`holds`), so that the pool is made for it. After GStreamer's base sink.
+ * retains, and says how many it may have (`retainedBuffers`), so that the pool is made for it. After GStreamer's base sink.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
-import { blame, Element, isPromise, type WaitBounds } from "./element.ts";
+import { attachErrorSource, Element, isPromise, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
 
 /** The end of a long file may take this many times as long as a buffer may. */
@@ -34,7 +34,7 @@ export abstract class Sink extends Element {
   }
 
   /** Buffers that it retains across calls of {@link render}; they are added to the pool upstream. Default 0. */
-  get holds(): number {
+  get retainedBuffers(): number {
     return 0;
   }
 
@@ -53,7 +53,7 @@ export abstract class Sink extends Element {
   finish(): Maybe<void> {}
 
   /** Wants nothing more; the rest of the stream is not made, unless others want it. {@link finish} follows. */
-  protected enough(): void {
+  protected requestEos(): void {
     this.in.finish();
   }
 
@@ -64,7 +64,7 @@ export abstract class Sink extends Element {
       rendered = this.render(buffer);
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (rendered === undefined) {
       if (this.#keepLast) this.#keep(buffer);
@@ -79,7 +79,7 @@ export abstract class Sink extends Element {
       await this.bounded(rendering, "handling a buffer");
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (this.#keepLast) this.#keep(buffer);
     else buffer.release();
@@ -98,13 +98,13 @@ export abstract class Sink extends Element {
   }
 
   /** Finishes, and tells the pipeline. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     try {
       const finished = this.finish();
       // A disk may take minutes to store what the system has kept back of a long film.
       if (isPromise(finished)) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     this.running.sinkDone(this);
   }
@@ -119,13 +119,13 @@ export abstract class Sink extends Element {
       this.#last.release();
       this.#last = copy;
     }
-    query.raise(this.holds, "keeps them");
+    query.raise(this.retainedBuffers, "retained");
     if (this.#keepLast) query.raise(1, "its last buffer");
-    return this.holds > 0 || this.#keepLast;
+    return this.retainedBuffers > 0 || this.#keepLast;
   }
 
   /** Lets the last buffer go. Subclasses that override it call it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#last?.release();
     this.#last = undefined;
   }
@@ -138,6 +138,6 @@ export abstract class Sink extends Element {
 
   /** Takes buffers. */
   override get role(): string {
-    return this.holds > 0 ? `holds up to ${this.holds}` : "takes buffers";
+    return this.retainedBuffers > 0 ? `retains up to ${this.retainedBuffers}` : "takes buffers";
   }
 }

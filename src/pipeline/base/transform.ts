@@ -16,8 +16,8 @@ import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
 import { dropPool } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
-import { blame, Element, isPromise } from "./element.ts";
-import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
+import { attachErrorSource, Element, isPromise } from "./element.ts";
+import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** How a {@link Transform} treats buffers. */
 export type TransformMode = "passthrough" | "in-place" | "copy";
@@ -64,12 +64,12 @@ export abstract class Transform extends Element {
   }
 
   /** Input buffers that it retains across calls; they are added to the pool upstream. Default 0. */
-  get holds(): number {
+  get retainedBuffers(): number {
     return 0;
   }
 
   /** Output buffers that it retains after pushing them; they are added to its own pool. Default 0. */
-  get holdsOutput(): number {
+  get retainedOutputBuffers(): number {
     return 0;
   }
 
@@ -88,13 +88,13 @@ export abstract class Transform extends Element {
   configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
 
   /** Hook of "copy": reads one buffer (borrowed, perhaps shared) and fills the other. False: nothing comes out of this one. */
-  transform?(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome>;
+  transform?(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "in-place": changes the buffer. False: it goes no further. */
-  transformInPlace?(buffer: MediaBuffer): Maybe<Outcome>;
+  transformInPlace?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "passthrough": may look. False: it goes no further. */
-  inspect?(buffer: MediaBuffer): Maybe<Outcome>;
+  inspect?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /** Hook: the end of the stream, or of a format; pushes what is still held. */
   drain(): Maybe<void> {}
@@ -119,13 +119,13 @@ export abstract class Transform extends Element {
     return this.#copy(buffer);
   }
 
-  #apply(buffer: MediaBuffer, hook: () => Maybe<Outcome>): Maybe<void> {
-    let done: Maybe<Outcome>;
+  #apply(buffer: MediaBuffer, hook: () => Maybe<HookResult>): Maybe<void> {
+    let done: Maybe<HookResult>;
     try {
       done = hook();
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#applyLater(buffer, done);
     if (done !== false) return this.out.push(buffer);
@@ -133,13 +133,13 @@ export abstract class Transform extends Element {
     return undefined;
   }
 
-  async #applyLater(buffer: MediaBuffer, work: Promise<Outcome>): Promise<void> {
-    let done: Outcome;
+  async #applyLater(buffer: MediaBuffer, work: Promise<HookResult>): Promise<void> {
+    let done: HookResult;
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (done === false) buffer.release();
     else await this.out.push(buffer);
@@ -153,16 +153,16 @@ export abstract class Transform extends Element {
       output = this.out.acquire();
     } catch (error) {
       input.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(output)) return this.#copyLater(input, output);
-    let done: Maybe<Outcome>;
+    let done: Maybe<HookResult>;
     try {
       done = this.#fill(input, output);
     } catch (error) {
       input.release();
       output.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#finishLater(input, output, done);
     input.release();
@@ -172,20 +172,20 @@ export abstract class Transform extends Element {
   }
 
   async #settle(): Promise<MediaBuffer> {
-    await this.out.negotiate(this.holdsOutput);
+    await this.out.negotiate(this.retainedOutputBuffers);
     return this.out.acquire();
   }
 
   async #copyLater(input: MediaBuffer, coming: Promise<MediaBuffer>): Promise<void> {
     let output: MediaBuffer | undefined;
-    let done: Outcome;
+    let done: HookResult;
     try {
       output = await coming;
       const filled = this.#fill(input, output);
       done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
     } catch (error) {
       output?.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       input.release();
     }
@@ -193,13 +193,13 @@ export abstract class Transform extends Element {
     else await this.out.push(output);
   }
 
-  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<Outcome>): Promise<void> {
-    let done: Outcome;
+  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<HookResult>): Promise<void> {
+    let done: HookResult;
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       output.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       input.release();
     }
@@ -207,7 +207,7 @@ export abstract class Transform extends Element {
     else await this.out.push(output);
   }
 
-  #fill(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome> {
+  #fill(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult> {
     if (this.#mode === "copy") {
       output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS);
       if (this.#kept.length > 0) this.#copyMetas(input, output);
@@ -248,7 +248,7 @@ export abstract class Transform extends Element {
     if (copied && this.#mode === "passthrough") this.in.reconfigure();
     await out.setFormat(output);
     if (out.finished) return;
-    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.holdsOutput);
+    if (this.#mode === "copy" || this.#copiesFirst) await out.negotiate(this.retainedOutputBuffers);
     else this.#dropSupply();
     this.#isNegotiated = true;
   }
@@ -268,7 +268,7 @@ export abstract class Transform extends Element {
   }
 
   /** Drains, then passes the end on. */
-  override async endArrived(): Promise<void> {
+  override async onEos(): Promise<void> {
     await this.#drained();
     await this.out.end();
   }
@@ -286,7 +286,7 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy" || this.#copiesFirst) {
       if (!this.#isNegotiated) return false;
       for (const meta of this.#kept) query.addMeta(meta.api, meta.params);
-      query.raise(this.holds, "keeps them");
+      query.raise(this.retainedBuffers, "retained");
       return true;
     }
     const asked = this.out.query(query);
@@ -296,8 +296,8 @@ export abstract class Transform extends Element {
 
   #addHolds(query: AllocationQuery, answered: boolean): boolean {
     query.answering = this.name;
-    query.raise(this.holds, "keeps them");
-    return answered || this.holds > 0;
+    query.raise(this.retainedBuffers, "retained");
+    return answered || this.retainedBuffers > 0;
   }
 
   /** Metas that depend on the memory, and those that are not kept, are not for upstream to send. */
@@ -312,8 +312,8 @@ export abstract class Transform extends Element {
 
   /** A buffer that is passed on is shared when it came shared, or is kept here; a copy when its output is kept. */
   override sharesOutput(): boolean {
-    if (this.#mode === "copy" || this.#copiesFirst) return this.holdsOutput > 0;
-    return this.holds > 0 || this.in.isShared;
+    if (this.#mode === "copy" || this.#copiesFirst) return this.retainedOutputBuffers > 0;
+    return this.retainedBuffers > 0 || this.in.isShared;
   }
 
   /** Whether somebody's wish to be asked anew ends here. */

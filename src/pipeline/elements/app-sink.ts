@@ -23,7 +23,7 @@ export interface AppSinkOptions {
   /** What it takes; default: anything. */
   caps?: Caps;
   /** Buffers that the application holds at a time at most; default 1, the one in the loop's body. */
-  holds?: number;
+  retainedBuffers?: number;
 }
 
 interface Waiting {
@@ -33,7 +33,7 @@ interface Waiting {
 
 /** Gives buffers to a loop. */
 export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefined> {
-  readonly #held: number;
+  readonly #retained: number;
   #ready: MediaBuffer | undefined;
   #taken: (() => void) | undefined;
   #waiting: Waiting | undefined;
@@ -42,9 +42,13 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: AppSinkOptions = {}) {
-    const { name, caps = Caps.any, holds = 1 } = readOptions("options", options, ["name", "caps", "holds"]);
+    const {
+      name,
+      caps = Caps.any,
+      retainedBuffers = 1,
+    } = readOptions("options", options, ["name", "caps", "retainedBuffers"]);
     super(checkName("options.name", name), checkCaps("options.caps", caps));
-    this.#held = wholeNumber("options.holds", holds, 1, 4096);
+    this.#retained = wholeNumber("options.retainedBuffers", retainedBuffers, 1, 4096);
   }
 
   /** The application takes when it likes. */
@@ -53,8 +57,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   /** What the application holds, and the one that is ready for it. */
-  override get holds(): number {
-    return this.#held + 1;
+  override get retainedBuffers(): number {
+    return this.#retained + 1;
   }
 
   /** Opens it for one loop. */
@@ -93,7 +97,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   /** Lets whoever waits for the loop go on. */
-  override interrupt(): void {
+  override unlock(): void {
     this.#dropReady();
   }
 
@@ -106,8 +110,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   /** Drops what was not taken. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#dropReady();
     if (this.#state === "ended") this.#state = "open";
   }
@@ -129,7 +133,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       next: () => this.#next(),
       return: async () => {
         this.#dropReady();
-        this.enough();
+        this.requestEos();
         return { value: undefined, done: true };
       },
     };
@@ -155,6 +159,6 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   /** What an application's loop takes. */
   override get role(): string {
-    return `the application's loop, which may hold ${this.#held}`;
+    return `the application's loop, which may retain ${this.#retained}`;
   }
 }

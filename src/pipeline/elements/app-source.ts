@@ -119,7 +119,7 @@ export class AppSource extends Source {
   }
 
   /** Ends the wait for the application. */
-  override interrupt(): void {
+  override unlock(): void {
     this.#wake?.(this.out.flushing ? flushingError(this.out) : undefined);
   }
 
@@ -129,8 +129,8 @@ export class AppSource extends Source {
   }
 
   /** Drops the item that was not pushed yet. */
-  override flushed(): void {
-    super.flushed();
+  override onFlush(): void {
+    super.onFlush();
     this.#drop();
   }
 

@@ -2,7 +2,7 @@
 import { type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";
-import type { ElementSpec, Properties, PropertySpec } from "../text.ts";
+import type { ElementFactory, Properties, PropertySpec } from "../text.ts";
 import { Funnel } from "./funnel.ts";
 import { PatternSource } from "./pattern-source.ts";
 import { Queue } from "./queue.ts";
@@ -29,7 +29,7 @@ export function pick<T>(properties: Properties, key: string, as: string = key): 
 }
 
 /** The words for the stages of `millpond/pipeline`. */
-export const COMMON_ELEMENTS: readonly ElementSpec[] = [
+export const COMMON_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "pattern",
     help: "moving test pictures",
@@ -97,9 +97,14 @@ export const COMMON_ELEMENTS: readonly ElementSpec[] = [
     help: "takes every buffer and does nothing with it",
     properties: {
       limit: { kind: "whole", help: "ends the stream after so many buffers", min: 1 },
-      holds: { kind: "whole", help: "keeps so many buffers, as a stage may that needs the last few", max: 4096 },
+      retainedBuffers: {
+        kind: "whole",
+        help: "keeps so many buffers, as a stage may that needs the last few",
+        max: 4096,
+      },
     },
-    create: (p, name) => new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "holds") }),
+    create: (p, name) =>
+      new NullSink({ ...named(name), ...pick<number>(p, "limit"), ...pick<number>(p, "retainedBuffers") }),
   },
 ];
 

@@ -79,7 +79,7 @@ export class Funnel extends Element {
   }
 
   /** When all inputs have ended, so does the output. */
-  override endArrived(): Maybe<void> {
+  override onEos(): Maybe<void> {
     return this.#inTurn(() => (this.inputs.every((pad) => pad.ended) ? this.out.end() : undefined));
   }
 
@@ -106,7 +106,7 @@ export class Funnel extends Element {
   }
 
   /** Forgets whom it waited for. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#busy = undefined;
   }
 

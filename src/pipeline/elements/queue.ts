@@ -9,7 +9,7 @@ import { checkName, Element, isPromise } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
-import { Slice } from "../scheduler.ts";
+import { TimeSlice } from "../scheduler.ts";
 import type { StreamFormat } from "../stream-format.ts";
 
 /** How a {@link Queue} is made. */
@@ -178,7 +178,7 @@ export class Queue extends Element {
   }
 
   /** @internal Waits in line: what came before it still has the old format. */
-  override formatArrived(format: StreamFormat): void {
+  override onFormat(format: StreamFormat): void {
     this.#join({ kind: "format", format });
   }
 
@@ -186,7 +186,7 @@ export class Queue extends Element {
   override formatChanged(): void {}
 
   /** Waits in line. */
-  override endArrived(): void {
+  override onEos(): void {
     this.#join({ kind: "end" });
   }
 
@@ -226,7 +226,7 @@ export class Queue extends Element {
   }
 
   async #loop(): Promise<void> {
-    const slice = new Slice();
+    const slice = new TimeSlice();
     try {
       for (;;) {
         const { out } = this;
@@ -246,7 +246,7 @@ export class Queue extends Element {
           const pushed = out.push(buffer);
           if (pushed !== undefined) await pushed;
         } else if (await this.#handle(entry)) return;
-        const pause = slice.giveWay();
+        const pause = slice.yieldIfNeeded();
         if (pause !== undefined) await pause;
       }
     } catch (error) {
@@ -299,11 +299,11 @@ export class Queue extends Element {
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
     this.#letGo();
-    this.interrupt();
+    this.unlock();
   }
 
   /** Wakes both sides, so that they look again; when a seek or the end is the reason, the line is let go too. */
-  override interrupt(): void {
+  override unlock(): void {
     if (this.out.flushing) this.#letGo();
     this.#wake();
     const wake = this.#wakeLoop;
@@ -312,7 +312,7 @@ export class Queue extends Element {
   }
 
   /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
-  override flushed(): void {
+  override onFlush(): void {
     this.#letGo();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
     this.#lastPts = undefined;

@@ -34,7 +34,7 @@ export interface NullSinkOptions {
   /** For messages. */
   name?: string;
   /** Buffers that it keeps, to stand for a stage that does; default 0. */
-  holds?: number;
+  retainedBuffers?: number;
   /** Ends the stream after so many buffers; default: never. */
   limit?: number;
 }
@@ -43,36 +43,36 @@ export interface NullSinkOptions {
 export class NullSink extends Sink {
   /** Buffers so far. */
   count = 0;
-  readonly #holds: number;
+  readonly #retainedBuffers: number;
   readonly #limit: number;
   readonly #kept: MediaBuffer[] = [];
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: NullSinkOptions = {}) {
-    const { name, holds = 0, limit } = readOptions("options", options, ["name", "holds", "limit"]);
+    const { name, retainedBuffers = 0, limit } = readOptions("options", options, ["name", "retainedBuffers", "limit"]);
     super(checkName("options.name", name));
-    this.#holds = wholeNumber("options.holds", holds, 0, 4096);
+    this.#retainedBuffers = wholeNumber("options.retainedBuffers", retainedBuffers, 0, 4096);
     this.#limit = limit === undefined ? Infinity : wholeNumber("options.limit", limit, 1);
   }
 
   /** As it was told. */
-  override get holds(): number {
-    return this.#holds;
+  override get retainedBuffers(): number {
+    return this.#retainedBuffers;
   }
 
   /** Understands every meta that it is asked about: none of them changes what it does. */
   override proposeAllocation(query: AllocationQuery): boolean {
-    query.raise(this.#holds, "keeps them");
+    query.raise(this.#retainedBuffers, "retained");
     return true;
   }
 
   /** Counts. */
   override render(buffer: MediaBuffer): void {
     this.count++;
-    if (this.count === this.#limit) this.enough();
-    if (this.#holds === 0) return;
+    if (this.count === this.#limit) this.requestEos();
+    if (this.#retainedBuffers === 0) return;
     this.#kept.push(buffer.retain());
-    if (this.#kept.length > this.#holds) this.#kept.shift()!.release();
+    if (this.#kept.length > this.#retainedBuffers) this.#kept.shift()!.release();
   }
 
   /** Begins to count. */
@@ -81,12 +81,12 @@ export class NullSink extends Sink {
   }
 
   /** Releases what it keeps. */
-  override flushed(): void {
+  override onFlush(): void {
     for (const buffer of this.#kept.splice(0)) buffer.release();
   }
 
   /** Releases what it keeps. */
   override stop(): void {
-    this.flushed();
+    this.onFlush();
   }
 }

@@ -57,7 +57,7 @@ export class Tee extends Element {
   }
 
   /** To every branch. */
-  override endArrived(): Maybe<void> {
+  override onEos(): Maybe<void> {
     return this.#each((pad) => pad.end());
   }
 

@@ -136,7 +136,7 @@ export class AllocationQuery {
   /** Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   addPool(offer: PoolOffer): void {
     const proposal = this.#proposal(offer);
-    if (proposal.min > 0 && this.pools.length === 0) this.#account(proposal.min, "holds them");
+    if (proposal.min > 0 && this.pools.length === 0) this.#account(proposal.min, "retained");
     (this.pools as PoolProposal[]).push(proposal);
   }
 

@@ -1,6 +1,6 @@
 /**
- * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never share
- * an object with it.
+ * What a BufferPool is asked to hold, checked and completed. Plain data: a pool keeps a frozen copy, callers never
+ * share an object with it.
  */
 
 import { type Allocator, Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
@@ -11,8 +11,8 @@ import { frozenData, sameData } from "../../util/same-data.ts";
 import { flag, listOf, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /**
- * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every release
- * (so that the next borrower, perhaps another process, cannot read them).
+ * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every
+ * release (so that the next holder, perhaps another process, cannot read them).
  */
 export type ZeroPolicy = "never" | "fresh" | "acquire" | "release";
 
@@ -40,13 +40,17 @@ export interface BufferPoolConfig {
   format?: unknown;
   /** Options that a subclass understands; the base pool knows none, keeps them, and ignores them. */
   options?: readonly string[];
-  /** Give rounding slack to the buffer: `size + prefix` becomes a multiple of `align` (DirectShow's rule); default false. */
+  /**
+   * Give rounding slack to the buffer: `size + prefix` becomes a multiple of `align` (DirectShow's rule); default
+   * false.
+   */
   roundSize?: boolean;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
   /**
-   * Kill the views that were handed out at the last release; see docs/buffer-pool.md for its price. True is a demand: memory
-   * that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory allows it.
+   * Revoke the views that were handed out, at the last release; see docs/buffer-pool.md for its price. True is a
+   * demand: memory that cannot be revoked fails activation. Default: false, and in debug levels wherever the memory
+   * allows it.
    */
   revoke?: boolean;
 }
@@ -75,7 +79,7 @@ export interface ActualPoolConfig {
   readonly roundSize: boolean;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;
-  /** Whether views die at the last release. */
+  /** Whether views are revoked at the last release. */
   readonly revoke: boolean;
   /** Whether memory that cannot be revoked is refused. */
   readonly mustRevoke: boolean;

@@ -5,7 +5,7 @@ import type { ActualPoolConfig } from "./config.ts";
 import type { Holder } from "./stats.ts";
 
 /** What state a pool is in; what it answers when it refuses follows from it. */
-export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retired" | "dead";
+export type PoolState = "inactive" | "active" | "flushing" | "draining" | "retired" | "closed";
 
 /** Who holds what, in one paragraph. */
 export function describeHolders(holders: readonly Holder[]): string {
@@ -34,7 +34,7 @@ export function starvedError(
   const hint = traced ? "" : "; switch pool.trace on to see where each was taken";
   return new MillpondError(
     "ERR_STARVED",
-    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are on loan; ` +
+    `no buffer of pool "${name}" came back within ${Math.round(waited)} ms: all ${holders.length} of at most ${config.max} are leased; ` +
       `${describeHolders(holders)}. Release them sooner, or configure a larger max${hint}`,
     { pool: name, waited, holders },
   );
@@ -46,7 +46,7 @@ export function staleLeaseError(
   slot: BufferSlot,
   generation: number,
   verb: string,
-  dead: boolean,
+  closed: boolean,
 ): MillpondError {
   const lease = `lease ${generation} of slot ${slot.index} of pool "${name}"`;
   const now =
@@ -54,7 +54,7 @@ export function staleLeaseError(
       ? `; the slot is on lease ${slot.generation}${slot.tag === undefined ? "" : ` to "${slot.tag}"`} now`
       : "";
   const details = { pool: name, slot: slot.index, generation, current: slot.generation };
-  if (dead) {
+  if (closed) {
     return new MillpondError(
       "ERR_POOL_DEAD",
       `cannot ${verb} ${lease}: the pool was closed by force and took its buffers back; release everything before close(), or use retire()`,
@@ -77,7 +77,7 @@ export function staleLeaseError(
 
 /** The error of a call that the pool's state forbids. */
 export function refusedError(name: string, state: PoolState, verb: string): MillpondError {
-  if (state === "dead" || state === "retired") {
+  if (state === "closed" || state === "retired") {
     return new MillpondError(
       "ERR_POOL_DEAD",
       `cannot ${verb} pool "${name}": it was retired or closed; make a new one`,
@@ -98,11 +98,11 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
   return new MillpondError("ERR_INACTIVE", `cannot ${verb} pool "${name}": it is not active; activate() it first`);
 }
 
-/** The error of a call that needs every loan home. */
+/** The error of a call that needs every lease back. */
 export function inUseError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
   return new MillpondError(
     "ERR_IN_USE",
-    `cannot ${verb} pool "${name}": ${holders.length} buffers are on loan; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
+    `cannot ${verb} pool "${name}": ${holders.length} buffers are leased; ${describeHolders(holders)}. Wait for drained(), or use another pool`,
     { pool: name, holders },
   );
 }

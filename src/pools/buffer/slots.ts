@@ -1,44 +1,42 @@
 /**
- * The slots of a BufferPool: made, kept free (last returned first, its pages are warm), restored, given up. Bookkeeping
- * only; who may borrow, who waits and what state the pool is in is the pool's business.
+ * The slots of a BufferPool: made, leased, given back, restored, freed. Bookkeeping only: who may acquire, who waits
+ * and what state the pool is in, is the pool's business.
  *
  * ```
  *   slots[]   [ slot 0 | slot 1 | (vacant) | slot 3 ]      vacant: [2]
- *   head  ->  slot 3 -> slot 0                             free, warmest first
- *             slot 1                                       on loan (refCount > 0), lingering, or returning
+ *   head  ->  slot 3 -> slot 0                             free; the last returned first, because its pages are warm
+ *             slot 1                                       leased, awaiting its memory, or returning
  * ```
- * Every hook runs between {@link SlotStore.enterHook} and {@link SlotStore.leaveHook}. Meanwhile the pool refuses what would change it
- * (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until the hook has returned. So hooks of one pool never
- * nest, and what a hook can see of the pool is whole.
+ *
+ * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link
+ * SlotStore.leaveHook}. Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in
+ * {@link SlotStore.defer} until the hook has returned.
+ *
+ * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks
+ * never nest; a generation of a slot number never comes back, also when the slot was freed and made anew; every slot is
+ * judged after the last hook that could change it.
+ *
+ * Complexity: taking and keeping a slot O(1), or O(size) where bytes are zeroed; stats, leased and validate O(buffers).
  */
-
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { totalSize } from "../../media/buffer/memory-list.ts";
+import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
-import { metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
-import { isRevocable } from "../../memory/revoke.ts";
+import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { Wipe } from "../../memory/region.ts";
+import { isRevocable, revokeViews, wipeRegion } from "../../memory/revoke.ts";
+import { zeroBytes } from "../../memory/zero.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { detachedError, mappedError } from "./errors.ts";
-import {
-  cacheViews,
-  demandWipe,
-  discardReason,
-  emptySlot,
-  regionBytes,
-  replaceHandles,
-  revokeSlot,
-  wipeSlot,
-  zeroSlot,
-} from "./slot-care.ts";
-import type { DiscardReason } from "./stats.ts";
+import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
 export interface PoolHooks {
   /** Fills a new buffer. */
   readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
-  /** A buffer came home. */
+  /** A buffer came back. */
   readonly reset: ((buffer: MediaBuffer) => void) | undefined;
   /** Whether a clean buffer is kept. */
   readonly recycle: ((buffer: MediaBuffer) => boolean) | undefined;
@@ -48,11 +46,17 @@ export interface PoolHooks {
 
 /** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
 export interface ReturnResult {
-  /** Why the buffer was freed; absent: it is free for the next borrower. */
+  /** Why the buffer was freed; absent: it is free for the next lease. */
   readonly reason: DiscardReason | undefined;
   /** What the caller of release() must hear. */
   readonly error: unknown;
 }
+
+/** The part of a pool's stats that its slots know. */
+export type SlotStats = Omit<
+  BufferPoolStats,
+  "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
+>;
 
 const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
 
@@ -60,11 +64,11 @@ const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined }
 export class SlotStore {
   /** The free slot that was returned last, or null. */
   head: BufferSlot | null = null;
-  /** Slots on loan, lingering or returning. */
+  /** Slots that are leased, awaiting their memory or returning. */
   outstanding = 0;
-  /** The most slots that were on loan at a time. */
+  /** The most slots that were outstanding at a time. */
   highWater = 0;
-  /** Loans since the beginning. */
+  /** Leases since the beginning. */
   acquires = 0;
   readonly #owner: BufferOwner;
   readonly #hooks: PoolHooks;
@@ -142,7 +146,7 @@ export class SlotStore {
     return this.#hooks.reset !== undefined || this.#hooks.recycle !== undefined;
   }
 
-  /** Slots that can be lent at once. */
+  /** Slots that can be leased at once. */
   get free(): number {
     return this.#count - this.outstanding;
   }
@@ -170,7 +174,7 @@ export class SlotStore {
     }
   }
 
-  /** Lends a slot: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
+  /** Takes a slot to lease: a free one, a new one, or null when the bound is reached. Throws what allocation throws. */
   take(hint?: unknown): BufferSlot | null {
     let slot = this.head;
     if (slot !== null) {
@@ -190,11 +194,6 @@ export class SlotStore {
     return slot;
   }
 
-  /** True when a returning slot needs nothing but its fields reset. @realtime */
-  isClean(slot: BufferSlot): boolean {
-    return (slot.slotFlags & ~SlotFlags.DIRTY_FIELDS) === 0 && hasFreshMemory(slot);
-  }
-
   /** Throws `ERR_MAPPED` when the last release would take bytes away from under a live mapping. */
   assertReturnable(slot: BufferSlot): void {
     for (const memory of slot.memories) {
@@ -204,9 +203,20 @@ export class SlotStore {
   }
 
   /**
-   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the hooks, with a
-   * handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed. Freed memory is wiped by
-   * its region's demand when its last holder lets go, so no way round this function skips it.
+   * Drops the memories of a released slot that the pool did not make for it; returns what their allocators had to say.
+   */
+  dropAdded(slot: BufferSlot): unknown {
+    if (!slot.memoryChanged) return undefined;
+    const added = slot.memories.filter((memory) => memory.parentBuffer !== slot);
+    if (added.length === 0) return undefined;
+    slot.memories = slot.memories.filter((memory) => memory.parentBuffer === slot);
+    return dropMemories(slot, added);
+  }
+
+  /**
+   * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the
+   * hooks, with a handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed.
+   * Freed memory is wiped by its region's demand when its last holder lets go, so no way round this function skips it.
    *
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease
    */
@@ -236,9 +246,9 @@ export class SlotStore {
     }
   }
 
-  /** Why a slot cannot be lent again, or undefined; what can be mended is mended. */
+  /** Why a slot cannot be leased again, or undefined; what can be mended is mended. */
   #discardReason(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && hasFreshMemory(slot) && slot.baseMemory!.parent === null)
+    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
       return undefined;
     return discardReason(slot, this.#config.size);
   }
@@ -279,7 +289,10 @@ export class SlotStore {
     return reason === undefined ? KEPT : this.#discardResult(slot, reason, error);
   }
 
-  /** The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free list. */
+  /**
+   * The slot is fit: other memory objects where the old ones were seen, wiped bytes, fresh views, and onto the free
+   * list.
+   */
   #keep(slot: BufferSlot): void {
     slot.generation++;
     slot.refCount = 0;
@@ -307,8 +320,8 @@ export class SlotStore {
   }
 
   /**
-   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they let go.
-   * All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
+   * Voids every lease, then frees what can be freed: memory that others hold, or have mapped, stays theirs until they
+   * let go. All leases are void before the first hook runs, so that no hook can give back what is about to be taken.
    */
   reclaimAll(): void {
     const slots = this.leased();
@@ -323,18 +336,18 @@ export class SlotStore {
     for (const slot of slots) this.finish(slot, "closed");
   }
 
-  /** Slots on loan, lingering or returning. O(buffers). */
+  /** Slots that are leased, awaiting their memory or returning. O(buffers). */
   leased(): BufferSlot[] {
     return this.#slots.filter((slot): slot is BufferSlot => slot !== undefined && slot.state !== "FREE");
   }
 
   /** The part of the stats that the store knows. */
-  stats(): StoreStats {
-    let lingering = 0;
+  stats(): SlotStats {
+    let awaitingMemory = 0;
     let wastedBytes = 0;
     for (const slot of this.#slots) {
       if (slot === undefined) continue;
-      if (slot.awaitingMemory) lingering++;
+      if (slot.awaitingMemory) awaitingMemory++;
       wastedBytes += regionBytes(slot) - bytesPerBuffer(this.#config);
     }
     return {
@@ -343,7 +356,7 @@ export class SlotStore {
       wastedBytes: Math.max(0, wastedBytes),
       free: this.free,
       outstanding: this.outstanding,
-      awaitingMemory: lingering,
+      awaitingMemory,
       acquires: this.acquires,
       misses: this.#misses,
       highWater: this.highWater,
@@ -358,7 +371,7 @@ export class SlotStore {
       this.#assert(!seen.has(slot), "the free list has a cycle");
       seen.add(slot);
       this.#assert(this.#slots[slot.index] === slot, "a free slot is not in the table");
-      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is on loan");
+      this.#assert(slot.refCount === 0 && !slot.awaitingMemory, "a free slot is leased");
       this.#assert(slot.isExclusive() && slot.memories.length > 0, "a free slot's memory is held elsewhere");
       this.#assert((slot.slotFlags & ~SlotFlags.METAS) === 0 && slot.pts === undefined, "a free slot was not reset");
     }
@@ -483,11 +496,11 @@ export class SlotStore {
     try {
       this.#hooks.dispose?.(buffer);
     } catch (error) {
-      // Whoever gave this buffer back, or closed the pool, is in the middle of it: the hook's error comes after.
+      // The release() or close() that frees the buffer goes on; the hook's error comes after it.
       throwLater(error);
     }
     const failure = emptySlot(slot, buffer);
-    // Lost bytes were reported to whoever lost them, if this is a return at all; the allocator counts them too.
+    // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
     if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
@@ -498,38 +511,98 @@ export class SlotStore {
   }
 }
 
-/** True when a slot has one memory that is the slot's alone, unmapped, and as it was when it was lent. @realtime */
-function hasFreshMemory(slot: BufferSlot): boolean {
-  const memory = slot.baseMemory;
-  const view = slot.baseView;
-  if (memory === null || view === null) return false;
-  // One test for four facts: nobody else refers to it, one owner, no lock, the view is the fresh one.
-  if (((memory.references - 1) | (memory.ownerCount - 1) | memory.accessWord) !== 0 || memory.view !== view)
-    return false;
-  // A detached ArrayBuffer shows as a view of length 0.
-  return view.length === memory.currentSize;
+/**
+ * Why a returned slot cannot be leased again, or undefined. A resize in place is undone on the way, as GStreamer does
+ * it.
+ */
+function discardReason(slot: BufferSlot, size: number): DiscardReason | undefined {
+  if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
+  if (slot.memoryChanged) return "memory-changed";
+  if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  undoResize(slot, size);
+  return totalSize(slot) === size ? undefined : "memory-unfit";
 }
 
-/** What {@link SlotStore.stats} gives. */
-export interface StoreStats {
-  /** Slots that exist. */
-  readonly count: number;
-  /** Bytes they take, as configured. */
-  readonly bytes: number;
-  /** Bytes of their regions beyond that. */
-  readonly wastedBytes: number;
-  /** Slots that can be lent at once. */
-  readonly free: number;
-  /** Slots on loan or lingering. */
-  readonly outstanding: number;
-  /** Slots that linger. */
-  readonly awaitingMemory: number;
-  /** Loans since the beginning. */
-  readonly acquires: number;
-  /** Loans that made a new slot. */
-  readonly misses: number;
-  /** The most slots on loan at a time. */
-  readonly highWater: number;
-  /** Slots freed, by reason. */
-  readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
+function undoResize(slot: BufferSlot, size: number): void {
+  const memory = slot.memories[0]!;
+  if (slot.memories.length > 1 || (memory.currentSize === size && memory.currentOffset === slot.baseOffset)) return;
+  memory.setExtent(slot.baseOffset, size);
+}
+
+/**
+ * Drops all memories and metas of a slot and voids its leases; returns what an allocator had to say about its memory.
+ * Each memory is wiped as its region demands when its last holder lets go, which may be later: a copy, or a mapping.
+ */
+function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
+  slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
+  const { memories } = slot;
+  slot.memories = [];
+  const failure = dropMemories(slot, memories);
+  freeMetas(slot, buffer);
+  slot.refCount = 0;
+  slot.generation++;
+  // What a meta's hook put into the buffer goes too; no handle reaches the slot any more.
+  const late = dropMemories(slot, slot.memories);
+  if (late !== undefined) throwLater(late);
+  return failure;
+}
+
+/** Gives the next lease other memory objects than those that were handed out. */
+function replaceHandles(slot: BufferSlot): void {
+  for (let i = 0; i < slot.memories.length; i++) {
+    const memory = slot.memories[i]!;
+    if (memory.parent === null) slot.memories[i] = memory.replaceHandle();
+  }
+  slot.slotFlags &= ~SlotFlags.SHARED;
+}
+
+/** Sets all bytes of a slot to zero, prefix and padding included. O(size). */
+function zeroSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
+}
+
+/** Notes with the bytes of a new slot what the end of every lease over them demands. */
+function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
+  const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
+}
+
+/** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
+function wipeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    const { region } = memory;
+    const { wipe, bytes } = region;
+    if (wipe === 0) continue;
+    wipeRegion(region);
+    region.wipe = wipe;
+    if (region.bytes !== bytes) memory.view = null;
+  }
+}
+
+/** Detaches every view of a slot's bytes, where the memory allows it. */
+function revokeSlot(slot: BufferSlot): void {
+  for (const memory of slot.memories) {
+    if (!isRevocable(memory.region)) continue;
+    revokeViews(memory.region);
+    memory.view = null;
+  }
+}
+
+/**
+ * Views are made once, here, so that the first use of a lease allocates nothing; they also tell a fresh slot from a
+ * used one.
+ */
+function cacheViews(slot: BufferSlot): void {
+  for (const memory of slot.memories) if (memory.view === null && memory.region.isPlain) memory.map("read").unmap();
+  const [only] = slot.memories;
+  slot.baseMemory = slot.memories.length === 1 && only !== undefined && only.view !== null ? only : null;
+  slot.baseView = slot.baseMemory?.view ?? null;
+  slot.line = null;
+}
+
+/** Bytes that the regions of a slot take. */
+function regionBytes(slot: BufferSlot): number {
+  let bytes = 0;
+  for (const memory of slot.memories) bytes += memory.region.size;
+  return bytes;
 }

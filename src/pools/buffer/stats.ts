@@ -3,7 +3,7 @@
 import type { BufferSlot } from "../../media/buffer/slot.ts";
 import { callerOf } from "../../util/stack.ts";
 
-/** Why a buffer was freed instead of being kept for the next borrower. */
+/** Why a buffer was freed instead of being kept for the next lease. */
 export type DiscardReason =
   /** Its list of memories was changed. */
   | "memory-changed"
@@ -18,17 +18,17 @@ export type DiscardReason =
   /** The pool was closed by force. */
   | "closed";
 
-/** One loan. */
+/** One lease that is out. */
 export interface Holder {
   /** The slot's number in the pool. */
   readonly slot: number;
   /** Which lease of the slot. */
   readonly generation: number;
-  /** What the borrower called itself. */
+  /** What the holder called itself. */
   readonly tag: string | undefined;
   /**
-   * Milliseconds since it was lent. The clock is read coarsely: exact while acquires are 5 ms apart or more, else an upper
-   * bound that may include the 63 acquires before it.
+   * Milliseconds since it was leased. The clock is read coarsely: exact while acquires are 5 ms apart or more, else an
+   * upper bound that may include the 63 acquires before it.
    */
   readonly age: number;
   /** References to the lease; 0: released, but its memory is still held by a copy, a sub-memory or a retain(). */
@@ -53,25 +53,25 @@ export interface BufferPoolStats {
   readonly count: number;
   /** Bytes that exist, rounding and slack included. */
   readonly bytes: number;
-  /** Of those, bytes that no borrower can use (alignment and page slack). */
+  /** Of those, bytes that no lease can use (alignment and page slack). */
   readonly wastedBytes: number;
-  /** Buffers waiting for a borrower. */
+  /** Buffers that can be acquired at once. */
   readonly free: number;
-  /** Buffers on loan, lingering ones included. */
+  /** Leased buffers, with those that await their memory. */
   readonly outstanding: number;
   /** Of those, released ones whose memory is still held elsewhere. */
   readonly awaitingMemory: number;
-  /** Who waits now. */
+  /** Waiters now. */
   readonly waiting: number;
-  /** Loans since the beginning. */
+  /** Leases since the beginning. */
   readonly acquires: number;
-  /** Loans that found no free buffer and made a new one. */
+  /** Leases that found no free buffer and made a new one. */
   readonly misses: number;
-  /** Loans that had to wait. */
+  /** Acquires that had to wait. */
   readonly waits: number;
   /** Acquires that ended without a buffer because none came in time. */
   readonly starved: number;
-  /** The most buffers that were on loan at a time. */
+  /** The most buffers that were leased at a time. */
   readonly highWater: number;
   /** Buffers freed instead of kept, by reason. */
   readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
@@ -85,25 +85,25 @@ export interface StarvedEvent {
   readonly waited: number;
   /** How many wait. */
   readonly waiting: number;
-  /** Who holds the buffers, oldest loan first. */
+  /** Who holds the buffers, oldest lease first. */
   readonly holders: readonly Holder[];
 }
 
 /** The events of a BufferPool, by name. */
 export interface BufferPoolEvents {
-  /** A buffer came home and is free (or was handed on) when the listener runs. */
+  /** A buffer came back and is free (or went to a waiter) when the listener runs. */
   release: { readonly slot: number; readonly free: number };
   /** Somebody has waited too long. */
   starved: StarvedEvent;
   /** A buffer was freed instead of kept. */
   discard: { readonly slot: number; readonly reason: DiscardReason };
-  /** The last loan of a deactivated pool is back. */
+  /** The last lease of a deactivated pool is back. */
   drained: { readonly pool: string };
   /** A handle was collected by the garbage collector and never released. */
   leak: { readonly pool: string; readonly holder: Holder };
 }
 
-/** The loan of a slot, for reports. */
+/** The lease of a slot, for reports. */
 export function holderOf(slot: BufferSlot, now: number): Holder {
   const over = slot.state !== "LEASED";
   return {

@@ -49,7 +49,10 @@ export class QueueLevel {
     this.bytes = 0;
   }
 
-  /** Whether one item more stays inside. The only one may exceed bounds on time and bytes: it would never get in otherwise. */
+  /**
+   * Whether one item more stays inside. The only one may exceed bounds on time and bytes: it would never get in
+   * otherwise.
+   */
   fits(limits: QueueLimits, item: ItemMeasure): boolean {
     if (limits.count !== undefined && this.count >= limits.count) return false;
     if (this.count === 0) return true;

@@ -1,6 +1,6 @@
 /**
- * TimedQueue: items that have times, in the order in which they came or in that of a comparison, with the sums and extremes that a player
- * or muxer steers by, and triggers on them. After Core Media's CMBufferQueue.
+ * TimedQueue: items that have times, in the order in which they came or in that of a comparison, with the sums and
+ * extremes that a player or muxer steers by, and triggers on them. After Core Media's CMBufferQueue.
  *
  * ```ts
  * const queue = new TimedQueue<MediaBuffer>({ measure: timesOf, compare: byPts, limits: { bytes: 2 ** 20 } });
@@ -8,10 +8,10 @@
  * queue.tryPush(buffer);                       // false: it does not fit
  * const next = queue.shift();                  // undefined: empty
  * ```
- * Life-cycle: open; ended by {@link TimedQueue.end}, when nothing more comes in; {@link TimedQueue.clear} opens it again. Invariants: an item
- * is measured once, when it comes in; the sums are those of the items in it; while a hook or a trigger runs, nothing changes
- * (`ERR_REENTRANT`), and everything may be asked. A push is O(1) at the end of the order and O(items) before it, a shift O(1)
- * amortized; first times are O(1), extremes O(items).
+ * Life-cycle: open; ended by {@link TimedQueue.end}, when nothing more comes in; {@link TimedQueue.clear} opens it
+ * again. Invariants: an item is measured once, when it comes in; the sums are those of the items in it; while a hook or
+ * a trigger runs, nothing changes (`ERR_REENTRANT`), and everything may be asked. A push is O(1) at the end of the
+ * order and O(items) before it, a shift O(1) amortized; first times are O(1), extremes O(items).
  */
 
 import { MillpondError, reentrantError } from "../../util/errors.ts";
@@ -160,9 +160,9 @@ export class TimedQueue<T> {
   }
 
   /**
-   * Puts an item in its place; false when it does not fit inside the bounds. An item alone may exceed those on time and bytes. Triggers
-   * fire before this returns. Throws `ERR_INACTIVE` after the end, `ERR_REENTRANT`, `ERR_INVALID_ARG_TYPE` for what `measure` gave,
-   * and what the hooks throw; nothing has changed then.
+   * Puts an item in its place; false when it does not fit inside the bounds. An item alone may exceed those on time and
+   * bytes. Triggers fire before this returns. Throws `ERR_INACTIVE` after the end, `ERR_REENTRANT`,
+   * `ERR_INVALID_ARG_TYPE` for what `measure` gave, and what the hooks throw; nothing has changed then.
    */
   tryPush(item: T): boolean {
     this.#assertIdle("push into");
@@ -176,7 +176,9 @@ export class TimedQueue<T> {
     return true;
   }
 
-  /** Takes the next item out; undefined: the queue is empty. Triggers fire before this returns. Throws `ERR_REENTRANT`. */
+  /**
+   * Takes the next item out; undefined: the queue is empty. Triggers fire before this returns. Throws `ERR_REENTRANT`.
+   */
   shift(): T | undefined {
     this.#assertIdle("take an item out of");
     const entry = this.#items[this.#gone];
@@ -199,7 +201,9 @@ export class TimedQueue<T> {
     this.#fire();
   }
 
-  /** Empties the queue, opens it again, and answers what was in it, for the caller to release. Throws `ERR_REENTRANT`. */
+  /**
+   * Empties the queue, opens it again, and answers what was in it, for the caller to release. Throws `ERR_REENTRANT`.
+   */
   clear(): T[] {
     this.#assertIdle("clear");
     const items = this.items();
@@ -226,9 +230,9 @@ export class TimedQueue<T> {
   }
 
   /**
-   * Installs a trigger. It fires once each time its condition becomes true, or its value changes, after the call that made it so, in the order
-   * of installation; where the condition holds already, at once. What the callback or the condition throws surfaces as an uncaught error
-   * in a later turn. Throws `ERR_INVALID_ARG_TYPE`, `ERR_REENTRANT`.
+   * Installs a trigger. It fires once each time its condition becomes true, or its value changes, after the call that
+   * made it so, in the order of installation; where the condition holds already, at once. What the callback or the
+   * condition throws surfaces as an uncaught error in a later turn. Throws `ERR_INVALID_ARG_TYPE`, `ERR_REENTRANT`.
    */
   addTrigger(condition: TriggerCondition, fired: ((trigger: QueueTrigger) => void) | null): QueueTrigger {
     this.#assertIdle("add a trigger to");

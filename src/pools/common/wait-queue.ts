@@ -1,13 +1,20 @@
 /**
- * The queue of those who wait for a buffer: first come, first served, nobody overtakes. A doubly linked list, so that an
- * abort or a timeout takes its waiter out of the middle in O(1). Every way out of the queue clears the timer and the
- * abort listener, and settles the promise exactly once, whatever a signal, a clock or the error's builder throws.
+ * WaitQueue: the waiters of a pool, first come, first served; nobody overtakes.
  *
- * One rule for every pool on whether a pending wait keeps the process alive: a wait with a finite timeout does until it
- * settles, because its timer will settle it; a wait without one does not by itself, because in a process with nothing
- * else to do nothing here could ever end it.
+ * A waiter joins by {@link WaitQueue.wait} and leaves once: served, refused, aborted by its signal, or timed out.
+ *
+ * Invariants: every way out of the queue clears the timer and the abort listener and settles the promise exactly once,
+ * whatever a signal, a clock or the error's builder throws. A waiter is in line before any foreign code runs.
+ *
+ * Complexity: every call is O(1), except rejectAll. The list is doubly linked, so an abort takes its waiter out of the
+ * middle.
+ *
+ * Every pool follows one rule on whether a pending wait keeps the process alive. A wait with a finite timeout does
+ * until it settles, because its timer will settle it. A wait without one does not by itself: in a process with nothing
+ * else to do, nothing could end it.
  */
 
+import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/late.ts";
 import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
@@ -16,7 +23,10 @@ import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts"
 export interface WaitOptions {
   /** Aborts the wait; the promise rejects with `signal.reason`. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait settles. */
+  /**
+   * Milliseconds after which the wait is over; default, and `Infinity`: none. With one the process lives until the wait
+   * settles.
+   */
   timeout?: number | undefined;
 }
 
@@ -42,9 +52,9 @@ export function readWait(options: WaitOptions): WaitOptions {
   return { signal, timeout };
 }
 
-/** One who waits. `T` is what the waiting ends with. */
+/** One waiter. `T` is what the wait ends with. */
 export class Waiter<T, Tag = string | undefined> {
-  /** What the borrower calls itself, or asks for. */
+  /** What the waiter calls itself, or asks for. */
   readonly tag: Tag;
   /** Since when, in milliseconds of the clock. */
   since = 0;
@@ -61,21 +71,13 @@ export class Waiter<T, Tag = string | undefined> {
   /** @internal */
   readonly reject: (error: unknown) => void;
   /** @internal */
-  readonly signal: AbortSignal | undefined;
-  /** @internal */
-  onAbort: (() => void) | undefined = undefined;
+  stopListening: (() => void) | undefined = undefined;
 
   /** @internal Made by {@link WaitQueue.wait}. */
-  constructor(
-    resolve: (value: T) => void,
-    reject: (error: unknown) => void,
-    tag: Tag,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(resolve: (value: T) => void, reject: (error: unknown) => void, tag: Tag) {
     this.resolve = resolve;
     this.reject = reject;
     this.tag = tag;
-    this.signal = signal;
   }
 }
 
@@ -90,40 +92,40 @@ export class WaitQueue<T, Tag = string | undefined> {
 
   /**
    * @param clock gives the time of arrival and the timeouts
-   * @param onLeave called when a signal or a timeout took somebody out, who may have been in the way of those behind
+   * @param onLeave called when a signal or a timeout took a waiter out, which may have been in the way of those behind
+   * it
    */
   constructor(clock: Clock, onLeave?: () => void) {
     this.#clock = clock;
     this.#onLeave = onLeave;
   }
 
-  /** How many wait. */
+  /** How many waiters there are. */
   get length(): number {
     return this.#length;
   }
 
-  /** Who has waited longest, or null. */
+  /** The waiter that has waited longest, or null. */
   get first(): Waiter<T, Tag> | null {
     return this.#first;
   }
 
   /**
-   * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the timeout
-   * (with what `onTimeout` returns).
+   * Joins the queue. The promise settles by {@link next}, {@link rejectAll}, the signal (with its reason) or the
+   * timeout (with what `onTimeout` returns).
    */
   wait(options: WaitOptions, tag: Tag, onTimeout: (waiter: Waiter<T, Tag>) => unknown): Promise<T> {
     const { signal, timeout } = options;
     return new Promise<T>((resolve, reject) => {
-      const waiter = new Waiter<T, Tag>(resolve, reject, tag, signal);
+      const waiter = new Waiter<T, Tag>(resolve, reject, tag);
       // In line before any foreign code runs: a clock or signal that ends the pool, or serves it, then finds this wait.
       this.#append(waiter);
       try {
         waiter.since = this.#clock.now();
         if (signal !== undefined && waiter.queued) {
-          waiter.onAbort = () => this.#endEarly(waiter, () => signal.reason);
-          signal.addEventListener("abort", waiter.onAbort, { once: true });
-          // It may have been aborted since the caller looked, and then sends no event any more.
-          if (signal.aborted) this.#endEarly(waiter, () => signal.reason);
+          const stop = onAbort(signal, (reason) => this.#endEarly(waiter, () => reason));
+          if (waiter.queued) waiter.stopListening = stop;
+          else stop();
         }
         // Any of these calls may have ended the wait.
         if (waiter.queued && timeout !== undefined && timeout !== Infinity) this.#arm(waiter, timeout, onTimeout);
@@ -133,7 +135,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     });
   }
 
-  /** Starts the timer of a wait. It keeps the process alive: the wait's caller is owed an answer at that time. */
+  /** Starts the timer of a wait. It keeps the process alive: the caller is owed an answer at that time. */
   #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
     const slice = Math.min(left, MAX_TIMER);
     const fire = (): void => {
@@ -143,7 +145,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     waiter.timer = this.#clock.setTimer(fire, slice, false);
   }
 
-  /** Takes the one who has waited longest out of the queue and settles it with `value`; false when nobody waits. */
+  /** Takes the first waiter out of the queue and settles it with `value`; false when there is none. */
   next(value: T): boolean {
     const waiter = this.#first;
     if (waiter === null) return false;
@@ -152,7 +154,10 @@ export class WaitQueue<T, Tag = string | undefined> {
     return true;
   }
 
-  /** Ends a wait by signal or timeout. Building the error may run code of the application, which may serve this very waiter. */
+  /**
+   * Ends a wait by signal or timeout. Building the error may run code of the application, and that may serve this very
+   * waiter.
+   */
   #endEarly(waiter: Waiter<T, Tag>, makeError: (waiter: Waiter<T, Tag>) => unknown): void {
     if (!waiter.queued) return;
     let error: unknown;
@@ -165,7 +170,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     this.#onLeave?.();
   }
 
-  /** Rejects one waiter; nothing happens when it has left already. */
+  /** Rejects one waiter; does nothing when it has left already. */
   reject(waiter: Waiter<T, Tag>, error: unknown): void {
     if (!waiter.queued) return;
     this.#remove(waiter);
@@ -195,11 +200,11 @@ export class WaitQueue<T, Tag = string | undefined> {
     waiter.next = null;
     waiter.queued = false;
     this.#length--;
+    waiter.stopListening?.();
     try {
       if (waiter.timer !== undefined) this.#clock.clearTimer(waiter.timer);
-      if (waiter.onAbort !== undefined) waiter.signal?.removeEventListener("abort", waiter.onAbort);
     } catch (error) {
-      // The waiter is out of the queue and is about to be settled; a clock or signal that fails must not stop that.
+      // The waiter is out of the queue and is about to be settled; a clock that fails must not stop that.
       throwLater(error);
     }
   }

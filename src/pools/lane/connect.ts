@@ -3,7 +3,8 @@
  * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
 
-import { type Clock, checkClock, type TimerHandle } from "../../util/clock.ts";
+import { abortable } from "../../util/abortable.ts";
+import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
 import type { Carrier } from "./lane.ts";
@@ -150,31 +151,20 @@ function answer(
   timeout: number,
   onGone: (end: () => void) => void,
 ): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    let finished = false;
-    const finish = (settle: () => void): void => {
-      // The port and the thread also end long after they have answered; the lane is at the port then.
-      if (finished) return;
-      finished = true;
-      // First: what the caller's signal and clock may throw must not keep the wait from ending.
-      settle();
-      port.onmessage = null;
-      if (timer !== undefined) clock.clearTimer(timer);
-      signal?.removeEventListener("abort", onAbort);
-    };
+  return abortable(signal, ({ resolve, reject, onEnd }) => {
+    // The port and the thread also end long after they have answered, which means nothing to this wait any more.
     const failed = (what: string): void =>
-      finish(() => reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`)));
-    const onAbort = (): void => finish(() => reject(signal!.reason));
-    let timer: TimerHandle | undefined;
-    // The port's end comes first: it clears up also when the caller's clock or signal throws here.
+      reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`));
     onGone(() => failed("ended before it answered"));
     port.addEventListener("close", () => failed("ended before it answered"));
-    port.onmessage = (event) => finish(() => resolve(event.data));
+    port.onmessage = (event) => resolve(event.data);
+    // The lane is at the port then.
+    onEnd(() => {
+      port.onmessage = null;
+    });
     if (timeout !== Number.POSITIVE_INFINITY) {
-      timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+      const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+      onEnd(() => clock.clearTimer(timer));
     }
-    signal?.addEventListener("abort", onAbort, { once: true });
-    // The clock may have aborted it: it sends no event any more then.
-    if (signal?.aborted === true) onAbort();
   });
 }

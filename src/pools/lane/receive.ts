@@ -1,5 +1,6 @@
 /** The worker's side of a connection, and the pool that takes whichever transport there is. */
 
+import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import {
@@ -106,21 +107,13 @@ function checkInvitation(given: Invitation): Invitation {
 }
 
 function invitation(source: LaneSource, signal: AbortSignal | undefined): Promise<Invitation> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      // First: what the caller's objects may throw must not keep the wait from ending.
-      settle();
-      source.removeEventListener("message", listen);
-      signal?.removeEventListener("abort", onAbort);
-    };
+  return abortable(signal, ({ resolve, onEnd }) => {
     const listen = (event: unknown): void => {
       const data = (event as { readonly data: unknown }).data as Partial<Invitation> | null;
-      if (data?.kind === "millpond.lane" && data.port !== undefined) finish(() => resolve(data as Invitation));
+      if (data?.kind === "millpond.lane" && data.port !== undefined) resolve(data as Invitation);
     };
-    const onAbort = (): void => finish(() => reject(signal!.reason));
     source.addEventListener("message", listen);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    if (signal?.aborted === true) onAbort();
+    onEnd(() => source.removeEventListener("message", listen));
     source.start?.();
   });
 }

@@ -34,7 +34,7 @@ export class PageAge {
 
   /** True when nothing is held beyond this moment. */
   get holdsNothing(): boolean {
-    return this.#pressure === "high" || (this.#config.ageOut === 0 && this.#config.minIdle === 0);
+    return this.#pressure === "high" || (this.#config.ageOut === 0 && this.#config.min === 0);
   }
 
   /** How urgently memory is wanted back. */
@@ -72,7 +72,7 @@ export class PageAge {
   #sweepCliff(now: number): number {
     const cache = this.#cache;
     const age = this.#config.ageOut * LEFT[this.#pressure];
-    while (cache.idle > this.#config.minIdle) {
+    while (cache.idle > this.#config.min) {
       const { stamp } = cache.oldest()!;
       // The sum on both sides: a difference may round the other way, and the timer would come back at once for ever.
       if (now < stamp + age) return stamp + age;
@@ -87,7 +87,7 @@ export class PageAge {
     curve.advance(now);
     const allowed = curve.allowed() * LEFT[this.#pressure];
     let held = cache.idleBytes();
-    while (cache.idle > this.#config.minIdle) {
+    while (cache.idle > this.#config.min) {
       // A block goes whole, so it stays until the curve leaves nothing of it: what is held is never below the curve.
       const { bytes } = cache.oldest()!.cls;
       if (held - bytes < allowed) return now + Math.max(SMOOTH_LOOK, curve.stepLength);

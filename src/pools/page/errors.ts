@@ -34,7 +34,7 @@ export function pageHolder(block: PageBlock, lease: Memory, now: number): PageHo
 export function pagesFullError(config: PageConfig, bytes: number, holders: readonly PageHolder[]): MillpondError {
   return new MillpondError(
     "ERR_POOL_FULL",
-    `page pool "${config.name}" has no room for a block of ${bytes} bytes within maxBytes ${config.maxBytes} and maxCount ${config.maxCount}; ` +
+    `page pool "${config.name}" has no room for a block of ${bytes} bytes within maxBytes ${config.maxBytes} and max ${config.max}; ` +
       `${describe(holders)}. Release some, wait with pool.acquire(), or raise the bounds`,
     { pool: config.name, bytes, holders },
   );
@@ -60,7 +60,7 @@ export function pagesStarvedError(
 export function pagesDeadError(config: PageConfig, verb: string): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `cannot ${verb} page pool "${config.name}": it was retired, closed or destroyed; make a new one`,
+    `cannot ${verb} page pool "${config.name}": it was retired or closed; make a new one`,
   );
 }
 
@@ -69,7 +69,7 @@ export function pagesOutError(config: PageConfig, verb: string, holders: readonl
   return new MillpondError(
     "ERR_IN_USE",
     `cannot ${verb} page pool "${config.name}": ${holders.length} blocks are on loan; ${describe(holders)}. ` +
-      "Release them, use retire(), or destroy({ force: true })",
+      "Release them, use retire(), or close({ force: true })",
     { pool: config.name, holders },
   );
 }
@@ -84,11 +84,20 @@ export function pagesDetachedError(config: PageConfig, bytes: number): MillpondE
   );
 }
 
-/** The error for a loan that destroy() ended. */
+/** The error for a lease that close({ force: true }) ended. */
 export function pagesTakenError(config: PageConfig, memory: Memory, verb: string): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `cannot ${verb} ${memory}: page pool "${config.name}" was destroyed and took its blocks back; release everything before destroy(), or use retire()`,
+    `cannot ${verb} ${memory}: page pool "${config.name}" was closed by force and took its blocks back; release everything before close(), or use retire()`,
+    { pool: config.name, memory: memory.id },
+  );
+}
+
+/** The error for a memory that this pool did not make. */
+export function foreignPagesError(config: PageConfig, memory: Memory): MillpondError {
+  return new MillpondError(
+    "ERR_FOREIGN_RELEASE",
+    `page pool "${config.name}" did not make ${memory}; release it with the allocator or pool that did, or with its own release()`,
     { pool: config.name, memory: memory.id },
   );
 }

@@ -36,9 +36,9 @@ export interface PagePoolOptions {
   /** The most bytes that exist at a time, held and lent; default `Infinity`. */
   maxBytes?: number;
   /** The most blocks that exist at a time, held and lent; default `Infinity`. */
-  maxCount?: number;
+  max?: number;
   /** Held blocks that age never takes, the last freed ones; default 0. */
-  minIdle?: number;
+  min?: number;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
   /** Kill the views that were handed out when a block comes back; default: false, true in debug levels where it can be done. */
@@ -69,9 +69,9 @@ export interface PageConfig {
   /** The bound in bytes. */
   readonly maxBytes: number;
   /** The bound in blocks. */
-  readonly maxCount: number;
+  readonly max: number;
   /** Held blocks that age never takes. */
-  readonly minIdle: number;
+  readonly min: number;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;
   /** Whether views die with the loan. */
@@ -146,8 +146,8 @@ const OPTION_KEYS: readonly (keyof PagePoolOptions)[] = [
   "curve",
   "source",
   "maxBytes",
-  "maxCount",
-  "minIdle",
+  "max",
+  "min",
   "zero",
   "revoke",
   "trace",
@@ -160,7 +160,7 @@ const OPTION_KEYS: readonly (keyof PagePoolOptions)[] = [
 export function resolvePageOptions(options: PagePoolOptions): PageConfig {
   const given = readOptions("options", options, OPTION_KEYS);
   const { name = "pages", source = defaultAllocator(), pageSize: page = pageSize(), ageOut = 500 } = given;
-  const { curve = "cliff", minIdle = 0, zero = "fresh" } = given;
+  const { curve = "cliff", min = 0, zero = "fresh" } = given;
   const clock = checkClock("options.clock", given.clock);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
@@ -173,8 +173,8 @@ export function resolvePageOptions(options: PagePoolOptions): PageConfig {
     ageOut: milliseconds("options.ageOut", ageOut),
     curve: oneOf("options.curve", curve, ["cliff", "smooth"]),
     maxBytes: bound("options.maxBytes", given.maxBytes),
-    maxCount: bound("options.maxCount", given.maxCount),
-    minIdle: wholeNumber("options.minIdle", minIdle),
+    max: bound("options.max", given.max),
+    min: wholeNumber("options.min", min),
     zero: oneOf("options.zero", zero, ZERO_POLICIES),
     revoke: flag("options.revoke", given.revoke, debugLevel() > 0),
     mustRevoke: given.revoke === true,

@@ -384,7 +384,7 @@ export class PageAllocator extends Allocator {
 
   /** @internal */
   override deadMemoryError(memory: Memory, verb: string): MillpondError | undefined {
-    // Only destroy() leaves a dead pool behind whose loans never came home.
+    // Only close({ force: true }) leaves a dead pool behind whose leases never came back.
     return this.currentState === "dead" && memory.region.handle === undefined && memory.region.size > 0
       ? pagesTakenError(this.config, memory, verb)
       : undefined;

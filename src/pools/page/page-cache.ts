@@ -135,12 +135,12 @@ export class PageCache {
   /** Whether a new block of `bytes` fits into the bounds once every held one is gone. O(blocks) when it is tight. */
   hasRoom(bytes: number): boolean {
     if (!this.#exceeds(bytes)) return true;
-    const { maxBytes, maxCount } = this.#config;
-    return this.bytes - this.idleBytes() + bytes <= maxBytes && this.count - this.idle + 1 <= maxCount;
+    const { maxBytes, max } = this.#config;
+    return this.bytes - this.idleBytes() + bytes <= maxBytes && this.count - this.idle + 1 <= max;
   }
 
   #exceeds(bytes: number): boolean {
-    return this.bytes + bytes > this.#config.maxBytes || this.count + 1 > this.#config.maxCount;
+    return this.bytes + bytes > this.#config.maxBytes || this.count + 1 > this.#config.max;
   }
 
   /** Bytes of the held blocks. O(blocks). */
@@ -218,7 +218,7 @@ export class PageCache {
   }
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(blocks). */
-  assertInvariants(): void {
+  validate(): void {
     const held = new Set<PageBlock>();
     let bytes = 0;
     let counted = 0;
@@ -247,8 +247,8 @@ export class PageCache {
     }
     this.#assert(bytes === this.bytes, `the blocks have ${bytes} bytes, not ${this.bytes}`);
     this.#assert(counted === this.count, `the classes count ${counted} blocks, not ${this.count}`);
-    const { maxBytes, maxCount } = this.#config;
-    this.#assert(bytes <= maxBytes && this.count <= maxCount, "the pool exceeds its bounds");
+    const { maxBytes, max } = this.#config;
+    this.#assert(bytes <= maxBytes && this.count <= max, "the pool exceeds its bounds");
   }
 
   #assert(holds: boolean, what: string): void {

@@ -4,20 +4,21 @@
  * that an idle pool empties too.
  *
  * ```ts
- * const pool = new PagePool({ maxBytes: 256 * 2 ** 20 });
+ * const pool = PagePool.create({ maxBytes: 256 * 2 ** 20 });
  * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
  * packet.release();                                           // kept 500 ms for the next
  * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
  */
 import type { Allocator } from "../../memory/allocator.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
+import { foreignPagesError, pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
 import {
   type PageHolder,
   type PagePoolOptions,
@@ -60,8 +61,15 @@ export class PagePool {
   #refused = false;
   #serving = false;
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
-  constructor(options: PagePoolOptions = {}) {
+  /** Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force. */
+  declare [Symbol.dispose]: () => void;
+
+  /** Makes a pool, usable at once. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+  static create(options: PagePoolOptions = {}): PagePool {
+    return new PagePool(options);
+  }
+
+  private constructor(options: PagePoolOptions) {
     const config = resolvePageOptions(options);
     this.#allocator = new PageAllocator(config);
     this.#waiters = new WaitQueue(config.clock, () => this.#serve());
@@ -80,6 +88,21 @@ export class PagePool {
   /** Bytes of the block that `size` bytes get: whole pages; 0 for 0. Throws `ERR_OUT_OF_RANGE`. */
   roundedSize(size: number): number {
     return this.#allocator.cache.rounded(wholeNumber("size", size));
+  }
+
+  /**
+   * Allocates, or throws `ERR_POOL_FULL` when the bounds forbid it: as `allocator.allocate`.
+   * Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
+   */
+  allocate(size: number, params?: AllocationParams): Memory {
+    return this.#allocator.allocate(size, params);
+  }
+
+  /** Gives a memory of this pool back, as its `release()` does. Throws `ERR_FOREIGN_RELEASE` for another allocator's, and what that throws. */
+  release(memory: Memory): void {
+    if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+    if (memory.allocator !== this.#allocator) throw foreignPagesError(this.#allocator.config, memory);
+    memory.release();
   }
 
   /**
@@ -138,12 +161,12 @@ export class PagePool {
   }
 
   #assertPossible(total: number): void {
-    const { maxBytes, maxCount, name } = this.#allocator.config;
+    const { maxBytes, max, name } = this.#allocator.config;
     const bytes = this.#allocator.cache.rounded(total);
-    if (bytes <= maxBytes && maxCount > 0) return;
+    if (bytes <= maxBytes && max > 0) return;
     throw new MillpondError(
       "ERR_POOL_FULL",
-      `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, maxCount ${maxCount}; ask for less, or raise them`,
+      `page pool "${name}" can never hold a block of ${bytes} bytes: maxBytes is ${maxBytes}, max ${max}; ask for less, or raise them`,
     );
   }
 
@@ -213,7 +236,7 @@ export class PagePool {
     };
   }
 
-  /** Gives every held block back now, whatever its age, `minIdle` too; the pool stays in service, loans stay out. */
+  /** Gives every held block back now, whatever its age, `min` too; the pool stays in service, loans stay out. */
   flush(): void {
     this.#allocator.assertOpen("flush");
     this.#allocator.cache.flush();
@@ -285,7 +308,7 @@ export class PagePool {
     };
   }
 
-  /** Ends the pool with its last loan: nothing can be allocated any more, loans stay valid. Returns who still holds one. */
+  /** Ends the pool with its last lease: nothing can be allocated any more, leases stay valid. Returns who still holds one. */
   retire(): PageHolder[] {
     this.#allocator.assertOpen("retire");
     const { state } = this.#allocator;
@@ -297,33 +320,28 @@ export class PagePool {
     return this.holders();
   }
 
-  /** Ends the pool now; refuses while loans are out (`ERR_IN_USE` says who holds what), and then changes nothing. */
-  close(): void {
-    this.#allocator.assertOpen("close");
-    const holders = this.holders();
-    if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
-    this.retire();
-  }
-
   /**
-   * Ends the pool now. With loans out it throws `ERR_IN_USE`, or with `force` takes them back: every later use of them
-   * throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a buffer, a sub-memory or a live mapping holds
-   * stay theirs until they let go. Returns the loans that were out.
+   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with `force` takes
+   * them back: every later use of them throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a
+   * buffer, a sub-memory or a live mapping holds stay theirs until they are released. Returns the leases that were out.
    */
-  destroy(options?: { force?: boolean }): PageHolder[] {
-    if (!flag("options.force", checkOptions("options", options, ["force"]).force, false)) {
-      this.close();
-      return [];
+  close(options?: { force?: boolean }): PageHolder[] {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    this.#allocator.assertOpen("close");
+    if (!force) {
+      const holders = this.holders();
+      if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
     }
     const holders = this.retire();
+    if (!force) return holders;
     this.#allocator.voidLoans();
     this.#allocator.enter("dead");
     return holders;
   }
 
-  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). For tests. */
-  assertInvariants(): void {
-    this.#allocator.cache.assertInvariants();
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(blocks). */
+  validate(): void {
+    this.#allocator.cache.validate();
     const { first } = this.#waiters;
     if (first === null) return;
     const { size, params } = first.tag;
@@ -339,6 +357,8 @@ export class PagePool {
     if (state === "dead" || state === "retired") throw pagesDeadError(config, verb);
   }
 }
+
+disposeByForce(PagePool);
 
 function totalBytes(size: number, params: AllocationParams): number {
   const { prefix, padding } = resolveParams(params);

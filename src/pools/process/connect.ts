@@ -7,10 +7,12 @@
  * await lane.send(slot, { pts });
  * ```
  */
+
 import { randomUUID } from "node:crypto";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
+import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
@@ -193,23 +195,18 @@ export function firstMessage(
   { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
   who: string,
 ): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      signal?.removeEventListener("abort", onAbort);
-      if (timer !== undefined) clock.clearTimer(timer);
-      port.onmessage = null;
-      settle();
-    };
+  return abortable(signal, ({ resolve, reject, onEnd }) => {
     const failed = (what: string): void =>
-      finish(() => reject(new MillpondError("ERR_INACTIVE", `${who} ${what} before it had joined the pool`)));
-    const onAbort = (): void => finish(() => reject(signal!.reason));
-    const timer =
-      timeout === Number.POSITIVE_INFINITY
-        ? undefined
-        : clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
-    signal?.addEventListener("abort", onAbort, { once: true });
+      reject(new MillpondError("ERR_INACTIVE", `${who} ${what} before it had joined the pool`));
+    if (timeout !== Number.POSITIVE_INFINITY) {
+      const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
+      onEnd(() => clock.clearTimer(timer));
+    }
     port.addEventListener("close", () => failed("ended"));
-    port.onmessage = (event) => finish(() => resolve(event.data));
+    port.onmessage = (event) => resolve(event.data);
+    onEnd(() => {
+      port.onmessage = null;
+    });
   });
 }
 
@@ -242,25 +239,17 @@ function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outco
 }
 
 function invitation(source: IpcEnd, signal: AbortSignal | undefined): Promise<Invitation> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      source.removeListener("message", listen);
-      source.removeListener("disconnect", gone);
-      signal?.removeEventListener("abort", onAbort);
-      settle();
-    };
+  return abortable(signal, ({ resolve, reject, onEnd }) => {
     const listen = (value: unknown): void => {
       const message = value as Partial<Invitation> | null;
       if (typeof message?.millpondInvitation === "string" && typeof message.offer === "object") {
-        finish(() => resolve(message as Invitation));
+        resolve(message as Invitation);
       }
     };
-    const gone = (): void =>
-      finish(() => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected")));
-    const onAbort = (): void => finish(() => reject(signal!.reason));
+    const gone = (): void => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected"));
     source.on("message", listen);
+    onEnd(() => source.removeListener("message", listen));
     source.on("disconnect", gone);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    if (signal?.aborted === true) onAbort();
+    onEnd(() => source.removeListener("disconnect", gone));
   });
 }

@@ -20,9 +20,8 @@ import type { ResolvedParams } from "../../memory/params.ts";
 import { Region } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { instance, readOptions, wholeNumber } from "../../util/validate.ts";
-import { BufferPool, type BufferPoolOptions } from "../buffer/buffer-pool.ts";
+import { BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../buffer/config.ts";
-import { POOL_OPTIONS } from "../buffer/lending.ts";
 import { NONE, renew } from "./core.ts";
 import { SharedPool } from "./shared-pool.ts";
 

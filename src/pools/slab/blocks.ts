@@ -1,9 +1,71 @@
-/** The blocks of a slab pool: memories that stay mapped while they exist, under numbers that are used again, and their ages. */
+/**
+ * The blocks of a slab pool: where elements lie in one, how pointers are numbered, and which blocks there are. libcork's 64-bit
+ * model, to the byte, unless `align` asks for more:
+ *
+ * ```
+ *   block     |link 8|head 8| element 0 |head 8| element 1 |head 8| element 2 | tail |
+ *             0             firstOffset |<---- stride --->|
+ *   pointer   block << shift | slot
+ * ```
+ * Slots are numbered with a power of two a block. Finding a block or an offset is then a shift, a mask and a multiplication; a
+ * division would cost more than the rest of the access together.
+ */
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/mapping.ts";
-import type { SlabLayout } from "./layout.ts";
+import { alignUp } from "../../util/align.ts";
+import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 
-/** The set of blocks. */
+/** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
+const WORD = 8;
+
+/** libcork's default. */
+export const DEFAULT_BLOCK_SIZE = 4096;
+
+/** 2^30: pointers stay small integers in every engine, also those with compressed pointers. */
+export const MAX_POINTERS: number = 2 ** 30;
+
+/** A page: what a block's address can reasonably be asked for. */
+const MAX_ALIGN = 4096;
+
+/** The geometry of a slab pool; all in bytes but for the last three. */
+export interface SlabLayout {
+  /** Bytes of an element. */
+  readonly elementSize: number;
+  /** Bytes of a block. */
+  readonly blockSize: number;
+  /** What a block's address is a multiple of. */
+  readonly align: number;
+  /** Where the first element begins. */
+  readonly firstOffset: number;
+  /** From one element to the next. */
+  readonly stride: number;
+  /** Elements of a block. */
+  readonly capacity: number;
+  /** Bits of a pointer below its block number. */
+  readonly shift: number;
+  /** The most blocks that pointers can name. */
+  readonly maxBlocks: number;
+}
+
+/**
+ * Lays out a block. Without `align`, capacity is floor((blockSize - 8) / (elementSize + 8)); with it, elements begin on its
+ * multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one
+ * element fits.
+ */
+export function computeLayout(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
+  wholeNumber("options.elementSize", elementSize);
+  const unit = align === undefined ? 1 : powerOfTwo("options.align", align, MAX_ALIGN);
+  const firstOffset = alignUp(2 * WORD, unit);
+  const stride = alignUp(elementSize + WORD, unit);
+  wholeNumber("options.blockSize", blockSize, firstOffset - WORD + stride);
+  const capacity = Math.floor((blockSize - firstOffset + WORD) / stride);
+  if (capacity > MAX_POINTERS) throw outOfRange("options.blockSize", "room for at most 2^30 elements", blockSize);
+  const shift = 32 - Math.clz32(capacity - 1);
+  const maxBlocks = MAX_POINTERS >>> shift;
+  return { elementSize, blockSize, align: Math.max(WORD, unit), firstOffset, stride, capacity, shift, maxBlocks };
+}
+
+/** The blocks of one pool: memories that stay mapped while they exist, under numbers that are used again, and their ages. */
 export class SlabBlocks {
   /** The bytes of each block; undefined where a number is vacant. */
   readonly views: (Uint8Array | undefined)[] = [];
@@ -40,7 +102,7 @@ export class SlabBlocks {
     const memory = this.#source.allocate(this.#layout.blockSize, { align: this.#layout.align });
     let mapping: Mapping;
     try {
-      // For the block's life: memory that is not plain is reachable only while it is mapped.
+      // As long as the block exists: memory that is not plain is reachable only while it is mapped.
       mapping = memory.map("readwrite");
     } catch (error) {
       memory.release();
@@ -60,11 +122,11 @@ export class SlabBlocks {
     return [...this.#order].reverse();
   }
 
-  /** Gives blocks back to the allocator, the newest first; the answer is what its hooks threw, which keeps no block from going. */
-  drop(gone: ReadonlySet<number>): unknown[] {
+  /** Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from going. */
+  drop(numbers: ReadonlySet<number>): unknown[] {
     const failures: unknown[] = [];
     for (const number of this.newestFirst()) {
-      if (!gone.has(number)) continue;
+      if (!numbers.has(number)) continue;
       const mapping = this.#mappings[number]!;
       this.#mappings[number] = undefined;
       this.views[number] = undefined;
@@ -72,18 +134,18 @@ export class SlabBlocks {
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }
-    this.#order = this.#order.filter((number) => !gone.has(number));
+    this.#order = this.#order.filter((number) => !numbers.has(number));
     return failures;
   }
 
-  /** Forgets what was seen empty: all slots of all blocks are live now. O(blocks). */
-  allBusy(): void {
+  /** Forgets which blocks were seen empty: every slot is live now. O(blocks). */
+  resetAges(): void {
     this.#idleSince.fill(Number.POSITIVE_INFINITY);
   }
 
   /** The blocks that were empty at visits `age` ms apart, with this visit as one. */
-  old(now: number, age: number, isEmpty: (number: number) => boolean): Set<number> {
-    const old = new Set<number>();
+  expired(now: number, age: number, isEmpty: (number: number) => boolean): Set<number> {
+    const expired = new Set<number>();
     for (const number of this.#order) {
       if (!isEmpty(number)) {
         this.#idleSince[number] = Number.POSITIVE_INFINITY;
@@ -92,9 +154,9 @@ export class SlabBlocks {
       // The smaller of both also mends the stamp when the clock went backwards.
       const since = Math.min(this.#idleSince[number]!, now);
       this.#idleSince[number] = since;
-      if (now - since >= age) old.add(number);
+      if (now - since >= age) expired.add(number);
     }
-    return old;
+    return expired;
   }
 }
 

@@ -1,46 +1,47 @@
-/** Where elements were taken, for pools that are traced. Untraced pools have none of this. */
+/** Where elements were taken, for pools that are traced. A pool that is not traced pays nothing for it. */
+import { callerOf } from "../../util/stack.ts";
 import type { LeakReport, SlabSite } from "./options.ts";
 
-/** Frames that are kept of a stack: the caller, and who called it. */
+/** Frames that are kept of a stack: the caller, and three more. */
 const FRAMES = 4;
 
-/** What is listed of the live elements of a closed pool; their number is always exact. */
-const MOST_POINTERS = 1000;
+/** Pointers that a {@link LeakReport} lists; its count is always exact. */
+const MAX_POINTERS_LISTED = 1000;
 
 type Capture = (target: object, below?: unknown) => void;
 
-/** The site of the last alloc of each pointer. */
+/** The site of the last alloc of each element. */
 export class SlabSites {
   readonly #errors: (Error | undefined)[] = [];
 
-  /** Notes the present stack; frames from `below` inwards are left out where the engine can do that. */
-  note(pointer: number, below: unknown): void {
+  /** Notes the present stack for an element; frames from `below` inwards are left out where the engine can do that. */
+  note(number: number, below: unknown): void {
     const error = new Error("taken");
     (Error as { captureStackTrace?: Capture }).captureStackTrace?.(error, below);
-    this.#errors[pointer] = error;
+    this.#errors[number] = error;
   }
 
-  /** The sites of some pointers, most frequent first. */
-  of(pointers: Iterable<number>, mask?: number): SlabSite[] {
+  /** The site of one element. */
+  siteOf(number: number): string {
+    return framesOf(this.#errors[number]);
+  }
+
+  /** The sites of some elements, most frequent first. */
+  count(numbers: Iterable<number>): SlabSite[] {
     const counts = new Map<string, number>();
-    for (const pointer of pointers) {
-      const site = framesOf(this.#errors[mask === undefined ? pointer : pointer & mask]);
+    for (const number of numbers) {
+      const site = this.siteOf(number);
       counts.set(site, (counts.get(site) ?? 0) + 1);
     }
     return [...counts].map(([site, count]) => ({ site, count })).sort((a, b) => b.count - a.count);
   }
 }
 
-/** What a closed pool tells of its live elements. */
-export function leakReport(
-  live: Iterable<number>,
-  count: number,
-  sites: SlabSites | undefined,
-  mask: number | undefined,
-): LeakReport {
-  const pointers: number[] = [];
-  for (const pointer of live) if (pointers.push(pointer) === MOST_POINTERS) break;
-  return { live: count, pointers, sites: sites?.of(live, mask) ?? [] };
+/** What a pool tells of its live elements when it is closed. */
+export function leakReport(pointers: Iterable<number>, live: number, sites: readonly SlabSite[]): LeakReport {
+  const listed: number[] = [];
+  for (const pointer of pointers) if (listed.push(pointer) === MAX_POINTERS_LISTED) break;
+  return { live, pointers: listed, sites };
 }
 
 interface Allocating {
@@ -70,8 +71,6 @@ export function traceAllocs(pool: Allocating, sites: SlabSites, mask: number): v
 }
 
 function framesOf(error: Error | undefined): string {
-  const lines = (error?.stack ?? "").split("\n").map((line) => line.trim());
-  // V8 repeats the message in front of the frames, others do not.
-  if (lines[0]?.endsWith("taken") === true) lines.shift();
-  return lines.slice(0, FRAMES).join("\n") || "somewhere unknown";
+  if (error === undefined) return "somewhere unknown";
+  return callerOf(error).split("\n").slice(0, FRAMES).join("\n") || "somewhere unknown";
 }

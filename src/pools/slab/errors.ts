@@ -2,15 +2,15 @@
 import { MillpondError } from "../../util/errors.ts";
 import type { LeakReport } from "./options.ts";
 
-/** A message shows this many places; all are in `details.sites`. */
-const MOST_SITES = 4;
+/** A message shows this many sites; all are in `details.sites`. */
+const MAX_SITES = 4;
 
-/** Anything asked of a closed pool. */
-export function deadSlab(name: string, verb: string): MillpondError {
+/** A call on a closed pool. */
+export function slabClosed(name: string, verb: string): MillpondError {
   return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} slab pool "${name}": it was closed; make a new one`);
 }
 
-/** A hook, source or clock that wants to change the pool that calls it. */
+/** A hook, source or clock changes the pool that calls it. */
 export function slabInHook(name: string, verb: string): MillpondError {
   return new MillpondError(
     "ERR_REENTRANT",
@@ -20,7 +20,7 @@ export function slabInHook(name: string, verb: string): MillpondError {
   );
 }
 
-/** A cursor of a pool whose elements have no layout. */
+/** The pool's elements have no layout, so it has no cursor. */
 export function noFields(name: string): MillpondError {
   return new MillpondError(
     "ERR_NOT_CONFIGURED",
@@ -32,7 +32,7 @@ export function noFields(name: string): MillpondError {
 export function slabFull(name: string, blocks: number, live: number): MillpondError {
   return new MillpondError(
     "ERR_POOL_FULL",
-    `slab pool "${name}" has its ${blocks} blocks, and all ${live} elements are live; free some, or raise maxBlocks`,
+    `slab pool "${name}" has its ${blocks} blocks, and all ${live} elements are live; free some, or raise maxBlocks or maxBytes`,
     { pool: name, blocks, live },
   );
 }
@@ -55,7 +55,7 @@ export function freePointer(name: string, pointer: number, verb: "free" | "use")
   );
 }
 
-/** A pointer from before its element was freed and handed out again; only pointers with generations tell. */
+/** The pointer's element was freed and handed out again. Only a pointer with a generation tells. */
 export function stalePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
   return new MillpondError(
     verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
@@ -65,18 +65,18 @@ export function stalePointer(name: string, pointer: number, verb: "free" | "use"
   );
 }
 
-/** A block whose bytes somebody transferred away. */
+/** The bytes of a block were transferred away. */
 export function detachedBlock(name: string, pointer: number): MillpondError {
   return new MillpondError(
     "ERR_DETACHED",
-    `the block of element ${pointer} of slab pool "${name}" was transferred away by somebody; copy bytes before posting them`,
+    `the block of element ${pointer} of slab pool "${name}" was transferred away; copy bytes before posting them`,
     { pool: name, pointer },
   );
 }
 
-/** A pool that cannot be closed. */
+/** Elements are live, so the pool cannot be closed. */
 export function liveElements(name: string, left: LeakReport, traced: boolean): MillpondError {
-  const shown = left.sites.slice(0, MOST_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
+  const shown = left.sites.slice(0, MAX_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
   const hint = traced ? "" : "; with trace: true this message says where they were taken";
   return new MillpondError(
     "ERR_IN_USE",
@@ -93,6 +93,6 @@ export function rethrow(failures: readonly unknown[], name: string): void {
 }
 
 /** An invariant that does not hold. */
-export function corruptedSlab(name: string, what: string): MillpondError {
+export function corruptSlab(name: string, what: string): MillpondError {
   return new MillpondError("ERR_CORRUPTED", `slab pool "${name}": ${what}`);
 }

@@ -1,88 +1,80 @@
 /**
- * The free list of a slab pool and its hot path: one 32-bit word a pointer, in a table beside the blocks.
+ * The links of a slab pool: one 32-bit word a pointer, in a table beside the blocks. The word says where the free list goes on, or
+ * whose the pointer is, so the check of a pointer costs one comparison with a word that is loaded anyway.
  *
  * ```
- *   links   [ next free pointer, or END | LIVE | GONE | FAILED ]
+ *   links     [ next free pointer | END | LIVE | UNMAPPED | FAILED ]
  * ```
- * libcork keeps the links in the elements' headers. The room for them is kept here, so that its numbers hold, but the links
- * are not in it: finding a block's words first makes a random replacement 1.6 times slower (4.9 ns against 3.0), elements of
- * odd sizes would leave them unaligned, and an element that is overrun cannot break a list that is elsewhere.
+ * libcork keeps the links in the elements' headers. Here only the room for them is kept, so that its numbers hold:
  *
- * The word says both where the list goes on and whether the pointer is handed out, so the check costs one comparison with a
- * word that is loaded anyway.
+ * - Finding a block's words first makes a random replacement 1.6 times slower (4.9 ns against 3.0).
+ * - Elements of odd sizes would leave the links unaligned.
+ * - An element that is overrun cannot break a list that lies elsewhere.
  */
+import type { SlabLayout } from "./blocks.ts";
 
 /** End of the free list. */
 export const END = -1;
 
-/** There is no such slot: its block is gone, not carved yet, or never was. */
-export const GONE = -3;
-/** The slot's `init` threw; it is used no more while its block lasts. */
+/** The pointer is handed out. */
+export const LIVE = -2;
+
+/** There is no such slot: its block went back, is not carved yet, or never existed. */
+export const UNMAPPED = -3;
+
+/** The slot's `init` threw; it is not used while its block lasts. */
 export const FAILED = -4;
 
-/** {@link LIVE} once more: an exported constant is read from its module's cell at each use, which the compiler does not fold (0.7 ns). */
-const TAKEN = -2;
-/** The pointer is handed out. */
-export const LIVE: number = TAKEN;
+let sentinel: Int32Array = new Int32Array(0);
 
 /**
- * Stands in for the links while a hook runs: nothing in it is live, so the hot path refuses without a check of its own. As long as
- * the links, because a read beyond a table would slow that place down for good; of zeros, which cost no memory until they are read.
+ * Stands in for the links of a pool while foreign code runs: nothing in it is live, so the fast path refuses without a check of its
+ * own. One table for all pools, of at least `length` zeros, which cost no memory until they are read. It is as long as the links
+ * because a read beyond a table would slow that place down for good. Throws `RangeError` when there is no memory for it.
  */
-let barrier: Int32Array = new Int32Array(0);
+export function sentinelLinks(length: number): Int32Array {
+  if (sentinel.length < length) sentinel = new Int32Array(length);
+  return sentinel;
+}
 
-/** A barrier for `length` pointers; one for all pools. Throws `RangeError` when there is no memory for it. */
-export function barrierOf(length: number): Int32Array {
-  if (barrier.length < length) barrier = new Int32Array(length);
-  return barrier;
+/** How many links have one value. O(pointers). */
+export function countLinks(table: Int32Array, value: number): number {
+  let count = 0;
+  for (const link of table) if (link === value) count++;
+  return count;
 }
 
 /**
- * The list. Its fields are the first of the object, in a base class and `declare`d, because V8 would put them behind the pool's
- * own fields otherwise, out of the object, where each access costs one load more (a tenth of a replacement).
+ * What is wrong with a table of links, or undefined. The list holds each free slot once and nothing else, only slots of existing
+ * blocks are in use, and none is lost. O(pointers).
+ *
+ * @param pending slots that are not carved yet
  */
-export abstract class SlabLinks {
-  /** @internal The pointer that is handed out next, or {@link END}. */
-  declare protected head: number;
-  /** @internal One word a pointer. */
-  declare protected links: Int32Array;
-
-  /** @internal An empty list. */
-  constructor() {
-    this.head = END;
-    this.links = new Int32Array(0);
+export function findCorruption(
+  table: Int32Array,
+  head: number,
+  views: readonly (Uint8Array | undefined)[],
+  { capacity, shift }: SlabLayout,
+  pending: number,
+): string | undefined {
+  const free = new Set<number>();
+  for (let pointer = head; pointer >= 0; pointer = table[pointer]!) {
+    if (free.has(pointer)) return `pointer ${pointer} is in the free list twice`;
+    free.add(pointer);
+    if (pointer >= table.length) return `pointer ${pointer} is free and beyond the table`;
   }
-
-  /** @internal Hands out an element although the list is empty, or throws. */
-  protected abstract allocSlow(): number;
-
-  /** @internal The error for a pointer that is not handed out. */
-  protected abstract misuse(pointer: unknown, verb: "free" | "use"): Error;
-
-  /**
-   * Hands out an element, the one freed last first; a new block is carved when none is free. @realtime while one is free.
-   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook, the source or the clock, and what the allocator and `init` throw.
-   */
-  alloc(): number {
-    const pointer = this.head;
-    if (pointer < 0) return this.allocSlow();
-    const { links } = this;
-    this.head = links[pointer]!;
-    links[pointer] = TAKEN;
-    return pointer;
+  let used = 0;
+  for (let pointer = 0; pointer < table.length; pointer++) {
+    const link = table[pointer]!;
+    const slot = pointer & ((1 << shift) - 1);
+    const exists = views[pointer >> shift] !== undefined && slot < capacity;
+    if (!exists && link !== UNMAPPED) return `pointer ${pointer} has link ${link} and no block`;
+    if (link >= END !== free.has(pointer)) {
+      return `pointer ${pointer} has link ${link}, and the free list ${free.has(pointer) ? "has it" : "does not have it"}`;
+    }
+    if (link === LIVE || link === FAILED) used++;
   }
-
-  /**
-   * Takes an element back; its bytes stay as they are for the next one. @realtime
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (a number that no alloc here gave: between elements, negative, NaN),
-   * `ERR_INVALID_ARG_TYPE` (no number), `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook. A number that is somebody's live element here is
-   * freed, whoever it was given to: neither a stale copy from before it was handed out again nor another pool's is told apart.
-   */
-  free(pointer: number): void {
-    const { links } = this;
-    if (typeof pointer !== "number" || links[pointer] !== TAKEN) throw this.misuse(pointer, "free");
-    links[pointer] = this.head;
-    // -0 is element 0 to an array, but would turn the field into a double for good.
-    this.head = pointer | 0;
-  }
+  const slots = views.filter((view) => view !== undefined).length * capacity;
+  if (used + free.size + pending === slots) return undefined;
+  return `${used} used, ${free.size} free and ${pending} pending are not the ${slots} slots of the blocks`;
 }

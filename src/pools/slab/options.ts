@@ -2,7 +2,7 @@
 import { Allocator, defaultAllocator } from "../../memory/allocator.ts";
 import { type Clock, checkClock, systemClock } from "../../util/clock.ts";
 import { badValue, flag, milliseconds, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
-import { computeLayout, DEFAULT_BLOCK_SIZE, type SlabLayout } from "./layout.ts";
+import { computeLayout, DEFAULT_BLOCK_SIZE, type SlabLayout } from "./blocks.ts";
 import type { Struct, StructFields } from "./struct.ts";
 
 /** How a {@link SlabPool} is made. */
@@ -22,6 +22,8 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
   source?: Allocator;
   /** The most blocks; default: as many as pointers fit into 31 bits. */
   maxBlocks?: number;
+  /** The most bytes in blocks: another way to say {@link maxBlocks}; with both, the lower bound counts. Default: no such bound. */
+  maxBytes?: number;
   /** Milliseconds after which an empty block goes back; default `Infinity`: never before {@link SlabPool.close}. */
   ageOut?: number;
   /**
@@ -66,6 +68,14 @@ export interface SlabPoolStats {
   readonly capacity: number;
 }
 
+/** An element that is handed out, as {@link SlabPool.holders} lists it. */
+export interface SlabHolder {
+  /** Its pointer. */
+  readonly pointer: number;
+  /** The stack at `alloc()`, innermost frame first; undefined without `trace`. */
+  readonly site: string | undefined;
+}
+
 /** Elements that were live when a pool was closed. */
 export interface LeakReport {
   /** How many. */
@@ -104,7 +114,7 @@ export interface ResolvedSlabOptions<S extends StructFields> {
   readonly generations: boolean;
   /** The hook at carving. */
   readonly init: ((pointer: number) => void) | undefined;
-  /** The hook at the end. */
+  /** The hook when a block goes. */
   readonly destroy: ((pointer: number) => void) | undefined;
   /** For messages. */
   readonly name: string;
@@ -119,6 +129,7 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
   "align",
   "source",
   "maxBlocks",
+  "maxBytes",
   "ageOut",
   "timer",
   "init",
@@ -141,7 +152,7 @@ export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<
   checkHook("options.destroy", destroy);
   const blockSize = given.blockSize === undefined ? DEFAULT_BLOCK_SIZE : given.blockSize;
   const layout = computeLayout(elementSizeOf(given), blockSize, given.align);
-  const maxBlocks = boundOf(given.maxBlocks, layout.maxBlocks);
+  const maxBlocks = boundOf(given, layout);
   const ageOut = milliseconds("options.ageOut", given.ageOut === undefined ? Number.POSITIVE_INFINITY : given.ageOut);
   const timed = flag("options.timer", given.timer, hasTimers(clock)) && ageOut < Number.POSITIVE_INFINITY;
   const trace = flag("options.trace", given.trace, false);
@@ -160,9 +171,14 @@ function checkHook(name: string, hook: unknown): void {
   if (hook !== undefined && typeof hook !== "function") throw wrongType(name, "a function", hook);
 }
 
-function boundOf(maxBlocks: number | undefined, most: number): number {
-  if (maxBlocks === undefined || maxBlocks === Number.POSITIVE_INFINITY) return most;
-  return wholeNumber("options.maxBlocks", maxBlocks, 0, most);
+/** The most blocks by both bounds. */
+function boundOf({ maxBlocks, maxBytes }: { maxBlocks?: number; maxBytes?: number }, layout: SlabLayout): number {
+  const isUnbounded = (bound: number | undefined): boolean => bound === undefined || bound === Number.POSITIVE_INFINITY;
+  const blocks = isUnbounded(maxBlocks)
+    ? layout.maxBlocks
+    : wholeNumber("options.maxBlocks", maxBlocks, 0, layout.maxBlocks);
+  if (isUnbounded(maxBytes)) return blocks;
+  return Math.min(blocks, Math.floor(wholeNumber("options.maxBytes", maxBytes) / layout.blockSize));
 }
 
 /** An AudioWorklet has no timers; a clock of one's own has. */

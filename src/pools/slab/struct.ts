@@ -73,137 +73,139 @@ export interface Struct<S extends StructFields> {
   cursor(source: ElementSource): Cursor<S>;
 }
 
-/** What every cursor keeps, under names that no field will have; the accessors of a layout are added on its own prototype. */
-class BaseCursor {
-  declare $view: DataView;
-  declare $base: number;
-  declare readonly $elements: ElementSource;
-  declare readonly $mask: number;
-  declare readonly $lead: number;
-  declare readonly $stride: number;
-
-  constructor(elements: ElementSource) {
-    this.$view = new DataView(new ArrayBuffer(0));
-    this.$base = 0;
-    this.$elements = elements;
-    this.$mask = (1 << elements.shift) - 1;
-    this.$lead = elements.firstOffset;
-    this.$stride = elements.stride;
-  }
-
-  at(pointer: number): this {
-    // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not boxed.
-    this.$view = this.$elements.blockViewOf(pointer);
-    this.$base = this.$lead + (pointer & this.$mask) * this.$stride;
-    return this;
-  }
-}
+/** A view that no accessor can read: every offset is beyond it. */
+const NO_VIEW = new DataView(new ArrayBuffer(0));
 
 type Getter = (this: BaseCursor) => unknown;
 type Setter = (this: BaseCursor, value: never) => void;
 
-/**
- * The accessors of each type are functions of their own: one function for all types would see ten DataView methods at one call
- * site, where no compiler could inline any of them (2 ns against 20).
- */
-const ACCESSORS: Readonly<Record<ScalarType, (offset: number) => readonly [Getter, Setter]>> = {
-  u8: (offset) => [
-    function (): number {
-      return this.$view.getUint8(this.$base + offset);
-    },
-    function (value: number): void {
-      this.$view.setUint8(this.$base + offset, value);
-    },
-  ],
-  i8: (offset) => [
-    function (): number {
-      return this.$view.getInt8(this.$base + offset);
-    },
-    function (value: number): void {
-      this.$view.setInt8(this.$base + offset, value);
-    },
-  ],
-  u16: (offset) => [
-    function (): number {
-      return this.$view.getUint16(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setUint16(this.$base + offset, value, true);
-    },
-  ],
-  i16: (offset) => [
-    function (): number {
-      return this.$view.getInt16(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setInt16(this.$base + offset, value, true);
-    },
-  ],
-  u32: (offset) => [
-    function (): number {
-      return this.$view.getUint32(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setUint32(this.$base + offset, value, true);
-    },
-  ],
-  i32: (offset) => [
-    function (): number {
-      return this.$view.getInt32(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setInt32(this.$base + offset, value, true);
-    },
-  ],
-  f32: (offset) => [
-    function (): number {
-      return this.$view.getFloat32(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setFloat32(this.$base + offset, value, true);
-    },
-  ],
-  f64: (offset) => [
-    function (): number {
-      return this.$view.getFloat64(this.$base + offset, true);
-    },
-    function (value: number): void {
-      this.$view.setFloat64(this.$base + offset, value, true);
-    },
-  ],
-  i64: (offset) => [
-    function (): bigint {
-      return this.$view.getBigInt64(this.$base + offset, true);
-    },
-    function (value: bigint): void {
-      this.$view.setBigInt64(this.$base + offset, value, true);
-    },
-  ],
-  u64: (offset) => [
-    function (): bigint {
-      return this.$view.getBigUint64(this.$base + offset, true);
-    },
-    function (value: bigint): void {
-      this.$view.setBigUint64(this.$base + offset, value, true);
-    },
-  ],
-};
+/** What every cursor keeps; the accessors of a layout are added on its own prototype. */
+class BaseCursor {
+  #view: DataView = NO_VIEW;
+  #base = 0;
+  readonly #elements: ElementSource;
+  readonly #mask: number;
+  readonly #firstOffset: number;
+  readonly #stride: number;
 
-function bytesGetter(offset: number, length: number): Getter {
-  return function (): Uint8Array {
-    const view = this.$view;
-    return new Uint8Array(view.buffer, view.byteOffset + this.$base + offset, length);
+  constructor(elements: ElementSource) {
+    this.#elements = elements;
+    this.#mask = (1 << elements.shift) - 1;
+    this.#firstOffset = elements.firstOffset;
+    this.#stride = elements.stride;
+  }
+
+  at(pointer: number): this {
+    // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not boxed.
+    this.#view = this.#elements.blockViewOf(pointer);
+    this.#base = this.#firstOffset + (pointer & this.#mask) * this.#stride;
+    return this;
+  }
+
+  /**
+   * The accessors of each type are functions of their own: one function for all types would see ten DataView methods at one call
+   * site, where no compiler could inline any of them (2 ns against 20).
+   */
+  static readonly accessors: Readonly<Record<ScalarType, (offset: number) => readonly [Getter, Setter]>> = {
+    u8: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getUint8(this.#base + offset);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setUint8(this.#base + offset, value);
+      },
+    ],
+    i8: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getInt8(this.#base + offset);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setInt8(this.#base + offset, value);
+      },
+    ],
+    u16: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getUint16(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setUint16(this.#base + offset, value, true);
+      },
+    ],
+    i16: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getInt16(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setInt16(this.#base + offset, value, true);
+      },
+    ],
+    u32: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getUint32(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setUint32(this.#base + offset, value, true);
+      },
+    ],
+    i32: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getInt32(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setInt32(this.#base + offset, value, true);
+      },
+    ],
+    f32: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getFloat32(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setFloat32(this.#base + offset, value, true);
+      },
+    ],
+    f64: (offset) => [
+      function (this: BaseCursor): number {
+        return this.#view.getFloat64(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: number): void {
+        this.#view.setFloat64(this.#base + offset, value, true);
+      },
+    ],
+    i64: (offset) => [
+      function (this: BaseCursor): bigint {
+        return this.#view.getBigInt64(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: bigint): void {
+        this.#view.setBigInt64(this.#base + offset, value, true);
+      },
+    ],
+    u64: (offset) => [
+      function (this: BaseCursor): bigint {
+        return this.#view.getBigUint64(this.#base + offset, true);
+      },
+      function (this: BaseCursor, value: bigint): void {
+        this.#view.setBigUint64(this.#base + offset, value, true);
+      },
+    ],
   };
+
+  static bytesGetter(offset: number, length: number): Getter {
+    return function (this: BaseCursor): Uint8Array {
+      const view = this.#view;
+      return new Uint8Array(view.buffer, view.byteOffset + this.#base + offset, length);
+    };
+  }
 }
 
 function define(prototype: object, name: string, type: FieldType, offset: number): void {
-  const [get, set] = typeof type === "object" ? [bytesGetter(offset, type.bytes)] : ACCESSORS[type](offset);
+  const [get, set] =
+    typeof type === "object" ? [BaseCursor.bytesGetter(offset, type.bytes)] : BaseCursor.accessors[type](offset);
   Object.defineProperty(prototype, name, { enumerable: true, get, set: set as ((value: unknown) => void) | undefined });
 }
 
 /**
  * Lays out fields in order, each at its natural alignment. Throws `ERR_INVALID_ARG_TYPE` for an unknown type or a name that a
- * cursor has itself (`at`, and what begins with `$`).
+ * cursor has itself (`at`).
  */
 export function struct<const S extends StructFields>(fields: S): Struct<S> {
   if (fields === null || typeof fields !== "object") throw wrongType("fields", "an object of fields", fields);
@@ -229,7 +231,7 @@ export function struct<const S extends StructFields>(fields: S): Struct<S> {
 }
 
 function widthOf(name: string, type: FieldType): number {
-  if (name === "at" || name === "constructor" || name === "__proto__" || name.startsWith("$"))
+  if (name === "at" || name === "constructor" || name === "__proto__")
     throw wrongType(`fields.${name}`, "a name that cursors do not have themselves", name);
   // Objects list such names by value, not in the order they were written.
   if (/^\d+$/.test(name)) throw wrongType(`fields.${name}`, "a name that is no number", name);

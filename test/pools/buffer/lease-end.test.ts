@@ -212,7 +212,7 @@ describe("release() inside a hook", () => {
 describe("revoke and zero at every end of a lease", () => {
   /** A pool over a PagePool whose one block the next owner gets. */
   function over(hooks: Hooks = {}): { pages: PagePool; pool: HookPool } {
-    const pages = new PagePool({ name: "pages", ageOut: Number.POSITIVE_INFINITY, timer: false } as never);
+    const pages = PagePool.create({ name: "pages", ageOut: Number.POSITIVE_INFINITY, timer: false } as never);
     const pool = hookPool(hooks, { size: 4096, max: 1, allocator: pages.allocator, revoke: true, zero: "release" });
     return { pages, pool };
   }
@@ -312,7 +312,7 @@ describe("revoke and zero at every end of a lease", () => {
         freed.push(region.bytes.length);
       }
     })();
-    const pages = new PagePool({ source, timer: false } as never);
+    const pages = PagePool.create({ source, timer: false } as never);
     const pool = hookPool({}, { size: 4096, max: 1, allocator: pages.allocator, revoke: true });
     pool.tryAcquire()!.release();
     pool.close();

@@ -534,7 +534,7 @@ describe("ends", () => {
   it("close refuses while loans are out, says who holds what, and changes nothing", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire({ tag: "me" })!;
-    expect(() => pool.close()).toThrow(/1 buffers are on loan; held: slot 0 .* by "me"/);
+    expect(() => pool.close()).toThrow(/1 buffers are leased; held: slot 0 .* by "me"/);
     expect(pool.isActive).toBe(true);
     buffer.release();
     pool.close();
@@ -665,6 +665,12 @@ describe("BufferPool.create", () => {
     expect(code(() => BufferPool.create({ size: 8, min: 2, max: 2, allocator }))).toBe("ERR_ALLOCATION_FAILED");
     expect(allocator.stats().liveMemories).toBe(0);
   });
+});
+
+it("a buffer's pool is the BufferPool that it is leased from", () => {
+  const pool = openPool();
+  const from: BufferPool | null = pool.tryAcquire()!.pool;
+  expect([from === pool, from?.stats().outstanding]).toEqual([true, 1]);
 });
 
 it.runIf(typeof Symbol.dispose === "symbol")("a pool that goes out of a using block is closed by force", () => {

@@ -293,7 +293,7 @@ it("a new buffer of a SharedBufferPool does not show what a deep copy left in it
 
 it("a block that a page pool cannot take back while it calls its source comes back right afterwards", async () => {
   const source = new Telling();
-  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  const pages = PagePool.create({ source, pageSize: 512, timer: false });
   class Refusing extends BufferPool {
     protected override recycle(): boolean {
       return false;
@@ -327,7 +327,7 @@ it("a block that a page pool cannot take back while it calls its source comes ba
 
 it("a refused release of memory leaves its bytes and its views alone", () => {
   const source = new Telling();
-  const pages = new PagePool({ source, pageSize: 512, timer: false });
+  const pages = PagePool.create({ source, pageSize: 512, timer: false });
   const pool = openPool({ allocator: pages.allocator, zero: "release", revoke: true });
   const memory = pool.tryAcquire()!.memories[0]!.retain();
   pool.close({ force: true });
@@ -377,7 +377,7 @@ it("the reference that a mapping keeps cannot be released by somebody else, also
   expect(allocator.live).toBe(0);
 });
 
-it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
+it.each(["no age", "invalidated", "pressure", "retired", "closed"])(
   "a block that a page pool does not hold (%s) is cleared and revoked before its source gets it",
   (how) => {
     const given: Uint8Array[] = [];
@@ -387,7 +387,7 @@ it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
       }
     }
     const source = new Watching();
-    const pages = new PagePool({
+    const pages = PagePool.create({
       source,
       revoke: true,
       zero: "release",
@@ -401,7 +401,7 @@ it.each(["no age", "invalidated", "pressure", "retired", "destroyed"])(
     if (how === "invalidated") pages.invalidate();
     if (how === "pressure") pages.setPressure("high");
     if (how === "retired") pages.retire();
-    if (how === "destroyed") pages.destroy({ force: true });
+    if (how === "closed") pages.close({ force: true });
     else memory.release();
     expect(view.length).toBe(0);
     expect(given.map((bytes) => bytes.includes(9))).toEqual([false]);

@@ -11,6 +11,7 @@ import type { Mapping } from "../../../src/memory/mapping.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const SIZE = 64;
 
@@ -504,12 +505,9 @@ async function closeAll(model: Model, real: Real): Promise<void> {
   expect(codeOf(() => real.pool.activate())).toBe("ERR_POOL_DEAD");
 }
 
-it("behaves as the naive model over 100,000 random commands", {
-  timeout: Number(process.env.MILLPOND_TIMEOUT ?? 240_000),
-}, async () => {
-  const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
-  const walks = Number(process.env.MILLPOND_WALKS ?? 1000);
-  console.log(`buffer-pool model: seed ${seed}, ${walks} walks of up to 200 commands`);
+it("behaves as the naive model over random commands, 100,000 at full length", REPEATED, async () => {
+  const seed = seedOf("buffer-pool model");
+  const walks = times(100, 1000, "MILLPOND_WALKS");
   let commands = 0;
   await fc.assert(
     fc.asyncProperty(
@@ -527,5 +525,5 @@ it("behaves as the naive model over 100,000 random commands", {
     { numRuns: walks, seed },
   );
   console.log(`buffer-pool model: ${commands} commands generated`);
-  if (process.env.MILLPOND_WALKS === undefined) expect(commands).toBeGreaterThan(90_000);
+  if (process.env.MILLPOND_WALKS === undefined) expect(commands).toBeGreaterThan(times(9_000, 90_000));
 });

@@ -17,6 +17,7 @@ import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { lateErrors } from "../../memory/late-errors.ts";
 
 /** What hooks throw. */
@@ -145,7 +146,7 @@ class Program {
     this.#hooks = this.chance(0.2) ? 0 : 0.6 * this.#random();
     this.#source = new Counting(this);
     const [revoke, zero] = [this.#revoke, this.#zero];
-    this.#pages = new PagePool({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
+    this.#pages = PagePool.create({ source: this.#source, pageSize: 512, clock: this.#clock, revoke, zero });
     for (const allocator of [this.#source, this.#pages.allocator]) {
       const pool = new ChaosPool({ name: allocator.name, clock: this.#clock });
       pool.configure({ size: 64, max: 3, min: this.chance(0.3) ? 2 : 0, allocator, revoke, zero });
@@ -386,7 +387,7 @@ class Program {
       if (this.#waiting === 0 && live !== outstanding - awaitingMemory)
         this.fail(`${live} live, ${outstanding - awaitingMemory} out`);
     }
-    this.#pages.assertInvariants();
+    this.#pages.validate();
     for (const held of this.held) {
       const live = held.buffer.isLive;
       if (live && held.ended) this.fail("an ended lease lives");
@@ -455,15 +456,18 @@ class Program {
   }
 }
 
-it("no random program of calls and hooks gets at bytes that are not its own, or breaks an account", async () => {
-  const first = Number(process.env.MILLPOND_SEED ?? Date.now() % 2 ** 30);
-  const programs = 1500;
-  console.log(`random hooks: ${programs} programs, MILLPOND_SEED=${first} and following`);
-  const late = await lateErrors(async () => {
-    for (let seed = first; seed < first + programs; seed++) {
-      const failure = await new Program(seed).run();
-      if (failure !== undefined) throw new Error(`MILLPOND_SEED=${seed}: ${failure}`);
-    }
-  });
-  expect(late.filter((message) => !message.includes("a hook threw") && !message.includes("[ERR_"))).toEqual([]);
-}, 60_000);
+it(
+  "no random program of calls and hooks gets at bytes that are not its own, or breaks an account",
+  REPEATED,
+  async () => {
+    const first = seedOf("random hooks");
+    const programs = times(250, 1500);
+    const late = await lateErrors(async () => {
+      for (let seed = first; seed < first + programs; seed++) {
+        const failure = await new Program(seed).run();
+        if (failure !== undefined) throw new Error(`MILLPOND_SEED=${seed}: ${failure}`);
+      }
+    });
+    expect(late.filter((message) => !message.includes("a hook threw") && !message.includes("[ERR_"))).toEqual([]);
+  },
+);

@@ -11,7 +11,7 @@ const PAGE = 4096;
 
 function aged(options: PagePoolOptions = {}): { pool: PagePool; clock: FakeClock } {
   const clock = new FakeClock();
-  return { clock, pool: new PagePool({ clock, pageSize: PAGE, ...options }) };
+  return { clock, pool: PagePool.create({ clock, pageSize: PAGE, ...options }) };
 }
 
 function cycle(pool: PagePool, size = PAGE): void {
@@ -82,11 +82,11 @@ describe("the cliff", () => {
     clock.advance(1e9);
     pool.maintain();
     expect([pool.stats().idle, clock.pending]).toEqual([idle, 0]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("minIdle blocks are never taken by age, the last freed ones; flush takes them too", () => {
-    const { pool, clock } = aged({ minIdle: 2, ageOut: 100 });
+  it("min blocks are never taken by age, the last freed ones; flush takes them too", () => {
+    const { pool, clock } = aged({ min: 2, ageOut: 100 });
     const all = Array.from({ length: 5 }, () => pool.allocator.allocate(PAGE));
     for (const memory of all) memory.release();
     clock.advance(1000);
@@ -97,11 +97,11 @@ describe("the cliff", () => {
   });
 
   it("with an age of 0 the floor alone is held", () => {
-    const { pool } = aged({ minIdle: 1, ageOut: 0 });
+    const { pool } = aged({ min: 1, ageOut: 0 });
     const all = Array.from({ length: 3 }, () => pool.allocator.allocate(PAGE));
     for (const memory of all) memory.release();
     expect(pool.stats().idle).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("a clock that goes back loses nothing, drops nothing early, and time goes on from there", () => {
@@ -131,7 +131,7 @@ describe("the cliff", () => {
       setTimer: clock.setTimer.bind(clock),
       clearTimer: clock.clearTimer.bind(clock),
     };
-    const pool = new PagePool({ clock: counting, pageSize: PAGE });
+    const pool = PagePool.create({ clock: counting, pageSize: PAGE });
     cycle(pool);
     readings = 0;
     pool.maintain(499);
@@ -141,7 +141,7 @@ describe("the cliff", () => {
   });
 
   it.each(["medium", "high"] as const)("pressure %s takes what is held sooner, and low ends it", (level) => {
-    const { pool, clock } = aged({ minIdle: level === "high" ? 1 : 0 });
+    const { pool, clock } = aged({ min: level === "high" ? 1 : 0 });
     cycle(pool);
     clock.advance(240);
     pool.setPressure(level);
@@ -159,7 +159,7 @@ describe("the cliff", () => {
   it("a process with an armed timer still exits", () => {
     const script = `
       const { PagePool } = await import(${JSON.stringify(new URL("../../../src/index.ts", import.meta.url).href)});
-      const pool = new PagePool({ ageOut: 600_000 });
+      const pool = PagePool.create({ ageOut: 600_000 });
       pool.allocator.allocate(65536).release();
       console.log(pool.stats().idle);
     `;
@@ -224,7 +224,7 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
     }
     expect(worstEarly).toBeLessThanOrEqual(EXACT);
     expect(worstLate).toBeLessThanOrEqual(EXACT);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("reads the clock for one call in sixteen in a burst, and for each call in slow traffic", () => {
@@ -238,7 +238,7 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
       setTimer: clock.setTimer.bind(clock),
       clearTimer: clock.clearTimer.bind(clock),
     };
-    const pool = new PagePool({ clock: counting, pageSize: PAGE });
+    const pool = PagePool.create({ clock: counting, pageSize: PAGE });
     for (let i = 0; i < 800; i++) cycle(pool);
     expect(readings).toBeLessThan(1600 / 16 + 10);
     clock.advance(100);
@@ -255,7 +255,7 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
   it("in a halt of the event loop amid a burst, at most fifteen calls trust the old reading", () => {
     const clock = new FakeClock();
     let halt = 0;
-    const pool = new PagePool({
+    const pool = PagePool.create({
       pageSize: PAGE,
       clock: {
         now: () => clock.now() + halt,
@@ -338,7 +338,7 @@ describe("the smooth curve", () => {
       clock.advance(8);
       memory.release();
       clock.advance(8);
-      pool.assertInvariants();
+      pool.validate();
     }
     expect(pool.stats().idle).toBe(1);
   });

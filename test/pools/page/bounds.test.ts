@@ -11,7 +11,7 @@ import { code } from "../buffer/pools.ts";
 const PAGE = 4096;
 
 function open(options: PagePoolOptions = {}): PagePool {
-  return new PagePool({ clock: new FakeClock(), pageSize: PAGE, ...options });
+  return PagePool.create({ clock: new FakeClock(), pageSize: PAGE, ...options });
 }
 
 describe("sizes", () => {
@@ -59,7 +59,7 @@ describe("sizes", () => {
     aligned.release();
     expect(pool.allocator.allocate(PAGE).region).not.toBe(aligned.region);
     expect(pool.allocator.allocate(PAGE, { align: 65_536 }).region).toBe(aligned.region);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("a thousand sizes, once each, leave nothing behind", () => {
@@ -69,7 +69,7 @@ describe("sizes", () => {
     expect(pool.stats().idle).toBe(1000);
     clock.advance(510);
     expect([pool.stats().count, pool.stats().bytes, clock.pending]).toEqual([0, 0, 0]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("the page size is the machine's own", () => {
@@ -175,11 +175,11 @@ describe("waiting", () => {
     (await large).release();
     (await small).release();
     expect(order).toEqual(["large", "small"]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("a held block of the right size serves at once, past those who wait for pages", async () => {
-    const pool = open({ maxCount: 2 });
+    const pool = open({ max: 2 });
     const a = pool.allocator.allocate(PAGE);
     const held = pool.allocator.allocate(2 * PAGE);
     const wait = pool.acquire(3 * PAGE);
@@ -208,7 +208,7 @@ describe("waiting", () => {
   it("what can never fit is refused at once", async () => {
     const pool = open({ maxBytes: PAGE });
     await expect(pool.acquire(PAGE + 1)).rejects.toThrow(/ERR_POOL_FULL/);
-    await expect(open({ maxCount: 0 }).acquire(1)).rejects.toThrow(/ERR_POOL_FULL/);
+    await expect(open({ max: 0 }).acquire(1)).rejects.toThrow(/ERR_POOL_FULL/);
     await expect(pool.acquire(1, { signal: AbortSignal.abort("never mind") })).rejects.toBe("never mind");
     expect(pool.stats().waiting).toBe(0);
   });

@@ -11,7 +11,7 @@ import { code } from "../buffer/pools.ts";
 const PAGE = 4096;
 
 function open(options: PagePoolOptions = {}): PagePool {
-  return new PagePool({ name: "test", clock: new FakeClock(), pageSize: PAGE, ...options });
+  return PagePool.create({ name: "test", clock: new FakeClock(), pageSize: PAGE, ...options });
 }
 
 const seen = (pool: PagePool): unknown => [pool.stats(), pool.holders()];
@@ -83,7 +83,7 @@ describe("the five misuse kinds", () => {
     expect(code(() => memory.release())).toBe("ERR_DETACHED");
     expect(code(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
     expect([pool.stats().detached, pool.stats().count, pool.stats().liveMemories]).toEqual([1, 0, 0]);
-    pool.assertInvariants();
+    pool.validate();
     expect(pool.allocator.allocate(PAGE).map("read").bytes.length).toBe(PAGE);
   });
 
@@ -95,15 +95,15 @@ describe("the five misuse kinds", () => {
     structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
     const next = pool.allocator.allocate(PAGE);
     expect([next.map("write").bytes.length, pool.stats().misses, pool.stats().count]).toEqual([PAGE, 2, 1]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("a memory of a pool that was destroyed by force is ERR_POOL_DEAD in every use", () => {
+  it("a memory of a pool that was closed by force is ERR_POOL_DEAD in every use", () => {
     const pool = open();
     const memory = pool.allocator.allocate(PAGE);
     const { bytes } = memory.map("read");
     memory.unlock("read");
-    expect(pool.destroy({ force: true })).toMatchObject([{ memory: memory.id, size: PAGE }]);
+    expect(pool.close({ force: true })).toMatchObject([{ memory: memory.id, size: PAGE }]);
     expect(code(() => memory.release())).toBe("ERR_POOL_DEAD");
     expect(code(() => memory.map("read"))).toBe("ERR_POOL_DEAD");
     expect(code(() => pool.allocator.allocate(1))).toBe("ERR_POOL_DEAD");
@@ -111,7 +111,37 @@ describe("the five misuse kinds", () => {
   });
 });
 
+describe("memories by way of the pool", () => {
+  it("allocate() and release() of the pool do what its allocator and the memory do", () => {
+    const pool = open({ max: 1 });
+    const memory = pool.allocate(100, { prefix: 8 });
+    expect([memory.allocator, memory.size, memory.offset]).toEqual([pool.allocator, 100, 8]);
+    expect(code(() => pool.allocate(PAGE))).toBe("ERR_POOL_FULL");
+    pool.release(memory);
+    expect([memory.refCount, pool.stats().idle]).toEqual([0, 1]);
+    expect(code(() => pool.release(memory))).toBe("ERR_DOUBLE_RELEASE");
+    pool.validate();
+  });
+
+  it("release() refuses another allocator's memory, and what is no memory, and changes nothing", () => {
+    const pool = open();
+    const foreign = new SystemAllocator().allocate(1);
+    expect(code(() => pool.release(foreign))).toBe("ERR_FOREIGN_RELEASE");
+    expect(code(() => pool.release({} as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect([foreign.refCount, pool.stats().liveMemories]).toEqual([1, 0]);
+  });
+});
+
 describe("how a pool ends", () => {
+  it.runIf(typeof Symbol.dispose === "symbol")("the end of a using block closes the pool by force", () => {
+    const pool = open();
+    const memory = pool.allocate(PAGE);
+    pool[Symbol.dispose]();
+    pool[Symbol.dispose]();
+    expect(code(() => memory.map("read"))).toBe("ERR_POOL_DEAD");
+    expect(pool.stats().count).toBe(0);
+  });
+
   it("close() refuses while loans are out, names them, and changes nothing", () => {
     const pool = open({ trace: true });
     const memory = pool.allocator.allocate(100);
@@ -137,12 +167,12 @@ describe("how a pool ends", () => {
     expect(code(() => pool.allocator.allocate(1))).toBe("ERR_POOL_DEAD");
   });
 
-  it("destroy({ force }) leaves blocks alone that a buffer or a sub-memory holds, until they let go", () => {
+  it("close({ force }) leaves blocks alone that a buffer or a sub-memory holds, until they let go", () => {
     const source = new SystemAllocator();
     const pool = open({ source });
     const memory = pool.allocator.allocate(PAGE);
     const part = memory.share(0, 4);
-    expect(pool.destroy({ force: true })).toHaveLength(1);
+    expect(pool.close({ force: true })).toHaveLength(1);
     expect(part.map("read").bytes.length).toBe(4);
     part.unlock("read");
     part.release();
@@ -151,7 +181,7 @@ describe("how a pool ends", () => {
   });
 
   it("waiters of a pool that ends are refused in order", async () => {
-    const pool = open({ maxCount: 1 });
+    const pool = open({ max: 1 });
     const memory = pool.allocator.allocate(PAGE);
     const waits = [pool.acquire(1), pool.acquire(2)].map((wait) => wait.catch((error) => error.code));
     pool.retire();
@@ -169,8 +199,8 @@ describe("bad arguments are refused, and nothing has changed", () => {
     ["curve", "steep", "ERR_INVALID_ARG_VALUE"],
     ["source", {}, "ERR_INVALID_ARG_TYPE"],
     ["maxBytes", -1, "ERR_OUT_OF_RANGE"],
-    ["maxCount", 1.5, "ERR_OUT_OF_RANGE"],
-    ["minIdle", Number.POSITIVE_INFINITY, "ERR_OUT_OF_RANGE"],
+    ["max", 1.5, "ERR_OUT_OF_RANGE"],
+    ["min", Number.POSITIVE_INFINITY, "ERR_OUT_OF_RANGE"],
     ["zero", "always", "ERR_INVALID_ARG_VALUE"],
     ["revoke", 1, "ERR_INVALID_ARG_TYPE"],
     ["timer", "no", "ERR_INVALID_ARG_TYPE"],
@@ -178,7 +208,7 @@ describe("bad arguments are refused, and nothing has changed", () => {
     ["pageSize", 256, "ERR_OUT_OF_RANGE"],
     ["name", 7, "ERR_INVALID_ARG_TYPE"],
   ])("option %s: %s", (key, value, expected) => {
-    expect(code(() => new PagePool({ [key]: value } as PagePoolOptions))).toBe(expected);
+    expect(code(() => PagePool.create({ [key]: value } as PagePoolOptions))).toBe(expected);
   });
 
   it("sizes, alignments, levels and requests", async () => {
@@ -202,7 +232,7 @@ describe("bad arguments are refused, and nothing has changed", () => {
     const pool = open();
     expect(code(() => pool.allocator.allocate(2 ** 52))).toBe("ERR_ALLOCATION_FAILED");
     expect([pool.stats().count, pool.stats().bytes, pool.stats().failures]).toEqual([0, 0, 1]);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 

@@ -10,6 +10,7 @@ import type { Region } from "../../../src/memory/region.ts";
 import { PagePool, type PressureLevel } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const PAGE = 4096;
 
@@ -35,8 +36,8 @@ interface Wait {
 
 interface Bounds {
   readonly maxBytes: number;
-  readonly maxCount: number;
-  readonly minIdle: number;
+  readonly max: number;
+  readonly min: number;
   readonly ageOut: number;
 }
 
@@ -66,7 +67,7 @@ class Model {
   }
 
   sweep(): void {
-    const floor = this.pressure === "high" ? 0 : this.bounds.minIdle;
+    const floor = this.pressure === "high" ? 0 : this.bounds.min;
     const age = this.pressure === "high" ? 0 : this.bounds.ageOut * (this.pressure === "medium" ? 0.5 : 1);
     while (this.held.length > floor && this.now - this.held[0]!.at >= age) {
       this.held.shift();
@@ -75,12 +76,12 @@ class Model {
   }
 
   exceeds(pages: number): boolean {
-    return this.bytes + pages * PAGE > this.bounds.maxBytes || this.count + 1 > this.bounds.maxCount;
+    return this.bytes + pages * PAGE > this.bounds.maxBytes || this.count + 1 > this.bounds.max;
   }
 
   hasRoom(pages: number): boolean {
     const lent = this.loans.reduce((sum, loan) => sum + loan.pages * PAGE, 0);
-    return lent + pages * PAGE <= this.bounds.maxBytes && this.loans.length + 1 <= this.bounds.maxCount;
+    return lent + pages * PAGE <= this.bounds.maxBytes && this.loans.length + 1 <= this.bounds.max;
   }
 
   /** The loan, or undefined when the bounds forbid it. */
@@ -118,7 +119,7 @@ class Model {
     const kept = this.recycling && !loan.lost && this.pressure !== "high";
     if (kept) {
       this.sweep();
-      if (this.bounds.ageOut > 0 || this.bounds.minIdle > 0)
+      if (this.bounds.ageOut > 0 || this.bounds.min > 0)
         this.held.push({ pages: loan.pages, block: loan.block, at: this.now });
       // One more is held now, so that an older one may have lost its place under the floor.
       this.sweep();
@@ -139,7 +140,7 @@ class Real {
   waits = 0;
 
   constructor(bounds: Bounds) {
-    this.pool = new PagePool({ ...bounds, clock: this.clock, pageSize: PAGE, timer: false });
+    this.pool = PagePool.create({ ...bounds, clock: this.clock, pageSize: PAGE, timer: false });
   }
 }
 
@@ -197,7 +198,7 @@ function note(real: Real, memory: Memory, loan: Loan): void {
 }
 
 function compare(model: Model, real: Real): void {
-  real.pool.assertInvariants();
+  real.pool.validate();
   const stats = real.pool.stats();
   expect(real.settled).toEqual(model.settled);
   expect({
@@ -238,7 +239,7 @@ const acquire = (pages: number, timeout: number | undefined) =>
     const id = real.waits++;
     const abort = new AbortController();
     const said = (how: string): void => void real.settled.push(`${id} ${how}`);
-    const { maxBytes, maxCount } = model.bounds;
+    const { maxBytes, max } = model.bounds;
     const servable =
       (model.recycling && model.held.some((block) => block.pages === pages)) ||
       (model.waits.length === 0 && model.hasRoom(pages));
@@ -247,7 +248,7 @@ const acquire = (pages: number, timeout: number | undefined) =>
       // The sweep inside may take the held block that was seen; fresh pages then need the room.
       const loan = model.take(pages, model.waits.length > 0);
       settled = loan === undefined ? "ERR_POOL_FULL" : "granted";
-    } else if (pages * PAGE > maxBytes || maxCount === 0) settled = "ERR_POOL_FULL";
+    } else if (pages * PAGE > maxBytes || max === 0) settled = "ERR_POOL_FULL";
     else if (timeout === 0) settled = "ERR_STARVED";
     if (settled === undefined) {
       model.waits.push({ id, pages, due: timeout === undefined ? Number.POSITIVE_INFINITY : model.now + timeout });
@@ -414,35 +415,31 @@ const commands = fc.commands(
 
 const bounds = fc.record({
   maxBytes: fc.constantFrom(3 * PAGE, 6 * PAGE, 12 * PAGE, Number.POSITIVE_INFINITY),
-  maxCount: fc.constantFrom(2, 4, Number.POSITIVE_INFINITY),
-  minIdle: fc.constantFrom(0, 0, 1, 2),
+  max: fc.constantFrom(2, 4, Number.POSITIVE_INFINITY),
+  min: fc.constantFrom(0, 0, 1, 2),
   ageOut: fc.constantFrom(0, 100, 500, Number.POSITIVE_INFINITY),
 });
 
-const walks = Number(process.env.MILLPOND_WALKS ?? 300);
-const seed = Number(process.env.MILLPOND_SEED ?? Date.now() % 2 ** 31);
+const walks = times(80, 300, "MILLPOND_WALKS");
+const seed = seedOf("page-pool model");
 
-it(
-  `agrees with the model (seed ${seed})`,
-  async () => {
-    await fc.assert(
-      fc.asyncProperty(bounds, commands, fc.boolean(), async (limits, cmds, ends) => {
-        const model = new Model(limits);
-        const real = new Real(limits);
-        await fc.asyncModelRun(() => ({ model, real }), cmds);
-        if (ends) await invalidate().run(model, real);
-        // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
-        while (real.loans.length > 0 || model.waits.length > 0) {
-          if (real.loans.length === 0) await abort(0).run(model, real);
-          else if (real.loans[0]!.children.length > 0) await dropChild(0).run(model, real);
-          else await release(0).run(model, real);
-        }
-        await pressure("low").run(model, real);
-        await flush().run(model, real);
-        expect([real.pool.stats().count, real.pool.stats().bytes, real.clock.pending]).toEqual([0, 0, 0]);
-      }),
-      { numRuns: walks, seed },
-    );
-  },
-  Number(process.env.MILLPOND_TIMEOUT ?? 60_000),
-);
+it("agrees with the model", REPEATED, async () => {
+  await fc.assert(
+    fc.asyncProperty(bounds, commands, fc.boolean(), async (limits, cmds, ends) => {
+      const model = new Model(limits);
+      const real = new Real(limits);
+      await fc.asyncModelRun(() => ({ model, real }), cmds);
+      if (ends) await invalidate().run(model, real);
+      // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
+      while (real.loans.length > 0 || model.waits.length > 0) {
+        if (real.loans.length === 0) await abort(0).run(model, real);
+        else if (real.loans[0]!.children.length > 0) await dropChild(0).run(model, real);
+        else await release(0).run(model, real);
+      }
+      await pressure("low").run(model, real);
+      await flush().run(model, real);
+      expect([real.pool.stats().count, real.pool.stats().bytes, real.clock.pending]).toEqual([0, 0, 0]);
+    }),
+    { numRuns: walks, seed },
+  );
+});

@@ -147,12 +147,12 @@ describe("a source of a PagePool", () => {
     () => pool.invalidate(),
     () => pool.retire(),
     () => pool.close(),
-    () => pool.destroy({ force: true }),
+    () => pool.close({ force: true }),
   ];
 
   it("that calls back is refused every call that changes the pool, and the bound of one block holds", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     let seen: string[] = [];
     source.onAllocate = () => {
       seen = codes(changing(pool));
@@ -162,14 +162,14 @@ describe("a source of a PagePool", () => {
     expect(seen).toEqual(refused(changing(pool)));
     expect(pool.stats()).toMatchObject({ count: 1, live: 1 });
     expect(source.live).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
     memory.release();
     expect(pool.tryAllocate(64)).toBeDefined();
   });
 
   it("that calls back when a block goes is refused too, and acquire() rejects without queueing", async () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     pool.tryAllocate(64)!.release();
     let seen: string[] = [];
     let wait: Promise<unknown> = Promise.resolve();
@@ -182,7 +182,7 @@ describe("a source of a PagePool", () => {
     expect(seen).toEqual(refused(changing(pool)));
     expect(isMillpondError(await wait, "ERR_REENTRANT")).toBe(true);
     expect(pool.stats()).toMatchObject({ count: 1, live: 1, waiting: 0 });
-    pool.assertInvariants();
+    pool.validate();
     source.onFree = () => undefined;
     memory.release();
     pool.close();
@@ -191,7 +191,7 @@ describe("a source of a PagePool", () => {
 
   it("cannot end a memory, a part of one, or a buffer over one; each lives on and can be ended afterwards", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, clock: new FakeClock() });
+    const pool = PagePool.create({ source, clock: new FakeClock() });
     const memory = pool.tryAllocate(64)!;
     const other = pool.tryAllocate(64)!;
     const part = other.share(0, 8);
@@ -205,10 +205,10 @@ describe("a source of a PagePool", () => {
     };
     const fresh = pool.tryAllocate(64)!;
     expect(seen).toEqual(refused(calls));
-    pool.assertInvariants();
+    pool.validate();
     for (const call of calls) call();
     fresh.release();
-    pool.assertInvariants();
+    pool.validate();
     expect(pool.stats().live).toBe(0);
     pool.close();
     expect(source.live).toBe(0);
@@ -216,7 +216,7 @@ describe("a source of a PagePool", () => {
 
   it("that throws at any call leaves the pool open to the next", () => {
     const source = new Hostile();
-    const pool = new PagePool({ source, maxCount: 1, clock: new FakeClock() });
+    const pool = PagePool.create({ source, max: 1, clock: new FakeClock() });
     source.onAllocate = () => {
       throw new Error("no memory");
     };
@@ -225,14 +225,14 @@ describe("a source of a PagePool", () => {
     const memory = pool.tryAllocate(64)!;
     memory.release();
     pool.allocator.allocate(64).release();
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("may end a wait: the next in line is served, and no block is lost", async () => {
     for (const whose of ["its own", "the only one", "another's"] as const) {
       const source = new Hostile();
       const clock = new FakeClock();
-      const pool = new PagePool({ source, maxCount: 1, clock });
+      const pool = PagePool.create({ source, max: 1, clock });
       const held = pool.tryAllocate(64)!;
       const stop = new AbortController();
       const first = pool.acquire(1 << 16, whose === "another's" ? {} : { signal: stop.signal }).catch(() => undefined);
@@ -249,7 +249,7 @@ describe("a source of a PagePool", () => {
       expect(next?.size).toBe(whose === "its own" ? 1 << 17 : undefined);
       next?.release();
       expect(pool.stats()).toMatchObject({ live: 0, waiting: 0 });
-      pool.assertInvariants();
+      pool.validate();
     }
   });
 });
@@ -309,7 +309,7 @@ describe("a clock of a pool", () => {
   it("that calls back into a PagePool is refused, in every call that reads it", () => {
     let run = (): void => undefined;
     const clock = hostileClock(() => run());
-    const pool = new PagePool({ clock, maxCount: 2 });
+    const pool = PagePool.create({ clock, max: 2 });
     const seen = new Set<string>();
     run = () => {
       seen.add(code(() => pool.allocator.allocate(64)));
@@ -320,13 +320,13 @@ describe("a clock of a pool", () => {
     clock.advance(10_000);
     expect([...seen]).toEqual(["ERR_REENTRANT"]);
     expect(pool.stats().live).toBe(0);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("that gives pages or buffers back while a wait is made ends that wait", async () => {
     let run = (): void => undefined;
     const clock = hostileClock(() => run());
-    const pages = new PagePool({ clock, maxCount: 1 });
+    const pages = PagePool.create({ clock, max: 1 });
     const page = pages.tryAllocate(64)!;
     let late = 0;
     // The reading that the wait itself takes; those before it belong to the allocation that found no room.
@@ -357,7 +357,7 @@ describe("a clock of a pool", () => {
       run();
       clearTimer.call(clock, handle);
     };
-    const pages = new PagePool({ clock });
+    const pages = PagePool.create({ clock });
     const page = pages.tryAllocate(64)!;
     pages.tryAllocate(5000)!.release();
     const calls = [
@@ -376,7 +376,7 @@ describe("a clock of a pool", () => {
     pages.flush();
     expect(seen).toEqual(refused(calls));
     expect(pages.stats()).toMatchObject({ live: 1, idle: 0, count: 1 });
-    pages.assertInvariants();
+    pages.validate();
 
     const slab = SlabPool.create({ elementSize: 64, clock, ageOut: 100 });
     slab.free(slab.alloc());
@@ -467,10 +467,10 @@ describe("a source or hook of a SlabPool", () => {
     const slab = SlabPool.create({ elementSize: 64 });
     const source = new Hostile();
     source.onAllocate = () => slab.alloc();
-    const pages = new PagePool({ source });
+    const pages = PagePool.create({ source });
     pages.tryAllocate(64)!.release();
     expect(slab.live).toBe(1);
-    const nested = SlabPool.create({ elementSize: 64, source: new PagePool({}).allocator });
+    const nested = SlabPool.create({ elementSize: 64, source: PagePool.create({}).allocator });
     nested.free(nested.alloc());
     nested.close();
   });

@@ -5,12 +5,12 @@ import { PagePool, SharedAllocator } from "../../../src/index.ts";
 
 const { seed, steps } = workerData as { seed: number; steps: number };
 const source = new SharedAllocator();
-const pool = new PagePool({
+const pool = PagePool.create({
   source,
   maxBytes: 4 * 2 ** 20,
   ageOut: 3,
   curve: seed % 2 === 0 ? "cliff" : "smooth",
-  minIdle: seed % 3,
+  min: seed % 3,
 });
 let state = seed | 1;
 function random(below: number): number {
@@ -43,7 +43,7 @@ for (let step = 0; step < steps; step++) {
     }
   }
   worst = Math.max(worst, pool.stats().bytes);
-  if (step % 64 === 0) pool.assertInvariants();
+  if (step % 64 === 0) pool.validate();
   // Now and then the event loop turns, so that the pool's own timer has its part.
   if (random(500) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
 }

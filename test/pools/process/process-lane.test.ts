@@ -22,6 +22,7 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const CHILD = join(import.meta.dirname, "process-lane.child.ts");
 
@@ -77,7 +78,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 async function until(what: () => boolean): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 60_000;
   while (!what()) {
     if (performance.now() > end) throw new Error(`it did not come to that: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -230,8 +231,8 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(pool.stats().owners).toHaveLength(1);
   });
 
-  it("killed at random moments while leases go round: none is lost", async () => {
-    const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
+  it("killed at random moments while leases go round: none is lost", REPEATED, async () => {
+    const seed = seedOf("killed while leases go round");
     let random = seed | 1;
     const next = (below: number): number => {
       random = (Math.imul(random, 1664525) + 1013904223) | 0;
@@ -239,7 +240,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     };
     const pool = make(6);
     let moved = 0;
-    const rounds = Number(process.env.MILLPOND_SOAK_ROUNDS ?? 8);
+    const rounds = times(3, 8, "MILLPOND_SOAK_ROUNDS");
     for (let round = 0; round < rounds; round++) {
       const way = WAYS[next(3)]!;
       const { lane, child } = await meet(pool, "flood", way);

@@ -1,7 +1,6 @@
 /** A pool between processes on every runtime that is here: by name and by socket, waiting, killed, and in order. */
-import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it as test } from "vitest";
+import { beforeAll, describe, expect, it as test } from "vitest";
 import { nativeOps } from "../../../src/os/load.ts";
 import { compiled } from "../../native/build.ts";
 import { answerOf, run } from "../../native/child.ts";
@@ -13,7 +12,6 @@ let folder = "";
 beforeAll(() => {
   folder = compiled();
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe.runIf(nativeOps().availability.ok)("a pool between two processes", () => {
   for (const { name, command, reason } of runtimes()) {

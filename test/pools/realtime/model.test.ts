@@ -6,6 +6,7 @@ import type { Memory } from "../../../src/memory/memory.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
 import { setDebugLevel } from "../../../src/util/debug.ts";
 import { stepAbove } from "../../arena/naive-heap.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
 interface Entry {
@@ -215,13 +216,13 @@ describe("RealtimePool against a naive model", () => {
         expect(source.stats()).toMatchObject({ liveMemories: 0, liveBytes: 0 });
       }),
       {
-        numRuns: Number(process.env.MILLPOND_WALKS ?? 200),
-        ...(process.env.MILLPOND_SEED === undefined ? {} : { seed: Number(process.env.MILLPOND_SEED) }),
+        numRuns: times(60, 200, "MILLPOND_WALKS"),
+        seed: seedOf("realtime-pool model"),
       },
     );
   });
 
-  it("stress: 300,000 mixed calls leave nothing behind", () => {
+  it("a long run of mixed calls leaves nothing behind", REPEATED, () => {
     const pool = RealtimePool.create({ totalSize: 1 << 20, name: "stress" });
     const blocks: (number | Memory)[] = [];
     let state = 12_345;
@@ -231,7 +232,8 @@ describe("RealtimePool against a naive model", () => {
       state ^= state << 5;
       return (state >>> 0) % below;
     };
-    for (let i = 0; i < 300_000; i++) {
+    const calls = times(60_000, 300_000);
+    for (let i = 0; i < calls; i++) {
       const size = 1 + random(2 ** (3 + random(9)));
       if (blocks.length < 800 || random(2) === 0) {
         const pointer = i % 8 === 0 ? undefined : pool.tryAlloc(size);

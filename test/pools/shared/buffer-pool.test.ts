@@ -178,4 +178,4 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
   expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
   pool.shared.assertInvariants();
   pool.close();
-}, 30_000);
+});

@@ -69,14 +69,14 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
     };
   },
   PagePool(clock) {
-    const pool = new PagePool({ clock, maxCount: 1, timer: false, ageOut: Number.POSITIVE_INFINITY });
+    const pool = PagePool.create({ clock, max: 1, timer: false, ageOut: Number.POSITIVE_INFINITY });
     const memory = pool.tryAllocate(64)!;
     return {
       acquire: (options) => pool.acquire(64, options),
       ends: {
         release: [() => memory.release(), "ok"],
         retire: [() => void pool.retire(), "ERR_POOL_DEAD"],
-        destroy: [() => void pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        close: [() => void pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
@@ -229,19 +229,19 @@ describe("a clock that throws", () => {
     buffers.configure({ size: 64, max: 1 });
     buffers.activate();
     for (const curve of ["cliff", "smooth"] as const) {
-      const pages = new PagePool({ clock, maxCount: 1, curve });
+      const pages = PagePool.create({ clock, max: 1, curve });
       clock.now = broken;
       clock.setTimer = broken;
       const [buffer, page] = [buffers.tryAcquire()!, pages.tryAllocate(64)!];
       buffer.release();
       page.release();
       buffers.validate();
-      pages.assertInvariants();
+      pages.validate();
       expect([buffers.outstanding, pages.stats().live]).toEqual([0, 0]);
       Object.assign(clock, real);
       pages.tryAllocate(64)!.release();
       buffers.tryAcquire()!.release();
-      pages.assertInvariants();
+      pages.validate();
     }
     await new Promise((resolve) => setImmediate(resolve));
     expect(new Set(thrown.map(String))).toEqual(new Set(["Error: no time"]));

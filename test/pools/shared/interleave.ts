@@ -13,6 +13,7 @@ import type * as CoreModule from "../../../src/pools/shared/core.ts";
 import * as layoutModule from "../../../src/pools/shared/layout.ts";
 import type * as OwnersModule from "../../../src/pools/shared/membership.ts";
 import type * as RingModule from "../../../src/pools/shared/ring-steps.ts";
+import { isFullLength } from "../../helpers/effort.ts";
 
 /** What a thread says at a scheduling point: nothing, that it sleeps on a word's value, or that a test's thread waits for something. */
 export type Pause =
@@ -181,9 +182,36 @@ interface Choice {
   at: number;
 }
 
-/** Runs every schedule (within the bounds), each from the beginning. Throws what a check throws, with the schedule. */
+/** Schedules that the fast lane runs of an exploration: all of a small one, and as many at random of a large one. */
+const SAMPLE = 160;
+
+/**
+ * Runs every schedule (within the bounds), each from the beginning; the fast lane runs a sample, the same in each run. Throws what a
+ * check throws, with the schedule.
+ */
 export function explore(make: () => Run, bounds: Bounds = {}): Explored {
-  const { preemptions = Number.POSITIVE_INFINITY, schedules: most = 2_000_000 } = bounds;
+  return isFullLength ? exploreAll(make, bounds) : exploreSome(make, bounds);
+}
+
+/** The first schedules in order, which are all of a small exploration, and then as many at random. */
+function exploreSome(make: () => Run, { preemptions = Number.POSITIVE_INFINITY }: Bounds): Explored {
+  const explored = exploreAll(make, { preemptions, upTo: SAMPLE });
+  if (explored.schedules < SAMPLE) return explored;
+  let { points } = explored;
+  let state = 1;
+  const pick = (options: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state >>> 8) % options;
+  };
+  for (let n = 0; n < SAMPLE; n++) points += replay(make(), [], preemptions, pick);
+  return { schedules: 2 * SAMPLE, points };
+}
+
+/** Whether an exploration had at least so many schedules; the fast lane runs no more than its sample of them. */
+export const atLeast = (schedules: number): number => (isFullLength ? schedules : Math.min(schedules, SAMPLE));
+
+function exploreAll(make: () => Run, bounds: Bounds & { readonly upTo?: number }): Explored {
+  const { preemptions = Number.POSITIVE_INFINITY, schedules: most = 2_000_000, upTo = most + 1 } = bounds;
   const path: Choice[] = [];
   let schedules = 0;
   let points = 0;
@@ -191,13 +219,13 @@ export function explore(make: () => Run, bounds: Bounds = {}): Explored {
     points += replay(make(), path, preemptions);
     if (++schedules > most) throw new Error(`more than ${most} schedules`);
     while (path.length > 0 && path.at(-1)!.at + 1 >= path.at(-1)!.options.length) path.pop();
-    if (path.length === 0) return { schedules, points };
+    if (path.length === 0 || schedules === upTo) return { schedules, points };
     path.at(-1)!.at++;
   }
 }
 
-/** A negative option is the death of thread `-1 - option`. */
-function replay(run: Run, path: Choice[], preemptions: number): number {
+/** A negative option is the end of thread `-1 - option`. `pick` says which option is taken where the path says nothing. */
+function replay(run: Run, path: Choice[], preemptions: number, pick: (options: number) => number = () => 0): number {
   const scheduler = new Scheduler(run);
   let depth = 0;
   let left = preemptions;
@@ -207,7 +235,8 @@ function replay(run: Run, path: Choice[], preemptions: number): number {
       if (able.length === 0) break;
       let choice = path[depth];
       if (choice === undefined) {
-        choice = { options: scheduler.options(able, left > 0), at: 0 };
+        const options = scheduler.options(able, left > 0);
+        choice = { options, at: pick(options.length) };
         path.push(choice);
       }
       depth++;

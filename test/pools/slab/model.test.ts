@@ -6,6 +6,7 @@ import type { ResolvedParams } from "../../../src/memory/params.ts";
 import type { Region } from "../../../src/memory/region.ts";
 import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
 const AGE = 50;
@@ -235,10 +236,9 @@ const steps = [
   ),
 ].map((name) => fc.tuple(name, fc.nat(1000)).map((step) => new Command(step)));
 
-it("behaves as the naive model over random commands", () => {
-  const seed = Number(process.env.MILLPOND_SEED ?? Date.now() & 0x7fffffff);
-  const walks = Number(process.env.MILLPOND_WALKS ?? 400);
-  console.log(`slab-pool model: seed ${seed}, ${walks} walks of up to 150 commands`);
+it("behaves as the naive model over random commands", REPEATED, () => {
+  const seed = seedOf("slab-pool model");
+  const walks = times(120, 400, "MILLPOND_WALKS");
   let aged = 0;
   let failed = 0;
   fc.assert(
@@ -263,5 +263,6 @@ it("behaves as the naive model over random commands", () => {
     { numRuns: walks, seed },
   );
   // The walks have to get where it is interesting.
-  if (process.env.MILLPOND_WALKS === undefined) expect([aged > 50, failed > 20]).toEqual([true, true]);
+  if (process.env.MILLPOND_WALKS === undefined)
+    expect([aged > times(15, 50), failed > times(6, 20)]).toEqual([true, true]);
 });

@@ -132,6 +132,46 @@ describe("misuse and bad input", () => {
     expect(pool.tryAlloc()).toBe(pointers[1]);
   });
 
+  it("maxBytes bounds the blocks' bytes; the lower of both bounds counts", () => {
+    const blocksOf = (options: object): number => {
+      const pool = SlabPool.create({ elementSize: 8, blockSize: 64, ...options });
+      while (pool.tryAlloc() !== undefined);
+      return pool.stats().blocks;
+    };
+    expect([blocksOf({ maxBytes: 191 }), blocksOf({ maxBytes: 192, maxBlocks: 5 })]).toEqual([2, 3]);
+    expect([blocksOf({ maxBytes: 1000, maxBlocks: 1 }), blocksOf({ maxBytes: 63 })]).toEqual([1, 0]);
+    for (const bad of [-1, 1.5, Number.NaN])
+      expect(code(() => SlabPool.create({ elementSize: 8, maxBytes: bad }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => SlabPool.create({ elementSize: 8, maxBytes: "64" as never }))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+
+  it("holders lists what is handed out, lowest pointer first, with sites where the pool is traced", () => {
+    const pool = SlabPool.create({ elementSize: 8, blockSize: 64 });
+    pool.alloc();
+    pool.free(pool.alloc());
+    pool.alloc();
+    expect(pool.holders()).toEqual([
+      { pointer: 1, site: undefined },
+      { pointer: 2, site: undefined },
+    ]);
+    const traced = SlabPool.create({ elementSize: 8, trace: true, generations: true });
+    const pointer = traced.alloc();
+    expect(traced.holders()).toEqual([{ pointer, site: expect.stringContaining("slab-pool.test.ts") }]);
+  });
+
+  it("using closes a pool by force at the end of the block, also one that was closed before", () => {
+    const allocator = new SystemAllocator("slab");
+    let kept: SlabPool;
+    {
+      using pool = SlabPool.create({ elementSize: 8, source: allocator });
+      pool.alloc();
+      kept = pool;
+      using other = SlabPool.create({ elementSize: 8, source: allocator });
+      other.close();
+    }
+    expect([kept.isClosed, allocator.stats().liveMemories]).toEqual([true, 0]);
+  });
+
   it("close names the live ones and changes nothing; force does them too", () => {
     const done: number[] = [];
     const allocator = new SystemAllocator("slab");

@@ -48,9 +48,18 @@ describe("struct", () => {
     pool.free(pointer);
     expect(code(() => cursor.at(pointer))).toBe("ERR_USE_AFTER_RELEASE");
     expect(() => cursor.sequence).toThrow(RangeError);
-    for (const bad of [{ a: "f16" }, { a: 3 }, { a: null }, { at: "u8" }, { $view: "u8" }, null])
+    for (const bad of [{ a: "f16" }, { a: 3 }, { a: null }, { at: "u8" }, null])
       expect(code(() => struct(bad as never))).toBe("ERR_INVALID_ARG_TYPE");
     expect(code(() => bytes(-1))).toBe("ERR_OUT_OF_RANGE");
+  });
+
+  it("takes any other name, also one with a dollar sign", () => {
+    const Dollar = struct({ $view: "u8", $base: "u32" });
+    const pool = SlabPool.create({ struct: Dollar });
+    const element = pool.at(pool.alloc());
+    element.$view = 3;
+    element.$base = 7;
+    expect([element.$view, element.$base]).toEqual([3, 7]);
   });
 
   it("goes from block to block without a view of its own: all cursors share one a block", () => {

@@ -97,7 +97,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./testing#FakeClock": () => new testing.FakeClock(),
     ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
-    ".#PagePool": () => new core.PagePool({ maxBytes: 1 << 20 }),
+    ".#PagePool": () => core.PagePool.create({ maxBytes: 1 << 20 }),
     ".#RealtimePool": () => core.RealtimePool.create({ totalSize: 1 << 16 }),
     "./shared#SharedBufferPool": () => new shared.SharedBufferPool(),
     "./shared#SharedPool": () => {
@@ -124,7 +124,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#ElementSpec": () => ({
+    "./pipeline#ElementFactory": () => ({
       word: "name",
       help: "a stage",
       create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),
@@ -221,7 +221,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   ],
   [/Error\.(captureStackTrace|prepareStackTrace)$/, "the engine's, inherited from Error"],
   [
-    /^\.\/(?:pipeline|pipeline\/node|video|webcodecs)#\w+\.prototype\.(chain|start|stop|interrupt|flushed|formatChanged|endArrived|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
+    /^\.\/(?:pipeline|pipeline\/node|video|webcodecs)#\w+\.prototype\.(chain|start|stop|unlock|onFlush|formatChanged|onEos|outputFinished|reconfigureRequested|configure|render|finish|next|fill|drain|freeInput|freeOutput|sharesOutput|outputFor|inputsFor|keepsMeta|acceptedCaps|proposeAllocation|decideAllocation|transform|transformInPlace|inspect)$/,
     "a hook that the pipeline calls, not a user",
   ],
   [

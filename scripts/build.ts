@@ -1,0 +1,173 @@
+/**
+ * `npm run build`: the package in dist/. Every entry point of package.json is one file, what several of them use is in shared
+ * chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their own.
+ * The declarations are bundled in the same way. Source maps lie beside the code and are not shipped.
+ */
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { type OutputChunk, type Plugin, rolldown } from "rolldown";
+import { dts } from "rolldown-plugin-dts";
+
+const ROOT = join(import.meta.dirname, "..");
+const DIST = join(ROOT, "dist");
+
+/** Built file to source, for every file whose name is promised: by package.json, or by a URL in the code. */
+interface Entries {
+  readonly [name: string]: string;
+}
+
+interface Manifest {
+  readonly bin: Readonly<Record<string, string>>;
+  readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
+}
+
+/**
+ * Where the source of an entry point is. Those with more than one line of their own are at the top of src/, doors and adapters
+ * in their folders.
+ */
+const FOLDERS = ["", "compat/", "adapters/", "adapters/raw-video/"];
+
+function entrySources(manifest: Manifest): Entries {
+  const files = Object.values(manifest.exports).flatMap((target) =>
+    typeof target === "string" ? [] : [target.default],
+  );
+  const entries: Record<string, string> = { cli: "src/cli/main.ts" };
+  for (const file of files) {
+    const name = basename(file, ".js");
+    const source = FOLDERS.map((folder) => `src/${folder}${name}.ts`).find((path) => existsSync(join(ROOT, path)));
+    if (source === undefined) throw new Error(`package.json names ${file}, and there is no source for it`);
+    entries[name] = source;
+  }
+  return entries;
+}
+
+/** `new URL(<expression with "./x.ts">, import.meta.url)` in a source file: the file it stands for, and the text to replace. */
+const BY_URL =
+  /new URL\(\s*(?:import\.meta\.url\.endsWith\("\.ts"\) \? "([^"]+)" : "[^"]+"|"([^"]+)"),\s*import\.meta\.url,?\s*\)/g;
+
+/** Makes what code loads by URL an entry, and rewrites its URL: everything built lies in one folder. */
+function filesByUrl(sources: Entries): Plugin {
+  const names = new Map(Object.entries(sources).map(([name, source]) => [join(ROOT, source), name]));
+  return {
+    name: "files-by-url",
+    transform(code, id) {
+      if (!id.startsWith(join(ROOT, "src")) || !code.includes("new URL(")) return null;
+      const rewritten = code.replaceAll(BY_URL, (text, script: string | undefined, plain: string | undefined) => {
+        const target = resolve(dirname(id), (script ?? plain)!);
+        // As many lines as before: the map of lines stays right.
+        const url = (path: string): string =>
+          `new URL(${JSON.stringify(path)}, import.meta.url${text.replaceAll(/[^\n]/g, "")})`;
+        if (!target.endsWith(".ts")) return url(relative(DIST, target));
+        let name = names.get(target);
+        if (name === undefined) {
+          name = basename(target, ".ts");
+          if ([...names.values()].includes(name)) throw new Error(`two files by URL would be dist/${name}.js`);
+          names.set(target, name);
+          this.emitFile({ type: "chunk", id: target, fileName: `${name}.js` });
+        }
+        return url(`./${name}.js`);
+      });
+      return rewritten === code ? null : { code: rewritten, map: null };
+    },
+  };
+}
+
+/** A URL that is not rewritten would point beside the built files. */
+function checkUrls(chunks: readonly OutputChunk[]): void {
+  const files = new Set(chunks.map(({ fileName }) => fileName));
+  for (const { fileName, code } of chunks) {
+    for (const [, target] of code.matchAll(/new URL\(\s*"([^"]+)"\s*,\s*import\.meta\.url/g)) {
+      if (target !== "../package.json" && !files.has(target!.replace(/^\.\//, ""))) {
+        throw new Error(`dist/${fileName} loads ${target} by URL, which is not built`);
+      }
+    }
+    const others = code.match(/import\.meta\.url\.endsWith/g);
+    if (others !== null)
+      throw new Error(`dist/${fileName} chooses a file by import.meta.url in a form that the build does not know`);
+  }
+}
+
+/**
+ * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal` of
+ * the platforms. Where they are known, these lines add nothing to them.
+ */
+const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
+interface SymbolConstructor {
+  readonly dispose: unique symbol;
+}
+interface AbortSignal {}
+`;
+
+/**
+ * What stays together, bottom up: a chunk takes what its files import, unless a chunk before it has that. `stack` has its own, because the library's own frames are told by the place of that file. Each file that an
+ * import loads costs about 1 ms, and bundlers drop whole files of what a program does not use; so there is a chunk for each
+ * pool, and one for what all of them stand on.
+ */
+const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
+  ["stack", /^util\/stack\.ts/],
+  ["util", /^util\/|^memory\/zero\.ts|^pools\/common\/wait-queue\.ts/],
+  ["memory", /^memory\/|^allocators\/registry\.ts/],
+  ["layouts", /^media\/(video|audio)\//],
+  ["media", /^media\/buffer\//],
+  ["buffer-pool", /^pools\/buffer\//],
+  ["page-pool", /^pools\/page\//],
+  ["slab-pool", /^pools\/slab\//],
+  ["tlsf", /^arena\/tlsf\//],
+  ["realtime-pool", /^pools\/realtime\//],
+];
+
+async function buildCode(entries: Entries): Promise<void> {
+  const bundle = await rolldown({
+    input: { ...entries },
+    external: /^[^./]/,
+    platform: "neutral",
+    transform: { target: "es2022" },
+    plugins: [filesByUrl(entries)],
+  });
+  const { output } = await bundle.write({
+    dir: DIST,
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "_[name].js",
+    sourcemap: "hidden",
+    comments: { legal: false, annotation: true, jsdoc: false },
+    codeSplitting: {
+      groups: CHUNKS.map(([name, files], index) => ({
+        name,
+        test: (id) => files.test(relative(join(ROOT, "src"), id)),
+        priority: CHUNKS.length - index,
+      })),
+    },
+  });
+  await bundle.close();
+  checkUrls(output.filter((part) => part.type === "chunk"));
+}
+
+async function buildDeclarations(entries: Entries): Promise<void> {
+  const bundle = await rolldown({
+    input: Object.fromEntries(Object.entries(entries).filter(([name]) => name !== "cli")),
+    external: /^[^./]/,
+    platform: "neutral",
+    plugins: [dts({ oxc: { stripInternal: true }, emitDtsOnly: true, tsconfig: join(ROOT, "tsconfig.build.json") })],
+  });
+  const { output } = await bundle.write({
+    dir: DIST,
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "_[name].js",
+  });
+  await bundle.close();
+  writeFileSync(join(DIST, "globals.d.ts"), GLOBALS);
+  for (const { fileName } of output) {
+    const file = join(DIST, fileName);
+    const text = readFileSync(file, "utf8");
+    if (/\bAbortSignal\b|Symbol\.dispose/.test(text))
+      writeFileSync(file, `/// <reference path="./globals.d.ts" />\n${text}`);
+  }
+}
+
+const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Manifest;
+const entries = entrySources(manifest);
+process.chdir(ROOT);
+rmSync(DIST, { recursive: true, force: true });
+await Promise.all([buildCode(entries), buildDeclarations(entries)]);

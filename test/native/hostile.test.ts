@@ -1,6 +1,5 @@
 /** Limits, deaths and stopped peers: each ends in bounded time with a typed error, and what there was before goes on. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -11,21 +10,14 @@ import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memor
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { HandleRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
+import { answerOf, kill, run } from "../helpers/child.ts";
 import { code } from "../pools/buffer/pools.ts";
-import { answerOf, run } from "./child.ts";
 
 const CHILD = join(import.meta.dirname, "hostile.child.ts");
 
 const pools: ProcessPool[] = [];
 const blocks: SharedMemory[] = [];
 const children: ChildProcess[] = [];
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
 
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));

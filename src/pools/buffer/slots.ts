@@ -29,7 +29,7 @@ import { zeroBytes } from "../../memory/zero.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
-import { detachedError, mappedError } from "./errors.ts";
+import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
@@ -387,11 +387,7 @@ export class SlotStore {
   }
 
   #assert(holds: boolean, what: string): void {
-    if (!holds)
-      throw new MillpondError(
-        "ERR_CORRUPTED",
-        `pool "${this.#owner.name}": ${what}; this is a bug in millpond or an overrun`,
-      );
+    if (!holds) throw corruptedError(this.#owner.name, what);
   }
 
   #make(hint: unknown): BufferSlot {

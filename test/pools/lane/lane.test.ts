@@ -5,7 +5,7 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { leasePool } from "../../../src/pools/lane/receive.ts";
 import { watchExit } from "../../../src/pools/lane/worker-liveness.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
 type Data = { n: number };
@@ -31,12 +31,6 @@ afterEach(async () => {
   await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
   expect(complaints.splice(0)).toEqual([]);
 });
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 const free = (pool: ReturnType<typeof leasePool>): number => pool.stats().free;
 

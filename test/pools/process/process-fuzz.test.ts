@@ -14,15 +14,12 @@ import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { Header, PoolState, type SharedLayout } from "../../../src/pools/shared/layout.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 
 const CHILD = join(import.meta.dirname, "process-pool.child.ts");
 
 const seed = seedOf("process fuzz");
-let random = seed | 1;
-const next = (below: number): number => {
-  random = (Math.imul(random, 1664525) + 1013904223) | 0;
-  return (random >>> 8) % below;
-};
+const next = generator(seed);
 
 /** What breaks arithmetic, and what is merely wrong. */
 const NASTY = [0, 1, -1, 2, 3, 16, 0x7fffffff, -(2 ** 31), 2 ** 30, 2 ** 30 - 1, 0xffff, 64, 4096, 1 << 20];

@@ -22,7 +22,10 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { kill } from "../../helpers/child.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 
 const CHILD = join(import.meta.dirname, "process-lane.child.ts");
 
@@ -59,22 +62,6 @@ function start(pool: ProcessPool, job: string, way: string, serialization: "json
 async function line(child: ChildProcess): Promise<unknown> {
   for await (const text of createInterface({ input: child.stdout! })) return JSON.parse(text);
   return undefined;
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-    return "ok";
-  } catch (error) {
-    return isMillpondError(error) ? error.code : String(error);
-  }
 }
 
 async function until(what: () => boolean): Promise<void> {
@@ -233,11 +220,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
 
   it("killed at random moments while leases go round: none is lost", REPEATED, async () => {
     const seed = seedOf("killed while leases go round");
-    let random = seed | 1;
-    const next = (below: number): number => {
-      random = (Math.imul(random, 1664525) + 1013904223) | 0;
-      return (random >>> 8) % below;
-    };
+    const next = generator(seed);
     const pool = make(6);
     let moved = 0;
     const rounds = times(3, 8, "MILLPOND_SOAK_ROUNDS");

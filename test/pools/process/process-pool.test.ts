@@ -12,8 +12,9 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
+import { answerOf, type Exit, kill, run } from "../../helpers/child.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
-import { answerOf, type Exit, run } from "../../native/child.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 
 const CHILD = join(import.meta.dirname, "process-pool.child.ts");
@@ -48,13 +49,6 @@ async function firstLine(child: ChildProcess): Promise<unknown> {
 
 function ask(args: readonly string[], descriptor: number): Promise<Exit> {
   return run([process.execPath, CHILD, ...args], { stdio: ["ignore", "pipe", "pipe", descriptor] });
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
 }
 
 afterEach(async () => {
@@ -286,11 +280,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     async () => {
       const seed = seedOf("killed under load");
       const millis = Number(process.env.MILLPOND_SOAK_MS ?? 0);
-      let random = seed | 1;
-      const next = (below: number): number => {
-        random = (Math.imul(random, 1664525) + 1013904223) | 0;
-        return (random >>> 8) % below;
-      };
+      const next = generator(seed);
       const pool = make({ size: 256, count: 8, owners: 8 });
       const block = value(createSharedMemory(4096));
       blocks.push(block);

@@ -16,7 +16,7 @@ import {
   TransferPool,
 } from "../../../src/shared.ts";
 import { FakeClock } from "../../../src/testing.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 
 /** A clock that runs something once, at its first reading after that was set. */
 class HostileClock extends FakeClock {
@@ -28,12 +28,6 @@ class HostileClock extends FakeClock {
     return super.now();
   }
 }
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 /** The code, or "pending": nothing that could settle the promise is further away than a few turns. */
 async function soon(promise: Promise<unknown>): Promise<string> {

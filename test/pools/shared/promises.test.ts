@@ -11,23 +11,15 @@ import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 import { type Step, steps } from "./interleave.ts";
 import { World } from "./world.ts";
 
 const seed = seedOf("promises of a shared pool");
-let random = seed | 1;
-const next = (below: number): number => {
-  random = (Math.imul(random, 1664525) + 1013904223) | 0;
-  return (random >>> 8) % below;
-};
-
-const codeOf = async (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
+const next = generator(seed);
 
 const workers: Worker[] = [];
 afterEach(async () => {

@@ -9,6 +9,7 @@ import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { HANGS_MS, REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 import { alone, explore, notify, type Run, type Step, steps, type Thread } from "./interleave.ts";
 
@@ -339,12 +340,9 @@ describe("promises of a LeaseRing", () => {
 
 describe("a ring whose words anybody may write", () => {
   const seed = seedOf("ring words");
-  let random = seed | 1;
-  const next = (below: number): number => {
-    random = (Math.imul(random, 1664525) + 1013904223) | 0;
-    return (random >>> 8) % below;
-  };
-  const nasty = (): number => [0, 1, -1, 63, 64, 65, 2 ** 29, 2 ** 29 - 1, 2 ** 30, 2 ** 31 - 1, random][next(11)]!;
+  const next = generator(seed);
+  const nasty = (): number =>
+    [0, 1, -1, 63, 64, 65, 2 ** 29, 2 ** 29 - 1, 2 ** 30, 2 ** 31 - 1, next(2 ** 24) << 8][next(11)]!;
 
   it("every call ends at once, with an answer or with an error of the library", () => {
     const a = SharedPool.create({ size: 8, count: 4 });

@@ -10,14 +10,8 @@ import { HandleRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
-
-const codeOf = async (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 const two = (options: Partial<SharedPoolOptions> = {}): [SharedPool, SharedPool] => {
   const pool = SharedPool.create({ size: 100, count: 4, ...options });

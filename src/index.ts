@@ -28,8 +28,7 @@ export {
   type WrapOptions,
   wrapMemory,
 } from "./memory/allocator.ts";
-export { type MapMode, Mapping } from "./memory/mapping.ts";
-export { Memory } from "./memory/memory.ts";
+export { type MapMode, Mapping, Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer/buffer-pool.ts";

@@ -20,11 +20,13 @@ export {
 export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
 export { AppSink, type AppSinkOptions } from "./pipeline/elements/app-sink.ts";
 export { type AppItem, AppSource, type AppSourceOptions } from "./pipeline/elements/app-source.ts";
+export { CapsFilter } from "./pipeline/elements/caps-filter.ts";
 export { COMMON_ELEMENTS } from "./pipeline/elements/factories.ts";
 export { Funnel } from "./pipeline/elements/funnel.ts";
+export { Identity } from "./pipeline/elements/identity.ts";
+export { NullSink, type NullSinkOptions } from "./pipeline/elements/null-sink.ts";
 export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
 export { Queue, type QueueOptions } from "./pipeline/elements/queue.ts";
-export { CapsFilter, Identity, NullSink, type NullSinkOptions } from "./pipeline/elements/small.ts";
 export { Tee } from "./pipeline/elements/tee.ts";
 export {
   AllocationQuery,

@@ -34,7 +34,7 @@ export const systemClock: Clock = {
     required("fn", fn);
     milliseconds("ms", ms);
     yesOrNo("background", background);
-    // Timers above 2^31 - 1 ms fire at once on every platform; a wait that long is a wait for ever, in slices.
+    // Timers above 2^31 - 1 ms fire at once on every platform; a longer wait is waited in slices.
     const handle = setTimeout(fn, Math.min(ms, 0x7fffffff));
     if (background && typeof handle === "object") (handle as Unrefable).unref?.();
     return handle;

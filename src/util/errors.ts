@@ -13,11 +13,11 @@ export const ERROR_CODES = {
   /** Something was given to a pool that it never handed out. */
   ERR_FOREIGN_RELEASE: "the object does not belong to this pool",
   /** A lease, memory or mapping was used after it was given back. */
-  ERR_USE_AFTER_RELEASE: "the lease was already released; its bytes may belong to somebody else",
-  /** The bytes came back detached: somebody transferred the ArrayBuffer. */
+  ERR_USE_AFTER_RELEASE: "the lease was already released; its bytes may belong to another lease",
+  /** The bytes came back detached: the ArrayBuffer was transferred. */
   ERR_DETACHED: "the ArrayBuffer behind the lease was transferred away",
-  /** A lease was given back to a pool that was destroyed. */
-  ERR_POOL_DEAD: "the pool was destroyed",
+  /** A lease or a pool was used after the pool was closed. */
+  ERR_POOL_DEAD: "the pool was retired or closed",
 
   /** An argument has the wrong type. */
   ERR_INVALID_ARG_TYPE: "an argument has the wrong type",

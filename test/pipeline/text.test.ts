@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { pipelineFromText } from "../../src/adapters/node/factories.ts";
 import { COMMON_ELEMENTS } from "../../src/pipeline/elements/factories.ts";
-import { NullSink } from "../../src/pipeline/elements/small.ts";
+import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { nearest } from "../../src/util/nearest.ts";

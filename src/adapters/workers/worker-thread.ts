@@ -51,12 +51,12 @@ async function work(
     } else {
       const pool = pools.get(place.pool)!;
       // Throws when the lease is over; from here on nobody else can get the slot.
-      pool.keep(place.lease);
+      pool.retainId(place.lease);
       try {
         const bytes = pool.bytesOf(place.lease).subarray(offset, offset + length);
         result = await run({ bytes, index, pts, duration, format: present }, options);
       } finally {
-        pool.give(place.lease);
+        pool.releaseId(place.lease);
       }
     }
     post({ type: "done", index, result });

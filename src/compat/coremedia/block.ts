@@ -3,7 +3,7 @@
  * allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
  */
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/mapping.ts";
+import type { MapMode } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/late.ts";

@@ -31,7 +31,7 @@
  */
 
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode, Mapping } from "../../memory/mapping.ts";
+import type { MapMode, Mapping } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).

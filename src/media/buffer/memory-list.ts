@@ -11,9 +11,8 @@
  */
 
 import { type Allocator, defaultAllocator } from "../../memory/allocator.ts";
-import type { Mapping } from "../../memory/mapping.ts";
-import { type Memory, mapToRead } from "../../memory/memory.ts";
-import { isKeptByMapping, releaseWhenUnmapped } from "../../memory/orphans.ts";
+import type { Mapping } from "../../memory/memory.ts";
+import { isKeptByMapping, type Memory, mapToRead, releaseWhenUnmapped } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";

@@ -193,10 +193,17 @@ export class OutputPad extends Pad {
     const { format } = this;
     if (format === null)
       throw new MillpondError("ERR_NOT_NEGOTIATED", `${this} has no format to find memory for`, { pad: String(this) });
-    const { running } = this.element;
+    const { element } = this;
+    const { running } = element;
     this.needsReconfigure = false;
     try {
-      await decideAllocation(this, format, running, retained);
+      const query = new AllocationQuery(format, { readOnly: element.sharesOutput(this) });
+      // No answer is no error: nobody downstream requires anything.
+      if (!(await this.query(query))) query.clear();
+      query.answering = element.name;
+      element.decideAllocation(query, this);
+      query.raise(retained, "retained");
+      decideAllocation(this, query, running);
       // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {

@@ -1,18 +1,20 @@
 /**
- * Where a deciding pad's buffers come from. It asks downstream, then tries what was offered in order, then makes a pool of
- * its own, and writes down why each one won or lost. After GStreamer's decide_allocation, with the sum that nobody else
- * makes: count = what all stages downstream hold + what this one keeps + the one being filled.
+ * decideAllocation: which pool a pad's buffers come from. Downstream has answered the query; the pool that is there, the offered pools
+ * in order, and a new pool are tried in that order, and the decision says why each one won or lost. After GStreamer's
+ * decide_allocation, with a sum that GStreamer does not make: count = what all stages downstream retain + what this one retains + the one
+ * being filled.
+ *
+ * Invariant: the pad keeps the pool that it has until another one is open, and a refusal changes nothing of the pad.
  */
 import { allocators } from "../../allocators/registry.ts";
 import { type Allocator, defaultAllocator } from "../../memory/allocator.ts";
 import { DEFAULT_PARAMS, type ResolvedParams } from "../../memory/params.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/buffer/config.ts";
+import type { Clock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
-import type { Running } from "../base/element.ts";
-import type { OutputPad } from "../base/pad.ts";
 import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "../stream-format.ts";
-import { AllocationQuery, type HeldPart, type MetaProposal, type PoolProposal } from "./allocation-query.ts";
+import type { AllocationQuery, HeldPart, MetaProposal, PoolProposal } from "./allocation-query.ts";
 import { type Candidate, type CandidateResult, selectFirst } from "./select.ts";
 
 /** How one pad's supply was settled. Plain data. */
@@ -44,7 +46,7 @@ export interface Decision {
 }
 
 interface Requirements {
-  readonly pad: OutputPad;
+  readonly pad: DecidingPad;
   readonly size: number;
   readonly count: number;
   readonly params: ResolvedParams;
@@ -52,21 +54,28 @@ interface Requirements {
   readonly results: CandidateResult[];
 }
 
-/** @internal Settles the pad's pool; see {@link OutputPad.negotiate}. */
-export async function decideAllocation(
-  pad: OutputPad,
-  format: StreamFormat,
-  running: Running,
-  retained: number,
-): Promise<void> {
-  const { element } = pad;
-  const query = new AllocationQuery(format, { readOnly: element.sharesOutput(pad) });
-  // No answer is no error: it means that nobody downstream requires anything.
-  if (!(await pad.query(query))) query.clear();
-  query.answering = element.name;
-  element.decideAllocation(query, pad);
-  query.raise(retained, "retained");
+/** What a decision needs of the run: a `Running`, which is above this folder. */
+interface RunningPools {
+  readonly clock: Clock;
+  claim(pool: BufferPool, pad: DecidingPad): DecidingPad | undefined;
+  unclaim(pool: BufferPool): void;
+  watch(pool: BufferPool): void;
+  overBudget(bytes: number, pad: DecidingPad): string | undefined;
+  decided(decision: Decision): void;
+}
 
+/** What a decision needs of the pad that it is for: an `OutputPad`, which is above this folder. */
+interface DecidingPad {
+  pool: BufferPool | null;
+  decision: Decision | null;
+  readonly element: { readonly name: string; readonly running: RunningPools };
+}
+
+/**
+ * @internal Settles the pad's pool by a query that downstream has answered; see {@link OutputPad.negotiate}. O(proposals), and the
+ * making of a pool. Throws `ERR_NOT_NEGOTIATED`; the pad keeps its pool then.
+ */
+export function decideAllocation(pad: DecidingPad, query: AllocationQuery, running: RunningPools): void {
   const size = Math.max(query.formatSize, ...query.pools.map((entry) => entry.size));
   if (size === 0)
     throw new MillpondError(
@@ -85,18 +94,18 @@ export async function decideAllocation(
   writeBack(required, pool);
   running.watch(pool);
   running.decided(pad.decision);
-  // The new one is open before the old one closes, and loans of the old one come home by themselves.
+  // The new one is open before the old one closes; buffers of the old one go back to it when they are released.
   if (before !== null && before !== pool) dropPool(pad, before);
 }
 
-/** @internal Closes a pad's pool; loans drain. */
-export function dropPool(pad: OutputPad, pool: BufferPool): void {
+/** @internal Ends a pad's pool with its last buffer, or deactivates it where it is somebody else's. */
+export function dropPool(pad: DecidingPad, pool: BufferPool): void {
   if (pool instanceof OwnPool) pool.retire();
   else pool.deactivate();
   pad.element.running.unclaim(pool);
 }
 
-/** A pool that a pipeline made for a pad, and therefore ends. */
+/** A pool that a pipeline made for a pad, and therefore retires. */
 class OwnPool extends BufferPool {}
 
 function keepPool(required: Requirements): BufferPool | undefined {

@@ -185,14 +185,14 @@ it("one listener for all lanes to a worker, and a worker that lives on keeps no 
   expect(told).toEqual(["alive"]);
 });
 
-it("seats come back when connected workers end, one after another", async () => {
-  const pool = SharedPool.create({ size: 10, count: 4, owners: 2 });
+it("memberships come back when connected workers end, one after another", async () => {
+  const pool = SharedPool.create({ size: 10, count: 4, members: 2 });
   for (let i = 0; i < 4; i++) {
     const worker = hire("hold");
     const lane = await pool.connect<Data>(worker);
     await lane.send(pool.tryAcquire()!, { n: i });
     await worker.terminate();
   }
-  expect(pool.stats()).toMatchObject({ free: 4, reclaimed: 4, owners: [{ owner: 0 }] });
-  pool.assertInvariants();
+  expect(pool.stats()).toMatchObject({ free: 4, reclaimed: 4, members: [{ member: 0 }] });
+  pool.validate();
 });

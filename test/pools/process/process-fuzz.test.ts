@@ -94,7 +94,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
       typed("reclaimEnded", () => pool.reclaimEnded());
       break;
     case 10:
-      typed("reclaim", () => pool.reclaim(next(pool.core.ownerBits)));
+      typed("reclaim", () => pool.reclaim(next(pool.core.memberBits)));
       break;
     case 11: {
       const handle = typed("reserve", () => pool.reserve());
@@ -102,7 +102,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
       break;
     }
     case 12:
-      typed("assertInvariants", () => pool.assertInvariants());
+      typed("validate", () => pool.validate());
       if (slot !== undefined) typed("offsetOf", () => pool.offsetOf(slot.id));
       break;
   }
@@ -112,12 +112,12 @@ function act(pool: ProcessPool, held: Slot[]): void {
 function heal(pool: ProcessPool, words: Int32Array): void {
   if (next(20) === 0) return;
   words[Header.STATE] = PoolState.LIVE;
-  words[statusAt(pool.core.layout, pool.owner)] = pool.core.status;
+  words[statusAt(pool.core.layout, pool.member)] = pool.core.status;
 }
 
 describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   it("its header: refused by a typed error, or the pool in it is whole", () => {
-    const pool = createProcessPool({ size: 256, count: 5, owners: 4 });
+    const pool = createProcessPool({ size: 256, count: 5, members: 4 });
     pools.push(pool);
     const bytes = pool.block!.size;
     const good = new Uint8Array(pool.memory).slice();
@@ -148,7 +148,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
     [300, "slots by the word"],
   ])("its words, between any two calls: %i (%s)", (count) => {
     for (let round = 0; round < 60; round++) {
-      const pool = createProcessPool({ size: 128, count, owners: 5, watch: 60_000 });
+      const pool = createProcessPool({ size: 128, count, members: 5, watch: 60_000 });
       pools.push(pool);
       const end = pool.core.layout.slotsAt >>> 2;
       const words = new Int32Array(pool.memory);
@@ -166,7 +166,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   });
 
   it("its words, while another process writes into them without end", REPEATED, async () => {
-    const pool = createProcessPool({ size: 128, count: 20, owners: 5 });
+    const pool = createProcessPool({ size: 128, count: 20, members: 5 });
     pools.push(pool);
     const child = spawn(process.execPath, [CHILD, "scribble", String(next(2 ** 30))], {
       stdio: ["ignore", "pipe", "inherit", pool.descriptor],

@@ -24,8 +24,7 @@ import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
-import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";

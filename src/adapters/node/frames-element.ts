@@ -54,9 +54,12 @@ export class FramesElement extends Source {
   #shape: Shape | undefined;
   #frames = 0;
 
-  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
-    super(name, Caps.video());
+  /**
+   * @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`.
+   * @param caps what {@link formatOf} can give; default: video
+   */
+  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string, caps: Caps = Caps.video()) {
+    super(name, caps);
     this.#open = required("openFrames", openFrames);
   }
 
@@ -102,13 +105,17 @@ export class FramesElement extends Source {
     }
     if (this.#format === undefined || !isShapedAs(this.#frame, this.#shape)) {
       const { layout, presentation } = this.#frame;
-      this.#format = this.#formatOf(this.#frame);
+      this.#format = this.formatOf(this.#frame);
       this.#shape = { layout, presentation: { ...presentation } };
     }
     return this.#format;
   }
 
-  #formatOf({ layout, presentation }: SourceFrame): StreamFormat {
+  /**
+   * Hook: what the stages behind are told of a frame. Called when its layout or presentation is not that of the frame before. Default:
+   * video. Throws `ERR_UNSUPPORTED` for a layout that they do not know.
+   */
+  protected formatOf({ layout, presentation }: SourceFrame): StreamFormat {
     if (!(layout instanceof VideoInfo)) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",

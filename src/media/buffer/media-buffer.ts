@@ -54,7 +54,6 @@ import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./b
 import { copyInto, shareWhole } from "./copy.ts";
 import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
-import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
   type BufferSlot,
   freeUnpooledSlot,
@@ -377,9 +376,9 @@ export class MediaBuffer {
   }
 
   /** Sizes of a range of memories: valid bytes, room in front, and room in all. O(memories). */
-  getSizes(index = 0, length?: number): BufferSizes {
+  getSizes(index = 0, length?: number): list.BufferSizes {
     const slot = this.live("read");
-    return sizesOf(slot, index, list.checkIndices(slot, index, length));
+    return list.sizesOf(slot, index, list.checkIndices(slot, index, length));
   }
 
   /**
@@ -391,7 +390,13 @@ export class MediaBuffer {
     const slot = this.writable("resize");
     const count = list.checkIndices(slot, index, length);
     wholeNumber("delta", delta, -Number.MAX_SAFE_INTEGER);
-    resizeRange(slot, index, count, delta, size === undefined ? sizesOf(slot, index, count).size - delta : size);
+    list.resizeRange(
+      slot,
+      index,
+      count,
+      delta,
+      size === undefined ? list.sizesOf(slot, index, count).size - delta : size,
+    );
   }
 
   /**

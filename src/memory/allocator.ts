@@ -13,8 +13,7 @@
  * because copying falls back to the default.
  */
 
-import { MillpondError } from "../util/errors.ts";
-import { throwLater } from "../util/late.ts";
+import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { noRegion, unmappable, uselessRegion } from "./errors.ts";
 import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";

@@ -24,8 +24,7 @@
  */
 import { abortable } from "../util/abortable.ts";
 import { disposeBy } from "../util/dispose.ts";
-import { isMillpondError, MillpondError } from "../util/errors.ts";
-import { throwLater } from "../util/late.ts";
+import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
 import { abortSignal, badValue, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./errors.ts";

@@ -6,7 +6,7 @@ import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/alloc
 import type { MapMode } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { throwLater } from "../../util/errors.ts";
 import { DoorError, fromHook, inDoor, messageOf, wants } from "../door-error.ts";
 import {
   kCMBlockBufferBadCustomBlockSourceErr,

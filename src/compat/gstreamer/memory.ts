@@ -11,8 +11,7 @@ import {
   resolveParams,
 } from "../../memory/params.ts";
 import { type Region, viewBytes } from "../../memory/region.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { MAKE } from "../door-error.ts";
 import { MapFlags } from "./constants.ts";
 import {

@@ -67,12 +67,10 @@
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
-import { type Clock, checkClock } from "../../util/clock.ts";
-import { CoarseClock } from "../../util/coarse-clock.ts";
+import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";

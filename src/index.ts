@@ -16,6 +16,7 @@ export {
   type PlanePlacement,
   VideoInfo,
   type VideoInfoOptions,
+  type VideoPadding,
   type VideoPixelFormat,
 } from "./media/video/info.ts";
 export {

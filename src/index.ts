@@ -17,6 +17,7 @@ export {
   type PlanePlacement,
   VideoInfo,
   type VideoInfoOptions,
+  type VideoPadding,
   type VideoPixelFormat,
 } from "./media/video/info.ts";
 export {

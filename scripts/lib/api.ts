@@ -1,6 +1,6 @@
 /** What the built declarations offer: every name that an entry point exports, with its type and what that type mentions. */
-import { readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, join, relative } from "node:path";
 import ts from "typescript";
 import { lineOf } from "./source-tree.ts";
 
@@ -39,6 +39,17 @@ export function entryPoints(root: string): EntryPoint[] {
     if (typeof target === "string" || target.types === undefined || target.default === undefined) return [];
     return [{ name: manifest.name + subpath.slice(1), types: target.types, code: target.default }];
   });
+}
+
+/** Where sources of entry points are: those with lines of their own at the top of src/, doors and adapters in their folders. */
+const FOLDERS = ["", "compat/", "adapters/", "adapters/raw-video/"];
+
+/** The source of a built entry point, both relative to root. Throws when there is none. */
+export function sourceOf(root: string, code: string): string {
+  const name = basename(code, ".js");
+  const found = FOLDERS.map((folder) => `src/${folder}${name}.ts`).find((path) => existsSync(join(root, path)));
+  if (found === undefined) throw new Error(`package.json names ${code}, and there is no source for it`);
+  return found;
 }
 
 /** Reads the built declarations of every entry point of the package at root. */
@@ -112,8 +123,10 @@ export function hiddenNames({ root, entries, checker }: Api): HiddenName[] {
 /** A module's own class, interface, type or variable; not a member, a parameter, a type parameter or another package's. */
 function isOwnType(root: string, symbol: ts.Symbol): boolean {
   return (symbol.declarations ?? []).some((declaration) => {
-    const { fileName } = declaration.getSourceFile();
-    if (!fileName.startsWith(`${root}/`) || fileName.includes("/node_modules/")) return false;
+    const source = declaration.getSourceFile();
+    // A file that is no module declares what is global: it completes the platform's own types.
+    if (!source.fileName.startsWith(`${root}/`) || source.fileName.includes("/node_modules/")) return false;
+    if (!ts.isExternalModule(source)) return false;
     const holder = ts.isVariableDeclaration(declaration) ? declaration.parent.parent.parent : declaration.parent;
     return ts.isSourceFile(holder);
   });

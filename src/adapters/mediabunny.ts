@@ -74,7 +74,7 @@ let loaded: Promise<Mediabunny> | undefined;
  * mediabunny, with the server decoders registered (in software: frames have to reach the CPU anyway). Loaded once.
  * Rejects with `ERR_UNSUPPORTED` and the command that installs them when a package is absent.
  */
-export function loadMediabunny(): Promise<Mediabunny> {
+export function loadMediabunny(): Promise<typeof import("mediabunny")> {
   loaded ??= importPackages();
   return loaded;
 }

@@ -25,7 +25,7 @@ const KB = 1000;
 
 /** Goals that are not reached: BufferPool 9 kB, SlabPool 4 kB (docs/architecture.md says what stands in the way). */
 const BUNDLES: readonly BundleLimit[] = [
-  { entry: "millpond", name: "BufferPool", bytes: 21.5 * KB },
+  { entry: "millpond", name: "BufferPool", bytes: 22 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.5 * KB },
   { entry: "millpond", name: "PagePool", bytes: 14 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 11.5 * KB },
@@ -34,7 +34,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 14.5 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 5.6 * KB },
-  { entry: "millpond/shared", name: "HandleRing", bytes: 5 * KB },
+  { entry: "millpond/shared", name: "SpscRing", bytes: 5 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.2 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 38 * KB },
 ];

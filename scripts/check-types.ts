@@ -12,33 +12,33 @@ import { rootFromArguments } from "./lib/source-tree.ts";
 /** Entry points that are for Node, or for packages with types of their own. */
 const PLATFORM = /\/(?:native|pipeline\/node|mediabunny|raw-video)$/;
 
-/** What does not compile in the declarations of the package at root. */
-export function checkTypes(root: string): Finding[] {
-  const points = entryPoints(root);
-  const core = points.filter(({ name }) => !PLATFORM.test(name));
-  return [
-    ...compile(
-      root,
-      core.map(({ types }) => types),
-      ["lib.es2022.d.ts"],
-      [],
-    ),
-    ...compile(
-      root,
-      points.map(({ types }) => types),
-      ["lib.esnext.d.ts", "lib.dom.d.ts"],
-      ["node"],
-    ),
-    ...compile(
-      root,
-      points.map(({ types }) => types),
-      ["lib.es2022.d.ts"],
-      ["node"],
-    ),
-  ];
+/** What a user's program has: the libraries of its compiler, and packages of types. */
+export interface Setting {
+  readonly lib: readonly string[];
+  readonly types: readonly string[];
+  /** Whether it may have entry points for Node. */
+  readonly platform: boolean;
 }
 
-function compile(root: string, files: readonly string[], lib: string[], types: string[]): Finding[] {
+const SETTINGS: readonly Setting[] = [
+  { lib: ["es2022"], types: [], platform: false },
+  { lib: ["es2022"], types: ["node"], platform: true },
+  { lib: ["esnext", "dom"], types: ["node"], platform: true },
+];
+
+/** What does not compile in the declarations of the package at root. */
+export function checkTypes(root: string, settings: readonly Setting[] = SETTINGS): Finding[] {
+  return settings.flatMap((setting) => {
+    const points = entryPoints(root).filter(({ name }) => setting.platform || !PLATFORM.test(name));
+    return compile(
+      root,
+      points.map(({ types }) => types),
+      setting,
+    );
+  });
+}
+
+function compile(root: string, files: readonly string[], { lib, types }: Setting): Finding[] {
   const program = ts.createProgram(
     files.map((file) => join(root, file)),
     {
@@ -48,12 +48,12 @@ function compile(root: string, files: readonly string[], lib: string[], types: s
       module: ts.ModuleKind.NodeNext,
       moduleResolution: ts.ModuleResolutionKind.NodeNext,
       target: ts.ScriptTarget.ES2022,
-      lib,
-      types,
+      lib: lib.map((name) => `lib.${name}.d.ts`),
+      types: [...types],
       typeRoots: [join(import.meta.dirname, "..", "node_modules", "@types")],
     },
   );
-  const setting = `with lib ${lib.map((name) => name.slice(4, -5)).join(", ")}${types.map((name) => ` and types of ${name}`)}`;
+  const setting = `with lib ${lib.join(", ")}${types.map((name) => ` and types of ${name}`)}`;
   return ts
     .getPreEmitDiagnostics(program)
     .filter(

@@ -75,12 +75,12 @@ realtime.close();
 TlsfArena.create(new ArrayBuffer(1 << 16)).validate();
 
 const shared = SharedPool.create({ size: 4096, count: 4 });
-const seat = SharedPool.attach(structuredClone(shared.handle));
+const other = SharedPool.attach(structuredClone(shared.handle));
 const slot = shared.tryAcquire();
-seat.retain(slot);
+other.retain(slot);
 shared.release(slot);
-seat.release(slot);
-assert.throws(() => seat.release(slot), { code: "ERR_DOUBLE_RELEASE" });
+other.release(slot);
+assert.throws(() => other.release(slot), { code: "ERR_DOUBLE_RELEASE" });
 assert.equal(shared.stats().held, 0);
 assert.equal(shared.acquireSync(10).index >= 0, true);
 shared.destroy({ force: true });

@@ -4,7 +4,7 @@
  */
 
 export { Element, type Running, type StageWait, type WaitBounds } from "./pipeline/base/element.ts";
-export { InputPad, type Maybe, type Outcome, OutputPad, Pad } from "./pipeline/base/pad.ts";
+export { type HookResult, InputPad, type Maybe, OutputPad, Pad } from "./pipeline/base/pad.ts";
 export { Sink, type SinkOptions } from "./pipeline/base/sink.ts";
 export { Source } from "./pipeline/base/source.ts";
 export { Transform, type TransformMode, type TransformOptions } from "./pipeline/base/transform.ts";
@@ -20,11 +20,13 @@ export {
 export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
 export { AppSink, type AppSinkOptions } from "./pipeline/elements/app-sink.ts";
 export { type AppItem, AppSource, type AppSourceOptions } from "./pipeline/elements/app-source.ts";
+export { CapsFilter } from "./pipeline/elements/caps-filter.ts";
 export { COMMON_ELEMENTS } from "./pipeline/elements/factories.ts";
 export { Funnel } from "./pipeline/elements/funnel.ts";
+export { Identity } from "./pipeline/elements/identity.ts";
+export { NullSink, type NullSinkOptions } from "./pipeline/elements/null-sink.ts";
 export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
 export { Queue, type QueueOptions } from "./pipeline/elements/queue.ts";
-export { CapsFilter, Identity, NullSink, type NullSinkOptions } from "./pipeline/elements/small.ts";
 export { Tee } from "./pipeline/elements/tee.ts";
 export {
   AllocationQuery,
@@ -37,7 +39,7 @@ export {
   registerMetaMerger,
 } from "./pipeline/negotiate/allocation-query.ts";
 export type { Decision } from "./pipeline/negotiate/pool.ts";
-export type { Verdict } from "./pipeline/negotiate/select.ts";
+export type { CandidateResult } from "./pipeline/negotiate/select.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
 export type { Progress, RunSummary } from "./pipeline/run.ts";
 export {
@@ -57,7 +59,7 @@ export {
   videoFormat,
 } from "./pipeline/stream-format.ts";
 export {
-  type ElementSpec,
+  type ElementFactory,
   type ParsedPipeline,
   type Properties,
   type PropertyKind,

@@ -2,7 +2,7 @@
  * What RealtimePool would be if it could neither be debugged nor deleted: the same methods without the comparison that both need.
  * What it costs while it is off is the difference.
  */
-import type { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
+import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";
@@ -27,7 +27,8 @@ class Bare {
   }
 }
 
-const heap = new Bare(RealtimePool.create({ totalSize: 255 << 20 }).arena);
+const pool = RealtimePool.create({ totalSize: 255 << 20 });
+const heap = new Bare(TlsfArena.attach(pool.buffer, { byteOffset: pool.byteOffset }));
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

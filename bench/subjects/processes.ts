@@ -23,7 +23,7 @@ import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../s
 import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
 import type { Lane } from "../../src/pools/lane/lane.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
-import { HandleRing } from "../../src/pools/shared/ring.ts";
+import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { effortFromEnvironment } from "../lib/protocol.ts";
 import { median, percentile } from "../lib/statistics.ts";
 import { emit, openWindow, sink } from "../lib/subject.ts";
@@ -59,9 +59,9 @@ function inherited(descriptor: number): SharedMemory {
 
 function pairs(pool: ProcessPool, n: number): void {
   for (let i = 0; i < n; i++) {
-    const id = pool.tryTake();
+    const id = pool.tryAcquireId();
     sink.value = id;
-    pool.give(id);
+    pool.releaseId(id);
   }
 }
 
@@ -155,7 +155,7 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
   const block = blockOf(65536);
   const rings = [blockOf(65536), blockOf(65536)] as const;
   // A ring makes its own memory; its first words are all that there is to an empty one.
-  for (const ring of rings) new Uint8Array(ring.buffer).set(new Uint8Array(HandleRing.create(RING_SLOTS).memory));
+  for (const ring of rings) new Uint8Array(ring.buffer).set(new Uint8Array(SpscRing.create(RING_SLOTS).memory));
   const there = LeaseRing.attach(pool, rings[0].buffer, "push");
   const back = LeaseRing.attach(pool, rings[1].buffer, "pop");
   const words = new Int32Array(block.buffer);
@@ -163,7 +163,7 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
   while (!there.isMet || !back.isMet) await new Promise((resolve) => setTimeout(resolve, 5));
   let turn = 0;
   return () => {
-    const id = pool.tryTake();
+    const id = pool.tryAcquireId();
     pool.bytesOf(id)[0] = 1;
     while (!there.tryPush(id));
     Atomics.store(words, Word.THERE, ++turn);
@@ -172,7 +172,7 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
     let came = back.tryPop();
     while (came < 0) came = back.tryPop();
     pool.bytesOf(came)[0]!++;
-    pool.give(came);
+    pool.releaseId(came);
   };
 }
 

@@ -1,9 +1,9 @@
-/** HandleRing: integers, one at a time, from one thread to the other, and in one thread alone. */
-import { HandleRing } from "../../src/pools/shared/ring.ts";
+/** SpscRing: integers, one at a time, from one thread to the other, and in one thread alone. */
+import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { dataOfFirst, isSecond, measureTwo, serve } from "../lib/two-threads.ts";
 
-const ring = isSecond ? HandleRing.attach(dataOfFirst<SharedArrayBuffer>()) : HandleRing.create(64);
+const ring = isSecond ? SpscRing.attach(dataOfFirst<SharedArrayBuffer>()) : SpscRing.create(64);
 
 function push(n: number): void {
   for (let i = 0; i < n; i++) while (!ring.tryPush(i & 0xffff));

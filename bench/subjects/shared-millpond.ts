@@ -23,16 +23,16 @@ let ring: LeaseRing;
 
 function pairs(n: number): void {
   for (let i = 0; i < n; i++) {
-    const id = pool.tryTake();
+    const id = pool.tryAcquireId();
     last[0] = id;
-    pool.give(id);
+    pool.releaseId(id);
   }
 }
 
 function produce(n: number): void {
   for (let i = 0; i < n; i++) {
-    let id = pool.tryTake();
-    while (id < 0) id = pool.tryTake();
+    let id = pool.tryAcquireId();
+    while (id < 0) id = pool.tryAcquireId();
     while (!ring.tryPush(id));
   }
 }
@@ -41,7 +41,7 @@ function consume(n: number): void {
   for (let i = 0; i < n; i++) {
     let id = ring.tryPop();
     while (id < 0) id = ring.tryPop();
-    pool.give(id);
+    pool.releaseId(id);
   }
 }
 

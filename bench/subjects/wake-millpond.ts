@@ -49,7 +49,7 @@ async function giveAll(delayUs: number): Promise<void> {
   };
   const words = new Int32Array(shared.control);
   const given = new BigInt64Array(shared.clock, 0, 1);
-  let id = pool.tryTake();
+  let id = pool.tryAcquireId();
   const worker = new Worker(new URL(import.meta.url), { workerData: shared });
   await new Promise((resolve) => worker.once("online", resolve));
   const window = openWindow();
@@ -59,7 +59,7 @@ async function giveAll(delayUs: number): Promise<void> {
     const end = process.hrtime.bigint() + BigInt(delayUs * 1000);
     while (process.hrtime.bigint() < end);
     Atomics.store(given, 0, process.hrtime.bigint());
-    pool.give(id);
+    pool.releaseId(id);
     while (Atomics.load(words, ROUNDS) <= i);
     id = pool.acquireSync().id;
   }

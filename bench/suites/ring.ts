@@ -8,7 +8,7 @@ export const suite: Suite = {
   // Both sides spin: a round in which one of them lost its core measures the scheduler.
   across: "minimum",
   subjects: [
-    { name: "millpond HandleRing", kind: "ours", file: "subjects/ring-millpond.ts", args: ["two"] },
+    { name: "millpond SpscRing", kind: "ours", file: "subjects/ring-millpond.ts", args: ["two"] },
     {
       name: "ringbuf.js",
       kind: "peer",
@@ -16,19 +16,19 @@ export const suite: Suite = {
       args: ["two"],
       note: "made for blocks of samples; 64 at once cost it 3 ns each",
     },
-    { name: "millpond HandleRing, one thread", kind: "ours", file: "subjects/ring-millpond.ts", args: ["one"] },
+    { name: "millpond SpscRing, one thread", kind: "ours", file: "subjects/ring-millpond.ts", args: ["one"] },
     { name: "ringbuf.js, one thread", kind: "peer", file: "subjects/ringbuf.ts", args: ["one"] },
   ],
   goals: [
     {
       what: "two threads, 2.5 times faster than ringbuf.js",
-      subject: "millpond HandleRing",
+      subject: "millpond SpscRing",
       against: "ringbuf.js",
       maxRatio: 1 / 2.5,
     },
     {
       what: "one thread, 2.5 times faster than ringbuf.js",
-      subject: "millpond HandleRing, one thread",
+      subject: "millpond SpscRing, one thread",
       against: "ringbuf.js, one thread",
       maxRatio: 1 / 2.5,
     },

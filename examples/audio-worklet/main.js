@@ -2,7 +2,7 @@
  * An oscillator in a worker, played by an AudioWorklet, through a pool: no block is copied between threads, none is
  * allocated after the start, and the audio thread never waits. Needs a page that is cross-origin isolated (COOP and COEP).
  */
-import { HandleRing, SharedPool } from "../../dist/shared.js";
+import { SharedPool, SpscRing } from "../../dist/shared.js";
 
 /** The Web Audio API's block. */
 const BLOCK = 128;
@@ -14,7 +14,7 @@ const BLOCKS = 16;
 export async function play({ frequency = 440, blocks = BLOCKS, careless = false } = {}) {
   const context = new AudioContext();
   const pool = SharedPool.create({ name: "audio", size: BLOCK * Float32Array.BYTES_PER_ELEMENT, count: blocks });
-  const ring = HandleRing.create(blocks).memory;
+  const ring = SpscRing.create(blocks).memory;
   const counters = new SharedArrayBuffer(8);
   const [producer, player] = [pool.reserve(), pool.reserve()];
   const worker = new Worker(new URL("./oscillator.js", import.meta.url), { type: "module" });

@@ -15,7 +15,7 @@ self.onmessage = ({ data: { handle, ring: memory, sampleRate, frequency } }) => 
   );
   const step = (2 * Math.PI * frequency) / sampleRate;
   for (let first = 0; ; first += pool.size / 4) {
-    const id = pool.takeSync();
+    const id = pool.acquireIdSync();
     fill(views[pool.indexOf(id)], step, first);
     // The ring has a place for each slot; this waits only until the audio thread is there.
     ring.pushSync(id);

@@ -27,7 +27,7 @@ class PooledPlayer extends AudioWorkletProcessor {
       return true;
     }
     outputs[0][0].set(this.views[this.pool.indexOf(id)]);
-    this.pool.give(id);
+    this.pool.releaseId(id);
     this.counters[0]++;
     if (this.careless) this.litter = Array.from({ length: 1000 }, (_, i) => ({ i }));
     return true;

@@ -64,9 +64,9 @@ export function readApi(root: string): Api {
       module: ts.ModuleKind.NodeNext,
       moduleResolution: ts.ModuleResolutionKind.NodeNext,
       target: ts.ScriptTarget.ES2022,
-      lib: ["lib.es2024.d.ts", "lib.dom.d.ts", "lib.esnext.disposable.d.ts"],
-      types: ["node"],
-      typeRoots: [join(import.meta.dirname, "..", "..", "node_modules", "@types")],
+      // Only the package's own names are looked up: without the platform's it takes a tenth of the time.
+      noLib: true,
+      types: [],
     },
   );
   const checker = program.getTypeChecker();

@@ -7,7 +7,7 @@
 import { BufferFlags } from "../media/buffer/flags.ts";
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
-import { blame, Element } from "../pipeline/base/element.ts";
+import { attachErrorSource, Element } from "../pipeline/base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/base/pad.ts";
 import { Caps } from "../pipeline/caps.ts";
 import {
@@ -117,7 +117,7 @@ export abstract class CoderElement<Out> extends Element {
         this.#alert();
       },
       error: (error) => {
-        this.#failure = blame(error, this);
+        this.#failure = attachErrorSource(error, this);
         this.#alert();
       },
     });
@@ -269,7 +269,7 @@ export class WebCodecsEncoder extends CoderElement<CodedChunk> {
       this.coder!.encode!(frame, { keyFrame: this.#count++ % every === 0 });
       frame.close();
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       buffer.release();
     }
@@ -354,7 +354,7 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
         mapped.unmap();
       }
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       buffer.release();
     }

@@ -81,7 +81,7 @@ export class rtm_pool {
   /** What this pool is and holds. */
   toString(): string {
     const { pool } = this;
-    if (isDead(pool)) return `rtm_pool "${pool.name}" (deleted)`;
+    if (isClosed(pool)) return `rtm_pool "${pool.name}" (deleted)`;
     const { totalSize, liveBlocks } = pool.stats();
     return `rtm_pool "${pool.name}" of ${totalSize} bytes (${liveBlocks} blocks, ${pool.locked ? "locked" : "not locked"})`;
   }
@@ -119,7 +119,7 @@ export class rtm_block {
   /** What this block is. */
   toString(): string {
     const { pool } = this;
-    const where = isDead(pool) ? `deleted pool "${pool.name}"` : `pool "${pool.name}"`;
+    const where = isClosed(pool) ? `deleted pool "${pool.name}"` : `pool "${pool.name}"`;
     if (this.#memory.refCount === 0) return `rtm_block of ${where} (freed)`;
     return `rtm_block of ${this.#memory.size} bytes in ${where}`;
   }
@@ -134,8 +134,8 @@ export class rtm_block {
   }
 }
 
-function isDead(pool: RealtimePool): boolean {
-  return pool.deathOf("use") !== undefined;
+function isClosed(pool: RealtimePool): boolean {
+  return pool.isClosed;
 }
 
 /** A wrong argument: `B_BAD_VALUE`, with the value as the caller passed it. */
@@ -168,7 +168,7 @@ function blockError(call: string, block: rtm_block, cause: MillpondError): RtmEr
     ERR_USE_AFTER_RELEASE: "it was freed, or rtm_realloc() moved it; use what that returned",
     ERR_DETACHED: "the bytes of its pool were transferred away; copy them before posting them",
   };
-  if (isDead(block.pool)) {
+  if (isClosed(block.pool)) {
     const text = `${call}() refuses ${block}: its pool was deleted`;
     return new RtmError(B_BAD_VALUE, "ERR_POOL_DEAD", text, { cause });
   }
@@ -244,7 +244,7 @@ export function rtm_delete_pool(pool: rtm_pool | null): void {
     const text = "rtm_delete_pool(): the default pool cannot be deleted; others may be using it";
     throw new RtmError(B_BAD_VALUE, "ERR_UNSUPPORTED", text);
   }
-  if (isDead(core)) {
+  if (isClosed(core)) {
     const text = `rtm_delete_pool() refuses ${pool}: rtm_delete_pool() was called on it already`;
     throw new RtmError(B_BAD_VALUE, "ERR_POOL_DEAD", text);
   }

@@ -26,7 +26,7 @@ import { InputPad, OutputPad } from "./base/pad.ts";
 import { Description } from "./describe.ts";
 import { Queue } from "./elements/queue.ts";
 import type { Decision } from "./negotiate/pool.ts";
-import { type Progress, type RunSummary, Session } from "./run.ts";
+import { PipelineRun, type Progress, type RunSummary } from "./run.ts";
 
 /** How a {@link Pipeline} is made. */
 export interface PipelineOptions {
@@ -73,7 +73,7 @@ export class Pipeline {
   readonly #acquireTimeout: number;
   readonly #maxBytes: number;
   readonly #autoQueue: boolean;
-  #session: Session | undefined;
+  #run: PipelineRun | undefined;
   #isRunning = false;
 
   /** An empty pipeline. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
@@ -101,7 +101,7 @@ export class Pipeline {
 
   /** Name of the element in which the last run failed; undefined when it did not, or not in an element. */
   get failedIn(): string | undefined {
-    return this.#session?.failure?.element;
+    return this.#run?.failure?.element;
   }
 
   /** Adds elements; those that are there already are left alone. Throws `ERR_INVALID_ARG_TYPE`, `ERR_ALREADY_EXISTS`, `ERR_ACTIVE`. */
@@ -221,12 +221,12 @@ export class Pipeline {
   /** Opens everything, settles formats and memory, closes it again: what {@link describe} shows after it, no byte of media has moved for. */
   async negotiate(options: RunOptions = {}): Promise<readonly Decision[]> {
     await this.#start(options, false);
-    return this.#session!.decisions;
+    return this.#run!.decisions;
   }
 
   async #start(options: RunOptions, play: boolean): Promise<RunSummary> {
     this.#assertStill("run");
-    if (this.#session?.unfinished === true) {
+    if (this.#run?.unfinished === true) {
       throw new MillpondError(
         "ERR_ACTIVE",
         `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run gave up waiting for; make a new pipeline`,
@@ -239,11 +239,11 @@ export class Pipeline {
     const strict = flag("options.strict", given.strict, false);
     const order = this.#sorted();
     const [acquireTimeout, maxBytes, clock] = [this.#acquireTimeout, this.#maxBytes, this.#clock];
-    const session = new Session(order, { signal, onProgress, onWarning, strict, acquireTimeout, maxBytes, clock });
-    this.#session = session;
+    const run = new PipelineRun(order, { signal, onProgress, onWarning, strict, acquireTimeout, maxBytes, clock });
+    this.#run = run;
     this.#isRunning = true;
     try {
-      return await session.run(play);
+      return await run.execute(play);
     } finally {
       this.#isRunning = false;
     }
@@ -254,17 +254,17 @@ export class Pipeline {
    * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing.
    */
   seek(position?: unknown): Promise<void> {
-    if (!this.#isRunning || this.#session === undefined) {
+    if (!this.#isRunning || this.#run === undefined) {
       return Promise.reject(
         new MillpondError("ERR_INACTIVE", "the pipeline is not running; a seek needs a stream to seek in"),
       );
     }
-    return this.#session.flush(position);
+    return this.#run.flush(position);
   }
 
   /** What there is, what was settled in the present or the last run, and why: as text, Mermaid or SVG. */
   describe(): Description {
-    return new Description(this.name, this.#sorted(false), this.#session?.decisions ?? []);
+    return new Description(this.name, this.#sorted(false), this.#run?.decisions ?? []);
   }
 
   #assertStill(verb: string): void {

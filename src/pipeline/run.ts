@@ -1,5 +1,5 @@
 /**
- * Session: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
+ * PipelineRun: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
  * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
  * error, cancellation, and a seek in between.
  */
@@ -11,9 +11,9 @@ import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
 import {
-  blame,
-  blamedFor,
+  attachErrorSource,
   type Element,
+  errorSource,
   isPromise,
   type Running,
   type StageWait,
@@ -31,8 +31,8 @@ export interface Progress {
   readonly elapsed: number;
 }
 
-/** How {@link Session} runs. */
-export interface SessionOptions {
+/** How {@link PipelineRun} runs. */
+export interface PipelineRunOptions {
   /** Cancels the run; it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Told how far it is, at most ten times a second, and once at the end. */
@@ -104,7 +104,7 @@ function stalledError({ element, doing, limit }: StageWait): MillpondError {
 }
 
 /** @internal One run. */
-export class Session implements Running {
+export class PipelineRun implements Running {
   readonly clock: Clock;
   /** Every decision, in order. */
   readonly decisions: Decision[] = [];
@@ -112,7 +112,7 @@ export class Session implements Running {
   failure: { readonly error: unknown; readonly element: string | undefined } | undefined;
   stopping = false;
   readonly #elements: readonly Element[];
-  readonly #options: SessionOptions;
+  readonly #options: PipelineRunOptions;
   readonly #abort: AbortController = new AbortController();
   readonly #tasks: Set<Promise<void>> = new Set();
   readonly #claims: Map<BufferPool, OutputPad> = new Map();
@@ -132,7 +132,7 @@ export class Session implements Running {
   });
 
   /** @param elements in order from the sources to the sinks */
-  constructor(elements: readonly Element[], options: SessionOptions) {
+  constructor(elements: readonly Element[], options: PipelineRunOptions) {
     this.#elements = elements;
     this.#options = options;
     this.clock = options.clock;
@@ -143,7 +143,7 @@ export class Session implements Running {
   }
 
   /** Plays to the end; with `play` false, only settles formats and memory. */
-  async run(play = true): Promise<RunSummary> {
+  async execute(play = true): Promise<RunSummary> {
     const { signal, onProgress } = this.#options;
     const started = this.clock.now();
     let stopListening: (() => void) | undefined;
@@ -195,7 +195,7 @@ export class Session implements Running {
           needsReconfigure: false,
         };
         Object.assign(pad, fresh, { pool: null, decision: null });
-        pad.retune();
+        pad.updateClosed();
       }
       if (element.outputs.length === 0) this.#waiting.add(element);
     }
@@ -316,7 +316,7 @@ export class Session implements Running {
 
   fail(error: unknown, element?: Element): void {
     if (this.failure !== undefined || this.stopping) return;
-    this.failure = { error, element: blamedFor(error) ?? element?.name };
+    this.failure = { error, element: errorSource(error) ?? element?.name };
     this.#halt(error);
     this.#settle();
   }
@@ -340,14 +340,14 @@ export class Session implements Running {
     for (const element of this.#elements) {
       for (const pad of element.outputs) {
         pad.flushing = on;
-        pad.retune();
+        pad.updateClosed();
       }
     }
     for (const pool of this.#pools) if (pool.isActive && pool.isFlushing !== on) pool.setFlushing(on);
   }
 
   warn(text: string, element: Element): void {
-    if (this.#options.strict === true) throw blame(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
+    if (this.#options.strict === true) throw attachErrorSource(new MillpondError("ERR_NOT_NEGOTIATED", text), element);
     if (this.#warnings.has(text)) return;
     this.#warnings.add(text);
     this.#options.onWarning?.(text);
@@ -473,7 +473,7 @@ export class Session implements Running {
     if (first === undefined || now - first.since < first.limit / 2) return error;
     const { name } = first.element;
     const long = seconds(now - first.since);
-    return blame(
+    return attachErrorSource(
       new MillpondError(
         "ERR_STARVED",
         `"${name}" has been ${first.doing} for ${long} s, and meanwhile ${plainMessage(error)}`,

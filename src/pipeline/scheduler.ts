@@ -1,4 +1,4 @@
-/** Giving way: a pipeline whose stages never wait would keep timers, signals and input out for its whole length. */
+/** Yielding: a pipeline whose stages never wait would otherwise block timers, signals and input for as long as it runs. */
 import { systemClock } from "../util/clock.ts";
 
 /** 8 ms: half a frame at 60 Hz, so that a page stays smooth and a signal is felt at once. */
@@ -8,12 +8,12 @@ const SLICE_MS = 8;
 const LOOK_EVERY = 16;
 
 /** One loop's share of the thread. */
-export class Slice {
+export class TimeSlice {
   #steps = 0;
   #since: number = systemClock.now();
 
   /** Undefined while the slice lasts; after that a promise that resolves in another turn of the event loop. */
-  giveWay(): Promise<void> | undefined {
+  yieldIfNeeded(): Promise<void> | undefined {
     if ((++this.#steps & (LOOK_EVERY - 1)) !== 0 || systemClock.now() - this.#since < SLICE_MS) return undefined;
     return nextTurn().then(() => {
       this.#since = systemClock.now();

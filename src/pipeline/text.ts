@@ -11,8 +11,7 @@
  */
 
 import { isMillpondError, MillpondError } from "../util/errors.ts";
-import { nearest } from "../util/nearest.ts";
-import { instance, listOf, oneOf, required, word, wrongType } from "../util/validate.ts";
+import { instance, listOf, nearest, oneOf, required, word, wrongType } from "../util/validate.ts";
 import { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 
@@ -44,7 +43,7 @@ export interface PropertySpec {
 }
 
 /** An element that can be written in text. */
-export interface ElementSpec {
+export interface ElementFactory {
   /** The word for it. */
   readonly word: string;
   /** One line for the help. */
@@ -138,10 +137,10 @@ export function splitWords(text: string): Word[] {
  */
 export function parsePipeline(
   text: string,
-  specs: readonly ElementSpec[],
+  factories: readonly ElementFactory[],
   options: PipelineOptions = {},
 ): ParsedPipeline {
-  const known = checkSpecs("specs", specs);
+  const known = checkFactories("factories", factories);
   const chains = readChains(text, splitWords(word("text", text)));
   const pipeline = new Pipeline(options);
   const words = new Map<string, Word>();
@@ -196,18 +195,18 @@ export function parsePipeline(
 const PROPERTY_KINDS: readonly PropertyKind[] = ["string", "whole", "number", "boolean", "rate", "size"];
 
 /** Checks the words, before any of them is looked for: what is wrong with one is wrong with every text. */
-function checkSpecs(name: string, specs: readonly ElementSpec[]): readonly ElementSpec[] {
-  const list = listOf(name, "a list of ElementSpec", specs);
-  for (const [i, spec] of list.entries()) checkSpec(`${name}[${i}]`, spec);
+function checkFactories(name: string, factories: readonly ElementFactory[]): readonly ElementFactory[] {
+  const list = listOf(name, "a list of ElementFactory", factories);
+  for (const [i, factory] of list.entries()) checkFactory(`${name}[${i}]`, factory);
   return list;
 }
 
-function checkSpec(name: string, spec: ElementSpec): void {
-  if (spec === null || typeof spec !== "object") throw wrongType(name, "an ElementSpec", spec);
-  word(`${name}.word`, spec.word);
-  word(`${name}.help`, spec.help);
-  required(`${name}.create`, spec.create);
-  const { properties, positional, required: needed } = spec;
+function checkFactory(name: string, factory: ElementFactory): void {
+  if (factory === null || typeof factory !== "object") throw wrongType(name, "an ElementFactory", factory);
+  word(`${name}.word`, factory.word);
+  word(`${name}.help`, factory.help);
+  required(`${name}.create`, factory.create);
+  const { properties, positional, required: needed } = factory;
   if (positional !== undefined) checkWords(`${name}.positional`, positional);
   if (needed !== undefined) checkWords(`${name}.required`, needed);
   if (properties === undefined) return;
@@ -290,17 +289,17 @@ function isReference({ text }: Word): boolean {
 function makeElement(
   text: string,
   { word, args }: Node,
-  specs: readonly ElementSpec[],
+  factories: readonly ElementFactory[],
   counts: Map<string, number>,
 ): Element {
-  const spec = specs.find((one) => one.word === word.text);
-  if (spec === undefined) {
+  const factory = factories.find((one) => one.word === word.text);
+  if (factory === undefined) {
     const near = nearest(
       word.text,
-      specs.map((one) => one.word),
+      factories.map((one) => one.word),
     );
     const hint =
-      near === undefined ? `there are ${specs.map((one) => one.word).join(", ")}` : `did you mean "${near}"?`;
+      near === undefined ? `there are ${factories.map((one) => one.word).join(", ")}` : `did you mean "${near}"?`;
     throw textError(text, word, `there is no element "${word.text}"; ${hint}`);
   }
   const values: Record<string, Properties[string]> = {};
@@ -310,71 +309,71 @@ function makeElement(
     const [, key, value = ""] = /^([A-Za-z][\w-]*)=(.*)$/s.exec(arg.text) ?? [];
     if (key === "name") {
       if (name !== undefined)
-        throw textError(text, arg, `this "${spec.word}" is given two names: "${name}" and "${value}"`);
+        throw textError(text, arg, `this "${factory.word}" is given two names: "${name}" and "${value}"`);
       if (!/^[A-Za-z][\w-]*$/.test(value))
         throw textError(text, arg, "a name begins with a letter, and has letters, digits, - and _");
       name = value;
       continue;
     }
-    const property = key ?? spec.positional?.[position++];
-    if (property === undefined) throw textError(text, arg, tooMuch(spec, arg));
-    const known = Object.hasOwn(spec.properties ?? {}, property) ? spec.properties![property] : undefined;
-    if (known === undefined) throw textError(text, arg, unknownProperty(spec, property));
+    const property = key ?? factory.positional?.[position++];
+    if (property === undefined) throw textError(text, arg, tooMuch(factory, arg));
+    const known = Object.hasOwn(factory.properties ?? {}, property) ? factory.properties![property] : undefined;
+    if (known === undefined) throw textError(text, arg, unknownProperty(factory, property));
     if (Object.hasOwn(values, property)) throw textError(text, arg, `${property} is given twice`);
     values[property] = readValue(text, arg, property, key === undefined ? arg.text : value, known);
   }
-  for (const property of spec.required ?? []) {
+  for (const property of factory.required ?? []) {
     if (values[property] === undefined)
-      throw textError(text, word, `"${spec.word}" needs ${property}: ${usageOf(spec)}`);
+      throw textError(text, word, `"${factory.word}" needs ${property}: ${usageOf(factory)}`);
   }
-  const count = (counts.get(spec.word) ?? 0) + (name === undefined ? 1 : 0);
-  counts.set(spec.word, count);
+  const count = (counts.get(factory.word) ?? 0) + (name === undefined ? 1 : 0);
+  counts.set(factory.word, count);
   try {
-    const element = spec.create(values, name ?? (count === 1 ? spec.word : `${spec.word}${count}`));
-    return instance(`what create() of "${spec.word}" returned`, "an Element", Element, element);
+    const element = factory.create(values, name ?? (count === 1 ? factory.word : `${factory.word}${count}`));
+    return instance(`what create() of "${factory.word}" returned`, "an Element", Element, element);
   } catch (error) {
     throw textError(text, word, plainMessage(error), error);
   }
 }
 
-function tooMuch(spec: ElementSpec, arg: Word): string {
+function tooMuch(factory: ElementFactory, arg: Word): string {
   const near = arg.text.includes("=") ? "" : '; is there a "!" missing in front of it?';
-  return `"${spec.word}" takes no such argument${near} (${usageOf(spec)})`;
+  return `"${factory.word}" takes no such argument${near} (${usageOf(factory)})`;
 }
 
-function unknownProperty(spec: ElementSpec, property: string): string {
-  const known = Object.keys(spec.properties ?? {});
+function unknownProperty(factory: ElementFactory, property: string): string {
+  const known = Object.keys(factory.properties ?? {});
   const near = nearest(property, [...known, "name"]);
-  if (near !== undefined) return `"${spec.word}" has no property "${property}"; did you mean "${near}"?`;
-  return `"${spec.word}" has no property "${property}"${known.length === 0 ? "" : `; it has ${known.join(", ")}`}`;
+  if (near !== undefined) return `"${factory.word}" has no property "${property}"; did you mean "${near}"?`;
+  return `"${factory.word}" has no property "${property}"${known.length === 0 ? "" : `; it has ${known.join(", ")}`}`;
 }
 
 /** `scale [width=] [height=]`: how an element is written. */
-export function usageOf(spec: ElementSpec): string {
-  const parts = Object.keys(spec.properties ?? {}).map((key) => {
-    const isFree = spec.positional?.includes(key) === true;
+export function usageOf(factory: ElementFactory): string {
+  const parts = Object.keys(factory.properties ?? {}).map((key) => {
+    const isFree = factory.positional?.includes(key) === true;
     const text = isFree ? key.toUpperCase() : `${key}=`;
-    return spec.required?.includes(key) === true ? text : `[${text}]`;
+    return factory.required?.includes(key) === true ? text : `[${text}]`;
   });
-  return [spec.word, ...parts].join(" ");
+  return [factory.word, ...parts].join(" ");
 }
 
-function readValue(text: string, word: Word, name: string, value: string, spec: PropertySpec): Properties[string] {
+function readValue(text: string, word: Word, name: string, value: string, property: PropertySpec): Properties[string] {
   const refuse = (expected: string): MillpondError => textError(text, word, `${name} is ${expected}, not "${value}"`);
-  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = spec;
+  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = property;
   const numberOf = (kind: string, shape: RegExp): number => {
     const number = Number(value);
     if (!shape.test(value) || !Number.isFinite(number)) throw refuse(kind);
     if (number < min || number > max) throw refuse(`${kind}${rangeText(min, max)}`);
     return number;
   };
-  switch (spec.kind) {
+  switch (property.kind) {
     case "string":
       if (value === "") throw textError(text, word, `${name} needs a value`);
-      if (spec.oneOf !== undefined && !spec.oneOf.includes(value)) {
-        const near = nearest(value, spec.oneOf);
+      if (property.oneOf !== undefined && !property.oneOf.includes(value)) {
+        const near = nearest(value, property.oneOf);
         const hint = near === undefined ? "" : `; did you mean "${near}"?`;
-        throw textError(text, word, `${name} must be one of ${spec.oneOf.join(", ")}, not "${value}"${hint}`);
+        throw textError(text, word, `${name} must be one of ${property.oneOf.join(", ")}, not "${value}"${hint}`);
       }
       return value;
     case "whole":

@@ -1,11 +1,11 @@
 /** The words for the stages that compute on pixels. */
 import type { VideoPixelFormat } from "../media/video/format.ts";
 import { format, height, named, pick, width } from "../pipeline/elements/factories.ts";
-import type { ElementSpec } from "../pipeline/text.ts";
+import type { ElementFactory } from "../pipeline/text.ts";
 import { VideoScale } from "./scale.ts";
 
 /** The words for the stages of `millpond/video`. */
-export const VIDEO_ELEMENTS: readonly ElementSpec[] = [
+export const VIDEO_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "scale",
     help: "changes the size, and the format where one is given or needed",

@@ -79,7 +79,7 @@ describe("the decision of the output pin (7.3)", () => {
     expect(to.allocator).toBe(offered);
     expect(to.readOnly).toBe(false);
     expect(offered.GetProperties()).toEqual({ cBuffers: 5, cbBuffer: 112, cbAlign: 16, cbPrefix: 0 });
-    expect(from.verdicts.map((one) => [one.by, one.won])).toEqual([
+    expect(from.candidates.map((one) => [one.by, one.won])).toEqual([
       ["input", true],
       ["output", false],
     ]);
@@ -101,7 +101,7 @@ describe("the decision of the output pin (7.3)", () => {
       const from = output();
       from.connect(input({ createAllocator }));
       expect(from.allocator).toBeInstanceOf(MemAllocator);
-      expect(from.verdicts.map((one) => one.won)).toEqual([false, true]);
+      expect(from.candidates.map((one) => one.won)).toEqual([false, true]);
     }
   });
 
@@ -122,7 +122,7 @@ describe("the decision of the output pin (7.3)", () => {
     from.connect(input({ createAllocator: () => new Small() }));
     expect(seen).toEqual([0, 3]);
     expect(from.allocator).not.toBeInstanceOf(Small);
-    expect(from.verdicts[0]!.why).toMatch(/too small/);
+    expect(from.candidates[0]!.why).toMatch(/too small/);
   });
 
   it("takes its own when the input refuses its offered one at the notification; a veto of all fails the connection", async () => {
@@ -145,7 +145,7 @@ describe("the decision of the output pin (7.3)", () => {
     expect(await codeOf(() => other.connect(never))).toBe("VFW_E_READ_ONLY");
     expect(other.connectedTo).toBeNull();
     expect(other.allocator).toBeNull();
-    expect(other.verdicts.map((one) => one.won)).toEqual([false, false]);
+    expect(other.candidates.map((one) => one.won)).toEqual([false, false]);
   });
 
   it("refuses a second connection", async () => {
@@ -327,7 +327,7 @@ describe("a tee (7.7): one allocator, read-only on every branch", () => {
       },
     });
     expect(await codeOf(() => branches[0]!.connect(picky))).toBe("E_FAIL");
-    expect(branches[0]!.verdicts).toHaveLength(1);
+    expect(branches[0]!.candidates).toHaveLength(1);
   });
 
   it("a branch that keeps its samples starves the shared pool for all (9.2)", async () => {
@@ -453,7 +453,7 @@ describe("an allocator of somebody else's (9.3)", () => {
     const third = output();
     third.connect(offer());
     expect(third.allocator).not.toBe(shared);
-    expect(third.verdicts[0]!.why).toMatch(/ALREADY_COMMITTED/);
+    expect(third.candidates[0]!.why).toMatch(/ALREADY_COMMITTED/);
   });
 });
 

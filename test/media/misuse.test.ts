@@ -47,9 +47,9 @@ describe("a refused change of the memory list changes nothing", () => {
 
   it("replace() with a released memory: the buffer would hold bytes of somebody else", () => {
     const buffer = wrap(1);
-    const dead = wrapMemory(new Uint8Array(2));
-    dead.release();
-    expect(code(() => buffer.replace(0, 1, dead))).toBe("ERR_USE_AFTER_RELEASE");
+    const released = wrapMemory(new Uint8Array(2));
+    released.release();
+    expect(code(() => buffer.replace(0, 1, released))).toBe("ERR_USE_AFTER_RELEASE");
     expect([contents(buffer), code(() => buffer.release())]).toEqual([[1], "ok"]);
   });
 

@@ -70,7 +70,7 @@ describe("the same memory twice in one buffer", () => {
     expect(memory.refCount).toBe(0);
   });
 
-  it("does not keep a pool's buffer on loan for good", () => {
+  it("lets a pool's buffer come back", () => {
     const pool = new BufferPool({ name: "twice" });
     pool.configure({ size: 64, max: 1 });
     pool.activate();
@@ -137,9 +137,9 @@ describe("a parent buffer", () => {
         "ERR_INVALID_ARG_TYPE",
       );
     }
-    const dead = MediaBuffer.allocate(8);
-    dead.release();
-    expect(code(() => buffer.addMeta(ParentBufferMeta, dead))).toBe("ERR_USE_AFTER_RELEASE");
+    const released = MediaBuffer.allocate(8);
+    released.release();
+    expect(code(() => buffer.addMeta(ParentBufferMeta, released))).toBe("ERR_USE_AFTER_RELEASE");
     buffer.release();
   });
 });

@@ -6,8 +6,8 @@ import { whyNot } from "../../src/os/koffi.ts";
 import { findOps, nativeOps } from "../../src/os/load.ts";
 import { innerPages, outerPages } from "../../src/os/page-range.ts";
 import { notDone } from "../../src/os/result.ts";
+import { answerOf, run } from "../helpers/child.ts";
 import { compiled, withoutPackages } from "./build.ts";
-import { answerOf, run } from "./child.ts";
 import { runtimes } from "./runtimes.ts";
 
 interface Steps {

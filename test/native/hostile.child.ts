@@ -64,6 +64,6 @@ function push(): void {
 function inherit(): void {
   const pool = openProcessPool(3);
   pool.tryAcquire();
-  console.log(JSON.stringify({ owner: pool.owner }));
+  console.log(JSON.stringify({ member: pool.member }));
   setInterval(() => {}, 1e6);
 }

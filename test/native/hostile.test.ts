@@ -1,6 +1,5 @@
 /** Limits, deaths and stopped peers: each ends in bounded time with a typed error, and what there was before goes on. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -9,23 +8,16 @@ import { createProcessPool, openProcessPool, type ProcessPool } from "../../src/
 import { nativeOps } from "../../src/os/load.ts";
 import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
-import { HandleRing } from "../../src/pools/shared/ring.ts";
+import { SpscRing } from "../../src/pools/shared/ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
+import { answerOf, kill, run } from "../helpers/child.ts";
 import { code } from "../pools/buffer/pools.ts";
-import { answerOf, run } from "./child.ts";
 
 const CHILD = join(import.meta.dirname, "hostile.child.ts");
 
 const pools: ProcessPool[] = [];
 const blocks: SharedMemory[] = [];
 const children: ChildProcess[] = [];
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
 
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
@@ -35,13 +27,13 @@ afterEach(async () => {
 
 /** A pool, a ring's memory, and this side of it. */
 function shared(capacity: number): { pool: ProcessPool; block: SharedMemory; ring: LeaseRing } {
-  const pool = createProcessPool({ size: 256, count: 8, owners: 4, zero: "never" });
+  const pool = createProcessPool({ size: 256, count: 8, members: 4, zero: "never" });
   pools.push(pool);
   const made = createSharedMemory(65536);
   if (!made.ok) throw new Error(made.hint);
   blocks.push(made.value);
   // A ring makes its own memory; its first words are all that there is to an empty one.
-  new Uint8Array(made.value.buffer).set(new Uint8Array(HandleRing.create(capacity).memory));
+  new Uint8Array(made.value.buffer).set(new Uint8Array(SpscRing.create(capacity).memory));
   return { pool, block: made.value, ring: LeaseRing.attach(pool, made.value.buffer, "pop") };
 }
 
@@ -60,7 +52,7 @@ function takeSome(pool: ProcessPool, ring: LeaseRing, count: number): void {
     if (bytes.some((byte) => byte !== bytes[0])) throw new Error(`lease ${id} has bytes of two`);
     if (last >= 0 && bytes[0] !== ((last + 1) & 255)) throw new Error(`${bytes[0]} came after ${last}`);
     last = bytes[0]!;
-    pool.give(id);
+    pool.releaseId(id);
   }
 }
 
@@ -97,7 +89,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     let ended = "";
     for (let i = 0; i <= 20 && ended === ""; i++) {
       try {
-        pool.give(ring.popSync(100));
+        pool.releaseId(ring.popSync(100));
       } catch (error) {
         ended = (error as { code: string }).code;
       }
@@ -111,7 +103,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     // A wait that blocked the thread would have let none through.
     expect(turns).toBeGreaterThan(0);
     child.kill("SIGCONT");
-    pool.give(await ring.pop({ timeout: 20_000 }));
+    pool.releaseId(await ring.pop({ timeout: 20_000 }));
     takeSome(pool, ring, 100);
   });
 
@@ -123,11 +115,11 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
       takeSome(pool, ring, 20 + ((37 * round) % 1009));
       await kill(child);
       pool.reclaimEnded();
-      for (let id = ring.tryPop(); id >= 0; id = ring.tryPop()) pool.give(id);
+      for (let id = ring.tryPop(); id >= 0; id = ring.tryPop()) pool.releaseId(id);
     }
     expect(code(() => ring.popSync(10))).toBe("ERR_STARVED");
     expect([pool.stats().free, pool.processes().filter((pid) => pid !== 0)]).toEqual([pool.count, [process.pid]]);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -136,29 +128,30 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("des
     const { pool } = shared(4);
     const [one, two] = [start("inherit", pool.descriptor), start("inherit", pool.descriptor)];
     const said = [one, two].map(async (child) => {
-      for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as { owner: number };
+      for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as { member: number };
       throw new Error("it said nothing");
     });
-    const owners = (await Promise.all(said)).map(({ owner }) => owner);
-    expect(new Set(owners).size).toBe(2);
+    const members = (await Promise.all(said)).map(({ member }) => member);
+    expect(new Set(members).size).toBe(2);
     await kill(one);
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, seats: 1 });
-    expect([pool.stats().held, pool.processes()[owners[1]!]]).toEqual([1, two.pid]);
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, memberships: 1 });
+    expect([pool.stats().held, pool.processes()[members[1]!]]).toEqual([1, two.pid]);
   });
 });
 
 describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a torn handle", () => {
-  it("each field missing or hostile: a typed error, no seat is taken, no descriptor is lost", () => {
+  it("each field missing or hostile: a typed error, no membership is taken, no descriptor is lost", () => {
     const { pool } = shared(4);
     const handle = pool.reserve();
     const rows = pool.processes();
     const nasty = [undefined, null, -1, 0.5, Number.NaN, 2 ** 53, "8", 1n, Symbol("x"), {}, [], () => 0];
-    for (const field of [...Object.keys(handle), "seat.owner", "seat.status"]) {
+    for (const field of [...Object.keys(handle), "membership.member", "membership.status"]) {
       for (const value of nasty) {
-        // Another name is only another word in messages; without a seat it is a handle for anybody.
-        if ((field === "name" && typeof value === "string") || (field === "seat" && value === undefined)) continue;
-        const torn = field.startsWith("seat.")
-          ? { ...handle, seat: { ...handle.seat, [field.slice(5)]: value } }
+        // Another name is only another word in messages; without a membership it is a handle for anybody.
+        if ((field === "name" && typeof value === "string") || (field === "membership" && value === undefined))
+          continue;
+        const torn = field.startsWith("membership.")
+          ? { ...handle, membership: { ...handle.membership, [field.slice(5)]: value } }
           : { ...handle, [field]: value };
         let error: unknown;
         try {
@@ -171,7 +164,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
     }
     expect(pool.processes()).toEqual(rows);
     const thread = openProcessPool(handle);
-    expect(thread.owner).toBe(handle.seat.owner);
+    expect(thread.member).toBe(handle.membership.member);
     thread.detach();
     expect(code(() => openProcessPool(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
   });

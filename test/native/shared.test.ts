@@ -36,9 +36,9 @@ import { openName, publishName } from "../../src/os/names.ts";
 import type { Outcome } from "../../src/os/result.ts";
 import { createSharedMemory, openSharedMemory } from "../../src/os/shared-memory.ts";
 import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
+import { answerOf, type Exit, run } from "../helpers/child.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { compiled } from "./build.ts";
-import { answerOf, type Exit, run } from "./child.ts";
 import { factsOfRange } from "./proc.ts";
 import { runtimes } from "./runtimes.ts";
 

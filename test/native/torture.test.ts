@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { nativeOps } from "../../src/os/load.ts";
+import { answerOf, run } from "../helpers/child.ts";
 import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { compiled } from "./build.ts";
-import { answerOf, run } from "./child.ts";
 import { runtimes } from "./runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "torture.child.mjs");

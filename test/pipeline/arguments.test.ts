@@ -344,13 +344,13 @@ describe("a pipeline text", () => {
     expect(() => parsePipeline(NOTHING, [word])).toThrow(/text must be a string/);
     expect(() => parsePipeline(["null"] as never, [word])).toThrow(/text must be a string/);
     expect(() => pipelineFromText(5 as never)).toThrow(/source must be a string/);
-    expect(() => parsePipeline("null", NOTHING)).toThrow(/specs must be a list/);
-    expect(() => parsePipeline("null", Object.assign([], { length: 2 ** 32 - 1 }))).toThrow(/specs\.length/);
-    expect(() => parsePipeline("null", [word, undefined as never])).toThrow(/specs\[1\] must be an ElementSpec/);
-    expect(() => parsePipeline("null", [{ ...word, word: 5 as never }])).toThrow(/specs\[0\]\.word/);
-    expect(() => parsePipeline("null", [{ ...word, positional: "x" as never }])).toThrow(/specs\[0\]\.positional/);
+    expect(() => parsePipeline("null", NOTHING)).toThrow(/factories must be a list/);
+    expect(() => parsePipeline("null", Object.assign([], { length: 2 ** 32 - 1 }))).toThrow(/factories\.length/);
+    expect(() => parsePipeline("null", [word, undefined as never])).toThrow(/factories\[1\] must be an ElementFactory/);
+    expect(() => parsePipeline("null", [{ ...word, word: 5 as never }])).toThrow(/factories\[0\]\.word/);
+    expect(() => parsePipeline("null", [{ ...word, positional: "x" as never }])).toThrow(/factories\[0\]\.positional/);
     const properties = { size: { kind: "lenght" as never, help: "" } };
-    expect(() => parsePipeline("null", [{ ...word, properties }])).toThrow(/specs\[0\]\.properties\.size\.kind/);
+    expect(() => parsePipeline("null", [{ ...word, properties }])).toThrow(/factories\[0\]\.properties\.size\.kind/);
   });
 
   test("points at the word whose specification makes no stage", () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Allocator, type SystemAllocator, systemAllocator } from "../../src/memory/allocator.ts";
 import { Region } from "../../src/memory/region.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
-import { Identity } from "../../src/pipeline/elements/small.ts";
+import { Identity } from "../../src/pipeline/elements/identity.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, formatText, sameFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
@@ -116,7 +116,10 @@ describe("negotiation of memory", () => {
     await pipeline.run();
     const decision = pipeline.describe().decisions[0]!;
     expect(decision.pool).toBe("right");
-    expect(decision.verdicts[0]).toMatchObject({ won: false, why: expect.stringContaining("memory:DMABuf is needed") });
+    expect(decision.candidates[0]).toMatchObject({
+      won: false,
+      why: expect.stringContaining("memory:DMABuf is needed"),
+    });
   });
 
   test("where nothing makes the memory the run is refused with every reason, and system memory never takes its place", async () => {

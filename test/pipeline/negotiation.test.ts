@@ -27,8 +27,8 @@ async function decide(propose: Propose, format = BLOCK): Promise<Decision> {
   return pipeline.describe().decisions[0]!;
 }
 
-const why = ({ verdicts }: Decision): string[] =>
-  verdicts.map(({ won, by, why: text }) => `${by} ${won ? "won" : "lost"}: ${text}`);
+const why = ({ candidates }: Decision): string[] =>
+  candidates.map(({ won, by, why: text }) => `${by} ${won ? "won" : "lost"}: ${text}`);
 
 class CappedPool extends BufferPool {
   readonly #cap: number;
@@ -134,7 +134,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(decision).toMatchObject({ pool: "mine", count: 3, size: 64 });
     expect(pool.stats()).toMatchObject({ acquires: 3, outstanding: 0, active: false });
-    expect(decision.verdicts[0]).toMatchObject({ by: "sink", won: true });
+    expect(decision.candidates[0]).toMatchObject({ by: "sink", won: true });
   });
 
   test("an offered pool that can have too few loses, and the numbers stay", async () => {
@@ -201,8 +201,8 @@ describe("deciding (8.2, 8.3)", () => {
       return true;
     });
     expect(decision.pool).toBe("good");
-    expect(decision.verdicts.map((one) => one.won)).toEqual([false, true, false]);
-    expect(decision.verdicts[2]!.why).toBe("an earlier one was taken");
+    expect(decision.candidates.map((one) => one.won)).toEqual([false, true, false]);
+    expect(decision.candidates[2]!.why).toBe("an earlier one was taken");
   });
 
   test("params slot 0 decides about alignment, prefix, padding and allocator", async () => {
@@ -228,7 +228,7 @@ describe("deciding (8.2, 8.3)", () => {
     });
     expect(decision.allocator).toBe("system");
     expect(decision.params.align).toBe(16);
-    expect(decision.verdicts[0]).toMatchObject({ won: false, what: 'allocator "dry"' });
+    expect(decision.candidates[0]).toMatchObject({ won: false, what: 'allocator "dry"' });
   });
 
   test("an alignment that an offered pool cannot give makes it lose", async () => {
@@ -327,7 +327,7 @@ describe("deciding (8.2, 8.3)", () => {
     const [first, second] = pipeline.describe().decisions;
     expect(first!.pool).toBe("offered");
     expect(second!.pool).toBe("src.out");
-    expect(second!.verdicts[0]!.why).toMatch(/ERR_ACTIVE/);
+    expect(second!.candidates[0]!.why).toMatch(/ERR_ACTIVE/);
     expectHome(pipeline);
     expect(pool.outstanding).toBe(0);
   });
@@ -643,7 +643,7 @@ describe("in the middle (9)", () => {
     await pipeline.run();
     const decisions = pipeline.describe().decisions;
     expect(decisions.map((one) => one.pool)).toEqual(["one", "b.out"]);
-    expect(decisions[1]!.verdicts[0]!.why).toBe("a.out has it, and two producers could starve each other");
+    expect(decisions[1]!.candidates[0]!.why).toBe("a.out has it, and two producers could starve each other");
   });
 });
 
@@ -681,7 +681,7 @@ describe("linking", () => {
     pipeline.link(source, tee, sink);
     const before = pipeline.elements.length;
     const filter = new OnlyBytes();
-    const { CapsFilter } = await import("../../src/pipeline/elements/small.ts");
+    const { CapsFilter } = await import("../../src/pipeline/elements/caps-filter.ts");
     const bytes = new CapsFilter(Caps.bytes(), "only-bytes");
     expect(() => pipeline.link(tee, filter, bytes, picky)).toThrow(/no format in common/);
     expect(pipeline.elements).toHaveLength(before);

@@ -384,7 +384,7 @@ describe("a change of format in mid-stream", () => {
     const pipeline = new Pipeline().link(source, new Collector("sink"));
     const summary = await pipeline.run();
     expect(summary.pools).toHaveLength(1);
-    expect(pipeline.describe().decisions[1]!.verdicts[0]!.what).toBe("the pool that is there");
+    expect(pipeline.describe().decisions[1]!.candidates[0]!.what).toBe("the pool that is there");
   });
 
   test("that downstream does not take ends the run with the reason", async () => {

@@ -6,7 +6,7 @@ import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform } from "../../src/pipeline/base/transform.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
-import { NullSink } from "../../src/pipeline/elements/small.ts";
+import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";

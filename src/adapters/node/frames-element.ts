@@ -53,9 +53,12 @@ export class FramesElement extends Source {
   #format: StreamFormat | undefined;
   #frames = 0;
 
-  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
-    super(name, Caps.video());
+  /**
+   * @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`.
+   * @param caps what {@link formatOf} can give; default: video
+   */
+  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string, caps: Caps = Caps.video()) {
+    super(name, caps);
     this.#open = required("openFrames", openFrames);
   }
 
@@ -98,7 +101,14 @@ export class FramesElement extends Source {
       this.#assertSome();
       return undefined;
     }
-    const { layout, presentation } = this.#frame;
+    const format = this.formatOf(this.#frame);
+    // The same object again tells the loop at a glance that nothing has changed.
+    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
+    return this.#format;
+  }
+
+  /** Hook: what the stages behind are told of a frame. Default: video. Throws `ERR_UNSUPPORTED` for a layout that they do not know. */
+  protected formatOf({ layout, presentation }: SourceFrame): StreamFormat {
     if (!(layout instanceof VideoInfo)) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
@@ -107,10 +117,7 @@ export class FramesElement extends Source {
     }
     const shown = plain(presentation);
     const { frameRate, averageRate, isVariable } = this.#opened!;
-    const format = videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
-    // The same object again tells the loop at a glance that nothing has changed.
-    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
-    return this.#format;
+    return videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
   }
 
   /** Copies the frame into the buffer. */

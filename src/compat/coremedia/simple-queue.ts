@@ -14,7 +14,7 @@
  * but for a reset. The ring is larger than the queue, so that what its popping side has not published yet never counts as full.
  */
 
-import { HandleRing } from "../../pools/shared/ring.ts";
+import { SpscRing } from "../../pools/shared/ring.ts";
 import { RingWord } from "../../pools/shared/ring-steps.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
@@ -40,7 +40,7 @@ export interface CMSimpleQueueHandle {
 /** A ring has at most 2^20 places, and an eighth of them may wait to be published. */
 const MOST = 2 ** 20 - 2 ** 17;
 
-let makeQueue: (ring: HandleRing, capacity: number, isShared: boolean) => CMSimpleQueue;
+let makeQueue: (ring: SpscRing, capacity: number, isShared: boolean) => CMSimpleQueue;
 let isQueue: (value: unknown) => value is CMSimpleQueue;
 let enqueue: (queue: CMSimpleQueue, element: NonNullable<unknown>) => void;
 let dequeue: (queue: CMSimpleQueue) => unknown;
@@ -62,7 +62,7 @@ let dropObjects: (queue: CMSimpleQueue) => void;
 
 /** A queue, opaque; {@link CMSimpleQueueCreate} makes it. */
 export class CMSimpleQueue extends CFType {
-  readonly #ring: HandleRing;
+  readonly #ring: SpscRing;
   readonly #capacity: number;
   /** Elements that are no integers, by their place in the ring; only while the queue is in one thread. */
   #objects: unknown[] = [];
@@ -72,7 +72,7 @@ export class CMSimpleQueue extends CFType {
   #enqueues = false;
   #dequeues = false;
 
-  private constructor(key: symbol, ring: HandleRing, capacity: number, isShared: boolean) {
+  private constructor(key: symbol, ring: SpscRing, capacity: number, isShared: boolean) {
     super(key, KIND);
     this.#ring = ring;
     this.#capacity = capacity;
@@ -198,7 +198,7 @@ export function CMSimpleQueueCreate(capacity: number): CMSimpleQueue {
     throw refused(argumentCode(capacity), `CMSimpleQueueCreate(): ${wants("capacity", expected, capacity)}`);
   }
   try {
-    return makeQueue(HandleRing.create(placesFor(capacity)), capacity, false);
+    return makeQueue(SpscRing.create(placesFor(capacity)), capacity, false);
   } catch (cause) {
     const message = `CMSimpleQueueCreate() could not have memory for ${capacity} elements`;
     throw new DoorError(kCMSimpleQueueError_AllocationFailed, "ERR_ALLOCATION_FAILED", message, undefined, { cause });
@@ -212,7 +212,7 @@ export function CMSimpleQueueAttach(handle: CMSimpleQueueHandle): CMSimpleQueue 
     throw refused("ERR_INVALID_ARG_TYPE", `${call}(): ${wants("handle", "a CMSimpleQueue's handle", handle)}`);
   const { memory, capacity } = handle;
   const ring = inDoor(
-    () => HandleRing.attach(memory),
+    () => SpscRing.attach(memory),
     (cause) => refused(cause.code, `${call}(): ${messageOf(cause)}`, { cause }),
   );
   const fits = typeof capacity === "number" && Number.isInteger(capacity) && capacity > 0 && capacity <= MOST;

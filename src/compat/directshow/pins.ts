@@ -1,9 +1,9 @@
 /**
  * DirectShow's pins: an output decides whose allocator is used, an input may ask, offer and veto. The decision is the core's
- * ({@link chooseFirst}): candidates in order, and a verdict for each, which nobody could see there.
+ * ({@link selectFirst}): candidates in order, and a result for each, which nobody could see there.
  */
 
-import { type Candidate, chooseFirst, type Verdict } from "../../pipeline/negotiate/select.ts";
+import { type Candidate, type CandidateResult, selectFirst } from "../../pipeline/negotiate/select.ts";
 import { show } from "../../util/validate.ts";
 import { type ALLOCATOR_PROPERTIES, type IMemAllocator, MemAllocator } from "./allocator.ts";
 import { checkFields, checkHresult, type FieldType, HRESULTS, HResultError, readOptions, released } from "./codes.ts";
@@ -323,7 +323,7 @@ export interface Remembered {
 /** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one reference. */
 export class BaseOutputPin implements IUnknown {
   /** Every candidate of the last connection, and why it won or lost. */
-  verdicts: readonly Verdict[] = [];
+  candidates: readonly CandidateResult[] = [];
   readonly #options: OutputPinOptions;
   readonly #references = new ReferenceCount(this, () => this.disconnect());
   #allocator: IMemAllocator | null = null;
@@ -402,13 +402,13 @@ export class BaseOutputPin implements IUnknown {
     if (own !== undefined) setConnecting(own, true);
     let isConnected = false;
     try {
-      const { chosen, verdicts, error } = chooseFirst(this.#candidates(input));
-      this.verdicts = verdicts;
-      if (chosen === undefined) {
+      const { selected, results, error } = selectFirst(this.#candidates(input));
+      this.candidates = results;
+      if (selected === undefined) {
         own?.disconnect();
         throw error;
       }
-      this.#allocator = chosen;
+      this.#allocator = selected;
       this.#connectedTo = input;
       if (own !== undefined) setEnd(own, { ...endOf(own), peer: this });
       isConnected = true;

@@ -43,7 +43,7 @@ const CALLS: readonly (readonly [RegExp, string])[] = [
   [/a MetaType from registerMeta\(\)/g, "a MetaInfo from Meta.register()"],
   [/\bfailed map\(\)/g, "failed map"],
   [/\ba MediaBuffer\b/g, "a Buffer"],
-  [/\bare leased\b/g, "are acquired"],
+  [/\b(is|are) leased\b/g, "$1 acquired"],
   [/\boptions\.offset\b/g, "offset"],
   [/\bdelta\b/g, "offset"],
   [/\bconfig\.(min|max)\b/g, "$1_buffers"],

@@ -74,18 +74,18 @@ export interface Running {
 
 let nextNumber = 1;
 
-/** In which element an error came about: the loop that it reaches belongs to another one. */
-const blamed: WeakMap<object, string> = new WeakMap();
+/** The element in which an error was thrown: the loop that catches it may belong to another one. */
+const errorSources: WeakMap<object, string> = new WeakMap();
 
-/** @internal Notes where an error came about; the first one who says so is right. Returns the error. */
-export function blame<T>(error: T, element: Element): T {
-  if (typeof error === "object" && error !== null && !blamed.has(error)) blamed.set(error, element.name);
+/** @internal Notes the element in which an error was thrown; the first note stays. Returns the error. */
+export function attachErrorSource<T>(error: T, element: Element): T {
+  if (typeof error === "object" && error !== null && !errorSources.has(error)) errorSources.set(error, element.name);
   return error;
 }
 
-/** @internal */
-export function blamedFor(error: unknown): string | undefined {
-  return typeof error === "object" && error !== null ? blamed.get(error) : undefined;
+/** @internal Name of the element in which an error was thrown; undefined when it is not known. */
+export function errorSource(error: unknown): string | undefined {
+  return typeof error === "object" && error !== null ? errorSources.get(error) : undefined;
 }
 
 /** @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */

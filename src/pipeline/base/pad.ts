@@ -11,7 +11,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { instance, wholeNumber } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import { AllocationQuery } from "../negotiate/allocation-query.ts";
-import { type Decision, settleSupply } from "../negotiate/pool.ts";
+import { type Decision, decideAllocation } from "../negotiate/pool.ts";
 import { checkFormat, formatText, type StreamFormat, sameFormat } from "../stream-format.ts";
 import type { Element } from "./element.ts";
 
@@ -20,7 +20,7 @@ export type Maybe<T> = T | Promise<T>;
 
 /** What a hook that may refuse returns: false refuses, anything else (nothing, too) does not. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
-export type Outcome = boolean | undefined | void;
+export type HookResult = boolean | undefined | void;
 
 /** What both kinds of pads have. */
 export abstract class Pad {
@@ -63,7 +63,7 @@ export class InputPad extends Pad {
     const { peer } = this;
     if (peer === null || peer.finished) return;
     peer.finished = true;
-    peer.shut = true;
+    peer.closed = true;
     peer.element.outputFinished(peer);
   }
 
@@ -92,7 +92,7 @@ export class OutputPad extends Pad {
   /** @internal a seek is going on */
   flushing = false;
   /** @internal one of the three above, or no format: what push looks at. */
-  shut = true;
+  closed = true;
   /** Ask anew before the next buffer. */
   needsReconfigure = false;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
@@ -107,7 +107,7 @@ export class OutputPad extends Pad {
    */
   push(buffer: MediaBuffer): Maybe<void> {
     const { peer } = this;
-    if (this.shut || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
+    if (this.closed || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
     this.buffers++;
     peer.buffers++;
     return peer.element.chain(buffer, peer);
@@ -123,8 +123,8 @@ export class OutputPad extends Pad {
   }
 
   /** @internal Recomputes what push looks at. */
-  retune(): void {
-    this.shut = this.finished || this.ended || this.flushing || this.format === null;
+  updateClosed(): void {
+    this.closed = this.finished || this.ended || this.flushing || this.format === null;
   }
 
   /**
@@ -146,7 +146,7 @@ export class OutputPad extends Pad {
       );
     }
     this.format = checked;
-    this.retune();
+    this.updateClosed();
     return peer.element.onFormat(checked, peer);
   }
 
@@ -156,7 +156,7 @@ export class OutputPad extends Pad {
     if (this.ended || peer === null) return undefined;
     if (this.flushing) throw flushingError(this);
     this.ended = true;
-    this.shut = true;
+    this.closed = true;
     peer.ended = true;
     return peer.element.onEos(peer);
   }
@@ -193,10 +193,17 @@ export class OutputPad extends Pad {
     const { format } = this;
     if (format === null)
       throw new MillpondError("ERR_NOT_NEGOTIATED", `${this} has no format to find memory for`, { pad: String(this) });
-    const { running } = this.element;
+    const { element } = this;
+    const { running } = element;
     this.needsReconfigure = false;
     try {
-      await settleSupply(this, format, running, retained);
+      const query = new AllocationQuery(format, { readOnly: element.sharesOutput(this) });
+      // No answer is no error: nobody downstream requires anything.
+      if (!(await this.query(query))) query.clear();
+      query.answering = element.name;
+      element.decideAllocation(query, this);
+      query.raise(retained, "retained");
+      decideAllocation(this, query, running);
       // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {

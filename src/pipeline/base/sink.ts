@@ -7,7 +7,7 @@ import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
-import { blame, Element, isPromise, type WaitBounds } from "./element.ts";
+import { attachErrorSource, Element, isPromise, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
 
 /** The end of a long file may take this many times as long as a buffer may. */
@@ -64,7 +64,7 @@ export abstract class Sink extends Element {
       rendered = this.render(buffer);
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (rendered === undefined) {
       if (this.#keepLast) this.#keep(buffer);
@@ -79,7 +79,7 @@ export abstract class Sink extends Element {
       await this.bounded(rendering, "handling a buffer");
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (this.#keepLast) this.#keep(buffer);
     else buffer.release();
@@ -104,7 +104,7 @@ export abstract class Sink extends Element {
       // A disk may take minutes to store what the system has kept back of a long film.
       if (isPromise(finished)) await this.bounded(finished, "finishing at the end of the stream", FINISH_BOUNDS);
     } catch (error) {
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     this.running.sinkDone(this);
   }

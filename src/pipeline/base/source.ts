@@ -13,10 +13,10 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
-import { Slice } from "../scheduler.ts";
+import { TimeSlice } from "../scheduler.ts";
 import { isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise } from "./element.ts";
-import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
+import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** A stage that makes buffers. */
 export abstract class Source extends Element {
@@ -47,7 +47,7 @@ export abstract class Source extends Element {
    * is no buffer after all, the stream ends here. The buffer is borrowed; it has at least the bytes of the format, and more
    * where a stage downstream has asked for more: resize it when the count matters.
    */
-  fill?(buffer: MediaBuffer): Maybe<Outcome>;
+  fill?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /**
    * Hook instead of {@link fill}: gives a buffer that exists already, with one reference, or undefined at the end. Such a
@@ -92,7 +92,7 @@ export abstract class Source extends Element {
 
   async #loop(): Promise<void> {
     const { out } = this;
-    const slice = new Slice();
+    const slice = new TimeSlice();
     while (!out.finished && !this.running.stopping) {
       if (out.flushing) return;
       const format = this.#isPrepared ? this.#upcoming : this.next();
@@ -105,7 +105,7 @@ export abstract class Source extends Element {
       }
       const step = this.create === undefined ? this.#fillOne() : this.#createOne();
       if ((isPromise(step) ? await step : step) === false) break;
-      const pause = slice.giveWay();
+      const pause = slice.yieldIfNeeded();
       if (pause !== undefined) await pause;
     }
     if (out.flushing || this.running.stopping) return;
@@ -124,7 +124,7 @@ export abstract class Source extends Element {
   }
 
   #fillInto(buffer: MediaBuffer): Maybe<boolean> {
-    let filled: Maybe<Outcome>;
+    let filled: Maybe<HookResult>;
     try {
       filled = this.fill!(buffer);
     } catch (error) {
@@ -140,8 +140,8 @@ export abstract class Source extends Element {
     return pushed === undefined ? true : pushed.then(() => true);
   }
 
-  async #fillLater(buffer: MediaBuffer, filling: Promise<Outcome>): Promise<boolean> {
-    let filled: Outcome;
+  async #fillLater(buffer: MediaBuffer, filling: Promise<HookResult>): Promise<boolean> {
+    let filled: HookResult;
     try {
       filled = await this.bounded(filling, "filling a buffer");
     } catch (error) {

@@ -16,8 +16,8 @@ import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
 import { dropPool } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
-import { blame, Element, isPromise } from "./element.ts";
-import type { InputPad, Maybe, Outcome, OutputPad } from "./pad.ts";
+import { attachErrorSource, Element, isPromise } from "./element.ts";
+import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** How a {@link Transform} treats buffers. */
 export type TransformMode = "passthrough" | "in-place" | "copy";
@@ -88,13 +88,13 @@ export abstract class Transform extends Element {
   configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
 
   /** Hook of "copy": reads one buffer (borrowed, perhaps shared) and fills the other. False: nothing comes out of this one. */
-  transform?(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome>;
+  transform?(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "in-place": changes the buffer. False: it goes no further. */
-  transformInPlace?(buffer: MediaBuffer): Maybe<Outcome>;
+  transformInPlace?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "passthrough": may look. False: it goes no further. */
-  inspect?(buffer: MediaBuffer): Maybe<Outcome>;
+  inspect?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /** Hook: the end of the stream, or of a format; pushes what is still held. */
   drain(): Maybe<void> {}
@@ -119,13 +119,13 @@ export abstract class Transform extends Element {
     return this.#copy(buffer);
   }
 
-  #apply(buffer: MediaBuffer, hook: () => Maybe<Outcome>): Maybe<void> {
-    let done: Maybe<Outcome>;
+  #apply(buffer: MediaBuffer, hook: () => Maybe<HookResult>): Maybe<void> {
+    let done: Maybe<HookResult>;
     try {
       done = hook();
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#applyLater(buffer, done);
     if (done !== false) return this.out.push(buffer);
@@ -133,13 +133,13 @@ export abstract class Transform extends Element {
     return undefined;
   }
 
-  async #applyLater(buffer: MediaBuffer, work: Promise<Outcome>): Promise<void> {
-    let done: Outcome;
+  async #applyLater(buffer: MediaBuffer, work: Promise<HookResult>): Promise<void> {
+    let done: HookResult;
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       buffer.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (done === false) buffer.release();
     else await this.out.push(buffer);
@@ -153,16 +153,16 @@ export abstract class Transform extends Element {
       output = this.out.acquire();
     } catch (error) {
       input.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(output)) return this.#copyLater(input, output);
-    let done: Maybe<Outcome>;
+    let done: Maybe<HookResult>;
     try {
       done = this.#fill(input, output);
     } catch (error) {
       input.release();
       output.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#finishLater(input, output, done);
     input.release();
@@ -178,14 +178,14 @@ export abstract class Transform extends Element {
 
   async #copyLater(input: MediaBuffer, coming: Promise<MediaBuffer>): Promise<void> {
     let output: MediaBuffer | undefined;
-    let done: Outcome;
+    let done: HookResult;
     try {
       output = await coming;
       const filled = this.#fill(input, output);
       done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
     } catch (error) {
       output?.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       input.release();
     }
@@ -193,13 +193,13 @@ export abstract class Transform extends Element {
     else await this.out.push(output);
   }
 
-  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<Outcome>): Promise<void> {
-    let done: Outcome;
+  async #finishLater(input: MediaBuffer, output: MediaBuffer, work: Promise<HookResult>): Promise<void> {
+    let done: HookResult;
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
       output.release();
-      throw blame(error, this);
+      throw attachErrorSource(error, this);
     } finally {
       input.release();
     }
@@ -207,7 +207,7 @@ export abstract class Transform extends Element {
     else await this.out.push(output);
   }
 
-  #fill(input: MediaBuffer, output: MediaBuffer): Maybe<Outcome> {
+  #fill(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult> {
     if (this.#mode === "copy") {
       output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS);
       if (this.#kept.length > 0) this.#copyMetas(input, output);

@@ -2,11 +2,13 @@
 import { type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";
-import type { ElementSpec, Properties, PropertySpec } from "../text.ts";
+import type { ElementFactory, Properties, PropertySpec } from "../text.ts";
+import { CapsFilter } from "./caps-filter.ts";
 import { Funnel } from "./funnel.ts";
+import { Identity } from "./identity.ts";
+import { NullSink } from "./null-sink.ts";
 import { PatternSource } from "./pattern-source.ts";
 import { Queue } from "./queue.ts";
-import { CapsFilter, Identity, NullSink } from "./small.ts";
 import { Tee } from "./tee.ts";
 
 // A frame of this width and height is 1 GiB of I420 already; whatever is larger is a slip of the finger.
@@ -29,7 +31,7 @@ export function pick<T>(properties: Properties, key: string, as: string = key): 
 }
 
 /** The words for the stages of `millpond/pipeline`. */
-export const COMMON_ELEMENTS: readonly ElementSpec[] = [
+export const COMMON_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "pattern",
     help: "moving test pictures",

@@ -9,7 +9,7 @@ import { checkName, Element, isPromise } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
-import { Slice } from "../scheduler.ts";
+import { TimeSlice } from "../scheduler.ts";
 import type { StreamFormat } from "../stream-format.ts";
 
 /** How a {@link Queue} is made. */
@@ -206,8 +206,13 @@ export class Queue extends Element {
       });
     });
     query.answering = this.name;
-    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
+    this.addRetained(query);
     return true;
+  }
+
+  /** Hook: says how many buffers it has at most. Default: the full line, and the one on its way out. */
+  protected addRetained(query: AllocationQuery): void {
+    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
   }
 
   /** As what feeds it. */
@@ -221,7 +226,7 @@ export class Queue extends Element {
   }
 
   async #loop(): Promise<void> {
-    const slice = new Slice();
+    const slice = new TimeSlice();
     try {
       for (;;) {
         const { out } = this;
@@ -241,7 +246,7 @@ export class Queue extends Element {
           const pushed = out.push(buffer);
           if (pushed !== undefined) await pushed;
         } else if (await this.#handle(entry)) return;
-        const pause = slice.giveWay();
+        const pause = slice.yieldIfNeeded();
         if (pause !== undefined) await pause;
       }
     } catch (error) {

@@ -1,19 +1,21 @@
 /**
- * Where a deciding pad's buffers come from. It asks downstream, then tries what was offered in order, then makes a pool of
- * its own, and writes down why each one won or lost. After GStreamer's decide_allocation, with the sum that nobody else
- * makes: count = what all stages downstream hold + what this one keeps + the one being filled.
+ * decideAllocation: which pool a pad's buffers come from. Downstream has answered the query; the pool that is there, the offered pools
+ * in order, and a new pool are tried in that order, and the decision says why each one won or lost. After GStreamer's
+ * decide_allocation, with a sum that GStreamer does not make: count = what all stages downstream retain + what this one retains + the one
+ * being filled.
+ *
+ * Invariant: the pad keeps the pool that it has until another one is open, and a refusal changes nothing of the pad.
  */
 import { allocators } from "../../allocators/registry.ts";
 import { type Allocator, defaultAllocator } from "../../memory/allocator.ts";
 import { DEFAULT_PARAMS, type ResolvedParams } from "../../memory/params.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/buffer/config.ts";
+import type { Clock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
-import type { Running } from "../base/element.ts";
-import type { OutputPad } from "../base/pad.ts";
 import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "../stream-format.ts";
-import { AllocationQuery, type HeldPart, type MetaProposal, type PoolProposal } from "./allocation-query.ts";
-import { type Candidate, chooseFirst, type Verdict } from "./select.ts";
+import type { AllocationQuery, HeldPart, MetaProposal, PoolProposal } from "./allocation-query.ts";
+import { type Candidate, type CandidateResult, selectFirst } from "./select.ts";
 
 /** How one pad's supply was settled. Plain data. */
 export interface Decision {
@@ -36,37 +38,44 @@ export interface Decision {
   /** Metas that the stages downstream understand. */
   readonly metas: readonly MetaProposal[];
   /** Every candidate. */
-  readonly verdicts: readonly Verdict[];
+  readonly candidates: readonly CandidateResult[];
   /** What was changed or dropped while the question was under way. */
   readonly notes: readonly string[];
   /** 1 for the first time, 2 after the first change, and so on. */
   readonly round: number;
 }
 
-interface Wish {
-  readonly pad: OutputPad;
+interface Requirements {
+  readonly pad: DecidingPad;
   readonly size: number;
   readonly count: number;
   readonly params: ResolvedParams;
   readonly query: AllocationQuery;
-  readonly verdicts: Verdict[];
+  readonly results: CandidateResult[];
 }
 
-/** @internal Settles the pad's pool; see {@link OutputPad.negotiate}. */
-export async function settleSupply(
-  pad: OutputPad,
-  format: StreamFormat,
-  running: Running,
-  retained: number,
-): Promise<void> {
-  const { element } = pad;
-  const query = new AllocationQuery(format, { readOnly: element.sharesOutput(pad) });
-  // No answer is no error: it means that nobody downstream has a wish.
-  if (!(await pad.query(query))) query.clear();
-  query.answering = element.name;
-  element.decideAllocation(query, pad);
-  query.raise(retained, "retained");
+/** What a decision needs of the run: a `Running`, which is above this folder. */
+interface RunningPools {
+  readonly clock: Clock;
+  claim(pool: BufferPool, pad: DecidingPad): DecidingPad | undefined;
+  unclaim(pool: BufferPool): void;
+  watch(pool: BufferPool): void;
+  overBudget(bytes: number, pad: DecidingPad): string | undefined;
+  decided(decision: Decision): void;
+}
 
+/** What a decision needs of the pad that it is for: an `OutputPad`, which is above this folder. */
+interface DecidingPad {
+  pool: BufferPool | null;
+  decision: Decision | null;
+  readonly element: { readonly name: string; readonly running: RunningPools };
+}
+
+/**
+ * @internal Settles the pad's pool by a query that downstream has answered; see {@link OutputPad.negotiate}. O(proposals), and the
+ * making of a pool. Throws `ERR_NOT_NEGOTIATED`; the pad keeps its pool then.
+ */
+export function decideAllocation(pad: DecidingPad, query: AllocationQuery, running: RunningPools): void {
   const size = Math.max(query.formatSize, ...query.pools.map((entry) => entry.size));
   if (size === 0)
     throw new MillpondError(
@@ -74,56 +83,62 @@ export async function settleSupply(
       `${pad}: the size of a buffer is not known: neither the source nor a stage behind it gives one`,
     );
   const params = query.params[0]?.params ?? DEFAULT_PARAMS;
-  const wish: Wish = { pad, size, count: query.held + 1, params, query, verdicts: [] };
-  const over = running.overBudget(size * wish.count, pad);
-  if (over !== undefined) throw refusal(wish, over);
+  const required: Requirements = { pad, size, count: query.held + 1, params, query, results: [] };
+  const over = running.overBudget(size * required.count, pad);
+  if (over !== undefined) throw refusedError(required, over);
 
   const before = pad.pool;
-  const pool = keepPool(wish) ?? offeredPool(wish) ?? ownPool(wish);
+  const pool = keepPool(required) ?? offeredPool(required) ?? ownPool(required);
   pad.pool = pool;
-  pad.decision = record(wish, pool, (pad.decision?.round ?? 0) + 1);
-  writeBack(wish, pool);
+  pad.decision = record(required, pool, (pad.decision?.round ?? 0) + 1);
+  writeBack(required, pool);
   running.watch(pool);
   running.decided(pad.decision);
-  // The new one is open before the old one closes, and loans of the old one come home by themselves.
+  // The new one is open before the old one closes; buffers of the old one go back to it when they are released.
   if (before !== null && before !== pool) dropPool(pad, before);
 }
 
-/** @internal Closes a pad's pool; loans drain. */
-export function dropPool(pad: OutputPad, pool: BufferPool): void {
+/** @internal Ends a pad's pool with its last buffer, or deactivates it where it is somebody else's. */
+export function dropPool(pad: DecidingPad, pool: BufferPool): void {
   if (pool instanceof OwnPool) pool.retire();
   else pool.deactivate();
   pad.element.running.unclaim(pool);
 }
 
-/** A pool that a pipeline made for a pad, and therefore ends. */
+/** A pool that a pipeline made for a pad, and therefore retires. */
 class OwnPool extends BufferPool {}
 
-function keepPool(wish: Wish): BufferPool | undefined {
-  const { pool } = wish.pad;
+function keepPool(required: Requirements): BufferPool | undefined {
+  const { pool } = required.pad;
   const config = pool?.config;
   if (!(pool instanceof OwnPool) || config === null || config === undefined || !pool.isActive) return undefined;
   // An offer may have come that was not there before; it gets its chance first.
-  if (wish.query.pools.some((entry) => entry.pool !== null)) return undefined;
-  const allocator = sourceFor(wish)?.allocator ?? defaultAllocator();
-  const same = config.size === wish.size && config.max === wish.count && config.allocator === allocator;
+  if (required.query.pools.some((entry) => entry.pool !== null)) return undefined;
+  const allocator = findAllocator(required)?.allocator ?? defaultAllocator();
+  const same = config.size === required.size && config.max === required.count && config.allocator === allocator;
   const { align, prefix, padding } = config.params;
-  const { params } = wish;
+  const { params } = required;
   if (!same || align !== params.align || prefix !== params.prefix || padding !== params.padding) return undefined;
-  judge(wish, wish.pad.element.name, "the pool that is there", true, "size, count and alignment are the same");
+  noteResult(
+    required,
+    required.pad.element.name,
+    "the pool that is there",
+    true,
+    "size, count and alignment are the same",
+  );
   return pool;
 }
 
 /** The first offered pool that can do it. */
-function offeredPool(wish: Wish): BufferPool | undefined {
-  const { pad, query } = wish;
+function offeredPool(required: Requirements): BufferPool | undefined {
+  const { pad, query } = required;
   const candidates = query.pools.flatMap((entry): Candidate<BufferPool>[] => {
     const { pool, by } = entry;
     if (pool === null) return [];
     const take = (): BufferPool => {
       const owner = pad.element.running.claim(pool, pad);
       if (owner !== undefined) throw new Error(`${owner} has it, and two producers could starve each other`);
-      const bad = tryPool(wish, entry);
+      const bad = tryPool(required, entry);
       if (bad === undefined) return pool;
       if (pad.pool !== pool) pad.element.running.unclaim(pool);
       throw new Error(bad);
@@ -131,22 +146,23 @@ function offeredPool(wish: Wish): BufferPool | undefined {
     const why = "it can do what is needed, and who consumes knows best where bytes should lie";
     return [{ by, what: `pool "${pool.name}"`, why, take }];
   });
-  const { chosen, verdicts } = chooseFirst(candidates);
-  wish.verdicts.push(...verdicts);
-  return chosen;
+  const { selected, results } = selectFirst(candidates);
+  required.results.push(...results);
+  return selected;
 }
 
 /** Configures and opens an offered pool; why not, or undefined. */
-function tryPool(wish: Wish, entry: PoolProposal): string | undefined {
+function tryPool(required: Requirements, entry: PoolProposal): string | undefined {
   const pool = entry.pool!;
-  if (entry.max > 0 && entry.max < wish.count) return `it can have ${entry.max} buffers, and ${wish.count} are needed`;
-  if (pool.isActive && pool !== wish.pad.pool) {
-    const short = shortfall(wish, pool.config!);
+  if (entry.max > 0 && entry.max < required.count)
+    return `it can have ${entry.max} buffers, and ${required.count} are needed`;
+  if (pool.isActive && pool !== required.pad.pool) {
+    const short = shortfall(required, pool.config!);
     return short ?? (pool.outstanding > 0 ? `it is in use: ${pool.outstanding} buffers are out` : undefined);
   }
   try {
-    configure(pool, wish);
-    const short = shortfall(wish, pool.config!);
+    configure(pool, required);
+    const short = shortfall(required, pool.config!);
     if (short !== undefined) return short;
     pool.activate();
     return undefined;
@@ -155,17 +171,17 @@ function tryPool(wish: Wish, entry: PoolProposal): string | undefined {
   }
 }
 
-/** As wished; or, when the pool can only do something near it, that, if it serves. */
-function configure(pool: BufferPool, wish: Wish): void {
+/** As required; or, when the pool can only do something near it, that, if it serves. */
+function configure(pool: BufferPool, required: Requirements): void {
   // Its own bytes are what a pool is offered for; a stated allocator is for pools that are made here.
-  const wanted = configOf(wish);
+  const wanted = configOf(required);
   if (pool.config !== null) wanted.allocator = pool.config.allocator;
   try {
     pool.configure(wanted);
   } catch (error) {
     if (!isMillpondError(error, "ERR_CONFIG_ADJUSTED")) throw error;
     const near = error.details?.config as ActualPoolConfig;
-    const short = shortfall(wish, near);
+    const short = shortfall(required, near);
     if (short !== undefined) throw new Error(short, { cause: error });
     const { size, min, max, maxBytes, params, allocator, format, options, roundSize, zero } = near;
     pool.configure({ ...params, size, min, max, maxBytes, allocator, format, options, roundSize, zero });
@@ -173,40 +189,40 @@ function configure(pool: BufferPool, wish: Wish): void {
 }
 
 /** What a configuration lacks, or undefined. */
-function shortfall(wish: Wish, config: ActualPoolConfig): string | undefined {
-  const memory = memoryOfFormat(wish.query.format!);
+function shortfall(required: Requirements, config: ActualPoolConfig): string | undefined {
+  const memory = memoryOfFormat(required.query.format!);
   const lack = memory === SYSTEM_MEMORY ? undefined : config.allocator.lacks(memory);
   if (lack !== undefined) return `${memory} is needed: ${lack}`;
-  if (config.size < wish.size) return `its buffers have ${config.size} bytes, and ${wish.size} are needed`;
-  if (config.max < wish.count) return `it can have ${config.max} buffers, and ${wish.count} are needed`;
-  if (config.params.align < wish.params.align) {
-    return `it aligns to ${config.params.align} bytes, and ${wish.params.align} are needed`;
+  if (config.size < required.size) return `its buffers have ${config.size} bytes, and ${required.size} are needed`;
+  if (config.max < required.count) return `it can have ${config.max} buffers, and ${required.count} are needed`;
+  if (config.params.align < required.params.align) {
+    return `it aligns to ${config.params.align} bytes, and ${required.params.align} are needed`;
   }
   return undefined;
 }
 
-function ownPool(wish: Wish): BufferPool {
-  const { pad, query } = wish;
+function ownPool(required: Requirements): BufferPool {
+  const { pad, query } = required;
   const pool = new OwnPool({ name: String(pad), clock: pad.element.running.clock });
-  const asked = sourceFor(wish);
+  const asked = findAllocator(required);
   const from = asked?.allocator ?? null;
   const special = memoryOfFormat(query.format!) !== SYSTEM_MEMORY;
   try {
-    pool.configure({ ...configOf(wish), ...(from !== null && { allocator: from }) });
+    pool.configure({ ...configOf(required), ...(from !== null && { allocator: from }) });
     pool.activate();
     const why = from === null ? "nothing better was offered" : `with the allocator that ${asked!.by} asked for`;
-    judge(wish, pad.element.name, "a pool of its own", true, why);
+    noteResult(required, pad.element.name, "a pool of its own", true, why);
     return pool;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    if (from === null || special) throw refusal(wish, message, error);
-    judge(wish, asked!.by, `allocator "${from.name}"`, false, message);
+    if (from === null || special) throw refusedError(required, message, error);
+    noteResult(required, asked!.by, `allocator "${from.name}"`, false, message);
   }
   try {
-    pool.configure(configOf(wish));
+    pool.configure(configOf(required));
     pool.activate();
-    judge(
-      wish,
+    noteResult(
+      required,
       pad.element.name,
       "a pool of its own",
       true,
@@ -214,7 +230,7 @@ function ownPool(wish: Wish): BufferPool {
     );
     return pool;
   } catch (error) {
-    throw refusal(wish, error instanceof Error ? error.message : String(error), error);
+    throw refusedError(required, error instanceof Error ? error.message : String(error), error);
   }
 }
 
@@ -225,8 +241,10 @@ const MAKERS: Readonly<Record<string, string>> = { "memory:DMABuf": "dmabuf" };
  * Where a pool that is made here takes its bytes from: what was asked for first, as long as the format does not want a special kind of
  * memory; else the first that has it. Undefined: the default. Throws `ERR_NOT_NEGOTIATED` when nothing has it.
  */
-function sourceFor(wish: Wish): { readonly by: string; readonly allocator: Allocator | null } | undefined {
-  const { params, format } = wish.query;
+function findAllocator(
+  required: Requirements,
+): { readonly by: string; readonly allocator: Allocator | null } | undefined {
+  const { params, format } = required.query;
   const memory = memoryOfFormat(format!);
   if (memory === SYSTEM_MEMORY) return params[0];
   const lacks: string[] = [];
@@ -238,21 +256,21 @@ function sourceFor(wish: Wish): { readonly by: string; readonly allocator: Alloc
     lacks.push(`allocator "${entry.allocator.name}": ${lack}`);
   }
   const tried = lacks.length === 0 ? "no stage offers an allocator that makes it" : lacks.join("; ");
-  throw refusal(wish, `no memory is ${memory} here (${tried}); offer a pool or an allocator that makes it`);
+  throw refusedError(required, `no memory is ${memory} here (${tried}); offer a pool or an allocator that makes it`);
 }
 
-function configOf(wish: Wish): BufferPoolConfig {
-  const { size, count, params, query } = wish;
+function configOf(required: Requirements): BufferPoolConfig {
+  const { size, count, params, query } = required;
   // All of them now: a run that began must not fail for want of memory in its middle. Fresh pages cost nothing until touched.
   return { ...params, size, min: count, max: count, format: query.format };
 }
 
-function judge(wish: Wish, by: string, what: string, won: boolean, why: string): void {
-  wish.verdicts.push({ by, what, won, why });
+function noteResult(required: Requirements, by: string, what: string, won: boolean, why: string): void {
+  required.results.push({ by, what, won, why });
 }
 
-function record(wish: Wish, pool: BufferPool, round: number): Decision {
-  const { pad, query, verdicts } = wish;
+function record(required: Requirements, pool: BufferPool, round: number): Decision {
+  const { pad, query, results } = required;
   const config = pool.config!;
   const filled: HeldPart = { by: pad.element.name, count: 1, why: "being filled" };
   return {
@@ -265,15 +283,15 @@ function record(wish: Wish, pool: BufferPool, round: number): Decision {
     params: config.params,
     allocator: config.allocator.name,
     metas: query.metas.slice(),
-    verdicts,
+    candidates: results,
     notes: query.notes.slice(),
     round,
   };
 }
 
-/** What was settled stands in slot 0 afterwards, with the numbers that are in force (GStreamer leaves the wished ones). */
-function writeBack(wish: Wish, pool: BufferPool): void {
-  const { query } = wish;
+/** What was settled stands in slot 0 afterwards, with the numbers that are in force (GStreamer leaves the ones asked for). */
+function writeBack(required: Requirements, pool: BufferPool): void {
+  const { query } = required;
   const { size, max, params, allocator } = pool.config!;
   const offer = { pool, size, min: max, max };
   if (query.pools.length === 0) query.addPool(offer);
@@ -282,15 +300,15 @@ function writeBack(wish: Wish, pool: BufferPool): void {
   else query.setParams(0, allocator, params);
 }
 
-function refusal(wish: Wish, why: string, cause?: unknown): MillpondError {
-  const { pad, count, size, query, verdicts } = wish;
+function refusedError(required: Requirements, why: string, cause?: unknown): MillpondError {
+  const { pad, count, size, query, results } = required;
   const sum = [`1 being filled`, ...query.parts.map((part) => `${part.count} with ${part.by} (${part.why})`)].join(
     " + ",
   );
   return new MillpondError(
     "ERR_NOT_NEGOTIATED",
     `${pad} cannot get its ${count} buffers of ${size} bytes for ${formatText(query.format)} (${sum}): ${why}`,
-    { pad: String(pad), count, size, parts: query.parts, verdicts },
+    { pad: String(pad), count, size, parts: query.parts, candidates: results },
     cause === undefined ? undefined : { cause },
   );
 }

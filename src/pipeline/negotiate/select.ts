@@ -4,7 +4,7 @@
  */
 
 /** One way in which buffers could have come, and what became of it. */
-export interface Verdict {
+export interface CandidateResult {
   /** Who offered it. */
   readonly by: string;
   /** What it is. */
@@ -27,33 +27,33 @@ export interface Candidate<T> {
   take(): T;
 }
 
-/** What {@link chooseFirst} found. */
-export interface Choice<T> {
+/** What {@link selectFirst} found. */
+export interface Selection<T> {
   /** What won; undefined when nothing served. */
-  readonly chosen: T | undefined;
+  readonly selected: T | undefined;
   /** Every candidate, in order. */
-  readonly verdicts: readonly Verdict[];
+  readonly results: readonly CandidateResult[];
   /** What the last candidate that was tried threw. */
   readonly error: unknown;
 }
 
 /** Tries candidates in order; those behind the winner are not tried. O(candidates). */
-export function chooseFirst<T>(candidates: readonly Candidate<T>[]): Choice<T> {
-  const verdicts: Verdict[] = [];
+export function selectFirst<T>(candidates: readonly Candidate<T>[]): Selection<T> {
+  const results: CandidateResult[] = [];
   let chosen: { readonly value: T } | undefined;
   let error: unknown;
   for (const { by, what, why, take } of candidates) {
     if (chosen !== undefined) {
-      verdicts.push({ by, what, won: false, why: "an earlier one was taken" });
+      results.push({ by, what, won: false, why: "an earlier one was taken" });
       continue;
     }
     try {
       chosen = { value: take() };
-      verdicts.push({ by, what, won: true, why });
+      results.push({ by, what, won: true, why });
     } catch (thrown) {
       error = thrown;
-      verdicts.push({ by, what, won: false, why: thrown instanceof Error ? thrown.message : String(thrown) });
+      results.push({ by, what, won: false, why: thrown instanceof Error ? thrown.message : String(thrown) });
     }
   }
-  return { chosen: chosen?.value, verdicts, error };
+  return { selected: chosen?.value, results, error };
 }

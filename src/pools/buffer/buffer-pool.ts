@@ -67,16 +67,22 @@
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
-import { type Clock, checkClock } from "../../util/clock.ts";
-import { CoarseClock } from "../../util/coarse-clock.ts";
+import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
-import { inUseError, type PoolState, refusedError, staleLeaseError, starvedError } from "./errors.ts";
+import {
+  corruptedError,
+  foreignError,
+  inUseError,
+  type PoolState,
+  refusedError,
+  staleLeaseError,
+  starvedError,
+} from "./errors.ts";
 import { LEAK_SAMPLE, LeakMonitor, StarvationMonitor } from "./monitor.ts";
 import { SlotStore } from "./slots.ts";
 import { type BufferPoolEvents, type BufferPoolStats, type Holder, holderOf } from "./stats.ts";
@@ -349,13 +355,7 @@ export class BufferPool implements BufferOwner {
   release(buffer: MediaBuffer): void {
     if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
     const { owner } = buffer.slot;
-    if (owner !== this) {
-      const whose = owner === null ? "to no pool" : `to pool "${owner.name}"`;
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `this buffer belongs ${whose}, not to pool "${this.name}"; call buffer.release()`,
-      );
-    }
+    if (owner !== this) throw foreignError(this.name, owner?.name);
     buffer.release();
   }
 
@@ -617,7 +617,7 @@ export class BufferPool implements BufferOwner {
   validate(): void {
     this.#slots.validate();
     if (this.#waiters.length > 0 && this.#state === "active" && this.#slots.head !== null) {
-      throw new MillpondError("ERR_CORRUPTED", `pool "${this.name}" has waiters and a free buffer at the same time`);
+      throw corruptedError(this.name, "it has waiters and a free buffer at the same time");
     }
   }
 

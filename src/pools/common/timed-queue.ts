@@ -14,8 +14,7 @@
  * order and O(items) before it, a shift O(1) amortized; first times are O(1), extremes O(items).
  */
 
-import { MillpondError, reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callback, checkOptions, wrongType } from "../../util/validate.ts";
 import { checkLimits, QueueLevel, type QueueLimits } from "./queue-level.ts";
 

@@ -9,7 +9,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { lifeName, watchExit, whenEnded } from "./worker-liveness.ts";
+import { lockName, onLivenessLost, watchExit } from "./worker-liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -28,7 +28,7 @@ export interface ConnectOptions extends LaneOptions {
 }
 
 /** The first message, to the worker's global scope. */
-export interface Invitation {
+export interface ConnectRequest {
   /** Says what this is. */
   readonly kind: "millpond.lane";
   /** What the other side needs to make its carrier. */
@@ -38,7 +38,7 @@ export interface Invitation {
   /** The lane's port. */
   readonly port: LanePort;
   /** A lock to hold while the thread lives, where its end is not told otherwise. */
-  readonly life: string | undefined;
+  readonly lock: string | undefined;
 }
 
 /** @internal What the other side answers. */
@@ -49,7 +49,7 @@ export interface Answer {
 }
 
 /** What a worker sent before its end, and what tells of its end, go different ways in a browser. */
-const LAST_WORDS_MS = 100;
+const EXIT_GRACE_MS = 100;
 
 /** Who sits at the other end, for the carrier of this one. */
 export interface Peer {
@@ -106,7 +106,7 @@ export async function connect<Data>(
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
-  const life = once === undefined ? lifeName() : undefined;
+  const life = once === undefined ? lockName() : undefined;
   let gone: (() => void) | undefined;
   let unwatch: (() => void) | undefined;
   try {
@@ -125,14 +125,20 @@ export async function connect<Data>(
         isSettled: () => peer.isSettled(),
       });
     }
-    const invitation: Invitation = { kind: "millpond.lane", offer, window, port: port2 as unknown as LanePort, life };
+    const invitation: ConnectRequest = {
+      kind: "millpond.lane",
+      offer,
+      window,
+      port: port2 as unknown as LanePort,
+      lock: life,
+    };
     postMessage(invitation, [port2 as never]);
     const { holds } = (await answered) as Answer;
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
-      whenEnded(life!, () => {
+      onLivenessLost(life!, () => {
         peer.exited();
-        clock.setTimer(() => lane.lost(), LAST_WORDS_MS, true);
+        clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
       });
     }
     return lane;

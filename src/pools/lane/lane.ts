@@ -45,7 +45,7 @@ export interface Carrier {
 }
 
 /** @internal What a message says; the first place of each. */
-export const Say = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
+export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
@@ -84,7 +84,7 @@ export class Lane<Data = unknown> {
     this.#window = wholeNumber("options.window", options.window ?? DEFAULT_WINDOW, 1, 2 ** 20);
     this.#credit = this.#window;
     this.#senders = new WaitQueue(this.#clock);
-    port.onmessage = (event) => this.#hear(event.data);
+    port.onmessage = (event) => this.#onMessage(event.data);
     port.addEventListener("close", () => this.lost());
   }
 
@@ -189,7 +189,7 @@ export class Lane<Data = unknown> {
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
     if (this.#theyClosed) this.#end(false);
-    else this.#port.postMessage([Say.CLOSE]);
+    else this.#port.postMessage([MessageType.CLOSE]);
     await heard;
   }
 
@@ -218,7 +218,10 @@ export class Lane<Data = unknown> {
   #post(slot: Slot, data: Data | undefined): void {
     this.#carrier.send(slot, (lease, transfer) => {
       try {
-        this.#port.postMessage(data === undefined ? [Say.LEASE, lease] : [Say.LEASE, lease, data], transfer);
+        this.#port.postMessage(
+          data === undefined ? [MessageType.LEASE, lease] : [MessageType.LEASE, lease, data],
+          transfer,
+        );
       } catch (error) {
         throw cloneError(error);
       }
@@ -226,29 +229,29 @@ export class Lane<Data = unknown> {
     this.#credit--;
   }
 
-  #hear(message: unknown): void {
+  #onMessage(message: unknown): void {
     if (!Array.isArray(message)) return;
     switch (message[0]) {
-      case Say.LEASE:
+      case MessageType.LEASE:
         this.#arrive(message[1], message[2] as Data);
         break;
-      case Say.CREDIT:
+      case MessageType.CREDIT:
         // Never more than the window, whatever the other side says.
         if (Number.isInteger(message[1]) && message[1] > 0)
           this.#credit = Math.min(this.#credit + message[1], this.#window);
         this.#serveSenders();
         break;
-      case Say.CLOSE:
+      case MessageType.CLOSE:
         this.#theyClosed = true;
-        this.#port.postMessage([Say.CLOSED]);
+        this.#port.postMessage([MessageType.CLOSED]);
         this.#senders.rejectAll(() => this.#closedError());
         if (this.#state === "closing") this.#end(false);
         this.#wakeReaders();
         break;
-      case Say.CLOSED:
+      case MessageType.CLOSED:
         this.#end(false);
         break;
-      case Say.CONTROL:
+      case MessageType.CONTROL:
         this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
         break;
     }
@@ -256,7 +259,7 @@ export class Lane<Data = unknown> {
 
   /** @internal Posts a message of the carrier's own. */
   control(message: unknown, transfer?: readonly ArrayBuffer[]): void {
-    if (this.#state !== "ended") this.#port.postMessage([Say.CONTROL, message], transfer);
+    if (this.#state !== "ended") this.#port.postMessage([MessageType.CONTROL, message], transfer);
   }
 
   #arrive(lease: unknown, data: Data): void {
@@ -293,7 +296,7 @@ export class Lane<Data = unknown> {
   #giveCredit(): void {
     this.#taken++;
     if (this.#taken * 2 < this.#window || this.#state === "ended") return;
-    this.#port.postMessage([Say.CREDIT, this.#taken]);
+    this.#port.postMessage([MessageType.CREDIT, this.#taken]);
     this.#taken = 0;
   }
 

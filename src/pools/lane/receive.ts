@@ -14,13 +14,13 @@ import {
   wrongType,
 } from "../../util/validate.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
-import type { Answer, Invitation } from "./connect.ts";
+import type { Answer, ConnectRequest } from "./connect.ts";
 import { Lane } from "./lane.ts";
 import type { LeasePool } from "./lease-pool.ts";
-import { FarTransferPool } from "./remote-transfer-pool.ts";
+import { RemoteTransferPool } from "./remote-transfer-pool.ts";
 import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
-import { holdForLife } from "./worker-liveness.ts";
+import { holdLivenessLock } from "./worker-liveness.ts";
 
 /** Where messages come from: a worker's global scope, Node's parentPort, a MessagePort. */
 export interface LaneSource {
@@ -52,8 +52,8 @@ export async function receiveLane<Data = unknown>(
   const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
   const signal = abortSignal("options.signal", given);
   const clock = checkClock("options.clock", own);
-  const { port, offer, window, life } = checkInvitation(await invitation(listening, signal));
-  const ready: Answer = { kind: "millpond.ready", holds: await holdForLife(life) };
+  const { port, offer, window, lock } = checkConnectRequest(await connectRequest(listening, signal));
+  const ready: Answer = { kind: "millpond.ready", holds: await holdLivenessLock(lock) };
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
@@ -72,7 +72,7 @@ export async function receiveLane<Data = unknown>(
     }
   }
   let lane: Lane<Data> | undefined;
-  const pool = new FarTransferPool(
+  const pool = new RemoteTransferPool(
     offer as TransferOffer,
     (message, transfer) => lane?.control(message, transfer),
     clock,
@@ -83,7 +83,7 @@ export async function receiveLane<Data = unknown>(
 }
 
 /** What came in a message may be anything: of another version of the library, or of a program that guesses. Throws `ERR_BAD_DATA`. */
-function checkInvitation(given: Invitation): Invitation {
+function checkConnectRequest(given: ConnectRequest): ConnectRequest {
   try {
     methodsOf("port", "a MessagePort", given.port, ["postMessage", "addEventListener", "close"]);
     const offer = given.offer as Partial<SharedOffer> | Partial<TransferOffer>;
@@ -106,11 +106,11 @@ function checkInvitation(given: Invitation): Invitation {
   return given;
 }
 
-function invitation(source: LaneSource, signal: AbortSignal | undefined): Promise<Invitation> {
+function connectRequest(source: LaneSource, signal: AbortSignal | undefined): Promise<ConnectRequest> {
   return abortable(signal, ({ resolve, onEnd }) => {
     const listen = (event: unknown): void => {
-      const data = (event as { readonly data: unknown }).data as Partial<Invitation> | null;
-      if (data?.kind === "millpond.lane" && data.port !== undefined) resolve(data as Invitation);
+      const data = (event as { readonly data: unknown }).data as Partial<ConnectRequest> | null;
+      if (data?.kind === "millpond.lane" && data.port !== undefined) resolve(data as ConnectRequest);
     };
     source.addEventListener("message", listen);
     onEnd(() => source.removeEventListener("message", listen));

@@ -9,7 +9,7 @@ import type { Carrier } from "./lane.ts";
 import type { LeasePool } from "./lease-pool.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
 
-interface Guest {
+interface RemoteLease {
   readonly id: number;
   readonly view: Uint8Array<ArrayBuffer>;
   holds: number;
@@ -18,7 +18,7 @@ interface Guest {
 type Post = (message: unknown, transfer?: readonly ArrayBuffer[]) => void;
 
 /** The pool that `receiveLane` gives where there is no shared memory. */
-export class FarTransferPool implements LeasePool {
+export class RemoteTransferPool implements LeasePool {
   /** For messages. */
   readonly name: string;
   /** Bytes of a slot. */
@@ -31,11 +31,11 @@ export class FarTransferPool implements LeasePool {
   readonly carrier: Carrier;
   readonly #pool: number;
   readonly #clock: Clock;
-  readonly #guests: Map<number, Guest> = new Map();
-  readonly #asked: WaitQueue<Slot>;
+  readonly #leases: Map<number, RemoteLease> = new Map();
+  readonly #requests: WaitQueue<Slot>;
   readonly #post: Post;
   #request = 0;
-  #over = false;
+  #isClosed = false;
 
   /** @internal Made by `receiveLane`. */
   constructor(offer: TransferOffer, post: Post, clock: Clock = systemClock) {
@@ -45,7 +45,7 @@ export class FarTransferPool implements LeasePool {
     this.#pool = offer.pool;
     this.#post = post;
     this.#clock = clock;
-    this.#asked = new WaitQueue(clock);
+    this.#requests = new WaitQueue(clock);
     this.carrier = {
       pool: this,
       send: (slot, give) => {
@@ -53,22 +53,22 @@ export class FarTransferPool implements LeasePool {
         if (guest.holds > 1) throw this.#shared(guest);
         const { buffer } = guest.view;
         give([guest.id, buffer], [buffer]);
-        this.#guests.delete(guest.id);
+        this.#leases.delete(guest.id);
       },
       receive: (lease) => {
         const [id, buffer] = Array.isArray(lease) ? (lease as [unknown, unknown]) : [];
-        return this.#welcome(id, buffer);
+        return this.#acceptLease(id, buffer);
       },
       control: (message) => {
         if (!Array.isArray(message)) return;
         const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
-        const slot = what === "grant" ? this.#welcome(id, buffer) : undefined;
+        const slot = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
         // Who asked may have given up; the slot goes home then.
-        if (slot !== undefined && !this.#asked.next(slot)) this.release(slot);
+        if (slot !== undefined && !this.#requests.next(slot)) this.release(slot);
       },
       ended: () => {
-        this.#over = true;
-        this.#asked.rejectAll(() => this.#dead("wait for a slot of"));
+        this.#isClosed = true;
+        this.#requests.rejectAll(() => this.#dead("wait for a slot of"));
       },
     };
   }
@@ -82,16 +82,16 @@ export class FarTransferPool implements LeasePool {
   async acquire(options: WaitOptions = {}): Promise<Slot> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
-    if (this.#over) throw this.#dead("take a slot of");
+    if (this.#isClosed) throw this.#dead("take a slot of");
     const request = ++this.#request;
     this.#post(["want", request] satisfies TransferMessage);
     try {
-      return await this.#asked.wait({ signal, timeout }, undefined, (waiter) => {
+      return await this.#requests.wait({ signal, timeout }, undefined, (waiter) => {
         const waited = Math.round(this.#clock.now() - waiter.since);
         return new MillpondError("ERR_STARVED", `no slot of transfer pool "${this.name}" came within ${waited} ms`);
       });
     } catch (error) {
-      if (!this.#over) this.#post(["cancel", request] satisfies TransferMessage);
+      if (!this.#isClosed) this.#post(["cancel", request] satisfies TransferMessage);
       throw error;
     }
   }
@@ -110,25 +110,25 @@ export class FarTransferPool implements LeasePool {
   release(slot: Slot): void {
     const guest = this.#held(slot, "release");
     if (--guest.holds > 0) return;
-    this.#guests.delete(guest.id);
+    this.#leases.delete(guest.id);
     // A lane that has ended took its slots back already.
-    if (this.#over) return;
+    if (this.#isClosed) return;
     const { buffer } = guest.view;
     // A buffer that somebody transferred away is no transferable; home makes another.
     this.#post(["home", guest.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
   }
 
-  #welcome(id: unknown, buffer: unknown): Slot | undefined {
+  #acceptLease(id: unknown, buffer: unknown): Slot | undefined {
     if (typeof id !== "number" || !(buffer instanceof ArrayBuffer) || buffer.byteLength !== this.size) return undefined;
-    this.#guests.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
+    this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
     return { id, index: id & 0xffff, pool: this.#pool };
   }
 
-  #held(slot: Slot, verb: string): Guest {
+  #held(slot: Slot, verb: string): RemoteLease {
     if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
     // Each once: what is read twice can be something else the second time.
     const { id, index, pool } = slot;
-    const guest = pool === this.#pool ? this.#guests.get(id) : undefined;
+    const guest = pool === this.#pool ? this.#leases.get(id) : undefined;
     if (guest !== undefined) return guest;
     if (pool !== this.#pool) {
       throw new MillpondError(
@@ -143,7 +143,7 @@ export class FarTransferPool implements LeasePool {
     );
   }
 
-  #shared(guest: Guest): MillpondError {
+  #shared(guest: RemoteLease): MillpondError {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
       `slot ${guest.id & 0xffff} of transfer pool "${this.name}" is held ${guest.holds} times, and its bytes can be in one thread only; release the others first`,

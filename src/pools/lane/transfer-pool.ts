@@ -105,7 +105,7 @@ export class TransferPool implements LeasePool {
   tryAcquire(): Slot | undefined {
     if (this.#queue.length > 0) return undefined;
     const index = this.#free.pop();
-    return index === undefined ? undefined : this.#lend(index);
+    return index === undefined ? undefined : this.#lease(index);
   }
 
   /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, `ERR_OUT_OF_RANGE`. */
@@ -114,7 +114,7 @@ export class TransferPool implements LeasePool {
     if (signal?.aborted) throw signal.reason;
     const slot = this.tryAcquire();
     if (slot !== undefined) return slot;
-    return this.#lend(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
+    return this.#lease(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
   }
 
   /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`. */
@@ -169,7 +169,7 @@ export class TransferPool implements LeasePool {
     return { count: this.count, free, held: this.count - free - away, away };
   }
 
-  #lend(index: number): Slot {
+  #lease(index: number): Slot {
     const entry = this.#entries[index]!;
     entry.holds = 1;
     return { id: idOf(entry), index, pool: this.#pool };
@@ -201,7 +201,7 @@ export class TransferPool implements LeasePool {
       },
       receive: (lease) => {
         const [id, buffer] = Array.isArray(lease) ? (lease as [number, ArrayBuffer]) : [];
-        const entry = this.#welcome(carrier, id, buffer);
+        const entry = this.#acceptReturn(carrier, id, buffer);
         if (entry === undefined) return undefined;
         entry.away = undefined;
         return { id: id!, index: id! & (2 ** INDEX_BITS - 1), pool: this.#pool };
@@ -209,7 +209,7 @@ export class TransferPool implements LeasePool {
       control: (message, post) => {
         if (!Array.isArray(message)) return;
         const [what, number, buffer] = message as unknown as TransferMessage;
-        if (what === "home" && this.#welcome(carrier, number, buffer as ArrayBuffer) !== undefined) {
+        if (what === "home" && this.#acceptReturn(carrier, number, buffer as ArrayBuffer) !== undefined) {
           this.#recycle(number & (2 ** INDEX_BITS - 1));
         } else if (what === "cancel") wants.get(number)?.abort();
         else if (what === "want" && !over) void this.#grant(carrier, number, wants, post);
@@ -230,7 +230,7 @@ export class TransferPool implements LeasePool {
   }
 
   /** The entry of a buffer that came back over the lane that it went; undefined for anything else that came. */
-  #welcome(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
+  #acceptReturn(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
     if (typeof id !== "number" || !Number.isInteger(id)) return undefined;
     const entry = this.#entries[id & (2 ** INDEX_BITS - 1)];
     if (entry?.away !== carrier || entry.generation !== id >>> INDEX_BITS) return undefined;

@@ -57,13 +57,13 @@ function lockManager(): LockManager | undefined {
 }
 
 /** A name that nobody else has, or undefined where there are no locks. */
-export function lifeName(): string | undefined {
+export function lockName(): string | undefined {
   if (lockManager() === undefined) return undefined;
   return `millpond.lane.${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
 }
 
 /** In the thread that may end: true once it holds the lock, until its end; false where there are none. */
-export function holdForLife(name: string | undefined): Promise<boolean> {
+export function holdLivenessLock(name: string | undefined): Promise<boolean> {
   const locks = lockManager();
   if (name === undefined || locks === undefined) return Promise.resolve(false);
   return new Promise((resolve) => {
@@ -79,7 +79,7 @@ export function holdForLife(name: string | undefined): Promise<boolean> {
 }
 
 /** In the other thread: calls `ended` when the one that holds the lock has ended. */
-export function whenEnded(name: string, ended: () => void): void {
+export function onLivenessLost(name: string, ended: () => void): void {
   lockManager()
     ?.request(name, ended)
     .catch(() => {});

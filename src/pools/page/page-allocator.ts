@@ -9,16 +9,13 @@
  */
 
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/mapping.ts";
+import type { MapMode } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
-import { Region } from "../../memory/region.ts";
-import { zeroBytes } from "../../memory/zero.ts";
-import { systemClock, type TimerHandle } from "../../util/clock.ts";
-import { CoarseClock } from "../../util/coarse-clock.ts";
+import { Region, zeroBytes } from "../../memory/region.ts";
+import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import type { MillpondError } from "../../util/errors.ts";
-import { reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { reentrantError, throwLater } from "../../util/errors.ts";
 import { PageAge } from "./decay.ts";
 import { pageHolder, pagesDeadError, pagesDetachedError, pagesFullError, pagesTakenError } from "./errors.ts";
 import type { PageConfig, PageHolder } from "./options.ts";
@@ -136,8 +133,8 @@ export class PageAllocator extends Allocator {
             const memory = new Memory(this, region, null, DEFAULT_ALIGN, 0, size, 0);
             block.lease = memory;
             block.stamp = this.time;
-            this.$allocations++;
-            this.$liveMemories++;
+            this.allocationCount++;
+            this.liveMemoryCount++;
             return memory;
           }
         }
@@ -217,7 +214,7 @@ export class PageAllocator extends Allocator {
     block.order = this.ticks;
     block.cls.push(block);
     this.cache.idle++;
-    this.$liveMemories--;
+    this.liveMemoryCount--;
     if (this.nextSweep === Number.POSITIVE_INFINITY) this.sweep();
   }
 
@@ -367,7 +364,7 @@ export class PageAllocator extends Allocator {
       memory.references = 0;
       memory.view = null;
       block.lease = null;
-      this.$liveMemories--;
+      this.liveMemoryCount--;
       if (this.config.zero === "release" && block.region.isPlain && !isLost(block)) zeroBytes(block.region.bytes);
       if (block.region.isPlain) revokeBlock(block);
       this.cache.drop(block);

@@ -2,8 +2,7 @@
  * The blocks of a PagePool: which exist, which are held and by age, which go. Bookkeeping only; who may take one and when time
  * is looked at is the allocator's business.
  */
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import type { PageConfig } from "./options.ts";
 import { type PageBlock, PageClass } from "./page-block.ts";
 import { isLost, obtainBlock } from "./page-source.ts";

@@ -1,7 +1,5 @@
 /** Getting whole pages from wherever a page pool draws from, and giving them back. */
-import { opaqueRegion, Region } from "../../memory/region.ts";
-import { isRevocable, revokeViews } from "../../memory/revoke.ts";
-import { zeroBytes } from "../../memory/zero.ts";
+import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import type { PageConfig } from "./options.ts";
 import { PageBlock, type PageClass } from "./page-block.ts";

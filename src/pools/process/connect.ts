@@ -19,7 +19,7 @@ import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from ".
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { watchExit } from "../lane/worker-liveness.ts";
-import { cancelReservation, isVacated, type Seat, statusOf } from "../shared/membership.ts";
+import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, OPEN_KEYS, openProcessPool, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -45,10 +45,10 @@ export interface ProcessConnection<Data> {
 
 /** What the side that has the pool tells the other one. */
 export interface ProcessOffer {
-  /** The seat that is reserved for it. */
-  readonly seat: Seat;
-  /** The seat of who offers. */
-  readonly from: Seat;
+  /** The membership that is reserved for it. */
+  readonly membership: Membership;
+  /** The membership of who offers. */
+  readonly from: Membership;
   /** Leases under way at most. */
   readonly window: number | undefined;
   /** For messages. */
@@ -56,16 +56,16 @@ export interface ProcessOffer {
 }
 
 /** The first message to a child. */
-interface Invitation {
-  readonly millpondInvitation: string;
+interface ConnectRequest {
+  readonly millpondConnect: string;
   readonly offer: ProcessOffer;
   /** Where to get the block from, unless it was inherited. */
   readonly block: { readonly pid: number; readonly descriptor: number; readonly inode: string };
 }
 
 /**
- * Connects to a child process, which calls {@link receiveProcess}. It gets a seat of its own; when it ends, however it does,
- * what it held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the child ends or fails to
+ * Connects to a child process, which calls {@link receiveProcess}. It gets a membership of its own; when it ends, however it does,
+ * what it held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE` when the child ends or fails to
  * join first, or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
  */
 export async function connectProcess<Data = unknown>(
@@ -92,28 +92,28 @@ export async function connectProcess<Data = unknown>(
     if (!pool.isOver) pool.reclaim(handle);
     pool.reclaimEnded();
   };
-  const { seat } = handle;
-  const isSettled = (): boolean => pool.isOver || isVacated(statusOf(pool.core, seat.owner), seat.status);
+  const { membership } = handle;
+  const isSettled = (): boolean => pool.isOver || hasLeft(statusOf(pool.core, membership.member), membership.status);
   let unwatch: (() => void) | undefined;
   try {
     port = ipcPort(child, id);
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
     const answer = firstMessage(port, { signal, timeout, clock }, "the child");
-    const invitation: Invitation = {
-      millpondInvitation: id,
-      offer: { seat: handle.seat, from: pool.seat, window, name: pool.name },
+    const invitation: ConnectRequest = {
+      millpondConnect: id,
+      offer: { membership: handle.membership, from: pool.membership, window, name: pool.name },
       block: { pid: process.pid, descriptor: block.descriptor, inode: String(block.inode) },
     };
     child.send(invitation as never, () => {});
     await ready(answer);
-    lane = processLane(port, pool, handle.seat, { window, clock });
+    lane = processLane(port, pool, handle.membership, { window, clock });
     return lane;
   } catch (error) {
     unwatch?.();
     port?.close();
     if (!pool.isOver) {
       // Nothing was sent to a child that has not sat down: then there is nothing to reclaim, and only the row to drop.
-      if (lane === undefined && cancelReservation(pool.core, seat)) pool.reclaimEnded();
+      if (lane === undefined && cancelReservation(pool.core, membership)) pool.reclaimEnded();
       else pool.reclaim(handle);
     }
     throw error;
@@ -146,11 +146,11 @@ export async function receiveProcess<Data = unknown>(
   if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);
   abortSignal("options.signal", signal);
   checkAttach(rest);
-  const { millpondInvitation: id, offer, block } = await invitation(source, signal);
+  const { millpondConnect: id, offer, block } = await connectRequest(source, signal);
   const port = ipcPort(source, id);
   try {
     const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
-    const pool = openProcessPool(own, { ...rest, name: rest.name ?? offer.name, seat: offer.seat });
+    const pool = openProcessPool(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
   } catch (error) {
     port.postMessage({ failed: (error as Error).message });
@@ -163,7 +163,7 @@ export async function receiveProcess<Data = unknown>(
 export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: ProcessOffer, clock?: Clock): Lane<Data> {
   const { from, window } = offer;
   const peer = {
-    owner: wholeNumber("offer.from.owner", from?.owner, 0, pool.core.ownerBits - 1),
+    member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
     status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
   };
   const lane = processLane<Data>(port, pool, peer, { window, clock });
@@ -175,7 +175,7 @@ export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: Proces
 export function processLane<Data>(
   port: ProcessPort,
   pool: ProcessPool,
-  peer: Seat,
+  peer: Membership,
   { window, clock }: { window?: number | undefined; clock?: Clock | undefined },
 ): Lane<Data> {
   const carrier = processCarrier(pool, peer, (lost) => {
@@ -218,7 +218,7 @@ export async function ready(message: Promise<unknown>): Promise<void> {
   throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${String(reason ?? said)}`);
 }
 
-function parentsBlock(block: Invitation["block"], ops: NativeOps): number {
+function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {
   const pid = wholeNumber("invitation.block.pid", block?.pid, 1, 2 ** 22);
   const descriptor = wholeNumber("invitation.block.descriptor", block.descriptor, 0, 0x7fffffff);
   const opened = openSame(ops.shared.openOf(pid, descriptor), block.inode, ops);
@@ -238,12 +238,12 @@ function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outco
   return facts.ok ? notDone("failed", "STALE_NAME", "the parent no longer has it") : facts;
 }
 
-function invitation(source: IpcEnd, signal: AbortSignal | undefined): Promise<Invitation> {
+function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promise<ConnectRequest> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     const listen = (value: unknown): void => {
-      const message = value as Partial<Invitation> | null;
-      if (typeof message?.millpondInvitation === "string" && typeof message.offer === "object") {
-        resolve(message as Invitation);
+      const message = value as Partial<ConnectRequest> | null;
+      if (typeof message?.millpondConnect === "string" && typeof message.offer === "object") {
+        resolve(message as ConnectRequest);
       }
     };
     const gone = (): void => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected"));

@@ -9,7 +9,7 @@ import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../o
 import { checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { joinPool, makePool, noSeat } from "../shared/attach.ts";
+import { joinPool, makePool, poolFullError } from "../shared/attach.ts";
 import { isShared, type SharedHandle } from "../shared/handle.ts";
 import {
   checkShape,
@@ -17,44 +17,44 @@ import {
   LAYOUT_VERSION,
   layoutOf,
   MAGIC,
-  OwnerState,
+  MemberState,
   PoolState,
   type SharedLayout,
   ZERO_POLICIES,
 } from "../shared/layout.ts";
-import type { Seat } from "../shared/membership.ts";
+import type { Membership } from "../shared/membership.ts";
 import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions, WATCH_MS } from "./process-pool.ts";
 import {
   anyEnded,
   bytesWithTable,
   type Claim,
-  claimSeat,
+  claimRow,
   dropRow,
+  type ProcessTable,
   readTable,
-  type SeatTable,
   takeOver,
   writeTable,
 } from "./process-table.ts";
 
 /** Somewhat longer than the others take to look. */
-const PATIENCE: { readonly times: number; readonly ms: number } = { times: Math.ceil(WATCH_MS / 20) + 5, ms: 20 };
+const RETRY: { readonly times: number; readonly ms: number } = { times: Math.ceil(WATCH_MS / 20) + 5, ms: 20 };
 
 /** What a process that joins may say. */
 export interface ProcessOpenOptions extends ProcessAttachOptions {
   /** For messages; default "shared". */
   name?: string;
-  /** The seat that was reserved for this process; default: the next free one. */
-  seat?: Seat;
+  /** The membership that was reserved for this process; default: the next free one. */
+  membership?: Membership;
 }
 
 /** @internal The options of each process that joins. */
-export const OPEN_KEYS = ["name", "seat", "asyncWait", "stop", "watch", "clock", "ops"] as const;
+export const OPEN_KEYS = ["name", "membership", "asyncWait", "stop", "watch", "clock", "ops"] as const;
 
 const CREATE_KEYS = [
   "size",
   "count",
   "align",
-  "owners",
+  "members",
   "zero",
   "name",
   "asyncWait",
@@ -78,8 +78,8 @@ export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
   try {
     const own = ownIdentity();
     const { table, word } = writeTable(block.buffer, layout, own);
-    const { size, count, align, owners, zero } = layout;
-    const made = makePool({ size, count, align, owners, zero, name, memory: block.buffer });
+    const { size, count, align, members, zero } = layout;
+    const made = makePool({ size, count, align, members, zero, name, memory: block.buffer });
     return new ProcessPool({ made, table, word, block }, settings);
   } catch (error) {
     block.retire();
@@ -93,7 +93,7 @@ export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
  *
  * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this version (`details.errno` names
  * what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing native runs, `ERR_INACTIVE` when the name's
- * publisher is gone, `ERR_POOL_DEAD` for a pool that was destroyed or a seat that was taken back, `ERR_POOL_FULL`.
+ * publisher is gone, `ERR_POOL_DEAD` for a pool that was destroyed or a membership that was taken back, `ERR_POOL_FULL`.
  */
 export function openProcessPool(
   source: number | string | SharedMemory | SharedHandle,
@@ -126,41 +126,41 @@ function join(block: SharedMemory, options: ProcessOpenOptions, name: string): P
   const { handle, layout } = readHeader(buffer, size, name);
   const table = tableOf(buffer, layout, size, name);
   const i32 = new Int32Array(buffer, 0, layout.slotsAt >>> 2);
-  const claim = claimOf(table, i32, layout, options.seat, name);
+  const claim = rowOf(table, i32, layout, options.membership, name);
   try {
-    const made = joinPool({ ...handle, seat: claim.seat }, buffer);
+    const made = joinPool({ ...handle, membership: claim.membership }, buffer);
     return new ProcessPool({ made, table, word: claim.word, block }, options);
   } catch (error) {
-    dropRow(table, claim.seat.owner, claim.word);
+    dropRow(table, claim.membership.member, claim.word);
     throw error;
   }
 }
 
-function claimOf(
-  table: SeatTable,
+function rowOf(
+  table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
-  given: Seat | undefined,
+  given: Membership | undefined,
   name: string,
 ): Claim {
   const own = ownIdentity();
   if (given === undefined) {
-    let claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    let claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
     // A supervisor that starts a killed process anew may be faster than those who clear up after it, and only who sits may.
-    for (let n = 0; claim === null && n < PATIENCE.times && anyEnded(table, own); n++) {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PATIENCE.ms);
-      claim = claimSeat(table, i32, layout, own, OwnerState.RESERVED);
+    for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, own); n++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.ms);
+      claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
     }
-    if (claim === null) throw noSeat(name, layout.owners);
+    if (claim === null) throw poolFullError(name, layout.members);
     return claim;
   }
-  const seat = checkSeat(given, layout);
-  const word = takeOver(table, i32, layout, seat, own);
-  if (word === undefined) throw seatGone(name, seat);
-  return { seat, word };
+  const membership = checkMembership(given, layout);
+  const word = takeOver(table, i32, layout, membership, own);
+  if (word === undefined) throw reservationGone(name, membership);
+  return { membership, word };
 }
 
-/** A thread of a process that has the block: its seat is reserved, and its row is the process's already. */
+/** A thread of a process that has the block: its membership is reserved, and its row is the process's already. */
 function joinThread(handle: SharedHandle, options: ProcessOpenOptions): ProcessPool {
   const made = joinPool(handle, undefined);
   const table = tableOf(made.memory, made.layout, made.memory.byteLength, handle.name);
@@ -186,19 +186,19 @@ export function readHeader(
   }
   const zero = ZERO_POLICIES[header[Header.ZERO]!];
   if (zero === undefined) throw badMemory(name, `has an unknown zero policy, ${header[Header.ZERO]}`);
-  const [size, count, align, owners] = [Header.SIZE, Header.COUNT, Header.ALIGN, Header.OWNERS].map(
+  const [size, count, align, members] = [Header.SIZE, Header.COUNT, Header.ALIGN, Header.MEMBERS].map(
     (at) => header[at]!,
   );
   let layout: SharedLayout;
   try {
-    layout = layoutOf(checkShape({ size: size!, count: count!, align: align!, owners: owners! }, zero));
+    layout = layoutOf(checkShape({ size: size!, count: count!, align: align!, members: members! }, zero));
   } catch (cause) {
     throw badMemory(name, `has an impossible header (${(cause as Error).message})`, cause);
   }
   if (bytes < bytesWithTable(layout)) {
     throw badMemory(name, `has ${bytes} bytes, and its header promises ${bytesWithTable(layout)}`);
   }
-  const { size: slotSize, count: slots, align: step, owners: seats } = layout;
+  const { size: slotSize, count: slots, align: step, members: memberships } = layout;
   return {
     handle: {
       kind: "millpond.SharedPool",
@@ -208,25 +208,26 @@ export function readHeader(
       size: slotSize,
       count: slots,
       align: step,
-      owners: seats,
+      members: memberships,
       zero,
     },
     layout,
   };
 }
 
-function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number, name: string): SeatTable {
+function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number, name: string): ProcessTable {
   const table =
     bytes < bytesWithTable(layout) ? "there is no table of processes behind its pool" : readTable(memory, layout);
   if (typeof table === "string") throw badMemory(name, `was not made by createProcessPool(): ${table}`);
   return table;
 }
 
-function checkSeat(seat: Seat, layout: SharedLayout): Seat {
-  if (seat === null || typeof seat !== "object") throw wrongType("options.seat", "the seat of a reserved handle", seat);
-  const owner = wholeNumber("options.seat.owner", seat.owner, 0, layout.owners - 1);
-  const status = wholeNumber("options.seat.status", seat.status, 1, 2 ** 30);
-  return { owner, status };
+function checkMembership(membership: Membership, layout: SharedLayout): Membership {
+  if (membership === null || typeof membership !== "object")
+    throw wrongType("options.membership", "the membership of a reserved handle", membership);
+  const member = wholeNumber("options.membership.member", membership.member, 0, layout.members - 1);
+  const status = wholeNumber("options.membership.status", membership.status, 1, 2 ** 30);
+  return { member, status };
 }
 
 /** @internal Checks what each way to take part has in common. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
@@ -248,11 +249,11 @@ function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeO
   return { ...options, ops: options.ops ?? nativeOps() };
 }
 
-function seatGone(name: string, { owner }: Seat): MillpondError {
+function reservationGone(name: string, { member }: Membership): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `the seat of shared pool "${name}" that was reserved for this process was taken back or used; reserve() another`,
-    { pool: name, owner },
+    `the membership of shared pool "${name}" that was reserved for this process was taken back or used; reserve() another`,
+    { pool: name, member },
   );
 }
 

@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import { deserialize, serialize } from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
-import { type LanePort, Say } from "../lane/lane.ts";
+import { type LanePort, MessageType } from "../lane/lane.ts";
 
 /** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
 const MAX_MESSAGE: number = 2 ** 20;
@@ -13,7 +13,7 @@ const MAX_MESSAGE: number = 2 ** 20;
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
 
-/** Sends and ends; what comes is given to {@link ProcessPort.hear}. */
+/** Sends and ends; what comes is given to {@link ProcessPort.onMessage}. */
 export interface Channel {
   /** Whether the other side can be reached, as far as is known. */
   isOpen(): boolean;
@@ -36,7 +36,7 @@ export class ProcessPort implements LanePort {
   #listener: LanePort["onmessage"] = null;
   #closed = false;
 
-  /** The channel's owner calls {@link hear} and {@link ended}. */
+  /** The channel's member calls {@link onMessage} and {@link ended}. */
   constructor(channel: Channel) {
     this.#channel = channel;
   }
@@ -59,7 +59,7 @@ export class ProcessPort implements LanePort {
     if (!this.#closed && this.#channel.isOpen()) {
       this.#out.push(encode(message));
       if (this.#out.length === 1) queueMicrotask(() => this.#flush());
-    } else if (Array.isArray(message) && message[0] === Say.LEASE) {
+    } else if (Array.isArray(message) && message[0] === MessageType.LEASE) {
       throw new MillpondError("ERR_INACTIVE", "the other process is gone; the lease is still yours, release it");
     }
   }
@@ -86,7 +86,7 @@ export class ProcessPort implements LanePort {
   }
 
   /** @internal A message came, as the other side encoded it. Throws when it is none. */
-  hear(bytes: Uint8Array): void {
+  onMessage(bytes: Uint8Array): void {
     if (bytes.length > MAX_MESSAGE) throw new RangeError(`a message of ${bytes.length} bytes`);
     const message: unknown = deserialize(bytes);
     if (this.#listener === null) this.#waiting.push(message);
@@ -122,22 +122,22 @@ interface Envelope {
 
 /** One lane's part of a channel. */
 interface ChannelUser {
-  hear(envelope: Partial<Envelope>): void;
-  over(): void;
+  onMessage(envelope: Partial<Envelope>): void;
+  onDisconnect(): void;
 }
 
 /** All lanes of a channel share two listeners: a runtime warns of more than ten, and a message is looked at once and not by each. */
 class IpcChannel {
   readonly users: Map<string, ChannelUser> = new Map();
 
-  readonly hear = (value: unknown): void => {
+  readonly onMessage = (value: unknown): void => {
     const envelope = value as Partial<Envelope> | null;
     if (envelope === null || typeof envelope !== "object" || typeof envelope.millpondLane !== "string") return;
-    this.users.get(envelope.millpondLane)?.hear(envelope);
+    this.users.get(envelope.millpondLane)?.onMessage(envelope);
   };
 
-  readonly over = (): void => {
-    for (const user of [...this.users.values()]) user.over();
+  readonly onDisconnect = (): void => {
+    for (const user of [...this.users.values()]) user.onDisconnect();
   };
 }
 
@@ -147,8 +147,8 @@ function joinChannel(end: IpcEnd, id: string, user: ChannelUser): void {
   const channel = channels.get(end) ?? new IpcChannel();
   channels.set(end, channel);
   if (channel.users.size === 0) {
-    end.on("message", channel.hear);
-    end.on("disconnect", channel.over);
+    end.on("message", channel.onMessage);
+    end.on("disconnect", channel.onDisconnect);
   }
   channel.users.set(id, user);
 }
@@ -157,8 +157,8 @@ function joinChannel(end: IpcEnd, id: string, user: ChannelUser): void {
 function leaveChannel(end: IpcEnd, id: string): void {
   const channel = channels.get(end);
   if (channel === undefined || !channel.users.delete(id) || channel.users.size > 0) return;
-  end.removeListener("message", channel.hear);
-  end.removeListener("disconnect", channel.over);
+  end.removeListener("message", channel.onMessage);
+  end.removeListener("disconnect", channel.onDisconnect);
 }
 
 /** A port over an IPC channel, which carries other messages too: those of the lane `id` are its. */
@@ -169,7 +169,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
     if (envelope.closed === true) over();
     else if (typeof envelope.message === "string") {
       try {
-        port.hear(Buffer.from(envelope.message, "base64"));
+        port.onMessage(Buffer.from(envelope.message, "base64"));
       } catch {
         over();
       }
@@ -189,7 +189,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
       leaveChannel(end, id);
     },
   });
-  joinChannel(end, id, { hear, over });
+  joinChannel(end, id, { onMessage: hear, onDisconnect: over });
   return port;
 }
 
@@ -210,7 +210,7 @@ export function socketPort(socket: Socket): ProcessPort {
         if (held.length < PREFIX + length) break;
         const message = held.subarray(PREFIX, PREFIX + length);
         held = held.subarray(PREFIX + length);
-        port.hear(message);
+        port.onMessage(message);
       }
     } catch {
       socket.destroy();

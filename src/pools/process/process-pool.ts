@@ -17,23 +17,23 @@ import { ownIdentity, type ProcessIdentity } from "../../os/process-liveness.ts"
 import { notDone, type Outcome } from "../../os/result.ts";
 import type { SharedMemory } from "../../os/shared-memory.ts";
 import type { Clock } from "../../util/clock.ts";
-import { type Made, noSeat } from "../shared/attach.ts";
-import { isGhost } from "../shared/errors.ts";
+import { type Made, poolFullError } from "../shared/attach.ts";
+import { isEvicted } from "../shared/errors.ts";
 import type { SharedHandle, SharedPoolOptions, Slot } from "../shared/handle.ts";
-import { OwnerState, type SharedLayout } from "../shared/layout.ts";
-import { isAlive, type Seat } from "../shared/membership.ts";
+import { MemberState, type SharedLayout } from "../shared/layout.ts";
+import { isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type AsyncWait, ProcessWaiter, type StopWord } from "./futex-waiter.ts";
 import {
   type Claim,
-  claimSeat,
-  dropIfVacated,
+  claimRow,
+  dropLeftRows,
   dropRow,
-  dropVacated,
+  dropRowIfLeft,
+  occupantOf,
+  type ProcessTable,
   pidOf,
-  type SeatTable,
-  sitterOf,
-  sweepEnded,
+  reclaimProcesses,
 } from "./process-table.ts";
 
 /** How a process takes part. */
@@ -61,7 +61,7 @@ export interface ProcessPoolOptions
 /** @internal What {@link ProcessPool} is made from. */
 export interface ProcessMade {
   readonly made: Made;
-  readonly table: SeatTable;
+  readonly table: ProcessTable;
   /** This thread's row; undefined where the row is another thread's of this process. */
   readonly word: bigint | undefined;
   readonly block: SharedMemory | undefined;
@@ -77,8 +77,8 @@ const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
 export interface Reclaimed {
   /** Slots that came free. */
   readonly freed: number;
-  /** Seats of ended processes that were cleared up. */
-  readonly seats: number;
+  /** Memberships of ended processes that were cleared up. */
+  readonly members: number;
 }
 
 /** A pool of slots that processes share, as one thread of one process sees it. */
@@ -87,7 +87,7 @@ export class ProcessPool extends SharedPool {
   declare readonly block: SharedMemory | undefined;
   /** @internal */
   declare readonly ops: NativeOps;
-  declare private readonly table: SeatTable;
+  declare private readonly table: ProcessTable;
   declare private readonly self: ProcessIdentity;
   declare private readonly row: bigint | undefined;
   declare private readonly shape: SharedLayout;
@@ -102,7 +102,7 @@ export class ProcessPool extends SharedPool {
     const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
     const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
     const waiter = new ProcessWaiter({ i32, ops, asyncWait, stop, look: () => this.lookNow() });
-    super(made, made.seat, clock === undefined ? { waiter } : { waiter, clock });
+    super(made, made.membership, clock === undefined ? { waiter } : { waiter, clock });
     this.block = block;
     this.ops = ops;
     this.table = table;
@@ -122,14 +122,14 @@ export class ProcessPool extends SharedPool {
     return this.block?.descriptor ?? -1;
   }
 
-  /** @internal This thread's seat, for the other end of a lane. */
-  get seat(): Seat {
-    return { owner: this.owner, status: this.core.status };
+  /** @internal This thread's membership, for the other end of a lane. */
+  get membership(): Membership {
+    return { member: this.member, status: this.core.status };
   }
 
   /** @internal Whether the pool was destroyed, or this thread takes part no more. */
   get isOver(): boolean {
-    return !isAlive(this.core) || isGhost(this.core);
+    return !isAlive(this.core) || isEvicted(this.core);
   }
 
   /** How blocking waits sleep: "futex", or "poll" where there is none. */
@@ -144,31 +144,31 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * A handle with a seat of its own, for a thread or child of this process; when this process ends, so does the seat. Throws
+   * A handle with a membership of its own, for a thread or child of this process; when this process ends, so does the membership. Throws
    * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
-  override reserve(): SharedHandle & { readonly seat: Seat } {
-    // Refuses a dead pool and a ghost, as a pool of threads does.
+  override reserve(): SharedHandle & { readonly membership: Membership } {
+    // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
-    this.claims = dropVacated(this.table, this.core, this.claims);
+    this.claims = dropLeftRows(this.table, this.core, this.claims);
     let claim = this.claim();
     if (claim === null) {
-      // The dead may have the seats.
+      // The dead may have the memberships.
       this.reclaimEnded();
       claim = this.claim();
     }
-    if (claim === null) throw noSeat(this.name, this.shape.owners);
+    if (claim === null) throw poolFullError(this.name, this.shape.members);
     this.claims.push(claim);
-    return { ...this.handle, seat: claim.seat };
+    return { ...this.handle, membership: claim.membership };
   }
 
   /** As {@link SharedPool.reclaim}: for a process in another PID namespace, and for threads. */
-  override reclaim(owner: number | SharedHandle): number {
-    const number = typeof owner === "object" ? owner?.seat?.owner : owner;
-    const known = Number.isInteger(number) && number! >= 0 && number! < this.shape.owners;
-    const sitter = known ? sitterOf(this.table, this.core, number!) : undefined;
-    const freed = super.reclaim(owner);
-    if (sitter !== undefined) dropIfVacated(this.table, this.core, number!, sitter);
+  override reclaim(member: number | SharedHandle): number {
+    const number = typeof member === "object" ? member?.membership?.member : member;
+    const known = Number.isInteger(number) && number! >= 0 && number! < this.shape.members;
+    const sitter = known ? occupantOf(this.table, this.core, number!) : undefined;
+    const freed = super.reclaim(member);
+    if (sitter !== undefined) dropRowIfLeft(this.table, this.core, number!, sitter);
     return freed;
   }
 
@@ -187,13 +187,13 @@ export class ProcessPool extends SharedPool {
 
   /**
    * Clears up after processes that have ended: what only they held is free. It is done by itself (see
-   * {@link ProcessAttachOptions.watch}); processes in another PID namespace cannot be judged and are left alone. O(seats),
+   * {@link ProcessAttachOptions.watch}); processes in another PID namespace cannot be judged and are left alone. O(memberships),
    * 20 us each, and O(count) for each that ended.
    */
   reclaimEnded(): Reclaimed {
     this.lastLook = performance.now();
-    this.claims = dropVacated(this.table, this.core, this.claims);
-    return this.isOver ? { freed: 0, seats: 0 } : sweepEnded(this.table, this.core, this.self);
+    this.claims = dropLeftRows(this.table, this.core, this.claims);
+    return this.isOver ? { freed: 0, members: 0 } : reclaimProcesses(this.table, this.core, this.self);
   }
 
   /** @internal A peer's connection is gone: looks soon and often, for its process may need some moments to end. */
@@ -201,17 +201,17 @@ export class ProcessPool extends SharedPool {
     for (const ms of SOON_MS) setTimeout(() => this.isOver || this.reclaimEnded(), ms).unref();
   }
 
-  /** The process that sits on each seat: its number, or 0. */
+  /** The process that sits on each membership: its number, or 0. */
   processes(): readonly number[] {
-    return Array.from({ length: this.shape.owners }, (_, owner) => pidOf(this.table, owner));
+    return Array.from({ length: this.shape.members }, (_, member) => pidOf(this.table, member));
   }
 
-  /** As {@link SharedPool.detach}; the seat is free for another process. */
+  /** As {@link SharedPool.detach}; the membership is free for another process. */
   override detach(options: { force?: boolean } = {}): void {
     super.detach(options);
     clearInterval(this.timer);
     this.sleeper.close();
-    if (this.row !== undefined) dropRow(this.table, this.owner, this.row);
+    if (this.row !== undefined) dropRow(this.table, this.member, this.row);
   }
 
   /**
@@ -231,7 +231,7 @@ export class ProcessPool extends SharedPool {
   }
 
   private claim(): Claim | null {
-    return claimSeat(this.table, this.core.i32, this.shape, this.self, OwnerState.RESERVED);
+    return claimRow(this.table, this.core.i32, this.shape, this.self, MemberState.RESERVED);
   }
 }
 

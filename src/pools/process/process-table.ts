@@ -1,8 +1,8 @@
 /**
  * Which process sits where, for a shared pool that processes share: a table behind the pool's slots, in the same memory, one
- * row for each seat. A row is one 64-bit word, and a seat is only taken by whoever has its row. So a process that is killed, at
+ * row for each membership. A row is one 64-bit word, and a membership is only taken by whoever has its row. So a process that is killed, at
  * whatever instruction, leaves a row that names it, and whoever looks next finds the row, sees that the process has ended, and
- * clears up the seat, whichever state it is in.
+ * clears up the membership, whichever state it is in.
  *
  * ```
  *   | pool (shared-layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
@@ -11,8 +11,8 @@
  */
 import { hasEnded, type ProcessIdentity } from "../../os/process-liveness.ts";
 import type { Core } from "../shared/core.ts";
-import { LINE, Owner, OwnerState, type SharedLayout } from "../shared/layout.ts";
-import { condemn, type Seat, sweepAll, takeSeat } from "../shared/membership.ts";
+import { LINE, MemberState, MemberWord, type SharedLayout } from "../shared/layout.ts";
+import { claimMembership, evict, type Membership, reclaimAll } from "../shared/membership.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
@@ -31,35 +31,35 @@ const START_MASK: bigint = (1n << START_BITS) - 1n;
 const NOT_JUDGED: bigint = 1n << (PID_BITS + START_BITS);
 const EPOCH_SHIFT: bigint = PID_BITS + START_BITS + 1n;
 const EPOCH_MASK = 0xfffn;
-const OWNER_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
+const OCCUPANT_MASK: bigint = (1n << EPOCH_SHIFT) - 1n;
 
 /** The table, as one thread sees it. */
-export interface SeatTable {
+export interface ProcessTable {
   /** One word a row, 64 bytes apart. */
   readonly rows: BigInt64Array;
   /** The PID and time namespace of the process that made the pool; in another one, nobody is judged. */
   readonly namespace: number;
 }
 
-/** A row that is this process's, and the seat of it. */
+/** A row that is this process's, and the membership of it. */
 export interface Claim {
   /** What the row holds while it is. */
   readonly word: bigint;
-  /** The seat, reserved. */
-  readonly seat: Seat;
+  /** The membership, reserved. */
+  readonly membership: Membership;
 }
 
 /** Bytes that a pool and its table need together. */
 export function bytesWithTable(layout: SharedLayout): number {
-  return tableAt(layout) + LINE_BYTES * (1 + layout.owners);
+  return tableAt(layout) + LINE_BYTES * (1 + layout.members);
 }
 
-/** Writes the table of a new pool, whose seat 0 is its maker's. Answers the maker's row too. */
+/** Writes the table of a new pool, whose membership 0 is its maker's. Answers the maker's row too. */
 export function writeTable(
   memory: SharedArrayBuffer,
   layout: SharedLayout,
   own: ProcessIdentity,
-): { table: SeatTable; word: bigint } {
+): { table: ProcessTable; word: bigint } {
   const header = headerOf(memory, layout);
   header[1] = TABLE_VERSION;
   header[2] = own.namespace | 0;
@@ -72,7 +72,7 @@ export function writeTable(
 }
 
 /** The table behind a pool of that layout, or what is wrong with it. */
-export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): SeatTable | string {
+export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): ProcessTable | string {
   const header = headerOf(memory, layout);
   if (Atomics.load(header, 0) !== TABLE_MAGIC) return "there is no table of processes behind its pool";
   if (header[1] !== TABLE_VERSION)
@@ -80,128 +80,130 @@ export function readTable(memory: SharedArrayBuffer, layout: SharedLayout): Seat
   return { rows: rowsOf(memory, layout), namespace: header[2]! };
 }
 
-/** Takes a free row, and its seat; null when there is none. */
-export function claimSeat(
-  table: SeatTable,
+/** Takes a free row, and its membership; null when there is none. */
+export function claimRow(
+  table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
   own: ProcessIdentity,
   state: number,
 ): Claim | null {
-  for (let owner = 0; owner < layout.owners; owner++) {
-    const seen = rowOf(table, owner);
+  for (let member = 0; member < layout.members; member++) {
+    const seen = rowOf(table, member);
     if ((seen & PID_MASK) !== 0n) continue;
     const word = wordOf(table, own, seen);
-    if (swapRow(table, owner, seen, word) !== seen) continue;
-    const seat = takeSeat(i32, layout, state, owner, owner + 1);
-    if (seat !== null) return { word, seat };
-    // A thread sits there by a handle without a seat, or the last one is being swept.
-    dropRow(table, owner, word);
+    if (swapRow(table, member, seen, word) !== seen) continue;
+    const membership = claimMembership(i32, layout, state, member, member + 1);
+    if (membership !== null) return { word, membership };
+    // A thread sits there by a handle without a membership, or the last one is being reclaimed.
+    dropRow(table, member, word);
   }
   return null;
 }
 
-/** Makes the row of a seat that was reserved for this process its own. Undefined: it was taken back. */
+/** Makes the row of a membership that was reserved for this process its own. Undefined: it was taken back. */
 export function takeOver(
-  table: SeatTable,
+  table: ProcessTable,
   i32: Int32Array,
   layout: SharedLayout,
-  seat: Seat,
+  membership: Membership,
   own: ProcessIdentity,
 ): bigint | undefined {
-  const at = statusAt(layout, seat.owner);
-  const seen = rowOf(table, seat.owner);
-  // A status that no reservation has is forged: whoever sits there would share his seat and lose his row.
-  if ((seat.status & OwnerState.MASK) !== OwnerState.RESERVED) return undefined;
-  // Before the row is touched: it may be that of another one's seat by now.
-  if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== seat.status) return undefined;
+  const at = statusAt(layout, membership.member);
+  const seen = rowOf(table, membership.member);
+  // A status that no reservation has is forged: whoever sits there would share his membership and lose his row.
+  if ((membership.status & MemberState.MASK) !== MemberState.RESERVED) return undefined;
+  // Before the row is touched: it may be that of another one's membership by now.
+  if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== membership.status) return undefined;
   const word = wordOf(table, own, seen);
-  if (swapRow(table, seat.owner, seen, word) !== seen) return undefined;
-  if (Atomics.load(i32, at) === seat.status) return word;
+  if (swapRow(table, membership.member, seen, word) !== seen) return undefined;
+  if (Atomics.load(i32, at) === membership.status) return word;
   // It was taken back in between, by one who is about to drop the row as well.
-  swapRow(table, seat.owner, word, seen);
+  swapRow(table, membership.member, word, seen);
   return undefined;
 }
 
 /** Gives a row back, if it is still the one that was claimed. */
-export function dropRow(table: SeatTable, owner: number, word: bigint): void {
-  swapRow(table, owner, word, word & ~OWNER_MASK);
+export function dropRow(table: ProcessTable, member: number, word: bigint): void {
+  swapRow(table, member, word, word & ~OCCUPANT_MASK);
 }
 
-/** Gives back the rows of claims whose seat is empty again, or somebody else's; answers those that are left. */
-export function dropVacated(table: SeatTable, core: Core, claims: readonly Claim[]): Claim[] {
+/** Gives back the rows of claims whose membership is empty again, or somebody else's; answers those that are left. */
+export function dropLeftRows(table: ProcessTable, core: Core, claims: readonly Claim[]): Claim[] {
   const left: Claim[] = [];
   for (const claim of claims) {
-    const { word, seat } = claim;
-    // Whoever the seat was reserved for has made the row his own.
-    if (rowOf(table, seat.owner) !== word) continue;
-    const status = Atomics.load(core.i32, statusAt(core.layout, seat.owner));
-    const same = (status & ~OwnerState.MASK) === (seat.status & ~OwnerState.MASK);
-    if (same && (status & OwnerState.MASK) !== OwnerState.FREE) left.push(claim);
-    else dropRow(table, seat.owner, word);
+    const { word, membership } = claim;
+    // Whoever the membership was reserved for has made the row his own.
+    if (rowOf(table, membership.member) !== word) continue;
+    const status = Atomics.load(core.i32, statusAt(core.layout, membership.member));
+    const same = (status & ~MemberState.MASK) === (membership.status & ~MemberState.MASK);
+    if (same && (status & MemberState.MASK) !== MemberState.FREE) left.push(claim);
+    else dropRow(table, membership.member, word);
   }
   return left;
 }
 
-/** Who sits on a seat: its row and its status, for {@link dropIfVacated}; undefined when nobody does. */
-export function sitterOf(
-  table: SeatTable,
+/** Who sits on a membership: its row and its status, for {@link dropRowIfLeft}; undefined when nobody does. */
+export function occupantOf(
+  table: ProcessTable,
   core: Core,
-  owner: number,
+  member: number,
 ): { readonly word: bigint; readonly status: number } | undefined {
-  const word = rowOf(table, owner);
-  const status = Atomics.load(core.i32, statusAt(core.layout, owner));
-  return (status & OwnerState.MASK) === OwnerState.FREE || rowOf(table, owner) !== word ? undefined : { word, status };
+  const word = rowOf(table, member);
+  const status = Atomics.load(core.i32, statusAt(core.layout, member));
+  return (status & MemberState.MASK) === MemberState.FREE || rowOf(table, member) !== word
+    ? undefined
+    : { word, status };
 }
 
-/** Gives a seat's row back when who sat there was ended by other means than {@link sweepEnded}. */
-export function dropIfVacated(
-  table: SeatTable,
+/** Gives a membership's row back when who sat there was ended by other means than {@link reclaimProcesses}. */
+export function dropRowIfLeft(
+  table: ProcessTable,
   core: Core,
-  owner: number,
+  member: number,
   { word, status }: { readonly word: bigint; readonly status: number },
 ): void {
-  const now = Atomics.load(core.i32, statusAt(core.layout, owner));
-  if (now === (status & ~OwnerState.MASK)) dropRow(table, owner, word);
+  const now = Atomics.load(core.i32, statusAt(core.layout, member));
+  if (now === (status & ~MemberState.MASK)) dropRow(table, member, word);
 }
 
-/** What {@link sweepEnded} did. */
-export interface Swept {
+/** What {@link reclaimProcesses} did. */
+export interface Reclaimed {
   /** Slots that came free. */
   readonly freed: number;
-  /** Seats that were cleared up. */
-  readonly seats: number;
+  /** Memberships that were cleared up. */
+  readonly members: number;
 }
 
 /**
  * Clears up after every process that has ended. Any number of threads and processes may do so at once, and be killed at it.
  * A process that cannot be judged from here is left alone.
  */
-export function sweepEnded(
-  table: SeatTable,
+export function reclaimProcesses(
+  table: ProcessTable,
   core: Core,
   own: ProcessIdentity,
   ended: (pid: number, start: number) => boolean = hasEnded,
-): Swept {
-  let seats = 0;
-  if ((own.namespace | 0) !== table.namespace) return { freed: 0, seats };
-  for (let owner = 0; owner < core.ownerBits; owner++) {
-    const word = rowOf(table, owner);
+): Reclaimed {
+  let memberships = 0;
+  if ((own.namespace | 0) !== table.namespace) return { freed: 0, members: memberships };
+  for (let member = 0; member < core.memberBits; member++) {
+    const word = rowOf(table, member);
     if (!namesEnded(word, own, ended)) continue;
-    const status = Atomics.load(core.i32, statusAt(core.layout, owner));
+    const status = Atomics.load(core.i32, statusAt(core.layout, member));
     // Somebody else has cleared it up since, and the status may be that of who came after.
-    if (rowOf(table, owner) !== word) continue;
-    // 0 is no status of a pool's seat, and for condemn() it would mean any member.
-    if (status !== 0) condemn(core, owner, status);
-    dropRow(table, owner, word);
-    seats++;
+    if (rowOf(table, member) !== word) continue;
+    // 0 is no status of a pool's membership, and for evict() it would mean any member.
+    if (status !== 0) evict(core, member, status);
+    dropRow(table, member, word);
+    memberships++;
   }
   // All of them in one pass; and those that a process left which was killed while it cleared up.
-  return { freed: sweepAll(core), seats };
+  return { freed: reclaimAll(core), members: memberships };
 }
 
 /** Whether somebody who has ended has a row still: it will be free when one of the others has looked. */
-export function anyEnded(table: SeatTable, own: ProcessIdentity): boolean {
+export function anyEnded(table: ProcessTable, own: ProcessIdentity): boolean {
   if ((own.namespace | 0) !== table.namespace) return false;
   for (let at = 0; at < table.rows.length; at += ROW_STRIDE) {
     if (namesEnded(Atomics.load(table.rows, at), own, hasEnded)) return true;
@@ -217,13 +219,13 @@ function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, sta
 }
 
 /** The process that has a row: its number, or 0. For reports. */
-export function pidOf(table: SeatTable, owner: number): number {
-  return Number(rowOf(table, owner) & PID_MASK);
+export function pidOf(table: ProcessTable, member: number): number {
+  return Number(rowOf(table, member) & PID_MASK);
 }
 
-/** Position of a seat's status. */
-export function statusAt(layout: SharedLayout, owner: number): number {
-  return layout.ownersAt + owner * LINE + Owner.STATUS;
+/** Position of a membership's status. */
+export function statusAt(layout: SharedLayout, member: number): number {
+  return layout.membersAt + member * LINE + MemberWord.STATUS;
 }
 
 function tableAt(layout: SharedLayout): number {
@@ -235,19 +237,19 @@ function headerOf(memory: SharedArrayBuffer, layout: SharedLayout): Int32Array {
 }
 
 function rowsOf(memory: SharedArrayBuffer, layout: SharedLayout): BigInt64Array {
-  return new BigInt64Array(memory, tableAt(layout) + LINE_BYTES, layout.owners * ROW_STRIDE);
+  return new BigInt64Array(memory, tableAt(layout) + LINE_BYTES, layout.members * ROW_STRIDE);
 }
 
-function rowOf({ rows }: SeatTable, owner: number): bigint {
-  return Atomics.load(rows, owner * ROW_STRIDE);
+function rowOf({ rows }: ProcessTable, member: number): bigint {
+  return Atomics.load(rows, member * ROW_STRIDE);
 }
 
-function swapRow({ rows }: SeatTable, owner: number, from: bigint, to: bigint): bigint {
-  return Atomics.compareExchange(rows, owner * ROW_STRIDE, from, to);
+function swapRow({ rows }: ProcessTable, member: number, from: bigint, to: bigint): bigint {
+  return Atomics.compareExchange(rows, member * ROW_STRIDE, from, to);
 }
 
 /** The word of a row that this process takes over from one that holds `seen`: the times it was given away go on. */
-function wordOf(table: SeatTable, own: ProcessIdentity, seen: bigint): bigint {
+function wordOf(table: ProcessTable, own: ProcessIdentity, seen: bigint): bigint {
   const epoch = ((seen >> EPOCH_SHIFT) + 1n) & EPOCH_MASK;
   const judged = own.start !== undefined && (own.namespace | 0) === table.namespace;
   return (

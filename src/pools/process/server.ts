@@ -28,7 +28,7 @@ import { abortSignal, milliseconds, readOptions, word, wrongType } from "../../u
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import type { SharedHandle } from "../shared/handle.ts";
-import type { Seat } from "../shared/membership.ts";
+import type { Membership } from "../shared/membership.ts";
 import { answer, firstMessage, type ProcessConnection, type ProcessOffer, processLane, ready } from "./connect.ts";
 import { checkAttach, nativeError, openProcessPool, type ProcessOpenOptions } from "./open.ts";
 import { type ProcessPort, socketPort } from "./ports.ts";
@@ -69,8 +69,8 @@ export async function serveProcesses<Data = unknown>(
   const given = readOptions<typeof options>("options", options, ["window", "clock"]);
   checkConnectOptions(given);
   const descriptors = orThrow(serveDescriptors(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
-  const desk = new Desk<Data>(pool, descriptors, given);
-  const server = createServer((socket) => void desk.welcome(socket));
+  const desk = new ProcessAcceptor<Data>(pool, descriptors, given);
+  const server = createServer((socket) => void desk.greet(socket));
   try {
     await listening(server, path);
   } catch (cause) {
@@ -89,7 +89,7 @@ export async function serveProcesses<Data = unknown>(
 }
 
 /** Greets those who connect, one after the other. */
-class Desk<Data> {
+class ProcessAcceptor<Data> {
   readonly #pool: ProcessPool;
   readonly #descriptors: DescriptorServer;
   readonly #options: Omit<ConnectOptions, "signal" | "timeout">;
@@ -97,7 +97,7 @@ class Desk<Data> {
   readonly #lanes: Lane<Data>[] = [];
   readonly #sockets: Set<Socket> = new Set();
   #wake: (() => void) | undefined;
-  #handing: Promise<unknown> = Promise.resolve();
+  #sending: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(pool: ProcessPool, descriptors: DescriptorServer, options: Omit<ConnectOptions, "signal" | "timeout">) {
@@ -106,29 +106,34 @@ class Desk<Data> {
     this.#options = options;
   }
 
-  async welcome(socket: Socket): Promise<void> {
+  async greet(socket: Socket): Promise<void> {
     const port = socketPort(socket);
     this.#sockets.add(socket);
     const gone = new AbortController();
     socket.once("close", () => gone.abort());
-    let handle: (SharedHandle & { readonly seat: Seat }) | undefined;
+    let handle: (SharedHandle & { readonly membership: Membership }) | undefined;
     try {
       if (this.#closed || this.#sockets.size > MAX_PENDING) throw new Error("too many connect at once");
       const { clock = systemClock, window } = this.#options;
       const greeting = { signal: undefined, timeout: GREETING_MS, clock };
       // Once at a time: who connects there need not be the one who connected here, and gets a ticket all the same.
-      this.#handing = this.#handing.then(() => this.#handOut(gone.signal)).catch(() => undefined);
+      this.#sending = this.#sending.then(() => this.#sendDescriptor(gone.signal)).catch(() => undefined);
       port.postMessage("welcome");
-      await this.#handing;
+      await this.#sending;
       const ticket = await firstMessage(port, greeting, "a process");
       if (typeof ticket !== "string" || !this.#tickets.delete(ticket))
         throw new Error("that ticket was never given out");
       handle = this.#pool.reserve();
-      const offer: ProcessOffer = { seat: handle.seat, from: this.#pool.seat, window, name: this.#pool.name };
+      const offer: ProcessOffer = {
+        membership: handle.membership,
+        from: this.#pool.membership,
+        window,
+        name: this.#pool.name,
+      };
       const answered = firstMessage(port, greeting, "a process");
       port.postMessage({ offer });
       await ready(answered);
-      this.#lanes.push(processLane<Data>(port, this.#pool, handle.seat, { window, clock }));
+      this.#lanes.push(processLane<Data>(port, this.#pool, handle.membership, { window, clock }));
       this.#wake?.();
     } catch (error) {
       port.postMessage({ failed: (error as Error).message });
@@ -140,7 +145,7 @@ class Desk<Data> {
   }
 
   /** Gives the block, and a ticket, to the next process of this user that comes to the other socket. */
-  async #handOut(signal: AbortSignal): Promise<void> {
+  async #sendDescriptor(signal: AbortSignal): Promise<void> {
     const { ops, descriptor } = this.#pool;
     const accepted = await this.#descriptors.accept({ timeout: GREETING_MS, ops, signal });
     if (!accepted.ok) return;
@@ -174,7 +179,7 @@ class Desk<Data> {
 }
 
 /** How {@link connectToPool} connects. */
-export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "seat" | "name"> {
+export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "membership" | "name"> {
   /** Gives the attempt up; rejects with its reason. */
   signal?: AbortSignal;
   /** Milliseconds for each answer of the other side; default 5000. */
@@ -221,7 +226,7 @@ export async function connectToPool<Data = unknown>(
     port.postMessage(new TextDecoder().decode(note));
     const { offer } = (await offered) as { offer: ProcessOffer };
     received = undefined;
-    const pool = openProcessPool(descriptor, { ...rest, name: String(offer.name), seat: offer.seat });
+    const pool = openProcessPool(descriptor, { ...rest, name: String(offer.name), membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, clock) };
   } catch (error) {
     if (received !== undefined) closeDescriptor(received, ops);

@@ -1,12 +1,12 @@
 /**
- * Carries leases of a pool between processes: the slot stays where it is, and its owner's bit moves, as between threads. What is
+ * Carries leases of a pool between processes: the slot stays where it is, and its member's bit moves, as between threads. What is
  * different is that a message can be lost: a killed process takes with it what it had written and the kernel had not. The
  * lease may be this process's by then, unknown to it. When a peer is gone, such leases are found and given back.
  */
 import type { Carrier, Lane } from "../lane/lane.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
-import { isLease, knows, leaseOf, stateAt } from "../shared/core.ts";
-import type { Seat } from "../shared/membership.ts";
+import { isLease, isLocalHolder, leaseOf, stateAt } from "../shared/core.ts";
+import type { Membership } from "../shared/membership.ts";
 import type { ProcessPool } from "./process-pool.ts";
 
 /** One second: a message between threads of this process, which cannot be asked whether it is under way, is here by then. */
@@ -23,8 +23,8 @@ export interface ProcessCarrier extends Carrier {
   joined(lane: Lane<unknown>): void;
 }
 
-/** The carrier of this side; `peer` is the other process's seat, `ended` is called when the lane is over. */
-export function processCarrier(pool: ProcessPool, peer: Seat, ended: (lost: boolean) => void): ProcessCarrier {
+/** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
+export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanes.get(pool) ?? new Set<Lane<unknown>>();
   lanes.set(pool, open);
   let own: Lane<unknown> | undefined;
@@ -59,8 +59,8 @@ export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<
   for (const id of suspects) {
     if (!still.has(id)) continue;
     // To join a lease that is on its way here is to take it in.
-    pool.keep(id);
-    pool.give(id);
+    pool.retainId(id);
+    pool.releaseId(id);
     given++;
   }
   return given;
@@ -73,7 +73,7 @@ export function unknownLeases(pool: ProcessPool): number[] {
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(core.i32, stateAt(core, index));
     const id = leaseOf(core, index, state);
-    if ((state & core.me) !== 0 && isLease(core, state, id) && !knows(core, index, id)) found.push(id);
+    if ((state & core.me) !== 0 && isLease(core, state, id) && !isLocalHolder(core, index, id)) found.push(id);
   }
   return found;
 }

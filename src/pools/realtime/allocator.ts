@@ -1,6 +1,10 @@
 /**
  * The allocator that a RealtimePool is: it makes Memories over blocks of the pool, so that buffers and other pools can stand
- * on it. Each Memory is a lease of its own: once released it is dead, whoever gets its bytes next.
+ * on it. Each Memory is a lease of its own: once released it stays released, wherever its bytes go next.
+ *
+ * Life-cycle of a lease: `allocate()` takes a block and enters the lease; `replace()` moves the block to a new lease; the Memory's last
+ * release takes the lease out and gives the block back; `closeLeases()` puts the bytes of all Memories out of reach when the pool ends.
+ * All of it is O(1) but for `closeLeases`, O(leases).
  */
 import { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
@@ -23,31 +27,31 @@ export interface Lease {
 }
 
 /** What the allocator needs of its pool. */
-export interface LeaseOwner {
+export interface BlockSource {
   /** The pool's name. */
   readonly name: string;
   /** A block for a Memory, set apart from the integer interface. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`. */
-  takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array };
+  take(size: number, align: number): { pointer: number; bytes: Uint8Array };
   /** Takes it back. */
-  giveBlock(pointer: number): void;
+  give(pointer: number): void;
   /** Throws `ERR_CORRUPTED` when the block was overrun (and the pool is debugged). */
-  checkBlock(pointer: number): void;
+  check(pointer: number): void;
   /** The error of a call from inside the pool's source; undefined: the source is not being called. */
-  refusal(verb: string): MillpondError | undefined;
-  /** The error of a pool that was deleted; undefined: it was not. */
-  deathOf(verb: string): Error | undefined;
+  reentrant(verb: string): MillpondError | undefined;
+  /** The error of a call on a closed pool; undefined: it is open. */
+  closed(verb: string): MillpondError | undefined;
 }
 
 /** Blocks of a RealtimePool as Memories. */
 export class RealtimeAllocator extends Allocator {
   /** The live leases, in no order. */
   readonly leases: Lease[] = [];
-  readonly #owner: LeaseOwner;
+  readonly #blocks: BlockSource;
 
   /** @internal Made by the pool. */
-  constructor(owner: LeaseOwner) {
-    super(owner.name === "" ? "realtime pool" : owner.name, { memoryType: "RealtimeMemory" });
-    this.#owner = owner;
+  constructor(blocks: BlockSource) {
+    super(blocks.name === "" ? "realtime pool" : blocks.name, { memoryType: "RealtimeMemory" });
+    this.#blocks = blocks;
   }
 
   /** As {@link Allocator.allocate}; also throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`. */
@@ -61,7 +65,7 @@ export class RealtimeAllocator extends Allocator {
 
   /** A block of the pool; one byte at least, because pointers must differ. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region {
-    const { pointer, bytes } = this.#owner.takeBlock(Math.max(size, 1), params.align);
+    const { pointer, bytes } = this.#blocks.take(Math.max(size, 1), params.align);
     return this.enter(pointer, bytes);
   }
 
@@ -73,17 +77,17 @@ export class RealtimeAllocator extends Allocator {
       this.leases[lease.index] = last;
       last.index = lease.index;
     }
-    if (lease.pointer !== 0) this.#owner.giveBlock(lease.pointer);
+    if (lease.pointer !== 0) this.#blocks.give(lease.pointer);
   }
 
-  /** Only the bytes of a deleted pool are out of reach. Throws `ERR_POOL_DEAD`. */
+  /** Only the bytes of a closed pool are out of reach. Throws `ERR_POOL_DEAD`. */
   protected override mapRegion(): Uint8Array | undefined {
-    const dead = this.#owner.deathOf("map a memory of");
-    if (dead !== undefined) throw dead;
+    const closed = this.#blocks.closed("map a memory of");
+    if (closed !== undefined) throw closed;
     return undefined;
   }
 
-  /** As {@link Allocator.shareMemory}, and remembers the child, which dies with the pool. */
+  /** As {@link Allocator.shareMemory}, and remembers the child, which ends with the pool. */
   override shareMemory(memory: Memory, offset: number, size: number): Memory {
     const child = super.shareMemory(memory, offset, size);
     const lease = leaseOf(memory);
@@ -94,10 +98,10 @@ export class RealtimeAllocator extends Allocator {
 
   /** @internal */
   override reclaimRefusal(): MillpondError | undefined {
-    return this.#owner.refusal("release a memory into");
+    return this.#blocks.reentrant("release a memory into");
   }
 
-  /** @internal A block that was overrun stays with its Memory; into a deleted pool nothing can be released. */
+  /** @internal A block that was overrun stays with its Memory; into a closed pool nothing can be released. */
   override reclaim(memory: Memory): void {
     const lease = leaseOf(memory);
     const refusal = this.reclaimRefusal();
@@ -109,15 +113,15 @@ export class RealtimeAllocator extends Allocator {
     else if (lease.pointer !== 0) {
       // Live while it is checked, and still so when the check throws.
       memory.references = 1;
-      this.#owner.checkBlock(lease.pointer);
+      this.#blocks.check(lease.pointer);
       memory.references = 0;
     }
     super.reclaim(memory);
-    const dead = this.#owner.deathOf("release a memory into");
-    if (dead !== undefined) throw dead;
+    const closed = this.#blocks.closed("release a memory into");
+    if (closed !== undefined) throw closed;
   }
 
-  /** @internal A BufferPool gives the next borrower another Memory over the same block. */
+  /** @internal A BufferPool gives the next holder another Memory over the same block. */
   override onHandleReplaced(fresh: Memory): void {
     leaseOf(fresh).memory = fresh;
   }
@@ -129,7 +133,7 @@ export class RealtimeAllocator extends Allocator {
     return new Region(bytes, lease);
   }
 
-  /** @internal A Memory over the same block with other bounds; the old one is dead, and its lease with it. */
+  /** @internal A Memory over the same block with other bounds; the old one is released, and its lease ends. */
   replace(old: Memory, bytes: Uint8Array, size: number): Memory {
     const lease = leaseOf(old);
     const { pointer } = lease;
@@ -147,8 +151,8 @@ export class RealtimeAllocator extends Allocator {
     return fresh;
   }
 
-  /** @internal Puts the bytes of every live Memory out of reach: the pool is gone. */
-  bury(): void {
+  /** @internal Puts the bytes of every live Memory out of reach: the pool ends. */
+  closeLeases(): void {
     for (const lease of this.leases) {
       lease.pointer = 0;
       const { memory } = lease;

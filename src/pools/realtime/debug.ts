@@ -13,9 +13,9 @@ const FREED_JUNK = 0x5a;
 const GUARD = 0xfd;
 
 /** Bytes of guard behind a block: two granules, so that an off-by-one of any element type of up to 8 bytes lands in it. */
-export const GUARD_BYTES = 16;
+const GUARD_BYTES = 16;
 
-/** Live blocks up to which every call validates everything; above, one call in {@link STRIDE} does, or a pool would stand still. */
+/** Live blocks up to which every call validates everything; above, one call in {@link STRIDE} does, so that a large pool stays usable. */
 const THOROUGH = 1024;
 const STRIDE = 64;
 
@@ -46,7 +46,7 @@ export class RealtimeDebug {
   }
 
   /** A block was handed out: `local` in its arena, `pointer` in the pool. `guarded`: there is room for a guard. */
-  entered(arena: TlsfArena, local: number, pointer: number, size: number, guarded: boolean): void {
+  onAlloc(arena: TlsfArena, local: number, pointer: number, size: number, guarded: boolean): void {
     arena.bytes.fill(NEW_JUNK, local, local + arena.ownSizeOf(local));
     if (guarded) this.guard(arena, local, pointer, size);
   }
@@ -69,18 +69,18 @@ export class RealtimeDebug {
   }
 
   /** A checked block is about to be freed. */
-  left(arena: TlsfArena, local: number, pointer: number): void {
+  onFree(arena: TlsfArena, local: number, pointer: number): void {
     arena.bytes.fill(FREED_JUNK, local, local + arena.ownSizeOf(local));
     this.#guarded.delete(pointer);
   }
 
   /** New bytes of a block that grew in place. */
-  grown(arena: TlsfArena, local: number, from: number): void {
+  onGrow(arena: TlsfArena, local: number, from: number): void {
     arena.bytes.fill(NEW_JUNK, local + from, local + arena.ownSizeOf(local));
   }
 
   /** True when this call is one of those that validate everything. */
-  isMoment(live: number): boolean {
+  isValidationDue(live: number): boolean {
     return this.level > 1 && (live <= THOROUGH || ++this.#calls % STRIDE === 0);
   }
 
@@ -89,7 +89,7 @@ export class RealtimeDebug {
     for (const [pointer, entry] of this.#guarded) this.#checkGuard(pointer, entry);
   }
 
-  /** Forgets everything: the pool is gone. */
+  /** Forgets everything: the pool ends. */
   clear(): void {
     this.#guarded.clear();
   }

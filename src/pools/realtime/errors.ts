@@ -2,10 +2,10 @@
 import { MillpondError } from "../../util/errors.ts";
 import type { RealtimeHolder } from "./options.ts";
 
-/** How many blocks a message names. */
-const NAMED = 8;
+/** Blocks that a message names. */
+const MAX_NAMED = 8;
 
-/** No room: the pool's own error, with what there is. */
+/** The pool has no room for a block; says what it has. */
 export function poolFull(name: string, size: number, available: number, largest: number, most: number): MillpondError {
   const why =
     size > most
@@ -32,10 +32,10 @@ export function poolClosed(name: string, verb: string): MillpondError {
 
 /** A close under live blocks. */
 export function liveBlocks(name: string, blocks: readonly RealtimeHolder[]): MillpondError {
-  const named = blocks.slice(0, NAMED).map(({ pointer, size, memory }) => {
+  const named = blocks.slice(0, MAX_NAMED).map(({ pointer, size, memory }) => {
     return `${memory === undefined ? "block" : `memory #${memory} in block`} ${pointer} (${size} bytes)`;
   });
-  const more = blocks.length > NAMED ? ` and ${blocks.length - NAMED} more` : "";
+  const more = blocks.length > MAX_NAMED ? ` and ${blocks.length - MAX_NAMED} more` : "";
   return new MillpondError(
     "ERR_IN_USE",
     `realtime pool "${name}" cannot be closed: ${blocks.length === 1 ? "1 block is" : `${blocks.length} blocks are`} live: ${named.join(", ")}${more}; ` +
@@ -53,7 +53,12 @@ export function overrunBlock(name: string, pointer: number, size: number, at: nu
   );
 }
 
-/** A Memory that some other allocator made. */
+/** The accounts of the pool disagree. */
+export function corruptPool(name: string, what: string): MillpondError {
+  return new MillpondError("ERR_CORRUPTED", `realtime pool "${name}": ${what}`, { pool: name });
+}
+
+/** A Memory that another allocator made. */
 export function foreignMemory(name: string, what: string, verb: string): MillpondError {
   return new MillpondError(
     "ERR_FOREIGN_RELEASE",

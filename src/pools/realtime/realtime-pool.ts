@@ -11,18 +11,38 @@
  * pool.release(memory);
  * ```
  * The integer interface and Memories share one arena; neither can free the other's blocks.
+ *
+ * Life-cycle of a pool:
+ *
+ * 1. `RealtimePool.create()` takes an area of bytes from the source, touches its pages, locks them as far as that can be had, and formats
+ *    a {@link TlsfArena} in it. Everything that may take time happens here; the pool is usable at once.
+ * 2. `alloc()` and `free()` go straight to the arena (fast path). Where the pool is debugged, has grown or is closed, and while its
+ *    source is being called, they take the slow path, which looks at each of these.
+ * 3. A full pool throws `ERR_POOL_FULL`. With `maxBytes` it first takes another area from the source; `tryAlloc()` never does.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live and changes nothing. Otherwise the areas go back to the source.
+ *    `close({ force: true })` puts live Memories out of reach first: they throw `ERR_POOL_DEAD`, as every later call does. A second `close()`
+ *    does nothing. The default pool is never closed.
+ *
+ * Invariants, which `validate()` checks: those of each arena; each Memory has a tagged block of its own, and each tagged block a Memory;
+ * no guard was written to. A call that fails leaves the pool as it was.
+ *
+ * Complexity: `alloc`, `tryAlloc`, `free` and `physicalSizeOf` of a pointer are O(1), as are `allocate` and `release` but for the object;
+ * `realloc` and `reallocate` are O(1) but for a copy. In a pool that has grown all of them are O(areas). `holders`, `stats` and `validate` are
+ * O(blocks).
  */
 import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
+import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
+import { Wipe, zeroBytes } from "../../memory/region.ts";
 import { debugLevel, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
-import { leaseOf, RealtimeAllocator } from "./allocator.ts";
+import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
 import { type Area, areaOf, closeArea, makeArea } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
-import { foreignMemory, liveBlocks, poolClosed, poolFull } from "./errors.ts";
+import { corruptPool, foreignMemory, liveBlocks, poolClosed, poolFull } from "./errors.ts";
 import {
   type RealtimeHolder,
   type RealtimePoolOptions,
@@ -30,56 +50,67 @@ import {
   type ResolvedRealtimeOptions,
   resolveRealtime,
 } from "./options.ts";
-import { resizeMemory, resizePointer } from "./resize.ts";
-import { listBlocks, sumStats, validateAreas } from "./stats.ts";
 
-export type {
-  LockPolicy,
-  RealtimeHolder,
-  RealtimePoolOptions,
-  RealtimePoolStats,
-} from "./options.ts";
+export type { LockPolicy, RealtimeHolder, RealtimePoolOptions, RealtimePoolStats } from "./options.ts";
 
 /** What the default pool holds unless told otherwise: 1 MiB, what the reference reports for its own. */
 const DEFAULT_TOTAL = 1_048_576;
 
-/** Why the fast path of a call is closed; 0: it is open. CALLING: the source is being called, and may call back. */
-const Special = { DEBUG: 1, DEAD: 2, GROWN: 4, CALLING: 8 } as const;
+/** Why calls take the slow path; 0: they take the fast one. CALLING: the source is being called, and may call back. */
+const Slow = { DEBUG: 1, CLOSED: 2, GROWN: 4, CALLING: 8 } as const;
 
 let defaultPool: RealtimePool | undefined;
 let makingDefault = false;
+
+/** True when a block that is to shrink keeps its bytes: the reference's rule, more than a third is still in use. */
+function staysAsItIs(physical: number, size: number): boolean {
+  return size <= physical && size > Math.floor(physical / 3);
+}
 
 /** A bounded pool of blocks of any size in constant time; see the module text. */
 export class RealtimePool {
   /** For messages, reports and debug patterns. */
   declare readonly name: string;
   /** The pool as an allocator: its Memories can back buffers and other pools. */
-  declare readonly allocator: RealtimeAllocator;
-  /** @internal The first area's; its pointers are the pool's. */
-  declare readonly arena: TlsfArena;
-  /** @internal */
-  declare readonly areas: Area[];
-  /** @internal While the level is above 0. */
-  declare debug: RealtimeDebug | undefined;
-  declare private special: number;
-  declare private failures: number;
-  declare private readonly options: ResolvedRealtimeOptions;
-  /** Use it as `using pool = RealtimePool.create(size)` where the platform has `Symbol.dispose`. */
+  declare readonly allocator: Allocator;
+  /** The first area's; its pointers are the pool's. */
+  readonly #arena: TlsfArena;
+  /** Bits of {@link Slow}. */
+  #slow = 0;
+  readonly #areas: Area[];
+  readonly #allocator: RealtimeAllocator;
+  readonly #options: ResolvedRealtimeOptions;
+  /** While the level is above 0. */
+  #debug: RealtimeDebug | undefined;
+  /** Requests that failed because the pool was full. */
+  #failures = 0;
+  /** What debug patterns reach, weakly: it has to live as long as the pool. */
+  readonly #debugTarget = { name: "", setDebug: (level: number): void => this.#setDebug(level) };
+  /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
-  /** @internal Use {@link create}. */
-  constructor(options: ResolvedRealtimeOptions) {
+  private constructor(options: ResolvedRealtimeOptions) {
     const area = makeArea(options, options.totalSize, 0);
     this.name = options.name;
-    this.options = options;
-    this.areas = [area];
-    this.arena = area.arena;
-    this.allocator = new RealtimeAllocator(this);
-    this.debug = undefined;
-    this.special = 0;
-    this.failures = 0;
-    this.setDebug(debugLevel(options.name));
-    watchDebug(this);
+    this.#options = options;
+    this.#areas = [area];
+    this.#arena = area.arena;
+    const blocks: BlockSource = {
+      name: options.name,
+      take: (size, align) => this.#takeBlock(size, align),
+      give: (pointer) => this.#giveBlock(pointer),
+      check: (pointer) => {
+        this.#debug?.check(pointer);
+        this.#validateAtTimes();
+      },
+      reentrant: (verb) => this.#reentrant(verb),
+      closed: (verb) => this.#closedError(verb),
+    };
+    this.#allocator = new RealtimeAllocator(blocks);
+    this.allocator = this.#allocator;
+    this.#debugTarget.name = options.name;
+    this.#setDebug(debugLevel(options.name));
+    watchDebug(this.#debugTarget);
   }
 
   /**
@@ -92,7 +123,10 @@ export class RealtimePool {
     return new RealtimePool(resolveRealtime(options));
   }
 
-  /** Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never closed. Else as {@link create}; `totalSize` is 1 MiB by default. */
+  /**
+   * Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never closed. Else as {@link create}; `totalSize` is 1 MiB by
+   * default.
+   */
   static createDefault(options: Partial<RealtimePoolOptions> = {}): RealtimePool {
     if (defaultPool !== undefined) {
       throw new MillpondError(
@@ -115,25 +149,30 @@ export class RealtimePool {
     return defaultPool;
   }
 
+  /** True after {@link close}. */
+  get isClosed(): boolean {
+    return (this.#slow & Slow.CLOSED) !== 0;
+  }
+
   /** True when all of the pool is locked into RAM. */
   get locked(): boolean {
-    return this.areas.length > 0 && this.areas.every(({ lock }) => lock.ok);
+    return this.#areas.length > 0 && this.#areas.every(({ lock }) => lock.ok);
   }
 
   /** Why the pool is not {@link locked}: "unsupported: ...", "ENOMEM: ...", "disabled: ..."; undefined when it is. */
   get lockReason(): string | undefined {
-    for (const { lock } of this.areas) if (!lock.ok) return `${lock.errno}: ${lock.hint}`;
-    return this.areas.length > 0 ? undefined : "closed: the pool is gone";
+    for (const { lock } of this.#areas) if (!lock.ok) return `${lock.errno}: ${lock.hint}`;
+    return this.#areas.length > 0 ? undefined : "closed: the pool has no bytes any more";
   }
 
   /** The buffer that the pool's first area lies in; block `pointer` begins at `byteOffset + pointer`. A grown pool has others: {@link bytes}. */
   get buffer(): ArrayBufferLike {
-    return this.arena.buffer;
+    return this.#arena.buffer;
   }
 
   /** Where in {@link buffer} the pool begins, in bytes. */
   get byteOffset(): number {
-    return this.arena.byteOffset;
+    return this.#arena.byteOffset;
   }
 
   /**
@@ -142,13 +181,13 @@ export class RealtimePool {
    * inside its source.
    */
   alloc(size: number): number {
-    const pointer = this.special === 0 ? this.arena.alloc(size) : this.allocSpecial(size);
-    return pointer === 0 ? this.allocFull(size) : pointer;
+    const pointer = this.#slow === 0 ? this.#arena.alloc(size) : this.#allocSlow(size);
+    return pointer === 0 ? this.#allocFull(size) : pointer;
   }
 
   /** As {@link alloc}, but undefined when the pool is full; never grows it. @realtime */
   tryAlloc(size: number): number | undefined {
-    const pointer = this.special === 0 ? this.arena.alloc(size) : this.allocSpecial(size);
+    const pointer = this.#slow === 0 ? this.#arena.alloc(size) : this.#allocSlow(size);
     return pointer === 0 ? undefined : pointer;
   }
 
@@ -157,8 +196,13 @@ export class RealtimePool {
    * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun).
    */
   free(pointer: number): void {
-    if (this.special === 0) this.arena.free(pointer);
-    else this.freeSpecial(pointer);
+    if (this.#slow === 0) this.#arena.free(pointer);
+    else this.#freeSlow(pointer);
+  }
+
+  /** A block of `size` bytes, 1 or more, as a Memory. Throws as {@link alloc} and {@link Allocator.allocate}. */
+  allocate(size: number, params?: AllocationParams): Memory {
+    return this.#allocator.allocate(wholeNumber("size", size, 1), params);
   }
 
   /**
@@ -167,58 +211,53 @@ export class RealtimePool {
    */
   release(memory: Memory): void {
     if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory of this pool", memory);
-    if (memory.allocator !== this.allocator) throw foreignMemory(this.name, memory.toString(), "release");
+    if (memory.allocator !== this.#allocator) throw foreignMemory(this.name, memory.toString(), "release");
     memory.release();
-  }
-
-  /** A block of `size` bytes, 1 or more, as a Memory. Throws as {@link alloc} and {@link Allocator.allocate}. */
-  allocate(size: number, params?: AllocationParams): Memory {
-    return this.allocator.allocate(wholeNumber("size", size, 1), params);
   }
 
   /**
    * Makes a block hold `size` bytes, and answers the Memory that it is now: the same one within its physical size, else a new
-   * one, and the old is dead. It stays in place where it can (growing into free bytes behind it), and gives bytes back when no
+   * one, and the old one is released. It stays in place where it can (growing into free bytes behind it), and gives bytes back when no
    * more than a third of it is left in use. When it fails, the old block is as it was. Constant time but for copying.
    *
-   * Throws `ERR_POOL_FULL`, `ERR_MAPPED`, `ERR_NOT_WRITABLE` (somebody else holds it too), `ERR_USE_AFTER_RELEASE`,
+   * Throws `ERR_POOL_FULL`, `ERR_MAPPED`, `ERR_NOT_WRITABLE` (it has another holder too), `ERR_USE_AFTER_RELEASE`,
    * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_OUT_OF_RANGE`.
    */
   reallocate(memory: Memory, size: number): Memory {
-    this.own(memory, "reallocate");
-    this.assertOpen("reallocate a memory of");
-    return resizeMemory(this, memory, wholeNumber("size", size, 1));
+    this.#assertOwn(memory, "reallocate");
+    this.#assertOpen("reallocate a memory of");
+    return this.#resizeMemory(memory, wholeNumber("size", size, 1));
   }
 
   /** As {@link reallocate}, for an integer: the pointer that the block has now. Throws as {@link alloc} and {@link free}. */
   realloc(pointer: number, size: number): number {
-    this.assertOpen("reallocate a block of");
+    this.#assertOpen("reallocate a block of");
     if (typeof pointer !== "number") throw wrongType("pointer", "a number that alloc() gave", pointer);
-    return resizePointer(this, pointer, wholeNumber("size", size, 1));
+    return this.#resizePointer(pointer, wholeNumber("size", size, 1));
   }
 
   /** Bytes that a Memory of this pool was asked for. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
   sizeOf(memory: Memory): number {
-    this.own(memory, "measure");
+    this.#assertOwn(memory, "measure");
     return leaseOf(memory).requested;
   }
 
   /** Bytes that a block can hold without moving. @realtime for a pointer. Throws as {@link sizeOf}. */
   physicalSizeOf(block: number | Memory): number {
     if (typeof block !== "number") {
-      this.own(block, "measure");
+      this.#assertOwn(block, "measure");
       return block.maxSize;
     }
-    if (this.special === 0) return this.arena.sizeOf(block);
-    const { arena, base } = this.areaFor(block, "measure");
+    if (this.#slow === 0) return this.#arena.sizeOf(block);
+    const { arena, base } = this.#areaFor(block, "measure");
     const physical = arena.sizeOf(block - base);
-    return this.debug?.sizeOf(block) ?? physical;
+    return this.#debug?.sizeOf(block) ?? physical;
   }
 
   /** The bytes of a block: a new view (20 ns); keep it no longer than the block. Throws as {@link physicalSizeOf}. */
   bytes(pointer: number): Uint8Array {
     const size = this.physicalSizeOf(pointer);
-    const { arena, base } = this.areaFor(pointer, "use");
+    const { arena, base } = this.#areaFor(pointer, "use");
     return arena.bytes.subarray(pointer - base, pointer - base + size);
   }
 
@@ -229,8 +268,8 @@ export class RealtimePool {
    */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if ((this.special & Special.CALLING) === 0 && (this.special & Special.DEAD) !== 0) return;
-    this.assertOpen("close");
+    if ((this.#slow & (Slow.CLOSED | Slow.CALLING)) === Slow.CLOSED) return;
+    this.#assertOpen("close");
     if (defaultPool === this) {
       throw new MillpondError("ERR_UNSUPPORTED", "the default realtime pool is never closed; others may be using it");
     }
@@ -239,12 +278,12 @@ export class RealtimePool {
       if (holders.length > 0) throw liveBlocks(this.name, holders);
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
-    const stale = this.areas.some(({ arena }) => arena.liveBlocks !== 0);
-    this.special |= Special.DEAD | Special.CALLING;
-    this.allocator.bury();
-    this.debug?.clear();
+    const stale = this.#areas.some(({ arena }) => arena.liveBlocks !== 0);
+    this.#slow |= Slow.CLOSED | Slow.CALLING;
+    this.#allocator.closeLeases();
+    this.#debug?.clear();
     const failures: unknown[] = [];
-    for (const area of this.areas.splice(0)) {
+    for (const area of this.#areas.splice(0)) {
       try {
         closeArea(area, stale);
       } catch (error) {
@@ -252,7 +291,7 @@ export class RealtimePool {
         failures.push(error);
       }
     }
-    this.special &= ~Special.CALLING;
+    this.#slow &= ~Slow.CALLING;
     if (failures.length === 1) throw failures[0];
     if (failures.length > 1)
       throw new AggregateError(failures, `areas of realtime pool "${this.name}" could not go back`);
@@ -260,112 +299,252 @@ export class RealtimePool {
 
   /** The live blocks, in the order of their addresses. O(blocks). */
   holders(): RealtimeHolder[] {
-    return listBlocks(this.areas, this.allocator);
+    const memories = new Map<number, number | undefined>();
+    for (const { pointer, memory } of this.#allocator.leases) memories.set(pointer, memory?.id);
+    const found: RealtimeHolder[] = [];
+    for (const { arena, base } of this.#areas) {
+      for (const { pointer, size } of arena.holders()) {
+        found.push({ pointer: base + pointer, size, memory: memories.get(base + pointer) });
+      }
+    }
+    return found;
   }
 
   /** Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, or `ERR_POOL_DEAD`. O(blocks). */
   validate(): void {
-    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, "validate");
-    this.debug?.checkAll();
-    validateAreas(this.name, this.areas, this.allocator);
+    const closed = this.#closedError("validate");
+    if (closed !== undefined) throw closed;
+    this.#debug?.checkAll();
+    const { leases } = this.#allocator;
+    let tagged = 0;
+    for (const { arena } of this.#areas) {
+      arena.validate();
+      for (const block of arena.blocks()) if (block.tagged) tagged++;
+    }
+    for (const { pointer, memory } of leases) {
+      const area = areaOf(this.#areas, pointer);
+      if (area?.arena.isTagged(pointer - area.base) !== true || memory === null || memory.refCount === 0) {
+        throw corruptPool(this.name, `${memory} has no block of its own`);
+      }
+    }
+    if (tagged === leases.length) return;
+    throw corruptPool(this.name, `${tagged} blocks belong to Memories, and there are ${leases.length} Memories`);
   }
 
   /** A snapshot of the accounts. O(blocks). */
   stats(): RealtimePoolStats {
-    const { name, failures } = this;
-    return sumStats(this.areas, { name, failures, debugLevel: this.debug?.level ?? 0 });
+    const sum = { totalSize: 0, used: 0, available: 0, peak: 0, liveBlocks: 0, lockedBytes: 0, prefaultedBytes: 0 };
+    let largest = 0;
+    for (const { arena, size, lock, prefault } of this.#areas) {
+      const stats = arena.stats();
+      for (const key of ["used", "available", "peak", "liveBlocks"] as const) sum[key] += stats[key];
+      largest = Math.max(largest, stats.largest);
+      sum.totalSize += size;
+      if (lock.ok) sum.lockedBytes += lock.bytes;
+      if (prefault.ok) sum.prefaultedBytes += prefault.bytes;
+    }
+    const own = { name: this.name, failures: this.#failures, debugLevel: this.#debug?.level ?? 0 };
+    return { ...own, ...sum, largest, areas: this.#areas.length };
   }
 
-  /** @internal The debug level changes while the pool is in use; blocks that are out keep what they were given. */
-  setDebug(level: number): void {
+  /** The debug level changes while the pool is in use; blocks that are out keep what they were given. */
+  #setDebug(level: number): void {
     if (level === 0) {
-      this.debug = undefined;
-      this.special &= ~Special.DEBUG;
+      this.#debug = undefined;
+      this.#slow &= ~Slow.DEBUG;
       return;
     }
-    this.special |= Special.DEBUG;
-    if (this.debug === undefined) this.debug = new RealtimeDebug(this.name, level);
-    else this.debug.level = level;
+    this.#slow |= Slow.DEBUG;
+    if (this.#debug === undefined) this.#debug = new RealtimeDebug(this.name, level);
+    else this.#debug.level = level;
   }
 
-  /** @internal */
-  takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array } {
-    this.assertOpen("allocate from");
-    this.moment();
-    let pointer = this.take(size, align);
-    if (pointer === 0 && this.grow(size + align)) pointer = this.take(size, align);
-    if (pointer === 0) throw this.full(size);
-    const { arena, base } = areaOf(this.areas, pointer)!;
+  /** A block for a Memory, set apart from the integer interface. */
+  #takeBlock(size: number, align: number): { pointer: number; bytes: Uint8Array } {
+    this.#assertOpen("allocate from");
+    this.#validateAtTimes();
+    let pointer = this.#take(size, align);
+    if (pointer === 0 && this.#grow(size + align)) pointer = this.#take(size, align);
+    if (pointer === 0) throw this.#full(size);
+    const { arena, base } = areaOf(this.#areas, pointer)!;
     const local = pointer - base;
     arena.tag(local, true);
-    const usable = this.debug?.sizeOf(pointer) ?? arena.ownSizeOf(local);
+    const usable = this.#debug?.sizeOf(pointer) ?? arena.ownSizeOf(local);
     return { pointer, bytes: arena.bytes.subarray(local, local + usable) };
   }
 
-  /** @internal */
-  giveBlock(pointer: number): void {
-    const { arena, base } = areaOf(this.areas, pointer)!;
+  #giveBlock(pointer: number): void {
+    const { arena, base } = areaOf(this.#areas, pointer)!;
     arena.tag(pointer - base, false);
-    this.debug?.left(arena, pointer - base, pointer);
+    this.#debug?.onFree(arena, pointer - base, pointer);
     arena.free(pointer - base);
   }
 
-  /** @internal */
-  checkBlock(pointer: number): void {
-    this.debug?.check(pointer);
-    this.moment();
-  }
-
-  /** @internal The error of a call from inside the source; undefined: the source is not being called. */
-  refusal(verb: string): MillpondError | undefined {
-    return (this.special & Special.CALLING) === 0 ? undefined : reentrantError(`realtime pool "${this.name}"`, verb);
-  }
-
-  /** @internal */
-  deathOf(verb: string): MillpondError | undefined {
-    return (this.special & Special.DEAD) === 0 ? undefined : poolClosed(this.name, verb);
-  }
-
-  /** @internal A block as an integer, from the first area that has one; 0: none has. */
-  take(size: number, align = 8): number {
-    const extra = this.debug?.extra ?? 0;
-    // With a guard added, a size that is none would become one.
+  /** A block as an integer, from the first area that has one; 0: none has. */
+  #take(size: number, align = 8): number {
+    const extra = this.#debug?.extra ?? 0;
+    // With a guard added, a wrong size could become a right one.
     if (extra > 0) wholeNumber("size", size, 1);
-    for (const { arena, base } of this.areas) {
+    for (const { arena, base } of this.#areas) {
       let local = arena.allocAligned(size + extra, align);
       const guarded = local !== 0 && extra > 0;
       // The guard must not be what a full pool fails for.
       if (local === 0 && extra > 0) local = arena.allocAligned(size, align);
       if (local === 0) continue;
-      this.debug?.entered(arena, local, base + local, size, guarded);
+      this.#debug?.onAlloc(arena, local, base + local, size, guarded);
       return base + local;
     }
     return 0;
   }
 
-  /** @internal The area of a pointer. Throws `ERR_POOL_DEAD`, `ERR_FOREIGN_RELEASE`. */
-  areaFor(pointer: number, verb: string): Area {
-    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, `${verb} a block of`);
-    // What lies in no area is for the first one to refuse.
-    return areaOf(this.areas, pointer) ?? this.areas[0]!;
+  /** The slow path of {@link alloc}. */
+  #allocSlow(size: number): number {
+    this.#assertOpen("allocate from");
+    // Before anything is taken: a validation that fails must not cost a block.
+    this.#validateAtTimes();
+    return this.#take(size);
   }
 
-  /** @internal The error of a request that found no room. */
-  full(size: number): MillpondError {
-    this.failures++;
+  /** The end of {@link alloc} where no area has room. */
+  #allocFull(size: number): number {
+    if (!this.#grow(size)) throw this.#full(size);
+    const pointer = this.#allocSlow(size);
+    if (pointer === 0) throw this.#full(size);
+    return pointer;
+  }
+
+  /** The slow path of {@link free}. */
+  #freeSlow(pointer: number): void {
+    if (typeof pointer !== "number") throw wrongType("pointer", "a number that alloc() gave", pointer);
+    this.#assertOpen("free a block of");
+    const { arena, base } = this.#areaFor(pointer, "free");
+    const local = pointer - base;
+    if (this.#debug !== undefined && arena.isLive(local) && !arena.isTagged(local)) {
+      this.#debug.check(pointer);
+      this.#validateAtTimes();
+      this.#debug.onFree(arena, local, pointer);
+    }
+    arena.free(local);
+  }
+
+  /** Another area, where that is allowed and would help; a source that has none left is as good as a full pool. */
+  #grow(size: number): boolean {
+    const { maxBytes, growBy } = this.#options;
+    let total = 0;
+    for (const area of this.#areas) total += area.size;
+    const more = Math.min(Math.max(growBy, size), maxBytes - total);
+    if (more < size || more < 1) return false;
+    const last = this.#areas.at(-1)!;
+    this.#slow |= Slow.CALLING;
+    try {
+      this.#areas.push(makeArea(this.#options, more, last.base + last.memory.region.size));
+    } catch (error) {
+      // A source that calls back is a mistake in the program; any other refusal is a full pool.
+      if (error instanceof MillpondError && !isMillpondError(error, "ERR_REENTRANT")) return false;
+      throw error;
+    } finally {
+      this.#slow &= ~Slow.CALLING;
+    }
+    this.#slow |= Slow.GROWN;
+    return true;
+  }
+
+  /** {@link reallocate}, for a live Memory of the pool and a checked size. */
+  #resizeMemory(memory: Memory, size: number): Memory {
+    if (memory.isMapped) {
+      throw new MillpondError(
+        "ERR_MAPPED",
+        `${memory} is mapped; unmap() it before it is reallocated, its bytes may move`,
+      );
+    }
+    if (memory.refCount !== 1 || memory.owners !== 0) {
+      throw new MillpondError(
+        "ERR_NOT_WRITABLE",
+        `${memory} is held elsewhere too (${memory.refCount} references, ${memory.owners} owners); only its only holder may reallocate it`,
+      );
+    }
+    const lease = leaseOf(memory);
+    this.#debug?.check(lease.pointer);
+    this.#validateAtTimes();
+    // What the bytes in front of the valid part (a prefix) take is kept as it is.
+    const front = memory.offset;
+    if (staysAsItIs(memory.maxSize, front + size) && this.#debug?.sizeOf(lease.pointer) === undefined) {
+      memory.setExtent(front, size);
+      lease.requested = size;
+      return memory;
+    }
+    // What a shorter block gives back is cleared before the arena writes its links there.
+    const { region } = memory;
+    if ((region.wipe & Wipe.ZERO) !== 0 && front + size < region.size) zeroBytes(region.bytes.subarray(front + size));
+    const bytes = this.#resizeInPlace(lease.pointer, front + size);
+    if (bytes !== undefined) return this.#allocator.replace(memory, bytes, size);
+    const fresh = this.#allocator.allocate(size, {
+      align: memory.align,
+      ...(front === 0 ? {} : { prefix: front }),
+    });
+    fresh.region.bytes.set(memory.region.bytes.subarray(0, Math.min(front + memory.size, front + size)));
+    fresh.region.wipe = memory.region.wipe;
+    memory.release();
+    return fresh;
+  }
+
+  /** {@link realloc}, for a checked size. */
+  #resizePointer(pointer: number, size: number): number {
+    const { arena, base } = this.#areaFor(pointer, "reallocate");
+    const local = pointer - base;
+    const physical = this.physicalSizeOf(pointer);
+    if (arena.isTagged(local)) arena.free(local); // throws: the block belongs to a Memory
+    this.#debug?.check(pointer);
+    this.#validateAtTimes();
+    const guarded = this.#debug?.sizeOf(pointer) !== undefined;
+    if (!guarded && staysAsItIs(physical, size)) return pointer;
+    if (this.#resizeInPlace(pointer, size) !== undefined) return pointer;
+    const moved = this.alloc(size);
+    this.bytes(moved).set(this.bytes(pointer).subarray(0, Math.min(physical, size)));
+    this.free(pointer);
+    return moved;
+  }
+
+  /** The bytes of a block that holds `size` bytes where it stands, or undefined. A guard moves along. */
+  #resizeInPlace(pointer: number, size: number): Uint8Array | undefined {
+    const { arena, base } = this.#areaFor(pointer, "reallocate");
+    const local = pointer - base;
+    const debug = this.#debug;
+    const guarded = debug?.sizeOf(pointer);
+    const before = guarded ?? arena.ownSizeOf(local);
+    if (!arena.resize(local, size + (guarded === undefined ? 0 : (debug?.extra ?? 0)))) return undefined;
+    if (guarded !== undefined) {
+      if (size > before) debug?.onGrow(arena, local, before);
+      debug?.guard(arena, local, pointer, size);
+    }
+    const usable = guarded === undefined ? arena.ownSizeOf(local) : size;
+    return arena.bytes.subarray(local, local + usable);
+  }
+
+  /** The area of a pointer. Throws `ERR_POOL_DEAD`. A pointer of no area is for the first one to refuse. */
+  #areaFor(pointer: number, verb: string): Area {
+    const closed = this.#closedError(`${verb} a block of`);
+    if (closed !== undefined) throw closed;
+    return areaOf(this.#areas, pointer) ?? this.#areas[0]!;
+  }
+
+  /** The error of a request that found no room. */
+  #full(size: number): MillpondError {
+    this.#failures++;
     const { available, largest, totalSize } = this.stats();
     return poolFull(this.name, size, available, largest, totalSize);
   }
 
-  /** @internal Validates everything when debugging calls for it. */
-  moment(): void {
-    if (this.debug?.isMoment(this.arena.liveBlocks) === true) this.validate();
+  /** Validates everything when debugging calls for it. */
+  #validateAtTimes(): void {
+    if (this.#debug?.isValidationDue(this.#arena.liveBlocks) === true) this.validate();
   }
 
-  private own(memory: Memory, verb: string): void {
+  #assertOwn(memory: Memory, verb: string): void {
     if (!(memory instanceof Memory)) throw wrongType("block", "a Memory or a pointer of this pool", memory);
-    if (memory.allocator !== this.allocator) throw foreignMemory(this.name, memory.toString(), verb);
-    if ((this.special & Special.DEAD) !== 0) throw poolClosed(this.name, `${verb} a memory of`);
+    if (memory.allocator !== this.#allocator) throw foreignMemory(this.name, memory.toString(), verb);
+    const closed = this.#closedError(`${verb} a memory of`);
+    if (closed !== undefined) throw closed;
     if (memory.parent !== null) {
       throw badValue("memory", `a block of its own, not a part of ${memory.parent}; pass that`, memory);
     }
@@ -377,58 +556,19 @@ export class RealtimePool {
   }
 
   /** Throws `ERR_POOL_DEAD`, `ERR_REENTRANT`. */
-  private assertOpen(verb: string): void {
-    if ((this.special & (Special.DEAD | Special.CALLING)) === 0) return;
-    throw this.refusal(verb) ?? this.deathOf(verb)!;
+  #assertOpen(verb: string): void {
+    if ((this.#slow & (Slow.CLOSED | Slow.CALLING)) === 0) return;
+    throw this.#reentrant(verb) ?? this.#closedError(verb)!;
   }
 
-  private allocSpecial(size: number): number {
-    this.assertOpen("allocate from");
-    // Before anything is taken: a validation that fails must not cost a block.
-    this.moment();
-    return this.take(size);
+  /** The error of a call from inside the source; undefined: the source is not being called. */
+  #reentrant(verb: string): MillpondError | undefined {
+    return (this.#slow & Slow.CALLING) === 0 ? undefined : reentrantError(`realtime pool "${this.name}"`, verb);
   }
 
-  private allocFull(size: number): number {
-    if (!this.grow(size)) throw this.full(size);
-    const pointer = this.allocSpecial(size);
-    if (pointer === 0) throw this.full(size);
-    return pointer;
-  }
-
-  private freeSpecial(block: number): void {
-    if (typeof block !== "number") throw wrongType("pointer", "a number that alloc() gave", block);
-    this.assertOpen("free a block of");
-    const { arena, base } = this.areaFor(block, "free");
-    const local = block - base;
-    if (this.debug !== undefined && arena.isLive(local) && !arena.isTagged(local)) {
-      this.debug.check(block);
-      this.moment();
-      this.debug.left(arena, local, block);
-    }
-    arena.free(local);
-  }
-
-  /** Another area, where that is allowed and would help; a source that has none left is as good as a full pool. */
-  private grow(size: number): boolean {
-    const { maxBytes, growBy } = this.options;
-    let total = 0;
-    for (const area of this.areas) total += area.size;
-    const more = Math.min(Math.max(growBy, size), maxBytes - total);
-    if (more < size || more < 1) return false;
-    const last = this.areas.at(-1)!;
-    this.special |= Special.CALLING;
-    try {
-      this.areas.push(makeArea({ ...this.options, totalSize: more }, more, last.base + last.memory.region.size));
-    } catch (error) {
-      // A source that calls back is a mistake in the program; any other refusal is a full pool.
-      if (error instanceof MillpondError && !isMillpondError(error, "ERR_REENTRANT")) return false;
-      throw error;
-    } finally {
-      this.special &= ~Special.CALLING;
-    }
-    this.special |= Special.GROWN;
-    return true;
+  /** The error of a call on a closed pool; undefined: it is open. */
+  #closedError(verb: string): MillpondError | undefined {
+    return (this.#slow & Slow.CLOSED) === 0 ? undefined : poolClosed(this.name, verb);
   }
 }
 disposeByForce(RealtimePool);

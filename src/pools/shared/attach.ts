@@ -10,16 +10,16 @@ import {
   LINE,
   layoutOf,
   MAGIC,
-  Owner,
-  OwnerState,
+  MemberState,
+  MemberWord,
   PoolState,
   type SharedLayout,
   writePool,
 } from "./layout.ts";
-import { type Seat, sitDown, takeSeat } from "./membership.ts";
-import { type Arena, makeArena } from "./memory-budget.ts";
+import { activateReservation, claimMembership, type Membership } from "./membership.ts";
+import { allocateCounted, type BudgetEntry } from "./memory-budget.ts";
 
-/** A pool that was made, and this thread's seat in it. */
+/** A pool that was made, and this thread's membership in it. */
 export interface Made {
   /** Where everything lies. */
   readonly layout: SharedLayout;
@@ -30,9 +30,9 @@ export interface Made {
   /** The pool's number. */
   readonly pool: number;
   /** What was counted for it; undefined for memory that was given. */
-  readonly arena: Arena | undefined;
+  readonly budget: BudgetEntry | undefined;
   /** This thread's. */
-  readonly seat: Seat;
+  readonly membership: Membership;
 }
 
 /** Writes a new pool into new or given memory. */
@@ -41,13 +41,20 @@ export function makePool(options: SharedPoolOptions): Made {
   const { memory: given } = options;
   const name = text("options.name", options.name, "shared");
   if (given !== undefined) checkMemory(given, layout);
-  const made = given === undefined ? makeArena(layout.bytes) : undefined;
+  const made = given === undefined ? allocateCounted(layout.bytes) : undefined;
   const memory = given ?? made!.memory;
   // 30 bits of chance: to tell pools apart, not to keep secrets.
   const pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
   writePool(i32, layout, pool);
-  return { layout, memory, name, pool, arena: made?.arena, seat: takeSeat(i32, layout, OwnerState.LIVE)! };
+  return {
+    layout,
+    memory,
+    name,
+    pool,
+    budget: made?.entry,
+    membership: claimMembership(i32, layout, MemberState.LIVE)!,
+  };
 }
 
 /** Bytes that a memory must have for such a pool; as {@link makePool} takes a memory that is given. */
@@ -71,47 +78,53 @@ export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | und
     throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was destroyed`);
   }
   const { name, pool } = handle;
-  const seat = findSeat(i32, layout, handle);
-  // Destroyed since the first look, and another pool made in the memory: the seat is that one's.
+  const membership = findMembership(i32, layout, handle);
+  // Destroyed since the first look, and another pool made in the memory: the membership is that one's.
   if (i32[Header.POOL] !== pool) {
     Atomics.compareExchange(
       i32,
-      layout.ownersAt + seat.owner * LINE + Owner.STATUS,
-      seat.status,
-      seat.status & ~OwnerState.MASK,
+      layout.membersAt + membership.member * LINE + MemberWord.STATUS,
+      membership.status,
+      membership.status & ~MemberState.MASK,
     );
     throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was destroyed`);
   }
-  return { layout, memory, name, pool, arena: undefined, seat };
+  return { layout, memory, name, pool, budget: undefined, membership };
 }
 
-/** The error of one who finds no seat. */
-export function noSeat(name: string, owners: number): MillpondError {
+/** The error of one who finds no membership. */
+export function poolFullError(name: string, members: number): MillpondError {
   return new MillpondError(
     "ERR_POOL_FULL",
-    `all ${owners} seats of shared pool "${name}" are taken; detach() threads that are done, reclaim() those that ended, or create it with more owners`,
-    { pool: name, owners },
+    `all ${members} memberships of shared pool "${name}" are taken; detach() threads that are done, reclaim() those that ended, or create it with more members`,
+    { pool: name, members },
   );
 }
 
-function findSeat(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): Seat {
-  const { seat } = handle;
-  if (seat === undefined) {
-    const found = takeSeat(i32, layout, OwnerState.LIVE);
-    if (found === null) throw noSeat(handle.name, layout.owners);
+function findMembership(i32: Int32Array, layout: SharedLayout, handle: SharedHandle): Membership {
+  const { membership } = handle;
+  if (membership === undefined) {
+    const found = claimMembership(i32, layout, MemberState.LIVE);
+    if (found === null) throw poolFullError(handle.name, layout.members);
     return found;
   }
-  if (seat === null || typeof seat !== "object") throw wrongType("handle.seat", "the seat of a reserved handle", seat);
-  const owner = wholeNumber("handle.seat.owner", seat.owner, 0, layout.owners - 1);
-  const status = sitDown(i32, layout, owner, wholeNumber("handle.seat.status", seat.status, 0, 2 ** 30));
+  if (membership === null || typeof membership !== "object")
+    throw wrongType("handle.membership", "the membership of a reserved handle", membership);
+  const member = wholeNumber("handle.membership.member", membership.member, 0, layout.members - 1);
+  const status = activateReservation(
+    i32,
+    layout,
+    member,
+    wholeNumber("handle.membership.status", membership.status, 0, 2 ** 30),
+  );
   if (status === 0) {
     throw new MillpondError(
       "ERR_POOL_DEAD",
-      `the seat of shared pool "${handle.name}" that was reserved for this thread was taken back or used; reserve() another`,
-      { pool: handle.name, owner },
+      `the membership of shared pool "${handle.name}" that was reserved for this thread was taken back or used; reserve() another`,
+      { pool: handle.name, member },
     );
   }
-  return { owner, status };
+  return { member, status };
 }
 
 function checkShared(memory: unknown): asserts memory is SharedArrayBuffer {

@@ -3,7 +3,7 @@
  *
  * **A slot changes hands by one compare-exchange on its state word, and by nothing else.** The word says which generation
  * the slot is in and who holds it, so that taking a slot and saying who took it are the same instruction: there is no
- * moment at which a dying worker could leave a slot that is neither free nor anybody's. The bitmap and the workers'
+ * moment at which a worker that dies could leave a slot that is neither free nor anybody's. The bitmap and the workers'
  * magazines are hints where to look. A hint that is lost (its worker died) or stale (the slot is taken) costs a step, never
  * a slot: a thread that finds no hint looks at every state before it says that there is none.
  *
@@ -34,11 +34,11 @@
  * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level functions.
  * A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5 ns.
  */
-import { carried, DEAD_SLOT, Header, LINE, Owner, type SharedLayout, WORD_SHIFT, WORD_SLOTS } from "./layout.ts";
+import { carried, DEAD_SLOT, Header, LINE, MemberWord, type SharedLayout, WORD_SHIFT, WORD_SLOTS } from "./layout.ts";
 
 /** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
 export interface Core {
-  /** Header, owners, bitmap and states. */
+  /** Header, members, bitmap and states. */
   readonly i32: Int32Array;
   /** Where everything lies. */
   readonly layout: SharedLayout;
@@ -50,9 +50,9 @@ export interface Core {
   readonly indexBits: number;
   /** Those bits. */
   readonly indexMask: number;
-  /** Bits of a state that are owners. */
-  readonly ownerBits: number;
-  /** All owners' bits. */
+  /** Bits of a state that are members. */
+  readonly memberBits: number;
+  /** All members' bits. */
   readonly holderMask: number;
   /** All bits of a state that are not its generation: it is free without any of them. */
   readonly takenMask: number;
@@ -82,8 +82,8 @@ export interface Core {
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
   readonly plain: boolean;
-  /** Number of this thread among the owners. */
-  readonly owner: number;
+  /** Number of this thread among the members. */
+  readonly member: number;
   /** Its bit. */
   readonly me: number;
   /** Its status word when it came in. */
@@ -91,7 +91,7 @@ export interface Core {
   /** Where that is now. */
   readonly statusAt: number;
   /** Looks for a slot between two readings of the clock, by a thread that is about to sleep. */
-  readonly looks: number;
+  readonly spins: number;
   /** The magazine: slots of this bitmap word are probably free, and nobody else probably looks at them. */
   word: number;
   /** Which of them. */
@@ -99,11 +99,11 @@ export interface Core {
   /** Where the next search begins. */
   start: number;
   /** By slot: the lease that this thread holds or held last; `MANY - id` while it holds it more than once. */
-  readonly mine: Float64Array;
+  readonly localLease: Float64Array;
   /** By slot: holds of this thread beyond the first. */
-  readonly extra: Int32Array;
+  readonly localRefs: Int32Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
-  readonly gone: Float64Array;
+  readonly lastLease: Float64Array;
   /** Clears a slot's bytes from one position up to another. */
   readonly clear: (index: number, from: number, to: number) => void;
   /** Wakes one who sleeps on the wake counter, or all. */
@@ -126,19 +126,19 @@ export const NOTHING: number = Number.NEGATIVE_INFINITY;
 export const RETRIES = 4096;
 
 /** 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does. */
-const LOOKS = { few: 8, many: 1, manyFrom: 257 } as const;
+const SPINS = { few: 8, many: 1, manyFrom: 257 } as const;
 
 /** Makes the view of one thread. `status` is its entry's status word; `pool` the number of the pool that it joined. */
 export function createCore(
   i32: Int32Array,
   layout: SharedLayout,
-  owner: number,
+  member: number,
   status: number,
   clear: (index: number, from: number, to: number) => void,
   notify: (i32: Int32Array, index: number, count: number) => unknown,
   pool: number = i32[Header.POOL]!,
 ): Core {
-  const { count, owners, words, indexBits, generationBits, highBits } = layout;
+  const { count, members, words, indexBits, generationBits, highBits } = layout;
   const generationMask = (1 << generationBits) - 1;
   return {
     i32,
@@ -147,13 +147,13 @@ export function createCore(
     count,
     indexBits,
     indexMask: (1 << indexBits) - 1,
-    ownerBits: owners,
-    holderMask: (1 << owners) - 1,
-    takenMask: ~(generationMask << owners),
-    step: 1 << owners,
+    memberBits: members,
+    holderMask: (1 << members) - 1,
+    takenMask: ~(generationMask << members),
+    step: 1 << members,
     generationMask,
-    lastState: generationMask << owners,
-    stateMask: (1 << (owners + generationBits)) - 1,
+    lastState: generationMask << members,
+    stateMask: (1 << (members + generationBits)) - 1,
     highMask: (1 << highBits) - 1,
     highUnit: 2 ** (generationBits + indexBits),
     bitmapAt: layout.bitmapAt,
@@ -163,18 +163,18 @@ export function createCore(
     stateShift: layout.stateShift,
     batch: layout.batch,
     plain: layout.zero !== "release",
-    owner,
-    me: 1 << owner,
+    member,
+    me: 1 << member,
     status,
-    statusAt: layout.ownersAt + owner * LINE + Owner.STATUS,
-    looks: count < LOOKS.manyFrom ? LOOKS.few : LOOKS.many,
+    statusAt: layout.membersAt + member * LINE + MemberWord.STATUS,
+    spins: count < SPINS.manyFrom ? SPINS.few : SPINS.many,
     word: 0,
     mask: 0,
-    // Owners begin far from each other, so that they meet late.
-    start: Math.floor((owner * words) / owners),
-    mine: new Float64Array(count).fill(NOTHING),
-    extra: new Int32Array(count),
-    gone: new Float64Array(count).fill(NOTHING),
+    // Members begin far from each other, so that they meet late.
+    start: Math.floor((member * words) / members),
+    localLease: new Float64Array(count).fill(NOTHING),
+    localRefs: new Int32Array(count),
+    lastLease: new Float64Array(count).fill(NOTHING),
     clear,
     notify,
   };
@@ -189,7 +189,7 @@ const SLOTS: number = WORD_SLOTS;
 const SHIFT: number = WORD_SHIFT;
 
 /** Takes a free slot: the identity of the lease, or {@link NONE}. @realtime */
-export function take(core: Core): number {
+export function tryAcquire(core: Core): number {
   const { mask, i32 } = core;
   // A plain look costs nothing here: a thread that was declared dead, and lives, takes no more.
   if (mask !== 0 && i32[core.statusAt] === core.status) {
@@ -199,17 +199,17 @@ export function take(core: Core): number {
     const at = core.statesAt + (index << core.stateShift);
     const state = i32[at]!;
     if ((state & core.takenMask) === 0 && Atomics.compareExchange(i32, at, state, state | core.me) === state) {
-      const low = ((state >>> core.ownerBits) << core.indexBits) | index;
+      const low = ((state >>> core.memberBits) << core.indexBits) | index;
       const id = (i32[at + 1]! & core.highMask) * core.highUnit + low;
-      core.mine[index] = id;
+      core.localLease[index] = id;
       return id;
     }
   }
-  return takeSlow(core);
+  return acquireSlow(core);
 }
 
-/** As {@link take}, when the magazine has nothing: a word of the bitmap, or else any slot that is free. O(count) at most. */
-export function takeSlow(core: Core): number {
+/** As {@link tryAcquire}, when the magazine has nothing: a word of the bitmap, or else any slot that is free. O(count) at most. */
+export function acquireSlow(core: Core): number {
   const { i32, count, words } = core;
   // Somebody declared this thread dead; what it took now would be nobody's.
   if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
@@ -221,7 +221,8 @@ export function takeSlow(core: Core): number {
     for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
   }
   const first = core.start * WORD_SLOTS;
-  for (let i = 0; id === NONE && i < count; i++) id = tryTake(core, first + i < count ? first + i : first + i - count);
+  for (let i = 0; id === NONE && i < count; i++)
+    id = acquireAt(core, first + i < count ? first + i : first + i - count);
   return id;
 }
 
@@ -230,7 +231,7 @@ function takeHinted(core: Core): number {
   while (core.mask !== 0) {
     const bit = core.mask & -core.mask;
     core.mask ^= bit;
-    const id = tryTake(core, core.word * WORD_SLOTS + 31 - Math.clz32(bit));
+    const id = acquireAt(core, core.word * WORD_SLOTS + 31 - Math.clz32(bit));
     if (id !== NONE) return id;
   }
   return NONE;
@@ -254,35 +255,35 @@ function refill(core: Core, word: number): boolean {
 }
 
 /** Takes this slot if it is free. */
-function tryTake(core: Core, index: number): number {
+function acquireAt(core: Core, index: number): number {
   const { i32 } = core;
   const at = stateAt(core, index);
   const state = i32[at]!;
   if ((state & core.takenMask) !== 0) return NONE;
   if (Atomics.compareExchange(i32, at, state, state | core.me) !== state) return NONE;
-  const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.ownerBits) << core.indexBits) | index);
-  core.mine[index] = id;
-  core.extra[index] = 0;
+  const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.memberBits) << core.indexBits) | index);
+  core.localLease[index] = id;
+  core.localRefs[index] = 0;
   return id;
 }
 
 /** Gives back a lease that this thread holds once. False: it does not, or not so; nothing changed. @realtime */
-export function give(core: Core, id: number): boolean {
+export function release(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
   // Also false for what is no number, no whole one, or beyond the pool; and for a thread whose pool or membership has ended.
-  if (core.mine[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
+  if (core.localLease[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
   const at = core.statesAt + (index << core.stateShift);
-  const held = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | core.me;
+  const held = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   const free = held - core.me + core.step;
   if (free === core.lastState || Atomics.compareExchange(i32, at, held, free) !== held) return false;
-  offer(core, index);
+  publishFree(core, index);
   if (Atomics.load(i32, WAITING) !== 0) wake(core, 1);
   return true;
 }
 
 /** Says where a free slot is: in the magazine if it fits there, which costs nothing, else in the bitmap. */
-function offer(core: Core, index: number): void {
+function publishFree(core: Core, index: number): void {
   const word = index >>> SHIFT;
   const bit = 1 << (index & (SLOTS - 1));
   if (word === core.word) core.mask |= bit;
@@ -307,20 +308,20 @@ export function wake(core: Core, count: number): void {
  * Gives back in every case: held more than once, held by others too, bytes to be cleared. Returns false, and changes
  * nothing, when this thread does not hold the lease.
  */
-export function giveSlow(core: Core, id: number): boolean {
+export function releaseSlow(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
   if (Atomics.load(i32, core.statusAt) !== core.status) return false;
   // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come back.
-  if (!knows(core, index, id)) return false;
-  if (core.mine[index] !== MANY - id) return drop(core, index, id);
+  if (!isLocalHolder(core, index, id)) return false;
+  if (core.localLease[index] !== MANY - id) return dropHold(core, index, id);
   if (!holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
-  if (--core.extra[index]! === 0) core.mine[index] = id;
+  if (--core.localRefs[index]! === 0) core.localLease[index] = id;
   return true;
 }
 
 /** Takes this thread out of a lease; the slot is free with its last holder. False when it is not in it, and nothing changed. */
-export function drop(core: Core, index: number, id: number): boolean {
+export function dropHold(core: Core, index: number, id: number): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
   for (let n = 0; n < RETRIES; n++) {
@@ -333,7 +334,7 @@ export function drop(core: Core, index: number, id: number): boolean {
     forget(core, index, id);
     if (last) {
       if (!free) reopen(core, index, next);
-      offer(core, index);
+      publishFree(core, index);
       if (Atomics.load(i32, Header.WAITING) !== 0) wake(core, 1);
     }
     return true;
@@ -350,14 +351,14 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
   if (!core.plain && !cleared) core.clear(index, 0, core.layout.size);
   let free = closed - me;
   if (free === core.lastState) {
-    carry(core, at, closed);
+    carryGeneration(core, at, closed);
     free = 0;
   }
-  release(core, at, closed, free);
+  freeClosed(core, at, closed, free);
 }
 
 /** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was destroyed. */
-function release(core: Core, at: number, closed: number, free: number): void {
+function freeClosed(core: Core, at: number, closed: number, free: number): void {
   const { i32, me, holderMask } = core;
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
@@ -369,7 +370,7 @@ function release(core: Core, at: number, closed: number, free: number): void {
 }
 
 /** Moves the high part of the generation of a slot that this thread has closed at the last low part. */
-export function carry(core: Core, at: number, closed: number): void {
+export function carryGeneration(core: Core, at: number, closed: number): void {
   const { i32 } = core;
   const high = Atomics.load(i32, at + 1);
   // Declared dead meanwhile: what was just read may be a later generation's.
@@ -388,7 +389,7 @@ export function isLease(core: Core, state: number, id: number): boolean {
   return (
     (state & DEAD_SLOT) === 0 &&
     (state & core.holderMask) !== 0 &&
-    state >>> core.ownerBits === generation &&
+    state >>> core.memberBits === generation &&
     generation !== core.generationMask
   );
 }
@@ -402,7 +403,7 @@ export function isCurrent(core: Core, index: number, id: number): boolean {
 /** The identity of the lease that a state is of. Certain only for one who holds the slot. */
 export function leaseOf(core: Core, index: number, state: number): number {
   const { i32 } = core;
-  const low = (((state >>> core.ownerBits) & core.generationMask) << core.indexBits) | index;
+  const low = (((state >>> core.memberBits) & core.generationMask) << core.indexBits) | index;
   return (Atomics.load(i32, stateAt(core, index) + 1) & core.highMask) * core.highUnit + low;
 }
 
@@ -410,7 +411,7 @@ export function leaseOf(core: Core, index: number, state: number): number {
  * One hold more. A thread that holds the lease already pays no atomic step; another one that was told of it joins the
  * holders. Returns false, and changes nothing, when the lease is over.
  */
-export function keep(core: Core, id: number): boolean {
+export function retain(core: Core, id: number): boolean {
   const { i32, me } = core;
   const index = id & core.indexMask;
   const at = stateAt(core, index);
@@ -418,9 +419,9 @@ export function keep(core: Core, id: number): boolean {
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
     if (!isLease(core, state, id)) return false;
-    if ((state & me) !== 0 && knows(core, index, id)) {
-      core.extra[index]!++;
-      core.mine[index] = MANY - id;
+    if ((state & me) !== 0 && isLocalHolder(core, index, id)) {
+      core.localRefs[index]!++;
+      core.localLease[index] = MANY - id;
       return true;
     }
     if (!isCurrent(core, index, id)) return false;
@@ -428,11 +429,11 @@ export function keep(core: Core, id: number): boolean {
     if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
     // Now the generation stands still. Between the two looks it may have come round to the same low part.
     if ((state & me) === 0 && !isCurrent(core, index, id)) {
-      drop(core, index, id);
+      dropHold(core, index, id);
       return false;
     }
-    core.mine[index] = id;
-    core.extra[index] = 0;
+    core.localLease[index] = id;
+    core.localRefs[index] = 0;
     return true;
   }
   return false;
@@ -443,37 +444,37 @@ export function keep(core: Core, id: number): boolean {
  * this thread is not the only holder (somebody still looks), holds it more than once, or does not hold it. Nothing has changed then.
  * @realtime
  */
-export function renew(core: Core, id: number): number {
+export function renewLease(core: Core, id: number): number {
   const { i32, me } = core;
   const index = id & core.indexMask;
-  if (core.mine[index] !== id || i32[core.statusAt] !== core.status) return NONE;
+  if (core.localLease[index] !== id || i32[core.statusAt] !== core.status) return NONE;
   const at = stateAt(core, index);
   const state = Atomics.load(i32, at);
   if ((state & core.holderMask) !== me || !isLease(core, state, id)) return NONE;
   let next = state + core.step;
   if (Atomics.compareExchange(i32, at, state, next) !== state) return NONE;
   if (next - me === core.lastState) {
-    carry(core, at, next);
+    carryGeneration(core, at, next);
     // Fails as in reopen(): the new lease is over then before it has begun, and every use of it says so.
     Atomics.compareExchange(i32, at, next, me);
     next = me;
   }
   forget(core, index, id);
   const fresh = leaseOf(core, index, next);
-  core.mine[index] = fresh;
-  core.extra[index] = 0;
+  core.localLease[index] = fresh;
+  core.localRefs[index] = 0;
   return fresh;
 }
 
 /** Whether this thread knows that it holds a lease whose state has its bit. */
-export function knows(core: Core, index: number, id: number): boolean {
-  return core.mine[index] === id || core.mine[index] === MANY - id;
+export function isLocalHolder(core: Core, index: number, id: number): boolean {
+  return core.localLease[index] === id || core.localLease[index] === MANY - id;
 }
 
 /** Notes that this thread holds the lease no more. */
 export function forget(core: Core, index: number, id: number): void {
-  core.mine[index] = NOTHING;
-  core.gone[index] = id;
+  core.localLease[index] = NOTHING;
+  core.lastLease[index] = id;
 }
 
 /** Position of a slot's state. */
@@ -481,7 +482,7 @@ export function stateAt(core: Core, index: number): number {
   return core.statesAt + (index << core.stateShift);
 }
 
-/** Position of an owner's entry. */
-export function ownerWord(core: Core, owner: number): number {
-  return core.layout.ownersAt + owner * LINE;
+/** Position of a member's entry. */
+export function memberAt(core: Core, member: number): number {
+  return core.layout.membersAt + member * LINE;
 }

@@ -2,8 +2,8 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
-import { type Core, holds, isCurrent, isLease, knows, stateAt } from "./core.ts";
-import { DEAD_SLOT, OwnerState } from "./layout.ts";
+import { type Core, holds, isCurrent, isLease, isLocalHolder, stateAt } from "./core.ts";
+import { DEAD_SLOT, MemberState } from "./layout.ts";
 import { isAlive, statusOf } from "./membership.ts";
 
 /** A pool, as far as messages need it. */
@@ -41,14 +41,14 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
       details,
     );
   }
-  if (isGhost(core)) return ghostError({ name, core }, `${verb} ${lease}`);
-  if (holds(core, state, id) && knows(core, index, id)) return damagedError(name, lease, verb, details);
-  const known = core.gone[index] === id || knows(core, index, id);
+  if (isEvicted(core)) return evictedError({ name, core }, `${verb} ${lease}`);
+  if (holds(core, state, id) && isLocalHolder(core, index, id)) return damagedError(name, lease, verb, details);
+  const known = core.lastLease[index] === id || isLocalHolder(core, index, id);
   const over = !isLease(core, state, id) || !isCurrent(core, index, id);
   if (!over && !known) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
-      `cannot ${verb} ${lease}: this thread (owner ${core.owner}) does not hold it, ${sayHolders(core, state)}; ` +
+      `cannot ${verb} ${lease}: this thread (member ${core.member}) does not hold it, ${sayHolders(core, state)}; ` +
         "retain() it first, or let its holder send it",
       details,
     );
@@ -79,7 +79,7 @@ function generationOf(core: Core, id: number): number {
 
 function currentGeneration(core: Core, index: number): number {
   const at = stateAt(core, index);
-  const low = (Atomics.load(core.i32, at) >>> core.ownerBits) & core.generationMask;
+  const low = (Atomics.load(core.i32, at) >>> core.memberBits) & core.generationMask;
   return (Atomics.load(core.i32, at + 1) & core.highMask) * (core.generationMask + 1) + low;
 }
 
@@ -94,17 +94,17 @@ function damagedError(name: string, lease: string, verb: string, details: Record
 }
 
 /** Whether this thread was declared dead. */
-export function isGhost(core: Core): boolean {
-  return statusOf(core, core.owner) !== core.status;
+export function isEvicted(core: Core): boolean {
+  return statusOf(core, core.member) !== core.status;
 }
 
 /** The error of a thread that was declared dead, or has detached itself, and goes on. */
-export function ghostError({ name, core }: Named, verb: string): MillpondError {
+export function evictedError({ name, core }: Named, verb: string): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `cannot ${verb}: this thread is owner ${core.owner} of shared pool "${name}" no more, it detached or was reclaimed; ` +
+    `cannot ${verb}: this thread is member ${core.member} of shared pool "${name}" no more, it detached or was reclaimed; ` +
       "attach anew, and call reclaim() only for threads that have ended",
-    { pool: name, owner: core.owner },
+    { pool: name, member: core.member },
   );
 }
 
@@ -118,7 +118,7 @@ export function cannotBlock(name: string, cause: unknown): MillpondError {
   );
 }
 
-/** The error of a call that a dead pool, or a dead owner, refuses. */
+/** The error of a call that a dead pool, or a dead member, refuses. */
 export function refusal(named: Named, verb: string): MillpondError | undefined {
   if (!isAlive(named.core)) {
     return new MillpondError(
@@ -126,20 +126,21 @@ export function refusal(named: Named, verb: string): MillpondError | undefined {
       `cannot ${verb} shared pool "${named.name}": it was destroyed; make a new one`,
     );
   }
-  return isGhost(named.core) ? ghostError(named, `${verb} it`) : undefined;
+  return isEvicted(named.core) ? evictedError(named, `${verb} it`) : undefined;
 }
 
 /** The error of a wait that ended without a slot: who has them. */
 export function starvedError({ name, core }: Named, waited: number): MillpondError {
-  const counts = new Array<number>(core.ownerBits).fill(0);
+  const counts = new Array<number>(core.memberBits).fill(0);
   for (let index = 0; index < core.count; index++) {
     countHolders(core, Atomics.load(core.i32, stateAt(core, index)), counts);
   }
   const holding = [...counts.entries()].filter(([, slots]) => slots > 0);
-  const who = holding.map(([owner, slots]) => {
-    const state = statusOf(core, owner) & OwnerState.MASK;
-    const what = owner === core.owner ? " (this thread)" : state === OwnerState.LIVE ? "" : " (not live: reclaim() it)";
-    return `owner ${owner}${what} ${slots}`;
+  const who = holding.map(([member, slots]) => {
+    const state = statusOf(core, member) & MemberState.MASK;
+    const what =
+      member === core.member ? " (this thread)" : state === MemberState.LIVE ? "" : " (not live: reclaim() it)";
+    return `member ${member}${what} ${slots}`;
   });
   return new MillpondError(
     "ERR_STARVED",
@@ -149,19 +150,19 @@ export function starvedError({ name, core }: Named, waited: number): MillpondErr
   );
 }
 
-/** Numbers of the owners in a state. */
+/** Numbers of the members in a state. */
 export function holdersOf(core: Core, state: number): number[] {
-  const owners: number[] = [];
-  for (let left = state & core.holderMask; left !== 0; left &= left - 1) owners.push(31 - Math.clz32(left & -left));
-  return owners;
+  const members: number[] = [];
+  for (let left = state & core.holderMask; left !== 0; left &= left - 1) members.push(31 - Math.clz32(left & -left));
+  return members;
 }
 
-/** Adds the holders of a state to how many slots each owner holds. */
+/** Adds the holders of a state to how many slots each member holds. */
 export function countHolders(core: Core, state: number, holds: number[]): void {
   for (let left = state & core.holderMask; left !== 0; left &= left - 1) holds[31 - Math.clz32(left & -left)]!++;
 }
 
 function sayHolders(core: Core, state: number): string {
   const holders = holdersOf(core, state);
-  return `held by owner${holders.length === 1 ? "" : "s"} ${holders.join(", ")}`;
+  return `held by member${holders.length === 1 ? "" : "s"} ${holders.join(", ")}`;
 }

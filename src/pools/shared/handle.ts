@@ -28,7 +28,7 @@ export interface SharedPoolOptions extends AttachOptions {
   /** Alignment of each slot within the memory, in bytes, a power of two; default 64. */
   align?: number;
   /** Threads that can be attached at once; default 12, at most 20. */
-  owners?: number;
+  members?: number;
   /**
    * When bytes are cleared; default "fresh": the engine's new memory is zero, and that is all. For a `memory` that was
    * passed in, which other processes may see: "release".
@@ -50,8 +50,8 @@ export interface SharedHandle extends SharedShape {
   readonly pool: number;
   /** The memory; absent when it travels another way. */
   readonly memory?: SharedArrayBuffer;
-  /** The seat that was reserved for who attaches; absent: the next free one. */
-  readonly seat?: { readonly owner: number; readonly status: number };
+  /** The membership that was reserved for who attaches; absent: the next free one. */
+  readonly membership?: { readonly member: number; readonly status: number };
 }
 
 /** A lease: who has it may use the slot's bytes. Plain data that can be posted; the right to it moves by sending it. */
@@ -72,26 +72,26 @@ export interface SharedPoolStats {
   readonly free: number;
   /** Slots that somebody holds. */
   readonly held: number;
-  /** Of those, held by several owners. */
+  /** Of those, held by several members. */
   readonly heldByMany: number;
   /** Bytes of the whole memory. */
   readonly bytes: number;
   /** Of those, bytes in no slot: state, and what alignment costs. */
   readonly wastedBytes: number;
-  /** Owners that were buried since the pool was made. */
+  /** Members that were reclaimed since the pool was made. */
   readonly reclaimed: number;
   /** Who takes part. */
-  readonly owners: readonly SharedOwnerStats[];
+  readonly members: readonly SharedMemberStats[];
 }
 
 /** One who takes part. */
-export interface SharedOwnerStats {
+export interface SharedMemberStats {
   /** Its number. */
-  readonly owner: number;
+  readonly member: number;
   /** Whether it is this thread. */
   readonly self: boolean;
   /** What it is doing there. */
-  readonly state: "reserved" | "live" | "leaving" | "dying";
+  readonly state: "reserved" | "live" | "leaving" | "reclaiming";
   /** Slots it holds. */
   readonly holds: number;
   /** Whether somebody waits there. */
@@ -108,12 +108,12 @@ export interface SharedOwnerStats {
  */
 export function copyHandle(handle: SharedHandle): SharedHandle {
   if (handle === null || typeof handle !== "object") throw wrongType("handle", "the handle of a SharedPool", handle);
-  const { kind, version, name, pool, size, count, align, owners, zero, memory, seat } = handle;
+  const { kind, version, name, pool, size, count, align, members, zero, memory, membership } = handle;
   if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool", handle);
   if (typeof name !== "string") throw wrongType("handle.name", "a string", name);
   if (typeof pool !== "number") throw wrongType("handle.pool", "a number", pool);
-  if (seat !== undefined && (seat === null || typeof seat !== "object")) {
-    throw wrongType("handle.seat", "the seat of a reserved handle", seat);
+  if (membership !== undefined && (membership === null || typeof membership !== "object")) {
+    throw wrongType("handle.membership", "the membership of a reserved handle", membership);
   }
   return {
     kind,
@@ -123,10 +123,10 @@ export function copyHandle(handle: SharedHandle): SharedHandle {
     size,
     count,
     align,
-    owners,
+    members,
     zero,
     ...(memory === undefined ? {} : { memory }),
-    ...(seat === undefined ? {} : { seat: { owner: seat.owner, status: seat.status } }),
+    ...(membership === undefined ? {} : { membership: { member: membership.member, status: membership.status } }),
   };
 }
 
@@ -145,7 +145,7 @@ export function readHandle(
   wholeNumber("handle.pool", handle.pool, 0, 2 ** 31 - 1);
   // What is missing would be filled in as an option is, and the layout be another one's.
   wholeNumber("handle.align", handle.align);
-  wholeNumber("handle.owners", handle.owners);
+  wholeNumber("handle.members", handle.members);
   if (typeof handle.zero !== "string") throw wrongType("handle.zero", "a string", handle.zero);
   const layout = layoutOf(checkShape(handle, handle.zero));
   const memory = given ?? handle.memory;

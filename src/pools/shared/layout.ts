@@ -3,8 +3,8 @@
  * memory: a thread that attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
  *
  * ```
- *   | header | owners | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
- *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each owner that holds it |
+ *   | header | members | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
+ *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each member that holds it |
  *   second word of a slot, up to 30 bits:      | high part of the generation |
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
@@ -14,7 +14,7 @@
  * a register.
  *
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (shared-core.ts). Both parts together take
- * at least 2^33 uses of one slot to come round, for any number of owners and slots.
+ * at least 2^33 uses of one slot to come round, for any number of members and slots.
  */
 
 import { alignUp } from "../../util/align.ts";
@@ -48,37 +48,46 @@ export const Header = {
   SIZE: 3,
   COUNT: 4,
   ALIGN: 5,
-  OWNERS: 6,
+  MEMBERS: 6,
   ZERO: 7,
   /** One of {@link PoolState}. */
   STATE: 16,
-  /** One bit for each owner in which somebody waits. */
+  /** One bit for each member in which somebody waits. */
   WAITING: 32,
   /** Counts the wake-ups; waiters sleep on it. */
   WAKES: 48,
-  /** One bit for each owner that clears up after dead ones at the moment. */
-  SWEEPERS: 64,
-  /** Owners that were swept since the pool was made. */
-  SWEPT: 80,
-  /** Not 0: a pass over dead owners' slots was cut off at its bound; the next slow path goes on. */
-  UNSWEPT: 81,
+  /** One bit for each member that clears up after dead ones at the moment. */
+  RECLAIMERS: 64,
+  /** Members that were reclaimed since the pool was made. */
+  RECLAIMED: 80,
+  /** Not 0: a pass over dead members' slots was cut off at its bound; the next slow path goes on. */
+  UNRECLAIMED: 81,
   END: 96,
 } as const;
 
-/** Words of an owner's entry. Only `STATUS` is written by others than the owner. */
-export const Owner = {
-  /** Epoch and one of {@link OwnerState}. */
+/** Words of a member's entry. Only `STATUS` is written by others than the member. */
+export const MemberWord = {
+  /** Epoch and one of {@link MemberState}. */
   STATUS: 0,
   /** The grant in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
-  GRANT: 1,
-  GRANT_TO: 2,
+  TRANSFER: 1,
+  TRANSFER_TO: 2,
   /** Counted on slow paths, for stats. */
   MISSES: 4,
   WAITS: 5,
 } as const;
 
-/** What a seat is: the low bits of its status; above them, how often it was given away. */
-export const OwnerState = { FREE: 0, RESERVED: 1, LIVE: 2, LEAVING: 3, DYING: 4, SWEPT: 5, MASK: 7, EPOCH: 8 } as const;
+/** What a membership is: the low bits of its status; above them, how often it was given away. */
+export const MemberState = {
+  FREE: 0,
+  RESERVED: 1,
+  LIVE: 2,
+  LEAVING: 3,
+  RECLAIMING: 4,
+  RECLAIMED: 5,
+  MASK: 7,
+  EPOCH: 8,
+} as const;
 
 /** The bits of a status that are its epoch. */
 const ALL_EPOCHS = 0x3ffffff8;
@@ -129,7 +138,7 @@ export interface SharedShape {
   /** Alignment of a slot within the memory, in bytes. */
   readonly align: number;
   /** Threads that can be attached at once. */
-  readonly owners: number;
+  readonly members: number;
   /** When bytes are cleared. */
   readonly zero: ZeroPolicy;
 }
@@ -146,8 +155,8 @@ export interface SharedLayout extends SharedShape {
   readonly words: number;
   /** Whether a worker takes a whole word at once. */
   readonly batch: boolean;
-  /** First owner's entry; one a line. */
-  readonly ownersAt: number;
+  /** First member's entry; one a line. */
+  readonly membersAt: number;
   /** First bitmap word; one a line. */
   readonly bitmapAt: number;
   /** First state. */
@@ -165,28 +174,28 @@ export interface SharedLayout extends SharedShape {
 /** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
   if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
-  const { size, count, align = 64, owners = 12, zero: chosen = zero } = options;
+  const { size, count, align = 64, members = 12, zero: chosen = zero } = options;
   return {
     size: wholeNumber("options.size", size, 1, 2 ** 30),
     count: wholeNumber("options.count", count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
     align: powerOfTwo("options.align", align, 2 ** 20),
-    // Each owner has a bit in the state, and what it takes the low part of the generation lacks.
-    owners: wholeNumber("options.owners", owners, 1, BITS - MIN_GENERATION_BITS),
+    // Each member has a bit in the state, and what it takes the low part of the generation lacks.
+    members: wholeNumber("options.members", members, 1, BITS - MIN_GENERATION_BITS),
     zero: oneOf("options.zero", chosen, ZERO_POLICIES),
   };
 }
 
 /** Where everything lies. Throws `ERR_OUT_OF_RANGE` when no memory could be that large. */
 export function layoutOf(shape: SharedShape): SharedLayout {
-  const { size, count, align, owners } = shape;
+  const { size, count, align, members } = shape;
   const indexBits = Math.max(1, 32 - Math.clz32(count - 1));
-  const generationBits = BITS - Math.max(indexBits, owners);
+  const generationBits = BITS - Math.max(indexBits, members);
   const highBits = Math.min(BITS, IDENTITY_BITS - generationBits - indexBits);
   const words = Math.ceil(count / WORD_SLOTS);
   const batch = count >= BATCH_FROM;
   const stateShift = count <= SPREAD_UP_TO ? 4 : 1;
-  const ownersAt = Header.END;
-  const bitmapAt = ownersAt + owners * LINE;
+  const membersAt = Header.END;
+  const bitmapAt = membersAt + members * LINE;
   const statesAt = bitmapAt + words * LINE;
   const slotsAt = alignUp(4 * (statesAt + alignUp(count << stateShift, LINE)), Math.max(align, 64));
   const stride = alignUp(size, align);
@@ -204,7 +213,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
     highBits,
     words,
     batch,
-    ownersAt,
+    membersAt,
     bitmapAt,
     statesAt,
     stateShift,
@@ -216,7 +225,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
 
 /**
  * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on, so that
- * a step of a thread that still has the old pool finds nothing that it knows. Owners' epochs begin at a number of this pool's own.
+ * a step of a thread that still has the old pool finds nothing that it knows. Members' epochs begin at a number of this pool's own.
  */
 export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
   const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
@@ -226,12 +235,12 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): 
   i32[Header.SIZE] = layout.size;
   i32[Header.COUNT] = layout.count;
   i32[Header.ALIGN] = layout.align;
-  i32[Header.OWNERS] = layout.owners;
+  i32[Header.MEMBERS] = layout.members;
   i32[Header.ZERO] = ZERO_POLICIES.indexOf(layout.zero);
   i32.fill(0, Header.STATE, layout.statesAt);
   if (!again) i32.fill(0, layout.statesAt, layout.statesAt + (layout.count << layout.stateShift));
-  for (let owner = 0; owner < layout.owners; owner++) {
-    i32[layout.ownersAt + owner * LINE + Owner.STATUS] = firstStatus(pool);
+  for (let member = 0; member < layout.members; member++) {
+    i32[layout.membersAt + member * LINE + MemberWord.STATUS] = firstStatus(pool);
   }
   for (let index = 0; index < layout.count; index++) {
     nextGeneration(i32, layout, layout.statesAt + (index << layout.stateShift));
@@ -243,21 +252,21 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): 
 }
 
 /**
- * The status of a seat that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that no other pool's
- * status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool with fewer owners.
+ * The status of a membership that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that no other pool's
+ * status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool with fewer members.
  */
 function firstStatus(pool: number): number {
   return ((pool << 3) & ALL_EPOCHS) | (1 << 29);
 }
 
 /** A slot that is free, in the generation after the one that its words say. The first is 1: no identity is 0, so none is -0. */
-function nextGeneration(i32: Int32Array, { owners, generationBits, highBits }: SharedLayout, at: number): void {
+function nextGeneration(i32: Int32Array, { members, generationBits, highBits }: SharedLayout, at: number): void {
   const last = (1 << generationBits) - 1;
   const high = i32[at + 1]! & ((1 << highBits) - 1);
-  const low = ((i32[at]! >>> owners) & last) + 1;
+  const low = ((i32[at]! >>> members) & last) + 1;
   // The last one is no lease's: see shared-core.ts.
   i32[at + 1] = low < last ? high : carried(high, highBits);
-  i32[at] = (low < last ? low : 0) << owners;
+  i32[at] = (low < last ? low : 0) << members;
 }
 
 /** The high part of a generation after this one. It comes round to 1: only a pool's first generations have 0 there. */
@@ -278,7 +287,7 @@ export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): 
     [Header.SIZE, layout.size, "size"],
     [Header.COUNT, layout.count, "count"],
     [Header.ALIGN, layout.align, "align"],
-    [Header.OWNERS, layout.owners, "owners"],
+    [Header.MEMBERS, layout.members, "members"],
     [Header.ZERO, ZERO_POLICIES.indexOf(layout.zero), "zero policy"],
   ];
   for (const [at, value, name] of expected) {

@@ -16,19 +16,19 @@
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
-import { grantError } from "../lane/shared-transport.ts";
+import { transferError } from "../lane/shared-transport.ts";
 import { leaseError, refusal } from "./errors.ts";
 import {
-  accept,
-  acceptGiven,
-  beginGrant,
-  cancelGrant,
-  finishGrant,
+  acceptCommitted,
+  acceptTransfer,
+  cancelTransfer,
+  commitTransfer,
   isPresent,
-  Outcome,
+  prepareTransfer,
   statusOf,
+  TransferResult,
 } from "./membership.ts";
-import { block, closedError, emptyError, fullError, HandleRing, readWait } from "./ring.ts";
+import { block, closedError, emptyError, fullError, readWait, SpscRing } from "./ring.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
@@ -50,14 +50,14 @@ export class LeaseRing {
   /** The memory: post it to the other side. */
   declare readonly memory: SharedArrayBuffer;
   declare private readonly pool: SharedPool;
-  declare private readonly ring: HandleRing;
+  declare private readonly ring: SpscRing;
   declare private readonly them: number;
   declare private peer: number;
   declare private peerStatus: number;
   #pushes: RingQueue | undefined;
   #pops: RingQueue | undefined;
 
-  private constructor(pool: SharedPool, ring: HandleRing, side: RingSide) {
+  private constructor(pool: SharedPool, ring: SpscRing, side: RingSide) {
     oneOf("side", side, ["push", "pop"]);
     this.pool = pool;
     this.ring = ring;
@@ -69,22 +69,22 @@ export class LeaseRing {
     // Where the other side reads whom a lease goes to, or comes from.
     const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
     const { i32 } = ring.state;
-    i32[us] = pool.owner;
+    i32[us] = pool.member;
     Atomics.store(i32, us + 1, pool.core.status);
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);
   }
 
-  /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link HandleRing.create}. */
+  /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link SpscRing.create}. */
   static create(pool: SharedPool, capacity: number, side: RingSide): LeaseRing {
     checkPool(pool);
-    return new LeaseRing(pool, HandleRing.create(capacity, sleepOf(pool)), side);
+    return new LeaseRing(pool, SpscRing.create(capacity, sleepOf(pool)), side);
   }
 
-  /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link HandleRing.attach}. */
+  /** Takes the other side, in another thread, which is attached to the same pool. Throws as {@link SpscRing.attach}. */
   static attach(pool: SharedPool, memory: SharedArrayBuffer, side: RingSide): LeaseRing {
     checkPool(pool);
-    return new LeaseRing(pool, HandleRing.attach(memory, sleepOf(pool)), side);
+    return new LeaseRing(pool, SpscRing.attach(memory, sleepOf(pool)), side);
   }
 
   /** Leases in the ring. @realtime */
@@ -104,19 +104,19 @@ export class LeaseRing {
     if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
     if (this.peer < 0 && !this.meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
-    let begun = beginGrant(core, id, this.peer, this.peerStatus);
+    let begun = prepareTransfer(core, id, this.peer, this.peerStatus);
     // Another thread may have taken the place of one that ended.
-    if (begun === Outcome.GONE && this.meet()) begun = beginGrant(core, id, this.peer, this.peerStatus);
-    if (begun !== Outcome.DONE) throw this.failed(id, begun, "push");
+    if (begun === TransferResult.GONE && this.meet()) begun = prepareTransfer(core, id, this.peer, this.peerStatus);
+    if (begun !== TransferResult.DONE) throw this.failed(id, begun, "push");
     const waits = put(state, id & ITEM_BITS);
     if (waits === FULL) {
-      cancelGrant(core);
+      cancelTransfer(core);
       return false;
     }
-    const done = finishGrant(core, id, this.peer, this.peerStatus);
+    const done = commitTransfer(core, id, this.peer, this.peerStatus);
     // After that step, so that who wakes finds the lease to be his.
     if (waits !== 0) wakeSide(state, RingWord.TAIL);
-    if (done !== Outcome.DONE) throw this.failed(id, done, "push");
+    if (done !== TransferResult.DONE) throw this.failed(id, done, "push");
     return true;
   }
 
@@ -154,7 +154,7 @@ export class LeaseRing {
     return await this.#pops.wait(0, checked, (waiter) => emptyError(this.pool.clock.now() - waiter.since));
   }
 
-  /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link SpscRing.pushSync}. */
   pushSync(id: number, timeout: number = Number.POSITIVE_INFINITY): void {
     milliseconds("timeout", timeout);
     const waiting = this.#pushes;
@@ -166,7 +166,7 @@ export class LeaseRing {
     if (got === AGAIN) throw fullError(this.capacity, timeout);
   }
 
-  /** As {@link pop}, blocking this thread. Throws as it rejects, and as {@link HandleRing.pushSync}. */
+  /** As {@link pop}, blocking this thread. Throws as it rejects, and as {@link SpscRing.pushSync}. */
   popSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     const waiting = this.#pops;
@@ -179,7 +179,7 @@ export class LeaseRing {
     return got;
   }
 
-  /** Closes the ring for both sides, as {@link HandleRing.close}. Leases in it are the popping side's: pop and release them. */
+  /** Closes the ring for both sides, as {@link SpscRing.close}. Leases in it are the popping side's: pop and release them. */
   close(): void {
     this.ring.close();
   }
@@ -198,21 +198,21 @@ export class LeaseRing {
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;
-      const given = acceptGiven(pool.core, item, ITEM_BITS);
+      const given = acceptCommitted(pool.core, item, ITEM_BITS);
       if (given >= 0) {
         tryPop(state);
         return given;
       }
       let id = this.leaseOf(item);
-      let outcome: number = id < 0 ? Outcome.GONE : accept(pool.core, id, this.peer);
+      let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.peer);
       // Not from whom it was thought to be: another thread may have taken his place.
-      if (outcome === Outcome.GONE && this.meet()) {
+      if (outcome === TransferResult.GONE && this.meet()) {
         id = this.leaseOf(item);
-        if (id >= 0) outcome = accept(pool.core, id, this.peer);
+        if (id >= 0) outcome = acceptTransfer(pool.core, id, this.peer);
       }
-      if (outcome === Outcome.NOT_YET) return SOON;
+      if (outcome === TransferResult.NOT_YET) return SOON;
       tryPop(state);
-      if (outcome === Outcome.DONE) return id;
+      if (outcome === TransferResult.DONE) return id;
     }
     return SOON;
   }
@@ -261,23 +261,23 @@ export class LeaseRing {
   private meet(): boolean {
     const { i32 } = this.ring.state;
     const status = Atomics.load(i32, this.them + 1);
-    const owner = i32[this.them]!;
+    const member = i32[this.them]!;
     if (
       status === 0 ||
-      (status === this.peerStatus && owner === this.peer) ||
-      owner < 0 ||
-      owner >= this.pool.core.layout.owners
+      (status === this.peerStatus && member === this.peer) ||
+      member < 0 ||
+      member >= this.pool.core.layout.members
     )
       return false;
-    this.peer = owner;
+    this.peer = member;
     this.peerStatus = status;
     return true;
   }
 
   private failed(id: number, outcome: number, verb: string): Error {
     const { pool, peer, peerStatus } = this;
-    if (outcome === Outcome.NOT_HELD) return leaseError(pool, id, verb);
-    return grantError(pool, id, { owner: peer, status: peerStatus }, outcome);
+    if (outcome === TransferResult.NOT_HELD) return leaseError(pool, id, verb);
+    return transferError(pool, id, { member: peer, status: peerStatus }, outcome);
   }
 }
 
@@ -298,6 +298,6 @@ function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
 
 /** By shape: importing the class would make a circle. */
 function checkPool(pool: SharedPool): void {
-  withMethods("pool", "a SharedPool", pool, ["tryTake", "give", "isIdentity"]);
+  withMethods("pool", "a SharedPool", pool, ["tryAcquireId", "releaseId", "isIdentity"]);
   if (pool.transport !== "shared") throw wrongType("pool", "a SharedPool", pool);
 }

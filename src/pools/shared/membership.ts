@@ -2,28 +2,28 @@
  * Who takes part in a shared pool, how a lease moves from one to another, and what becomes of what the dead held. As
  * shared-core.ts, these are steps that may be cut off after any one of them, and the tests cut them off after each.
  *
- * An owner's seat is one word: how often it was given away (epoch) and whether it is free, reserved for a thread that is
- * starting, live, leaving or dying. Clearing up is done by one at a time (the sweeper), for all the dying at once, so that
- * no late sweep can hit a seat's next owner; a sweeper who dies is found dying himself, and the office passes on.
+ * A member's membership is one word: how often it was given away (epoch) and whether it is free, reserved for a thread that is
+ * starting, live, leaving or reclaiming. Clearing up is done by one at a time (the reclaimer), for all the reclaiming at once, so that
+ * no late reclaim can hit a membership's next member; a reclaimer who dies is found reclaiming himself, and the office passes on.
  *
  * Clearing up is bounded: one call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with
- * its dying owner, and {@link resumeSweep} goes on with it: at the next search for a slot that finds none, at each look of a
+ * its reclaiming member, and {@link resumeReclaim} goes on with it: at the next search for a slot that finds none, at each look of a
  * waiter, at the next reclaim.
  */
 import {
   type Core,
-  drop,
+  dropHold,
   forget,
   holds,
   isCurrent,
   isLease,
-  keep,
-  knows,
+  isLocalHolder,
   MANY,
+  memberAt,
   NONE,
-  ownerWord,
   RETRIES,
   reopen,
+  retain,
   stateAt,
   wake,
 } from "./core.ts";
@@ -31,8 +31,8 @@ import {
   DEAD_SLOT,
   Header,
   LINE,
-  Owner,
-  OwnerState,
+  MemberState,
+  MemberWord,
   PoolState,
   type SharedLayout,
   SlotWord,
@@ -40,7 +40,7 @@ import {
 } from "./layout.ts";
 
 /** What became of a grant, or of an acceptance. */
-export const Outcome = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } as const;
+export const TransferResult = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } as const;
 
 /** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
 export const CLEAR_BYTES: number = 2 ** 26;
@@ -48,163 +48,164 @@ export const CLEAR_BYTES: number = 2 ** 26;
 /** A slot costs as much as 2 KiB, however few bytes it has: half a microsecond for the steps around the clearing. */
 const LEAST_BYTES = 2048;
 
-/** Looks at slots in one call, some 5 ms of them: at least one pass, at most {@link MOST_PASSES}. */
-const MOST_LOOKS = 2 ** 18;
-const MOST_PASSES = 8;
+/** Looks at slots in one call, some 5 ms of them: at least one pass, at most {@link MAX_PASSES}. */
+const MAX_SLOT_LOOKS = 2 ** 18;
+const MAX_PASSES = 8;
 
 /** Tries on one slot of a pass, and slots that changed under its hands each time before it gives the pass up. */
 const SLOT_TRIES = 4;
-const MOST_DISTURBED = 1024;
+const MAX_DISTURBED = 1024;
 
 /** More than there can be waiters. */
 const ALL = 0x3fffffff;
 
-/** What of an identity is announced in {@link Owner}: index and low part of the generation. */
+/** What of an identity is announced in {@link MemberWord}: index and low part of the generation. */
 const LOW_BITS = 0x3fffffff;
 
-/** A seat: whose it is, and its status word. */
-export interface Seat {
-  /** Number of the owner. */
-  readonly owner: number;
+/** A membership: whose it is, and its status word. */
+export interface Membership {
+  /** Number of the member. */
+  readonly member: number;
   /** Its status word. */
   readonly status: number;
 }
 
-/** Takes a free seat from `first` on and before `end` for `state`, live or reserved; null when there is none. */
-export function takeSeat(
+/** Takes a free membership from `first` on and before `end` for `state`, live or reserved; null when there is none. */
+export function claimMembership(
   i32: Int32Array,
   layout: SharedLayout,
   state: number,
   first = 0,
-  end: number = layout.owners,
-): Seat | null {
-  for (let owner = first; owner < end; owner++) {
-    const at = layout.ownersAt + owner * LINE + Owner.STATUS;
+  end: number = layout.members,
+): Membership | null {
+  for (let member = first; member < end; member++) {
+    const at = layout.membersAt + member * LINE + MemberWord.STATUS;
     const status = Atomics.load(i32, at);
-    if ((status & OwnerState.MASK) !== OwnerState.FREE) continue;
-    const mine = ((status + OwnerState.EPOCH) & ALL) | state;
+    if ((status & MemberState.MASK) !== MemberState.FREE) continue;
+    const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
-    if (!isPromised(i32, layout, owner)) return { owner, status: mine };
-    // Somebody is about to give a lease to who sat here before. He will notice; until then the seat stays empty.
-    Atomics.store(i32, at, mine & ~OwnerState.MASK);
+    if (!isTransferTarget(i32, layout, member)) return { member, status: mine };
+    // Somebody is about to give a lease to who sat here before. He will notice; until then the membership stays empty.
+    Atomics.store(i32, at, mine & ~MemberState.MASK);
   }
   return null;
 }
 
-function isPromised(i32: Int32Array, layout: SharedLayout, owner: number): boolean {
-  for (let other = 0; other < layout.owners; other++) {
-    const at = layout.ownersAt + other * LINE;
-    if (Atomics.load(i32, at + Owner.GRANT) !== 0 && Atomics.load(i32, at + Owner.GRANT_TO) === owner) return true;
+function isTransferTarget(i32: Int32Array, layout: SharedLayout, member: number): boolean {
+  for (let other = 0; other < layout.members; other++) {
+    const at = layout.membersAt + other * LINE;
+    if (Atomics.load(i32, at + MemberWord.TRANSFER) !== 0 && Atomics.load(i32, at + MemberWord.TRANSFER_TO) === member)
+      return true;
   }
   return false;
 }
 
-/** Whether a status is that of a reserved seat: what {@link sitDown} takes. */
+/** Whether a status is that of a reserved membership: what {@link activateReservation} takes. */
 export function isReservation(status: number): boolean {
-  return (status & OwnerState.MASK) === OwnerState.RESERVED;
+  return (status & MemberState.MASK) === MemberState.RESERVED;
 }
 
-/** Sits down on the seat that was reserved with this status: the new one, or 0 when it was taken back meanwhile. */
-export function sitDown(i32: Int32Array, layout: SharedLayout, owner: number, reserved: number): number {
-  // A free seat's status would make a member that nobody let in, a live one's a second thread on that seat.
+/** Sits down on the membership that was reserved with this status: the new one, or 0 when it was taken back meanwhile. */
+export function activateReservation(i32: Int32Array, layout: SharedLayout, member: number, reserved: number): number {
+  // A free membership's status would make a member that nobody let in, a live one's a second thread on that membership.
   if (!isReservation(reserved)) return 0;
-  const at = layout.ownersAt + owner * LINE + Owner.STATUS;
-  const live = (reserved & ~OwnerState.MASK) | OwnerState.LIVE;
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const live = (reserved & ~MemberState.MASK) | MemberState.LIVE;
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
 }
 
-/** Gives a reserved seat back on which nobody has sat down; false, with nothing changed: somebody has, or it was taken back. */
-export function cancelReservation({ i32, layout }: Core, { owner, status }: Seat): boolean {
-  const at = layout.ownersAt + owner * LINE + Owner.STATUS;
-  return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status;
+/** Gives a reserved membership back on which nobody has sat down; false, with nothing changed: somebody has, or it was taken back. */
+export function cancelReservation({ i32, layout }: Core, { member, status }: Membership): boolean {
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status;
 }
 
-/** The status of a seat. */
-export function statusOf(core: Core, owner: number): number {
+/** The status of a membership. */
+export function statusOf(core: Core, member: number): number {
   const { i32 } = core;
-  return Atomics.load(i32, ownerWord(core, owner) + Owner.STATUS);
+  return Atomics.load(i32, memberAt(core, member) + MemberWord.STATUS);
 }
 
 /** Whether a status is that of one who may hold leases. */
 export function isPresent(status: number): boolean {
-  const state = status & OwnerState.MASK;
-  return state === OwnerState.LIVE || state === OwnerState.RESERVED;
+  const state = status & MemberState.MASK;
+  return state === MemberState.LIVE || state === MemberState.RESERVED;
 }
 
-/** Whether a seat is empty, or somebody else's, after it was that of one who had `then`. */
-export function isVacated(now: number, then: number): boolean {
-  return (now & ~OwnerState.MASK) !== (then & ~OwnerState.MASK) || (now & OwnerState.MASK) === OwnerState.FREE;
+/** Whether a membership is empty, or somebody else's, after it was that of one who had `then`. */
+export function hasLeft(now: number, then: number): boolean {
+  return (now & ~MemberState.MASK) !== (then & ~MemberState.MASK) || (now & MemberState.MASK) === MemberState.FREE;
 }
 
 /** Whether the one who had `then` is still there; it may have sat down meanwhile. */
-export function isStillThere(now: number, then: number): boolean {
-  return isPresent(now) && (now & ~OwnerState.MASK) === (then & ~OwnerState.MASK);
+export function isSameMember(now: number, then: number): boolean {
+  return isPresent(now) && (now & ~MemberState.MASK) === (then & ~MemberState.MASK);
 }
 
 /**
  * The first half of moving a lease: announces it and looks whether it can be. When it answers DONE, the message to the
- * receiver goes out, and then {@link finishGrant} moves the lease. In this order a giver who dies on the way leaves the
- * lease either with himself, where the sweep finds it, or with a receiver who knows; never with one who does not.
+ * receiver goes out, and then {@link commitTransfer} moves the lease. In this order a giver who dies on the way leaves the
+ * lease either with himself, where the reclaim finds it, or with a receiver who knows; never with one who does not.
  */
-export function beginGrant(core: Core, id: number, to: number, status: number): number {
+export function prepareTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32 } = core;
   const index = id & core.indexMask;
-  const own = ownerWord(core, core.owner);
-  if (i32[core.statusAt] !== core.status) return Outcome.NOT_HELD;
-  i32[own + Owner.GRANT_TO] = to;
-  // From here on the receiver's seat is given to nobody else. Who sees this store sees the one before it.
-  Atomics.store(i32, own + Owner.GRANT, (id & LOW_BITS) + 1);
-  let outcome: number = Outcome.DONE;
-  if (!isStillThere(statusOf(core, to), status)) outcome = Outcome.GONE;
+  const own = memberAt(core, core.member);
+  if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
+  i32[own + MemberWord.TRANSFER_TO] = to;
+  // From here on the receiver's membership is given to nobody else. Who sees this store sees the one before it.
+  Atomics.store(i32, own + MemberWord.TRANSFER, (id & LOW_BITS) + 1);
+  let outcome: number = TransferResult.DONE;
+  if (!isSameMember(statusOf(core, to), status)) outcome = TransferResult.GONE;
   // A plain look at the usual case: held here, by nobody else. The step itself looks again.
-  const alone = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | core.me;
-  if (core.mine[index] !== id || i32[stateAt(core, index)] !== alone) {
+  const alone = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
+  if (core.localLease[index] !== id || i32[stateAt(core, index)] !== alone) {
     const state = Atomics.load(i32, stateAt(core, index));
-    if (!holds(core, state, id) || !knows(core, index, id)) outcome = Outcome.NOT_HELD;
-    else if (outcome === Outcome.DONE && (state & (1 << to)) !== 0) outcome = Outcome.HAS_IT;
+    if (!holds(core, state, id) || !isLocalHolder(core, index, id)) outcome = TransferResult.NOT_HELD;
+    else if (outcome === TransferResult.DONE && (state & (1 << to)) !== 0) outcome = TransferResult.HAS_IT;
   }
-  if (outcome !== Outcome.DONE) Atomics.store(i32, own + Owner.GRANT, 0);
+  if (outcome !== TransferResult.DONE) Atomics.store(i32, own + MemberWord.TRANSFER, 0);
   return outcome;
 }
 
 /** Takes an announced grant back: the message could not be sent. */
-export function cancelGrant(core: Core): void {
+export function cancelTransfer(core: Core): void {
   const { i32 } = core;
-  Atomics.store(i32, ownerWord(core, core.owner) + Owner.GRANT, 0);
+  Atomics.store(i32, memberAt(core, core.member) + MemberWord.TRANSFER, 0);
 }
 
 /** The second half: one hold of this thread becomes the receiver's, in one step. GONE: he died; this thread still has it. */
-export function finishGrant(core: Core, id: number, to: number, status: number): number {
+export function commitTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32, me } = core;
   const index = id & core.indexMask;
   const at = stateAt(core, index);
   const bit = 1 << to;
-  let outcome: number = Outcome.DONE;
+  let outcome: number = TransferResult.DONE;
   // The usual case: this thread alone holds it, and once.
-  const own = (((id >>> core.indexBits) & core.generationMask) << core.ownerBits) | me;
-  let moved = core.mine[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
+  const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
+  let moved = core.localLease[index] === id && Atomics.compareExchange(i32, at, own, own - me + bit) === own;
   for (let n = 0; !moved; n++) {
     const state = Atomics.load(i32, at);
     if (n === RETRIES || !holds(core, state, id)) {
-      outcome = Outcome.NOT_HELD;
+      outcome = TransferResult.NOT_HELD;
       break;
     }
     // Held more than once here: this thread stays a holder.
-    const next = core.mine[index] === id ? (state & ~me) | bit : state | bit;
+    const next = core.localLease[index] === id ? (state & ~me) | bit : state | bit;
     moved = Atomics.compareExchange(i32, at, state, next) === state;
   }
-  if (outcome === Outcome.DONE && !isStillThere(statusOf(core, to), status)) {
-    outcome = takeBack(core, id, at, bit) ? Outcome.GONE : Outcome.NOT_HELD;
-  } else if (outcome === Outcome.DONE && core.mine[index] === MANY - id) {
-    if (--core.extra[index]! === 0) core.mine[index] = id;
-  } else if (outcome === Outcome.DONE) forget(core, index, id);
-  // A plain store: when others see it matters to nobody but who wants the receiver's seat.
-  i32[ownerWord(core, core.owner) + Owner.GRANT] = 0;
+  if (outcome === TransferResult.DONE && !isSameMember(statusOf(core, to), status)) {
+    outcome = revertTransfer(core, id, at, bit) ? TransferResult.GONE : TransferResult.NOT_HELD;
+  } else if (outcome === TransferResult.DONE && core.localLease[index] === MANY - id) {
+    if (--core.localRefs[index]! === 0) core.localLease[index] = id;
+  } else if (outcome === TransferResult.DONE) forget(core, index, id);
+  // A plain store: when others see it matters to nobody but who wants the receiver's membership.
+  i32[memberAt(core, core.member) + MemberWord.TRANSFER] = 0;
   return outcome;
 }
 
-/** Undoes a grant to one who is gone; false when his sweep was faster and nobody else held it, so that the lease is over. */
-function takeBack(core: Core, id: number, at: number, bit: number): boolean {
+/** Undoes a grant to one who is gone; false when his reclaim was faster and nobody else held it, so that the lease is over. */
+function revertTransfer(core: Core, id: number, at: number, bit: number): boolean {
   const { i32, me } = core;
   const index = id & core.indexMask;
   for (let n = 0; n < RETRIES; n++) {
@@ -213,7 +214,7 @@ function takeBack(core: Core, id: number, at: number, bit: number): boolean {
     if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
     // As in keep(): now the generation stands still.
     if (isCurrent(core, index, id)) return true;
-    drop(core, index, id);
+    dropHold(core, index, id);
     return false;
   }
   return false;
@@ -221,57 +222,57 @@ function takeBack(core: Core, id: number, at: number, bit: number): boolean {
 
 /**
  * Notes a lease that `from` announced to this thread. NOT_YET: the giver is between its message and its step. GONE: the
- * lease is over, or the giver was swept before it could give.
+ * lease is over, or the giver was reclaimed before it could give.
  */
-export function accept(core: Core, id: number, from: number): number {
+export function acceptTransfer(core: Core, id: number, from: number): number {
   const { i32 } = core;
   const index = id & core.indexMask;
   const state = Atomics.load(i32, stateAt(core, index));
-  if (!isLease(core, state, id) || !isCurrent(core, index, id)) return Outcome.GONE;
-  if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? Outcome.GONE : Outcome.NOT_YET;
-  if (knows(core, index, id)) return keep(core, id) ? Outcome.DONE : Outcome.GONE;
-  core.mine[index] = id;
-  core.extra[index] = 0;
-  return Outcome.DONE;
+  if (!isLease(core, state, id) || !isCurrent(core, index, id)) return TransferResult.GONE;
+  if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? TransferResult.GONE : TransferResult.NOT_YET;
+  if (isLocalHolder(core, index, id)) return retain(core, id) ? TransferResult.DONE : TransferResult.GONE;
+  core.localLease[index] = id;
+  core.localRefs[index] = 0;
+  return TransferResult.DONE;
 }
 
 /**
- * As {@link accept}, for a lease of which this thread was told only the low bits, `mask` of them: its identity, or NONE when the step
+ * As {@link acceptTransfer}, for a lease of which this thread was told only the low bits, `mask` of them: its identity, or NONE when the step
  * has not been taken yet or anything else is unusual. Where the bit of this thread is in the state the generation stands still, so
  * one look at the state and a plain one at the high part are enough. @realtime
  */
-export function acceptGiven(core: Core, low: number, mask: number): number {
-  const { i32, mine } = core;
+export function acceptCommitted(core: Core, low: number, mask: number): number {
+  const { i32, localLease: mine } = core;
   const index = low & core.indexMask;
   // What comes out of shared memory may be anything.
   if (index >= core.count) return NONE;
   const at = core.statesAt + (index << core.stateShift);
   const state = Atomics.load(i32, at);
-  const generation = (state >>> core.ownerBits) & core.generationMask;
+  const generation = (state >>> core.memberBits) & core.generationMask;
   if ((state & core.me) === 0 || (state & ~core.stateMask) !== 0 || generation === core.generationMask) return NONE;
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + ((generation << core.indexBits) | index);
   const known = mine[index];
   if ((id & mask) !== low || known === id || known === MANY - id) return NONE;
   mine[index] = id;
-  core.extra[index] = 0;
+  core.localRefs[index] = 0;
   return id;
 }
 
 /** This thread goes: what only it holds comes free. Returns how many slots that were. */
 export function leave(core: Core): number {
   const { i32, status } = core;
-  const at = ownerWord(core, core.owner) + Owner.STATUS;
-  const leaving = (status & ~OwnerState.MASK) | OwnerState.LEAVING;
+  const at = memberAt(core, core.member) + MemberWord.STATUS;
+  const leaving = (status & ~MemberState.MASK) | MemberState.LEAVING;
   // First this: a thread that grants to this one from now on notices. False: it was declared dead, and others clear up.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
   // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
   core.mask = 0;
   const pass = newPass();
-  const whole = sweep(core, core.me, pass);
+  const whole = reclaimPass(core, core.me, pass);
   // What is left is for the others, as if this thread had died now.
-  const end = (status & ~OwnerState.MASK) | (whole ? OwnerState.FREE : OwnerState.DYING);
+  const end = (status & ~MemberState.MASK) | (whole ? MemberState.FREE : MemberState.RECLAIMING);
   Atomics.compareExchange(i32, at, leaving, end);
-  if (!whole) Atomics.store(i32, Header.UNSWEPT, 1);
+  if (!whole) Atomics.store(i32, Header.UNRECLAIMED, 1);
   wake(core, ALL);
   return pass.freed;
 }
@@ -292,95 +293,95 @@ function newPass(): Pass {
 }
 
 /**
- * Ends another owner, the one who had the status `then` (0: whoever sits there): what only it held is free, what others
+ * Ends another member, the one who had the status `then` (0: whoever sits there): what only it held is free, what others
  * hold too stays theirs. Returns how many slots came free by this call.
  */
-export function bury(core: Core, owner: number, then: number): number {
-  condemn(core, owner, then);
-  return sweepAll(core);
+export function reclaim(core: Core, member: number, then: number): number {
+  evict(core, member, then);
+  return reclaimAll(core);
 }
 
-/** Declares an owner dead, the one who had the status `then` (0: whoever sits there); the next sweep clears up. */
-export function condemn(core: Core, owner: number, then: number): void {
+/** Declares a member dead, the one who had the status `then` (0: whoever sits there); the next reclaim clears up. */
+export function evict(core: Core, member: number, then: number): void {
   const { i32 } = core;
-  const at = ownerWord(core, owner) + Owner.STATUS;
+  const at = memberAt(core, member) + MemberWord.STATUS;
   for (let n = 0; n < RETRIES; n++) {
     const status = Atomics.load(i32, at);
-    if (then !== 0 && (status & ~OwnerState.MASK) !== (then & ~OwnerState.MASK)) break;
-    // Also an empty seat: one who was declared dead too early may have taken slots since.
-    const state = status & OwnerState.MASK;
-    if (state === OwnerState.DYING || state === OwnerState.SWEPT) break;
-    const dying = (status & ~OwnerState.MASK) | OwnerState.DYING;
-    if (Atomics.compareExchange(i32, at, status, dying) === status) break;
+    if (then !== 0 && (status & ~MemberState.MASK) !== (then & ~MemberState.MASK)) break;
+    // Also an empty membership: one who was declared dead too early may have taken slots since.
+    const state = status & MemberState.MASK;
+    if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) break;
+    const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
+    if (Atomics.compareExchange(i32, at, status, reclaiming) === status) break;
   }
 }
 
 /** Goes on with clearing up that an earlier call left. Returns how many slots came free. */
-export function resumeSweep(core: Core): number {
+export function resumeReclaim(core: Core): number {
   const { i32 } = core;
-  return i32[Header.UNSWEPT] === 0 ? 0 : sweepAll(core);
+  return i32[Header.UNRECLAIMED] === 0 ? 0 : reclaimAll(core);
 }
 
 /**
- * Reclaims what the dying hold. Returns how many slots came free by this call. Several may do so at once: one that is stopped in the
- * middle keeps at most the one slot that it clears (all of them where a slot takes several passes). Only a seat has to wait for it. A pass that was begun while the seat's member was
- * dying may still take that member out of slots, so the seat is not given away before every such pass is over:
- * - A sweeper sets its bit before it looks who is dying, and clears it after its pass.
- * - A seat whose slots are done becomes SWEPT, so that no pass that begins later counts it in.
+ * Reclaims what the reclaiming hold. Returns how many slots came free by this call. Several may do so at once: one that is stopped in the
+ * middle keeps at most the one slot that it clears (all of them where a slot takes several passes). Only a membership has to wait for it. A pass that was begun while the membership's member was
+ * reclaiming may still take that member out of slots, so the membership is not given away before every such pass is over:
+ * - A reclaimer sets its bit before it looks who is reclaiming, and clears it after its pass.
+ * - A membership whose slots are done becomes SWEPT, so that no pass that begins later counts it in.
  * - It becomes FREE once nobody else's bit is set, looked at after it was SWEPT. Whoever clears the last bit sees that.
  */
-export function sweepAll(core: Core): number {
+export function reclaimAll(core: Core): number {
   const { i32, layout, me } = core;
   // One whose membership has ended, or whose pool has, clears up nothing: these words may be another pool's.
-  if (statusOf(core, core.owner) !== core.status) return 0;
+  if (statusOf(core, core.member) !== core.status) return 0;
   const pass = newPass();
-  const passes = Math.max(1, Math.min(MOST_PASSES, Math.floor(MOST_LOOKS / core.count)));
+  const passes = Math.max(1, Math.min(MAX_PASSES, Math.floor(MAX_SLOT_LOOKS / core.count)));
   // More than once: one who dies after the last look and before the end of the pass would be left over.
   for (let n = 0; ; n++) {
-    if (n === passes || pass.bytes <= 0 || pass.disturbed >= MOST_DISTURBED) {
-      Atomics.store(i32, Header.UNSWEPT, 1);
+    if (n === passes || pass.bytes <= 0 || pass.disturbed >= MAX_DISTURBED) {
+      Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
     }
-    const before = Atomics.or(i32, Header.SWEEPERS, me) & ~me;
+    const before = Atomics.or(i32, Header.RECLAIMERS, me) & ~me;
     if (takesPasses(core) && anyPresent(core, before)) {
-      // A slot that another one may leave half cleared is that one's alone: in these pools one sweeps at a time, the first.
-      Atomics.and(i32, Header.SWEEPERS, ~me);
-      Atomics.store(i32, Header.UNSWEPT, 1);
+      // A slot that another one may leave half cleared is that one's alone: in these pools one reclaims at a time, the first.
+      Atomics.and(i32, Header.RECLAIMERS, ~me);
+      Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
     }
-    if (i32[Header.UNSWEPT] !== 0) Atomics.store(i32, Header.UNSWEPT, 0);
+    if (i32[Header.UNRECLAIMED] !== 0) Atomics.store(i32, Header.UNRECLAIMED, 0);
     let bits = 0;
-    const dying: Seat[] = [];
-    const done: Seat[] = [];
-    for (let owner = 0; owner < layout.owners; owner++) {
-      const status = statusOf(core, owner);
-      const state = status & OwnerState.MASK;
-      if (state === OwnerState.SWEPT) done.push({ owner, status });
-      if (state !== OwnerState.DYING) continue;
-      dying.push({ owner, status });
-      bits |= 1 << owner;
+    const reclaiming: Membership[] = [];
+    const done: Membership[] = [];
+    for (let member = 0; member < layout.members; member++) {
+      const status = statusOf(core, member);
+      const state = status & MemberState.MASK;
+      if (state === MemberState.RECLAIMED) done.push({ member, status });
+      if (state !== MemberState.RECLAIMING) continue;
+      reclaiming.push({ member, status });
+      bits |= 1 << member;
     }
-    const whole = bits !== 0 && sweep(core, bits, pass);
-    for (const { owner, status } of whole ? dying : []) {
-      const swept = (status & ~OwnerState.MASK) | OwnerState.SWEPT;
-      // Not a store: another sweeper may have been faster, and the seat somebody else's by now.
-      const seen = Atomics.compareExchange(i32, ownerWord(core, owner) + Owner.STATUS, status, swept);
-      if (seen === status || seen === swept) done.push({ owner, status: swept });
+    const whole = bits !== 0 && reclaimPass(core, bits, pass);
+    for (const { member, status } of whole ? reclaiming : []) {
+      const reclaimed = (status & ~MemberState.MASK) | MemberState.RECLAIMED;
+      // Not a store: another reclaimer may have been faster, and the membership somebody else's by now.
+      const seen = Atomics.compareExchange(i32, memberAt(core, member) + MemberWord.STATUS, status, reclaimed);
+      if (seen === status || seen === reclaimed) done.push({ member, status: reclaimed });
     }
-    const others = Atomics.and(i32, Header.SWEEPERS, ~me) & ~me;
+    const others = Atomics.and(i32, Header.RECLAIMERS, ~me) & ~me;
     if (bits === 0 && done.length === 0) break;
     const waits = done.length > 0 && anyPresent(core, others);
-    for (const { owner, status } of waits ? [] : done) {
-      const at = ownerWord(core, owner) + Owner.STATUS;
-      if (Atomics.compareExchange(i32, at, status, status & ~OwnerState.MASK) === status) {
-        Atomics.add(i32, Header.SWEPT, 1);
+    for (const { member, status } of waits ? [] : done) {
+      const at = memberAt(core, member) + MemberWord.STATUS;
+      if (Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status) {
+        Atomics.add(i32, Header.RECLAIMED, 1);
       }
     }
     // All of them: the dead may have been woken in others' place.
     if (bits !== 0) wake(core, ALL);
     if (waits) {
-      // The other one frees these seats at its end. If it does not come to that, the next slow path does.
-      Atomics.store(i32, Header.UNSWEPT, 1);
+      // The other one frees these memberships at its end. If it does not come to that, the next slow path does.
+      Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
     }
   }
@@ -389,38 +390,38 @@ export function sweepAll(core: Core): number {
 
 /** Whether one of these bits is that of a member. Those of others can only be damage, or of members that were declared dead. */
 function anyPresent(core: Core, bits: number): boolean {
-  for (let owner = 0; owner < core.layout.owners; owner++) {
-    if ((bits & (1 << owner)) !== 0 && isPresent(statusOf(core, owner))) return true;
+  for (let member = 0; member < core.layout.members; member++) {
+    if ((bits & (1 << member)) !== 0 && isPresent(statusOf(core, member))) return true;
   }
   return false;
 }
 
 /**
- * One pass: takes owners out of every slot, and shows every free slot in the bitmap again, since what they had in their magazines is
+ * One pass: takes members out of every slot, and shows every free slot in the bitmap again, since what they had in their magazines is
  * in no bitmap. False when it is not whole: a bound was reached, or a slot changed under its hands.
  */
-function sweep(core: Core, bits: number, pass: Pass): boolean {
+function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
   const { i32, layout } = core;
   Atomics.and(i32, Header.WAITING, ~bits);
   // Those who were cut off in a pass of their own. Who sits there next is not in one.
-  Atomics.and(i32, Header.SWEEPERS, ~bits);
-  for (let owner = 0; owner < layout.owners; owner++) if ((bits & (1 << owner)) !== 0) dropGrant(core, owner);
+  Atomics.and(i32, Header.RECLAIMERS, ~bits);
+  for (let member = 0; member < layout.members; member++) if ((bits & (1 << member)) !== 0) dropTransfer(core, member);
   const { left } = pass;
   for (let word = 0; word < core.words; word++) {
     const first = word * WORD_SLOTS;
     const end = Math.min(first + WORD_SLOTS, core.count);
     let free = 0;
     for (let index = first; index < end; index++) {
-      if (sweepSlot(core, index, bits, pass)) free |= 1 << (index - first);
+      if (reclaimSlot(core, index, bits, pass)) free |= 1 << (index - first);
     }
     if (free !== 0) Atomics.or(i32, core.bitmapAt + word * LINE, free);
-    if (pass.disturbed >= MOST_DISTURBED) return false;
+    if (pass.disturbed >= MAX_DISTURBED) return false;
   }
   return pass.left === left;
 }
 
-/** Takes owners out of one slot; whether it is free then. */
-function sweepSlot(core: Core, index: number, bits: number, pass: Pass): boolean {
+/** Takes members out of one slot; whether it is free then. */
+function reclaimSlot(core: Core, index: number, bits: number, pass: Pass): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
   for (let n = 0; n < SLOT_TRIES; n++) {
@@ -438,7 +439,7 @@ function sweepSlot(core: Core, index: number, bits: number, pass: Pass): boolean
     const resumed = partly && i32[at + SlotWord.CLOSED] === state;
     const next = generation === core.lastState || resumed ? generation : generation + core.step;
     const free = core.plain && next !== core.lastState;
-    // Closed by the sweeper, so that its death is no loss either.
+    // Closed by the reclaimer, so that its death is no loss either.
     if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
     if (partly && !clearPart(core, index, next, state & core.holderMask, resumed, pass)) break;
     if (!free) reopen(core, index, next | me, partly);
@@ -457,10 +458,17 @@ function takesPasses(core: Core): boolean {
 }
 
 /**
- * Clears as much of a slot as the pass may clear. When that is not all, the slot goes back to the dying that held it, still closed, and
+ * Clears as much of a slot as the pass may clear. When that is not all, the slot goes back to the reclaiming that held it, still closed, and
  * two words beside its state say how far it was cleared, and in which state: no other state is ever the same. True: all of it.
  */
-function clearPart(core: Core, index: number, closed: number, dying: number, resumed: boolean, pass: Pass): boolean {
+function clearPart(
+  core: Core,
+  index: number,
+  closed: number,
+  reclaiming: number,
+  resumed: boolean,
+  pass: Pass,
+): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
   const { size } = core.layout;
@@ -471,37 +479,37 @@ function clearPart(core: Core, index: number, closed: number, dying: number, res
   core.clear(index, from, to);
   if (to === size) return true;
   i32[at + SlotWord.CLEARED] = to;
-  Atomics.store(i32, at + SlotWord.CLOSED, closed | dying);
-  Atomics.compareExchange(i32, at, closed | me, closed | dying);
+  Atomics.store(i32, at + SlotWord.CLOSED, closed | reclaiming);
+  Atomics.compareExchange(i32, at, closed | me, closed | reclaiming);
   return false;
 }
 
 /** A grant that was cut off after its step, to one who was gone by then: the hold is the giver's still. */
-function dropGrant(core: Core, owner: number): void {
+function dropTransfer(core: Core, member: number): void {
   const { i32, layout } = core;
-  const own = ownerWord(core, owner);
-  const id = Atomics.load(i32, own + Owner.GRANT) - 1;
-  const to = Atomics.load(i32, own + Owner.GRANT_TO);
+  const own = memberAt(core, member);
+  const id = Atomics.load(i32, own + MemberWord.TRANSFER) - 1;
+  const to = Atomics.load(i32, own + MemberWord.TRANSFER_TO);
   const index = id & core.indexMask;
-  const valid = id >= 0 && index < core.count && to >= 0 && to < layout.owners;
+  const valid = id >= 0 && index < core.count && to >= 0 && to < layout.members;
   if (valid && !isPresent(statusOf(core, to))) {
     const at = stateAt(core, index);
     // Without the high part: the hold is that of one who is gone in any case, and to be ended.
     for (let n = 0; n < RETRIES; n++) {
       const state = Atomics.load(i32, at);
       if (!isLease(core, state, id) || (state & (1 << to)) === 0) break;
-      // Another sweeper was faster: the bit is that of the seat's next member, who joined.
+      // Another reclaimer was faster: the bit is that of the membership's next member, who joined.
       if (isPresent(statusOf(core, to))) break;
-      const next = (state & ~(1 << to)) | (1 << owner);
+      const next = (state & ~(1 << to)) | (1 << member);
       if (Atomics.compareExchange(i32, at, state, next) === state) break;
     }
   }
-  // Last: it keeps the receiver's seat empty.
-  Atomics.store(i32, own + Owner.GRANT, 0);
+  // Last: it keeps the receiver's membership empty.
+  Atomics.store(i32, own + MemberWord.TRANSFER, 0);
 }
 
 /** Ends the pool: every lease is over, no slot is free. Returns how many slots were held. */
-export function killPool(core: Core): number {
+export function closePool(core: Core): number {
   const { i32 } = core;
   Atomics.store(i32, Header.STATE, PoolState.DEAD);
   let held = 0;

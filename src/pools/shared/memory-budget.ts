@@ -1,5 +1,5 @@
 /**
- * The arenas of shared pools, counted: engines do not see a SharedArrayBuffer's bytes as garbage-collection pressure, so
+ * A budget for the memory of shared pools: engines do not see a SharedArrayBuffer's bytes as garbage-collection pressure, so
  * that a program which makes pools without end grows until the system kills it (measured: 24 GB). Here it is stopped first.
  */
 
@@ -11,22 +11,22 @@ const DEFAULT_LIMIT = 2 ** 32;
 
 let limit = DEFAULT_LIMIT;
 let bytes = 0;
-let arenas = 0;
+let memories = 0;
 
-// The engine takes an arena when no agent refers to it any more, also without a destroy().
-const lost: FinalizationRegistry<Arena> | undefined =
-  typeof FinalizationRegistry === "function" ? new FinalizationRegistry((arena) => uncount(arena)) : undefined;
+// The engine frees a memory when no agent refers to it any more, also without a close().
+const lost: FinalizationRegistry<BudgetEntry> | undefined =
+  typeof FinalizationRegistry === "function" ? new FinalizationRegistry(uncount) : undefined;
 
 /** What was counted for one memory. */
-export interface Arena {
+export interface BudgetEntry {
   /** Bytes of the memory. */
   readonly bytes: number;
   /** Whether they still count. */
   counted: boolean;
 }
 
-/** A new arena, counted. Throws `ERR_UNSUPPORTED`, `ERR_POOL_FULL` beyond the limit, `ERR_ALLOCATION_FAILED`. */
-export function makeArena(size: number): { memory: SharedArrayBuffer; arena: Arena } {
+/** A new memory, counted. Throws `ERR_UNSUPPORTED`, `ERR_POOL_FULL` beyond the limit, `ERR_ALLOCATION_FAILED`. */
+export function allocateCounted(size: number): { memory: SharedArrayBuffer; entry: BudgetEntry } {
   if (typeof SharedArrayBuffer !== "function") {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
@@ -36,9 +36,9 @@ export function makeArena(size: number): { memory: SharedArrayBuffer; arena: Are
   if (bytes + size > limit) {
     throw new MillpondError(
       "ERR_POOL_FULL",
-      `${arenas} shared arenas of this thread hold ${bytes} bytes, and ${size} more exceed the limit of ${limit}; ` +
-        "destroy() pools that are done with, make one pool instead of many, or raise it with limitSharedArenas()",
-      { arenas, bytes, limit, size },
+      `${memories} shared memories of this thread have ${bytes} bytes, and ${size} more exceed the limit of ${limit}; ` +
+        "close() pools that are done with, make one pool instead of many, or raise it with limitSharedMemory()",
+      { memories, bytes, limit, size },
     );
   }
   let memory: SharedArrayBuffer;
@@ -47,27 +47,27 @@ export function makeArena(size: number): { memory: SharedArrayBuffer; arena: Are
   } catch (cause) {
     throw new MillpondError("ERR_ALLOCATION_FAILED", `no shared memory of ${size} bytes`, { size }, { cause });
   }
-  const arena: Arena = { bytes: size, counted: true };
+  const entry: BudgetEntry = { bytes: size, counted: true };
   bytes += size;
-  arenas++;
-  lost?.register(memory, arena);
-  return { memory, arena };
+  memories++;
+  lost?.register(memory, entry);
+  return { memory, entry };
 }
 
-/** Counts an arena no more; the second time nothing happens. */
-export function uncount(arena: Arena): void {
-  if (!arena.counted) return;
-  arena.counted = false;
-  bytes -= arena.bytes;
-  arenas--;
+/** Counts a memory no more; the second time nothing happens. */
+export function uncount(entry: BudgetEntry): void {
+  if (!entry.counted) return;
+  entry.counted = false;
+  bytes -= entry.bytes;
+  memories--;
 }
 
-/** The shared arenas that this thread made, and that were neither destroyed nor collected. */
-export function sharedArenas(): { readonly arenas: number; readonly bytes: number; readonly limit: number } {
-  return { arenas, bytes, limit };
+/** The shared memories that this thread made, and that were neither closed nor collected. */
+export function sharedMemoryBudget(): { readonly memories: number; readonly bytes: number; readonly limit: number } {
+  return { memories, bytes, limit };
 }
 
-/** Sets the most bytes of shared arenas that this thread may make; default 4 GiB. Throws `ERR_OUT_OF_RANGE`. */
-export function limitSharedArenas(most: number): void {
-  limit = wholeNumber("most", most);
+/** Sets the most bytes of shared memory that this thread may make; default 4 GiB. Throws `ERR_OUT_OF_RANGE`. */
+export function limitSharedMemory(maxBytes: number): void {
+  limit = wholeNumber("maxBytes", maxBytes);
 }

@@ -4,8 +4,8 @@
  */
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { LOOK_AGAIN_MS } from "./acquire-sync.ts";
-import { AGAIN, announce, believe, ENDED, type RingState, RingWord, SOON } from "./ring-steps.ts";
+import { RECHECK_MS } from "./acquire-sync.ts";
+import { AGAIN, announce, ENDED, type RingState, RingWord, SOON, trustPopped } from "./ring-steps.ts";
 import { POLL_MS, type SharedWaiter } from "./wait.ts";
 
 /** 16: each after one came between a look and the sleep; more than two in a row are not seen from an honest peer. */
@@ -68,14 +68,14 @@ export class RingQueue {
   #serve(): number | undefined {
     for (;;) {
       const { first } = this.#queue;
-      this.#hold(false);
+      this.#setWaiting(false);
       if (first === null) return undefined;
       try {
         const got = this.#parts.attempt(first.tag);
         if (got >= 0) this.#queue.next(got);
         else if (got === ENDED) this.#queue.rejectAll(this.#parts.ended);
         else {
-          this.#hold(true);
+          this.#setWaiting(true);
           return got;
         }
       } catch (error) {
@@ -90,7 +90,7 @@ export class RingQueue {
       this.#settleOrThrow();
     } catch (error) {
       this.#queue.rejectAll(() => error);
-      this.#hold(false);
+      this.#setWaiting(false);
     }
   }
 
@@ -111,7 +111,7 @@ export class RingQueue {
     }
   }
 
-  #hold(waits: boolean): void {
+  #setWaiting(waits: boolean): void {
     const { state, word } = this.#parts;
     if (word === RingWord.HEAD) state.pushesWait = waits;
     else state.popsWait = waits;
@@ -136,12 +136,12 @@ export class RingQueue {
     if (this.#timer !== undefined) return;
     const { waiter, clock, state, word } = this.#parts;
     const polls = waiter.waitAsync === undefined;
-    const ms = soon ? POLL_MS.first : polls ? this.#pollMs : LOOK_AGAIN_MS;
+    const ms = soon ? POLL_MS.first : polls ? this.#pollMs : RECHECK_MS;
     this.#pollMs = Math.min(this.#pollMs * 2, POLL_MS.most);
     this.#timer = clock.setTimer(
       () => {
         this.#timer = undefined;
-        if (word === RingWord.HEAD && ms >= POLL_MS.most) this.#hint = believe(state, this.#hint);
+        if (word === RingWord.HEAD && ms >= POLL_MS.most) this.#hint = trustPopped(state, this.#hint);
         this.#settle();
       },
       ms,

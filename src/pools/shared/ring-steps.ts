@@ -8,7 +8,7 @@
  * Who has something else to say (the ring was closed, the other side came) clears the bit, which changes the word too.
  */
 import { MillpondError } from "../../util/errors.ts";
-import { LOOK_AGAIN_MS } from "./acquire-sync.ts";
+import { RECHECK_MS } from "./acquire-sync.ts";
 import type { SharedWaiter } from "./wait.ts";
 
 /** Words; each that changes has a line of its own. `PUSHER` and `POPPER` are for who uses the ring. */
@@ -53,7 +53,7 @@ const EVERYONE = 0x7fffffff;
 const RING_SPIN_MS = 0.005;
 
 /** Looks between two readings of the clock: what `looks` of a ring is but in tests. */
-export const RING_LOOKS = 4;
+export const RING_SPINS = 4;
 
 /** 1 ms: the other side is between two steps that take nanoseconds, and lost its core there. */
 const SOON_MS = 1;
@@ -92,19 +92,19 @@ export interface RingState {
   /** Of the popping side: how many it popped. */
   head: number;
   /** The other side's counter as the popping side saw it last. */
-  seenTail: number;
+  cachedTail: number;
   /** The `tail` at which the ring is full, by the other side's counter as the pushing side saw it last. */
-  fullAt: number;
+  cachedLimit: number;
   /** The last `head` that was published. */
-  told: number;
+  publishedHead: number;
   /** The `head` at which to publish it. */
-  tellAt: number;
+  publishAt: number;
   /** True while promises wait to push: a try does not overtake them. */
   pushesWait: boolean;
   /** True while promises wait to pop. */
   popsWait: boolean;
   /** Attempts of a wait that spins, between two readings of the clock. */
-  readonly looks: number;
+  readonly spins: number;
   /** Wakes those who sleep on a word. */
   readonly notify: (i32: Int32Array, index: number, count: number) => unknown;
 }
@@ -112,7 +112,7 @@ export interface RingState {
 /** Puts an integer in. @realtime */
 export function put(ring: RingState, value: number): number {
   const { tail, i32 } = ring;
-  if (tail === ring.fullAt && !hasRoom(ring)) return NOT_YET;
+  if (tail === ring.cachedLimit && !hasRoom(ring)) return NOT_YET;
   i32[ITEMS + (tail & ring.last)] = value;
   const next = (tail + 1) & MASK;
   ring.tail = next;
@@ -131,11 +131,11 @@ export function tryPush(ring: RingState, value: number): boolean {
 /** Takes the oldest integer out, or answers -1. @realtime */
 export function tryPop(ring: RingState): number {
   const { head, i32 } = ring;
-  if (head === ring.seenTail && !hasItem(ring)) return NOT_YET;
+  if (head === ring.cachedTail && !hasItem(ring)) return NOT_YET;
   const value = i32[ITEMS + (head & ring.last)]!;
   const next = (head + 1) & MASK;
   ring.head = next;
-  if (next === ring.tellAt) tell(ring);
+  if (next === ring.publishAt) publishHead(ring);
   else i32[POPPED] = next;
   return value;
 }
@@ -143,7 +143,7 @@ export function tryPop(ring: RingState): number {
 /** The oldest integer, which stays in; or -1. @realtime */
 export function peek(ring: RingState): number {
   const { head, i32 } = ring;
-  if (head === ring.seenTail && !hasItem(ring)) return NOT_YET;
+  if (head === ring.cachedTail && !hasItem(ring)) return NOT_YET;
   return i32[ITEMS + (head & ring.last)]!;
 }
 
@@ -153,15 +153,15 @@ function hasRoom(ring: RingState): boolean {
   // The next push comes here again where this one finds none.
   if (((ring.tail - head) & MASK) > ring.last) return false;
   if (ring.pushesWait || Atomics.load(i32, CLOSED) !== 0) return false;
-  ring.fullAt = (head + ring.last + 1) & MASK;
+  ring.cachedLimit = (head + ring.last + 1) & MASK;
   return true;
 }
 
 /** Says how much room there is, and wakes who waits for it. */
-function tell(ring: RingState): void {
+function publishHead(ring: RingState): void {
   const { i32, head } = ring;
-  ring.told = head;
-  ring.tellAt = (head + ring.batch) & MASK;
+  ring.publishedHead = head;
+  ring.publishAt = (head + ring.batch) & MASK;
   if ((Atomics.exchange(i32, HEAD, head) & BIT) !== 0) wakeSide(ring, HEAD);
 }
 
@@ -171,12 +171,12 @@ function hasItem(ring: RingState): boolean {
   // A damaged counter may not make items of what nobody pushed.
   if (((seen - ring.head) & MASK) > ring.last + 1) throw damaged(ring, seen);
   if (ring.head === seen) {
-    if (ring.told !== ring.head) tell(ring);
+    if (ring.publishedHead !== ring.head) publishHead(ring);
     for (let i = 0; i < PAUSES; i++) pause();
     return false;
   }
   if (ring.popsWait) return false;
-  ring.seenTail = seen;
+  ring.cachedTail = seen;
   return true;
 }
 
@@ -214,7 +214,7 @@ export function close(ring: RingState): void {
   Atomics.store(i32, CLOSED, 1);
   wakeBoth(ring);
   // The next push of this side, and the next pop of an empty ring, look.
-  ring.fullAt = ring.tail;
+  ring.cachedLimit = ring.tail;
 }
 
 /** Says that this side is going to sleep on the word; answers the value to sleep on. Look once more after it. */
@@ -240,10 +240,10 @@ export function popOrEnd(ring: RingState): number {
  * Room that the popping side has made and not published: it pops now and then, and an eighth of the ring is not full yet. The
  * counter is a plain store, so it counts when it has stood there for a whole slice of sleep: by then the pops before it are over.
  */
-export function believe(ring: RingState, hint: number): number {
+export function trustPopped(ring: RingState, hint: number): number {
   const { i32 } = ring;
   const now = Atomics.load(i32, POPPED) & MASK;
-  if (now === hint && ((ring.tail - now) & MASK) <= ring.last) ring.fullAt = (now + ring.last + 1) & MASK;
+  if (now === hint && ((ring.tail - now) & MASK) <= ring.last) ring.cachedLimit = (now + ring.last + 1) & MASK;
   return now;
 }
 
@@ -260,7 +260,7 @@ export function waitSync(
   const { i32 } = ring;
   const start = performance.now();
   do {
-    for (let i = 0; i < ring.looks; i++) {
+    for (let i = 0; i < ring.spins; i++) {
       const got = attempt();
       if (got !== AGAIN && got !== SOON) return got;
     }
@@ -273,8 +273,8 @@ export function waitSync(
     const left = ms - (performance.now() - start);
     if (left <= 0) return AGAIN;
     const asleep = performance.now();
-    waiter.wait(i32, word, value, Math.min(left, got === SOON ? SOON_MS : LOOK_AGAIN_MS));
+    waiter.wait(i32, word, value, Math.min(left, got === SOON ? SOON_MS : RECHECK_MS));
     // Half: a sleep may end a little early.
-    if (word === HEAD && performance.now() - asleep > LOOK_AGAIN_MS / 2) hint = believe(ring, hint);
+    if (word === HEAD && performance.now() - asleep > RECHECK_MS / 2) hint = trustPopped(ring, hint);
   }
 }

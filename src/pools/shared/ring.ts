@@ -1,10 +1,10 @@
 /**
- * HandleRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
+ * SpscRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
  * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic exchange
  * for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
  *
  * ```ts
- * const ring = HandleRing.create(64);                       // post ring.memory; there: HandleRing.attach(memory)
+ * const ring = SpscRing.create(64);                       // post ring.memory; there: SpscRing.attach(memory)
  * ring.tryPush(7);                                          // false: full
  * await ring.push(7, { timeout: 1000 });                    // waits for a place; pushSync blocks instead
  * const value = await ring.pop({ signal });                 // there: waits for a number; popSync blocks, tryPop answers -1
@@ -27,7 +27,7 @@ import {
   peek,
   popOrEnd,
   pushOrEnd,
-  RING_LOOKS,
+  RING_SPINS,
   type RingState,
   RingWord,
   tryPop,
@@ -47,7 +47,7 @@ const VERSION = 2;
  * full ring would else send the counter's line back and forth for every single place. A ring that is popped now and then
  * may seem full with an eighth of it free; small ones are exact.
  */
-const TELL_EACH_BELOW = 32;
+const PUBLISH_EACH_BELOW = 32;
 
 /* For the hot path: what is imported, or a property, is loaded anew at each use. */
 const TAIL: number = RingWord.TAIL;
@@ -65,7 +65,7 @@ export interface RingOptions {
 }
 
 /** A queue of integers between two threads; see the module text. */
-export class HandleRing {
+export class SpscRing {
   /** Integers that fit in. */
   declare readonly capacity: number;
   /** The memory: post it to the other side. */
@@ -86,27 +86,27 @@ export class HandleRing {
     // Who comes later begins where the other side is.
     const tail = Atomics.load(i32, RingWord.TAIL) & WRAP;
     const head = Atomics.load(i32, RingWord.HEAD) & WRAP;
-    const batch = capacity >= TELL_EACH_BELOW ? capacity >>> 3 : 1;
+    const batch = capacity >= PUBLISH_EACH_BELOW ? capacity >>> 3 : 1;
     this.state = {
       i32,
       last: capacity - 1,
       batch,
       tail,
       head,
-      seenTail: tail,
+      cachedTail: tail,
       // The first push looks.
-      fullAt: tail,
-      told: head,
-      tellAt: (head + batch) & WRAP,
+      cachedLimit: tail,
+      publishedHead: head,
+      publishAt: (head + batch) & WRAP,
       pushesWait: false,
       popsWait: false,
-      looks: RING_LOOKS,
+      spins: RING_SPINS,
       notify: this.#waiter.notify,
     };
   }
 
   /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
-  static create(capacity: number, options: RingOptions = {}): HandleRing {
+  static create(capacity: number, options: RingOptions = {}): SpscRing {
     powerOfTwo("capacity", capacity, 2 ** 20);
     const given = readRingOptions(options);
     const memory = new SharedArrayBuffer(4 * (RingWord.ITEMS + Math.max(capacity, LINE)));
@@ -114,12 +114,12 @@ export class HandleRing {
     i32[RingWord.VERSION] = VERSION;
     i32[RingWord.CAPACITY] = capacity;
     Atomics.store(i32, RingWord.MAGIC, MAGIC);
-    return new HandleRing(memory, capacity, given);
+    return new SpscRing(memory, capacity, given);
   }
 
   /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
-  static attach(memory: SharedArrayBuffer, options: RingOptions = {}): HandleRing {
-    if (!isShared(memory)) throw wrongType("memory", "the memory of a HandleRing", memory);
+  static attach(memory: SharedArrayBuffer, options: RingOptions = {}): SpscRing {
+    if (!isShared(memory)) throw wrongType("memory", "the memory of a SpscRing", memory);
     const given = readRingOptions(options);
     const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
     const capacity = i32[RingWord.CAPACITY] ?? 0;
@@ -127,7 +127,7 @@ export class HandleRing {
     if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
       throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
     }
-    return new HandleRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), given);
+    return new SpscRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), given);
   }
 
   /**
@@ -138,7 +138,7 @@ export class HandleRing {
     if (typeof value !== "number") throw wrongType("value", "a number", value);
     const ring = this.state;
     const { tail, i32 } = ring;
-    if (tail === ring.fullAt) return tryPush(ring, value);
+    if (tail === ring.cachedLimit) return tryPush(ring, value);
     // As put() and tryPush() of ring-steps.ts; here, because a call less is a nanosecond of 12.
     i32[ITEMS + (tail & ring.last)] = value;
     const next = (tail + 1) & MASK;
@@ -153,7 +153,7 @@ export class HandleRing {
     const { head, i32 } = ring;
     const next = (head + 1) & MASK;
     // Empty as far as was seen, or the other side is to be told.
-    if (head === ring.seenTail || next === ring.tellAt) return tryPop(ring);
+    if (head === ring.cachedTail || next === ring.publishAt) return tryPop(ring);
     const value = i32[ITEMS + (head & ring.last)]!;
     ring.head = next;
     i32[POPPED] = next;

@@ -8,10 +8,10 @@
  * pool.activate();
  * const frame = await pool.acquire();
  * worker.postMessage({ pool: pool.shared.handle, lease: pool.leaseOf(frame) });
- * // there: const slots = SharedPool.attach(pool); slots.keep(lease); slots.bytesOf(lease); slots.give(lease)
+ * // there: const slots = SharedPool.attach(pool); slots.retainId(lease); slots.bytesOf(lease); slots.releaseId(lease)
  * frame.release();               // a thread that still looks keeps the bytes as they are; another slot serves meanwhile
  * ```
- * A buffer that comes home gets another lease on its slot, so that a late message names a lease that is over: `keep` throws.
+ * A buffer that comes home gets another lease on its slot, so that a late message names a lease that is over: `retainId` throws.
  */
 import { allocators } from "../../allocators/registry.ts";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -22,12 +22,12 @@ import { MillpondError } from "../../util/errors.ts";
 import { instance, readOptions, wholeNumber } from "../../util/validate.ts";
 import { BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../buffer/config.ts";
-import { NONE, renew } from "./core.ts";
+import { NONE, renewLease } from "./core.ts";
 import { SharedPool } from "./shared-pool.ts";
 
 /** How a {@link SharedBufferPool} is made. */
 export interface SharedBufferPoolOptions extends BufferPoolOptions {
-  /** Other threads that will look at buffers, each at one at a time: seats, and slots to spare. Default 4, at most 19. */
+  /** Other threads that will look at buffers, each at one at a time: memberships, and slots to spare. Default 4, at most 19. */
   threads?: number;
 }
 
@@ -46,7 +46,7 @@ class SlotAllocator extends Allocator {
   }
 
   protected override allocateRegion(_size: number, _params: ResolvedParams): Region {
-    const lease = this.pool.tryTake();
+    const lease = this.pool.tryAcquireId();
     if (lease !== NONE) return new Region(this.pool.bytesOf(lease), { lease } satisfies Placed);
     throw new MillpondError(
       "ERR_POOL_FULL",
@@ -56,7 +56,7 @@ class SlotAllocator extends Allocator {
   }
 
   protected override freeRegion(region: Region): void {
-    this.pool.give((region.handle as Placed).lease);
+    this.pool.releaseId((region.handle as Placed).lease);
   }
 }
 
@@ -69,7 +69,7 @@ export class SharedBufferPool extends BufferPool {
   constructor(options: SharedBufferPoolOptions = {}) {
     const { threads = 4, ...others } = readOptions("options", options, [...POOL_OPTIONS, "threads"]);
     super(others);
-    // A shared pool has 20 seats at most, and this thread takes one of them.
+    // A shared pool has 20 memberships at most, and this thread takes one of them.
     this.#threads = wholeNumber("options.threads", threads, 0, 19);
   }
 
@@ -80,7 +80,7 @@ export class SharedBufferPool extends BufferPool {
   }
 
   /**
-   * The lease that other threads `keep` while they look at a buffer. It ends with the buffer's last release.
+   * The lease that other threads retain (`retainId`) while they look at a buffer. It ends with the buffer's last release.
    * Throws `ERR_FOREIGN_RELEASE` for a buffer of another pool, `ERR_USE_AFTER_RELEASE`, `ERR_INVALID_ARG_VALUE` for one whose memory
    * was replaced.
    */
@@ -124,7 +124,7 @@ export class SharedBufferPool extends BufferPool {
       size: params.prefix + size + params.padding,
       count: max + this.#threads,
       align: Math.max(params.align, 64),
-      owners: this.#threads + 1,
+      members: this.#threads + 1,
     });
   }
 
@@ -136,7 +136,7 @@ export class SharedBufferPool extends BufferPool {
   /** @internal A buffer that a thread still looks at is given up; its slot comes free when the thread has done. */
   protected override recycle(buffer: MediaBuffer): boolean {
     const placed = buffer.memoryAt(0).region.handle as Placed;
-    const next = renew(this.shared.core, placed.lease);
+    const next = renewLease(this.shared.core, placed.lease);
     if (next === NONE) return false;
     placed.lease = next;
     return true;

@@ -11,11 +11,11 @@
  * pool.release(slot);                            // ERR_DOUBLE_RELEASE
  * ```
  *
- * The integer API (`tryTake`, `give`, `keep`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
+ * The integer API (`tryAcquireId`, `releaseId`, `retainId`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
  * AudioWorklet. How it works, and why nothing can be lost: shared-core.ts.
  */
 
-import { zeroBytes } from "../../memory/zero.ts";
+import { zeroBytes } from "../../memory/region.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
@@ -33,28 +33,37 @@ import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/conn
 import type { Lane } from "../lane/lane.ts";
 import type { LeasePool } from "../lane/lease-pool.ts";
 import { connectShared } from "../lane/shared-transport.ts";
-import { takeSync } from "./acquire-sync.ts";
-import { bytesFor, joinPool, type Made, makePool, noSeat } from "./attach.ts";
+import { acquireIdSync } from "./acquire-sync.ts";
+import { bytesFor, joinPool, type Made, makePool, poolFullError } from "./attach.ts";
 import {
   type Core,
   createCore,
-  give,
-  giveSlow,
   holds,
-  keep,
-  knows,
+  isLocalHolder,
   leaseOf,
+  memberAt,
   NONE,
-  ownerWord,
+  release,
+  releaseSlow,
+  retain,
   stateAt,
-  take,
+  tryAcquire,
 } from "./core.ts";
-import { cannotBlock, ghostError, isGhost, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
+import { cannotBlock, evictedError, isEvicted, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
 import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./handle.ts";
-import { LAYOUT_VERSION, Owner, OwnerState, type SharedLayout } from "./layout.ts";
-import { bury, isAlive, isReservation, killPool, leave, resumeSweep, type Seat, takeSeat } from "./membership.ts";
-import { type Arena, uncount } from "./memory-budget.ts";
-import { assertPool, readStats } from "./stats.ts";
+import { LAYOUT_VERSION, MemberState, MemberWord, type SharedLayout } from "./layout.ts";
+import {
+  claimMembership,
+  closePool,
+  isAlive,
+  isReservation,
+  leave,
+  type Membership,
+  reclaim,
+  resumeReclaim,
+} from "./membership.ts";
+import { type BudgetEntry, uncount } from "./memory-budget.ts";
+import { readStats, validatePool } from "./stats.ts";
 import { checkWaiter, SharedQueue, type SharedWaiter } from "./wait.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
@@ -68,7 +77,7 @@ export class SharedPool implements LeasePool {
   /** The memory that everything lies in. */
   declare readonly memory: SharedArrayBuffer;
   /** This thread's number among those that are attached. */
-  declare readonly owner: number;
+  declare readonly member: number;
   /** What carries a lease to another thread. */
   declare readonly transport: "shared";
   /** @internal */
@@ -82,19 +91,19 @@ export class SharedPool implements LeasePool {
   declare readonly clock: Clock;
   declare private readonly queue: SharedQueue;
   declare private readonly views: (Uint8Array | undefined)[];
-  declare private readonly arena: Arena | undefined;
+  declare private readonly budget: BudgetEntry | undefined;
 
   /** @internal Made by {@link SharedPool.create} and {@link SharedPool.attach}. */
-  constructor(made: Made, seat: Seat, options: AttachOptions) {
+  constructor(made: Made, membership: Membership, options: AttachOptions) {
     const { layout, memory } = made;
     const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
     this.name = made.name;
     this.pool = made.pool;
-    this.arena = made.arena;
+    this.budget = made.budget;
     this.size = layout.size;
     this.count = layout.count;
     this.memory = memory;
-    this.owner = seat.owner;
+    this.member = membership.member;
     this.transport = "shared";
     this.layout = layout;
     this.zeroOnAcquire = layout.zero === "acquire";
@@ -104,8 +113,8 @@ export class SharedPool implements LeasePool {
     this.core = createCore(
       i32,
       layout,
-      seat.owner,
-      seat.status,
+      membership.member,
+      membership.status,
       (index, from, to) => {
         const view = this.viewOf(index);
         zeroBytes(to - from === view.length ? view : view.subarray(from, to));
@@ -118,25 +127,25 @@ export class SharedPool implements LeasePool {
 
   /**
    * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`,
-   * `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond {@link limitSharedArenas},
+   * `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond {@link limitSharedMemory},
    * `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);
     const made = makePool(given);
-    return new SharedPool(made, made.seat, given);
+    return new SharedPool(made, made.membership, given);
   }
 
   /**
    * Attaches this thread to a pool that another one made. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another
    * version's handle, `ERR_BAD_DATA` when handle and memory disagree, `ERR_POOL_DEAD` when the pool was destroyed or the
-   * reserved seat taken back, `ERR_POOL_FULL` when all seats are taken. Changes nothing then.
+   * reserved membership taken back, `ERR_POOL_FULL` when all memberships are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
     if (options === null || typeof options !== "object") throw wrongType("options", "AttachOptions", options);
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
-    return new SharedPool(joined, joined.seat, given);
+    return new SharedPool(joined, joined.membership, given);
   }
 
   /** Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as {@link SharedPool.create}. */
@@ -146,7 +155,7 @@ export class SharedPool implements LeasePool {
 
   /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
   get handle(): SharedHandle {
-    const { size, count, align, owners, zero } = this.layout;
+    const { size, count, align, members, zero } = this.layout;
     const { name, pool, memory } = this;
     return {
       kind: "millpond.SharedPool",
@@ -156,37 +165,37 @@ export class SharedPool implements LeasePool {
       size,
       count,
       align,
-      owners,
+      members,
       zero,
       memory,
     };
   }
 
   /**
-   * A handle with a seat of its own, for one thread. Its number is known before the thread is, so that {@link reclaim}
+   * A handle with a membership of its own, for one thread. Its number is known before the thread is, so that {@link reclaim}
    * can clear up after it whenever it dies; a connection does all of that by itself. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
-  reserve(): SharedHandle & { readonly seat: Seat } {
-    this.refuse("reserve a seat of");
-    const seat = takeSeat(this.core.i32, this.layout, OwnerState.RESERVED);
-    if (seat === null) throw noSeat(this.name, this.layout.owners);
-    return { ...this.handle, seat };
+  reserve(): SharedHandle & { readonly membership: Membership } {
+    this.refuse("reserve a membership of");
+    const membership = claimMembership(this.core.i32, this.layout, MemberState.RESERVED);
+    if (membership === null) throw poolFullError(this.name, this.layout.members);
+    return { ...this.handle, membership };
   }
 
   /**
-   * Connects to a worker, which calls `receiveLane` there, and gets a seat of its own: when it ends, however it does, what it
-   * held is free again. Rejects with `ERR_POOL_FULL` without a free seat, `ERR_INACTIVE` when the worker ends first or does
+   * Connects to a worker, which calls `receiveLane` there, and gets a membership of its own: when it ends, however it does, what it
+   * held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE` when the worker ends first or does
    * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
-    // Before a seat is taken.
+    // Before a membership is taken.
     return connectShared(this, checkConnect(target, options));
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
   tryAcquire(): Slot | undefined {
     if (this.queue.length > 0) return undefined;
-    const id = this.tryTake();
+    const id = this.tryAcquireId();
     return id === NONE ? undefined : { id, index: id & this.core.indexMask, pool: this.pool };
   }
 
@@ -210,17 +219,17 @@ export class SharedPool implements LeasePool {
    * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
    */
   acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
-    return this.slot(this.takeSync(timeout));
+    return this.slot(this.acquireIdSync(timeout));
   }
 
   /** As {@link acquireSync}, for the integer API. */
-  takeSync(timeout: number = Number.POSITIVE_INFINITY): number {
+  acquireIdSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
-    let id = this.tryTake();
+    let id = this.tryAcquireId();
     if (id !== NONE) return id;
     const start = this.clock.now();
     try {
-      id = takeSync(this.core, this.waiter, timeout, this.queue.length > 0);
+      id = acquireIdSync(this.core, this.waiter, timeout, this.queue.length > 0);
     } catch (cause) {
       throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
     }
@@ -234,14 +243,14 @@ export class SharedPool implements LeasePool {
     return this.bytesOf(this.idOf(slot, "use"));
   }
 
-  /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link keep}. */
+  /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link retain}. */
   retain(slot: Slot): void {
-    this.keep(this.idOf(slot, "retain"));
+    this.retainId(this.idOf(slot, "retain"));
   }
 
-  /** Gives a hold back; the slot is free with its last. Throws as {@link give}. */
+  /** Gives a hold back; the slot is free with its last. Throws as {@link release}. */
   release(slot: Slot): void {
-    this.give(this.idOf(slot, "release"));
+    this.releaseId(this.idOf(slot, "release"));
   }
 
   /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
@@ -259,8 +268,8 @@ export class SharedPool implements LeasePool {
   /**
    * The identity of a free slot, or -1. @realtime O(1) while slots are free, O(count) to say that none is. Throws `ERR_POOL_DEAD`.
    */
-  tryTake(): number {
-    const id = take(this.core);
+  tryAcquireId(): number {
+    const id = tryAcquire(this.core);
     if (id >= 0 && !this.zeroOnAcquire) return id;
     return id >= 0 ? this.prepared(id) : this.missed();
   }
@@ -269,13 +278,13 @@ export class SharedPool implements LeasePool {
    * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold or
    * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
    */
-  give(id: number): void {
-    if (typeof id !== "number" || !give(this.core, id)) this.giveElse(id);
+  releaseId(id: number): void {
+    if (typeof id !== "number" || !release(this.core, id)) this.releaseSlow(id);
   }
 
   /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
-  keep(id: number): void {
-    if (!this.isIdentity(id) || !keep(this.core, id)) throw leaseError(this, id, "retain");
+  retainId(id: number): void {
+    if (!this.isIdentity(id) || !retain(this.core, id)) throw leaseError(this, id, "retain");
   }
 
   /** Whether this thread holds the lease. @realtime */
@@ -283,7 +292,7 @@ export class SharedPool implements LeasePool {
     const { core } = this;
     if (!this.isIdentity(id)) return false;
     const index = id & core.indexMask;
-    if (!knows(core, index, id) || core.i32[core.statusAt] !== core.status) return false;
+    if (!isLocalHolder(core, index, id) || core.i32[core.statusAt] !== core.status) return false;
     return holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
   }
 
@@ -311,21 +320,26 @@ export class SharedPool implements LeasePool {
    * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
    * it live after all, find another generation. Returns the slots that came free by this call. With `zero: "release"` one call
    * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
-   * thread itself (that is {@link detach}) and for a handle of another pool or without a reserved seat. O(count).
+   * thread itself (that is {@link detach}) and for a handle of another pool or without a reserved membership. O(count).
    *
-   * @param owner number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
+   * @param member number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
    */
-  reclaim(owner: number | SharedHandle): number {
-    const reserved = typeof owner === "object" && owner !== null;
-    const seat = reserved ? owner.seat : typeof owner === "number" ? { owner, status: 0 } : undefined;
-    if (seat === null || typeof seat !== "object") {
-      throw wrongType("owner", "an owner's number or a reserved handle", owner);
+  reclaim(member: number | SharedHandle): number {
+    const reserved = typeof member === "object" && member !== null;
+    const membership = reserved ? member.membership : typeof member === "number" ? { member, status: 0 } : undefined;
+    if (membership === null || typeof membership !== "object") {
+      throw wrongType("member", "a member's number or a reserved handle", member);
     }
-    const number = wholeNumber(reserved ? "owner.seat.owner" : "owner", seat.owner, 0, this.layout.owners - 1);
-    if (reserved) this.checkReserved(owner, seat.status);
-    if (number === this.owner) throw badValue("owner", "another thread than this one (detach() leaves)", number);
+    const number = wholeNumber(
+      reserved ? "member.membership.member" : "member",
+      membership.member,
+      0,
+      this.layout.members - 1,
+    );
+    if (reserved) this.checkReserved(member, membership.status);
+    if (number === this.member) throw badValue("member", "another thread than this one (detach() leaves)", number);
     this.refuse("reclaim a thread of");
-    return bury(this.core, number, seat.status);
+    return reclaim(this.core, number, membership.status);
   }
 
   /**
@@ -334,17 +348,17 @@ export class SharedPool implements LeasePool {
    */
   detach(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (isGhost(this.core) || !isAlive(this.core)) return;
-    const holds = this.stats().owners.find((entry) => entry.self)?.holds ?? 0;
+    if (isEvicted(this.core) || !isAlive(this.core)) return;
+    const holds = this.stats().members.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
         "ERR_IN_USE",
-        `this thread (owner ${this.owner}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
+        `this thread (member ${this.member}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
         { pool: this.name, holds },
       );
     }
     leave(this.core);
-    this.queue.rejectAll(() => ghostError(this, "wait for a slot"));
+    this.queue.rejectAll(() => evictedError(this, "wait for a slot"));
   }
 
   /**
@@ -354,17 +368,17 @@ export class SharedPool implements LeasePool {
   destroy(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) return;
-    const { held, owners } = this.stats();
+    const { held, members } = this.stats();
     if (held > 0 && !force) {
-      const who = owners.filter((entry) => entry.holds > 0).map((entry) => `owner ${entry.owner} ${entry.holds}`);
+      const who = members.filter((entry) => entry.holds > 0).map((entry) => `member ${entry.member} ${entry.holds}`);
       throw new MillpondError(
         "ERR_IN_USE",
         `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
-        { pool: this.name, owners },
+        { pool: this.name, members },
       );
     }
-    killPool(this.core);
-    if (this.arena !== undefined) uncount(this.arena);
+    closePool(this.core);
+    if (this.budget !== undefined) uncount(this.budget);
     this.queue.rejectAll(() => refusal(this, "wait for a slot of"));
   }
 
@@ -374,8 +388,8 @@ export class SharedPool implements LeasePool {
   }
 
   /** Checks every invariant of a pool at rest; throws `ERR_CORRUPTED`. O(count). For tests. */
-  assertInvariants(): void {
-    assertPool(this);
+  validate(): void {
+    validatePool(this);
   }
 
   /** @internal The bytes of a slot, whoever holds it. */
@@ -404,11 +418,12 @@ export class SharedPool implements LeasePool {
     return leaseOf(this.core, index, Atomics.load(this.core.i32, stateAt(this.core, index)));
   }
 
-  /** A forged seat, or that of another pool, would end somebody who lives. */
+  /** A forged membership, or that of another pool, would end somebody who lives. */
   private checkReserved(handle: SharedHandle, status: number): void {
-    if (handle.pool !== this.pool) throw badValue("owner", "a handle of this pool", `one of pool ${show(handle.pool)}`);
-    wholeNumber("owner.seat.status", status, 1, 2 ** 30 - 1);
-    if (!isReservation(status)) throw badValue("owner.seat.status", "that of a reserved seat", status);
+    if (handle.pool !== this.pool)
+      throw badValue("member", "a handle of this pool", `one of pool ${show(handle.pool)}`);
+    wholeNumber("member.membership.status", status, 1, 2 ** 30 - 1);
+    if (!isReservation(status)) throw badValue("member.membership.status", "that of a reserved membership", status);
   }
 
   private prepared(id: number): number {
@@ -420,15 +435,15 @@ export class SharedPool implements LeasePool {
     const { core } = this;
     // First this: where the memory holds another pool now, nothing is counted.
     this.refuse("take a slot of");
-    // What a cut-off pass over dead owners' slots left may be just what is wanted.
-    const id = resumeSweep(core) > 0 ? take(core) : NONE;
+    // What a cut-off pass over dead members' slots left may be just what is wanted.
+    const id = resumeReclaim(core) > 0 ? tryAcquire(core) : NONE;
     if (id !== NONE) return this.prepared(id);
-    core.i32[ownerWord(core, core.owner) + Owner.MISSES]!++;
+    core.i32[memberAt(core, core.member) + MemberWord.MISSES]!++;
     return NONE;
   }
 
-  private giveElse(id: number): void {
-    if (!this.isIdentity(id) || !giveSlow(this.core, id)) throw leaseError(this, id, "release");
+  private releaseSlow(id: number): void {
+    if (!this.isIdentity(id) || !releaseSlow(this.core, id)) throw leaseError(this, id, "release");
   }
 
   private refuse(verb: string): void {
@@ -438,7 +453,7 @@ export class SharedPool implements LeasePool {
 }
 
 const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
-const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "owners", "zero", "name"] as const;
+const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "members", "zero", "name"] as const;
 
 /** Options, each read once; how this thread waits is checked before anything is made. */
 function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (keyof T)[]): T {

@@ -1,17 +1,17 @@
 /** What a shared pool tells about itself, and the check of its invariants. Slow paths; other threads go on meanwhile. */
 import { MillpondError } from "../../util/errors.ts";
-import { type Core, holds, isCurrent, MANY, NOTHING, ownerWord, stateAt } from "./core.ts";
+import { type Core, holds, isCurrent, MANY, memberAt, NOTHING, stateAt } from "./core.ts";
 import { countHolders, holdersOf } from "./errors.ts";
-import type { SharedOwnerStats, SharedPoolStats } from "./handle.ts";
-import { DEAD_SLOT, Header, Owner, OwnerState } from "./layout.ts";
+import type { SharedMemberStats, SharedPoolStats } from "./handle.ts";
+import { DEAD_SLOT, Header, MemberState, MemberWord } from "./layout.ts";
 import { statusOf } from "./membership.ts";
 
-const STATES = ["reserved", "live", "leaving", "dying"] as const;
+const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
 
 /** A snapshot. O(count). */
 export function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
-  const counts = new Array<number>(layout.owners).fill(0);
+  const counts = new Array<number>(layout.members).fill(0);
   let free = 0;
   let held = 0;
   let heldByMany = 0;
@@ -25,20 +25,20 @@ export function readStats(core: Core): SharedPoolStats {
     countHolders(core, holders, counts);
   }
   const waiting = Atomics.load(i32, Header.WAITING);
-  const owners: SharedOwnerStats[] = [];
-  for (let owner = 0; owner < layout.owners; owner++) {
-    const status = statusOf(core, owner) & OwnerState.MASK;
-    const state = status === OwnerState.SWEPT ? "dying" : STATES[status - 1];
-    if (state === undefined && counts[owner] === 0) continue;
-    const at = ownerWord(core, owner);
-    owners.push({
-      owner,
-      self: owner === core.owner,
-      state: state ?? "dying",
-      holds: counts[owner]!,
-      waiting: (waiting & (1 << owner)) !== 0,
-      misses: i32[at + Owner.MISSES]!,
-      waits: i32[at + Owner.WAITS]!,
+  const members: SharedMemberStats[] = [];
+  for (let member = 0; member < layout.members; member++) {
+    const status = statusOf(core, member) & MemberState.MASK;
+    const state = status === MemberState.RECLAIMED ? "reclaiming" : STATES[status - 1];
+    if (state === undefined && counts[member] === 0) continue;
+    const at = memberAt(core, member);
+    members.push({
+      member,
+      self: member === core.member,
+      state: state ?? "reclaiming",
+      holds: counts[member]!,
+      waiting: (waiting & (1 << member)) !== 0,
+      misses: i32[at + MemberWord.MISSES]!,
+      waits: i32[at + MemberWord.WAITS]!,
     });
   }
   const { bytes, size, count } = layout;
@@ -49,22 +49,22 @@ export function readStats(core: Core): SharedPoolStats {
     heldByMany,
     bytes,
     wastedBytes: bytes - size * count,
-    reclaimed: Atomics.load(i32, Header.SWEPT),
-    owners,
+    reclaimed: Atomics.load(i32, Header.RECLAIMED),
+    members,
   };
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */
-export function assertPool({ core, name }: { readonly core: Core; readonly name: string }): void {
+export function validatePool({ core, name }: { readonly core: Core; readonly name: string }): void {
   const fail = (what: string): never => {
     throw new MillpondError("ERR_CORRUPTED", `shared pool "${name}": ${what}`);
   };
   const { i32, layout } = core;
   let live = 0;
-  for (let owner = 0; owner < layout.owners; owner++) {
-    const status = statusOf(core, owner) & OwnerState.MASK;
-    if (status > OwnerState.SWEPT) fail(`the seat of owner ${owner} has status ${status}`);
-    if (status === OwnerState.RESERVED || status === OwnerState.LIVE) live |= 1 << owner;
+  for (let member = 0; member < layout.members; member++) {
+    const status = statusOf(core, member) & MemberState.MASK;
+    if (status > MemberState.RECLAIMED) fail(`the membership of member ${member} has status ${status}`);
+    if (status === MemberState.RESERVED || status === MemberState.LIVE) live |= 1 << member;
   }
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(i32, stateAt(core, index));
@@ -72,14 +72,14 @@ export function assertPool({ core, name }: { readonly core: Core; readonly name:
     const holders = state & core.holderMask;
     if ((state & ~core.stateMask) !== 0) fail(`slot ${index} has bits that mean nothing: ${state}`);
     if ((holders & ~live) !== 0)
-      fail(`slot ${index} is held by owners ${holdersOf(core, holders & ~live)}, who are gone`);
-    const mine = core.mine[index]!;
+      fail(`slot ${index} is held by members ${holdersOf(core, holders & ~live)}, who are gone`);
+    const mine = core.localLease[index]!;
     const many = mine !== NOTHING && mine < 0;
     const id = many ? MANY - mine : mine;
     const believed = mine !== NOTHING && holds(core, state, id) && isCurrent(core, index, id);
     if ((state & core.lastState) === core.lastState) fail(`slot ${index} is closed, and nobody is at it`);
     if (many && !believed) fail(`this thread counts holds of slot ${index}, which it does not hold`);
-    if (many && core.extra[index]! < 1) fail(`this thread has a wrong count for slot ${index}`);
+    if (many && core.localRefs[index]! < 1) fail(`this thread has a wrong count for slot ${index}`);
   }
   if ((Atomics.load(i32, Header.WAITING) & ~live) !== 0) fail("somebody waits who is gone");
 }

@@ -1,5 +1,5 @@
 /**
- * Waiting for a slot of a shared pool. Who wants to wait says so with his owner's bit, reads the wake counter, looks once
+ * Waiting for a slot of a shared pool. Who wants to wait says so with his member's bit, reads the wake counter, looks once
  * more for a slot, and sleeps on the counter's value: whoever gives a slot back after that look sees the bit, and whoever
  * did before it was found. One give wakes one sleeper, in the order in which they fell asleep; within a thread the order is
  * first come, first served. A thread that takes without waiting may be faster than one that is just waking up, and that one
@@ -7,15 +7,14 @@
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { milliseconds, required, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { LOOK_AGAIN_MS, waitNoMore } from "./acquire-sync.ts";
-import { type Core, NONE, ownerWord, takeSlow, wake } from "./core.ts";
+import { RECHECK_MS, stopWaiting } from "./acquire-sync.ts";
+import { acquireSlow, type Core, memberAt, NONE, wake } from "./core.ts";
 import { isShared } from "./handle.ts";
-import { Header, Owner } from "./layout.ts";
-import { isAlive, resumeSweep, statusOf } from "./membership.ts";
+import { Header, MemberWord } from "./layout.ts";
+import { isAlive, resumeReclaim, statusOf } from "./membership.ts";
 
 /**
  * How threads sleep and wake on a word of the pool's memory: Atomics within a process. Between processes it must be the
@@ -135,7 +134,7 @@ export function slicedWaiter(futex: Futex, stop: () => boolean): SharedWaiter {
  * Looks of one turn while the wake counter moves under them: each goes over all slots, and a thread that writes the counter without
  * end must not stop this one's event loop. After them the timer looks.
  */
-const LOOKS_A_TURN = 4;
+const MAX_LOOKS = 4;
 
 /** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
 export const POLL_MS = { first: 1, most: 16 } as const;
@@ -169,7 +168,7 @@ export class SharedQueue {
   async wait(options: WaitOptions, onTimeout: (waiter: Waiter<number>) => unknown): Promise<number> {
     const { i32 } = this.#core;
     if (!this.#isMember()) throw this.#dead();
-    i32[ownerWord(this.#core, this.#core.owner) + Owner.WAITS]!++;
+    i32[memberAt(this.#core, this.#core.member) + MemberWord.WAITS]!++;
     const result = this.#queue.wait(options, undefined, onTimeout);
     // Not only for the first: a clock that starts another wait while this one is made has it counted second.
     if (this.#queue.length > 0) Atomics.or(i32, Header.WAITING, this.#core.me);
@@ -195,17 +194,17 @@ export class SharedQueue {
   #serveOrThrow(): void {
     const { i32 } = this.#core;
     if (!this.#isMember()) this.rejectAll(this.#dead);
-    else resumeSweep(this.#core);
+    else resumeReclaim(this.#core);
     let looks = 0;
     while (this.#queue.length > 0) {
       const wakes = Atomics.load(i32, Header.WAKES);
-      const id = takeSlow(this.#core);
+      const id = acquireSlow(this.#core);
       if (id !== NONE) {
         this.#queue.next(id);
         continue;
       }
       if (this.#asleep || this.#sleep(wakes)) break;
-      if (++looks < LOOKS_A_TURN) continue;
+      if (++looks < MAX_LOOKS) continue;
       // A timer that was set for one who sleeps is a long one.
       this.#clearTimer();
       break;
@@ -216,7 +215,7 @@ export class SharedQueue {
 
   /** Whether the pool goes on, and this thread takes part in it. */
   #isMember(): boolean {
-    return isAlive(this.#core) && statusOf(this.#core, this.#core.owner) === this.#core.status;
+    return isAlive(this.#core) && statusOf(this.#core, this.#core.member) === this.#core.status;
   }
 
   /** Rejects all who wait. */
@@ -243,7 +242,7 @@ export class SharedQueue {
   /** In the background: a wait with a timeout keeps the process alive by its own timer (waiters.ts), one without does not. */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
-    const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? LOOK_AGAIN_MS : this.#pollMs;
+    const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? RECHECK_MS : this.#pollMs;
     this.#pollMs = Math.min(this.#pollMs * 2, POLL_MS.most);
     this.#timer = this.#clock.setTimer(
       () => {
@@ -256,7 +255,7 @@ export class SharedQueue {
   }
 
   #quiet(): void {
-    waitNoMore(this.#core);
+    stopWaiting(this.#core);
     this.#clearTimer();
   }
 

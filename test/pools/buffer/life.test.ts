@@ -1,4 +1,4 @@
-/** What a pool does over its life: states, waiting, coming home, draining, ending. */
+/** What a pool does over its life: states, waiting, returns, draining, ending. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { SharedAllocator } from "../../../src/allocators/shared.ts";
@@ -50,7 +50,7 @@ describe("states (GStreamer's table)", () => {
     expect(pool.tryAcquire()?.isLive).toBe(true);
   });
 
-  it("draining: refused, returned memory is freed at once, not with the last loan", () => {
+  it("draining: refused, returned memory is freed at once, not with the last lease", () => {
     const allocator = new SystemAllocator("drain");
     const pool = openPool({ min: 4, allocator });
     const held = [pool.tryAcquire()!, pool.tryAcquire()!];
@@ -66,7 +66,7 @@ describe("states (GStreamer's table)", () => {
   it("flushing needs an active pool", () =>
     expect(code(() => new BufferPool().setFlushing(true))).toBe("ERR_INACTIVE"));
 
-  it("activating a draining pool cancels the drain and keeps the loans; drained() of it resolves when they are home later", async () => {
+  it("activating a draining pool cancels the drain and keeps the leases; drained() of it resolves when they come back later", async () => {
     const pool = openPool({ min: 2 });
     const held = pool.tryAcquire()!;
     pool.deactivate();
@@ -199,7 +199,7 @@ describe("waiting", () => {
   });
 });
 
-describe("coming home", () => {
+describe("a return", () => {
   it("resets times, counters, flags and size; bytes and POOLED metas stay, other metas go, even locked ones", () => {
     class Noted extends BufferPool {
       protected override populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
@@ -484,7 +484,7 @@ describe("hooks", () => {
     expect([pool.isActive, pool.stats().count]).toEqual([false, 0]);
   });
 
-  it("a handle that a hook kept is stale for the next borrower", () => {
+  it("a handle that a hook kept is stale for the next holder", () => {
     const kept: MediaBuffer[] = [];
     class Keeper extends BufferPool {
       protected override reset(buffer: MediaBuffer): void {
@@ -519,7 +519,7 @@ describe("hooks", () => {
 });
 
 describe("ends", () => {
-  it("retire lets loans live and dies with the last", async () => {
+  it("retire keeps leases valid and ends the pool with the last one", async () => {
     const pool = openPool();
     const buffer = pool.tryAcquire()!;
     expect(pool.retire()).toHaveLength(1);
@@ -531,10 +531,10 @@ describe("ends", () => {
     expect(pool.stats().count).toBe(0);
   });
 
-  it("close refuses while loans are out, says who holds what, and changes nothing", () => {
+  it("close refuses while leases are out, says who holds what, and changes nothing", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire({ tag: "me" })!;
-    expect(() => pool.close()).toThrow(/1 buffers are leased; held: slot 0 .* by "me"/);
+    expect(() => pool.close()).toThrow(/1 buffer is leased; held: slot 0 .* by "me"/);
     expect(pool.isActive).toBe(true);
     buffer.release();
     pool.close();

@@ -82,7 +82,7 @@ describe("a released buffer waits for its own memory only", () => {
     expect(pool.outstanding).toBe(0);
   });
 
-  it("a copy of bytes that were copied on write ends nobody's wait for ever", () => {
+  it("a copy of bytes that were copied on write does not keep the slot waiting", () => {
     const pool = openPool();
     const a = pool.tryAcquire()!;
     const first = a.copy();
@@ -233,7 +233,7 @@ describe("who may write, and whose reference it is", () => {
     expect(memory.refCount).toBe(0);
   });
 
-  it("a view that populate() kept is dead before the first lease of a pool that revokes", () => {
+  it("a view that populate() kept is empty before the first lease of a pool that revokes", () => {
     const views: Uint8Array[] = [];
     class Keeping extends BufferPool {
       protected override populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
@@ -251,7 +251,7 @@ describe("who may write, and whose reference it is", () => {
   });
 });
 
-it("a view that populate() kept is dead when populate() failed, and the bytes are cleared", () => {
+it("a view that populate() kept is empty when populate() failed, and the bytes are cleared", () => {
   const pieces: Region[] = [];
   class Recycling extends Telling {
     protected override allocateRegion(size: number): Region {

@@ -30,7 +30,7 @@ describe("the five misuse kinds", () => {
     buffer.release();
   });
 
-  it("every use of a released lease is ERR_USE_AFTER_RELEASE, also when the slot is lent again", () => {
+  it("every use of a released lease is ERR_USE_AFTER_RELEASE, also when the slot is leased again", () => {
     const pool = openPool({ max: 1 });
     const stale = pool.tryAcquire()!;
     stale.release();
@@ -67,7 +67,7 @@ describe("the five misuse kinds", () => {
     pool.validate();
   });
 
-  it("a memory or mapping that was kept beyond the lease cannot reach the next borrower's bytes", () => {
+  it("a memory or mapping that was kept beyond the lease cannot reach the next holder's bytes", () => {
     const pool = openPool({ max: 1 });
     const first = pool.tryAcquire()!;
     const memory = first.memoryAt(0);
@@ -162,7 +162,7 @@ describe("bad input is refused, and nothing changes", () => {
     expect(pool.config).toBe(null);
   });
 
-  it("bad arguments are named before a wrong state, and active before loans", () => {
+  it("bad arguments are named before a wrong state, and active before leases", () => {
     const pool = openPool();
     const buffer = pool.tryAcquire()!;
     expect(code(() => pool.configure({ size: -1, max: 1 }))).toBe("ERR_OUT_OF_RANGE");

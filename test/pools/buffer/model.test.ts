@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
-import type { Mapping } from "../../../src/memory/mapping.ts";
+import type { Mapping } from "../../../src/memory/memory.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
@@ -15,11 +15,11 @@ import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const SIZE = 64;
 
-interface ModelLoan {
+interface ModelLease {
   refs: number;
   copies: number;
   mapped: boolean;
-  fate: "fit" | "tainted" | "detached";
+  condition: "fit" | "changed" | "detached";
 }
 
 interface ModelWait {
@@ -33,8 +33,8 @@ class Model {
   count = 0;
   free = 0;
   now = 0;
-  readonly loans: ModelLoan[] = [];
-  readonly lingering: ModelLoan[] = [];
+  readonly leases: ModelLease[] = [];
+  readonly awaiting: ModelLease[] = [];
   readonly waits: ModelWait[] = [];
   readonly settled: string[] = [];
   readonly max: number;
@@ -50,14 +50,14 @@ class Model {
   }
 
   get outstanding(): number {
-    return this.loans.length + this.lingering.length;
+    return this.leases.length + this.awaiting.length;
   }
 
   take(): boolean {
     if (this.free > 0) this.free--;
     else if (this.count < this.max) this.count++;
     else return false;
-    this.loans.push({ refs: 1, copies: 0, mapped: false, fate: "fit" });
+    this.leases.push({ refs: 1, copies: 0, mapped: false, condition: "fit" });
     return true;
   }
 
@@ -73,27 +73,27 @@ class Model {
     for (const wait of this.waits.splice(0)) this.settle(wait, how);
   }
 
-  home(loan: ModelLoan): void {
-    if (this.open && loan.fate === "fit") this.free++;
+  giveBack(lease: ModelLease): void {
+    if (this.open && lease.condition === "fit") this.free++;
     else this.count--;
     this.serve();
     if (this.state === "draining" && this.outstanding === 0) this.state = "inactive";
   }
 
   release(index: number): void {
-    const loan = this.loans[index]!;
-    if (--loan.refs > 0) return;
-    this.loans.splice(index, 1);
-    if (loan.copies > 0) this.lingering.push(loan);
-    else this.home(loan);
+    const lease = this.leases[index]!;
+    if (--lease.refs > 0) return;
+    this.leases.splice(index, 1);
+    if (lease.copies > 0) this.awaiting.push(lease);
+    else this.giveBack(lease);
   }
 
-  releaseCopy(loan: ModelLoan): void {
-    if (--loan.copies > 0) return;
-    const at = this.lingering.indexOf(loan);
+  releaseCopy(lease: ModelLease): void {
+    if (--lease.copies > 0) return;
+    const at = this.awaiting.indexOf(lease);
     if (at < 0) return;
-    this.lingering.splice(at, 1);
-    this.home(loan);
+    this.awaiting.splice(at, 1);
+    this.giveBack(lease);
   }
 
   advance(ms: number): void {
@@ -111,8 +111,8 @@ class Real {
   readonly clock = new FakeClock();
   readonly allocator = new SystemAllocator("model");
   readonly pool: BufferPool;
-  readonly loans: { buffer: MediaBuffer; mapping: Mapping | undefined; loan: ModelLoan }[] = [];
-  readonly copies: { buffer: MediaBuffer; loan: ModelLoan; part: boolean }[] = [];
+  readonly leases: { buffer: MediaBuffer; mapping: Mapping | undefined; lease: ModelLease }[] = [];
+  readonly copies: { buffer: MediaBuffer; lease: ModelLease; part: boolean }[] = [];
   readonly stale: MediaBuffer[] = [];
   readonly aborts = new Map<number, AbortController>();
   readonly settled: string[] = [];
@@ -170,13 +170,13 @@ class Command implements fc.AsyncCommand<Model, Real> {
   }
 }
 
-/** Buffers that waiters got become loans, in the order in which the model granted them. */
+/** Buffers that waiters got become leases, in the order in which the model granted them. */
 function adoptGranted(model: Model, real: Real): void {
   for (const buffer of real.granted.splice(0)) {
-    const loan = model.loans[real.loans.length];
-    if (loan === undefined) throw new Error("a waiter was granted a buffer that the model did not grant");
+    const lease = model.leases[real.leases.length];
+    if (lease === undefined) throw new Error("a waiter was granted a buffer that the model did not grant");
     checkFresh(buffer);
-    real.loans.push({ buffer, mapping: undefined, loan });
+    real.leases.push({ buffer, mapping: undefined, lease });
   }
 }
 
@@ -209,25 +209,25 @@ function compare(model: Model, real: Real): void {
     model.free,
     model.count,
     model.waits.length,
-    model.lingering.length,
+    model.awaiting.length,
     model.open,
     model.state === "flushing",
   ];
   expect(state).toEqual(wanted);
   expect(real.settled).toEqual(model.settled);
   expect(pool.holders()).toHaveLength(model.outstanding);
-  // Each slot has one memory, a tainted one two, and each region copy is a sub-memory.
-  const tainted = [...model.loans, ...model.lingering].filter((loan) => loan.fate === "tainted").length;
+  // Each slot has one memory, a changed one two, and each region copy is a sub-memory.
+  const changed = [...model.leases, ...model.awaiting].filter((lease) => lease.condition === "changed").length;
   const parts = real.copies.filter((copy) => copy.part).length;
-  expect(real.allocator.stats().liveMemories).toBe(model.count + tainted + parts);
+  expect(real.allocator.stats().liveMemories).toBe(model.count + changed + parts);
 }
 
-function lend(model: Model, real: Real, buffer: MediaBuffer | undefined): void {
+function noteLease(model: Model, real: Real, buffer: MediaBuffer | undefined): void {
   const got = model.take();
   expect(buffer !== undefined).toBe(got);
   if (buffer === undefined) return;
   checkFresh(buffer);
-  real.loans.push({ buffer, mapping: undefined, loan: model.loans.at(-1)! });
+  real.leases.push({ buffer, mapping: undefined, lease: model.leases.at(-1)! });
 }
 
 const any = (): boolean => true;
@@ -235,7 +235,7 @@ const pick = (n: number, length: number): number => n % length;
 
 const tryAcquire = () =>
   new Command("tryAcquire", [], any, (model, real) => {
-    if (model.state === "active") lend(model, real, real.pool.tryAcquire());
+    if (model.state === "active") noteLease(model, real, real.pool.tryAcquire());
     else
       expect(codeOf(() => real.pool.tryAcquire())).toBe(model.state === "flushing" ? "ERR_FLUSHING" : "ERR_INACTIVE");
   });
@@ -267,20 +267,20 @@ const release = (n: number) =>
   new Command(
     "release",
     [n],
-    (model) => model.loans.length > 0,
+    (model) => model.leases.length > 0,
     (model, real) => {
-      const index = pick(n, real.loans.length);
-      const { buffer, mapping, loan } = real.loans[index]!;
-      if (mapping?.isLive && loan.refs === 1 && loan.copies === 0) {
+      const index = pick(n, real.leases.length);
+      const { buffer, mapping, lease } = real.leases[index]!;
+      if (mapping?.isLive && lease.refs === 1 && lease.copies === 0) {
         expect(codeOf(() => buffer.release())).toBe("ERR_MAPPED");
         return;
       }
-      if (mapping?.isLive && loan.refs === 1) mapping.unmap();
-      const last = loan.refs === 1;
-      const spoilt = last && loan.fate === "detached" && loan.copies === 0 && model.open;
+      if (mapping?.isLive && lease.refs === 1) mapping.unmap();
+      const last = lease.refs === 1;
+      const spoilt = last && lease.condition === "detached" && lease.copies === 0 && model.open;
       expect(codeOf(() => real.pool.release(buffer))).toBe(spoilt ? "ERR_DETACHED" : "ok");
       if (last) {
-        real.loans.splice(index, 1);
+        real.leases.splice(index, 1);
         real.stale.push(buffer);
       }
       model.release(index);
@@ -300,35 +300,35 @@ const misuse = (n: number) =>
 const withLoan = (
   name: string,
   n: number,
-  fits: (loan: ModelLoan) => boolean,
+  fits: (lease: ModelLease) => boolean,
   step: (real: Real, at: number, model: Model) => void,
 ) =>
   new Command(
     name,
     [n],
-    (model) => model.loans.length > 0,
+    (model) => model.leases.length > 0,
     (model, real) => {
-      const at = pick(n, real.loans.length);
-      if (fits(real.loans[at]!.loan)) step(real, at, model);
+      const at = pick(n, real.leases.length);
+      if (fits(real.leases[at]!.lease)) step(real, at, model);
     },
   );
 
 const retain = (n: number) =>
   withLoan("retain", n, any, (real, at) => {
-    real.loans[at]!.buffer.retain();
-    real.loans[at]!.loan.refs++;
+    real.leases[at]!.buffer.retain();
+    real.leases[at]!.lease.refs++;
   });
 
 const copy = (n: number, part: boolean) =>
   withLoan(
     part ? "region" : "copy",
     n,
-    (loan) => loan.fate === "fit",
+    (lease) => lease.condition === "fit",
     (real, at) => {
-      const { buffer, loan, mapping } = real.loans[at]!;
+      const { buffer, lease, mapping } = real.leases[at]!;
       if (mapping?.isLive) return;
-      real.copies.push({ buffer: part ? buffer.region(1, 8) : buffer.copy(), loan, part });
-      loan.copies++;
+      real.copies.push({ buffer: part ? buffer.region(1, 8) : buffer.copy(), lease, part });
+      lease.copies++;
     },
   );
 
@@ -337,21 +337,21 @@ const releaseCopy = (n: number) =>
     if (real.copies.length === 0) return;
     const [entry] = real.copies.splice(pick(n, real.copies.length), 1);
     const spoilt =
-      entry!.loan.fate === "detached" &&
-      model.lingering.includes(entry!.loan) &&
-      entry!.loan.copies === 1 &&
+      entry!.lease.condition === "detached" &&
+      model.awaiting.includes(entry!.lease) &&
+      entry!.lease.copies === 1 &&
       model.open;
     expect(codeOf(() => entry!.buffer.release())).toBe(spoilt ? "ERR_DETACHED" : "ok");
-    model.releaseCopy(entry!.loan);
+    model.releaseCopy(entry!.lease);
   });
 
 const map = (n: number) =>
   withLoan(
     "map",
     n,
-    (loan) => loan.fate === "fit",
+    (lease) => lease.condition === "fit",
     (real, at) => {
-      const entry = real.loans[at]!;
+      const entry = real.leases[at]!;
       if (entry.mapping?.isLive) entry.mapping.unmap();
       else entry.mapping = entry.buffer.map("read");
     },
@@ -361,9 +361,9 @@ const write = (n: number) =>
   withLoan(
     "write",
     n,
-    (loan) => loan.refs === 1 && loan.fate === "fit",
+    (lease) => lease.refs === 1 && lease.condition === "fit",
     (real, at) => {
-      const { buffer } = real.loans[at]!;
+      const { buffer } = real.leases[at]!;
       buffer.pts = BigInt(n);
       buffer.flags = n & 0xff;
     },
@@ -373,12 +373,12 @@ const taint = (n: number) =>
   withLoan(
     "taint",
     n,
-    (loan) => loan.refs === 1 && loan.fate === "fit" && loan.copies === 0,
+    (lease) => lease.refs === 1 && lease.condition === "fit" && lease.copies === 0,
     (real, at) => {
-      const { buffer, loan, mapping } = real.loans[at]!;
+      const { buffer, lease, mapping } = real.leases[at]!;
       if (mapping?.isLive) return;
       buffer.append(real.allocator.allocate(8));
-      loan.fate = "tainted";
+      lease.condition = "changed";
     },
   );
 
@@ -386,13 +386,13 @@ const detach = (n: number) =>
   withLoan(
     "detach",
     n,
-    (loan) => loan.refs === 1 && loan.fate === "fit" && loan.copies === 0,
+    (lease) => lease.refs === 1 && lease.condition === "fit" && lease.copies === 0,
     (real, at) => {
-      const { buffer, loan, mapping } = real.loans[at]!;
+      const { buffer, lease, mapping } = real.leases[at]!;
       if (mapping?.isLive) return;
       const { buffer: bytes } = buffer.bytes;
       structuredClone(bytes, { transfer: [bytes as ArrayBuffer] });
-      loan.fate = "detached";
+      lease.condition = "detached";
       expect(codeOf(() => buffer.bytes)).toBe("ERR_DETACHED");
     },
   );
@@ -486,14 +486,14 @@ const steps = [
   fc.constant(null).map(reconfigure),
 ];
 
-/** Ends a walk: everything goes home, and then nothing of the pool is left in the allocator. */
+/** Ends a walk: everything is given back, and then nothing of the pool is left in the allocator. */
 async function closeAll(model: Model, real: Real): Promise<void> {
   real.pool.deactivate();
   await settle();
   for (const buffer of real.granted.splice(0)) buffer.release();
-  for (const { buffer, mapping, loan } of real.loans) {
+  for (const { buffer, mapping, lease } of real.leases) {
     if (mapping?.isLive) mapping.unmap();
-    for (let refs = loan.refs; refs > 0; refs--) buffer.release();
+    for (let refs = lease.refs; refs > 0; refs--) buffer.release();
   }
   for (const { buffer } of real.copies) buffer.release();
   await real.pool.drained();

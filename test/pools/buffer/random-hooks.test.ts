@@ -1,6 +1,6 @@
 /**
  * Random programs against pools whose hooks call anything back and throw, checked after each step against a naive model: every live
- * holder has the bytes that it wrote, views of ended leases are dead where the pool revokes, a lease ends once, and the accounts add up.
+ * holder has the bytes that it wrote, views of ended leases are empty where the pool revokes, a lease ends once, and the accounts add up.
  * The seed is printed; MILLPOND_SEED repeats a run.
  */
 import { expect, it } from "vitest";
@@ -9,8 +9,7 @@ import type { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { ParentBufferMeta } from "../../../src/media/meta/built-in.ts";
 import { MetaFlags, type MetaType, registerMeta } from "../../../src/media/meta/meta.ts";
 import { Allocator } from "../../../src/memory/allocator.ts";
-import type { Mapping } from "../../../src/memory/mapping.ts";
-import type { Memory } from "../../../src/memory/memory.ts";
+import type { Mapping, Memory } from "../../../src/memory/memory.ts";
 import { Region } from "../../../src/memory/region.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
@@ -408,11 +407,11 @@ class Program {
     for (const held of this.held) if (held.buffer.isLive) for (const lease of held.from) live.add(lease);
     for (const { memory, from } of this.#memories) if (memory.refCount > 0) for (const lease of from) live.add(lease);
     for (const { mapping, from } of this.#mappings) if (mapping.isLive) for (const lease of from) live.add(lease);
-    const lent = new Set([...this.#source.live].map((region) => region.bytes.buffer));
+    const leased = new Set([...this.#source.live].map((region) => region.bytes.buffer));
     this.#views = this.#views.filter(({ view, from }) => {
       if (view.length === 0) return false;
       if ([...from].some((lease) => live.has(lease))) return true;
-      if (lent.has(view.buffer)) this.fail("a view of an ended lease reaches live bytes");
+      if (leased.has(view.buffer)) this.fail("a view of an ended lease reaches live bytes");
       return false;
     });
   }

@@ -286,7 +286,7 @@ describe("tags of a BufferPool", () => {
     new Proxy({}, {}),
   ];
 
-  it("that are no strings are refused before anything is lent or queued", async () => {
+  it("that are no strings are refused before anything is leased or queued", async () => {
     const clock = new FakeClock();
     const pool = new BufferPool({ name: "one", clock });
     pool.configure({ size: 64, max: 1 });
@@ -441,13 +441,13 @@ describe("activation with a min of n buffers", () => {
     const pool = new BufferPool({ name: "numbers" });
     pool.configure({ size: 64, min: 6, max: 6 });
     pool.activate();
-    const lent = Array.from({ length: 6 }, () => pool.tryAcquire()!);
+    const leased = Array.from({ length: 6 }, () => pool.tryAcquire()!);
     for (const at of [4, 0, 2]) {
-      lent[at]!.remove();
-      lent[at]!.release();
+      leased[at]!.remove();
+      leased[at]!.release();
     }
     const again = Array.from({ length: 3 }, () => pool.tryAcquire()!);
-    const numbers = [...again, lent[1]!, lent[3]!, lent[5]!].map((buffer) => buffer.slotIndex);
+    const numbers = [...again, leased[1]!, leased[3]!, leased[5]!].map((buffer) => buffer.slotIndex);
     expect(numbers.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5]);
     pool.validate();
   });

@@ -193,7 +193,7 @@ describe("receiveLane", () => {
     expect(errors).toHaveLength(1);
   });
 
-  it("answers an invitation that makes no sense with ERR_BAD_DATA, and keeps no seat", async () => {
+  it("answers an invitation that makes no sense with ERR_BAD_DATA, and keeps no membership", async () => {
     const pool = SharedPool.create({ size: 64, count: 2 });
     const before = pool.stats();
     const port = new MessageChannel().port1;

@@ -5,7 +5,7 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { leasePool } from "../../../src/pools/lane/receive.ts";
 import { watchExit } from "../../../src/pools/lane/worker-liveness.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
 type Data = { n: number };
@@ -31,12 +31,6 @@ afterEach(async () => {
   await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
   expect(complaints.splice(0)).toEqual([]);
 });
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 const free = (pool: ReturnType<typeof leasePool>): number => pool.stats().free;
 
@@ -191,14 +185,14 @@ it("one listener for all lanes to a worker, and a worker that lives on keeps no 
   expect(told).toEqual(["alive"]);
 });
 
-it("seats come back when connected workers end, one after another", async () => {
-  const pool = SharedPool.create({ size: 10, count: 4, owners: 2 });
+it("memberships come back when connected workers end, one after another", async () => {
+  const pool = SharedPool.create({ size: 10, count: 4, members: 2 });
   for (let i = 0; i < 4; i++) {
     const worker = hire("hold");
     const lane = await pool.connect<Data>(worker);
     await lane.send(pool.tryAcquire()!, { n: i });
     await worker.terminate();
   }
-  expect(pool.stats()).toMatchObject({ free: 4, reclaimed: 4, owners: [{ owner: 0 }] });
-  pool.assertInvariants();
+  expect(pool.stats()).toMatchObject({ free: 4, reclaimed: 4, members: [{ member: 0 }] });
+  pool.validate();
 });

@@ -14,15 +14,12 @@ import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { Header, PoolState, type SharedLayout } from "../../../src/pools/shared/layout.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 
 const CHILD = join(import.meta.dirname, "process-pool.child.ts");
 
 const seed = seedOf("process fuzz");
-let random = seed | 1;
-const next = (below: number): number => {
-  random = (Math.imul(random, 1664525) + 1013904223) | 0;
-  return (random >>> 8) % below;
-};
+const next = generator(seed);
 
 /** What breaks arithmetic, and what is merely wrong. */
 const NASTY = [0, 1, -1, 2, 3, 16, 0x7fffffff, -(2 ** 31), 2 ** 30, 2 ** 30 - 1, 0xffff, 64, 4096, 1 << 20];
@@ -97,7 +94,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
       typed("reclaimEnded", () => pool.reclaimEnded());
       break;
     case 10:
-      typed("reclaim", () => pool.reclaim(next(pool.core.ownerBits)));
+      typed("reclaim", () => pool.reclaim(next(pool.core.memberBits)));
       break;
     case 11: {
       const handle = typed("reserve", () => pool.reserve());
@@ -105,7 +102,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
       break;
     }
     case 12:
-      typed("assertInvariants", () => pool.assertInvariants());
+      typed("validate", () => pool.validate());
       if (slot !== undefined) typed("offsetOf", () => pool.offsetOf(slot.id));
       break;
   }
@@ -115,12 +112,12 @@ function act(pool: ProcessPool, held: Slot[]): void {
 function heal(pool: ProcessPool, words: Int32Array): void {
   if (next(20) === 0) return;
   words[Header.STATE] = PoolState.LIVE;
-  words[statusAt(pool.core.layout, pool.owner)] = pool.core.status;
+  words[statusAt(pool.core.layout, pool.member)] = pool.core.status;
 }
 
 describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   it("its header: refused by a typed error, or the pool in it is whole", () => {
-    const pool = createProcessPool({ size: 256, count: 5, owners: 4 });
+    const pool = createProcessPool({ size: 256, count: 5, members: 4 });
     pools.push(pool);
     const bytes = pool.block!.size;
     const good = new Uint8Array(pool.memory).slice();
@@ -151,7 +148,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
     [300, "slots by the word"],
   ])("its words, between any two calls: %i (%s)", (count) => {
     for (let round = 0; round < 60; round++) {
-      const pool = createProcessPool({ size: 128, count, owners: 5, watch: 60_000 });
+      const pool = createProcessPool({ size: 128, count, members: 5, watch: 60_000 });
       pools.push(pool);
       const end = pool.core.layout.slotsAt >>> 2;
       const words = new Int32Array(pool.memory);
@@ -169,7 +166,7 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   });
 
   it("its words, while another process writes into them without end", REPEATED, async () => {
-    const pool = createProcessPool({ size: 128, count: 20, owners: 5 });
+    const pool = createProcessPool({ size: 128, count: 20, members: 5 });
     pools.push(pool);
     const child = spawn(process.execPath, [CHILD, "scribble", String(next(2 ** 30))], {
       stdio: ["ignore", "pipe", "inherit", pool.descriptor],

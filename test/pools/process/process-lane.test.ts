@@ -22,7 +22,10 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { kill } from "../../helpers/child.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 
 const CHILD = join(import.meta.dirname, "process-lane.child.ts");
 
@@ -59,22 +62,6 @@ function start(pool: ProcessPool, job: string, way: string, serialization: "json
 async function line(child: ChildProcess): Promise<unknown> {
   for await (const text of createInterface({ input: child.stdout! })) return JSON.parse(text);
   return undefined;
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-    return "ok";
-  } catch (error) {
-    return isMillpondError(error) ? error.code : String(error);
-  }
 }
 
 async function until(what: () => boolean): Promise<void> {
@@ -127,7 +114,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(await exit).toEqual([0, null]);
     await until(() => pool.processes().filter((pid) => pid !== 0).length === 1);
     expect(pool.stats().free).toBe(4);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it.each(WAYS)("%s: the other side produces, and its close ends the iteration", async (way) => {
@@ -166,11 +153,11 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
     pool.release(slot);
     await until(() => pool.stats().free === 3);
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("a worker of this process gets a seat that is the process's, and it is given away again when it ends", async () => {
-    const pool = make(2, { owners: 3 });
+  it("a worker of this process gets a membership that is the process's, and it is given away again when it ends", async () => {
+    const pool = make(2, { members: 3 });
     for (let round = 0; round < 3; round++) {
       const worker = new Worker(new URL("../lane/lane.worker.ts", import.meta.url), {
         workerData: { job: "echo" },
@@ -216,8 +203,8 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     await lane.send(slot, { n: 1 });
   });
 
-  it("a child that is deaf, leaves, or is already gone: no seat is lost", async () => {
-    const pool = make(2, { owners: 3 });
+  it("a child that is deaf, leaves, or is already gone: no membership is lost", async () => {
+    const pool = make(2, { members: 3 });
     const deaf = start(pool, "deaf", "ipc");
     for (let i = 0; i < 4; i++) expect(await codeOf(connectProcess(pool, deaf, { timeout: 20 }))).toBe("ERR_INACTIVE");
     const stop = new AbortController();
@@ -228,16 +215,12 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(await codeOf(connectProcess(pool, leaver))).toBe("ERR_INACTIVE");
     expect(await codeOf(connectProcess(pool, leaver))).toBe("ERR_INACTIVE");
     expect(await codeOf(connectProcess(pool, {} as never))).toBe("ERR_INVALID_ARG_TYPE");
-    expect(pool.stats().owners).toHaveLength(1);
+    expect(pool.stats().members).toHaveLength(1);
   });
 
   it("killed at random moments while leases go round: none is lost", REPEATED, async () => {
     const seed = seedOf("killed while leases go round");
-    let random = seed | 1;
-    const next = (below: number): number => {
-      random = (Math.imul(random, 1664525) + 1013904223) | 0;
-      return (random >>> 8) % below;
-    };
+    const next = generator(seed);
     const pool = make(6);
     let moved = 0;
     const rounds = times(3, 8, "MILLPOND_SOAK_ROUNDS");
@@ -258,11 +241,11 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       // What this side has and nobody sent on: by its own doing, as a program's `finally` would.
       for (let index = 0; index < pool.count; index++) {
         const state = Atomics.load(pool.core.i32, stateAt(pool.core, index));
-        const id = ((state >>> pool.core.ownerBits) << pool.core.indexBits) | index;
-        if (pool.isHeld(id) && !unknownLeases(pool).includes(id)) pool.give(id);
+        const id = ((state >>> pool.core.memberBits) << pool.core.indexBits) | index;
+        if (pool.isHeld(id) && !unknownLeases(pool).includes(id)) pool.releaseId(id);
       }
       await until(() => pool.stats().free === 6);
-      pool.assertInvariants();
+      pool.validate();
     }
     console.log(`killed while leases go round: ${JSON.stringify({ seed, rounds, moved })}`);
     expect(moved).toBeGreaterThan(0);
@@ -279,7 +262,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       await exit;
       expect(unknownLeases(pool)).toHaveLength(1);
       await until(() => pool.stats().free === 2);
-      pool.assertInvariants();
+      pool.validate();
       // The other lane was asked whether it had something under way, and goes on.
       await other.send(pool.tryAcquire()!, { n: 1 });
       pool.release((await other.receive())!.slot);
@@ -291,7 +274,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const kept = pool.tryAcquire()!;
     const slot = pool.tryAcquire()!;
     // As if another process had moved the bit here and died before the kernel had its message.
-    pool.core.mine[slot.index] = -(2 ** 31);
+    pool.core.localLease[slot.index] = -(2 ** 31);
     expect(unknownLeases(pool)).toEqual([slot.id]);
     expect(await giveBackUnknown(pool, new Set())).toBe(1);
     expect(pool.stats().free).toBe(1);
@@ -327,7 +310,7 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     for await (const _ of server) throw new Error("it was closed");
   });
 
-  it("a stranger without a ticket gets no seat; garbage ends its connection", async () => {
+  it("a stranger without a ticket gets no membership; garbage ends its connection", async () => {
     const pool = make(2);
     const path = join(folder, `s${++paths}`);
     const server = await serveProcesses<Data>(pool, path);
@@ -339,10 +322,10 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
       stranger.write(bytes);
       await once(stranger, "close");
     }
-    expect(pool.stats().owners).toHaveLength(1);
+    expect(pool.stats().members).toHaveLength(1);
     // And others are served after it.
     const { lane, pool: same } = await connectToPool<Data>(path);
-    expect(same.owner).toBe(1);
+    expect(same.member).toBe(1);
     same.close();
     await lane.close().catch(() => {});
   });
@@ -361,12 +344,12 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
   });
 
   it("a full pool says so to who connects", async () => {
-    const pool = make(2, { owners: 2 });
+    const pool = make(2, { members: 2 });
     const path = join(folder, `s${++paths}`);
     const server = await serveProcesses<Data>(pool, path);
     closers.push(() => server.close());
     const { pool: first } = await connectToPool<Data>(path);
-    await expect(connectToPool(path)).rejects.toThrow(/seats of shared pool "shared" are taken/);
+    await expect(connectToPool(path)).rejects.toThrow(/memberships of shared pool "shared" are taken/);
     first.close();
   });
 });

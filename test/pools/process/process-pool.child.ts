@@ -37,7 +37,7 @@ if (job === "name") {
   const pool = openProcessPool(rest[0]!);
   const slot = pool.tryAcquire()!;
   pool.bytes(slot).fill(9);
-  answer({ owner: pool.owner, pid: pool.processes()[pool.owner] === process.pid, waits: pool.waits });
+  answer({ member: pool.member, pid: pool.processes()[pool.member] === process.pid, waits: pool.waits });
 }
 if (job === "hold") hold(openProcessPool(3));
 if (job === "wait") await wait(openProcessPool(3));

@@ -12,8 +12,9 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
+import { answerOf, type Exit, kill, run } from "../../helpers/child.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
-import { answerOf, type Exit, run } from "../../native/child.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 
 const CHILD = join(import.meta.dirname, "process-pool.child.ts");
@@ -50,13 +51,6 @@ function ask(args: readonly string[], descriptor: number): Promise<Exit> {
   return run([process.execPath, CHILD, ...args], { stdio: ["ignore", "pipe", "pipe", descriptor] });
 }
 
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
-}
-
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
   for (const pool of pools.splice(0)) pool.close({ force: true });
@@ -64,7 +58,7 @@ afterEach(async () => {
 });
 
 describe.runIf(nativeOps().availability.ok)("joining", () => {
-  it("a child joins by an inherited descriptor, and its seat is named", async () => {
+  it("a child joins by an inherited descriptor, and its membership is named", async () => {
     const pool = make({ size: 4096, count: 4 });
     const child = start(pool, ["hold", "2"]);
     expect(await firstLine(child)).toEqual({ holds: 2 });
@@ -79,15 +73,15 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     const name = `millpond-test-${process.pid}`;
     const published = value(pool.publish(name));
     expect(pool.publish(name)).toMatchObject({ ok: false, errno: "EEXIST" });
-    expect(answerOf(await ask(["name", name], pool.descriptor))).toEqual({ owner: 1, pid: true, waits: pool.waits });
+    expect(answerOf(await ask(["name", name], pool.descriptor))).toEqual({ member: 1, pid: true, waits: pool.waits });
     // What it held when it ended without releasing is free again, and nothing is left in it.
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, seats: 1 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect(pool.bytes(pool.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
     published.withdraw();
     expect(code(() => openProcessPool(name))).toBe("ERR_INACTIVE");
   });
 
-  it("a second view in one process is a second owner, and closing it ends the sharing there", () => {
+  it("a second view in one process is a second member, and closing it ends the sharing there", () => {
     const pool = make({ size: 4096, count: 2 });
     const other = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
     const slot = other.tryAcquire()!;
@@ -100,13 +94,13 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(view[0]).toBe(0);
     other.close();
     view.fill(9);
-    expect(code(() => other.tryTake())).toBe("ERR_POOL_DEAD");
+    expect(code(() => other.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(pool.bytes(pool.tryAcquire()!)[0]).toBe(0);
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
   });
 
-  it("as many as there are seats, and one more is told so; a seat that was left is given away again", () => {
-    const pool = make({ size: 64, count: 2, owners: 3 });
+  it("as many as there are memberships, and one more is told so; a membership that was left is given away again", () => {
+    const pool = make({ size: 64, count: 2, members: 3 });
     const again = (): ProcessPool => {
       const joined = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
       pools.push(joined);
@@ -117,28 +111,28 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(code(again)).toBe("ERR_POOL_FULL");
     first.close();
     for (let i = 0; i < 20; i++) again().close();
-    expect(again().owner).toBe(first.owner);
+    expect(again().member).toBe(first.member);
   });
 
-  it("a reserved seat is taken once; one that was taken back is refused", () => {
-    const pool = make({ size: 64, count: 2, owners: 3 });
+  it("a reserved membership is taken once; one that was taken back is refused", () => {
+    const pool = make({ size: 64, count: 2, members: 3 });
     const handle = pool.reserve();
-    const { seat } = handle;
+    const { membership } = handle;
     const descriptor = (): number => openSync(`/proc/self/fd/${pool.descriptor}`, "r+");
-    const joined = openProcessPool(descriptor(), { seat });
+    const joined = openProcessPool(descriptor(), { membership });
     pools.push(joined);
-    expect(joined.owner).toBe(seat.owner);
-    expect(code(() => openProcessPool(descriptor(), { seat }))).toBe("ERR_POOL_DEAD");
-    // Nor one that was never reserved: the seat of who made the pool, and a free one.
+    expect(joined.member).toBe(membership.member);
+    expect(code(() => openProcessPool(descriptor(), { membership }))).toBe("ERR_POOL_DEAD");
+    // Nor one that was never reserved: the membership of who made the pool, and a free one.
     const rows = pool.processes();
-    for (const forged of [pool.seat, { owner: 2, status: 2 }, { owner: 2, status: 8 }]) {
-      expect(code(() => openProcessPool(descriptor(), { seat: forged }))).toBe("ERR_POOL_DEAD");
-      expect(code(() => openProcessPool({ ...pool.handle, seat: forged }))).toBe("ERR_POOL_DEAD");
+    for (const forged of [pool.membership, { member: 2, status: 2 }, { member: 2, status: 8 }]) {
+      expect(code(() => openProcessPool(descriptor(), { membership: forged }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => openProcessPool({ ...pool.handle, membership: forged }))).toBe("ERR_POOL_DEAD");
     }
     expect(pool.processes()).toEqual(rows);
     const other = pool.reserve();
     pool.reclaim(other);
-    expect(code(() => openProcessPool(descriptor(), { seat: other.seat }))).toBe("ERR_POOL_DEAD");
+    expect(code(() => openProcessPool(descriptor(), { membership: other.membership }))).toBe("ERR_POOL_DEAD");
     joined.close();
     // Neither has taken a row with it.
     for (let i = 0; i < 10; i++) pool.reclaim(pool.reserve());
@@ -170,7 +164,7 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
       }
       const [exit] = await once(child, "exit");
       expect(exit).toBe(0);
-      pool.assertInvariants();
+      pool.validate();
     },
   );
 
@@ -202,7 +196,7 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     await worker.terminate();
     pool.reclaim(handle);
     pool.release(slot);
-    expect(pool.stats().owners).toHaveLength(1);
+    expect(pool.stats().members).toHaveLength(1);
   });
 
   it("without a futex it looks again and again", async () => {
@@ -236,17 +230,17 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     pool.release(slot);
     expect(pool.stats()).toMatchObject({ free: 3, reclaimed: 1 });
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
-    pool.assertInvariants();
+    pool.validate();
   });
 
-  it("its seat is had by one who is started in its place at once, although all are taken", async () => {
-    const pool = make({ size: 64, count: 1, owners: 2, watch: Number.POSITIVE_INFINITY });
+  it("its membership is had by one who is started in its place at once, although all are taken", async () => {
+    const pool = make({ size: 64, count: 1, members: 2, watch: Number.POSITIVE_INFINITY });
     const first = start(pool, ["hold", "1"]);
     await firstLine(first);
     expect(code(() => openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
     first.kill("SIGKILL");
     const second = start(pool, ["hold", "1"]);
-    // It may have looked for a seat before, and found none: it looks again.
+    // It may have looked for a membership before, and found none: it looks again.
     setTimeout(() => pool.reclaimEnded(), 400);
     expect(await firstLine(second)).toEqual({ holds: 1 });
   });
@@ -256,7 +250,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const child = start(pool, ["hold", "1"]);
     await firstLine(child);
     child.kill("SIGSTOP");
-    expect(pool.reclaimEnded()).toEqual({ freed: 0, seats: 0 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 0, members: 0 });
     expect(code(() => pool.acquireSync(60))).toBe("ERR_STARVED");
     child.kill("SIGCONT");
   });
@@ -264,7 +258,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
   const unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
   const hasUnshare = spawnSync("unshare", [...unshare, "true"]).status === 0;
   it.runIf(hasUnshare)(
-    "one in another PID namespace is not judged; reclaim() ends it, and its seat is free",
+    "one in another PID namespace is not judged; reclaim() ends it, and its membership is free",
     async () => {
       const pool = make({ size: 64, count: 2, watch: 20 });
       const child = spawn("unshare", [...unshare, process.execPath, CHILD, "hold", "2"], {
@@ -275,7 +269,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       expect(pool.processes()[1]).toBe(1);
       await kill(child);
       await new Promise((resolve) => setTimeout(resolve, 100));
-      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, seats: 0 }]);
+      expect([pool.stats().held, pool.reclaimEnded()]).toEqual([2, { freed: 0, members: 0 }]);
       expect([pool.reclaim(1), pool.stats().free, pool.processes()[1]]).toEqual([2, 2, 0]);
     },
   );
@@ -286,12 +280,8 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     async () => {
       const seed = seedOf("killed under load");
       const millis = Number(process.env.MILLPOND_SOAK_MS ?? 0);
-      let random = seed | 1;
-      const next = (below: number): number => {
-        random = (Math.imul(random, 1664525) + 1013904223) | 0;
-        return (random >>> 8) % below;
-      };
-      const pool = make({ size: 256, count: 8, owners: 8 });
+      const next = generator(seed);
+      const pool = make({ size: 256, count: 8, members: 8 });
       const block = value(createSharedMemory(4096));
       blocks.push(block);
       const words = new Int32Array(block.buffer);
@@ -321,7 +311,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       expect(slots.filter((slot) => slot === undefined)).toEqual([]);
       expect(new Set(slots.map((slot) => slot!.index)).size).toBe(pool.count);
       for (const slot of slots) pool.release(slot!);
-      pool.assertInvariants();
+      pool.validate();
       expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
     },
   );
@@ -362,7 +352,7 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
       code: "ERR_BAD_DATA",
       details: { status: "refused", errno: "FOREIGN_USER" },
     });
-    expect(pool.stats().owners).toHaveLength(1);
+    expect(pool.stats().members).toHaveLength(1);
   });
 
   it("a pool where nothing native runs: unsupported, and why", () => {

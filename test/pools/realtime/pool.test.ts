@@ -399,6 +399,19 @@ describe("close", () => {
     pool.close();
   });
 
+  it("comes by force at the end of a using block, also after an explicit close", () => {
+    const source = new SystemAllocator("counted");
+    let kept: RealtimePool;
+    {
+      using pool = RealtimePool.create({ totalSize: 4096, source });
+      pool.alloc(100);
+      kept = pool;
+      using other = RealtimePool.create({ totalSize: 4096, source });
+      other.close();
+    }
+    expect([kept.isClosed, source.stats().liveMemories]).toEqual([true, 0]);
+  });
+
   it("by force puts every Memory and its sub-memories out of reach", () => {
     const source = new SystemAllocator("counted");
     const pool = RealtimePool.create({ totalSize: 4096, source });

@@ -22,12 +22,12 @@ describe("a buffer in a shared slot", () => {
     buffer.bytes[0] = 7;
     const other = SharedPool.attach(pool.shared.reserve());
     const lease = pool.leaseOf(buffer);
-    other.keep(lease);
+    other.retainId(lease);
     expect(other.bytesOf(lease)[0]).toBe(7);
-    other.give(lease);
+    other.releaseId(lease);
     buffer.release();
     pool.validate();
-    pool.shared.assertInvariants();
+    pool.shared.validate();
     pool.close();
   });
 
@@ -41,7 +41,7 @@ describe("a buffer in a shared slot", () => {
       buffer.release();
     }
     expect(leases.size).toBe(5);
-    for (const lease of leases) expect(code(() => other.keep(lease))).toMatch(/ERR_USE_AFTER_RELEASE/);
+    for (const lease of leases) expect(code(() => other.retainId(lease))).toMatch(/ERR_USE_AFTER_RELEASE/);
     expect(pool.stats()).toMatchObject({ misses: 0, discards: {} });
   });
 
@@ -50,7 +50,7 @@ describe("a buffer in a shared slot", () => {
     const other = SharedPool.attach(pool.shared.reserve());
     const buffer = pool.tryAcquire()!;
     const lease = pool.leaseOf(buffer);
-    other.keep(lease);
+    other.retainId(lease);
     const seen = other.bytesOf(lease);
     buffer.bytes.fill(1);
     buffer.release();
@@ -59,10 +59,10 @@ describe("a buffer in a shared slot", () => {
     next.bytes.fill(2);
     expect(seen.every((byte) => byte === 1)).toBe(true);
     expect(pool.stats().discards).toEqual({ hook: 1 });
-    other.give(lease);
+    other.releaseId(lease);
     next.release();
     expect(pool.shared.stats().held).toBe(1);
-    pool.shared.assertInvariants();
+    pool.shared.validate();
     pool.close();
   });
 
@@ -73,26 +73,26 @@ describe("a buffer in a shared slot", () => {
     for (let i = 0; i < 2; i++) {
       const buffer = pool.tryAcquire()!;
       leases.push(pool.leaseOf(buffer));
-      other.keep(leases.at(-1)!);
+      other.retainId(leases.at(-1)!);
       buffer.release();
     }
     expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_FULL");
     pool.validate();
-    other.give(leases[0]!);
+    other.releaseId(leases[0]!);
     pool.tryAcquire()!.release();
-    other.give(leases[1]!);
+    other.releaseId(leases[1]!);
     pool.close();
   });
 
   it("whose thread died is free again after reclaim", () => {
     const pool = open(1, 1);
-    const seat = pool.shared.reserve();
-    const other = SharedPool.attach(seat);
+    const membership = pool.shared.reserve();
+    const other = SharedPool.attach(membership);
     const buffer = pool.tryAcquire()!;
-    other.keep(pool.leaseOf(buffer));
+    other.retainId(pool.leaseOf(buffer));
     buffer.release();
     expect(pool.shared.stats().held).toBe(1);
-    expect(pool.shared.reclaim(seat)).toBe(1);
+    expect(pool.shared.reclaim(membership)).toBe(1);
     expect(pool.shared.stats().held).toBe(0);
     pool.close();
   });
@@ -142,19 +142,19 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
   const pool = open(1, 3);
   const script = `
     import { parentPort, workerData } from "node:worker_threads";
-    import { SharedPool } from ${JSON.stringify(new URL("../../../src/index.ts", import.meta.url).href)};
+    import { SharedPool } from ${JSON.stringify(new URL("../../../src/shared.ts", import.meta.url).href)};
     const slots = SharedPool.attach(workerData);
     parentPort.on("message", ([lease, mark]) => {
-      slots.keep(lease);
+      slots.retainId(lease);
       const bytes = slots.bytesOf(lease);
       let ok = true;
       for (const byte of bytes) ok &&= byte === mark;
-      slots.give(lease);
+      slots.releaseId(lease);
       parentPort.postMessage([lease, ok]);
     });
   `;
-  const seat = pool.shared.reserve();
-  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), { workerData: seat });
+  const membership = pool.shared.reserve();
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), { workerData: membership });
   const waiting = new Map<number, () => void>();
   let bad = 0;
   worker.on("message", ([lease, ok]: [number, boolean]) => {
@@ -174,8 +174,8 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
   }
   while (pool.outstanding > 0) await new Promise((resolve) => setTimeout(resolve, 1));
   await worker.terminate();
-  pool.shared.reclaim(seat);
+  pool.shared.reclaim(membership);
   expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
-  pool.shared.assertInvariants();
+  pool.shared.validate();
   pool.close();
 });

@@ -5,7 +5,6 @@ import { BufferPool, PagePool } from "../../../src/index.ts";
 import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
 import {
   atomicsWaiter,
-  HandleRing,
   type Lane,
   type LaneSource,
   type LaneTarget,
@@ -13,10 +12,11 @@ import {
   SharedPool,
   type SharedWaiter,
   type Slot,
+  SpscRing,
   TransferPool,
 } from "../../../src/shared.ts";
 import { FakeClock } from "../../../src/testing.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 
 /** A clock that runs something once, at its first reading after that was set. */
 class HostileClock extends FakeClock {
@@ -28,12 +28,6 @@ class HostileClock extends FakeClock {
     return super.now();
   }
 }
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 /** The code, or "pending": nothing that could settle the promise is further away than a few turns. */
 async function soon(promise: Promise<unknown>): Promise<string> {
@@ -97,8 +91,8 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
     const slot = pool.tryAcquire()!;
     return { acquire: (options) => pool.acquire(options), ends: { release: [() => pool.release(slot), "ok"] } };
   },
-  HandleRing(clock) {
-    const ring = HandleRing.create(1, { clock });
+  SpscRing(clock) {
+    const ring = SpscRing.create(1, { clock });
     return {
       acquire: (options) => ring.pop(options),
       ends: { push: [() => void ring.tryPush(1), "ok"], close: [() => ring.close(), "ERR_INACTIVE"] },
@@ -170,12 +164,12 @@ describe("a wait that is served", () => {
       inner = pool.acquire();
     };
     const outer = pool.acquire();
-    expect(pool.stats().owners[0]!.waiting).toBe(true);
+    expect(pool.stats().members[0]!.waiting).toBe(true);
     pool.release(slot);
     pool.release(await outer);
     pool.release((await inner)!);
     expect(pool.stats().free).toBe(1);
-    pool.assertInvariants();
+    pool.validate();
   });
 });
 
@@ -189,7 +183,7 @@ describe("a thread that cannot sleep", () => {
         return atomicsWaiter.waitAsync?.(...rest);
       },
     };
-    const ring = HandleRing.create(2, { waiter });
+    const ring = SpscRing.create(2, { waiter });
     expect(await soon(ring.pop())).toBe("Error: no sleep");
     broken = false;
     ring.tryPush(7);

@@ -7,11 +7,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
-import type * as SeatsModule from "../../../src/pools/process/process-table.ts";
+import type * as ProcessTableModule from "../../../src/pools/process/process-table.ts";
 import type * as SleepModule from "../../../src/pools/shared/acquire-sync.ts";
 import type * as CoreModule from "../../../src/pools/shared/core.ts";
 import * as layoutModule from "../../../src/pools/shared/layout.ts";
-import type * as OwnersModule from "../../../src/pools/shared/membership.ts";
+import type * as MembershipModule from "../../../src/pools/shared/membership.ts";
 import type * as RingModule from "../../../src/pools/shared/ring-steps.ts";
 import { isFullLength } from "../../helpers/effort.ts";
 
@@ -28,10 +28,10 @@ type Functions<M> = { [K in keyof M as M[K] extends (...args: never[]) => unknow
 
 /** The steps of the pool, with a scheduling point before every access to shared memory. */
 export type Steps = Functions<typeof CoreModule> &
-  Functions<typeof OwnersModule> &
+  Functions<typeof MembershipModule> &
   Functions<typeof SleepModule> &
   Functions<typeof RingModule> &
-  Functions<typeof SeatsModule>;
+  Functions<typeof ProcessTableModule>;
 
 const SOURCES = [
   "shared/core.ts",

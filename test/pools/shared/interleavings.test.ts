@@ -5,8 +5,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
-import { Header, LINE, Owner, OwnerState, writePool } from "../../../src/pools/shared/layout.ts";
-import { CLEAR_BYTES, isStillThere, Outcome } from "../../../src/pools/shared/membership.ts";
+import { Header, LINE, MemberState, MemberWord, writePool } from "../../../src/pools/shared/layout.ts";
+import { CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/wait.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
@@ -46,7 +46,7 @@ const operations: Readonly<Record<string, Operation>> = {
     const id = hold(world, thread);
     return (function* () {
       if (id < 0) return;
-      if (!(yield* steps.keep(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
+      if (!(yield* steps.retain(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
       yield* world.give(thread, id, false);
       yield* world.give(thread, id);
     })() as Thread;
@@ -125,7 +125,7 @@ describe("a lease that two threads know", REPEATED, () => {
     return world.run([first(world, id), second(world, id)], 2);
   };
   const keeps = function* (world: World, id: number): Thread {
-    if (yield* steps.keep(world.cores[1]!, id)) world.holders[0]!.add(1);
+    if (yield* steps.retain(world.cores[1]!, id)) world.holders[0]!.add(1);
   };
   const gives = (thread: number) =>
     function* (world: World, id: number): Thread {
@@ -149,7 +149,7 @@ describe("a lease that two threads know", REPEATED, () => {
     function* (world: World, id: number): Thread {
       const core = world.cores[1]!;
       const before = world.cleared[0];
-      if (!(yield* steps.keep(core, id))) return;
+      if (!(yield* steps.retain(core, id))) return;
       const state = world.i32[world.layout.statesAt]!;
       if (leaseOf(core, 0, state) !== id || (state & core.me) === 0) throw new Error("joined another lease");
       if (zero === "release" && world.cleared[0] !== before) throw new Error("cleared while it was joined");
@@ -202,7 +202,7 @@ describe("a lease that two threads know", REPEATED, () => {
           };
           const reclaimer = function* (): Thread {
             yield { until: () => over };
-            yield* world.bury(2, 0);
+            yield* world.reclaim(2, 0);
             const next = yield* world.take(2);
             if (next >= 0) yield* world.give(2, next);
           };
@@ -229,7 +229,7 @@ describe("a lease that two threads know", REPEATED, () => {
         yield* world.giveStep(0, id);
       };
       const other = function* (): Thread {
-        yield* world.bury(1, 0);
+        yield* world.reclaim(1, 0);
         const next = yield* world.take(1);
         if (next < 0) return;
         const core = world.cores[1]!;
@@ -250,12 +250,12 @@ describe("a lease that two threads know", REPEATED, () => {
         yield* world.giveStep(0, id);
       },
       "keep and give": function* (world, id) {
-        yield* steps.keep(world.cores[0]!, id) as Step<unknown>;
+        yield* steps.retain(world.cores[0]!, id) as Step<unknown>;
         yield* world.giveStep(0, id);
         yield* world.giveStep(0, id);
       },
       take: function* (world) {
-        yield* steps.take(world.cores[0]!);
+        yield* steps.tryAcquire(world.cores[0]!);
       },
     };
     for (const doing of Object.values(doings)) {
@@ -264,7 +264,7 @@ describe("a lease that two threads know", REPEATED, () => {
           const world = new World({ count: 1, threads: 2, generationBits });
           const id = hold(world, 0);
           const maker = function* (): Thread {
-            alone(steps.killPool(world.cores[1]!));
+            alone(steps.closePool(world.cores[1]!));
             yield;
             // As one step: what is half written is no pool yet.
             writePool(world.i32, world.layout, 2);
@@ -288,7 +288,7 @@ describe("a lease that two threads know", REPEATED, () => {
     const make = (): Run => {
       const world = new World({ count: 1, threads: 3, zero: "release" });
       const id = hold(world, 0);
-      alone(steps.keep(world.cores[1]!, id));
+      alone(steps.retain(world.cores[1]!, id));
       world.holders[0]!.add(1);
       const run = world.run([gives(0)(world, id), gives(1)(world, id)], 2);
       return {
@@ -311,7 +311,7 @@ describe("death between any two instructions", REPEATED, () => {
       yield* operations[second]!(world, 1);
       // Whatever became of thread 0, at some moment it is declared dead; dead it is when it has done all or died.
       yield { until: () => died || ended };
-      yield* world.bury(1, 0);
+      yield* world.reclaim(1, 0);
     };
     let ended = false;
     const victim = function* (): Thread {
@@ -326,52 +326,52 @@ describe("death between any two instructions", REPEATED, () => {
     });
   };
 
-  it.each(situations)("%s dies | %s, then buries it %o", (first, second, size) => {
+  it.each(situations)("%s dies | %s, then reclaims it %o", (first, second, size) => {
     expect(
       tally(explore(() => mortal(first, second, size), { preemptions: size.count > 1 ? 2 : 3 })).schedules,
     ).toBeGreaterThan(5);
   });
 
-  it("two threads bury the same one, and its seat is given away: nobody sweeps the newcomer", () => {
+  it("two threads reclaim the same one, and its membership is given away: nobody reclaims the newcomer", () => {
     const make = (zero: "fresh" | "release") => (): Run => {
       const world = new World({ count: 2, threads: 4, zero });
       hold(world, 0);
-      const bury = (by: number) =>
+      const reclaim = (by: number) =>
         function* (): Thread {
-          yield* world.bury(by, 0);
+          yield* world.reclaim(by, 0);
         };
       const newcomer = function* (): Thread {
-        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-        if (seat === null) return;
-        const thread = world.sit(seat.owner, seat.status);
+        const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
+        if (membership === null) return;
+        const thread = world.sit(membership.member, membership.status);
         yield* world.take(thread);
         yield* world.take(thread);
       };
-      return world.run([bury(1)(), bury(2)(), newcomer()], 3);
+      return world.run([reclaim(1)(), reclaim(2)(), newcomer()], 3);
     };
     for (const zero of ["fresh", "release"] as const) {
       expect(tally(explore(make(zero), { preemptions: 2 })).schedules).toBeGreaterThan(100);
     }
   });
 
-  it("the sweeper dies at any point of his work: the next one ends it", () => {
+  it("the reclaimer dies at any point of his work: the next one ends it", () => {
     const make = (zero: "fresh" | "release") => (): Run => {
       const world = new World({ count: 2, threads: 4, zero });
       hold(world, 0);
       hold(world, 1);
       let died = false;
       let ended = false;
-      const sweeper = function* (): Thread {
-        yield* world.bury(1, 0);
+      const reclaimer = function* (): Thread {
+        yield* world.reclaim(1, 0);
         ended = true;
       };
       const next = function* (): Thread {
         yield { until: () => died || ended };
         world.forget(0);
-        yield* world.bury(2, 1);
-        yield* world.bury(2, 0);
+        yield* world.reclaim(2, 1);
+        yield* world.reclaim(2, 0);
       };
-      return world.run([sweeper(), next()], 3, {
+      return world.run([reclaimer(), next()], 3, {
         mortal: [true, false],
         died: () => {
           died = true;
@@ -383,21 +383,21 @@ describe("death between any two instructions", REPEATED, () => {
     }
   });
 
-  it("the sweeper is stopped at any point of its work, and is not dead: another one frees all but the slot that it clears", () => {
+  it("the reclaimer is stopped at any point of its work, and is not dead: another one frees all but the slot that it clears", () => {
     const make = (zero: "fresh" | "release") => (): Run => {
       const world = new World({ count: 3, threads: 4, zero });
       for (let n = 0; n < 3; n++) hold(world, 0);
       let stopped = false;
       let ended = false;
-      const sweeper = function* (): Thread {
-        yield* world.bury(1, 0);
+      const reclaimer = function* (): Thread {
+        yield* world.reclaim(1, 0);
         ended = true;
       };
       const other = function* (): Thread {
         yield { until: () => stopped || ended };
-        yield* world.bury(2, 0);
+        yield* world.reclaim(2, 0);
       };
-      const run = world.run([sweeper(), other()], 3, {
+      const run = world.run([reclaimer(), other()], 3, {
         mortal: [true, false],
         died: () => {
           stopped = true;
@@ -414,28 +414,29 @@ describe("death between any two instructions", REPEATED, () => {
     }
   });
 
-  it("two clear up after one each at any pace, and the seats are given away: nobody sweeps a newcomer, no seat is lost", () => {
+  it("two clear up after one each at any pace, and the memberships are given away: nobody reclaims a newcomer, no membership is lost", () => {
     const make = (zero: "fresh" | "release") => (): Run => {
       const world = new World({ count: 1, threads: 5, zero });
       hold(world, 0);
-      const bury = function* (by: number, dead: number): Thread {
-        yield* world.bury(by, dead);
+      const reclaim = function* (by: number, dead: number): Thread {
+        yield* world.reclaim(by, dead);
       };
       const newcomer = function* (): Thread {
-        const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-        if (seat === null) return;
-        const thread = world.sit(seat.owner, seat.status);
+        const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
+        if (membership === null) return;
+        const thread = world.sit(membership.member, membership.status);
         yield* world.take(thread);
       };
-      const run = world.run([bury(2, 0), bury(3, 1), newcomer()], 4);
+      const run = world.run([reclaim(2, 0), reclaim(3, 1), newcomer()], 4);
       const check = (): void => {
-        alone(steps.sweepAll(world.cores[4]!));
+        alone(steps.reclaimAll(world.cores[4]!));
         run.check();
-        const left = world.cores.slice(0, 2).filter(({ owner, status }) => {
-          const now = world.i32[world.layout.ownersAt + owner * LINE + Owner.STATUS]!;
-          return now === ((status & ~OwnerState.MASK) | OwnerState.SWEPT);
+        const left = world.cores.slice(0, 2).filter(({ member, status }) => {
+          const now = world.i32[world.layout.membersAt + member * LINE + MemberWord.STATUS]!;
+          return now === ((status & ~MemberState.MASK) | MemberState.RECLAIMED);
         });
-        if (left.length > 0) throw new Error(`the seats of ${left.map(({ owner }) => owner)} were not given back`);
+        if (left.length > 0)
+          throw new Error(`the memberships of ${left.map(({ member }) => member)} were not given back`);
       };
       return { ...run, check };
     };
@@ -451,16 +452,16 @@ describe("death between any two instructions", REPEATED, () => {
       let died = false;
       let ended = false;
       const first = function* (): Thread {
-        yield* world.bury(1, 0);
-        yield* world.bury(1, 0);
+        yield* world.reclaim(1, 0);
+        yield* world.reclaim(1, 0);
         ended = true;
       };
       const second = function* (): Thread {
-        yield* world.bury(2, 0);
-        yield* world.bury(2, 0);
+        yield* world.reclaim(2, 0);
+        yield* world.reclaim(2, 0);
         yield { until: () => ended || died };
-        if (died) yield* world.bury(2, 1);
-        for (let n = 0; n < 4; n++) yield* steps.sweepAll(world.cores[2]!) as Step<unknown>;
+        if (died) yield* world.reclaim(2, 1);
+        for (let n = 0; n < 4; n++) yield* steps.reclaimAll(world.cores[2]!) as Step<unknown>;
         const id = yield* world.take(2);
         if (id < 0) throw new Error("the slot is not free");
         yield* world.give(2, id);
@@ -477,20 +478,20 @@ describe("death between any two instructions", REPEATED, () => {
     }
   });
 
-  it("a ghost, declared dead while it lives, cannot touch the new holder's lease", () => {
+  it("an evicted member, declared dead while it lives, cannot touch the new holder's lease", () => {
     const make = (): Run => {
       const world = new World({ count: 1, threads: 3 });
       const id = hold(world, 0);
-      const ghost = function* (): Thread {
-        // True only while it was not yet swept: then it gave back what was its own.
+      const evicted = function* (): Thread {
+        // True only while it was not yet reclaimed: then it gave back what was its own.
         yield* world.giveStep(0, id);
         yield* world.giveStep(0, id);
       };
       const other = function* (): Thread {
-        yield* world.bury(1, 0);
+        yield* world.reclaim(1, 0);
         yield* world.take(1);
       };
-      return world.run([ghost(), other()], 2);
+      return world.run([evicted(), other()], 2);
     };
     expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
   });
@@ -524,14 +525,14 @@ describe.each(["its identity", "its low bits, as a ring does"])(
     /** As a connection does it: announce, post, move. */
     function* send(world: World, from: number, to: number, id: number, mail: Mail): Step<number> {
       const core = world.cores[from]!;
-      const { owner, status } = world.cores[to]!;
-      const begun = (yield* steps.beginGrant(core, id, owner, status)) as number;
-      if (begun !== Outcome.DONE) return begun;
+      const { member, status } = world.cores[to]!;
+      const begun = (yield* steps.prepareTransfer(core, id, member, status)) as number;
+      if (begun !== TransferResult.DONE) return begun;
       mail.id = id;
       // From here on it may be the receiver's, and free if that one dies.
       world.holders[0]!.delete(from);
-      const done = (yield* steps.finishGrant(core, id, owner, status)) as number;
-      if (done === Outcome.GONE) world.holders[0]!.add(from);
+      const done = (yield* steps.commitTransfer(core, id, member, status)) as number;
+      if (done === TransferResult.GONE) world.holders[0]!.add(from);
       return done;
     }
 
@@ -543,23 +544,26 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         const at = world.layout.statesAt;
         const state = world.i32[at];
         const core = world.cores[thread]!;
-        if (told !== "its identity" && ((yield* steps.acceptGiven(core, mail.id & LOW, LOW)) as number) === mail.id) {
+        if (
+          told !== "its identity" &&
+          ((yield* steps.acceptCommitted(core, mail.id & LOW, LOW)) as number) === mail.id
+        ) {
           world.holders[0]!.add(thread);
           return;
         }
-        const outcome = (yield* steps.accept(core, mail.id, world.cores[from]!.owner)) as number;
-        if (outcome === Outcome.NOT_YET) {
+        const outcome = (yield* steps.acceptTransfer(core, mail.id, world.cores[from]!.member)) as number;
+        if (outcome === TransferResult.NOT_YET) {
           yield { until: () => world.i32[at] !== state };
           continue;
         }
-        if (outcome === Outcome.DONE) world.holders[0]!.add(thread);
+        if (outcome === TransferResult.DONE) world.holders[0]!.add(thread);
         return;
       }
     }
 
     const giver = (world: World, mail: Mail, done: { value: boolean }) =>
       (function* (): Thread {
-        const id = world.cores[0]!.mine[0]!;
+        const id = world.cores[0]!.localLease[0]!;
         yield* send(world, 0, 1, id, mail);
         done.value = true;
       })();
@@ -599,7 +603,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
     });
 
     it.each(["giver", "receiver"] as const)(
-      "the %s dies at any point, is buried, its seat given away: nothing is lost",
+      "the %s dies at any point, is reclaimed, its membership given away: nothing is lost",
       (who) => {
         const make = (): Run => {
           const world = new World({ count: 1, threads: 3 });
@@ -619,10 +623,10 @@ describe.each(["its identity", "its low bits, as a ring does"])(
           const undertaker = function* (): Thread {
             yield { until: () => died || (done.value && over) };
             if (died) {
-              yield* world.bury(2, victim);
-              const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-              if (seat === null) return;
-              const thread = world.sit(seat.owner, seat.status);
+              yield* world.reclaim(2, victim);
+              const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
+              if (membership === null) return;
+              const thread = world.sit(membership.member, membership.status);
               yield* world.take(thread);
             }
           };
@@ -637,7 +641,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
       },
     );
 
-    it("both die, the receiver first, and its seat is given away: what the giver was about to give comes free", () => {
+    it("both die, the receiver first, and its membership is given away: what the giver was about to give comes free", () => {
       const make = (): Run => {
         const world = new World({ count: 1, threads: 4 });
         hold(world, 0);
@@ -645,15 +649,15 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         let died = false;
         let gave = false;
         const sender = function* (): Thread {
-          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+          yield* send(world, 0, 1, world.cores[0]!.localLease[0]!, mail);
           gave = true;
         };
         const undertaker = function* (): Thread {
-          yield* world.bury(2, 1);
-          const seat = yield* steps.takeSeat(world.i32, world.layout, OwnerState.RESERVED);
-          if (seat !== null) world.sit(seat.owner, seat.status);
+          yield* world.reclaim(2, 1);
+          const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
+          if (membership !== null) world.sit(membership.member, membership.status);
           yield { until: () => died || gave };
-          if (died) yield* world.bury(2, 0);
+          if (died) yield* world.reclaim(2, 0);
         };
         return world.run([sender(), undertaker()], 3, {
           mortal: [true, false],
@@ -674,7 +678,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
           yield* steps.leave(world.cores[1]!);
         };
         const sender = function* (): Thread {
-          yield* send(world, 0, 1, world.cores[0]!.mine[0]!, mail);
+          yield* send(world, 0, 1, world.cores[0]!.localLease[0]!, mail);
         };
         return world.run([sender(), leaver()], 2);
       };
@@ -687,7 +691,7 @@ describe("waiting", REPEATED, () => {
   const waiter: SharedWaiter = { wait() {}, notify };
   const waits = (world: World, thread: number, after: (id: number) => Step<void>) =>
     (function* (): Thread {
-      const id = yield* steps.takeSync(world.cores[thread]!, waiter, Number.POSITIVE_INFINITY, false);
+      const id = yield* steps.acquireIdSync(world.cores[thread]!, waiter, Number.POSITIVE_INFINITY, false);
       if (id < 0) throw new Error("a wait without end ended without a slot");
       world.took(thread, id);
       yield* after(id);
@@ -722,7 +726,7 @@ describe("waiting", REPEATED, () => {
     expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
   });
 
-  it("one of two who wait dies, perhaps with the wake-up that was the other's: burying it passes it on", () => {
+  it("one of two who wait dies, perhaps with the wake-up that was the other's: reclaiming it passes it on", () => {
     const make = (): Run => {
       const world = new World({ count: 1, threads: 4 });
       const id = hold(world, 0);
@@ -731,7 +735,7 @@ describe("waiting", REPEATED, () => {
       const giver = function* (): Thread {
         yield* world.give(0, id);
         yield { until: () => died || (ended[1] === true && ended[2] === true) };
-        if (died) yield* world.bury(0, 1);
+        if (died) yield* world.reclaim(0, 1);
       };
       const note = (thread: number, program: Thread): Thread =>
         (function* (): Thread {
@@ -756,7 +760,7 @@ describe("waiting", REPEATED, () => {
   it("says that nobody waits when nobody does", () => {
     const world = new World({ count: 1, threads: 2 });
     alone(waits(world, 1, giveBack(world, 1)));
-    expect([world.i32[Header.WAITING], isStillThere(world.cores[1]!.status, world.cores[1]!.status)]).toEqual([
+    expect([world.i32[Header.WAITING], isSameMember(world.cores[1]!.status, world.cores[1]!.status)]).toEqual([
       0,
       true,
     ]);
@@ -787,7 +791,7 @@ describe("random schedules of longer programs", REPEATED, () => {
                   if (id >= 0) ids.push(id);
                 } else if (what === "keep" && ids.length > 0) {
                   const id = ids[0]!;
-                  if (!(yield* steps.keep(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
+                  if (!(yield* steps.retain(world.cores[thread]!, id))) throw new Error("could not keep its own lease");
                   ids.push(id);
                 } else if (what === "give" && ids.length > 0) {
                   const id = ids.pop()!;
@@ -796,7 +800,7 @@ describe("random schedules of longer programs", REPEATED, () => {
               }
               ended[thread] = true;
               if (thread === 1) yield { until: () => died || ended.every(Boolean) };
-              if (thread === 1 && died) yield* world.bury(1, 0);
+              if (thread === 1 && died) yield* world.reclaim(1, 0);
             })(),
           );
           const run = world.run(threads, 4, {

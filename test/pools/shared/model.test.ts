@@ -40,13 +40,13 @@ const outcome = (fn: () => void): string => {
 
 /** Compares all that can be seen. */
 function settle(model: Model, { pools }: Real): void {
-  for (const pool of pools) pool.assertInvariants();
-  const { free, held, heldByMany, owners } = pools[0]!.stats();
+  for (const pool of pools) pool.validate();
+  const { free, held, heldByMany, members } = pools[0]!.stats();
   const many = model.leases.filter((lease) => lease.holds.filter((n) => n > 0).length > 1).length;
   expect([free, held, heldByMany]).toEqual([model.count - model.leases.length, model.leases.length, many]);
   pools.forEach((pool, thread) => {
     const holds = model.leases.filter((lease) => lease.holds[thread]! > 0).length;
-    expect(owners.find((owner) => owner.owner === pool.owner)?.holds).toBe(holds);
+    expect(members.find((member) => member.member === pool.member)?.holds).toBe(holds);
     for (const { slot, holds: by } of model.leases) expect(pool.isHeld(slot.id)).toBe(by[thread]! > 0);
     for (const slot of model.over) expect(pool.isHeld(slot.id)).toBe(false);
   });
@@ -117,10 +117,10 @@ const commands = [
       const lease = model.leases[n];
       if (lease === undefined || from === to) return;
       const [giver, taker] = [pools[from]!, pools[to]!];
-      const seat = { owner: taker.owner, status: taker.core.status };
+      const membership = { member: taker.member, status: taker.core.status };
       let posted: unknown;
       const code = outcome(() =>
-        sendLease(giver, lease.slot.id, seat, () => {
+        sendLease(giver, lease.slot.id, membership, () => {
           posted = lease.slot.id;
         }),
       );
@@ -128,7 +128,7 @@ const commands = [
       else if (lease.holds[to]! > 0) expect(code).toBe("ERR_ALREADY_EXISTS");
       else {
         expect(code).toBe("ok");
-        const back = { owner: giver.owner, status: giver.core.status };
+        const back = { member: giver.member, status: giver.core.status };
         expect(receiveLease(taker, posted, back)).toEqual(lease.slot);
         lease.holds[from]!--;
         lease.holds[to]!++;
@@ -140,12 +140,12 @@ const commands = [
       const other = real.pools[(t + 1) % THREADS]!;
       const dead = real.pools[t]!;
       const alone = model.leases.filter((lease) => lease.holds.every((n, i) => n > 0 === (i === t)));
-      expect(other.reclaim(dead.owner)).toBe(alone.length);
+      expect(other.reclaim(dead.member)).toBe(alone.length);
       for (const lease of [...model.leases]) {
         lease.holds[t] = 0;
         end(model, lease);
       }
-      expect(outcome(() => dead.tryAcquire() ?? dead.give(0))).toBe("ERR_POOL_DEAD");
+      expect(outcome(() => dead.tryAcquire() ?? dead.releaseId(0))).toBe("ERR_POOL_DEAD");
       real.pools[t] = SharedPool.attach(other.handle);
     }),
   ),

@@ -4,30 +4,22 @@ import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
 import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
-import { checkShape, Header, layoutOf, OwnerState, PoolState } from "../../../src/pools/shared/layout.ts";
+import { checkShape, Header, layoutOf, MemberState, PoolState } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 import { type Step, steps } from "./interleave.ts";
 import { World } from "./world.ts";
 
 const seed = seedOf("promises of a shared pool");
-let random = seed | 1;
-const next = (below: number): number => {
-  random = (Math.imul(random, 1664525) + 1013904223) | 0;
-  return (random >>> 8) % below;
-};
-
-const codeOf = async (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
+const next = generator(seed);
 
 const workers: Worker[] = [];
 afterEach(async () => {
@@ -58,13 +50,13 @@ describe("clearing on release", () => {
       Atomics.notify(words, 0);
       // The giver gives it back now; sometimes a little later is just in time.
       for (let n = next(200); n > 0; n--) Atomics.load(words, 0);
-      if (code(() => pool.keep(id)) !== "ok") continue;
+      if (code(() => pool.retainId(id)) !== "ok") continue;
       joined++;
       const bytes = pool.bytesOf(id);
       bytes[0] = 7;
       for (let n = 0; n < 50; n++) if (bytes[next(size - 1) + 1] !== 1 || bytes[size - 1] !== 1) torn++;
       if (bytes[0] !== 7) torn++;
-      pool.give(id);
+      pool.releaseId(id);
     }
     Atomics.store(words, 1, 1);
     Atomics.store(words, 0, 0);
@@ -81,7 +73,7 @@ describe("a memory that gets another pool", () => {
   ): { old: SharedPool; pool: SharedPool; lease: number; handle: SharedHandle } => {
     const memory = new SharedArrayBuffer(2 ** 20);
     const old = SharedPool.create({ size: 64, count: 4, zero: "fresh", memory, ...first });
-    const lease = old.tryTake();
+    const lease = old.tryAcquireId();
     const { handle } = old;
     old.destroy({ force: true });
     return { old, handle, lease, pool: SharedPool.create({ size: 64, count: 4, zero: "fresh", memory, ...second }) };
@@ -90,7 +82,7 @@ describe("a memory that gets another pool", () => {
   it.each([
     [{}, {}],
     [{ count: 40 }, { count: 4 }],
-    [{ owners: 20 }, { owners: 1 }],
+    [{ members: 20 }, { members: 1 }],
     [{ zero: "release" }, { zero: "release" }],
   ])(
     "a lease, a handle and a member of the old one (%o, then %o) are refused, and change nothing of the new one's",
@@ -99,15 +91,15 @@ describe("a memory that gets another pool", () => {
       const fresh = pool.tryAcquire()!;
       const before = new Int32Array(pool.memory).slice(0, pool.core.layout.slotsAt >>> 2);
       expect([
-        code(() => old.give(lease)),
-        code(() => old.keep(lease)),
+        code(() => old.releaseId(lease)),
+        code(() => old.retainId(lease)),
         code(() => old.bytesOf(lease)),
         code(() => old.offsetOf(lease)),
-        code(() => old.give(fresh.id)),
-        code(() => old.tryTake()),
+        code(() => old.releaseId(fresh.id)),
+        code(() => old.tryAcquireId()),
         code(() => old.acquireSync(5)),
         code(() => old.reserve()),
-        code(() => old.reclaim(old.owner + 1 < old.core.ownerBits ? 1 : 0)),
+        code(() => old.reclaim(old.member + 1 < old.core.memberBits ? 1 : 0)),
         code(() => SharedPool.attach(handle)),
         await codeOf(old.acquire({ timeout: 50 })),
       ]).toEqual([...Array(9).fill("ERR_POOL_DEAD"), "ERR_BAD_DATA", "ERR_POOL_DEAD"]);
@@ -118,13 +110,13 @@ describe("a memory that gets another pool", () => {
       const after = new Int32Array(pool.memory).slice(0, pool.core.layout.slotsAt >>> 2);
       expect(after).toEqual(before);
       pool.release(fresh);
-      pool.assertInvariants();
+      pool.validate();
     },
   );
 
   it("goes on with the generations where the shape is the same: a lease is never like one of the pool before", () => {
     const { pool, lease } = again({}, {});
-    expect(pool.tryTake()).toBeGreaterThan(lease);
+    expect(pool.tryAcquireId()).toBeGreaterThan(lease);
   });
 
   it("a thread that waits in the old one is told", async () => {
@@ -137,7 +129,7 @@ describe("a memory that gets another pool", () => {
       clock,
       waiter: { ...atomicsWaiter, waitAsync: undefined },
     });
-    old.tryTake();
+    old.tryAcquireId();
     const waits = codeOf(old.acquire());
     const other = SharedPool.attach(old.handle);
     other.destroy({ force: true });
@@ -148,12 +140,12 @@ describe("a memory that gets another pool", () => {
 });
 
 describe("generations", () => {
-  it("2^30 uses of a slot at least before one comes again, for any number of owners and slots, in a number that is exact", () => {
-    for (let owners = 1; owners <= 20; owners++) {
+  it("2^30 uses of a slot at least before one comes again, for any number of members and slots, in a number that is exact", () => {
+    for (let members = 1; members <= 20; members++) {
       for (const count of [1, 2, 3, 16, 1000, 1025, 2 ** 20]) {
-        const { indexBits, generationBits, highBits } = layoutOf(checkShape({ size: 1, count, owners }, "fresh"));
+        const { indexBits, generationBits, highBits } = layoutOf(checkShape({ size: 1, count, members }, "fresh"));
         const uses = (2 ** generationBits - 1) * (2 ** highBits - 1);
-        expect([uses >= 2 ** 30, indexBits + generationBits + highBits <= 53, generationBits + owners <= 30]).toEqual([
+        expect([uses >= 2 ** 30, indexBits + generationBits + highBits <= 53, generationBits + members <= 30]).toEqual([
           true,
           true,
           true,
@@ -163,9 +155,9 @@ describe("generations", () => {
   });
 
   it.each(["never", "release"] as const)(
-    "20 owners: a lease of 1024 uses ago, and each between, is refused (zero: %s)",
+    "20 members: a lease of 1024 uses ago, and each between, is refused (zero: %s)",
     (zero) => {
-      const pool = SharedPool.create({ size: 1, count: 1, owners: 20, zero });
+      const pool = SharedPool.create({ size: 1, count: 1, members: 20, zero });
       const first = pool.tryAcquire()!;
       pool.release(first);
       for (let use = 1; use < 5000; use++) {
@@ -174,13 +166,13 @@ describe("generations", () => {
           throw new Error(`use ${use}`);
         pool.release(slot);
       }
-      pool.assertInvariants();
+      pool.validate();
     },
   );
 
   /** As if its slots had been used 2^40 times. */
   const old = (options: object): SharedPool => {
-    const pool = SharedPool.create({ size: 8, count: 4, owners: 20, ...options });
+    const pool = SharedPool.create({ size: 8, count: 4, members: 20, ...options });
     for (let index = 0; index < 4; index++) pool.core.i32[stateAt(pool.core, index) + 1] = 2 ** 23 + 5;
     return pool;
   };
@@ -196,9 +188,9 @@ describe("generations", () => {
       // The same low bits in another round.
       const stale = slot.id - pool.core.highUnit;
       expect([
-        code(() => pool.give(stale)),
-        code(() => far.keep(stale)),
-        code(() => far.keep(slot.id + pool.core.highUnit)),
+        code(() => pool.releaseId(stale)),
+        code(() => far.retainId(stale)),
+        code(() => far.retainId(slot.id + pool.core.highUnit)),
         code(() => pool.bytesOf(stale)),
       ]).toEqual(
         ["ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_FOREIGN_RELEASE", "ERR_USE_AFTER_RELEASE"].map(
@@ -206,46 +198,47 @@ describe("generations", () => {
         ),
       );
       let posted: unknown;
-      sendLease(pool, slot.id, { owner: far.owner, status: far.core.status }, () => {
+      sendLease(pool, slot.id, { member: far.member, status: far.core.status }, () => {
         posted = structuredClone(slot.id);
       });
-      expect(receiveLease(far, posted, { owner: pool.owner, status: pool.core.status })).toEqual(slot);
+      expect(receiveLease(far, posted, { member: pool.member, status: pool.core.status })).toEqual(slot);
       const ring = LeaseRing.create(far, 4, "push");
       const there = LeaseRing.attach(pool, ring.memory, "pop");
       expect([ring.tryPush(slot.id), there.tryPop(), there.tryPop()]).toEqual([true, slot.id, -1]);
       pool.release(slot);
-      for (const each of [pool, far]) each.assertInvariants();
+      for (const each of [pool, far]) each.validate();
       expect(pool.stats().free).toBe(4);
     }
   });
 
   it("a dead member's slot in its last generation before a carry comes free in a later one", () => {
-    const pool = SharedPool.create({ size: 1, count: 1, owners: 20 });
+    const pool = SharedPool.create({ size: 1, count: 1, members: 20 });
     const far = SharedPool.attach(pool.handle);
-    for (let n = 0; n < 1021; n++) far.give(far.tryTake());
-    const last = far.tryTake();
-    expect(pool.reclaim(far.owner)).toBe(1);
-    expect(pool.tryTake()).toBeGreaterThan(last);
-    pool.assertInvariants();
+    for (let n = 0; n < 1021; n++) far.releaseId(far.tryAcquireId());
+    const last = far.tryAcquireId();
+    expect(pool.reclaim(far.member)).toBe(1);
+    expect(pool.tryAcquireId()).toBeGreaterThan(last);
+    pool.validate();
   });
 });
 
-describe("forged seats and identities", () => {
-  it("attach() takes only a seat that was reserved", () => {
-    const pool = SharedPool.create({ size: 1, count: 2, owners: 4 });
+describe("forged memberships and identities", () => {
+  it("attach() takes only a membership that was reserved", () => {
+    const pool = SharedPool.create({ size: 1, count: 2, members: 4 });
     const member = SharedPool.attach(pool.handle);
-    const free = pool.core.i32[pool.core.layout.ownersAt + 3 * 16]!;
-    const forge = (seat: unknown): string => code(() => SharedPool.attach({ ...pool.handle, seat } as never));
+    const free = pool.core.i32[pool.core.layout.membersAt + 3 * 16]!;
+    const forge = (membership: unknown): string =>
+      code(() => SharedPool.attach({ ...pool.handle, membership } as never));
     expect([
-      forge({ owner: member.owner, status: member.core.status }),
-      forge({ owner: pool.owner, status: pool.core.status }),
-      forge({ owner: 3, status: free }),
-      forge({ owner: 3, status: 0 }),
-      forge({ owner: 3, status: free | OwnerState.RESERVED }),
-      forge({ owner: 3, status: -0 }),
-      forge({ owner: 1.5, status: 9 }),
+      forge({ member: member.member, status: member.core.status }),
+      forge({ member: pool.member, status: pool.core.status }),
+      forge({ member: 3, status: free }),
+      forge({ member: 3, status: 0 }),
+      forge({ member: 3, status: free | MemberState.RESERVED }),
+      forge({ member: 3, status: -0 }),
+      forge({ member: 1.5, status: 9 }),
       forge(null),
-      forge("seat"),
+      forge("membership"),
     ]).toEqual([
       "ERR_POOL_DEAD",
       "ERR_POOL_DEAD",
@@ -257,20 +250,20 @@ describe("forged seats and identities", () => {
       "ERR_INVALID_ARG_TYPE",
       "ERR_INVALID_ARG_TYPE",
     ]);
-    expect(pool.stats().owners.map((owner) => owner.owner)).toEqual([0, 1]);
+    expect(pool.stats().members.map((member) => member.member)).toEqual([0, 1]);
   });
 
-  it("reclaim() takes only a handle of this pool with a seat that was reserved", () => {
-    const pool = SharedPool.create({ size: 1, count: 2, owners: 4 });
+  it("reclaim() takes only a handle of this pool with a membership that was reserved", () => {
+    const pool = SharedPool.create({ size: 1, count: 2, members: 4 });
     const member = SharedPool.attach(pool.handle);
-    const foreign = SharedPool.create({ size: 1, count: 2, owners: 4 }).reserve();
-    const seat = { owner: member.owner, status: member.core.status };
+    const foreign = SharedPool.create({ size: 1, count: 2, members: 4 }).reserve();
+    const membership = { member: member.member, status: member.core.status };
     expect([
-      code(() => pool.reclaim({ ...pool.handle, seat })),
-      code(() => pool.reclaim({ ...pool.handle, seat: { owner: member.owner, status: 0 } })),
+      code(() => pool.reclaim({ ...pool.handle, membership })),
+      code(() => pool.reclaim({ ...pool.handle, membership: { member: member.member, status: 0 } })),
       code(() => pool.reclaim(foreign)),
       code(() => pool.reclaim(null as never)),
-      code(() => pool.reclaim({ ...pool.handle, seat: null } as never)),
+      code(() => pool.reclaim({ ...pool.handle, membership: null } as never)),
     ]).toEqual([
       "ERR_INVALID_ARG_VALUE",
       "ERR_OUT_OF_RANGE",
@@ -278,28 +271,28 @@ describe("forged seats and identities", () => {
       "ERR_INVALID_ARG_TYPE",
       "ERR_INVALID_ARG_TYPE",
     ]);
-    expect(member.tryTake()).toBeGreaterThan(0);
+    expect(member.tryAcquireId()).toBeGreaterThan(0);
   });
 
   it("-0 is no lease, and no lease is 0", () => {
     const pool = SharedPool.create({ size: 1, count: 2 });
-    const ids = [pool.tryTake(), pool.tryTake()];
+    const ids = [pool.tryAcquireId(), pool.tryAcquireId()];
     for (const bad of [-0, 0]) {
       expect([
-        code(() => pool.give(bad)),
-        code(() => pool.keep(bad)),
+        code(() => pool.releaseId(bad)),
+        code(() => pool.retainId(bad)),
         code(() => pool.bytesOf(bad)),
         pool.isHeld(bad),
       ]).toEqual(["ERR_FOREIGN_RELEASE", "ERR_FOREIGN_RELEASE", "ERR_FOREIGN_RELEASE", false]);
     }
     for (const bad of [Symbol("x"), 1n, {}, [1]])
-      expect(code(() => pool.give(bad as never))).toBe("ERR_FOREIGN_RELEASE");
-    for (const id of ids) pool.give(id);
-    pool.assertInvariants();
+      expect(code(() => pool.releaseId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+    for (const id of ids) pool.releaseId(id);
+    pool.validate();
   });
 
   it("handles that were torn on their way: a typed error or a whole member, and nothing else changed", () => {
-    const pool = SharedPool.create({ size: 8, count: 3, owners: 20 });
+    const pool = SharedPool.create({ size: 8, count: 3, members: 20 });
     const nasty = [
       undefined,
       null,
@@ -326,14 +319,14 @@ describe("forged seats and identities", () => {
       "size",
       "count",
       "align",
-      "owners",
+      "members",
       "zero",
       "memory",
-      "seat",
+      "membership",
     ] as const;
     for (let round = 0; round < 2000; round++) {
       const torn: Record<string, unknown> = {
-        ...(next(2) === 0 ? pool.handle : { ...pool.handle, seat: { owner: next(20), status: next(2 ** 30) } }),
+        ...(next(2) === 0 ? pool.handle : { ...pool.handle, membership: { member: next(20), status: next(2 ** 30) } }),
       };
       for (let n = 1 + next(3); n > 0; n--) {
         const key = keys[next(keys.length)]!;
@@ -348,7 +341,7 @@ describe("forged seats and identities", () => {
           throw new Error(`seed ${seed}, round ${round}: ${String(error)}`, { cause: error });
       }
       member?.detach();
-      expect(pool.stats().owners.length).toBe(1);
+      expect(pool.stats().members.length).toBe(1);
     }
   });
 });
@@ -375,21 +368,21 @@ describe("one that writes control words without end", () => {
     const write = (): void => {
       for (let word = 0; word < words; word++) world.i32[bitmapAt + word * 16] = -1;
     };
-    expect(against(steps.takeSlow(world.cores[1]!), write, 10 * count)).toBeGreaterThan(count);
+    expect(against(steps.acquireSlow(world.cores[1]!), write, 10 * count)).toBeGreaterThan(count);
   });
 
   it("declares members dead again and again: reclaim passes over the slots a few times, and a later call goes on", () => {
     const world = full();
-    const at = world.layout.ownersAt + world.cores[0]!.owner * 16;
-    const dying = (world.cores[0]!.status & ~OwnerState.MASK) | OwnerState.DYING;
+    const at = world.layout.membersAt + world.cores[0]!.member * 16;
+    const reclaiming = (world.cores[0]!.status & ~MemberState.MASK) | MemberState.RECLAIMING;
     const write = (): void => {
-      world.i32[at] = dying;
+      world.i32[at] = reclaiming;
       world.i32[stateAt(world.cores[0]!, 3)] = world.cores[0]!.me;
     };
-    against(steps.bury(world.cores[1]!, world.cores[0]!.owner, 0), write, 60 * count);
-    expect(world.i32[Header.UNSWEPT]).toBe(1);
-    against(steps.resumeSweep(world.cores[1]!), () => {}, 10 * count);
-    expect([world.i32[Header.UNSWEPT], world.i32[at]! & OwnerState.MASK]).toEqual([0, OwnerState.FREE]);
+    against(steps.reclaim(world.cores[1]!, world.cores[0]!.member, 0), write, 60 * count);
+    expect(world.i32[Header.UNRECLAIMED]).toBe(1);
+    against(steps.resumeReclaim(world.cores[1]!), () => {}, 10 * count);
+    expect([world.i32[Header.UNRECLAIMED], world.i32[at]! & MemberState.MASK]).toEqual([0, MemberState.FREE]);
   });
 
   it("changes a slot's holders under the hands of one that gives it back, joins it or sends it: each step ends", () => {
@@ -399,17 +392,17 @@ describe("one that writes control words without end", () => {
       const id = what === "keep" ? 3 << a.indexBits : 1 << a.indexBits;
       const at = stateAt(a, 0);
       const own = what === "keep" ? c.me : a.me;
-      a.mine[0] = what === "keep" ? Number.NEGATIVE_INFINITY : id;
-      const generation = (id >>> a.indexBits) << a.ownerBits;
+      a.localLease[0] = what === "keep" ? Number.NEGATIVE_INFINITY : id;
+      const generation = (id >>> a.indexBits) << a.memberBits;
       const write = (n: number): void => {
         world.i32[at] = generation | own | (n % 2 === 0 ? b.me : 0);
       };
       write(0);
       const step: Record<typeof what, () => Step<unknown>> = {
-        give: () => steps.giveSlow(a, id),
-        keep: () => steps.keep(a, id),
-        send: () => steps.finishGrant(a, id, c.owner, c.status),
-        renew: () => steps.renew(a, id),
+        give: () => steps.releaseSlow(a, id),
+        keep: () => steps.retain(a, id),
+        send: () => steps.commitTransfer(a, id, c.member, c.status),
+        renew: () => steps.renewLease(a, id),
       };
       expect(against(step[what](), write, 20_000)).toBeGreaterThan(1);
     }
@@ -426,7 +419,7 @@ describe("one that writes control words without end", () => {
       },
     };
     const pool = SharedPool.create({ size: 1, count: 1, clock, waiter });
-    pool.tryTake();
+    pool.tryAcquireId();
     const late = codeOf(pool.acquire({ timeout: 30 }));
     expect(looks).toBeLessThan(10);
     clock.advance(30);
@@ -435,7 +428,7 @@ describe("one that writes control words without end", () => {
 
   it("a slot whose state will not hold still is reported as damage, not as a double release", () => {
     const pool = SharedPool.create({ size: 1, count: 1 });
-    const id = pool.tryTake();
+    const id = pool.tryAcquireId();
     const at = stateAt(pool.core, 0);
     const original = Atomics.compareExchange;
     try {
@@ -446,12 +439,12 @@ describe("one that writes control words without end", () => {
         from: number,
         to: number,
       ) => (array === pool.core.i32 && index === at ? ~from : original(array, index, from, to));
-      expect(code(() => pool.give(id))).toBe("ERR_CORRUPTED");
+      expect(code(() => pool.releaseId(id))).toBe("ERR_CORRUPTED");
     } finally {
       (Atomics as { compareExchange: unknown }).compareExchange = original;
     }
-    pool.give(id);
-    pool.assertInvariants();
+    pool.releaseId(id);
+    pool.validate();
   });
 
   it("bits of the last bitmap word that stand for no slot hand out none, in pools that take whole words", () => {
@@ -459,34 +452,34 @@ describe("one that writes control words without end", () => {
     const { bitmapAt, words } = pool.core.layout;
     for (let round = 0; round < 20; round++) {
       for (let word = 0; word < words; word++) pool.core.i32[bitmapAt + word * 16] = -1;
-      const ids = Array.from({ length: 301 }, () => pool.tryTake());
+      const ids = Array.from({ length: 301 }, () => pool.tryAcquireId());
       expect(
         ids
           .filter((id) => id >= 0)
           .map((id) => pool.indexOf(id))
           .every((index) => index < 300),
       ).toBe(true);
-      for (const id of ids) if (id >= 0) pool.give(id);
+      for (const id of ids) if (id >= 0) pool.releaseId(id);
     }
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("reclaim clears a bounded number of bytes a call; a thread that finds no slot goes on with it", () => {
     const size = CLEAR_BYTES / 2;
     const pool = SharedPool.create({ size, count: 4, zero: "release" });
     const far = SharedPool.attach(pool.handle);
-    for (let n = 0; n < 4; n++) far.bytesOf(far.tryTake())[7] = 1;
-    expect([pool.reclaim(far.owner), pool.stats().free]).toEqual([2, 2]);
-    const ids = Array.from({ length: 5 }, () => pool.tryTake());
+    for (let n = 0; n < 4; n++) far.bytesOf(far.tryAcquireId())[7] = 1;
+    expect([pool.reclaim(far.member), pool.stats().free]).toEqual([2, 2]);
+    const ids = Array.from({ length: 5 }, () => pool.tryAcquireId());
     expect(ids.filter((id) => id >= 0).map((id) => pool.bytesOf(id)[7])).toEqual([0, 0, 0, 0]);
-    expect(pool.stats().owners.length).toBe(1);
+    expect(pool.stats().members.length).toBe(1);
   });
 
   it(
     "a thread that writes anything anywhere into 100,000 slots' words: each call ends, and throws nothing but typed errors",
     REPEATED,
     async () => {
-      const pool = SharedPool.create({ size: 16, count: 100_000, owners: 12, zero: "release" });
+      const pool = SharedPool.create({ size: 16, count: 100_000, members: 12, zero: "release" });
       const words = pool.core.i32;
       const stop = new Int32Array(new SharedArrayBuffer(8));
       start({ job: "scribbler", memory: pool.memory, words: words.length, stop: stop.buffer, seed: next(2 ** 30) });
@@ -505,14 +498,14 @@ describe("one that writes control words without end", () => {
       };
       const rounds = times(100, 1_000);
       for (let round = 0; round < rounds; round++) {
-        typed("tryTake", () => {
-          const id = pool.tryTake();
+        typed("tryAcquireId", () => {
+          const id = pool.tryAcquireId();
           if (id >= 0) held.push(id);
           if (id >= 0 && pool.indexOf(id) >= 100_000) throw new Error("a slot that there is not");
         });
         const id = held[next(held.length + 1)] ?? 1;
-        typed("keep", () => pool.keep(id));
-        typed("give", () => pool.give(id));
+        typed("keep", () => pool.retainId(id));
+        typed("give", () => pool.releaseId(id));
         typed("bytesOf", () => expect(pool.bytesOf(id).length).toBe(16));
         typed("reclaim", () => pool.reclaim(1 + next(11)));
         typed("stats", () => pool.stats());

@@ -19,14 +19,14 @@ if (job.job === "giver") {
   const words = new Int32Array(job.memory);
   const lease = new Float64Array(job.memory, 8, 1);
   while (Atomics.load(words, 1) === 0) {
-    const id = pool.takeSync(1000);
+    const id = pool.acquireIdSync(1000);
     pool.bytesOf(id).fill(1);
     lease[0] = id;
     Atomics.store(words, 0, 1);
     Atomics.notify(words, 0);
     // Until the other thread has read it; then both are off at once.
     while (Atomics.load(words, 0) === 1) Atomics.wait(words, 0, 1, 20);
-    pool.give(id);
+    pool.releaseId(id);
   }
   pool.detach({ force: true });
 } else {

@@ -2,13 +2,14 @@
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { HandleRing } from "../../../src/pools/shared/ring.ts";
+import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { AGAIN, ENDED, type RingState, RingWord, WRAP } from "../../../src/pools/shared/ring-steps.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { HANGS_MS, REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 import { code } from "../buffer/pools.ts";
 import { alone, explore, notify, type Run, type Step, steps, type Thread } from "./interleave.ts";
 
@@ -35,18 +36,18 @@ class RingWorld {
 
   side(start: number): RingState {
     // One look where it spins: more would be the same again.
-    const counters = { tail: start, head: start, seenTail: start, fullAt: start, told: start };
+    const counters = { tail: start, head: start, cachedTail: start, cachedLimit: start, publishedHead: start };
     const { i32, batch, capacity } = this;
-    const tellAt = (start + batch) & WRAP;
+    const publishAt = (start + batch) & WRAP;
     return {
       i32,
       last: capacity - 1,
       batch,
-      tellAt,
+      publishAt,
       ...counters,
       pushesWait: false,
       popsWait: false,
-      looks: 1,
+      spins: 1,
       notify,
     };
   }
@@ -157,11 +158,11 @@ const never: SharedWaiter = { ...atomicsWaiter, waitAsync: undefined };
 describe.each([
   ["Atomics.waitAsync", undefined],
   ["polls, where there is no Atomics.waitAsync", never],
-])("promises of a HandleRing, by %s", (_, given) => {
-  const pair = (capacity: number): [HandleRing, HandleRing] => {
+])("promises of a SpscRing, by %s", (_, given) => {
+  const pair = (capacity: number): [SpscRing, SpscRing] => {
     const options = given === undefined ? {} : { waiter: given };
-    const ring = HandleRing.create(capacity, options);
-    return [ring, HandleRing.attach(ring.memory, options)];
+    const ring = SpscRing.create(capacity, options);
+    return [ring, SpscRing.attach(ring.memory, options)];
   };
 
   it("pop waits for a push, push waits for a place, first come, first served", async () => {
@@ -222,15 +223,15 @@ describe.each([
 
 describe("the forms that block", () => {
   it("time out, with their own error, and leave the ring as it was", () => {
-    const ring = HandleRing.create(1);
+    const ring = SpscRing.create(1);
     expect([code(() => ring.popSync(0)), code(() => ring.popSync(5))]).toEqual(["ERR_STARVED", "ERR_STARVED"]);
     ring.pushSync(1);
     expect([code(() => ring.pushSync(2, 5)), ring.popSync(), ring.tryPop()]).toEqual(["ERR_STARVED", 1, -1]);
   });
 
   it("let those of this thread go first who wait by a promise", async () => {
-    const ring = HandleRing.create(1);
-    const far = HandleRing.attach(ring.memory);
+    const ring = SpscRing.create(1);
+    const far = SpscRing.attach(ring.memory);
     ring.tryPush(1);
     const waits = ring.push(2);
     expect([far.tryPop(), code(() => ring.pushSync(3, 1))]).toEqual([1, "ERR_STARVED"]);
@@ -243,7 +244,7 @@ describe("the forms that block", () => {
   });
 
   it("refuse what is no integer from 0 to 2^31 - 1, and bounds that are none", async () => {
-    const ring = HandleRing.create(2);
+    const ring = SpscRing.create(2);
     for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.pushSync(bad))).toBe("ERR_OUT_OF_RANGE");
     for (const bad of ["1", 1n, Symbol("x"), null, undefined]) {
       expect(code(() => ring.pushSync(bad as never))).toBe("ERR_INVALID_ARG_TYPE");
@@ -258,12 +259,12 @@ describe("the forms that block", () => {
       code: "ERR_INVALID_ARG_TYPE",
     });
     await expect(ring.pop({ timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });
-    expect([ring.length, code(() => HandleRing.create(2, null as never))]).toEqual([0, "ERR_INVALID_ARG_TYPE"]);
+    expect([ring.length, code(() => SpscRing.create(2, null as never))]).toEqual([0, "ERR_INVALID_ARG_TYPE"]);
   });
 
   it("a push that waits finds the room of a ring that is popped now and then, less than an eighth of it", () => {
-    const ring = HandleRing.create(64);
-    const far = HandleRing.attach(ring.memory);
+    const ring = SpscRing.create(64);
+    const far = SpscRing.attach(ring.memory);
     for (let i = 0; i < 64; i++) ring.tryPush(i);
     expect([far.tryPop(), ring.tryPush(64)]).toEqual([0, false]);
     ring.pushSync(64, 5000);
@@ -272,8 +273,8 @@ describe("the forms that block", () => {
 
   it("so does a promise", async () => {
     const clock = new FakeClock();
-    const ring = HandleRing.create(64, { clock });
-    const far = HandleRing.attach(ring.memory);
+    const ring = SpscRing.create(64, { clock });
+    const far = SpscRing.attach(ring.memory);
     for (let i = 0; i < 64; i++) ring.tryPush(i);
     far.tryPop();
     const waits = ring.push(64);
@@ -292,14 +293,14 @@ describe("promises of a LeaseRing", () => {
   it("push waits until somebody is at the other side, and then for a place", async () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 1, "push");
-    const [first, second] = [a.tryTake(), a.tryTake()];
+    const [first, second] = [a.tryAcquireId(), a.tryAcquireId()];
     const waits = [ring.push(first), ring.push(second)];
     expect(code(() => ring.pushSync(first, 5))).toBe("ERR_STARVED");
     const far = LeaseRing.attach(b, ring.memory, "pop");
     await waits[0];
     expect([await far.pop(), await far.pop(), await waits[1]]).toEqual([first, second, undefined]);
-    b.give(first);
-    b.give(second);
+    b.releaseId(first);
+    b.releaseId(second);
     expect(a.stats().free).toBe(4);
   });
 
@@ -307,14 +308,14 @@ describe("promises of a LeaseRing", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 1, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    const ids = [a.tryTake(), a.tryTake()];
+    const ids = [a.tryAcquireId(), a.tryAcquireId()];
     await ring.push(ids[0]!);
     const closed = ring.push(ids[1]!);
     far.close();
     await expect(closed).rejects.toMatchObject({ code: "ERR_INACTIVE" });
     expect([a.isHeld(ids[1]!), far.tryPop(), code(() => far.popSync())]).toEqual([true, ids[0], "ERR_INACTIVE"]);
-    b.give(ids[0]!);
-    a.give(ids[1]!);
+    b.releaseId(ids[0]!);
+    a.releaseId(ids[1]!);
     const other = LeaseRing.create(a, 1, "push");
     const there = LeaseRing.attach(b, other.memory, "pop");
     const waits = there.pop();
@@ -327,7 +328,7 @@ describe("promises of a LeaseRing", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 1, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    const [first, second] = [a.tryTake(), a.tryTake()];
+    const [first, second] = [a.tryAcquireId(), a.tryAcquireId()];
     await ring.push(first);
     const waits = [ring.push(77), ring.push(second)];
     const settled = Promise.allSettled(waits);
@@ -339,23 +340,20 @@ describe("promises of a LeaseRing", () => {
 
 describe("a ring whose words anybody may write", () => {
   const seed = seedOf("ring words");
-  let random = seed | 1;
-  const next = (below: number): number => {
-    random = (Math.imul(random, 1664525) + 1013904223) | 0;
-    return (random >>> 8) % below;
-  };
-  const nasty = (): number => [0, 1, -1, 63, 64, 65, 2 ** 29, 2 ** 29 - 1, 2 ** 30, 2 ** 31 - 1, random][next(11)]!;
+  const next = generator(seed);
+  const nasty = (): number =>
+    [0, 1, -1, 63, 64, 65, 2 ** 29, 2 ** 29 - 1, 2 ** 30, 2 ** 31 - 1, next(2 ** 24) << 8][next(11)]!;
 
   it("every call ends at once, with an answer or with an error of the library", () => {
     const a = SharedPool.create({ size: 8, count: 4 });
     const b = SharedPool.attach(a.handle);
     const first = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, first.memory, "pop");
-    const raw = HandleRing.attach(first.memory);
+    const raw = SpscRing.attach(first.memory);
     const words = new Int32Array(first.memory);
     const calls: (() => unknown)[] = [
-      () => first.tryPush(a.tryTake()),
-      () => first.pushSync(a.tryTake(), 0),
+      () => first.tryPush(a.tryAcquireId()),
+      () => first.pushSync(a.tryAcquireId(), 0),
       () => far.tryPop(),
       () => far.popSync(0),
       () => [first.length, first.isMet, far.isMet, first.isClosed],
@@ -363,7 +361,7 @@ describe("a ring whose words anybody may write", () => {
       () => raw.tryPop(),
       () => raw.peek(),
       () => raw.popSync(0),
-      () => HandleRing.attach(first.memory),
+      () => SpscRing.attach(first.memory),
       () => LeaseRing.attach(b, first.memory, "pop"),
     ];
     for (let i = 0; i < 20_000; i++) {
@@ -377,7 +375,7 @@ describe("a ring whose words anybody may write", () => {
   });
 
   it("a peer that writes the counter without end holds neither this thread nor its promises", async () => {
-    const ring = HandleRing.create(4);
+    const ring = SpscRing.create(4);
     const word = new Int32Array(ring.memory, 4 * RingWord.TAIL, 1);
     // As a peer that always comes between the look and the sleep.
     const busy: SharedWaiter = {
@@ -387,7 +385,7 @@ describe("a ring whose words anybody may write", () => {
         return undefined;
       },
     };
-    const popper = HandleRing.attach(ring.memory, { waiter: busy });
+    const popper = SpscRing.attach(ring.memory, { waiter: busy });
     await expect(popper.pop({ timeout: 30 })).rejects.toMatchObject({ code: "ERR_STARVED" });
     const waits = popper.pop({ timeout: 10_000 });
     ring.tryPush(3);
@@ -406,7 +404,7 @@ describe("beside two busy loops", () => {
           execArgv: [],
         }),
     );
-    const ring = HandleRing.create(64);
+    const ring = SpscRing.create(64);
     const total = times(20_000, 1_000_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, total, waits: true },

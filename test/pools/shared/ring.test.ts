@@ -3,19 +3,19 @@ import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { HandleRing } from "../../../src/pools/shared/ring.ts";
+import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { RingWord } from "../../../src/pools/shared/ring-steps.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { REPEATED, times } from "../../helpers/effort.ts";
 import { code } from "../buffer/pools.ts";
 
-describe("HandleRing", () => {
+describe("SpscRing", () => {
   it("is a queue of its capacity, whatever the order of pushes, pops and looks", () => {
     const step = fc.constantFrom("push", "pop", "peek");
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), fc.constantFrom(1, 2, 8), (plan, capacity) => {
-        const pusher = HandleRing.create(capacity);
-        const popper = HandleRing.attach(pusher.memory);
+        const pusher = SpscRing.create(capacity);
+        const popper = SpscRing.attach(pusher.memory);
         const model: number[] = [];
         let n = 0;
         for (const what of plan) {
@@ -31,10 +31,10 @@ describe("HandleRing", () => {
   });
 
   it("goes on past the point where its counters wrap", () => {
-    const ring = HandleRing.create(4);
+    const ring = SpscRing.create(4);
     new Int32Array(ring.memory).fill(2 ** 29 - 3, RingWord.TAIL, RingWord.TAIL + 1);
     new Int32Array(ring.memory).fill(2 ** 29 - 3, RingWord.HEAD, RingWord.HEAD + 1);
-    const [pusher, popper] = [HandleRing.attach(ring.memory), HandleRing.attach(ring.memory)];
+    const [pusher, popper] = [SpscRing.attach(ring.memory), SpscRing.attach(ring.memory)];
     for (let n = 0; n < 20; n++) {
       expect([pusher.tryPush(n), pusher.tryPush(n + 100), popper.tryPop(), popper.tryPop(), popper.tryPop()]).toEqual([
         true,
@@ -48,11 +48,11 @@ describe("HandleRing", () => {
 
   it("refuses what is no ring, and counters that were damaged", () => {
     expect([
-      code(() => HandleRing.create(3)),
-      code(() => HandleRing.create(0)),
-      code(() => HandleRing.attach(new ArrayBuffer(4096) as never)),
-      code(() => HandleRing.attach(new SharedArrayBuffer(4096))),
-      code(() => HandleRing.attach(new SharedArrayBuffer(0))),
+      code(() => SpscRing.create(3)),
+      code(() => SpscRing.create(0)),
+      code(() => SpscRing.attach(new ArrayBuffer(4096) as never)),
+      code(() => SpscRing.attach(new SharedArrayBuffer(4096))),
+      code(() => SpscRing.attach(new SharedArrayBuffer(0))),
     ]).toEqual([
       "ERR_INVALID_ARG_VALUE",
       "ERR_INVALID_ARG_VALUE",
@@ -60,13 +60,13 @@ describe("HandleRing", () => {
       "ERR_BAD_DATA",
       "ERR_BAD_DATA",
     ]);
-    const ring = HandleRing.create(4);
+    const ring = SpscRing.create(4);
     Atomics.store(ring.state.i32, RingWord.TAIL, 1000);
     expect(code(() => ring.tryPop())).toBe("ERR_CORRUPTED");
   });
 
   it("brings numbers from another thread in order, a million at full length", REPEATED, async () => {
-    const ring = HandleRing.create(64);
+    const ring = SpscRing.create(64);
     const total = times(50_000, 1_000_000);
     const worker = new Worker(new URL("./ring.worker.ts", import.meta.url), {
       workerData: { memory: ring.memory, total },
@@ -94,7 +94,7 @@ describe("LeaseRing", () => {
   it("pushing gives a lease up, popping is holding it; nothing is pushed to nobody, nor beyond the capacity", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 2, "push");
-    const ids = [a.tryTake(), a.tryTake(), a.tryTake()];
+    const ids = [a.tryAcquireId(), a.tryAcquireId(), a.tryAcquireId()];
     expect([ring.isMet, ring.tryPush(ids[0]!)]).toEqual([false, false]);
     const far = LeaseRing.attach(b, ring.memory, "pop");
     expect([ring.tryPush(ids[0]!), ring.tryPush(ids[1]!), ring.tryPush(ids[2]!), ring.length]).toEqual([
@@ -103,34 +103,34 @@ describe("LeaseRing", () => {
       false,
       2,
     ]);
-    expect([code(() => a.give(ids[0]!)), code(() => ring.tryPush(ids[0]!)), a.isHeld(ids[2]!)]).toEqual([
+    expect([code(() => a.releaseId(ids[0]!)), code(() => ring.tryPush(ids[0]!)), a.isHeld(ids[2]!)]).toEqual([
       "ERR_DOUBLE_RELEASE",
       "ERR_USE_AFTER_RELEASE",
       true,
     ]);
     for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.tryPush(bad))).toBe("ERR_FOREIGN_RELEASE");
     expect([far.tryPop(), far.tryPop(), far.tryPop(), b.isHeld(ids[0]!)]).toEqual([ids[0], ids[1], -1, true]);
-    for (const id of ids.slice(0, 2)) b.give(id);
-    a.give(ids[2]!);
+    for (const id of ids.slice(0, 2)) b.releaseId(id);
+    a.releaseId(ids[2]!);
     expect(a.stats().free).toBe(4);
-    for (const pool of [a, b]) pool.assertInvariants();
+    for (const pool of [a, b]) pool.validate();
   });
 
   it("what is under way when one side dies comes free; the other side says so, or skips it", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    ring.tryPush(a.tryTake());
-    ring.tryPush(a.tryTake());
-    expect(a.reclaim(b.owner)).toBe(2);
-    const id = a.tryTake();
+    ring.tryPush(a.tryAcquireId());
+    ring.tryPush(a.tryAcquireId());
+    expect(a.reclaim(b.member)).toBe(2);
+    const id = a.tryAcquireId();
     expect([code(() => ring.tryPush(id)), a.isHeld(id), ring.isMet, far.tryPop()]).toEqual([
       "ERR_INACTIVE",
       true,
       false,
       -1,
     ]);
-    a.give(id);
+    a.releaseId(id);
     expect(a.stats().free).toBe(4);
   });
 
@@ -138,19 +138,19 @@ describe("LeaseRing", () => {
     const [a, b] = two(8);
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    ring.tryPush(a.tryTake());
+    ring.tryPush(a.tryAcquireId());
     expect(far.tryPop()).toBeGreaterThanOrEqual(0);
     // The popping side: what it had under way came free with it, what comes now is the next one's.
-    a.reclaim(b.owner);
+    a.reclaim(b.member);
     const c = SharedPool.attach(a.handle);
     const next = LeaseRing.attach(c, ring.memory, "pop");
-    const id = a.tryTake();
+    const id = a.tryAcquireId();
     expect([ring.tryPush(id), ring.isMet, next.tryPop(), c.isHeld(id)]).toEqual([true, true, id, true]);
-    // The pushing side: the seat is taken by yet another one first, so that it sits elsewhere.
+    // The pushing side: the membership is taken by yet another one first, so that it sits elsewhere.
     SharedPool.attach(a.handle);
     const d = SharedPool.attach(a.handle);
     const pusher = LeaseRing.attach(d, ring.memory, "push");
-    const other = d.tryTake();
+    const other = d.tryAcquireId();
     expect([pusher.tryPush(other), next.tryPop(), c.isHeld(other)]).toEqual([true, other, true]);
   });
 
@@ -158,7 +158,7 @@ describe("LeaseRing", () => {
     const [a, b] = two();
     const ring = LeaseRing.create(a, 4, "push");
     const far = LeaseRing.attach(b, ring.memory, "pop");
-    const raw = HandleRing.attach(ring.memory);
+    const raw = SpscRing.attach(ring.memory);
     for (const bad of [2 ** 31 - 1, 77, 3]) raw.tryPush(bad);
     expect([far.tryPop(), far.length]).toEqual([-1, 0]);
   });
@@ -181,7 +181,7 @@ describe("LeaseRing", () => {
       }
       const bytes = pool.bytesOf(id);
       if (bytes[0] !== (n & 255) || bytes[63] !== (n & 255)) wrong++;
-      pool.give(id);
+      pool.releaseId(id);
       n++;
     }
     expect(wrong).toBe(0);

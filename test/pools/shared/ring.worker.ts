@@ -2,7 +2,7 @@
 import { workerData } from "node:worker_threads";
 import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { HandleRing } from "../../../src/pools/shared/ring.ts";
+import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 const { memory, handle, total, waits } = workerData as {
@@ -12,7 +12,7 @@ const { memory, handle, total, waits } = workerData as {
   waits?: boolean;
 };
 if (handle === undefined) {
-  const ring = HandleRing.attach(memory);
+  const ring = SpscRing.attach(memory);
   if (waits === true) for (let n = 0; n < total; n++) ring.pushSync(n);
   else for (let n = 0; n < total; ) if (ring.tryPush(n)) n++;
 } else {

@@ -1,23 +1,17 @@
-/** SharedPool as its users see it: leases, misuse, seats, waiting, the end. Several attached views stand for several threads. */
+/** SharedPool as its users see it: leases, misuse, memberships, waiting, the end. Several attached views stand for several threads. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/handle.ts";
 import { Header } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
-import { limitSharedArenas, sharedArenas } from "../../../src/pools/shared/memory-budget.ts";
-import { HandleRing } from "../../../src/pools/shared/ring.ts";
+import { limitSharedMemory, sharedMemoryBudget } from "../../../src/pools/shared/memory-budget.ts";
+import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/wait.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
-
-const codeOf = async (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : String(error)),
-  );
 
 const two = (options: Partial<SharedPoolOptions> = {}): [SharedPool, SharedPool] => {
   const pool = SharedPool.create({ size: 100, count: 4, ...options });
@@ -29,7 +23,7 @@ describe("leases", () => {
     const [a, b] = two({ count: 33, align: 256 });
     const slots = Array.from({ length: 33 }, (_, i) => (i % 2 === 0 ? a : b).tryAcquire()!);
     expect(new Set(slots.map((slot) => slot.index)).size).toBe(33);
-    expect([a.tryAcquire(), b.tryAcquire(), a.tryTake()]).toEqual([undefined, undefined, -1]);
+    expect([a.tryAcquire(), b.tryAcquire(), a.tryAcquireId()]).toEqual([undefined, undefined, -1]);
     slots.forEach((slot, i) => {
       const bytes = (i % 2 === 0 ? a : b).bytes(slot);
       expect([bytes.length, bytes.byteOffset % 256]).toEqual([100, 0]);
@@ -42,7 +36,7 @@ describe("leases", () => {
       (i % 2 === 0 ? a : b).release(slot);
     });
     expect(a.stats()).toMatchObject({ free: 33, held: 0 });
-    for (const pool of [a, b]) pool.assertInvariants();
+    for (const pool of [a, b]) pool.validate();
   });
 
   it("gives the same view each time, the slot that was freed last first, and leaves its bytes as they are", () => {
@@ -59,10 +53,10 @@ describe("leases", () => {
   it("finds slots that are in another thread's magazine: nothing free is out of reach", () => {
     for (const count of [4, 300]) {
       const [a, b] = two({ count, size: 1 });
-      const ids = Array.from({ length: count }, () => a.tryTake());
-      for (const id of ids) a.give(id);
-      const taken = Array.from({ length: count }, () => b.tryTake());
-      expect([Math.min(...taken) >= 0, b.tryTake(), a.tryTake()]).toEqual([true, -1, -1]);
+      const ids = Array.from({ length: count }, () => a.tryAcquireId());
+      for (const id of ids) a.releaseId(id);
+      const taken = Array.from({ length: count }, () => b.tryAcquireId());
+      expect([Math.min(...taken) >= 0, b.tryAcquireId(), a.tryAcquireId()]).toEqual([true, -1, -1]);
     }
   });
 
@@ -82,7 +76,7 @@ describe("leases", () => {
     expect(a.tryAcquire()).toBeUndefined();
     b.release(slot);
     expect([code(() => b.retain(slot)), a.tryAcquire()?.index]).toEqual(["ERR_USE_AFTER_RELEASE", 0]);
-    a.assertInvariants();
+    a.validate();
   });
 
   it.each([
@@ -92,25 +86,25 @@ describe("leases", () => {
     ["release", 0],
   ] as const)("zero policy %s: who comes next sees %i", (zero, seen) => {
     const [a, b] = two({ count: 1, zero });
-    const id = a.tryTake();
+    const id = a.tryAcquireId();
     a.bytesOf(id)[99] = 9;
-    a.keep(id);
-    a.give(id);
+    a.retainId(id);
+    a.releaseId(id);
     expect(a.bytesOf(id)[99]).toBe(9);
-    a.give(id);
-    expect(b.bytesOf(b.tryTake())[99]).toBe(seen);
+    a.releaseId(id);
+    expect(b.bytesOf(b.tryAcquireId())[99]).toBe(seen);
   });
 
-  it("no lease of a slot is like an earlier one, also with 20 owners; its number stays small as long as it can", () => {
-    const pool = SharedPool.create({ size: 1, count: 1, owners: 20 });
+  it("no lease of a slot is like an earlier one, also with 20 members; its number stays small as long as it can", () => {
+    const pool = SharedPool.create({ size: 1, count: 1, members: 20 });
     const seen = new Set<number>();
     for (let i = 0; i < 3000; i++) {
-      const id = pool.tryTake();
+      const id = pool.tryAcquireId();
       seen.add(id);
-      pool.give(id);
+      pool.releaseId(id);
     }
-    expect([seen.size, Math.max(...seen) < 2 ** 30, pool.tryTake() >= 0]).toEqual([3000, true, true]);
-    pool.assertInvariants();
+    expect([seen.size, Math.max(...seen) < 2 ** 30, pool.tryAcquireId() >= 0]).toEqual([3000, true, true]);
+    pool.validate();
   });
 });
 
@@ -135,20 +129,20 @@ describe("misuse", () => {
     expect(again.index).toBe(slot.index);
     expect([code(() => a.release(slot)), a.bytes(again).length]).toEqual(["ERR_DOUBLE_RELEASE", 100]);
     for (const bad of [-1, 1.5, Number.NaN, 2 ** 53, 2 ** 30, "0", null, undefined, {}]) {
-      expect(code(() => a.give(bad as never))).toBe("ERR_FOREIGN_RELEASE");
-      expect(code(() => a.keep(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+      expect(code(() => a.releaseId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
+      expect(code(() => a.retainId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
       expect(code(() => a.bytesOf(bad as never))).toBe("ERR_FOREIGN_RELEASE");
     }
     for (const bad of [null, undefined, 3]) expect(code(() => a.release(bad as never))).toBe("ERR_INVALID_ARG_TYPE");
     expect(a.stats().held).toBe(1);
-    a.assertInvariants();
+    a.validate();
   });
 
   it("the message names the lease, the holder, and the way out", () => {
     const [a, b] = two({ name: "frames" });
     const slot = a.tryAcquire()!;
     expect(() => b.release(slot)).toThrow(
-      /lease 1 of slot \d+ of shared pool "frames".*held by owner 0; retain\(\) it/,
+      /lease 1 of slot \d+ of shared pool "frames".*held by member 0; retain\(\) it/,
     );
   });
 
@@ -177,16 +171,16 @@ describe("misuse", () => {
     [{ size: 2 ** 30, count: 2 ** 10 }, "ERR_OUT_OF_RANGE"],
     [{ size: "1", count: 1 }, "ERR_INVALID_ARG_TYPE"],
     [{ size: 1, count: 1, align: 3 }, "ERR_INVALID_ARG_VALUE"],
-    [{ size: 1, count: 1, owners: 21 }, "ERR_OUT_OF_RANGE"],
+    [{ size: 1, count: 1, members: 21 }, "ERR_OUT_OF_RANGE"],
     [{ size: 1, count: 1, zero: "maybe" }, "ERR_INVALID_ARG_VALUE"],
     [{ size: 1, count: 1, name: 3 }, "ERR_INVALID_ARG_TYPE"],
     [{ size: 1, count: 1, memory: new ArrayBuffer(9999) }, "ERR_INVALID_ARG_TYPE"],
     [{ size: 1, count: 1, memory: new SharedArrayBuffer(64) }, "ERR_INVALID_ARG_VALUE"],
     [null, "ERR_INVALID_ARG_TYPE"],
   ])("create(%o) is refused: %s", (options, expected) => {
-    const before = sharedArenas();
+    const before = sharedMemoryBudget();
     expect(code(() => SharedPool.create(options as never))).toBe(expected);
-    expect(sharedArenas()).toEqual(before);
+    expect(sharedMemoryBudget()).toEqual(before);
   });
 
   it("handles that lie are refused: another version, shape, pool, a memory without a pool, or too small", () => {
@@ -205,8 +199,8 @@ describe("misuse", () => {
       attach({ memory: new SharedArrayBuffer(handle.memory!.byteLength) }),
       attach({ memory: new SharedArrayBuffer(64) }),
       attach({ memory: new ArrayBuffer(9999) as never }),
-      attach({ seat: { owner: 99, status: 9 } }),
-      attach({ seat: { owner: 3, status: 9 } }),
+      attach({ membership: { member: 99, status: 9 } }),
+      attach({ membership: { member: 3, status: 9 } }),
       attach({}),
     ]).toEqual([
       "ERR_INVALID_ARG_TYPE",
@@ -223,20 +217,20 @@ describe("misuse", () => {
       "ERR_POOL_DEAD",
       "ok",
     ]);
-    expect(pool.stats().owners.length).toBe(3);
+    expect(pool.stats().members.length).toBe(3);
   });
 
-  it("a damaged header, bitmap or sweeper word moves no access out of the pool", () => {
+  it("a damaged header, bitmap or reclaimer word moves no access out of the pool", () => {
     const [a, b] = two({ count: 5 });
     const i32 = new Int32Array(a.memory);
     i32[Header.COUNT] = 2 ** 30;
-    i32[Header.SWEEPERS] = -77;
+    i32[Header.RECLAIMERS] = -77;
     // Bits for slots that do not exist.
     for (let i = a.core.bitmapAt; i < a.core.statesAt; i++) i32[i] = -1;
-    const ids = Array.from({ length: 9 }, () => b.tryTake());
+    const ids = Array.from({ length: 9 }, () => b.tryAcquireId());
     expect(ids.filter((id) => id >= 0).map((id) => id & 7)).toEqual(expect.arrayContaining([0, 1, 2, 3, 4]));
     expect(ids.filter((id) => id >= 0).length).toBe(5);
-    expect([code(() => SharedPool.attach(a.handle)), a.reclaim(b.owner)]).toEqual(["ERR_BAD_DATA", 5]);
+    expect([code(() => SharedPool.attach(a.handle)), a.reclaim(b.member)]).toEqual(["ERR_BAD_DATA", 5]);
   });
 });
 
@@ -245,16 +239,16 @@ describe("a slot that takes more than one pass to clear", () => {
     const pool = SharedPool.create({ size: 2 * CLEAR_BYTES + 4096, count: 1, zero: "release" });
     const dead = SharedPool.attach(pool.handle);
     const other = SharedPool.attach(pool.handle);
-    const bytes = dead.bytesOf(dead.tryTake());
+    const bytes = dead.bytesOf(dead.tryAcquireId());
     for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 7;
     bytes[bytes.length - 1] = 7;
-    expect([pool.reclaim(dead.owner), bytes[CLEAR_BYTES - 4096], bytes[CLEAR_BYTES]]).toEqual([0, 0, 7]);
-    expect([other.tryTake(), bytes[2 * CLEAR_BYTES - 4096], bytes[2 * CLEAR_BYTES]]).toEqual([-1, 0, 7]);
-    const id = pool.tryTake();
+    expect([pool.reclaim(dead.member), bytes[CLEAR_BYTES - 4096], bytes[CLEAR_BYTES]]).toEqual([0, 0, 7]);
+    expect([other.tryAcquireId(), bytes[2 * CLEAR_BYTES - 4096], bytes[2 * CLEAR_BYTES]]).toEqual([-1, 0, 7]);
+    const id = pool.tryAcquireId();
     expect(pool.isHeld(id)).toBe(true);
     expect(bytes.every((byte) => byte === 0)).toBe(true);
-    pool.give(id);
-    expect(pool.stats().owners.map(({ owner }) => owner)).toEqual([pool.owner, other.owner]);
+    pool.releaseId(id);
+    expect(pool.stats().members.map(({ member }) => member)).toEqual([pool.member, other.member]);
   });
 });
 
@@ -264,14 +258,14 @@ it("an object that says it is shared memory is none", () => {
   expect([
     code(() => SharedPool.attach({ ...pool.handle, memory })),
     code(() => SharedPool.create({ size: 64, count: 1, memory })),
-    code(() => HandleRing.attach(memory)),
+    code(() => SpscRing.attach(memory)),
     ...[undefined, null, 5, {}].map((none) => code(() => LeaseRing.create(none as never, 8, "push"))),
   ]).toEqual(Array(7).fill("ERR_INVALID_ARG_TYPE"));
 });
 
-describe("seats", () => {
+describe("memberships", () => {
   it("are bounded, come free by detach and reclaim, and a reserved one waits for its thread", () => {
-    const pool = SharedPool.create({ size: 1, count: 4, owners: 3 });
+    const pool = SharedPool.create({ size: 1, count: 4, members: 3 });
     const reserved = pool.reserve();
     const third = SharedPool.attach(pool.handle);
     expect([code(() => SharedPool.attach(pool.handle)), code(() => pool.reserve())]).toEqual([
@@ -283,7 +277,7 @@ describe("seats", () => {
     expect(pool.reclaim(reserved)).toBe(0);
     expect(code(() => SharedPool.attach(reserved))).toBe("ERR_POOL_DEAD");
     const fifth = SharedPool.attach(pool.reserve());
-    expect([fourth.owner, fifth.owner]).toEqual([2, 1]);
+    expect([fourth.member, fifth.member]).toEqual([2, 1]);
     expect(code(() => SharedPool.attach(reserved))).toBe("ERR_POOL_DEAD");
   });
 
@@ -292,10 +286,10 @@ describe("seats", () => {
     const alone = [b.tryAcquire()!, b.tryAcquire()!];
     const both = b.tryAcquire()!;
     a.retain(both);
-    expect(a.reclaim(b.owner)).toBe(2);
+    expect(a.reclaim(b.member)).toBe(2);
     expect(a.stats()).toMatchObject({ free: 2, held: 1, heldByMany: 0, reclaimed: 1 });
     const next = SharedPool.attach(a.handle);
-    expect(next.owner).toBe(b.owner);
+    expect(next.member).toBe(b.member);
     const taken = [next.tryAcquire()!, next.tryAcquire()!];
     expect(taken.map((slot) => slot.index).sort()).toEqual(alone.map((slot) => slot.index).sort());
     expect(alone.map((slot) => code(() => b.release(slot)))).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
@@ -305,9 +299,9 @@ describe("seats", () => {
     for (const slot of taken) expect(next.bytes(slot).length).toBe(100);
     a.release(both);
     for (const slot of taken) next.release(slot);
-    for (const pool of [a, next]) pool.assertInvariants();
+    for (const pool of [a, next]) pool.validate();
     // Somebody else sits there now: the handle of the dead one means nobody any more.
-    expect([code(() => a.reclaim(a.owner)), code(() => a.reclaim(99)), code(() => a.reclaim({} as never))]).toEqual([
+    expect([code(() => a.reclaim(a.member)), code(() => a.reclaim(99)), code(() => a.reclaim({} as never))]).toEqual([
       "ERR_INVALID_ARG_VALUE",
       "ERR_OUT_OF_RANGE",
       "ERR_INVALID_ARG_TYPE",
@@ -316,9 +310,9 @@ describe("seats", () => {
 
   it("who has detached takes nothing, not even what its magazine still knows", () => {
     const [a, b] = two({ count: 4 });
-    b.give(b.tryTake());
+    b.releaseId(b.tryAcquireId());
     b.detach();
-    expect(code(() => b.tryTake())).toBe("ERR_POOL_DEAD");
+    expect(code(() => b.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(a.stats().free).toBe(4);
   });
 
@@ -330,7 +324,7 @@ describe("seats", () => {
     b.detach({ force: true });
     b.detach();
     expect([code(() => b.release(slot)), a.tryAcquire()?.index]).toEqual(["ERR_POOL_DEAD", 0]);
-    expect(a.stats().owners.map((owner) => owner.owner)).toEqual([a.owner]);
+    expect(a.stats().members.map((member) => member.member)).toEqual([a.member]);
   });
 });
 
@@ -344,10 +338,10 @@ describe("waiting", () => {
       order.push(n);
       a.release(slot);
     });
-    expect([a.tryAcquire(), a.stats().owners[0]!.waiting]).toEqual([undefined, true]);
+    expect([a.tryAcquire(), a.stats().members[0]!.waiting]).toEqual([undefined, true]);
     b.release(held);
     await Promise.all(waits);
-    expect([order, a.stats().owners[0]]).toEqual([[1, 2, 3], expect.objectContaining({ waiting: false, waits: 3 })]);
+    expect([order, a.stats().members[0]]).toEqual([[1, 2, 3], expect.objectContaining({ waiting: false, waits: 3 })]);
   });
 
   it("ends by timeout with who holds what, by signal with its reason, by destroy and by detach", async () => {
@@ -359,7 +353,7 @@ describe("waiting", () => {
     const aborted = pool.acquire({ signal: stopped.signal });
     const left = pool.acquire();
     clock.advance(50);
-    await expect(late).rejects.toThrow(/within 50 ms: of 1, owner 0 \(this thread\) 1/);
+    await expect(late).rejects.toThrow(/within 50 ms: of 1, member 0 \(this thread\) 1/);
     stopped.abort(new Error("enough"));
     await expect(aborted).rejects.toThrow("enough");
     await expect(pool.acquire({ signal: AbortSignal.abort(new Error("already")) })).rejects.toThrow("already");
@@ -386,7 +380,7 @@ describe("waiting", () => {
     expect(await gaveUp).toBe("Error: no more");
     pool.release(slot);
     b.release(await patient);
-    pool.assertInvariants();
+    pool.validate();
   });
 
   it("polls where nothing wakes, and sleeps between the looks", async () => {
@@ -418,9 +412,9 @@ describe("waiting", () => {
     };
     const waiter = slicedWaiter(futex as never, () => stopAfter-- === 0);
     const pool = SharedPool.create({ size: 1, count: 1, waiter });
-    pool.tryTake();
+    pool.tryAcquireId();
     expect(code(() => pool.acquireSync())).toBe("ERR_INACTIVE");
-    expect([slept, pool.stats().owners[0]!.waiting]).toEqual([[50, 50, 50], false]);
+    expect([slept, pool.stats().members[0]!.waiting]).toEqual([[50, 50, 50], false]);
   });
 
   it("acquireSync ends in time, and says so where a thread must not block", () => {
@@ -437,7 +431,7 @@ describe("waiting", () => {
       },
     };
     const page = SharedPool.attach(a.handle, { waiter });
-    expect([code(() => page.acquireSync(30)), page.stats().owners.some((owner) => owner.waiting)]).toEqual([
+    expect([code(() => page.acquireSync(30)), page.stats().members.some((member) => member.waiting)]).toEqual([
       "ERR_UNSUPPORTED",
       false,
     ]);
@@ -445,7 +439,7 @@ describe("waiting", () => {
 });
 
 describe("memory", () => {
-  it("any SharedArrayBuffer can be the arena: cleared on release by default, and not twice the same one", () => {
+  it("any SharedArrayBuffer can be the memory: cleared on release by default, and not twice the same one", () => {
     const options = { size: 64, count: 3 };
     const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
     new Uint8Array(memory).fill(255);
@@ -467,18 +461,21 @@ describe("memory", () => {
     expect(SharedPool.create({ ...options, memory }).stats().free).toBe(3);
   });
 
-  it("arenas are counted and bounded: engines do not see their bytes", () => {
-    const before = sharedArenas();
+  it("shared memories are counted and bounded: engines do not see their bytes", () => {
+    const before = sharedMemoryBudget();
     try {
-      limitSharedArenas(before.bytes + 3000);
+      limitSharedMemory(before.bytes + 3000);
       const pool = SharedPool.create({ size: 1000, count: 1 });
-      expect(sharedArenas()).toMatchObject({ arenas: before.arenas + 1, bytes: before.bytes + pool.stats().bytes });
+      expect(sharedMemoryBudget()).toMatchObject({
+        memories: before.memories + 1,
+        bytes: before.bytes + pool.stats().bytes,
+      });
       expect(code(() => SharedPool.create({ size: 2000, count: 1 }))).toBe("ERR_POOL_FULL");
       pool.destroy();
-      expect(sharedArenas().bytes).toBe(before.bytes);
+      expect(sharedMemoryBudget().bytes).toBe(before.bytes);
       SharedPool.create({ size: 1500, count: 1 }).destroy();
     } finally {
-      limitSharedArenas(before.limit);
+      limitSharedMemory(before.limit);
     }
   });
 });

@@ -45,7 +45,7 @@ export interface StressResult {
 export async function stress(options: StressOptions): Promise<StressResult> {
   const { seed, operations, workers, count, killEvery } = options;
   const started = performance.now();
-  const pool = SharedPool.create({ size: 8, count, owners: Math.min(20, workers + 2), name: "stress" });
+  const pool = SharedPool.create({ size: 8, count, members: Math.min(20, workers + 2), name: "stress" });
   const ledger = new SharedArrayBuffer(4 * (LEDGER.SLOTS + count));
   const words = new Int32Array(ledger);
   let random = seed | 1;
@@ -97,9 +97,9 @@ export async function stress(options: StressOptions): Promise<StressResult> {
   Atomics.store(words, LEDGER.STOP, 1);
   await Promise.all([...crew].map((member) => member.gone));
   if (failure !== undefined) throw failure;
-  pool.assertInvariants();
+  pool.validate();
   let found = 0;
-  while (pool.tryTake() >= 0) found++;
+  while (pool.tryAcquireId() >= 0) found++;
   return {
     operations: words[LEDGER.OPERATIONS]!,
     kills,

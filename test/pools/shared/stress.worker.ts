@@ -35,7 +35,7 @@ function leave(at: number): void {
   const index = id & core.indexMask;
   if (pool.viewOf(index)[0] !== (uid & 255)) Atomics.add(words, LEDGER.VIOLATIONS, 1);
   if (Atomics.exchange(words, LEDGER.SLOTS + index, 0) !== uid) Atomics.add(words, LEDGER.VIOLATIONS, 1);
-  pool.give(id);
+  pool.releaseId(id);
   done++;
 }
 
@@ -43,7 +43,7 @@ function round(): void {
   for (let i = 0; i < 1000; i++) {
     const what = next(16);
     if (what < 8 && holding < most) {
-      const id = pool.tryTake();
+      const id = pool.tryAcquireId();
       if (id >= 0) enter(id);
       else if (what === 0 && holding === 0) {
         // Only one with empty hands waits, or all might wait for each other.
@@ -56,8 +56,8 @@ function round(): void {
     } else if (holding > 0) {
       const at = next(holding);
       if (what === 8) {
-        pool.keep(held[at]!);
-        pool.give(held[at]!);
+        pool.retainId(held[at]!);
+        pool.releaseId(held[at]!);
         done += 2;
       }
       leave(at);

@@ -4,11 +4,11 @@ import {
   checkShape,
   Header,
   layoutOf,
-  OwnerState,
+  MemberState,
   type SharedLayout,
   writePool,
 } from "../../../src/pools/shared/layout.ts";
-import { sitDown, takeSeat } from "../../../src/pools/shared/membership.ts";
+import { activateReservation, claimMembership } from "../../../src/pools/shared/membership.ts";
 import { alone, notify, type Run, type Step, steps, type Thread } from "./interleave.ts";
 
 /** How a world is made. */
@@ -41,8 +41,8 @@ export class World {
   readonly seen: Set<number> = new Set();
 
   constructor({ count, threads, batch = false, zero = "fresh", generationBits, size = 1 }: WorldOptions) {
-    // One seat more than threads, for one who comes later.
-    const shape = checkShape({ size: 1, count, owners: threads + 1 }, zero);
+    // One membership more than threads, for one who comes later.
+    const shape = checkShape({ size: 1, count, members: threads + 1 }, zero);
     const layout = layoutOf(shape);
     this.layout = { ...layout, size, batch, generationBits: generationBits ?? layout.generationBits };
     this.i32 = new Int32Array(this.layout.slotsAt >>> 2);
@@ -54,9 +54,9 @@ export class World {
     for (let i = 0; i < threads; i++) this.join();
   }
 
-  /** Another thread, on a free seat. */
+  /** Another thread, on a free membership. */
   join(): number {
-    const seat = takeSeat(this.i32, this.layout, OwnerState.LIVE)!;
+    const membership = claimMembership(this.i32, this.layout, MemberState.LIVE)!;
     const clear = (index: number, from: number, to: number): void => {
       const holders = this.holders[index]!;
       if (holders.size > 0) throw new Error(`slot ${index} is cleared while ${[...holders]} hold it`);
@@ -68,25 +68,25 @@ export class World {
       this.dirty[index] = false;
     };
     // One look where it spins: eight would be eight times the same.
-    const core = createCore(this.i32, this.layout, seat.owner, seat.status, clear, notify);
-    this.cores.push({ ...core, looks: 1 });
+    const core = createCore(this.i32, this.layout, membership.member, membership.status, clear, notify);
+    this.cores.push({ ...core, spins: 1 });
     return this.cores.length - 1;
   }
 
-  /** A thread that gets the seat which a reservation promised. */
-  reserve(): { owner: number; status: number } {
-    return takeSeat(this.i32, this.layout, OwnerState.RESERVED)!;
+  /** A thread that gets the membership which a reservation promised. */
+  reserve(): { member: number; status: number } {
+    return claimMembership(this.i32, this.layout, MemberState.RESERVED)!;
   }
 
-  sit(owner: number, reserved: number): number {
-    const status = sitDown(this.i32, this.layout, owner, reserved);
-    this.cores.push(createCore(this.i32, this.layout, owner, status, () => {}, notify));
+  sit(member: number, reserved: number): number {
+    const status = activateReservation(this.i32, this.layout, member, reserved);
+    this.cores.push(createCore(this.i32, this.layout, member, status, () => {}, notify));
     return this.cores.length - 1;
   }
 
   /** Takes a slot: fails the run when somebody else believes to hold it. */
   *take(thread: number): Step<number> {
-    const id = yield* steps.take(this.cores[thread]!);
+    const id = yield* steps.tryAcquire(this.cores[thread]!);
     if (id >= 0) this.took(thread, id);
     return id;
   }
@@ -114,15 +114,15 @@ export class World {
   /** As SharedPool.give: the fast way, then the other. */
   *giveStep(thread: number, id: number): Step<boolean> {
     const core = this.cores[thread]!;
-    if (yield* steps.give(core, id)) return true;
-    return yield* steps.giveSlow(core, id);
+    if (yield* steps.release(core, id)) return true;
+    return yield* steps.releaseSlow(core, id);
   }
 
   /** Declares a thread dead: what it held may come free from now on. */
-  *bury(by: number, thread: number): Step<number> {
+  *reclaim(by: number, thread: number): Step<number> {
     this.forget(thread);
-    const { owner, status } = this.cores[thread]!;
-    return yield* steps.bury(this.cores[by]!, owner, status);
+    const { member, status } = this.cores[thread]!;
+    return yield* steps.reclaim(this.cores[by]!, member, status);
   }
 
   forget(thread: number): void {
@@ -133,7 +133,7 @@ export class World {
   drain(thread: number): number[] {
     const ids: number[] = [];
     for (;;) {
-      const id = alone(steps.take(this.cores[thread]!));
+      const id = alone(steps.tryAcquire(this.cores[thread]!));
       if (id < 0) break;
       ids.push(id);
     }

@@ -54,7 +54,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     made?.AddRef();
     return made;
   };
-  // Between two seats of this thread; the other end takes what comes and lets it go. Its window is never used up.
+  // Between two memberships of this thread; the other end takes what comes and lets it go. Its window is never used up.
   const pool = shared.SharedPool.create({ size: 64, count: 1024 });
   const { port1, port2 } = new MessageChannel();
   const received = shared.receiveLane(port2 as never).then(async (far) => {
@@ -111,7 +111,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     },
     // Of the pool that the same call is made on.
     "./shared#Slot": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
-    "./shared#HandleRing": () => shared.HandleRing.create(16),
+    "./shared#SpscRing": () => shared.SpscRing.create(16),
     "./shared#LeaseRing": () => shared.LeaseRing.create(sharedPool(), 16, "push"),
     ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
     "./shared#TransferPool": () => new shared.TransferPool({ size: 64, count: 2 }),
@@ -124,7 +124,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     "./pipeline#Pipeline": () => new pipeline.Pipeline(),
     "./pipeline#Element": () => new pipeline.Identity(),
     "./pipeline#Description": () => new pipeline.Pipeline().describe(),
-    "./pipeline#ElementSpec": () => ({
+    "./pipeline#ElementFactory": () => ({
       word: "name",
       help: "a stage",
       create: (_: unknown, name: string | undefined) => new pipeline.NullSink(name === undefined ? {} : { name }),

@@ -1,5 +1,6 @@
 /** Child processes whose exit is looked at: a crash is an exit by signal, and no test may call that a success. */
-import { type SpawnOptions, spawn } from "node:child_process";
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { once } from "node:events";
 
 export interface Exit {
   readonly code: number | null;
@@ -8,10 +9,10 @@ export interface Exit {
   readonly stderr: string;
 }
 
-/** Runs a command to its end, at most 50 s. */
+/** Runs a command to its end; what hangs is ended before the test is, so that the test can say what it printed. */
 export function run(command: readonly string[], options: SpawnOptions = {}): Promise<Exit> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command[0]!, command.slice(1), { timeout: 50_000, ...options });
+    const child = spawn(command[0]!, command.slice(1), { timeout: 100_000, ...options });
     let stdout = "";
     let stderr = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
@@ -29,4 +30,12 @@ export function run(command: readonly string[], options: SpawnOptions = {}): Pro
 export function answerOf<T>(exit: Exit): T {
   if (exit.code !== 0) throw new Error(`exit ${exit.code ?? exit.signal}\n${exit.stdout}\n${exit.stderr}`);
   return JSON.parse(exit.stdout.trim().split("\n").at(-1)!) as T;
+}
+
+/** Ends a child that may have ended already, and waits until it has. */
+export async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
 }

@@ -1,33 +1,9 @@
-/** Small stages: one that does nothing, one that takes everything, one that insists on a format. */
+/** NullSink: takes every buffer and does nothing with it; it may retain the last few, as a stage does that looks back. */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { Sink } from "../base/sink.ts";
-import { Transform } from "../base/transform.ts";
-import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
-
-/** Passes every buffer through. */
-export class Identity extends Transform {
-  /** @param name for messages */
-  constructor(name?: string) {
-    super(name, { mode: "passthrough" });
-  }
-}
-
-/** Passes buffers of certain formats through, so that the stages around it settle on one of them. */
-export class CapsFilter extends Transform {
-  /** @param caps what may pass. Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(caps: Caps, name?: string) {
-    checkCaps("caps", caps);
-    super(name, { mode: "passthrough", input: caps, output: caps });
-  }
-
-  /** What may pass. */
-  override get role(): string {
-    return `only ${this.in.caps}`;
-  }
-}
 
 /** How a {@link NullSink} is made. */
 export interface NullSinkOptions {

@@ -1,0 +1,20 @@
+/**
+ * CapsFilter: passes buffers of certain formats through, so that the stages around it settle on one of them. After GStreamer's
+ * capsfilter.
+ */
+import { Transform } from "../base/transform.ts";
+import { type Caps, checkCaps } from "../caps.ts";
+
+/** Passes only what its caps contain. */
+export class CapsFilter extends Transform {
+  /** @param caps what may pass. Throws `ERR_INVALID_ARG_TYPE`. */
+  constructor(caps: Caps, name?: string) {
+    checkCaps("caps", caps);
+    super(name, { mode: "passthrough", input: caps, output: caps });
+  }
+
+  /** What may pass. */
+  override get role(): string {
+    return `only ${this.in.caps}`;
+  }
+}

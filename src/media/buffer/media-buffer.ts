@@ -81,7 +81,10 @@ export class MediaBuffer {
   /** @internal */
   declare readonly slot: BufferSlot;
 
-  /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
+  /** An empty buffer of its own. */
+  constructor();
+  /** @internal A lease of a pool's slot, or a hook's handle of it. */
+  constructor(slot: BufferSlot);
   constructor(slot: BufferSlot = unpooledSlot()) {
     if (slot === null || typeof slot.generation !== "number") throw invalidSlot(slot);
     this.slot = slot;

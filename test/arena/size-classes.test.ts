@@ -136,7 +136,7 @@ describe("misuse of size classes", () => {
     heap.validate();
   });
 
-  it("gives nobody its own tables to free", () => {
+  it("refuses to free its own tables", () => {
     const heap = heapOf();
     heap.alloc(100);
     for (const { pointer, free } of [...heap.arena.blocks()]) {

@@ -66,7 +66,7 @@
  * revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
@@ -128,7 +128,7 @@ const NO_OPTIONS: AcquireOptions = Object.freeze({});
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
 /** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
-export class BufferPool implements BufferOwner {
+export class BufferPool {
   /** For messages and reports. */
   readonly name: string;
   /** Closes by force, for `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`. */

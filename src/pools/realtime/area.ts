@@ -81,7 +81,7 @@ function pin(source: Allocator, memory: Memory): StepResult {
 
 /**
  * Gives an area's bytes back to the source. With `stale` views about (a pool that was closed under live blocks), they go back
- * only where nobody can reach them through those: the garbage collector frees what the system allocator gave, and plain memory
+ * only where they cannot be reached through those: the garbage collector frees what the system allocator gave, and plain memory
  * of others can be revoked; anything else stays out for good. Answers whether the source has them.
  */
 export function closeArea({ memory, lock }: Area, stale: boolean): boolean {

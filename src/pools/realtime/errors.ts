@@ -1,4 +1,4 @@
-/** The errors of RealtimePool, built off the hot path. */
+/** The errors of RealtimePool, built off the fast path. */
 import { MillpondError } from "../../util/errors.ts";
 import type { RealtimeHolder } from "./options.ts";
 

@@ -1,4 +1,4 @@
-/** The errors of a slab pool, built off the hot path: what happened, to which element, and how to mend it. */
+/** The errors of a slab pool, built off the fast path: what happened, to which element, and how to mend it. */
 import { MillpondError } from "../../util/errors.ts";
 import type { LeakReport } from "./options.ts";
 
@@ -41,7 +41,7 @@ export function slabFull(name: string, blocks: number, live: number): MillpondEr
 export function foreignPointer(name: string, pointer: number, verb: string): MillpondError {
   return new MillpondError(
     "ERR_FOREIGN_RELEASE",
-    `${pointer} is no element of slab pool "${name}"; ${verb} what its alloc() gave, unchanged`,
+    `${pointer} is not an element of slab pool "${name}"; ${verb} what its alloc() gave, unchanged`,
     { pool: name, pointer },
   );
 }

@@ -196,15 +196,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#sites = resolved.trace ? new SlabSites() : undefined;
     const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
     this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
-    if (this.#generations !== undefined) this.#carryGenerations(this.#generations);
+    if (this.#generations !== undefined) this.#useGenerations(this.#generations);
     if (this.#sites !== undefined) traceAllocs(this, this.#sites, this.#generations?.mask ?? MAX_POINTERS * 2 - 1);
   }
 
   /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */
-  #carryGenerations(generations: SlabGenerations): void {
+  #useGenerations(generations: SlabGenerations): void {
     const { mask } = generations;
     const plain = SlabPool.prototype;
-    // Copies of the hot path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
+    // Copies of the fast path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
     const alloc = (): number => {
       const number = this.head;
       if (number < 0) return this.#pointerOf(this.#allocSlow());
@@ -390,7 +390,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#blocks.resetAges();
     if (this.#next === this.#end) this.#addBlock();
     this.#carve();
-    // Taken here and not by the hot path, which this slow one must not show a pool of another shape.
+    // Taken here and not by the fast path, which this slow one must not show a pool of another shape.
     const number = this.head;
     if (number < 0) return this.#allocSlow();
     this.head = this.#table[number]!;
@@ -453,10 +453,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     }
   }
 
-  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the hot path. */
+  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the fast path. */
   #beginForeign(): void {
     this.#calling = true;
-    // The plain system allocator and clock call nobody, and a barrier costs memory once it is read.
+    // The plain system allocator and clock do not call back, and the sentinel costs memory once it is read.
     if (this.#foreign) this.#links = sentinelLinks(this.#table.length);
     this.head = END;
   }

@@ -300,7 +300,7 @@ describe("as an allocator", () => {
     pool.close();
   });
 
-  it("keeps track of Memories that a BufferPool renews for the next borrower, and kills those too", () => {
+  it("keeps track of Memories that a BufferPool replaces for the next holder, and closes those too", () => {
     const pool = RealtimePool.create({ totalSize: 65_536 });
     const buffers = new BufferPool({ name: "on top" });
     buffers.configure({ size: 4096, min: 1, max: 1, allocator: pool.allocator });

@@ -9,8 +9,15 @@
  *   protected override freeRegion(region: Region): void { ... }
  * }
  * ```
- * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
- * because copying falls back to the default.
+ * The life-cycle of a region: allocateRegion() gives it, and it is checked (size, alignment, bytes that are there); one root memory and
+ * the sub-memories cut from it lease it; the last of them is reclaimed, and freeRegion() gets it back, exactly once. An allocator that
+ * keeps regions between leases (a pool) does so in its freeRegion().
+ *
+ * Invariants: `liveMemories` and `liveBytes` count what was given and not got back, whatever a hook throws; a hook that fails leaves no
+ * lock, reference or count behind. All is O(1) but for the hooks, copies and zeroing.
+ *
+ * After GStreamer's GstAllocator. The built-in {@link SystemAllocator} and the default of the realm are in this file too, because
+ * copying falls back to the default.
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";

@@ -52,7 +52,8 @@ const MappingBits = {
 } as const;
 
 /**
- * Access to the bytes of a memory, until {@link Mapping.unmap}. Hold it as short as possible: what is mapped cannot be
+ * Access to the bytes of a memory, until {@link Mapping.unmap}; after GStreamer's GstMapInfo, made safe: the view is reachable only while
+ * the access lasts, and ending it twice is harmless. Hold it as short as possible: what is mapped cannot be
  * released, and what is mapped for writing cannot be shared.
  */
 export class Mapping {
@@ -702,7 +703,7 @@ export function isKeptByMapping(memory: Memory): boolean {
 
 const MODE = Access.READ | Access.WRITE;
 
-/** Takes every lock in `bits` ({@link Access}), or none: false. Owning is judged together with the access asked for. @realtime */
+/** Raw locks, for front doors whose users lock and own memories themselves. Takes every lock in `bits` ({@link Access}), or none: false. Owning is judged together with the access asked for. @realtime */
 export function lockBits(memory: Memory, bits: number): boolean {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;

@@ -1,7 +1,11 @@
 /**
- * What an allocator may be able to do with its regions beyond giving them: keep them in RAM, and have their pages there before
- * the first use. The core cannot, so these are optional methods of an allocator; the native allocators have them. Each step
- * may be refused (by the system, by a limit), and says so instead of throwing.
+ * Pinning: keeping pages in RAM, and having them there before the first use. The core cannot do either, so both are optional methods
+ * of an allocator ({@link PinningAllocator}); the native allocators have them. Each step may be refused (by the system, by a limit),
+ * and says so instead of throwing.
+ *
+ * The result of a lock is noted by ArrayBuffer ({@link reportLock}), so that a user of any pool between can ask with the memory that it
+ * has ({@link lockReportOf}). A revoked buffer hands its note on to the one that its bytes move to. Everything is O(1) but for touching
+ * pages.
  */
 import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";

@@ -315,7 +315,7 @@ export class PageCache {
     try {
       block.memory.release();
     } catch (error) {
-      // A source that is a pool itself complains about lost bytes too; whoever lost them has been told already.
+      // A source that is a pool itself refuses lost bytes too; the caller who lost them has been told already.
       if (!lost) throwLater(error);
     } finally {
       this.leaveCall();

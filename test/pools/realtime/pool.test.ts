@@ -389,7 +389,7 @@ describe("close", () => {
     } catch (caught) {
       error = caught;
     }
-    expect(error).toMatchObject({ code: "ERR_IN_USE", details: { live: 2 } });
+    expect(error).toMatchObject({ code: "ERR_IN_USE", details: { holders: [{ memory: memory.id }, { pointer }] } });
     expect((error as Error).message).toContain(`memory #${memory.id}`);
     expect((error as Error).message).toContain(`block ${pointer} (56 bytes)`);
     pool.release(memory);

@@ -312,7 +312,7 @@ describe("close with tracing", () => {
     tryThere(pool);
     pool.free(freed);
     expect(() => pool.close()).toThrow(
-      /"traced" cannot be closed: 4 elements are live.*3 taken .*takeHere.*1 taken .*tryThere/s,
+      /cannot close slab pool "traced": 4 elements are live.*3 taken .*takeHere.*1 taken .*tryThere/s,
     );
     const left = pool.close({ force: true });
     expect([left.live, left.pointers.length, left.sites.map(({ count }) => count)]).toEqual([4, 4, [3, 1]]);

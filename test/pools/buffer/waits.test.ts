@@ -13,7 +13,7 @@ import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { FULL } from "../../helpers/effort.ts";
-import { lateErrors } from "../../memory/late-errors.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 
 interface Waiting {
   /** Takes the pool's only block. */

@@ -40,7 +40,7 @@ export {
   receiveProcess,
 } from "./pools/process/connect.ts";
 export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
-export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./pools/process/open.ts";
+export type { ProcessOpenOptions } from "./pools/process/open.ts";
 export type { IpcEnd } from "./pools/process/ports.ts";
 export {
   type ProcessAttachOptions,

@@ -53,12 +53,12 @@ port.on("message", (message: ToWorker) => {
       slots[message.slot] = message.bytes;
       break;
     case "task":
-      pool?.detach();
+      pool?.leave();
       pool = message.pool === undefined ? undefined : SharedPool.attach(message.pool);
       desk = prepare(message.task);
       break;
     case "stop":
-      pool?.detach();
+      pool?.leave();
       void gc.stop().then((count) => {
         say({ type: "bye", gc: count });
         port.close();

@@ -10,6 +10,8 @@ const { status } = spawnSync(
   [
     "vitest",
     "run",
+    "--mode",
+    "all",
     "test/pools/buffer/model.test.ts",
     "test/media/buffer-model.test.ts",
     "test/pools/page/model.test.ts",

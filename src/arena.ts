@@ -1,5 +1,5 @@
 /** millpond/arena: how one region is divided. The arithmetic under SlabPool and RealtimePool, for pools of your own. */
-export { SizeClassArena, type SizeClassStats } from "./arena/size-class/size-class-arena.ts";
+export { SizeClassArena, type SizeClassCount, type SizeClassStats } from "./arena/size-class/size-class-arena.ts";
 export {
   type ArenaBlock,
   type ArenaHolder,

@@ -9,14 +9,14 @@ export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleForm
 export { BufferFlags, CopyFlags } from "./media/buffer/flags.ts";
 export { type BufferAllocation, MediaBuffer } from "./media/buffer/media-buffer.ts";
 export { MediaBufferList } from "./media/buffer/media-buffer-list.ts";
-export type { FoundRange } from "./media/buffer/memory-list.ts";
-export type { BufferSizes } from "./media/buffer/resize.ts";
+export type { BufferSizes, FoundRange } from "./media/buffer/memory-list.ts";
 export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video/format.ts";
 export {
   type PlaneInfo,
   type PlanePlacement,
   VideoInfo,
   type VideoInfoOptions,
+  type VideoPadding,
   type VideoPixelFormat,
 } from "./media/video/info.ts";
 export {
@@ -28,8 +28,7 @@ export {
   type WrapOptions,
   wrapMemory,
 } from "./memory/allocator.ts";
-export { type MapMode, Mapping } from "./memory/mapping.ts";
-export { Memory } from "./memory/memory.ts";
+export { type MapMode, Mapping, Memory } from "./memory/memory.ts";
 export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memory/params.ts";
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer/buffer-pool.ts";

@@ -24,8 +24,8 @@ export {
   type PagesReport,
 } from "./allocators/native/pages.ts";
 export { ProcessSharedAllocator, type ProcessSharedOptions } from "./allocators/native/process-shared.ts";
-export { type LockReport, lockReportOf, reportLock } from "./memory/lock-report.ts";
 export type { PinningAllocator, StepResult } from "./memory/pinning.ts";
+export { type LockReport, lockReportOf, reportLock } from "./memory/pinning.ts";
 export { pageOps } from "./os/load.ts";
 export type { PublishedName } from "./os/names.ts";
 export type { Advice, Limits, PageOps } from "./os/native-ops.ts";

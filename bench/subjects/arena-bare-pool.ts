@@ -1,5 +1,5 @@
 /**
- * What RealtimePool would be if it could neither be debugged nor deleted: the same methods without the comparison that both need.
+ * What RealtimePool would be if it could neither be debugged nor closed: the same methods without the comparison that both need.
  * What it costs while it is off is the difference.
  */
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";

@@ -1,4 +1,4 @@
-/** RealtimePool by integers: TlsfArena behind the one comparison that debugging and deletion cost while they are off. */
+/** RealtimePool by integers: TlsfArena behind the one comparison that debugging and closing cost while they are off. */
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 import { LIVE_OBJECTS, SETTLE, TRACE_LENGTH, trace, traceSizes } from "../lib/trace.ts";

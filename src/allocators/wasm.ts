@@ -4,8 +4,7 @@
  */
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
-import { Region } from "../memory/region.ts";
-import { forbidRevocation } from "../memory/revoke.ts";
+import { forbidRevocation, Region } from "../memory/region.ts";
 import { MillpondError } from "../util/errors.ts";
 import { checkOptions, flag, text } from "../util/validate.ts";
 

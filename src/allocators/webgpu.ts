@@ -4,7 +4,7 @@
  * strict fake of the interface; on no real GPU yet.
  */
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
-import type { MapMode } from "../memory/mapping.ts";
+import type { MapMode } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
 import { oneOf, wrongType } from "../util/validate.ts";
 

@@ -1,7 +1,7 @@
 /** What stands on the command line, checked before anything is opened. */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { nearest } from "../util/nearest.ts";
+import { nearest } from "../util/validate.ts";
 import { Failure } from "./exit.ts";
 
 /** The subjects of a comparison: where the bytes of their frames come from. */

@@ -13,16 +13,12 @@
  * because copying falls back to the default.
  */
 
-import { MillpondError } from "../util/errors.ts";
-import { throwLater } from "../util/late.ts";
+import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { noRegion, unmappable, uselessRegion } from "./errors.ts";
-import type { MapMode } from "./mapping.ts";
-import { checkRange, Memory, mapToRead } from "./memory.ts";
-import { releaseWhenUnmapped } from "./orphans.ts";
+import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
-import { zeroEdges } from "./zero.ts";
 
 /** Bit flags of an allocator. */
 export const AllocatorFlags = {
@@ -39,9 +35,9 @@ export type AllocatorFlags = number;
 
 /** What an allocator has given out and not got back. */
 export interface AllocatorStats {
-  /** Memories on loan, sub-memories included. */
+  /** Live memories, sub-memories included. */
   readonly liveMemories: number;
-  /** Bytes in the regions on loan. */
+  /** Bytes in the regions of live memories. */
   readonly liveBytes: number;
   /** Allocations since the beginning. */
   readonly allocations: number;
@@ -65,12 +61,12 @@ export abstract class Allocator {
   readonly memoryType: string;
   /** {@link AllocatorFlags}. */
   readonly flags: AllocatorFlags;
-  /** @internal The counters begin with `$` because allocators with short ways of their own count there too. */
-  protected $liveMemories = 0;
+  /** @internal Allocators with a fast path of their own count here too. */
+  protected liveMemoryCount = 0;
   /** @internal */
-  protected $liveBytes = 0;
+  protected liveByteCount = 0;
   /** @internal */
-  protected $allocations = 0;
+  protected allocationCount = 0;
   #failures = 0;
 
   /** Subclasses give their name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
@@ -105,9 +101,9 @@ export abstract class Allocator {
     const region = this.#obtain(total, resolved);
     const memory = new Memory(this, region, null, resolved.align, resolved.prefix, size, resolved.flags);
     if ((resolved.flags & (MemoryFlags.ZERO_PREFIXED | MemoryFlags.ZERO_PADDED)) !== 0) zeroEdges(memory);
-    this.$allocations++;
-    this.$liveMemories++;
-    this.$liveBytes += region.size;
+    this.allocationCount++;
+    this.liveMemoryCount++;
+    this.liveByteCount += region.size;
     return memory;
   }
 
@@ -141,8 +137,8 @@ export abstract class Allocator {
   }
 
   /**
-   * True when a view that somebody kept of freed memory can never show the bytes of a later one: the garbage collector has the
-   * buffer, or its addresses are retired. A subclass that recycles says false. Pools that die under live loans may then give their bytes back.
+   * True when a view of freed memory that was kept can never show the bytes of a later one: the garbage collector has the buffer, or
+   * its addresses are retired. A subclass that recycles says false. A pool that is closed by force may then free the bytes of live leases.
    */
   get viewsOutliveFree(): boolean {
     return false;
@@ -160,9 +156,9 @@ export abstract class Allocator {
   /** Counters since the allocator was made. */
   stats(): AllocatorStats {
     return {
-      liveMemories: this.$liveMemories,
-      liveBytes: this.$liveBytes,
-      allocations: this.$allocations,
+      liveMemories: this.liveMemoryCount,
+      liveBytes: this.liveByteCount,
+      allocations: this.allocationCount,
       failures: this.#failures,
     };
   }
@@ -182,7 +178,7 @@ export abstract class Allocator {
   }
 
   /**
-   * Hook: takes a region back. The memory is gone whatever it throws: a MillpondError reaches whoever released last, anything
+   * Hook: takes a region back. The memory is gone whatever it throws: a MillpondError reaches the caller of the last release(), anything
    * else surfaces as an uncaught error in a later turn.
    */
   protected abstract freeRegion(region: Region): void;
@@ -234,7 +230,7 @@ export abstract class Allocator {
       size,
       memory.flags | MemoryFlags.READONLY,
     );
-    this.$liveMemories++;
+    this.liveMemoryCount++;
     return child;
   }
 
@@ -267,7 +263,7 @@ export abstract class Allocator {
 
   /** @internal The last reference went: a child frees its hold on the root, a root frees its region. */
   reclaim(memory: Memory): void {
-    this.$liveMemories--;
+    this.liveMemoryCount--;
     const root = memory.parent;
     if (root !== null) {
       root.dropOwnership();
@@ -275,11 +271,11 @@ export abstract class Allocator {
       releaseWhenUnmapped(root);
       return;
     }
-    this.$liveBytes -= memory.region.size;
+    this.liveByteCount -= memory.region.size;
     this.#giveBack(memory.region);
   }
 
-  /** A MillpondError is the allocator's word to whoever let go; an accident of a hook must not interrupt what that one is doing. */
+  /** A MillpondError is meant for the caller of release(); anything else that a hook throws must not interrupt what that caller does. */
   #giveBack(region: Region): void {
     try {
       this.freeRegion(region);
@@ -297,22 +293,22 @@ export abstract class Allocator {
     const { allocator, region, parent } = memory;
     if (allocator === this) return this;
     const bytes = parent === null ? region.size : 0;
-    allocator.$liveMemories--;
-    allocator.$liveBytes -= bytes;
-    this.$liveMemories++;
-    this.$liveBytes += bytes;
+    allocator.liveMemoryCount--;
+    allocator.liveByteCount -= bytes;
+    this.liveMemoryCount++;
+    this.liveByteCount += bytes;
     (memory as { allocator: Allocator }).allocator = this;
     return allocator;
   }
 
   /** @internal Counts a memory that was made without {@link allocate} (wrapping). */
   adopt(memory: Memory): Memory {
-    this.$liveMemories++;
-    this.$liveBytes += memory.region.size;
+    this.liveMemoryCount++;
+    this.liveByteCount += memory.region.size;
     return memory;
   }
 
-  /** @internal The error for a memory that is dead; an allocator that ended its loans by force says so here. */
+  /** @internal The error for a memory that is dead; an allocator that took its leases back by force says so here. */
   deadMemoryError(_memory: Memory, _verb: string): MillpondError | undefined {
     return undefined;
   }
@@ -415,6 +411,14 @@ function callNow(callback: () => void): void {
   } catch (error) {
     throwLater(error);
   }
+}
+
+/** Zeroes the prefix and the padding of a fresh memory, as its flags ask for. */
+function zeroEdges(memory: Memory): void {
+  if (!memory.region.isPlain) return;
+  const whole = memory.region.bytes;
+  if ((memory.flags & MemoryFlags.ZERO_PREFIXED) !== 0) whole.fill(0, 0, memory.offset);
+  if ((memory.flags & MemoryFlags.ZERO_PADDED) !== 0) whole.fill(0, memory.offset + memory.size);
 }
 
 function assertMemory(name: string, memory: unknown): void {

@@ -12,7 +12,7 @@ export function staleMemory(memory: Memory, verb: string): MillpondError {
     memory.allocator.deadMemoryError(memory, verb) ??
     new MillpondError(
       "ERR_USE_AFTER_RELEASE",
-      `cannot ${verb} ${memory}: it was released, and its bytes may belong to somebody else; retain() it to keep it`,
+      `cannot ${verb} ${memory}: it was released, and its bytes may belong to another lease; retain() it to keep it`,
     )
   );
 }
@@ -29,7 +29,7 @@ export function releasedTwice(memory: Memory): MillpondError {
 export function detachedMemory(memory: Memory): MillpondError {
   return new MillpondError(
     "ERR_DETACHED",
-    `the ArrayBuffer behind ${memory} was transferred or shrunk by somebody; ` +
+    `the ArrayBuffer behind ${memory} was transferred or shrunk; ` +
       "copy the bytes before posting, transferring or enqueueing them",
   );
 }
@@ -46,13 +46,13 @@ export function lockRefused(memory: Memory, access: number): MillpondError {
   if ((access & Access.WRITE) !== 0 && memory.owners > 1) {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `${memory} has ${memory.owners} owners, so nobody may write; makeWritable() or copy() gives a writable one`,
+      `${memory} has ${memory.owners} owners, so none may write; makeWritable() or copy() gives a writable one`,
     );
   }
   if ((access & Access.WRITE) !== 0 && memory.sharedOwners > 0) {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `the buffer that owns ${memory} has several references, so nobody may write; makeWritable() or copy() gives a writable one`,
+      `the buffer that owns ${memory} has several references, so none may write; makeWritable() or copy() gives a writable one`,
     );
   }
   return new MillpondError(

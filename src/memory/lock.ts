@@ -2,7 +2,7 @@
  * The locks of a memory, as arithmetic on one small integer, so that a memory costs no second object. Who accesses the
  * bytes now is the access word; who owns the memory (buffers, sub-memories) is a plain count beside it.
  *
- * The rules are those of GStreamer's lockable mini objects, with one quirk mended: the held mode is the union of the
+ * The rules are those of GStreamer's lockable mini objects, with one difference: the held mode is the union of the
  * locks that are really held, so releasing the outermost of two nested locks first leaves no stale mode behind.
  *
  * | first lock held | READ | WRITE             | READ+WRITE        | another owner             |
@@ -57,7 +57,7 @@ export function removeAccess(word: number, mode: number): number {
   return word < ONE_BOTH ? REFUSED : word - ONE_BOTH;
 }
 
-/** True when one owner more is allowed: with two or more owners nobody may be writing. @realtime */
+/** True when one owner more is allowed: with two or more owners there may be no write lock. @realtime */
 export function canShare(word: number, owners: number): boolean {
   return owners === 0 || (heldAccess(word) & Access.WRITE) === 0;
 }

@@ -1,33 +1,130 @@
 /**
- * Memory: a counted lease over a {@link Region}; its bytes are reached through a {@link Mapping} only.
+ * Memory: a counted lease over a {@link Region}, whose bytes are reached through a {@link Mapping} only.
  *
- * Two counts decide two different questions, after GStreamer's GstMemory, with names that say which is which:
- * `refCount` says when the memory goes back to its allocator; `owners` (buffers and sub-memories that hold it) says
- * whether its bytes may be written: by nobody when two or more own it.
+ * Two counts answer two questions, after GStreamer's GstMemory. `refCount` says when the memory goes back to its allocator. `owners`
+ * (the buffers and sub-memories that hold it) says whether its bytes may be written: with two or more, by nobody.
  *
- * A released memory is dead for good: the object itself is the generation, so a stale reference can never reach the
- * next user's bytes through this interface.
+ * ```
+ *   allocate ──> live ── last release() ──────────────────────────────> freed: the allocator has the region, the object is dead
+ *                 │ ▲                                                     ▲
+ *           map() │ │ unmap()                                             │ the last unmap()
+ *                 ▼ │                                                     │
+ *               mapped ── the last owner leaves, no reference is left ──> deferred release: only its mappings keep it
+ * ```
+ * - Live. Each owner holds a reference of its own; a caller can only release what is beyond those.
+ * - Mapped. The access word (lock.ts) says for what. `release()` of the last reference is refused, because the caller can unmap first.
+ * - Deferred release ({@link releaseWhenUnmapped}). Where nobody can be refused (a buffer lets go of a memory that is still mapped),
+ *   the last reference passes to the mappings, and the last unmap() releases it. A memory in a pool buffer that is released
+ *   (`parentBuffer.awaitingMemory`) tells that buffer of every holder it loses.
+ * - Freed. The object itself is the generation: it never lives again, so a stale reference cannot reach the next lease's bytes.
+ *
+ * Invariants: `offset + size <= maxSize`; `references >= owners`; a write lock means one owner at most. Everything is O(1) but for
+ * copies and zeroing. The fast path of map(), lock(), unlock(), retain() and release() is in the class; each goes over to a function
+ * below the class, its slow path, as soon as anything is out of the ordinary.
  */
-
+import { abortable } from "../util/abortable.ts";
 import { disposeBy } from "../util/dispose.ts";
-import { MillpondError } from "../util/errors.ts";
-import { abortSignal, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
+import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
+import { abortSignal, badValue, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
-import { staleMemory } from "./errors.ts";
-import { Access, canShare, heldAccess } from "./lock.ts";
-import { type MapMode, Mapping, unitOf } from "./mapping.ts";
+import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./errors.ts";
+import {
+  Access,
+  addAccess,
+  canShare,
+  heldAccess,
+  ONE_BOTH,
+  ONE_READ,
+  ONE_WRITE,
+  REFUSED,
+  removeAccess,
+} from "./lock.ts";
 import { MemoryFlags } from "./params.ts";
-import type { Region } from "./region.ts";
-import { endNested, mapLater, mapSlow, releaseLast, unlockSlow } from "./slow-ways.ts";
+import { type Region, wipeRegion } from "./region.ts";
+
+/** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
+export type MapMode = "read" | "write" | "readwrite";
+
+/** Bits beside the lock in what a mapping remembers; above every lock unit. */
+const MappingBits = {
+  /** The bytes came from the allocator's map hook, which wants to hear of the end. */
+  OPAQUE: 16777216,
+} as const;
 
 /**
- * The pool buffer that a memory belongs to. Released while the memory is still held elsewhere, it lingers until the last
- * outside holder lets go.
+ * Access to the bytes of a memory, until {@link Mapping.unmap}. Hold it as short as possible: what is mapped cannot be
+ * released, and what is mapped for writing cannot be shared.
+ */
+export class Mapping {
+  /** @internal The memory that is mapped. */
+  declare readonly source: Memory;
+  /** Use it as `using mapping = memory.map("read")` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+  /** @internal */
+  declare readonly view: Uint8Array;
+  /** @internal the lock unit and {@link MappingBits}; negative once the access is over (three fields keep it at 48 bytes) */
+  declare word: number;
+
+  /** @internal Mappings are made by {@link Memory.map}. */
+  constructor(memory: Memory, view: Uint8Array, word: number) {
+    this.source = memory;
+    this.view = view;
+    this.word = word;
+  }
+
+  /** The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}. @realtime */
+  get bytes(): Uint8Array {
+    if (this.word < 0) throw staleMapping(this.source);
+    return this.view;
+  }
+
+  /**
+   * The memory that is mapped, for as long as it is: afterwards it may belong to another lease. Throws `ERR_USE_AFTER_RELEASE` after
+   * {@link unmap}.
+   */
+  get memory(): Memory {
+    if (this.word < 0) throw staleMapping(this.source);
+    this.source.parentBuffer?.onShared();
+    return this.source;
+  }
+
+  /** Bytes mapped; stays readable after {@link unmap}. */
+  get size(): number {
+    return this.view.length;
+  }
+
+  /** How it was mapped. */
+  get mode(): MapMode {
+    return modeOf(Math.abs(this.word) & UNITS);
+  }
+
+  /** True until {@link unmap}. */
+  get isLive(): boolean {
+    return this.word > 0;
+  }
+
+  /**
+   * Ends the access; a second call does nothing. @realtime
+   * Throws `ERR_OUT_OF_RANGE` when this very lock was ended by `memory.unlock()`, and what an allocator's unmap hook throws.
+   */
+  unmap(): void {
+    const { word } = this;
+    if (word < 0) return;
+    this.word = -word;
+    if (word >= MappingBits.OPAQUE) endSpecial(this.source, word);
+    else this.source.unlockUnit(word);
+  }
+}
+disposeBy(Mapping, "unmap");
+
+/**
+ * The pool buffer that a memory belongs to. When it is released while its memory is held elsewhere too, it waits for the last of
+ * those holders before it returns to its pool.
  */
 export interface HoldingBuffer {
   /** True while the buffer is released but its memories are still held elsewhere. */
   readonly awaitingMemory: boolean;
-  /** Called when a memory whose home lingers lost a holder. */
+  /** Called when a memory lost a holder while {@link awaitingMemory} is true. */
   onExclusive(): void;
   /** Called when one of its memory objects was handed out, which the next lease must not get. */
   onShared(): void;
@@ -54,13 +151,13 @@ export class Memory {
   declare readonly region: Region;
   /** @internal cached view of the valid part; null until the first map or after a resize */
   declare view: Uint8Array | null;
-  /** @internal access locks held: see lock.ts */
+  /** @internal the access locks held; see lock.ts */
   declare accessWord: number;
   /** @internal exclusive locks held */
   declare ownerCount: number;
   /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
   declare sharedOwners: number;
-  /** @internal the pool buffer that this memory belongs to, which must not go home before it is exclusive again */
+  /** @internal the pool buffer that this memory belongs to, which returns to its pool when the memory is exclusive again */
   declare parentBuffer: HoldingBuffer | null;
 
   /** @internal */
@@ -157,7 +254,7 @@ export class Memory {
   map(mode: MapMode): Mapping {
     const unit = unitOf(mode);
     const { view } = this;
-    // The common case in one breath: nobody else maps it, nobody shares it, no flag forbids it, the view is at hand.
+    // Fast path: no other mapping, no second owner, no flag that forbids it, and the view is there.
     if (
       this.accessWord === 0 &&
       this.ownerCount <= 1 &&
@@ -215,7 +312,7 @@ export class Memory {
     return mapLater(this, unitOf(mode), signal);
   }
 
-  /** @internal Ends one access lock; a pool buffer that waits for it goes home. @realtime Throws `ERR_OUT_OF_RANGE`. */
+  /** @internal Ends one access lock; a pool buffer that waits for it returns to its pool. @realtime Throws `ERR_OUT_OF_RANGE`. */
   unlockUnit(unit: number): void {
     if (this.accessWord === unit) this.accessWord = 0;
     else endNested(this, unit);
@@ -351,8 +448,8 @@ export class Memory {
   }
 
   /**
-   * @internal A new lease over the same region in the place of this one, which is dead from now on: whoever kept this
-   * object after it went home cannot reach the next borrower's bytes through it. Only for an unmapped root with one owner.
+   * @internal A new lease over the same region in the place of this one, which is dead from now on: code that kept this
+   * object cannot reach the next lease's bytes through it. Only for an unmapped root with one owner.
    */
   replaceHandle(): Memory {
     const { allocator, region, align, currentOffset, currentSize } = this;
@@ -375,8 +472,8 @@ export class Memory {
 disposeBy(Memory, "release");
 
 /**
- * Maps a memory for a read that ends before the caller's own call does. Whoever holds it mapped for writing only is that very
- * caller (writing has one owner), so the read joins that access instead of being refused. Throws as {@link Memory.map}.
+ * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller itself mapped
+ * it (writing has one owner), so the read joins that access instead of being refused. Throws as {@link Memory.map}.
  */
 export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
@@ -388,4 +485,244 @@ export function checkRange(memory: Memory, offset: number, size: number | undefi
   if (offset > memory.size) throw outOfRange("offset", `at most ${memory.size}, the size of ${memory}`, offset);
   if (size === undefined) return memory.size - offset;
   return wholeNumber("size", size, 0, memory.size - offset);
+}
+
+const UNITS: number = ONE_READ | ONE_WRITE | ONE_BOTH;
+
+function endSpecial(memory: Memory, word: number): void {
+  const unit = word & UNITS;
+  // An unlock() that ended this lock has told the allocator already.
+  const held = removeAccess(memory.accessWord, accessOfUnit(unit)) !== REFUSED;
+  try {
+    if (!held) throw notLocked(memory, modeOf(unit));
+    if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } finally {
+    // What throws is the caller's to hear of, but the lock may not outlive the mapping.
+    if (held) memory.unlockUnit(unit);
+  }
+}
+
+/** The lock unit of a mode; throws `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`. @realtime */
+export function unitOf(mode: MapMode): number {
+  if (mode === "read") return ONE_READ;
+  if (mode === "readwrite") return ONE_BOTH;
+  if (mode === "write") return ONE_WRITE;
+  throw badMode(mode);
+}
+
+/** The {@link Access} bits of a lock unit. @realtime */
+function accessOfUnit(unit: number): number {
+  return unit === ONE_READ ? Access.READ : unit === ONE_WRITE ? Access.WRITE : Access.READ | Access.WRITE;
+}
+
+/** The mode of a lock unit. @realtime */
+function modeOf(unit: number): MapMode {
+  return unit === ONE_READ ? "read" : unit === ONE_WRITE ? "write" : "readwrite";
+}
+
+function badMode(mode: unknown): MillpondError {
+  if (typeof mode !== "string") return wrongType("mode", '"read", "write" or "readwrite"', mode);
+  return badValue("mode", '"read", "write" or "readwrite"', mode);
+}
+
+function staleMapping(memory: Memory): MillpondError {
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `this mapping of ${memory} was unmapped; map() again, and keep no view of the old one`,
+  );
+}
+
+/** Takes one access lock or throws; nothing is locked then. */
+function takeLock(memory: Memory, unit: number): void {
+  if (memory.references === 0) throw staleMemory(memory, "map");
+  const access = accessOfUnit(unit);
+  // A buffer with two references is two holders of its memory: reading is all that either of them may do.
+  const word = addAccess(memory.accessWord, memory.ownerCount + memory.sharedOwners, access, memory.currentFlags);
+  if (word === REFUSED) throw lockRefused(memory, access);
+  memory.accessWord = word;
+}
+
+/** The slow path of {@link Memory.map}: a nested lock, an opaque region, a view that has to be made, or a refusal. Throws as documented there. */
+function mapSlow(memory: Memory, unit: number): Mapping {
+  takeLock(memory, unit);
+  try {
+    const { region } = memory;
+    if (!region.isPlain) {
+      const whole = memory.allocator.openRegion(region, modeOf(unit));
+      return new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+    }
+    if (region.isDetached) throw detachedMemory(memory);
+    memory.view ??= validPart(memory, region.bytes);
+    if (memory.view.length !== memory.currentSize) memory.view = validPart(memory, region.bytes);
+    return new Mapping(memory, memory.view, unit);
+  } catch (error) {
+    memory.unlockUnit(unit);
+    throw error;
+  }
+}
+
+/** The view of the valid part; the whole view itself where that is all of it. */
+function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
+  const { currentOffset: offset, currentSize: size } = memory;
+  return offset === 0 && size === whole.length ? whole : whole.subarray(offset, offset + size);
+}
+
+/**
+ * Maps a memory whose bytes take time. The wait holds the lock and a reference, so that a release meanwhile cannot free the
+ * region under it; a mapping that ends up with the only reference keeps it until unmap(). An abort ends the caller's wait at
+ * once; what the allocator was asked for is taken back when it comes.
+ */
+async function mapLater(memory: Memory, unit: number, signal: AbortSignal | undefined): Promise<Mapping> {
+  signal?.throwIfAborted();
+  takeLock(memory, unit);
+  memory.retain();
+  const opening = memory.allocator.openRegionAsync(memory.region, modeOf(unit), signal);
+  let whole: Uint8Array;
+  try {
+    whole = await (signal === undefined
+      ? opening
+      : abortable<Uint8Array>(signal, ({ resolve, reject }) => void opening.then(resolve, reject)));
+  } catch (error) {
+    // Whatever ended this wait, the lock ends when the allocator has answered.
+    opening.then(
+      () => endAccess(memory, unit, true),
+      () => endAccess(memory, unit, false),
+    );
+    throw error;
+  }
+  const mapping = new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+  releaseWhenUnmapped(memory);
+  return mapping;
+}
+
+/** Ends the access of a wait that came to nothing, and the reference that it held. */
+function endAccess(memory: Memory, unit: number, opened: boolean): void {
+  try {
+    if (opened) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } catch (error) {
+    throwLater(error);
+  }
+  memory.unlockUnit(unit);
+  releaseWhenUnmapped(memory);
+}
+
+/** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
+function endNested(memory: Memory, unit: number): void {
+  const word = removeAccess(memory.accessWord, accessOfUnit(unit));
+  if (word === REFUSED) throw notLocked(memory, modeOf(unit));
+  memory.accessWord = word;
+}
+
+/** The slow path of {@link Memory.unlock}. Throws `ERR_OUT_OF_RANGE` when no such lock is held. */
+function unlockSlow(memory: Memory, unit: number): void {
+  if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLocked(memory, modeOf(unit));
+  try {
+    if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
+  } finally {
+    memory.unlockUnit(unit);
+  }
+}
+
+/** The slow path of {@link Memory.release}: the last reference goes back, and the region with it, or an error says why not. */
+function releaseLast(memory: Memory): void {
+  if (memory.references === 0) throw releasedTwice(memory);
+  if (memory.ownerCount > 0) {
+    throw new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `every reference of ${memory} belongs to the buffers and sub-memories that own it; ` +
+        "release() only what you allocated or retained",
+    );
+  }
+  if (memory.accessWord !== 0) {
+    throw new MillpondError("ERR_MAPPED", `${memory} is still mapped; unmap() every mapping before the last release()`);
+  }
+  if (memory.region.wipe !== 0 && memory.parent === null) {
+    // A release that is refused changes nothing: the bytes stay, and so do the views of them.
+    const refusal = memory.allocator.reclaimRefusal(memory);
+    if (refusal !== undefined) throw refusal;
+    wipeRegion(memory.region);
+  }
+  memory.references = 0;
+  memory.view = null;
+  memory.allocator.reclaim(memory);
+}
+
+/** Takes the place of `parentBuffer` in a memory that only its mappings keep, or whose release has to wait: {@link onExclusive} releases it. */
+class DeferredRelease implements HoldingBuffer {
+  readonly awaitingMemory = true;
+  readonly #memory: Memory;
+
+  constructor(memory: Memory) {
+    this.#memory = memory;
+  }
+
+  onShared(): void {}
+
+  onExclusive(): void {
+    const memory = this.#memory;
+    if (memory.references > 0 && memory.references <= memory.ownerCount) {
+      // A release() has just given back the reference that is kept here.
+      memory.references++;
+      throw new MillpondError(
+        "ERR_FOREIGN_RELEASE",
+        `${memory} is kept for its mapping, which gives it back by itself; release() only what you allocated or retained`,
+      );
+    }
+    if (memory.accessWord !== 0 || memory.parentBuffer !== this || memory.references === 0) return;
+    memory.parentBuffer = null;
+    releaseOrLater(memory);
+  }
+}
+
+/** Releases a memory, or, when only its mappings hold it, has the last unmap() release it. */
+export function releaseWhenUnmapped(memory: Memory): void {
+  if (memory.references === 1 && memory.accessWord !== 0 && memory.ownerCount === 0) {
+    memory.parentBuffer = new DeferredRelease(memory);
+  } else releaseOrLater(memory);
+}
+
+/**
+ * Releases a memory whose last holder is gone. A pool that refuses it because it is calling its source or clock
+ * (`ERR_REENTRANT`) gets it back when the present call stack is done: the caller has nothing left to try again with.
+ */
+function releaseOrLater(memory: Memory): void {
+  try {
+    memory.release();
+  } catch (error) {
+    if (memory.references === 0 || !isMillpondError(error, "ERR_REENTRANT")) throw error;
+    memory.parentBuffer = new DeferredRelease(memory);
+    queueMicrotask(() => memory.parentBuffer?.onExclusive());
+  }
+}
+
+/** True when one reference of a memory is kept for its mappings, so that no caller can release it. */
+export function isKeptByMapping(memory: Memory): boolean {
+  return memory.parentBuffer instanceof DeferredRelease;
+}
+
+const MODE = Access.READ | Access.WRITE;
+
+/** Takes every lock in `bits` ({@link Access}), or none: false. Owning is judged together with the access asked for. @realtime */
+export function lockBits(memory: Memory, bits: number): boolean {
+  const owns = (bits & Access.EXCLUSIVE) !== 0;
+  const mode = bits & MODE;
+  if (memory.references === 0 || (owns && !canShare(memory.accessWord, memory.ownerCount))) return false;
+  if (mode !== 0) {
+    const word = addAccess(memory.accessWord, memory.ownerCount + (owns ? 1 : 0), mode, memory.currentFlags);
+    if (word === REFUSED) return false;
+    memory.accessWord = word;
+  }
+  if (owns) memory.ownerCount++;
+  return true;
+}
+
+/** Gives back what {@link lockBits} took. Throws `ERR_OUT_OF_RANGE` when one of them is not held; nothing changes then. */
+export function unlockBits(memory: Memory, bits: number): void {
+  const owns = (bits & Access.EXCLUSIVE) !== 0;
+  const mode = bits & MODE;
+  const word = mode === 0 ? memory.accessWord : removeAccess(memory.accessWord, mode);
+  if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLocked(memory, `bits ${bits}`);
+  memory.accessWord = word;
+  if (owns) memory.dropOwnership();
+  else if (word === 0 && memory.parentBuffer?.awaitingMemory) memory.parentBuffer.onExclusive();
 }

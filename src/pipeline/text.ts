@@ -11,8 +11,7 @@
  */
 
 import { isMillpondError, MillpondError } from "../util/errors.ts";
-import { nearest } from "../util/nearest.ts";
-import { instance, listOf, oneOf, required, word, wrongType } from "../util/validate.ts";
+import { instance, listOf, nearest, oneOf, required, word, wrongType } from "../util/validate.ts";
 import { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 

@@ -5,7 +5,7 @@
  * A wait's life-cycle: it listens, it begins, it ends once (with a value, an error, or the signal's reason), and then everything
  * that it set up is undone, in reverse order. What undoing throws surfaces in a later turn: the caller has its answer already.
  */
-import { throwLater } from "./late.ts";
+import { throwLater } from "./errors.ts";
 
 /**
  * Calls `call` with the signal's reason when it is aborted, at once when it is already; once at most. Returns the function that

@@ -33,7 +33,7 @@ export interface DebugTarget {
 const targets: Set<WeakRef<DebugTarget>> = new Set();
 
 /**
- * 0: off; 1: bytes and views of lent memory are spoilt on purpose; 2 and more: pools also check themselves.
+ * 0: off; 1: bytes and views of released memory are overwritten and detached on purpose; 2 and more: pools also check themselves.
  *
  * @param name of a pool: rules for it count; absent: the realm's level
  */

@@ -1,6 +1,6 @@
 /** A small typed event list: no strings at run time beyond the event's name, and nothing at all while nobody listens. */
 
-import { throwLater } from "./late.ts";
+import { throwLater } from "./errors.ts";
 import { oneOf, wrongType } from "./validate.ts";
 
 type Listener<T> = (event: T) => void;

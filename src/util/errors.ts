@@ -13,11 +13,11 @@ export const ERROR_CODES = {
   /** Something was given to a pool that it never handed out. */
   ERR_FOREIGN_RELEASE: "the object does not belong to this pool",
   /** A lease, memory or mapping was used after it was given back. */
-  ERR_USE_AFTER_RELEASE: "the lease was already released; its bytes may belong to somebody else",
-  /** The bytes came back detached: somebody transferred the ArrayBuffer. */
+  ERR_USE_AFTER_RELEASE: "the lease was already released; its bytes may belong to another lease",
+  /** The bytes came back detached: the ArrayBuffer was transferred. */
   ERR_DETACHED: "the ArrayBuffer behind the lease was transferred away",
-  /** A lease was given back to a pool that was destroyed. */
-  ERR_POOL_DEAD: "the pool was destroyed",
+  /** A lease or a pool was used after the pool was closed. */
+  ERR_POOL_DEAD: "the pool was retired or closed",
 
   /** An argument has the wrong type. */
   ERR_INVALID_ARG_TYPE: "an argument has the wrong type",
@@ -144,4 +144,14 @@ export function reentrantError(what: string, verb: string): MillpondError {
 export function isMillpondError(value: unknown, code?: ErrorCode | DoorCode): value is MillpondError {
   if (!(value instanceof Error) || value.name !== "MillpondError") return false;
   return code === undefined || (value as MillpondError).code === code;
+}
+
+/**
+ * Lets an error surface as an uncaught one in a later turn. For callbacks that are called in the middle of bookkeeping (a
+ * listener, a meta's free hook): the work is finished first, and the error is still not swallowed.
+ */
+export function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }

@@ -123,7 +123,7 @@ export class NaiveHeap {
     this.#enter(entry);
   }
 
-  /** Pointers that are nobody's: freed ones and ones inside blocks. */
+  /** Pointers of no live block: freed ones and ones inside blocks. */
   wrong(pick: number): void {
     const before = this.arena.stats();
     const live = new Set(this.pointers());

@@ -1,7 +1,7 @@
 /** SizeClassArena: classes, spans, misuse, memory, and a naive model with validation at each step. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CLASSES, classOf, LARGEST, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
+import { CLASSES, classOf, MAX_CLASS_SIZE, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
 import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { seedOf, times } from "../helpers/effort.ts";
@@ -15,11 +15,11 @@ function heapOf(bytes = 512 * KIB): SizeClassArena {
 
 describe("size classes", () => {
   it("every size gets the smallest class that holds it", () => {
-    for (let size = 1; size <= LARGEST; size++) {
+    for (let size = 1; size <= MAX_CLASS_SIZE; size++) {
       const index = classOf(size);
       if (sizeOfClass(index) < size || (index > 0 && sizeOfClass(index - 1) >= size)) throw new Error(`size ${size}`);
     }
-    expect([classOf(LARGEST), sizeOfClass(CLASSES - 1)]).toEqual([CLASSES - 1, LARGEST]);
+    expect([classOf(MAX_CLASS_SIZE), sizeOfClass(CLASSES - 1)]).toEqual([CLASSES - 1, MAX_CLASS_SIZE]);
   });
 
   it("at most a fifth of a block above 128 bytes is slack", () => {
@@ -41,8 +41,8 @@ describe("size classes", () => {
 
   it("takes large blocks from the arena itself", () => {
     const heap = heapOf();
-    const large = heap.alloc(LARGEST + 1);
-    expect(heap.sizeOf(large)).toBeGreaterThan(LARGEST);
+    const large = heap.alloc(MAX_CLASS_SIZE + 1);
+    expect(heap.sizeOf(large)).toBeGreaterThan(MAX_CLASS_SIZE);
     expect(heap.arena.isLive(large)).toBe(true);
     heap.free(large);
     expect(heap.arena.isLive(large)).toBe(false);
@@ -136,7 +136,7 @@ describe("misuse of size classes", () => {
     heap.validate();
   });
 
-  it("gives nobody its own tables to free", () => {
+  it("refuses to free its own tables", () => {
     const heap = heapOf();
     heap.alloc(100);
     for (const { pointer, free } of [...heap.arena.blocks()]) {
@@ -219,5 +219,56 @@ describe("size classes against a naive model", () => {
       }),
       { numRuns: times(50, 150, "MILLPOND_WALKS"), seed: seedOf("size classes") },
     );
+  });
+});
+
+describe("the end of a heap of size classes", () => {
+  it("is refused while objects or large blocks are live, names them, and changes nothing", () => {
+    const heap = SizeClassArena.create(new ArrayBuffer(1 << 20));
+    const small = [heap.alloc(100), heap.alloc(100), heap.alloc(1000)];
+    const large = heap.alloc(100_000);
+    heap.free(small[1]!);
+    const sizes = [small[0]!, small[2]!, large]
+      .map((pointer) => ({ pointer, size: heap.sizeOf(pointer) }))
+      .sort((a, b) => a.pointer - b.pointer);
+    expect(heap.holders()).toEqual(sizes);
+    expect(() => heap.close()).toThrow(
+      expect.objectContaining({
+        code: "ERR_IN_USE",
+        details: { live: 3, pointers: sizes.map(({ pointer }) => pointer) },
+      }),
+    );
+    heap.validate();
+    for (const { pointer } of sizes) heap.free(pointer);
+    expect(heap.holders()).toEqual([]);
+    heap.close();
+    heap.close();
+  });
+
+  it("by force, or with using, takes live blocks back: every call is ERR_POOL_DEAD", () => {
+    const buffer = new ArrayBuffer(1 << 20);
+    const heap = SizeClassArena.create(buffer);
+    const [small, large] = [heap.alloc(100), heap.alloc(100_000)];
+    heap.close({ force: true });
+    const calls: (() => unknown)[] = [
+      () => heap.alloc(8),
+      () => heap.alloc(100_000),
+      () => heap.free(small),
+      () => heap.free(large),
+      () => heap.sizeOf(small),
+      () => heap.realloc(small, 8),
+      () => heap.trim(),
+      () => heap.stats(),
+      () => heap.holders(),
+      () => heap.validate(),
+      () => heap.refresh(),
+    ];
+    for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
+    expect(code(() => SizeClassArena.attach(buffer))).toBe("ERR_BAD_DATA");
+    {
+      using other = SizeClassArena.create(buffer);
+      other.alloc(8);
+    }
+    expect(code(() => SizeClassArena.attach(buffer))).toBe("ERR_BAD_DATA");
   });
 });

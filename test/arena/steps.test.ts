@@ -95,7 +95,7 @@ describe("the number of steps", () => {
     expect(most.full).toBeGreaterThan(0);
   });
 
-  it("does not depend on how many blocks are free: a freed neighbour, a hit and a miss cost the same with 30,000 holes", () => {
+  it("does not depend on how many blocks are free: a freed neighbor, a hit and a miss cost the same with 30,000 holes", () => {
     const { arena, steps } = counted(2 << 20);
     const few = arena.alloc(16);
     arena.alloc(16);

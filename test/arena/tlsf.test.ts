@@ -63,7 +63,7 @@ describe("allocate and free", () => {
     },
   );
 
-  it("joins neighbours on both sides at once, in every order of freeing", () => {
+  it("merges neighbors on both sides at once, in every order of freeing", () => {
     for (const order of [
       [0, 1, 2],
       [0, 2, 1],
@@ -136,7 +136,7 @@ describe("alignment", () => {
 });
 
 describe("changing a block's size", () => {
-  it("grows into a free neighbour, gives its tail back, and says no without one", () => {
+  it("grows into a free neighbor, gives its tail back, and says no without one", () => {
     const arena = arenaOf();
     const a = arena.alloc(100);
     const b = arena.alloc(100);
@@ -187,7 +187,7 @@ describe("changing a block's size", () => {
 });
 
 describe("misuse", () => {
-  it("finds a double free, also after the neighbours have joined and the bytes were handed out again", () => {
+  it("finds a double free, also after the neighbors have merged and the bytes were handed out again", () => {
     const arena = arenaOf();
     const [a, b, c] = [arena.alloc(40), arena.alloc(40), arena.alloc(40)] as [number, number, number];
     arena.free(b);
@@ -282,7 +282,7 @@ describe("misuse", () => {
       const error = code(() => {
         for (let i = 0; i < 8; i++) given.push(arena.alloc(64));
       });
-      // Led to the end of the list it loses a hole; led astray it says so. Nobody's bytes are handed out twice.
+      // Led to the end of the list it loses a hole; led astray it says so. No bytes are handed out twice.
       expect(error === "ERR_CORRUPTED" || value === 0).toBe(true);
       expect(given.some((pointer) => live.includes(pointer))).toBe(false);
       expect(new Set(given).size).toBe(given.length);

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { FrameResult } from "../../src/cli/run/crew.ts";
+import type { FrameResult } from "../../src/cli/run/frame-results.ts";
 import { difference, Journal } from "../../src/cli/run/journal.ts";
 
 function result(frame: number, bin: number): FrameResult {

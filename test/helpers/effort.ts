@@ -6,11 +6,12 @@
  * once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at full length. The closing line
  * (test/closing-line.ts) says how many tests ran short and how many were left out.
  */
+
 /** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */
 export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
 
-/** The time that a test may take. None is near it on a quiet machine: it ends what hangs, and judges nothing. */
-export const HANGS_MS: number = isFullLength ? 600_000 : 120_000;
+/** The time that a test may take, far above the need: it ends what hangs, and judges nothing. MILLPOND_TIMEOUT is for soaks. */
+export const HANGS_MS: number = Number(process.env.MILLPOND_TIMEOUT ?? (isFullLength ? 600_000 : 120_000));
 
 /**
  * A number that a test repeats itself by. The test, or the describe around it, is to have {@link REPEATED}.
@@ -34,11 +35,12 @@ export const FULL: { readonly tags: string[]; readonly timeout: number } = { tag
 
 /**
  * The seed of a random test. The fast lane has always the same one, so that two runs of one tree do the same; at full length it is
- * a new one each time, printed. MILLPOND_SEED repeats a run.
+ * a new one each time, printed. MILLPOND_SEED repeats a run, or is "random".
  */
 export function seedOf(what: string): number {
-  const given = process.env.MILLPOND_SEED;
-  const seed = given === undefined ? (isFullLength ? Math.floor(Math.random() * 2 ** 30) : 20_260_101) : Number(given);
-  if (isFullLength || given !== undefined) console.log(`${what}: MILLPOND_SEED=${seed} repeats this run`);
+  const given = process.env.MILLPOND_SEED ?? (isFullLength ? "random" : undefined);
+  if (given === undefined) return 20_260_101;
+  const seed = given === "random" ? Math.floor(Math.random() * 2 ** 30) : Number(given);
+  console.log(`${what}: MILLPOND_SEED=${seed} repeats this run`);
   return seed;
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
-import type { MapMode } from "../../src/memory/mapping.ts";
+import type { MapMode } from "../../src/memory/memory.ts";
 import { opaqueRegion, Region } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
@@ -283,6 +283,22 @@ describe("mapping that takes time", () => {
       code: "ERR_INVALID_ARG_TYPE",
     });
     expect([memory.isMapped, memory.refCount]).toEqual([false, 1]);
+    memory.release();
+  });
+
+  it("a signal whose addEventListener throws ends the wait with that; the bytes that come later are given back", async () => {
+    const device = new Device("device");
+    const memory = device.allocate(4);
+    const broken = new Error("no listeners");
+    const { signal } = new AbortController();
+    signal.addEventListener = () => {
+      throw broken;
+    };
+    await expect(memory.mapAsync("read", { signal })).rejects.toBe(broken);
+    expect(memory.isMapped).toBe(true);
+    device.answer();
+    await soon();
+    expect([memory.isMapped, memory.refCount, device.log]).toEqual([false, 1, ["wait", "unmap"]]);
     memory.release();
   });
 

@@ -2,8 +2,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { SystemAllocator } from "../../src/memory/allocator.ts";
-import type { MapMode, Mapping } from "../../src/memory/mapping.ts";
-import type { Memory } from "../../src/memory/memory.ts";
+import type { MapMode, Mapping, Memory } from "../../src/memory/memory.ts";
 import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 

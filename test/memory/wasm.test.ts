@@ -2,8 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { WasmAllocator } from "../../src/allocators/wasm.ts";
-import { lockReportOf, reportLock } from "../../src/memory/lock-report.ts";
-import { isRevocable } from "../../src/memory/revoke.ts";
+import { lockReportOf, reportLock } from "../../src/memory/pinning.ts";
+import { isRevocable } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
 

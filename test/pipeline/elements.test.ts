@@ -401,6 +401,46 @@ describe("files", () => {
     expectHome(pipeline);
   });
 
+  test("frames that lie like the one before have its format; a format is made when their layout or presentation changes", async () => {
+    let made = 0;
+    const rotations = [0, 0, 0, 90, 90, 0] as const;
+    let n = 0;
+    const frames: FrameSource = {
+      shortfall: undefined,
+      starvedMs: 0,
+      next: async () => {
+        if (n === rotations.length) return undefined;
+        const rotation = rotations[n++]!;
+        return {
+          layout: VideoInfo.of({ format: "GRAY8", width: n < 6 ? 4 : 8, height: 4 }),
+          presentation: { rotation, flip: false, pixelAspect: 1, matrix: undefined, fullRange: false },
+          pts: BigInt(n),
+          duration: 1n,
+          copyTo: async () => true,
+          close: () => {},
+        };
+      },
+      close: async () => {},
+    };
+    const source = new FramesElement(async () => ({
+      frames,
+      get frameRate() {
+        made++;
+        return { num: 25, den: 1 };
+      },
+    }));
+    const sink = new NullSink();
+    const seen: string[] = [];
+    sink.configure = (format) => {
+      const { info, presentation } = format as VideoStream;
+      seen.push(`${info.width} ${presentation?.rotation ?? 0}`);
+    };
+    await new Pipeline().link(source, sink).run();
+    expect(sink.count).toBe(rotations.length);
+    expect(seen).toEqual(["4 0", "4 90", "8 0"]);
+    expect(made).toBe(3);
+  });
+
   test("pictures are encoded into a file that decodes again", async () => {
     const file = path("out.mp4");
     const source = new PatternSource({ width: 64, height: 48, frames: 12 });

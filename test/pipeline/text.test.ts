@@ -5,7 +5,7 @@ import { COMMON_ELEMENTS } from "../../src/pipeline/elements/factories.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
-import { nearest } from "../../src/util/nearest.ts";
+import { nearest } from "../../src/util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../src/video/factories.ts";
 import { seedOf, times } from "../helpers/effort.ts";
 import { expectHome } from "./kit.ts";

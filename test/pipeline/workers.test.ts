@@ -11,6 +11,7 @@ import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
+import type { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { VideoScale } from "../../src/video/scale.ts";
 import { Collector, expectHome, Numbers } from "./kit.ts";
 
@@ -139,6 +140,53 @@ describe("a workers stage", () => {
       [6, 12],
     ]);
     expectHome(pipeline);
+  });
+
+  test("with a number of buffers, the pool has exactly so many, also a single one", async () => {
+    for (const buffers of [1, 2, 3, 7]) {
+      let out = 0;
+      let most = 0;
+      const results: number[] = [];
+      const stage = workers("export default ({ index }) => index;", {
+        buffers,
+        onResult: (_, index) => results.push(index),
+      });
+      const source = new Numbers("src", 40);
+      const sink = new Collector("sink");
+      const fill = source.fill.bind(source);
+      source.fill = (buffer) => {
+        out = (buffer.pool as BufferPool).outstanding;
+        most = Math.max(most, out);
+        return fill(buffer);
+      };
+      const pipeline = new Pipeline().link(source, stage, sink);
+      await pipeline.run();
+      expect(sink.seen).toEqual(Array.from({ length: 40 }, (_, i) => i));
+      expect(results).toHaveLength(40);
+      expect(pipeline.describe().decisions).toMatchObject([{ pool: "workers-slots", count: buffers }]);
+      expect(most).toBeLessThanOrEqual(buffers);
+      expectHome(pipeline);
+    }
+  });
+
+  test("a number of buffers that cannot be is refused by the option's name", () => {
+    for (const buffers of [0, -1, 1.5, 5000, Number.NaN]) {
+      expect(() => new WorkersElement("./m.mjs", { buffers })).toThrow(/options\.buffers/);
+    }
+  });
+
+  test("an error that a thread is the reason of has its number, its frame and its words as details", async () => {
+    const run = (text: string): Promise<unknown> =>
+      new Pipeline().link(new Numbers("src", 100), workers(text, { workers: 1 }), new NullSink()).run();
+    await expect(
+      run("export default ({ index }) => { if (index === 5) throw new Error('no'); };"),
+    ).rejects.toMatchObject({ details: { worker: 1, frame: 5, reason: expect.stringMatching(/^no \(.*:1:/) } });
+    await expect(run("export default () => process.exit(3);")).rejects.toMatchObject({
+      details: { worker: 1, code: 3 },
+    });
+    await expect(
+      run("export default () => new Promise(() => setTimeout(() => { throw new Error('late'); }, 1));"),
+    ).rejects.toMatchObject({ details: { worker: 1, code: 1, reason: expect.stringMatching(/^late/) } });
   });
 
   test("a function that throws ends the run, and says at which frame", async () => {

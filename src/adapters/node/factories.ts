@@ -7,7 +7,7 @@ import { type ElementFactory, type ParsedPipeline, type Properties, parsePipelin
 import { MillpondError } from "../../util/errors.ts";
 import { word } from "../../util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../video/factories.ts";
-import { MOST_THREADS } from "../workers/worker-slots.ts";
+import { MAX_THREADS } from "../workers/worker-slots.ts";
 import { WorkersElement } from "../workers/workers-element.ts";
 import { FileSink, FileSource, RawVideoSink } from "./file-elements.ts";
 import { assertFilesApart } from "./file-paths.ts";
@@ -149,7 +149,7 @@ export const ALL_ELEMENTS: readonly ElementFactory[] = [
     help: "calls the default export of a module for every frame, in threads",
     properties: {
       module: { kind: "string", help: "the module" },
-      n: { kind: "whole", help: "threads; default: cores - 1, at least 1 and at most 4", min: 1, max: MOST_THREADS },
+      n: { kind: "whole", help: "threads; default: cores - 1, at least 1 and at most 4", min: 1, max: MAX_THREADS },
       writes: { kind: "boolean", help: "true when the function changes the bytes" },
       results: { kind: "string", help: "a file for what the function returns, one line of JSON per frame" },
     },

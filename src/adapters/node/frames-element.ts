@@ -15,7 +15,6 @@ import {
   checkFraction,
   type Fraction,
   type StreamFormat,
-  sameFormat,
   type VideoPresentation,
   videoFormat,
 } from "../../pipeline/stream-format.ts";
@@ -26,7 +25,7 @@ import { openVideoFile } from "../mediabunny.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
-import type { FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
+import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
 import { isPipe, openInput } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
@@ -50,12 +49,17 @@ export class FramesElement extends Source {
   readonly #open: (signal: AbortSignal) => Promise<OpenFrames>;
   #opened: OpenFrames | undefined;
   #frame: SourceFrame | undefined;
+  /** Of the frame before, with what it was made from: a format is validated when it is made, which takes as long as 20 pushes. */
   #format: StreamFormat | undefined;
+  #shape: Shape | undefined;
   #frames = 0;
 
-  /** @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`. */
-  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string) {
-    super(name, Caps.video());
+  /**
+   * @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`.
+   * @param caps what {@link formatOf} can give; default: video
+   */
+  constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string, caps: Caps = Caps.video()) {
+    super(name, caps);
     this.#open = required("openFrames", openFrames);
   }
 
@@ -87,6 +91,7 @@ export class FramesElement extends Source {
     this.#reachedEnd = false;
     this.#concealed = 0;
     this.#frames = 0;
+    this.#format = undefined;
     this.#opened = await this.#open(this.running.signal);
   }
 
@@ -98,7 +103,19 @@ export class FramesElement extends Source {
       this.#assertSome();
       return undefined;
     }
-    const { layout, presentation } = this.#frame;
+    if (this.#format === undefined || !isShapedAs(this.#frame, this.#shape)) {
+      const { layout, presentation } = this.#frame;
+      this.#format = this.formatOf(this.#frame);
+      this.#shape = { layout, presentation: { ...presentation } };
+    }
+    return this.#format;
+  }
+
+  /**
+   * Hook: what the stages behind are told of a frame. Called when its layout or presentation is not that of the frame before. Default:
+   * video. Throws `ERR_UNSUPPORTED` for a layout that they do not know.
+   */
+  protected formatOf({ layout, presentation }: SourceFrame): StreamFormat {
     if (!(layout instanceof VideoInfo)) {
       throw new MillpondError(
         "ERR_UNSUPPORTED",
@@ -107,10 +124,7 @@ export class FramesElement extends Source {
     }
     const shown = plain(presentation);
     const { frameRate, averageRate, isVariable } = this.#opened!;
-    const format = videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
-    // The same object again tells the loop at a glance that nothing has changed.
-    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
-    return this.#format;
+    return videoFormat(layout, { frameRate, averageRate, isVariable, presentation: shown });
   }
 
   /** Copies the frame into the buffer. */
@@ -168,6 +182,27 @@ export class FramesElement extends Source {
   override get role(): string {
     return "frames, straight into buffers of its pool";
   }
+}
+
+/** What a frame's format is made from. */
+interface Shape {
+  readonly layout: FrameLayout;
+  readonly presentation: Presentation;
+}
+
+function isShapedAs({ layout, presentation }: SourceFrame, shape: Shape | undefined): boolean {
+  if (shape === undefined) return false;
+  const isLaidOut =
+    layout === shape.layout || (layout instanceof VideoInfo && layout.equals(shape.layout as VideoInfo));
+  const { rotation, flip, pixelAspect, matrix, fullRange } = shape.presentation;
+  return (
+    isLaidOut &&
+    presentation.rotation === rotation &&
+    presentation.flip === flip &&
+    presentation.pixelAspect === pixelAspect &&
+    presentation.matrix === matrix &&
+    presentation.fullRange === fullRange
+  );
 }
 
 function plain(presentation: Presentation): VideoPresentation | undefined {

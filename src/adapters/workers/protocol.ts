@@ -46,9 +46,12 @@ export type ToThread =
   | {
       readonly type: "work";
       readonly index: number;
-      /** Where the bytes are: a lease that the thread joins while it looks, or memory by its number. */
-      readonly place: { readonly pool: number; readonly lease: number } | { readonly memory: number };
-      /** From the start of the slot, or of the memory. */
+      /** Where the bytes are: a lease that the thread joins while it looks, memory by its number, or moved with the message. */
+      readonly place:
+        | { readonly pool: number; readonly lease: number }
+        | { readonly memory: number }
+        | { readonly moved: ArrayBuffer };
+      /** From the start of the slot or the memory. */
       readonly offset: number;
       readonly length: number;
       readonly pts: bigint | undefined;

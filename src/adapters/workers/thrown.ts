@@ -28,13 +28,17 @@ function shown(value: unknown): string {
   return line.length > MAX_SHOWN ? `${line.slice(0, MAX_SHOWN)}...` : line;
 }
 
-/** The innermost frame of the stack that is in the module, else in any file that is not of Node or of this package. */
+/**
+ * The innermost frame of the stack that is in the module, else in any file that is not of Node or of this package. A place in a
+ * module of this package is of no use to its user.
+ */
 function placeIn(stack: string, module: string): string | undefined {
   const frames = stack.split("\n").flatMap((line) => {
     const match = /^\s+at (?:.*\()?((?:file:\/\/)?\/?[^()]+):(\d+):(\d+)\)?$/.exec(line);
     return match === null ? [] : [{ file: match[1]!, line: match[2]!, column: match[3]! }];
   });
   const path = pathOf(module);
+  if (isOwnFile(module)) return undefined;
   const own = frames.find(({ file }) => pathOf(file) === path);
   const first = own ?? frames.find(({ file }) => !file.startsWith("node:") && !isOwnFile(file));
   return first === undefined ? undefined : `${pathOf(first.file)}:${first.line}:${first.column}`;

@@ -4,10 +4,10 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { SharedHandle } from "../../pools/shared/handle.ts";
 import { SharedBufferPool } from "../../pools/shared/shared-buffer-pool.ts";
 import type { SharedPool } from "../../pools/shared/shared-pool.ts";
-import type { Clock } from "../../util/clock.ts";
 import { isMillpondError } from "../../util/errors.ts";
 import type { ToThread } from "./protocol.ts";
 
@@ -15,12 +15,10 @@ import type { ToThread } from "./protocol.ts";
 export type Place = Extract<ToThread, { type: "work" }>["place"];
 
 /** A shared pool has 20 seats, and the thread that fills the frames takes one of them. */
-export const MOST_THREADS = 19;
+export const MAX_THREADS = 19;
 
 /** The memory of one stage's threads. */
 export class ThreadSlots {
-  readonly #name: string;
-  readonly #threads: number;
   /** The slots behind each pool that was offered and accepted. */
   readonly #shared: WeakMap<object, SharedPool> = new WeakMap();
   readonly #seats: Map<MessagePort, Map<SharedPool, SharedHandle>> = new Map();
@@ -28,20 +26,12 @@ export class ThreadSlots {
   readonly #known: WeakMap<MessagePort, WeakSet<SharedArrayBuffer>> = new WeakMap();
   #nextId = 0;
 
-  /** For the stage of that name, with so many threads. */
-  constructor(name: string, threads: number) {
-    this.#name = name;
-    this.#threads = threads;
-  }
-
-  /** A pool to offer; it has no memory before somebody accepts it. */
-  offer(clock: Clock): SharedBufferPool {
-    const pool = new SharedBufferPool({ name: `${this.#name}-slots`, threads: this.#threads, clock });
+  /** A pool of the stage's own: when it has ended, the threads leave it. */
+  watch(pool: BufferPool): void {
     pool.on("drained", () => this.#retire(pool));
-    return pool;
   }
 
-  #retire(pool: SharedBufferPool): void {
+  #retire(pool: BufferPool): void {
     const shared = this.#shared.get(pool);
     if (shared === undefined) return;
     this.#shared.delete(pool);

@@ -15,7 +15,7 @@ const memories: Map<number, SharedArrayBuffer> = new Map();
 const pools: Map<number, SharedPool> = new Map();
 let format: WorkerFormat = { kind: "bytes" };
 
-function say(message: FromThread): void {
+function post(message: FromThread): void {
   port.postMessage(message);
 }
 
@@ -23,9 +23,9 @@ async function load(): Promise<WorkerFunction | undefined> {
   try {
     const loaded = (await import(module)) as { default?: unknown };
     if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
-    say({ type: "broken", message: "it has no default export that is a function" });
+    post({ type: "broken", message: "it has no default export that is a function" });
   } catch (error) {
-    say({ type: "broken", message: isAbsent(error) ? "there is no such file" : describeThrown(error, module) });
+    post({ type: "broken", message: isAbsent(error) ? "there is no such file" : describeThrown(error, module) });
   }
   return undefined;
 }
@@ -44,8 +44,9 @@ async function work(
   const { index, place, offset, length, pts, duration } = message;
   try {
     let result: unknown;
-    if ("memory" in place) {
-      const bytes = new Uint8Array(memories.get(place.memory)!, offset, length);
+    if (!("lease" in place)) {
+      const memory = "moved" in place ? place.moved : memories.get(place.memory)!;
+      const bytes = new Uint8Array(memory, offset, length);
       result = await run({ bytes, index, pts, duration, format: present }, options);
     } else {
       const pool = pools.get(place.pool)!;
@@ -58,10 +59,10 @@ async function work(
         pool.releaseId(place.lease);
       }
     }
-    say({ type: "done", index, result });
+    post({ type: "done", index, result });
   } catch (error) {
     // A result that cannot be cloned arrives here too.
-    say({ type: "failed", index, message: describeThrown(error, module) });
+    post({ type: "failed", index, message: describeThrown(error, module) });
   }
 }
 
@@ -78,4 +79,4 @@ port.on("message", (message: ToThread) => {
     void run.then((loaded) => (loaded === undefined ? undefined : work(loaded, message, present)));
   }
 });
-void run.then((loaded) => loaded !== undefined && say({ type: "ready" }));
+void run.then((loaded) => loaded !== undefined && post({ type: "ready" }));

@@ -1,7 +1,13 @@
 /**
  * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage offers
  * upstream a pool of shared slots, and a message carries a lease, which the thread joins while it looks. Frames leave in the order
- * in which they came.
+ * in which they came. `millpond run FILE` measures its frames with this element, too.
+ *
+ * Life: `start` spawns the threads and waits until each has loaded the module; every buffer that joins the line is posted to the
+ * thread with the fewest frames; `stop` ends the threads, also one that hangs, and then releases what they looked at.
+ *
+ * Invariants: a buffer is released only when no thread can touch its bytes any more. While a thread has frames, a wait with a
+ * limit is open, and each answer begins a new one. A message costs the same whatever a frame's size.
  *
  * ```ts
  * // measure.mjs
@@ -23,11 +29,13 @@ import { flushingError } from "../../pipeline/base/pad.ts";
 import { Queue } from "../../pipeline/elements/queue.ts";
 import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
 import type { StreamFormat } from "../../pipeline/stream-format.ts";
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { SharedBufferPool, type SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import type { FromThread, ToThread, WorkerFormat } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
-import { MOST_THREADS, ThreadSlots } from "./worker-slots.ts";
+import { MAX_THREADS, type Place, ThreadSlots } from "./worker-slots.ts";
 
 export type { WorkerFormat, WorkerFrame } from "./protocol.ts";
 
@@ -37,6 +45,11 @@ export interface WorkersOptions {
   name?: string;
   /** Threads; default: cores - 1, from 1 to 4. */
   workers?: number;
+  /**
+   * Buffers of the pool that it offers upstream, the one that is being filled too: the most frames between the stage in front of
+   * it and its output. Default: two a thread, one on its way out, and the one that is being filled.
+   */
+  buffers?: number;
   /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
   writes?: boolean;
   /** Passed to every call as its second argument; must be clonable. */
@@ -47,12 +60,26 @@ export interface WorkersOptions {
   onResult?: (result: unknown, index: number) => void;
 }
 
+/** What the details of an error say where a thread is the reason; the message of a program can be made of them. */
+export interface WorkerErrorDetails {
+  /** Number of the thread, from 1. */
+  readonly worker: number;
+  /** The frame at which the function failed, from 0; undefined where the thread as a whole failed. */
+  readonly frame?: number;
+  /** What the thread exited with; undefined while it lives. */
+  readonly code?: number;
+  /** What it threw, or why it ended, in words; undefined where it ended without a word. */
+  readonly reason?: string;
+}
+
 interface Job {
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
 interface Thread {
+  /** From 1, for messages. */
+  readonly number: number;
   readonly worker: Worker;
   /** What this stage and the thread talk through; parentPort is left to the module. */
   readonly port: MessagePort;
@@ -61,7 +88,7 @@ interface Thread {
   /** While it has frames: how long it has not answered. */
   wait: StageWait | undefined;
   readonly jobs: Map<number, Job>;
-  readonly gone: Promise<void>;
+  readonly exited: Promise<void>;
   format: WorkerFormat | undefined;
 }
 
@@ -83,7 +110,7 @@ const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 // process with it; frames lie outside of it.
 const THREAD_HEAP_MB = 512;
 
-const OPTIONS = ["name", "workers", "writes", "options", "console", "onResult"] as const;
+const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "onResult"] as const;
 
 /** The module as a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an address that names no file. */
 function addressOf(module: string | URL): string {
@@ -105,6 +132,7 @@ export class WorkersElement extends Queue {
   readonly module: string;
   readonly #options: WorkersOptions;
   readonly #threadCount: number;
+  readonly #buffers: number | undefined;
   readonly #slots: ThreadSlots;
   #threads: Thread[] = [];
   #index = 0;
@@ -124,11 +152,16 @@ export class WorkersElement extends Queue {
     oneOf("options.console", console, ["stdout", "stderr"]);
     flag("options.writes", given.writes, false);
     callback("options.onResult", given.onResult);
-    const threads = wholeNumber("options.workers", workers, 1, MOST_THREADS);
-    super({ max: threads * PER_THREAD, ...(name === undefined ? {} : { name }) });
+    const threads = wholeNumber("options.workers", workers, 1, MAX_THREADS);
+    // As many as a queue may have.
+    const { buffers } = given;
+    if (buffers !== undefined) wholeNumber("options.buffers", buffers, 1, 4096);
+    // With a number of buffers the pool is the bound, and the line never full: the stage in front waits for a buffer, in no call.
+    super({ max: buffers ?? threads * PER_THREAD, ...(name === undefined ? {} : { name }) });
+    this.#buffers = buffers;
     this.module = address;
     this.#threadCount = threads;
-    this.#slots = new ThreadSlots(this.name, threads);
+    this.#slots = new ThreadSlots();
     this.#options = given;
   }
 
@@ -143,10 +176,10 @@ export class WorkersElement extends Queue {
     this.#broken = undefined;
     this.#index = 0;
     this.#threads = [];
-    await Promise.all(Array.from({ length: this.#threadCount }, () => this.#hire()));
+    await Promise.all(Array.from({ length: this.#threadCount }, (_, n) => this.#spawn(n + 1)));
   }
 
-  #hire(): Promise<void> {
+  #spawn(number: number): Promise<void> {
     const { port1: port, port2: theirs } = new MessageChannel();
     const workerData = { module: this.module, options: this.#options.options, port: theirs };
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
@@ -161,15 +194,16 @@ export class WorkersElement extends Queue {
     const { running } = this;
     const loading = running.beginWait(this, `loading ${this.#file}`, LOADING_BOUNDS);
     return new Promise<void>((ready, refuse) => {
-      let gone = (): void => {};
+      let exited = (): void => {};
       const thread: Thread = {
+        number,
         worker,
         port,
         running,
         wait: undefined,
         jobs: new Map(),
-        gone: new Promise((settled) => {
-          gone = settled;
+        exited: new Promise((settled) => {
+          exited = settled;
         }),
         format: undefined,
       };
@@ -195,10 +229,11 @@ export class WorkersElement extends Queue {
       worker.on("exit", (code) => {
         port.close();
         this.#endWait(thread);
-        why ??= "its module ended it";
+        const details: WorkerErrorDetails = { worker: number, code, ...(why !== undefined && { reason: why }) };
         const error = new MillpondError(
           "ERR_BAD_DATA",
-          `a thread of "${this.name}" ended with code ${code}: ${why} (${this.#file})`,
+          `a thread of "${this.name}" ended with code ${code}: ${why ?? "its module ended it"} (${this.#file})`,
+          { ...details },
         );
         if (!this.#isStopping) this.#broken ??= error;
         refuse(error);
@@ -206,7 +241,7 @@ export class WorkersElement extends Queue {
         this.#slots.left(port);
         for (const job of thread.jobs.values()) job.reject(error);
         thread.jobs.clear();
-        gone();
+        exited();
       });
     }).finally(() => running.endWait(loading));
   }
@@ -236,8 +271,10 @@ export class WorkersElement extends Queue {
     thread.jobs.delete(message.index);
     this.#answered(thread);
     if (message.type === "failed") {
-      const text = `the function of "${this.name}" failed at frame ${message.index}: ${message.message}`;
-      job?.reject(new MillpondError("ERR_BAD_DATA", text));
+      const { index, message: reason } = message;
+      const details: WorkerErrorDetails = { worker: thread.number, frame: index, reason };
+      const text = `the function of "${this.name}" failed at frame ${index}: ${reason}`;
+      job?.reject(new MillpondError("ERR_BAD_DATA", text, { ...details }));
       return;
     }
     try {
@@ -293,6 +330,7 @@ export class WorkersElement extends Queue {
 
   async #work(incoming: MediaBuffer, index: number, format: WorkerFormat, passed: Passage): Promise<MediaBuffer> {
     const writes = this.#options.writes === true;
+    if (this.transfers) return this.#move(incoming, index, format);
     const buffer =
       isShared(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
     try {
@@ -302,6 +340,18 @@ export class WorkersElement extends Queue {
       } finally {
         mapped.unmap();
       }
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    return buffer;
+  }
+
+  async #move(buffer: MediaBuffer, index: number, format: WorkerFormat): Promise<MediaBuffer> {
+    try {
+      const { bytes } = buffer;
+      buffer.remove();
+      await this.#post(buffer, bytes, index, format);
     } catch (error) {
       buffer.release();
       throw error;
@@ -344,7 +394,32 @@ export class WorkersElement extends Queue {
     query.withholdPools("threads need shared memory");
     // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use the pool.
     query.requireParams(allocators.find("shared")!, { align: 64 });
-    query.addPool({ pool: this.#slots.offer(this.running.clock) });
+    const { clock } = this.running;
+    const pool = this.createPool({ name: `${this.name}-slots`, threads: this.#threadCount, clock });
+    this.#slots.watch(pool);
+    query.addPool({ pool });
+  }
+
+  /**
+   * Hook: makes a pool to offer; it gets its memory when somebody accepts it. A subclass may take another kind of pool over
+   * shared memory, whose buffers threads then look at without a lease. Default: a SharedBufferPool.
+   */
+  protected createPool(options: SharedBufferPoolOptions): BufferPool {
+    return new SharedBufferPool(options);
+  }
+
+  /**
+   * Hook: true where the bytes of a frame move to the thread: each frame is an ArrayBuffer of its own, which nobody else has, and
+   * goes on without bytes. Default: false.
+   */
+  protected get transfers(): boolean {
+    return false;
+  }
+
+  /** As {@link WorkersOptions.buffers} says; else as a queue. */
+  protected override addRetained(query: AllocationQuery): void {
+    if (this.#buffers === undefined) super.addRetained(query);
+    else query.raise(this.#buffers - 1, "in work, or on their way out");
   }
 
   /** As a queue, and in shared memory. */
@@ -358,8 +433,9 @@ export class WorkersElement extends Queue {
     if (this.#broken !== undefined) throw this.#broken;
     let thread = this.#threads[0]!;
     for (const one of this.#threads) if (one.jobs.size < thread.jobs.size) thread = one;
-    const post = (message: ToThread): void => thread.port.postMessage(message);
-    const [place, offset] = this.#slots.place(thread.port, buffer, bytes);
+    const post = (message: ToThread, transfer?: ArrayBuffer[]): void => thread.port.postMessage(message, transfer);
+    const { transfers } = this;
+    const [place, offset] = transfers ? movedPlace(bytes) : this.#slots.place(thread.port, buffer, bytes);
     if (thread.format !== format) {
       thread.format = format;
       post({ type: "format", format });
@@ -368,7 +444,8 @@ export class WorkersElement extends Queue {
     return new Promise((done, reject) => {
       thread.jobs.set(index, { resolve: done, reject });
       thread.wait ??= this.running.beginWait(this, "waiting for a thread to finish a frame", FRAME_BOUNDS);
-      post({ type: "work", index, place, offset, length: bytes.length, pts, duration });
+      const message: ToThread = { type: "work", index, place, offset, length: bytes.length, pts, duration };
+      post(message, "moved" in place ? [place.moved] : undefined);
     });
   }
 
@@ -380,7 +457,7 @@ export class WorkersElement extends Queue {
     this.#threads = [];
     // A function that hangs would keep the run from ending; there is nothing left for it to do.
     for (const { worker } of threads) void worker.terminate();
-    await Promise.all(threads.map((thread) => thread.gone));
+    await Promise.all(threads.map((thread) => thread.exited));
     await Promise.allSettled(this.#inWork);
   }
 
@@ -392,6 +469,10 @@ export class WorkersElement extends Queue {
 
 function isOutOfMemory(error: unknown): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === "ERR_WORKER_OUT_OF_MEMORY";
+}
+
+function movedPlace(bytes: Uint8Array): [Place, number] {
+  return [{ moved: bytes.buffer as ArrayBuffer }, bytes.byteOffset];
 }
 
 /** The moment in which the present format has left the line. */

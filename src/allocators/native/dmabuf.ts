@@ -6,7 +6,7 @@
  * Experimental: the DMA kinds are written from the kernel's documentation and have not met a device yet.
  */
 import { Allocator } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/mapping.ts";
+import type { MapMode } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
 import { opaqueRegion, Region } from "../../memory/region.ts";

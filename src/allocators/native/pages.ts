@@ -6,12 +6,11 @@
  * freed its physical pages go back to the system at once; a view that was kept reads zeros until the engine takes the range.
  */
 import { Allocator } from "../../memory/allocator.ts";
-import { reportLock } from "../../memory/lock-report.ts";
 import type { Memory } from "../../memory/memory.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
 import type { PinningAllocator } from "../../memory/pinning.ts";
-import { Region } from "../../memory/region.ts";
-import { forbidRevocation } from "../../memory/revoke.ts";
+import { reportLock } from "../../memory/pinning.ts";
+import { forbidRevocation, Region } from "../../memory/region.ts";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps, PageOps } from "../../os/native-ops.ts";
 import { bytesToBoundary } from "../../os/page-range.ts";

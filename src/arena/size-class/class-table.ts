@@ -3,12 +3,13 @@
  *
  * ```
  *   root      | 16 words | 44 classes of 8 words | one byte a page of the arena | one bit for each 16 bytes of the arena |
- *   class     | top | base | fresh | fresh end | spans | carved | end | objects |      top, base, end: words of its stack
+ *   class     | top | base | fresh | fresh end | spans | bumped | end | objects |      top, base, end: words of its stack
  *   stack     | pointer | pointer | ... free to top | ... room to end |                as many as the class has objects
  *   span      | next span | objects | class | - | object | object | ...                whole pages but for the last 8 bytes
  * ```
  * A page is of one class; a set bit is a live object that begins there. Free lists lie beside the objects, not in them:
  * neither call touches an object's bytes.
+ * The names follow mimalloc and jemalloc: a free object waits on a stack, a fresh one is bump-allocated from the newest span.
  */
 
 /** Bytes of a page; 4 KiB keeps the page table small (64 KiB for an arena of 256 MiB), and a span's slack below one. */
@@ -18,7 +19,7 @@ export const PAGE = 4096;
 export const PAGE_BITS = 12;
 
 /** The largest size that has a class; larger blocks go to the arena itself, whose 80 ns are little beside filling them. */
-export const LARGEST = 65_536;
+export const MAX_CLASS_SIZE = 65_536;
 
 /** 16 to 128 bytes in steps of 16, then four classes an octave to 64 KiB: at most a fifth of a block is slack. */
 export const CLASSES = 44;
@@ -45,7 +46,7 @@ export const Class = {
   /** Pointer to the newest span. */
   SPANS: 4,
   /** Objects that were handed out at least once. */
-  CARVED: 5,
+  BUMPED: 5,
   /** One above the last word of the stack. */
   END: 6,
   /** Objects in all spans. */
@@ -62,9 +63,9 @@ export const SPAN_HEADER = 16;
 const SINGLE = 16_384;
 
 /** Bytes of the largest span: a class that holds this much grows by an eighth, or by this. */
-const LARGEST_SPAN = 262_144;
+const MAX_SPAN = 262_144;
 
-/** The class of a size from 1 to {@link LARGEST}. @realtime */
+/** The class of a size from 1 to {@link MAX_CLASS_SIZE}. @realtime */
 export function classOf(size: number): number {
   if (size <= 128) return (size - 1) >>> 4;
   const top = 31 - Math.clz32(size - 1);
@@ -78,10 +79,10 @@ export function sizeOfClass(index: number): number {
   return base + ((index & 3) + 1) * (base >>> 2);
 }
 
-/** Pages of the next span of a class that has `objects` already: an eighth more, so that no class hoards. */
+/** Pages of the next span of a class that has `objects` already: an eighth more, so that no class takes much more than it uses. */
 export function spanPages(size: number, objects: number): number {
   if (size >= SINGLE) return Math.ceil((size + SPAN_HEADER + 8) / PAGE);
-  const wanted = Math.min(Math.max((objects * size) >>> 3, size), LARGEST_SPAN);
+  const wanted = Math.min(Math.max((objects * size) >>> 3, size), MAX_SPAN);
   return Math.ceil((wanted + SPAN_HEADER + 8) / PAGE);
 }
 

@@ -1,52 +1,74 @@
 /**
  * SizeClassArena: for mixed loads of small and middling blocks, faster than the arena that it stands on and less sparing.
- * Sizes up to 64 KiB come from spans of equal objects whose free lists lie beside them; larger ones from the arena itself.
+ * Sizes up to 64 KiB come from spans of equal objects whose free lists lie beside them; larger ones from the arena itself. After
+ * mimalloc and jemalloc.
  *
  * ```ts
  * const heap = SizeClassArena.create(new ArrayBuffer(64 << 20));
- * const pointer = heap.alloc(100);          // an object of 112 bytes, aligned to 16; 0 when nothing fits
+ * const pointer = heap.alloc(100);             // an object of 112 bytes, aligned to 16; 0 when nothing fits
  * heap.free(pointer);
  * ```
- * All state lies in the buffer here too. Time is not bounded as the arena's is: one call in many makes a span, and when the
- * arena is full, empty spans are looked for. Where a deadline counts, use {@link TlsfArena}. After mimalloc and jemalloc.
+ *
+ * Life-cycle:
+ *
+ * 1. `create()` formats a {@link TlsfArena} over the bytes and makes the tables in it; `attach()` finds both. All state lies in the bytes.
+ * 2. `alloc()` takes the top of the class's stack of free objects, `free()` puts it back (fast path). With an empty stack (slow path)
+ *    the next fresh object of the newest span is handed out; where there is none, a span is made.
+ * 3. Spans without a live object go back to the arena: at `trim()`, before a request fails, and in between when much waits on stacks.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live; with `force` it ends all the same, as {@link TlsfArena.close} does.
+ *
+ * Invariants, which `validate()` checks: a page is of one class; an object is live, on its class's stack, or fresh; a set bit is a live
+ * object. A failed call changes nothing.
+ *
+ * Complexity: `free`, and `alloc` from a stack, are O(1). Time is not bounded as the arena's is: one call in many makes a span, and when
+ * the arena is full, empty spans are searched for, O(objects). Where a deadline counts, use {@link TlsfArena}.
+ *
+ * The format of the tables is in class-table.ts.
  */
+import { disposeByForce } from "../../util/dispose.ts";
+import { checkOptions, flag } from "../../util/validate.ts";
+import { badPointer, badSize, liveBlocks, unreachable } from "../tlsf/errors.ts";
+import { CLOSED } from "../tlsf/layout.ts";
+import { type ArenaHolder, type ArenaOptions, type ArenaSource, TlsfArena } from "../tlsf/tlsf-arena.ts";
+import { CLASSES, Class, classOf, MAX_CLASS_SIZE, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
+import { bumpAllocate, cachedBytes, findRoot, makeRoot, type Root, trimSpans } from "./spans.ts";
+import { classHolders, classMisuse, classStats, type SizeClassStats, validateClasses } from "./validate.ts";
 
-import { badPointer, badSize } from "../tlsf/errors.ts";
-import { type ArenaOptions, type ArenaSource, TlsfArena } from "../tlsf/tlsf-arena.ts";
-import { CLASSES, Class, classOf, LARGEST, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
-import { carve, findRoot, hoarded, makeRoot, type Root, trimSpans } from "./spans.ts";
-import { classMisuse, classStats, type SizeClassStats, validateClasses } from "./validate.ts";
+export type { SizeClassCount, SizeClassStats } from "./validate.ts";
 
-export type { SizeClassStats } from "./validate.ts";
+/** Fresh objects between two looks for empty spans: a look at 10,000 objects costs about as much as 1,000 fresh ones. */
+const TRIM_INTERVAL = 256;
 
-/** Objects that are carved between two looks for empty spans: a look at 10,000 objects costs about as much as carving 1,000. */
-const PATIENCE = 256;
+/** Live blocks that the error of a refused {@link SizeClassArena.close} names. */
+const MAX_NAMED = 8;
+
+const NO_WORDS: Int32Array = new Int32Array(0);
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /** A heap of size classes over a {@link TlsfArena}. */
 export class SizeClassArena {
   /** The arena underneath; blocks that do not belong to a class may be taken from it directly. */
   readonly arena: TlsfArena;
-  /** The bytes of the arena: `bytes[pointer]` is the first byte of a block. */
-  declare bytes: Uint8Array;
-  declare private words: Int32Array;
+  #words: Int32Array = NO_WORDS;
+  #bytes: Uint8Array = NO_BYTES;
   /** First word of the class records, of the bits; first byte of the page table. */
-  declare private records: number;
-  declare private bits: number;
-  declare private pages: number;
-  declare private length: number;
-  /** Calls of {@link allocateFresh} before the next look for empty spans. */
-  declare private patience: number;
+  #records = 0;
+  #bits = 0;
+  #pages = 0;
+  #length = 0;
+  /** Fresh objects before the next look for empty spans. */
+  #untilTrim = TRIM_INTERVAL;
+  /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
 
-  /** @internal Use {@link create} or {@link attach}. */
-  constructor(arena: TlsfArena, root: Root) {
+  private constructor(arena: TlsfArena, root: Root) {
     this.arena = arena;
-    this.bytes = arena.bytes;
-    this.words = arena.words;
-    this.records = root.records;
-    this.bits = root.bits;
-    this.pages = root.pages;
-    this.length = arena.bytes.length;
-    this.patience = PATIENCE;
+    this.#bytes = arena.bytes;
+    this.#words = arena.words;
+    this.#records = root.records;
+    this.#bits = root.bits;
+    this.#pages = root.pages;
+    this.#length = arena.bytes.length;
   }
 
   /** Formats an arena with its tables (0.9 % of the bytes). Throws as {@link TlsfArena.create}; `ERR_OUT_OF_RANGE` when they do not fit. */
@@ -66,15 +88,15 @@ export class SizeClassArena {
    * Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`.
    */
   alloc(size: number): number {
-    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > LARGEST)
-      return this.allocateLarge(size);
-    const { words } = this;
-    const record = this.records + (classOf(size) << RECORD_BITS);
+    if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > MAX_CLASS_SIZE)
+      return this.#allocLarge(size);
+    const words = this.#words;
+    const record = this.#records + (classOf(size) << RECORD_BITS);
     const top = words[record]! - 1;
-    if (!(top >= words[record + Class.BASE]!)) return this.allocateFresh(classOf(size));
+    if (!(top >= words[record + Class.BASE]!)) return this.#allocFresh(classOf(size));
     words[record] = top;
     const pointer = words[top]!;
-    words[this.bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
+    words[this.#bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
     return pointer >>> 0;
   }
 
@@ -83,17 +105,17 @@ export class SizeClassArena {
    */
   free(pointer: number): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
-    const { words } = this;
-    const at = this.bits + (pointer >>> 9);
+    const words = this.#words;
+    const at = this.#bits + (pointer >>> 9);
     const word = words[at]!;
     const bit = 1 << (pointer >>> 4);
     // Only the first byte of a live object has its bit set: doubly freed, interior and foreign pointers fail here.
-    if ((word & bit) === 0 || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.length) {
-      this.freeLarge(pointer);
+    if ((word & bit) === 0 || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.#length) {
+      this.#freeLarge(pointer);
       return;
     }
     words[at] = word ^ bit;
-    const record = this.records + (this.bytes[this.pages + (pointer >>> PAGE_BITS)]! << RECORD_BITS);
+    const record = this.#records + (this.#bytes[this.#pages + (pointer >>> PAGE_BITS)]! << RECORD_BITS);
     const top = words[record]!;
     words[top] = pointer;
     words[record] = top + 1;
@@ -101,92 +123,119 @@ export class SizeClassArena {
 
   /** Bytes that a live block can hold. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`. @realtime */
   sizeOf(pointer: number): number {
-    if (this.isObject(pointer)) return sizeOfClass(this.bytes[this.pages + (pointer >>> PAGE_BITS)]!);
-    this.refuseObject(pointer, "use");
+    if (this.#isObject(pointer)) return sizeOfClass(this.#bytes[this.#pages + (pointer >>> PAGE_BITS)]!);
+    this.#refuseObject(pointer, "use");
     return this.arena.sizeOf(pointer);
   }
 
   /** True for the pointer of a live block. @realtime */
   isLive(pointer: number): boolean {
-    return this.isObject(pointer) || (this.arena.isLive(pointer) && !this.arena.isTagged(pointer));
+    return this.#isObject(pointer) || (this.arena.isLive(pointer) && !this.arena.isTagged(pointer));
   }
 
   /** As {@link TlsfArena.realloc}: stays where it is while its class does, else moves; 0, and nothing changed, when nothing fits. */
   realloc(pointer: number, size: number): number {
     const present = this.sizeOf(pointer);
     if (typeof size !== "number" || size >>> 0 !== size || size === 0) throw badSize(size);
-    if (!this.isObject(pointer)) {
-      if (size > LARGEST) return this.arena.realloc(pointer, size);
+    if (!this.#isObject(pointer)) {
+      if (size > MAX_CLASS_SIZE) return this.arena.realloc(pointer, size);
     } else if (size <= present && classOf(size) === classOf(present)) return pointer;
     const moved = this.alloc(size);
     if (moved === 0) return 0;
-    this.bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
+    this.#bytes.copyWithin(moved, pointer, pointer + Math.min(present, size));
     this.free(pointer);
     return moved;
   }
 
   /** Gives spans without a live object back to the arena; runs by itself before a request fails. Answers the bytes. O(objects). */
   trim(): number {
+    if (this.#words.length === 0) throw unreachable(this.#words);
     const before = this.arena.used;
-    for (let index = 0; index < CLASSES; index++) trimSpans(this.arena, this.root(), index);
+    for (let index = 0; index < CLASSES; index++) trimSpans(this.arena, this.#root(), index);
     return before - this.arena.used;
+  }
+
+  /** The bytes of the arena: `bytes[pointer]` is the first byte of a block. Replaced by {@link refresh}. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** As {@link TlsfArena.close}; the blocks that it counts are objects and blocks of the arena, not the tables. O(objects). */
+  close(options?: { force?: boolean }): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (!force && this.#words.length > 0) {
+      const holders = this.holders();
+      const named = holders.slice(0, MAX_NAMED).map(({ pointer }) => pointer);
+      if (holders.length > 0) throw liveBlocks(holders.length, named);
+    }
+    this.arena.close({ force: true });
+    this.#words = CLOSED;
+    this.#bytes = NO_BYTES;
+  }
+
+  /** The live blocks in the order of their addresses. O(objects). */
+  holders(): ArenaHolder[] {
+    return classHolders(this.arena, this.#root());
   }
 
   /** As {@link TlsfArena.refresh}. */
   refresh(): void {
     this.arena.refresh();
-    this.bytes = this.arena.bytes;
-    this.words = this.arena.words;
+    this.#bytes = this.arena.bytes;
+    this.#words = this.arena.words;
   }
 
   /** Counts objects and bytes by class. O(objects). */
   stats(): SizeClassStats {
-    return classStats(this.arena, this.root());
+    return classStats(this.arena, this.#root());
   }
 
   /** Walks the arena and every class. Throws `ERR_CORRUPTED`. O(blocks + objects). */
   validate(): void {
     this.arena.validate();
-    validateClasses(this.arena, this.root());
+    validateClasses(this.arena, this.#root());
   }
 
-  private root(): Root {
-    return { records: this.records, bits: this.bits, pages: this.pages };
+  #root(): Root {
+    return { records: this.#records, bits: this.#bits, pages: this.#pages };
   }
 
-  private isObject(pointer: number): boolean {
-    if (typeof pointer !== "number" || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.length) return false;
-    return (this.words[this.bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
+  #isObject(pointer: number): boolean {
+    if (typeof pointer !== "number" || ((pointer >>> 4) << 4) >>> 0 !== pointer || pointer >= this.#length)
+      return false;
+    return (this.#words[this.#bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
   }
 
-  /** The stack of the class is empty: the newest span has an object that was never used, or a span is made. */
-  private allocateFresh(index: number): number {
+  /** The slow path of {@link alloc}: the stack of the class is empty. The newest span has a fresh object, or a span is made. */
+  #allocFresh(index: number): number {
     // What waits on other classes' lists is worth a look before the heap grows, but not each time: a look costs O(objects).
-    if (--this.patience <= 0) {
-      const waiting = hoarded(this.words, this.root());
+    if (--this.#untilTrim <= 0) {
+      const waiting = cachedBytes(this.#words, this.#root());
       const given = waiting * 4 > this.arena.used ? this.trim() : 0;
-      this.patience = given * 16 > this.arena.used ? PATIENCE : 4 * PATIENCE;
+      this.#untilTrim = given * 16 > this.arena.used ? TRIM_INTERVAL : 4 * TRIM_INTERVAL;
     }
     const pointer =
-      carve(this.arena, this.root(), index) || (this.trim() > 0 ? carve(this.arena, this.root(), index) : 0);
-    if (pointer !== 0) this.words[this.bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
+      bumpAllocate(this.arena, this.#root(), index) ||
+      (this.trim() > 0 ? bumpAllocate(this.arena, this.#root(), index) : 0);
+    if (pointer !== 0) this.#words[this.#bits + (pointer >>> 9)]! |= 1 << (pointer >>> 4);
     return pointer;
   }
 
-  private allocateLarge(size: number): number {
+  #allocLarge(size: number): number {
     return this.arena.alloc(size) || (this.trim() > 0 ? this.arena.alloc(size) : 0);
   }
 
-  private freeLarge(pointer: number): void {
-    this.refuseObject(pointer, "free");
+  #freeLarge(pointer: number): void {
+    this.#refuseObject(pointer, "free");
     this.arena.free(pointer);
   }
 
   /** Pointers into pages of a class that are no live object must not be looked up in the arena, which would call them foreign. */
-  private refuseObject(pointer: number, verb: string): void {
+  #refuseObject(pointer: number, verb: string): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
-    const index = this.bytes[this.pages + (pointer >>> PAGE_BITS)];
-    const ofClass = pointer < this.length && index !== undefined && index < CLASSES;
-    if (ofClass || this.arena.isTagged(pointer)) throw classMisuse(this.arena, this.root(), pointer, verb);
+    const index = this.#bytes[this.#pages + (pointer >>> PAGE_BITS)];
+    const ofClass = pointer < this.#length && index !== undefined && index < CLASSES;
+    if (ofClass || this.arena.isTagged(pointer)) throw classMisuse(this.arena, this.#root(), pointer, verb);
   }
 }
+disposeByForce(SizeClassArena);

@@ -1,4 +1,8 @@
-/** The spans of size classes: made, carved, and given back when nothing in them lives. All off the hot path. */
+/**
+ * The spans of size classes: made, bump-allocated from, and given back when no object in them is live. All of it is off the fast path.
+ *
+ * Invariant: the stack of a class has room for every object of the class, so that a free never has to grow it.
+ */
 
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange } from "../../util/validate.ts";
@@ -74,14 +78,14 @@ export function* spansOf(words: Int32Array, root: Root, index: number): Iterable
 }
 
 /** An object of a class that was never handed out; makes a span where there is none. 0: the arena is full. */
-export function carve(arena: TlsfArena, root: Root, index: number): number {
+export function bumpAllocate(arena: TlsfArena, root: Root, index: number): number {
   const { words } = arena;
   if (words.length === 0) throw unreachable(words);
   const record = root.records + (index << RECORD_BITS);
   if (words[record + Class.FRESH] === words[record + Class.FRESH_END] && !addSpan(arena, root, index)) return 0;
   const pointer = words[record + Class.FRESH]! >>> 0;
   words[record + Class.FRESH] = pointer + sizeOfClass(index);
-  words[record + Class.CARVED]!++;
+  words[record + Class.BUMPED]!++;
   return pointer;
 }
 
@@ -165,7 +169,7 @@ export function trimSpans(arena: TlsfArena, root: Root, index: number): void {
       continue;
     }
     words[link] = words[header]!;
-    words[record + Class.CARVED]! -= carvedIn(words, record, span, size);
+    words[record + Class.BUMPED]! -= bumpedIn(words, record, span, size);
     words[record + Class.OBJECTS]! -= words[header + 1]!;
     if (isFresh(words, record, span, size)) words[record + Class.FRESH] = words[record + Class.FRESH_END] = 0;
     arena.tag(span, false);
@@ -173,22 +177,26 @@ export function trimSpans(arena: TlsfArena, root: Root, index: number): void {
   }
 }
 
-/** True for the span that objects are being carved from, or were last. */
+/** True for the span that objects are bump-allocated from, or were last. */
 function isFresh(words: Int32Array, record: number, span: number, size: number): boolean {
   return words[record + Class.FRESH_END] === (span + SPAN_HEADER + words[(span >>> 2) + 1]! * size) >> 0;
 }
 
 /** Objects of a span that were handed out at least once. */
-export function carvedIn(words: Int32Array, record: number, span: number, size: number): number {
+export function bumpedIn(words: Int32Array, record: number, span: number, size: number): number {
   if (!isFresh(words, record, span, size)) return words[(span >>> 2) + 1]!;
   return ((words[record + Class.FRESH]! >>> 0) - span - SPAN_HEADER) / size;
+}
+
+/** True for the first byte of a live object. */
+export function isLiveObject(words: Int32Array, root: Root, pointer: number): boolean {
+  return (words[root.bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
 }
 
 function anyLive(words: Int32Array, root: Root, span: number, size: number): boolean {
   const first = span + SPAN_HEADER;
   const end = first + words[(span >>> 2) + 1]! * size;
-  for (let at = first; at < end; at += size)
-    if ((words[root.bits + (at >>> 9)]! & (1 << (at >>> 4))) !== 0) return true;
+  for (let at = first; at < end; at += size) if (isLiveObject(words, root, at)) return true;
   return false;
 }
 
@@ -198,7 +206,7 @@ function emptySpans(words: Int32Array, root: Root, index: number): number[] {
 }
 
 /** Bytes of the objects that wait on free lists. O(classes). */
-export function hoarded(words: Int32Array, root: Root): number {
+export function cachedBytes(words: Int32Array, root: Root): number {
   let bytes = 0;
   for (const index of CLASS_INDICES) {
     const record = root.records + (index << RECORD_BITS);

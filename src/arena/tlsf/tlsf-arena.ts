@@ -15,7 +15,7 @@
  * 1. `TlsfArena.create(bytes)` formats an empty arena over bytes that stay the caller's. `attach()` views one that is there already.
  * 2. `alloc()` and `free()` divide and merge. `resize()` works in place, `realloc()` moves where it must.
  * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew after it has grown.
- * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes are no arena any more: nobody attaches to
+ * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena: `attach()` refuses
  *    them, and this view throws `ERR_POOL_DEAD`.
  *
  * Invariants: those of core.ts, which `validate()` checks. A failed call changes nothing.
@@ -107,7 +107,7 @@ export class TlsfArena {
    * Formats an arena: whatever the bytes held is lost.
    *
    * @param source an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory
-   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is no multiple of 8, too small for a block). O(1).
+   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is not a multiple of 8, too few bytes for a block). O(1).
    */
   static create(source: ArenaSource, options?: ArenaOptions): TlsfArena {
     const { byteOffset, byteLength, initial } = checkOptions("options", options, [
@@ -179,7 +179,7 @@ export class TlsfArena {
 
   /**
    * A block of at least `size` bytes, aligned to 8; 0 when nothing fits. Constant time. @realtime
-   * Throws `ERR_OUT_OF_RANGE` when size is no whole number from 1, `ERR_DETACHED`, `ERR_POOL_DEAD`.
+   * Throws `ERR_OUT_OF_RANGE` when size is not a whole number from 1, `ERR_DETACHED`, `ERR_POOL_DEAD`.
    */
   alloc(size: number): number {
     if (typeof size !== "number" || size >>> 0 !== size || size === 0 || size > this.#limit) return this.#refuse(size);
@@ -190,7 +190,7 @@ export class TlsfArena {
 
   /**
    * As {@link alloc}, with the payload at an address (offset in {@link buffer}) that is a multiple of `align`. @realtime
-   * Throws also `ERR_INVALID_ARG_VALUE` when align is no power of two up to 2 MiB.
+   * Throws also `ERR_INVALID_ARG_VALUE` when align is not a power of two up to 2 MiB.
    */
   allocAligned(size: number, align: number): number {
     if (align === GRANULE) return this.alloc(size);
@@ -323,7 +323,7 @@ export class TlsfArena {
   }
 
   /**
-   * Ends the arena: the bytes, which stay the caller's, are no arena any more. Nobody attaches to them, and this view throws `ERR_POOL_DEAD`
+   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and this view throws `ERR_POOL_DEAD`
    * from now on. Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all the same. A second call does nothing.
    */
   close(options?: { force?: boolean }): void {
@@ -363,7 +363,7 @@ export class TlsfArena {
     return this.#words[(pointer >>> 2) - 1]! & SIZE_MASK;
   }
 
-  /** Large sizes are "does not fit"; what is no size at all is a mistake. */
+  /** A size that is too large does not fit; a wrong size is a mistake. */
   #refuse(size: number): number {
     if (typeof size !== "number" || !Number.isInteger(size) || size < 1) throw badSize(size);
     return 0;

@@ -198,7 +198,7 @@ export function misuse(words: Int32Array, pointer: number, verb: string): Millpo
   const foreign = (what: string): MillpondError =>
     new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what alloc() gave, unchanged`, { pointer });
   if (!Number.isInteger(pointer) || pointer <= 0 || pointer % GRANULE !== 0) {
-    return foreign(`it is no pointer (whole, positive, a multiple of ${GRANULE})`);
+    return foreign(`it is not a pointer (whole, positive, a multiple of ${GRANULE})`);
   }
   for (const region of regionsOf(words)) {
     const end = region + regionWords(words, region) - 2;
@@ -257,5 +257,5 @@ function classify(
       { pointer },
     );
   }
-  return foreign("it is no live block");
+  return foreign("it is not a live block");
 }

@@ -31,7 +31,7 @@ export interface WorstCase {
 
 /**
  * The worst case of an arena for at most `peak` live bytes in blocks of at most `largest` bytes: `peak * (largest - 2)`, both in
- * granules of 8 bytes. With blocks of one size it is no more than the peak. Throws `ERR_OUT_OF_RANGE`.
+ * granules of 8 bytes. With blocks of one size it is at most the peak. Throws `ERR_OUT_OF_RANGE`.
  */
 export function worstCase(peak: number, largest: number, smallest: number = GRANULE): WorstCase {
   wholeNumber("peak", peak, 1);

@@ -2,8 +2,8 @@
  * Puts the workers' results back into presentation order, compares neighbours, and writes one line a frame. Frames come
  * back in any order; only those that wait for an earlier one are kept, so that a film of any length needs little memory.
  */
-import type { FrameResult } from "./crew.ts";
-import { HISTOGRAM_BINS } from "./protocol.ts";
+import { HISTOGRAM_BINS } from "../../video/measure.ts";
+import type { FrameResult } from "./frame-results.ts";
 
 /**
  * From this much on, two neighbouring frames may be of different scenes: 0 is the same histogram, 1 is no luma in common.

@@ -1,10 +1,21 @@
 /** Where the time and the memory of a run go: stages, allocation times, garbage collections, faults, peak RSS. */
 import { constants, PerformanceObserver } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { GcCount } from "./protocol.ts";
+
+/** Garbage collections of one thread. */
+export interface GcCount {
+  /** All of them. */
+  readonly all: number;
+  /** The major ones (mark and compact). */
+  readonly major: number;
+  /** Milliseconds in all of them. */
+  readonly ms: number;
+}
 
 /** A running count of this thread's garbage collections. */
 export interface GcWatch {
+  /** What there was so far. */
+  readonly count: GcCount;
   /** Ends it, after the entries that are under way have arrived. */
   stop(): Promise<GcCount>;
 }
@@ -26,6 +37,9 @@ export function watchGc(): GcWatch {
   });
   observer.observe({ entryTypes: ["gc"] });
   return {
+    get count() {
+      return { all, major, ms };
+    },
     async stop() {
       // Entries are delivered by a task of their own, shortly after the collection.
       await sleep(5);

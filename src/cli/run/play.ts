@@ -9,18 +9,15 @@ import { ContactSheet } from "../../video/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
 import { count } from "../terminal.ts";
-import { Crew } from "./crew.ts";
-import { type Faults, readFaults } from "./faults.ts";
+import { FramePools, type SupplyReport } from "./frame-pools.ts";
+import type { WorkerFault } from "./frame-results.ts";
 import { Journal, type JournalSummary } from "./journal.ts";
-import { createMeter, processUse, watchGc } from "./meter.ts";
+import { createMeter, type GcCount, type GcWatch, type ProcessUse, processUse, watchGc } from "./meter.ts";
 import { keepFolders, prepareFolder, removeEmptyFolders, WholeFile } from "./output.ts";
 import type { Progress } from "./progress.ts";
-import type { GcCount } from "./protocol.ts";
 import { concealedText, type RunSummary, summarise } from "./report.ts";
 import { type OpenSource, openSource } from "./source.ts";
-import { playStages } from "./stages.ts";
-import { type StreamParts, type StreamResult, streamFrames } from "./stream.ts";
-import { PooledSupply, PoollessSupply, type Supply, type SupplyReport } from "./supply.ts";
+import { playStages, type StageParts, type StagesResult } from "./stages.ts";
 
 /** Names of the results in the folder of `--out`. */
 export const OUTPUT_NAMES = { sheet: "contact-sheet.png", frames: "frames.json" } as const;
@@ -32,18 +29,46 @@ const FLUSH_EVERY = 32;
  * Plays the input once, and writes what was asked for. Throws {@link Failure}; no result file is left behind then, and
  * every buffer is back in its pool, or the failure says which is not.
  */
-export async function play(options: RunOptions, stop: AbortController, progress: Progress): Promise<RunSummary> {
-  const source = await openSource(options, stop.signal);
-  const results = new Results(options, readFaults());
+export async function play(options: RunOptions, signal: AbortSignal, progress: Progress): Promise<RunSummary> {
+  const source = await openSource(options, signal);
+  const faults = readFaults();
+  const results = new Results(options, faults);
   try {
     await results.open(source);
-    const summary = await new Playback(options, source, results, stop, progress).run();
+    const summary = await new Playback(options, source, results, signal, progress).run(faults);
     await results.commit(summary);
     return summary;
   } finally {
     await results.discard();
     await source.frames.close();
   }
+}
+
+/**
+ * Faults on purpose, so that tests can see how the command ends when a worker dies or the disk is full. They are asked
+ * for through MILLPOND_TEST_FAULT, which no user sets: `throw:N`, `exit:N`, `crash:N`, `hang:N` at frame N in a worker,
+ * `disk:N` after N bytes of a result file, `leak:N` keeps the buffer of frame N.
+ */
+interface Faults {
+  /** In a worker. */
+  readonly worker: WorkerFault | undefined;
+  /** Bytes after which the disk is full. */
+  readonly diskAfter: number | undefined;
+  /** Frame whose buffer is not given back. */
+  readonly leakAt: number | undefined;
+}
+
+/** Reads the variable; anything that is not understood asks for nothing. */
+function readFaults(): Faults {
+  const match = /^(throw|exit|crash|hang|disk|leak):(\d+)$/.exec(process.env.MILLPOND_TEST_FAULT ?? "");
+  const kind = match?.[1];
+  const at = Number(match?.[2]);
+  return {
+    worker:
+      kind === "throw" || kind === "exit" || kind === "crash" || kind === "hang" ? { kind, frame: at } : undefined,
+    diskAfter: kind === "disk" ? at : undefined,
+    leakAt: kind === "leak" ? at : undefined,
+  };
 }
 
 /** The two result files, and what is collected for them. */
@@ -122,74 +147,74 @@ class Results {
   }
 }
 
+/** One run: its stages, what is collected for the report, and how it ends. */
 class Playback {
   readonly #options: RunOptions;
   readonly #source: OpenSource;
   readonly #results: Results;
-  readonly #stop: AbortController;
+  readonly #signal: AbortSignal;
   readonly #progress: Progress;
   readonly #meter = createMeter();
-  readonly #supply: PooledSupply | PoollessSupply;
-  readonly #faults = readFaults();
+  readonly #pools: FramePools;
   readonly #journal: Journal;
   readonly #times: Map<number, bigint | undefined> = new Map();
   #measured = 0;
 
-  constructor(options: RunOptions, source: OpenSource, results: Results, stop: AbortController, progress: Progress) {
+  constructor(options: RunOptions, source: OpenSource, results: Results, signal: AbortSignal, progress: Progress) {
     this.#options = options;
     this.#source = source;
     this.#results = results;
-    this.#stop = stop;
+    this.#signal = signal;
     this.#progress = progress;
     this.#journal = new Journal(results.line);
-    const { buffers, workers, patience } = options;
-    const supplyOptions = { buffers, workers, patience, meter: this.#meter };
-    const { variant = "pooled" } = options;
-    this.#supply = variant === "pooled" ? new PooledSupply(supplyOptions) : new PoollessSupply(variant, supplyOptions);
+    this.#pools = new FramePools(options.variant ?? "pooled", options.buffers, this.#meter);
   }
 
-  async run(): Promise<RunSummary> {
-    const { signal } = this.#stop;
-    const crew = this.#hire();
+  async run(faults: Faults): Promise<RunSummary> {
+    const signal = this.#signal;
     // A source may be waiting for bytes that never come; closing it is what ends that.
     const onAbort = (): void => void this.#source.frames.close();
     signal.addEventListener("abort", onAbort);
-    const gc = watchGc();
-    const before = processUse();
-    const start = performance.now();
-    let result: (StreamResult & { readonly settledAt?: number }) | undefined;
+    let gc: GcWatch | undefined;
+    let before: ProcessUse | undefined;
+    let result: StagesResult | undefined;
     let thrown: unknown;
     try {
-      result = await this.#stream(crew, signal);
+      result = await playStages(this.#parts(faults), () => {
+        gc = watchGc();
+        before = processUse();
+      });
     } catch (error) {
       thrown = error;
     }
-    const wallMs = (result?.settledAt ?? performance.now()) - start;
     const after = processUse();
-    const gcMain = await gc.stop();
+    const gcMain = await gc?.stop();
     signal.removeEventListener("abort", onAbort);
-    const workerGc = await crew.close();
-    const supply = this.#supply.close();
+    const supply = this.#pools.close();
     if (result === undefined) throw this.#ending(thrown, supply);
     assertAllBack(supply);
-    if (result.frames === 0) throw noFrames(this.#source, result);
     const measures = this.#journal.finish();
     await this.#results.flush();
     this.#progress.clear();
     await this.#results.drawSheet();
-    const memory = { minorFaults: after.minorFaults - before.minorFaults, peakRss: after.peakRss };
-    return this.#summary(result, measures, supply, wallMs, gcMain, workerGc, memory);
+    const memory = { minorFaults: after.minorFaults - before!.minorFaults, peakRss: after.peakRss };
+    return this.#summary(result, measures, supply, gcMain!, memory);
   }
 
-  #hire(): Crew {
-    return new Crew({
-      workers: this.#options.workers,
-      buffers: this.#options.buffers,
-      patience: this.#options.patience,
-      supply: this.#leaky(),
+  #parts(faults: Faults): StageParts {
+    const { facts } = this.#source;
+    return {
+      options: this.#options,
+      source: this.#source,
+      pools: this.#pools,
       meter: this.#meter,
-      fault: this.#faults.worker,
-      onFailure: (failure) => this.#stop.abort(failure),
+      signal: this.#signal,
+      fault: faults.worker,
+      leakAt: faults.leakAt,
+      onFrame: (frame, { pts, duration }) => {
+        this.#journal.expect(frame, pts, duration);
+        this.#times.set(frame, pts);
+      },
       onResult: (result) => {
         this.#measured++;
         this.#journal.accept(result);
@@ -197,55 +222,16 @@ class Playback {
         this.#times.delete(result.frame);
         this.#results.sheet?.offer(result, pts === undefined ? undefined : Number(pts) / 1e9);
       },
-    });
-  }
-
-  #stream(crew: Crew, signal: AbortSignal): Promise<StreamResult & { readonly settledAt?: number }> {
-    const { buffers, patience } = this.#options;
-    const supply = this.#supply;
-    if (supply instanceof PooledSupply) return playStages(this.#parts(crew, supply, signal), buffers, patience);
-    return streamFrames(this.#parts(crew, supply, signal));
-  }
-
-  #parts<S>(crew: Crew, supply: S, signal: AbortSignal): StreamParts<S> {
-    const { facts, frames: source, isPaced } = this.#source;
-    return {
-      source,
-      isPaced,
-      supply,
-      crew,
-      meter: this.#meter,
-      signal,
-      onFrame: (frame, { pts, duration }) => {
-        this.#journal.expect(frame, pts, duration);
-        this.#times.set(frame, pts);
-      },
-      afterFrame: (handedOut) => {
+      afterFrame: (frames) => {
         this.#progress.update(() => ({
           done: this.#measured,
           expected: facts.expectedFrames ?? undefined,
           label: facts.name,
           showsRate: true,
-          note: `${crew.inFlight} of ${this.#options.buffers} buffers out`,
+          note: `${this.#pools.outstanding} of ${this.#options.buffers} buffers out`,
         }));
-        return handedOut % FLUSH_EVERY === 0 ? this.#results.flush() : undefined;
+        return frames % FLUSH_EVERY === 0 ? this.#results.flush() : undefined;
       },
-    };
-  }
-
-  /** The supply as the crew sees it: for tests, one that loses a buffer. */
-  #leaky(): Supply {
-    const supply: Supply = this.#supply;
-    const { leakAt } = this.#faults;
-    if (leakAt === undefined) return supply;
-    let returned = 0;
-    return {
-      giveBack: (place) => {
-        if (returned++ !== leakAt) supply.giveBack(place);
-      },
-      reserve: () => supply.reserve?.(),
-      reclaim: (seat) => supply.reclaim?.(seat),
-      close: () => supply.close(),
     };
   }
 
@@ -262,16 +248,13 @@ class Playback {
   }
 
   #summary(
-    result: StreamResult,
+    result: StagesResult,
     measures: JournalSummary,
     supply: SupplyReport,
-    wallMs: number,
     gc: GcCount,
-    workerGc: readonly GcCount[],
     memory: RunSummary["memory"],
   ): RunSummary {
-    const { layout, frames } = result;
-    const { concealed = 0 } = this.#source.frames;
+    const { layout, frames, concealed, workerGc } = result;
     const isRefused = this.#options.strict && concealed > 0;
     const shortfall = result.shortfall ?? (isRefused ? concealedText(concealed) : undefined);
     return summarise({
@@ -285,7 +268,7 @@ class Playback {
       exitCode: shortfall === undefined ? ExitCode.OK : ExitCode.PARTIAL,
       supply,
       meter: this.#meter,
-      wallMs,
+      wallMs: result.endedAt - result.startedAt,
       gc,
       workerGc,
       memory,
@@ -305,10 +288,4 @@ function leakText(supply: SupplyReport): string {
     `${count(supply.outstanding, "buffer")} of ${supply.name} did not come back, which is a bug in millpond; ` +
     `nothing was written. Still held: ${supply.holders.join("; ") || "unknown"}`
   );
-}
-
-function noFrames({ facts }: OpenSource, result: StreamResult): Failure {
-  const why =
-    result.shortfall ?? (facts.kind === "file" ? "its video track is empty" : "it has nothing after its header");
-  return new Failure(`no frame could be read from ${facts.name}: ${why}`);
 }

@@ -3,11 +3,10 @@
 import type { ExitCode } from "../exit.ts";
 import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
 import { MILLPOND_VERSION } from "../version.ts";
+import type { SupplyReport } from "./frame-pools.ts";
 import type { JournalSummary } from "./journal.ts";
-import { addGc, type Meter, type ProcessUse, percentile } from "./meter.ts";
-import type { GcCount } from "./protocol.ts";
+import { addGc, type GcCount, type Meter, type ProcessUse, percentile } from "./meter.ts";
 import type { SourceFacts } from "./source.ts";
-import type { SupplyReport } from "./supply.ts";
 
 /** Name and number of the summary's format; the number grows when a field changes its meaning. */
 export const SUMMARY_SCHEMA = "millpond.run/1";

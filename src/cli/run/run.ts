@@ -13,7 +13,7 @@ export async function run(options: RunOptions): Promise<ExitCode> {
   const forget = listenForSignals(stop);
   const progress = createProgress(process.stderr, options.quiet || options.json);
   try {
-    const summary = await play(options, stop, progress);
+    const summary = await play(options, stop.signal, progress);
     progress.clear();
     const isForPeople = !options.json && !options.quiet;
     const paint = paintFor(process.stdout);

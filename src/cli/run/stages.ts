@@ -1,208 +1,327 @@
 /**
- * The run as a pipeline of two stages: one reads or decodes frames into buffers, the other hands them to the crew and holds them until
- * they are measured. The second one offers the pool; the count adds up to the number of buffers that was asked for.
+ * The run as a pipeline of three stages, in every subject of a comparison: the frames of the input, which are read or decoded
+ * into buffers of a pool; a `workers` stage whose threads measure them; and an end that gives the buffers back, in order. The
+ * second one offers the pool. Each class here only adds to a stage of the adapters what a run wants to know: times, and places.
  */
-import type { FrameLayout, Presentation, SourceFrame } from "../../adapters/node/frame-source.ts";
+import type { FrameLayout, FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
+import { FramesElement } from "../../adapters/node/frames-element.ts";
+import { type WorkerErrorDetails, WorkersElement } from "../../adapters/workers/workers-element.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { VideoInfo } from "../../media/video/info.ts";
-import type { InputPad, Maybe } from "../../pipeline/base/pad.ts";
+import type { Maybe } from "../../pipeline/base/pad.ts";
 import { Sink } from "../../pipeline/base/sink.ts";
-import { Source } from "../../pipeline/base/source.ts";
-import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.ts";
+import { Caps } from "../../pipeline/caps.ts";
 import { Pipeline } from "../../pipeline/pipeline.ts";
-import { byteFormat, type StreamFormat, sameFormat, videoFormat } from "../../pipeline/stream-format.ts";
+import { byteFormat, type StreamFormat } from "../../pipeline/stream-format.ts";
+import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import type { SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
 import { isMillpondError } from "../../util/errors.ts";
 import { canMeasure } from "../../video/measure.ts";
+import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
-import type { StreamParts, StreamResult } from "./stream.ts";
-import { type PooledSupply, tooSlow } from "./supply.ts";
+import { count } from "../terminal.ts";
+import type { FramePools } from "./frame-pools.ts";
+import {
+  createResults,
+  type FrameResult,
+  type MeasureOptions,
+  type MeasureReply,
+  nameOfShape,
+  readResult,
+  resultPlaces,
+  type WorkerFault,
+} from "./frame-results.ts";
+import type { GcCount, Meter } from "./meter.ts";
+import type { OpenSource } from "./source.ts";
 
-type Parts = StreamParts<PooledSupply>;
-
-/** How the frames lie that come now. */
-interface Shape {
-  readonly layout: FrameLayout;
-  readonly presentation: Presentation;
+/** What the stages need. */
+export interface StageParts {
+  /** The command line. */
+  readonly options: RunOptions;
+  /** Where frames come from. */
+  readonly source: OpenSource;
+  /** Where their bytes go. */
+  readonly pools: FramePools;
+  /** Takes the times. */
+  readonly meter: Meter;
+  /** Ends the run; its reason is thrown. */
+  readonly signal: AbortSignal;
+  /** Called for each frame that was read, before a thread has it. */
+  readonly onFrame: (frame: number, source: SourceFrame) => void;
+  /** Called for each measured frame, in the order of completion. */
+  readonly onResult: (result: FrameResult) => void;
+  /** Called for each frame that is done with, in order; what it returns is waited for. */
+  readonly afterFrame: (frames: number) => Promise<void> | undefined;
+  /** For tests. */
+  readonly fault: WorkerFault | undefined;
+  /** For tests: the frame whose buffer is not given back. */
+  readonly leakAt: number | undefined;
 }
 
-/** Reads or decodes frames straight into buffers of the pool. */
-class FrameStage extends Source {
-  readonly #parts: Parts;
-  #frame: SourceFrame | undefined;
-  #format: StreamFormat | undefined;
-  frames = 0;
-  first: Shape | undefined;
-  shape: Shape | undefined;
-  shortfall: string | undefined;
+/** How it went. */
+export interface StagesResult {
+  /** Frames that were measured. */
+  readonly frames: number;
+  /** What is missing, in words; undefined when all was there. */
+  readonly shortfall: string | undefined;
+  /** Frames that the decoder had to make up in part. */
+  readonly concealed: number;
+  /** Layout of the first frame. */
+  readonly layout: FrameLayout | undefined;
+  /** When the first frame was asked for, as performance.now() counts. */
+  readonly startedAt: number;
+  /** When the last frame was measured. */
+  readonly endedAt: number;
+  /** Garbage collections of each thread. */
+  readonly workerGc: readonly GcCount[];
+}
 
-  constructor(parts: Parts) {
-    super("frames");
+/** A source that takes its times, and ends where it breaks: whole frames that came before are a partial result. */
+class MeteredSource implements FrameSource {
+  readonly #parts: StageParts;
+  readonly #onStart: () => void;
+  #broke: string | undefined;
+  startedAt: number | undefined;
+  frames = 0;
+  first: FrameLayout | undefined;
+
+  constructor(parts: StageParts, onStart: () => void) {
     this.#parts = parts;
+    this.#onStart = onStart;
   }
 
-  override async next(): Promise<StreamFormat | undefined> {
-    const { source, meter, signal } = this.#parts;
+  get #frames(): FrameSource {
+    return this.#parts.source.frames;
+  }
+
+  get shortfall(): string | undefined {
+    return this.#broke ?? this.#frames.shortfall;
+  }
+
+  get concealed(): number {
+    return this.#frames.concealed ?? 0;
+  }
+
+  get starvedMs(): number {
+    return this.#frames.starvedMs;
+  }
+
+  async next(): Promise<SourceFrame | undefined> {
+    const { meter, signal } = this.#parts;
+    if (this.startedAt === undefined) {
+      this.#onStart();
+      this.startedAt = performance.now();
+    }
     const start = performance.now();
+    let frame: SourceFrame | undefined;
     try {
-      this.#frame = await source.next();
+      frame = await this.#frames.next();
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      // Whole frames that came before a broken stream are a partial result; with none there is nothing to keep.
+      // With no frame there is nothing to keep.
       if (this.frames === 0) throw new Failure(explain(error), 1, { cause: error });
-      this.shortfall = `the input broke off after frame ${this.frames}: ${explain(error)}`;
-      this.#frame = undefined;
+      this.#broke = `the input broke off after frame ${this.frames}: ${explain(error)}`;
     }
     meter.stages.decode += performance.now() - start;
-    if (this.#frame === undefined) return undefined;
-    const { layout, presentation } = this.#frame;
+    if (frame === undefined) {
+      this.#assertSome();
+      return undefined;
+    }
+    const { layout, presentation, pts, duration } = frame;
     if (!canMeasure(layout.format)) {
+      frame.close();
       throw new Failure(`frames in ${layout.format} cannot be measured; convert them first`);
     }
-    this.shape = { layout, presentation };
-    const format = formatOf(this.shape);
-    if (this.#format === undefined || !sameFormat(this.#format, format)) this.#format = format;
-    return this.#format;
+    const taken = frame;
+    const copyTo = (bytes: Uint8Array): Promise<boolean> => this.#copy(taken, bytes);
+    return { layout, presentation, pts, duration, copyTo, close: () => taken.close() };
   }
 
-  override async fill(buffer: MediaBuffer): Promise<boolean> {
-    const { source, meter } = this.#parts;
-    const frame = this.#frame!;
-    this.#frame = undefined;
-    try {
-      const starved = source.starvedMs;
-      const start = performance.now();
-      const whole = await frame.copyTo(buffer.bytes);
-      const waited = source.starvedMs - starved;
-      meter.stages.copy += performance.now() - start - waited;
-      meter.stages.decode += waited;
-      if (!whole) return false;
-      buffer.pts = frame.pts;
-      buffer.duration = frame.duration;
-      this.first ??= this.shape;
-      this.#parts.onFrame(this.frames++, frame);
-      return true;
-    } finally {
-      frame.close();
+  async #copy(frame: SourceFrame, bytes: Uint8Array): Promise<boolean> {
+    const { stages } = this.#parts.meter;
+    const starved = this.starvedMs;
+    const start = performance.now();
+    const whole = await frame.copyTo(bytes);
+    const waited = this.starvedMs - starved;
+    stages.copy += performance.now() - start - waited;
+    stages.decode += waited;
+    if (!whole) {
+      this.#assertSome();
+      return false;
     }
+    this.first ??= frame.layout;
+    this.#parts.onFrame(this.frames++, frame);
+    return true;
+  }
+
+  #assertSome(): void {
+    if (this.frames > 0) return;
+    this.#parts.signal.throwIfAborted();
+    const { facts } = this.#parts.source;
+    const nothing = facts.kind === "file" ? "its video track is empty" : "it has nothing after its header";
+    throw new Failure(`no frame could be read from ${facts.name}: ${this.shortfall ?? nothing}`);
+  }
+
+  close(): Promise<void> {
+    return this.#frames.close();
+  }
+}
+
+/** Frames of any layout, as bytes under a name that says all. */
+class InputStage extends FramesElement {
+  readonly #isPaced: boolean;
+
+  constructor(frames: FrameSource, isPaced: boolean) {
+    super(async () => ({ frames }), "frames", Caps.any);
+    this.#isPaced = isPaced;
   }
 
   /** A pipe that brings nothing is waited for. */
   override get isPacedFromOutside(): boolean {
-    return this.#parts.isPaced;
+    return this.#isPaced;
   }
 
-  override stop(): void {
-    void super.stop();
-    this.#frame?.close();
-    this.#frame = undefined;
-  }
-
-  override get role(): string {
-    return "frames, straight into buffers of its pool";
+  protected override formatOf({ layout, presentation }: SourceFrame): StreamFormat {
+    return byteFormat(layout.size, nameOfShape({ layout, presentation }));
   }
 }
 
-/** What the pipeline is told of a shape; it knows no format of 16 bits, so those travel as bytes under a name that says all. */
-function formatOf({ layout, presentation }: Shape): StreamFormat {
-  const { rotation, flip, pixelAspect, matrix, fullRange } = presentation;
-  if (layout instanceof VideoInfo) {
-    return videoFormat(layout, { presentation: { rotation, flip, pixelAspect, matrix, fullRange } });
-  }
-  const { format, width, height } = layout;
-  return byteFormat(layout.size, `${format} ${width}x${height} ${rotation} ${flip} ${matrix} ${fullRange}`);
-}
+// From the source tree Node runs the TypeScript file, from the package the compiled one.
+const MEASURE_MODULE = new URL(
+  import.meta.url.endsWith(".ts") ? "./measure-frames.ts" : "./measure-frames.js",
+  import.meta.url,
+);
 
-/** Hands frames to the crew, and holds them until they are measured. */
-class CrewStage extends Sink {
-  readonly #parts: Parts;
-  readonly #buffers: number;
-  readonly #frames: FrameStage;
-  #isNew = true;
-  #handed = 0;
-  /** When the last frame was measured, as performance.now() counts. */
-  settledAt: number | undefined;
+/** The threads that measure. */
+class MeasureStage extends WorkersElement {
+  readonly #parts: StageParts;
+  readonly #gc: Map<number, GcCount>;
 
-  constructor(parts: Parts, buffers: number, frames: FrameStage) {
-    super("crew");
+  constructor(parts: StageParts) {
+    const { workers, buffers } = parts.options;
+    const results = createResults(buffers);
+    const places = resultPlaces(results);
+    const gc = new Map<number, GcCount>();
+    super(MEASURE_MODULE, {
+      name: "workers",
+      workers,
+      buffers,
+      options: { results, fault: parts.fault } satisfies MeasureOptions,
+      onResult: (reply, index) => {
+        const { thread, gc: collections } = reply as MeasureReply;
+        gc.set(thread, collections);
+        parts.onResult(readResult(index, places[index % buffers]!));
+      },
+    });
     this.#parts = parts;
-    this.#buffers = buffers;
-    this.#frames = frames;
+    this.#gc = gc;
   }
 
-  /** The one that is being filled is not held here. */
-  override get retainedBuffers(): number {
-    return this.#buffers - 1;
+  get workerGc(): readonly GcCount[] {
+    return [...this.#gc.values()];
   }
 
-  override async configure(): Promise<void> {
-    await this.#parts.crew.settled(this.#parts.signal);
-    this.#isNew = true;
+  protected override createPool(options: SharedBufferPoolOptions): BufferPool {
+    return this.#parts.pools.create(options);
   }
 
-  override proposeAllocation(query: AllocationQuery, pad: InputPad): boolean {
-    void super.proposeAllocation(query, pad);
-    // Slots begin on a cache line, and 16-bit samples on an even address.
-    query.requireParams(null, { align: 64 });
-    query.addPool({ pool: this.#parts.supply.offer() });
-    return true;
+  protected override get transfers(): boolean {
+    return this.#parts.options.variant === "fresh";
   }
 
-  override render(buffer: MediaBuffer): Maybe<void> {
-    const { crew, meter, supply, afterFrame } = this.#parts;
-    if (this.#isNew) {
-      // Only now is there a pool for the workers to take part in.
-      crew.begin(this.#frames.shape!.layout, this.#frames.shape!.presentation);
-      this.#isNew = false;
-    }
+  protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
     const start = performance.now();
-    const place = supply.place(buffer);
-    buffer.retain();
-    crew.hand(this.#handed++, place);
+    const work = super.begin(buffer);
+    this.#parts.meter.stages.handOff += performance.now() - start;
+    return work;
+  }
+}
+
+/** Gives the buffers back. */
+class EndStage extends Sink {
+  readonly #parts: StageParts;
+  #frames = 0;
+  endedAt: number | undefined;
+
+  constructor(parts: StageParts) {
+    super("end");
+    this.#parts = parts;
+  }
+
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    const { meter, afterFrame } = this.#parts;
+    const start = performance.now();
+    void super.chain(buffer);
     meter.stages.handOff += performance.now() - start;
-    return afterFrame(this.#handed);
+    const work = afterFrame(++this.#frames);
+    return work === undefined ? undefined : this.bounded(work, "writing the results");
   }
 
-  override async finish(): Promise<void> {
-    await this.#parts.crew.settled(this.#parts.signal);
-    this.settledAt = performance.now();
+  override render(buffer: MediaBuffer): void {
+    if (this.#frames === this.#parts.leakAt) buffer.retain();
   }
 
-  override get role(): string {
-    return `worker threads that measure; holds up to ${this.retainedBuffers}`;
+  override finish(): void {
+    this.endedAt = performance.now();
   }
-}
-
-function inputStuck(patience: number): string {
-  return `the input gave nothing for ${patience / 1000} s: it is stuck, or far too slow (--patience sets the limit)`;
-}
-
-/** How {@link playStages} went. */
-export interface StagesResult extends StreamResult {
-  /** When the last frame was measured, as performance.now() counts. */
-  readonly settledAt: number;
 }
 
 /**
- * Takes every frame from the source to a worker, and returns when all are measured. Rejects with the signal's reason or a
- * {@link Failure}; the crew brings back the frames that workers have then.
+ * Takes every frame from the source through the threads, and returns when all are measured. Rejects with the signal's reason or
+ * a {@link Failure}; every buffer is back then, and no thread is left.
+ *
+ * @param onStart called when the threads are ready and the first frame is about to be asked for
  */
-export async function playStages(parts: Parts, buffers: number, patience: number): Promise<StagesResult> {
-  const frames = new FrameStage(parts);
-  const crew = new CrewStage(parts, buffers, frames);
-  const pipeline = new Pipeline({ name: "run", acquireTimeout: patience }).link(frames, crew);
+export async function playStages(parts: StageParts, onStart: () => void): Promise<StagesResult> {
+  const { options, signal } = parts;
+  const frames = new MeteredSource(parts, onStart);
+  const input = new InputStage(frames, parts.source.isPaced);
+  const workers = new MeasureStage(parts);
+  const end = new EndStage(parts);
+  const pipeline = new Pipeline({ name: "run", acquireTimeout: options.patience }).link(input, workers, end);
   try {
-    await pipeline.run({ signal: parts.signal });
+    await pipeline.run({ signal });
   } catch (error) {
-    if (!isMillpondError(error, "ERR_STARVED")) throw error;
-    const isInput = error.details?.stage === frames.name;
-    throw new Failure(isInput ? inputStuck(patience) : tooSlow(patience, buffers), 1, { cause: error });
+    throw failureOf(error, options, input.name);
   }
-  parts.signal.throwIfAborted();
+  const now = performance.now();
   return {
     frames: frames.frames,
-    shortfall: frames.shortfall ?? parts.source.shortfall,
-    layout: frames.first?.layout,
-    presentation: frames.first?.presentation,
-    settledAt: crew.settledAt ?? performance.now(),
+    shortfall: input.shortfall,
+    concealed: input.concealed,
+    layout: frames.first,
+    startedAt: frames.startedAt ?? now,
+    endedAt: end.endedAt ?? now,
+    workerGc: workers.workerGc,
   };
+}
+
+/** What a stage has thrown, in the words of this command. */
+function failureOf(error: unknown, options: RunOptions, input: string): unknown {
+  if (!isMillpondError(error)) return error;
+  const details = error.details ?? {};
+  if (error.code === "ERR_STARVED") return new Failure(stalled(details, options, input), 1, { cause: error });
+  if (typeof details.worker !== "number") return error;
+  const { worker, frame, code, reason } = details as unknown as WorkerErrorDetails;
+  const what =
+    frame !== undefined
+      ? `failed at frame ${frame + 1}: ${reason}`
+      : reason === undefined
+        ? `ended with code ${code} in the middle of its work`
+        : `died: ${reason}`;
+  return new Failure(`worker ${worker} ${what}`, 1, { cause: error });
+}
+
+function stalled(details: Readonly<Record<string, unknown>>, options: RunOptions, input: string): string {
+  const { patience, buffers } = options;
+  const limit = `for ${patience / 1000} s`;
+  if (details.stage === input) {
+    return `the input gave nothing ${limit}: it is stuck, or far too slow (--patience sets the limit)`;
+  }
+  if (String(details.doing).startsWith("loading")) {
+    return `the worker threads have been starting for ${Number(details.limit) / 1000} s: the machine is far too slow (--patience sets the limit)`;
+  }
+  return (
+    `no worker gave a frame back ${limit}, while they had ${count(buffers, "frame")}: ` +
+    "a worker hangs, or the machine is far too slow (--patience sets the limit)"
+  );
 }

@@ -3,10 +3,10 @@
  * allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
  */
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/mapping.ts";
+import type { MapMode } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { throwLater } from "../../util/errors.ts";
 import { DoorError, fromHook, inDoor, messageOf, wants } from "../door-error.ts";
 import {
   kCMBlockBufferBadCustomBlockSourceErr,

@@ -1,9 +1,8 @@
 /** GstMemory, GstMapInfo, GstAllocator and GstAllocationParams over the core's Memory and Allocator. */
 import { allocators } from "../../allocators/registry.ts";
 import { Allocator as CoreAllocator, defaultAllocator, systemAllocator, wrapMemory } from "../../memory/allocator.ts";
-import { lockBits, unlockBits } from "../../memory/lock-bits.ts";
-import type { MapMode, Mapping } from "../../memory/mapping.ts";
-import type { Memory as CoreMemory } from "../../memory/memory.ts";
+import type { Memory as CoreMemory, MapMode, Mapping } from "../../memory/memory.ts";
+import { lockBits, unlockBits } from "../../memory/memory.ts";
 import {
   type AllocationParams as CoreParams,
   DEFAULT_ALIGN,
@@ -12,8 +11,7 @@ import {
   resolveParams,
 } from "../../memory/params.ts";
 import { type Region, viewBytes } from "../../memory/region.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { MAKE } from "../door-error.ts";
 import { MapFlags } from "./constants.ts";
 import {
@@ -392,7 +390,7 @@ class BridgeAllocator extends CoreAllocator {
 
   override allocate(size: number, params?: CoreParams): CoreMemory {
     const resolved = resolveParams(params);
-    const calls = this.$allocations;
+    const calls = this.allocationCount;
     let made: Memory | null | undefined;
     try {
       made = this.#face.vfunc_alloc(size, paramsOut(resolved));
@@ -416,8 +414,8 @@ class BridgeAllocator extends CoreAllocator {
     if (core.ownerCount === 0 && core.parentBuffer === null && core.allocator !== this) {
       this.#makers.set(keyOf(core), this.takeOver(core));
     }
-    this.$allocations++;
-    this.#handed.set(core, this.$allocations);
+    this.allocationCount++;
+    this.#handed.set(core, this.allocationCount);
     return core;
   }
 

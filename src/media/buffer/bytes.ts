@@ -3,9 +3,14 @@
  * Writing copies a shared memory first (copy on write). Functions over a live slot.
  */
 
-import { type MapMode, type Mapping, unitOf } from "../../memory/mapping.ts";
-import { type Memory, mapToRead } from "../../memory/memory.ts";
-import { releaseWhenUnmapped } from "../../memory/orphans.ts";
+import {
+  type MapMode,
+  type Mapping,
+  type Memory,
+  mapToRead,
+  releaseWhenUnmapped,
+  unitOf,
+} from "../../memory/memory.ts";
 import { viewBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber, wrongType } from "../../util/validate.ts";

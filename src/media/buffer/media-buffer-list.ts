@@ -1,4 +1,12 @@
-/** MediaBufferList: buffers that travel together, counted as one. After GstBufferList. */
+/**
+ * MediaBufferList: buffers that travel together, counted as one. After GstBufferList.
+ *
+ * Life-cycle: made with one reference; shared by retain(); over with the last release(), which gives every buffer back.
+ *
+ * Invariants: the list holds one reference of each buffer, and a second one of each while it is shared.
+ *
+ * Complexity: looking up is O(1); retain() and release() between one and two references are O(buffers).
+ */
 
 import { disposeBy } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";

@@ -31,14 +31,13 @@
  */
 
 import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode, Mapping } from "../../memory/mapping.ts";
+import type { MapMode, Mapping } from "../../memory/memory.ts";
 import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { disposeBy } from "../../util/dispose.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import {
   checkOptions,
   flag,
@@ -55,7 +54,6 @@ import { compareBytes, extractInto, fillBytes, mapMemories, setBytes } from "./b
 import { copyInto, shareWhole } from "./copy.ts";
 import { type BufferFlags, CopyFlags } from "./flags.ts";
 import * as list from "./memory-list.ts";
-import { type BufferSizes, resizeRange, sizesOf } from "./resize.ts";
 import {
   type BufferSlot,
   freeUnpooledSlot,
@@ -83,7 +81,10 @@ export class MediaBuffer {
   /** @internal */
   declare readonly slot: BufferSlot;
 
-  /** An empty buffer of its own. Pools pass a slot; applications pass nothing. */
+  /** An empty buffer of its own. */
+  constructor();
+  /** @internal A lease of a pool's slot, or a hook's handle of it. */
+  constructor(slot: BufferSlot);
   constructor(slot: BufferSlot = unpooledSlot()) {
     if (slot === null || typeof slot.generation !== "number") throw invalidSlot(slot);
     this.slot = slot;
@@ -378,9 +379,9 @@ export class MediaBuffer {
   }
 
   /** Sizes of a range of memories: valid bytes, room in front, and room in all. O(memories). */
-  getSizes(index = 0, length?: number): BufferSizes {
+  getSizes(index = 0, length?: number): list.BufferSizes {
     const slot = this.live("read");
-    return sizesOf(slot, index, list.checkIndices(slot, index, length));
+    return list.sizesOf(slot, index, list.checkIndices(slot, index, length));
   }
 
   /**
@@ -392,7 +393,13 @@ export class MediaBuffer {
     const slot = this.writable("resize");
     const count = list.checkIndices(slot, index, length);
     wholeNumber("delta", delta, -Number.MAX_SAFE_INTEGER);
-    resizeRange(slot, index, count, delta, size === undefined ? sizesOf(slot, index, count).size - delta : size);
+    list.resizeRange(
+      slot,
+      index,
+      count,
+      delta,
+      size === undefined ? list.sizesOf(slot, index, count).size - delta : size,
+    );
   }
 
   /**

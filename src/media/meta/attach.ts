@@ -1,5 +1,5 @@
 /** Metas on a slot: add, remove, iterate, and what a copy takes along. Functions over a live slot. */
-import { throwLater } from "../../util/late.ts";
+import { throwLater } from "../../util/errors.ts";
 import { CopyFlags } from "../buffer/flags.ts";
 import type { MediaBuffer } from "../buffer/media-buffer.ts";
 import { type BufferSlot, heldByHook, SlotFlags, sharedBuffer } from "../buffer/slot.ts";

@@ -13,6 +13,15 @@
  * buffer.addMeta(Gain, -3);
  * buffer.getMeta(Gain)?.db; // -3
  * ```
+ *
+ * Life-cycle of an instance: `init` when it is added; `transform` for each copy of the buffer; `free` when it is
+ * removed or its buffer goes. One that a pool's populate() added is POOLED: it gets `clear` at each return, and `free`
+ * with the buffer.
+ *
+ * Invariants: a type's name is registered once in a realm, and stays; metas change only while their buffer is writable;
+ * a LOCKED one stays until its buffer goes; a hook that throws in the middle of a return does not stop the return.
+ *
+ * Complexity: adding, and removing the youngest, O(1); looking up and removing another O(metas of the buffer).
  */
 
 import { MillpondError } from "../../util/errors.ts";
@@ -61,7 +70,7 @@ export interface MetaSpec<T extends object, P> {
   /** Bumped when the serialized form changes; default 0, at most 255. */
   readonly version?: number;
   /** Fills a new instance; returning false refuses, and nothing is added. */
-  init?(meta: Meta & T, params: P, buffer: MediaBuffer): boolean | undefined | undefined;
+  init?(meta: Meta & T, params: P, buffer: MediaBuffer): boolean | undefined;
   /** The instance goes away. */
   free?(meta: Meta & T, buffer: MediaBuffer): void;
   /** A POOLED instance is recycled with its buffer. */

@@ -206,8 +206,13 @@ export class Queue extends Element {
       });
     });
     query.answering = this.name;
-    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
+    this.addRetained(query);
     return true;
+  }
+
+  /** Hook: says how many buffers it has at most. Default: the full line, and the one on its way out. */
+  protected addRetained(query: AllocationQuery): void {
+    query.raise(this.max + 1, `${this.max} in line, 1 on its way out`);
   }
 
   /** As what feeds it. */

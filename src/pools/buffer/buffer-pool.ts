@@ -66,13 +66,11 @@
  * revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type BufferOwner, type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
-import { type Clock, checkClock } from "../../util/clock.ts";
-import { CoarseClock } from "../../util/coarse-clock.ts";
+import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
@@ -130,7 +128,7 @@ const NO_OPTIONS: AcquireOptions = Object.freeze({});
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
 /** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
-export class BufferPool implements BufferOwner {
+export class BufferPool {
   /** For messages and reports. */
   readonly name: string;
   /** Closes by force, for `using pool = BufferPool.create(...)` where the platform has `Symbol.dispose`. */

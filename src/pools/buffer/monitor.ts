@@ -4,7 +4,7 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferSlot } from "../../media/buffer/slot.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
-import { throwLater } from "../../util/late.ts";
+import { throwLater } from "../../util/errors.ts";
 
 /** One lease in 128, as Netty's detector samples: registering costs 200 ns, so a sample costs under 2 ns an acquire. */
 export const LEAK_SAMPLE = 128;

@@ -8,9 +8,9 @@
  *             slot 1                                       leased, awaiting its memory, or returning
  * ```
  *
- * The life of a slot is drawn at {@link BufferPool}. Every hook runs between {@link SlotStore.enterHook} and {@link
- * SlotStore.leaveHook}. Meanwhile the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in
- * {@link SlotStore.defer} until the hook has returned.
+ * The life of a slot is drawn at {@link BufferPool}. Every hook runs between `#enterHook` and `#leaveHook`. Meanwhile
+ * the pool refuses what would change it (`ERR_REENTRANT`), and leases that end wait in {@link SlotStore.defer} until
+ * the hook has returned.
  *
  * Invariants: a slot is on the free list, or it counts as outstanding; what a hook can see of the pool is whole; hooks
  * never nest; a generation of a slot number never comes back, also when the slot was freed and made anew; every slot is
@@ -23,11 +23,8 @@ import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import type { Memory } from "../../memory/memory.ts";
-import { Wipe } from "../../memory/region.ts";
-import { isRevocable, revokeViews, wipeRegion } from "../../memory/revoke.ts";
-import { zeroBytes } from "../../memory/zero.ts";
-import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
+import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
@@ -60,7 +57,7 @@ export type SlotStats = Omit<
 
 const KEPT: ReturnResult = Object.freeze({ reason: undefined, error: undefined });
 
-/** The slots of one pool. */
+/** The slots of one pool. The pool's fast paths change the four public fields themselves. */
 export class SlotStore {
   /** The free slot that was returned last, or null. */
   head: BufferSlot | null = null;
@@ -97,13 +94,13 @@ export class SlotStore {
     this.#onHook = onHook;
   }
 
-  /** A hook is about to run. Ends with {@link leaveHook}, whatever the hook throws. */
-  enterHook(): void {
+  /** A hook is about to run. Ends with {@link #leaveHook}, whatever the hook throws. */
+  #enterHook(): void {
     if (this.#hookDepth++ === 0) this.#onHook(true);
   }
 
   /** The hook has returned. */
-  leaveHook(): void {
+  #leaveHook(): void {
     if (--this.#hookDepth === 0) this.#onHook(false);
   }
 
@@ -114,11 +111,11 @@ export class SlotStore {
 
   /** Calls `fn` as a hook. */
   callHook<T>(fn: () => T): T {
-    this.enterHook();
+    this.#enterHook();
     try {
       return fn();
     } finally {
-      this.leaveHook();
+      this.#leaveHook();
     }
   }
 
@@ -231,7 +228,7 @@ export class SlotStore {
     }
     slot.refCount = 1;
     slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
-    this.enterHook();
+    this.#enterHook();
     try {
       if (because !== undefined) {
         slot.resetFields();
@@ -242,7 +239,7 @@ export class SlotStore {
       this.#keep(slot);
       return KEPT;
     } finally {
-      this.leaveHook();
+      this.#leaveHook();
     }
   }
 
@@ -306,7 +303,7 @@ export class SlotStore {
 
   /** Frees every free slot. Each counts as outstanding while its hooks run. */
   freeUnused(reason: DiscardReason): void {
-    this.enterHook();
+    this.#enterHook();
     try {
       for (let slot = this.head; slot !== null; slot = this.head) {
         this.head = slot.next;
@@ -315,7 +312,7 @@ export class SlotStore {
         this.#discard(slot, reason);
       }
     } finally {
-      this.leaveHook();
+      this.#leaveHook();
     }
   }
 
@@ -397,7 +394,7 @@ export class SlotStore {
     slot.refCount = 1;
     slot.slotFlags = SlotFlags.HELD | SlotFlags.FILLING;
     const buffer = new MediaBuffer(slot);
-    this.enterHook();
+    this.#enterHook();
     try {
       this.#hooks.populate(buffer, this.#config, hint);
       this.#assertPopulated(slot);
@@ -410,7 +407,7 @@ export class SlotStore {
       emptySlot(slot, buffer);
       throw error;
     } finally {
-      this.leaveHook();
+      this.#leaveHook();
     }
     slot.refCount = 0;
     slot.generation++;

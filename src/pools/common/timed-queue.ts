@@ -14,8 +14,7 @@
  * order and O(items) before it, a shift O(1) amortized; first times are O(1), extremes O(items).
  */
 
-import { MillpondError, reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callback, checkOptions, wrongType } from "../../util/validate.ts";
 import { checkLimits, QueueLevel, type QueueLimits } from "./queue-level.ts";
 
@@ -68,7 +67,7 @@ export class TimedQueue<T> {
   readonly #level = new QueueLevel();
   #items: Item<T>[] = [];
   /** Items in front that are out already. */
-  #gone = 0;
+  #taken = 0;
   #ended = false;
   #clears = 0;
   #busy = false;
@@ -116,17 +115,17 @@ export class TimedQueue<T> {
 
   /** What comes out next, and stays in; undefined: the queue is empty. */
   get head(): T | undefined {
-    return this.#items[this.#gone]?.item;
+    return this.#items[this.#taken]?.item;
   }
 
   /** Presentation time of {@link head}. */
   get firstPts(): bigint | undefined {
-    return this.#items[this.#gone]?.pts;
+    return this.#items[this.#taken]?.pts;
   }
 
   /** Decoding time of {@link head}. */
   get firstDts(): bigint | undefined {
-    return this.#items[this.#gone]?.dts;
+    return this.#items[this.#taken]?.dts;
   }
 
   /** The earliest presentation time. O(items). */
@@ -151,7 +150,7 @@ export class TimedQueue<T> {
 
   /** The items, in order; a new array each time. */
   items(): T[] {
-    return this.#items.slice(this.#gone).map(({ item }) => item);
+    return this.#items.slice(this.#taken).map(({ item }) => item);
   }
 
   /** Why nothing may change just now: a hook of this queue, or a trigger, is running. */
@@ -167,12 +166,12 @@ export class TimedQueue<T> {
   tryPush(item: T): boolean {
     this.#assertIdle("push into");
     if (this.#ended) throw new MillpondError("ERR_INACTIVE", "the queue has ended; clear() it before the next stream");
-    const entry = this.#hook(() => this.#entryOf(item));
+    const entry = this.#hook(() => this.#measured(item));
     if (!this.#level.fits(this.#limits, entry)) return false;
-    const index = this.#compare === undefined ? this.#items.length : this.#hook(() => this.#placeOf(item));
+    const index = this.#compare === undefined ? this.#items.length : this.#hook(() => this.#insertionIndex(item));
     this.#items.splice(index, 0, entry);
     this.#level.add(entry);
-    this.#fire();
+    this.#checkTriggers();
     return true;
   }
 
@@ -181,16 +180,16 @@ export class TimedQueue<T> {
    */
   shift(): T | undefined {
     this.#assertIdle("take an item out of");
-    const entry = this.#items[this.#gone];
+    const entry = this.#items[this.#taken];
     if (entry === undefined) return undefined;
     this.#level.remove(entry);
-    this.#gone++;
+    this.#taken++;
     // Half of the array is behind: each item is moved once at most for each that goes.
-    if (this.#gone * 2 >= this.#items.length) {
-      this.#items = this.#items.slice(this.#gone);
-      this.#gone = 0;
+    if (this.#taken * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#taken);
+      this.#taken = 0;
     }
-    this.#fire();
+    this.#checkTriggers();
     return entry.item;
   }
 
@@ -198,7 +197,7 @@ export class TimedQueue<T> {
   end(): void {
     this.#assertIdle("end");
     this.#ended = true;
-    this.#fire();
+    this.#checkTriggers();
   }
 
   /**
@@ -208,18 +207,18 @@ export class TimedQueue<T> {
     this.#assertIdle("clear");
     const items = this.items();
     this.#items = [];
-    this.#gone = 0;
+    this.#taken = 0;
     this.#level.clear();
     this.#ended = false;
     this.#clears++;
-    this.#fire();
+    this.#checkTriggers();
     return items;
   }
 
   /** Looks at the triggers again: something that a condition asks for has changed outside. Throws `ERR_REENTRANT`. */
   update(): void {
     this.#assertIdle("update");
-    this.#fire();
+    this.#checkTriggers();
   }
 
   /** Runs code of the caller's that may ask the queue everything and change nothing. */
@@ -248,11 +247,11 @@ export class TimedQueue<T> {
       seen: undefined,
       fired,
       handle: {
-        test: () => !trigger.isChange && this.#look(trigger) === true,
+        test: () => !trigger.isChange && this.#evaluate(trigger) === true,
         remove: () => this.#triggers.delete(trigger),
       },
     };
-    trigger.seen = trigger.isChange ? this.#look(trigger) : false;
+    trigger.seen = trigger.isChange ? this.#evaluate(trigger) : false;
     this.#triggers.add(trigger);
     this.#check(trigger);
     return trigger.handle;
@@ -263,7 +262,7 @@ export class TimedQueue<T> {
     this.#triggers.clear();
   }
 
-  #entryOf(item: T): Item<T> {
+  #measured(item: T): Item<T> {
     const times = this.#measure(item);
     if (times === null || typeof times !== "object") throw wrongType("what measure() returned", "ItemTimes", times);
     const { pts, dts, duration: time = 0n, bytes = 0 } = times;
@@ -276,15 +275,15 @@ export class TimedQueue<T> {
   }
 
   /** From the end: what comes is most often the latest. */
-  #placeOf(item: T): number {
+  #insertionIndex(item: T): number {
     let index = this.#items.length;
-    while (index > this.#gone && this.#compare!(item, this.#items[index - 1]!.item) < 0) index--;
+    while (index > this.#taken && this.#compare!(item, this.#items[index - 1]!.item) < 0) index--;
     return index;
   }
 
   #extreme(timeOf: (entry: Item<T>) => bigint | undefined, sign: -1 | 1): bigint | undefined {
     let best: bigint | undefined;
-    for (let i = this.#gone; i < this.#items.length; i++) {
+    for (let i = this.#taken; i < this.#items.length; i++) {
       const time = timeOf(this.#items[i]!);
       if (time !== undefined && (best === undefined || (sign < 0 ? time < best : time > best))) best = time;
     }
@@ -304,21 +303,21 @@ export class TimedQueue<T> {
     }
   }
 
-  #fire(): void {
+  #checkTriggers(): void {
     if (this.#triggers.size === 0) return;
     for (const trigger of [...this.#triggers]) if (this.#triggers.has(trigger)) this.#check(trigger);
   }
 
   #check(trigger: Trigger): void {
     const { seen } = trigger;
-    const now = this.#look(trigger);
+    const now = this.#evaluate(trigger);
     trigger.seen = now;
     if (trigger.isChange ? now === seen : now !== true || seen === true) return;
     const { fired, handle } = trigger;
     if (fired !== null) this.#guarded(() => fired(handle));
   }
 
-  #look(trigger: Trigger): unknown {
+  #evaluate(trigger: Trigger): unknown {
     return this.#guarded(trigger.look);
   }
 

@@ -16,7 +16,7 @@
 
 import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
-import { throwLater } from "../../util/late.ts";
+import { throwLater } from "../../util/errors.ts";
 import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
 
 /** How a wait may end early. */

@@ -5,13 +5,17 @@ import {
   type AllocatorStats,
   defaultAllocator,
 } from "../../memory/allocator.ts";
+import type { Memory } from "../../memory/memory.ts";
 import { pageSize } from "../../os/page-size.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
+import { callerOf } from "../../util/stack.ts";
 import { flag, milliseconds, oneOf, powerOfTwo, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import type { ZeroPolicy } from "../buffer/config.ts";
+import type { Holders, PoolWords } from "../common/lease-errors.ts";
+import type { PageBlock } from "./page-cache.ts";
 
-/** How held bytes go: each block at its age, or all together along a smooth curve. */
+/** How idle bytes go: each block at its age, or all together along a smooth curve. */
 export type AgeCurve = "cliff" | "smooth";
 
 /** How urgently the machine wants memory back. */
@@ -22,7 +26,7 @@ export interface PagePoolOptions {
   /** For messages and reports; default "pages". */
   name?: string;
   /**
-   * Milliseconds that a freed block is kept for the next borrower; 0: not at all, `Infinity`: for ever. Default 500, Core
+   * Milliseconds that a freed block is kept for the next request; 0: not at all, `Infinity`: without end. Default 500, Core
    * Media's half second.
    */
   ageOut?: number;
@@ -33,15 +37,15 @@ export interface PagePoolOptions {
   curve?: AgeCurve;
   /** Where pages come from and go to; default: the default allocator. */
   source?: Allocator;
-  /** The most bytes that exist at a time, held and lent; default `Infinity`. */
+  /** The most bytes that exist at a time, idle and leased; default `Infinity`. */
   maxBytes?: number;
-  /** The most blocks that exist at a time, held and lent; default `Infinity`. */
+  /** The most blocks that exist at a time, idle and leased; default `Infinity`. */
   max?: number;
   /** Held blocks that age never takes, the last freed ones; default 0. */
   min?: number;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
-  /** Kill the views that were handed out when a block comes back; default: false, true in debug levels where it can be done. */
+  /** Revoke the views that were handed out when a block is released; default: false, true in debug levels where it can be done. */
   revoke?: boolean;
   /** Remember where each block was taken (about 4 us an allocation); default false. */
   trace?: boolean;
@@ -62,7 +66,7 @@ export interface PageConfig {
   readonly name: string;
   /** Milliseconds a freed block is kept. */
   readonly ageOut: number;
-  /** How held bytes go. */
+  /** How idle bytes go. */
   readonly curve: AgeCurve;
   /** Where pages come from. */
   readonly source: Allocator;
@@ -74,11 +78,11 @@ export interface PageConfig {
   readonly min: number;
   /** When bytes are zeroed. */
   readonly zero: ZeroPolicy;
-  /** Whether views die with the loan. */
+  /** Whether views are revoked at the end of a lease. */
   readonly revoke: boolean;
   /** Whether a block that cannot be revoked is refused. */
   readonly mustRevoke: boolean;
-  /** Whether loans remember where they were made. */
+  /** Whether leases remember where they were made. */
   readonly trace: boolean;
   /** Whether a timer empties an idle pool. */
   readonly timer: boolean;
@@ -88,7 +92,7 @@ export interface PageConfig {
   readonly clock: Clock;
 }
 
-/** One loan of a PagePool. */
+/** One lease of a PagePool. */
 export interface PageHolder {
   /** The memory's number, as in messages. */
   readonly memory: number;
@@ -96,7 +100,7 @@ export interface PageHolder {
   readonly size: number;
   /** Bytes of the block. */
   readonly bytes: number;
-  /** Milliseconds since it was lent, read coarsely. */
+  /** Milliseconds since it was taken, read coarsely. */
   readonly age: number;
   /** Where it was taken, when tracing is on. */
   readonly site: string | undefined;
@@ -106,19 +110,19 @@ export interface PageHolder {
 export interface PagePoolStats extends AllocatorStats {
   /** The pool's name. */
   readonly name: string;
-  /** Blocks held for the next borrower. */
+  /** Blocks kept for the next request. */
   readonly idle: number;
   /** Their bytes. */
   readonly idleBytes: number;
-  /** Blocks on loan. */
+  /** Blocks leased. */
   readonly live: number;
-  /** Of the bytes on loan, those that rounding to pages added. */
+  /** Of the bytes leased, those that rounding to pages added. */
   readonly wastedBytes: number;
   /** Blocks that exist, and their bytes. */
   readonly count: number;
   /** Bytes that exist. */
   readonly bytes: number;
-  /** Allocations that a held block served. */
+  /** Allocations that an idle block served. */
   readonly hits: number;
   /** Allocations that took fresh pages. */
   readonly misses: number;
@@ -187,4 +191,25 @@ function bound(name: string, value: number | undefined): number {
   return value === undefined || value === Number.POSITIVE_INFINITY
     ? Number.POSITIVE_INFINITY
     : wholeNumber(name, value);
+}
+
+/** What messages call a pool and its leases. */
+export function pageWords({ name }: PageConfig): PoolWords {
+  return { kind: "page pool", name, unit: "block" };
+}
+
+/** The lease of a block, for reports. */
+export function holderOf(block: PageBlock, lease: Memory, now: number): PageHolder {
+  return {
+    memory: lease.id,
+    size: lease.size,
+    bytes: block.cls.bytes,
+    age: Math.max(0, now - block.stamp),
+    site: block.site === undefined ? undefined : callerOf(block.site),
+  };
+}
+
+/** Holders, as messages show them. */
+export function pageHolders(list: readonly PageHolder[]): Holders<PageHolder> {
+  return { list, show: ({ memory, size, age, site }) => ({ lease: `memory #${memory} (${size} bytes)`, age, site }) };
 }

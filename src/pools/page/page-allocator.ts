@@ -1,6 +1,15 @@
 /**
- * The allocator of a PagePool: whole pages, the last freed first, and a look at the time on the way. It outlives its pool:
- * invalidated, it goes on allocating and recycles no more (Core Media's rule).
+ * The allocator of a PagePool: whole pages, the last freed first, and a look at the time on the way. It outlives its pool.
+ *
+ * | state     | allocates           | a released block | goes on to                                      |
+ * | --------- | ------------------- | ---------------- | ----------------------------------------------- |
+ * | recycling | idle or fresh pages | is kept, and ages | direct (invalidate), retired, dead (close)     |
+ * | direct    | fresh pages         | goes to the source | retired, dead; Core Media's invalidated pool  |
+ * | retired   | `ERR_POOL_DEAD`     | goes to the source | dead, with the last lease                     |
+ * | dead      | `ERR_POOL_DEAD`     | there is none, unless close({ force: true }) left it to a buffer or a mapping | |
+ *
+ * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them while anything
+ * asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
  *
  * The clock. One reading costs as much as a whole allocation, so while calls come fast only one in 16 reads it. Two things keep the age
  * exact all the same: readings 5 ms apart or more make every call read, and while calls come fast a background timer reads after 5 ms, so
@@ -9,22 +18,22 @@
  */
 
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/mapping.ts";
-import { Memory } from "../../memory/memory.ts";
+import { type MapMode, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
-import { Region } from "../../memory/region.ts";
-import { zeroBytes } from "../../memory/zero.ts";
-import { systemClock, type TimerHandle } from "../../util/clock.ts";
-import { CoarseClock } from "../../util/coarse-clock.ts";
-import type { MillpondError } from "../../util/errors.ts";
-import { reentrantError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { Region, zeroBytes } from "../../memory/region.ts";
+import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
+import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
+import {
+  closedError,
+  detachedError,
+  fullError,
+  type PoolWords,
+  poolText,
+  takenBackError,
+} from "../common/lease-errors.ts";
 import { PageAge } from "./decay.ts";
-import { pageHolder, pagesDeadError, pagesDetachedError, pagesFullError, pagesTakenError } from "./errors.ts";
-import type { PageConfig, PageHolder } from "./options.ts";
-import type { PageBlock } from "./page-block.ts";
-import { hashPages, PageCache } from "./page-cache.ts";
-import { isLost, revokeBlock } from "./page-source.ts";
+import { holderOf, type PageConfig, type PageHolder, pageHolders, pageWords } from "./options.ts";
+import { hashPages, isLost, type PageBlock, PageCache, revokeBlock } from "./page-cache.ts";
 
 /** Calls between two readings of the clock while they come fast: a sixteenth of a reading is 2 to 3 ns a call. */
 const STRIDE = 16;
@@ -32,16 +41,16 @@ const STRIDE = 16;
 /** 5 ms: how long a reading is trusted while calls come fast; half of the 10 ms that an age may be off. */
 const TRUST = 5;
 
-/** How a pool stands: recycling; invalidated (allocates and frees directly); ended with its last loan; ended. */
+/** The states of a pool; see the module text. */
 export type PageState = "recycling" | "direct" | "retired" | "dead";
 
 /** What the pool wants to hear. */
 export interface PageListener {
-  /** A block came back, or went: somebody who waits may be served. */
+  /** A block was released, or went to the source: a waiter may be served. */
   onAvailable(): void;
 }
 
-/** Made by PagePool only. */
+/** Made by PagePool only; O(1) where nothing else is said. */
 export class PageAllocator extends Allocator {
   /** @internal */
   readonly cache: PageCache;
@@ -49,9 +58,9 @@ export class PageAllocator extends Allocator {
   readonly age: PageAge;
   /** @internal */
   readonly config: PageConfig;
-  /** @internal Set while somebody wants to hear of every return. */
+  /** @internal Set while the pool wants to hear of every return. */
   declare listener: PageListener | null;
-  /** @internal Whether somebody waits: nobody may take fresh pages past them. */
+  /** @internal Whether there are waiters: no other call may take fresh pages before them. */
   declare hasWaiters: boolean;
   /** @internal Allocations that took fresh pages. */
   misses = 0;
@@ -59,14 +68,18 @@ export class PageAllocator extends Allocator {
   empty = 0;
   /** @internal */
   detached = 0;
-  declare private currentState: PageState;
-  declare private canTakeFast: boolean;
-  declare private canHoldFast: boolean;
-  declare private ticks: number;
-  declare private time: number;
-  declare private nextSweep: number;
-  declare private readonly shift: number;
-  declare private readonly coarse: CoarseClock;
+  #state: PageState = "recycling";
+  /** Whether the fast path of allocate() is open. */
+  #canTakeFast = false;
+  /** Whether the fast path of a release is open. */
+  #canKeepFast = false;
+  /** Counts the calls; the order in which blocks were freed. */
+  #ticks = 0;
+  #time: number = Number.NEGATIVE_INFINITY;
+  #nextSweep: number = Number.POSITIVE_INFINITY;
+  readonly #pageShift: number;
+  readonly #coarse: CoarseClock;
+  readonly #words: PoolWords;
   readonly #foreignClock: boolean;
   #skew = 0;
   #timer: TimerHandle | undefined;
@@ -79,20 +92,15 @@ export class PageAllocator extends Allocator {
       flags: config.source.flags & AllocatorFlags.NO_COPY,
     });
     this.config = config;
+    this.#words = pageWords(config);
     this.#foreignClock = config.clock !== systemClock;
     this.cache = new PageCache(config, () => this.updateFastPath());
     this.age = new PageAge(this.cache, config);
     this.listener = null;
     this.hasWaiters = false;
-    this.currentState = "recycling";
-    this.ticks = 0;
-    this.time = Number.NEGATIVE_INFINITY;
-    this.nextSweep = Number.POSITIVE_INFINITY;
-    this.shift = Math.log2(config.pageSize);
+    this.#pageShift = Math.log2(config.pageSize);
     // Without a timer nothing tells of a pause, so every call reads.
-    this.coarse = new CoarseClock(config.clock, config.timer ? STRIDE : 1);
-    this.canTakeFast = false;
-    this.canHoldFast = false;
+    this.#coarse = new CoarseClock(config.clock, config.timer ? STRIDE : 1);
     this.updateFastPath();
   }
 
@@ -102,7 +110,7 @@ export class PageAllocator extends Allocator {
     return zero === "acquire" || zero === "release";
   }
 
-  /** Counters since the allocator was made; the short way leaves the bytes on loan to be counted here. O(blocks). */
+  /** Counters since the allocator was made; the fast path leaves the leased bytes to be counted here. O(blocks). */
   override stats(): AllocatorStats {
     return { ...super.stats(), liveBytes: this.cache.bytes - this.cache.idleBytes() };
   }
@@ -110,20 +118,20 @@ export class PageAllocator extends Allocator {
   /** @internal */
   updateFastPath(): void {
     const { zero, trace, ageOut, revoke } = this.config;
-    const plain = this.currentState === "recycling" && !trace && !this.age.isSmooth && this.cache.calling === 0;
-    this.canTakeFast = plain && zero !== "acquire";
-    this.canHoldFast =
+    const plain = this.#state === "recycling" && !trace && !this.age.isSmooth && this.cache.calling === 0;
+    this.#canTakeFast = plain && zero !== "acquire";
+    this.#canKeepFast =
       plain && zero !== "release" && !revoke && ageOut > 0 && !this.age.holdsNothing && this.listener === null;
   }
 
   /**
    * As {@link Allocator.allocate}, in whole pages: the block that was freed last, or fresh pages. Throws `ERR_POOL_FULL` beyond
-   * the bounds, `ERR_POOL_DEAD`, and what the source throws. @realtime when a block is held, but for the memory object.
+   * the bounds, `ERR_POOL_DEAD`, and what the source throws. @realtime when a block is idle, but for the memory object.
    */
   override allocate(size: number, params?: AllocationParams): Memory {
-    if (params === undefined && this.canTakeFast && (size | 0) === size && size > 0) {
-      if (++this.ticks >= this.coarse.due) this.tick();
-      const pages = ((size - 1) >>> this.shift) + 1;
+    if (params === undefined && this.#canTakeFast && (size | 0) === size && size > 0) {
+      if (++this.#ticks >= this.#coarse.due) this.tick();
+      const pages = ((size - 1) >>> this.#pageShift) + 1;
       const cls = this.cache.table[hashPages(pages)];
       if (cls !== undefined && cls.key === pages) {
         const block = cls.top;
@@ -135,9 +143,9 @@ export class PageAllocator extends Allocator {
             this.cache.idle--;
             const memory = new Memory(this, region, null, DEFAULT_ALIGN, 0, size, 0);
             block.lease = memory;
-            block.stamp = this.time;
-            this.$allocations++;
-            this.$liveMemories++;
+            block.stamp = this.#time;
+            this.allocationCount++;
+            this.liveMemoryCount++;
             return memory;
           }
         }
@@ -157,52 +165,58 @@ export class PageAllocator extends Allocator {
   /** The pages of one allocation. */
   protected override allocateRegion(size: number, params: ResolvedParams): Region {
     this.assertOpen("allocate from");
-    if (this.currentState === "retired" || this.currentState === "dead")
-      throw pagesDeadError(this.config, "allocate from");
+    if (this.#state === "retired" || this.#state === "dead") throw closedError(this.#words, "allocate from");
     if (size === 0) {
       this.empty++;
       return new Region(new Uint8Array(0));
     }
-    this.ticks++;
+    this.#ticks++;
     this.tick();
     const cls = this.cache.classFor(size, params.align);
-    let block = this.currentState === "recycling" ? this.cache.take(cls) : null;
+    let block = this.#state === "recycling" ? this.cache.take(cls) : null;
     if (block !== null) {
       this.age.taken(block);
       if (this.config.zero === "acquire") zeroBytes(block.region.bytes);
     } else {
       if (!this.hasWaiters) block = this.cache.make(cls);
-      if (block === null) throw pagesFullError(this.config, cls.bytes, this.holders());
+      if (block === null) throw this.#fullError(cls.bytes);
       this.misses++;
     }
-    block.stamp = this.time;
+    block.stamp = this.#time;
     if (this.config.trace) block.site = new Error("taken");
     return block.region;
   }
 
-  /** True when an allocation would be served, by a held block or within `mostBlocks` and the bounds. */
-  canServe(size: number, align: number, mostBlocks: number): boolean {
+  #fullError(bytes: number): MillpondError {
+    const { maxBytes, max } = this.config;
+    const bounds = `maxBytes ${maxBytes} and max ${max}`;
+    const remedy = "Release some, wait with pool.acquire(), or raise the bounds";
+    return fullError(this.#words, `a block of ${bytes} bytes`, bounds, pageHolders(this.holders()), remedy, { bytes });
+  }
+
+  /** True when an allocation would be served: by an idle block, or within `maxBlocks` and the bounds. */
+  canServe(size: number, align: number, maxBlocks: number): boolean {
     const cls = this.cache.classFor(size, align);
-    if (this.currentState === "recycling" && cls.top !== null) return true;
+    if (this.#state === "recycling" && cls.top !== null) return true;
     if (this.hasWaiters || !this.cache.hasRoom(cls.bytes)) return false;
-    return this.cache.count < mostBlocks;
+    return this.cache.count < maxBlocks;
   }
 
   /** @internal */
   override reclaimRefusal(): MillpondError | undefined {
-    return this.cache.calling === 0 ? undefined : reentrantError(`page pool "${this.name}"`, "release a block into");
+    return this.cache.calling === 0 ? undefined : reentrantError(poolText(this.#words), "release a block into");
   }
 
   /** @internal Throws `ERR_REENTRANT` from inside the source or the clock. */
   assertOpen(verb: string): void {
-    if (this.cache.calling > 0) throw reentrantError(`page pool "${this.name}"`, verb);
+    if (this.cache.calling > 0) throw reentrantError(poolText(this.#words), verb);
   }
 
-  /** @internal A memory came back; its block is held, handed on, or goes. */
+  /** @internal A memory was released: its block is kept, or goes to the source. */
   override reclaim(memory: Memory): void {
     const { region } = memory;
     const block = region.handle as PageBlock | undefined;
-    if (!this.canHoldFast || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
+    if (!this.#canKeepFast || block === undefined || memory.parent !== null || region.bytes.length !== region.size) {
       const refusal = this.reclaimRefusal();
       if (refusal !== undefined) {
         memory.references = 1;
@@ -211,14 +225,14 @@ export class PageAllocator extends Allocator {
       super.reclaim(memory);
       return;
     }
-    if (++this.ticks >= this.coarse.due) this.tick();
+    if (++this.#ticks >= this.#coarse.due) this.tick();
     block.lease = null;
-    block.stamp = this.time;
-    block.order = this.ticks;
+    block.stamp = this.#time;
+    block.order = this.#ticks;
     block.cls.push(block);
     this.cache.idle++;
-    this.$liveMemories--;
-    if (this.nextSweep === Number.POSITIVE_INFINITY) this.sweep();
+    this.liveMemoryCount--;
+    if (this.#nextSweep === Number.POSITIVE_INFINITY) this.sweep();
   }
 
   /** @internal A BufferPool gives the next lease another Memory over the same pages. */
@@ -227,7 +241,7 @@ export class PageAllocator extends Allocator {
     if (block !== undefined) block.lease = fresh;
   }
 
-  /** Holds the pages of a memory that came back, or lets them go. Throws `ERR_DETACHED` when they came back without their bytes. */
+  /** Keeps the pages of a memory that was released, or gives them to the source. Throws `ERR_DETACHED` when they come without their bytes. */
   protected override freeRegion(region: Region): void {
     const block = region.handle as PageBlock | undefined;
     if (block === undefined) return;
@@ -236,84 +250,87 @@ export class PageAllocator extends Allocator {
     const lost = isLost(block);
     if (lost) this.detached++;
     else this.wipe(block);
-    if (lost || this.currentState !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
-    else this.#hold(block);
-    if (this.currentState === "retired" && this.cache.count === 0) this.currentState = "dead";
+    if (lost || this.#state !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
+    else this.#keep(block);
+    if (this.#state === "retired" && this.cache.count === 0) this.#state = "dead";
     this.listener?.onAvailable();
-    if (lost) throw pagesDetachedError(this.config, region.size);
+    if (lost)
+      throw detachedError(this.#words, `a block of ${region.size} bytes of ${poolText(this.#words)}`, {
+        bytes: region.size,
+      });
   }
 
-  /** @internal The end of a lease: what the options demand is done to the bytes, whether they are held or go to the source. O(size). */
+  /** @internal The end of a lease: what the options demand is done to the bytes, kept or not. O(size). */
   wipe(block: PageBlock): void {
     const { zero, revoke } = this.config;
     if (zero === "release") zeroBytes(block.region.bytes);
     if (revoke) revokeBlock(block);
   }
 
-  #hold(block: PageBlock): void {
-    this.ticks++;
+  #keep(block: PageBlock): void {
+    this.#ticks++;
     this.tick();
-    this.age.freed(block, this.time);
-    block.order = this.ticks;
+    this.age.freed(block, this.#time);
+    block.order = this.#ticks;
     block.cls.push(block);
     this.cache.idle++;
-    if (this.nextSweep === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.sweep();
+    if (this.#nextSweep === Number.POSITIVE_INFINITY || this.config.ageOut === 0) this.sweep();
   }
 
   /** A clock of the application's may call back. */
   #read(wake: boolean): number {
-    if (!this.#foreignClock) return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
+    if (!this.#foreignClock) return wake ? this.#coarse.wake(this.#ticks) : this.#coarse.read(this.#ticks);
     this.cache.enterCall();
     try {
-      return wake ? this.coarse.wake(this.ticks) : this.coarse.read(this.ticks);
+      return wake ? this.#coarse.wake(this.#ticks) : this.#coarse.read(this.#ticks);
     } finally {
       this.cache.leaveCall();
     }
   }
 
-  /** @internal Reads the clock, and lets go what is due. */
+  /** @internal Reads the clock, and drops what is due. */
   tick(): void {
-    this.#adopt(this.#read(false));
-    if (this.time >= this.nextSweep) this.sweep();
-    else if (this.coarse.stride > 1) this.#arm();
+    this.#setTime(this.#read(false));
+    if (this.#time >= this.#nextSweep) this.sweep();
+    else if (this.#coarse.stride > 1) this.#arm();
   }
 
   /** @internal Goes on to a time that was read elsewhere, or now. */
   maintain(now: number | undefined): void {
-    if (now !== undefined) this.coarse.now = now;
-    this.#adopt(now ?? this.#read(true));
+    if (now !== undefined) this.#coarse.now = now;
+    this.#setTime(now ?? this.#read(true));
     this.sweep();
   }
 
   /** Our time never goes back: what a clock that was set back loses is added for good. */
-  #adopt(now: number): void {
-    if (now + this.#skew < this.time) this.#skew = this.time - now;
-    this.time = now + this.#skew;
+  #setTime(now: number): void {
+    if (now + this.#skew < this.#time) this.#skew = this.#time - now;
+    this.#time = now + this.#skew;
   }
 
-  /** @internal Lets go what is due, and notes when to look again. */
+  /** @internal Drops what is due, and notes when to look again. */
   sweep(): void {
     const before = this.cache.count;
-    this.nextSweep = this.age.sweep(this.time);
+    this.#nextSweep = this.age.sweep(this.#time);
     this.#arm();
     if (this.cache.count < before) this.listener?.onAvailable();
   }
 
-  /** Starts the timer for the next look, or sooner while calls come too fast to read the clock each time. */
+  /** Starts the timer for the next sweep, or sooner while calls come too fast to read the clock each time. */
   #arm(): void {
     const { clock, timer, ageOut } = this.config;
     if (!timer || ageOut === Number.POSITIVE_INFINITY) return;
-    const look = this.cache.idle === 0 ? Number.POSITIVE_INFINITY : this.nextSweep;
-    // Also while nothing is held: the next block to come back must not take a reading from before a pause.
-    const wanted = this.coarse.stride > 1 ? Math.min(look, this.time + TRUST) : look;
+    const sweep = this.cache.idle === 0 ? Number.POSITIVE_INFINITY : this.#nextSweep;
+    // Also while nothing is idle: the next block to be released must not take a reading from before a pause.
+    const wanted = this.#coarse.stride > 1 ? Math.min(sweep, this.#time + TRUST) : sweep;
     if (wanted === Number.POSITIVE_INFINITY || this.#timerDue <= wanted) return;
     this.cache.enterCall();
     try {
       if (this.#timer !== undefined) clock.clearTimer(this.#timer);
       this.#timerDue = wanted;
-      this.#timer = clock.setTimer(() => this.#wake(), Math.max(0, wanted - this.time), true);
+      this.#timer = clock.setTimer(() => this.#wake(), Math.max(0, wanted - this.#time), true);
     } catch (error) {
-      // The block that this timer is for has changed hands already; the next call tries again.
+      // The block that this timer is for is idle or leased already; the next call tries again.
       this.#timerDue = Number.POSITIVE_INFINITY;
       throwLater(error);
     } finally {
@@ -324,14 +341,14 @@ export class PageAllocator extends Allocator {
   #wake(): void {
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
-    this.#adopt(this.#read(true));
-    if (this.time >= this.nextSweep) this.sweep();
+    this.#setTime(this.#read(true));
+    if (this.#time >= this.#nextSweep) this.sweep();
     else this.#arm();
   }
 
-  /** @internal Moves to another state; what is held goes unless the pool recycles on. */
+  /** @internal Moves to another state; idle blocks go to the source. */
   enter(state: PageState): void {
-    this.currentState = state === "retired" && this.cache.count === this.cache.idle ? "dead" : state;
+    this.#state = state === "retired" && this.cache.count === this.cache.idle ? "dead" : state;
     this.cache.flush();
     this.stopTimer();
     this.updateFastPath();
@@ -339,15 +356,15 @@ export class PageAllocator extends Allocator {
 
   /** @internal */
   get state(): PageState {
-    return this.currentState;
+    return this.#state;
   }
 
-  /** @internal Nothing is held, so nothing has to be looked at. */
+  /** @internal No block is idle, so there is nothing to sweep. */
   stopTimer(): void {
     const timer = this.#timer;
     this.#timer = undefined;
     this.#timerDue = Number.POSITIVE_INFINITY;
-    this.nextSweep = Number.POSITIVE_INFINITY;
+    this.#nextSweep = Number.POSITIVE_INFINITY;
     if (timer === undefined) return;
     this.cache.enterCall();
     try {
@@ -359,34 +376,34 @@ export class PageAllocator extends Allocator {
     }
   }
 
-  /** @internal Ends every loan that nobody but its borrower holds; the others go back when they come home. */
-  voidLoans(): void {
+  /** @internal Takes back every lease but those that a buffer, a sub-memory or a mapping still holds: these end by themselves. */
+  takeBackLeases(): void {
     for (const block of this.cache.blocks.filter((candidate) => candidate.lease !== null)) {
       const memory = block.lease!;
       if (memory.ownerCount > 0 || memory.accessWord !== 0) continue;
       memory.references = 0;
       memory.view = null;
       block.lease = null;
-      this.$liveMemories--;
+      this.liveMemoryCount--;
       if (this.config.zero === "release" && block.region.isPlain && !isLost(block)) zeroBytes(block.region.bytes);
       if (block.region.isPlain) revokeBlock(block);
       this.cache.drop(block);
     }
   }
 
-  /** @internal The loans, oldest first. O(blocks). */
+  /** @internal Who holds a lease, longest first. O(blocks). */
   holders(): PageHolder[] {
     return this.cache.blocks
       .filter((block) => block.lease !== null)
-      .map((block) => pageHolder(block, block.lease!, this.time))
+      .map((block) => holderOf(block, block.lease!, this.#time))
       .sort((a, b) => b.age - a.age);
   }
 
   /** @internal */
   override deadMemoryError(memory: Memory, verb: string): MillpondError | undefined {
     // Only close({ force: true }) leaves a dead pool behind whose leases never came back.
-    return this.currentState === "dead" && memory.region.handle === undefined && memory.region.size > 0
-      ? pagesTakenError(this.config, memory, verb)
+    return this.#state === "dead" && memory.region.handle === undefined && memory.region.size > 0
+      ? takenBackError(this.#words, String(memory), verb, { memory: memory.id })
       : undefined;
   }
 

@@ -1,12 +1,125 @@
 /**
- * The blocks of a PagePool: which exist, which are held and by age, which go. Bookkeeping only; who may take one and when time
- * is looked at is the allocator's business.
+ * PageCache: every block of one PagePool, which of them are idle, and in what order they go. Bookkeeping only: the allocator decides
+ * who may have a block, and when time is looked at.
+ *
+ * ```
+ *   source.allocate() ──> leased ──(release)──> idle ──(leased again: the last freed of its class first)──> leased
+ *                                                 └──(its age, a bound, flush: the first freed of all first)──> back to the source
+ *
+ *   class of 760 pages    top -> block -> block -> block <- bottom
+ *                         freed last              freed first: the next to age out
+ * ```
+ * The last freed block is leased first, because its pages are warm, and the first freed ages first; one list with two ends does both.
+ *
+ * Invariants: a block is leased or idle, never both; `count` and `bytes` are those of all blocks and stay within the bounds; a class
+ * exists as long as one of its blocks does. Leasing and releasing are O(1), dropping the oldest O(classes), counting idle bytes O(blocks).
  */
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
-import type { PageConfig } from "./options.ts";
-import { type PageBlock, PageClass } from "./page-block.ts";
-import { isLost, obtainBlock } from "./page-source.ts";
+import type { Memory } from "../../memory/memory.ts";
+import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
+import { corruptedError } from "../common/lease-errors.ts";
+import { type PageConfig, pageWords } from "./options.ts";
+
+/** A block of whole pages; it lives as long as its pages, over many leases. */
+export class PageBlock {
+  /** Its equals. */
+  declare readonly cls: PageClass;
+  /** What the source gave; released when the block goes. */
+  declare readonly memory: Memory;
+  /** What the leases are of. */
+  declare region: Region;
+  /** The lease that has it now, or null while it is idle. */
+  declare lease: Memory | null;
+  /** When it was leased or freed last, in milliseconds of the pool's clock. */
+  declare stamp: number;
+  /** Counts up with every call of the pool: the order in which blocks were freed, also between two readings of the clock. */
+  declare order: number;
+  /** Where it stands in the pool's table of blocks. */
+  declare index: number;
+  /** The step of the decay that it was freed in. */
+  declare step: number;
+  /** Where the lease was made, when tracing is on. */
+  declare site: Error | undefined;
+  /** The block that was freed after this one. */
+  declare above: PageBlock | null;
+  /** The block that was freed before this one. */
+  declare below: PageBlock | null;
+
+  /** A block that is neither leased nor idle yet. */
+  constructor(cls: PageClass, memory: Memory, region: Region) {
+    this.cls = cls;
+    this.memory = memory;
+    this.region = region;
+    this.lease = null;
+    this.stamp = Number.NEGATIVE_INFINITY;
+    this.order = 0;
+    this.index = -1;
+    this.step = 0;
+    this.site = undefined;
+    this.above = null;
+    this.below = null;
+  }
+}
+
+/** The blocks of one size (and alignment) that wait to be leased again. */
+export class PageClass {
+  /** What finds it in the pool's table. */
+  declare readonly key: number;
+  /** Bytes of each block. */
+  declare readonly bytes: number;
+  /** Alignment of each block, in bytes. */
+  declare readonly align: number;
+  /** Blocks of this class that exist, idle and leased. */
+  declare count: number;
+  /** The block that was freed last, or null. */
+  declare top: PageBlock | null;
+  /** The block that was freed first; means nothing while `top` is null. */
+  declare bottom: PageBlock | null;
+
+  /** An empty class. */
+  constructor(key: number, bytes: number, align: number) {
+    this.key = key;
+    this.bytes = bytes;
+    this.align = align;
+    this.count = 0;
+    this.top = null;
+    this.bottom = null;
+  }
+
+  /** Holds a block. @realtime */
+  push(block: PageBlock): void {
+    const { top } = this;
+    block.below = top;
+    block.above = null;
+    if (top === null) this.bottom = block;
+    else top.above = block;
+    this.top = block;
+  }
+
+  /** Takes the block that was freed last. @realtime */
+  pop(): PageBlock | null {
+    const { top } = this;
+    if (top === null) return null;
+    this.top = top.below;
+    top.below = null;
+    return top;
+  }
+
+  /** Takes the block that was freed first. @realtime */
+  shift(): PageBlock | null {
+    const { bottom } = this;
+    if (this.top === null || bottom === null) return null;
+    if (bottom === this.top) {
+      this.top = null;
+      this.bottom = null;
+    } else {
+      this.bottom = bottom.above;
+      bottom.above!.below = null;
+    }
+    bottom.above = null;
+    return bottom;
+  }
+}
 
 /** 2^8 classes in the table that the short way looks into: far more than the number of sizes any pipeline uses. */
 const TABLE_BITS = 8;
@@ -23,7 +136,7 @@ export function hashPages(pages: number): number {
 export class PageCache {
   /** The plain class of n pages at `placeOf(n)`, if no other took the place. */
   readonly table: (PageClass | undefined)[] = new Array<PageClass | undefined>(2 ** TABLE_BITS).fill(undefined);
-  /** Blocks held. */
+  /** Idle blocks. */
   idle = 0;
   /** Bytes of all blocks. */
   bytes = 0;
@@ -94,7 +207,7 @@ export class PageCache {
     return cls;
   }
 
-  /** Takes a held block of a class, or null. A held block that lost its bytes to a stale view goes on the way. */
+  /** Takes an idle block of a class, or null. A idle block that lost its bytes to a stale view goes on the way. */
   take(cls: PageClass): PageBlock | null {
     for (;;) {
       const block = cls.pop();
@@ -116,7 +229,7 @@ export class PageCache {
     try {
       block = this.#obtain(cls);
     } catch (error) {
-      // What is held for later may be what is missing now.
+      // What is kept for later may be what is missing now.
       if (this.idle === 0) throw error;
       this.evicted += this.flush();
       block = this.#obtain(cls);
@@ -132,7 +245,7 @@ export class PageCache {
     return block;
   }
 
-  /** Whether a new block of `bytes` fits into the bounds once every held one is gone. O(blocks) when it is tight. */
+  /** Whether a new block of `bytes` fits into the bounds once every idle one is gone. O(blocks) when it is tight. */
   hasRoom(bytes: number): boolean {
     if (!this.#exceeds(bytes)) return true;
     const { maxBytes, max } = this.#config;
@@ -143,7 +256,7 @@ export class PageCache {
     return this.bytes + bytes > this.#config.maxBytes || this.count + 1 > this.#config.max;
   }
 
-  /** Bytes of the held blocks. O(blocks). */
+  /** Bytes of the idle blocks. O(blocks). */
   idleBytes(): number {
     let bytes = 0;
     for (const cls of this.#classes.values()) {
@@ -152,7 +265,7 @@ export class PageCache {
     return bytes;
   }
 
-  /** The held block that was freed first, or null. O(classes). */
+  /** The idle block that was freed first, or null. O(classes). */
   oldest(): PageBlock | null {
     let oldest: PageBlock | null = null;
     for (const cls of this.#classes.values()) {
@@ -169,7 +282,7 @@ export class PageCache {
     return block;
   }
 
-  /** Lets the oldest held block go; false when none is held. */
+  /** Drops the oldest idle block; false when there is none. */
   dropOldest(): boolean {
     const block = this.#shiftOldest();
     if (block === null) return false;
@@ -177,14 +290,14 @@ export class PageCache {
     return true;
   }
 
-  /** Lets every held block go; returns how many. */
+  /** Drops every idle block; returns how many. */
   flush(): number {
     let dropped = 0;
     while (this.dropOldest()) dropped++;
     return dropped;
   }
 
-  /** Gives a block that is neither held nor lent back to the source. A source that throws does so in a later turn. */
+  /** Gives a block that is neither idle nor leased back to the source. A source that throws does so in a later turn. */
   drop(block: PageBlock): void {
     const { cls, index } = block;
     const last = this.#blocks.pop()!;
@@ -219,31 +332,31 @@ export class PageCache {
 
   /** Throws `ERR_CORRUPTED` when an invariant does not hold. O(blocks). */
   validate(): void {
-    const held = new Set<PageBlock>();
+    const idle = new Set<PageBlock>();
     let bytes = 0;
     let counted = 0;
     for (const cls of this.#classes.values()) {
       let above: PageBlock | null = null;
       counted += cls.count;
       for (let block = cls.top; block !== null; block = block.below) {
-        this.#assert(!held.has(block), "a list of held blocks has a cycle");
-        held.add(block);
-        this.#assert(block.lease === null && block.cls === cls, "a held block is lent, or in the wrong class");
+        this.#assert(!idle.has(block), "a list of idle blocks has a cycle");
+        idle.add(block);
+        this.#assert(block.lease === null && block.cls === cls, "an idle block is leased, or in the wrong class");
         this.#assert(
           above === null || (above.stamp >= block.stamp && above.order > block.order),
-          "held blocks are not in the order of their age",
+          "idle blocks are not in the order of their age",
         );
         if (above !== null) this.#assert(block.above === above, "a link upwards is wrong");
         above = block;
       }
       if (cls.top !== null) this.#assert(cls.bottom === above, "the bottom is not the oldest block");
     }
-    this.#assert(held.size === this.idle, `${held.size} blocks are held, not ${this.idle}`);
+    this.#assert(idle.size === this.idle, `${idle.size} blocks are idle, not ${this.idle}`);
     for (const [index, block] of this.#blocks.entries()) {
       bytes += block.cls.bytes;
       this.#assert(block.index === index, "a block stands at the wrong place");
-      this.#assert(held.has(block) !== (block.lease !== null), "a block is neither held nor lent, or both");
-      if (block.lease !== null) this.#assert(block.lease.refCount > 0, "a lent block's memory is dead");
+      this.#assert(idle.has(block) !== (block.lease !== null), "a block is neither idle nor leased, or both");
+      if (block.lease !== null) this.#assert(block.lease.refCount > 0, "a leased block's memory is dead");
     }
     this.#assert(bytes === this.bytes, `the blocks have ${bytes} bytes, not ${this.bytes}`);
     this.#assert(counted === this.count, `the classes count ${counted} blocks, not ${this.count}`);
@@ -252,7 +365,54 @@ export class PageCache {
   }
 
   #assert(holds: boolean, what: string): void {
-    if (!holds)
-      throw new MillpondError("ERR_CORRUPTED", `page pool "${this.#config.name}": ${what}; this is a bug in millpond`);
+    if (!holds) throw corruptedError(pageWords(this.#config), what);
   }
+}
+
+/**
+ * Makes a block of the class over a memory of the source, zeroed as the policy wants it.
+ * Throws `ERR_UNSUPPORTED` when bytes without an address would have to be zeroed or revoked, and what the source throws;
+ * nothing is kept then.
+ */
+function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
+  const { source, zero, name } = config;
+  const memory = source.allocate(cls.bytes, { align: cls.align });
+  const { region: pages, offset } = memory;
+  if (!pages.isPlain) {
+    if (zero === "acquire" || zero === "release" || config.mustRevoke) {
+      memory.release();
+      const wish = config.mustRevoke ? "revoke: false" : 'zero: "never" or "fresh"';
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `page pool "${name}" cannot reach the bytes of "${source.name}" (${source.memoryType}) by address; choose ${wish}`,
+      );
+    }
+    return new PageBlock(cls, memory, opaqueRegion(cls.bytes, undefined));
+  }
+  const whole = pages.bytes;
+  const bytes = whole.length === cls.bytes ? whole : whole.subarray(offset, offset + cls.bytes);
+  const region = new Region(bytes);
+  if (config.mustRevoke && !isRevocable(region)) {
+    memory.release();
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      `page pool "${name}" cannot revoke views of "${source.name}" (${source.memoryType}): its memory is shared, or a part of a larger buffer; use revoke: false`,
+    );
+  }
+  if (zero !== "never" && !source.zeroInitialized) zeroBytes(bytes);
+  return new PageBlock(cls, memory, region);
+}
+
+/** Revokes every view of a block that was handed out, if its memory allows it. O(1). */
+export function revokeBlock(block: PageBlock): void {
+  const { region } = block;
+  if (!isRevocable(region)) return;
+  revokeViews(region);
+  // A revocable region is the whole ArrayBuffer, so the source's view of it is the same, and is detached with the others.
+  block.memory.region.bytes = region.bytes;
+}
+
+/** True when the bytes were transferred away. */
+export function isLost(block: PageBlock): boolean {
+  return block.region.isDetached;
 }

@@ -5,10 +5,26 @@
  *
  * ```ts
  * const pool = PagePool.create({ maxBytes: 256 * 2 ** 20 });
- * const packet = pool.allocator.allocate(encoder.packetSize); // any size; the pages of the last one of that size
- * packet.release();                                           // kept 500 ms for the next
+ * const packet = pool.allocate(encoder.packetSize); // any size; the pages of the last one of that size
+ * packet.release();                                 // kept 500 ms for the next
  * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
+ *
+ * The life-cycle of a block: fresh pages of the source are leased; released, they are idle and age; leased again in time, they are
+ * young again; else they go back to the source, aged out, evicted to make room for another size, or flushed.
+ *
+ * The life-cycle of a pool:
+ *
+ * ```
+ *   create() ──> recycling ── invalidate() ──> direct: allocates from the source and keeps nothing; the allocator stays usable
+ *                    │                            │
+ *                    ├── retire() ────────────────┴──> retired ── the last release ──> dead
+ *                    └── close(), close({ force: true }) ─────────────────────────────> dead
+ * ```
+ * While it recycles, acquire() waits in line when the bounds are reached. A pool that ends rejects its waiters, first come first.
+ *
+ * Invariants: no fresh pages are taken past a waiter; a refused call changes nothing; code of others (the source, the clock) that calls
+ * back gets `ERR_REENTRANT`. allocate() and release() of an idle block are O(1), stats() and holders() O(blocks).
  */
 import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
@@ -17,13 +33,22 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import {
+  closedError,
+  corruptedError,
+  foreignError,
+  inUseError,
+  poolText,
+  starvedError,
+} from "../common/lease-errors.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { foreignPagesError, pagesDeadError, pagesOutError, pagesStarvedError } from "./errors.ts";
 import {
   type PageHolder,
   type PagePoolOptions,
   type PagePoolStats,
   type PressureLevel,
+  pageHolders,
+  pageWords,
   resolvePageOptions,
 } from "./options.ts";
 import { PageAllocator } from "./page-allocator.ts";
@@ -36,7 +61,7 @@ export interface PageRequest extends AllocationParams, WaitOptions {}
 /** How {@link PagePool.tryAllocate} asks. */
 export interface ThresholdRequest extends AllocationParams {
   /**
-   * Take fresh pages only while fewer blocks than this exist; held ones are lent in any case. Core Video's allocation
+   * Take fresh pages only while fewer blocks than this exist; idle ones are leased in any case. Core Video's allocation
    * threshold. Default: the pool's bounds alone.
    */
   threshold?: number;
@@ -58,8 +83,8 @@ export class PagePool {
   readonly #allocator: PageAllocator;
   readonly #waiters: WaitQueue<Memory, Wanted>;
   readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);
-  #refused = false;
-  #serving = false;
+  #hasRefused = false;
+  #isServing = false;
 
   /** Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force. */
   declare [Symbol.dispose]: () => void;
@@ -72,7 +97,7 @@ export class PagePool {
   private constructor(options: PagePoolOptions) {
     const config = resolvePageOptions(options);
     this.#allocator = new PageAllocator(config);
-    this.#waiters = new WaitQueue(config.clock, () => this.#serve());
+    this.#waiters = new WaitQueue(config.clock, () => this.#serveWaiters());
   }
 
   /** For messages and reports. */
@@ -101,12 +126,12 @@ export class PagePool {
   /** Gives a memory of this pool back, as its `release()` does. Throws `ERR_FOREIGN_RELEASE` for another allocator's, and what that throws. */
   release(memory: Memory): void {
     if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
-    if (memory.allocator !== this.#allocator) throw foreignPagesError(this.#allocator.config, memory);
+    if (memory.allocator !== this.#allocator) throw this.#foreignError(memory);
     memory.release();
   }
 
   /**
-   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are held; "available" tells when to
+   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle; "available" tells when to
    * try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
    */
   tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
@@ -117,16 +142,16 @@ export class PagePool {
     const total = totalBytes(size, params);
     if (total > 0 && !this.#allocator.canServe(total, params.align, threshold)) {
       this.#assertAlive("allocate from");
-      this.#refused = true;
-      this.#retune();
+      this.#hasRefused = true;
+      this.#updateFastPath();
       return undefined;
     }
     return this.#allocator.allocate(size, params);
   }
 
   /**
-   * Allocates, and waits in line while the bounds do not allow it: first come, first served, nobody overtakes (also not
-   * `allocator.allocate`, which fails meanwhile unless a block of its size is held).
+   * Allocates, and waits in line while the bounds do not allow it: first come, first served, no call overtakes (also not
+   * `allocator.allocate`, which fails meanwhile unless a block of its size is idle).
    *
    * Rejects with `ERR_STARVED` (timeout; `details.holders` says who holds the pages), `signal.reason`, `ERR_POOL_DEAD`,
    * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the source throws.
@@ -151,9 +176,9 @@ export class PagePool {
       const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
         this.#starved(total, clock.now() - waiter.since),
       );
-      this.#retune();
+      this.#updateFastPath();
       // A clock or a signal that released pages while the wait was made came too early for it.
-      this.#serve();
+      this.#serveWaiters();
       return wait;
     } catch (error) {
       return Promise.reject(error);
@@ -172,30 +197,35 @@ export class PagePool {
 
   #starved(total: number, waited: number): MillpondError {
     const { config, cache } = this.#allocator;
-    return pagesStarvedError(config, cache.rounded(total), waited, this.holders());
+    const words = pageWords(config);
+    const bytes = cache.rounded(total);
+    const missing = `no room for ${bytes} bytes came free in ${poolText(words)}`;
+    const hint = config.trace ? "" : "; trace: true tells where each was taken";
+    const remedy = `Release them sooner, or raise the bounds${hint}`;
+    return starvedError(words, missing, waited, pageHolders(this.holders()), remedy, undefined, { bytes });
   }
 
-  #retune(): void {
+  #updateFastPath(): void {
     const waiting = this.#waiters.length > 0;
     const allocator = this.#allocator;
-    allocator.hasWaiters = waiting && !this.#serving;
-    const wanted = waiting || (this.#refused && this.#events.has("available"));
+    allocator.hasWaiters = waiting && !this.#isServing;
+    const wanted = waiting || (this.#hasRefused && this.#events.has("available"));
     const listener = wanted ? this.#listener : null;
     if (allocator.listener === listener) return;
     allocator.listener = listener;
     allocator.updateFastPath();
   }
 
-  readonly #listener: { onAvailable: () => void } = { onAvailable: () => this.#serve() };
+  readonly #listener: { onAvailable: () => void } = { onAvailable: () => this.#serveWaiters() };
 
-  #serve(): void {
-    if (this.#serving) return;
+  #serveWaiters(): void {
+    if (this.#isServing) return;
     if (this.#allocator.cache.calling > 0) {
       // A wait was ended from inside the source, in the middle of an allocation: those behind it are served after that.
-      queueMicrotask(() => this.#serve());
+      queueMicrotask(() => this.#serveWaiters());
       return;
     }
-    this.#serving = true;
+    this.#isServing = true;
     const allocator = this.#allocator;
     try {
       for (;;) {
@@ -214,45 +244,45 @@ export class PagePool {
         }
       }
     } finally {
-      this.#serving = false;
+      this.#isServing = false;
     }
     this.#announce();
-    this.#retune();
+    this.#updateFastPath();
   }
 
   #announce(): void {
-    if (!this.#refused || this.#waiters.length > 0) return;
-    this.#refused = false;
+    if (!this.#hasRefused || this.#waiters.length > 0) return;
+    this.#hasRefused = false;
     this.#events.emit("available", { pool: this.name, idle: this.#allocator.cache.idle });
   }
 
   /** Calls `listener` at every event of that name; returns what removes it. Throws `ERR_INVALID_ARG_TYPE`. */
   on<K extends keyof PagePoolEvents>(name: K, listener: (event: PagePoolEvents[K]) => void): () => void {
     const off = this.#events.on(name, listener);
-    this.#retune();
+    this.#updateFastPath();
     return () => {
       off();
-      this.#retune();
+      this.#updateFastPath();
     };
   }
 
-  /** Gives every held block back now, whatever its age, `min` too; the pool stays in service, loans stay out. */
+  /** Gives every idle block back now, whatever its age, `min` too; the pool stays in service, leases stay valid. */
   flush(): void {
     this.#allocator.assertOpen("flush");
     this.#allocator.cache.flush();
     this.#allocator.stopTimer();
-    this.#serve();
+    this.#serveWaiters();
   }
 
   /**
-   * Stops recycling for good and gives back what is held. The allocator lives on: it allocates from the source, and what
+   * Stops recycling for good and gives the idle blocks back. The allocator lives on: it allocates from the source, and what
    * comes back goes straight there. Twice: nothing.
    */
   invalidate(): void {
     this.#allocator.assertOpen("invalidate");
     if (this.#allocator.state !== "recycling") return;
     this.#allocator.enter("direct");
-    this.#serve();
+    this.#serveWaiters();
   }
 
   /**
@@ -267,8 +297,8 @@ export class PagePool {
   }
 
   /**
-   * How urgently the machine wants memory back: "low" (the start), "medium" (half the age, half the curve), "high" (what is held goes at
-   * once, and nothing is held until it is lower again). After .NET's shared pool. Throws `ERR_INVALID_ARG_*`.
+   * How urgently the machine wants memory back: "low" (the start), "medium" (half the age, half the curve), "high" (idle blocks go at
+   * once, and none are kept until it is lower again). After .NET's shared pool. Throws `ERR_INVALID_ARG_*`.
    */
   setPressure(level: PressureLevel): void {
     this.#allocator.assertOpen("change the pressure of");
@@ -277,7 +307,7 @@ export class PagePool {
     this.#allocator.maintain(undefined);
   }
 
-  /** The loans, oldest first. O(blocks). */
+  /** The leases, oldest first. O(blocks). */
   holders(): PageHolder[] {
     return this.#allocator.holders();
   }
@@ -314,15 +344,15 @@ export class PagePool {
     const { state } = this.#allocator;
     if (state !== "dead" && state !== "retired") {
       this.#allocator.enter("retired");
-      this.#waiters.rejectAll(() => pagesDeadError(this.#allocator.config, "wait for pages of"));
-      this.#retune();
+      this.#waiters.rejectAll(() => closedError(pageWords(this.#allocator.config), "wait for pages of"));
+      this.#updateFastPath();
     }
     return this.holders();
   }
 
   /**
    * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with `force` takes
-   * them back: every later use of them throws `ERR_POOL_DEAD`, and their views die where memory can be revoked. Blocks that a
+   * them back: every later use of them throws `ERR_POOL_DEAD`, and their views are revoked where the memory allows it. Blocks that a
    * buffer, a sub-memory or a live mapping holds stay theirs until they are released. Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
@@ -330,11 +360,11 @@ export class PagePool {
     this.#allocator.assertOpen("close");
     if (!force) {
       const holders = this.holders();
-      if (holders.length > 0) throw pagesOutError(this.#allocator.config, "close", holders);
+      if (holders.length > 0) throw this.#inUseError(holders);
     }
     const holders = this.retire();
     if (!force) return holders;
-    this.#allocator.voidLoans();
+    this.#allocator.takeBackLeases();
     this.#allocator.enter("dead");
     return holders;
   }
@@ -347,14 +377,23 @@ export class PagePool {
     const { size, params } = first.tag;
     this.#allocator.hasWaiters = false;
     const servable = this.#allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity);
-    this.#retune();
-    if (servable)
-      throw new MillpondError("ERR_CORRUPTED", `page pool "${this.name}": somebody waits for what is there`);
+    this.#updateFastPath();
+    if (servable) throw corruptedError(pageWords(this.#allocator.config), "a waiter waits for pages that are there");
+  }
+
+  #foreignError(memory: Memory): MillpondError {
+    const remedy = "release it with the pool or allocator that made it";
+    return foreignError(pageWords(this.#allocator.config), String(memory), remedy, { memory: memory.id });
+  }
+
+  #inUseError(holders: readonly PageHolder[]): MillpondError {
+    const remedy = "Release them, use retire(), or close({ force: true })";
+    return inUseError(pageWords(this.#allocator.config), "close", pageHolders(holders), remedy);
   }
 
   #assertAlive(verb: string): void {
     const { state, config } = this.#allocator;
-    if (state === "dead" || state === "retired") throw pagesDeadError(config, verb);
+    if (state === "dead" || state === "retired") throw closedError(pageWords(config), verb);
   }
 }
 

@@ -14,7 +14,7 @@ import type { MillpondError } from "../../util/errors.ts";
 
 /** What is known of a block that was handed out as a Memory. */
 export interface Lease {
-  /** The block's pointer in the pool; 0 once it belongs to another lease, or to nobody. */
+  /** The block's pointer in the pool; 0 once it went to another lease, or back. */
   pointer: number;
   /** Bytes asked for. */
   requested: number;

@@ -1,10 +1,9 @@
 /** An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in them. */
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
-import { lockReportOf } from "../../memory/lock-report.ts";
 import type { Memory } from "../../memory/memory.ts";
-import { canPin, prefault, type StepResult } from "../../memory/pinning.ts";
-import { isRevocable, revokeViews } from "../../memory/revoke.ts";
+import { canPin, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
+import { isRevocable, revokeViews } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
 
@@ -82,7 +81,7 @@ function pin(source: Allocator, memory: Memory): StepResult {
 
 /**
  * Gives an area's bytes back to the source. With `stale` views about (a pool that was closed under live blocks), they go back
- * only where nobody can reach them through those: the garbage collector frees what the system allocator gave, and plain memory
+ * only where they cannot be reached through those: the garbage collector frees what the system allocator gave, and plain memory
  * of others can be revoked; anything else stays out for good. Answers whether the source has them.
  */
 export function closeArea({ memory, lock }: Area, stale: boolean): boolean {

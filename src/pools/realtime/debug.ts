@@ -3,7 +3,7 @@
  * and a validation of guards, arenas and pool on the way. A pool has such an object only while its level is above 0.
  */
 import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
-import { overrunBlock } from "./errors.ts";
+import { overrunError } from "./errors.ts";
 
 /** What new and freed blocks are filled with: jemalloc's values, which show in every hex dump and are no valid pointer. */
 const NEW_JUNK = 0xa5;
@@ -97,7 +97,7 @@ export class RealtimeDebug {
   #checkGuard(pointer: number, { arena, local, size }: Guarded): void {
     const end = local + arena.ownSizeOf(local);
     for (let at = local + size; at < end; at++) {
-      if (arena.bytes[at] !== GUARD) throw overrunBlock(this.#name, pointer, size, at - local);
+      if (arena.bytes[at] !== GUARD) throw overrunError(this.#name, pointer, size, at - local);
     }
   }
 }

@@ -1,12 +1,19 @@
-/** The errors of RealtimePool, built off the hot path. */
+/** The errors of a RealtimePool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has. */
 import { MillpondError } from "../../util/errors.ts";
+import * as common from "../common/lease-errors.ts";
 import type { RealtimeHolder } from "./options.ts";
 
-/** Blocks that a message names. */
-const MAX_NAMED = 8;
+function words(name: string): common.PoolWords {
+  return { kind: "realtime pool", name, unit: "block" };
+}
+
+/** The pool as messages call it. */
+export function poolText(name: string): string {
+  return common.poolText(words(name));
+}
 
 /** The pool has no room for a block; says what it has. */
-export function poolFull(name: string, size: number, available: number, largest: number, most: number): MillpondError {
+export function fullError(name: string, size: number, available: number, largest: number, most: number): MillpondError {
   const why =
     size > most
       ? "which is more than the whole pool"
@@ -15,54 +22,45 @@ export function poolFull(name: string, size: number, available: number, largest:
         : "and is full";
   return new MillpondError(
     "ERR_POOL_FULL",
-    `realtime pool "${name}" has no block of ${size} bytes, ${why} (${available} bytes free, the largest ${largest}); ` +
+    `${poolText(name)} has no block of ${size} bytes, ${why} (${available} bytes free, the largest ${largest}); ` +
       "free some, make the pool larger, or let it grow",
     { pool: name, size, available, largest },
   );
 }
 
 /** A call on a closed pool. */
-export function poolClosed(name: string, verb: string): MillpondError {
-  return new MillpondError(
-    "ERR_POOL_DEAD",
-    `cannot ${verb} realtime pool "${name}": it was closed; make a new one, and close() it last`,
-    { pool: name },
-  );
+export function closedError(name: string, verb: string): MillpondError {
+  return common.closedError(words(name), verb);
 }
 
-/** A close under live blocks. */
-export function liveBlocks(name: string, blocks: readonly RealtimeHolder[]): MillpondError {
-  const named = blocks.slice(0, MAX_NAMED).map(({ pointer, size, memory }) => {
-    return `${memory === undefined ? "block" : `memory #${memory} in block`} ${pointer} (${size} bytes)`;
+/** Blocks are live, so the pool cannot be closed. */
+export function inUseError(name: string, holders: readonly RealtimeHolder[]): MillpondError {
+  const show = ({ pointer, size, memory }: RealtimeHolder): common.HolderText => ({
+    lease: `${memory === undefined ? "block" : `memory #${memory} in block`} ${pointer} (${size} bytes)`,
   });
-  const more = blocks.length > MAX_NAMED ? ` and ${blocks.length - MAX_NAMED} more` : "";
-  return new MillpondError(
-    "ERR_IN_USE",
-    `realtime pool "${name}" cannot be closed: ${blocks.length === 1 ? "1 block is" : `${blocks.length} blocks are`} live: ${named.join(", ")}${more}; ` +
-      "free them, or close({ force: true })",
-    { pool: name, live: blocks.length, blocks: blocks.slice(0, 64) },
-  );
+  return common.inUseError(words(name), "close", { list: holders, show }, "Free them, or close({ force: true })");
 }
 
 /** A block whose guard was written to. */
-export function overrunBlock(name: string, pointer: number, size: number, at: number): MillpondError {
-  return new MillpondError(
-    "ERR_CORRUPTED",
-    `realtime pool "${name}": block ${pointer} of ${size} bytes was overrun: byte ${at} behind its start was written to`,
-    { pool: name, pointer, size, at },
-  );
+export function overrunError(name: string, pointer: number, size: number, at: number): MillpondError {
+  const what = `block ${pointer} of ${size} bytes was overrun: byte ${at} behind its start was written to`;
+  return common.corruptedError(words(name), what, "find what writes past its end", { pointer, size, at });
 }
 
 /** The accounts of the pool disagree. */
-export function corruptPool(name: string, what: string): MillpondError {
-  return new MillpondError("ERR_CORRUPTED", `realtime pool "${name}": ${what}`, { pool: name });
+export function corruptedError(name: string, what: string): MillpondError {
+  return common.corruptedError(words(name), what, "something wrote over its blocks, or this is a bug in millpond");
 }
 
 /** A Memory that another allocator made. */
-export function foreignMemory(name: string, what: string, verb: string): MillpondError {
+export function foreignError(name: string, what: string): MillpondError {
+  return common.foreignError(words(name), what, "another allocator made it; give it back where it came from");
+}
+
+/** A Memory that was freed, or that reallocate() replaced by another. */
+export function freedError(memory: string, verb: string): MillpondError {
   return new MillpondError(
-    "ERR_FOREIGN_RELEASE",
-    `cannot ${verb} ${what} with realtime pool "${name}": another allocator made it; give it back where it came from`,
-    { pool: name },
+    "ERR_USE_AFTER_RELEASE",
+    `cannot ${verb} ${memory}: it was freed, or reallocated into another one; use what reallocate() gave`,
   );
 }

@@ -1,7 +1,7 @@
 /**
  * What the user of this machine wants of realtime media, after BeOS's roster flags: whether pools are locked into RAM, and whether
  * audio and video run as realtime work. `MILLPOND_REALTIME` says it: `none`, `any`, or some of `allocator,audio,video`; `allocator`
- * where it is unset, or has a word that is none of these. It is read once; {@link setRealtimePreference} overrides it.
+ * where it is unset, or has another word. It is read once; {@link setRealtimePreference} overrides it.
  */
 import { wholeNumber } from "../../util/validate.ts";
 
@@ -41,7 +41,7 @@ export interface RealtimePreference {
 
 let preference: RealtimePreference | undefined;
 
-/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is no preference. */
+/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that counts as no preference. */
 function fromEnvironment(): string | undefined {
   try {
     return (globalThis as WithEnvironment).process?.env?.MILLPOND_REALTIME;

@@ -34,8 +34,7 @@ import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
-import { Wipe } from "../../memory/region.ts";
-import { zeroBytes } from "../../memory/zero.ts";
+import { Wipe, zeroBytes } from "../../memory/region.ts";
 import { debugLevel, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
@@ -43,7 +42,7 @@ import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util
 import { type BlockSource, leaseOf, RealtimeAllocator } from "./allocator.ts";
 import { type Area, areaOf, closeArea, makeArea } from "./area.ts";
 import { RealtimeDebug } from "./debug.ts";
-import { corruptPool, foreignMemory, liveBlocks, poolClosed, poolFull } from "./errors.ts";
+import * as errors from "./errors.ts";
 import {
   type RealtimeHolder,
   type RealtimePoolOptions,
@@ -212,7 +211,7 @@ export class RealtimePool {
    */
   release(memory: Memory): void {
     if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory of this pool", memory);
-    if (memory.allocator !== this.#allocator) throw foreignMemory(this.name, memory.toString(), "release");
+    if (memory.allocator !== this.#allocator) throw errors.foreignError(this.name, memory.toString());
     memory.release();
   }
 
@@ -276,7 +275,7 @@ export class RealtimePool {
     }
     if (!force) {
       const holders = this.holders();
-      if (holders.length > 0) throw liveBlocks(this.name, holders);
+      if (holders.length > 0) throw errors.inUseError(this.name, holders);
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
     const stale = this.#areas.some(({ arena }) => arena.liveBlocks !== 0);
@@ -295,7 +294,7 @@ export class RealtimePool {
     this.#slow &= ~Slow.CALLING;
     if (failures.length === 1) throw failures[0];
     if (failures.length > 1)
-      throw new AggregateError(failures, `areas of realtime pool "${this.name}" could not go back`);
+      throw new AggregateError(failures, `areas of ${errors.poolText(this.name)} could not go back`);
   }
 
   /** The live blocks, in the order of their addresses. O(blocks). */
@@ -325,11 +324,14 @@ export class RealtimePool {
     for (const { pointer, memory } of leases) {
       const area = areaOf(this.#areas, pointer);
       if (area?.arena.isTagged(pointer - area.base) !== true || memory === null || memory.refCount === 0) {
-        throw corruptPool(this.name, `${memory} has no block of its own`);
+        throw errors.corruptedError(this.name, `${memory} has no block of its own`);
       }
     }
     if (tagged === leases.length) return;
-    throw corruptPool(this.name, `${tagged} blocks belong to Memories, and there are ${leases.length} Memories`);
+    throw errors.corruptedError(
+      this.name,
+      `${tagged} blocks belong to Memories, and there are ${leases.length} Memories`,
+    );
   }
 
   /** A snapshot of the accounts. O(blocks). */
@@ -533,7 +535,7 @@ export class RealtimePool {
   #full(size: number): MillpondError {
     this.#failures++;
     const { available, largest, totalSize } = this.stats();
-    return poolFull(this.name, size, available, largest, totalSize);
+    return errors.fullError(this.name, size, available, largest, totalSize);
   }
 
   /** Validates everything when debugging calls for it. */
@@ -543,17 +545,14 @@ export class RealtimePool {
 
   #assertOwn(memory: Memory, verb: string): void {
     if (!(memory instanceof Memory)) throw wrongType("block", "a Memory or a pointer of this pool", memory);
-    if (memory.allocator !== this.#allocator) throw foreignMemory(this.name, memory.toString(), verb);
+    if (memory.allocator !== this.#allocator) throw errors.foreignError(this.name, memory.toString());
     const closed = this.#closedError(`${verb} a memory of`);
     if (closed !== undefined) throw closed;
     if (memory.parent !== null) {
       throw badValue("memory", `a block of its own, not a part of ${memory.parent}; pass that`, memory);
     }
     if (memory.refCount > 0) return;
-    throw new MillpondError(
-      "ERR_USE_AFTER_RELEASE",
-      `cannot ${verb} ${memory}: it was freed, or reallocated into another one; use what reallocate() gave`,
-    );
+    throw errors.freedError(memory.toString(), verb);
   }
 
   /** Throws `ERR_POOL_DEAD`, `ERR_REENTRANT`. */
@@ -564,12 +563,12 @@ export class RealtimePool {
 
   /** The error of a call from inside the source; undefined: the source is not being called. */
   #reentrant(verb: string): MillpondError | undefined {
-    return (this.#slow & Slow.CALLING) === 0 ? undefined : reentrantError(`realtime pool "${this.name}"`, verb);
+    return (this.#slow & Slow.CALLING) === 0 ? undefined : reentrantError(errors.poolText(this.name), verb);
   }
 
   /** The error of a call on a closed pool; undefined: it is open. */
   #closedError(verb: string): MillpondError | undefined {
-    return (this.#slow & Slow.CLOSED) === 0 ? undefined : poolClosed(this.name, verb);
+    return (this.#slow & Slow.CLOSED) === 0 ? undefined : errors.closedError(this.name, verb);
   }
 }
 disposeByForce(RealtimePool);

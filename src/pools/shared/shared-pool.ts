@@ -15,7 +15,7 @@
  * AudioWorklet. How it works, and why nothing can be lost: shared-core.ts.
  */
 
-import { zeroBytes } from "../../memory/zero.ts";
+import { zeroBytes } from "../../memory/region.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";

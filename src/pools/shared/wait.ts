@@ -7,8 +7,7 @@
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { throwLater } from "../../util/late.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { milliseconds, required, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { RECHECK_MS, stopWaiting } from "./acquire-sync.ts";

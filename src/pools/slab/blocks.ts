@@ -11,7 +11,7 @@
  * division would cost more than the rest of the access together.
  */
 import type { Allocator } from "../../memory/allocator.ts";
-import type { Mapping } from "../../memory/mapping.ts";
+import type { Mapping } from "../../memory/memory.ts";
 import { alignUp } from "../../util/align.ts";
 import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 

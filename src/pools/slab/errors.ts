@@ -1,86 +1,91 @@
-/** The errors of a slab pool, built off the hot path: what happened, to which element, and how to mend it. */
+/** The errors of a slab pool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has. */
 import { MillpondError } from "../../util/errors.ts";
+import * as common from "../common/lease-errors.ts";
 import type { LeakReport } from "./options.ts";
 
 /** A message shows this many sites; all are in `details.sites`. */
 const MAX_SITES = 4;
 
-/** A call on a closed pool. */
-export function slabClosed(name: string, verb: string): MillpondError {
-  return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} slab pool "${name}": it was closed; make a new one`);
+function words(name: string): common.PoolWords {
+  return { kind: "slab pool", name, unit: "element" };
 }
 
-/** A hook, source or clock changes the pool that calls it. */
-export function slabInHook(name: string, verb: string): MillpondError {
+/** The pool as messages call it. */
+export function slabText(name: string): string {
+  return common.poolText(words(name));
+}
+
+/** A call on a closed pool. */
+export function closedError(name: string, verb: string): MillpondError {
+  return common.closedError(words(name), verb);
+}
+
+/** The pool's elements have no layout, so it has no cursor. */
+export function noFieldsError(name: string): MillpondError {
   return new MillpondError(
-    "ERR_REENTRANT",
-    `cannot ${verb} slab pool "${name}" from inside its own init or destroy hook, its source or its clock; ` +
-      "a hook may read and write elements, no more",
+    "ERR_NOT_CONFIGURED",
+    `${slabText(name)} has elements without fields; make it with a struct, or use bytes() or view()`,
     { pool: name },
   );
 }
 
-/** The pool's elements have no layout, so it has no cursor. */
-export function noFields(name: string): MillpondError {
-  return new MillpondError(
-    "ERR_NOT_CONFIGURED",
-    `slab pool "${name}" has elements without fields; make it with a struct, or use bytes() or view()`,
-  );
-}
-
 /** The bound is reached. */
-export function slabFull(name: string, blocks: number, live: number): MillpondError {
+export function fullError(name: string, blocks: number, live: number): MillpondError {
   return new MillpondError(
     "ERR_POOL_FULL",
-    `slab pool "${name}" has its ${blocks} blocks, and all ${live} elements are live; free some, or raise maxBlocks or maxBytes`,
+    `${slabText(name)} has its ${blocks} blocks, and all ${live} elements are live; free some, or raise maxBlocks or maxBytes`,
     { pool: name, blocks, live },
   );
 }
 
+/** No memory for a longer table of links. */
+export function linksError(name: string, pointers: number, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `${slabText(name)} has no memory for the links of ${pointers} pointers; use larger blocks or several pools`,
+    { pool: name, pointers },
+    { cause },
+  );
+}
+
 /** A number that names no slot. */
-export function foreignPointer(name: string, pointer: number, verb: string): MillpondError {
-  return new MillpondError(
-    "ERR_FOREIGN_RELEASE",
-    `${pointer} is no element of slab pool "${name}"; ${verb} what its alloc() gave, unchanged`,
-    { pool: name, pointer },
-  );
+export function foreignError(name: string, pointer: number, verb: string): MillpondError {
+  const remedy = `${verb} what its alloc() gave, unchanged`;
+  return common.foreignError(words(name), `element ${pointer}`, remedy, { pointer });
 }
 
-/** A slot that is free. */
-export function freePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
+/**
+ * A pointer whose element is free, or was freed and handed out again since (only a pointer with a generation tells): `ERR_DOUBLE_RELEASE`
+ * for `free`, else `ERR_USE_AFTER_RELEASE`.
+ */
+export function freedError(name: string, pointer: number, verb: "free" | "use", isReused: boolean): MillpondError {
+  const state = isReused
+    ? "it was freed, and its place is handed out again under another pointer"
+    : "it is free already";
   return new MillpondError(
     verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} element ${pointer} of slab pool "${name}": it is free already; find the first free() of it`,
-    { pool: name, pointer },
-  );
-}
-
-/** The pointer's element was freed and handed out again. Only a pointer with a generation tells. */
-export function stalePointer(name: string, pointer: number, verb: "free" | "use"): MillpondError {
-  return new MillpondError(
-    verb === "free" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} element ${pointer} of slab pool "${name}": it was freed, and its place is handed out again under another ` +
-      "pointer; find the first free() of it",
+    `cannot ${verb} element ${pointer} of ${slabText(name)}: ${state}; find the first free() of it`,
     { pool: name, pointer },
   );
 }
 
 /** The bytes of a block were transferred away. */
-export function detachedBlock(name: string, pointer: number): MillpondError {
+export function detachedError(name: string, pointer: number): MillpondError {
   return new MillpondError(
     "ERR_DETACHED",
-    `the block of element ${pointer} of slab pool "${name}" was transferred away; copy bytes before posting them`,
+    `the block of element ${pointer} of ${slabText(name)} was transferred away; copy bytes before posting them`,
     { pool: name, pointer },
   );
 }
 
-/** Elements are live, so the pool cannot be closed. */
-export function liveElements(name: string, left: LeakReport, traced: boolean): MillpondError {
+/** Elements are live, so the pool cannot be closed. There may be millions, so sites are counted instead of elements named. */
+export function inUseError(name: string, left: LeakReport, isTraced: boolean): MillpondError {
   const shown = left.sites.slice(0, MAX_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
-  const hint = traced ? "" : "; with trace: true this message says where they were taken";
+  const hint = isTraced ? "" : "; with trace: true this message says where they were taken";
+  const live = left.live === 1 ? "1 element is live" : `${left.live} elements are live`;
   return new MillpondError(
     "ERR_IN_USE",
-    `slab pool "${name}" cannot be closed: ${left.live} elements are live; free them, or close({ force: true })${hint}${shown.join("")}`,
+    `cannot close ${slabText(name)}: ${live}; free them, or close({ force: true })${hint}${shown.join("")}`,
     { pool: name, ...left },
   );
 }
@@ -89,10 +94,10 @@ export function liveElements(name: string, left: LeakReport, traced: boolean): M
 export function rethrow(failures: readonly unknown[], name: string): void {
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1)
-    throw new AggregateError(failures, `${failures.length} hooks of slab pool "${name}" or its allocator threw`);
+    throw new AggregateError(failures, `${failures.length} hooks of ${slabText(name)} or its allocator threw`);
 }
 
-/** An invariant that does not hold. */
-export function corruptSlab(name: string, what: string): MillpondError {
-  return new MillpondError("ERR_CORRUPTED", `slab pool "${name}": ${what}`);
+/** An invariant does not hold. */
+export function corruptedError(name: string, what: string): MillpondError {
+  return common.corruptedError(words(name), what);
 }

@@ -41,7 +41,7 @@
 import { systemAllocator } from "../../memory/allocator.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { type MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import { MAX_POINTERS, SlabBlocks, type SlabLayout } from "./blocks.ts";
 import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
@@ -196,15 +196,15 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#sites = resolved.trace ? new SlabSites() : undefined;
     const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
     this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
-    if (this.#generations !== undefined) this.#carryGenerations(this.#generations);
+    if (this.#generations !== undefined) this.#useGenerations(this.#generations);
     if (this.#sites !== undefined) traceAllocs(this, this.#sites, this.#generations?.mask ?? MAX_POINTERS * 2 - 1);
   }
 
   /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */
-  #carryGenerations(generations: SlabGenerations): void {
+  #useGenerations(generations: SlabGenerations): void {
     const { mask } = generations;
     const plain = SlabPool.prototype;
-    // Copies of the hot path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
+    // Copies of the fast path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
     const alloc = (): number => {
       const number = this.head;
       if (number < 0) return this.#pointerOf(this.#allocSlow());
@@ -331,7 +331,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    * cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool without `struct`.
    */
   at(pointer: number): Cursor<S> {
-    if (this.#cursor === undefined) throw errors.noFields(this.name);
+    if (this.#cursor === undefined) throw errors.noFieldsError(this.name);
     return this.#cursor.at(pointer);
   }
 
@@ -345,7 +345,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   blockOf(pointer: number): Uint8Array {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     const block = this.#views[pointer >> this.shift]!;
-    if (block.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    if (block.length !== this.blockSize) throw errors.detachedError(this.name, pointer);
     return block;
   }
 
@@ -354,7 +354,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     const number = pointer >> this.shift;
     // A DataView that lost its bytes throws when it is asked for its length.
-    if (this.#views[number]!.length !== this.blockSize) throw errors.detachedBlock(this.name, pointer);
+    if (this.#views[number]!.length !== this.blockSize) throw errors.detachedError(this.name, pointer);
     return this.#dataViews[number]!;
   }
 
@@ -383,14 +383,14 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /** The slow path of {@link alloc}: the list is empty. */
   #allocSlow(): number {
-    if (this.#calling) throw errors.slabInHook(this.name, "alloc from");
-    if (this.#closed) throw errors.slabClosed(this.name, "alloc from");
-    if (this.#isFull()) throw errors.slabFull(this.name, this.#blocks.count, this.live);
+    if (this.#calling) throw reentrantError(errors.slabText(this.name), "alloc from");
+    if (this.#closed) throw errors.closedError(this.name, "alloc from");
+    if (this.#isFull()) throw errors.fullError(this.name, this.#blocks.count, this.live);
     // None is free, so no block is idle: what a visit saw empty has been in use since.
     this.#blocks.resetAges();
     if (this.#next === this.#end) this.#addBlock();
     this.#carve();
-    // Taken here and not by the hot path, which this slow one must not show a pool of another shape.
+    // Taken here and not by the fast path, which this slow one must not show a pool of another shape.
     const number = this.head;
     if (number < 0) return this.#allocSlow();
     this.head = this.#table[number]!;
@@ -421,12 +421,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       this.#generations?.grow(Math.max(pointers, 2 * this.#table.length));
       table = new Int32Array(Math.max(pointers, 2 * this.#table.length)).fill(UNMAPPED);
     } catch (cause) {
-      throw new MillpondError(
-        "ERR_ALLOCATION_FAILED",
-        `slab pool "${this.name}" has no memory for the links of ${pointers} pointers; use larger blocks or several pools`,
-        { pool: this.name, pointers },
-        { cause },
-      );
+      throw errors.linksError(this.name, pointers, cause);
     }
     table.set(this.#table);
     this.#table = table;
@@ -453,10 +448,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     }
   }
 
-  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the hot path. */
+  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the fast path. */
   #beginForeign(): void {
     this.#calling = true;
-    // The plain system allocator and clock call nobody, and a barrier costs memory once it is read.
+    // The plain system allocator and clock do not call back, and the sentinel costs memory once it is read.
     if (this.#foreign) this.#links = sentinelLinks(this.#table.length);
     this.head = END;
   }
@@ -504,7 +499,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) {
       throw wrongType("now", "a number of milliseconds", now);
     }
-    if (this.#calling) throw errors.slabInHook(this.name, "maintain");
+    if (this.#calling) throw reentrantError(errors.slabText(this.name), "maintain");
     if (this.#ageOut === Number.POSITIVE_INFINITY || this.#closed) return;
     this.#age(now ?? this.#readClock());
   }
@@ -588,11 +583,11 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    */
   close(options?: { force?: boolean }): LeakReport {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (this.#calling) throw errors.slabInHook(this.name, "close");
+    if (this.#calling) throw reentrantError(errors.slabText(this.name), "close");
     if (this.#closed) return { live: 0, pointers: [], sites: [] };
     const left = leakReport(this, this.live, this.#sites?.count(this.#liveNumbers()) ?? []);
     if (left.live > 0 && !force) {
-      throw errors.liveElements(this.name, left, this.#sites !== undefined);
+      throw errors.inUseError(this.name, left, this.#sites !== undefined);
     }
     const failures = this.#destroy === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
     this.#closed = true;
@@ -640,24 +635,24 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests, outside hooks. */
   validate(): void {
     const wrong = findCorruption(this.#table, this.head, this.#views, this.#layout, this.#end - this.#next);
-    if (wrong !== undefined) throw errors.corruptSlab(this.name, wrong);
+    if (wrong !== undefined) throw errors.corruptedError(this.name, wrong);
   }
 
   /** The error for a pointer that is not handed out. */
   #misuse(pointer: unknown, verb: "free" | "use"): MillpondError {
     if (typeof pointer !== "number") return wrongType("pointer", "a number that alloc() gave", pointer);
-    if (this.#calling && verb === "free") return errors.slabInHook(this.name, "free into");
-    if (this.#closed) return errors.slabClosed(this.name, verb === "free" ? "free into" : "use an element of");
+    if (this.#calling && verb === "free") return reentrantError(errors.slabText(this.name), "free into");
+    if (this.#closed) return errors.closedError(this.name, verb === "free" ? "free into" : "use an element of");
     const mask = this.#generations?.mask;
     const number = mask === undefined ? pointer : pointer & mask;
     const link = this.#table[number];
     if (mask !== undefined && this.#generations?.pointers[number] !== pointer) {
-      if (this.#generations?.isPast(pointer) !== true) return errors.foreignPointer(this.name, pointer, verb);
-      if (link === LIVE) return errors.stalePointer(this.name, pointer, verb);
+      if (this.#generations?.isPast(pointer) !== true) return errors.foreignError(this.name, pointer, verb);
+      if (link === LIVE) return errors.freedError(this.name, pointer, verb, true);
     }
     if (link === undefined || link === UNMAPPED || link === FAILED)
-      return errors.foreignPointer(this.name, pointer, verb);
-    return errors.freePointer(this.name, pointer, verb);
+      return errors.foreignError(this.name, pointer, verb);
+    return errors.freedError(this.name, pointer, verb, false);
   }
 }
 disposeByForce(SlabPool);

@@ -1,7 +1,7 @@
 /**
  * Struct layouts for SlabPool elements: named fields at natural alignment, read and written through a cursor that moves from
  * element to element, so that no object is made for one. Accessors are defined once a layout, on a prototype; no code is
- * generated from strings, so a strict content security policy is no obstacle.
+ * generated from strings, so it works under a strict content security policy.
  *
  * ```ts
  * const Packet = struct({ time: "f64", sequence: "u32", source: bytes(6) });
@@ -234,7 +234,7 @@ function widthOf(name: string, type: FieldType): number {
   if (name === "at" || name === "constructor" || name === "__proto__")
     throw wrongType(`fields.${name}`, "a name that cursors do not have themselves", name);
   // Objects list such names by value, not in the order they were written.
-  if (/^\d+$/.test(name)) throw wrongType(`fields.${name}`, "a name that is no number", name);
+  if (/^\d+$/.test(name)) throw wrongType(`fields.${name}`, "a name that is not a number", name);
   if (typeof type === "object" && type !== null) return wholeNumber(`fields.${name}.bytes`, type.bytes);
   if (typeof type === "string" && Object.hasOwn(WIDTHS, type)) return WIDTHS[type];
   throw wrongType(`fields.${name}`, `one of ${Object.keys(WIDTHS).join(", ")}, or bytes(n)`, type);

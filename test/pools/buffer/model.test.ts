@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
-import type { Mapping } from "../../../src/memory/mapping.ts";
+import type { Mapping } from "../../../src/memory/memory.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";

@@ -1,9 +1,9 @@
-/** When held blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is read coarsely. */
+/** When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is read coarsely. */
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
 import type { Memory } from "../../../src/memory/memory.ts";
-import { DECAY_STEPS } from "../../../src/pools/page/decay-curve.ts";
+import { DECAY_STEPS } from "../../../src/pools/page/decay.ts";
 import { PagePool, type PagePoolOptions } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 
@@ -30,7 +30,7 @@ describe("the cliff", () => {
     expect([pool.stats().idle, pool.stats().agedOut]).toEqual([0, 1]);
   });
 
-  it("looks at the age before it looks for a match, so that an expired block is never lent again", () => {
+  it("looks at the age before it looks for a match, so that an expired block is never leased again", () => {
     const { pool, clock } = aged({ timer: false });
     const first = pool.allocator.allocate(PAGE);
     const { region } = first;
@@ -75,7 +75,7 @@ describe("the cliff", () => {
 
   it.each([
     ["0 holds nothing", 0, 0],
-    ["Infinity holds for ever", Number.POSITIVE_INFINITY, 1],
+    ["Infinity keeps without end", Number.POSITIVE_INFINITY, 1],
   ])("an age of %s", (_, ageOut, idle) => {
     const { pool, clock } = aged({ ageOut });
     cycle(pool);
@@ -96,7 +96,7 @@ describe("the cliff", () => {
     expect(pool.stats().idle).toBe(0);
   });
 
-  it("with an age of 0 the floor alone is held", () => {
+  it("with an age of 0 the floor alone is kept", () => {
     const { pool } = aged({ min: 1, ageOut: 0 });
     const all = Array.from({ length: 3 }, () => pool.allocator.allocate(PAGE));
     for (const memory of all) memory.release();
@@ -140,7 +140,7 @@ describe("the cliff", () => {
     expect([pool.stats().idle, readings]).toEqual([0, 0]);
   });
 
-  it.each(["medium", "high"] as const)("pressure %s takes what is held sooner, and low ends it", (level) => {
+  it.each(["medium", "high"] as const)("pressure %s takes idle blocks sooner, and low ends it", (level) => {
     const { pool, clock } = aged({ min: level === "high" ? 1 : 0 });
     cycle(pool);
     clock.advance(240);
@@ -188,16 +188,16 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])("over bursts, frames and pauses of an event loop that turns (seed %i)", (seed) => {
     const random = xorshift(seed * 2_654_435_761);
     const { pool, clock } = aged();
-    /** The true moment that each held block was freed at, by size class: each block has a class of its own. */
+    /** The true moment that each idle block was freed at, by size class: each block has a class of its own. */
     const freedAt = new Map<number, number>();
     const live = new Map<number, Memory>();
     let worstEarly = 0;
     let worstLate = 0;
     const check = (): void => {
-      const held = new Set(heldClasses(pool));
+      const idle = new Set(idleClasses(pool));
       for (const [pages, at] of freedAt) {
         const elapsed = clock.now() - at;
-        if (held.has(pages)) worstLate = Math.max(worstLate, elapsed - 500);
+        if (idle.has(pages)) worstLate = Math.max(worstLate, elapsed - 500);
         else {
           worstEarly = Math.max(worstEarly, 500 - elapsed);
           freedAt.delete(pages);
@@ -267,7 +267,7 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
     cycle(pool, 3 * PAGE);
     halt += 10_000;
     let trusted = 0;
-    while (heldClasses(pool).includes(3) && trusted < 100) {
+    while (idleClasses(pool).includes(3) && trusted < 100) {
       trusted++;
       halt += 100;
       pool.allocator.allocate(PAGE);
@@ -285,7 +285,7 @@ function advance(clock: FakeClock, ms: number, check: () => void): void {
 }
 
 /** Which of the classes of 1 to 24 pages hold a block, asked without a call that could change anything. */
-function heldClasses(pool: PagePool): number[] {
+function idleClasses(pool: PagePool): number[] {
   const { cache } = pool.allocator as unknown as { cache: { blocks: { lease: unknown; cls: { bytes: number } }[] } };
   return cache.blocks.filter((block) => block.lease === null).map((block) => block.cls.bytes / PAGE);
 }

@@ -119,7 +119,7 @@ describe("a frame wastes less than 2 % of its pages", () => {
 });
 
 describe("bounds", () => {
-  it("held blocks of other sizes make room, oldest first, before anything is refused", () => {
+  it("idle blocks of other sizes make room, oldest first, before anything is refused", () => {
     const pool = open({ maxBytes: 4 * PAGE });
     const blocks = [1, 1, 2].map((pages) => pool.allocator.allocate(pages * PAGE));
     for (const block of blocks) block.release();
@@ -127,7 +127,7 @@ describe("bounds", () => {
     expect([pool.stats().evicted, pool.stats().bytes, pool.stats().idle]).toEqual([3, 3 * PAGE, 0]);
   });
 
-  it("beyond the bound it is ERR_POOL_FULL, which names the holders, and nothing that is held goes for it", () => {
+  it("beyond the bound it is ERR_POOL_FULL, which names the holders, and no idle block goes for it", () => {
     const pool = open({ maxBytes: 4 * PAGE });
     const memory = pool.allocator.allocate(3 * PAGE);
     pool.allocator.allocate(PAGE).release();
@@ -137,7 +137,7 @@ describe("bounds", () => {
     expect(pool.tryAllocate(2 * PAGE)).toBeUndefined();
   });
 
-  it("a threshold stops fresh pages and still lends held ones; available says when to try again", () => {
+  it("a threshold stops fresh pages and still leases idle ones; available says when to try again", () => {
     const pool = open();
     const heard: unknown[] = [];
     const off = pool.on("available", (event) => heard.push(event));
@@ -178,7 +178,7 @@ describe("waiting", () => {
     pool.validate();
   });
 
-  it("a held block of the right size serves at once, past those who wait for pages", async () => {
+  it("an idle block of the right size serves at once, past those who wait for pages", async () => {
     const pool = open({ max: 2 });
     const a = pool.allocator.allocate(PAGE);
     const held = pool.allocator.allocate(2 * PAGE);

@@ -17,7 +17,7 @@ function open(options: PagePoolOptions = {}): PagePool {
 const seen = (pool: PagePool): unknown => [pool.stats(), pool.holders()];
 
 describe("the five misuse kinds", () => {
-  it("a second release is ERR_DOUBLE_RELEASE, also when the block is lent again, and takes nothing from the new borrower", () => {
+  it("a second release is ERR_DOUBLE_RELEASE, also when the block is leased again, and takes nothing from the next holder", () => {
     const pool = open();
     const stale = pool.allocator.allocate(PAGE);
     stale.release();
@@ -87,7 +87,7 @@ describe("the five misuse kinds", () => {
     expect(pool.allocator.allocate(PAGE).map("read").bytes.length).toBe(PAGE);
   });
 
-  it("a held block whose bytes a stale view transfers away is not lent", () => {
+  it("an idle block whose bytes a stale view transfers away is not leased again", () => {
     const pool = open();
     const memory = pool.allocator.allocate(PAGE);
     const { bytes } = memory.region;
@@ -142,7 +142,7 @@ describe("how a pool ends", () => {
     expect(pool.stats().count).toBe(0);
   });
 
-  it("close() refuses while loans are out, names them, and changes nothing", () => {
+  it("close() refuses while leases are out, names them, and changes nothing", () => {
     const pool = open({ trace: true });
     const memory = pool.allocator.allocate(100);
     const before = seen(pool);
@@ -155,7 +155,7 @@ describe("how a pool ends", () => {
     pool.close();
   });
 
-  it("retire() lets loans live and takes their blocks straight back to the source", () => {
+  it("retire() lets leases live and takes their blocks straight back to the source", () => {
     const source = new SystemAllocator();
     const pool = open({ source });
     const memory = pool.allocator.allocate(PAGE);
@@ -167,7 +167,7 @@ describe("how a pool ends", () => {
     expect(code(() => pool.allocator.allocate(1))).toBe("ERR_POOL_DEAD");
   });
 
-  it("close({ force }) leaves blocks alone that a buffer or a sub-memory holds, until they let go", () => {
+  it("close({ force }) leaves blocks alone that a buffer or a sub-memory holds, until they release it", () => {
     const source = new SystemAllocator();
     const pool = open({ source });
     const memory = pool.allocator.allocate(PAGE);
@@ -253,7 +253,7 @@ class Fickle extends Allocator {
 }
 
 describe("sources", () => {
-  it("what is held goes back when the source has no more, and the allocation succeeds", () => {
+  it("idle blocks go back when the source has no more, and the allocation succeeds", () => {
     const source = new Fickle("fickle");
     source.answer = (size) => (source.given < 2 ? new Region(new Uint8Array(size)) : undefined);
     const pool = open({ source });
@@ -308,7 +308,7 @@ describe("sources", () => {
     expect(code(() => open({ source: device, revoke: true }).allocator.allocate(1))).toBe("ERR_UNSUPPORTED");
   });
 
-  it("revoke: true kills the views of the last borrower, and refuses memory that cannot be revoked", () => {
+  it("revoke: true kills the views of the last holder, and refuses memory that cannot be revoked", () => {
     const pool = open({ revoke: true });
     const memory = pool.allocator.allocate(PAGE);
     const view = memory.map("write").bytes;
@@ -328,7 +328,7 @@ describe("sources", () => {
     ["fresh", 7],
     ["acquire", 0],
     ["release", 0],
-  ] as const)("zero policy %s: the next borrower reads %i", (zero, expected) => {
+  ] as const)("zero policy %s: the next holder reads %i", (zero, expected) => {
     const pool = open({ zero });
     const memory = pool.allocator.allocate(PAGE - 1);
     const region = memory.region;

@@ -1,7 +1,7 @@
 /**
  * PagePool against a naive model: random walks over allocations of several sizes, waits, releases, sub-memories, transfers, flushes,
  * pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at every call; after every step the counters,
- * the very blocks that were lent, and the order in which waits settled must agree.
+ * the very blocks that were leased, and the order in which waits settled must agree.
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";
@@ -14,13 +14,13 @@ import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 const PAGE = 4096;
 
-interface Held {
+interface Idle {
   readonly pages: number;
   readonly block: number;
   readonly at: number;
 }
 
-interface Loan {
+interface Lease {
   readonly pages: number;
   readonly block: number;
   refs: number;
@@ -43,8 +43,8 @@ interface Bounds {
 
 class Model {
   now = 0;
-  held: Held[] = [];
-  readonly loans: Loan[] = [];
+  idle: Idle[] = [];
+  readonly leases: Lease[] = [];
   readonly waits: Wait[] = [];
   readonly settled: string[] = [];
   recycling = true;
@@ -59,18 +59,18 @@ class Model {
   }
 
   get count(): number {
-    return this.held.length + this.loans.length;
+    return this.idle.length + this.leases.length;
   }
 
   get bytes(): number {
-    return [...this.held, ...this.loans].reduce((sum, block) => sum + block.pages * PAGE, 0);
+    return [...this.idle, ...this.leases].reduce((sum, block) => sum + block.pages * PAGE, 0);
   }
 
   sweep(): void {
     const floor = this.pressure === "high" ? 0 : this.bounds.min;
     const age = this.pressure === "high" ? 0 : this.bounds.ageOut * (this.pressure === "medium" ? 0.5 : 1);
-    while (this.held.length > floor && this.now - this.held[0]!.at >= age) {
-      this.held.shift();
+    while (this.idle.length > floor && this.now - this.idle[0]!.at >= age) {
+      this.idle.shift();
       this.aged++;
     }
   }
@@ -80,33 +80,33 @@ class Model {
   }
 
   hasRoom(pages: number): boolean {
-    const lent = this.loans.reduce((sum, loan) => sum + loan.pages * PAGE, 0);
-    return lent + pages * PAGE <= this.bounds.maxBytes && this.loans.length + 1 <= this.bounds.max;
+    const leased = this.leases.reduce((sum, lease) => sum + lease.pages * PAGE, 0);
+    return leased + pages * PAGE <= this.bounds.maxBytes && this.leases.length + 1 <= this.bounds.max;
   }
 
-  /** The loan, or undefined when the bounds forbid it. */
-  take(pages: number, hasWaiters: boolean): Loan | undefined {
+  /** The lease, or undefined when the bounds forbid it. */
+  take(pages: number, hasWaiters: boolean): Lease | undefined {
     this.sweep();
-    const at = this.held.findLastIndex((block) => block.pages === pages);
+    const at = this.idle.findLastIndex((block) => block.pages === pages);
     let block: number;
-    if (at >= 0) block = this.held.splice(at, 1)[0]!.block;
+    if (at >= 0) block = this.idle.splice(at, 1)[0]!.block;
     else if (hasWaiters || !this.hasRoom(pages)) return undefined;
     else {
       while (this.exceeds(pages)) {
-        this.held.shift();
+        this.idle.shift();
         this.evicted++;
       }
       block = this.blocks++;
     }
-    const loan: Loan = { pages, block, refs: 1, children: 0, lost: false };
-    this.loans.push(loan);
-    return loan;
+    const lease: Lease = { pages, block, refs: 1, children: 0, lost: false };
+    this.leases.push(lease);
+    return lease;
   }
 
   serve(): void {
     while (this.waits.length > 0) {
       const { id, pages } = this.waits[0]!;
-      const canServe = this.held.some((block) => block.pages === pages) || this.hasRoom(pages);
+      const canServe = this.idle.some((block) => block.pages === pages) || this.hasRoom(pages);
       if (!canServe) return;
       this.waits.shift();
       this.settled.push(`${id} granted`);
@@ -114,14 +114,14 @@ class Model {
     }
   }
 
-  back(loan: Loan): void {
-    this.loans.splice(this.loans.indexOf(loan), 1);
-    const kept = this.recycling && !loan.lost && this.pressure !== "high";
+  back(lease: Lease): void {
+    this.leases.splice(this.leases.indexOf(lease), 1);
+    const kept = this.recycling && !lease.lost && this.pressure !== "high";
     if (kept) {
       this.sweep();
       if (this.bounds.ageOut > 0 || this.bounds.min > 0)
-        this.held.push({ pages: loan.pages, block: loan.block, at: this.now });
-      // One more is held now, so that an older one may have lost its place under the floor.
+        this.idle.push({ pages: lease.pages, block: lease.block, at: this.now });
+      // One more is idle now, so that an older one may have lost its place under the floor.
       this.sweep();
     }
     this.serve();
@@ -131,7 +131,7 @@ class Model {
 class Real {
   readonly clock = new FakeClock();
   readonly pool: PagePool;
-  readonly loans: { memory: Memory; children: Memory[]; loan: Loan }[] = [];
+  readonly leases: { memory: Memory; children: Memory[]; lease: Lease }[] = [];
   readonly stale: Memory[] = [];
   readonly settled: string[] = [];
   readonly granted: Memory[] = [];
@@ -181,20 +181,20 @@ class Command implements fc.AsyncCommand<Model, Real> {
   }
 }
 
-/** Waits that were granted are loans of the model already, in the same order. */
+/** Waits that were granted are leases of the model already, in the same order. */
 function adopt(model: Model, real: Real): void {
-  const known = new Set(real.loans.map(({ loan }) => loan));
-  const fresh = model.loans.filter((loan) => !known.has(loan));
+  const known = new Set(real.leases.map(({ lease }) => lease));
+  const fresh = model.leases.filter((lease) => !known.has(lease));
   expect(real.granted.length).toBe(fresh.length);
   for (const [index, memory] of real.granted.splice(0).entries()) note(real, memory, fresh[index]!);
 }
 
-function note(real: Real, memory: Memory, loan: Loan): void {
+function note(real: Real, memory: Memory, lease: Lease): void {
   const named = real.names.get(memory.region);
-  if (named === undefined) real.names.set(memory.region, loan.block);
-  else expect(named).toBe(loan.block);
-  expect([memory.maxSize, memory.refCount]).toEqual([loan.pages * PAGE, 1]);
-  real.loans.push({ memory, children: [], loan });
+  if (named === undefined) real.names.set(memory.region, lease.block);
+  else expect(named).toBe(lease.block);
+  expect([memory.maxSize, memory.refCount]).toEqual([lease.pages * PAGE, 1]);
+  real.leases.push({ memory, children: [], lease });
 }
 
 function compare(model: Model, real: Real): void {
@@ -212,15 +212,15 @@ function compare(model: Model, real: Real): void {
     liveMemories: stats.liveMemories,
     holders: real.pool.holders().length,
   }).toEqual({
-    idle: model.held.length,
-    live: model.loans.length,
+    idle: model.idle.length,
+    live: model.leases.length,
     bytes: model.bytes,
     misses: model.blocks,
     agedOut: model.aged,
     evicted: model.evicted,
     waiting: model.waits.length,
-    liveMemories: model.loans.reduce((sum, loan) => sum + 1 + loan.children, 0),
-    holders: model.loans.length,
+    liveMemories: model.leases.reduce((sum, lease) => sum + 1 + lease.children, 0),
+    holders: model.leases.length,
   });
 }
 
@@ -228,10 +228,10 @@ const sizeOf = (pages: number, slack: number): number => pages * PAGE - (slack %
 
 const allocate = (pages: number, slack: number) =>
   new Command("allocate", [pages, slack], (model, real) => {
-    const loan = model.take(pages, model.waits.length > 0);
-    if (loan === undefined)
+    const lease = model.take(pages, model.waits.length > 0);
+    if (lease === undefined)
       expect(codeOf(() => real.pool.allocator.allocate(sizeOf(pages, slack)))).toBe("ERR_POOL_FULL");
-    else note(real, real.pool.allocator.allocate(sizeOf(pages, slack)), loan);
+    else note(real, real.pool.allocator.allocate(sizeOf(pages, slack)), lease);
   });
 
 const acquire = (pages: number, timeout: number | undefined) =>
@@ -241,13 +241,13 @@ const acquire = (pages: number, timeout: number | undefined) =>
     const said = (how: string): void => void real.settled.push(`${id} ${how}`);
     const { maxBytes, max } = model.bounds;
     const servable =
-      (model.recycling && model.held.some((block) => block.pages === pages)) ||
+      (model.recycling && model.idle.some((block) => block.pages === pages)) ||
       (model.waits.length === 0 && model.hasRoom(pages));
     let settled: string | undefined;
     if (servable) {
-      // The sweep inside may take the held block that was seen; fresh pages then need the room.
-      const loan = model.take(pages, model.waits.length > 0);
-      settled = loan === undefined ? "ERR_POOL_FULL" : "granted";
+      // The sweep inside may take the idle block that was seen; fresh pages then need the room.
+      const lease = model.take(pages, model.waits.length > 0);
+      settled = lease === undefined ? "ERR_POOL_FULL" : "granted";
     } else if (pages * PAGE > maxBytes || max === 0) settled = "ERR_POOL_FULL";
     else if (timeout === 0) settled = "ERR_STARVED";
     if (settled === undefined) {
@@ -265,14 +265,14 @@ const acquire = (pages: number, timeout: number | undefined) =>
 
 const withLoan = (name: string, n: number, step: (model: Model, real: Real, at: number) => void) =>
   new Command(name, [n], (model, real) => {
-    if (real.loans.length > 0) step(model, real, n % real.loans.length);
+    if (real.leases.length > 0) step(model, real, n % real.leases.length);
   });
 
 const release = (n: number) =>
   withLoan("release", n, (model, real, at) => {
-    const { memory, children, loan } = real.loans[at]!;
-    if (loan.refs > 1 && loan.refs > children.length) {
-      loan.refs--;
+    const { memory, children, lease } = real.leases[at]!;
+    if (lease.refs > 1 && lease.refs > children.length) {
+      lease.refs--;
       memory.release();
       return;
     }
@@ -281,50 +281,50 @@ const release = (n: number) =>
       expect(codeOf(() => memory.release())).toBe("ERR_FOREIGN_RELEASE");
       return;
     }
-    real.loans.splice(at, 1);
+    real.leases.splice(at, 1);
     real.stale.push(memory);
-    expect(codeOf(() => memory.release())).toBe(loan.lost ? "ERR_DETACHED" : "ok");
-    model.back(loan);
+    expect(codeOf(() => memory.release())).toBe(lease.lost ? "ERR_DETACHED" : "ok");
+    model.back(lease);
   });
 
 const retain = (n: number) =>
   withLoan("retain", n, (_model, real, at) => {
-    real.loans[at]!.memory.retain();
-    real.loans[at]!.loan.refs++;
+    real.leases[at]!.memory.retain();
+    real.leases[at]!.lease.refs++;
   });
 
 const share = (n: number) =>
   withLoan("share", n, (_model, real, at) => {
-    const { memory, children, loan } = real.loans[at]!;
+    const { memory, children, lease } = real.leases[at]!;
     // A sub-memory holds a reference of its own on the whole.
     children.push(memory.share(0, 1));
-    loan.children++;
-    loan.refs++;
+    lease.children++;
+    lease.refs++;
   });
 
 const dropChild = (n: number) =>
   withLoan("dropChild", n, (model, real, at) => {
-    const { children, loan, memory } = real.loans[at]!;
+    const { children, lease, memory } = real.leases[at]!;
     const child = children.pop();
     if (child === undefined) return;
-    const last = loan.refs === 1;
-    loan.children--;
-    if (!last) loan.refs--;
+    const last = lease.refs === 1;
+    lease.children--;
+    if (!last) lease.refs--;
     if (last) {
-      real.loans.splice(at, 1);
+      real.leases.splice(at, 1);
       real.stale.push(memory);
     }
-    expect(codeOf(() => child.release())).toBe(last && loan.lost ? "ERR_DETACHED" : "ok");
-    if (last) model.back(loan);
+    expect(codeOf(() => child.release())).toBe(last && lease.lost ? "ERR_DETACHED" : "ok");
+    if (last) model.back(lease);
   });
 
 const transfer = (n: number) =>
   withLoan("transfer", n, (_model, real, at) => {
-    const { memory, loan } = real.loans[at]!;
-    if (loan.lost) return;
+    const { memory, lease } = real.leases[at]!;
+    if (lease.lost) return;
     const { buffer } = memory.region.bytes;
     structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
-    loan.lost = true;
+    lease.lost = true;
   });
 
 const misuse = (n: number) =>
@@ -362,7 +362,7 @@ const abort = (n: number) =>
 
 const flush = () =>
   new Command("flush", [], (model, real) => {
-    model.held = [];
+    model.idle = [];
     real.pool.flush();
     model.serve();
   });
@@ -384,7 +384,7 @@ const pressure = (level: PressureLevel) =>
 
 const invalidate = () =>
   new Command("invalidate", [], (model, real) => {
-    if (model.recycling) model.held = [];
+    if (model.recycling) model.idle = [];
     model.recycling = false;
     real.pool.invalidate();
     model.serve();
@@ -431,9 +431,9 @@ it("agrees with the model", REPEATED, async () => {
       await fc.asyncModelRun(() => ({ model, real }), cmds);
       if (ends) await invalidate().run(model, real);
       // The leak gate: once everything is home and old, the pool holds its floor and nothing else.
-      while (real.loans.length > 0 || model.waits.length > 0) {
-        if (real.loans.length === 0) await abort(0).run(model, real);
-        else if (real.loans[0]!.children.length > 0) await dropChild(0).run(model, real);
+      while (real.leases.length > 0 || model.waits.length > 0) {
+        if (real.leases.length === 0) await abort(0).run(model, real);
+        else if (real.leases[0]!.children.length > 0) await dropChild(0).run(model, real);
         else await release(0).run(model, real);
       }
       await pressure("low").run(model, real);

@@ -177,7 +177,7 @@ describe("a source of a PagePool", () => {
       seen = codes(changing(pool));
       wait = pool.acquire(64).catch((error: unknown) => error);
     };
-    // Of another size: the held block goes to make room.
+    // Of another size: the idle block goes to make room.
     const memory = pool.tryAllocate(1 << 16)!;
     expect(seen).toEqual(refused(changing(pool)));
     expect(isMillpondError(await wait, "ERR_REENTRANT")).toBe(true);

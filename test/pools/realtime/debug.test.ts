@@ -92,7 +92,7 @@ describe("level 2", () => {
     beyond[0] = guard;
   });
 
-  it("names the block whose neighbour's header was overwritten", () => {
+  it("names the block whose neighbor's header was overwritten", () => {
     const pool = poolAt(2);
     const a = pool.alloc(64);
     pool.alloc(64);

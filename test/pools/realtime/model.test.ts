@@ -17,7 +17,7 @@ interface Entry {
 
 interface Model {
   live: Entry[];
-  dead: (number | Memory)[];
+  released: (number | Memory)[];
   mark: number;
 }
 
@@ -100,7 +100,7 @@ class Free implements Command {
   run(model: Model, real: Real): void {
     const [entry] = model.live.splice(this.pick % model.live.length, 1) as [Entry];
     giveBack(real.pool, entry.block);
-    model.dead.push(entry.block);
+    model.released.push(entry.block);
     check(model, real);
   }
   toString = (): string => `free(${this.pick})`;
@@ -134,7 +134,7 @@ class Reallocate implements Command {
     const bytes = bytesOf(pool, entry);
     if (bytes.subarray(0, kept).some((byte) => byte !== entry.mark)) throw new Error("reallocation lost bytes");
     bytes.fill(entry.mark);
-    if (entry.block !== old) model.dead.push(old);
+    if (entry.block !== old) model.released.push(old);
     check(model, real);
   }
   toString = (): string => `reallocate(${this.pick}, ${this.size})`;
@@ -145,10 +145,10 @@ class Misuse implements Command {
   constructor(pick: number) {
     this.pick = pick;
   }
-  check = ({ dead }: Readonly<Model>): boolean => dead.length > 0;
+  check = ({ released }: Readonly<Model>): boolean => released.length > 0;
   run(model: Model, real: Real): void {
     const { pool } = real;
-    const block = model.dead[this.pick % model.dead.length]!;
+    const block = model.released[this.pick % model.released.length]!;
     const live = new Set(
       pool
         .holders()
@@ -207,7 +207,7 @@ describe("RealtimePool against a naive model", () => {
         const source = new SystemAllocator("counted");
         const growth = growing ? { maxBytes: 12_288, growBy: 4096 } : {};
         const pool = RealtimePool.create({ totalSize: 4096, name: "model", source, ...growth });
-        const model: Model = { live: [], dead: [], mark: 0 };
+        const model: Model = { live: [], released: [], mark: 0 };
         fc.modelRun(() => ({ model, real: { pool } }), walk);
         for (const { block } of model.live) giveBack(pool, block);
         expect(pool.stats()).toMatchObject({ used: 0, liveBlocks: 0 });

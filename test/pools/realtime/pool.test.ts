@@ -300,7 +300,7 @@ describe("as an allocator", () => {
     pool.close();
   });
 
-  it("keeps track of Memories that a BufferPool renews for the next borrower, and kills those too", () => {
+  it("keeps track of Memories that a BufferPool replaces for the next holder, and closes those too", () => {
     const pool = RealtimePool.create({ totalSize: 65_536 });
     const buffers = new BufferPool({ name: "on top" });
     buffers.configure({ size: 4096, min: 1, max: 1, allocator: pool.allocator });
@@ -389,7 +389,7 @@ describe("close", () => {
     } catch (caught) {
       error = caught;
     }
-    expect(error).toMatchObject({ code: "ERR_IN_USE", details: { live: 2 } });
+    expect(error).toMatchObject({ code: "ERR_IN_USE", details: { holders: [{ memory: memory.id }, { pointer }] } });
     expect((error as Error).message).toContain(`memory #${memory.id}`);
     expect((error as Error).message).toContain(`block ${pointer} (56 bytes)`);
     pool.release(memory);

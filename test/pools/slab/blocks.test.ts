@@ -102,7 +102,7 @@ describe("blocks come from any allocator", () => {
     expect([source.mapped, pool.isClosed, pool.stats().blocks]).toEqual([0, true, 0]);
   });
 
-  it("bytes that somebody transferred away are ERR_DETACHED, to everybody who looks", () => {
+  it("bytes that were transferred away are ERR_DETACHED at every look", () => {
     const pool = SlabPool.create({ elementSize: 8 });
     const pointer = pool.alloc();
     const buffer = pool.blockOf(pointer).buffer as ArrayBuffer;
@@ -194,7 +194,7 @@ describe("ages", () => {
     expect(code(() => now.maintain(Number.NaN))).toBe("ERR_INVALID_ARG_TYPE");
   });
 
-  it("a clock that goes backwards loses no block and keeps none for ever", () => {
+  it("a clock that goes backwards loses no block and keeps none forever", () => {
     const clock = new FakeClock();
     const source = new SystemAllocator("aged");
     const pool = SlabPool.create({ elementSize: 8, ageOut: 100, timer: false, clock, source });
@@ -312,7 +312,7 @@ describe("close with tracing", () => {
     tryThere(pool);
     pool.free(freed);
     expect(() => pool.close()).toThrow(
-      /"traced" cannot be closed: 4 elements are live.*3 taken .*takeHere.*1 taken .*tryThere/s,
+      /cannot close slab pool "traced": 4 elements are live.*3 taken .*takeHere.*1 taken .*tryThere/s,
     );
     const left = pool.close({ force: true });
     expect([left.live, left.pointers.length, left.sites.map(({ count }) => count)]).toEqual([4, 4, [3, 1]]);

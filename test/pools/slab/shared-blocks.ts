@@ -24,7 +24,7 @@ export class SharedBlocks extends Allocator {
   readonly #handle: SharedBlocksHandle;
   readonly #owner: number;
 
-  /** `owner` is not 0, which is nobody. */
+  /** `owner` is not 0, which means free. */
   constructor(handle: SharedBlocksHandle, owner: number) {
     super(`shared-blocks-${owner}`, { memoryType: "SharedMemory" });
     this.#handle = handle;

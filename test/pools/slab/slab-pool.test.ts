@@ -182,7 +182,7 @@ describe("misuse and bad input", () => {
       destroy: (pointer) => done.push(pointer),
     });
     const pointer = pool.alloc();
-    expect(() => pool.close()).toThrow(/1 elements are live/);
+    expect(() => pool.close()).toThrow(/1 element is live/);
     expect([pool.isLive(pointer), done]).toEqual([true, []]);
     pool.close({ force: true });
     expect([done.sort(), allocator.stats().liveMemories]).toEqual([[0, 1, 2], 0]);

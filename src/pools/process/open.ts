@@ -6,11 +6,11 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { ownIdentity } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
-import { checkClock } from "../../util/clock.ts";
+import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { joinPool, makePool, poolFullError } from "../shared/attach.ts";
-import { isShared, type SharedHandle } from "../shared/handle.ts";
+import { joinPool, type Made, makePool, poolFullError } from "../shared/attach.ts";
+import { isShared, type SharedHandle, type SharedPoolOptions } from "../shared/handle.ts";
 import {
   checkShape,
   Header,
@@ -23,7 +23,7 @@ import {
   ZERO_POLICIES,
 } from "../shared/layout.ts";
 import type { Membership } from "../shared/membership.ts";
-import type { ProcessAttachOptions, ProcessMade, ProcessPoolOptions } from "./process-pool.ts";
+import type { AsyncWait, StopWord } from "./futex-waiter.ts";
 import {
   anyEnded,
   bytesWithTable,
@@ -35,6 +35,37 @@ import {
   takeOver,
   writeTable,
 } from "./process-table.ts";
+
+/** How a process takes part. */
+export interface ProcessAttachOptions {
+  /**
+   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
+   * the first wait, "poll" by looking again after 1 to 16 ms.
+   */
+  asyncWait?: AsyncWait;
+  /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
+  stop?: StopWord;
+  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only `ProcessPool.reclaimEnded` looks. */
+  watch?: number;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+  /** @internal The operations; default this process's. */
+  ops?: NativeOps;
+}
+
+/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
+export interface ProcessPoolOptions
+  extends ProcessAttachOptions,
+    Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
+
+/** What a `ProcessPool` is made from. */
+export interface ProcessMade {
+  readonly made: Made;
+  readonly table: ProcessTable;
+  /** This thread's row; undefined where the row is another thread's of this process. */
+  readonly word: bigint | undefined;
+  readonly block: SharedMemory | undefined;
+}
 
 /** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
 export const WATCH_MS = 250;

@@ -25,7 +25,16 @@ import { MemberState, type SharedLayout } from "../shared/layout.ts";
 import { isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { type AsyncWait, ProcessWaiter, type StopWord } from "./futex-waiter.ts";
-import { attachProcess, type Construct, createProcess, type ProcessOpenOptions, WATCH_MS } from "./open.ts";
+import {
+  attachProcess,
+  type Construct,
+  createProcess,
+  type ProcessAttachOptions,
+  type ProcessMade,
+  type ProcessOpenOptions,
+  type ProcessPoolOptions,
+  WATCH_MS,
+} from "./open.ts";
 import {
   type Claim,
   claimRow,
@@ -37,37 +46,6 @@ import {
   pidOf,
   reclaimProcesses,
 } from "./process-table.ts";
-
-/** How a process takes part. */
-export interface ProcessAttachOptions {
-  /**
-   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
-   * the first wait, "poll" by looking again after 1 to 16 ms.
-   */
-  asyncWait?: AsyncWait;
-  /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
-  stop?: StopWord;
-  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only {@link ProcessPool.reclaimEnded} looks. */
-  watch?: number;
-  /** Time; default: the platform's. */
-  clock?: Clock;
-  /** @internal The operations; default this process's. */
-  ops?: NativeOps;
-}
-
-/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
-export interface ProcessPoolOptions
-  extends ProcessAttachOptions,
-    Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
-
-/** @internal What {@link ProcessPool} is made from. */
-export interface ProcessMade {
-  readonly made: Made;
-  readonly table: ProcessTable;
-  /** This thread's row; undefined where the row is another thread's of this process. */
-  readonly word: bigint | undefined;
-  readonly block: SharedMemory | undefined;
-}
 
 /** A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it is large. */
 const SOON_MS = [0, 1, 3, 10, 30, 100] as const;

@@ -3,10 +3,11 @@
  * chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their own.
  * The declarations are bundled in the same way. Source maps lie beside the code and are not shipped.
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
+import { entryPoints, sourceOf } from "./lib/api.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
@@ -16,29 +17,10 @@ interface Entries {
   readonly [name: string]: string;
 }
 
-interface Manifest {
-  readonly bin: Readonly<Record<string, string>>;
-  readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
-}
-
-/**
- * Where the source of an entry point is. Those with more than one line of their own are at the top of src/, doors and adapters
- * in their folders.
- */
-const FOLDERS = ["", "compat/", "adapters/", "adapters/raw-video/"];
-
-function entrySources(manifest: Manifest): Entries {
-  const files = Object.values(manifest.exports).flatMap((target) =>
-    typeof target === "string" ? [] : [target.default],
-  );
-  const entries: Record<string, string> = { cli: "src/cli/main.ts" };
-  for (const file of files) {
-    const name = basename(file, ".js");
-    const source = FOLDERS.map((folder) => `src/${folder}${name}.ts`).find((path) => existsSync(join(ROOT, path)));
-    if (source === undefined) throw new Error(`package.json names ${file}, and there is no source for it`);
-    entries[name] = source;
-  }
-  return entries;
+/** The sources of what package.json names: entry points, and the command. */
+function entrySources(): Entries {
+  const points = entryPoints(ROOT).map(({ code }) => [basename(code, ".js"), sourceOf(ROOT, code)] as const);
+  return { cli: "src/cli/main.ts", ...Object.fromEntries(points) };
 }
 
 /** `new URL(<expression with "./x.ts">, import.meta.url)` in a source file: the file it stands for, and the text to replace. */
@@ -105,7 +87,7 @@ interface AbortSignal {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/zero\.ts|^pools\/common\/wait-queue\.ts/],
+  ["util", /^util\/|^memory\/region\.ts|^pools\/common\/wait-queue\.ts/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
   ["media", /^media\/buffer\//],
@@ -116,11 +98,15 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["realtime-pool", /^pools\/realtime\//],
 ];
 
+/** The declarations' plugin is slow because it reads 150 files; that is no news. */
+const checks = { pluginTimings: false, bundlerTimings: false };
+
 async function buildCode(entries: Entries): Promise<void> {
   const bundle = await rolldown({
     input: { ...entries },
     external: /^[^./]/,
     platform: "neutral",
+    checks,
     transform: { target: "es2022" },
     plugins: [filesByUrl(entries)],
   });
@@ -148,6 +134,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
     input: Object.fromEntries(Object.entries(entries).filter(([name]) => name !== "cli")),
     external: /^[^./]/,
     platform: "neutral",
+    checks,
     plugins: [dts({ oxc: { stripInternal: true }, emitDtsOnly: true, tsconfig: join(ROOT, "tsconfig.build.json") })],
   });
   const { output } = await bundle.write({
@@ -166,8 +153,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   }
 }
 
-const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Manifest;
-const entries = entrySources(manifest);
+const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
 await Promise.all([buildCode(entries), buildDeclarations(entries)]);

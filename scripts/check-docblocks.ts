@@ -1,38 +1,74 @@
 /**
- * Every exported symbol of src/ and every public member of an exported class or interface carries a docblock.
- * What is exported only for another layer says so with `@internal` in a docblock of its own.
+ * What an entry point exports, and every public member of it, carries a docblock. Nothing else has to: internal code has a comment
+ * where the code cannot say it. Members that are only for other files of the library say so with `@internal`.
+ * Comments wrap at 120 columns, in every file of src/, scripts/ and test/.
  */
+import { join } from "node:path";
 import ts from "typescript";
+import { entryPoints, sourceOf } from "./lib/api.ts";
 import { type Finding, reportFindings } from "./lib/findings.ts";
 import { lineOf, parseTree, rootFromArguments, type SourceFile } from "./lib/source-tree.ts";
 
-/** Every exported symbol or public member under root/src without a docblock. */
+/** Columns that a line with a comment may have: what the formatter gives to code. */
+const WIDTH = 120;
+
+/** Every public symbol or member under root/src without a docblock. */
 export function checkDocblocks(root: string): Finding[] {
-  return parseTree(root, "src").flatMap((file) => checkFile(file));
-}
-
-function checkFile(file: SourceFile): Finding[] {
+  const sources = entryPoints(root).map(({ code }) => join(root, sourceOf(root, code)));
+  const program = ts.createProgram(sources, {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    allowImportingTsExtensions: true,
+    noEmit: true,
+    noLib: true,
+    types: [],
+  });
+  const checker = program.getTypeChecker();
   const findings: Finding[] = [];
-  const local = locallyExportedNames(file.ast);
-  // Overloads share a docblock, and a merged interface and const are one symbol to the reader: once is enough.
-  const documented = new Set<string>();
-  const missing = new Map<string, ts.Node>();
-
-  for (const statement of file.ast.statements) {
-    for (const { name, node } of declarationsOf(statement)) {
-      if (!hasExportModifier(statement) && !local.has(name)) continue;
-      const key = `${ts.SyntaxKind[node.kind]} ${name}`;
-      const doc = docblock(node);
-      if (doc !== "none") documented.add(key);
-      else if (!missing.has(key)) missing.set(key, node);
-      if (doc === "internal") continue;
-      if (ts.isClassDeclaration(node) || ts.isInterfaceDeclaration(node)) checkMembers(file, name, node, findings);
+  const seen = new Set<ts.Symbol>();
+  for (const path of sources) {
+    const module = checker.getSymbolAtLocation(program.getSourceFile(path)!);
+    for (const exported of module === undefined ? [] : checker.getExportsOfModule(module)) {
+      const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
+      if (seen.has(symbol)) continue;
+      seen.add(symbol);
+      checkSymbol(root, exported.name, symbol, findings);
     }
   }
-  for (const [key, node] of missing) {
-    if (!documented.has(key)) findings.push(finding(file, node, `exported ${key.split(" ")[1]} has no docblock`));
+  return findings.sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1));
+}
+
+/** A merged interface and const, and the overloads of a function, are one symbol to the reader: one docblock is enough. */
+function checkSymbol(root: string, name: string, symbol: ts.Symbol, findings: Finding[]): void {
+  const declarations = (symbol.declarations ?? []).filter((node) => node.getSourceFile().fileName.startsWith(root));
+  const docs = declarations.map(docblock);
+  if (declarations[0] !== undefined && docs.every((doc) => doc === "none")) {
+    const node = declarations[0];
+    findings.push(finding(fileOf(root, node), node, `exported ${name} has no docblock`));
   }
-  return findings.sort((a, b) => a.line - b.line);
+  if (docs.includes("internal")) return;
+  for (const node of declarations) {
+    if (ts.isClassDeclaration(node) || ts.isInterfaceDeclaration(node)) {
+      checkMembers(fileOf(root, node), name, node, findings);
+    }
+  }
+}
+
+function fileOf(root: string, node: ts.Node): SourceFile {
+  const ast = node.getSourceFile();
+  return { path: ast.fileName.slice(root.length + 1), text: ast.text, ast };
+}
+
+/** Every line of a comment that is longer than code may be. A line whose only long word is a link is let be. */
+export function checkWidths(root: string): Finding[] {
+  return ["src", "scripts", "test"]
+    .flatMap((folder) => parseTree(root, folder))
+    .flatMap(({ path, text }) =>
+      text.split("\n").flatMap((line, index) => {
+        if (line.length <= WIDTH || !/^\s*(?:\/\/|\/\*|\*)/.test(line) || /https?:\/\/\S{40}/.test(line)) return [];
+        return [{ file: path, line: index + 1, message: `a comment of ${line.length} columns; they wrap at ${WIDTH}` }];
+      }),
+    );
 }
 
 function checkMembers(
@@ -67,38 +103,6 @@ function publicMemberName(file: SourceFile, member: ts.ClassElement | ts.TypeEle
   return member.name.getText(file.ast);
 }
 
-function declarationsOf(statement: ts.Statement): { name: string; node: ts.Node }[] {
-  if (ts.isVariableStatement(statement)) {
-    return statement.declarationList.declarations.flatMap((node) => bindingNames(node.name, node));
-  }
-  if (
-    ts.isFunctionDeclaration(statement) ||
-    ts.isClassDeclaration(statement) ||
-    ts.isInterfaceDeclaration(statement) ||
-    ts.isTypeAliasDeclaration(statement) ||
-    ts.isEnumDeclaration(statement)
-  ) {
-    return [{ name: statement.name?.text ?? "default", node: statement }];
-  }
-  return [];
-}
-
-function bindingNames(name: ts.BindingName, node: ts.Node): { name: string; node: ts.Node }[] {
-  if (ts.isIdentifier(name)) return [{ name: name.text, node }];
-  return name.elements.flatMap((element) => (ts.isBindingElement(element) ? bindingNames(element.name, node) : []));
-}
-
-/** Names exported by `export { a, b as c }` without a `from`: their declaration stands elsewhere in the file. */
-function locallyExportedNames(ast: ts.SourceFile): Set<string> {
-  const names = new Set<string>();
-  for (const statement of ast.statements) {
-    if (!ts.isExportDeclaration(statement) || statement.moduleSpecifier !== undefined) continue;
-    if (statement.exportClause === undefined || !ts.isNamedExports(statement.exportClause)) continue;
-    for (const element of statement.exportClause.elements) names.add((element.propertyName ?? element.name).text);
-  }
-  return names;
-}
-
 function docblock(node: ts.Node): "none" | "public" | "internal" {
   let result: "none" | "public" | "internal" = "none";
   for (const doc of ts.getJSDocCommentsAndTags(node)) {
@@ -109,10 +113,6 @@ function docblock(node: ts.Node): "none" | "public" | "internal" {
     else if (doc.tags !== undefined && doc.tags.length > 0) result = "public";
   }
   return result;
-}
-
-function hasExportModifier(statement: ts.Statement): boolean {
-  return ts.canHaveModifiers(statement) && hasModifier(statement, ts.SyntaxKind.ExportKeyword);
 }
 
 function isStatic(member: ts.ClassElement | ts.TypeElement): boolean {
@@ -128,5 +128,8 @@ function finding(file: SourceFile, node: ts.Node, message: string): Finding {
 }
 
 if (import.meta.main) {
-  reportFindings("docblocks", checkDocblocks(rootFromArguments()), "every public symbol in src/ has a docblock");
+  const root = rootFromArguments();
+  const wide = checkWidths(root);
+  if (wide.length > 0) console.warn(`docblocks: ${wide.length} lines of comments are longer than ${WIDTH} columns`);
+  reportFindings("docblocks", checkDocblocks(root), "every public symbol has a docblock");
 }

@@ -5,16 +5,19 @@ import { join } from "node:path";
 const ROOT = join(import.meta.dirname, "..");
 const BIN = join(ROOT, "node_modules", ".bin");
 
-// `build` stands before `types` and `package`, which look at what it leaves.
+// `build` stands before those that look at what it leaves.
 const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["typecheck", join(BIN, "tsc"), "-p", "tsconfig.json"],
   ["lint", join(BIN, "biome"), "check", "."],
   ["layers", process.execPath, "scripts/check-layers.ts"],
   ["docblocks", process.execPath, "scripts/check-docblocks.ts"],
+  ["cycles", process.execPath, "scripts/check-cycles.ts"],
   ["sizes", process.execPath, "scripts/check-sizes.ts"],
   ["clean", process.execPath, "scripts/check-clean.ts"],
   ["build", process.execPath, "scripts/build.ts"],
   ["types", process.execPath, "scripts/check-types.ts"],
+  ["api", process.execPath, "scripts/check-api.ts"],
+  ["bundle", process.execPath, "scripts/check-bundle.ts"],
   ["package", process.execPath, "scripts/check-package.ts"],
 ];
 

@@ -3,8 +3,8 @@
  * the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
  */
 
-export { Element, type Running } from "./pipeline/base/element.ts";
-export { InputPad, type Maybe, OutputPad, Pad } from "./pipeline/base/pad.ts";
+export { Element, type Running, type StageWait, type WaitBounds } from "./pipeline/base/element.ts";
+export { type HookResult, InputPad, type Maybe, OutputPad, Pad } from "./pipeline/base/pad.ts";
 export { Sink, type SinkOptions } from "./pipeline/base/sink.ts";
 export { Source } from "./pipeline/base/source.ts";
 export { Transform, type TransformMode, type TransformOptions } from "./pipeline/base/transform.ts";
@@ -47,11 +47,13 @@ export {
   audioFormat,
   type ByteStream,
   byteFormat,
+  type FormatOptions,
   type Fraction,
   formatText,
   type StreamFormat,
   sameFormat,
   sizeOfFormat,
+  type VideoFormatOptions,
   type VideoPresentation,
   type VideoStream,
   videoFormat,

@@ -5,11 +5,11 @@
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
  */
 import { open, stat } from "node:fs/promises";
-import type { Input, InputVideoTrack, Source, VideoSample, VideoSampleSink } from "mediabunny";
+import { createRequire } from "node:module";
+import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
 import { isMillpondError, MillpondError } from "../util/errors.ts";
-import { boundReads } from "./node/bounded-reads.ts";
 import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./node/container-length.ts";
 import { pathOf } from "./node/file-paths.ts";
 import {
@@ -19,7 +19,7 @@ import {
   type Presentation,
   type SourceFrame,
 } from "./node/frame-source.ts";
-import { catchLibavLog } from "./node/libav-log.ts";
+import { boundReads, passOverDamage, warnOfMissingBounds } from "./node/mediabunny-hooks.ts";
 import type { WholePackets } from "./node/transport-packets.ts";
 
 export {
@@ -74,7 +74,7 @@ let loaded: Promise<Mediabunny> | undefined;
  * mediabunny, with the server decoders registered (in software: frames have to reach the CPU anyway). Loaded once.
  * Rejects with `ERR_UNSUPPORTED` and the command that installs them when a package is absent.
  */
-export function loadMediabunny(): Promise<Mediabunny> {
+export function loadMediabunny(): Promise<typeof import("mediabunny")> {
   loaded ??= importPackages();
   return loaded;
 }
@@ -89,6 +89,30 @@ export function quietDecoders(): void {
   areDecodersQuiet = true;
 }
 
+/** What is used of node-av; the package belongs to @mediabunny/server, which is optional. */
+interface NodeAv {
+  readonly Log: {
+    setLevel(level: number): void;
+    setCallback(callback: (level: number, message: string) => void, options: { maxLevel: number }): void;
+  };
+}
+
+// AV_LOG_ERROR: a picture or a packet is damaged. Warnings below it are about habits of encoders.
+const ERROR_LEVEL = 16;
+
+/**
+ * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by themselves, past
+ * everything that a program does about its output. `server` is where @mediabunny/server lies, which brings libav along.
+ */
+async function catchLibavLog(server: string): Promise<void> {
+  // Resolved from there: package managers differ in whether it can be seen from here.
+  const path = createRequire(server).resolve("node-av");
+  const { Log } = (await import(path)) as NodeAv;
+  Log.setLevel(ERROR_LEVEL);
+  // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
+  Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
+}
+
 async function importPackages(): Promise<Mediabunny> {
   let missing = "mediabunny";
   try {
@@ -96,6 +120,7 @@ async function importPackages(): Promise<Mediabunny> {
     missing = "@mediabunny/server";
     const { registerMediabunnyServer } = await import("@mediabunny/server");
     registerMediabunnyServer({ hardwareContext: null });
+    warnOfMissingBounds(mediabunny);
     if (areDecodersQuiet) {
       mediabunny.Logging.level = mediabunny.LogLevel.Silent;
       await catchLibavLog(import.meta.resolve("@mediabunny/server"));
@@ -361,83 +386,6 @@ function nearestRate(rate: number): Fraction {
   if (whole > 0 && error <= ntscError && error < 5e-4) return { num: whole, den: 1 };
   if (ntsc > 0 && ntscError < 5e-4) return { num: ntsc * 1000, den: 1001 };
   return { num: Math.max(1, Math.round(rate * 1000)), den: 1000 };
-}
-
-/** What is read of mediabunny's decoder, where it runs libav. */
-interface PacketDecoder {
-  decode(packet: { readonly timestamp: number }): Promise<void>;
-}
-
-/** What is read of the queue in front of it. */
-interface DecoderQueue {
-  readonly customDecoder?: PacketDecoder | null;
-  getDecodeQueueSize(): number;
-}
-
-/** What is read of a sink of samples. */
-interface SampleSink {
-  _createDecoder?: (...args: unknown[]) => Promise<DecoderQueue>;
-  _createPacketSink?: () => { packets: (...args: unknown[]) => AsyncGenerator<unknown, void, unknown> };
-}
-
-/**
- * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row the error goes
- * through.
- */
-const MOST_REFUSED_IN_A_ROW = 8;
-// The most that mediabunny has under way without waiting for a frame.
-const MOST_UNDER_WAY = 40;
-
-/**
- * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line behind the
- * decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
- *
- * Then there may be no frame for a long time, up to the next key packet, and mediabunny would wait for one for good as soon as
- * more than 40 packets are under way. So a packet waits here until fewer are.
- */
-function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => void): void {
-  const inside = sink as unknown as SampleSink;
-  const createDecoder = inside._createDecoder?.bind(sink);
-  const createPackets = inside._createPacketSink?.bind(sink);
-  if (createDecoder === undefined || createPackets === undefined) return;
-  let underWay = (): number => 0;
-  let onDecoded: () => void = () => {};
-  inside._createDecoder = async (...args) => {
-    const made = await createDecoder(...args);
-    const decoder = made.customDecoder;
-    if (decoder === undefined || decoder === null) return made;
-    underWay = () => made.getDecodeQueueSize();
-    const decode = decoder.decode.bind(decoder);
-    let inARow = 0;
-    decoder.decode = async (packet) => {
-      try {
-        await decode(packet);
-        inARow = 0;
-      } catch (error) {
-        if (!(error instanceof Error) || error.constructor.name !== "FFmpegError") throw error;
-        if (++inARow > MOST_REFUSED_IN_A_ROW) throw error;
-        onRefusal(packet.timestamp);
-      } finally {
-        onDecoded();
-      }
-    };
-    return made;
-  };
-  inside._createPacketSink = () => {
-    const made = createPackets();
-    const packets = made.packets.bind(made);
-    made.packets = async function* (...args) {
-      for await (const packet of packets(...args)) {
-        while (underWay() >= MOST_UNDER_WAY) {
-          await new Promise<void>((resolve) => {
-            onDecoded = resolve;
-          });
-        }
-        yield packet;
-      }
-    };
-    return made;
-  };
 }
 
 async function canRead(input: Input): Promise<boolean> {

@@ -25,26 +25,39 @@ interface Coder {
   readonly encodeQueueSize?: number;
   readonly decodeQueueSize?: number;
   configure(config: object): void;
-  encode?(frame: Frame, options: { keyFrame: boolean }): void;
+  encode?(frame: CodedFrame, options: { keyFrame: boolean }): void;
   decode?(chunk: object): void;
   flush(): Promise<void>;
   reset(): void;
   close(): void;
   readonly state: string;
 }
-interface Frame {
+/** What a decoder gives and an encoder takes: a VideoFrame of the platform. */
+export interface CodedFrame {
+  /** The pixel format; null where the frame is on the GPU only. */
   readonly format: string | null;
+  /** Microseconds. */
   readonly timestamp: number;
+  /** Microseconds; null where the source does not say. */
   readonly duration: number | null;
+  /** The picture in the coded frame. */
   readonly visibleRect: { readonly width: number; readonly height: number } | null;
+  /** Copies the planes to where the layout says. */
   copyTo(bytes: Uint8Array, options: { layout: { offset: number; stride: number }[] }): Promise<unknown>;
+  /** Gives the frame back to the platform. */
   close(): void;
 }
-interface Chunk {
+/** What an encoder gives: an EncodedVideoChunk of the platform. */
+export interface CodedChunk {
+  /** Whether it can be decoded without one before it. */
   readonly type: "key" | "delta";
+  /** Microseconds. */
   readonly timestamp: number;
+  /** Microseconds; null where the source does not say. */
   readonly duration: number | null;
+  /** How many bytes {@link copyTo} writes. */
   readonly byteLength: number;
+  /** Copies the bytes. */
   copyTo(bytes: Uint8Array): void;
 }
 type CoderClass = new (init: { output: (result: never) => void; error: (error: Error) => void }) => Coder;
@@ -77,12 +90,14 @@ function coderOptions<T extends { name?: string; codec: string }>(
 }
 
 /** What both stages are: what comes out of a coder waits in line, is copied into pooled buffers and pushed in order. */
-abstract class CoderElement<Out> extends Element {
+export abstract class CoderElement<Out> extends Element {
   /** Its input. */
   readonly in: InputPad;
   /** Its output. */
   readonly out: OutputPad;
+  /** @internal */
   protected coder: Coder | undefined;
+  /** @internal What the coder gave and no one has pushed yet. */
   protected made: Out[] = [];
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
@@ -93,6 +108,7 @@ abstract class CoderElement<Out> extends Element {
     this.out = this.addOutput("out", output);
   }
 
+  /** @internal */
   protected makeCoder(name: string): Coder {
     const Class = platform<CoderClass>(name);
     return new Class({
@@ -190,7 +206,7 @@ export interface WebCodecsEncoderOptions {
 }
 
 /** Pictures to packets. Packets that are not key frames carry `BufferFlags.DELTA_UNIT`; the decoder's description, if any, is in {@link description}. */
-export class WebCodecsEncoder extends CoderElement<Chunk> {
+export class WebCodecsEncoder extends CoderElement<CodedChunk> {
   /** What a decoder needs beside the codec's string; undefined until the first packet, and for codecs that need nothing. */
   description: Uint8Array | undefined;
   readonly #options: WebCodecsEncoderOptions;
@@ -236,10 +252,10 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
   override async chain(buffer: MediaBuffer): Promise<void> {
     const { info, frameRate } = this.#format!;
     try {
-      const VideoFrame = platform<new (bytes: Uint8Array, init: object) => Frame>("VideoFrame");
+      const VideoFrame = platform<new (bytes: Uint8Array, init: object) => CodedFrame>("VideoFrame");
       const period = frameRate === undefined ? 40_000 : (1e6 * frameRate.den) / frameRate.num;
       const mapped = buffer.map("read");
-      let frame: Frame;
+      let frame: CodedFrame;
       try {
         const layout = info.planes.map(({ offset, stride }) => ({ offset, stride }));
         const timestamp = buffer.pts === undefined ? Math.round(this.#count * period) : Number(buffer.pts / 1000n);
@@ -261,7 +277,7 @@ export class WebCodecsEncoder extends CoderElement<Chunk> {
   }
 
   /** Copies one result into a pooled buffer, and pushes it. */
-  protected override async send(chunk: Chunk): Promise<void> {
+  protected override async send(chunk: CodedChunk): Promise<void> {
     const buffer = await this.out.acquire();
     if (chunk.byteLength > buffer.size) {
       buffer.release();
@@ -298,7 +314,7 @@ export interface WebCodecsDecoderOptions {
 }
 
 /** Packets to pictures, each straight into a pooled buffer. */
-export class WebCodecsDecoder extends CoderElement<Frame> {
+export class WebCodecsDecoder extends CoderElement<CodedFrame> {
   readonly #options: WebCodecsDecoderOptions;
   #format: VideoStream | undefined;
 
@@ -346,7 +362,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
   }
 
   /** Copies one result into a pooled buffer, and pushes it. */
-  protected override async send(frame: Frame): Promise<void> {
+  protected override async send(frame: CodedFrame): Promise<void> {
     try {
       await this.#settle(frame);
       const buffer = await this.out.acquire();
@@ -366,7 +382,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
     }
   }
 
-  async #settle(frame: Frame): Promise<void> {
+  async #settle(frame: CodedFrame): Promise<void> {
     const { format, visibleRect } = frame;
     if (format === null || visibleRect === null) {
       throw new MillpondError("ERR_UNSUPPORTED", "the decoder's pictures are in a format that cannot be copied out");
@@ -382,7 +398,7 @@ export class WebCodecsDecoder extends CoderElement<Frame> {
   }
 
   /** Closes a result that goes nowhere. */
-  protected override drop(frame: Frame): void {
+  protected override drop(frame: CodedFrame): void {
     frame.close();
   }
 

@@ -46,6 +46,14 @@ process.on("unhandledRejection", (error) => {
   complain(explain(error));
   process.exit(exitCodeOf(error));
 });
+// What this package warns of is said in the command's way; anything else as Node does it.
+const listeners = process.listeners("warning");
+process.removeAllListeners("warning");
+process.on("warning", (warning) => {
+  const { code = "" } = warning as NodeJS.ErrnoException;
+  if (code.startsWith("MILLPOND_")) complain(`warning: ${warning.message}`);
+  else for (const listener of listeners) listener(warning);
+});
 // A reader of standard error that has gone is no reason to end with a stack.
 process.stderr.on("error", () => {});
 // Native decoders and an open pipe would keep the process alive after its work is done.

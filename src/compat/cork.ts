@@ -24,13 +24,17 @@ const HEADER = 8;
 /** The status of every error here: what libcork's functions that return an int return when they fail. */
 export const CORK_FAILURE = -1;
 
-type Hook = (userData: unknown, ptr: number) => void;
+/** libcork's `cork_init_f`: makes one object. */
+export type cork_init_f = (userData: unknown, ptr: number) => void;
+
+/** libcork's `cork_done_f`: ends one object. */
+export type cork_done_f = cork_init_f;
 
 /** What a struct holds from init to the next init. */
 class State {
   pool: SlabPool | undefined = undefined;
-  initObject: Hook | undefined = undefined;
-  doneObject: Hook | undefined = undefined;
+  initObject: cork_init_f | undefined = undefined;
+  doneObject: cork_init_f | undefined = undefined;
   userData: unknown = undefined;
   destroyUserData: ((userData: unknown) => void) | undefined = undefined;
 }
@@ -176,13 +180,13 @@ export function cork_mempool_done(mp: cork_mempool): void {
  * Sets what is called once for each slot of the blocks that are carved from now on, until the pool is done. Throws
  * `ERR_INVALID_ARG_TYPE`, `ERR_NOT_CONFIGURED`, `ERR_POOL_DEAD`.
  */
-export function cork_mempool_set_init_object(mp: cork_mempool, fn: Hook | null): void {
+export function cork_mempool_set_init_object(mp: cork_mempool, fn: cork_init_f | null): void {
   const hook = hookOf("cork_mempool_set_init_object", "init_object", fn);
   usable("cork_mempool_set_init_object", mp).initObject = hook;
 }
 
 /** Sets what is called once for each slot when the pool ends, also for slots that exist already. Throws as {@link cork_mempool_set_init_object}. */
-export function cork_mempool_set_done_object(mp: cork_mempool, fn: Hook | null): void {
+export function cork_mempool_set_done_object(mp: cork_mempool, fn: cork_done_f | null): void {
   const hook = hookOf("cork_mempool_set_done_object", "done_object", fn);
   usable("cork_mempool_set_done_object", mp).doneObject = hook;
 }

@@ -91,7 +91,7 @@ export interface ByteStream {
 export type StreamFormat = VideoStream | AudioStream | ByteStream;
 
 /** What {@link videoFormat} takes beside the layout. */
-type VideoFormatOptions = FormatOptions & {
+export type VideoFormatOptions = FormatOptions & {
   frameRate?: Fraction | undefined;
   averageRate?: Fraction | undefined;
   isVariable?: boolean | undefined;

@@ -1,76 +1,103 @@
 /** Hostile runs: signals, arguments, workers, standard streams. What the command does to data has a table of its own. */
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
 import { describe } from "vitest";
-import { seedOf } from "../helpers/effort.ts";
 import { CLIP, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns } from "./hostile.ts";
 
-const seed = seedOf("the moments of signals");
-
-/** Numbers from 0 to 1, the same for the same seed: mulberry32. */
-function generator(from: number): () => number {
-  let state = from >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+/** A moment of a run, told by what can be seen of it, so that it is the same on every machine. */
+interface Moment {
+  readonly when: string;
+  /** Whether it has come; `folder` is where the command runs. */
+  readonly hasCome: (folder: string) => boolean;
 }
 
-const random = generator(seed);
+/** Bytes of the file that a run is writing, which has another name until it is whole; -1 while there is none. */
+function unfinishedBytes(folder: string): number {
+  try {
+    const name = readdirSync(folder).find((one) => one.endsWith(".part"));
+    return name === undefined ? -1 : statSync(join(folder, name)).size;
+  } catch {
+    // The folder is not there yet, or the file has just got its name.
+    return -1;
+  }
+}
+
+/** The moments of a run that writes a file into `below`; it has its first frames when it is larger than `header`. */
+function moments(header: number, below = "."): Moment[] {
+  return [
+    { when: "as soon as it listens", hasCome: () => true },
+    { when: "when its file is begun", hasCome: (folder) => unfinishedBytes(join(folder, below)) >= 0 },
+    { when: "while frames are written", hasCome: (folder) => unfinishedBytes(join(folder, below)) > header },
+  ];
+}
+
+/** Runs that last until a signal comes, however fast the machine is. */
+const ENDLESS: readonly {
+  readonly what: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly moments: readonly Moment[];
+}[] = [
+  {
+    what: "a file",
+    args: ["run", CLIP, "--out", "out", "--patience", "1000"],
+    // Its results are written from the 32nd frame on; a thread that hangs in the 60th keeps it from its end.
+    env: { MILLPOND_TEST_FAULT: "hang:60" },
+    moments: moments(4096, "out"),
+  },
+  {
+    what: "a pipeline",
+    args: ["run", "pattern width=640 height=480 ! y4msink endless.y4m"],
+    moments: moments(1e6),
+  },
+  { what: "an encoder", args: ["run", "pattern width=320 height=240 ! encode endless.mp4"], moments: moments(0) },
+];
 
 function signals(): HostileRun[] {
   const codes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
-  const kinds: [string, readonly string[]][] = [
-    ["a file", ["run", CLIP, "--out", "out"]],
-    ["a pipeline", ["run", "pattern width=640 height=480 ! y4msink endless.y4m"]],
-    ["an encoder", ["run", "pattern width=320 height=240 ! encode endless.mp4"]],
-  ];
   const made: HostileRun[] = [];
   for (const [nth, [signal, code]] of (Object.entries(codes) as [keyof typeof codes, number][]).entries()) {
-    for (const [at, [what, args]] of kinds.entries()) {
-      const after = Math.round(1500 * random());
-      made.push({
-        name: `${signal} after ${after} ms ends ${what}, with nothing left`,
-        isMore: at !== nth % kinds.length,
-        args,
-        // A loaded machine may still be starting, and a file may be done already.
-        code: what === "a file" ? [0, code] : code,
-        during: (child) => kill(child, signal, after),
-        check: (result) => {
-          if (result.code !== 0 && !/interrupted|terminated|closed|told to quit/.test(result.message))
-            throw new Error(result.stderr);
-        },
-      });
+    for (const [kind, { what, args, env = {}, moments }] of ENDLESS.entries()) {
+      for (const [at, moment] of moments.entries()) {
+        made.push({
+          name: `${signal} ${moment.when} ends ${what}, with nothing left`,
+          // One of each signal, of each kind and of each moment.
+          isMore: kind !== nth % 3 || at !== (nth + 1 + Math.floor(nth / 3)) % 3,
+          args,
+          env,
+          code,
+          during: (child, folder) => kill(child, signal, folder, moment),
+          message: /interrupted|terminated|closed|told to quit/,
+        });
+      }
     }
   }
   made.push({
     name: "SIGPIPE ends nothing",
-    args: ["run", CLIP, "--quiet"],
+    args: ["run", CLIP, "--quiet", "--out", "out"],
     code: 0,
-    during: (child) => kill(child, "SIGPIPE", 900),
+    during: (child, folder) => kill(child, "SIGPIPE", folder, moments(0, "out")[1]!),
   });
   made.push({
     name: "two signals end at once, with one message",
-    args: ["run", "pattern width=640 height=480 ! y4msink endless.y4m"],
+    args: ENDLESS[1]!.args,
     code: [130, 143],
-    during: async (child) => {
-      await kill(child, "SIGINT", 1500);
+    during: async (child, folder) => {
+      await kill(child, "SIGINT", folder, ENDLESS[1]!.moments[2]!);
       child.kill("SIGTERM");
     },
   });
   return made;
 }
 
-/** Sends a signal so long after the command listens for signals: before that Node's own way to end is the right one. */
-async function kill(child: ChildProcess, signal: NodeJS.Signals, after: number): Promise<void> {
+/** Sends a signal at that moment, not before the command listens for signals: until then Node's own way to end is the right one. */
+async function kill(child: ChildProcess, signal: NodeJS.Signals, folder: string, { hasCome }: Moment): Promise<void> {
   await untilListening(child);
-  await later(after);
+  while (child.exitCode === null && child.signalCode === null && !hasCome(folder)) await later(5);
   child.kill(signal);
 }
 
@@ -292,7 +319,7 @@ const streams: HostileRun[] = [
     name: "an input that never says anything ends with the signal",
     args: ["run", "-"],
     stdin: new PassThrough(),
-    during: (child) => kill(child, "SIGTERM", 1500),
+    during: (child, folder) => kill(child, "SIGTERM", folder, moments(0)[0]!),
     code: 143,
     message: /terminated/,
   },
@@ -305,6 +332,34 @@ const streams: HostileRun[] = [
   },
 ];
 
+/** Hides a method from whoever looks at it first, which is the check of this package; mediabunny itself finds it. */
+const HIDE = `
+import { VideoSampleSink } from ${JSON.stringify(import.meta.resolve("mediabunny"))};
+const method = VideoSampleSink.prototype._createPacketSink;
+let isHidden = true;
+Object.defineProperty(VideoSampleSink.prototype, "_createPacketSink", {
+  configurable: true,
+  set(value) { Object.defineProperty(this, "_createPacketSink", { value, writable: true }); },
+  get() {
+    const seen = isHidden ? undefined : method;
+    isHidden = false;
+    return seen;
+  },
+});
+`;
+
+const versions: HostileRun[] = [
+  {
+    name: "a version of mediabunny in which a bound has no place is told of in a warning that names it",
+    args: ["run", CLIP, "--quiet"],
+    arrange: (folder) => writeFileSync(join(folder, "hide.mjs"), HIDE),
+    env: { NODE_OPTIONS: "--import ./hide.mjs" },
+    code: 0,
+    message: /^millpond: warning: the installed version of mediabunny .*VideoSampleSink\._createPacketSink/,
+  },
+];
+
+describe.concurrent("versions of what decodes", () => hostileRuns(versions));
 describe.concurrent("signals", () => hostileRuns(signals()));
 describe.concurrent("arguments that are wrong", () => hostileRuns(args));
 describe.concurrent("workers that misbehave", () => hostileRuns(workers));

@@ -24,7 +24,7 @@ export interface WorstCase {
   /** Bytes with which no request can fail, whatever the order of calls. */
   readonly bytes: number;
   /** The most words that one call reads and writes, by call, with any number of blocks. */
-  readonly steps: typeof STEPS;
+  readonly steps: { readonly alloc: number; readonly free: number; readonly resize: number };
   /** All of it in words, to be printed. */
   readonly text: string;
 }

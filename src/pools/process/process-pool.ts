@@ -16,15 +16,14 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { ownIdentity, type ProcessIdentity } from "../../os/process-liveness.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import type { SharedMemory } from "../../os/shared-memory.ts";
-import type { Clock } from "../../util/clock.ts";
 import type { Lease } from "../common/lease.ts";
-import { type Made, poolFullError } from "../shared/attach.ts";
+import { poolFullError } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
-import type { SharedHandle, SharedPoolOptions } from "../shared/handle.ts";
+import type { SharedHandle } from "../shared/handle.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
 import { isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
-import { type AsyncWait, ProcessWaiter, type StopWord } from "./futex-waiter.ts";
+import { ProcessWaiter } from "./futex-waiter.ts";
 import {
   attachProcess,
   type Construct,

@@ -20,6 +20,7 @@
 import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
+import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
 export const LAYOUT_VERSION = 3;
@@ -126,7 +127,7 @@ const BATCH_FROM = 256;
 const SPREAD_UP_TO = 1024;
 
 /** When a slot's bytes are cleared. */
-export const ZERO_POLICIES = ["never", "fresh", "acquire", "release"] as const;
+export const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "release"];
 
 /** The numbers that a pool is made from. */
 export interface SharedShape {
@@ -139,7 +140,7 @@ export interface SharedShape {
   /** Threads that can be attached at once. */
   readonly members: number;
   /** When bytes are cleared. */
-  readonly zero: (typeof ZERO_POLICIES)[number];
+  readonly zero: ZeroPolicy;
 }
 
 /** Positions are 32-bit words from the start of the memory, except where bytes are named. */

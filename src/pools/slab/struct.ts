@@ -24,7 +24,7 @@ export function bytes(length: number): BytesField {
 }
 
 /** A field's type: a number of WebAssembly's and C's usual widths, or {@link bytes}. Little-endian. */
-export type FieldType = keyof typeof WIDTHS | BytesField;
+export type FieldType = "u8" | "i8" | "u16" | "i16" | "u32" | "i32" | "f32" | "f64" | "i64" | "u64" | BytesField;
 
 /** What a layout is made from: fields in order. */
 export type StructFields = Readonly<Record<string, FieldType>>;
@@ -57,9 +57,20 @@ export interface ElementSource {
 }
 
 /** Bytes of each scalar, which is its alignment too. */
-const WIDTHS = { u8: 1, i8: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, f64: 8, i64: 8, u64: 8 } as const;
+const WIDTHS: { readonly [Type in ScalarType]: number } = {
+  u8: 1,
+  i8: 1,
+  u16: 2,
+  i16: 2,
+  u32: 4,
+  i32: 4,
+  f32: 4,
+  f64: 8,
+  i64: 8,
+  u64: 8,
+};
 
-type ScalarType = keyof typeof WIDTHS;
+type ScalarType = Exclude<FieldType, BytesField>;
 
 /** A layout. */
 export interface Struct<S extends StructFields> {

@@ -1,7 +1,8 @@
 /** The bounds that keep a damaged file from sending its reader in a circle: the numbers of its index, and the reads of its source. */
+import * as mediabunny from "mediabunny";
 import { BufferSource } from "mediabunny";
 import { describe, expect, it } from "vitest";
-import { boundReads } from "../../src/adapters/node/bounded-reads.ts";
+import { boundReads, missingBounds, warnOfMissingBounds } from "../../src/adapters/node/mediabunny-hooks.ts";
 import { sampleTablePatches } from "../../src/adapters/node/sample-tables.ts";
 
 const MANY = 0xffffffff;
@@ -38,6 +39,40 @@ function patched(moov: Buffer, fileSize = 1000): number[] {
     return Buffer.from(bytes).readUInt32BE();
   });
 }
+
+describe("the methods of mediabunny that bounds are hooked into", () => {
+  const without = (owner: "FilePathSource" | "CustomSource" | "VideoSampleSink", method: string): typeof mediabunny => {
+    const { prototype } = { ...mediabunny }[owner];
+    const methods = Object.create(prototype, { [method]: { value: undefined } });
+    return { ...mediabunny, [owner]: { prototype: methods } } as unknown as typeof mediabunny;
+  };
+
+  it("are all there in the installed version, and nothing is said", () => {
+    expect(missingBounds(mediabunny)).toEqual([]);
+  });
+
+  it.each([
+    ["FilePathSource", "_read", /^FilePathSource\._read: a damaged file that sends its reader in a circle/],
+    ["CustomSource", "_read", /^CustomSource\._read: a damaged file that sends its reader in a circle/],
+    ["VideoSampleSink", "_createDecoder", /^VideoSampleSink\._createDecoder: a damaged packet ends the film/],
+    ["VideoSampleSink", "_createPacketSink", /^VideoSampleSink\._createPacketSink: .* waited for without end/],
+  ] as const)("%s.%s: the bound that a version without it lacks is named", (owner, method, text) => {
+    expect(missingBounds(without(owner, method))).toEqual([expect.stringMatching(text)]);
+  });
+
+  it("a class that is missing is named as its methods are", () => {
+    const { CustomSource: _, ...rest } = mediabunny;
+    expect(missingBounds(rest as typeof mediabunny)).toEqual([expect.stringContaining("CustomSource._read")]);
+  });
+
+  it("a version that lacks one is told of by a warning of the process, which names it", async () => {
+    const warned = new Promise<NodeJS.ErrnoException>((resolve) => process.once("warning", resolve));
+    warnOfMissingBounds(without("VideoSampleSink", "_createDecoder"));
+    const { code, message } = await warned;
+    expect(code).toBe("MILLPOND_MISSING_BOUND");
+    expect(message).toMatch(/installed version of mediabunny .* Missing: VideoSampleSink\._createDecoder: /);
+  });
+});
 
 describe("the tables of an index", () => {
   it("are left alone when they agree", () => {

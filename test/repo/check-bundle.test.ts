@@ -1,0 +1,64 @@
+import { describe, expect, test } from "vitest";
+import { bundledBytes, checkBundle } from "../../scripts/check-bundle.ts";
+import { checkTypes } from "../../scripts/check-types.ts";
+import { formatFinding } from "../../scripts/lib/findings.ts";
+import { makeTree } from "./fixture.ts";
+
+const noise = (bytes: number): string => {
+  let state = 1;
+  return Array.from({ length: bytes }, () => {
+    state = (state * 48_271) % 2_147_483_647;
+    return String.fromCharCode(97 + (state % 26));
+  }).join("");
+};
+
+const TREE = {
+  "package.json": JSON.stringify({
+    name: "fixture",
+    version: "1.0.0",
+    type: "module",
+    sideEffects: false,
+    files: ["dist"],
+    exports: { ".": { types: "./dist/index.d.ts", default: "./dist/index.js" } },
+  }),
+  "dist/index.js": 'export { small } from "./small.js";\nexport { large } from "./large.js";\n',
+  "dist/small.js": "export const small = 1;\n",
+  "dist/large.js": `export const large = "${noise(4000)}";\nconsole.log(large);\n`,
+  "dist/index.d.ts": "export declare const small: number;\nexport declare const large: string;\n",
+};
+
+describe("the check of sizes", () => {
+  test("counts what one name needs, and nothing that only its neighbors need", async () => {
+    const index = `${makeTree(TREE)}/dist/index.js`;
+    expect(await bundledBytes(index, "small")).toBeLessThan(100);
+    expect(await bundledBytes(index, "large")).toBeGreaterThan(2000);
+  });
+
+  test("finds what is above its limit, and measures the tarball and the import", async () => {
+    const { findings, measured } = await checkBundle(makeTree(TREE), [
+      { entry: "fixture", name: "small", bytes: 100 },
+      { entry: "fixture", name: "large", bytes: 100 },
+    ]);
+    expect(findings.map(formatFinding)).toEqual([
+      expect.stringMatching(/^package\.json: \{ large \} from "fixture", brotli: \d\.\d kB, at most 0\.1$/),
+    ]);
+    expect(measured).toContain("an import of the package: 3 of 12 files");
+    expect(measured.some((line) => /^the package, unpacked: 4\.\d of 1500\.0 kB$/.test(line))).toBe(true);
+  });
+});
+
+const ES2022 = { lib: ["es2022"], types: [], platform: false };
+
+describe("the check of declarations", () => {
+  test("refuses what ES2022 without a platform does not know", () => {
+    const declare = (text: string): string[] =>
+      checkTypes(makeTree({ ...TREE, "dist/index.d.ts": text }), [ES2022]).map(({ message }) => message);
+    expect(declare(TREE["dist/index.d.ts"])).toEqual([]);
+    expect(declare("export declare function wait(signal: AbortSignal): void;\n")).toEqual([
+      "Cannot find name 'AbortSignal'. (with lib es2022)",
+    ]);
+    const dispose = "export declare class A {\n  [Symbol.dispose](): void;\n}\n";
+    expect(declare(dispose)[0]).toContain("Property 'dispose' does not exist");
+    expect(declare(dispose)[0]).toContain("with lib es2022");
+  });
+});

@@ -13,7 +13,7 @@ const { status } = spawnSync(
     "--mode",
     "all",
     "test/pools/buffer/model.test.ts",
-    "test/media/buffer-model.test.ts",
+    "test/media/buffer/model.test.ts",
     "test/pools/page/model.test.ts",
     "test/pools/slab/model.test.ts",
     "test/pools/shared/model.test.ts",

@@ -133,7 +133,7 @@ export abstract class CoderElement<Out> extends Element {
   protected async deliver(queued: () => number): Promise<void> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure;
-      if (this.out.flushing) throw flushingError(this.in);
+      if (this.out.flushing) throw flushingError(String(this.in));
       const next = this.made.shift();
       if (next !== undefined) await this.send(next);
       else if (queued() <= IN_CODER) return;

@@ -1,14 +1,15 @@
 /**
  * Caps: the set of formats that a pad can take, small but real. A list of structures, each of one kind, each field a value,
- * a list of values or a range; an absent field means "whatever". Intersected along a link, fixed by who decides. After
+ * a list of values or a range; an absent field means "any". The stages along a link
+ * intersect theirs, and the source fixes one format. After
  * GStreamer's caps, without their grammar. Of their features there is the memory: the field `memory` says what kinds of memory a pad
  * can take ("memory:DMABuf"). A structure that restricts something and does not say it means "memory:SystemMemory", as there; one
- * without any field means whatever.
+ * without any field means any memory.
  *
  * ```ts
  * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 }, height: { min: 16, max: 1080 } });
- * const wish = Caps.video({ format: "RGBA", width: 4096 });
- * screen.intersect(wish).isEmpty;   // true: no width is in both
+ * const wanted = Caps.video({ format: "RGBA", width: 4096 });
+ * screen.intersect(wanted).isEmpty;   // true: no width is in both
  * ```
  */
 
@@ -163,15 +164,14 @@ export class Caps {
    * from it.
    */
   fixate(prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps | undefined {
-    const wishes = checkWishes(prefer);
+    const preferred = checkPreference(prefer);
     // A structure that the preference fits as it is comes before one that would bend it.
-    const first = this.structures.find((one) => fits(one, wishes)) ?? this.structures[0];
+    const first = this.structures.find((one) => fits(one, preferred)) ?? this.structures[0];
     if (first === undefined) return undefined;
     const fields: Record<string, CapsScalar> = {};
     for (const name of FIELDS[first.kind]) {
       const value = first.fields[name];
-      const wish = wishes[name];
-      const chosen = value === undefined ? wish : fixateValue(value, wish);
+      const chosen = value === undefined ? preferred[name] : fixateValue(value, preferred[name]);
       if (chosen !== undefined) fields[name] = chosen;
     }
     return { kind: first.kind, fields };
@@ -203,7 +203,7 @@ export function fieldsOf(format: StreamFormat): Readonly<Record<string, CapsScal
   return format.memory === undefined ? fields : { ...fields, memory: format.memory };
 }
 
-/** What kinds of memory a structure takes; undefined: whatever. */
+/** What kinds of memory a structure takes; undefined: any. */
 function memoryOf({ fields }: CapsStructure): CapsValue | undefined {
   return fields.memory ?? (Object.keys(fields).length === 0 ? undefined : SYSTEM_MEMORY);
 }
@@ -226,7 +226,7 @@ function fits(structure: CapsStructure, prefer: Readonly<Record<string, CapsScal
   );
 }
 
-/** Copies the fields first: what is checked is what is kept. */
+/** Copies the fields first, so that what was checked is what is used. */
 function checkStructure(name: string, kind: StreamFormat["kind"], fields: CapsFields): CapsStructure {
   if (fields === null || typeof fields !== "object" || Array.isArray(fields)) {
     throw wrongType(name, "an object of fields", fields);
@@ -263,15 +263,15 @@ function checkValue(name: string, value: CapsValue): void {
 }
 
 /** Checks what a set is to be fixed near, and copies it. */
-function checkWishes(prefer: Readonly<Record<string, CapsScalar>>): Readonly<Record<string, CapsScalar>> {
+function checkPreference(prefer: Readonly<Record<string, CapsScalar>>): Readonly<Record<string, CapsScalar>> {
   if (prefer === null || typeof prefer !== "object") throw wrongType("prefer", "an object of values", prefer);
-  const wishes = frozenData("prefer", { ...prefer });
-  for (const [name, wish] of Object.entries(wishes)) {
-    const isScalar = ["string", "number", "undefined"].includes(typeof wish) || isFraction(wish);
-    if (!isScalar) throw wrongType(`prefer.${name}`, "a string, a number or a ratio { num, den }", wish);
-    if (isFraction(wish)) checkValue(`prefer.${name}`, wish);
+  const preferred = frozenData("prefer", { ...prefer });
+  for (const [name, value] of Object.entries(preferred)) {
+    const isScalar = ["string", "number", "undefined"].includes(typeof value) || isFraction(value);
+    if (!isScalar) throw wrongType(`prefer.${name}`, "a string, a number or a ratio { num, den }", value);
+    if (isFraction(value)) checkValue(`prefer.${name}`, value);
   }
-  return wishes;
+  return preferred;
 }
 
 function isList(value: CapsValue): value is readonly CapsScalar[] {
@@ -341,22 +341,22 @@ function lcm(a: number, b: number): number {
   return (a / x) * b;
 }
 
-function fixateValue(value: CapsValue, wish: CapsScalar | undefined): CapsScalar {
+function fixateValue(value: CapsValue, preferred: CapsScalar | undefined): CapsScalar {
   if (isRange(value)) {
     const first = firstIn(value)!;
-    if (wish === undefined || typeof wish === "string") return first;
+    if (preferred === undefined || typeof preferred === "string") return first;
     const { max, step = 1 } = value;
-    const n = isFraction(wish) ? wish.num / wish.den : wish;
-    if (isFraction(wish) && isIn(wish, value)) return wish;
+    const n = isFraction(preferred) ? preferred.num / preferred.den : preferred;
+    if (isFraction(preferred) && isIn(preferred, value)) return preferred;
     const nearest = Math.round(n / step) * step;
     return Math.min(Math.max(nearest, first), Math.floor(max / step) * step);
   }
   if (!isList(value)) return value;
-  const exact = wish === undefined ? undefined : value.find((one) => sameScalar(one, wish));
+  const exact = preferred === undefined ? undefined : value.find((one) => sameScalar(one, preferred));
   if (exact !== undefined) return exact;
-  if (typeof wish !== "number") return value[0]!;
+  if (typeof preferred !== "number") return value[0]!;
   // A higher one of two equally near keeps more of the picture.
-  const distance = (one: CapsScalar): number => (typeof one === "number" ? Math.abs(one - wish) : Infinity);
+  const distance = (one: CapsScalar): number => (typeof one === "number" ? Math.abs(one - preferred) : Infinity);
   return value.reduce((best, one) =>
     distance(one) < distance(best) || (distance(one) === distance(best) && one > best) ? one : best,
   );

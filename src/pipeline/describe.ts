@@ -192,7 +192,7 @@ function drawSvg(description: Description): string {
 /** Columns by the longest way from a source, rows in the order of appearance. */
 function arrange({ elements, links }: Description): Map<string, Place> {
   const column = new Map<string, number>();
-  // The elements come sorted from sources to sinks, so that whoever gives to one is placed before it.
+  // The elements come sorted from sources to sinks, so that each is placed behind those that feed it.
   for (const { name } of elements) {
     const before = links.filter((link) => link.to === name).map((link) => column.get(link.from) ?? 0);
     column.set(name, before.length === 0 ? 0 : Math.max(...before) + 1);

@@ -1,5 +1,5 @@
 /**
- * Pipeline: elements, linked, run together.
+ * Pipeline: elements, linked to a graph without cycles and run together. After GStreamer's GstPipeline.
  *
  * ```ts
  * const pipeline = new Pipeline();
@@ -7,6 +7,33 @@
  * await pipeline.run({ signal });
  * console.log(pipeline.describe().text());
  * ```
+ *
+ * Life-cycle:
+ *
+ * ```
+ *                  run(), negotiate()
+ *   still ----------------------------------------> running
+ *     ^                                                |
+ *     +------ end of stream, error, abort signal ------+
+ * ```
+ *
+ * | state   | `add`, `link`  | `run`, `negotiate` | `seek`                        | `describe`                  |
+ * | ------- | -------------- | ------------------ | ----------------------------- | --------------------------- |
+ * | still   | accepted       | accepted           | `ERR_INACTIVE`                | what the last run settled   |
+ * | running | `ERR_ACTIVE`   | `ERR_ACTIVE`       | accepted, one at a time       | what is settled so far      |
+ *
+ * A pipeline can run again. After a run that did not wait for a stage any longer (`acquireTimeout`), `run()` throws `ERR_ACTIVE` until that
+ * stage returns.
+ *
+ * Invariants:
+ *
+ * - An element belongs to one pipeline, and its name is unique there.
+ * - A refused `add()` or `link()` changes nothing, pads on request included.
+ * - Formats and memory are settled before the first byte moves; a graph that cannot have its buffers is refused then.
+ * - When `run()` settles, every stage is closed, the pools that the pipeline made are retired, and those that stages offered are
+ *   deactivated. `RunSummary.holders` lists the leases that an application retains.
+ *
+ * Complexity: `link()` is O(elements + links). `run()` sorts the graph in O(elements * links) at most, and starts each element once.
  */
 
 import { type Clock, checkClock } from "../util/clock.ts";
@@ -48,7 +75,7 @@ export interface PipelineOptions {
 
 /** How {@link Pipeline.run} runs. */
 export interface RunOptions {
-  /** Cancels the run: it rejects with the signal's reason, with every buffer home. */
+  /** Cancels the run: it rejects with the signal's reason, after every buffer is back in its pool. */
   signal?: AbortSignal;
   /** Told how far it is, at most ten times a second, and once at the end. */
   onProgress?: (progress: Progress) => void;
@@ -212,13 +239,13 @@ export class Pipeline {
 
   /**
    * Runs to the end of every stream. Rejects with the first error of any stage, with the signal's reason, or with
-   * `ERR_NOT_NEGOTIATED`; all stages are closed and every buffer is home then, but for those that an application keeps.
+   * `ERR_NOT_NEGOTIATED`; by then all stages are closed and every buffer is back in its pool, except those that an application retains.
    */
   run(options: RunOptions = {}): Promise<RunSummary> {
     return this.#start(options, true);
   }
 
-  /** Opens everything, settles formats and memory, closes it again: what {@link describe} shows after it, no byte of media has moved for. */
+  /** Opens every stage, settles formats and memory, and closes them again; no byte of media moves. {@link describe} shows what was settled. */
   async negotiate(options: RunOptions = {}): Promise<readonly Decision[]> {
     await this.#start(options, false);
     return this.#run!.decisions;
@@ -229,7 +256,7 @@ export class Pipeline {
     if (this.#run?.unfinished === true) {
       throw new MillpondError(
         "ERR_ACTIVE",
-        `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run gave up waiting for; make a new pipeline`,
+        `pipeline "${this.name}" cannot run again yet: a stage is still inside a call that the last run no longer waits for; make a new pipeline`,
       );
     }
     const given = readOptions("options", options, RUN_OPTIONS);
@@ -250,7 +277,7 @@ export class Pipeline {
   }
 
   /**
-   * Seeks while running: drops what is under way, with every buffer home, tells the sources where to go on
+   * Seeks while running: releases every buffer that is under way, tells the sources where to go on
    * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing.
    */
   seek(position?: unknown): Promise<void> {
@@ -306,9 +333,12 @@ function join(out: OutputPad, input: InputPad): void {
   input.peer = out;
 }
 
-function reaches(from: Element, to: Element): boolean {
+function reaches(from: Element, to: Element, seen: Set<Element> = new Set()): boolean {
   if (from === to) return true;
-  return from.outputs.some((pad) => pad.peer !== null && reaches(pad.peer.element, to));
+  // Behind a tee and a funnel there are two ways to each element; looked at once each, or 30 such pairs would take 2^30 steps.
+  if (seen.has(from)) return false;
+  seen.add(from);
+  return from.outputs.some((pad) => pad.peer !== null && reaches(pad.peer.element, to, seen));
 }
 
 function noPad(element: Element, kind: "input" | "output", pad: InputPad | OutputPad | undefined): MillpondError {

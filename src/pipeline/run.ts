@@ -1,7 +1,22 @@
 /**
- * PipelineRun: one run of a pipeline. It opens the elements, has every source negotiate before any byte moves, runs the loops of
- * sources and queues side by side, and brings every buffer home in each of the four ways a run can end: end of stream,
- * error, cancellation, and a seek in between.
+ * PipelineRun: one run of a pipeline.
+ *
+ * Life-cycle:
+ *
+ * 1. open: pads are reset, `start()` is called from the sinks upwards.
+ * 2. prepare: every source gives its first format and negotiates; no byte has moved. With `play` false the run closes here.
+ * 3. play: the loops of sources and queues run side by side until every sink has seen the end of its stream.
+ * 4. commit: `commit()` from the sources downwards, when nothing has failed.
+ * 5. close: nothing new begins (`stopping`), `unlock()` ends every wait, loops end, `stop()` is called from the sources downwards, and the
+ *    pools are retired.
+ *
+ * An error, the abort of the signal, or a wait past its limit goes to 5 at once. A seek in 3 ends every wait, waits for the loops, calls
+ * `onFlush()` and the sources' `seek()`, and starts the loops again.
+ *
+ * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none. A pool is claimed by
+ * one pad at most. Pools of former formats are listed until they have drained.
+ *
+ * Complexity: nothing here is called for each buffer but `acquire()` when a pool is empty. One timer serves all waits.
  */
 
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
@@ -57,13 +72,13 @@ export interface RunSummary {
   readonly elapsed: number;
   /** Pools at the end, those of former formats too. */
   readonly pools: readonly BufferPoolStats[];
-  /** Loans that were still out at the end: buffers that an application keeps. */
+  /** Leases that were still out at the end: buffers that an application retains. */
   readonly holders: readonly Holder[];
   /** What was lost of the stream on its way: that a file cannot carry its rotation, its times. */
   readonly warnings: readonly string[];
 }
 
-// After a stage has been given up, the others have this long to end in order. It is real time, whatever the run's clock says.
+// Once the run no longer waits for a stage, the others have this long to end in order. It is real time, also under a fake clock.
 const ABANDON_MS = 500;
 
 // A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for that.
@@ -124,7 +139,7 @@ export class PipelineRun implements Running {
   #settle: () => void = () => {};
   readonly #waits: Set<StageWait> = new Set();
   #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
-  /** The stage that was given up: whatever it waits for may never come. */
+  /** The wait that lasted too long: the run no longer waits for its stage. */
   #stalled: StageWait | undefined;
   #onStall: () => void = () => {};
   readonly #stall: Promise<void> = new Promise((resolve) => {
@@ -199,7 +214,7 @@ export class PipelineRun implements Running {
       }
       if (element.outputs.length === 0) this.#waiting.add(element);
     }
-    // From the sinks upwards, so that whoever starts finds those downstream ready.
+    // From the sinks upwards, so that a stage that starts finds those downstream ready.
     for (const element of this.#elements.toReversed()) {
       if (this.failure !== undefined) return;
       opened.push(element);
@@ -241,7 +256,7 @@ export class PipelineRun implements Running {
     }
   }
 
-  /** After the run: true while a stage is still inside a call that the run gave up on. Its elements cannot run again meanwhile. */
+  /** After the run: true while a stage is still inside a call that the run no longer waits for. Its elements cannot run again meanwhile. */
   get unfinished(): boolean {
     return this.#tasks.size > 0;
   }
@@ -282,7 +297,7 @@ export class PipelineRun implements Running {
         wait.since = now;
       }
       if (now - wait.since >= wait.limit) {
-        this.#giveUp(innermost(wait, this.#waits));
+        this.#stopWaiting(innermost(wait, this.#waits));
         return;
       }
       next = Math.min(next, wait.since + wait.limit);
@@ -290,7 +305,7 @@ export class PipelineRun implements Running {
     if (next < Number.POSITIVE_INFINITY) this.#watchWait(next);
   }
 
-  #giveUp(wait: StageWait): void {
+  #stopWaiting(wait: StageWait): void {
     this.#waits.delete(wait);
     this.#stalled ??= wait;
     const error = stalledError(wait);
@@ -321,7 +336,7 @@ export class PipelineRun implements Running {
     this.#settle();
   }
 
-  /** Wakes everybody who waits: nothing new is begun from here on. */
+  /** Ends every wait; nothing new begins from here on. */
   #halt(reason: unknown): void {
     this.stopping = true;
     this.#setFlushing(true);
@@ -407,10 +422,10 @@ export class PipelineRun implements Running {
 
   async #close(opened: readonly Element[]): Promise<void> {
     if (!this.stopping) this.#halt(new MillpondError("ERR_INACTIVE", "the pipeline has ended"));
-    await this.#endOrGiveUp(this.#idle());
+    await this.#endOrAbandon(this.#idle());
     for (const element of opened.toReversed()) {
       try {
-        await this.#endOrGiveUp(this.#within(() => element.stop(), element, "closing"));
+        await this.#endOrAbandon(this.#within(() => element.stop(), element, "closing"));
       } catch (error) {
         this.failure ??= { error, element: element.name };
       }
@@ -422,8 +437,8 @@ export class PipelineRun implements Running {
     }
   }
 
-  /** Waits for work that ends by itself; once a stage has been given up, only for as long as the others need to end in order. */
-  async #endOrGiveUp(work: Promise<void>): Promise<void> {
+  /** Waits for work that ends by itself; once a wait has lasted too long, only {@link ABANDON_MS} more. */
+  async #endOrAbandon(work: Promise<void>): Promise<void> {
     let timer: unknown;
     const abandoned = this.#stall.then(
       () =>
@@ -485,8 +500,8 @@ export class PipelineRun implements Running {
   }
 
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined {
-    const owner = this.#claims.get(pool);
-    if (owner !== undefined && owner !== pad) return owner;
+    const other = this.#claims.get(pool);
+    if (other !== undefined && other !== pad) return other;
     this.#claims.set(pool, pad);
     return undefined;
   }
@@ -496,7 +511,7 @@ export class PipelineRun implements Running {
   }
 
   watch(pool: BufferPool): void {
-    // Pools of former formats are forgotten once they are empty: a stream that changes its size all day must not pile them up.
+    // Pools of former formats are forgotten once they are empty; otherwise a stream that changes its size all day would collect them.
     for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
     this.#pools.add(pool);
     if ((this.#flushing || this.stopping) && !pool.isFlushing) pool.setFlushing(true);

@@ -1,4 +1,7 @@
-/** Yielding: a pipeline whose stages never wait would otherwise block timers, signals and input for as long as it runs. */
+/**
+ * TimeSlice: one loop's share of the thread. A pipeline whose stages never wait would otherwise block timers, signals and input for as
+ * long as it runs. O(1); the clock is read for every 16th buffer.
+ */
 import { systemClock } from "../util/clock.ts";
 
 /** 8 ms: half a frame at 60 Hz, so that a page stays smooth and a signal is felt at once. */

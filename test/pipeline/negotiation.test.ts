@@ -657,6 +657,20 @@ describe("linking", () => {
     expect(source.out.peer).toBeNull();
   });
 
+  test("a graph with 2^40 ways through it is linked at once", () => {
+    const pipeline = new Pipeline();
+    const first = new Tee("tee0");
+    let tee = first;
+    for (let i = 0; i < 40; i++) {
+      const funnel = new Funnel(`funnel${i}`);
+      const next = new Tee(`tee${i + 1}`);
+      pipeline.link(tee, funnel).link(tee, funnel).link(funnel, next);
+      tee = next;
+    }
+    pipeline.link(new Numbers("src", 1), first);
+    expect(pipeline.elements).toHaveLength(82);
+  });
+
   test("cycles, used pads, names that are there already, and loose ends are refused", async () => {
     const [a, b] = [new Step("a", "passthrough"), new Step("b", "passthrough")];
     const pipeline = new Pipeline().link(a, b);

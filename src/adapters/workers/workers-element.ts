@@ -302,7 +302,7 @@ export class WorkersElement extends Queue {
   override unlock(): void {
     super.unlock();
     if (!this.out.flushing) return;
-    this.#passage.reject(flushingError(this.in));
+    this.#passage.reject(flushingError(String(this.in)));
     if (!this.running.stopping) return;
     this.#isStopping = true;
     for (const { worker } of this.#threads) void worker.terminate();

@@ -464,7 +464,7 @@ export class Buffer {
     return meta === undefined ? null : MetaHandle.of(meta);
   }
 
-  /** The pool it is on loan from, or null. */
+  /** The pool it is leased from, or null. */
   get pool(): BufferPool | null {
     const owner = this.#core.pool;
     return owner === null ? null : (poolFaces.get(owner) ?? null);

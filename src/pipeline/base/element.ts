@@ -1,6 +1,38 @@
 /**
- * Element: a stage of a pipeline. Most are written as a Source, a Transform or a Sink; this class is what those, tees,
- * queues and funnels have in common, and the place for stages of another shape.
+ * Element: a stage of a pipeline. Most stages extend `Source`, `Transform` or `Sink`; tees, queues, funnels and stages of another
+ * shape extend this class.
+ *
+ * Life-cycle. An element belongs to one pipeline at most and takes part in one run at a time:
+ *
+ * ```
+ *          start()          first formatChanged()            onEos() on every input
+ *   idle ----------> open --------------------------> flowing ------------------------> ended
+ *    ^                |                                |   ^                              |
+ *    |                |          unlock(), onFlush()   |   | a seek                       | commit(), when no stage failed
+ *    |                |                                +---+                              |
+ *    +----------------+--------------- unlock(), then stop() -----------------------------+
+ * ```
+ *
+ * | state   | `running`      | calls that come                                                                        |
+ * | ------- | -------------- | -------------------------------------------------------------------------------------- |
+ * | idle    | `ERR_INACTIVE` | none; the element can be linked, and run again                                         |
+ * | open    | the run        | `acceptedCaps`, `proposeAllocation`, `formatChanged`                                   |
+ * | flowing | the run        | `chain`, `formatChanged`, `onEos` for each input, one at a time; questions in between  |
+ * | ended   | the run        | `commit` once, unless the run failed                                                   |
+ *
+ * `start()` is called from the sinks upwards, `commit()` from the sources downwards, `stop()` from the sources downwards and once for
+ * each `start()`, also for one that threw. `unlock()` may come at any moment between them, and more than once; no buffer arrives after it.
+ * `onFlush()` and `stop()` come when the calls under way have ended; `stop()` also when the run no longer waits for them
+ * (`acquireTimeout`).
+ *
+ * Invariants:
+ *
+ * - A buffer belongs to the element from the call of `chain()` on, also when `chain()` throws.
+ * - On one input, calls come one after the other: the next one waits for the promise of the one before.
+ * - A pad has a format before the first buffer, and no buffer comes after `onEos()`.
+ * - What a call throws ends the run.
+ *
+ * Complexity: a push from pad to pad is O(1) and allocates nothing.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -47,7 +79,7 @@ export interface Running {
   readonly stopping: boolean;
   /** Ends the run with an error. */
   fail(error: unknown, element: Element): void;
-  /** Something of the stream will be lost: told to whoever started the run. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
+  /** Something of the stream will be lost; `onWarning` of the run hears of it. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
   warn(text: string, element: Element): void;
   /** A sink has seen the end of its stream. */
   sinkDone(element: Element): void;
@@ -64,7 +96,7 @@ export interface Running {
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;
   /** @internal */
   unclaim(pool: BufferPool): void;
-  /** @internal keeps an eye on a pool until it has drained */
+  /** @internal lists a pool in the run's summary until it has drained */
   watch(pool: BufferPool): void;
   /** @internal why so many bytes cannot be had, or undefined; the pad's own pool is not counted */
   overBudget(bytes: number, pad: OutputPad): string | undefined;
@@ -174,13 +206,13 @@ export abstract class Element {
    */
   commit(): Maybe<void> {}
 
-  /** Hook: the run is over, in whatever way. Closes what it opened, releases what it holds. Called once for each start. */
+  /** Hook: the run is over, well or not. Closes what it opened, releases what it retains. Called once for each start. */
   stop(): Maybe<void> {}
 
   /** Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the same. */
   unlock(): void {}
 
-  /** Hook: a seek. Releases every buffer that it holds, and forgets the stream so far. */
+  /** Hook: a seek. Releases every buffer that it retains, and forgets the stream so far. */
   onFlush(): void {}
 
   /** A buffer arrives, and is this element's from now on: also when it throws, it must have released it. */
@@ -204,7 +236,7 @@ export abstract class Element {
   }
 
   /**
-   * Answers an upstream stage about memory: adds what this element needs to the query. False: no wishes at all, which is
+   * Answers an upstream stage about memory: adds what this element needs to the query. False: it requires nothing, which is
    * the default; an element that passes buffers on unchanged forwards the question instead.
    */
   proposeAllocation(_query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
@@ -214,7 +246,7 @@ export abstract class Element {
   /** Hook of a deciding element: looks at the answers, may change them, before the pool is chosen by what they say. */
   decideAllocation(_query: AllocationQuery, _pad: OutputPad): void {}
 
-  /** Whether buffers on that output may be held by somebody else at the same time. */
+  /** Whether other stages may hold buffers of that output at the same time. */
   sharesOutput(_pad: OutputPad): boolean {
     return false;
   }
@@ -224,7 +256,7 @@ export abstract class Element {
     if (this.outputs.every((pad) => pad.finished)) for (const pad of this.inputs) pad.finish();
   }
 
-  /** Somebody downstream wants to be asked anew. Whoever decides about buffers notes it; others pass it on. */
+  /** A stage downstream wants to be asked again. A stage that decides about buffers notes it; others pass it upstream. */
   reconfigureRequested(pad: OutputPad): void {
     if (pad.pool !== null) pad.needsReconfigure = true;
     else for (const input of this.inputs) input.reconfigure();

@@ -1,9 +1,16 @@
 /**
- * Pads: where elements are joined. Buffers, formats and the end of the stream go from an output to an input; questions
- * about formats and memory are asked along the same way; "no more, please" and "ask again" come back.
+ * InputPad and OutputPad: where elements are joined. Buffers, formats and the end of the stream go from an output to an input.
+ * Questions about formats and memory go the same way. `finish()` (no more buffers) and `reconfigure()` (negotiate again) go back.
  *
- * A push is a plain call that returns nothing when the buffer has gone through, and a promise when somebody must wait:
- * back-pressure costs nothing where there is none. The callee owns the buffer from the moment of the call.
+ * Life-cycle of an output in a run: closed until `setFormat()`, then open. It is closed again after `end()`, after the input's
+ * `finish()`, and during a seek. `push()` on a closed output releases the buffer: it throws `ERR_FLUSHING` during a seek, nothing after
+ * `finish()`, and `ERR_INACTIVE` otherwise.
+ *
+ * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. The callee has the buffer from the
+ * moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither.
+ *
+ * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise when the caller
+ * must wait: back-pressure costs nothing where there is none.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -75,7 +82,7 @@ export class InputPad extends Pad {
     return this.peer?.element.sharesOutput(this.peer) ?? false;
   }
 
-  /** Asks those who decide about buffers upstream to ask anew before their next one. */
+  /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
   reconfigure(): void {
     if (this.peer !== null) this.peer.element.reconfigureRequested(this.peer);
   }
@@ -93,7 +100,7 @@ export class OutputPad extends Pad {
   flushing = false;
   /** @internal one of the three above, or no format: what push looks at. */
   closed = true;
-  /** Ask anew before the next buffer. */
+  /** Negotiate again before the next buffer. */
   needsReconfigure = false;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
   pool: BufferPool | null = null;
@@ -102,7 +109,7 @@ export class OutputPad extends Pad {
 
   /**
    * Hands a buffer on; it belongs to the other end from now on, also when this fails. Nothing comes back when it went
-   * through, a promise when somebody has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE`
+   * through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE`
    * for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's own part
    */
   push(buffer: MediaBuffer): Maybe<void> {
@@ -115,9 +122,9 @@ export class OutputPad extends Pad {
 
   #refuse(buffer: MediaBuffer): void {
     instance("buffer", "a MediaBuffer", MediaBuffer, buffer).release();
-    // Who feeds a finished pad looks at `finished`; the buffer in flight just goes home.
+    // The stage that feeds a finished pad looks at `finished`; the buffer in flight goes back to its pool.
     if (this.finished) return;
-    if (this.flushing) throw flushingError(this);
+    if (this.flushing) throw flushingError(String(this));
     const why = this.peer === null ? "is not linked" : this.ended ? "has sent its end of stream" : "has no format yet";
     throw new MillpondError("ERR_INACTIVE", `${this} ${why}; nothing can be pushed`);
   }
@@ -154,7 +161,7 @@ export class OutputPad extends Pad {
   end(): Maybe<void> {
     const { peer } = this;
     if (this.ended || peer === null) return undefined;
-    if (this.flushing) throw flushingError(this);
+    if (this.flushing) throw flushingError(String(this));
     this.ended = true;
     this.closed = true;
     peer.ended = true;
@@ -166,13 +173,13 @@ export class OutputPad extends Pad {
     return this.wanted().intersect(this.caps);
   }
 
-  /** What the stages downstream could take, whatever this pad can make. */
+  /** What the stages downstream could take, also what this pad cannot make. */
   wanted(): Caps {
     const { peer } = this;
     return peer === null ? this.caps : peer.element.acceptedCaps(peer).intersect(peer.caps);
   }
 
-  /** Sends a question downstream. False: nobody answered, which is no error. */
+  /** Sends a question downstream. False: no stage answered, which is not an error. */
   query(query: AllocationQuery): Maybe<boolean> {
     const { peer } = this;
     instance("query", "an AllocationQuery", AllocationQuery, query);
@@ -198,13 +205,13 @@ export class OutputPad extends Pad {
     this.needsReconfigure = false;
     try {
       const query = new AllocationQuery(format, { readOnly: element.sharesOutput(this) });
-      // No answer is no error: nobody downstream requires anything.
+      // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.answering = element.name;
       element.decideAllocation(query, this);
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
-      // A seek answers questions that are under way with "nobody": what was settled on that is not to be relied on.
+      // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled again.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {
       this.needsReconfigure = true;
@@ -221,7 +228,7 @@ export class OutputPad extends Pad {
   }
 }
 
-/** The error of whoever is interrupted by a seek. */
-export function flushingError(who: { toString(): string }): MillpondError {
-  return new MillpondError("ERR_FLUSHING", `${who} is being flushed for a seek`);
+/** The error of a wait that a seek ends; `name` is the pad's or the pool's. */
+export function flushingError(name: string): MillpondError {
+  return new MillpondError("ERR_FLUSHING", `${name} is being flushed for a seek`);
 }

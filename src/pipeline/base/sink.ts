@@ -38,12 +38,12 @@ export abstract class Sink extends Element {
     return 0;
   }
 
-  /** The last buffer, borrowed; undefined without `keepLast`. Retain it, or copy it, to have it longer than this moment. */
+  /** The last buffer; undefined without `keepLast`. Retain or copy it to use it later: the next buffer releases it. */
   get lastBuffer(): MediaBuffer | undefined {
     return this.#last;
   }
 
-  /** Hook: a buffer, borrowed until the call (or its promise) ends; it may be shared, so map it for reading. */
+  /** Hook: a buffer, valid until the call, or its promise, ends. It may be shared, so map it for reading. */
   abstract render(buffer: MediaBuffer): Maybe<void>;
 
   /** Hook: what comes from now on. Throw to refuse. */
@@ -57,7 +57,7 @@ export abstract class Sink extends Element {
     this.in.finish();
   }
 
-  /** Renders, and lets the buffer go. */
+  /** Renders, then releases the buffer. */
   override chain(buffer: MediaBuffer): Maybe<void> {
     let rendered: Maybe<void>;
     try {
@@ -110,7 +110,7 @@ export abstract class Sink extends Element {
   }
 
   /**
-   * Says how many buffers it holds. The kept last one becomes a copy first: it would pin a buffer of the pool that is about
+   * Says how many buffers it retains. The kept last one becomes a copy first: it would pin a buffer of the pool that is about
    * to be left. Subclasses call this and add pools, params and metas.
    */
   override proposeAllocation(query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
@@ -124,13 +124,13 @@ export abstract class Sink extends Element {
     return this.retainedBuffers > 0 || this.#keepLast;
   }
 
-  /** Lets the last buffer go. Subclasses that override it call it. */
+  /** Releases the last buffer. Subclasses that override it call `super`. */
   override onFlush(): void {
     this.#last?.release();
     this.#last = undefined;
   }
 
-  /** Lets the last buffer go. Subclasses that override it call it. */
+  /** Releases the last buffer. Subclasses that override it call `super`. */
   override stop(): Maybe<void> {
     this.#last?.release();
     this.#last = undefined;

@@ -31,7 +31,7 @@ export abstract class Source extends Element {
     this.out = this.addOutput("out", caps);
   }
 
-  /** Buffers that it keeps a hold on after pushing them; they are added to the pool. Default 0. */
+  /** Buffers that it retains after pushing them; they are added to the pool. Default 0. */
   get retainedBuffers(): number {
     return 0;
   }
@@ -44,7 +44,7 @@ export abstract class Source extends Element {
 
   /**
    * Hook: writes the next buffer, whose bytes are of the format that {@link next} gave, with times and flags. False: there
-   * is no buffer after all, the stream ends here. The buffer is borrowed; it has at least the bytes of the format, and more
+   * is no buffer after all, the stream ends here. The buffer is the source's until the call, or its promise, ends; it has at least the bytes of the format, and more
    * where a stage downstream has asked for more: resize it when the count matters.
    */
   fill?(buffer: MediaBuffer): Maybe<HookResult>;
@@ -60,7 +60,7 @@ export abstract class Source extends Element {
     return this.create === undefined;
   }
 
-  /** Hook: a seek to a place in the stream; what it means is the source's affair. */
+  /** Hook: a seek to a place in the stream. The source says what a position is. */
   seek(_position: unknown): Maybe<void> {}
 
   /**
@@ -164,12 +164,12 @@ export abstract class Source extends Element {
     return true;
   }
 
-  /** Nobody wants more: a wait for what comes next is over. */
+  /** Downstream wants nothing more: ends the wait for what comes next. */
   override outputFinished(): void {
     this.unlock();
   }
 
-  /** What it holds on to, others may not change. */
+  /** Others may not change what it retains. */
   override sharesOutput(): boolean {
     return this.retainedBuffers > 0;
   }

@@ -39,7 +39,7 @@ export abstract class Transform extends Element {
   /** Its output. */
   readonly out: OutputPad;
   #mode: TransformMode;
-  /** In place, but into a copy: somebody else looks at the input. */
+  /** In place, but into a copy: other stages look at the input. */
   #copiesFirst = false;
   #kept: readonly MetaProposal[] = [];
   #isNegotiated = false;
@@ -87,7 +87,7 @@ export abstract class Transform extends Element {
   // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
   configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
 
-  /** Hook of "copy": reads one buffer (borrowed, perhaps shared) and fills the other. False: nothing comes out of this one. */
+  /** Hook of "copy": reads one buffer, which is valid during the call and may be shared, and fills the other. False: nothing comes out of this one. */
   transform?(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "in-place": changes the buffer. False: it goes no further. */
@@ -146,7 +146,7 @@ export abstract class Transform extends Element {
   }
 
   #copy(input: MediaBuffer): Maybe<void> {
-    // A pool may be missing here when somebody upstream holds on to a buffer without having said so.
+    // A pool may be missing here when a stage upstream retains a buffer without having said so.
     if (this.out.pool === null || this.out.needsReconfigure) return this.#copyLater(input, this.#settle());
     let output: Maybe<MediaBuffer>;
     try {
@@ -280,7 +280,7 @@ export abstract class Transform extends Element {
 
   /**
    * Passthrough and in place: downstream is asked, since it is downstream that gets these buffers, and what is held here is
-   * added. Copy: only metas that are kept, and what is held here; who is downstream never sees these buffers.
+   * added. Copy: only metas that are kept, and what is held here; downstream never sees these buffers.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.#mode === "copy" || this.#copiesFirst) {
@@ -316,7 +316,7 @@ export abstract class Transform extends Element {
     return this.retainedBuffers > 0 || this.in.isShared;
   }
 
-  /** Whether somebody's wish to be asked anew ends here. */
+  /** A stage with a pool of its own negotiates again; otherwise the stage upstream does. */
   override reconfigureRequested(pad: OutputPad): void {
     if (this.#mode === "copy" || this.#copiesFirst) pad.needsReconfigure = true;
     else this.in.reconfigure();

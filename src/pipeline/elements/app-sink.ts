@@ -96,7 +96,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     else waiting.reject(this.#failure.error);
   }
 
-  /** Lets whoever waits for the loop go on. */
+  /** Ends the wait for the application's loop. */
   override unlock(): void {
     this.#dropReady();
   }
@@ -122,7 +122,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     this.#dropReady();
     if (this.#state === "open") {
       const reason: unknown = this.running.signal.reason;
-      this.#failure = { error: reason ?? flushingError(this.in) };
+      this.#failure = { error: reason ?? flushingError(String(this.in)) };
       this.#end();
     }
   }

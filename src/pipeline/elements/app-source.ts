@@ -85,7 +85,7 @@ export class AppSource extends Source {
     return this.#format;
   }
 
-  /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but nobody has to wait for it. */
+  /** The next item, or the end of the wait for it: an iterator cannot be interrupted, but the wait for it can end. */
   async #await(): Promise<IteratorResult<AppItem> | undefined> {
     this.#pending ??= Promise.resolve(this.#iterator!.next());
     const interrupted = new Promise<undefined>((resolve, reject) => {
@@ -120,7 +120,7 @@ export class AppSource extends Source {
 
   /** Ends the wait for the application. */
   override unlock(): void {
-    this.#wake?.(this.out.flushing ? flushingError(this.out) : undefined);
+    this.#wake?.(this.out.flushing ? flushingError(String(this.out)) : undefined);
   }
 
   #drop(): void {
@@ -134,7 +134,7 @@ export class AppSource extends Source {
     this.#drop();
   }
 
-  /** Lets the iterator go; one that is in the middle of a wait of its own learns of it when that is over. */
+  /** Ends the iteration. An iterator that waits for something of its own learns of it when that wait is over. */
   override stop(): void {
     void super.stop();
     this.#drop();

@@ -1,4 +1,4 @@
-/** The words for the stages that run everywhere. */
+/** COMMON_ELEMENTS: how the stages that run everywhere are made from text. `name=value` sets a property, see text.ts. */
 import { type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";
@@ -11,7 +11,7 @@ import { PatternSource } from "./pattern-source.ts";
 import { Queue } from "./queue.ts";
 import { Tee } from "./tee.ts";
 
-// A frame of this width and height is 1 GiB of I420 already; whatever is larger is a slip of the finger.
+// A frame of this width and height is 1.5 GiB of I420; a larger number is a mistake in typing.
 /** @internal A property of elements that make or change pictures. */
 export const width = { kind: "whole", help: "columns", min: 1, max: 32_768 } as const;
 /** @internal A property of elements that make or change pictures. */
@@ -30,7 +30,7 @@ export function pick<T>(properties: Properties, key: string, as: string = key): 
   return value === undefined ? {} : { [as]: value as T };
 }
 
-/** The words for the stages of `millpond/pipeline`. */
+/** The factories for the stages of `millpond/pipeline`. */
 export const COMMON_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "pattern",

@@ -166,7 +166,7 @@ export class Queue extends Element {
   }
 
   #refusal(): { error: unknown } | undefined {
-    return this.#failure ?? (this.out.flushing ? { error: flushingError(this.in) } : undefined);
+    return this.#failure ?? (this.out.flushing ? { error: flushingError(String(this.in)) } : undefined);
   }
 
   #join(entry: Entry): void {
@@ -231,7 +231,7 @@ export class Queue extends Element {
       for (;;) {
         const { out } = this;
         if (out.flushing || this.running.stopping) return;
-        if (out.finished) this.#letGo();
+        if (out.finished) this.#dropLine();
         const entry = this.#line.shift();
         if (entry === undefined) {
           await new Promise<void>((resolve) => {
@@ -250,9 +250,9 @@ export class Queue extends Element {
         if (pause !== undefined) await pause;
       }
     } catch (error) {
-      // Whoever waits for one of these buffers upstream may be what the failure waits for.
+      // The failure may wait for a stage upstream that waits for one of these buffers.
       if (!this.out.flushing) this.#failure = { error };
-      this.#letGo();
+      this.#dropLine();
       throw error;
     }
   }
@@ -274,8 +274,8 @@ export class Queue extends Element {
     return false;
   }
 
-  /** Releases the buffers in line and lets everybody go who waits here; formats and the end stay. */
-  #letGo(): void {
+  /** Releases the buffers in line, and ends every wait for this queue; formats and the end of the stream stay. */
+  #dropLine(): void {
     const line = this.#line;
     this.#line = [];
     for (const entry of line) {
@@ -295,16 +295,16 @@ export class Queue extends Element {
     wake();
   }
 
-  /** The other end wants nothing more: the line is let go, and so is whoever waits to join it. */
+  /** The other end wants nothing more: releases the line, and ends the wait of a stage that is about to join it. */
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
-    this.#letGo();
+    this.#dropLine();
     this.unlock();
   }
 
-  /** Wakes both sides, so that they look again; when a seek or the end is the reason, the line is let go too. */
+  /** Wakes both sides, so that they look again. Releases the line, too, when the reason is a seek or the end. */
   override unlock(): void {
-    if (this.out.flushing) this.#letGo();
+    if (this.out.flushing) this.#dropLine();
     this.#wake();
     const wake = this.#wakeLoop;
     this.#wakeLoop = undefined;
@@ -313,7 +313,7 @@ export class Queue extends Element {
 
   /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
   override onFlush(): void {
-    this.#letGo();
+    this.#dropLine();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
     this.#lastPts = undefined;
     this.#failure = undefined;
@@ -321,7 +321,7 @@ export class Queue extends Element {
 
   /** Releases the line. */
   override stop(): void {
-    this.#letGo();
+    this.#dropLine();
     this.#line = [];
     this.#lastPts = undefined;
     this.#failure = undefined;

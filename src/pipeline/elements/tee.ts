@@ -1,5 +1,5 @@
 /**
- * Tee: every buffer to every branch, shared, not copied. Nobody behind it may write, which negotiation tells them before
+ * Tee: every buffer to every branch, shared, not copied. No stage behind it may write; negotiation tells them before
  * the first buffer comes. After GStreamer's tee and DirectShow's infinite tee.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -82,7 +82,7 @@ export class Tee extends Element {
     return caps;
   }
 
-  /** With two branches or more nobody owns a buffer alone. */
+  /** With two branches or more no stage has a buffer alone. */
   override sharesOutput(): boolean {
     return this.outputs.length > 1 || this.in.isShared;
   }
@@ -91,7 +91,7 @@ export class Tee extends Element {
    * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags; metas that
    * all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old buffer while
    * another keeps new ones, and then the largest starves. One more when several branches hold, so that a slow one does not
-   * stop the others. A branch that does not answer has no wishes.
+   * stop the others. A branch that does not answer requires nothing.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.outputs.length === 1) return this.outputs[0]!.query(query);
@@ -115,7 +115,7 @@ export class Tee extends Element {
       answer.withholdPools(`${this.name} has several branches`);
       for (const note of answer.notes) query.note(note);
       for (const entry of answer.params) {
-        // Flags are one consumer's promise or wish about its own bytes: no other branch asked for them.
+        // Flags are what one consumer asks for its own bytes; no other branch asked for them.
         params = mergeParams(params, { ...entry.params, flags: 0 });
         wantsParams = true;
       }

@@ -1,6 +1,6 @@
 /**
- * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; whoever will
- * hold buffers says how many, how large and how aligned, may offer a pool of its own, and says which metas it understands.
+ * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; each stage that
+ * will retain buffers says how many, how large and how aligned, may offer a pool of its own, and says which metas it understands.
  * What comes back are suggestions: the stage that asked decides. After GStreamer's ALLOCATION query.
  *
  * Everything that is added is signed with the stage's name, so that the decision can be explained afterwards.
@@ -87,7 +87,7 @@ export type MetaMerger = (
 const mergers: Map<string, MetaMerger> = new Map();
 
 /**
- * Says how the wishes of several branches for one meta API are merged; without it, only wishes without params survive a tee.
+ * Says how the params of several branches for one meta API are merged; without a merger, only metas without params pass a tee.
  * Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMetaMerger(api: string, merge: MetaMerger): void {

@@ -136,8 +136,8 @@ function offeredPool(required: Requirements): BufferPool | undefined {
     const { pool, by } = entry;
     if (pool === null) return [];
     const take = (): BufferPool => {
-      const owner = pad.element.running.claim(pool, pad);
-      if (owner !== undefined) throw new Error(`${owner} has it, and two producers could starve each other`);
+      const other = pad.element.running.claim(pool, pad);
+      if (other !== undefined) throw new Error(`${other} has it, and two producers could starve each other`);
       const bad = tryPool(required, entry);
       if (bad === undefined) return pool;
       if (pad.pool !== pool) pad.element.running.unclaim(pool);

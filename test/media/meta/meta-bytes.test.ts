@@ -1,16 +1,16 @@
 /** Serialized metas come back as what was written, or are not written at all. */
 import { expect, test } from "vitest";
-import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import {
   addCustomMeta,
   ReferenceTimestampMeta,
   RegionOfInterestMeta,
   registerCustomMeta,
   VideoMeta,
-} from "../../src/media/meta/built-in.ts";
-import { registerMeta } from "../../src/media/meta/meta.ts";
-import { deserializeMeta, serializeMeta, serializeMetas } from "../../src/media/meta/serialize.ts";
-import { MillpondError } from "../../src/util/errors.ts";
+} from "../../../src/media/meta/built-in.ts";
+import { registerMeta } from "../../../src/media/meta/meta.ts";
+import { deserializeMeta, serializeMeta, serializeMetas } from "../../../src/media/meta/serialize.ts";
+import { MillpondError } from "../../../src/util/errors.ts";
 
 registerCustomMeta("test.exact");
 

@@ -1,10 +1,10 @@
 /** Metas: the rules, what survives what (reference table 5.6), the built-in ones, and their bytes. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { AudioInfo } from "../../src/media/audio/info.ts";
-import { CopyFlags } from "../../src/media/buffer/flags.ts";
-import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
-import { MediaBufferList } from "../../src/media/buffer/media-buffer-list.ts";
+import { AudioInfo } from "../../../src/media/audio/info.ts";
+import { CopyFlags } from "../../../src/media/buffer/flags.ts";
+import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
+import { MediaBufferList } from "../../../src/media/buffer/media-buffer-list.ts";
 import {
   AudioMeta,
   addCustomMeta,
@@ -14,7 +14,7 @@ import {
   RegionOfInterestMeta,
   registerCustomMeta,
   VideoMeta,
-} from "../../src/media/meta/built-in.ts";
+} from "../../../src/media/meta/built-in.ts";
 import {
   compareMetaAge,
   findMetaType,
@@ -24,12 +24,12 @@ import {
   registerMeta,
   TAG_MEMORY,
   TAG_MEMORY_REFERENCE,
-} from "../../src/media/meta/meta.ts";
-import { deserializeMeta, deserializeMetas, serializeMeta, serializeMetas } from "../../src/media/meta/serialize.ts";
-import { VideoInfo } from "../../src/media/video/info.ts";
-import { SystemAllocator } from "../../src/memory/allocator.ts";
-import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
-import { code } from "../pools/buffer/pools.ts";
+} from "../../../src/media/meta/meta.ts";
+import { deserializeMeta, deserializeMetas, serializeMeta, serializeMetas } from "../../../src/media/meta/serialize.ts";
+import { VideoInfo } from "../../../src/media/video/info.ts";
+import { SystemAllocator } from "../../../src/memory/allocator.ts";
+import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../../pools/buffer/pools.ts";
 
 const four = (): MediaBuffer => MediaBuffer.allocate(4);
 
@@ -378,7 +378,7 @@ describe("buffer lists", () => {
 });
 
 it("the custom allocator of the guide runs", () => {
-  const script = new URL("../../examples/custom-allocator.ts", import.meta.url).pathname;
+  const script = new URL("../../../examples/custom-allocator.ts", import.meta.url).pathname;
   expect(execFileSync(process.execPath, [script], { encoding: "utf8" }).trim()).toBe(
     "four buffers of one ArrayBuffer, at 192, 128, 64, 0",
   );

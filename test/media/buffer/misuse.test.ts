@@ -1,17 +1,17 @@
 /** MediaBuffer against careless callers and hostile hooks: what was found by trying to break it, each case once. */
 import { describe, expect, it } from "vitest";
-import { CopyFlags } from "../../src/media/buffer/flags.ts";
-import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { CopyFlags } from "../../../src/media/buffer/flags.ts";
+import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import {
   Allocator,
   defaultAllocator,
   SystemAllocator,
   setDefaultAllocator,
   wrapMemory,
-} from "../../src/memory/allocator.ts";
-import { MemoryFlags } from "../../src/memory/params.ts";
-import { opaqueRegion, Region } from "../../src/memory/region.ts";
-import { code, openPool } from "../pools/buffer/pools.ts";
+} from "../../../src/memory/allocator.ts";
+import { MemoryFlags } from "../../../src/memory/params.ts";
+import { opaqueRegion, Region } from "../../../src/memory/region.ts";
+import { code, openPool } from "../../pools/buffer/pools.ts";
 
 const wrap = (...values: number[]): MediaBuffer => MediaBuffer.wrap(new Uint8Array(values));
 

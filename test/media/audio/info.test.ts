@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { AudioInfo, type AudioSampleFormat } from "../../src/media/audio/info.ts";
+import { AudioInfo, type AudioSampleFormat } from "../../../src/media/audio/info.ts";
 
 const FORMATS: readonly AudioSampleFormat[] = [
   "u8",

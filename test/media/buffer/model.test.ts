@@ -5,10 +5,10 @@
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
-import { defaultAllocator, SystemAllocator, setDefaultAllocator } from "../../src/memory/allocator.ts";
-import { MillpondError } from "../../src/util/errors.ts";
-import { REPEATED, seedOf, times } from "../helpers/effort.ts";
+import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
+import { defaultAllocator, SystemAllocator, setDefaultAllocator } from "../../../src/memory/allocator.ts";
+import { MillpondError } from "../../../src/util/errors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 
 interface Pair {
   real: MediaBuffer;

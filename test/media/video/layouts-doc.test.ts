@@ -4,11 +4,11 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import type { VideoPixelFormat } from "../../src/media/video/format.ts";
-import { VideoInfo } from "../../src/media/video/info.ts";
-import { PagePool } from "../../src/pools/page/page-pool.ts";
+import type { VideoPixelFormat } from "../../../src/media/video/format.ts";
+import { VideoInfo } from "../../../src/media/video/info.ts";
+import { PagePool } from "../../../src/pools/page/page-pool.ts";
 
-const FILE = new URL("../../docs/layouts.md", import.meta.url);
+const FILE = new URL("../../../docs/layouts.md", import.meta.url);
 const FORMATS: readonly VideoPixelFormat[] = ["I420", "NV12", "I422", "I444", "RGBA", "I420P10"];
 const SIZES = [
   [640, 360],

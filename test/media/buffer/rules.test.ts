@@ -1,11 +1,11 @@
 /** MediaBuffer: what a copy takes along (reference table 4.9), and bad input to every method. */
 import { describe, expect, it } from "vitest";
-import { BufferFlags, CopyFlags } from "../../src/media/buffer/flags.ts";
-import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
-import { SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
-import { MemoryFlags } from "../../src/memory/params.ts";
-import { opaqueRegion, type Region } from "../../src/memory/region.ts";
-import { code } from "../pools/buffer/pools.ts";
+import { BufferFlags, CopyFlags } from "../../../src/media/buffer/flags.ts";
+import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
+import { SystemAllocator, wrapMemory } from "../../../src/memory/allocator.ts";
+import { MemoryFlags } from "../../../src/memory/params.ts";
+import { opaqueRegion, type Region } from "../../../src/memory/region.ts";
+import { code } from "../../pools/buffer/pools.ts";
 
 const allocator = new SystemAllocator("rules");
 

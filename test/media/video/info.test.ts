@@ -2,8 +2,8 @@
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../src/media/video/format.ts";
-import { VideoInfo } from "../../src/media/video/info.ts";
+import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../../src/media/video/format.ts";
+import { VideoInfo } from "../../../src/media/video/info.ts";
 
 /**
  * Sizes that ffmpeg writes for one frame, the oracle for odd pictures:

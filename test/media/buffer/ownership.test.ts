@@ -1,9 +1,9 @@
 /** Who owns a memory, a buffer, a list: what cannot be given is refused when it is given, not at an innocent call later. */
 import { describe, expect, it } from "vitest";
-import { allocators, MediaBuffer, MediaBufferList } from "../../src/index.ts";
-import { ParentBufferMeta } from "../../src/meta.ts";
-import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
-import { code } from "../pools/buffer/pools.ts";
+import { allocators, MediaBuffer, MediaBufferList } from "../../../src/index.ts";
+import { ParentBufferMeta } from "../../../src/meta.ts";
+import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { code } from "../../pools/buffer/pools.ts";
 
 const memoryOf = (size = 16) => allocators.find("system")!.allocate(size);
 const counts = (memory: { refCount: number; owners: number }): number[] => [memory.refCount, memory.owners];

@@ -20,7 +20,7 @@ const builtIn: Record<string, () => Allocator> = {
 
 /**
  * @internal For millpond's other entry points: a name whose allocator is made when it is first asked for, because making it
- * costs something (loading native code). A name that is taken stays with whoever has it.
+ * costs something (loading native code). A name that is taken stays as it is.
  */
 export function registerLazily(name: string, make: () => Allocator): void {
   if (!byName.has(name)) builtIn[name] ??= make;

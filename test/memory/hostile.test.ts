@@ -7,8 +7,8 @@ import { opaqueRegion, Region } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { MillpondError } from "../../src/util/errors.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { code } from "../pools/buffer/pools.ts";
-import { lateErrors } from "./late-errors.ts";
 
 type Hook = "map" | "map write" | "unmap" | "free" | "none";
 

@@ -199,7 +199,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   #obtain(bytes: number, align: number): Region | undefined {
-    // An engine that resets the ranges it collects dies of a lock on them (measured on Bun): those are mapped instead.
+    // An engine that resets the ranges it collects ends the process over a lock on them (measured on Bun): those are mapped instead.
     const risky = this.#options.lock && this.#options.backing === "engine" && this.#ops.recyclesRanges;
     if (this.#options.backing === "mapped" || risky) {
       const mapped = this.#ops.map(bytes, align);

@@ -12,7 +12,7 @@ import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
-import { lateErrors } from "../../memory/late-errors.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 
 interface Waiting {
   /** Takes the pool's only block. */

@@ -134,7 +134,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("des
     const members = (await Promise.all(said)).map(({ member }) => member);
     expect(new Set(members).size).toBe(2);
     await kill(one);
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, memberships: 1 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect([pool.stats().held, pool.processes()[members[1]!]]).toEqual([1, two.pid]);
   });
 });
@@ -151,7 +151,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
         if ((field === "name" && typeof value === "string") || (field === "membership" && value === undefined))
           continue;
         const torn = field.startsWith("membership.")
-          ? { ...handle, membership: { ...handle.membership, [field.slice(5)]: value } }
+          ? { ...handle, membership: { ...handle.membership, [field.slice("membership.".length)]: value } }
           : { ...handle, [field]: value };
         let error: unknown;
         try {

@@ -47,7 +47,7 @@ function start(job: string, ...descriptors: number[]): ChildProcess {
 function takeSome(pool: ProcessPool, ring: LeaseRing, count: number): void {
   let last = -1;
   for (let i = 0; i < count; i++) {
-    const id = ring.popSync(20_000);
+    const id = ring.popSync(60_000);
     const bytes = pool.bytesOf(id);
     if (bytes.some((byte) => byte !== bytes[0])) throw new Error(`lease ${id} has bytes of two`);
     if (last >= 0 && bytes[0] !== ((last + 1) & 255)) throw new Error(`${bytes[0]} came after ${last}`);
@@ -103,7 +103,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     // A wait that blocked the thread would have let none through.
     expect(turns).toBeGreaterThan(0);
     child.kill("SIGCONT");
-    pool.releaseId(await ring.pop({ timeout: 20_000 }));
+    pool.releaseId(await ring.pop({ timeout: 60_000 }));
     takeSome(pool, ring, 100);
   });
 

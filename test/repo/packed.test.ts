@@ -36,7 +36,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 async function runModule(name: string, text: string): Promise<unknown> {
   const file = join(folder, name);
   writeFileSync(file, text);
-  const { stdout } = await run(NODE, [file], { cwd: folder, timeout: 50_000 });
+  const { stdout } = await run(NODE, [file], { cwd: folder, timeout: 100_000 });
   return JSON.parse(stdout);
 }
 
@@ -106,7 +106,7 @@ describe("the packed package", () => {
 
   it("has a command that knows its version and decodes a file in threads", async () => {
     const command = join(folder, "node_modules", "millpond", "dist", "cli.js");
-    const { stdout } = await run(NODE, [command, "--version"], { cwd: folder, timeout: 50_000 });
+    const { stdout } = await run(NODE, [command, "--version"], { cwd: folder, timeout: 100_000 });
     expect(stdout).toMatch(/^(millpond )?\d+\.\d+\.\d+/);
     const clip = join(ROOT, "assets", "clip.mp4");
     await run(NODE, [command, "run", clip, "--out", "out"], { cwd: folder, timeout: 55_000 });

@@ -65,8 +65,8 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
   it("the other side releases, and a wait here ends", async () => {
     const pool = open(1);
     const lane = await pool.connect<Data>(hire("release"));
-    for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 5000 }), { n });
-    const last = await pool.acquire({ timeout: 5000 });
+    for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 60_000 }), { n });
+    const last = await pool.acquire({ timeout: 60_000 });
     expect(pool.bytes(last)[0]).toBe(10);
     pool.release(last);
     await lane.close();
@@ -118,7 +118,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
       const worker = hire(job);
       const lane = await pool.connect<Data>(worker, { window: 3 });
       for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
-      const waits = [pool.acquire({ timeout: 5000 }), pool.acquire({ timeout: 5000 })];
+      const waits = [pool.acquire({ timeout: 60_000 }), pool.acquire({ timeout: 60_000 })];
       await new Promise((resolve) => worker.once("message", resolve));
       for (const lease of await Promise.all(waits)) pool.release(lease);
       expect([free(pool), await codeOf(lane.receive()), await codeOf(lane.send(pool.tryAcquire()!, { n: 0 }))]).toEqual(

@@ -140,7 +140,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const { lane, child } = await meet(pool, "hold", way);
     for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
     expect(await line(child)).toEqual({ holds: 3 });
-    const waiting = pool.acquire({ timeout: 10_000 });
+    const waiting = pool.acquire({ timeout: 60_000 });
     child.kill("SIGKILL");
     const lease = await waiting;
     expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");

@@ -158,7 +158,7 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
       const child = start(pool, ["wait", how, String(turns)]);
       await firstLine(child);
       for (let i = 0; i < turns; i++) {
-        const lease = await pool.acquire({ timeout: 20_000 });
+        const lease = await pool.acquire({ timeout: 60_000 });
         await new Promise((resolve) => setTimeout(resolve, 3));
         pool.release(lease);
       }
@@ -173,9 +173,9 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     words[0] = 1;
     const pool = make({ size: 64, count: 1, stop: { words, index: 0 } });
     const lease = pool.tryAcquire()!;
-    expect(code(() => pool.acquireSync(5000))).toBe("ERR_INACTIVE");
+    expect(code(() => pool.acquireSync(60_000))).toBe("ERR_INACTIVE");
     pool.release(lease);
-    pool.release(pool.acquireSync(5000));
+    pool.release(pool.acquireSync(60_000));
   });
 
   it.each(["stopped by its word", "terminated"])("a thread that blocks is %s within a slice", async (how) => {
@@ -207,7 +207,7 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     const child = start(pool, ["hold", "1"]);
     await firstLine(child);
     setTimeout(() => child.kill("SIGKILL"), 20);
-    pool.release(await pool.acquire({ timeout: 20_000 }));
+    pool.release(await pool.acquire({ timeout: 60_000 }));
     expect(() => pool.release(pool.acquireSync(0))).not.toThrow();
     const lease = pool.tryAcquire()!;
     const began = performance.now();
@@ -225,7 +225,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
-    const lease = how === "sync" ? pool.acquireSync(5000) : await pool.acquire({ timeout: 5000 });
+    const lease = how === "sync" ? pool.acquireSync(60_000) : await pool.acquire({ timeout: 60_000 });
     expect(pool.bytes(lease).every((byte) => byte === 0)).toBe(true);
     pool.release(lease);
     expect(pool.stats()).toMatchObject({ free: 3, reclaimed: 1 });

@@ -1,4 +1,7 @@
-/** Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under it. */
+/**
+ * Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under
+ * it.
+ */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
@@ -7,8 +10,8 @@ import { opaqueRegion, Region } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { MillpondError } from "../../src/util/errors.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { code } from "../pools/buffer/pools.ts";
-import { lateErrors } from "./late-errors.ts";
 
 type Hook = "map" | "map write" | "unmap" | "free" | "none";
 

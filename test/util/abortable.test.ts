@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { abortable, onAbort } from "../../src/util/abortable.ts";
 import { FakeClock } from "../../src/util/clock.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 
 /** A signal that counts its listeners, and does what a test wants of it. */
 class CountingSignal extends EventTarget {
@@ -30,29 +31,6 @@ const settled = (wait: Promise<unknown>): Promise<unknown> =>
     (value) => ["resolved", value],
     (error: unknown) => ["rejected", error],
   );
-
-const uncaught: unknown[] = [];
-const note = (error: unknown): void => void uncaught.push(error);
-
-afterEach(() => {
-  process.removeListener("uncaughtException", note);
-  uncaught.length = 0;
-});
-
-/** Runs `run` while uncaught errors are collected; returns them, after a turn. */
-async function uncaughtIn(run: () => unknown): Promise<unknown[]> {
-  const others = process.listeners("uncaughtException");
-  process.removeAllListeners("uncaughtException");
-  process.on("uncaughtException", note);
-  try {
-    await run();
-    await new Promise((resolve) => setTimeout(resolve));
-    return [...uncaught];
-  } finally {
-    process.removeListener("uncaughtException", note);
-    for (const other of others) process.on("uncaughtException", other);
-  }
-}
 
 describe("a wait that a signal can end", () => {
   it("a signal that is aborted before ends it with its reason, and nothing is begun", async () => {
@@ -138,7 +116,7 @@ describe("a wait that a signal can end", () => {
     const broken = new Error("undo");
     const last = vi.fn();
     let answer: unknown;
-    const seen = await uncaughtIn(async () => {
+    const seen = await lateErrors(async () => {
       const wait = abortable<number>(undefined, ({ resolve, onEnd }) => {
         onEnd(last);
         onEnd(() => {
@@ -148,7 +126,7 @@ describe("a wait that a signal can end", () => {
       });
       answer = await settled(wait);
     });
-    expect([answer, seen, last.mock.calls.length]).toEqual([["resolved", 3], [broken], 1]);
+    expect([answer, seen, last.mock.calls.length]).toEqual([["resolved", 3], [broken.message], 1]);
   });
 });
 
@@ -212,9 +190,9 @@ describe("a hostile signal", () => {
       throw broken;
     };
     let answer: unknown;
-    const seen = await uncaughtIn(async () => {
+    const seen = await lateErrors(async () => {
       answer = await settled(abortable<number>(signal.signal, ({ resolve }) => resolve(4)));
     });
-    expect([answer, seen]).toEqual([["resolved", 4], [broken]]);
+    expect([answer, seen]).toEqual([["resolved", 4], [broken.message]]);
   });
 });

@@ -8,7 +8,7 @@ import { Region } from "../../../src/memory/region.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import type { BufferPoolConfig } from "../../../src/pools/buffer/config.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
-import { lateErrors } from "../../memory/late-errors.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 import { code, openPool } from "./pools.ts";
 
 type Hooks = Partial<Record<"populate" | "reset" | "dispose", ((buffer: MediaBuffer) => unknown) | undefined>> &

@@ -17,7 +17,7 @@ import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
-import { lateErrors } from "../../memory/late-errors.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 
 /** What hooks throw. */
 class Thrown extends Error {}

@@ -1,7 +1,7 @@
 /**
  * Figures in prose: `<!-- figure: frame.bufferpool-lease.ns -->14.2 ns` is the number of one subject in bench/results/frame.json,
  * written behind its mark by `npm run figures` and compared with it by scripts/check-docs.ts. The tables of docs/performance.md, too. A mark names the suite, the subject
- * (in small letters, without "millpond", other characters as dashes) and `ns`, `p999` or `rss`; two of them with a slash between are
+ * (in small letters, without "millpond", other characters as dashes) and `ns`, `lowest`, `p999` or `rss`; two of them with a slash between are
  * a ratio.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -64,10 +64,11 @@ function readReports(root: string): Report[] {
 export function figuresOf(reports: readonly Report[]): Map<string, { readonly value: number; readonly text: string }> {
   const figures = new Map<string, { value: number; text: string }>();
   for (const { suite, results } of reports) {
-    for (const { name, ns, p999, rss } of results) {
+    for (const { name, ns, nsSpread, p999, rss } of results) {
       const key = `${suite}.${slug(name)}`;
       if (figures.has(`${key}.ns`)) throw new Error(`two subjects of suite "${suite}" are both "${key}"`);
       figures.set(`${key}.ns`, { value: ns, text: duration(ns) });
+      figures.set(`${key}.lowest`, { value: nsSpread[0], text: duration(nsSpread[0]) });
       if (p999 !== null) figures.set(`${key}.p999`, { value: p999, text: duration(p999) });
       figures.set(`${key}.rss`, { value: rss, text: `${number(rss / 2 ** 20)} MiB` });
     }

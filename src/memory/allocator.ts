@@ -23,6 +23,7 @@
 
 import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { replaceDefault, replacedDefault } from "./default.ts";
 import { noRegion, unmappable, uselessRegion } from "./errors.ts";
 import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
@@ -447,7 +448,6 @@ function assertMemory(name: string, memory: unknown): void {
 }
 
 const system = new SystemAllocator();
-let current: Allocator = system;
 
 /** The built-in system allocator; it exists always, whatever the default is. */
 export function systemAllocator(): Allocator {
@@ -456,13 +456,13 @@ export function systemAllocator(): Allocator {
 
 /** The allocator that an absent one stands for; the system allocator until {@link setDefaultAllocator}. */
 export function defaultAllocator(): Allocator {
-  return current;
+  return replacedDefault() ?? system;
 }
 
 /** Replaces the default allocator of this realm. Throws `ERR_INVALID_ARG_TYPE`. */
 export function setDefaultAllocator(allocator: Allocator): void {
   if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
-  current = allocator;
+  replaceDefault(allocator === system ? undefined : allocator);
 }
 
 /** How foreign bytes are wrapped. */

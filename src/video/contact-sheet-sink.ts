@@ -23,7 +23,7 @@ export interface ContactSheetSinkOptions {
 }
 
 /** The present format, with what is reused from picture to picture. */
-interface Desk {
+interface Prepared {
   readonly layout: FrameLayout;
   readonly presentation: Presentation;
   readonly size: ThumbSize;
@@ -36,7 +36,7 @@ export class ContactSheetSink extends Sink {
   readonly #onSheet: ContactSheetSinkOptions["onSheet"];
   readonly #tiles: number;
   #sheet: ContactSheet;
-  #desk: Desk | undefined;
+  #prepared: Prepared | undefined;
   #frame = 0;
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
@@ -63,7 +63,7 @@ export class ContactSheetSink extends Sink {
     const full: Presentation = { ...PLAIN_PRESENTATION, ...presentation };
     const size = thumbSize(info, full);
     const measures = createMeasures(size.columns, size.rows);
-    this.#desk = {
+    this.#prepared = {
       layout: info,
       presentation: full,
       size,
@@ -76,7 +76,7 @@ export class ContactSheetSink extends Sink {
   override render(buffer: MediaBuffer): void {
     const frame = this.#frame++;
     if (!this.#sheet.wants(frame)) return;
-    const { layout, presentation, size, measures, rgb } = this.#desk!;
+    const { layout, presentation, size, measures, rgb } = this.#prepared!;
     const source = buffer.map("read");
     try {
       measureFrame(source.bytes, layout, size.columns, size.rows, measures);

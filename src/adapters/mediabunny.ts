@@ -3,6 +3,12 @@
  * `VideoSample.copyTo` takes plain and shared memory alike, so a frame lands in the slot that a worker will read.
  *
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
+ *
+ * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader astray; `next`
+ * waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall` says what is missing.
+ * `close` ends it at any time, also while it waits.
+ *
+ * Invariant: a damaged file costs no more time and memory than a whole one of its size (node/mediabunny-hooks.ts, node/sample-tables.ts).
  */
 import { open, stat } from "node:fs/promises";
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-/** What stands on the command line, checked before anything is opened. */
+/** The command line: its help, and what it asks for, checked before anything is opened. */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";

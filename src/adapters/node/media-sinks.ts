@@ -1,4 +1,9 @@
-/** Media files as ends of a pipeline: an encoded video through mediabunny, a contact sheet as PNG. */
+/**
+ * Media files as ends of a pipeline: an encoded video through mediabunny, a contact sheet as PNG.
+ *
+ * Life: as of a FileSink. The encoder is opened with the first format, which must not change its size afterwards; a picture's buffer is
+ * released when the encoder has copied it. What a kind of file cannot carry is said when the format is known.
+ */
 import { basename, extname } from "node:path";
 import type { Output, OutputFormat, VideoCodec, VideoSampleSource } from "mediabunny";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { type Comparison, describeComparison } from "../../src/cli/run/compare.ts";
+import { type Comparison, describeComparison } from "../../src/cli/compare.ts";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import { paintFor } from "../../src/cli/terminal.ts";
 import { FULL } from "../helpers/effort.ts";

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
-import { createProcessPool } from "../../src/native.ts";
+import { ProcessPool } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { openName, publishName } from "../../src/os/names.ts";
 import { createSharedMemory } from "../../src/os/shared-memory.ts";
@@ -41,7 +41,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("for
     const before = blocks("millpond-pool");
     const make = (): void => {
       for (let i = 0; i < 250; i++) {
-        const pool = createProcessPool({ size: 64, count: 1 });
+        const pool = ProcessPool.create({ size: 64, count: 1 });
         pool.release(pool.tryAcquire()!);
       }
     };
@@ -54,7 +54,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("for
     const threads = (): number => readdirSync("/proc/self/task").length;
     const idle = threads();
     const use = async (): Promise<void> => {
-      const pool = createProcessPool({ size: 64, count: 1 });
+      const pool = ProcessPool.create({ size: 64, count: 1 });
       const slot = pool.tryAcquire()!;
       const waits = pool.acquire({ timeout: 5000 });
       await new Promise((resolve) => setTimeout(resolve, 300));

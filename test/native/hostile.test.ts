@@ -4,7 +4,7 @@ import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, it } from "vitest";
-import { createProcessPool, openProcessPool, type ProcessPool } from "../../src/native.ts";
+import { ProcessPool } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
@@ -21,13 +21,13 @@ const children: ChildProcess[] = [];
 
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
-  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const pool of pools.splice(0)) pool.leave({ force: true });
   for (const block of blocks.splice(0)) block.retire();
 });
 
 /** A pool, a ring's memory, and this side of it. */
 function shared(capacity: number): { pool: ProcessPool; block: SharedMemory; ring: LeaseRing } {
-  const pool = createProcessPool({ size: 256, count: 8, members: 4, zero: "never" });
+  const pool = ProcessPool.create({ size: 256, count: 8, members: 4, zero: "never" });
   pools.push(pool);
   const made = createSharedMemory(65536);
   if (!made.ok) throw new Error(made.hint);
@@ -134,7 +134,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("des
     const members = (await Promise.all(said)).map(({ member }) => member);
     expect(new Set(members).size).toBe(2);
     await kill(one);
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, memberships: 1 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect([pool.stats().held, pool.processes()[members[1]!]]).toEqual([1, two.pid]);
   });
 });
@@ -151,11 +151,11 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
         if ((field === "name" && typeof value === "string") || (field === "membership" && value === undefined))
           continue;
         const torn = field.startsWith("membership.")
-          ? { ...handle, membership: { ...handle.membership, [field.slice(5)]: value } }
+          ? { ...handle, membership: { ...handle.membership, [field.slice("membership.".length)]: value } }
           : { ...handle, [field]: value };
         let error: unknown;
         try {
-          openProcessPool(torn as never);
+          ProcessPool.attach(torn as never);
         } catch (thrown) {
           error = thrown;
         }
@@ -163,9 +163,9 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
       }
     }
     expect(pool.processes()).toEqual(rows);
-    const thread = openProcessPool(handle);
+    const thread = ProcessPool.attach(handle);
     expect(thread.member).toBe(handle.membership.member);
-    thread.detach();
-    expect(code(() => openProcessPool(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
+    thread.leave();
+    expect(code(() => ProcessPool.attach(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
   });
 });

@@ -90,15 +90,15 @@ describe("the packed package", () => {
     expect(
       await runModule(
         "process.mjs",
-        `import { createProcessPool } from "millpond/native";
-         const pool = createProcessPool({ size: 64, count: 1 });
+        `import { ProcessPool } from "millpond/native";
+         const pool = ProcessPool.create({ size: 64, count: 1 });
          const slot = pool.tryAcquire();
          const waited = pool.acquire({ timeout: 20000 });
          setTimeout(() => pool.release(slot), 300);
          const again = await waited;
          pool.release(again);
          const { waits } = pool;
-         pool.close();
+         pool.leave();
          console.log(JSON.stringify({ waits }));`,
       ),
     ).toEqual({ waits: "futex" });

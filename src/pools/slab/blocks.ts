@@ -1,18 +1,19 @@
 /**
- * The blocks of a slab pool: where elements lie in one, how pointers are numbered, and which blocks there are. libcork's 64-bit
- * model, to the byte, unless `align` asks for more:
+ * The blocks of a slab pool: where elements lie in one, how pointers are numbered, and which blocks there are.
+ * libcork's 64-bit model, to the byte, unless `align` asks for more:
  *
  * ```
  *   block     |link 8|head 8| element 0 |head 8| element 1 |head 8| element 2 | tail |
  *             0             firstOffset |<---- stride --->|
  *   pointer   block << shift | slot
  * ```
- * Slots are numbered with a power of two a block. Finding a block or an offset is then a shift, a mask and a multiplication; a
- * division would cost more than the rest of the access together.
+ * Slots are numbered with a power of two a block. Finding a block or an offset is then a shift, a mask and a
+ * multiplication; a division would cost more than the rest of the access together.
  */
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { alignUp } from "../../util/align.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
@@ -48,9 +49,9 @@ export interface SlabLayout {
 }
 
 /**
- * Lays out a block. Without `align`, capacity is floor((blockSize - 8) / (elementSize + 8)); with it, elements begin on its
- * multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one
- * element fits.
+ * Lays out a block. Without `align`, capacity is floor((blockSize - 8) / (elementSize + 8)); with it, elements begin on
+ * its multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+ * `ERR_OUT_OF_RANGE`, also when not one element fits.
  */
 export function computeLayout(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
   wholeNumber("options.elementSize", elementSize);
@@ -65,15 +66,20 @@ export function computeLayout(elementSize: number, blockSize: number, align: num
   return { elementSize, blockSize, align: Math.max(WORD, unit), firstOffset, stride, capacity, shift, maxBlocks };
 }
 
-/** The blocks of one pool: memories that stay mapped while they exist, under numbers that are used again, and their ages. */
+/**
+ * The blocks of one pool: memories that stay mapped while they exist, under numbers that are used again, and their
+ * ages.
+ */
 export class SlabBlocks {
   /** The bytes of each block; undefined where a number is vacant. */
   readonly views: (Uint8Array | undefined)[] = [];
-  /** The same bytes for cursors, which go from block to block and must not make a view (50 ns and garbage) at each step. */
+  /**
+   * The same bytes for cursors, which go from block to block and must not make a view (50 ns and garbage) at each step.
+   */
   readonly dataViews: (DataView | undefined)[] = [];
   /** Blocks added since the beginning. */
   carved = 0;
-  readonly #source: Allocator;
+  readonly #source: Allocator | undefined;
   readonly #layout: SlabLayout;
   readonly #mappings: (Mapping | undefined)[] = [];
   /** When each block was first seen empty; Infinity: not empty. */
@@ -82,7 +88,7 @@ export class SlabBlocks {
   #order: number[] = [];
 
   /** No blocks yet. */
-  constructor(source: Allocator, layout: SlabLayout) {
+  constructor(source: Allocator | undefined, layout: SlabLayout) {
     this.#source = source;
     this.#layout = layout;
   }
@@ -99,17 +105,9 @@ export class SlabBlocks {
 
   /** Makes block `number`. Throws what the allocator and the mapping throw; there is no new block then. */
   add(number: number): void {
-    const memory = this.#source.allocate(this.#layout.blockSize, { align: this.#layout.align });
-    let mapping: Mapping;
-    try {
-      // As long as the block exists: memory that is not plain is reachable only while it is mapped.
-      mapping = memory.map("readwrite");
-    } catch (error) {
-      memory.release();
-      throw error;
-    }
+    const mapping = this.#source === undefined ? undefined : this.#allocate(this.#source);
     this.#mappings[number] = mapping;
-    const { bytes } = mapping;
+    const bytes = mapping?.bytes ?? plainBytes(this.#layout.blockSize);
     this.views[number] = bytes;
     this.dataViews[number] = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#idleSince[number] = Number.POSITIVE_INFINITY;
@@ -117,20 +115,35 @@ export class SlabBlocks {
     this.carved++;
   }
 
+  #allocate(source: Allocator): Mapping {
+    const memory = source.allocate(this.#layout.blockSize, { align: this.#layout.align });
+    try {
+      // As long as the block exists: memory that is not plain is reachable only while it is mapped.
+      return memory.map("readwrite");
+    } catch (error) {
+      memory.release();
+      throw error;
+    }
+  }
+
   /** Block numbers, the one carved last first. */
   newestFirst(): number[] {
     return [...this.#order].reverse();
   }
 
-  /** Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from going. */
+  /**
+   * Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from
+   * going.
+   */
   drop(numbers: ReadonlySet<number>): unknown[] {
     const failures: unknown[] = [];
     for (const number of this.newestFirst()) {
       if (!numbers.has(number)) continue;
-      const mapping = this.#mappings[number]!;
+      const mapping = this.#mappings[number];
       this.#mappings[number] = undefined;
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
+      if (mapping === undefined) continue;
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }
@@ -157,6 +170,20 @@ export class SlabBlocks {
       if (now - since >= age) expired.add(number);
     }
     return expired;
+  }
+}
+
+/** A block without an allocator: what the system allocator would give. */
+function plainBytes(size: number): Uint8Array {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_ALLOCATION_FAILED",
+      `a block of ${size} bytes cannot be allocated`,
+      { size },
+      { cause },
+    );
   }
 }
 

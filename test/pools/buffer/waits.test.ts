@@ -53,7 +53,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
   },
   SharedPool(clock) {
     const pool = SharedPool.create({ size: 64, count: 1, clock });
-    ends.push(() => pool.destroy({ force: true }));
+    ends.push(() => pool.close({ force: true }));
     return {
       take() {
         const slot = pool.tryAcquire()!;
@@ -65,7 +65,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
     };
   },
   TransferPool(clock) {
-    const pool = new TransferPool({ size: 64, count: 1, clock });
+    const pool = TransferPool.create({ size: 64, count: 1, clock });
     return {
       take() {
         const slot = pool.tryAcquire()!;
@@ -375,7 +375,7 @@ describe("a pending wait", () => {
       const pool = SharedPool.create({ size: 64, count: 1 });
       const held = pool.tryAcquire(); const acquire = (options) => pool.acquire(options);`,
     TransferPool: `const { TransferPool } = await import(${source("lane/transfer-pool")});
-      const pool = new TransferPool({ size: 64, count: 1 });
+      const pool = TransferPool.create({ size: 64, count: 1 });
       const held = pool.tryAcquire(); const acquire = (options) => pool.acquire(options);`,
   };
   for (const [kind, make] of Object.entries(MAKE)) {

@@ -1,4 +1,7 @@
-/** When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is read coarsely. */
+/**
+ * When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is
+ * read coarsely.
+ */
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";

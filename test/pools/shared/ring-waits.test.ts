@@ -319,7 +319,7 @@ describe("promises of a LeaseRing", () => {
     const other = LeaseRing.create(a, 1, "push");
     const there = LeaseRing.attach(b, other.memory, "pop");
     const waits = there.pop();
-    a.destroy();
+    a.close();
     await expect(waits).rejects.toMatchObject({ code: "ERR_POOL_DEAD" });
     expect(code(() => there.popSync())).toBe("ERR_POOL_DEAD");
   });

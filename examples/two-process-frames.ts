@@ -6,7 +6,7 @@
  *     node examples/two-process-frames.ts
  */
 import { fork } from "node:child_process";
-import { connectProcess, createProcessPool, pageOps, receiveProcess } from "../src/native.ts";
+import { connectProcess, ProcessPool, pageOps, receiveProcess } from "../src/native.ts";
 
 const FRAME: number = 1920 * 1080 * 1.5;
 const FRAMES = 200;
@@ -19,27 +19,27 @@ interface Picture {
 
 async function viewer(): Promise<void> {
   const { lane, pool } = await receiveProcess<Picture>();
-  for await (const { slot, data } of lane) {
-    const bytes = pool.bytes(slot);
+  for await (const { lease, data } of lane) {
+    const bytes = pool.bytes(lease);
     let sum = 0;
     for (let at = 0; at < FRAME; at += 4096) sum += bytes[at]!;
     // The slot goes back with the answer: from here on it is the camera's again.
-    if (data.pts < FRAMES) await lane.send(slot, { pts: data.pts, luma: sum / Math.ceil(FRAME / 4096) });
+    if (data.pts < FRAMES) await lane.send(lease, { pts: data.pts, luma: sum / Math.ceil(FRAME / 4096) });
   }
 }
 
 async function camera(): Promise<void> {
   // Four frames, made once. "never": both processes are one program; between strangers the default clears what comes back.
-  const pool = createProcessPool({ size: FRAME, count: 4, name: "camera", zero: "never" });
+  const pool = ProcessPool.create({ size: FRAME, count: 4, name: "camera", zero: "never" });
   const child = fork(import.meta.filename, ["viewer"]);
   const lane = await connectProcess<Picture>(pool, child);
 
   const answers = (async () => {
     let luma = 0;
     for (let n = 0; n < FRAMES; n++) {
-      const { slot, data } = (await lane.receive())!;
+      const { lease, data } = (await lane.receive())!;
       luma += data.luma ?? 0;
-      pool.release(slot);
+      pool.release(lease);
     }
     return luma / FRAMES;
   })();
@@ -47,9 +47,9 @@ async function camera(): Promise<void> {
   const began = performance.now();
   for (let pts = 0; pts < FRAMES; pts++) {
     // Waits while the viewer has all four: nothing piles up.
-    const slot = await pool.acquire({ timeout: 5000 });
-    pool.bytes(slot).fill(pts & 255);
-    await lane.send(slot, { pts });
+    const lease = await pool.acquire({ timeout: 5000 });
+    pool.bytes(lease).fill(pts & 255);
+    await lane.send(lease, { pts });
   }
   const luma = await answers;
   const ms = performance.now() - began;
@@ -61,7 +61,7 @@ async function camera(): Promise<void> {
   child.kill("SIGKILL");
   while (pool.stats().free < pool.count) await new Promise((resolve) => setTimeout(resolve, 1));
   console.log(`all ${pool.count} frames are free again after ${(performance.now() - killed).toFixed(0)} ms`);
-  pool.close();
+  pool.leave();
 }
 
 const { availability } = pageOps();

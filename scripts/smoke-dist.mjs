@@ -83,7 +83,7 @@ other.release(slot);
 assert.throws(() => other.release(slot), { code: "ERR_DOUBLE_RELEASE" });
 assert.equal(shared.stats().held, 0);
 assert.equal(shared.acquireSync(10).index >= 0, true);
-shared.destroy({ force: true });
+shared.close({ force: true });
 assert.equal(allocators.find("wasm").allocate(10).size, 10);
 
 const { Pipeline, PatternSource, NullSink } = await import("millpond/pipeline");

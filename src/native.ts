@@ -40,12 +40,10 @@ export {
   receiveProcess,
 } from "./pools/process/connect.ts";
 export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
-export { createProcessPool, openProcessPool, type ProcessOpenOptions } from "./pools/process/open.ts";
+export type { ProcessAttachOptions, ProcessOpenOptions, ProcessPoolOptions } from "./pools/process/open.ts";
 export type { IpcEnd } from "./pools/process/ports.ts";
 export {
-  type ProcessAttachOptions,
   ProcessPool,
-  type ProcessPoolOptions,
   type Reclaimed,
 } from "./pools/process/process-pool.ts";
 export {

@@ -2,18 +2,18 @@
  * millpond/shared: pools whose slots several threads use, the lanes that carry leases between threads, and rings that an
  * AudioWorklet can read. Isomorphic; SharedPool needs SharedArrayBuffer, which browsers give to isolated pages only.
  */
+export { type Delivery, Lease, type LeaseData, type LeasePool } from "./pools/common/lease.ts";
 export type { ConnectOptions, LaneTarget } from "./pools/lane/connect.ts";
 export { Lane, type LaneOptions, type LanePort } from "./pools/lane/lane.ts";
-export type { Delivery, LeasePool } from "./pools/lane/lease-pool.ts";
 export { type LaneSource, type LeasePoolOptions, leasePool, receiveLane } from "./pools/lane/receive.ts";
-export { TransferPool, type TransferPoolOptions } from "./pools/lane/transfer-pool.ts";
+export { type TransferHolder, TransferPool, type TransferPoolOptions } from "./pools/lane/transfer-pool.ts";
 export type {
   AttachOptions,
   SharedHandle,
+  SharedHolder,
   SharedMemberStats,
   SharedPoolOptions,
   SharedPoolStats,
-  Slot,
 } from "./pools/shared/handle.ts";
 export type { SharedShape } from "./pools/shared/layout.ts";
 export { LeaseRing, type RingSide } from "./pools/shared/lease-ring.ts";

@@ -18,16 +18,16 @@ async function byLane(worker: Worker, transport: "shared" | "transfer"): Promise
   return async (n) => {
     for (let sent = 0, back = 0; back < n; ) {
       for (
-        let slot = sent < n ? pool.tryAcquire() : undefined;
-        slot !== undefined;
-        slot = sent < n ? pool.tryAcquire() : undefined
+        let lease = sent < n ? pool.tryAcquire() : undefined;
+        lease !== undefined;
+        lease = sent < n ? pool.tryAcquire() : undefined
       ) {
-        pool.bytes(slot)[0] = sent++;
-        await lane.send(slot);
+        pool.bytes(lease)[0] = sent++;
+        await lane.send(lease);
       }
-      const { slot } = (await lane.receive())!;
-      pool.bytes(slot)[0]!++;
-      pool.release(slot);
+      const { lease } = (await lane.receive())!;
+      pool.bytes(lease)[0]!++;
+      pool.release(lease);
       back++;
     }
   };
@@ -70,9 +70,9 @@ async function far(): Promise<void> {
     return;
   }
   const lane = await receiveLane(parentPort!);
-  for await (const { slot } of lane) {
-    lane.pool.bytes(slot)[0]!++;
-    await lane.send(slot);
+  for await (const { lease } of lane) {
+    lane.pool.bytes(lease)[0]!++;
+    await lane.send(lease);
   }
 }
 

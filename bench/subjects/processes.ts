@@ -9,15 +9,7 @@ import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import {
-  connectProcess,
-  connectToPool,
-  createProcessPool,
-  openProcessPool,
-  type ProcessPool,
-  receiveProcess,
-  serveProcesses,
-} from "../../src/native.ts";
+import { connectProcess, connectToPool, ProcessPool, receiveProcess, serveProcesses } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
@@ -89,13 +81,13 @@ async function far(): Promise<void> {
   }
   if (which === "lane-socket" || which === "lane-ipc") {
     const { lane, pool } = which === "lane-ipc" ? await receiveProcess() : await connectToPool(place);
-    for await (const { slot } of lane) {
-      pool.bytes(slot)[0]!++;
-      await lane.send(slot);
+    for await (const { lease } of lane) {
+      pool.bytes(lease)[0]!++;
+      await lane.send(lease);
     }
     process.exit(0);
   }
-  const pool = openProcessPool(3);
+  const pool = ProcessPool.attach(3);
   const block = inherited(4);
   const words = new Int32Array(block.buffer);
   if (which === "ring") {
@@ -130,12 +122,12 @@ function hire(stdio: (number | "pipe" | "inherit" | "ignore" | "ipc")[], where =
 
 function byLane(pool: ProcessPool, lane: Lane<unknown>): Trip {
   return async () => {
-    const slot = pool.tryAcquire()!;
-    pool.bytes(slot)[0] = 1;
-    await lane.send(slot);
+    const lease = pool.tryAcquire()!;
+    pool.bytes(lease)[0] = 1;
+    await lane.send(lease);
     const back = (await lane.receive())!;
-    pool.bytes(back.slot)[0]!++;
-    pool.release(back.slot);
+    pool.bytes(back.lease)[0]!++;
+    pool.release(back.lease);
   };
 }
 
@@ -190,7 +182,7 @@ async function prepare(): Promise<Trip> {
     const [socket] = (await once(server, "connection")) as [Socket];
     return byCopy(socket, socket);
   }
-  const pool = createProcessPool({ size: FRAME_BYTES, count: 4, zero: "never" });
+  const pool = ProcessPool.create({ size: FRAME_BYTES, count: 4, zero: "never" });
   if (which === "ring") return await byRing(pool);
   if (which === "lane-ipc")
     return byLane(pool, await connectProcess(pool, hire(["ignore", "inherit", "inherit", "ipc"])));
@@ -227,7 +219,7 @@ async function trips(): Promise<void> {
 
 /** Pairs of take and give: wall time over those of both processes. */
 async function acquires(): Promise<void> {
-  const pool = createProcessPool({ size: 64, count: 1024, zero: "never" });
+  const pool = ProcessPool.create({ size: 64, count: 1024, zero: "never" });
   const block = blockOf(65536);
   const words = new Int32Array(block.buffer);
   if (which === "acquire-two") {

@@ -31,9 +31,9 @@ function takeAll({ handle, control, clock, samples }: Shared): void {
     // Not before the other side has the slot again.
     while (Atomics.load(words, TURN) <= i);
     Atomics.store(words, WAITING, 1);
-    const slot = pool.acquireSync();
+    const lease = pool.acquireSync();
     latencies[i] = Number(process.hrtime.bigint() - Atomics.load(given, 0));
-    pool.release(slot);
+    pool.release(lease);
     Atomics.store(words, ROUNDS, i + 1);
   }
 }

@@ -19,8 +19,8 @@ const builtIn: Record<string, () => Allocator> = {
 };
 
 /**
- * @internal For millpond's other entry points: a name whose allocator is made when it is first asked for, because making it
- * costs something (loading native code). A name that is taken stays as it is.
+ * @internal For millpond's other entry points: a name whose allocator is made when it is first asked for, because
+ * making it costs something (loading native code). A name that is taken stays as it is.
  */
 export function registerLazily(name: string, make: () => Allocator): void {
   if (!byName.has(name)) builtIn[name] ??= make;
@@ -47,7 +47,10 @@ export const allocators = {
     byName.set(name, allocator);
   },
 
-  /** The allocator of that name, or undefined. `find()` and `find(undefined)` give the default. Throws `ERR_INVALID_ARG_TYPE`. O(1). */
+  /**
+   * The allocator of that name, or undefined. `find()` and `find(undefined)` give the default. Throws
+   * `ERR_INVALID_ARG_TYPE`. O(1).
+   */
   find(name?: string): Allocator | undefined {
     if (name === undefined) return defaultAllocator();
     if (typeof name !== "string") throw wrongType("name", "a string", name);

@@ -1,6 +1,6 @@
 /**
- * WebAssembly memories: page aligned wherever they are made, untouched until they are written, and, when unshared, impossible
- * to transfer away, so that no API can detach a pool's block. No native code is needed.
+ * WebAssembly memories: page aligned wherever they are made, untouched until they are written, and, when unshared,
+ * impossible to transfer away, so that no API can detach a pool's block. No native code is needed.
  */
 import { Allocator } from "../memory/allocator.ts";
 import type { ResolvedParams } from "../memory/params.ts";
@@ -33,8 +33,9 @@ export interface WasmAllocatorOptions {
 }
 
 /**
- * The buffer of a fresh, zeroed memory of at least `bytes` bytes; undefined beyond 4 GiB. It can never grow, so the buffer is
- * final. Throws `ERR_UNSUPPORTED` where there is no WebAssembly, and what the engine throws when address space runs out.
+ * The buffer of a fresh, zeroed memory of at least `bytes` bytes; undefined beyond 4 GiB. It can never grow, so the
+ * buffer is final. Throws `ERR_UNSUPPORTED` where there is no WebAssembly, and what the engine throws when address
+ * space runs out.
  */
 export function wasmBuffer(bytes: number, shared: boolean): ArrayBufferLike | undefined {
   const { WebAssembly: wasm } = globalThis as WithWasm;
@@ -49,8 +50,9 @@ export function wasmBuffer(bytes: number, shared: boolean): ArrayBufferLike | un
 }
 
 /**
- * Makes memories over WebAssembly memories. Regions are multiples of 64 KiB. Engines reserve up to 10 GiB of address space for
- * each, whatever its size, and stop at some ten thousand: let a pool draw from it, and few large regions rather than many small.
+ * Makes memories over WebAssembly memories. Regions are multiples of 64 KiB. Engines reserve up to 10 GiB of address
+ * space for each, whatever its size, and stop at some ten thousand: let a pool draw from it, and few large regions
+ * rather than many small.
  */
 export class WasmAllocator extends Allocator {
   readonly #shared: boolean;

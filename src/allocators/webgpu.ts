@@ -1,7 +1,7 @@
 /**
- * WebGPU staging buffers as memory: mapped with `memory.mapAsync`, never with `map`, because the GPU has to be done with them first. The
- * interface is structural, so that the core needs no WebGPU types. Exercised in Chromium on a software adapter, and against a
- * strict fake of the interface; on no real GPU yet.
+ * WebGPU staging buffers as memory: mapped with `memory.mapAsync`, never with `map`, because the GPU has to be done
+ * with them first. The interface is structural, so that the core needs no WebGPU types. Exercised in Chromium on a
+ * software adapter, and against a strict fake of the interface; on no real GPU yet.
  */
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import type { MapMode } from "../memory/memory.ts";

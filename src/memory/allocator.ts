@@ -1,6 +1,7 @@
 /**
- * Allocators: where bytes come from. A custom one extends {@link Allocator} and says two things, how to get a region and
- * how to give it back; everything else (alignment, prefix, padding, zeroing, counting, sharing, copying) is done here.
+ * Allocators: where bytes come from. A custom one extends {@link Allocator} and says two things, how to get a region
+ * and how to give it back; everything else (alignment, prefix, padding, zeroing, counting, sharing, copying) is done
+ * here.
  *
  * ```ts
  * class ArenaAllocator extends Allocator {
@@ -9,12 +10,20 @@
  *   protected override freeRegion(region: Region): void { ... }
  * }
  * ```
- * After GStreamer's GstAllocator; the built-in {@link SystemAllocator} and the process-wide default live here too,
- * because copying falls back to the default.
+ * The life-cycle of a region: allocateRegion() gives it, and it is checked (size, alignment, bytes that are there); one
+ * root memory and the sub-memories cut from it lease it; the last of them is reclaimed, and freeRegion() gets it back,
+ * exactly once. An allocator that keeps regions between leases (a pool) does so in its freeRegion().
+ *
+ * Invariants: `liveMemories` and `liveBytes` count what was given and not got back, whatever a hook throws; a hook that
+ * fails leaves no lock, reference or count behind. All is O(1) but for the hooks, copies and zeroing.
+ *
+ * After GStreamer's GstAllocator. The built-in {@link SystemAllocator} and the default of the realm are in this file
+ * too, because copying falls back to the default.
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { replaceDefault, replacedDefault } from "./default.ts";
 import { noRegion, unmappable, uselessRegion } from "./errors.ts";
 import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
@@ -137,16 +146,17 @@ export abstract class Allocator {
   }
 
   /**
-   * True when a view of freed memory that was kept can never show the bytes of a later one: the garbage collector has the buffer, or
-   * its addresses are retired. A subclass that recycles says false. A pool that is closed by force may then free the bytes of live leases.
+   * True when a view of freed memory that was kept can never show the bytes of a later one: the garbage collector has
+   * the buffer, or its addresses are retired. A subclass that recycles says false. A pool that is closed by force may
+   * then free the bytes of live leases.
    */
   get viewsOutliveFree(): boolean {
     return false;
   }
 
   /**
-   * Why this allocator's memory does not have a caps feature ("memory:DMABuf"), in words; undefined: it has. Default: it has the one
-   * that is named after its memory type. An allocator that can only tell by trying overrides it.
+   * Why this allocator's memory does not have a caps feature ("memory:DMABuf"), in words; undefined: it has. Default:
+   * it has the one that is named after its memory type. An allocator that can only tell by trying overrides it.
    */
   lacks(feature: string): string | undefined {
     word("feature", feature);
@@ -170,28 +180,30 @@ export abstract class Allocator {
   protected abstract allocateRegion(size: number, params: ResolvedParams): Region | undefined;
 
   /**
-   * Hook: whether a region starts on a multiple of `align`. Default: inside its ArrayBuffer, the only address that JavaScript
-   * sees; an allocator that knows real addresses answers by them.
+   * Hook: whether a region starts on a multiple of `align`. Default: inside its ArrayBuffer, the only address that
+   * JavaScript sees; an allocator that knows real addresses answers by them.
    */
   protected isAligned(region: Region, align: number): boolean {
     return region.bytes.byteOffset % align === 0;
   }
 
   /**
-   * Hook: takes a region back. The memory is gone whatever it throws: a MillpondError reaches the caller of the last release(), anything
-   * else surfaces as an uncaught error in a later turn.
+   * Hook: takes a region back. The memory is gone whatever it throws: a MillpondError reaches the caller of the last
+   * release(), anything else surfaces as an uncaught error in a later turn.
    */
   protected abstract freeRegion(region: Region): void;
 
   /**
-   * Hook: makes the bytes of an opaque region reachable, whole; default: not mappable. Return undefined, or throw, when it
-   * cannot be done; the caller gets `ERR_NOT_MAPPABLE` with the cause.
+   * Hook: makes the bytes of an opaque region reachable, whole; default: not mappable. Return undefined, or throw, when
+   * it cannot be done; the caller gets `ERR_NOT_MAPPABLE` with the cause.
    */
   protected mapRegion(_region: Region, _mode: MapMode): Uint8Array | undefined {
     return undefined;
   }
 
-  /** Hook: the asynchronous {@link mapRegion}, for memory that has to be fetched first; default: the synchronous one. */
+  /**
+   * Hook: the asynchronous {@link mapRegion}, for memory that has to be fetched first; default: the synchronous one.
+   */
   protected async mapRegionAsync(
     region: Region,
     mode: MapMode,
@@ -275,7 +287,10 @@ export abstract class Allocator {
     this.#giveBack(memory.region);
   }
 
-  /** A MillpondError is meant for the caller of release(); anything else that a hook throws must not interrupt what that caller does. */
+  /**
+   * A MillpondError is meant for the caller of release(); anything else that a hook throws must not interrupt what that
+   * caller does.
+   */
   #giveBack(region: Region): void {
     try {
       this.freeRegion(region);
@@ -285,10 +300,15 @@ export abstract class Allocator {
     }
   }
 
-  /** @internal A memory took the place of another one over the same region; for allocators that keep track of theirs. */
+  /**
+   * @internal A memory took the place of another one over the same region; for allocators that keep track of theirs.
+   */
   onHandleReplaced(_fresh: Memory): void {}
 
-  /** @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose it was. */
+  /**
+   * @internal Takes over a live memory that another allocator made: this one's {@link reclaim} ends it. Returns whose
+   * it was.
+   */
   takeOver(memory: Memory): Allocator {
     const { allocator, region, parent } = memory;
     if (allocator === this) return this;
@@ -363,7 +383,9 @@ export class SystemAllocator extends Allocator {
     return true;
   }
 
-  /** A fresh, zeroed ArrayBuffer; its first byte is at byteOffset 0, so every alignment holds as far as it can be seen. */
+  /**
+   * A fresh, zeroed ArrayBuffer; its first byte is at byteOffset 0, so every alignment holds as far as it can be seen.
+   */
   protected override allocateRegion(size: number, _params: ResolvedParams): Region | undefined {
     return new Region(new Uint8Array(size));
   }
@@ -379,8 +401,8 @@ const waitingCallbacks: (() => void)[] = [];
 let isCallbackRunning = false;
 
 /**
- * Calls an `onRelease`. One that frees further wrapped bytes does not call their callbacks from inside, which would overflow the
- * stack after a few thousand: they run when it has returned.
+ * Calls an `onRelease`. One that frees further wrapped bytes does not call their callbacks from inside, which would
+ * overflow the stack after a few thousand: they run when it has returned.
  */
 function callOnRelease(callback: () => void): void {
   if (isCallbackRunning) {
@@ -426,7 +448,6 @@ function assertMemory(name: string, memory: unknown): void {
 }
 
 const system = new SystemAllocator();
-let current: Allocator = system;
 
 /** The built-in system allocator; it exists always, whatever the default is. */
 export function systemAllocator(): Allocator {
@@ -435,13 +456,13 @@ export function systemAllocator(): Allocator {
 
 /** The allocator that an absent one stands for; the system allocator until {@link setDefaultAllocator}. */
 export function defaultAllocator(): Allocator {
-  return current;
+  return replacedDefault() ?? system;
 }
 
 /** Replaces the default allocator of this realm. Throws `ERR_INVALID_ARG_TYPE`. */
 export function setDefaultAllocator(allocator: Allocator): void {
   if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
-  current = allocator;
+  replaceDefault(allocator === system ? undefined : allocator);
 }
 
 /** How foreign bytes are wrapped. */
@@ -453,8 +474,8 @@ export interface WrapOptions {
   /** Bytes in the valid part; default: to the end. */
   size?: number;
   /**
-   * Called exactly once, when the memory is freed, or, when another `onRelease` freed it, as soon as that one has returned. What
-   * it throws surfaces as an uncaught error in a later turn.
+   * Called exactly once, when the memory is freed, or, when another `onRelease` freed it, as soon as that one has
+   * returned. What it throws surfaces as an uncaught error in a later turn.
    */
   onRelease?: () => void;
 }

@@ -1,26 +1,29 @@
 /**
  * Memory: a counted lease over a {@link Region}, whose bytes are reached through a {@link Mapping} only.
  *
- * Two counts answer two questions, after GStreamer's GstMemory. `refCount` says when the memory goes back to its allocator. `owners`
- * (the buffers and sub-memories that hold it) says whether its bytes may be written: with two or more, by nobody.
+ * Two counts answer two questions, after GStreamer's GstMemory. `refCount` says when the memory goes back to its
+ * allocator. `owners` (the buffers and sub-memories that hold it) says whether its bytes may be written: with two or
+ * more, by nobody.
  *
  * ```
- *   allocate ──> live ── last release() ──────────────────────────────> freed: the allocator has the region, the object is dead
+ *   allocate ──> live ── last release() ──────────────────────────────> freed: the allocator has the region
  *                 │ ▲                                                     ▲
  *           map() │ │ unmap()                                             │ the last unmap()
  *                 ▼ │                                                     │
  *               mapped ── the last owner leaves, no reference is left ──> deferred release: only its mappings keep it
  * ```
  * - Live. Each owner holds a reference of its own; a caller can only release what is beyond those.
- * - Mapped. The access word (lock.ts) says for what. `release()` of the last reference is refused, because the caller can unmap first.
- * - Deferred release ({@link releaseWhenUnmapped}). Where nobody can be refused (a buffer lets go of a memory that is still mapped),
- *   the last reference passes to the mappings, and the last unmap() releases it. A memory in a pool buffer that is released
- *   (`parentBuffer.awaitingMemory`) tells that buffer of every holder it loses.
- * - Freed. The object itself is the generation: it never lives again, so a stale reference cannot reach the next lease's bytes.
+ * - Mapped. The access word (lock.ts) says for what. `release()` of the last reference is refused, because the caller
+ *   can unmap first.
+ * - Deferred release ({@link releaseWhenUnmapped}). Where nobody can be refused (a buffer lets go of a memory that is
+ *   still mapped), the last reference passes to the mappings, and the last unmap() releases it. A memory in a pool
+ *   buffer that is released (`parentBuffer.awaitingMemory`) tells that buffer of every holder it loses.
+ * - Freed. The object itself is the generation: it never lives again, so a stale reference cannot reach the next
+ *   lease's bytes.
  *
- * Invariants: `offset + size <= maxSize`; `references >= owners`; a write lock means one owner at most. Everything is O(1) but for
- * copies and zeroing. The fast path of map(), lock(), unlock(), retain() and release() is in the class; each goes over to a function
- * below the class, its slow path, as soon as anything is out of the ordinary.
+ * Invariants: `offset + size <= maxSize`; `references >= owners`; a write lock means one owner at most. Everything is
+ * O(1) but for copies and zeroing. The fast path of map(), lock(), unlock(), retain() and release() is in the class;
+ * each goes over to a function below the class, its slow path, as soon as anything is out of the ordinary.
  */
 import { abortable } from "../util/abortable.ts";
 import { disposeBy } from "../util/dispose.ts";
@@ -52,8 +55,9 @@ const MappingBits = {
 } as const;
 
 /**
- * Access to the bytes of a memory, until {@link Mapping.unmap}. Hold it as short as possible: what is mapped cannot be
- * released, and what is mapped for writing cannot be shared.
+ * Access to the bytes of a memory, until {@link Mapping.unmap}; after GStreamer's GstMapInfo, made safe: the view is
+ * reachable only while the access lasts, and ending it twice is harmless. Hold it as short as possible: what is mapped
+ * cannot be released, and what is mapped for writing cannot be shared.
  */
 export class Mapping {
   /** @internal The memory that is mapped. */
@@ -62,7 +66,10 @@ export class Mapping {
   declare [Symbol.dispose]: () => void;
   /** @internal */
   declare readonly view: Uint8Array;
-  /** @internal the lock unit and {@link MappingBits}; negative once the access is over (three fields keep it at 48 bytes) */
+  /**
+   * @internal the lock unit and {@link MappingBits}; negative once the access is over (three fields keep it at 48
+   * bytes)
+   */
   declare word: number;
 
   /** @internal Mappings are made by {@link Memory.map}. */
@@ -72,15 +79,18 @@ export class Mapping {
     this.word = word;
   }
 
-  /** The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}. @realtime */
+  /**
+   * The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}.
+   * @realtime
+   */
   get bytes(): Uint8Array {
     if (this.word < 0) throw staleMapping(this.source);
     return this.view;
   }
 
   /**
-   * The memory that is mapped, for as long as it is: afterwards it may belong to another lease. Throws `ERR_USE_AFTER_RELEASE` after
-   * {@link unmap}.
+   * The memory that is mapped, for as long as it is: afterwards it may belong to another lease. Throws
+   * `ERR_USE_AFTER_RELEASE` after {@link unmap}.
    */
   get memory(): Memory {
     if (this.word < 0) throw staleMapping(this.source);
@@ -105,7 +115,8 @@ export class Mapping {
 
   /**
    * Ends the access; a second call does nothing. @realtime
-   * Throws `ERR_OUT_OF_RANGE` when this very lock was ended by `memory.unlock()`, and what an allocator's unmap hook throws.
+   * Throws `ERR_OUT_OF_RANGE` when this very lock was ended by `memory.unlock()`, and what an allocator's unmap hook
+   * throws.
    */
   unmap(): void {
     const { word } = this;
@@ -118,8 +129,8 @@ export class Mapping {
 disposeBy(Mapping, "unmap");
 
 /**
- * The pool buffer that a memory belongs to. When it is released while its memory is held elsewhere too, it waits for the last of
- * those holders before it returns to its pool.
+ * The pool buffer that a memory belongs to. When it is released while its memory is held elsewhere too, it waits for
+ * the last of those holders before it returns to its pool.
  */
 export interface HoldingBuffer {
   /** True while the buffer is released but its memories are still held elsewhere. */
@@ -157,7 +168,9 @@ export class Memory {
   declare ownerCount: number;
   /** @internal how many of the owning buffers have two references or more; while one has, nobody may write */
   declare sharedOwners: number;
-  /** @internal the pool buffer that this memory belongs to, which returns to its pool when the memory is exclusive again */
+  /**
+   * @internal the pool buffer that this memory belongs to, which returns to its pool when the memory is exclusive again
+   */
   declare parentBuffer: HoldingBuffer | null;
 
   /** @internal */
@@ -312,7 +325,10 @@ export class Memory {
     return mapLater(this, unitOf(mode), signal);
   }
 
-  /** @internal Ends one access lock; a pool buffer that waits for it returns to its pool. @realtime Throws `ERR_OUT_OF_RANGE`. */
+  /**
+   * @internal Ends one access lock; a pool buffer that waits for it returns to its pool. @realtime Throws
+   * `ERR_OUT_OF_RANGE`.
+   */
   unlockUnit(unit: number): void {
     if (this.accessWord === unit) this.accessWord = 0;
     else endNested(this, unit);
@@ -324,7 +340,8 @@ export class Memory {
    *
    * @param offset bytes from the start of the valid part
    * @param size bytes; absent: to the end of the valid part
-   * Throws `ERR_OUT_OF_RANGE`, `ERR_NOT_SHAREABLE` (NO_SHARE), `ERR_MAPPED` (mapped for writing), `ERR_USE_AFTER_RELEASE`.
+   * Throws `ERR_OUT_OF_RANGE`, `ERR_NOT_SHAREABLE` (NO_SHARE), `ERR_MAPPED` (mapped for writing),
+   * `ERR_USE_AFTER_RELEASE`.
    */
   share(offset: number, size?: number): Memory {
     if (this.references === 0) throw staleMemory(this, "share");
@@ -472,8 +489,9 @@ export class Memory {
 disposeBy(Memory, "release");
 
 /**
- * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller itself mapped
- * it (writing has one owner), so the read joins that access instead of being refused. Throws as {@link Memory.map}.
+ * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller
+ * itself mapped it (writing has one owner), so the read joins that access instead of being refused. Throws as {@link
+ * Memory.map}.
  */
 export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
@@ -542,7 +560,10 @@ function takeLock(memory: Memory, unit: number): void {
   memory.accessWord = word;
 }
 
-/** The slow path of {@link Memory.map}: a nested lock, an opaque region, a view that has to be made, or a refusal. Throws as documented there. */
+/**
+ * The slow path of {@link Memory.map}: a nested lock, an opaque region, a view that has to be made, or a refusal.
+ * Throws as documented there.
+ */
 function mapSlow(memory: Memory, unit: number): Mapping {
   takeLock(memory, unit);
   try {
@@ -568,9 +589,9 @@ function validPart(memory: Memory, whole: Uint8Array): Uint8Array {
 }
 
 /**
- * Maps a memory whose bytes take time. The wait holds the lock and a reference, so that a release meanwhile cannot free the
- * region under it; a mapping that ends up with the only reference keeps it until unmap(). An abort ends the caller's wait at
- * once; what the allocator was asked for is taken back when it comes.
+ * Maps a memory whose bytes take time. The wait holds the lock and a reference, so that a release meanwhile cannot free
+ * the region under it; a mapping that ends up with the only reference keeps it until unmap(). An abort ends the
+ * caller's wait at once; what the allocator was asked for is taken back when it comes.
  */
 async function mapLater(memory: Memory, unit: number, signal: AbortSignal | undefined): Promise<Mapping> {
   signal?.throwIfAborted();
@@ -623,7 +644,10 @@ function unlockSlow(memory: Memory, unit: number): void {
   }
 }
 
-/** The slow path of {@link Memory.release}: the last reference goes back, and the region with it, or an error says why not. */
+/**
+ * The slow path of {@link Memory.release}: the last reference goes back, and the region with it, or an error says why
+ * not.
+ */
 function releaseLast(memory: Memory): void {
   if (memory.references === 0) throw releasedTwice(memory);
   if (memory.ownerCount > 0) {
@@ -647,7 +671,10 @@ function releaseLast(memory: Memory): void {
   memory.allocator.reclaim(memory);
 }
 
-/** Takes the place of `parentBuffer` in a memory that only its mappings keep, or whose release has to wait: {@link onExclusive} releases it. */
+/**
+ * Takes the place of `parentBuffer` in a memory that only its mappings keep, or whose release has to wait: {@link
+ * onExclusive} releases it.
+ */
 class DeferredRelease implements HoldingBuffer {
   readonly awaitingMemory = true;
   readonly #memory: Memory;
@@ -702,7 +729,10 @@ export function isKeptByMapping(memory: Memory): boolean {
 
 const MODE = Access.READ | Access.WRITE;
 
-/** Takes every lock in `bits` ({@link Access}), or none: false. Owning is judged together with the access asked for. @realtime */
+/**
+ * Raw locks, for front doors whose users lock and own memories themselves. Takes every lock in `bits` ({@link Access}),
+ * or none: false. Owning is judged together with the access asked for. @realtime
+ */
 export function lockBits(memory: Memory, bits: number): boolean {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;
@@ -716,7 +746,9 @@ export function lockBits(memory: Memory, bits: number): boolean {
   return true;
 }
 
-/** Gives back what {@link lockBits} took. Throws `ERR_OUT_OF_RANGE` when one of them is not held; nothing changes then. */
+/**
+ * Gives back what {@link lockBits} took. Throws `ERR_OUT_OF_RANGE` when one of them is not held; nothing changes then.
+ */
 export function unlockBits(memory: Memory, bits: number): void {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;

@@ -29,7 +29,9 @@ export type MemoryFlags = number;
 
 /** What a caller may ask of an allocation; everything is optional. */
 export interface AllocationParams {
-  /** Alignment in bytes, a power of two; default 8. It holds for the payload, or for the slot when `prefix` is given. */
+  /**
+   * Alignment in bytes, a power of two; default 8. It holds for the payload, or for the slot when `prefix` is given.
+   */
   align?: number;
   /** Private bytes in front of the payload, reachable by `resize` with a negative offset; default 0. */
   prefix?: number;

@@ -1,7 +1,11 @@
 /**
- * What an allocator may be able to do with its regions beyond giving them: keep them in RAM, and have their pages there before
- * the first use. The core cannot, so these are optional methods of an allocator; the native allocators have them. Each step
- * may be refused (by the system, by a limit), and says so instead of throwing.
+ * Pinning: keeping pages in RAM, and having them there before the first use. The core cannot do either, so both are
+ * optional methods of an allocator ({@link PinningAllocator}); the native allocators have them. Each step may be
+ * refused (by the system, by a limit), and says so instead of throwing.
+ *
+ * The result of a lock is noted by ArrayBuffer ({@link reportLock}), so that a user of any pool between can ask with
+ * the memory that it has ({@link lockReportOf}). A revoked buffer hands its note on to the one that its bytes move to.
+ * Everything is O(1) but for touching pages.
  */
 import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
@@ -15,7 +19,10 @@ export type StepResult =
 
 /** The optional methods of an {@link Allocator} that can pin its regions. */
 export interface PinningAllocator {
-  /** Locks the pages of a region into RAM until {@link unlockRegion} or until it is freed. A region that is locked already: ok. */
+  /**
+   * Locks the pages of a region into RAM until {@link unlockRegion} or until it is freed. A region that is locked
+   * already: ok.
+   */
   lockRegion(region: Region): StepResult;
   /** Undoes {@link lockRegion}; it must not throw. Called before a locked region is given back. */
   unlockRegion(region: Region): void;
@@ -63,8 +70,8 @@ const NOT_ASKED: LockReport = Object.freeze({
 const reports: WeakMap<ArrayBufferLike, LockReport> = new WeakMap();
 
 /**
- * Whether a memory is locked, and if not why. Give it a live memory of any allocator or pool, or a view of its bytes. O(1). Throws
- * `ERR_INVALID_ARG_TYPE`.
+ * Whether a memory is locked, and if not why. Give it a live memory of any allocator or pool, or a view of its bytes.
+ * O(1). Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function lockReportOf(source: Memory | Uint8Array): LockReport {
   const bytes = ArrayBuffer.isView(source) ? source : source?.region?.bytes;

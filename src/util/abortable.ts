@@ -1,15 +1,18 @@
 /**
- * Waits that a signal can end. Every such wait goes through one of two functions, so that each treats a signal alike, one that is
- * aborted before, during or after the wait, and one of the caller's own making that throws or calls back when it likes.
+ * Waits that a signal can end. Every such wait goes through one of two functions, so that each treats a signal alike,
+ * one that is aborted before, during or after the wait, and one of the caller's own making that throws or calls back
+ * when it likes.
  *
- * A wait's life-cycle: it listens, it begins, it ends once (with a value, an error, or the signal's reason), and then everything
- * that it set up is undone, in reverse order. What undoing throws surfaces in a later turn: the caller has its answer already.
+ * A wait's life-cycle: it listens, it begins, it ends once (with a value, an error, or the signal's reason), and then
+ * everything that it set up is undone, in reverse order. What undoing throws surfaces in a later turn: the caller has
+ * its answer already.
  */
 import { throwLater } from "./errors.ts";
 
 /**
- * Calls `call` with the signal's reason when it is aborted, at once when it is already; once at most. Returns the function that
- * stops listening; it may be called at any time and never throws. Throws what the signal's own methods throw; nothing listens then.
+ * Calls `call` with the signal's reason when it is aborted, at once when it is already; once at most. Returns the
+ * function that stops listening; it may be called at any time and never throws. Throws what the signal's own methods
+ * throw; nothing listens then.
  */
 export function onAbort(signal: AbortSignal | undefined, call: (reason: unknown) => void): () => void {
   if (signal === undefined) return noop;
@@ -60,8 +63,8 @@ export interface Wait<T> {
 }
 
 /**
- * A promise that ends when `begin` says so, or with the signal's reason. A signal that is aborted already ends it before `begin`
- * is called; what `begin` throws ends it too, and what was set up until then is undone.
+ * A promise that ends when `begin` says so, or with the signal's reason. A signal that is aborted already ends it
+ * before `begin` is called; what `begin` throws ends it too, and what was set up until then is undone.
  */
 export function abortable<T>(signal: AbortSignal | undefined, begin: (wait: Wait<T>) => void): Promise<T> {
   return new Promise<T>((resolve, reject) => {

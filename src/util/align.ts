@@ -1,4 +1,7 @@
-/** Rounds up to a multiple of a step. By division and not by bit masks: sizes beyond 2^31 are usual here. Exact up to 2^53. */
+/**
+ * Rounds up to a multiple of a step. By division and not by bit masks: sizes beyond 2^31 are usual here. Exact up to
+ * 2^53.
+ */
 export function alignUp(value: number, step: number): number {
   return Math.ceil(value / step) * step;
 }

@@ -53,11 +53,11 @@ const RARE = 5;
 
 /**
  * A clock for hot paths: one reading (about 30 ns) costs more than a whole acquire, so it is read every few ticks only.
- * While ticks come fast it reads one in 64 (half a nanosecond each); when two readings lie 5 ms or more apart, ticks are rare and every
- * one reads.
+ * While ticks come fast it reads one in 64 (half a nanosecond each); when two readings lie 5 ms or more apart, ticks
+ * are rare and every one reads.
  *
- * Usage, inlined by the caller, who counts the ticks anyway: `if (++ticks >= coarse.due) coarse.read(ticks); stamp = coarse.now;`
- * The stamp never lies in the future; it is late by at most the 63 ticks before it.
+ * Usage, inlined by the caller, who counts the ticks anyway: `if (++ticks >= coarse.due) coarse.read(ticks); stamp =
+ * coarse.now;` The stamp never lies in the future; it is late by at most the 63 ticks before it.
  */
 export class CoarseClock {
   /** The last reading, in milliseconds. */

@@ -1,7 +1,7 @@
 /**
- * The debug level of this realm, after Be's MALLOC_DEBUG: unset or 0 is off, anything else is on, a whole number above 1 is that
- * level. Read once from the environment where there is one; {@link setDebugLevel} changes it for what is made afterwards, or,
- * with a pattern, for the pools of matching names at once (after SLUB's per-cache switches).
+ * The debug level of this realm, after Be's MALLOC_DEBUG: unset or 0 is off, anything else is on, a whole number above
+ * 1 is that level. Read once from the environment where there is one; {@link setDebugLevel} changes it for what is made
+ * afterwards, or, with a pattern, for the pools of matching names at once (after SLUB's per-cache switches).
  */
 import { outOfRange, wholeNumber, wrongType } from "./validate.ts";
 
@@ -16,7 +16,9 @@ interface Rule {
   readonly level: number;
 }
 
-/** Names of pools are shorter; a pattern beyond this is a mistake, and would cost every pool that is made from then on. */
+/**
+ * Names of pools are shorter; a pattern beyond this is a mistake, and would cost every pool that is made from then on.
+ */
 const MAX_PATTERN = 256;
 
 /** The last one that matches a name counts. */
@@ -33,7 +35,8 @@ export interface DebugTarget {
 const targets: Set<WeakRef<DebugTarget>> = new Set();
 
 /**
- * 0: off; 1: bytes and views of released memory are overwritten and detached on purpose; 2 and more: pools also check themselves.
+ * 0: off; 1: bytes and views of released memory are overwritten and detached on purpose; 2 and more: pools also check
+ * themselves.
  *
  * @param name of a pool: rules for it count; absent: the realm's level
  */
@@ -65,8 +68,9 @@ function applyRule({ pattern, level: next }: Rule): void {
 }
 
 /**
- * `*` stands for any run of characters, everything else for itself. By hand and not by a RegExp: engines refuse long ones at their
- * first use, long after the call that brought them, and need exponential time for many stars. O(pattern x name).
+ * `*` stands for any run of characters, everything else for itself. By hand and not by a RegExp: engines refuse long
+ * ones at their first use, long after the call that brought them, and need exponential time for many stars. O(pattern x
+ * name).
  */
 function matchesGlob(pattern: string, name: string): boolean {
   let at = 0;
@@ -100,8 +104,9 @@ function fromEnvironment(): string | undefined {
 }
 
 /**
- * Sets the level for pools that are made or configured from now on; with a pattern, for the pools whose name matches it, those
- * that exist (as far as they can change it in use: RealtimePool) and those to come. Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`.
+ * Sets the level for pools that are made or configured from now on; with a pattern, for the pools whose name matches
+ * it, those that exist (as far as they can change it in use: RealtimePool) and those to come. Throws
+ * `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`.
  *
  * @param next 0: off; 1: junk in new and freed blocks; 2 and more: guards and validation as well
  * @param pattern a name, in which `*` stands for anything; at most 256 characters

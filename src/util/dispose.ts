@@ -18,7 +18,8 @@ export function disposeBy(target: DisposableClass, method: string): void {
 }
 
 /**
- * Makes `using pool = ...` close a pool by force at the end of the block: leases that are still out then are taken back.
+ * Makes `using pool = ...` close a pool by force at the end of the block: leases that are still out then are taken
+ * back.
  *
  * @param target a class with `close({ force })`
  */

@@ -1,4 +1,6 @@
-/** A small typed event list: no strings at run time beyond the event's name, and nothing at all while nobody listens. */
+/**
+ * A small typed event list: no strings at run time beyond the event's name, and nothing at all while nobody listens.
+ */
 
 import { throwLater } from "./errors.ts";
 import { oneOf, wrongType } from "./validate.ts";
@@ -15,7 +17,9 @@ export class Emitter<Events extends object> {
     this.#names = names;
   }
 
-  /** Adds a listener and returns the function that removes it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+  /**
+   * Adds a listener and returns the function that removes it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
+   */
   on<K extends keyof Events>(name: K, listener: (event: Events[K]) => void): () => void {
     oneOf("name", name, this.#names);
     if (typeof listener !== "function") throw wrongType("listener", "a function", listener);
@@ -36,8 +40,8 @@ export class Emitter<Events extends object> {
   }
 
   /**
-   * Calls the listeners in the order they were added. A listener that throws does not stop the others, nor the pool: its
-   * error surfaces as an uncaught one in a later turn, where it belongs.
+   * Calls the listeners in the order they were added. A listener that throws does not stop the others, nor the pool:
+   * its error surfaces as an uncaught one in a later turn, where it belongs.
    */
   emit<K extends keyof Events>(name: K, event: Events[K]): void {
     const set = this.#listeners.get(name);

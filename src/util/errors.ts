@@ -147,8 +147,8 @@ export function isMillpondError(value: unknown, code?: ErrorCode | DoorCode): va
 }
 
 /**
- * Lets an error surface as an uncaught one in a later turn. For callbacks that are called in the middle of bookkeeping (a
- * listener, a meta's free hook): the work is finished first, and the error is still not swallowed.
+ * Lets an error surface as an uncaught one in a later turn. For callbacks that are called in the middle of bookkeeping
+ * (a listener, a meta's free hook): the work is finished first, and the error is still not swallowed.
  */
 export function throwLater(error: unknown): void {
   queueMicrotask(() => {

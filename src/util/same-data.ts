@@ -17,8 +17,8 @@ export function sameData(a: unknown, b: unknown): boolean {
 const MAX_DEPTH = 64;
 
 /**
- * A copy of plain data that shares no array and no plain object with it. Instances of classes (a `VideoInfo`), functions and
- * primitives stay what they are. Throws `ERR_INVALID_ARG_VALUE` for data that contains itself.
+ * A copy of plain data that shares no array and no plain object with it. Instances of classes (a `VideoInfo`),
+ * functions and primitives stay what they are. Throws `ERR_INVALID_ARG_VALUE` for data that contains itself.
  *
  * @param name what messages call it
  */
@@ -26,7 +26,10 @@ export function copyData<T>(name: string, data: T): T {
   return copyOf(name, data, false, MAX_DEPTH) as T;
 }
 
-/** As {@link copyData}, and every array and object of the copy is frozen; data that is frozen all through is its own copy. */
+/**
+ * As {@link copyData}, and every array and object of the copy is frozen; data that is frozen all through is its own
+ * copy.
+ */
 export function frozenData<T>(name: string, data: T): T {
   return copyOf(name, data, true, MAX_DEPTH) as T;
 }

@@ -7,8 +7,8 @@
 const SELF = /[\\/](?:util[\\/]|_)stack\.[jt]s$/;
 
 /**
- * How the places of files below a folder begin in stacks: by URL, as engines write modules, and by path, as loaders that
- * compile on the way and Windows write them.
+ * How the places of files below a folder begin in stacks: by URL, as engines write modules, and by path, as loaders
+ * that compile on the way and Windows write them.
  *
  * @param self the URL of this file in that folder
  */

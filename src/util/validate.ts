@@ -4,7 +4,9 @@
  */
 import { MillpondError } from "./errors.ts";
 
-/** The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes. */
+/**
+ * The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes.
+ */
 export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
 
 /** How a value is shown in a message: short, never the content of a buffer, and never an error of its own. */
@@ -23,8 +25,8 @@ export function show(value: unknown): string {
 }
 
 /**
- * Checks an object of options: that it is one, and that each key is known. A misspelled `revoke` or `zero` would silently
- * switch a protection off. `undefined` is allowed; what is returned may be read key by key, each once.
+ * Checks an object of options: that it is one, and that each key is known. A misspelled `revoke` or `zero` would
+ * silently switch a protection off. `undefined` is allowed; what is returned may be read key by key, each once.
  *
  * @param name the argument as the caller's documentation has it, such as `options`
  * Throws `ERR_INVALID_ARG_TYPE` for what is no object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
@@ -47,7 +49,10 @@ export function checkOptions<T extends object>(name: string, value: T | undefine
   return value;
 }
 
-/** As {@link checkOptions}, and each option is read here, once: what is returned is the callee's own, inherited options included. */
+/**
+ * As {@link checkOptions}, and each option is read here, once: what is returned is the callee's own, inherited options
+ * included.
+ */
 export function readOptions<T extends object>(name: string, value: T | undefined, known: readonly (keyof T)[]): T {
   const given = checkOptions(name, value, known as readonly string[]);
   const own: Partial<T> = {};
@@ -109,7 +114,9 @@ export function milliseconds(name: string, value: unknown): number {
   return value;
 }
 
-/** Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant. */
+/**
+ * Checks an option that is a boolean; absent: `otherwise`. `"false"` and 0 would switch on or off what nobody meant.
+ */
 export function flag(name: string, value: unknown, otherwise: boolean): boolean {
   return value === undefined ? otherwise : yesOrNo(name, value);
 }
@@ -142,7 +149,10 @@ export function required<T>(name: string, value: T): T {
   return value;
 }
 
-/** Whether a value can be called: a class cannot, without `new`, and would throw the engine's TypeError when its turn comes. */
+/**
+ * Whether a value can be called: a class cannot, without `new`, and would throw the engine's TypeError when its turn
+ * comes.
+ */
 function isCallable(value: unknown): boolean {
   if (typeof value !== "function") return false;
   // Arrows and methods have none: the usual case, 18 ns less than the look at a descriptor.
@@ -160,7 +170,8 @@ export function withMethods<T>(name: string, expected: string, value: T, methods
 }
 
 /**
- * As {@link withMethods}, and each method is read here, once: what is returned calls the methods that were checked, on the object.
+ * As {@link withMethods}, and each method is read here, once: what is returned calls the methods that were checked, on
+ * the object.
  * Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function methodsOf<T, K extends keyof T>(
@@ -193,10 +204,15 @@ interface ClassOf<T> {
   [Symbol.hasInstance](value: unknown): boolean;
 }
 
-/** More items than any list has that a caller gives: a sparse array can say 2^32 - 1, and a copy of that fills the heap. */
+/**
+ * More items than any list has that a caller gives: a sparse array can say 2^32 - 1, and a copy of that fills the heap.
+ */
 const MAX_LIST = 65_536;
 
-/** Checks a list and copies it, holes as undefined. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` above 65,536 items. */
+/**
+ * Checks a list and copies it, holes as undefined. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` above 65,536
+ * items.
+ */
 export function listOf<T>(name: string, expected: string, value: readonly T[]): T[] {
   if (!Array.isArray(value)) throw wrongType(name, expected, value);
   if (value.length > MAX_LIST) throw outOfRange(`${name}.length`, `at most ${MAX_LIST}`, value.length);

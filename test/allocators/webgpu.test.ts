@@ -1,4 +1,7 @@
-/** WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has one. */
+/**
+ * WebGPU staging memory against a strict fake of the interface; test/browser runs it on a device where Chromium has
+ * one.
+ */
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";

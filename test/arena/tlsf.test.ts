@@ -16,7 +16,7 @@ function arenaOf(bytes = 64 * KIB): TlsfArena {
   return TlsfArena.create(new ArrayBuffer(bytes));
 }
 
-describe("allocate and free", () => {
+describe("alloc and free", () => {
   it("gives blocks that are aligned, disjoint and inside the arena", () => {
     const arena = arenaOf();
     const blocks = [1, 7, 8, 9, 100, 1000, 10_000].map((size) => ({ size, pointer: arena.alloc(size) }));
@@ -46,7 +46,7 @@ describe("allocate and free", () => {
     expect(code(() => arenaOf().alloc(size))).toBe("ERR_OUT_OF_RANGE");
   });
 
-  it("refuses a size that is no number", () => {
+  it("refuses a size that is not a number", () => {
     expect(code(() => arenaOf().alloc("8" as unknown as number))).toBe("ERR_INVALID_ARG_TYPE");
   });
 
@@ -375,7 +375,7 @@ describe("where an arena lies", () => {
     arena.validate();
   });
 
-  it("refuses what holds no arena, and what is too small for one", () => {
+  it("refuses bytes that hold no arena, and bytes that are too few for one", () => {
     expect(code(() => TlsfArena.attach(new ArrayBuffer(4096)))).toBe("ERR_BAD_DATA");
     expect(code(() => TlsfArena.attach(new ArrayBuffer(0)))).toBe("ERR_BAD_DATA");
     expect(code(() => TlsfArena.create(new ArrayBuffer(64)))).toBe("ERR_OUT_OF_RANGE");

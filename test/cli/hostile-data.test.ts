@@ -320,7 +320,7 @@ describe("--graph", () => {
 
 describe("what a signal leaves", () => {
   const until = async (folder: string, ready: (names: string[]) => boolean): Promise<void> => {
-    for (let i = 0; i < 1500 && !ready(readdirSync(folder)); i++) await new Promise((later) => setTimeout(later, 10));
+    for (let i = 0; i < 6000 && !ready(readdirSync(folder)); i++) await new Promise((later) => setTimeout(later, 10));
   };
   hostileRuns(
     (["SIGHUP", "SIGINT", "SIGTERM"] as const).map((signal) => ({

@@ -1,4 +1,7 @@
-/** Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under it. */
+/**
+ * Memory over allocators that misbehave: hooks that throw, answer late, or answer nonsense; regions that change under
+ * it.
+ */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";

@@ -13,7 +13,7 @@ import {
   serveDescriptors,
 } from "../../src/os/descriptors.ts";
 import { connectProcess, receiveProcess } from "../../src/pools/process/connect.ts";
-import { createProcessPool, openProcessPool } from "../../src/pools/process/open.ts";
+import { ProcessPool } from "../../src/pools/process/process-pool.ts";
 import { connectToPool, serveProcesses } from "../../src/pools/process/server.ts";
 import { MillpondError } from "../../src/util/errors.ts";
 
@@ -42,8 +42,8 @@ describe("native calls refuse at the call", () => {
         () => sendDescriptor(9999, 9999, undefined, ops),
         () => receiveDescriptorSync(9999, 0, ops),
         () => receiveDescriptor(9999, { ops }),
-        () => createProcessPool({ size: 64, count: 1, ops }),
-        () => openProcessPool("name", { ops }),
+        () => ProcessPool.create({ size: 64, count: 1, ops }),
+        () => ProcessPool.attach("name", { ops }),
         () => connectToPool("/nowhere", { ops }),
         () => new PagesAllocator({ ops }),
         () => new DmabufAllocator({ ops }),
@@ -57,8 +57,8 @@ describe("native calls refuse at the call", () => {
   it("options that are no object, and names that are no option", async () => {
     const calls = [
       (options: never) => receiveDescriptor(9999, options),
-      (options: never) => createProcessPool(options),
-      (options: never) => openProcessPool("name", options),
+      (options: never) => ProcessPool.create(options),
+      (options: never) => ProcessPool.attach("name", options),
       (options: never) => connectToPool("/nowhere", options),
       (options: never) => receiveProcess(options),
       (options: never) => new ProcessSharedAllocator().receive(9999, options),
@@ -78,7 +78,7 @@ describe("native calls refuse at the call", () => {
         "ERR_INVALID_ARG_TYPE",
       );
       expect(await codeOf(() => receiveProcess({ source: wrong }))).toBe("ERR_INVALID_ARG_TYPE");
-      expect(await codeOf(() => createProcessPool({ size: 64, count: 1, clock: wrong }))).toBe("ERR_INVALID_ARG_TYPE");
+      expect(await codeOf(() => ProcessPool.create({ size: 64, count: 1, clock: wrong }))).toBe("ERR_INVALID_ARG_TYPE");
     }
     expect(await codeOf(() => receiveProcess({ descriptor: -1, source: child as never }))).toBe("ERR_OUT_OF_RANGE");
   });

@@ -1,6 +1,6 @@
 /** The other process of the hostile tests: `hostile.child.ts JOB ...`. Descriptor 3 is the pool's block, 4 a ring's. */
 import { readdirSync } from "node:fs";
-import { createProcessPool, openProcessPool } from "../../src/native.ts";
+import { ProcessPool } from "../../src/native.ts";
 import { createSharedMemory, openSharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
@@ -16,12 +16,12 @@ async function descriptors(): Promise<void> {
   const open = (): number => readdirSync("/proc/self/fd").length;
   const pools = [];
   // Whatever is loaded at the first pool has its descriptors.
-  createProcessPool({ size: 64, count: 1 }).close();
+  ProcessPool.create({ size: 64, count: 1 }).leave();
   const before = open();
   let refused: unknown;
   for (let i = 0; i < 500 && refused === undefined; i++) {
     try {
-      pools.push(createProcessPool({ size: 64, count: 1 }));
+      pools.push(ProcessPool.create({ size: 64, count: 1 }));
     } catch (error) {
       if (!isMillpondError(error)) throw error;
       refused = { code: error.code, details: error.details };
@@ -35,7 +35,7 @@ async function descriptors(): Promise<void> {
     pool.release(slot);
     works.push(starved === "ERR_STARVED" && pool.acquireSync(0).index === 0);
   }
-  for (const pool of pools) pool.close({ force: true });
+  for (const pool of pools) pool.leave({ force: true });
   const answer = {
     refused,
     block: block.ok ? "made" : block.status,
@@ -49,7 +49,7 @@ async function descriptors(): Promise<void> {
 
 /** Pushes leases without end, each with its number in its bytes. */
 function push(): void {
-  const pool = openProcessPool(3);
+  const pool = ProcessPool.attach(3);
   const memory = openSharedMemory(4);
   if (!memory.ok) throw new Error(memory.hint);
   const ring = LeaseRing.attach(pool, memory.value.buffer, "push");
@@ -62,7 +62,7 @@ function push(): void {
 
 /** Hands its descriptor on to a child of its own and is killed: what the child has is not touched. */
 function inherit(): void {
-  const pool = openProcessPool(3);
+  const pool = ProcessPool.attach(3);
   pool.tryAcquire();
   console.log(JSON.stringify({ member: pool.member }));
   setInterval(() => {}, 1e6);

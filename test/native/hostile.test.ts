@@ -4,7 +4,7 @@ import { openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, it } from "vitest";
-import { createProcessPool, openProcessPool, type ProcessPool } from "../../src/native.ts";
+import { ProcessPool } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { createSharedMemory, type SharedMemory } from "../../src/os/shared-memory.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
@@ -21,13 +21,13 @@ const children: ChildProcess[] = [];
 
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
-  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const pool of pools.splice(0)) pool.leave({ force: true });
   for (const block of blocks.splice(0)) block.retire();
 });
 
 /** A pool, a ring's memory, and this side of it. */
 function shared(capacity: number): { pool: ProcessPool; block: SharedMemory; ring: LeaseRing } {
-  const pool = createProcessPool({ size: 256, count: 8, members: 4, zero: "never" });
+  const pool = ProcessPool.create({ size: 256, count: 8, members: 4, zero: "never" });
   pools.push(pool);
   const made = createSharedMemory(65536);
   if (!made.ok) throw new Error(made.hint);
@@ -47,7 +47,7 @@ function start(job: string, ...descriptors: number[]): ChildProcess {
 function takeSome(pool: ProcessPool, ring: LeaseRing, count: number): void {
   let last = -1;
   for (let i = 0; i < count; i++) {
-    const id = ring.popSync(20_000);
+    const id = ring.popSync(60_000);
     const bytes = pool.bytesOf(id);
     if (bytes.some((byte) => byte !== bytes[0])) throw new Error(`lease ${id} has bytes of two`);
     if (last >= 0 && bytes[0] !== ((last + 1) & 255)) throw new Error(`${bytes[0]} came after ${last}`);
@@ -103,7 +103,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a r
     // A wait that blocked the thread would have let none through.
     expect(turns).toBeGreaterThan(0);
     child.kill("SIGCONT");
-    pool.releaseId(await ring.pop({ timeout: 20_000 }));
+    pool.releaseId(await ring.pop({ timeout: 60_000 }));
     takeSome(pool, ring, 100);
   });
 
@@ -134,7 +134,7 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("des
     const members = (await Promise.all(said)).map(({ member }) => member);
     expect(new Set(members).size).toBe(2);
     await kill(one);
-    expect(pool.reclaimEnded()).toEqual({ freed: 1, memberships: 1 });
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect([pool.stats().held, pool.processes()[members[1]!]]).toEqual([1, two.pid]);
   });
 });
@@ -151,11 +151,11 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
         if ((field === "name" && typeof value === "string") || (field === "membership" && value === undefined))
           continue;
         const torn = field.startsWith("membership.")
-          ? { ...handle, membership: { ...handle.membership, [field.slice(5)]: value } }
+          ? { ...handle, membership: { ...handle.membership, [field.slice("membership.".length)]: value } }
           : { ...handle, [field]: value };
         let error: unknown;
         try {
-          openProcessPool(torn as never);
+          ProcessPool.attach(torn as never);
         } catch (thrown) {
           error = thrown;
         }
@@ -163,9 +163,9 @@ describe.runIf(nativeOps().availability.ok && process.platform === "linux")("a t
       }
     }
     expect(pool.processes()).toEqual(rows);
-    const thread = openProcessPool(handle);
+    const thread = ProcessPool.attach(handle);
     expect(thread.member).toBe(handle.membership.member);
-    thread.detach();
-    expect(code(() => openProcessPool(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
+    thread.leave();
+    expect(code(() => ProcessPool.attach(openSync("/dev/null", "r")))).toBe("ERR_BAD_DATA");
   });
 });

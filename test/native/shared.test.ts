@@ -135,7 +135,7 @@ describe.skipIf(process.platform !== "linux")("two processes (Linux)", () => {
       const server = value(serveDescriptors(join(scratch, `s${Math.random()}`)));
       expect(statSync(server.path).mode & 0o777).toBe(0o600);
       const exit = run([...runtime.command, CHILD, folder, "socket", server.path]);
-      const socket = value(await server.accept({ timeout: 20_000 }));
+      const socket = value(await server.accept({ timeout: 60_000 }));
       expect(allocator.send(socket, memory)).toMatchObject({ ok: true });
       expect(await meet(allocator, memory, exit)).toMatchObject(EXPECTED);
       closeDescriptor(socket);
@@ -442,7 +442,7 @@ describe.skipIf(process.platform !== "linux")("another user (Linux, as root)", (
     chmodSync(server.path, 0o777);
     const [exit, accepted] = await Promise.all([
       asNobody(folder, "socket", server.path),
-      server.accept({ timeout: 20_000 }),
+      server.accept({ timeout: 60_000 }),
     ]);
     expect(answerOf(exit)).toMatchObject({ ok: false, status: "refused", errno: "FOREIGN_USER" });
     expect(accepted).toMatchObject({ ok: false, status: "refused", errno: "FOREIGN_USER" });

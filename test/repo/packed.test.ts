@@ -36,7 +36,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 async function runModule(name: string, text: string): Promise<unknown> {
   const file = join(folder, name);
   writeFileSync(file, text);
-  const { stdout } = await run(NODE, [file], { cwd: folder, timeout: 50_000 });
+  const { stdout } = await run(NODE, [file], { cwd: folder, timeout: 100_000 });
   return JSON.parse(stdout);
 }
 
@@ -90,15 +90,15 @@ describe("the packed package", () => {
     expect(
       await runModule(
         "process.mjs",
-        `import { createProcessPool } from "millpond/native";
-         const pool = createProcessPool({ size: 64, count: 1 });
+        `import { ProcessPool } from "millpond/native";
+         const pool = ProcessPool.create({ size: 64, count: 1 });
          const slot = pool.tryAcquire();
          const waited = pool.acquire({ timeout: 20000 });
          setTimeout(() => pool.release(slot), 300);
          const again = await waited;
          pool.release(again);
          const { waits } = pool;
-         pool.close();
+         pool.leave();
          console.log(JSON.stringify({ waits }));`,
       ),
     ).toEqual({ waits: "futex" });
@@ -106,7 +106,7 @@ describe("the packed package", () => {
 
   it("has a command that knows its version and decodes a file in threads", async () => {
     const command = join(folder, "node_modules", "millpond", "dist", "cli.js");
-    const { stdout } = await run(NODE, [command, "--version"], { cwd: folder, timeout: 50_000 });
+    const { stdout } = await run(NODE, [command, "--version"], { cwd: folder, timeout: 100_000 });
     expect(stdout).toMatch(/^(millpond )?\d+\.\d+\.\d+/);
     const clip = join(ROOT, "assets", "clip.mp4");
     await run(NODE, [command, "run", clip, "--out", "out"], { cwd: folder, timeout: 55_000 });

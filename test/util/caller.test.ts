@@ -96,7 +96,7 @@ describe("the caller in a report", () => {
            culprit();
            console.log(JSON.stringify([pool.holders()[0].site, pages.holders()[0].site]));`,
         );
-        const { stdout } = await run(process.execPath, [file], { timeout: 30_000 });
+        const { stdout } = await run(process.execPath, [file], { timeout: 100_000 });
         for (const site of JSON.parse(stdout) as string[]) expect(site.split("\n")[0]).toContain("culprit");
       }
     } finally {

@@ -1,7 +1,7 @@
 /**
- * Memory for devices: a DMA buffer from a dma-heap, or made of a sealed memfd's pages by udmabuf. Where the kernel has neither,
- * what is handed out is a plain memfd and is labelled so: an encoder or GPU then copies or imports host memory. It is never
- * passed off as a DMA buffer.
+ * Memory for devices: a DMA buffer from a dma-heap, or made of a sealed memfd's pages by udmabuf. Where the kernel has
+ * neither, what is handed out is a plain memfd and is labelled so: an encoder or GPU then copies or imports host
+ * memory. It is never passed off as a DMA buffer.
  *
  * Experimental: the DMA kinds are written from the kernel's documentation and have not met a device yet.
  */
@@ -18,7 +18,9 @@ import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, show, text } from "../../util/validate.ts";
 import { refusal } from "./process-shared.ts";
 
-/** What a memory of a {@link DmabufAllocator} really is. Only the first two can be given to a device as a DMA buffer. */
+/**
+ * What a memory of a {@link DmabufAllocator} really is. Only the first two can be given to a device as a DMA buffer.
+ */
 export type DmabufKind = "dma-heap" | "udmabuf" | "memfd";
 
 /** What was made, and why nothing better. */

@@ -1,9 +1,10 @@
 /**
- * Whole pages that are worked on by address: backed by huge pages, made present before they are used, pinned. Every step is
- * best effort and says what became of it ({@link PagesAllocator.reportOf}); the bytes are there in any case.
+ * Whole pages that are worked on by address: backed by huge pages, made present before they are used, pinned. Every
+ * step is best effort and says what became of it ({@link PagesAllocator.reportOf}); the bytes are there in any case.
  *
- * The memory belongs to the engine (WebAssembly's, which is page aligned and fresh), so no view can outlive it. When a memory is
- * freed its physical pages go back to the system at once; a view that was kept reads zeros until the engine takes the range.
+ * The memory belongs to the engine (WebAssembly's, which is page aligned and fresh), so no view can outlive it. When a
+ * memory is freed its physical pages go back to the system at once; a view that was kept reads zeros until the engine
+ * takes the range.
  */
 import { Allocator } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
@@ -24,8 +25,8 @@ import { wasmBuffer } from "../wasm.ts";
  * Where pages come from.
  * - "engine": an unshared WebAssembly memory; cannot be transferred away.
  * - "shared": a shared one, for workers.
- * - "mapped": mapped by the system, exactly as many pages as asked for. Accepted and transferable like any ArrayBuffer; when it
- *   is freed its address range is retired and never used again, so give it to a pool rather than to a loop.
+ * - "mapped": mapped by the system, exactly as many pages as asked for. Accepted and transferable like any ArrayBuffer;
+ *   when it is freed its address range is retired and never used again, so give it to a pool rather than to a loop.
  */
 export type PagesBacking = "engine" | "shared" | "mapped";
 
@@ -65,9 +66,9 @@ interface PageRecord {
 }
 
 /**
- * Engine memories of this realm that were collected. Each reserves up to 10 GiB of address space, so that some 16,000 exhaust it, and
- * an engine that finds none collects all garbage twice before it says so: 236 ms a time. So an allocator that was told so does
- * not ask again before memories were collected.
+ * Engine memories of this realm that were collected. Each reserves up to 10 GiB of address space, so that some 16,000
+ * exhaust it, and an engine that finds none collects all garbage twice before it says so: 236 ms a time. So an
+ * allocator that was told so does not ask again before memories were collected.
  */
 let collectedMemories = 0;
 const collection: FinalizationRegistry<undefined> = new FinalizationRegistry(() => {
@@ -152,14 +153,18 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
     return record as PageRecord;
   }
 
-  /** What became of each step for a memory of this allocator. Throws `ERR_FOREIGN_RELEASE` for another's, `ERR_INVALID_ARG_TYPE`. */
+  /**
+   * What became of each step for a memory of this allocator. Throws `ERR_FOREIGN_RELEASE` for another's,
+   * `ERR_INVALID_ARG_TYPE`.
+   */
   reportOf(memory: Memory): PagesReport {
     return this.#recordOf(memory).report;
   }
 
   /**
    * Gives the physical pages of a memory back and keeps the memory; it reads zero afterwards where the platform says so
-   * (`native.releaseZeroes`), else anything. Locked pages are unlocked for it and stay so. Nobody may be using the bytes.
+   * (`native.releaseZeroes`), else anything. Locked pages are unlocked for it and stay so. Nobody may be using the
+   * bytes.
    */
   decommit(memory: Memory): Result {
     const record = this.#recordOf(memory);
@@ -199,7 +204,8 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   #obtain(bytes: number, align: number): Region | undefined {
-    // An engine that resets the ranges it collects ends the process over a lock on them (measured on Bun): those are mapped instead.
+    // An engine that resets the ranges it collects ends the process over a lock on them (measured on Bun): those are
+    // mapped instead.
     const risky = this.#options.lock && this.#options.backing === "engine" && this.#ops.recyclesRanges;
     if (this.#options.backing === "mapped" || risky) {
       const mapped = this.#ops.map(bytes, align);

@@ -1,6 +1,7 @@
 /**
- * Memory that other processes of the same user can open: each one a sealed object of its own, seen here as a SharedArrayBuffer.
- * It is handed on by descriptor (inherited or over a Unix socket) or by name, and what comes in is checked before it is mapped.
+ * Memory that other processes of the same user can open: each one a sealed object of its own, seen here as a
+ * SharedArrayBuffer. It is handed on by descriptor (inherited or over a Unix socket) or by name, and what comes in is
+ * checked before it is mapped.
  *
  * A peer may write at any time: read a header with `Atomics`, once, and check every offset that comes from it.
  */
@@ -55,7 +56,10 @@ export class ProcessSharedAllocator extends Allocator {
     throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is no live memory of allocator "${this.name}"`);
   }
 
-  /** The descriptor to let a child inherit: `spawn(file, args, { stdio: [0, 1, 2, descriptor] })`. Throws `ERR_FOREIGN_RELEASE`. */
+  /**
+   * The descriptor to let a child inherit: `spawn(file, args, { stdio: [0, 1, 2, descriptor] })`. Throws
+   * `ERR_FOREIGN_RELEASE`.
+   */
   descriptorOf(memory: Memory): number {
     return this.sharedOf(memory).descriptor;
   }

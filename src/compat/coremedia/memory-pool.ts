@@ -19,7 +19,7 @@ import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 
-/** The option for the age in seconds, fractions allowed; default 0.5, 0: nothing is held, `Infinity`: for ever. */
+/** The option for the age in seconds, fractions allowed; default 0.5, 0: nothing is kept, `Infinity`: without end. */
 export const kCMMemoryPoolOption_AgeOutPeriod = "AgeOutPeriod";
 
 /** `status` of an error: pages could not be had. */
@@ -120,7 +120,7 @@ export function CMMemoryPoolGetAllocator(pool: CMMemoryPool): CFAllocator {
   return poolOf("CMMemoryPoolGetAllocator", pool).allocator;
 }
 
-/** Gives everything that is held back, whatever its age; blocks on loan are not touched. Throws InvalidParameter. */
+/** Gives every idle block back, whatever its age; allocated blocks are not touched. Throws InvalidParameter. */
 export function CMMemoryPoolFlush(pool: CMMemoryPool): void {
   const core = poolOf("CMMemoryPoolFlush", pool);
   inDoor(
@@ -129,7 +129,7 @@ export function CMMemoryPoolFlush(pool: CMMemoryPool): void {
   );
 }
 
-/** Ends recycling for good and gives back what is held; twice: nothing. Throws InvalidParameter. */
+/** Ends recycling for good and gives every idle block back; twice: nothing. Throws InvalidParameter. */
 export function CMMemoryPoolInvalidate(pool: CMMemoryPool): void {
   const core = poolOf("CMMemoryPoolInvalidate", pool);
   inDoor(

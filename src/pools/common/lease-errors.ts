@@ -1,7 +1,8 @@
 /**
- * The errors that every pool has, in one wording: closed, in use, full, starved, released twice, used after release, foreign,
- * detached, corrupted. Each says what happened, to which lease, where it was taken, and how to mend it. They take plain data: a pool
- * says in a {@link PoolWords} what it is called, and brings the words for its own leases, holders and remedies.
+ * The errors that every pool has, in one wording: closed, in use, full, starved, released twice, used after release,
+ * foreign, detached, corrupted. Each says what happened, to which lease, where it was taken, and how to mend it. They
+ * take plain data: a pool says in a {@link PoolWords} what it is called, and brings the words for its own leases,
+ * holders and remedies.
  *
  * Built on slow paths only: nothing here runs before something went wrong.
  */
@@ -111,8 +112,8 @@ export function fullError<H>(
 }
 
 /**
- * A wait that ended without a lease. `missing`: what did not come, as the start of the sentence (`no buffer of pool "frames" came
- * back`); `state`: how the pool stands, if that says more than the holders.
+ * A wait that ended without a lease. `missing`: what did not come, as the start of the sentence (`no buffer of pool
+ * "frames" came back`); `state`: how the pool stands, if that says more than the holders.
  */
 export function starvedError<H>(
   pool: PoolWords,
@@ -132,8 +133,8 @@ export function starvedError<H>(
 }
 
 /**
- * A lease that was released before, given back or used again: `ERR_DOUBLE_RELEASE` for `release`, else `ERR_USE_AFTER_RELEASE`.
- * `now`: who has its place, if somebody has.
+ * A lease that was released before, given back or used again: `ERR_DOUBLE_RELEASE` for `release`, else
+ * `ERR_USE_AFTER_RELEASE`. `now`: who has its place, if somebody has.
  */
 export function overError(
   pool: PoolWords,

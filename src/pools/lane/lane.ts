@@ -5,8 +5,8 @@
  *
  * ```ts
  * const lane = await pool.connect(worker);                  // there: const lane = await receiveLane(parentPort)
- * await lane.send(slot, { pts });                           // waits while the other side is behind
- * for await (const { slot, data } of lane) { ... lane.pool.release(slot); }
+ * await lane.send(lease, { pts });                          // waits while the other side is behind
+ * for await (const { lease, data } of lane) { ... lease.release(); }
  * await lane.close();
  * ```
  */
@@ -14,9 +14,8 @@
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
+import type { Delivery, Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import type { Slot } from "../shared/handle.ts";
-import type { Delivery, LeasePool } from "./lease-pool.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {
@@ -35,9 +34,9 @@ export interface Carrier {
   /** The pool on this side. */
   readonly pool: LeasePool;
   /** Gives the lease up and posts it in one: when it throws, nothing has changed. */
-  send(slot: Slot, post: (lease: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
-  receive(lease: unknown): Slot | "later" | undefined;
+  receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
   /** Called once, when the lane is at its end: `lost` when the other side went without a word. */
@@ -66,7 +65,7 @@ export class Lane<Data = unknown> {
   readonly #window: number;
   readonly #senders: WaitQueue<void>;
   readonly #inbox: Delivery<Data>[] = [];
-  readonly #late: [lease: unknown, data: Data][] = [];
+  readonly #late: [payload: unknown, data: Data][] = [];
   readonly #readers: { resolve: () => void }[] = [];
   #credit: number;
   #taken = 0;
@@ -114,24 +113,24 @@ export class Lane<Data = unknown> {
    * is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be cloned, and what
    * getters in it throw; nothing changes then.
    */
-  trySend(slot: Slot, data?: Data): boolean {
+  trySend(lease: LeaseData, data?: Data): boolean {
     this.#checkOpen();
     if (this.#credit === 0 || this.#senders.length > 0) return false;
-    this.#post(slot, data);
+    this.#post(lease, data);
     return true;
   }
 
   /** As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED` in time. */
-  async send(slot: Slot, data?: Data, options: WaitOptions = {}): Promise<void> {
+  async send(lease: LeaseData, data?: Data, options: WaitOptions = {}): Promise<void> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
-    if (this.trySend(slot, data)) return;
+    if (this.trySend(lease, data)) return;
     await this.#senders.wait({ signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));
     // The place was kept for this one: #serveSenders counted it.
     this.#checkOpen();
     this.#credit++;
     try {
-      this.#post(slot, data);
+      this.#post(lease, data);
     } catch (error) {
       // The place is free again, and no message will come to tell those behind.
       this.#serveSenders();
@@ -215,11 +214,11 @@ export class Lane<Data = unknown> {
     this.#closed?.();
   }
 
-  #post(slot: Slot, data: Data | undefined): void {
-    this.#carrier.send(slot, (lease, transfer) => {
+  #post(lease: LeaseData, data: Data | undefined): void {
+    this.#carrier.send(lease, (payload, transfer) => {
       try {
         this.#port.postMessage(
-          data === undefined ? [MessageType.LEASE, lease] : [MessageType.LEASE, lease, data],
+          data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data],
           transfer,
         );
       } catch (error) {
@@ -262,33 +261,33 @@ export class Lane<Data = unknown> {
     if (this.#state !== "ended") this.#port.postMessage([MessageType.CONTROL, message], transfer);
   }
 
-  #arrive(lease: unknown, data: Data): void {
+  #arrive(payload: unknown, data: Data): void {
     // In order: nothing overtakes one that is not quite there.
     if (this.#late.length > 0) {
-      this.#late.push([lease, data]);
+      this.#late.push([payload, data]);
       return;
     }
-    const slot = this.#carrier.receive(lease);
-    if (slot === "later") {
-      this.#late.push([lease, data]);
+    const lease = this.#carrier.receive(payload);
+    if (lease === "later") {
+      this.#late.push([payload, data]);
       this.#clock.setTimer(() => this.#retry(), 0, false);
-    } else if (slot !== undefined) this.#deliver(slot, data);
+    } else if (lease !== undefined) this.#deliver(lease, data);
     else this.#giveCredit();
   }
 
   #retry(): void {
     const late = this.#late.splice(0);
-    for (const [lease, data] of late) this.#arrive(lease, data);
+    for (const [payload, data] of late) this.#arrive(payload, data);
     this.#wakeReaders();
   }
 
-  #deliver(slot: Slot, data: Data): void {
+  #deliver(lease: Lease, data: Data): void {
     // Only this side's close gives up what comes late; what the other side sent before its own still counts.
     if (this.#ending !== undefined) {
-      this.pool.release(slot);
+      this.pool.release(lease);
       return;
     }
-    this.#inbox.push({ slot, data });
+    this.#inbox.push({ lease, data });
     this.#readers.shift()?.resolve();
   }
 
@@ -305,7 +304,7 @@ export class Lane<Data = unknown> {
   }
 
   #dropInbox(): void {
-    for (const { slot } of this.#inbox.splice(0)) this.pool.release(slot);
+    for (const { lease } of this.#inbox.splice(0)) this.pool.release(lease);
   }
 
   #wakeReaders(): void {

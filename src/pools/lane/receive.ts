@@ -13,10 +13,10 @@ import {
   word,
   wrongType,
 } from "../../util/validate.ts";
+import type { LeasePool } from "../common/lease.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import type { Answer, ConnectRequest } from "./connect.ts";
 import { Lane } from "./lane.ts";
-import type { LeasePool } from "./lease-pool.ts";
 import { RemoteTransferPool } from "./remote-transfer-pool.ts";
 import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
@@ -67,7 +67,7 @@ export async function receiveLane<Data = unknown>(
       port.postMessage(ready);
       return lane;
     } catch (error) {
-      pool.detach({ force: true });
+      pool.leave({ force: true });
       throw error;
     }
   }
@@ -137,5 +137,5 @@ export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool
   const { transport = "auto", ...rest } = given;
   const wanted = oneOf("options.transport", transport, ["auto", "shared", "transfer"]);
   const shared = wanted === "shared" || (wanted === "auto" && typeof SharedArrayBuffer === "function");
-  return shared ? SharedPool.create(rest) : new TransferPool(rest);
+  return shared ? SharedPool.create(rest) : TransferPool.create(rest);
 }

@@ -3,10 +3,9 @@
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { show, wrongType } from "../../util/validate.ts";
+import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import type { Slot } from "../shared/handle.ts";
 import type { Carrier } from "./lane.ts";
-import type { LeasePool } from "./lease-pool.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
 
 interface RemoteLease {
@@ -23,7 +22,7 @@ export class RemoteTransferPool implements LeasePool {
   readonly name: string;
   /** Bytes of a slot. */
   readonly size: number;
-  /** Slots of the pool at home. */
+  /** Slots of the pool. */
   readonly count: number;
   /** What carries a lease to another thread. */
   readonly transport = "transfer";
@@ -32,7 +31,7 @@ export class RemoteTransferPool implements LeasePool {
   readonly #pool: number;
   readonly #clock: Clock;
   readonly #leases: Map<number, RemoteLease> = new Map();
-  readonly #requests: WaitQueue<Slot>;
+  readonly #requests: WaitQueue<Lease>;
   readonly #post: Post;
   #request = 0;
   #isClosed = false;
@@ -48,23 +47,23 @@ export class RemoteTransferPool implements LeasePool {
     this.#requests = new WaitQueue(clock);
     this.carrier = {
       pool: this,
-      send: (slot, give) => {
-        const guest = this.#held(slot, "send");
-        if (guest.holds > 1) throw this.#shared(guest);
-        const { buffer } = guest.view;
-        give([guest.id, buffer], [buffer]);
-        this.#leases.delete(guest.id);
+      send: (lease, post) => {
+        const held = this.#held(lease, "send");
+        if (held.holds > 1) throw this.#shared(held);
+        const { buffer } = held.view;
+        post([held.id, buffer], [buffer]);
+        this.#leases.delete(held.id);
       },
-      receive: (lease) => {
-        const [id, buffer] = Array.isArray(lease) ? (lease as [unknown, unknown]) : [];
+      receive: (payload) => {
+        const [id, buffer] = Array.isArray(payload) ? (payload as [unknown, unknown]) : [];
         return this.#acceptLease(id, buffer);
       },
       control: (message) => {
         if (!Array.isArray(message)) return;
         const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
-        const slot = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
-        // Who asked may have given up; the slot goes home then.
-        if (slot !== undefined && !this.#requests.next(slot)) this.release(slot);
+        const lease = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
+        // Who asked may have given up; the slot goes back then.
+        if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);
       },
       ended: () => {
         this.#isClosed = true;
@@ -73,13 +72,13 @@ export class RemoteTransferPool implements LeasePool {
     };
   }
 
-  /** Always undefined: whether a slot is free is known at home only. Use {@link acquire}. */
-  tryAcquire(): Slot | undefined {
+  /** Always undefined: whether a slot is free is known to the pool's own thread only. Use {@link acquire}. */
+  tryAcquire(): Lease | undefined {
     return undefined;
   }
 
-  /** Asks home for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when the lane ends. */
-  async acquire(options: WaitOptions = {}): Promise<Slot> {
+  /** Asks the pool's own thread for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when the lane ends. */
+  async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     if (this.#isClosed) throw this.#dead("take a slot of");
@@ -97,43 +96,43 @@ export class RemoteTransferPool implements LeasePool {
   }
 
   /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`. */
-  bytes(slot: Slot): Uint8Array {
-    return this.#held(slot, "use").view;
+  bytes(lease: LeaseData): Uint8Array {
+    return this.#held(lease, "use").view;
   }
 
   /** One hold more. Throws as {@link bytes}. */
-  retain(slot: Slot): void {
-    this.#held(slot, "retain").holds++;
+  retain(lease: LeaseData): void {
+    this.#held(lease, "retain").holds++;
   }
 
-  /** Gives a hold back; the last one sends the buffer home. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`. */
-  release(slot: Slot): void {
-    const guest = this.#held(slot, "release");
-    if (--guest.holds > 0) return;
-    this.#leases.delete(guest.id);
+  /** Gives a hold back; the last one sends the buffer back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`. */
+  release(lease: LeaseData): void {
+    const held = this.#held(lease, "release");
+    if (--held.holds > 0) return;
+    this.#leases.delete(held.id);
     // A lane that has ended took its slots back already.
     if (this.#isClosed) return;
-    const { buffer } = guest.view;
-    // A buffer that somebody transferred away is no transferable; home makes another.
-    this.#post(["home", guest.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
+    const { buffer } = held.view;
+    // A buffer that somebody transferred away is no transferable; the pool makes another.
+    this.#post(["return", held.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
   }
 
-  #acceptLease(id: unknown, buffer: unknown): Slot | undefined {
+  #acceptLease(id: unknown, buffer: unknown): Lease | undefined {
     if (typeof id !== "number" || !(buffer instanceof ArrayBuffer) || buffer.byteLength !== this.size) return undefined;
     this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
-    return { id, index: id & 0xffff, pool: this.#pool };
+    return new Lease(id, id & 0xffff, this.#pool, this);
   }
 
-  #held(slot: Slot, verb: string): RemoteLease {
-    if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+  #held(lease: LeaseData, verb: string): RemoteLease {
+    if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
     // Each once: what is read twice can be something else the second time.
-    const { id, index, pool } = slot;
-    const guest = pool === this.#pool ? this.#leases.get(id) : undefined;
-    if (guest !== undefined) return guest;
+    const { id, index, pool } = lease;
+    const held = pool === this.#pool ? this.#leases.get(id) : undefined;
+    if (held !== undefined) return held;
     if (pool !== this.#pool) {
       throw new MillpondError(
         "ERR_FOREIGN_RELEASE",
-        `that slot is not of transfer pool "${this.name}"; ${verb} it where it came from`,
+        `that lease is not of transfer pool "${this.name}"; ${verb} it where it came from`,
       );
     }
     const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
@@ -143,10 +142,10 @@ export class RemoteTransferPool implements LeasePool {
     );
   }
 
-  #shared(guest: RemoteLease): MillpondError {
+  #shared(held: RemoteLease): MillpondError {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `slot ${guest.id & 0xffff} of transfer pool "${this.name}" is held ${guest.holds} times, and its bytes can be in one thread only; release the others first`,
+      `slot ${held.id & 0xffff} of transfer pool "${this.name}" is held ${held.holds} times, and its bytes can be in one thread only; release the others first`,
     );
   }
 

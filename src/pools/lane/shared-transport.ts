@@ -2,8 +2,9 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
+import type { Lease } from "../common/lease.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
-import type { SharedHandle, Slot } from "../shared/handle.ts";
+import type { SharedHandle } from "../shared/handle.ts";
 import {
   acceptTransfer,
   cancelReservation,
@@ -31,12 +32,12 @@ export function sharedCarrier(pool: SharedPool, peer: Membership, ended: (lost: 
   wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
   return {
     pool,
-    send(slot, post) {
-      const id = pool.idOf(slot, "send");
+    send(lease, post) {
+      const id = pool.idOf(lease, "send");
       sendLease(pool, id, peer, () => post(id));
     },
-    receive(lease) {
-      return receiveLease(pool, lease, peer);
+    receive(payload) {
+      return receiveLease(pool, payload, peer);
     },
     control() {},
     ended,
@@ -91,14 +92,14 @@ export function sendLease(pool: SharedPool, id: number, peer: Membership, post: 
 }
 
 /** Takes in what {@link sendLease} posted. Whatever came is checked: it may be anything. */
-export function receiveLease(pool: SharedPool, lease: unknown, peer: Membership): Slot | "later" | undefined {
-  if (!pool.isIdentity(lease)) return undefined;
-  let outcome = acceptTransfer(pool.core, lease, peer.member);
+export function receiveLease(pool: SharedPool, payload: unknown, peer: Membership): Lease | "later" | undefined {
+  if (!pool.isIdentity(payload)) return undefined;
+  let outcome = acceptTransfer(pool.core, payload, peer.member);
   // A look takes 10 ns, and the giver needs 20 for the step that is missing, unless it lost its core just there.
   for (let look = 0; outcome === TransferResult.NOT_YET && look < SPINS; look++)
-    outcome = acceptTransfer(pool.core, lease, peer.member);
+    outcome = acceptTransfer(pool.core, payload, peer.member);
   if (outcome === TransferResult.NOT_YET) return "later";
-  return outcome === TransferResult.DONE ? pool.slot(lease) : undefined;
+  return outcome === TransferResult.DONE ? pool.lease(payload) : undefined;
 }
 
 /** The error of a lease that did not move. */

@@ -3,16 +3,21 @@
  * slots are ArrayBuffers of one thread; sending a lease transfers its buffer, the last release over there transfers it back.
  * No byte is copied and no buffer is made twice; measured, that is as fast as shared memory. The price: one thread at a
  * time sees a slot, and the other side cannot take one without asking.
+ *
+ * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them; closed by `close()`.
+ * Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is undefined); free again when it is released
+ * here or comes back, in a new generation, so that an old lease is told from the next. When a lane ends, its slots get new buffers.
+ * Every call is O(1), except making and closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 
 import { type Clock, checkClock } from "../../util/clock.ts";
+import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import type { Slot } from "../shared/handle.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
-import type { LeasePool } from "./lease-pool.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -26,9 +31,19 @@ export interface TransferPoolOptions {
   clock?: Clock;
 }
 
+/** A slot of a TransferPool that is not free. */
+export interface TransferHolder {
+  /** Which slot. */
+  readonly slot: number;
+  /** How often it is held. */
+  readonly holds: number;
+  /** Whether its bytes are in another thread. */
+  readonly isAway: boolean;
+}
+
 /** What the two sides say to each other besides the leases. */
 export type TransferMessage =
-  | readonly ["home", id: number, buffer: ArrayBuffer]
+  | readonly ["return", id: number, buffer: ArrayBuffer]
   | readonly ["want", request: number]
   | readonly ["cancel", request: number]
   | readonly ["grant", request: number, id: number, buffer: ArrayBuffer];
@@ -75,14 +90,16 @@ export class TransferPool implements LeasePool {
   readonly count: number;
   /** What carries a lease to another thread. */
   readonly transport = "transfer";
+  /** Use it as `using pool = TransferPool.create(options)` where the platform has `Symbol.dispose`: `close({ force: true })`. */
+  declare [Symbol.dispose]: () => void;
   readonly #pool: number;
   readonly #entries: Entry[];
   readonly #free: number[];
   readonly #clock: Clock;
   readonly #queue: WaitQueue<number>;
+  #state: "open" | "retired" | "closed" = "open";
 
-  /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */
-  constructor(options: TransferPoolOptions) {
+  private constructor(options: TransferPoolOptions) {
     if (options === undefined) throw wrongType("options", "TransferPoolOptions", options);
     const { name, size, count, clock } = checkOptions("options", options, ["name", "size", "count", "clock"]);
     this.name = text("options.name", name, "transfer");
@@ -101,37 +118,43 @@ export class TransferPool implements LeasePool {
     this.#queue = new WaitQueue(this.#clock);
   }
 
-  /** A free slot, the one freed last; undefined: none is free, or others wait. */
-  tryAcquire(): Slot | undefined {
+  /** Makes a pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */
+  static create(options: TransferPoolOptions): TransferPool {
+    return new TransferPool(options);
+  }
+
+  /** A free slot, the one freed last; undefined: none is free, or others wait. Throws `ERR_POOL_DEAD`. */
+  tryAcquire(): Lease | undefined {
+    if (this.#state !== "open") throw this.#closedError("take a slot of");
     if (this.#queue.length > 0) return undefined;
     const index = this.#free.pop();
     return index === undefined ? undefined : this.#lease(index);
   }
 
   /** Waits, first come, first served. Rejects with the signal's reason, `ERR_STARVED`, `ERR_OUT_OF_RANGE`. */
-  async acquire(options: WaitOptions = {}): Promise<Slot> {
+  async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
-    const slot = this.tryAcquire();
-    if (slot !== undefined) return slot;
+    const lease = this.tryAcquire();
+    if (lease !== undefined) return lease;
     return this.#lease(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
   }
 
   /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`. */
-  bytes(slot: Slot): Uint8Array {
-    const entry = this.#held(slot, "use");
+  bytes(lease: LeaseData): Uint8Array {
+    const entry = this.#held(lease, "use");
     if (entry.view!.byteLength !== this.size) throw this.#detached(entry);
     return entry.view!;
   }
 
   /** One hold more. Throws as {@link bytes}. */
-  retain(slot: Slot): void {
-    this.#held(slot, "retain").holds++;
+  retain(lease: LeaseData): void {
+    this.#held(lease, "retain").holds++;
   }
 
   /** Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot gets a new buffer). */
-  release(slot: Slot): void {
-    const entry = this.#held(slot, "release");
+  release(lease: LeaseData): void {
+    const entry = this.#held(lease, "release");
     if (--entry.holds > 0) return;
     const detached = entry.view!.byteLength !== this.size;
     if (detached) entry.view = new Uint8Array(this.size);
@@ -142,6 +165,7 @@ export class TransferPool implements LeasePool {
   /** Connects to a worker, which calls `receiveLane`. Throws as {@link connect}. */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
     const checked = checkConnect(target, options);
+    if (this.#state !== "open") throw this.#closedError("connect");
     const { name, size, count } = this;
     const offer: TransferOffer = { transport: "transfer", name, pool: this.#pool, size, count };
     let carrier: Carrier | undefined;
@@ -169,18 +193,80 @@ export class TransferPool implements LeasePool {
     return { count: this.count, free, held: this.count - free - away, away };
   }
 
-  #lease(index: number): Slot {
+  /** Who has each slot that is not free, in the order of the slots. O(count). */
+  holders(): readonly TransferHolder[] {
+    return this.#entries
+      .filter((entry) => entry.holds > 0)
+      .map(({ index, holds, away }) => ({ slot: index, holds, isAway: away !== undefined }));
+  }
+
+  /** Checks every invariant; throws `ERR_CORRUPTED`. O(count). For tests. */
+  validate(): void {
+    const free = new Set(this.#free);
+    for (const { index, holds, away, view } of this.#entries) {
+      const isFree = this.#state !== "closed" && free.has(index);
+      const isSound = isFree ? holds === 0 && away === undefined : holds > 0 || this.#state === "closed";
+      if (isSound && (away !== undefined) === (view === undefined)) continue;
+      throw new MillpondError(
+        "ERR_CORRUPTED",
+        `transfer pool "${this.name}": slot ${index} is in no state that there is`,
+      );
+    }
+    if (free.size !== this.#free.length) {
+      throw new MillpondError("ERR_CORRUPTED", `transfer pool "${this.name}": a slot is free twice`);
+    }
+  }
+
+  /** Ends the pool with its last lease: nobody gets a slot any more, who waits is rejected, leases stay good. Returns who holds one. */
+  retire(): readonly TransferHolder[] {
+    const holders = this.holders();
+    if (this.#state !== "open") return holders;
+    this.#state = holders.length === 0 ? "closed" : "retired";
+    this.#queue.rejectAll(() => this.#closedError("wait for a slot of"));
+    return holders;
+  }
+
+  /**
+   * Ends the pool. Throws `ERR_IN_USE` while slots are held here or away, with who holds them; with `force` those leases end, and a
+   * buffer that comes back is dropped. A second time nothing happens. O(count).
+   */
+  close(options: { force?: boolean } = {}): void {
+    const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (this.#state === "closed") return;
+    const holders = this.holders();
+    if (holders.length > 0 && !force) {
+      const { held, away } = this.stats();
+      throw new MillpondError(
+        "ERR_IN_USE",
+        `${holders.length} slots of transfer pool "${this.name}" are held: ${held} by this thread, ${away} by others; wait for them, retire(), or close({ force: true })`,
+        { pool: this.name, holders },
+      );
+    }
+    this.retire();
+    this.#state = "closed";
+    for (const { slot } of holders) {
+      const entry = this.#entries[slot]!;
+      if (entry.view === undefined) entry.view = new Uint8Array(0);
+      this.#reset(entry);
+    }
+  }
+
+  #lease(index: number): Lease {
     const entry = this.#entries[index]!;
     entry.holds = 1;
-    return { id: idOf(entry), index, pool: this.#pool };
+    return new Lease(idOf(entry), index, this.#pool, this);
   }
 
   #recycle(index: number): void {
-    const entry = this.#entries[index]!;
+    this.#reset(this.#entries[index]!);
+    if (!this.#queue.next(index)) this.#free.push(index);
+    if (this.#state === "retired" && this.#free.length === this.count) this.#state = "closed";
+  }
+
+  #reset(entry: Entry): void {
     entry.holds = 0;
     entry.away = undefined;
     entry.generation = (entry.generation + 1) % GENERATIONS;
-    if (!this.#queue.next(index)) this.#free.push(index);
   }
 
   #carrier(): Carrier {
@@ -188,8 +274,8 @@ export class TransferPool implements LeasePool {
     let over = false;
     const carrier: Carrier = {
       pool: this,
-      send: (slot, post) => {
-        const entry = this.#held(slot, "send");
+      send: (lease, post) => {
+        const entry = this.#held(lease, "send");
         // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
         if (over) throw this.#ended(entry);
         if (entry.holds > 1) throw this.#shared(entry);
@@ -199,17 +285,17 @@ export class TransferPool implements LeasePool {
         entry.away = carrier;
         entry.view = undefined;
       },
-      receive: (lease) => {
-        const [id, buffer] = Array.isArray(lease) ? (lease as [number, ArrayBuffer]) : [];
+      receive: (payload) => {
+        const [id, buffer] = Array.isArray(payload) ? (payload as [number, ArrayBuffer]) : [];
         const entry = this.#acceptReturn(carrier, id, buffer);
         if (entry === undefined) return undefined;
         entry.away = undefined;
-        return { id: id!, index: id! & (2 ** INDEX_BITS - 1), pool: this.#pool };
+        return new Lease(id!, id! & (2 ** INDEX_BITS - 1), this.#pool, this);
       },
       control: (message, post) => {
         if (!Array.isArray(message)) return;
         const [what, number, buffer] = message as unknown as TransferMessage;
-        if (what === "home" && this.#acceptReturn(carrier, number, buffer as ArrayBuffer) !== undefined) {
+        if (what === "return" && this.#acceptReturn(carrier, number, buffer as ArrayBuffer) !== undefined) {
           this.#recycle(number & (2 ** INDEX_BITS - 1));
         } else if (what === "cancel") wants.get(number)?.abort();
         else if (what === "want" && !over) void this.#grant(carrier, number, wants, post);
@@ -248,17 +334,17 @@ export class TransferPool implements LeasePool {
     const want = new AbortController();
     wants.set(request, want);
     try {
-      const slot = await this.acquire({ signal: want.signal });
-      const entry = this.#entries[slot.index]!;
+      const lease = await this.acquire({ signal: want.signal });
+      const entry = this.#entries[lease.index]!;
       const { buffer } = entry.view!;
       if (want.signal.aborted) {
-        this.release(slot);
+        this.release(lease);
         return;
       }
       try {
-        post(["grant", request, slot.id, buffer] satisfies TransferMessage, [buffer]);
+        post(["grant", request, lease.id, buffer] satisfies TransferMessage, [buffer]);
       } catch {
-        this.release(slot);
+        this.release(lease);
         return;
       }
       entry.away = carrier;
@@ -270,19 +356,20 @@ export class TransferPool implements LeasePool {
     }
   }
 
-  #held(slot: Slot, verb: string): Entry {
-    if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
+  #held(lease: LeaseData, verb: string): Entry {
+    if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
     // Each once: what is read twice can be something else the second time.
-    const { id, index, pool } = slot;
-    if (typeof index !== "number") throw wrongType("slot.index", "a number", index);
+    const { id, index, pool } = lease;
+    if (typeof index !== "number") throw wrongType("lease.index", "a number", index);
     const entry = this.#entries[index];
     if (pool !== this.#pool || entry === undefined) {
       throw new MillpondError(
         "ERR_FOREIGN_RELEASE",
-        `that slot is not of transfer pool "${this.name}"; ${verb} it where it came from`,
+        `that lease is not of transfer pool "${this.name}"; ${verb} it where it came from`,
       );
     }
     if (entry.holds > 0 && entry.away === undefined && id === idOf(entry)) return entry;
+    if (this.#state === "closed") throw this.#closedError(`${verb} slot ${index} of`);
     const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
     const what = entry.away !== undefined ? "it was sent to another thread" : "it was released";
     throw new MillpondError(
@@ -305,6 +392,14 @@ export class TransferPool implements LeasePool {
     );
   }
 
+  #closedError(verb: string): MillpondError {
+    return new MillpondError(
+      "ERR_POOL_DEAD",
+      `cannot ${verb} transfer pool "${this.name}": it was ${this.#state}; make a new one`,
+      { pool: this.name },
+    );
+  }
+
   #detached(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_DETACHED",
@@ -322,3 +417,5 @@ export class TransferPool implements LeasePool {
     );
   }
 }
+
+disposeByForce(TransferPool);

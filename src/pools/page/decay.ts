@@ -1,13 +1,13 @@
 /**
- * When idle blocks go back to the source: each at its own age ("cliff", Core Media's rule), or together along a smooth curve
- * ("smooth", jemalloc's decay). Both answer one question: how long until the next sweep.
+ * When idle blocks go back to the source: each at its own age ("cliff", Core Media's rule), or together along a smooth
+ * curve ("smooth", jemalloc's decay). Both answer one question: how long until the next sweep.
  *
- * The curve: of the bytes that were freed together, the share S(1 - age / period) may stay, S(x) = 6x^5 - 15x^4 + 10x^3: 89.6 % after
- * a quarter of the period, 50 % after half, 10.4 % after three quarters.
+ * The curve: of the bytes that were freed together, the share S(1 - age / period) may stay, S(x) = 6x^5 - 15x^4 +
+ * 10x^3: 89.6 % after a quarter of the period, 50 % after half, 10.4 % after three quarters.
  *
- * jemalloc learns of new bytes as the growth between two steps, so what is freed and taken again within one step is never new, and
- * a block in steady use ages as if it were idle. Here each block knows the step that it was freed in, and its bytes leave that step when
- * it is leased again.
+ * jemalloc learns of new bytes as the growth between two steps, so what is freed and taken again within one step is
+ * never new, and a block in steady use ages as if it were idle. Here each block knows the step that it was freed in,
+ * and its bytes leave that step when it is leased again.
  */
 import type { PageConfig, PressureLevel } from "./options.ts";
 import type { PageBlock, PageCache } from "./page-cache.ts";
@@ -43,7 +43,10 @@ export class DecayCurve {
     this.#step = step;
   }
 
-  /** Starts the steps at `now`, so that the first bytes to be freed age from their own moment. Only while no block is idle. */
+  /**
+   * Starts the steps at `now`, so that the first bytes to be freed age from their own moment. Only while no block is
+   * idle.
+   */
   restart(now: number): void {
     this.#backlog.fill(0);
     this.#origin = now;
@@ -75,7 +78,9 @@ export class DecayCurve {
 /** 5 ms: with the smooth curve a sweep comes this often at most; a hundredth of the default period. */
 const SMOOTH_LOOK = 5;
 
-/** What is left of a block's time under pressure; .NET's shared pool halves it at medium and takes all of it at high. */
+/**
+ * What is left of a block's time under pressure; .NET's shared pool halves it at medium and takes all of it at high.
+ */
 const LEFT: Record<PressureLevel, number> = { low: 1, medium: 0.5, high: 0 };
 
 /** The ageing of one pool's idle blocks. */

@@ -26,13 +26,13 @@ export interface PagePoolOptions {
   /** For messages and reports; default "pages". */
   name?: string;
   /**
-   * Milliseconds that a freed block is kept for the next request; 0: not at all, `Infinity`: without end. Default 500, Core
-   * Media's half second.
+   * Milliseconds that a freed block is kept for the next request; 0: not at all, `Infinity`: without end. Default 500,
+   * Core Media's half second.
    */
   ageOut?: number;
   /**
-   * "cliff" (default, Core Media's rule): each block goes when its own time is over. "smooth" (jemalloc's decay): bytes freed
-   * together go along a curve over the period, so that nothing is dropped all at once.
+   * "cliff" (default, Core Media's rule): each block goes when its own time is over. "smooth" (jemalloc's decay): bytes
+   * freed together go along a curve over the period, so that nothing is dropped all at once.
    */
   curve?: AgeCurve;
   /** Where pages come from and go to; default: the default allocator. */
@@ -45,13 +45,16 @@ export interface PagePoolOptions {
   min?: number;
   /** When bytes are zeroed; default "fresh". */
   zero?: ZeroPolicy;
-  /** Revoke the views that were handed out when a block is released; default: false, true in debug levels where it can be done. */
+  /**
+   * Revoke the views that were handed out when a block is released; default: false, true in debug levels where it can
+   * be done.
+   */
   revoke?: boolean;
   /** Remember where each block was taken (about 4 us an allocation); default false. */
   trace?: boolean;
   /**
-   * Let a background timer empty an idle pool too; it never keeps the process alive. Default true. Without it the age is looked
-   * at inside allocate and release only (Apple's rule), and each of them reads the clock.
+   * Let a background timer empty an idle pool too; it never keeps the process alive. Default true. Without it the age
+   * is looked at inside allocate and release only (Apple's rule), and each of them reads the clock.
    */
   timer?: boolean;
   /** Bytes in a page, a power of two from 512; default: the machine's. */

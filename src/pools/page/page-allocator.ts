@@ -1,20 +1,24 @@
 /**
- * The allocator of a PagePool: whole pages, the last freed first, and a look at the time on the way. It outlives its pool.
+ * The allocator of a PagePool: whole pages, the last freed first, and a look at the time on the way. It outlives its
+ * pool.
  *
- * | state     | allocates           | a released block | goes on to                                      |
- * | --------- | ------------------- | ---------------- | ----------------------------------------------- |
- * | recycling | idle or fresh pages | is kept, and ages | direct (invalidate), retired, dead (close)     |
- * | direct    | fresh pages         | goes to the source | retired, dead; Core Media's invalidated pool  |
- * | retired   | `ERR_POOL_DEAD`     | goes to the source | dead, with the last lease                     |
- * | dead      | `ERR_POOL_DEAD`     | there is none, unless close({ force: true }) left it to a buffer or a mapping | |
+ * | state     | allocate()          | a released block   | the next state                                    |
+ * | --------- | ------------------- | ------------------ | ------------------------------------------------- |
+ * | recycling | idle or fresh pages | is kept, and ages  | direct by invalidate(), retired, or dead by close |
+ * | direct    | fresh pages         | goes to the source | retired, or dead; Core Media's invalidated pool   |
+ * | retired   | `ERR_POOL_DEAD`     | goes to the source | dead, with the last lease                         |
+ * | dead      | `ERR_POOL_DEAD`     | goes to the source | none                                              |
  *
- * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them while anything
- * asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
+ * A dead pool still has blocks out when close({ force: true }) left them to a buffer, a sub-memory or a mapping.
  *
- * The clock. One reading costs as much as a whole allocation, so while calls come fast only one in 16 reads it. Two things keep the age
- * exact all the same: readings 5 ms apart or more make every call read, and while calls come fast a background timer reads after 5 ms, so
- * that the first call after a pause never trusts an old reading. What is left: when the event loop stands still in the middle of a
- * run of fast calls, up to 15 calls take the time before the halt for the time after it.
+ * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them
+ * while anything asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
+ *
+ * The clock. One reading costs as much as a whole allocation, so while calls come fast only one in 16 reads it. Two
+ * things keep the age exact all the same: readings 5 ms apart or more make every call read, and while calls come fast a
+ * background timer reads after 5 ms, so that the first call after a pause never trusts an old reading. What is left:
+ * when the event loop stands still in the middle of a run of fast calls, up to 15 calls take the time before the halt
+ * for the time after it.
  */
 
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";
@@ -125,8 +129,9 @@ export class PageAllocator extends Allocator {
   }
 
   /**
-   * As {@link Allocator.allocate}, in whole pages: the block that was freed last, or fresh pages. Throws `ERR_POOL_FULL` beyond
-   * the bounds, `ERR_POOL_DEAD`, and what the source throws. @realtime when a block is idle, but for the memory object.
+   * As {@link Allocator.allocate}, in whole pages: the block that was freed last, or fresh pages. Throws
+   * `ERR_POOL_FULL` beyond the bounds, `ERR_POOL_DEAD`, and what the source throws. @realtime when a block is idle, but
+   * for the memory object.
    */
   override allocate(size: number, params?: AllocationParams): Memory {
     if (params === undefined && this.#canTakeFast && (size | 0) === size && size > 0) {
@@ -241,7 +246,10 @@ export class PageAllocator extends Allocator {
     if (block !== undefined) block.lease = fresh;
   }
 
-  /** Keeps the pages of a memory that was released, or gives them to the source. Throws `ERR_DETACHED` when they come without their bytes. */
+  /**
+   * Keeps the pages of a memory that was released, or gives them to the source. Throws `ERR_DETACHED` when they come
+   * without their bytes.
+   */
   protected override freeRegion(region: Region): void {
     const block = region.handle as PageBlock | undefined;
     if (block === undefined) return;
@@ -376,7 +384,10 @@ export class PageAllocator extends Allocator {
     }
   }
 
-  /** @internal Takes back every lease but those that a buffer, a sub-memory or a mapping still holds: these end by themselves. */
+  /**
+   * @internal Takes back every lease but those that a buffer, a sub-memory or a mapping still holds: these end by
+   * themselves.
+   */
   takeBackLeases(): void {
     for (const block of this.cache.blocks.filter((candidate) => candidate.lease !== null)) {
       const memory = block.lease!;

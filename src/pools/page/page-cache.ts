@@ -1,18 +1,20 @@
 /**
- * PageCache: every block of one PagePool, which of them are idle, and in what order they go. Bookkeeping only: the allocator decides
- * who may have a block, and when time is looked at.
+ * PageCache: every block of one PagePool, which of them are idle, and in what order they go. Bookkeeping only: the
+ * allocator decides who may have a block, and when time is looked at.
  *
  * ```
- *   source.allocate() ──> leased ──(release)──> idle ──(leased again: the last freed of its class first)──> leased
- *                                                 └──(its age, a bound, flush: the first freed of all first)──> back to the source
+ *   source.allocate() ──> leased ──(release)──> idle ──(the last freed of its class first)──> leased again
+ *                                                 └──(age, bound, flush: the first freed of all first)──> the source
  *
  *   class of 760 pages    top -> block -> block -> block <- bottom
  *                         freed last              freed first: the next to age out
  * ```
- * The last freed block is leased first, because its pages are warm, and the first freed ages first; one list with two ends does both.
+ * The last freed block is leased first, because its pages are warm, and the first freed ages first; one list with two
+ * ends does both.
  *
- * Invariants: a block is leased or idle, never both; `count` and `bytes` are those of all blocks and stay within the bounds; a class
- * exists as long as one of its blocks does. Leasing and releasing are O(1), dropping the oldest O(classes), counting idle bytes O(blocks).
+ * Invariants: a block is leased or idle, never both; `count` and `bytes` are those of all blocks and stay within the
+ * bounds; a class exists as long as one of its blocks does. Leasing and releasing are O(1), dropping the oldest
+ * O(classes), counting idle bytes O(blocks).
  */
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
@@ -32,7 +34,10 @@ export class PageBlock {
   declare lease: Memory | null;
   /** When it was leased or freed last, in milliseconds of the pool's clock. */
   declare stamp: number;
-  /** Counts up with every call of the pool: the order in which blocks were freed, also between two readings of the clock. */
+  /**
+   * Counts up with every call of the pool: the order in which blocks were freed, also between two readings of the
+   * clock.
+   */
   declare order: number;
   /** Where it stands in the pool's table of blocks. */
   declare index: number;
@@ -125,8 +130,8 @@ export class PageClass {
 const TABLE_BITS = 8;
 
 /**
- * Where the class of `pages` pages stands in the table. Media sizes are multiples of large powers of two, so the low bits say little;
- * Knuth's multiplicative hash (2^32 over the golden ratio) spreads them. @realtime
+ * Where the class of `pages` pages stands in the table. Media sizes are multiples of large powers of two, so the low
+ * bits say little; Knuth's multiplicative hash (2^32 over the golden ratio) spreads them. @realtime
  */
 export function hashPages(pages: number): number {
   return Math.imul(pages, 0x9e3779b1) >>> (32 - TABLE_BITS);
@@ -144,7 +149,10 @@ export class PageCache {
   evicted = 0;
   /** Blocks that went by age. */
   agedOut = 0;
-  /** How many calls of the source, or of a clock of the application's, are running: the pool takes no call from inside one. */
+  /**
+   * How many calls of the source, or of a clock of the application's, are running: the pool takes no call from inside
+   * one.
+   */
   calling = 0;
   readonly #onCalling: () => void;
   readonly #config: PageConfig;
@@ -199,7 +207,8 @@ export class PageCache {
     const page = this.#config.pageSize;
     const bytes = this.rounded(size);
     const pages = bytes / page;
-    // Pages are aligned to themselves; larger alignments get classes of their own, under negative keys (32 of them a size).
+    // Pages are aligned to themselves; larger alignments get classes of their own, under negative keys (32 of them a
+    // size).
     const key = align <= page ? pages : -(pages * 32 + Math.log2(align));
     const cls = this.#classes.get(key);
     if (cls === undefined) return new PageClass(key, bytes, Math.max(align, page));
@@ -218,7 +227,9 @@ export class PageCache {
     }
   }
 
-  /** Makes a block. Held ones go, oldest first, if the bounds or the source want it. Null: the bounds do not allow it. */
+  /**
+   * Makes a block. Held ones go, oldest first, if the bounds or the source want it. Null: the bounds do not allow it.
+   */
   make(cls: PageClass): PageBlock | null {
     if (!this.hasRoom(cls.bytes)) return null;
     while (this.#exceeds(cls.bytes)) {
@@ -315,7 +326,7 @@ export class PageCache {
     try {
       block.memory.release();
     } catch (error) {
-      // A source that is a pool itself complains about lost bytes too; whoever lost them has been told already.
+      // A source that is a pool itself refuses lost bytes too; the caller who lost them has been told already.
       if (!lost) throwLater(error);
     } finally {
       this.leaveCall();
@@ -371,8 +382,8 @@ export class PageCache {
 
 /**
  * Makes a block of the class over a memory of the source, zeroed as the policy wants it.
- * Throws `ERR_UNSUPPORTED` when bytes without an address would have to be zeroed or revoked, and what the source throws;
- * nothing is kept then.
+ * Throws `ERR_UNSUPPORTED` when bytes without an address would have to be zeroed or revoked, and what the source
+ * throws; nothing is kept then.
  */
 function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const { source, zero, name } = config;
@@ -408,7 +419,8 @@ export function revokeBlock(block: PageBlock): void {
   const { region } = block;
   if (!isRevocable(region)) return;
   revokeViews(region);
-  // A revocable region is the whole ArrayBuffer, so the source's view of it is the same, and is detached with the others.
+  // A revocable region is the whole ArrayBuffer, so the source's view of it is the same, and is detached with the
+  // others.
   block.memory.region.bytes = region.bytes;
 }
 

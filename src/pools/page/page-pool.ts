@@ -1,7 +1,7 @@
 /**
- * PagePool: large blocks of whole pages that are kept a short while after they were freed. After Core Media's CMMemoryPool (freed
- * blocks age out after half a second), with Core Video's bounds, floor and wake-up, jemalloc's smooth curve, and a timer, so
- * that an idle pool empties too.
+ * PagePool: large blocks of whole pages that are kept a short while after they were freed. After Core Media's
+ * CMMemoryPool (freed blocks age out after half a second), with Core Video's bounds, floor and wake-up, jemalloc's
+ * smooth curve, and a timer, so that an idle pool empties too.
  *
  * ```ts
  * const pool = PagePool.create({ maxBytes: 256 * 2 ** 20 });
@@ -10,21 +10,24 @@
  * BufferPool.create({ name: "frames", size: 3_110_400, max: 8, allocator: pool.allocator });
  * ```
  *
- * The life-cycle of a block: fresh pages of the source are leased; released, they are idle and age; leased again in time, they are
- * young again; else they go back to the source, aged out, evicted to make room for another size, or flushed.
+ * The life-cycle of a block: fresh pages of the source are leased; released, they are idle and age; leased again in
+ * time, they are young again; else they go back to the source, aged out, evicted to make room for another size, or
+ * flushed.
  *
  * The life-cycle of a pool:
  *
  * ```
- *   create() ──> recycling ── invalidate() ──> direct: allocates from the source and keeps nothing; the allocator stays usable
+ *   create() ──> recycling ── invalidate() ──> direct: allocates from the source, keeps nothing, and stays usable
  *                    │                            │
  *                    ├── retire() ────────────────┴──> retired ── the last release ──> dead
  *                    └── close(), close({ force: true }) ─────────────────────────────> dead
  * ```
- * While it recycles, acquire() waits in line when the bounds are reached. A pool that ends rejects its waiters, first come first.
+ * While it recycles, acquire() waits in line when the bounds are reached. A pool that ends rejects its waiters, first
+ * come first.
  *
- * Invariants: no fresh pages are taken past a waiter; a refused call changes nothing; code of others (the source, the clock) that calls
- * back gets `ERR_REENTRANT`. allocate() and release() of an idle block are O(1), stats() and holders() O(blocks).
+ * Invariants: no fresh pages are taken past a waiter; a refused call changes nothing; code of others (the source, the
+ * clock) that calls back gets `ERR_REENTRANT`. allocate() and release() of an idle block are O(1), stats() and
+ * holders() O(blocks).
  */
 import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
@@ -86,7 +89,9 @@ export class PagePool {
   #hasRefused = false;
   #isServing = false;
 
-  /** Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force. */
+  /**
+   * Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force.
+   */
   declare [Symbol.dispose]: () => void;
 
   /** Makes a pool, usable at once. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
@@ -123,7 +128,10 @@ export class PagePool {
     return this.#allocator.allocate(size, params);
   }
 
-  /** Gives a memory of this pool back, as its `release()` does. Throws `ERR_FOREIGN_RELEASE` for another allocator's, and what that throws. */
+  /**
+   * Gives a memory of this pool back, as its `release()` does. Throws `ERR_FOREIGN_RELEASE` for another allocator's,
+   * and what that throws.
+   */
   release(memory: Memory): void {
     if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
     if (memory.allocator !== this.#allocator) throw this.#foreignError(memory);
@@ -131,8 +139,9 @@ export class PagePool {
   }
 
   /**
-   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle; "available" tells when to
-   * try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
+   * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle; "available"
+   * tells when to try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source
+   * throws.
    */
   tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
     const params = resolveParams(request, "request", ["threshold"]);
@@ -150,11 +159,12 @@ export class PagePool {
   }
 
   /**
-   * Allocates, and waits in line while the bounds do not allow it: first come, first served, no call overtakes (also not
-   * `allocator.allocate`, which fails meanwhile unless a block of its size is idle).
+   * Allocates, and waits in line while the bounds do not allow it: first come, first served, no call overtakes (also
+   * not `allocator.allocate`, which fails meanwhile unless a block of its size is idle).
    *
    * Rejects with `ERR_STARVED` (timeout; `details.holders` says who holds the pages), `signal.reason`, `ERR_POOL_DEAD`,
-   * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the source throws.
+   * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the
+   * source throws.
    */
   acquire(size: number, request: PageRequest = {}): Promise<Memory> {
     try {
@@ -275,8 +285,8 @@ export class PagePool {
   }
 
   /**
-   * Stops recycling for good and gives the idle blocks back. The allocator lives on: it allocates from the source, and what
-   * comes back goes straight there. Twice: nothing.
+   * Stops recycling for good and gives the idle blocks back. The allocator lives on: it allocates from the source, and
+   * what comes back goes straight there. Twice: nothing.
    */
   invalidate(): void {
     this.#allocator.assertOpen("invalidate");
@@ -297,8 +307,9 @@ export class PagePool {
   }
 
   /**
-   * How urgently the machine wants memory back: "low" (the start), "medium" (half the age, half the curve), "high" (idle blocks go at
-   * once, and none are kept until it is lower again). After .NET's shared pool. Throws `ERR_INVALID_ARG_*`.
+   * How urgently the machine wants memory back: "low" (the start), "medium" (half the age, half the curve), "high"
+   * (idle blocks go at once, and none are kept until it is lower again). After .NET's shared pool. Throws
+   * `ERR_INVALID_ARG_*`.
    */
   setPressure(level: PressureLevel): void {
     this.#allocator.assertOpen("change the pressure of");
@@ -338,7 +349,10 @@ export class PagePool {
     };
   }
 
-  /** Ends the pool with its last lease: nothing can be allocated any more, leases stay valid. Returns who still holds one. */
+  /**
+   * Ends the pool with its last lease: nothing can be allocated any more, leases stay valid. Returns who still holds
+   * one.
+   */
   retire(): PageHolder[] {
     this.#allocator.assertOpen("retire");
     const { state } = this.#allocator;
@@ -351,9 +365,10 @@ export class PagePool {
   }
 
   /**
-   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with `force` takes
-   * them back: every later use of them throws `ERR_POOL_DEAD`, and their views are revoked where the memory allows it. Blocks that a
-   * buffer, a sub-memory or a live mapping holds stay theirs until they are released. Returns the leases that were out.
+   * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with
+   * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, and their views are revoked where the
+   * memory allows it. Blocks that a buffer, a sub-memory or a live mapping holds stay theirs until they are released.
+   * Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

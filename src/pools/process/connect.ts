@@ -20,7 +20,7 @@ import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { watchExit } from "../lane/worker-liveness.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
-import { checkAttach, nativeError, OPEN_KEYS, openProcessPool, type ProcessOpenOptions } from "./open.ts";
+import { checkAttach, nativeError, OPEN_KEYS, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { processCarrier } from "./transport.ts";
@@ -135,7 +135,7 @@ export interface ReceiveProcessOptions extends ProcessOpenOptions {
 
 /**
  * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason, and with
- * what {@link openProcessPool} throws, which the parent is told too.
+ * what {@link ProcessPool.attach} throws, which the parent is told too.
  */
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},
@@ -150,7 +150,7 @@ export async function receiveProcess<Data = unknown>(
   const port = ipcPort(source, id);
   try {
     const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
-    const pool = openProcessPool(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
+    const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
   } catch (error) {
     port.postMessage({ failed: (error as Error).message });

@@ -6,11 +6,11 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { ownIdentity } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
-import { checkClock } from "../../util/clock.ts";
+import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { joinPool, makePool, poolFullError } from "../shared/attach.ts";
-import { isShared, type SharedHandle } from "../shared/handle.ts";
+import { joinPool, type Made, makePool, poolFullError } from "../shared/attach.ts";
+import { isShared, type SharedHandle, type SharedPoolOptions } from "../shared/handle.ts";
 import {
   checkShape,
   Header,
@@ -23,7 +23,7 @@ import {
   ZERO_POLICIES,
 } from "../shared/layout.ts";
 import type { Membership } from "../shared/membership.ts";
-import { type ProcessAttachOptions, ProcessPool, type ProcessPoolOptions, WATCH_MS } from "./process-pool.ts";
+import type { AsyncWait, StopWord } from "./futex-waiter.ts";
 import {
   anyEnded,
   bytesWithTable,
@@ -35,6 +35,40 @@ import {
   takeOver,
   writeTable,
 } from "./process-table.ts";
+
+/** How a process takes part. */
+export interface ProcessAttachOptions {
+  /**
+   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
+   * the first wait, "poll" by looking again after 1 to 16 ms.
+   */
+  asyncWait?: AsyncWait;
+  /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
+  stop?: StopWord;
+  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only `ProcessPool.reclaimEnded` looks. */
+  watch?: number;
+  /** Time; default: the platform's. */
+  clock?: Clock;
+  /** @internal The operations; default this process's. */
+  ops?: NativeOps;
+}
+
+/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
+export interface ProcessPoolOptions
+  extends ProcessAttachOptions,
+    Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
+
+/** What a `ProcessPool` is made from. */
+export interface ProcessMade {
+  readonly made: Made;
+  readonly table: ProcessTable;
+  /** This thread's row; undefined where the row is another thread's of this process. */
+  readonly word: bigint | undefined;
+  readonly block: SharedMemory | undefined;
+}
+
+/** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
+export const WATCH_MS = 250;
 
 /** Somewhat longer than the others take to look. */
 const RETRY: { readonly times: number; readonly ms: number } = { times: Math.ceil(WATCH_MS / 20) + 5, ms: 20 };
@@ -64,11 +98,11 @@ const CREATE_KEYS = [
   "ops",
 ] as const;
 
-/**
- * Makes a pool in new sealed memory, which only processes of this user can open. Throws as `SharedPool.create`, and
- * `ERR_UNSUPPORTED` (no koffi, no memfd: the reason is in the message and in `details`) or `ERR_ALLOCATION_FAILED`.
- */
-export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
+/** Makes the object of a pool from what was mapped and claimed for it; when it throws, both are given back. */
+export type Construct<T> = (made: ProcessMade, options: ProcessAttachOptions) => T;
+
+/** Maps and writes a new pool, see `ProcessPool.create`. */
+export function createProcess<T>(options: ProcessPoolOptions, construct: Construct<T>): T {
   if (options === undefined) throw wrongType("options", "ProcessPoolOptions", options);
   const given = readOptions("options", options, CREATE_KEYS);
   const layout = layoutOf(checkShape(given, "release"));
@@ -80,48 +114,44 @@ export function createProcessPool(options: ProcessPoolOptions): ProcessPool {
     const { table, word } = writeTable(block.buffer, layout, own);
     const { size, count, align, members, zero } = layout;
     const made = makePool({ size, count, align, members, zero, name, memory: block.buffer });
-    return new ProcessPool({ made, table, word, block }, settings);
+    return construct({ made, table, word, block }, settings);
   } catch (error) {
     block.retire();
     throw error;
   }
 }
 
-/**
- * Joins a pool that another process made: by a descriptor that was inherited or received (taken over, and closed on failure), by
- * the name that it was published under, by its block, or by a handle that `reserve()` gave for a thread of this process.
- *
- * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this version (`details.errno` names
- * what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing native runs, `ERR_INACTIVE` when the name's
- * publisher is gone, `ERR_POOL_DEAD` for a pool that was destroyed or a membership that was taken back, `ERR_POOL_FULL`.
- */
-export function openProcessPool(
+/** Maps a pool and takes a place in it, see `ProcessPool.attach`. */
+export function attachProcess<T>(
   source: number | string | SharedMemory | SharedHandle,
-  options: ProcessOpenOptions = {},
-): ProcessPool {
+  options: ProcessOpenOptions,
+  construct: Construct<T>,
+): T {
   const settings = withOps(checkAttach(readOptions("options", options, OPEN_KEYS)));
   const { ops, name = "shared" } = settings;
-  if (typeof source === "string") return joinOwn(orThrow(openName(source, ops), "open", source), settings, source);
-  if (typeof source === "number") return joinOwn(orThrow(openSharedMemory(source, ops), "open", name), settings, name);
+  if (typeof source === "string")
+    return joinOwn(orThrow(openName(source, ops), "open", source), settings, source, construct);
+  if (typeof source === "number")
+    return joinOwn(orThrow(openSharedMemory(source, ops), "open", name), settings, name, construct);
   if (source === null || typeof source !== "object") {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
-  if ("kind" in source) return joinThread(source, settings);
+  if ("kind" in source) return joinThread(source, settings, construct);
   if (!isShared(source.buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
-  return join(source, settings, name);
+  return join(source, settings, name, construct);
 }
 
 /** Joins the pool in a block that was opened for it. */
-function joinOwn(block: SharedMemory, options: ProcessOpenOptions, name: string): ProcessPool {
+function joinOwn<T>(block: SharedMemory, options: ProcessOpenOptions, name: string, construct: Construct<T>): T {
   try {
-    return join(block, options, name);
+    return join(block, options, name, construct);
   } catch (error) {
     block.retire();
     throw error;
   }
 }
 
-function join(block: SharedMemory, options: ProcessOpenOptions, name: string): ProcessPool {
+function join<T>(block: SharedMemory, options: ProcessOpenOptions, name: string, construct: Construct<T>): T {
   const { buffer, size } = block;
   const { handle, layout } = readHeader(buffer, size, name);
   const table = tableOf(buffer, layout, size, name);
@@ -129,7 +159,7 @@ function join(block: SharedMemory, options: ProcessOpenOptions, name: string): P
   const claim = rowOf(table, i32, layout, options.membership, name);
   try {
     const made = joinPool({ ...handle, membership: claim.membership }, buffer);
-    return new ProcessPool({ made, table, word: claim.word, block }, options);
+    return construct({ made, table, word: claim.word, block }, options);
   } catch (error) {
     dropRow(table, claim.membership.member, claim.word);
     throw error;
@@ -161,10 +191,10 @@ function rowOf(
 }
 
 /** A thread of a process that has the block: its membership is reserved, and its row is the process's already. */
-function joinThread(handle: SharedHandle, options: ProcessOpenOptions): ProcessPool {
+function joinThread<T>(handle: SharedHandle, options: ProcessOpenOptions, construct: Construct<T>): T {
   const made = joinPool(handle, undefined);
   const table = tableOf(made.memory, made.layout, made.memory.byteLength, handle.name);
-  return new ProcessPool({ made, table, word: undefined, block: undefined }, options);
+  return construct({ made, table, word: undefined, block: undefined }, options);
 }
 
 /**
@@ -218,7 +248,7 @@ export function readHeader(
 function tableOf(memory: SharedArrayBuffer, layout: SharedLayout, bytes: number, name: string): ProcessTable {
   const table =
     bytes < bytesWithTable(layout) ? "there is no table of processes behind its pool" : readTable(memory, layout);
-  if (typeof table === "string") throw badMemory(name, `was not made by createProcessPool(): ${table}`);
+  if (typeof table === "string") throw badMemory(name, `was not made by ProcessPool.create(): ${table}`);
   return table;
 }
 

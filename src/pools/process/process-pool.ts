@@ -4,9 +4,9 @@
  * held is free again without anybody's doing.
  *
  * ```ts
- * const pool = createProcessPool({ size: 1920 * 1080 * 4, count: 8 });
+ * const pool = ProcessPool.create({ size: 1920 * 1080 * 4, count: 8 });
  * spawn("node", ["child.js"], { stdio: [0, 1, 2, pool.descriptor] });
- * // there: const pool = openProcessPool(3);
+ * // there: const pool = ProcessPool.attach(3);
  * ```
  */
 
@@ -16,14 +16,24 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { ownIdentity, type ProcessIdentity } from "../../os/process-liveness.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import type { SharedMemory } from "../../os/shared-memory.ts";
-import type { Clock } from "../../util/clock.ts";
-import { type Made, poolFullError } from "../shared/attach.ts";
+import type { Lease } from "../common/lease.ts";
+import { poolFullError } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
-import type { SharedHandle, SharedPoolOptions, Slot } from "../shared/handle.ts";
+import type { SharedHandle } from "../shared/handle.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
 import { isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
-import { type AsyncWait, ProcessWaiter, type StopWord } from "./futex-waiter.ts";
+import { ProcessWaiter } from "./futex-waiter.ts";
+import {
+  attachProcess,
+  type Construct,
+  createProcess,
+  type ProcessAttachOptions,
+  type ProcessMade,
+  type ProcessOpenOptions,
+  type ProcessPoolOptions,
+  WATCH_MS,
+} from "./open.ts";
 import {
   type Claim,
   claimRow,
@@ -35,40 +45,6 @@ import {
   pidOf,
   reclaimProcesses,
 } from "./process-table.ts";
-
-/** How a process takes part. */
-export interface ProcessAttachOptions {
-  /**
-   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
-   * the first wait, "poll" by looking again after 1 to 16 ms.
-   */
-  asyncWait?: AsyncWait;
-  /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
-  stop?: StopWord;
-  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only {@link ProcessPool.reclaimEnded} looks. */
-  watch?: number;
-  /** Time; default: the platform's. */
-  clock?: Clock;
-  /** @internal The operations; default this process's. */
-  ops?: NativeOps;
-}
-
-/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
-export interface ProcessPoolOptions
-  extends ProcessAttachOptions,
-    Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
-
-/** @internal What {@link ProcessPool} is made from. */
-export interface ProcessMade {
-  readonly made: Made;
-  readonly table: ProcessTable;
-  /** This thread's row; undefined where the row is another thread's of this process. */
-  readonly word: bigint | undefined;
-  readonly block: SharedMemory | undefined;
-}
-
-/** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
-export const WATCH_MS = 250;
 
 /** A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it is large. */
 const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
@@ -87,17 +63,40 @@ export class ProcessPool extends SharedPool {
   declare readonly block: SharedMemory | undefined;
   /** @internal */
   declare readonly ops: NativeOps;
-  declare private readonly table: ProcessTable;
-  declare private readonly self: ProcessIdentity;
-  declare private readonly row: bigint | undefined;
-  declare private readonly shape: SharedLayout;
-  declare private readonly sleeper: ProcessWaiter;
-  declare private claims: Claim[];
-  declare private timer: ReturnType<typeof setInterval> | undefined;
-  declare private lastLook: number;
-  declare private readonly watchMs: number;
+  readonly #table: ProcessTable;
+  readonly #self: ProcessIdentity;
+  readonly #row: bigint | undefined;
+  readonly #layout: SharedLayout;
+  readonly #waiter: ProcessWaiter;
+  #claims: Claim[];
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #lastLook: number;
+  readonly #watchMs: number;
 
-  /** @internal Made by {@link createProcessPool} and {@link openProcessPool}. */
+  /**
+   * Makes a pool in new sealed memory, which only processes of this user can open. Throws as `SharedPool.create`, and
+   * `ERR_UNSUPPORTED` (no koffi, no memfd: the reason is in the message and in `details`) or `ERR_ALLOCATION_FAILED`.
+   */
+  static override create(options: ProcessPoolOptions): ProcessPool {
+    return createProcess(options, construct);
+  }
+
+  /**
+   * Attaches this process, or a thread of it, to a pool that another process made: by a descriptor that was inherited or received (taken
+   * over, and closed on failure), by the name that it was published under, by its block, or by a handle that `reserve()` gave.
+   *
+   * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this version
+   * (`details.errno` names what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing native runs, `ERR_INACTIVE`
+   * when the name's publisher is gone, `ERR_POOL_DEAD` for a pool that was closed or a reservation that was taken back, `ERR_POOL_FULL`.
+   */
+  static override attach(
+    source: number | string | SharedMemory | SharedHandle,
+    options: ProcessOpenOptions = {},
+  ): ProcessPool {
+    return attachProcess(source, options, construct);
+  }
+
+  /** @internal Made by {@link ProcessPool.create} and {@link ProcessPool.attach}. */
   constructor({ made, table, word, block }: ProcessMade, options: ProcessAttachOptions) {
     const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
     const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
@@ -105,16 +104,16 @@ export class ProcessPool extends SharedPool {
     super(made, made.membership, clock === undefined ? { waiter } : { waiter, clock });
     this.block = block;
     this.ops = ops;
-    this.table = table;
-    this.self = ownIdentity();
-    this.row = word;
-    this.shape = made.layout;
-    this.sleeper = waiter;
-    this.claims = [];
-    this.watchMs = watch;
-    this.lastLook = performance.now();
-    this.timer = undefined;
-    if (watch !== Number.POSITIVE_INFINITY) this.timer = watchWeakly(new WeakRef(this), watch);
+    this.#table = table;
+    this.#self = ownIdentity();
+    this.#row = word;
+    this.#layout = made.layout;
+    this.#waiter = waiter;
+    this.#claims = [];
+    this.#watchMs = watch;
+    this.#lastLook = performance.now();
+    this.#timer = undefined;
+    if (watch !== Number.POSITIVE_INFINITY) this.#timer = watchWeakly(new WeakRef(this), watch);
   }
 
   /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */
@@ -127,14 +126,14 @@ export class ProcessPool extends SharedPool {
     return { member: this.member, status: this.core.status };
   }
 
-  /** @internal Whether the pool was destroyed, or this thread takes part no more. */
+  /** @internal Whether the pool was closed, or this thread takes part no more. */
   get isOver(): boolean {
     return !isAlive(this.core) || isEvicted(this.core);
   }
 
   /** How blocking waits sleep: "futex", or "poll" where there is none. */
   get waits(): "futex" | "poll" {
-    return this.sleeper.kind;
+    return this.#waiter.kind;
   }
 
   /** Gives the pool a name by which processes of this user open it while this one lives. Answers "EEXIST" when it is taken. */
@@ -150,25 +149,25 @@ export class ProcessPool extends SharedPool {
   override reserve(): SharedHandle & { readonly membership: Membership } {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
-    this.claims = dropLeftRows(this.table, this.core, this.claims);
-    let claim = this.claim();
+    this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
+    let claim = this.#claim();
     if (claim === null) {
       // The dead may have the memberships.
       this.reclaimEnded();
-      claim = this.claim();
+      claim = this.#claim();
     }
-    if (claim === null) throw poolFullError(this.name, this.shape.members);
-    this.claims.push(claim);
+    if (claim === null) throw poolFullError(this.name, this.#layout.members);
+    this.#claims.push(claim);
     return { ...this.handle, membership: claim.membership };
   }
 
   /** As {@link SharedPool.reclaim}: for a process in another PID namespace, and for threads. */
   override reclaim(member: number | SharedHandle): number {
     const number = typeof member === "object" ? member?.membership?.member : member;
-    const known = Number.isInteger(number) && number! >= 0 && number! < this.shape.members;
-    const sitter = known ? occupantOf(this.table, this.core, number!) : undefined;
+    const known = Number.isInteger(number) && number! >= 0 && number! < this.#layout.members;
+    const sitter = known ? occupantOf(this.#table, this.core, number!) : undefined;
     const freed = super.reclaim(member);
-    if (sitter !== undefined) dropRowIfLeft(this.table, this.core, number!, sitter);
+    if (sitter !== undefined) dropRowIfLeft(this.#table, this.core, number!, sitter);
     return freed;
   }
 
@@ -176,7 +175,7 @@ export class ProcessPool extends SharedPool {
    * As {@link SharedPool.acquireSync}; also throws `ERR_INACTIVE` when the stop word is set. Ended processes are looked for
    * between the slices, so that nobody waits for the dead.
    */
-  override acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
+  override acquireSync(timeout: number = Number.POSITIVE_INFINITY): Lease {
     try {
       return super.acquireSync(timeout);
     } catch (error) {
@@ -191,9 +190,9 @@ export class ProcessPool extends SharedPool {
    * 20 us each, and O(count) for each that ended.
    */
   reclaimEnded(): Reclaimed {
-    this.lastLook = performance.now();
-    this.claims = dropLeftRows(this.table, this.core, this.claims);
-    return this.isOver ? { freed: 0, members: 0 } : reclaimProcesses(this.table, this.core, this.self);
+    this.#lastLook = performance.now();
+    this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
+    return this.isOver ? { freed: 0, members: 0 } : reclaimProcesses(this.#table, this.core, this.#self);
   }
 
   /** @internal A peer's connection is gone: looks soon and often, for its process may need some moments to end. */
@@ -203,37 +202,44 @@ export class ProcessPool extends SharedPool {
 
   /** The process that sits on each membership: its number, or 0. */
   processes(): readonly number[] {
-    return Array.from({ length: this.shape.members }, (_, member) => pidOf(this.table, member));
-  }
-
-  /** As {@link SharedPool.detach}; the membership is free for another process. */
-  override detach(options: { force?: boolean } = {}): void {
-    super.detach(options);
-    clearInterval(this.timer);
-    this.sleeper.close();
-    if (this.row !== undefined) dropRow(this.table, this.member, this.row);
+    return Array.from({ length: this.#layout.members }, (_, member) => pidOf(this.#table, member));
   }
 
   /**
-   * Detaches, and ends the sharing for this process: views that were kept read zeros of its own. Throws `ERR_IN_USE` while
-   * it holds slots, unless `force`; nothing has changed then.
+   * As {@link SharedPool.leave}; the place is free for another process. Also ends the sharing of the block for this process: views that
+   * were kept read zeros of its own. Throws `ERR_IN_USE` while it holds slots, unless `force`; nothing has changed then.
    */
-  close(options: { force?: boolean } = {}): void {
-    this.detach(options);
+  override leave(options: { force?: boolean } = {}): void {
+    super.leave(options);
+    this.#end();
+  }
+
+  /** As {@link SharedPool.close}, for every process; then ends the sharing of the block for this one, as {@link leave} does. */
+  override close(options: { force?: boolean } = {}): void {
+    super.close(options);
+    this.#end();
+  }
+
+  #end(): void {
+    clearInterval(this.#timer);
+    this.#waiter.close();
+    if (this.#row !== undefined) dropRow(this.#table, this.member, this.#row);
     this.block?.retire();
   }
 
   /** @internal Looks for ended processes unless that was done just now. */
   lookNow(): true {
     // Half: a timer that is a little early must not lose its turn.
-    if (performance.now() - this.lastLook >= this.watchMs / 2) this.reclaimEnded();
+    if (performance.now() - this.#lastLook >= this.#watchMs / 2) this.reclaimEnded();
     return true;
   }
 
-  private claim(): Claim | null {
-    return claimRow(this.table, this.core.i32, this.shape, this.self, MemberState.RESERVED);
+  #claim(): Claim | null {
+    return claimRow(this.#table, this.core.i32, this.#layout, this.#self, MemberState.RESERVED);
   }
 }
+
+const construct: Construct<ProcessPool> = (made, options) => new ProcessPool(made, options);
 
 /**
  * A pool that was forgotten must not be kept by its timer. A function of its own: a closure holds all that any closure of its

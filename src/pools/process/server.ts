@@ -30,7 +30,7 @@ import type { Lane } from "../lane/lane.ts";
 import type { SharedHandle } from "../shared/handle.ts";
 import type { Membership } from "../shared/membership.ts";
 import { answer, firstMessage, type ProcessConnection, type ProcessOffer, processLane, ready } from "./connect.ts";
-import { checkAttach, nativeError, openProcessPool, type ProcessOpenOptions } from "./open.ts";
+import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type ProcessPort, socketPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 
@@ -189,7 +189,7 @@ export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "membersh
 /**
  * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason, `ERR_INACTIVE` when
  * nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is another user's, and as
- * {@link openProcessPool}.
+ * {@link ProcessPool.attach}.
  */
 export async function connectToPool<Data = unknown>(
   path: string,
@@ -226,7 +226,7 @@ export async function connectToPool<Data = unknown>(
     port.postMessage(new TextDecoder().decode(note));
     const { offer } = (await offered) as { offer: ProcessOffer };
     received = undefined;
-    const pool = openProcessPool(descriptor, { ...rest, name: String(offer.name), membership: offer.membership });
+    const pool = ProcessPool.attach(descriptor, { ...rest, name: String(offer.name), membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, clock) };
   } catch (error) {
     if (received !== undefined) closeDescriptor(received, ops);

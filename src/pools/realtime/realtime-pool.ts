@@ -89,7 +89,8 @@ export class RealtimePool {
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
-  private constructor(options: ResolvedRealtimeOptions) {
+  private constructor(given: Partial<RealtimePoolOptions>, defaultSize?: number) {
+    const options = resolveRealtime(given, defaultSize);
     const area = makeArea(options, options.totalSize, 0);
     this.name = options.name;
     this.#options = options;
@@ -120,7 +121,7 @@ export class RealtimePool {
    * "required", `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED` when the lock cannot be had.
    */
   static create(options: RealtimePoolOptions): RealtimePool {
-    return new RealtimePool(resolveRealtime(options));
+    return new RealtimePool(options);
   }
 
   /**
@@ -137,7 +138,7 @@ export class RealtimePool {
     if (makingDefault) throw reentrantError("the default realtime pool", "create");
     makingDefault = true;
     try {
-      defaultPool = new RealtimePool(resolveRealtime(options, DEFAULT_TOTAL));
+      defaultPool = new RealtimePool(options, DEFAULT_TOTAL);
     } finally {
       makingDefault = false;
     }

@@ -31,6 +31,8 @@ export interface Made {
   readonly pool: number;
   /** What was counted for it; undefined for memory that was given. */
   readonly budget: BudgetEntry | undefined;
+  /** Whether this thread made the pool. */
+  readonly isNew: boolean;
   /** This thread's. */
   readonly membership: Membership;
 }
@@ -53,6 +55,7 @@ export function makePool(options: SharedPoolOptions): Made {
     name,
     pool,
     budget: made?.entry,
+    isNew: true,
     membership: claimMembership(i32, layout, MemberState.LIVE)!,
   };
 }
@@ -75,7 +78,7 @@ export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | und
     throw new MillpondError("ERR_BAD_DATA", `cannot attach to shared pool "${handle.name}": of its memory, ${wrong}`);
   }
   if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) {
-    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was destroyed`);
+    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was closed`);
   }
   const { name, pool } = handle;
   const membership = findMembership(i32, layout, handle);
@@ -87,16 +90,16 @@ export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | und
       membership.status,
       membership.status & ~MemberState.MASK,
     );
-    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was destroyed`);
+    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was closed`);
   }
-  return { layout, memory, name, pool, budget: undefined, membership };
+  return { layout, memory, name, pool, budget: undefined, isNew: false, membership };
 }
 
 /** The error of one who finds no membership. */
 export function poolFullError(name: string, members: number): MillpondError {
   return new MillpondError(
     "ERR_POOL_FULL",
-    `all ${members} memberships of shared pool "${name}" are taken; detach() threads that are done, reclaim() those that ended, or create it with more members`,
+    `all ${members} memberships of shared pool "${name}" are taken; leave() in threads that are done, reclaim() those that ended, or create it with more members`,
     { pool: name, members },
   );
 }
@@ -140,7 +143,7 @@ function checkMemory(memory: unknown, layout: SharedLayout): void {
   if (i32[Header.MAGIC] === MAGIC && Atomics.load(i32, Header.STATE) === PoolState.LIVE) {
     throw new MillpondError(
       "ERR_ALREADY_EXISTS",
-      "there is a live shared pool in that memory; attach() to it, or destroy() it first",
+      "there is a live shared pool in that memory; attach() to it, or close() it first",
     );
   }
 }

@@ -357,7 +357,7 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
   freeClosed(core, at, closed, free);
 }
 
-/** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was destroyed. */
+/** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was closed. */
 function freeClosed(core: Core, at: number, closed: number, free: number): void {
   const { i32, me, holderMask } = core;
   for (let n = 0; n < RETRIES; n++) {

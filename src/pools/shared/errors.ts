@@ -35,11 +35,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     holders: holdersOf(core, state),
   };
   if ((state & DEAD_SLOT) !== 0 || !isAlive(core)) {
-    return new MillpondError(
-      "ERR_POOL_DEAD",
-      `cannot ${verb} ${lease}: the pool was destroyed; make a new one`,
-      details,
-    );
+    return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} ${lease}: the pool was closed; make a new one`, details);
   }
   if (isEvicted(core)) return evictedError({ name, core }, `${verb} ${lease}`);
   if (holds(core, state, id) && isLocalHolder(core, index, id)) return damagedError(name, lease, verb, details);
@@ -98,11 +94,11 @@ export function isEvicted(core: Core): boolean {
   return statusOf(core, core.member) !== core.status;
 }
 
-/** The error of a thread that was declared dead, or has detached itself, and goes on. */
+/** The error of a thread that was declared dead, or has left, and goes on. */
 export function evictedError({ name, core }: Named, verb: string): MillpondError {
   return new MillpondError(
     "ERR_POOL_DEAD",
-    `cannot ${verb}: this thread is member ${core.member} of shared pool "${name}" no more, it detached or was reclaimed; ` +
+    `cannot ${verb}: this thread is member ${core.member} of shared pool "${name}" no more, it left or was reclaimed; ` +
       "attach anew, and call reclaim() only for threads that have ended",
     { pool: name, member: core.member },
   );
@@ -123,7 +119,7 @@ export function refusal(named: Named, verb: string): MillpondError | undefined {
   if (!isAlive(named.core)) {
     return new MillpondError(
       "ERR_POOL_DEAD",
-      `cannot ${verb} shared pool "${named.name}": it was destroyed; make a new one`,
+      `cannot ${verb} shared pool "${named.name}": it was closed; make a new one`,
     );
   }
   return isEvicted(named.core) ? evictedError(named, `${verb} it`) : undefined;

@@ -54,16 +54,6 @@ export interface SharedHandle extends SharedShape {
   readonly membership?: { readonly member: number; readonly status: number };
 }
 
-/** A lease: who has it may use the slot's bytes. Plain data that can be posted; the right to it moves by sending it. */
-export interface Slot {
-  /** Slot and generation, below 2^53: what the integer API calls the lease. */
-  readonly id: number;
-  /** Which slot. */
-  readonly index: number;
-  /** Of which pool. */
-  readonly pool: number;
-}
-
 /** What a pool tells about itself. Other threads go on meanwhile: exact only while they rest. */
 export interface SharedPoolStats {
   /** Slots. */
@@ -82,6 +72,16 @@ export interface SharedPoolStats {
   readonly reclaimed: number;
   /** Who takes part. */
   readonly members: readonly SharedMemberStats[];
+}
+
+/** A slot that is not free. */
+export interface SharedHolder {
+  /** Which slot. */
+  readonly slot: number;
+  /** Its lease, as the integer API calls it. */
+  readonly id: number;
+  /** Numbers of the members that hold it. */
+  readonly members: readonly number[];
 }
 
 /** One who takes part. */

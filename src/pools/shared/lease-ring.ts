@@ -241,7 +241,7 @@ export class LeaseRing {
     return closed && got === AGAIN ? ENDED : got;
   }
 
-  /** A wait in a pool that was destroyed, or that this thread left, would not end. */
+  /** A wait in a pool that was closed, or that this thread left, would not end. */
   private checkPool(verb: string): void {
     const error = refusal(this.pool, `${verb} a ring of`);
     if (error !== undefined) throw error;

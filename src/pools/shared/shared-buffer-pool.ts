@@ -146,6 +146,6 @@ export class SharedBufferPool extends BufferPool {
   protected override stop(): void {
     const slots = this.#slots;
     this.#slots = undefined;
-    slots?.pool.destroy({ force: true });
+    slots?.pool.close({ force: true });
   }
 }

@@ -17,6 +17,7 @@
 
 import { zeroBytes } from "../../memory/region.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
+import { disposeBy } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
   badValue,
@@ -28,10 +29,10 @@ import {
   wholeNumber,
   wrongType,
 } from "../../util/validate.ts";
+import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
-import type { LeasePool } from "../lane/lease-pool.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import { acquireIdSync } from "./acquire-sync.ts";
 import { bytesFor, joinPool, type Made, makePool, poolFullError } from "./attach.ts";
@@ -50,7 +51,7 @@ import {
   tryAcquire,
 } from "./core.ts";
 import { cannotBlock, evictedError, isEvicted, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
-import type { AttachOptions, SharedHandle, SharedPoolOptions, SharedPoolStats, Slot } from "./handle.ts";
+import type { AttachOptions, SharedHandle, SharedHolder, SharedPoolOptions, SharedPoolStats } from "./handle.ts";
 import { LAYOUT_VERSION, MemberState, MemberWord, type SharedLayout } from "./layout.ts";
 import {
   claimMembership,
@@ -63,7 +64,7 @@ import {
   resumeReclaim,
 } from "./membership.ts";
 import { type BudgetEntry, uncount } from "./memory-budget.ts";
-import { readStats, validatePool } from "./stats.ts";
+import { readHolders, readStats, validatePool } from "./stats.ts";
 import { checkWaiter, SharedQueue, type SharedWaiter } from "./wait.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
@@ -82,34 +83,39 @@ export class SharedPool implements LeasePool {
   declare readonly transport: "shared";
   /** @internal */
   declare readonly core: Core;
-  declare private readonly layout: SharedLayout;
-  declare private readonly pool: number;
-  declare private readonly zeroOnAcquire: boolean;
+  /** Use it as `using pool = SharedPool.create(options)` where the platform has `Symbol.dispose`: closes the pool that it made, leaves one that it joined, by force. */
+  declare [Symbol.dispose]: () => void;
+  readonly #layout: SharedLayout;
+  // Numbers and flags from the first moment: the engine keeps the representation that it sees first.
+  readonly #isMaker: boolean = false;
+  readonly #pool: number = 0;
+  readonly #zeroOnAcquire: boolean = false;
   /** @internal */
   declare readonly waiter: SharedWaiter;
   /** @internal */
   declare readonly clock: Clock;
-  declare private readonly queue: SharedQueue;
-  declare private readonly views: (Uint8Array | undefined)[];
-  declare private readonly budget: BudgetEntry | undefined;
+  readonly #queue: SharedQueue;
+  readonly #views: (Uint8Array | undefined)[];
+  readonly #budget: BudgetEntry | undefined;
 
   /** @internal Made by {@link SharedPool.create} and {@link SharedPool.attach}. */
   constructor(made: Made, membership: Membership, options: AttachOptions) {
     const { layout, memory } = made;
     const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
     this.name = made.name;
-    this.pool = made.pool;
-    this.budget = made.budget;
+    this.#isMaker = made.isNew;
+    this.#pool = made.pool;
+    this.#budget = made.budget;
     this.size = layout.size;
     this.count = layout.count;
     this.memory = memory;
     this.member = membership.member;
     this.transport = "shared";
-    this.layout = layout;
-    this.zeroOnAcquire = layout.zero === "acquire";
+    this.#layout = layout;
+    this.#zeroOnAcquire = layout.zero === "acquire";
     this.waiter = checkWaiter("options.waiter", options.waiter);
     this.clock = checkClock("options.clock", options.clock);
-    this.views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
+    this.#views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
     this.core = createCore(
       i32,
       layout,
@@ -122,7 +128,7 @@ export class SharedPool implements LeasePool {
       this.waiter.notify,
       made.pool,
     );
-    this.queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
+    this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
   }
 
   /**
@@ -138,7 +144,7 @@ export class SharedPool implements LeasePool {
 
   /**
    * Attaches this thread to a pool that another one made. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another
-   * version's handle, `ERR_BAD_DATA` when handle and memory disagree, `ERR_POOL_DEAD` when the pool was destroyed or the
+   * version's handle, `ERR_BAD_DATA` when handle and memory disagree, `ERR_POOL_DEAD` when the pool was closed or the
    * reserved membership taken back, `ERR_POOL_FULL` when all memberships are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
@@ -155,13 +161,13 @@ export class SharedPool implements LeasePool {
 
   /** What {@link SharedPool.attach} needs, on any thread of this process; as JSON, without the memory, on another's. */
   get handle(): SharedHandle {
-    const { size, count, align, members, zero } = this.layout;
-    const { name, pool, memory } = this;
+    const { size, count, align, members, zero } = this.#layout;
+    const { name, memory } = this;
     return {
       kind: "millpond.SharedPool",
       version: LAYOUT_VERSION,
       name,
-      pool,
+      pool: this.#pool,
       size,
       count,
       align,
@@ -176,9 +182,9 @@ export class SharedPool implements LeasePool {
    * can clear up after it whenever it dies; a connection does all of that by itself. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
   reserve(): SharedHandle & { readonly membership: Membership } {
-    this.refuse("reserve a membership of");
-    const membership = claimMembership(this.core.i32, this.layout, MemberState.RESERVED);
-    if (membership === null) throw poolFullError(this.name, this.layout.members);
+    this.#refuse("reserve a membership of");
+    const membership = claimMembership(this.core.i32, this.#layout, MemberState.RESERVED);
+    if (membership === null) throw poolFullError(this.name, this.#layout.members);
     return { ...this.handle, membership };
   }
 
@@ -193,33 +199,33 @@ export class SharedPool implements LeasePool {
   }
 
   /** A free slot, or undefined: none is free, or others of this thread wait for one. Throws `ERR_POOL_DEAD`. */
-  tryAcquire(): Slot | undefined {
-    if (this.queue.length > 0) return undefined;
+  tryAcquire(): Lease | undefined {
+    if (this.#queue.length > 0) return undefined;
     const id = this.tryAcquireId();
-    return id === NONE ? undefined : { id, index: id & this.core.indexMask, pool: this.pool };
+    return id === NONE ? undefined : new Lease(id, id & this.core.indexMask, this.#pool, this);
   }
 
   /**
    * Waits for a slot: first come, first served within this thread; how far it goes between threads is in shared-wait.ts.
    * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
    */
-  async acquire(options: WaitOptions = {}): Promise<Slot> {
+  async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
-    const slot = this.tryAcquire();
-    if (slot !== undefined) return slot;
-    const id = await this.queue.wait({ signal, timeout }, (waiter) =>
+    const lease = this.tryAcquire();
+    if (lease !== undefined) return lease;
+    const id = await this.#queue.wait({ signal, timeout }, (waiter) =>
       starvedError(this, this.clock.now() - waiter.since),
     );
-    return this.slot(this.prepared(id));
+    return this.lease(this.#prepared(id));
   }
 
   /**
    * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
    * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
    */
-  acquireSync(timeout: number = Number.POSITIVE_INFINITY): Slot {
-    return this.slot(this.acquireIdSync(timeout));
+  acquireSync(timeout: number = Number.POSITIVE_INFINITY): Lease {
+    return this.lease(this.acquireIdSync(timeout));
   }
 
   /** As {@link acquireSync}, for the integer API. */
@@ -229,28 +235,28 @@ export class SharedPool implements LeasePool {
     if (id !== NONE) return id;
     const start = this.clock.now();
     try {
-      id = acquireIdSync(this.core, this.waiter, timeout, this.queue.length > 0);
+      id = acquireIdSync(this.core, this.waiter, timeout, this.#queue.length > 0);
     } catch (cause) {
       throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
     }
-    if (id !== NONE) return this.prepared(id);
-    this.refuse("wait for a slot of");
+    if (id !== NONE) return this.#prepared(id);
+    this.#refuse("wait for a slot of");
     throw starvedError(this, this.clock.now() - start);
   }
 
   /** The bytes of a slot that this thread holds: the same view each time. Throws as {@link bytesOf}. */
-  bytes(slot: Slot): Uint8Array {
-    return this.bytesOf(this.idOf(slot, "use"));
+  bytes(lease: LeaseData): Uint8Array {
+    return this.bytesOf(this.idOf(lease, "use"));
   }
 
   /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link retain}. */
-  retain(slot: Slot): void {
-    this.retainId(this.idOf(slot, "retain"));
+  retain(lease: LeaseData): void {
+    this.retainId(this.idOf(lease, "retain"));
   }
 
   /** Gives a hold back; the slot is free with its last. Throws as {@link release}. */
-  release(slot: Slot): void {
-    this.releaseId(this.idOf(slot, "release"));
+  release(lease: LeaseData): void {
+    this.releaseId(this.idOf(lease, "release"));
   }
 
   /** Which slot a lease is of: where its view is in a table that was made before. @realtime Unchecked. */
@@ -260,9 +266,9 @@ export class SharedPool implements LeasePool {
   }
 
   /** The lease behind an identity, as an object. */
-  slot(id: number): Slot {
+  lease(id: number): Lease {
     if (typeof id !== "number") throw wrongType("id", "a lease, a number", id);
-    return { id, index: id & this.core.indexMask, pool: this.pool };
+    return new Lease(id, id & this.core.indexMask, this.#pool, this);
   }
 
   /**
@@ -270,8 +276,8 @@ export class SharedPool implements LeasePool {
    */
   tryAcquireId(): number {
     const id = tryAcquire(this.core);
-    if (id >= 0 && !this.zeroOnAcquire) return id;
-    return id >= 0 ? this.prepared(id) : this.missed();
+    if (id >= 0 && !this.#zeroOnAcquire) return id;
+    return id >= 0 ? this.#prepared(id) : this.#missed();
   }
 
   /**
@@ -279,7 +285,7 @@ export class SharedPool implements LeasePool {
    * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
    */
   releaseId(id: number): void {
-    if (typeof id !== "number" || !release(this.core, id)) this.releaseSlow(id);
+    if (typeof id !== "number" || !release(this.core, id)) this.#releaseSlow(id);
   }
 
   /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
@@ -305,7 +311,7 @@ export class SharedPool implements LeasePool {
   /** Where a held slot's bytes begin in {@link memory}. @realtime Throws as {@link bytesOf}. */
   offsetOf(id: number): number {
     if (!this.isHeld(id)) throw leaseError(this, id, "use");
-    return this.layout.slotsAt + (id & this.core.indexMask) * this.layout.stride;
+    return this.#layout.slotsAt + (id & this.core.indexMask) * this.#layout.stride;
   }
 
   /**
@@ -313,14 +319,14 @@ export class SharedPool implements LeasePool {
    * realtime thread begins. Throws `ERR_OUT_OF_RANGE`.
    */
   slotOffset(index: number): number {
-    return this.layout.slotsAt + wholeNumber("index", index, 0, this.count - 1) * this.layout.stride;
+    return this.#layout.slotsAt + wholeNumber("index", index, 0, this.count - 1) * this.#layout.stride;
   }
 
   /**
    * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
    * it live after all, find another generation. Returns the slots that came free by this call. With `zero: "release"` one call
    * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
-   * thread itself (that is {@link detach}) and for a handle of another pool or without a reserved membership. O(count).
+   * thread itself (that is {@link leave}) and for a handle of another pool or without a reserved membership. O(count).
    *
    * @param member number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
    */
@@ -334,11 +340,12 @@ export class SharedPool implements LeasePool {
       reserved ? "member.membership.member" : "member",
       membership.member,
       0,
-      this.layout.members - 1,
+      this.#layout.members - 1,
     );
-    if (reserved) this.checkReserved(member, membership.status);
-    if (number === this.member) throw badValue("member", "another thread than this one (detach() leaves)", number);
-    this.refuse("reclaim a thread of");
+    if (reserved) this.#checkReserved(member, membership.status);
+    if (number === this.member)
+      throw badValue("member", "another thread than this one (leave() ends its own part)", number);
+    this.#refuse("reclaim a thread of");
     return reclaim(this.core, number, membership.status);
   }
 
@@ -346,26 +353,26 @@ export class SharedPool implements LeasePool {
    * This thread takes part no more. Throws `ERR_IN_USE` while it holds slots; with `force` those come free. Its waiters
    * are rejected. A second time nothing happens. O(count).
    */
-  detach(options: { force?: boolean } = {}): void {
+  leave(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (isEvicted(this.core) || !isAlive(this.core)) return;
     const holds = this.stats().members.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
         "ERR_IN_USE",
-        `this thread (member ${this.member}) holds ${holds} slots of shared pool "${this.name}"; release them, or detach({ force: true })`,
+        `this thread (member ${this.member}) holds ${holds} slots of shared pool "${this.name}"; release them, or leave({ force: true })`,
         { pool: this.name, holds },
       );
     }
     leave(this.core);
-    this.queue.rejectAll(() => evictedError(this, "wait for a slot"));
+    this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
   }
 
   /**
    * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
    * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
    */
-  destroy(options: { force?: boolean } = {}): void {
+  close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) return;
     const { held, members } = this.stats();
@@ -373,13 +380,24 @@ export class SharedPool implements LeasePool {
       const who = members.filter((entry) => entry.holds > 0).map((entry) => `member ${entry.member} ${entry.holds}`);
       throw new MillpondError(
         "ERR_IN_USE",
-        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or destroy({ force: true })`,
+        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or close({ force: true })`,
         { pool: this.name, members },
       );
     }
     closePool(this.core);
-    if (this.budget !== undefined) uncount(this.budget);
-    this.queue.rejectAll(() => refusal(this, "wait for a slot of"));
+    if (this.#budget !== undefined) uncount(this.#budget);
+    this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));
+  }
+
+  /** @internal What `using` does. */
+  disposeByForce(): void {
+    if (this.#isMaker) this.close({ force: true });
+    else this.leave({ force: true });
+  }
+
+  /** Who has each slot that is not free, in the order of the slots; other threads go on meanwhile. O(count). */
+  holders(): readonly SharedHolder[] {
+    return readHolders(this.core);
   }
 
   /** What is where, and who holds it. O(count). */
@@ -394,18 +412,18 @@ export class SharedPool implements LeasePool {
 
   /** @internal The bytes of a slot, whoever holds it. */
   viewOf(index: number): Uint8Array {
-    const view = this.views[index];
+    const view = this.#views[index];
     if (view !== undefined) return view;
-    const made = new Uint8Array(this.memory, this.layout.slotsAt + index * this.layout.stride, this.size);
-    this.views[index] = made;
+    const made = new Uint8Array(this.memory, this.#layout.slotsAt + index * this.#layout.stride, this.size);
+    this.#views[index] = made;
     return made;
   }
 
-  /** @internal A slot object's made. */
-  idOf(slot: Slot, verb: string): number {
-    if (slot === null || typeof slot !== "object") throw wrongType("slot", "a Slot of this pool", slot);
-    if (slot.pool !== this.pool) throw leaseError(this, `a slot of pool ${show(slot.pool)}`, verb);
-    return slot.id;
+  /** @internal The identity of a lease of this pool. */
+  idOf(lease: LeaseData, verb: string): number {
+    if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
+    if (lease.pool !== this.#pool) throw leaseError(this, `a lease of pool ${show(lease.pool)}`, verb);
+    return lease.id;
   }
 
   /** @internal Whether a value can be an identity of this pool at all. */
@@ -419,38 +437,40 @@ export class SharedPool implements LeasePool {
   }
 
   /** A forged membership, or that of another pool, would end somebody who lives. */
-  private checkReserved(handle: SharedHandle, status: number): void {
-    if (handle.pool !== this.pool)
+  #checkReserved(handle: SharedHandle, status: number): void {
+    if (handle.pool !== this.#pool)
       throw badValue("member", "a handle of this pool", `one of pool ${show(handle.pool)}`);
     wholeNumber("member.membership.status", status, 1, 2 ** 30 - 1);
     if (!isReservation(status)) throw badValue("member.membership.status", "that of a reserved membership", status);
   }
 
-  private prepared(id: number): number {
-    if (this.zeroOnAcquire) zeroBytes(this.viewOf(id & this.core.indexMask));
+  #prepared(id: number): number {
+    if (this.#zeroOnAcquire) zeroBytes(this.viewOf(id & this.core.indexMask));
     return id;
   }
 
-  private missed(): number {
+  #missed(): number {
     const { core } = this;
     // First this: where the memory holds another pool now, nothing is counted.
-    this.refuse("take a slot of");
+    this.#refuse("take a slot of");
     // What a cut-off pass over dead members' slots left may be just what is wanted.
     const id = resumeReclaim(core) > 0 ? tryAcquire(core) : NONE;
-    if (id !== NONE) return this.prepared(id);
+    if (id !== NONE) return this.#prepared(id);
     core.i32[memberAt(core, core.member) + MemberWord.MISSES]!++;
     return NONE;
   }
 
-  private releaseSlow(id: number): void {
+  #releaseSlow(id: number): void {
     if (!this.isIdentity(id) || !releaseSlow(this.core, id)) throw leaseError(this, id, "release");
   }
 
-  private refuse(verb: string): void {
+  #refuse(verb: string): void {
     const error = refusal(this, verb);
     if (error !== undefined) throw error;
   }
 }
+
+disposeBy(SharedPool, "disposeByForce");
 
 const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
 const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "members", "zero", "name"] as const;

@@ -1,8 +1,8 @@
 /** What a shared pool tells about itself, and the check of its invariants. Slow paths; other threads go on meanwhile. */
 import { MillpondError } from "../../util/errors.ts";
-import { type Core, holds, isCurrent, MANY, memberAt, NOTHING, stateAt } from "./core.ts";
+import { type Core, holds, isCurrent, leaseOf, MANY, memberAt, NOTHING, stateAt } from "./core.ts";
 import { countHolders, holdersOf } from "./errors.ts";
-import type { SharedMemberStats, SharedPoolStats } from "./handle.ts";
+import type { SharedHolder, SharedMemberStats, SharedPoolStats } from "./handle.ts";
 import { DEAD_SLOT, Header, MemberState, MemberWord } from "./layout.ts";
 import { statusOf } from "./membership.ts";
 
@@ -52,6 +52,17 @@ export function readStats(core: Core): SharedPoolStats {
     reclaimed: Atomics.load(i32, Header.RECLAIMED),
     members,
   };
+}
+
+/** Who has each slot that is held. O(count). */
+export function readHolders(core: Core): SharedHolder[] {
+  const holders: SharedHolder[] = [];
+  for (let slot = 0; slot < core.count; slot++) {
+    const state = Atomics.load(core.i32, stateAt(core, slot));
+    if ((state & DEAD_SLOT) !== 0 || (state & core.holderMask) === 0) continue;
+    holders.push({ slot, id: leaseOf(core, slot, state), members: holdersOf(core, state) });
+  }
+  return holders;
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */

@@ -13,6 +13,7 @@
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { alignUp } from "../../util/align.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
@@ -73,7 +74,7 @@ export class SlabBlocks {
   readonly dataViews: (DataView | undefined)[] = [];
   /** Blocks added since the beginning. */
   carved = 0;
-  readonly #source: Allocator;
+  readonly #source: Allocator | undefined;
   readonly #layout: SlabLayout;
   readonly #mappings: (Mapping | undefined)[] = [];
   /** When each block was first seen empty; Infinity: not empty. */
@@ -82,7 +83,7 @@ export class SlabBlocks {
   #order: number[] = [];
 
   /** No blocks yet. */
-  constructor(source: Allocator, layout: SlabLayout) {
+  constructor(source: Allocator | undefined, layout: SlabLayout) {
     this.#source = source;
     this.#layout = layout;
   }
@@ -99,22 +100,25 @@ export class SlabBlocks {
 
   /** Makes block `number`. Throws what the allocator and the mapping throw; there is no new block then. */
   add(number: number): void {
-    const memory = this.#source.allocate(this.#layout.blockSize, { align: this.#layout.align });
-    let mapping: Mapping;
-    try {
-      // As long as the block exists: memory that is not plain is reachable only while it is mapped.
-      mapping = memory.map("readwrite");
-    } catch (error) {
-      memory.release();
-      throw error;
-    }
+    const mapping = this.#source === undefined ? undefined : this.#allocate(this.#source);
     this.#mappings[number] = mapping;
-    const { bytes } = mapping;
+    const bytes = mapping?.bytes ?? plainBytes(this.#layout.blockSize);
     this.views[number] = bytes;
     this.dataViews[number] = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#idleSince[number] = Number.POSITIVE_INFINITY;
     this.#order.push(number);
     this.carved++;
+  }
+
+  #allocate(source: Allocator): Mapping {
+    const memory = source.allocate(this.#layout.blockSize, { align: this.#layout.align });
+    try {
+      // As long as the block exists: memory that is not plain is reachable only while it is mapped.
+      return memory.map("readwrite");
+    } catch (error) {
+      memory.release();
+      throw error;
+    }
   }
 
   /** Block numbers, the one carved last first. */
@@ -127,10 +131,11 @@ export class SlabBlocks {
     const failures: unknown[] = [];
     for (const number of this.newestFirst()) {
       if (!numbers.has(number)) continue;
-      const mapping = this.#mappings[number]!;
+      const mapping = this.#mappings[number];
       this.#mappings[number] = undefined;
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
+      if (mapping === undefined) continue;
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }
@@ -157,6 +162,20 @@ export class SlabBlocks {
       if (now - since >= age) expired.add(number);
     }
     return expired;
+  }
+}
+
+/** A block without an allocator: what the system allocator would give. */
+function plainBytes(size: number): Uint8Array {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new MillpondError(
+      "ERR_ALLOCATION_FAILED",
+      `a block of ${size} bytes cannot be allocated`,
+      { size },
+      { cause },
+    );
   }
 }
 

@@ -1,7 +1,8 @@
 /** What a SlabPool is made from, checked, and what it tells about itself. */
-import { Allocator, defaultAllocator } from "../../memory/allocator.ts";
+import type { Allocator } from "../../memory/allocator.ts";
+import { replacedDefault } from "../../memory/default.ts";
 import { type Clock, checkClock, systemClock } from "../../util/clock.ts";
-import { badValue, flag, milliseconds, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import { badValue, flag, milliseconds, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { computeLayout, DEFAULT_BLOCK_SIZE, type SlabLayout } from "./blocks.ts";
 import type { Struct, StructFields } from "./struct.ts";
 
@@ -18,7 +19,7 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
    * them out, which keeps a struct's natural alignment, and none for other odd sizes.
    */
   align?: number;
-  /** Where blocks come from, one memory a block; default: the default allocator. */
+  /** Where blocks come from, one memory a block; default: the default allocator where it was replaced, else an ArrayBuffer a block. */
   source?: Allocator;
   /** The most blocks; default: as many as pointers fit into 31 bits. */
   maxBlocks?: number;
@@ -100,8 +101,8 @@ export interface ResolvedSlabOptions<S extends StructFields> {
   readonly layout: SlabLayout;
   /** The fields of an element. */
   readonly struct: Struct<S> | undefined;
-  /** Where blocks come from. */
-  readonly source: Allocator;
+  /** Where blocks come from; undefined: each is an ArrayBuffer. */
+  readonly source: Allocator | undefined;
   /** The most blocks. */
   readonly maxBlocks: number;
   /** Milliseconds; Infinity: never. */
@@ -144,9 +145,9 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
   if (options === undefined) throw wrongType("options", "SlabPoolOptions", options);
   const given = readOptions("options", options, OPTION_KEYS);
-  const { source = defaultAllocator(), name = "slab", struct, init, destroy } = given;
+  const { source = replacedDefault(), name = "slab", struct, init, destroy } = given;
   const clock = checkClock("options.clock", given.clock);
-  if (!(source instanceof Allocator)) throw wrongType("options.source", "an Allocator", source);
+  if (source !== undefined) withMethods("options.source", "an Allocator", source, ["allocate"]);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   checkHook("options.init", init);
   checkHook("options.destroy", destroy);

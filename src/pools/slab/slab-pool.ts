@@ -38,7 +38,6 @@
  * The format of the links is in free-list.ts, the numbers of pointers and the blocks are in blocks.ts.
  */
 
-import { systemAllocator } from "../../memory/allocator.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
@@ -192,7 +191,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#init = resolved.init;
     this.#destroy = resolved.destroy;
     const hooks = resolved.init !== undefined || resolved.destroy !== undefined;
-    this.#foreign = hooks || source !== systemAllocator() || clock !== systemClock;
+    this.#foreign = hooks || source !== undefined || clock !== systemClock;
     this.#sites = resolved.trace ? new SlabSites() : undefined;
     const numbers = Math.min(resolved.maxBlocks * 2 ** layout.shift, MAX_POINTERS);
     this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
@@ -451,7 +450,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the fast path. */
   #beginForeign(): void {
     this.#calling = true;
-    // The plain system allocator and clock do not call back, and the sentinel costs memory once it is read.
+    // Plain ArrayBuffers and the system clock do not call back, and the sentinel costs memory once it is read.
     if (this.#foreign) this.#links = sentinelLinks(this.#table.length);
     this.head = END;
   }

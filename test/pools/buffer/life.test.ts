@@ -177,7 +177,7 @@ describe("waiting", () => {
       pool.on("starved", () => {}); pool.tryAcquire(); void pool.acquire(); console.log("end");`;
     const out = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
       encoding: "utf8",
-      timeout: 20_000,
+      timeout: 100_000,
     });
     expect(out.trim()).toBe("end");
   });
@@ -569,7 +569,7 @@ describe("ends", () => {
       setTimeout(() => process.exit(1), 10_000).unref();`;
     const out = execFileSync(process.execPath, ["--expose-gc", "--input-type=module", "-e", script], {
       encoding: "utf8",
-      timeout: 20_000,
+      timeout: 100_000,
     });
     expect(out.trim()).toBe("leak 1 lost true");
   });
@@ -592,7 +592,7 @@ describe("ends", () => {
       console.log("major", major, "leases", pool.stats().acquires);`;
     const out = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
       encoding: "utf8",
-      timeout: 60_000,
+      timeout: 100_000,
     });
     expect(out.trim()).toBe("major 0 leases 2000000");
   });

@@ -12,6 +12,7 @@ import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { FULL } from "../../helpers/effort.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
 
 interface Waiting {
@@ -52,7 +53,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
   },
   SharedPool(clock) {
     const pool = SharedPool.create({ size: 64, count: 1, clock });
-    ends.push(() => pool.destroy({ force: true }));
+    ends.push(() => pool.close({ force: true }));
     return {
       take() {
         const slot = pool.tryAcquire()!;
@@ -64,7 +65,7 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
     };
   },
   TransferPool(clock) {
-    const pool = new TransferPool({ size: 64, count: 1, clock });
+    const pool = TransferPool.create({ size: 64, count: 1, clock });
     return {
       take() {
         const slot = pool.tryAcquire()!;
@@ -374,7 +375,7 @@ describe("a pending wait", () => {
       const pool = SharedPool.create({ size: 64, count: 1 });
       const held = pool.tryAcquire(); const acquire = (options) => pool.acquire(options);`,
     TransferPool: `const { TransferPool } = await import(${source("lane/transfer-pool")});
-      const pool = new TransferPool({ size: 64, count: 1 });
+      const pool = TransferPool.create({ size: 64, count: 1 });
       const held = pool.tryAcquire(); const acquire = (options) => pool.acquire(options);`,
   };
   for (const [kind, make] of Object.entries(MAKE)) {
@@ -382,7 +383,7 @@ describe("a pending wait", () => {
       const body = `${make}
         process.on("exit", () => console.log("exit"));
         acquire(${options}).then(() => console.log("got"), (error) => console.log(error.code));`;
-      const { stdout } = await run(process.execPath, ["--input-type=module", "-e", body], { timeout: 30_000 });
+      const { stdout } = await run(process.execPath, ["--input-type=module", "-e", body], { timeout: 100_000 });
       return stdout.trim().replaceAll("\n", " ");
     };
 
@@ -430,7 +431,7 @@ describe("activation with a min of n buffers", () => {
     }
   }
 
-  it("takes linear time, also when the last buffer cannot be made and all go back", () => {
+  it("takes linear time, also when the last buffer cannot be made and all go back", FULL, () => {
     // 64 times the buffers: 64 times the time when it is linear, and up to 3 times that with the caches and the garbage
     // collector of a busy machine; 4,096 times when it is quadratic.
     expect(best(64_000) / best(1000)).toBeLessThan(600);

@@ -1,4 +1,7 @@
-/** The core's timed queue: order, sums and extremes against a model, bounds, triggers once a crossing, hooks that call back or throw. */
+/**
+ * The core's timed queue: order, sums and extremes against a model, bounds, triggers once a crossing, hooks that call
+ * back or throw.
+ */
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type QueueTrigger, TimedQueue } from "../../../src/pools/common/timed-queue.ts";

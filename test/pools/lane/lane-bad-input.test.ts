@@ -107,26 +107,26 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
   it("data that cannot be cloned is ERR_INVALID_ARG_VALUE, and the lease stays", async () => {
     const pool = open();
     const { near, far, end } = await pair(pool);
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     const before = [pool.stats(), near.credit];
     for (const data of [() => {}, Symbol("x"), Promise.resolve(), { deep: [AClass] }]) {
-      expect(code(() => near.trySend(slot, data))).toBe(VALUE);
-      expect(await codeOf(near.send(slot, data))).toBe(VALUE);
+      expect(code(() => near.trySend(lease, data))).toBe(VALUE);
+      expect(await codeOf(near.send(lease, data))).toBe(VALUE);
     }
     // What a getter of the caller's throws is the caller's.
     expect(() =>
-      near.trySend(slot, {
+      near.trySend(lease, {
         get x() {
           return fail();
         },
       }),
     ).toThrow(Hostile);
     expect([pool.stats(), near.credit]).toEqual(before);
-    expect(near.trySend(slot, "good")).toBe(true);
+    expect(near.trySend(lease, "good")).toBe(true);
     const got = (await far.receive())!;
     expect(got.data).toBe("good");
-    expect(code(() => far.trySend(got.slot, () => {}))).toBe(VALUE);
-    far.pool.release(got.slot);
+    expect(code(() => far.trySend(got.lease, () => {}))).toBe(VALUE);
+    far.pool.release(got.lease);
     await Promise.all([near.close(), far.close()]);
     end();
   });
@@ -134,19 +134,19 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
   it("a lease whose id is something else at each reading is moved once, or refused", async () => {
     const pool = open();
     const { near, far, end } = await pair(pool);
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     let reads = 0;
     const changing = {
-      index: slot.index,
-      pool: slot.pool,
+      index: lease.index,
+      pool: lease.pool,
       get id() {
-        return reads++ === 0 ? slot.id : (Symbol("later") as never);
+        return reads++ === 0 ? lease.id : (Symbol("later") as never);
       },
     };
     expect(near.trySend(changing, 1)).toBe(true);
     const got = (await far.receive())!;
-    expect(got.slot.id).toBe(slot.id);
-    far.pool.release(got.slot);
+    expect(got.lease.id).toBe(lease.id);
+    far.pool.release(got.lease);
     await Promise.all([near.close(), far.close()]);
     end();
     expect(pool.stats().free).toBe(2);

@@ -41,22 +41,22 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     const pool = open();
     const lane: Lane<Data> = await pool.connect<Data>(hire("echo"));
     for (let n = 0; n < 10; n++) {
-      const slot = pool.tryAcquire()!;
-      pool.bytes(slot).fill(n);
-      await lane.send(slot, { n });
+      const lease = pool.tryAcquire()!;
+      pool.bytes(lease).fill(n);
+      await lane.send(lease, { n });
       expect([
-        code(() => pool.bytes(slot)),
-        code(() => pool.release(slot)),
-        code(() => lane.trySend(slot, { n })),
+        code(() => pool.bytes(lease)),
+        code(() => pool.release(lease)),
+        code(() => lane.trySend(lease, { n })),
       ]).toEqual(["ERR_USE_AFTER_RELEASE", "ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE"]);
       const back = (await lane.receive())!;
-      expect([back.slot.id, back.data.n, pool.bytes(back.slot)[0], pool.bytes(back.slot)[999]]).toEqual([
-        slot.id,
+      expect([back.lease.id, back.data.n, pool.bytes(back.lease)[0], pool.bytes(back.lease)[999]]).toEqual([
+        lease.id,
         n * 1000,
         n + 1,
         n,
       ]);
-      pool.release(back.slot);
+      pool.release(back.lease);
     }
     await lane.close();
     expect(free(pool)).toBe(4);
@@ -65,8 +65,8 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
   it("the other side releases, and a wait here ends", async () => {
     const pool = open(1);
     const lane = await pool.connect<Data>(hire("release"));
-    for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 5000 }), { n });
-    const last = await pool.acquire({ timeout: 5000 });
+    for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 60_000 }), { n });
+    const last = await pool.acquire({ timeout: 60_000 });
     expect(pool.bytes(last)[0]).toBe(10);
     pool.release(last);
     await lane.close();
@@ -76,10 +76,10 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     const pool = open(2);
     const lane = await pool.connect<Data>(hire("produce"), { window: 3 });
     const seen: number[] = [];
-    for await (const { slot, data } of lane) {
-      expect(new Set(pool.bytes(slot))).toEqual(new Set([data.n]));
+    for await (const { lease, data } of lane) {
+      expect(new Set(pool.bytes(lease))).toEqual(new Set([data.n]));
       seen.push(data.n);
-      pool.release(slot);
+      pool.release(lease);
     }
     expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
     expect(code(() => lane.trySend(pool.tryAcquire()!, { n: 0 }))).toBe("ERR_INACTIVE");
@@ -102,7 +102,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     stopped.abort(new Error("enough"));
     expect([await codeOf(aborted), await codeOf(late)]).toEqual(["Error: enough", "ERR_STARVED"]);
     workers[0]!.postMessage("go");
-    for (const slot of slots.slice(2)) await lane.send(slot, { n: 0 });
+    for (const lease of slots.slice(2)) await lane.send(lease, { n: 0 });
     expect(free(pool)).toBe(0);
     await workers[0]!.terminate();
     expect(free(pool)).toBe(8);
@@ -118,9 +118,9 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
       const worker = hire(job);
       const lane = await pool.connect<Data>(worker, { window: 3 });
       for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
-      const waits = [pool.acquire({ timeout: 5000 }), pool.acquire({ timeout: 5000 })];
+      const waits = [pool.acquire({ timeout: 60_000 }), pool.acquire({ timeout: 60_000 })];
       await new Promise((resolve) => worker.once("message", resolve));
-      for (const slot of await Promise.all(waits)) pool.release(slot);
+      for (const lease of await Promise.all(waits)) pool.release(lease);
       expect([free(pool), await codeOf(lane.receive()), await codeOf(lane.send(pool.tryAcquire()!, { n: 0 }))]).toEqual(
         [3, "ERR_INACTIVE", "ERR_INACTIVE"],
       );
@@ -145,10 +145,10 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
   it("data that cannot be cloned is refused, and the lease stays", async () => {
     const pool = open();
     const lane = await pool.connect<unknown>(hire("hold"));
-    const slot = pool.tryAcquire()!;
-    expect(() => lane.trySend(slot, () => {})).toThrow(/could not be cloned/);
-    expect([pool.bytes(slot).length, lane.credit]).toEqual([1000, 8]);
-    pool.release(slot);
+    const lease = pool.tryAcquire()!;
+    expect(() => lane.trySend(lease, () => {})).toThrow(/could not be cloned/);
+    expect([pool.bytes(lease).length, lane.credit]).toEqual([1000, 8]);
+    pool.release(lease);
     expect(free(pool)).toBe(4);
   });
 

@@ -10,9 +10,9 @@ if (job !== "deaf") {
   if (job === "hold when told") await new Promise((resolve) => parentPort!.once("message", resolve));
   if (job === "produce") {
     for (let n = 0; n < 20; n++) {
-      const slot = await pool.acquire({ timeout: 5000 });
-      pool.bytes(slot).fill(n);
-      await lane.send(slot, { n });
+      const lease = await pool.acquire({ timeout: 5000 });
+      pool.bytes(lease).fill(n);
+      await lane.send(lease, { n });
     }
     await lane.close();
   } else if (job === "close at once") {
@@ -27,14 +27,14 @@ if (job !== "deaf") {
       if (job === "hold and die") throw new Error("died on purpose");
     }
   } else {
-    for await (const { slot, data } of lane) {
-      const bytes = pool.bytes(slot);
+    for await (const { lease, data } of lane) {
+      const bytes = pool.bytes(lease);
       const sum = bytes.reduce((total, byte) => total + byte, 0);
       bytes[0] = data.n + 1;
-      if (job === "echo") await lane.send(slot, { n: sum });
-      else pool.release(slot);
+      if (job === "echo") await lane.send(lease, { n: sum });
+      else pool.release(lease);
       try {
-        pool.bytes(slot);
+        pool.bytes(lease);
         parentPort!.postMessage(`thread ${threadId} still has it`);
       } catch (error) {
         if (!isMillpondError(error, "ERR_USE_AFTER_RELEASE")) parentPort!.postMessage(String(error));

@@ -1,4 +1,7 @@
-/** When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is read coarsely. */
+/**
+ * When idle blocks go: the cliff, the curve, the timer, clocks that misbehave, and how exact it is while the clock is
+ * read coarsely.
+ */
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
@@ -163,7 +166,7 @@ describe("the cliff", () => {
       pool.allocator.allocate(65536).release();
       console.log(pool.stats().idle);
     `;
-    const run = spawnSync(process.execPath, ["--input-type=module", "-e", script], { timeout: 30_000 });
+    const run = spawnSync(process.execPath, ["--input-type=module", "-e", script], { timeout: 100_000 });
     expect([run.status, String(run.stdout).trim()]).toEqual([0, "1"]);
   });
 });

@@ -1,7 +1,8 @@
 /**
- * PagePool against a naive model: random walks over allocations of several sizes, waits, releases, sub-memories, transfers, flushes,
- * pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at every call; after every step the counters,
- * the very blocks that were leased, and the order in which waits settled must agree.
+ * PagePool against a naive model: random walks over allocations of several sizes, waits, releases, sub-memories,
+ * transfers, flushes, pressure, pauses and a clock that goes back. The model keeps plain lists and reads the clock at
+ * every call; after every step the counters, the very blocks that were leased, and the order in which waits settled
+ * must agree.
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";

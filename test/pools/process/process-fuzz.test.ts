@@ -6,11 +6,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { ProcessPool } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
+import type { Lease } from "../../../src/pools/common/lease.ts";
 import { statusAt } from "../../../src/pools/process/process-table.ts";
-import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { Header, PoolState, type SharedLayout } from "../../../src/pools/shared/layout.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
@@ -52,7 +52,7 @@ function typed<T>(what: string, run: () => T): T | undefined {
 }
 
 /** Everything that a program may do, once, at random. */
-function act(pool: ProcessPool, held: Slot[]): void {
+function act(pool: ProcessPool, held: Lease[]): void {
   const { slotsAt, stride, count } = pool.core.layout as SharedLayout;
   const inside = (view: Uint8Array | undefined): void => {
     if (view === undefined) return;
@@ -63,7 +63,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
     view[0] = 1;
     view[view.length - 1] = 1;
   };
-  const slot = held[next(held.length)];
+  const lease = held[next(held.length)];
   switch (next(13)) {
     case 0:
     case 1:
@@ -74,13 +74,13 @@ function act(pool: ProcessPool, held: Slot[]): void {
     }
     case 3:
     case 4:
-      if (slot !== undefined) typed("release", () => pool.release(slot));
+      if (lease !== undefined) typed("release", () => pool.release(lease));
       break;
     case 5:
-      if (slot !== undefined) inside(typed("bytes", () => pool.bytes(slot)));
+      if (lease !== undefined) inside(typed("bytes", () => pool.bytes(lease)));
       break;
     case 6:
-      if (slot !== undefined) typed("retain", () => pool.retain(slot));
+      if (lease !== undefined) typed("retain", () => pool.retain(lease));
       break;
     case 7: {
       const taken = typed("acquireSync", () => pool.acquireSync(0));
@@ -103,7 +103,7 @@ function act(pool: ProcessPool, held: Slot[]): void {
     }
     case 12:
       typed("validate", () => pool.validate());
-      if (slot !== undefined) typed("offsetOf", () => pool.offsetOf(slot.id));
+      if (lease !== undefined) typed("offsetOf", () => pool.offsetOf(lease.id));
       break;
   }
 }
@@ -117,7 +117,7 @@ function heal(pool: ProcessPool, words: Int32Array): void {
 
 describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
   it("its header: refused by a typed error, or the pool in it is whole", () => {
-    const pool = createProcessPool({ size: 256, count: 5, members: 4 });
+    const pool = ProcessPool.create({ size: 256, count: 5, members: 4 });
     pools.push(pool);
     const bytes = pool.block!.size;
     const good = new Uint8Array(pool.memory).slice();
@@ -128,15 +128,15 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
       new Uint8Array(block.buffer).set(good);
       const words = new Int32Array(block.buffer);
       for (let n = 1 + next(3); n > 0; n--) words[next(3) === 0 ? next(Header.END) : next(Header.ZERO + 1)] = nasty();
-      const joined = typed("openProcessPool", () => openProcessPool(block, { watch: 60_000 }));
+      const joined = typed("attach", () => ProcessPool.attach(block, { watch: 60_000 }));
       if (joined === undefined) refused++;
       else {
         opened++;
         const { layout } = joined.core;
         expect(layout.slotsAt + layout.stride * layout.count).toBeLessThanOrEqual(bytes);
-        const held: Slot[] = [];
+        const held: Lease[] = [];
         for (let n = 0; n < 10; n++) act(joined, held);
-        typed("detach", () => joined.detach({ force: true }));
+        typed("leave", () => joined.leave({ force: true }));
       }
     }
     console.log(`damaged headers: ${JSON.stringify({ opened, refused })}`);
@@ -148,32 +148,32 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
     [300, "slots by the word"],
   ])("its words, between any two calls: %i (%s)", (count) => {
     for (let round = 0; round < 60; round++) {
-      const pool = createProcessPool({ size: 128, count, members: 5, watch: 60_000 });
+      const pool = ProcessPool.create({ size: 128, count, members: 5, watch: 60_000 });
       pools.push(pool);
       const end = pool.core.layout.slotsAt >>> 2;
       const words = new Int32Array(pool.memory);
       const table = new Int32Array(pool.memory, pool.core.layout.slotsAt + pool.core.layout.stride * count);
-      const held: Slot[] = [];
+      const held: Lease[] = [];
       for (let n = 0; n < 150; n++) {
         const target = next(4) === 0 ? table : words;
         target[next(target === table ? 16 * 6 : end)] = nasty();
         heal(pool, words);
         act(pool, held);
       }
-      typed("destroy", () => pool.destroy({ force: true }));
       typed("close", () => pool.close({ force: true }));
+      typed("leave", () => pool.leave({ force: true }));
     }
   });
 
   it("its words, while another process writes into them without end", REPEATED, async () => {
-    const pool = createProcessPool({ size: 128, count: 20, members: 5 });
+    const pool = ProcessPool.create({ size: 128, count: 20, members: 5 });
     pools.push(pool);
     const child = spawn(process.execPath, [CHILD, "scribble", String(next(2 ** 30))], {
       stdio: ["ignore", "pipe", "inherit", pool.descriptor],
     });
     children.push(child);
     await once(child.stdout!, "data");
-    const held: Slot[] = [];
+    const held: Lease[] = [];
     const words = new Int32Array(pool.memory);
     const most = times(2_000, 40_000);
     let acts = 0;
@@ -183,8 +183,8 @@ describe.runIf(nativeOps().availability.ok)("a damaged pool", () => {
         act(pool, held);
       }
       // Joined anew when it was declared dead, as a program would.
-      const joined = typed("openProcessPool", () => openProcessPool(pool.block!, { watch: 60_000 }));
-      if (joined !== undefined) typed("detach", () => joined.detach({ force: true }));
+      const joined = typed("attach", () => ProcessPool.attach(pool.block!, { watch: 60_000 }));
+      if (joined !== undefined) typed("leave", () => joined.leave({ force: true }));
     }
     expect(child.exitCode).toBeNull();
   });

@@ -32,9 +32,9 @@ else if (job === "refused") {
   const { lane, pool } = await joined();
   if (job === "produce") {
     for (let n = 0; n < 20; n++) {
-      const slot = await pool.acquire({ timeout: 10_000 });
-      pool.bytes(slot).fill(n);
-      await lane.send(slot, { n });
+      const lease = await pool.acquire({ timeout: 10_000 });
+      pool.bytes(lease).fill(n);
+      await lane.send(lease, { n });
     }
     await lane.close();
   } else if (job === "hold") {
@@ -47,20 +47,20 @@ else if (job === "refused") {
   } else if (job === "close at once") await lane.close();
   else if (job === "flood") {
     // Leases go round as fast as they can, until this process is killed.
-    for await (const { slot, data } of lane) await lane.send(slot, data);
+    for await (const { lease, data } of lane) await lane.send(lease, data);
   } else {
-    for await (const { slot, data } of lane) {
-      const bytes = pool.bytes(slot);
+    for await (const { lease, data } of lane) {
+      const bytes = pool.bytes(lease);
       const sum = bytes.reduce((total, byte) => total + byte, 0);
-      await lane.send(slot, { n: sum + data.n });
+      await lane.send(lease, { n: sum + data.n });
       try {
-        pool.bytes(slot);
+        pool.bytes(lease);
         say("still has it");
       } catch (error) {
         if (!isMillpondError(error, "ERR_USE_AFTER_RELEASE")) say(String(error));
       }
     }
   }
-  pool.close();
+  pool.leave();
   if (process.connected) process.disconnect();
 }

@@ -8,13 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import {
-  connectProcess,
-  connectToPool,
-  createProcessPool,
-  type ProcessPool,
-  serveProcesses,
-} from "../../../src/native.ts";
+import { connectProcess, connectToPool, ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { notDone } from "../../../src/os/result.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
@@ -45,7 +39,7 @@ const children: ChildProcess[] = [];
 const closers: (() => void)[] = [];
 
 function make(count: number, more: object = {}): ProcessPool {
-  const pool = createProcessPool({ size: 4096, count, watch: 100, ...more });
+  const pool = ProcessPool.create({ size: 4096, count, watch: 100, ...more });
   pools.push(pool);
   return pool;
 }
@@ -89,7 +83,7 @@ async function meet(pool: ProcessPool, job: string, way: string): Promise<{ lane
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
   for (const close of closers.splice(0)) close();
-  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const pool of pools.splice(0)) pool.leave({ force: true });
 });
 
 const WAYS = ["ipc", "inherited", "socket"] as const;
@@ -99,15 +93,15 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const pool = make(4);
     const { lane, child } = await meet(pool, "echo", way);
     for (let n = 0; n < 20; n++) {
-      const slot = pool.tryAcquire()!;
-      const bytes = pool.bytes(slot);
+      const lease = pool.tryAcquire()!;
+      const bytes = pool.bytes(lease);
       bytes.fill(1);
-      await lane.send(slot, { n });
-      expect(() => pool.bytes(slot)).toThrow(/sent away/);
+      await lane.send(lease, { n });
+      expect(() => pool.bytes(lease)).toThrow(/sent away/);
       const back = await lane.receive();
       expect(back!.data).toEqual({ n: 4096 + n });
-      expect(back!.slot.id).toBe(slot.id);
-      pool.release(back!.slot);
+      expect(back!.lease.id).toBe(lease.id);
+      pool.release(back!.lease);
     }
     const exit = once(child, "exit");
     await lane.close();
@@ -121,10 +115,10 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const pool = make(3);
     const { lane } = await meet(pool, "produce", way);
     const seen: number[] = [];
-    for await (const { slot, data } of lane) {
-      expect(pool.bytes(slot)[0]).toBe(data.n);
+    for await (const { lease, data } of lane) {
+      expect(pool.bytes(lease)[0]).toBe(data.n);
       seen.push(data.n);
-      pool.release(slot);
+      pool.release(lease);
     }
     expect(seen).toEqual(Array.from({ length: 20 }, (_, n) => n));
     await lane.close();
@@ -135,9 +129,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const pool = make(1);
     const { lane } = await meet(pool, "close at once", way);
     expect(await lane.receive()).toBeUndefined();
-    const slot = pool.tryAcquire()!;
-    expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
-    pool.release(slot);
+    const lease = pool.tryAcquire()!;
+    expect(await codeOf(lane.send(lease, { n: 1 }))).toBe("ERR_INACTIVE");
+    pool.release(lease);
     await lane.close();
   });
 
@@ -146,12 +140,12 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     const { lane, child } = await meet(pool, "hold", way);
     for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
     expect(await line(child)).toEqual({ holds: 3 });
-    const waiting = pool.acquire({ timeout: 10_000 });
+    const waiting = pool.acquire({ timeout: 60_000 });
     child.kill("SIGKILL");
-    const slot = await waiting;
+    const lease = await waiting;
     expect(await codeOf(lane.receive())).toBe("ERR_INACTIVE");
-    expect(await codeOf(lane.send(slot, { n: 1 }))).toBe("ERR_INACTIVE");
-    pool.release(slot);
+    expect(await codeOf(lane.send(lease, { n: 1 }))).toBe("ERR_INACTIVE");
+    pool.release(lease);
     await until(() => pool.stats().free === 3);
     pool.validate();
   });
@@ -167,7 +161,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       expect(pool.processes().filter((pid) => pid === process.pid)).toHaveLength(2);
       await lane.send(pool.tryAcquire()!, { n: 1 });
       const back = await lane.receive();
-      pool.release(back!.slot);
+      pool.release(back!.lease);
       await lane.send(pool.tryAcquire()!, { n: 1 });
       await worker.terminate();
       await until(() => pool.stats().free === 2);
@@ -196,11 +190,11 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
   it("data that cannot be sent is refused, and the lease stays", async () => {
     const pool = make(2);
     const { lane } = await meet(pool, "echo", "socket");
-    const slot = pool.tryAcquire()!;
-    expect(() => lane.trySend(slot, { n: (() => 1) as never })).toThrow(/could not be cloned/);
-    expect(await codeOf(lane.send(slot, { n: "x".repeat(2 ** 21) as never }))).toBe("ERR_OUT_OF_RANGE");
-    expect(pool.bytes(slot).length).toBe(4096);
-    await lane.send(slot, { n: 1 });
+    const lease = pool.tryAcquire()!;
+    expect(() => lane.trySend(lease, { n: (() => 1) as never })).toThrow(/could not be cloned/);
+    expect(await codeOf(lane.send(lease, { n: "x".repeat(2 ** 21) as never }))).toBe("ERR_OUT_OF_RANGE");
+    expect(pool.bytes(lease).length).toBe(4096);
+    await lane.send(lease, { n: 1 });
   });
 
   it("a child that is deaf, leaves, or is already gone: no membership is lost", async () => {
@@ -230,9 +224,9 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       setTimeout(() => child.kill("SIGKILL"), next(60));
       try {
         for (let n = 0; n < 4; n++) await lane.send(pool.tryAcquire()!, { n });
-        for await (const { slot, data } of lane) {
+        for await (const { lease, data } of lane) {
           moved++;
-          await lane.send(slot, data);
+          await lane.send(lease, data);
         }
       } catch (error) {
         expect(isMillpondError(error, "ERR_INACTIVE")).toBe(true);
@@ -265,17 +259,17 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       pool.validate();
       // The other lane was asked whether it had something under way, and goes on.
       await other.send(pool.tryAcquire()!, { n: 1 });
-      pool.release((await other.receive())!.slot);
+      pool.release((await other.receive())!.lease);
     },
   );
 
   it("a lease whose message was lost with its sender is found and given back, one that is known is not", async () => {
     const pool = make(2);
     const kept = pool.tryAcquire()!;
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     // As if another process had moved the bit here and died before the kernel had its message.
-    pool.core.localLease[slot.index] = -(2 ** 31);
-    expect(unknownLeases(pool)).toEqual([slot.id]);
+    pool.core.localLease[lease.index] = -(2 ** 31);
+    expect(unknownLeases(pool)).toEqual([lease.id]);
     expect(await giveBackUnknown(pool, new Set())).toBe(1);
     expect(pool.stats().free).toBe(1);
     expect(pool.isHeld(kept.id)).toBe(true);
@@ -296,7 +290,7 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     for (const lane of lanes) {
       await lane.send(pool.tryAcquire()!, { n: 1 });
       const back = await lane.receive();
-      pool.release(back!.slot);
+      pool.release(back!.lease);
     }
     const exits = crew.map((child) => once(child, "exit"));
     server.close();
@@ -350,6 +344,6 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     closers.push(() => server.close());
     const { pool: first } = await connectToPool<Data>(path);
     await expect(connectToPool(path)).rejects.toThrow(/memberships of shared pool "shared" are taken/);
-    first.close();
+    first.leave();
   });
 });

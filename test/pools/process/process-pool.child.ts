@@ -3,10 +3,10 @@
  * one, a block of the test's own, with what a holder of each slot calls itself.
  */
 import { readFileSync } from "node:fs";
-import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { ProcessPool } from "../../../src/native.ts";
 import { parseStat } from "../../../src/os/process-liveness.ts";
 import { openSharedMemory } from "../../../src/os/shared-memory.ts";
-import type { Slot } from "../../../src/pools/shared/handle.ts";
+import type { Lease } from "../../../src/pools/common/lease.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 
 const [job = "", ...rest] = process.argv.slice(2);
@@ -31,17 +31,17 @@ if (rest.includes("nobody")) {
   process.setuid!(65534);
 }
 
-if (job === "open") answer(tried(() => openProcessPool(3)));
-if (job === "create") answer(tried(() => createProcessPool({ size: 64, count: 2 })));
+if (job === "open") answer(tried(() => ProcessPool.attach(3)));
+if (job === "create") answer(tried(() => ProcessPool.create({ size: 64, count: 2 })));
 if (job === "name") {
-  const pool = openProcessPool(rest[0]!);
-  const slot = pool.tryAcquire()!;
-  pool.bytes(slot).fill(9);
+  const pool = ProcessPool.attach(rest[0]!);
+  const lease = pool.tryAcquire()!;
+  pool.bytes(lease).fill(9);
   answer({ member: pool.member, pid: pool.processes()[pool.member] === process.pid, waits: pool.waits });
 }
-if (job === "hold") hold(openProcessPool(3));
-if (job === "wait") await wait(openProcessPool(3));
-if (job === "load") load(openProcessPool(3), Number(rest[0]));
+if (job === "hold") hold(ProcessPool.attach(3));
+if (job === "wait") await wait(ProcessPool.attach(3));
+if (job === "load") load(ProcessPool.attach(3), Number(rest[0]));
 
 if (job === "scribble") scribble(Number(rest[0]));
 
@@ -63,9 +63,9 @@ function scribble(seed: number): void {
 
 /** Takes so many, says so, and stays. */
 function hold(pool: ProcessPool): void {
-  const slots: Slot[] = [];
+  const slots: Lease[] = [];
   for (let i = 0; i < Number(rest[0]); i++) slots.push(pool.tryAcquire()!);
-  for (const slot of slots) pool.bytes(slot).fill(7);
+  for (const lease of slots) pool.bytes(lease).fill(7);
   console.log(JSON.stringify({ holds: slots.length }));
   setInterval(() => {}, 1e6);
 }
@@ -76,12 +76,12 @@ async function wait(pool: ProcessPool): Promise<void> {
   console.log(JSON.stringify({ ready: true }));
   for (let i = 0; i < Number(rest[1]); i++) {
     const began = performance.now();
-    const slot = rest[0] === "sync" ? pool.acquireSync(20_000) : await pool.acquire({ timeout: 20_000 });
+    const lease = rest[0] === "sync" ? pool.acquireSync(20_000) : await pool.acquire({ timeout: 20_000 });
     worst = Math.max(worst, performance.now() - began);
-    pool.release(slot);
+    pool.release(lease);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  pool.close();
+  pool.leave();
   answer({ worst });
 }
 
@@ -107,25 +107,25 @@ function load(pool: ProcessPool, seed: number): void {
     random = (Math.imul(random, 1664525) + 1013904223) | 0;
     return (random >>> 8) % below;
   };
-  const held: Slot[] = [];
-  const take = (slot: Slot): void => {
-    const before = Atomics.exchange(words, 16 + slot.index, process.pid);
+  const held: Lease[] = [];
+  const take = (lease: Lease): void => {
+    const before = Atomics.exchange(words, 16 + lease.index, process.pid);
     if (before !== 0 && !ended(before)) Atomics.add(words, 1, 1);
-    const bytes = pool.bytes(slot);
+    const bytes = pool.bytes(lease);
     for (let i = 0; i < bytes.length; i += 8) if (bytes[i] !== 0) Atomics.add(words, 2, 1);
-    bytes.fill(1 + (slot.index & 63));
-    held.push(slot);
+    bytes.fill(1 + (lease.index & 63));
+    held.push(lease);
   };
-  const give = (slot: Slot): void => {
-    if (Atomics.compareExchange(words, 16 + slot.index, process.pid, 0) !== process.pid) Atomics.add(words, 1, 1);
-    if (pool.bytes(slot)[0] !== 1 + (slot.index & 63)) Atomics.add(words, 1, 1);
-    pool.release(slot);
+  const give = (lease: Lease): void => {
+    if (Atomics.compareExchange(words, 16 + lease.index, process.pid, 0) !== process.pid) Atomics.add(words, 1, 1);
+    if (pool.bytes(lease)[0] !== 1 + (lease.index & 63)) Atomics.add(words, 1, 1);
+    pool.release(lease);
   };
   while (Atomics.load(words, 0) === 0) {
     const choice = next(8);
     if (choice < 3 && held.length < 4) {
-      const slot = pool.tryAcquire();
-      if (slot !== undefined) take(slot);
+      const lease = pool.tryAcquire();
+      if (lease !== undefined) take(lease);
     } else if (choice === 3 && held.length < 4) {
       try {
         take(pool.acquireSync(1 + next(4)));
@@ -133,13 +133,13 @@ function load(pool: ProcessPool, seed: number): void {
         if (!isMillpondError(error, "ERR_STARVED")) throw error;
       }
     } else if (choice === 4 && held.length > 0) {
-      const slot = held[next(held.length)]!;
-      pool.retain(slot);
-      pool.release(slot);
+      const lease = held[next(held.length)]!;
+      pool.retain(lease);
+      pool.release(lease);
     } else if (held.length > 0) give(held.splice(next(held.length), 1)[0]!);
     Atomics.add(words, 3, 1);
   }
-  for (const slot of held) give(slot);
-  pool.close();
+  for (const lease of held) give(lease);
+  pool.leave();
   answer("ended");
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
-import { createProcessPool, openProcessPool, type ProcessPool } from "../../../src/native.ts";
+import { ProcessPool } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
@@ -28,8 +28,8 @@ const pools: ProcessPool[] = [];
 const blocks: SharedMemory[] = [];
 const children: ChildProcess[] = [];
 
-function make(options: Parameters<typeof createProcessPool>[0]): ProcessPool {
-  const pool = createProcessPool(options);
+function make(options: Parameters<typeof ProcessPool.create>[0]): ProcessPool {
+  const pool = ProcessPool.create(options);
   pools.push(pool);
   return pool;
 }
@@ -53,7 +53,7 @@ function ask(args: readonly string[], descriptor: number): Promise<Exit> {
 
 afterEach(async () => {
   await Promise.all(children.splice(0).map(kill));
-  for (const pool of pools.splice(0)) pool.close({ force: true });
+  for (const pool of pools.splice(0)) pool.leave({ force: true });
   for (const block of blocks.splice(0)) block.retire();
 });
 
@@ -78,21 +78,21 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
     expect(pool.bytes(pool.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
     published.withdraw();
-    expect(code(() => openProcessPool(name))).toBe("ERR_INACTIVE");
+    expect(code(() => ProcessPool.attach(name))).toBe("ERR_INACTIVE");
   });
 
   it("a second view in one process is a second member, and closing it ends the sharing there", () => {
     const pool = make({ size: 4096, count: 2 });
-    const other = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
-    const slot = other.tryAcquire()!;
-    other.bytes(slot).fill(5);
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const lease = other.tryAcquire()!;
+    other.bytes(lease).fill(5);
     expect(pool.stats().held).toBe(1);
-    expect(code(() => pool.release(slot))).toBe("ERR_FOREIGN_RELEASE");
-    expect(code(() => other.close())).toBe("ERR_IN_USE");
-    const view = other.bytes(slot);
-    other.release(slot);
+    expect(code(() => pool.release(lease))).toBe("ERR_FOREIGN_RELEASE");
+    expect(code(() => other.leave())).toBe("ERR_IN_USE");
+    const view = other.bytes(lease);
+    other.release(lease);
     expect(view[0]).toBe(0);
-    other.close();
+    other.leave();
     view.fill(9);
     expect(code(() => other.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(pool.bytes(pool.tryAcquire()!)[0]).toBe(0);
@@ -102,15 +102,15 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
   it("as many as there are memberships, and one more is told so; a membership that was left is given away again", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const again = (): ProcessPool => {
-      const joined = openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+      const joined = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
       pools.push(joined);
       return joined;
     };
     const first = again();
     again();
     expect(code(again)).toBe("ERR_POOL_FULL");
-    first.close();
-    for (let i = 0; i < 20; i++) again().close();
+    first.leave();
+    for (let i = 0; i < 20; i++) again().leave();
     expect(again().member).toBe(first.member);
   });
 
@@ -119,26 +119,26 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     const handle = pool.reserve();
     const { membership } = handle;
     const descriptor = (): number => openSync(`/proc/self/fd/${pool.descriptor}`, "r+");
-    const joined = openProcessPool(descriptor(), { membership });
+    const joined = ProcessPool.attach(descriptor(), { membership });
     pools.push(joined);
     expect(joined.member).toBe(membership.member);
-    expect(code(() => openProcessPool(descriptor(), { membership }))).toBe("ERR_POOL_DEAD");
+    expect(code(() => ProcessPool.attach(descriptor(), { membership }))).toBe("ERR_POOL_DEAD");
     // Nor one that was never reserved: the membership of who made the pool, and a free one.
     const rows = pool.processes();
     for (const forged of [pool.membership, { member: 2, status: 2 }, { member: 2, status: 8 }]) {
-      expect(code(() => openProcessPool(descriptor(), { membership: forged }))).toBe("ERR_POOL_DEAD");
-      expect(code(() => openProcessPool({ ...pool.handle, membership: forged }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => ProcessPool.attach(descriptor(), { membership: forged }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => ProcessPool.attach({ ...pool.handle, membership: forged }))).toBe("ERR_POOL_DEAD");
     }
     expect(pool.processes()).toEqual(rows);
     const other = pool.reserve();
     pool.reclaim(other);
-    expect(code(() => openProcessPool(descriptor(), { membership: other.membership }))).toBe("ERR_POOL_DEAD");
-    joined.close();
+    expect(code(() => ProcessPool.attach(descriptor(), { membership: other.membership }))).toBe("ERR_POOL_DEAD");
+    joined.leave();
     // Neither has taken a row with it.
     for (let i = 0; i < 10; i++) pool.reclaim(pool.reserve());
-    const thread = openProcessPool(pool.reserve());
+    const thread = ProcessPool.attach(pool.reserve());
     expect(thread.tryAcquire()).toBeDefined();
-    thread.detach({ force: true });
+    thread.leave({ force: true });
   });
 });
 
@@ -158,9 +158,9 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
       const child = start(pool, ["wait", how, String(turns)]);
       await firstLine(child);
       for (let i = 0; i < turns; i++) {
-        const slot = await pool.acquire({ timeout: 20_000 });
+        const lease = await pool.acquire({ timeout: 60_000 });
         await new Promise((resolve) => setTimeout(resolve, 3));
-        pool.release(slot);
+        pool.release(lease);
       }
       const [exit] = await once(child, "exit");
       expect(exit).toBe(0);
@@ -172,15 +172,15 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     const words = new Int32Array(new SharedArrayBuffer(4));
     words[0] = 1;
     const pool = make({ size: 64, count: 1, stop: { words, index: 0 } });
-    const slot = pool.tryAcquire()!;
-    expect(code(() => pool.acquireSync(5000))).toBe("ERR_INACTIVE");
-    pool.release(slot);
-    pool.release(pool.acquireSync(5000));
+    const lease = pool.tryAcquire()!;
+    expect(code(() => pool.acquireSync(60_000))).toBe("ERR_INACTIVE");
+    pool.release(lease);
+    pool.release(pool.acquireSync(60_000));
   });
 
   it.each(["stopped by its word", "terminated"])("a thread that blocks is %s within a slice", async (how) => {
     const pool = make({ size: 64, count: 1 });
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     const words = new Int32Array(new SharedArrayBuffer(4));
     const handle = pool.reserve();
     const worker = new Worker(new URL("./process-pool.worker.ts", import.meta.url), {
@@ -195,7 +195,7 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     }
     await worker.terminate();
     pool.reclaim(handle);
-    pool.release(slot);
+    pool.release(lease);
     expect(pool.stats().members).toHaveLength(1);
   });
 
@@ -207,13 +207,13 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
     const child = start(pool, ["hold", "1"]);
     await firstLine(child);
     setTimeout(() => child.kill("SIGKILL"), 20);
-    pool.release(await pool.acquire({ timeout: 20_000 }));
+    pool.release(await pool.acquire({ timeout: 60_000 }));
     expect(() => pool.release(pool.acquireSync(0))).not.toThrow();
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     const began = performance.now();
     expect(code(() => pool.acquireSync(30))).toBe("ERR_STARVED");
     expect(performance.now() - began).toBeGreaterThan(25);
-    pool.release(slot);
+    pool.release(lease);
   });
 });
 
@@ -225,9 +225,9 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
-    const slot = how === "sync" ? pool.acquireSync(5000) : await pool.acquire({ timeout: 5000 });
-    expect(pool.bytes(slot).every((byte) => byte === 0)).toBe(true);
-    pool.release(slot);
+    const lease = how === "sync" ? pool.acquireSync(60_000) : await pool.acquire({ timeout: 60_000 });
+    expect(pool.bytes(lease).every((byte) => byte === 0)).toBe(true);
+    pool.release(lease);
     expect(pool.stats()).toMatchObject({ free: 3, reclaimed: 1 });
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
     pool.validate();
@@ -237,7 +237,7 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
     const pool = make({ size: 64, count: 1, members: 2, watch: Number.POSITIVE_INFINITY });
     const first = start(pool, ["hold", "1"]);
     await firstLine(first);
-    expect(code(() => openProcessPool(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
+    expect(code(() => ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+")))).toBe("ERR_POOL_FULL");
     first.kill("SIGKILL");
     const second = start(pool, ["hold", "1"]);
     // It may have looked for a membership before, and found none: it looks again.
@@ -308,9 +308,9 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       console.log(`killed under load: ${JSON.stringify(report)}`);
       expect(report).toMatchObject({ doubled: 0, dirty: 0, codes: [0, 0, 0] });
       expect(words[3]).toBeGreaterThanOrEqual(kills);
-      expect(slots.filter((slot) => slot === undefined)).toEqual([]);
-      expect(new Set(slots.map((slot) => slot!.index)).size).toBe(pool.count);
-      for (const slot of slots) pool.release(slot!);
+      expect(slots.filter((lease) => lease === undefined)).toEqual([]);
+      expect(new Set(slots.map((lease) => lease!.index)).size).toBe(pool.count);
+      for (const lease of slots) pool.release(lease!);
       pool.validate();
       expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
     },
@@ -332,18 +332,18 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     const folder = mkdtempSync(join(tmpdir(), "mp-"));
     const file = openSync(join(folder, "file"), "w+");
     truncateSync(join(folder, "file"), 65536);
-    expect(refusedBy(() => openProcessPool(file))).toEqual({ code: "ERR_BAD_DATA", errno: "NOT_SEALED" });
+    expect(refusedBy(() => ProcessPool.attach(file))).toEqual({ code: "ERR_BAD_DATA", errno: "NOT_SEALED" });
     expect(() => closeSync(file)).toThrow("EBADF");
-    expect(refusedBy(() => openProcessPool(file))).toEqual({ code: "ERR_INACTIVE", errno: "EBADF" });
+    expect(refusedBy(() => ProcessPool.attach(file))).toEqual({ code: "ERR_INACTIVE", errno: "EBADF" });
     rmSync(folder, { recursive: true });
     const empty = value(createSharedMemory(65536));
     blocks.push(empty);
-    expect(refusedBy(() => openProcessPool(empty))).toEqual({ code: "ERR_BAD_DATA", errno: undefined });
+    expect(refusedBy(() => ProcessPool.attach(empty))).toEqual({ code: "ERR_BAD_DATA", errno: undefined });
     // It was the caller's, and is.
     expect(empty.descriptor).toBeGreaterThan(0);
     const pool = make({ size: 65536, count: 4 });
     new Uint8Array(empty.buffer).set(new Uint8Array(pool.memory, 0, 65536));
-    expect(() => openProcessPool(empty)).toThrow(/promises/);
+    expect(() => ProcessPool.attach(empty)).toThrow(/promises/);
   });
 
   it.runIf(isRoot)("memory of another user", async () => {
@@ -357,10 +357,10 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
 
   it("a pool where nothing native runs: unsupported, and why", () => {
     const ops = absentOps(notDone("unsupported", "KOFFI_ABSENT", 'the package "koffi" is not installed'));
-    expect(() => createProcessPool({ size: 64, count: 1, ops })).toThrow(/not installed/);
-    expect(code(() => createProcessPool({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
-    expect(code(() => openProcessPool(3, { ops }))).toBe("ERR_UNSUPPORTED");
-    expect(code(() => openProcessPool("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
+    expect(() => ProcessPool.create({ size: 64, count: 1, ops })).toThrow(/not installed/);
+    expect(code(() => ProcessPool.create({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => ProcessPool.attach(3, { ops }))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => ProcessPool.attach("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
   });
 
   it("the example ends well where native code is forbidden, and says why", async () => {
@@ -373,15 +373,15 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     const bad =
       (options: object): (() => unknown) =>
       () =>
-        createProcessPool(options as never);
+        ProcessPool.create(options as never);
     expect(code(bad({ size: 0, count: 1 }))).toBe("ERR_OUT_OF_RANGE");
     expect(code(bad({ size: 64, count: 1, watch: 0 }))).toBe("ERR_OUT_OF_RANGE");
     expect(code(bad({ size: 64, count: 1, asyncWait: "magic" }))).toBe("ERR_INVALID_ARG_VALUE");
     expect(code(bad({ size: 64, count: 1, stop: {} }))).toBe("ERR_INVALID_ARG_TYPE");
     expect(code(bad({ size: 64, count: 1, name: 5 }))).toBe("ERR_INVALID_ARG_TYPE");
-    expect(code(() => openProcessPool(null as never))).toBe("ERR_INVALID_ARG_TYPE");
-    expect(code(() => openProcessPool(-1))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => openProcessPool({} as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => ProcessPool.attach(null as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => ProcessPool.attach(-1))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => ProcessPool.attach({} as never))).toBe("ERR_INVALID_ARG_TYPE");
   });
 });
 
@@ -397,10 +397,10 @@ describe.runIf(nativeOps().availability.ok)("leaks", () => {
       }).length;
     const before = open();
     for (let i = 0; i < 100; i++) {
-      const pool = createProcessPool({ size: 4096, count: 2 });
+      const pool = ProcessPool.create({ size: 4096, count: 2 });
       pool.release(pool.tryAcquire()!);
-      pool.close();
-      expect(code(() => openProcessPool(pool.block!))).toBe("ERR_BAD_DATA");
+      pool.leave();
+      expect(code(() => ProcessPool.attach(pool.block!))).toBe("ERR_BAD_DATA");
     }
     expect(open()).toBe(before);
   });

@@ -9,7 +9,7 @@ const [folder, job, where] = process.argv.slice(2);
 const native = await import(`file://${folder}/native.js`);
 
 if (job === "hold") {
-  const pool = native.openProcessPool(where);
+  const pool = native.ProcessPool.attach(where);
   pool.bytes(pool.acquireSync(5000)).fill(3);
   pool.tryAcquire();
   console.log("holding");
@@ -20,10 +20,10 @@ if (job === "hold") {
     pool.bytes(slot)[0]++;
     await lane.send(slot, data);
   }
-  pool.close();
+  pool.leave();
   process.exit(0);
 } else {
-  const pool = native.createProcessPool({ size: 4096, count: 3 });
+  const pool = native.ProcessPool.create({ size: 4096, count: 3 });
   const start = (...args) => {
     // Deno and Bun have flags of their own before the file.
     const flags = process.env.CHILD_FLAGS.split(" ").filter((flag) => flag !== "");
@@ -71,7 +71,7 @@ if (job === "hold") {
   report.free = pool.stats().free;
   report.processes = pool.processes().filter((pid) => pid !== 0).length;
   rmSync(path, { force: true });
-  pool.close();
+  pool.leave();
   console.log(JSON.stringify(report));
   process.exit(0);
 }

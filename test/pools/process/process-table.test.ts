@@ -50,7 +50,7 @@ class Town {
     this.cores[i] = createCore(this.i32, this.layout, member, status, () => {}, notify);
   }
 
-  /** Joins, as openProcessPool does. */
+  /** Joins, as ProcessPool.attach does. */
   *join(i: number): Step<boolean> {
     const claim = yield* steps.claimRow(this.table, this.i32, this.layout, this.process(i), MemberState.RESERVED);
     if (claim === null) return false;
@@ -256,7 +256,7 @@ describe("-0", () => {
       () => pool.retainId(-0),
       () => pool.bytesOf(-0),
       () => pool.offsetOf(-0),
-      () => pool.release({ ...pool.slot(id), id: -0 }),
+      () => pool.release({ ...pool.lease(id), id: -0 }),
     ]) {
       expect(code(use)).toBe("ERR_FOREIGN_RELEASE");
     }

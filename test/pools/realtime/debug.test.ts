@@ -120,7 +120,7 @@ describe("level 2", () => {
     pool.close();
   });
 
-  it("refuses sizes that are none, guard or no guard", () => {
+  it("refuses wrong sizes, with a guard and without", () => {
     const pool = poolAt(2);
     for (const size of [0, -8, 1.5, Number.NaN]) expect(code(() => pool.alloc(size))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => pool.alloc("8" as never))).toBe("ERR_INVALID_ARG_TYPE");
@@ -196,7 +196,7 @@ describe("switching", () => {
     expect(RealtimePool.create({ totalSize: 64, name: "loud" }).stats().debugLevel).toBe(1);
   });
 
-  it("refuses levels and patterns that are none", () => {
+  it("refuses wrong levels and patterns", () => {
     expect(code(() => setDebugLevel(-1, "*"))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => setDebugLevel(1.5))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => setDebugLevel(1, 7 as never))).toBe("ERR_INVALID_ARG_TYPE");

@@ -502,7 +502,7 @@ describe("close", () => {
 });
 
 describe("the default pool", () => {
-  it("is there once, and is never deleted", () => {
+  it("is there once, and is never closed", () => {
     expect(RealtimePool.default).toBe(undefined);
     const pool = RealtimePool.createDefault({ totalSize: 65_536, name: "default" });
     expect(RealtimePool.default).toBe(pool);

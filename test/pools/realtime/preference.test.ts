@@ -63,7 +63,7 @@ describe("MILLPOND_REALTIME", () => {
     expect(JSON.parse(run.stdout)).toEqual(expected);
   });
 
-  it("is overridden by setRealtimePreference(), which refuses what are no flags and changes nothing then", () => {
+  it("is overridden by setRealtimePreference(), which refuses wrong flags and changes nothing then", () => {
     setRealtimePreference(RealtimeFlags.AUDIO);
     expect(describeRealtimePreference()).toMatchObject({ flags: 2, from: "setRealtimePreference" });
     for (const bad of [-1, 0x10000, 1.5, Number.NaN])

@@ -8,10 +8,10 @@ import {
   type Lane,
   type LaneSource,
   type LaneTarget,
+  type Lease,
   receiveLane,
   SharedPool,
   type SharedWaiter,
-  type Slot,
   SpscRing,
   TransferPool,
 } from "../../../src/shared.ts";
@@ -76,20 +76,20 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
   },
   SharedPool(clock) {
     const pool = SharedPool.create({ size: 64, count: 1, clock });
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     return {
       acquire: (options) => pool.acquire(options),
       ends: {
-        release: [() => pool.release(slot), "ok"],
-        detach: [() => pool.detach({ force: true }), "ERR_POOL_DEAD"],
-        destroy: [() => pool.destroy({ force: true }), "ERR_POOL_DEAD"],
+        release: [() => pool.release(lease), "ok"],
+        detach: [() => pool.leave({ force: true }), "ERR_POOL_DEAD"],
+        destroy: [() => pool.close({ force: true }), "ERR_POOL_DEAD"],
       },
     };
   },
   TransferPool(clock) {
-    const pool = new TransferPool({ size: 64, count: 1, clock });
-    const slot = pool.tryAcquire()!;
-    return { acquire: (options) => pool.acquire(options), ends: { release: [() => pool.release(slot), "ok"] } };
+    const pool = TransferPool.create({ size: 64, count: 1, clock });
+    const lease = pool.tryAcquire()!;
+    return { acquire: (options) => pool.acquire(options), ends: { release: [() => pool.release(lease), "ok"] } };
   },
   SpscRing(clock) {
     const ring = SpscRing.create(1, { clock });
@@ -158,14 +158,14 @@ describe("a wait that is served", () => {
   it("wakes those who joined while another wait was being made, too", async () => {
     const clock = new HostileClock();
     const pool = SharedPool.create({ size: 64, count: 1, clock });
-    const slot = pool.tryAcquire()!;
-    let inner: Promise<Slot> | undefined;
+    const lease = pool.tryAcquire()!;
+    let inner: Promise<Lease> | undefined;
     clock.run = () => {
       inner = pool.acquire();
     };
     const outer = pool.acquire();
     expect(pool.stats().members[0]!.waiting).toBe(true);
-    pool.release(slot);
+    pool.release(lease);
     pool.release(await outer);
     pool.release((await inner)!);
     expect(pool.stats().free).toBe(1);
@@ -191,9 +191,9 @@ describe("a thread that cannot sleep", () => {
 
     broken = true;
     const pool = SharedPool.create({ size: 8, count: 1, waiter });
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     expect(await soon(pool.acquire())).toBe("Error: no sleep");
-    pool.release(slot);
+    pool.release(lease);
     expect(pool.tryAcquire()).toBeDefined();
   });
 });
@@ -281,17 +281,17 @@ async function pair(pool: TransferPool | SharedPool, window = 1): Promise<{ near
 
 describe("a lane of a TransferPool whose thread has ended, before its port says so", () => {
   it("refuses a lease with ERR_INACTIVE: sent there, its slot was lost", async () => {
-    const pool = new TransferPool({ size: 8, count: 1 });
+    const pool = TransferPool.create({ size: 8, count: 1 });
     const { near, exit } = await pair(pool);
-    const slot = await pool.acquire();
+    const lease = await pool.acquire();
     exit();
-    expect(await codeOf(near.send(slot))).toBe("ERR_INACTIVE");
-    pool.release(slot);
+    expect(await codeOf(near.send(lease))).toBe("ERR_INACTIVE");
+    pool.release(lease);
     expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
   });
 
   it("answers none of the requests that are still on their way: a slot granted there was lost", async () => {
-    const pool = new TransferPool({ size: 8, count: 1 });
+    const pool = TransferPool.create({ size: 8, count: 1 });
     const { far, exit } = await pair(pool);
     const wait = far.pool.acquire().catch(() => undefined);
     exit();
@@ -302,7 +302,7 @@ describe("a lane of a TransferPool whose thread has ended, before its port says 
 
 describe("senders in line for a lane", () => {
   for (const [name, make] of Object.entries({
-    TransferPool: () => new TransferPool({ size: 8, count: 3 }),
+    TransferPool: () => TransferPool.create({ size: 8, count: 3 }),
     SharedPool: () => SharedPool.create({ size: 8, count: 3 }),
   })) {
     it(`of a ${name} go on when the first one's lease was released while it waited`, async () => {
@@ -313,10 +313,10 @@ describe("senders in line for a lane", () => {
       const stale = codeOf(near.send(second));
       const next = near.send(third);
       pool.release(second);
-      far.pool.release((await far.receive())!.slot);
+      far.pool.release((await far.receive())!.lease);
       expect(await stale).toBe("ERR_USE_AFTER_RELEASE");
       expect(await soon(next)).toBe("ok");
-      far.pool.release((await far.receive())!.slot);
+      far.pool.release((await far.receive())!.lease);
     });
   }
 });

@@ -244,7 +244,7 @@ describe("a lease that two threads know", REPEATED, () => {
     expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
   });
 
-  it("the pool is destroyed and its memory gets another one, at any point of what a thread does: the new lease stays", () => {
+  it("the pool is closed and its memory gets another one, at any point of what a thread does: the new lease stays", () => {
     const doings: Readonly<Record<string, (world: World, id: number) => Thread>> = {
       give: function* (world, id) {
         yield* world.giveStep(0, id);

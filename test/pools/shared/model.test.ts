@@ -1,8 +1,8 @@
 /** SharedPool beside a naive model: three attached threads do anything in any order; invariants after each step. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import type { Lease as PoolLease } from "../../../src/pools/common/lease.ts";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
-import type { Slot } from "../../../src/pools/shared/handle.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
@@ -11,7 +11,7 @@ const THREADS = 3;
 
 /** A lease as the model sees it: holds by thread. */
 interface Lease {
-  readonly slot: Slot;
+  readonly slot: PoolLease;
   readonly holds: number[];
 }
 
@@ -19,7 +19,7 @@ interface Model {
   readonly count: number;
   leases: Lease[];
   /** Leases that are over. */
-  over: Slot[];
+  over: PoolLease[];
 }
 
 interface Real {

@@ -75,7 +75,7 @@ describe("a memory that gets another pool", () => {
     const old = SharedPool.create({ size: 64, count: 4, zero: "fresh", memory, ...first });
     const lease = old.tryAcquireId();
     const { handle } = old;
-    old.destroy({ force: true });
+    old.close({ force: true });
     return { old, handle, lease, pool: SharedPool.create({ size: 64, count: 4, zero: "fresh", memory, ...second }) };
   };
 
@@ -104,8 +104,8 @@ describe("a memory that gets another pool", () => {
         await codeOf(old.acquire({ timeout: 50 })),
       ]).toEqual([...Array(9).fill("ERR_POOL_DEAD"), "ERR_BAD_DATA", "ERR_POOL_DEAD"]);
       expect(old.isHeld(lease)).toBe(false);
-      old.detach({ force: true });
-      old.destroy({ force: true });
+      old.leave({ force: true });
+      old.close({ force: true });
       old.stats();
       const after = new Int32Array(pool.memory).slice(0, pool.core.layout.slotsAt >>> 2);
       expect(after).toEqual(before);
@@ -132,7 +132,7 @@ describe("a memory that gets another pool", () => {
     old.tryAcquireId();
     const waits = codeOf(old.acquire());
     const other = SharedPool.attach(old.handle);
-    other.destroy({ force: true });
+    other.close({ force: true });
     const pool = SharedPool.create({ size: 8, count: 1, memory });
     clock.advance(20);
     expect([await waits, pool.stats().held]).toEqual(["ERR_POOL_DEAD", 0]);
@@ -340,7 +340,7 @@ describe("forged memberships and identities", () => {
         if (!isMillpondError(error))
           throw new Error(`seed ${seed}, round ${round}: ${String(error)}`, { cause: error });
       }
-      member?.detach();
+      member?.leave();
       expect(pool.stats().members.length).toBe(1);
     }
   });
@@ -513,7 +513,7 @@ describe("one that writes control words without end", () => {
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
       Atomics.store(stop, 0, 1);
-      pool.destroy({ force: true });
+      pool.close({ force: true });
     },
   );
 });

@@ -28,7 +28,7 @@ if (job.job === "giver") {
     while (Atomics.load(words, 0) === 1) Atomics.wait(words, 0, 1, 20);
     pool.releaseId(id);
   }
-  pool.detach({ force: true });
+  pool.leave({ force: true });
 } else {
   const words = new Int32Array(job.memory, 0, job.words);
   const stop = new Int32Array(job.stop);

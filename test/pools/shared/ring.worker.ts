@@ -19,7 +19,7 @@ if (handle === undefined) {
   const pool = SharedPool.attach(handle);
   const ring = LeaseRing.attach(pool, memory, "push");
   for (let n = 0; n < total; n++) {
-    const { id } = pool.acquireSync(10_000);
+    const { id } = pool.acquireSync(60_000);
     pool.bytesOf(id).fill(n & 255);
     while (!ring.tryPush(id));
   }

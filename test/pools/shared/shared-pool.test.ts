@@ -22,18 +22,18 @@ describe("leases", () => {
   it("hands out every slot once, in all attached threads together, with bytes of its own", () => {
     const [a, b] = two({ count: 33, align: 256 });
     const slots = Array.from({ length: 33 }, (_, i) => (i % 2 === 0 ? a : b).tryAcquire()!);
-    expect(new Set(slots.map((slot) => slot.index)).size).toBe(33);
+    expect(new Set(slots.map((lease) => lease.index)).size).toBe(33);
     expect([a.tryAcquire(), b.tryAcquire(), a.tryAcquireId()]).toEqual([undefined, undefined, -1]);
-    slots.forEach((slot, i) => {
-      const bytes = (i % 2 === 0 ? a : b).bytes(slot);
+    slots.forEach((lease, i) => {
+      const bytes = (i % 2 === 0 ? a : b).bytes(lease);
       expect([bytes.length, bytes.byteOffset % 256]).toEqual([100, 0]);
       bytes.fill(i);
     });
-    slots.forEach((slot, i) => {
-      expect(new Set((i % 2 === 0 ? a : b).bytes(slot))).toEqual(new Set([i]));
+    slots.forEach((lease, i) => {
+      expect(new Set((i % 2 === 0 ? a : b).bytes(lease))).toEqual(new Set([i]));
     });
-    slots.forEach((slot, i) => {
-      (i % 2 === 0 ? a : b).release(slot);
+    slots.forEach((lease, i) => {
+      (i % 2 === 0 ? a : b).release(lease);
     });
     expect(a.stats()).toMatchObject({ free: 33, held: 0 });
     for (const pool of [a, b]) pool.validate();
@@ -41,12 +41,12 @@ describe("leases", () => {
 
   it("gives the same view each time, the slot that was freed last first, and leaves its bytes as they are", () => {
     const [pool] = two();
-    const slot = pool.tryAcquire()!;
-    const bytes = pool.bytes(slot);
+    const lease = pool.tryAcquire()!;
+    const bytes = pool.bytes(lease);
     bytes[0] = 7;
-    pool.release(slot);
+    pool.release(lease);
     const again = pool.tryAcquire()!;
-    expect([again.index, pool.bytes(again) === bytes, bytes[0]]).toEqual([slot.index, true, 7]);
+    expect([again.index, pool.bytes(again) === bytes, bytes[0]]).toEqual([lease.index, true, 7]);
     expect(pool.offsetOf(again.id)).toBe(pool.slotOffset(again.index));
   });
 
@@ -62,20 +62,20 @@ describe("leases", () => {
 
   it("several holds, by one thread and by several: the last release frees the slot", () => {
     const [a, b] = two({ count: 1 });
-    const slot = a.tryAcquire()!;
-    a.retain(slot);
-    b.retain(slot);
+    const lease = a.tryAcquire()!;
+    a.retain(lease);
+    b.retain(lease);
     expect(a.stats()).toMatchObject({ held: 1, heldByMany: 1 });
-    a.release(slot);
-    a.release(slot);
-    expect([code(() => a.release(slot)), code(() => a.bytes(slot)), b.bytes(slot).length]).toEqual([
+    a.release(lease);
+    a.release(lease);
+    expect([code(() => a.release(lease)), code(() => a.bytes(lease)), b.bytes(lease).length]).toEqual([
       "ERR_DOUBLE_RELEASE",
       "ERR_USE_AFTER_RELEASE",
       100,
     ]);
     expect(a.tryAcquire()).toBeUndefined();
-    b.release(slot);
-    expect([code(() => b.retain(slot)), a.tryAcquire()?.index]).toEqual(["ERR_USE_AFTER_RELEASE", 0]);
+    b.release(lease);
+    expect([code(() => b.retain(lease)), a.tryAcquire()?.index]).toEqual(["ERR_USE_AFTER_RELEASE", 0]);
     a.validate();
   });
 
@@ -112,22 +112,22 @@ describe("misuse", () => {
   it("double release, use after release, a lease of another thread, of another pool, and what is no lease", () => {
     const [a, b] = two();
     const [other] = two();
-    const slot = a.tryAcquire()!;
-    expect([code(() => b.release(slot)), code(() => b.bytes(slot)), code(() => other.release(slot))]).toEqual([
+    const lease = a.tryAcquire()!;
+    expect([code(() => b.release(lease)), code(() => b.bytes(lease)), code(() => other.release(lease))]).toEqual([
       "ERR_FOREIGN_RELEASE",
       "ERR_FOREIGN_RELEASE",
       "ERR_FOREIGN_RELEASE",
     ]);
-    a.release(slot);
+    a.release(lease);
     expect([
-      code(() => a.release(slot)),
-      code(() => a.bytes(slot)),
-      code(() => a.offsetOf(slot.id)),
-      code(() => a.retain(slot)),
+      code(() => a.release(lease)),
+      code(() => a.bytes(lease)),
+      code(() => a.offsetOf(lease.id)),
+      code(() => a.retain(lease)),
     ]).toEqual(["ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE"]);
     const again = a.tryAcquire()!;
-    expect(again.index).toBe(slot.index);
-    expect([code(() => a.release(slot)), a.bytes(again).length]).toEqual(["ERR_DOUBLE_RELEASE", 100]);
+    expect(again.index).toBe(lease.index);
+    expect([code(() => a.release(lease)), a.bytes(again).length]).toEqual(["ERR_DOUBLE_RELEASE", 100]);
     for (const bad of [-1, 1.5, Number.NaN, 2 ** 53, 2 ** 30, "0", null, undefined, {}]) {
       expect(code(() => a.releaseId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
       expect(code(() => a.retainId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
@@ -140,22 +140,22 @@ describe("misuse", () => {
 
   it("the message names the lease, the holder, and the way out", () => {
     const [a, b] = two({ name: "frames" });
-    const slot = a.tryAcquire()!;
-    expect(() => b.release(slot)).toThrow(
+    const lease = a.tryAcquire()!;
+    expect(() => b.release(lease)).toThrow(
       /lease 1 of slot \d+ of shared pool "frames".*held by member 0; retain\(\) it/,
     );
   });
 
   it("a dead pool: release, use, take, attach, wait", async () => {
     const [a, b] = two();
-    const slot = a.tryAcquire()!;
-    expect(code(() => b.destroy())).toBe("ERR_IN_USE");
-    expect(a.bytes(slot).length).toBe(100);
-    b.destroy({ force: true });
-    b.destroy();
+    const lease = a.tryAcquire()!;
+    expect(code(() => b.close())).toBe("ERR_IN_USE");
+    expect(a.bytes(lease).length).toBe(100);
+    b.close({ force: true });
+    b.close();
     expect([
-      code(() => a.release(slot)),
-      code(() => a.bytes(slot)),
+      code(() => a.release(lease)),
+      code(() => a.bytes(lease)),
       code(() => a.tryAcquire()),
       code(() => a.acquireSync(1)),
       code(() => SharedPool.attach(a.handle)),
@@ -272,7 +272,7 @@ describe("memberships", () => {
       "ERR_POOL_FULL",
       "ERR_POOL_FULL",
     ]);
-    third.detach();
+    third.leave();
     const fourth = SharedPool.attach(pool.handle);
     expect(pool.reclaim(reserved)).toBe(0);
     expect(code(() => SharedPool.attach(reserved))).toBe("ERR_POOL_DEAD");
@@ -291,14 +291,14 @@ describe("memberships", () => {
     const next = SharedPool.attach(a.handle);
     expect(next.member).toBe(b.member);
     const taken = [next.tryAcquire()!, next.tryAcquire()!];
-    expect(taken.map((slot) => slot.index).sort()).toEqual(alone.map((slot) => slot.index).sort());
-    expect(alone.map((slot) => code(() => b.release(slot)))).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    expect(taken.map((lease) => lease.index).sort()).toEqual(alone.map((lease) => lease.index).sort());
+    expect(alone.map((lease) => code(() => b.release(lease)))).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
     expect([code(() => b.tryAcquire()), code(() => b.bytes(both)), code(() => b.retain(both))]).toEqual(
       Array(3).fill("ERR_POOL_DEAD"),
     );
-    for (const slot of taken) expect(next.bytes(slot).length).toBe(100);
+    for (const lease of taken) expect(next.bytes(lease).length).toBe(100);
     a.release(both);
-    for (const slot of taken) next.release(slot);
+    for (const lease of taken) next.release(lease);
     for (const pool of [a, next]) pool.validate();
     // Somebody else sits there now: the handle of the dead one means nobody any more.
     expect([code(() => a.reclaim(a.member)), code(() => a.reclaim(99)), code(() => a.reclaim({} as never))]).toEqual([
@@ -308,22 +308,22 @@ describe("memberships", () => {
     ]);
   });
 
-  it("who has detached takes nothing, not even what its magazine still knows", () => {
+  it("who has left takes nothing, not even what its magazine still knows", () => {
     const [a, b] = two({ count: 4 });
     b.releaseId(b.tryAcquireId());
-    b.detach();
+    b.leave();
     expect(code(() => b.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(a.stats().free).toBe(4);
   });
 
   it("detach refuses while slots are held, with force it frees them", () => {
     const [a, b] = two({ count: 1 });
-    const slot = b.tryAcquire()!;
-    expect(code(() => b.detach())).toBe("ERR_IN_USE");
-    expect(b.bytes(slot).length).toBe(100);
-    b.detach({ force: true });
-    b.detach();
-    expect([code(() => b.release(slot)), a.tryAcquire()?.index]).toEqual(["ERR_POOL_DEAD", 0]);
+    const lease = b.tryAcquire()!;
+    expect(code(() => b.leave())).toBe("ERR_IN_USE");
+    expect(b.bytes(lease).length).toBe(100);
+    b.leave({ force: true });
+    b.leave();
+    expect([code(() => b.release(lease)), a.tryAcquire()?.index]).toEqual(["ERR_POOL_DEAD", 0]);
     expect(a.stats().members.map((member) => member.member)).toEqual([a.member]);
   });
 });
@@ -334,9 +334,9 @@ describe("waiting", () => {
     const held = b.tryAcquire()!;
     const order: number[] = [];
     const waits = [1, 2, 3].map(async (n) => {
-      const slot = await a.acquire();
+      const lease = await a.acquire();
       order.push(n);
-      a.release(slot);
+      a.release(lease);
     });
     expect([a.tryAcquire(), a.stats().members[0]!.waiting]).toEqual([undefined, true]);
     b.release(held);
@@ -344,7 +344,7 @@ describe("waiting", () => {
     expect([order, a.stats().members[0]]).toEqual([[1, 2, 3], expect.objectContaining({ waiting: false, waits: 3 })]);
   });
 
-  it("ends by timeout with who holds what, by signal with its reason, by destroy and by detach", async () => {
+  it("ends by timeout with who holds what, by signal with its reason, by close and by leave", async () => {
     const clock = new FakeClock();
     const pool = SharedPool.create({ size: 1, count: 1, clock });
     pool.tryAcquire();
@@ -359,26 +359,26 @@ describe("waiting", () => {
     await expect(pool.acquire({ signal: AbortSignal.abort(new Error("already")) })).rejects.toThrow("already");
     expect(await codeOf(pool.acquire({ timeout: -1 }))).toBe("ERR_OUT_OF_RANGE");
     expect(await codeOf(pool.acquire(null as never))).toBe("ERR_INVALID_ARG_TYPE");
-    pool.detach({ force: true });
+    pool.leave({ force: true });
     expect(await codeOf(left)).toBe("ERR_POOL_DEAD");
     expect(clock.pending).toBe(0);
     const [a, b] = two({ count: 1 });
     b.tryAcquire();
     const ended = a.acquire();
-    b.destroy({ force: true });
+    b.close({ force: true });
     expect(await codeOf(ended)).toBe("ERR_POOL_DEAD");
   });
 
   it("a wait that was given up passes its wake-up on", async () => {
     const pool = SharedPool.create({ size: 1, count: 1 });
     const [a, b] = [SharedPool.attach(pool.handle), SharedPool.attach(pool.handle)];
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     const stopped = new AbortController();
     const gaveUp = codeOf(a.acquire({ signal: stopped.signal }));
     const patient = b.acquire();
     stopped.abort(new Error("no more"));
     expect(await gaveUp).toBe("Error: no more");
-    pool.release(slot);
+    pool.release(lease);
     b.release(await patient);
     pool.validate();
   });
@@ -388,7 +388,7 @@ describe("waiting", () => {
     const waiter: SharedWaiter = { ...atomicsWaiter, waitAsync: undefined };
     const pool = SharedPool.create({ size: 1, count: 1, clock, waiter });
     const other = SharedPool.attach(pool.handle);
-    const slot = other.tryAcquire()!;
+    const lease = other.tryAcquire()!;
     let got = false;
     const wait = pool.acquire({ timeout: 1000 }).then((taken) => {
       got = true;
@@ -397,7 +397,7 @@ describe("waiting", () => {
     for (let i = 0; i < 10; i++) clock.advance(10);
     await sleep(0);
     expect(got).toBe(false);
-    other.release(slot);
+    other.release(lease);
     clock.advance(16);
     await wait;
     expect([got, clock.pending]).toEqual([true, 0]);
@@ -444,7 +444,7 @@ describe("memory", () => {
     const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
     new Uint8Array(memory).fill(255);
     const pool = SharedPool.create({ ...options, memory });
-    const slot = pool.tryAcquire()!;
+    const lease = pool.tryAcquire()!;
     expect([pool.handle.zero, code(() => SharedPool.create({ ...options, memory }))]).toEqual([
       "release",
       "ERR_ALREADY_EXISTS",
@@ -452,12 +452,12 @@ describe("memory", () => {
     // As JSON to another process, which laid its own shared memory over the same pages.
     const { memory: _, ...plain } = pool.handle;
     const far = SharedPool.attach(JSON.parse(JSON.stringify(plain)) as SharedHandle, { memory });
-    far.retain(slot);
-    far.bytes(slot)[0] = 1;
-    pool.release(slot);
-    far.release(slot);
-    expect(pool.viewOf(slot.index)[0]).toBe(0);
-    pool.destroy();
+    far.retain(lease);
+    far.bytes(lease)[0] = 1;
+    pool.release(lease);
+    far.release(lease);
+    expect(pool.viewOf(lease.index)[0]).toBe(0);
+    pool.close();
     expect(SharedPool.create({ ...options, memory }).stats().free).toBe(3);
   });
 
@@ -471,9 +471,9 @@ describe("memory", () => {
         bytes: before.bytes + pool.stats().bytes,
       });
       expect(code(() => SharedPool.create({ size: 2000, count: 1 }))).toBe("ERR_POOL_FULL");
-      pool.destroy();
+      pool.close();
       expect(sharedMemoryBudget().bytes).toBe(before.bytes);
-      SharedPool.create({ size: 1500, count: 1 }).destroy();
+      SharedPool.create({ size: 1500, count: 1 }).close();
     } finally {
       limitSharedMemory(before.limit);
     }

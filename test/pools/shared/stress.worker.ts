@@ -71,4 +71,4 @@ while (Atomics.load(words, LEDGER.STOP) === 0) {
   Atomics.add(words, LEDGER.OPERATIONS, done);
 }
 while (holding > 0) leave(holding - 1);
-pool.detach();
+pool.leave();

@@ -1,5 +1,6 @@
 /** Blocks of a SlabPool: where they come from, how they are aligned, when they go back, and what their hooks may do. */
 import { describe, expect, it } from "vitest";
+import { allocators } from "../../../src/allocators/registry.ts";
 import { SharedAllocator } from "../../../src/allocators/shared.ts";
 import { Allocator, SystemAllocator } from "../../../src/memory/allocator.ts";
 import type { ResolvedParams } from "../../../src/memory/params.ts";
@@ -70,6 +71,23 @@ describe("blocks come from any allocator", () => {
     for (const pointer of pointers) pool.free(pointer);
     pool.close();
     expect(source.stats().liveMemories).toBe(0);
+  });
+
+  it("without a source they are ArrayBuffers, or the default allocator's memories where that was replaced", () => {
+    const plain = SlabPool.create({ elementSize: 8, blockSize: 64 });
+    expect(plain.blockOf(plain.alloc()).buffer.byteLength).toBe(64);
+    const replaced = new SharedAllocator();
+    allocators.default = replaced;
+    try {
+      using pool = SlabPool.create({ elementSize: 8, blockSize: 64 });
+      expect(pool.blockOf(pool.alloc()).buffer).toBeInstanceOf(SharedArrayBuffer);
+      expect(replaced.stats().liveMemories).toBe(1);
+    } finally {
+      allocators.default = allocators.find("system")!;
+    }
+    const after = SlabPool.create({ elementSize: 8 });
+    expect(after.blockOf(after.alloc()).buffer).toBeInstanceOf(ArrayBuffer);
+    expect([replaced.stats().liveMemories, allocators.default]).toEqual([0, allocators.find("system")]);
   });
 
   it("memory that wants to be mapped stays mapped while its block lives, and no longer", () => {

@@ -58,7 +58,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
   const pool = shared.SharedPool.create({ size: 64, count: 1024 });
   const { port1, port2 } = new MessageChannel();
   const received = shared.receiveLane(port2 as never).then(async (far) => {
-    for await (const { slot } of far) far.pool.release(slot);
+    for await (const { lease: slot } of far) far.pool.release(slot);
   });
   received.catch(() => {});
   let lane: Awaited<ReturnType<typeof pool.connect>> | undefined;
@@ -68,7 +68,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     port2.unref();
   });
   let isForLane = false;
-  let processPool: ReturnType<typeof native.createProcessPool> | undefined;
+  let processPool: InstanceType<typeof native.ProcessPool> | undefined;
   const linked = (): InstanceType<typeof pipeline.PatternSource> => {
     const source = new pipeline.PatternSource();
     new pipeline.Pipeline().link(source, new pipeline.NullSink());
@@ -110,11 +110,11 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
       return lane;
     },
     // Of the pool that the same call is made on.
-    "./shared#Slot": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
+    "./shared#Lease": () => (isForLane ? pool : (lastShared ?? sharedPool())).tryAcquire(),
     "./shared#SpscRing": () => shared.SpscRing.create(16),
     "./shared#LeaseRing": () => shared.LeaseRing.create(sharedPool(), 16, "push"),
     ".#SlabPool": () => core.SlabPool.create({ elementSize: 64 }),
-    "./shared#TransferPool": () => new shared.TransferPool({ size: 64, count: 2 }),
+    "./shared#TransferPool": () => shared.TransferPool.create({ size: 64, count: 2 }),
     ".#MessagePort": () => new MessageChannel().port1,
     "./shared#LanePort": () => new MessageChannel().port1,
     ".#MillpondError": () => new core.MillpondError("ERR_BAD_DATA", "message"),
@@ -139,7 +139,7 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)
-        processPool = native.createProcessPool({ size: 64, count: 64 });
+        processPool = native.ProcessPool.create({ size: 64, count: 64 });
       return processPool;
     },
     "./native#PageOps": () => native.pageOps(),
@@ -213,7 +213,7 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /native#ProcessPool\.prototype\.connect$/,
     "open: a refused call has made its channel; a port is not told from options",
   ],
-  [/native#(connectToPool|describeResult|openProcessPool|receiveProcess)$/, "open: raw errors for wrong arguments"],
+  [/native#(connectToPool|describeResult|receiveProcess)$/, "open: raw errors for wrong arguments"],
   [/Lane\.prototype\.(send|trySend)$/, "open: no recipe makes a lane of millpond/shared; test/pools/lane"],
   [
     /BMediaRoster\.prototype\.SetRealtimeFlags$/,
@@ -277,6 +277,6 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],
   [/#pooledFrames argument 0$/, "FrameSource"],
-  [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Slot: its id says all, and the index is for the caller"],
+  [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Lease: its id says all, and the index is for the caller"],
   [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
 ];

@@ -1,0 +1,77 @@
+/**
+ * Lease: one loan of a slot whose right moves between threads. SharedPool, TransferPool and ProcessPool give it out, a lane carries it.
+ *
+ * Life-cycle: held from `acquire` (or from its arrival over a lane) until `release` or `send`. The pool tells the next lease of the
+ * same slot by its generation, so that every use of this one afterwards throws. Invariant: `id`, `index` and `pool` are all that a
+ * lease is. They are plain data and survive `postMessage`; what arrives there is {@link LeaseData}, which the pool's methods take as well.
+ */
+import { disposeBy } from "../../util/dispose.ts";
+import type { WaitOptions } from "./wait-queue.ts";
+
+/** A lease as plain data. */
+export interface LeaseData {
+  /** Slot and generation, below 2^53: what the integer API calls the lease. */
+  readonly id: number;
+  /** Which slot. */
+  readonly index: number;
+  /** Of which pool. */
+  readonly pool: number;
+}
+
+/** One loan of a slot; see the module text. */
+export class Lease implements LeaseData {
+  /** Slot and generation, below 2^53: what the integer API calls the lease. */
+  declare readonly id: number;
+  /** Which slot. */
+  declare readonly index: number;
+  /** Of which pool. */
+  declare readonly pool: number;
+  /** Use it as `using lease = await pool.acquire()` where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+  readonly #from: Pick<LeasePool, "release">;
+
+  /** @internal Made by the pools. */
+  constructor(id: number, index: number, pool: number, from: Pick<LeasePool, "release">) {
+    this.id = id;
+    this.index = index;
+    this.pool = pool;
+    this.#from = from;
+  }
+
+  /** Gives the hold back, as `pool.release(lease)` does. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  release(): void {
+    this.#from.release(this);
+  }
+}
+
+disposeBy(Lease, "release");
+
+/** A lease that came over a lane, with what was sent along. */
+export interface Delivery<Data> {
+  /** The lease: this thread's from now on. */
+  readonly lease: Lease;
+  /** What the sender sent along; undefined when nothing. */
+  readonly data: Data;
+}
+
+/** What SharedPool and TransferPool have in common, so that a program is written once and runs with either. */
+export interface LeasePool {
+  /** For messages. */
+  readonly name: string;
+  /** Bytes of a slot. */
+  readonly size: number;
+  /** Slots. */
+  readonly count: number;
+  /** "shared": slots in shared memory; "transfer": ArrayBuffers that are moved and come back. */
+  readonly transport: "shared" | "transfer";
+  /** A free slot, or undefined. */
+  tryAcquire(): Lease | undefined;
+  /** Waits for a free slot. */
+  acquire(options?: WaitOptions): Promise<Lease>;
+  /** The bytes of a lease that this thread holds. */
+  bytes(lease: LeaseData): Uint8Array;
+  /** One hold more. */
+  retain(lease: LeaseData): void;
+  /** Gives a hold back. */
+  release(lease: LeaseData): void;
+}

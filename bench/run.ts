@@ -2,15 +2,16 @@
  * npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict]
  * npm run bench -- NAME --against CHECKOUT [--limit 1.05]    our subjects beside those of another checkout, in one run
  * npm run bench            lists the suites
- * npm run bench -- report  writes the committed results into docs/performance.md
+ * npm run bench -- report  (or npm run figures) writes the committed results into README.md and docs/
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { suiteAgainst } from "./lib/against.ts";
+import { writeFigures } from "./lib/figures.ts";
 import { judge } from "./lib/judge.ts";
-import { formatMarkdown, formatText, type Report } from "./lib/print.ts";
+import { formatText, type Report } from "./lib/print.ts";
 import { FULL, QUICK } from "./lib/protocol.ts";
 import { runSuite } from "./lib/run-suite.ts";
 import type { Suite } from "./lib/suite.ts";
@@ -32,7 +33,7 @@ const { values: options, positionals } = parseArgs({
 const root = options.root;
 const [name] = positionals;
 if (name === undefined) listSuites();
-else if (name === "report") writeReport();
+else if (name === "report") writeFigures(resolve(root, ".."));
 else await bench(name);
 
 async function bench(name: string): Promise<void> {
@@ -88,19 +89,4 @@ function listSuites(): void {
   const names = readdirSync(join(root, "suites")).filter((file) => file.endsWith(".ts"));
   console.log(`suites: ${names.map((file) => file.slice(0, -3)).join(", ")}`);
   console.log("npm run bench -- NAME [--rounds N] [--quick] [--json FILE] [--strict] [--against CHECKOUT]");
-}
-
-function writeReport(): void {
-  const results = join(root, "results");
-  const reports = readdirSync(results)
-    .filter((file) => file.endsWith(".json"))
-    .sort()
-    .map((file) => JSON.parse(readFileSync(join(results, file), "utf8")) as Report);
-  const page = join(root, "..", "docs", "performance.md");
-  const [opening, closing] = ["<!-- results: npm run bench -- report -->", "<!-- end of results -->"];
-  const text = readFileSync(page, "utf8");
-  const [start, end] = [text.indexOf(opening), text.indexOf(closing)];
-  if (start < 0 || end < start) throw new Error(`docs/performance.md has lost its markers ${opening} ${closing}`);
-  const body = reports.map((report) => formatMarkdown(report)).join("\n\n");
-  writeFileSync(page, `${text.slice(0, start + opening.length)}\n\n${body}\n\n${text.slice(end)}`);
 }

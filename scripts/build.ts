@@ -87,7 +87,7 @@ interface AbortSignal {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/region\.ts/],
+  ["util", /^util\/|^memory\/(region|default)\.ts/],
   ["pools", /^pools\/common\//],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
@@ -98,7 +98,8 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
   ["ring", /^pools\/shared\/ring\.ts/],
-  ["lane", /^pools\/lane\/(lane|connect|worker-liveness|transfer-pool)\.ts/],
+  ["lane", /^pools\/lane\/(lane|connect|worker-liveness)\.ts/],
+  ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
 

@@ -28,7 +28,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "BufferPool", bytes: 22 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 14 * KB },
   { entry: "millpond", name: "PagePool", bytes: 14.7 * KB },
-  { entry: "millpond", name: "SlabPool", bytes: 11.8 * KB },
+  { entry: "millpond", name: "SlabPool", bytes: 6.8 * KB },
   { entry: "millpond", name: "RealtimePool", bytes: 17.3 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.7 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },

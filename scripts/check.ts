@@ -14,6 +14,7 @@ const CHECKS: readonly (readonly [name: string, command: string, ...args: string
   ["cycles", process.execPath, "scripts/check-cycles.ts"],
   ["sizes", process.execPath, "scripts/check-sizes.ts"],
   ["clean", process.execPath, "scripts/check-clean.ts"],
+  ["docs", process.execPath, "scripts/check-docs.ts"],
   ["build", process.execPath, "scripts/build.ts"],
   ["types", process.execPath, "scripts/check-types.ts"],
   ["api", process.execPath, "scripts/check-api.ts"],

@@ -108,7 +108,7 @@ function formatVerdict({ state, what, found, limit, reason }: Verdict): string {
 }
 
 /** Three significant digits, thousands apart. */
-function number(value: number): string {
+export function number(value: number): string {
   if (value >= 100) return Math.round(value).toLocaleString("en");
   return String(Number(value.toPrecision(3)));
 }

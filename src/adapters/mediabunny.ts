@@ -3,6 +3,12 @@
  * `VideoSample.copyTo` takes plain and shared memory alike, so a frame lands in the slot that a worker will read.
  *
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
+ *
+ * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader astray; `next`
+ * waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall` says what is missing.
+ * `close` ends it at any time, also while it waits.
+ *
+ * Invariant: a damaged file costs no more time and memory than a whole one of its size (node/mediabunny-hooks.ts, node/sample-tables.ts).
  */
 import { open, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -62,8 +68,8 @@ export interface VideoFileFacts {
   readonly isVariable: boolean;
   /** Width of a pixel over its height, exactly as the container has it. */
   readonly pixelAspect: number;
-  /** Colour matrix by its WebCodecs name, and range, as the container has them; a stream that says otherwise is right. */
-  readonly colours: { readonly matrix: string | undefined; readonly fullRange: boolean };
+  /** Color matrix by its WebCodecs name, and range, as the container has them; a stream that says otherwise is right. */
+  readonly colors: { readonly matrix: string | undefined; readonly fullRange: boolean };
   /** Seconds from the first to the end of the last frame, as the container has them. */
   readonly duration: number;
 }
@@ -279,7 +285,7 @@ async function examine(
   }
   // Only ISO media lists its packets in an index; elsewhere counting them would read the whole file.
   const isIso = container === "MP4" || container.startsWith("QuickTime");
-  const [pixels, colours] = [await track.getPixelAspectRatio(), await track.getColorSpace()];
+  const [pixels, colors] = [await track.getPixelAspectRatio(), await track.getColorSpace()];
   const rates = await ratesOf(mediabunny, track, isIso);
   const facts: VideoFileFacts = {
     container,
@@ -295,7 +301,7 @@ async function examine(
     averageRate: rates.averageRate,
     isVariable: rates.isVariable,
     pixelAspect: exactAspect(pixels.num / pixels.den, await track.getCodedWidth(), await track.getCodedHeight()),
-    colours: { matrix: colours.matrix ?? undefined, fullRange: colours.fullRange === true },
+    colors: { matrix: colors.matrix ?? undefined, fullRange: colors.fullRange === true },
     duration: Math.max(await track.computeDuration(), (await track.getDurationFromMetadata()) ?? 0),
   };
   return [track, facts, length];
@@ -550,17 +556,17 @@ export class VideoFileFrame implements SourceFrame {
     this.layout = layoutOf(format as VideoPixelFormat, visibleRect.width, visibleRect.height);
   }
 
-  /** Rotation, pixel shape and colour of the frame. */
+  /** Rotation, pixel shape and color of the frame. */
   get presentation(): Presentation {
     const { sample } = this;
-    const { pixelAspect, colours } = this.#facts;
+    const { pixelAspect, colors } = this.#facts;
     return {
       rotation: sample.rotation,
       flip: sample.flip,
       // The sample has it rounded to whole pixels of a row.
       pixelAspect,
-      matrix: sample.colorSpace.matrix ?? colours.matrix,
-      fullRange: sample.colorSpace.fullRange === true || (sample.colorSpace.matrix === null && colours.fullRange),
+      matrix: sample.colorSpace.matrix ?? colors.matrix,
+      fullRange: sample.colorSpace.fullRange === true || (sample.colorSpace.matrix === null && colors.fullRange),
     };
   }
 

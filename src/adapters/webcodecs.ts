@@ -2,6 +2,9 @@
  * WebCodecs as stages: pictures to packets and back, in browsers and wherever VideoEncoder and VideoDecoder are. Both keep what
  * they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into a pooled buffer;
  * how many may be under way is bounded.
+ *
+ * Life: the coder is made with the first format, and made anew for another one, after what it still has came out. At the end of the
+ * stream it is flushed, at a seek it is reset, at the end of the run closed.
  */
 
 import { BufferFlags } from "../media/buffer/flags.ts";

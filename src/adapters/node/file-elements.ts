@@ -1,4 +1,9 @@
-/** Files as stages: blocks read into pooled buffers, and files that are either whole or absent. */
+/**
+ * Files as stages: blocks read into pooled buffers, and files that are either whole or absent.
+ *
+ * Life of a sink: `start` opens the file under another name, each buffer is written before it is released, `finish` stores what the
+ * system has kept back, `commit` gives the file its name when every other stage has ended well, and `stop` removes it otherwise.
+ */
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";

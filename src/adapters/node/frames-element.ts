@@ -1,6 +1,12 @@
 /**
  * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
- * the pool that the stages settled; a frame of another size is negotiated anew in the middle of the stream.
+ * the pool that the stages agreed on; a frame of another size is negotiated anew in the middle of the stream.
+ *
+ * Life: `start` opens the source; `next` waits for a frame and says its format, `fill` copies it into the buffer; `stop` closes the
+ * source, and what was missing or concealed can still be asked for. `unlock` closes it too when the run ends, because a source may
+ * wait for bytes that never come.
+ *
+ * Invariant: one frame at most is taken from the source and not yet closed. A stream without one whole frame is an error.
  */
 
 import { open } from "node:fs/promises";

@@ -5,7 +5,7 @@ import type { Fraction, VideoPresentation, VideoStream } from "../../pipeline/st
 export interface Carried {
   /** Rotation and mirroring. */
   readonly rotation: boolean;
-  /** The colour matrix. */
+  /** The color matrix. */
   readonly matrix: boolean;
   /** Luma from 0 to 255. */
   readonly fullRange: boolean;
@@ -26,7 +26,7 @@ export function lossesOf(
   }
   if (!carried.rotation && flip) losses.push(`the mirroring is lost: ${what} cannot carry it`);
   if (!carried.matrix && matrix !== undefined) {
-    losses.push(`the colour matrix ${matrix} is lost: ${what} cannot carry it, and its readers guess one`);
+    losses.push(`the color matrix ${matrix} is lost: ${what} cannot carry it, and its readers guess one`);
   }
   if (!carried.fullRange && fullRange === true) {
     losses.push(`the full range of luma is lost: ${what} says 16 to 235 of pictures that use 0 to 255`);

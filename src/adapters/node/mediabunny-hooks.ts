@@ -36,7 +36,7 @@ const HOOKS: readonly Hook[] = [
 ];
 
 /** The code of the warning that a bound is missing. */
-export const MISSING_BOUND = "MILLPOND_MISSING_BOUND";
+const MISSING_BOUND = "MILLPOND_MISSING_BOUND";
 
 /** The bounds that an installed version has no place for, each with what follows; empty for the versions that are known. */
 export function missingBounds(mediabunny: Classes): string[] {

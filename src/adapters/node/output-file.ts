@@ -18,7 +18,7 @@ import { MillpondError } from "../../util/errors.ts";
 const unfinished: Set<string> = new Set();
 
 /** Removes every file that is not complete, at once: for an exit that cannot wait. */
-export function removeUnfinished(): void {
+function removeUnfinished(): void {
   for (const path of unfinished) {
     try {
       unlinkSync(path);

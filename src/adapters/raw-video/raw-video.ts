@@ -1,6 +1,9 @@
 /**
  * Raw video from any Node stream (a pipe, a socket, a file): whole frames in memory of the caller's, whatever chunks they
  * arrive in. Y4M says itself what it is; plain raw video has to be told.
+ *
+ * Life: `openRawVideo` reads the header, `next` waits for the first byte of a frame, `copyTo` reads its bytes straight into the
+ * caller's memory; a frame that is closed without that is skipped. `close` ends it at any time, also while it waits.
  */
 import type { Readable } from "node:stream";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";

@@ -67,7 +67,7 @@ const HISTOGRAM_OFFSET = 24;
 const THUMBNAIL_OFFSET = HISTOGRAM_OFFSET + 4 * HISTOGRAM_BINS;
 
 /** Bytes of a place; a multiple of 64, so that two threads never write into one cache line. */
-export const RESULT_BYTES: number = Math.ceil((THUMBNAIL_OFFSET + 3 * THUMB_SIDE * THUMB_SIDE) / 64) * 64;
+const RESULT_BYTES: number = Math.ceil((THUMBNAIL_OFFSET + 3 * THUMB_SIDE * THUMB_SIDE) / 64) * 64;
 
 /** The views of one place. */
 export interface ResultPlace {

@@ -5,11 +5,10 @@
 import { spawn } from "node:child_process";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
-import type { RunOptions, Variant } from "../args.ts";
-import { Failure } from "../exit.ts";
-import { bytes, micros, number, type Paint, table, terminalWidth, wrap } from "../terminal.ts";
-import type { Progress } from "./progress.ts";
-import type { RunSummary } from "./report.ts";
+import type { RunOptions, Variant } from "./args.ts";
+import { Failure } from "./exit.ts";
+import type { RunSummary } from "./run/report.ts";
+import { bytes, micros, number, type Paint, type Progress, table, terminalWidth, wrap } from "./terminal.ts";
 
 /** Medians over the rounds of one subject. */
 export interface SubjectResult {
@@ -59,9 +58,7 @@ export interface Comparison {
 const TARGET_FRAMES = 300;
 
 // From the source tree Node runs the TypeScript file, from the package the compiled one.
-const MAIN_FILE = fileURLToPath(
-  new URL(import.meta.url.endsWith(".ts") ? "../main.ts" : "../main.js", import.meta.url),
-);
+const MAIN_FILE = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.js", import.meta.url));
 
 /** Runs the comparison for a file of `frames` frames. Throws {@link Failure} when a subject cannot finish. */
 export async function compare(

@@ -1,6 +1,6 @@
 /** What a workers stage and its threads say to each other. Bytes are never in a message: they lie in shared memory. */
 
-import type { SharedHandle } from "../../pools/shared/handle.ts";
+import type { SharedHandle } from "../../pools/shared/attach.ts";
 
 /** A frame as a worker's function sees it. */
 export interface WorkerFrame {

@@ -1,8 +1,14 @@
-/** What stands on the command line, checked before anything is opened. */
+/** The command line: its help, and what it asks for, checked before anything is opened. */
+import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { nearest } from "../util/validate.ts";
 import { Failure } from "./exit.ts";
+
+/** As package.json has it; both the source tree and the built one lie one folder below it. */
+export const MILLPOND_VERSION: string = (
+  JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }
+).version;
 
 /** The subjects of a comparison: where the bytes of their frames come from. */
 export const VARIANTS = ["pooled", "fresh", "floor"] as const;
@@ -132,7 +138,7 @@ Quote the text, so that the shell leaves "!" alone.
   --max-bytes N    refuse a pipeline whose pools need more
   --patience S     give up when a stage does nothing for S seconds, except for a pipe
                    that brings nothing (default: 30)
-  --strict         refuse to lose rotation, colours or times that a file cannot carry;
+  --strict         refuse to lose rotation, colors or times that a file cannot carry;
                    concealed frames count as missing
   --json, --quiet  as above
 
@@ -207,7 +213,7 @@ function parseRun(args: string[]): Command {
   if (compare && input === "-")
     throw new Failure("--compare plays its input several times, and standard input comes only once");
 
-  const workers = whole("workers", values.workers, 1, MOST_WORKERS) ?? defaultWorkers();
+  const workers = whole("workers", values.workers, 1, MAX_WORKERS) ?? defaultWorkers();
   const variant = values.variant;
   if (variant !== undefined && !isVariant(variant)) throw new Failure(`--variant is one of ${VARIANTS.join(", ")}`);
   return {
@@ -388,8 +394,8 @@ function isVariant(text: string): text is Variant {
   return (VARIANTS as readonly string[]).includes(text);
 }
 
-// A shared pool has 20 seats at most, and the main thread takes one of them.
-const MOST_WORKERS = 19;
+// A shared pool has 20 members at most, and the main thread is one of them.
+const MAX_WORKERS = 19;
 
 // One core is left to the decoder and the copy; more than four workers wait for the decoder on any machine met so far.
 function defaultWorkers(): number {

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { isMillpondError } from "../util/errors.ts";
+import { complain } from "./terminal.ts";
 
 /** Exit codes of the command; docs/run.md explains each. */
 export const ExitCode = {
@@ -115,4 +116,57 @@ export function explain(error: unknown): string {
 /** The exit code that fits what was thrown. */
 export function exitCodeOf(error: unknown): ExitCode {
   return error instanceof Failure ? error.exitCode : ExitCode.FAILED;
+}
+
+/** Writes to a stream, and waits until it is there. Throws {@link Failure} when it cannot be written. */
+export function print(text: string, stream: NodeJS.WriteStream = process.stdout): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException): void => {
+      const why =
+        error.code === "ENOSPC" ? "the disk is full" : error.code === "EPIPE" ? "its reader has gone" : error.message;
+      reject(
+        new Failure(`standard output could not be written: ${why} (${error.code})`, ExitCode.FAILED, { cause: error }),
+      );
+    };
+    // An error arrives as an event too, which without a listener would end the process with a stack.
+    stream.once("error", fail);
+    stream.write(text, (error) => {
+      if (error) return fail(error);
+      stream.removeListener("error", fail);
+      resolve();
+    });
+  });
+}
+
+// A decoder or a disk that does not answer must not keep what was told to end.
+const END_GRACE_MS = 5_000;
+
+/**
+ * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Returns
+ * what forgets about signals.
+ */
+export function listenForSignals(stop: AbortController): () => void {
+  let grace: NodeJS.Timeout | undefined;
+  const endNow = (interruption: Interruption): void => {
+    // Files that are not whole, and folders made for them, are removed by listeners to the process's exit.
+    process.exit(interruption.exitCode);
+  };
+  const on = (signal: EndSignal): void => {
+    const interruption = new Interruption(signal);
+    if (grace !== undefined) {
+      complain(`${interruption.message} a second time; nothing was written`);
+      endNow(interruption);
+      return;
+    }
+    grace = setTimeout(() => {
+      complain(`${interruption.message}; a stage did not end in time, and nothing was written`);
+      endNow(interruption);
+    }, END_GRACE_MS);
+    stop.abort(interruption);
+  };
+  for (const signal of END_SIGNALS) process.on(signal, on);
+  return () => {
+    clearTimeout(grace);
+    for (const signal of END_SIGNALS) process.removeListener(signal, on);
+  };
 }

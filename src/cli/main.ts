@@ -1,11 +1,13 @@
 #!/usr/bin/env node
-/** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
+/**
+ * The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code.
+ */
 import { quietDecoders } from "../adapters/mediabunny.ts";
-import { DOCTOR_HELP, MAIN_HELP, parseCommand, RUN_HELP } from "./args.ts";
-import { ExitCode, exitCodeOf, explain, Failure } from "./exit.ts";
-import { elementList, runText } from "./run/pipeline-text.ts";
-import { complain, print, run } from "./run/run.ts";
-import { MILLPOND_VERSION } from "./version.ts";
+import { DOCTOR_HELP, MAIN_HELP, MILLPOND_VERSION, parseCommand, RUN_HELP } from "./args.ts";
+import { ExitCode, exitCodeOf, explain, Failure, print } from "./exit.ts";
+import { elementList, runText } from "./pipeline-text.ts";
+import { run } from "./run.ts";
+import { complain } from "./terminal.ts";
 
 async function main(argv: readonly string[]): Promise<ExitCode> {
   try {
@@ -19,7 +21,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
         return ExitCode.OK;
       case "doctor": {
         // Loaded on demand: the others need no system calls.
-        const { diagnose, printable } = await import("./doctor/doctor.ts");
+        const { diagnose, printable } = await import("./doctor.ts");
         const diagnosis = diagnose();
         await print(command.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : printable(diagnosis));
         return ExitCode.OK;

@@ -1,4 +1,7 @@
-/** Text for people: colour where it is wanted, numbers with their units, tables that line up. */
+/**
+ * Text for people: color where it is wanted, numbers with their units, tables that line up, messages, and a line of
+ * progress.
+ */
 
 /** What a stream can show. */
 export interface Paint {
@@ -16,7 +19,7 @@ export interface Paint {
   accent(text: string): string;
 }
 
-/** Colours when `stream` is a terminal that wants them (NO_COLOR and FORCE_COLOR are heeded); plain text otherwise. */
+/** Colors when `stream` is a terminal that wants them (NO_COLOR and FORCE_COLOR are heeded); plain text otherwise. */
 export function paintFor(stream: NodeJS.WriteStream): Paint {
   const wanted =
     process.env.FORCE_COLOR !== undefined && process.env.FORCE_COLOR !== "0"
@@ -101,4 +104,101 @@ export function table(rows: readonly (readonly string[])[], gap = 3): string {
 function visible(text: string): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one.
   return text.replace(/\u001b\[\d+m/g, "").length;
+}
+
+/**
+ * A file's name may hold what a terminal takes for commands; each such character becomes one that shows. Line feeds
+ * stay.
+ */
+function printableText(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+  return text.replaceAll(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
+}
+
+/** Writes a message for people to standard error, wrapped to its width; an excerpt below it stays as it is. */
+export function complain(message: string, excerpt?: string): void {
+  const paint = paintFor(process.stderr);
+  const width = Math.min(process.stderr.columns || 100, 100);
+  const text = wrap(`millpond: ${printableText(message)}`, width, "  ");
+  process.stderr.write(`${text.replace("millpond:", paint.bad("millpond:"))}\n`);
+  if (excerpt !== undefined)
+    process.stderr.write(`${printableText(excerpt).replace(/\^+$/, (marks) => paint.bad(marks))}\n`);
+}
+
+/** What the line shows. */
+export interface ProgressState {
+  /** Frames measured. */
+  readonly done: number;
+  /** Frames in all; undefined when nobody knows. */
+  readonly expected: number | undefined;
+  /** What is going on. */
+  readonly label: string;
+  /** A few words at the end of the line. */
+  readonly note: string;
+  /** True when frames a second mean something here. */
+  readonly showsRate: boolean;
+}
+
+/** Shows progress. */
+export interface Progress {
+  /** Shows the state, unless the line was drawn just now. */
+  update(state: () => ProgressState): void;
+  /** Takes the line away. */
+  clear(): void;
+}
+
+// Ten times a second is smooth to the eye, and costs nothing beside a frame.
+const REDRAW_MS = 100;
+const BAR_WIDTH = 28;
+
+/** A line on `stream`; one that shows nothing where the stream is no terminal or `isQuiet` is set. */
+export function createProgress(stream: NodeJS.WriteStream, isQuiet: boolean): Progress {
+  if (isQuiet || stream.isTTY !== true || process.env.TERM === "dumb") return { update() {}, clear() {} };
+  const paint = paintFor(stream);
+  const began = performance.now();
+  let drawn = Number.NEGATIVE_INFINITY;
+  let isShown = false;
+  return {
+    update(read) {
+      const now = performance.now();
+      if (now - drawn < REDRAW_MS) return;
+      drawn = now;
+      isShown = true;
+      const state = read();
+      const rate = state.done / Math.max(0.001, (now - began) / 1000);
+      const parts = [
+        state.label,
+        bar(state, paint.accent, paint.dim),
+        state.expected === undefined
+          ? `${number(state.done)} frames`
+          : `${number(state.done)}/${number(state.expected)} frames`,
+        paint.dim(`${state.showsRate ? `${number(rate)}/s  ` : ""}${state.note}`),
+      ];
+      stream.write(`\r\u001b[2K${shorten(parts, stream.columns || 80)}`);
+    },
+    clear() {
+      if (!isShown) return;
+      isShown = false;
+      stream.write("\r\u001b[2K");
+    },
+  };
+}
+
+function bar(state: ProgressState, full: (text: string) => string, empty: (text: string) => string): string {
+  if (state.expected === undefined || state.expected === 0) return empty("\u2500".repeat(BAR_WIDTH));
+  const filled = Math.min(BAR_WIDTH, Math.round((BAR_WIDTH * state.done) / state.expected));
+  return full("\u2501".repeat(filled)) + empty("\u2500".repeat(BAR_WIDTH - filled));
+}
+
+/** Drops what a narrow terminal has no room for: a line that wraps cannot be taken back. */
+function shorten(parts: readonly string[], columns: number): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one.
+  const length = (text: string): number => text.replace(/\u001b\[\d+m/g, "").length;
+  const kept = parts.slice();
+  const order = [3, 1, 0];
+  for (const drop of order) {
+    if (length(kept.filter((part) => part !== "").join("  ")) < columns) break;
+    kept[drop] = "";
+  }
+  return kept.filter((part) => part !== "").join("  ");
 }

@@ -1,12 +1,13 @@
 /**
- * libcork's front door: `cork_mempool` in the words of its first generation, where the caller owns the struct, over SlabPool;
- * docs/doors/cork.md goes function by function.
+ * libcork's front door: `cork_mempool` in the words of its first generation, where the caller owns the struct, over
+ * SlabPool; docs/doors/cork.md goes function by function.
  *
- * A "pointer" is a payload offset, as if blocks lay one after the other: the number of the block times the block size, plus the
- * distance from the first payload of its block. A pool of 8-byte objects in 64-byte blocks gives 32, 16, 0, then 96, 80, 64. So
- * 0 is a pointer, and `null` is none. `cork_mempool_bytes` gives what the C pointer gives for free.
+ * A "pointer" is a payload offset, as if blocks lay one after the other: the number of the block times the block size,
+ * plus the distance from the first payload of its block. A pool of 8-byte objects in 64-byte blocks gives 32, 16, 0,
+ * then 96, 80, 64. So 0 is a pointer, and `null` is none. `cork_mempool_bytes` gives what the C pointer gives for free.
  *
- * Two pools may give out the same numbers: a number of another pool that is live in this one cannot be told from its own.
+ * Two pools may give out the same numbers: a number of another pool that is live in this one cannot be told from its
+ * own.
  */
 
 import { SlabPool } from "../pools/slab/slab-pool.ts";
@@ -41,7 +42,10 @@ class State {
 
 let stateOf: (mp: unknown) => State | undefined;
 
-/** The caller-owned struct; `cork_mempool_init*` makes it usable, `cork_mempool_done` ends it, and it may be initialised again. */
+/**
+ * The caller-owned struct; `cork_mempool_init*` makes it usable, `cork_mempool_done` ends it, and it may be initialised
+ * again.
+ */
 export class cork_mempool {
   readonly #state: State = new State();
 
@@ -64,9 +68,9 @@ export function cork_mempool_init_size(mp: cork_mempool, element_size: number): 
 }
 
 /**
- * Initialises a pool with a block size in bytes; no block is allocated yet, and there are no hooks and no user data. Throws
- * `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` when not one element fits into a block, `ERR_ALREADY_EXISTS` when the struct holds a pool
- * that is not done.
+ * Initialises a pool with a block size in bytes; no block is allocated yet, and there are no hooks and no user data.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` when not one element fits into a block, `ERR_ALREADY_EXISTS` when
+ * the struct holds a pool that is not done.
  */
 export function cork_mempool_init_size_ex(mp: cork_mempool, element_size: number, block_size: number): void {
   const blockSize = blockSizeOf("cork_mempool_init_size_ex", block_size);
@@ -125,7 +129,10 @@ function initialize(call: string, mp: cork_mempool, sizeName: string, elementSiz
   Object.assign(state, new State(), { pool });
 }
 
-/** A new object, or null when no memory is left. Throws `ERR_POOL_DEAD`, `ERR_NOT_CONFIGURED`, and what the init hook throws. */
+/**
+ * A new object, or null when no memory is left. Throws `ERR_POOL_DEAD`, `ERR_NOT_CONFIGURED`, and what the init hook
+ * throws.
+ */
 export function cork_mempool_new(mp: cork_mempool): number | null {
   const pool = poolOf("cork_mempool_new", mp);
   try {
@@ -138,8 +145,8 @@ export function cork_mempool_new(mp: cork_mempool): number | null {
 }
 
 /**
- * Frees an object. Throws where the original corrupts its list: `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (also for a pointer into
- * an object), `ERR_INVALID_ARG_TYPE` for null, `ERR_POOL_DEAD`.
+ * Frees an object. Throws where the original corrupts its list: `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (also for a
+ * pointer into an object), `ERR_INVALID_ARG_TYPE` for null, `ERR_POOL_DEAD`.
  */
 export function cork_mempool_free(mp: cork_mempool, ptr: number): void {
   const pool = poolOf("cork_mempool_free", mp);
@@ -185,13 +192,19 @@ export function cork_mempool_set_init_object(mp: cork_mempool, fn: cork_init_f |
   usable("cork_mempool_set_init_object", mp).initObject = hook;
 }
 
-/** Sets what is called once for each slot when the pool ends, also for slots that exist already. Throws as {@link cork_mempool_set_init_object}. */
+/**
+ * Sets what is called once for each slot when the pool ends, also for slots that exist already. Throws as {@link
+ * cork_mempool_set_init_object}.
+ */
 export function cork_mempool_set_done_object(mp: cork_mempool, fn: cork_done_f | null): void {
   const hook = hookOf("cork_mempool_set_done_object", "done_object", fn);
   usable("cork_mempool_set_done_object", mp).doneObject = hook;
 }
 
-/** Sets what the hooks get; the value before is destroyed, also when it is the same. Throws as {@link cork_mempool_set_init_object}. */
+/**
+ * Sets what the hooks get; the value before is destroyed, also when it is the same. Throws as {@link
+ * cork_mempool_set_init_object}.
+ */
 export function cork_mempool_set_user_data(
   mp: cork_mempool,
   data: unknown,

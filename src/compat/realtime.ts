@@ -1,6 +1,7 @@
 /**
- * BeOS's front door: the rtm_* functions and the roster's realtime flags of the Media Kit in their own words, over RealtimePool. Where
- * the contract (the Be Book) and Haiku's implementation disagree, the contract holds; docs/doors/realtime.md goes function by function.
+ * BeOS's front door: the rtm_* functions and the roster's realtime flags of the Media Kit in their own words, over
+ * RealtimePool. Where the contract (the Be Book) and Haiku's implementation disagree, the contract holds;
+ * docs/doors/realtime.md goes function by function.
  *
  * ```ts
  * BMediaRoster.Roster().SetRealtimeFlags(B_MEDIA_REALTIME_ALLOCATOR);   // pools from now on are locked into RAM
@@ -69,8 +70,9 @@ export class rtm_pool {
   }
 
   /**
-   * What came of locking the pool into RAM when it was made: `B_OK`; {@link B_MEDIA_REALTIME_DISABLED} where the ALLOCATOR flag was off;
-   * {@link B_MEDIA_REALTIME_UNAVAILABLE} where it was on and the bytes could not be locked (`pool.lockReason` says why).
+   * What came of locking the pool into RAM when it was made: `B_OK`; {@link B_MEDIA_REALTIME_DISABLED} where the
+   * ALLOCATOR flag was off; {@link B_MEDIA_REALTIME_UNAVAILABLE} where it was on and the bytes could not be locked
+   * (`pool.lockReason` says why).
    */
   get lockStatus(): number {
     const { locked, lockReason } = this.pool;
@@ -208,7 +210,8 @@ function checkSize(call: string, name: string, size: number): void {
 let defaultPool: rtm_pool | undefined;
 
 /**
- * A new pool, locked into RAM if {@link B_MEDIA_REALTIME_ALLOCATOR} is on and that can be done; {@link rtm_pool.lockStatus} says.
+ * A new pool, locked into RAM if {@link B_MEDIA_REALTIME_ALLOCATOR} is on and that can be done; {@link
+ * rtm_pool.lockStatus} says.
  * Throws `B_BAD_VALUE` (size, or a name over 32 bytes), `B_NO_MEMORY`.
  */
 export function rtm_create_pool(totalSize: number, name?: string | null): rtm_pool {
@@ -221,7 +224,10 @@ export function rtm_create_pool(totalSize: number, name?: string | null): rtm_po
   );
 }
 
-/** The C call with a null `outPool`: the default pool. Throws `EALREADY` when it exists, else as {@link rtm_create_pool}. */
+/**
+ * The C call with a null `outPool`: the default pool. Throws `EALREADY` when it exists, else as {@link
+ * rtm_create_pool}.
+ */
 export function rtm_create_default_pool(totalSize?: number): rtm_pool {
   inDoor(
     () => RealtimePool.createDefault({ lock: "preference", ...(totalSize === undefined ? {} : { totalSize }) }),
@@ -235,8 +241,8 @@ export function rtm_create_default_pool(totalSize?: number): rtm_pool {
 }
 
 /**
- * Deletes a pool. Throws `B_BAD_VALUE` for null, for the default pool and for one that is deleted; `B_ERROR` with the code
- * `ERR_LIVE_OBJECTS` while blocks are live.
+ * Deletes a pool. Throws `B_BAD_VALUE` for null, for the default pool and for one that is deleted; `B_ERROR` with the
+ * code `ERR_LIVE_OBJECTS` while blocks are live.
  */
 export function rtm_delete_pool(pool: rtm_pool | null): void {
   const { pool: core } = poolOf("rtm_delete_pool", pool as rtm_pool);
@@ -270,7 +276,8 @@ export function rtm_default_pool(): rtm_pool | null {
 }
 
 /**
- * A block, or null when the pool is full or the size is 0. A null pool is the default pool, which is created if need be.
+ * A block, or null when the pool is full or the size is 0. A null pool is the default pool, which is created if need
+ * be.
  * Throws `B_BAD_VALUE` for what is no pool, a deleted one, and what is no size.
  */
 export function rtm_alloc(pool: rtm_pool | null, size: number): rtm_block | null {
@@ -294,9 +301,9 @@ export function rtm_free(block: rtm_block | null): void {
 }
 
 /**
- * Makes a block hold `newSize` bytes and answers it: the same one where it stayed in place, else another, and the old is dead.
- * Null: the pool is full, and the old block is still valid; or newSize was 0, and it is freed. A null block: {@link rtm_alloc} on
- * the default pool. Throws as {@link rtm_free}, and `B_BAD_VALUE` for what is no size.
+ * Makes a block hold `newSize` bytes and answers it: the same one where it stayed in place, else another, and the old
+ * is dead. Null: the pool is full, and the old block is still valid; or newSize was 0, and it is freed. A null block:
+ * {@link rtm_alloc} on the default pool. Throws as {@link rtm_free}, and `B_BAD_VALUE` for what is no size.
  */
 export function rtm_realloc(block: rtm_block | null, newSize: number): rtm_block | null {
   checkSize("rtm_realloc", "newSize", newSize);
@@ -339,8 +346,8 @@ export function rtm_phys_size_for(block: rtm_block | null): number {
 let makeRoster: () => BMediaRoster;
 
 /**
- * The part of the media roster that has the user's realtime preference. It begins as the environment variable `MILLPOND_REALTIME` says
- * (`none`, `any`, or some of `allocator,audio,video`; default `allocator`).
+ * The part of the media roster that has the user's realtime preference. It begins as the environment variable
+ * `MILLPOND_REALTIME` says (`none`, `any`, or some of `allocator,audio,video`; default `allocator`).
  */
 export class BMediaRoster {
   private constructor(key: symbol) {
@@ -358,7 +365,10 @@ export class BMediaRoster {
     return realtimePreference();
   }
 
-  /** Sets the flags for pools that are made from now on. Returns a status: `B_OK`, or `B_BAD_VALUE` and nothing has changed. */
+  /**
+   * Sets the flags for pools that are made from now on. Returns a status: `B_OK`, or `B_BAD_VALUE` and nothing has
+   * changed.
+   */
   SetRealtimeFlags(flags: number): number {
     if (!Number.isInteger(flags) || flags < 0 || flags > RealtimeFlags.ANYKIND) return B_BAD_VALUE;
     setRealtimePreference(flags);

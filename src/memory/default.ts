@@ -1,6 +1,6 @@
 /**
- * Which allocator stands in for an absent one. Apart from allocator.ts, so that a pool that needs no Memory can ask without loading any:
- * SlabPool by itself is 6.3 kB instead of 11.1 (minified, brotli) for that.
+ * Which allocator stands in for an absent one. Apart from allocator.ts, so that a pool that needs no Memory can ask
+ * without loading any: SlabPool by itself is 6.3 kB instead of 11.1 (minified, brotli) for that.
  */
 import type { Allocator } from "./allocator.ts";
 

@@ -2,7 +2,7 @@
 import type { Presentation } from "../media/video/frame-layout.ts";
 
 /** Factors from Y'CbCr in 8 bits to R'G'B'. */
-export interface YuvColour {
+export interface YuvColor {
   /** Code value of black. */
   readonly black: number;
   /** Luma gain. */
@@ -18,7 +18,7 @@ export interface YuvColour {
 }
 
 /** Factors from R'G'B' to Y'CbCr: luma, then both chromas are sums of red, green and blue. */
-export interface RgbColour {
+export interface RgbColor {
   /** Code value of black. */
   readonly black: number;
   /** Luma from red, green, blue. */
@@ -32,7 +32,7 @@ export interface RgbColour {
 type Colorimetry = Pick<Presentation, "matrix" | "fullRange">;
 
 /** How the luma and chroma of a picture become red, green and blue. */
-export function colourOf(presentation: Colorimetry, height: number): YuvColour {
+export function colorOf(presentation: Colorimetry, height: number): YuvColor {
   const { kr, kb } = coefficients(presentation.matrix, height);
   const kg = 1 - kr - kb;
   const { fullRange } = presentation;
@@ -48,7 +48,7 @@ export function colourOf(presentation: Colorimetry, height: number): YuvColour {
 }
 
 /** How red, green and blue become the luma and chroma of a picture. */
-export function yuvOf(presentation: Colorimetry, height: number): RgbColour {
+export function yuvOf(presentation: Colorimetry, height: number): RgbColor {
   const { kr, kb } = coefficients(presentation.matrix, height);
   const kg = 1 - kr - kb;
   const gain = presentation.fullRange ? 1 : 219 / 255;

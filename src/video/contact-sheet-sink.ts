@@ -1,4 +1,7 @@
-/** ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. */
+/**
+ * ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. Only pictures that may come onto
+ * the sheet are looked at, and the fewer the longer the stream gets: O(tiles) of memory and of pictures at any length.
+ */
 
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { findVideoFormat, videoFormatNames } from "../media/video/format.ts";
@@ -23,7 +26,7 @@ export interface ContactSheetSinkOptions {
 }
 
 /** The present format, with what is reused from picture to picture. */
-interface Desk {
+interface Prepared {
   readonly layout: FrameLayout;
   readonly presentation: Presentation;
   readonly size: ThumbSize;
@@ -36,7 +39,7 @@ export class ContactSheetSink extends Sink {
   readonly #onSheet: ContactSheetSinkOptions["onSheet"];
   readonly #tiles: number;
   #sheet: ContactSheet;
-  #desk: Desk | undefined;
+  #prepared: Prepared | undefined;
   #frame = 0;
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
@@ -63,7 +66,7 @@ export class ContactSheetSink extends Sink {
     const full: Presentation = { ...PLAIN_PRESENTATION, ...presentation };
     const size = thumbSize(info, full);
     const measures = createMeasures(size.columns, size.rows);
-    this.#desk = {
+    this.#prepared = {
       layout: info,
       presentation: full,
       size,
@@ -76,7 +79,7 @@ export class ContactSheetSink extends Sink {
   override render(buffer: MediaBuffer): void {
     const frame = this.#frame++;
     if (!this.#sheet.wants(frame)) return;
-    const { layout, presentation, size, measures, rgb } = this.#desk!;
+    const { layout, presentation, size, measures, rgb } = this.#prepared!;
     const source = buffer.map("read");
     try {
       measureFrame(source.bytes, layout, size.columns, size.rows, measures);

@@ -1,4 +1,9 @@
-/** The contact sheet: pictures from all over the film, upright, each with its time. */
+/**
+ * The contact sheet: pictures from all over the film, upright, each with its time.
+ *
+ * Life: `offer` the pictures in order, `draw` at the end. Every `step`th picture is kept, and the step doubles when
+ * more than four times as many are kept as the sheet shows: O(tiles) of memory for a film of any length.
+ */
 
 /** A frame's picture, as it is offered to a sheet. */
 export interface SheetPicture {
@@ -28,7 +33,7 @@ const KEPT_PER_TILE = 4;
 const GAP = 8;
 const LABEL_HEIGHT = 18;
 const BACKGROUND = 0x16;
-const LABEL_COLOUR = 0xb8;
+const LABEL_COLOR = 0xb8;
 const LABEL_SCALE = 2;
 
 // Digits and signs of three by five pixels, a row an octal digit.
@@ -147,7 +152,7 @@ function drawLabel(rgb: Uint8Array, stride: number, left: number, top: number, t
           const py = top + row * LABEL_SCALE + Math.floor(dot / LABEL_SCALE);
           // A label may be wider than a very small picture in the last column.
           if (px >= stride) continue;
-          rgb.fill(LABEL_COLOUR, 3 * (py * stride + px), 3 * (py * stride + px) + 3);
+          rgb.fill(LABEL_COLOR, 3 * (py * stride + px), 3 * (py * stride + px) + 3);
         }
       }
     }

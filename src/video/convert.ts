@@ -1,13 +1,13 @@
 /**
- * Converts a picture from one layout to another: size, chroma subsampling, interleaving, bit depth, Y'CbCr to RGB and back.
- * Planned once for a pair of layouts; a frame then allocates nothing.
+ * Converts a picture from one layout to another: size, chroma subsampling, interleaving, bit depth, Y'CbCr to RGB and
+ * back. Planned once for a pair of layouts; a frame then allocates nothing.
  */
-import { findVideoFormat, type VideoPixelFormat } from "../media/video/format.ts";
+import { findVideoFormat } from "../media/video/format.ts";
 import { VideoInfo } from "../media/video/info.ts";
 import { checkPresentation, type VideoPresentation } from "../pipeline/stream-format.ts";
 import { MillpondError } from "../util/errors.ts";
 import { badValue, bytesOf, instance, outOfRange } from "../util/validate.ts";
-import { colourOf, type RgbColour, type YuvColour, yuvOf } from "./color.ts";
+import { colorOf, type RgbColor, type YuvColor, yuvOf } from "./color.ts";
 import { type Grid, Resampler, type Samples } from "./resample.ts";
 
 /** One step of a plan. */
@@ -18,11 +18,6 @@ interface Frame {
   readonly bytes: Samples;
 }
 
-/** Formats that can be made; every format of millpond can be read. */
-export function canMake(format: VideoPixelFormat): boolean {
-  return findVideoFormat(format) !== undefined;
-}
-
 /** A conversion between two layouts. */
 export class FrameConverter {
   readonly #steps: readonly Step[];
@@ -31,7 +26,10 @@ export class FrameConverter {
   readonly #sourceBytes: number;
   readonly #targetBytes: number;
 
-  /** Plans it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for formats that cannot be converted into each other. */
+  /**
+   * Plans it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for formats that cannot be converted
+   * into each other.
+   */
   constructor(from: VideoInfo, to: VideoInfo, presentation: VideoPresentation = {}) {
     instance("from", "a VideoInfo", VideoInfo, from);
     instance("to", "a VideoInfo", VideoInfo, to);
@@ -52,7 +50,7 @@ export class FrameConverter {
     }
     if (fromRgb === toRgb) this.#steps = planSame(from, to);
     else if (fromRgb) this.#steps = planToYuv(from, to, yuvOf(shown, to.height));
-    else this.#steps = planToRgb(from, to, colourOf(shown, from.height));
+    else this.#steps = planToRgb(from, to, colorOf(shown, from.height));
   }
 
   /**
@@ -140,7 +138,7 @@ function scratch(width: number, height: number): { grid: Grid; bytes: Uint8Array
 }
 
 /** Luma and chroma to the full size first, then the matrix. */
-function planToRgb(from: VideoInfo, to: VideoInfo, colour: YuvColour): Step[] {
+function planToRgb(from: VideoInfo, to: VideoInfo, color: YuvColor): Step[] {
   const { width, height } = to;
   const [y, u, v] = [scratch(width, height), scratch(width, height), scratch(width, height)];
   const steps: Step[] = [];
@@ -159,7 +157,7 @@ function planToRgb(from: VideoInfo, to: VideoInfo, colour: YuvColour): Step[] {
   const plane = to.planes[0]!;
   const red = to.format.startsWith("R") ? 0 : 2;
   steps.push((_, b) =>
-    writeRgb(y.bytes, u.bytes, v.bytes, colour, b.bytes, plane.offset, plane.stride, width, height, red),
+    writeRgb(y.bytes, u.bytes, v.bytes, color, b.bytes, plane.offset, plane.stride, width, height, red),
   );
   const [alpha, target] = [gridOf(from, "A"), gridOf(to, "A")];
   if (alpha !== undefined && target !== undefined) {
@@ -173,7 +171,7 @@ function writeRgb(
   y: Uint8Array,
   u: Uint8Array,
   v: Uint8Array,
-  colour: YuvColour,
+  color: YuvColor,
   out: Samples,
   offset: number,
   stride: number,
@@ -181,7 +179,7 @@ function writeRgb(
   height: number,
   red: number,
 ): void {
-  const { black, gain, redCr, greenCb, greenCr, blueCb } = colour;
+  const { black, gain, redCr, greenCb, greenCr, blueCb } = color;
   for (let row = 0, i = 0; row < height; row++) {
     let at = offset + row * stride;
     for (let x = 0; x < width; x++, i++, at += 4) {
@@ -197,7 +195,7 @@ function writeRgb(
 }
 
 /** To the target's size first, then the matrix, then chroma to its own size. */
-function planToYuv(from: VideoInfo, to: VideoInfo, colour: RgbColour): Step[] {
+function planToYuv(from: VideoInfo, to: VideoInfo, color: RgbColor): Step[] {
   const { width, height } = to;
   const rgb = ["R", "G", "B"].map((component) => {
     const plane = scratch(width, height);
@@ -210,9 +208,9 @@ function planToYuv(from: VideoInfo, to: VideoInfo, colour: RgbColour): Step[] {
   );
   const [r, g, b] = rgb.map(({ plane }) => plane.bytes) as [Uint8Array, Uint8Array, Uint8Array];
   for (const [component, weights, base] of [
-    ["Y", colour.luma, colour.black],
-    ["U", colour.cb, 128],
-    ["V", colour.cr, 128],
+    ["Y", color.luma, color.black],
+    ["U", color.cb, 128],
+    ["V", color.cr, 128],
   ] as const) {
     const grid = gridOf(to, component);
     if (grid === undefined) continue;

@@ -1,4 +1,4 @@
-/** The words for the stages that compute on pixels. */
+/** The factories of the stages that compute on pixels. */
 import type { VideoPixelFormat } from "../media/video/format.ts";
 import { format, height, named, pick, width } from "../pipeline/elements/factories.ts";
 import type { ElementFactory } from "../pipeline/text.ts";

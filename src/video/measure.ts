@@ -1,6 +1,6 @@
 /**
- * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out of
- * which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
+ * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out
+ * of which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
  */
 import type { FrameLayout } from "../media/video/frame-layout.ts";
 
@@ -17,7 +17,7 @@ export interface Measures {
   readonly histogram: Uint32Array;
   /** Averages a cell, rows from the top: luma (or red) in 8 bits. */
   readonly first: Float32Array;
-  /** The same of Cb (or green); 128 for a grey format. */
+  /** The same of Cb (or green); 128 for a gray format. */
   readonly second: Float32Array;
   /** The same of Cr (or blue). */
   readonly third: Float32Array;
@@ -27,7 +27,7 @@ export interface Measures {
 
 /** How the samples of a format lie; enough to walk through them. */
 interface SampleFormat {
-  readonly kind: "planar" | "nv12" | "packed" | "grey";
+  readonly kind: "planar" | "nv12" | "packed" | "gray";
   /** Bits beyond eight. */
   readonly shift: number;
   /** Luma columns a chroma sample. */
@@ -63,8 +63,8 @@ function sampleFormat(format: string): SampleFormat | undefined {
   const packed = /^(RGB|BGR)[AX]$/.exec(format);
   if (packed !== null) return { kind: "packed", shift: 0, subX: 1, subY: 1, red: packed[1] === "RGB" ? 0 : 2 };
   if (format === "NV12") return { kind: "nv12", shift: 0, subX: 2, subY: 2, red: 0 };
-  const grey = /^GRAY(8|10|12|16)$/.exec(format);
-  if (grey !== null) return { kind: "grey", shift: Number(grey[1]) - 8, subX: 1, subY: 1, red: 0 };
+  const gray = /^GRAY(8|10|12|16)$/.exec(format);
+  if (gray !== null) return { kind: "gray", shift: Number(gray[1]) - 8, subX: 1, subY: 1, red: 0 };
   const planar = /^I4(20|22|44)A?(?:P(10|12))?$/.exec(format);
   if (planar === null) return undefined;
   const shift = planar[2] === undefined ? 0 : Number(planar[2]) - 8;
@@ -72,8 +72,8 @@ function sampleFormat(format: string): SampleFormat | undefined {
 }
 
 /**
- * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma samples).
- * Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
+ * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma
+ * samples). Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
  */
 export function measureFrame(
   bytes: Uint8Array,
@@ -110,7 +110,7 @@ export function measureFrame(
       out.histogram,
     );
   if (wide) scaleAll(out.first, scale);
-  if (format.kind === "grey") return;
+  if (format.kind === "gray") return;
 
   const width = Math.ceil(layout.width / format.subX);
   const height = Math.ceil(layout.height / format.subY);

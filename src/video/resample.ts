@@ -1,7 +1,7 @@
 /**
- * Scales one component of a picture: a triangle filter whose base grows with the reduction, so that every source pixel counts
- * when a picture shrinks and neighbours are blended when it grows. Rows first across, then down; each source row is filtered
- * once. The filter that swscale calls bilinear.
+ * Scales one component of a picture: a triangle filter whose base grows with the reduction, so that every source pixel
+ * counts when a picture shrinks and neighbors are blended when it grows. Rows first across, then down; each source row
+ * is filtered once. The filter that swscale calls bilinear.
  */
 
 /** 8-bit samples, or 10 and 12 bits in two bytes. */
@@ -28,7 +28,10 @@ interface Taps {
   readonly count: number;
 }
 
-/** A scaler of one component from one grid to another; keeps its tables and row buffers, so that a frame allocates nothing. */
+/**
+ * A scaler of one component from one grid to another; keeps its tables and row buffers, so that a frame allocates
+ * nothing.
+ */
 export class Resampler {
   readonly #from: Grid;
   readonly #to: Grid;
@@ -76,7 +79,7 @@ export class Resampler {
     }
   }
 
-  /** A source row, filtered across; the last few are kept, since neighbouring results need them again. */
+  /** A source row, filtered across; the last few are kept, since neighboring results need them again. */
   #row(source: Samples, y: number): Float32Array {
     const place = y % this.#rows.length;
     const row = this.#rows[place]!;
@@ -134,12 +137,12 @@ function tapsFor(from: number, to: number): Taps {
   const first = new Int32Array(to);
   const weights = new Float32Array(to * count);
   for (let i = 0; i < to; i++) {
-    const centre = (i + 0.5) * ratio - 0.5;
-    const start = Math.min(Math.max(Math.ceil(centre - base), 0), from - count);
+    const center = (i + 0.5) * ratio - 0.5;
+    const start = Math.min(Math.max(Math.ceil(center - base), 0), from - count);
     first[i] = start;
     let sum = 0;
-    for (let s = Math.ceil(centre - base); s <= centre + base; s++) {
-      const weight = 1 - Math.abs(s - centre) / base;
+    for (let s = Math.ceil(center - base); s <= center + base; s++) {
+      const weight = 1 - Math.abs(s - center) / base;
       const place = Math.min(Math.max(s, 0), from - 1) - start;
       if (weight <= 0 || place >= count) continue;
       weights[i * count + place]! += weight;

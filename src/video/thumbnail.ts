@@ -1,6 +1,6 @@
-/** From the averages of a grid to an upright picture in RGB: colour, rotation, mirroring. */
+/** From the averages of a grid to an upright picture in RGB: color, rotation, mirroring. */
 import type { FrameLayout, Presentation } from "../media/video/frame-layout.ts";
-import { colourOf, type YuvColour } from "./color.ts";
+import { colorOf, type YuvColor } from "./color.ts";
 import type { Measures } from "./measure.ts";
 
 /** Longest side of a thumbnail in pixels: twenty of them fill a screen. */
@@ -45,7 +45,7 @@ export function drawThumbnail(
 ): void {
   const { columns, rows, width, height } = size;
   const { rotation, flip } = presentation;
-  const colour = colourOf(presentation, layout.height);
+  const color = colorOf(presentation, layout.height);
   let at = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -64,13 +64,13 @@ export function drawThumbnail(
         row = across;
       }
       const cell = row * columns + column;
-      writePixel(measures, cell, colour, rgb, at);
+      writePixel(measures, cell, color, rgb, at);
       at += 3;
     }
   }
 }
 
-function writePixel(measures: Measures, cell: number, colour: YuvColour, rgb: Uint8Array, at: number): void {
+function writePixel(measures: Measures, cell: number, color: YuvColor, rgb: Uint8Array, at: number): void {
   const first = measures.first[cell]!;
   const second = measures.second[cell]!;
   const third = measures.third[cell]!;
@@ -80,12 +80,12 @@ function writePixel(measures: Measures, cell: number, colour: YuvColour, rgb: Ui
     rgb[at + 2] = third;
     return;
   }
-  const luma = (first - colour.black) * colour.gain;
+  const luma = (first - color.black) * color.gain;
   const cb = second - 128;
   const cr = third - 128;
-  rgb[at] = byte(luma + colour.redCr * cr);
-  rgb[at + 1] = byte(luma + colour.greenCb * cb + colour.greenCr * cr);
-  rgb[at + 2] = byte(luma + colour.blueCb * cb);
+  rgb[at] = byte(luma + color.redCr * cr);
+  rgb[at + 1] = byte(luma + color.greenCb * cb + color.greenCr * cr);
+  rgb[at + 2] = byte(luma + color.blueCb * cb);
 }
 
 // Plain byte arrays wrap around where a clamped one would not, and shared memory has no clamped view of a mixed block.

@@ -1,4 +1,6 @@
-/** TlsfArena against a naive model: walks of fast-check with a validation after each step, and long random runs by seed. */
+/**
+ * TlsfArena against a naive model: walks of fast-check with a validation after each step, and long random runs by seed.
+ */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";

@@ -1,4 +1,7 @@
-/** The bound on time, counted: words of the arena that one call reads and writes, with ten live blocks and with many thousands. */
+/**
+ * The bound on time, counted: words of the arena that one call reads and writes, with ten live blocks and with many
+ * thousands.
+ */
 import { describe, expect, it, vi } from "vitest";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { STEPS } from "../../src/arena/tlsf/worst-case.ts";

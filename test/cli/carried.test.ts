@@ -1,6 +1,7 @@
 /**
- * Frames, times, rotation, pixel shape and range in every container that can be made here, held against ffprobe: what the command
- * reads of a file, and what it writes into one. The variants are made with ffmpeg, since the command has to be told from outside.
+ * Frames, times, rotation, pixel shape and range in every container that can be made here, held against ffprobe: what
+ * the command reads of a file, and what it writes into one. The variants are made with ffmpeg, since the command has to
+ * be told from outside.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Comparison, describeComparison } from "../../src/cli/run/compare.ts";
+import { type Comparison, describeComparison } from "../../src/cli/compare.ts";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import { paintFor } from "../../src/cli/terminal.ts";
 import { CLIP, millpond } from "./command.ts";

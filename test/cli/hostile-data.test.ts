@@ -1,4 +1,7 @@
-/** What the command does with hostile data: full disks, odd paths, damaged and cut files. The other half of the tables is about signals and words. */
+/**
+ * What the command does with hostile data: full disks, odd paths, damaged and cut files. The other half of the tables
+ * is about signals and words.
+ */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
@@ -65,7 +68,9 @@ const SINKS: readonly (readonly [string, string])[] = [
 ];
 const PICTURES = "pattern width=320 height=240 frames=30";
 
-/** A file system that holds 16 kB: as full a disk as any. Undefined, with the reason said, where it cannot be mounted. */
+/**
+ * A file system that holds 16 kB: as full a disk as any. Undefined, with the reason said, where it cannot be mounted.
+ */
 function fullDisk(): string | undefined {
   const path = join(scratch, `disk${mounts.length}`);
   mkdirSync(path);
@@ -393,7 +398,10 @@ describe("damage that a decoder conceals", () => {
   ]);
 });
 
-/** What each damaged file is held to, beside the end that every run has: no result without a frame, none of a run that failed. */
+/**
+ * What each damaged file is held to, beside the end that every run has: no result without a frame, none of a run that
+ * failed.
+ */
 const damagedRun = (name: string, file: string, bytes: Uint8Array, isPipeline: boolean): HostileRun => ({
   name,
   args: isPipeline ? ["run", `file ${file} ! decode ! y4msink out.y4m`, "--quiet"] : ["run", file, "--quiet"],
@@ -406,8 +414,8 @@ const damagedRun = (name: string, file: string, bytes: Uint8Array, isPipeline: b
   },
 });
 
-// The same damage in every run of the tests; the first is the one that found a reader which did not come back. Fresh damage is for
-// scripts/soak-hostile.ts, or for MILLPOND_SEED here: a number, or "random".
+// The same damage in every run of the tests; the first is the one that found a reader which did not come back. Fresh
+// damage is for scripts/soak-hostile.ts, or for MILLPOND_SEED here: a number, or "random".
 const FIXED_SEEDS = [3229602114, 1];
 
 describe("cuts and flips of every container", () => {

@@ -1,4 +1,6 @@
-/** Hostile runs: signals, arguments, workers, standard streams. What the command does to data has a table of its own. */
+/**
+ * Hostile runs: signals, arguments, workers, standard streams. What the command does to data has a table of its own.
+ */
 import type { ChildProcess } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -94,7 +96,10 @@ function signals(): HostileRun[] {
   return made;
 }
 
-/** Sends a signal at that moment, not before the command listens for signals: until then Node's own way to end is the right one. */
+/**
+ * Sends a signal at that moment, not before the command listens for signals: until then Node's own way to end is the
+ * right one.
+ */
 async function kill(child: ChildProcess, signal: NodeJS.Signals, folder: string, { hasCome }: Moment): Promise<void> {
   await untilListening(child);
   while (child.exitCode === null && child.signalCode === null && !hasCome(folder)) await later(5);

@@ -2,7 +2,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
-import { diagnose, printable } from "../../src/cli/doctor/doctor.ts";
+import { diagnose, printable } from "../../src/cli/doctor.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import { notDone } from "../../src/os/result.ts";
 import { absentOps } from "../../src/os/unsupported.ts";

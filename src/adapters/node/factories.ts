@@ -1,4 +1,4 @@
-/** The words for all stages, those that need Node too, and pipelines made of them. */
+/** The factories of all stages, those that need Node too, and pipelines made of a text. */
 
 import { COMMON_ELEMENTS } from "../../pipeline/elements/factories.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
@@ -100,7 +100,7 @@ function line(result: unknown, index: number): string {
   }
 }
 
-/** Words for everything that can be written in a pipeline text. */
+/** The factories of everything that can be written in a pipeline text. */
 export const ALL_ELEMENTS: readonly ElementFactory[] = [
   {
     word: "file",
@@ -222,7 +222,7 @@ export const ALL_ELEMENTS: readonly ElementFactory[] = [
   },
 ];
 
-/** Makes a pipeline of a text with every word there is. Errors as {@link parsePipeline}. */
+/** Makes a pipeline of a text with every factory there is. Errors as {@link parsePipeline}. */
 export function pipelineFromText(source: string, options?: PipelineOptions): ParsedPipeline {
   return parsePipeline(word("source", source), ALL_ELEMENTS, options);
 }

@@ -1,4 +1,10 @@
-/** Media files as ends of a pipeline: an encoded video through mediabunny, a contact sheet as PNG. */
+/**
+ * Media files as ends of a pipeline: an encoded video through mediabunny, a contact sheet as PNG.
+ *
+ * Life: as of a FileSink. The encoder is opened with the first format, which must not change its size afterwards; a
+ * picture's buffer is released when the encoder has copied it. What a kind of file cannot carry is said when the format
+ * is known.
+ */
 import { basename, extname } from "node:path";
 import type { Output, OutputFormat, VideoCodec, VideoSampleSource } from "mediabunny";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -21,7 +27,6 @@ import { writeWhole } from "./file-elements.ts";
 import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, gcd, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
-import { encodePng, loadPng } from "./png.ts";
 
 type Mediabunny = typeof import("mediabunny");
 
@@ -40,9 +45,9 @@ const CODECS = ["avc", "hevc", "vp8", "vp9", "av1"] as const;
 const WEBM_CODECS: readonly VideoCodec[] = ["vp9", "vp8", "av1"];
 
 /**
- * Encodes pictures into an MP4, MOV, WebM or Matroska file, by its name: WebCodecs where the platform has it, mediabunny's own
- * encoders on Node. The file appears when it is whole. Rotation, pixel shape, colour matrix and range, and each picture's time go
- * into the file; what it cannot carry is a warning when the format is settled.
+ * Encodes pictures into an MP4, MOV, WebM or Matroska file, by its name: WebCodecs where the platform has it,
+ * mediabunny's own encoders on Node. The file appears when it is whole. Rotation, pixel shape, color matrix and range,
+ * and each picture's time go into the file; what it cannot carry is a warning when the format is settled.
  */
 export class EncodeSink extends Sink {
   /** The file. */
@@ -89,7 +94,10 @@ export class EncodeSink extends Sink {
     return [this.path];
   }
 
-  /** Opens the file under another name. Rejects as {@link FileSink.start}, and with `ERR_UNSUPPORTED` without the packages. */
+  /**
+   * Opens the file under another name. Rejects as {@link FileSink.start}, and with `ERR_UNSUPPORTED` without the
+   * packages.
+   */
   override async start(): Promise<void> {
     await assertFilesApart(this);
     await loadMediabunny();
@@ -104,7 +112,7 @@ export class EncodeSink extends Sink {
 
   #warn(format: VideoStream, codec: VideoCodec | undefined = this.#options.codec): void {
     const ending = this.#ending;
-    // QuickTime's colour atom has no range; the VP codecs and AV1 say one in the stream, where ours say 16 to 235.
+    // QuickTime's color atom has no range; the VP codecs and AV1 say one in the stream, where ours say 16 to 235.
     const fullRange = ending !== ".mov" && ending !== ".webm" && codec !== "vp8" && codec !== "vp9" && codec !== "av1";
     const carried: Carried = { rotation: true, matrix: true, fullRange, times: true };
     for (const loss of lossesOf(ending, carried, format)) this.running.warn(`${this.path}: ${loss}`, this);
@@ -128,7 +136,7 @@ export class EncodeSink extends Sink {
     this.#source = new Samples({
       codec,
       bitrate: this.#options.bitrate ?? 2_000_000,
-      // The encoder does not say what the colours mean; the container shall.
+      // The encoder does not say what the colors mean; the container shall.
       onEncodedPacket: (_, meta) => {
         if (meta?.decoderConfig !== undefined && colorSpace !== undefined) meta.decoderConfig.colorSpace = colorSpace;
       },
@@ -244,7 +252,7 @@ export class EncodeSink extends Sink {
     this.#output = undefined;
     this.#file = undefined;
     try {
-      // A muxer that has failed may refuse to be cancelled; its file goes all the same.
+      // A muxer that has failed may refuse to be canceled; its file goes all the same.
       await output?.cancel().catch(() => {});
     } finally {
       await file?.discard();
@@ -263,7 +271,7 @@ const ROUNDED_NS = 10_000n;
 // A system call for each small box would be most of the work; a megabyte is written in a few milliseconds.
 const CHUNKS = { chunked: true, chunkSize: 2 ** 20 };
 
-/** Colours as the container says them; undefined when nothing is known. */
+/** Colors as the container says them; undefined when nothing is known. */
 function colorSpaceOf(presentation: VideoPresentation | undefined): VideoColorSpaceInit | undefined {
   const { matrix, fullRange } = presentation ?? {};
   if (matrix === undefined && fullRange !== true) return undefined;
@@ -290,7 +298,10 @@ export class ContactSheetFile extends ContactSheetSink {
   /** The file. */
   readonly path: string;
 
-  /** @param path where the sheet is written at the end; nothing is written for an empty stream. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * @param path where the sheet is written at the end; nothing is written for an empty stream. Throws
+   * `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+   */
   constructor(path: string, options: { name?: string; tiles?: number } = {}) {
     pathOf("path", path);
     const { name, tiles } = readOptions("options", options, ["name", "tiles"]);
@@ -304,7 +315,10 @@ export class ContactSheetFile extends ContactSheetSink {
     return [this.path];
   }
 
-  /** Rejects with `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes, `ERR_UNSUPPORTED` without fast-png. */
+  /**
+   * Rejects with `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes, `ERR_UNSUPPORTED` without
+   * fast-png.
+   */
   override async start(): Promise<void> {
     await assertFilesApart(this);
     // At the end of a long film it would be late to hear that a package is missing.
@@ -316,4 +330,22 @@ export class ContactSheetFile extends ContactSheetSink {
   override get role(): string {
     return `${super.role}, ${basename(this.path)}`;
   }
+}
+
+/** The package. Rejects with `ERR_UNSUPPORTED` when it is absent. */
+export function loadPng(): Promise<typeof import("fast-png")> {
+  return import("fast-png").catch((cause: unknown) => {
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      'the contact sheet is encoded with fast-png, which is optional and not installed: "npm install fast-png", or leave the contact sheet out',
+      { missing: "fast-png" },
+      { cause },
+    );
+  });
+}
+
+/** Encodes RGB pixels. Rejects with `ERR_UNSUPPORTED` when fast-png is absent. */
+export async function encodePng(picture: { width: number; height: number; rgb: Uint8Array }): Promise<Uint8Array> {
+  const { encode } = await loadPng();
+  return encode({ width: picture.width, height: picture.height, data: picture.rgb, channels: 3 });
 }

@@ -1,5 +1,7 @@
-/** What a workers stage and its threads say to each other. Bytes are never in a message: they lie in shared memory. */
-
+/**
+ * The messages between a workers stage and its threads. Bytes lie in shared memory, and a message says where; only a
+ * stage whose frames move to the thread sends them along.
+ */
 import type { SharedHandle } from "../../pools/shared/attach.ts";
 
 /** A frame as a worker's function sees it. */
@@ -46,7 +48,10 @@ export type ToThread =
   | {
       readonly type: "work";
       readonly index: number;
-      /** Where the bytes are: a lease that the thread joins while it looks, memory by its number, or moved with the message. */
+      /**
+       * Where the bytes are: a lease that the thread joins while it looks, memory by its number, or moved with the
+       * message.
+       */
       readonly place:
         | { readonly pool: number; readonly lease: number }
         | { readonly memory: number }

@@ -1,6 +1,9 @@
 /**
- * Where the frames of a thread stage lie, and what its threads take part with: pools of shared slots that are offered upstream, a
- * seat in them for each thread, and plain shared memory by number for what comes from elsewhere.
+ * Where the frames of a thread stage lie, and how its threads get at them: each thread is a member of every pool of
+ * shared slots that it has a frame of, and shared memory that comes from elsewhere goes by a number.
+ *
+ * A thread becomes a member with its first frame of a pool, leaves when the pool has drained, and is reclaimed when it
+ * ends.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -11,17 +14,17 @@ import type { SharedPool } from "../../pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../util/errors.ts";
 import type { ToThread } from "./protocol.ts";
 
-/** Where bytes are, in the words of a message. */
+/** Where bytes are, as a message says it. */
 export type Place = Extract<ToThread, { type: "work" }>["place"];
 
-/** A shared pool has 20 seats, and the thread that fills the frames takes one of them. */
+/** A shared pool has 20 members, and the thread that fills the frames is one of them. */
 export const MAX_THREADS = 19;
 
 /** The memory of one stage's threads. */
 export class ThreadSlots {
   /** The slots behind each pool that was offered and accepted. */
   readonly #shared: WeakMap<object, SharedPool> = new WeakMap();
-  readonly #seats: Map<MessagePort, Map<SharedPool, SharedHandle>> = new Map();
+  readonly #memberships: Map<MessagePort, Map<SharedPool, SharedHandle>> = new Map();
   readonly #ids: WeakMap<SharedArrayBuffer, number> = new WeakMap();
   readonly #known: WeakMap<MessagePort, WeakSet<SharedArrayBuffer>> = new WeakMap();
   #nextId = 0;
@@ -35,8 +38,8 @@ export class ThreadSlots {
     const shared = this.#shared.get(pool);
     if (shared === undefined) return;
     this.#shared.delete(pool);
-    for (const [port, seats] of this.#seats) {
-      if (seats.delete(shared)) post(port, { type: "leave", pool: shared.handle.pool });
+    for (const [port, joined] of this.#memberships) {
+      if (joined.delete(shared)) post(port, { type: "leave", pool: shared.handle.pool });
     }
   }
 
@@ -56,24 +59,24 @@ export class ThreadSlots {
     return [{ pool: shared.handle.pool, lease }, bytes.byteOffset - shared.offsetOf(lease)];
   }
 
-  /** False for a pool of somebody else that has no seat left. */
+  /** False for a pool of somebody else that has no room for another member. */
   #join(port: MessagePort, pool: SharedBufferPool, shared: SharedPool): boolean {
-    let seats = this.#seats.get(port);
-    if (seats === undefined) {
-      seats = new Map();
-      this.#seats.set(port, seats);
+    let joined = this.#memberships.get(port);
+    if (joined === undefined) {
+      joined = new Map();
+      this.#memberships.set(port, joined);
     }
-    if (seats.has(shared)) return true;
-    let seat: SharedHandle;
+    if (joined.has(shared)) return true;
+    let handle: SharedHandle;
     try {
-      seat = shared.reserve();
+      handle = shared.reserve();
     } catch (error) {
       if (isMillpondError(error, "ERR_POOL_FULL")) return false;
       throw error;
     }
     this.#shared.set(pool, shared);
-    seats.set(shared, seat);
-    post(port, { type: "pool", handle: seat });
+    joined.set(shared, handle);
+    post(port, { type: "pool", handle });
     return true;
   }
 
@@ -99,15 +102,15 @@ export class ThreadSlots {
 
   /** A thread has ended, however it went: what it looked at is free. */
   left(port: MessagePort): void {
-    for (const [shared, seat] of this.#seats.get(port) ?? []) {
+    for (const [shared, handle] of this.#memberships.get(port) ?? []) {
       try {
-        shared.reclaim(seat);
+        shared.reclaim(handle);
       } catch (error) {
         // The pool may have gone before its thread.
         if (!isMillpondError(error, "ERR_POOL_DEAD")) throw error;
       }
     }
-    this.#seats.delete(port);
+    this.#memberships.delete(port);
   }
 }
 

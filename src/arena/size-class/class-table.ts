@@ -2,14 +2,16 @@
  * The size classes, and where a SizeClassArena keeps what it knows: one block of its arena, the root.
  *
  * ```
- *   root      | 16 words | 44 classes of 8 words | one byte a page of the arena | one bit for each 16 bytes of the arena |
- *   class     | top | base | fresh | fresh end | spans | bumped | end | objects |      top, base, end: words of its stack
+ *   root      | 16 words | 44 classes of 8 words | a byte a page of the arena | a bit for each 16 bytes of it |
+ *   class     | top | base | fresh | fresh end | spans | bumped | end | objects |
+ *                top, base, end: words of its stack
  *   stack     | pointer | pointer | ... free to top | ... room to end |                as many as the class has objects
- *   span      | next span | objects | class | - | object | object | ...                whole pages but for the last 8 bytes
+ *   span      | next span | objects | class | - | object | object | ...    whole pages but for the last 8 bytes
  * ```
  * A page is of one class; a set bit is a live object that begins there. Free lists lie beside the objects, not in them:
  * neither call touches an object's bytes.
- * The names follow mimalloc and jemalloc: a free object waits on a stack, a fresh one is bump-allocated from the newest span.
+ * The names follow mimalloc and jemalloc: a free object waits on a stack, a fresh one is bump-allocated from the newest
+ * span.
  */
 
 /** Bytes of a page; 4 KiB keeps the page table small (64 KiB for an arena of 256 MiB), and a span's slack below one. */
@@ -18,7 +20,9 @@ export const PAGE = 4096;
 /** log2 of {@link PAGE}. */
 export const PAGE_BITS = 12;
 
-/** The largest size that has a class; larger blocks go to the arena itself, whose 80 ns are little beside filling them. */
+/**
+ * The largest size that has a class; larger blocks go to the arena itself, whose 80 ns are little beside filling them.
+ */
 export const MAX_CLASS_SIZE = 65_536;
 
 /** 16 to 128 bytes in steps of 16, then four classes an octave to 64 KiB: at most a fifth of a block is slack. */
@@ -57,8 +61,8 @@ export const Class = {
 export const SPAN_HEADER = 16;
 
 /**
- * Objects from here on have spans of their own: a twelfth is lost to whole pages, but each goes back to the arena as soon as
- * it is free, while the last object of four would keep three.
+ * Objects from here on have spans of their own: a twelfth is lost to whole pages, but each goes back to the arena as
+ * soon as it is free, while the last object of four would keep three.
  */
 const SINGLE = 16_384;
 
@@ -79,7 +83,10 @@ export function sizeOfClass(index: number): number {
   return base + ((index & 3) + 1) * (base >>> 2);
 }
 
-/** Pages of the next span of a class that has `objects` already: an eighth more, so that no class takes much more than it uses. */
+/**
+ * Pages of the next span of a class that has `objects` already: an eighth more, so that no class takes much more than
+ * it uses.
+ */
 export function spanPages(size: number, objects: number): number {
   if (size >= SINGLE) return Math.ceil((size + SPAN_HEADER + 8) / PAGE);
   const wanted = Math.min(Math.max((objects * size) >>> 3, size), MAX_SPAN);

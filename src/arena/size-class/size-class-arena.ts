@@ -1,7 +1,7 @@
 /**
- * SizeClassArena: for mixed loads of small and middling blocks, faster than the arena that it stands on and less sparing.
- * Sizes up to 64 KiB come from spans of equal objects whose free lists lie beside them; larger ones from the arena itself. After
- * mimalloc and jemalloc.
+ * SizeClassArena: for mixed loads of small and middling blocks, faster than the arena that it stands on and less
+ * sparing. Sizes up to 64 KiB come from spans of equal objects whose free lists lie beside them; larger ones from the
+ * arena itself. After mimalloc and jemalloc.
  *
  * ```ts
  * const heap = SizeClassArena.create(new ArrayBuffer(64 << 20));
@@ -11,17 +11,21 @@
  *
  * Life-cycle:
  *
- * 1. `create()` formats a {@link TlsfArena} over the bytes and makes the tables in it; `attach()` finds both. All state lies in the bytes.
- * 2. `alloc()` takes the top of the class's stack of free objects, `free()` puts it back (fast path). With an empty stack (slow path)
- *    the next fresh object of the newest span is handed out; where there is none, a span is made.
- * 3. Spans without a live object go back to the arena: at `trim()`, before a request fails, and in between when much waits on stacks.
- * 4. `close()` throws `ERR_IN_USE` while a block is live; with `force` it ends all the same, as {@link TlsfArena.close} does.
+ * 1. `create()` formats a {@link TlsfArena} over the bytes and makes the tables in it; `attach()` finds both. All state
+ *    lies in the bytes.
+ * 2. `alloc()` takes the top of the class's stack of free objects, `free()` puts it back (fast path). With an empty
+ *    stack (slow path) the next fresh object of the newest span is handed out; where there is none, a span is made.
+ * 3. Spans without a live object go back to the arena: at `trim()`, before a request fails, and in between when much
+ *    waits on stacks.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live; with `force` it ends all the same, as {@link TlsfArena.close}
+ *    does.
  *
- * Invariants, which `validate()` checks: a page is of one class; an object is live, on its class's stack, or fresh; a set bit is a live
- * object. A failed call changes nothing.
+ * Invariants, which `validate()` checks: a page is of one class; an object is live, on its class's stack, or fresh; a
+ * set bit is a live object. A failed call changes nothing.
  *
- * Complexity: `free`, and `alloc` from a stack, are O(1). Time is not bounded as the arena's is: one call in many makes a span, and when
- * the arena is full, empty spans are searched for, O(objects). Where a deadline counts, use {@link TlsfArena}.
+ * Complexity: `free`, and `alloc` from a stack, are O(1). Time is not bounded as the arena's is: one call in many makes
+ * a span, and when the arena is full, empty spans are searched for, O(objects). Where a deadline counts, use {@link
+ * TlsfArena}.
  *
  * The format of the tables is in class-table.ts.
  */
@@ -36,7 +40,9 @@ import { classHolders, classMisuse, classStats, type SizeClassStats, validateCla
 
 export type { SizeClassCount, SizeClassStats } from "./validate.ts";
 
-/** Fresh objects between two looks for empty spans: a look at 10,000 objects costs about as much as 1,000 fresh ones. */
+/**
+ * Fresh objects between two looks for empty spans: a look at 10,000 objects costs about as much as 1,000 fresh ones.
+ */
 const TRIM_INTERVAL = 256;
 
 /** Live blocks that the error of a refused {@link SizeClassArena.close} names. */
@@ -71,7 +77,10 @@ export class SizeClassArena {
     this.#length = arena.bytes.length;
   }
 
-  /** Formats an arena with its tables (0.9 % of the bytes). Throws as {@link TlsfArena.create}; `ERR_OUT_OF_RANGE` when they do not fit. */
+  /**
+   * Formats an arena with its tables (0.9 % of the bytes). Throws as {@link TlsfArena.create}; `ERR_OUT_OF_RANGE` when
+   * they do not fit.
+   */
   static create(source: ArenaSource, options?: ArenaOptions): SizeClassArena {
     const arena = TlsfArena.create(source, options);
     return new SizeClassArena(arena, makeRoot(arena));
@@ -133,7 +142,10 @@ export class SizeClassArena {
     return this.#isObject(pointer) || (this.arena.isLive(pointer) && !this.arena.isTagged(pointer));
   }
 
-  /** As {@link TlsfArena.realloc}: stays where it is while its class does, else moves; 0, and nothing changed, when nothing fits. */
+  /**
+   * As {@link TlsfArena.realloc}: stays where it is while its class does, else moves; 0, and nothing changed, when
+   * nothing fits.
+   */
   realloc(pointer: number, size: number): number {
     const present = this.sizeOf(pointer);
     if (typeof size !== "number" || size >>> 0 !== size || size === 0) throw badSize(size);
@@ -147,7 +159,10 @@ export class SizeClassArena {
     return moved;
   }
 
-  /** Gives spans without a live object back to the arena; runs by itself before a request fails. Answers the bytes. O(objects). */
+  /**
+   * Gives spans without a live object back to the arena; runs by itself before a request fails. Answers the bytes.
+   * O(objects).
+   */
   trim(): number {
     if (this.#words.length === 0) throw unreachable(this.#words);
     const before = this.arena.used;
@@ -160,7 +175,10 @@ export class SizeClassArena {
     return this.#bytes;
   }
 
-  /** As {@link TlsfArena.close}; the blocks that it counts are objects and blocks of the arena, not the tables. O(objects). */
+  /**
+   * As {@link TlsfArena.close}; the blocks that it counts are objects and blocks of the arena, not the tables.
+   * O(objects).
+   */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!force && this.#words.length > 0) {
@@ -206,9 +224,13 @@ export class SizeClassArena {
     return (this.#words[this.#bits + (pointer >>> 9)]! & (1 << (pointer >>> 4))) !== 0;
   }
 
-  /** The slow path of {@link alloc}: the stack of the class is empty. The newest span has a fresh object, or a span is made. */
+  /**
+   * The slow path of {@link alloc}: the stack of the class is empty. The newest span has a fresh object, or a span is
+   * made.
+   */
   #allocFresh(index: number): number {
-    // What waits on other classes' lists is worth a look before the heap grows, but not each time: a look costs O(objects).
+    // What waits on other classes' lists is worth a look before the heap grows, but not each time: a look costs
+    // O(objects).
     if (--this.#untilTrim <= 0) {
       const waiting = cachedBytes(this.#words, this.#root());
       const given = waiting * 4 > this.arena.used ? this.trim() : 0;
@@ -230,7 +252,10 @@ export class SizeClassArena {
     this.arena.free(pointer);
   }
 
-  /** Pointers into pages of a class that are no live object must not be looked up in the arena, which would call them foreign. */
+  /**
+   * Pointers into pages of a class that are no live object must not be looked up in the arena, which would call them
+   * foreign.
+   */
   #refuseObject(pointer: number, verb: string): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
     const index = this.#bytes[this.#pages + (pointer >>> PAGE_BITS)];

@@ -1,5 +1,6 @@
 /**
- * The spans of size classes: made, bump-allocated from, and given back when no object in them is live. All of it is off the fast path.
+ * The spans of size classes: made, bump-allocated from, and given back when no object in them is live. All of it is off
+ * the fast path.
  *
  * Invariant: the stack of a class has room for every object of the class, so that a free never has to grow it.
  */
@@ -120,7 +121,10 @@ function addSpan(arena: TlsfArena, root: Root, index: number): boolean {
   return true;
 }
 
-/** Whole pages of the arena but for the last 8 bytes, where the next block's header stands: spans then follow each other closely. */
+/**
+ * Whole pages of the arena but for the last 8 bytes, where the next block's header stands: spans then follow each other
+ * closely.
+ */
 function allocateSpan(arena: TlsfArena, pages: number): number {
   return memalign(arena.words, blockWords(pages * PAGE - 8), PAGE, 0);
 }
@@ -154,7 +158,8 @@ export function trimSpans(arena: TlsfArena, root: Root, index: number): void {
   const empty = new Set(emptySpans(words, root, index));
   if (empty.size === 0) return;
   const pageOf = (pointer: number): number => root.pages + (pointer >>> PAGE_BITS);
-  // The page table says first which objects are gone: looking each up among the spans would take the square of their number.
+  // The page table says first which objects are gone: looking each up among the spans would take the square of their
+  // number.
   for (const span of empty) arena.bytes.fill(NO_CLASS, pageOf(span), pageOf(span) + words[(span >>> 2) + 3]!);
   let top = words[record + Class.BASE]!;
   for (let at = top; at < words[record]!; at++) {

@@ -1,4 +1,6 @@
-/** What a SizeClassArena says about itself: counts by class, whether all of it agrees, what a wrong pointer points at. */
+/**
+ * What a SizeClassArena says about itself: counts by class, whether all of it agrees, what a wrong pointer points at.
+ */
 
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";

@@ -1,22 +1,25 @@
 /**
- * The algorithm of TLSF on an arena's words, after Masmano, Ripoll and Crespo ("TLSF: a new dynamic memory allocator for real-time
- * systems", 2004), in the names of the paper and of Matthew Conte's implementation: a size is mapped to a first-level index `fl` (its
- * octave) and a second-level index `sl` (one of 32 steps of the octave). Each pair has a list of free blocks; a bitmap for each level
- * says which lists have one. Where the words lie is in layout.ts.
+ * The algorithm of TLSF on an arena's words, after Masmano, Ripoll and Crespo ("TLSF: a new dynamic memory allocator
+ * for real-time systems", 2004), in the names of the paper and of Matthew Conte's implementation: a size is mapped to a
+ * first-level index `fl` (its octave) and a second-level index `sl` (one of 32 steps of the octave). Each pair has a
+ * list of free blocks; a bitmap for each level says which lists have one. Where the words lie is in layout.ts.
  *
  * Differences from the paper:
  *
  * - The list of the request's own size is tried first: its head is the hole that a block of this size left last.
  * - Before the arena counts as full, a few blocks of that list are looked at (`bestEffortSearch`).
- * - The back link of a list's head is never read, so that taking the head writes to no other block: that write would be a cache miss.
+ * - The back link of a list's head is never read, so that taking the head writes to no other block: that write would be
+ *   a cache miss.
  *
- * Invariants between calls: two free blocks never touch; each free block is in the list that its size maps to; a bit is set where its list
- * is not empty; a block's predecessor word says where the block in front of it begins, and whether that is free.
+ * Invariants between calls: two free blocks never touch; each free block is in the list that its size maps to; a bit is
+ * set where its list is not empty; a block's predecessor word says where the block in front of it begins, and whether
+ * that is free.
  *
- * Complexity: `malloc`, `free`, `memalign` and `resizeBlock` read and write a bounded number of words (worst-case.ts). Regions: O(regions).
+ * Complexity: `malloc`, `free`, `memalign` and `resizeBlock` read and write a bounded number of words (worst-case.ts).
+ * Regions: O(regions).
  *
- * `malloc` and `free` are written out in one piece each, with only the two list functions called: V8 stops inlining after 920 bytes of
- * bytecode, and the calls that were left took a third of the time.
+ * `malloc` and `free` are written out in one piece each, with only the two list functions called: V8 stops inlining
+ * after 920 bytes of bytecode, and the calls that were left took a third of the time.
  */
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
@@ -40,14 +43,16 @@ import {
 const { USED, LIVE, PEAK, FL_BITMAP, SL_BITMAP, BLOCKS } = Control;
 
 /**
- * Blocks that are looked at, beyond the lists that fit by their name, before an arena counts as full. The search rounds sizes
- * up, so the list of the exact size may hold a block that is large enough; eight keeps the time constant and finds nearly all.
+ * Blocks that are looked at, beyond the lists that fit by their name, before an arena counts as full. The search rounds
+ * sizes up, so the list of the exact size may hold a block that is large enough; eight keeps the time constant and
+ * finds nearly all.
  */
 const MAX_LOOKS = 8;
 
 /**
- * A live block of at least `need` words; 0: none is free. The head of the request's own list where it is large enough: the hole that a
- * block of this size left last. Else the head of the first list all of whose blocks are large enough. @realtime
+ * A live block of at least `need` words; 0: none is free. The head of the request's own list where it is large enough:
+ * the hole that a block of this size left last. Else the head of the first list all of whose blocks are large enough.
+ * @realtime
  */
 export function malloc(words: Int32Array, need: number): number {
   let units = (need >>> 1) + 32;
@@ -80,7 +85,8 @@ export function malloc(words: Int32Array, need: number): number {
     if (block === 0) return 0;
     size = words[block + 1]! - 1;
   } else {
-    // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others' bytes.
+    // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others'
+    // bytes.
     if (words[block + size] !== block + 1) throw corruptFreeList(block);
     const next = words[block + 2]!;
     words[BLOCKS + (fl << 5) + sl] = next;
@@ -179,8 +185,8 @@ function removeFreeBlock(words: Int32Array, block: number, size: number): void {
 }
 
 /**
- * The first list from `list` on that has a block, or -1: one step in the list's own row, one over the rows, however many
- * blocks there are. @realtime
+ * The first list from `list` on that has a block, or -1: one step in the list's own octave, one over the octaves, however
+ * many blocks there are. @realtime
  */
 function searchSuitableBlock(words: Int32Array, list: number): number {
   let fl = list >>> SL_LOG2;
@@ -195,7 +201,10 @@ function searchSuitableBlock(words: Int32Array, list: number): number {
   return (fl << SL_LOG2) + 31 - Math.clz32(map & -map);
 }
 
-/** A free block of at least `need` words from the list whose blocks may or may not be that large, out of its list; 0: none. */
+/**
+ * A free block of at least `need` words from the list whose blocks may or may not be that large, out of its list; 0:
+ * none.
+ */
 function bestEffortSearch(words: Int32Array, need: number): number {
   if (words.length === 0) throw unreachable(words);
   let block = words[BLOCKS + mappingInsert(need)] ?? 0;
@@ -211,8 +220,8 @@ function bestEffortSearch(words: Int32Array, need: number): number {
 }
 
 /**
- * Makes a block live that is out of its list: `need` words of its `size`, the rest (when it can stand alone) a free block
- * again. Answers the words it took. @realtime
+ * Makes a block live that is out of its list: `need` words of its `size`, the rest (when it can stand alone) a free
+ * block again. Answers the words it took. @realtime
  */
 function splitBlock(words: Int32Array, block: number, size: number, need: number): number {
   const rest = size - need;
@@ -247,8 +256,8 @@ function gapFor(block: number, base: number, align: number): number {
 }
 
 /**
- * A live block of at least `need` words whose payload is aligned, counted from `base` bytes in front of the arena; what is in front of
- * it stays free. The pointer, or 0: nothing fits. @realtime
+ * A live block of at least `need` words whose payload is aligned, counted from `base` bytes in front of the arena; what
+ * is in front of it stays free. The pointer, or 0: nothing fits. @realtime
  */
 export function memalign(words: Int32Array, need: number, align: number, base: number): number {
   if (words.length === 0) throw unreachable(words);
@@ -283,7 +292,8 @@ function takeAligned(words: Int32Array, block: number, size: number, gap: number
 }
 
 /**
- * Gives a live block of `present` words `need` words in place, out of itself and the free block behind it; false: not enough.
+ * Gives a live block of `present` words `need` words in place, out of itself and the free block behind it; false: not
+ * enough.
  * @realtime
  */
 export function resizeBlock(words: Int32Array, block: number, present: number, need: number): boolean {
@@ -309,7 +319,10 @@ export function* regionsOf(words: Int32Array): IterableIterator<number> {
   for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) yield region;
 }
 
-/** Words of a region, its header and sentinel included. They are stored odd, so that no wild pointer takes them for a block's. */
+/**
+ * Words of a region, its header and sentinel included. They are stored odd, so that no wild pointer takes them for a
+ * block's.
+ */
 export function regionWords(words: Int32Array, region: number): number {
   return words[region + 1]! - 1;
 }

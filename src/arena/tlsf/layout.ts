@@ -1,7 +1,7 @@
 /**
  * Where an arena keeps what it knows: all of it in the buffer that it divides, as 32-bit words counted from the arena's
- * start, so that a second view (another thread's, another process's, a copy) needs nothing but the bytes. The algorithm is
- * Masmano's TLSF: two-level segregated fit.
+ * start, so that a second view (another thread's, another process's, a copy) needs nothing but the bytes. The algorithm
+ * is Masmano's TLSF: two-level segregated fit.
  *
  * ```
  *   arena     | control: 48 words | blocks: 32 an octave | region ................................. | region ... |
@@ -10,8 +10,8 @@
  *   free one  |prev block                   |words           + 1  | next free | previous free | ...
  *   pointer                                                       ^ bytes from the arena's start; never 0
  * ```
- * Sizes in headers count words, the header included; they are even, so the lowest bit is free for a flag, and so are block
- * positions. A header that a merge swallowed has size 0: a stale pointer to it is told from a live one.
+ * Sizes in headers count words, the header included; they are even, so the lowest bit is free for a flag, and so are
+ * block positions. A header that a merge swallowed has size 0: a stale pointer to it is told from a live one.
  */
 
 /** "MPA1": an arena of this layout begins here. */
@@ -42,13 +42,18 @@ export const Control = {
   ROOT: 9,
   /** One bit for each first-level index that has a free block. */
   FL_BITMAP: 10,
-  /** 32 words, one a first-level index: one bit for each of its lists that has a free block. Words beyond FL_COUNT stay zero. */
+  /**
+   * 32 words, one a first-level index: one bit for each of its lists that has a free block. Words beyond FL_COUNT stay
+   * zero.
+   */
   SL_BITMAP: 16,
   /** List heads, 32 a first-level index. */
   BLOCKS: 48,
 } as const;
 
-/** log2 of the lists of an octave. With 32 a search rounds up by at most 1/32, and a second-level bitmap is one word. */
+/**
+ * log2 of the lists of an octave. With 32 a search rounds up by at most 1/32, and a second-level bitmap is one word.
+ */
 export const SL_LOG2 = 5;
 
 /** Words of a block's header. */
@@ -66,18 +71,24 @@ export const GRANULE = 8;
 /** Set in the second header word of a free block. */
 export const FREE = 1;
 
-/** Set in the second header word of a live block that does not belong to the integer interface; no size reaches this bit. */
+/**
+ * Set in the second header word of a live block that does not belong to the integer interface; no size reaches this
+ * bit.
+ */
 export const TAGGED: number = 1 << 30;
 
 /** The size in a second header word. */
 export const SIZE_MASK = 0x3ffffffe;
 
-/** 4 GiB less a page: word positions stay below 2^30, a small integer in every engine, and sizes below {@link TAGGED}. */
+/**
+ * 4 GiB less a page: word positions stay below 2^30, a small integer in every engine, and sizes below {@link TAGGED}.
+ */
 export const MAX_ARENA: number = 2 ** 32 - 4096;
 
 /**
- * The list that a free block of `words` belongs to, as `fl * 32 + sl`. Sizes are taken 32 granules larger than they are: the
- * first octave then needs no case of its own, and the steps of small sizes, one granule up to 256 bytes, are as fine as can be. @realtime
+ * The list that a free block of `words` belongs to, as `fl * 32 + sl`. Sizes are taken 32 granules larger than they
+ * are: the first octave then needs no case of its own, and the steps of small sizes, one granule up to 256 bytes, are
+ * as fine as can be. @realtime
  */
 export function mappingInsert(words: number): number {
   const units = (words >>> 1) + 32;

@@ -1,6 +1,7 @@
 /**
- * TlsfArena: one region of bytes, divided into blocks of any size in constant time. After Masmano, Ripoll and Crespo's TLSF
- * (two-level segregated fit). Every word of its state lies in the bytes that it divides, so a second view of them needs nothing else:
+ * TlsfArena: one region of bytes, divided into blocks of any size in constant time. After Masmano, Ripoll and Crespo's
+ * TLSF (two-level segregated fit). Every word of its state lies in the bytes that it divides, so a second view of them
+ * needs nothing else:
  *
  * ```ts
  * const arena = TlsfArena.create(new SharedArrayBuffer(1 << 20));
@@ -12,16 +13,18 @@
  *
  * Life-cycle:
  *
- * 1. `TlsfArena.create(bytes)` formats an empty arena over bytes that stay the caller's. `attach()` views one that is there already.
+ * 1. `TlsfArena.create(bytes)` formats an empty arena over bytes that stay the caller's. `attach()` views one that is
+ *    there already.
  * 2. `alloc()` and `free()` divide and merge. `resize()` works in place, `realloc()` moves where it must.
- * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew after it has grown.
- * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena: `attach()` refuses
- *    them, and this view throws `ERR_POOL_DEAD`.
+ * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
+ *    after it has grown.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena:
+ *    `attach()` refuses them, and this view throws `ERR_POOL_DEAD`.
  *
  * Invariants: those of core.ts, which `validate()` checks. A failed call changes nothing.
  *
- * Complexity: `alloc`, `free`, `resize`, `sizeOf`, `isLive` and `tag` are O(1), see {@link TlsfArena.worstCase}. `stats`, `holders`, `blocks`
- * and `validate` walk over the blocks; so does the error of a wrong pointer.
+ * Complexity: `alloc`, `free`, `resize`, `sizeOf`, `isLive` and `tag` are O(1), see {@link TlsfArena.worstCase}.
+ * `stats`, `holders`, `blocks` and `validate` walk over the blocks; so does the error of a wrong pointer.
  *
  * An arena is not a lock: two threads that change one at the same time need a lock of their own around each call.
  *
@@ -65,7 +68,10 @@ export interface ArenaOptions {
   byteOffset?: number;
   /** Bytes that the arena may ever use; default: the rest of the source. */
   byteLength?: number;
-  /** Bytes of those that are divided at once, the control part included; default: all. Others come by {@link TlsfArena.addRegion}. */
+  /**
+   * Bytes of those that are divided at once, the control part included; default: all. Others come by {@link
+   * TlsfArena.addRegion}.
+   */
   initial?: number;
 }
 
@@ -107,7 +113,8 @@ export class TlsfArena {
    * Formats an arena: whatever the bytes held is lost.
    *
    * @param source an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory
-   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is not a multiple of 8, too few bytes for a block). O(1).
+   * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is not a multiple of 8, too few bytes for a
+   * block). O(1).
    */
   static create(source: ArenaSource, options?: ArenaOptions): TlsfArena {
     const { byteOffset, byteLength, initial } = checkOptions("options", options, [
@@ -125,18 +132,22 @@ export class TlsfArena {
     return new TlsfArena(source, findArena(source, checkOptions("options", options, ["byteOffset"]).byteOffset));
   }
 
-  /** Bytes of an arena, in one region, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less each. */
+  /**
+   * Bytes of an arena, in one region, in which one block of `size` bytes fits, or many smaller ones with 8 bytes less
+   * each.
+   */
   static bytesFor(size: number): number {
     const words = blockWords(wholeNumber("size", size, 1, 2 ** 32 - 65536)) + REGION_COST;
-    // The list heads depend on the size of the whole, and the whole on the list heads; one octave more is the most that can come of it.
+    // The list heads depend on the size of the whole, and the whole on the list heads; one octave more is the most that
+    // can come of it.
     let total = words + controlWords(flCountFor(words));
     total = words + controlWords(flCountFor(total));
     return (words + controlWords(flCountFor(total))) * 4;
   }
 
   /**
-   * What an arena promises at worst, in time and in memory, for at most `peak` live bytes in blocks of `smallest` to `largest`
-   * bytes; its `text` is there to be printed. Throws `ERR_OUT_OF_RANGE`.
+   * What an arena promises at worst, in time and in memory, for at most `peak` live bytes in blocks of `smallest` to
+   * `largest` bytes; its `text` is there to be printed. Throws `ERR_OUT_OF_RANGE`.
    */
   static worstCase(peak: number, largest: number, smallest?: number): WorstCase {
     return worstCase(peak, largest, smallest);
@@ -147,7 +158,9 @@ export class TlsfArena {
     return this.#words;
   }
 
-  /** The bytes of the arena, from its start: `bytes[pointer]` is the first byte of a block. Replaced by {@link refresh}. */
+  /**
+   * The bytes of the arena, from its start: `bytes[pointer]` is the first byte of a block. Replaced by {@link refresh}.
+   */
   get bytes(): Uint8Array {
     return this.#bytes;
   }
@@ -189,7 +202,8 @@ export class TlsfArena {
   }
 
   /**
-   * As {@link alloc}, with the payload at an address (offset in {@link buffer}) that is a multiple of `align`. @realtime
+   * As {@link alloc}, with the payload at an address (offset in {@link buffer}) that is a multiple of `align`.
+   * @realtime
    * Throws also `ERR_INVALID_ARG_VALUE` when align is not a power of two up to 2 MiB.
    */
   allocAligned(size: number, align: number): number {
@@ -201,8 +215,8 @@ export class TlsfArena {
 
   /**
    * Gives a block back; free neighbors merge at once. Constant time. @realtime
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (misaligned, inside a block, never given out), `ERR_CORRUPTED` (the
-   * block was overrun), `ERR_DETACHED`; nothing has changed then.
+   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (misaligned, inside a block, never given out), `ERR_CORRUPTED`
+   * (the block was overrun), `ERR_DETACHED`; nothing has changed then.
    */
   free(pointer: number): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
@@ -245,8 +259,9 @@ export class TlsfArena {
   }
 
   /**
-   * Makes a block hold `size` bytes where it stands: it gives its tail back, or takes from the free block behind it. False, and
-   * nothing changed, when that is not enough. Constant time. @realtime Throws as {@link sizeOf} and {@link alloc}.
+   * Makes a block hold `size` bytes where it stands: it gives its tail back, or takes from the free block behind it.
+   * False, and nothing changed, when that is not enough. Constant time. @realtime Throws as {@link sizeOf} and {@link
+   * alloc}.
    */
   resize(pointer: number, size: number): boolean {
     const present = this.#blockSize(pointer, "resize");
@@ -256,8 +271,8 @@ export class TlsfArena {
   }
 
   /**
-   * As {@link resize}, but the block moves when it must: its bytes are copied, the old block is freed. 0 when nothing fits; the
-   * old block stays as it was then. O(size) for the copy.
+   * As {@link resize}, but the block moves when it must: its bytes are copied, the old block is freed. 0 when nothing
+   * fits; the old block stays as it was then. O(size) for the copy.
    */
   realloc(pointer: number, size: number): number {
     if (this.resize(pointer, size)) return pointer;
@@ -278,8 +293,8 @@ export class TlsfArena {
   }
 
   /**
-   * Sets a block apart: {@link free} takes it for foreign until the mark is gone. For callers that hand out something else than
-   * the pointer, so that nobody frees the block under them. @realtime Throws as {@link sizeOf}.
+   * Sets a block apart: {@link free} takes it for foreign until the mark is gone. For callers that hand out something
+   * else than the pointer, so that nobody frees the block under them. @realtime Throws as {@link sizeOf}.
    */
   tag(pointer: number, tagged: boolean): void {
     const size = this.#blockSize(pointer, "tag");
@@ -291,7 +306,10 @@ export class TlsfArena {
     return this.isLive(pointer) && (this.#words[(pointer >>> 2) - 1]! & TAGGED) !== 0;
   }
 
-  /** The blocks, free and live, in the order of their addresses, region by region. Do not allocate or free while walking. */
+  /**
+   * The blocks, free and live, in the order of their addresses, region by region. Do not allocate or free while
+   * walking.
+   */
   blocks(): IterableIterator<ArenaBlock> {
     return walkBlocks(this.#words);
   }
@@ -317,14 +335,18 @@ export class TlsfArena {
     core.addRegion(this.#words, start, length);
   }
 
-  /** Takes a region out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none. O(regions). */
+  /**
+   * Takes a region out again. Throws `ERR_IN_USE` while it holds a live block, `ERR_OUT_OF_RANGE` when there is none.
+   * O(regions).
+   */
   removeRegion(start: number): void {
     core.removeRegion(this.#words, start);
   }
 
   /**
-   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and this view throws `ERR_POOL_DEAD`
-   * from now on. Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all the same. A second call does nothing.
+   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and this view throws
+   * `ERR_POOL_DEAD` from now on. Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all
+   * the same. A second call does nothing.
    */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
@@ -415,7 +437,9 @@ function viewOf(source: ArenaSource, byteOffset = 0, byteLength?: number): Uint8
   return whole.subarray(start, start + length - (length % GRANULE));
 }
 
-/** Writes an empty arena over the bytes, one region of all of them or of the first `initial`. Throws `ERR_OUT_OF_RANGE`. */
+/**
+ * Writes an empty arena over the bytes, one region of all of them or of the first `initial`. Throws `ERR_OUT_OF_RANGE`.
+ */
 function formatArena(bytes: Uint8Array, initial: number = bytes.length): void {
   const words = wordsOf(bytes);
   const control = controlWords(flCountFor(words.length));

@@ -1,6 +1,6 @@
 /**
- * What the words of an arena say about it: its blocks in order, its counters, whether all of it still agrees, and what a wrong
- * pointer points at. All of it walks over the blocks.
+ * What the words of an arena say about it: its blocks in order, its counters, whether all of it still agrees, and what
+ * a wrong pointer points at. All of it walks over the blocks.
  */
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";

@@ -1,7 +1,7 @@
 /**
- * What a TLSF arena promises at worst, in numbers. Time is constant and small; memory is not: no allocator that does not move
- * its blocks has a bound that helps, and a reader who sizes a pool ought to see that (the figure is Robson's for best fit,
- * which TLSF shares; after the comparison in o1heap's documentation).
+ * What a TLSF arena promises at worst, in numbers. Time is constant and small; memory is not: no allocator that does
+ * not move its blocks has a bound that helps, and a reader who sizes a pool ought to see that (the figure is Robson's
+ * for best fit, which TLSF shares; after the comparison in o1heap's documentation).
  */
 import { wholeNumber } from "../../util/validate.ts";
 import { GRANULE } from "./layout.ts";
@@ -30,8 +30,8 @@ export interface WorstCase {
 }
 
 /**
- * The worst case of an arena for at most `peak` live bytes in blocks of at most `largest` bytes: `peak * (largest - 2)`, both in
- * granules of 8 bytes. With blocks of one size it is at most the peak. Throws `ERR_OUT_OF_RANGE`.
+ * The worst case of an arena for at most `peak` live bytes in blocks of at most `largest` bytes: `peak * (largest -
+ * 2)`, both in granules of 8 bytes. With blocks of one size it is at most the peak. Throws `ERR_OUT_OF_RANGE`.
  */
 export function worstCase(peak: number, largest: number, smallest: number = GRANULE): WorstCase {
   wholeNumber("peak", peak, 1);

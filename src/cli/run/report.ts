@@ -1,8 +1,8 @@
 /** What a run came to: the summary for machines, and the same for people. docs/run.md describes the former. */
 
+import { MILLPOND_VERSION } from "../args.ts";
 import type { ExitCode } from "../exit.ts";
 import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
-import { MILLPOND_VERSION } from "../version.ts";
 import type { SupplyReport } from "./frame-pools.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type GcCount, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -54,7 +54,7 @@ export interface RunSummary {
   readonly outputs: { readonly contactSheet: string | null; readonly frames: string | null };
 }
 
-/** The parts that {@link summarise} puts together. */
+/** The parts that {@link summarize} puts together. */
 export interface SummaryParts {
   /** The input. */
   readonly facts: SourceFacts;
@@ -91,7 +91,7 @@ export interface SummaryParts {
 }
 
 /** The summary of a run. */
-export function summarise(parts: SummaryParts): RunSummary {
+export function summarize(parts: SummaryParts): RunSummary {
   const { meter, frames, facts, wallMs } = parts;
   const { decode, wait, allocate, copy, handOff } = meter.stages;
   const stageMs = allocate + copy + handOff;

@@ -1,10 +1,10 @@
 /**
- * The allocator that a RealtimePool is: it makes Memories over blocks of the pool, so that buffers and other pools can stand
- * on it. Each Memory is a lease of its own: once released it stays released, wherever its bytes go next.
+ * The allocator that a RealtimePool is: it makes Memories over blocks of the pool, so that buffers and other pools can
+ * stand on it. Each Memory is a lease of its own: once released it stays released, wherever its bytes go next.
  *
- * Life-cycle of a lease: `allocate()` takes a block and enters the lease; `replace()` moves the block to a new lease; the Memory's last
- * release takes the lease out and gives the block back; `closeLeases()` puts the bytes of all Memories out of reach when the pool ends.
- * All of it is O(1) but for `closeLeases`, O(leases).
+ * Life-cycle of a lease: `allocate()` takes a block and enters the lease; `replace()` moves the block to a new lease;
+ * the Memory's last release takes the lease out and gives the block back; `closeLeases()` puts the bytes of all
+ * Memories out of reach when the pool ends. All of it is O(1) but for `closeLeases`, O(leases).
  */
 import { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";

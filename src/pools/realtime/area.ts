@@ -1,4 +1,7 @@
-/** An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in them. */
+/**
+ * An area of a RealtimePool: bytes from the source, touched and locked as far as that can be had, with an arena in
+ * them.
+ */
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
@@ -35,8 +38,8 @@ const DISABLED: StepResult = {
 };
 
 /**
- * Takes bytes from the source and makes an area of them. What the source throws passes; with lock "required" a lock that
- * cannot be had is `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED`, and the bytes are given back first.
+ * Takes bytes from the source and makes an area of them. What the source throws passes; with lock "required" a lock
+ * that cannot be had is `ERR_UNSUPPORTED` or `ERR_ALLOCATION_FAILED`, and the bytes are given back first.
  */
 export function makeArea(options: ResolvedRealtimeOptions, size: number, base: number): Area {
   const { source, name } = options;
@@ -80,9 +83,9 @@ function pin(source: Allocator, memory: Memory): StepResult {
 }
 
 /**
- * Gives an area's bytes back to the source. With `stale` views about (a pool that was closed under live blocks), they go back
- * only where they cannot be reached through those: the garbage collector frees what the system allocator gave, and plain memory
- * of others can be revoked; anything else stays out for good. Answers whether the source has them.
+ * Gives an area's bytes back to the source. With `stale` views about (a pool that was closed under live blocks), they
+ * go back only where they cannot be reached through those: the garbage collector frees what the system allocator gave,
+ * and plain memory of others can be revoked; anything else stays out for good. Answers whether the source has them.
  */
 export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
   const { allocator, region } = memory;

@@ -1,21 +1,29 @@
 /**
- * MALLOC_DEBUG for realtime pools, after Be's contract: junk in new and freed blocks; above 1 also guard bytes behind each block,
- * and a validation of guards, arenas and pool on the way. A pool has such an object only while its level is above 0.
+ * MALLOC_DEBUG for realtime pools, after Be's contract: junk in new and freed blocks; above 1 also guard bytes behind
+ * each block, and a validation of guards, arenas and pool on the way. A pool has such an object only while its level is
+ * above 0.
  */
 import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import { overrunError } from "./errors.ts";
 
-/** What new and freed blocks are filled with: jemalloc's values, which show in every hex dump and are no valid pointer. */
+/**
+ * What new and freed blocks are filled with: jemalloc's values, which show in every hex dump and are no valid pointer.
+ */
 const NEW_JUNK = 0xa5;
 const FREED_JUNK = 0x5a;
 
 /** What stands behind a guarded block. */
 const GUARD = 0xfd;
 
-/** Bytes of guard behind a block: two granules, so that an off-by-one of any element type of up to 8 bytes lands in it. */
+/**
+ * Bytes of guard behind a block: two granules, so that an off-by-one of any element type of up to 8 bytes lands in it.
+ */
 const GUARD_BYTES = 16;
 
-/** Live blocks up to which every call validates everything; above, one call in {@link STRIDE} does, so that a large pool stays usable. */
+/**
+ * Live blocks up to which every call validates everything; above, one call in {@link STRIDE} does, so that a large pool
+ * stays usable.
+ */
 const THOROUGH = 1024;
 const STRIDE = 64;
 

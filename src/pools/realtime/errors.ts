@@ -1,4 +1,7 @@
-/** The errors of a RealtimePool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has. */
+/**
+ * The errors of a RealtimePool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it
+ * has.
+ */
 import { MillpondError } from "../../util/errors.ts";
 import * as common from "../common/lease-errors.ts";
 import type { RealtimeHolder } from "./options.ts";

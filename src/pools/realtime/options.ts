@@ -6,9 +6,10 @@ import { badValue, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from
 import { RealtimeFlags, realtimePreference } from "./preference.ts";
 
 /**
- * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot be done,
- * "off" does not try. "preference" does as the user of the machine wants (see {@link realtimePreference}): as "auto" if the
- * ALLOCATOR flag is on when the pool is made; else it does not try, and `lockReason` begins with "disabled".
+ * Whether the pool's bytes are to stay in RAM: "auto" tries and says what came of it, "required" fails when it cannot
+ * be done, "off" does not try. "preference" does as the user of the machine wants (see {@link realtimePreference}): as
+ * "auto" if the ALLOCATOR flag is on when the pool is made; else it does not try, and `lockReason` begins with
+ * "disabled".
  */
 export type LockPolicy = "auto" | "required" | "off" | "preference";
 
@@ -17,8 +18,8 @@ export interface RealtimePoolOptions {
   /** Bytes of the largest block that the empty pool gives; smaller blocks cost 8 bytes each beyond the first. */
   totalSize: number;
   /**
-   * The ceiling of all areas together in bytes; default `totalSize`: the pool never grows. Growing may reach into virtual memory, so a
-   * realtime thread uses `tryAlloc()`, which never does.
+   * The ceiling of all areas together in bytes; default `totalSize`: the pool never grows. Growing may reach into
+   * virtual memory, so a realtime thread uses `tryAlloc()`, which never does.
    */
   maxBytes?: number;
   /** Bytes of each further area; default `totalSize`. */
@@ -30,8 +31,9 @@ export interface RealtimePoolOptions {
   /** Whether every page is touched at creation, so that no first use faults; default true. */
   prefault?: boolean;
   /**
-   * Where the bytes come from. Default: "locked" of the registry, which `millpond/native` puts there, unless lock is "off"; else
-   * the default allocator. Any that can pin (see PinningAllocator), or that gives locked memory, makes `locked` true.
+   * Where the bytes come from. Default: "locked" of the registry, which `millpond/native` puts there, unless lock is
+   * "off"; else the default allocator. Any that can pin (see PinningAllocator), or that gives locked memory, makes
+   * `locked` true.
    */
   source?: Allocator;
 }
@@ -124,7 +126,10 @@ function lockFor(policy: LockPolicy): ResolvedRealtimeOptions["lock"] {
   return (realtimePreference() & RealtimeFlags.ALLOCATOR) === 0 ? "disabled" : "auto";
 }
 
-/** Checks and completes options; `defaultSize` stands in for a missing total size. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+/**
+ * Checks and completes options; `defaultSize` stands in for a missing total size. Throws `ERR_INVALID_ARG_TYPE`,
+ * `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
+ */
 export function resolveRealtime(options: Partial<RealtimePoolOptions>, defaultSize?: number): ResolvedRealtimeOptions {
   const given = readOptions("options", options, OPTION_KEYS);
   const { name = "realtime pool", prefault = true, lock: policy = "auto", source: own } = given;

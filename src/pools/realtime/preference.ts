@@ -1,7 +1,8 @@
 /**
- * What the user of this machine wants of realtime media, after BeOS's roster flags: whether pools are locked into RAM, and whether
- * audio and video run as realtime work. `MILLPOND_REALTIME` says it: `none`, `any`, or some of `allocator,audio,video`; `allocator`
- * where it is unset, or has another word. It is read once; {@link setRealtimePreference} overrides it.
+ * What the user of this machine wants of realtime media, after BeOS's roster flags: whether pools are locked into RAM,
+ * and whether audio and video run as realtime work. `MILLPOND_REALTIME` says it: `none`, `any`, or some of
+ * `allocator,audio,video`; `allocator` where it is unset, or has another word. It is read once; {@link
+ * setRealtimePreference} overrides it.
  */
 import { wholeNumber } from "../../util/validate.ts";
 
@@ -41,7 +42,9 @@ export interface RealtimePreference {
 
 let preference: RealtimePreference | undefined;
 
-/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that counts as no preference. */
+/**
+ * Reading the environment may be forbidden (Deno asks, and throws when it is refused); that counts as no preference.
+ */
 function fromEnvironment(): string | undefined {
   try {
     return (globalThis as WithEnvironment).process?.env?.MILLPOND_REALTIME;
@@ -77,8 +80,8 @@ export function realtimePreference(): number {
 }
 
 /**
- * Overrides MILLPOND_REALTIME for pools that are made from now on. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (not from 0 to
- * 0xffff); nothing has changed then.
+ * Overrides MILLPOND_REALTIME for pools that are made from now on. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * (not from 0 to 0xffff); nothing has changed then.
  */
 export function setRealtimePreference(flags: number): void {
   wholeNumber("flags", flags, 0, RealtimeFlags.ANYKIND);

@@ -1,6 +1,6 @@
 /**
- * RealtimePool: blocks of any size out of one bounded region that was allocated, touched and (where the source can) locked
- * into RAM beforehand; every call takes constant time. After BeOS's rtm_* pools, as their contract has them.
+ * RealtimePool: blocks of any size out of one bounded region that was allocated, touched and (where the source can)
+ * locked into RAM beforehand; every call takes constant time. After BeOS's rtm_* pools, as their contract has them.
  *
  * ```ts
  * const pool = RealtimePool.create({ totalSize: 1 << 20, name: "mixer" });
@@ -14,21 +14,23 @@
  *
  * Life-cycle of a pool:
  *
- * 1. `RealtimePool.create()` takes an area of bytes from the source, touches its pages, locks them as far as that can be had, and formats
- *    a {@link TlsfArena} in it. Everything that may take time happens here; the pool is usable at once.
- * 2. `alloc()` and `free()` go straight to the arena (fast path). Where the pool is debugged, has grown or is closed, and while its
- *    source is being called, they take the slow path, which looks at each of these.
- * 3. A full pool throws `ERR_POOL_FULL`. With `maxBytes` it first takes another area from the source; `tryAlloc()` never does.
- * 4. `close()` throws `ERR_IN_USE` while a block is live and changes nothing. Otherwise the areas go back to the source.
- *    `close({ force: true })` puts live Memories out of reach first: they throw `ERR_POOL_DEAD`, as every later call does. A second `close()`
- *    does nothing. The default pool is never closed.
+ * 1. `RealtimePool.create()` takes an area of bytes from the source, touches its pages, locks them as far as that can
+ *    be had, and formats a {@link TlsfArena} in it. Everything that may take time happens here; the pool is usable at
+ *    once.
+ * 2. `alloc()` and `free()` go straight to the arena (fast path). Where the pool is debugged, has grown or is closed,
+ *    and while its source is being called, they take the slow path, which looks at each of these.
+ * 3. A full pool throws `ERR_POOL_FULL`. With `maxBytes` it first takes another area from the source; `tryAlloc()`
+ *    never does.
+ * 4. `close()` throws `ERR_IN_USE` while a block is live and changes nothing. Otherwise the areas go back to the
+ *    source. `close({ force: true })` puts live Memories out of reach first: they throw `ERR_POOL_DEAD`, as every later
+ *    call does. A second `close()` does nothing. The default pool is never closed.
  *
- * Invariants, which `validate()` checks: those of each arena; each Memory has a tagged block of its own, and each tagged block a Memory;
- * no guard was written to. A call that fails leaves the pool as it was.
+ * Invariants, which `validate()` checks: those of each arena; each Memory has a tagged block of its own, and each
+ * tagged block a Memory; no guard was written to. A call that fails leaves the pool as it was.
  *
- * Complexity: `alloc`, `tryAlloc`, `free` and `physicalSizeOf` of a pointer are O(1), as are `allocate` and `release` but for the object;
- * `realloc` and `reallocate` are O(1) but for a copy. In a pool that has grown all of them are O(areas). `holders`, `stats` and `validate` are
- * O(blocks).
+ * Complexity: `alloc`, `tryAlloc`, `free` and `physicalSizeOf` of a pointer are O(1), as are `allocate` and `release`
+ * but for the object; `realloc` and `reallocate` are O(1) but for a copy. In a pool that has grown all of them are
+ * O(areas). `holders`, `stats` and `validate` are O(blocks).
  */
 import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
@@ -125,8 +127,8 @@ export class RealtimePool {
   }
 
   /**
-   * Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never closed. Else as {@link create}; `totalSize` is 1 MiB by
-   * default.
+   * Makes the realm's default pool, once: then `ERR_ALREADY_EXISTS`. It is never closed. Else as {@link create};
+   * `totalSize` is 1 MiB by default.
    */
   static createDefault(options: Partial<RealtimePoolOptions> = {}): RealtimePool {
     if (defaultPool !== undefined) {
@@ -166,7 +168,10 @@ export class RealtimePool {
     return this.#areas.length > 0 ? undefined : "closed: the pool has no bytes any more";
   }
 
-  /** The buffer that the pool's first area lies in; block `pointer` begins at `byteOffset + pointer`. A grown pool has others: {@link bytes}. */
+  /**
+   * The buffer that the pool's first area lies in; block `pointer` begins at `byteOffset + pointer`. A grown pool has
+   * others: {@link bytes}.
+   */
   get buffer(): ArrayBufferLike {
     return this.#arena.buffer;
   }
@@ -178,8 +183,8 @@ export class RealtimePool {
 
   /**
    * A block of at least `size` bytes, aligned to 8, as an integer. Constant time. @realtime
-   * Throws `ERR_POOL_FULL`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and, as every call that changes the pool, `ERR_REENTRANT` from
-   * inside its source.
+   * Throws `ERR_POOL_FULL`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and, as every call that changes the pool,
+   * `ERR_REENTRANT` from inside its source.
    */
   alloc(size: number): number {
     const pointer = this.#slow === 0 ? this.#arena.alloc(size) : this.#allocSlow(size);
@@ -207,8 +212,8 @@ export class RealtimePool {
   }
 
   /**
-   * Gives a Memory back: its `release()`; the block is free when that was the last reference. Throws `ERR_DOUBLE_RELEASE`,
-   * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun), `ERR_MAPPED`.
+   * Gives a Memory back: its `release()`; the block is free when that was the last reference. Throws
+   * `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_CORRUPTED` (overrun), `ERR_MAPPED`.
    */
   release(memory: Memory): void {
     if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory of this pool", memory);
@@ -217,9 +222,10 @@ export class RealtimePool {
   }
 
   /**
-   * Makes a block hold `size` bytes, and answers the Memory that it is now: the same one within its physical size, else a new
-   * one, and the old one is released. It stays in place where it can (growing into free bytes behind it), and gives bytes back when no
-   * more than a third of it is left in use. When it fails, the old block is as it was. Constant time but for copying.
+   * Makes a block hold `size` bytes, and answers the Memory that it is now: the same one within its physical size, else
+   * a new one, and the old one is released. It stays in place where it can (growing into free bytes behind it), and
+   * gives bytes back when no more than a third of it is left in use. When it fails, the old block is as it was.
+   * Constant time but for copying.
    *
    * Throws `ERR_POOL_FULL`, `ERR_MAPPED`, `ERR_NOT_WRITABLE` (it has another holder too), `ERR_USE_AFTER_RELEASE`,
    * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_OUT_OF_RANGE`.
@@ -230,14 +236,20 @@ export class RealtimePool {
     return this.#resizeMemory(memory, wholeNumber("size", size, 1));
   }
 
-  /** As {@link reallocate}, for an integer: the pointer that the block has now. Throws as {@link alloc} and {@link free}. */
+  /**
+   * As {@link reallocate}, for an integer: the pointer that the block has now. Throws as {@link alloc} and {@link
+   * free}.
+   */
   realloc(pointer: number, size: number): number {
     this.#assertOpen("reallocate a block of");
     if (typeof pointer !== "number") throw wrongType("pointer", "a number that alloc() gave", pointer);
     return this.#resizePointer(pointer, wholeNumber("size", size, 1));
   }
 
-  /** Bytes that a Memory of this pool was asked for. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  /**
+   * Bytes that a Memory of this pool was asked for. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`,
+   * `ERR_POOL_DEAD`.
+   */
   sizeOf(memory: Memory): number {
     this.#assertOwn(memory, "measure");
     return leaseOf(memory).requested;
@@ -311,7 +323,10 @@ export class RealtimePool {
     return found;
   }
 
-  /** Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, or `ERR_POOL_DEAD`. O(blocks). */
+  /**
+   * Walks everything: areas, blocks, guards, Memories. Throws `ERR_CORRUPTED`, which names the block, or
+   * `ERR_POOL_DEAD`. O(blocks).
+   */
   validate(): void {
     const closed = this.#closedError("validate");
     if (closed !== undefined) throw closed;

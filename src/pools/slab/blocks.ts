@@ -1,14 +1,14 @@
 /**
- * The blocks of a slab pool: where elements lie in one, how pointers are numbered, and which blocks there are. libcork's 64-bit
- * model, to the byte, unless `align` asks for more:
+ * The blocks of a slab pool: where elements lie in one, how pointers are numbered, and which blocks there are.
+ * libcork's 64-bit model, to the byte, unless `align` asks for more:
  *
  * ```
  *   block     |link 8|head 8| element 0 |head 8| element 1 |head 8| element 2 | tail |
  *             0             firstOffset |<---- stride --->|
  *   pointer   block << shift | slot
  * ```
- * Slots are numbered with a power of two a block. Finding a block or an offset is then a shift, a mask and a multiplication; a
- * division would cost more than the rest of the access together.
+ * Slots are numbered with a power of two a block. Finding a block or an offset is then a shift, a mask and a
+ * multiplication; a division would cost more than the rest of the access together.
  */
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
@@ -49,9 +49,9 @@ export interface SlabLayout {
 }
 
 /**
- * Lays out a block. Without `align`, capacity is floor((blockSize - 8) / (elementSize + 8)); with it, elements begin on its
- * multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also when not one
- * element fits.
+ * Lays out a block. Without `align`, capacity is floor((blockSize - 8) / (elementSize + 8)); with it, elements begin on
+ * its multiples and the stride grows to one. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+ * `ERR_OUT_OF_RANGE`, also when not one element fits.
  */
 export function computeLayout(elementSize: number, blockSize: number, align: number | undefined): SlabLayout {
   wholeNumber("options.elementSize", elementSize);
@@ -66,11 +66,16 @@ export function computeLayout(elementSize: number, blockSize: number, align: num
   return { elementSize, blockSize, align: Math.max(WORD, unit), firstOffset, stride, capacity, shift, maxBlocks };
 }
 
-/** The blocks of one pool: memories that stay mapped while they exist, under numbers that are used again, and their ages. */
+/**
+ * The blocks of one pool: memories that stay mapped while they exist, under numbers that are used again, and their
+ * ages.
+ */
 export class SlabBlocks {
   /** The bytes of each block; undefined where a number is vacant. */
   readonly views: (Uint8Array | undefined)[] = [];
-  /** The same bytes for cursors, which go from block to block and must not make a view (50 ns and garbage) at each step. */
+  /**
+   * The same bytes for cursors, which go from block to block and must not make a view (50 ns and garbage) at each step.
+   */
   readonly dataViews: (DataView | undefined)[] = [];
   /** Blocks added since the beginning. */
   carved = 0;
@@ -126,7 +131,10 @@ export class SlabBlocks {
     return [...this.#order].reverse();
   }
 
-  /** Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from going. */
+  /**
+   * Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from
+   * going.
+   */
   drop(numbers: ReadonlySet<number>): unknown[] {
     const failures: unknown[] = [];
     for (const number of this.newestFirst()) {

@@ -1,4 +1,6 @@
-/** The errors of a slab pool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has. */
+/**
+ * The errors of a slab pool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has.
+ */
 import { MillpondError } from "../../util/errors.ts";
 import * as common from "../common/lease-errors.ts";
 import type { LeakReport } from "./options.ts";
@@ -55,8 +57,8 @@ export function foreignError(name: string, pointer: number, verb: string): Millp
 }
 
 /**
- * A pointer whose element is free, or was freed and handed out again since (only a pointer with a generation tells): `ERR_DOUBLE_RELEASE`
- * for `free`, else `ERR_USE_AFTER_RELEASE`.
+ * A pointer whose element is free, or was freed and handed out again since (only a pointer with a generation tells):
+ * `ERR_DOUBLE_RELEASE` for `free`, else `ERR_USE_AFTER_RELEASE`.
  */
 export function freedError(name: string, pointer: number, verb: "free" | "use", isReused: boolean): MillpondError {
   const state = isReused
@@ -78,7 +80,10 @@ export function detachedError(name: string, pointer: number): MillpondError {
   );
 }
 
-/** Elements are live, so the pool cannot be closed. There may be millions, so sites are counted instead of elements named. */
+/**
+ * Elements are live, so the pool cannot be closed. There may be millions, so sites are counted instead of elements
+ * named.
+ */
 export function inUseError(name: string, left: LeakReport, isTraced: boolean): MillpondError {
   const shown = left.sites.slice(0, MAX_SITES).map(({ site, count }) => `\n  ${count} taken ${site.split("\n")[0]}`);
   const hint = isTraced ? "" : "; with trace: true this message says where they were taken";

@@ -1,6 +1,6 @@
 /**
- * The links of a slab pool: one 32-bit word a pointer, in a table beside the blocks. The word says where the free list goes on, or
- * whose the pointer is, so the check of a pointer costs one comparison with a word that is loaded anyway.
+ * The links of a slab pool: one 32-bit word a pointer, in a table beside the blocks. The word says where the free list
+ * goes on, or whose the pointer is, so the check of a pointer costs one comparison with a word that is loaded anyway.
  *
  * ```
  *   links     [ next free pointer | END | LIVE | UNMAPPED | FAILED ]
@@ -28,9 +28,10 @@ export const FAILED = -4;
 let sentinel: Int32Array = new Int32Array(0);
 
 /**
- * Stands in for the links of a pool while foreign code runs: nothing in it is live, so the fast path refuses without a check of its
- * own. One table for all pools, of at least `length` zeros, which cost no memory until they are read. It is as long as the links
- * because a read beyond a table would slow that place down for good. Throws `RangeError` when there is no memory for it.
+ * Stands in for the links of a pool while foreign code runs: nothing in it is live, so the fast path refuses without a
+ * check of its own. One table for all pools, of at least `length` zeros, which cost no memory until they are read. It
+ * is as long as the links because a read beyond a table would slow that place down for good. Throws `RangeError` when
+ * there is no memory for it.
  */
 export function sentinelLinks(length: number): Int32Array {
   if (sentinel.length < length) sentinel = new Int32Array(length);
@@ -45,8 +46,8 @@ export function countLinks(table: Int32Array, value: number): number {
 }
 
 /**
- * What is wrong with a table of links, or undefined. The list holds each free slot once and nothing else, only slots of existing
- * blocks are in use, and none is lost. O(pointers).
+ * What is wrong with a table of links, or undefined. The list holds each free slot once and nothing else, only slots of
+ * existing blocks are in use, and none is lost. O(pointers).
  *
  * @param pending slots that are not carved yet
  */

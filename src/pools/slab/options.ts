@@ -15,21 +15,28 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
   /** Bytes of a block; default 4096. */
   blockSize?: number;
   /**
-   * What elements' addresses are multiples of, a power of two up to 4096; costs the stride's rounding. Default: as libcork lays
-   * them out, which keeps a struct's natural alignment, and none for other odd sizes.
+   * What elements' addresses are multiples of, a power of two up to 4096; costs the stride's rounding. Default: as
+   * libcork lays them out, which keeps a struct's natural alignment, and none for other odd sizes.
    */
   align?: number;
-  /** Where blocks come from, one memory a block; default: the default allocator where it was replaced, else an ArrayBuffer a block. */
+  /**
+   * Where blocks come from, one memory a block; default: the default allocator where it was replaced, else an
+   * ArrayBuffer a block.
+   */
   source?: Allocator;
   /** The most blocks; default: as many as pointers fit into 31 bits. */
   maxBlocks?: number;
-  /** The most bytes in blocks: another way to say {@link maxBlocks}; with both, the lower bound counts. Default: no such bound. */
+  /**
+   * The most bytes in blocks: another way to say {@link maxBlocks}; with both, the lower bound counts. Default: no such
+   * bound.
+   */
   maxBytes?: number;
   /** Milliseconds after which an empty block goes back; default `Infinity`: never before {@link SlabPool.close}. */
   ageOut?: number;
   /**
-   * Whether a timer looks for old blocks, twice an age, while there are blocks; it keeps neither the process nor the pool alive.
-   * Default: on with an `ageOut`, where the platform has timers. Without it {@link SlabPool.maintain} has to be called.
+   * Whether a timer looks for old blocks, twice an age, while there are blocks; it keeps neither the process nor the
+   * pool alive. Default: on with an `ageOut`, where the platform has timers. Without it {@link SlabPool.maintain} has
+   * to be called.
    */
   timer?: boolean;
   /** Called once for each slot when its block is carved. It may use elements, not alloc, free or close. */
@@ -37,13 +44,17 @@ export interface SlabPoolOptions<S extends StructFields = Record<never, never>> 
   /** Called once for each slot when its block goes: at {@link SlabPool.close}, or by age. As `init`. */
   destroy?: (pointer: number) => void;
   /**
-   * Whether pointers carry a generation, so that a stale one is refused also when its element was handed out again. They are then whole
-   * numbers up to 2^53 instead of small integers; an alloc and its free take 11 ns in place of 3. Default false.
+   * Whether pointers carry a generation, so that a stale one is refused also when its element was handed out again.
+   * They are then whole numbers up to 2^53 instead of small integers; an alloc and its free take 11 ns in place of 3.
+   * Default false.
    */
   generations?: boolean;
   /** For messages; default "slab". */
   name?: string;
-  /** Remembers where each element was taken, for {@link SlabPool.close} to tell (some microseconds an alloc). Default false. */
+  /**
+   * Remembers where each element was taken, for {@link SlabPool.close} to tell (some microseconds an alloc). Default
+   * false.
+   */
   trace?: boolean;
   /** Time; default: the platform's. */
   clock?: Clock;
@@ -141,7 +152,10 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
   "clock",
 ];
 
-/** Checks everything and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
+/**
+ * Checks everything and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+ * `ERR_OUT_OF_RANGE`.
+ */
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
   if (options === undefined) throw wrongType("options", "SlabPoolOptions", options);
   const given = readOptions("options", options, OPTION_KEYS);

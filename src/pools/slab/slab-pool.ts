@@ -1,7 +1,7 @@
 /**
- * SlabPool: equal small objects carved from blocks, handed out as integers. After libcork's cork_mempool: the same capacity of a
- * block, last slot first, strict LIFO over all blocks, `init` once a slot and `destroy` at the end. Beyond libcork, every misuse
- * is found, the pool is bounded, and empty blocks go back.
+ * SlabPool: equal small objects carved from blocks, handed out as integers. After libcork's cork_mempool: the same
+ * capacity of a block, last slot first, strict LIFO over all blocks, `init` once a slot and `destroy` at the end.
+ * Beyond libcork, every misuse is found, the pool is bounded, and empty blocks go back.
  *
  * ```ts
  * const pool = SlabPool.create({ elementSize: 64 });
@@ -14,26 +14,28 @@
  * Life-cycle of a pool:
  *
  * 1. `SlabPool.create()` checks the options. The pool is usable at once and has no block.
- * 2. `alloc()` takes the head of the free list (fast path). When the list is empty (slow path), it takes a block from the source,
- *    carves it into slots and calls `init` for each; at `maxBlocks` it throws `ERR_POOL_FULL`.
+ * 2. `alloc()` takes the head of the free list (fast path). When the list is empty (slow path), it takes a block from
+ *    the source, carves it into slots and calls `init` for each; at `maxBlocks` it throws `ERR_POOL_FULL`.
  * 3. `free()` puts the element at the head of the list. Its bytes stay as they are.
- * 4. With `ageOut`, a timer (or `maintain()`) looks for blocks that were empty at two visits. `destroy` is called for their slots, and
- *    they go back to the source. A block's number is used again.
- * 5. `close()` throws `ERR_IN_USE` while an element is live and changes nothing. Otherwise `destroy` is called for every slot and all
- *    blocks go back. `close({ force: true })` does so under live elements too and returns a {@link LeakReport}. Every later call
- *    throws `ERR_POOL_DEAD`, a second `close()` does nothing.
+ * 4. With `ageOut`, a timer (or `maintain()`) looks for blocks that were empty at two visits. `destroy` is called for
+ *    their slots, and they go back to the source. A block's number is used again.
+ * 5. `close()` throws `ERR_IN_USE` while an element is live and changes nothing. Otherwise `destroy` is called for
+ *    every slot and all blocks go back. `close({ force: true })` does so under live elements too and returns a {@link
+ *    LeakReport}. Every later call throws `ERR_POOL_DEAD`, a second `close()` does nothing.
  *
- * Life-cycle of a slot: UNMAPPED, then FREE (or FAILED where `init` threw), then LIVE and FREE in turn, then UNMAPPED again.
+ * Life-cycle of a slot: UNMAPPED, then FREE (or FAILED where `init` threw), then LIVE and FREE in turn, then UNMAPPED
+ * again.
  *
  * Invariants, which `validate()` checks:
  *
- * - Each free slot is in the free list once. Each other slot is live, failed, or behind `#next` in the block that is being carved.
+ * - Each free slot is in the free list once. Each other slot is live, failed, or behind `#next` in the block that is
+ *   being carved.
  * - A pointer without a block has the link UNMAPPED; so has a slot that is not carved yet.
- * - While foreign code runs (source, clock, hook), `#links` is the sentinel and the list is empty: such code may look, not change.
- *   A call that fails leaves the pool as it was.
+ * - While foreign code runs (source, clock, hook), `#links` is the sentinel and the list is empty: such code may look,
+ *   not change. A call that fails leaves the pool as it was.
  *
- * Complexity: `alloc`, `free`, `isLive`, `offsetOf`, `blockOf` are O(1). A new block is O(capacity). `live`, `stats`, `holders`,
- * `maintain` and `close` are O(pointers).
+ * Complexity: `alloc`, `free`, `isLive`, `offsetOf`, `blockOf` are O(1). A new block is O(capacity). `live`, `stats`,
+ * `holders`, `maintain` and `close` are O(pointers).
  *
  * The format of the links is in free-list.ts, the numbers of pointers and the blocks are in blocks.ts.
  */
@@ -57,7 +59,10 @@ import type { Cursor, StructFields } from "./struct.ts";
 
 export type { LeakReport, SlabHolder, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
 
-/** A constant of this module: an imported one is read from its module's cell at each use, which the compiler does not fold (0.7 ns). */
+/**
+ * A constant of this module: an imported one is read from its module's cell at each use, which the compiler does not
+ * fold (0.7 ns).
+ */
 const LIVE = LIVE_LINK;
 
 /** What a pool without a block starts with. */
@@ -67,10 +72,11 @@ const NO_LINKS: Int32Array = new Int32Array(0);
 const MAX_EXACT = 2 ** 53;
 
 /**
- * Pointers that carry a generation: `generation * span + number`, where `number` is the plain pointer of the element and `span` the
- * power of two above all numbers of the pool. The generation goes up with each `free()`, so a stale pointer is told apart although
- * its element was handed out again. A double holds 53 bits exactly: with 2^n elements at most there are 2^(53 - n) generations, from
- * 8 million (a pool without `maxBlocks`) upwards; after so many uses of one element its generations begin again.
+ * Pointers that carry a generation: `generation * span + number`, where `number` is the plain pointer of the element
+ * and `span` the power of two above all numbers of the pool. The generation goes up with each `free()`, so a stale
+ * pointer is told apart although its element was handed out again. A double holds 53 bits exactly: with 2^n elements at
+ * most there are 2^(53 - n) generations, from 8 million (a pool without `maxBlocks`) upwards; after so many uses of one
+ * element its generations begin again.
  */
 class SlabGenerations {
   /** Bits of a pointer that are the element's number. */
@@ -111,8 +117,9 @@ class SlabGenerations {
 /** A pool of equal small objects; see the module text. `S` is the layout of its elements, where it has one. */
 export class SlabPool<S extends StructFields = Record<never, never>> {
   /**
-   * The pointer that is handed out next, or END. Not `#head`: a number that a field initializer defines makes a pair of alloc and free
-   * 1.30 times slower (4.34 ns against 3.34, Node 24), one that the constructor assigns does not. The other private fields cost nothing.
+   * The pointer that is handed out next, or END. Not `#head`: a number that a field initializer defines makes a pair of
+   * alloc and free 1.30 times slower (4.34 ns against 3.34, Node 24), one that the constructor assigns does not. The
+   * other private fields cost nothing.
    */
   declare private head: number;
   /** One word a pointer: the links themselves, or the sentinel while foreign code runs. */
@@ -161,8 +168,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #closed = false;
 
   /**
-   * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, also
-   * when not one element fits into a block.
+   * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+   * `ERR_OUT_OF_RANGE`, also when not one element fits into a block.
    */
   static create<S extends StructFields = Record<never, never>>(options: SlabPoolOptions<S>): SlabPool<S> {
     return new SlabPool(options);
@@ -203,7 +210,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #useGenerations(generations: SlabGenerations): void {
     const { mask } = generations;
     const plain = SlabPool.prototype;
-    // Copies of the fast path, not calls of it: pools of two shapes in one function would make it three times as slow for both.
+    // Copies of the fast path, not calls of it: pools of two shapes in one function would make it three times as slow
+    // for both.
     const alloc = (): number => {
       const number = this.head;
       if (number < 0) return this.#pointerOf(this.#allocSlow());
@@ -273,8 +281,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /**
-   * Hands out an element, the one freed last first; a new block is carved when none is free. @realtime while one is free.
-   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook, the source or the clock, and what the allocator and `init` throw.
+   * Hands out an element, the one freed last first; a new block is carved when none is free. @realtime while one is
+   * free.
+   * Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook, the source or the clock, and what the
+   * allocator and `init` throw.
    */
   alloc(): number {
     const pointer = this.head;
@@ -287,9 +297,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /**
    * Takes an element back; its bytes stay as they are for the next one. @realtime
-   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (a number that no alloc here gave: between elements, negative, NaN),
-   * `ERR_INVALID_ARG_TYPE` (not a number), `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook. The number of a live element of this pool is
-   * freed, wherever the caller has it from: neither a stale copy from before it was handed out again nor another pool's is told apart.
+   * Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` (a number that no alloc here gave: between elements, negative,
+   * NaN), `ERR_INVALID_ARG_TYPE` (not a number), `ERR_POOL_DEAD`, `ERR_REENTRANT` from a hook. The number of a live
+   * element of this pool is freed, wherever the caller has it from: neither a stale copy from before it was handed out
+   * again nor another pool's is told apart.
    */
   free(pointer: number): void {
     const links = this.#links;
@@ -326,21 +337,28 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /**
-   * Moves the pool's one cursor to an element and returns it: `pool.at(pointer).sequence = 7`. Two elements at a time need a second
-   * cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool without `struct`.
+   * Moves the pool's one cursor to an element and returns it: `pool.at(pointer).sequence = 7`. Two elements at a time
+   * need a second cursor, from `struct.cursor(pool)`. @realtime Throws as {@link bytes}; `ERR_NOT_CONFIGURED` in a pool
+   * without `struct`.
    */
   at(pointer: number): Cursor<S> {
     if (this.#cursor === undefined) throw errors.noFieldsError(this.name);
     return this.#cursor.at(pointer);
   }
 
-  /** Where an element begins in its block, in bytes: the way to its bytes without a view. @realtime Throws as {@link bytes}. */
+  /**
+   * Where an element begins in its block, in bytes: the way to its bytes without a view. @realtime Throws as {@link
+   * bytes}.
+   */
   offsetOf(pointer: number): number {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     return this.#start(pointer);
   }
 
-  /** The bytes of the block that an element lies in; the same view for the block's life. @realtime Throws as {@link bytes}. */
+  /**
+   * The bytes of the block that an element lies in; the same view for the block's life. @realtime Throws as {@link
+   * bytes}.
+   */
   blockOf(pointer: number): Uint8Array {
     if (typeof pointer !== "number" || this.#links[pointer] !== LIVE) this.#reach(pointer);
     const block = this.#views[pointer >> this.shift]!;
@@ -399,7 +417,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   #addBlock(): void {
     const number = this.#blocks.nextNumber();
-    // Shifts, not products: a number that was ever a double would make a boxed field of `head`, at twice the time of alloc and free.
+    // Shifts, not products: a number that was ever a double would make a boxed field of `head`, at twice the time of
+    // alloc and free.
     const first = number << this.shift;
     this.#grow(first + this.capacity);
     this.#beginForeign();
@@ -427,7 +446,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#links = table;
   }
 
-  /** Carving walks up, so the last slot is handed out first. A throwing init loses its one slot; the rest waits for the next alloc. */
+  /**
+   * Carving walks up, so the last slot is handed out first. A throwing init loses its one slot; the rest waits for the
+   * next alloc.
+   */
   #carve(): void {
     const init = this.#init;
     const table = this.#table;
@@ -447,7 +469,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     }
   }
 
-  /** Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the fast path. */
+  /**
+   * Closes the pool to calls from the code that is called next: the list is empty, and nothing is live on the fast
+   * path.
+   */
   #beginForeign(): void {
     this.#calling = true;
     // Plain ArrayBuffers and the system clock do not call back, and the sentinel costs memory once it is read.
@@ -490,9 +515,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /**
-   * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not seen. Runs by
-   * itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `destroy` and the allocator throw, when all
-   * is done, several as an AggregateError; what is thrown in the timer surfaces as an uncaught error.
+   * Gives back the blocks that were empty at two visits `ageOut` ms or more apart; what happens between visits is not
+   * seen. Runs by itself where there is a timer. O(pointers). Throws `ERR_REENTRANT` from a hook, and what `destroy`
+   * and the allocator throw, when all is done, several as an AggregateError; what is thrown in the timer surfaces as an
+   * uncaught error.
    */
   maintain(now?: number): void {
     if (now !== undefined && (typeof now !== "number" || Number.isNaN(now))) {
@@ -575,10 +601,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /**
-   * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live elements it throws
-   * `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their slots are done last, and
-   * the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator throw is thrown when all is done, several
-   * as an AggregateError. A second call does nothing.
+   * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live
+   * elements it throws `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their
+   * slots are done last, and the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator
+   * throw is thrown when all is done, several as an AggregateError. A second call does nothing.
    */
   close(options?: { force?: boolean }): LeakReport {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

@@ -1,7 +1,7 @@
 /**
- * Struct layouts for SlabPool elements: named fields at natural alignment, read and written through a cursor that moves from
- * element to element, so that no object is made for one. Accessors are defined once a layout, on a prototype; no code is
- * generated from strings, so it works under a strict content security policy.
+ * Struct layouts for SlabPool elements: named fields at natural alignment, read and written through a cursor that moves
+ * from element to element, so that no object is made for one. Accessors are defined once a layout, on a prototype; no
+ * code is generated from strings, so it works under a strict content security policy.
  *
  * ```ts
  * const Packet = struct({ time: "f64", sequence: "u32", source: bytes(6) });
@@ -107,15 +107,16 @@ class BaseCursor {
   }
 
   at(pointer: number): this {
-    // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not boxed.
+    // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not
+    // boxed.
     this.#view = this.#elements.blockViewOf(pointer);
     this.#base = this.#firstOffset + (pointer & this.#mask) * this.#stride;
     return this;
   }
 
   /**
-   * The accessors of each type are functions of their own: one function for all types would see ten DataView methods at one call
-   * site, where no compiler could inline any of them (2 ns against 20).
+   * The accessors of each type are functions of their own: one function for all types would see ten DataView methods at
+   * one call site, where no compiler could inline any of them (2 ns against 20).
    */
   static readonly accessors: Readonly<Record<ScalarType, (offset: number) => readonly [Getter, Setter]>> = {
     u8: (offset) => [
@@ -215,8 +216,8 @@ function define(prototype: object, name: string, type: FieldType, offset: number
 }
 
 /**
- * Lays out fields in order, each at its natural alignment. Throws `ERR_INVALID_ARG_TYPE` for an unknown type or a name that a
- * cursor has itself (`at`).
+ * Lays out fields in order, each at its natural alignment. Throws `ERR_INVALID_ARG_TYPE` for an unknown type or a name
+ * that a cursor has itself (`at`).
  */
 export function struct<const S extends StructFields>(fields: S): Struct<S> {
   if (fields === null || typeof fields !== "object") throw wrongType("fields", "an object of fields", fields);

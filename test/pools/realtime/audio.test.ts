@@ -1,4 +1,7 @@
-/** The audio example, run as a program: its callbacks allocate from the pool without a full collection, plain arrays cause them. */
+/**
+ * The audio example, run as a program: its callbacks allocate from the pool without a full collection, plain arrays
+ * cause them.
+ */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
@@ -7,8 +10,8 @@ import { REPEATED, times } from "../../helpers/effort.ts";
 const EXAMPLE = fileURLToPath(new URL("../../../examples/realtime-audio.ts", import.meta.url));
 
 describe("the audio example", () => {
-  // Collections follow from what was allocated. Whether a callback was late is the machine's affair too: the example prints it, and
-  // this test does not judge it.
+  // Collections follow from what was allocated. Whether a callback was late is the machine's affair too: the example
+  // prints it, and this test does not judge it.
   it(
     "allocates in the callback without a full collection; plain arrays cause full ones under the same load",
     REPEATED,

@@ -1,4 +1,6 @@
-/** RealtimePool against a naive model: integers and Memories mixed, with a validation after each step; and a leak gate. */
+/**
+ * RealtimePool against a naive model: integers and Memories mixed, with a validation after each step; and a leak gate.
+ */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";

@@ -1,4 +1,7 @@
-/** Real workers, each with a SlabPool of its own over the blocks of one shared memory; and what a process keeps of its pools. */
+/**
+ * Real workers, each with a SlabPool of its own over the blocks of one shared memory; and what a process keeps of its
+ * pools.
+ */
 import { execFileSync } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
@@ -31,7 +34,10 @@ it(`no element and no block is ever two workers', and all go back, in ${WORKERS}
   expect(new Int32Array(handle.owners).every((owner) => owner === 0)).toBe(true);
 });
 
-/** Runs a script in a process of its own that may collect garbage when it likes, with `SlabPool`, `struct` and `heap()` at hand. */
+/**
+ * Runs a script in a process of its own that may collect garbage when it likes, with `SlabPool`, `struct` and `heap()`
+ * at hand.
+ */
 function inProcess(script: string): unknown {
   const root = new URL("../../../src/pools/slab/", import.meta.url);
   const source = `

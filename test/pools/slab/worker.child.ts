@@ -1,4 +1,7 @@
-/** One worker of the stress: a SlabPool over blocks that it shares with others; every element is signed, and checked before it is freed. */
+/**
+ * One worker of the stress: a SlabPool over blocks that it shares with others; every element is signed, and checked
+ * before it is freed.
+ */
 import { parentPort, workerData } from "node:worker_threads";
 import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
 import { bytes, struct } from "../../../src/pools/slab/struct.ts";

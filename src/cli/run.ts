@@ -1,38 +1,64 @@
 /**
- * One run from the first frame to the last buffer back: source, pool, workers and results are opened here and closed
- * here, in every way that it can end.
+ * `millpond run FILE`: plays the input once, from the first frame to the last buffer back, reports, compares if asked,
+ * and ends with a code that means something. Source, pool, workers and results are opened here and closed here, in
+ * every way that it can end.
  */
-import { join } from "node:path";
-import { assertPathsApart } from "../../adapters/node/file-paths.ts";
-import { encodePng, loadPng } from "../../adapters/node/png.ts";
-import { ContactSheet } from "../../video/contact-sheet.ts";
-import type { RunOptions } from "../args.ts";
-import { ExitCode, explain, Failure, Interruption } from "../exit.ts";
-import { count } from "../terminal.ts";
-import { FramePools, type SupplyReport } from "./frame-pools.ts";
-import type { WorkerFault } from "./frame-results.ts";
-import { Journal, type JournalSummary } from "./journal.ts";
-import { createMeter, type GcCount, type GcWatch, type ProcessUse, processUse, watchGc } from "./meter.ts";
-import { keepFolders, prepareFolder, removeEmptyFolders, WholeFile } from "./output.ts";
-import type { Progress } from "./progress.ts";
-import { concealedText, type RunSummary, summarise } from "./report.ts";
-import { type OpenSource, openSource } from "./source.ts";
-import { playStages, type StageParts, type StagesResult } from "./stages.ts";
-
-/** Names of the results in the folder of `--out`. */
-export const OUTPUT_NAMES = { sheet: "contact-sheet.png", frames: "frames.json" } as const;
+import type { RunOptions } from "./args.ts";
+import { compare, describeComparison } from "./compare.ts";
+import { ExitCode, explain, Failure, Interruption, listenForSignals, print } from "./exit.ts";
+import { FramePools, type SupplyReport } from "./run/frame-pools.ts";
+import type { WorkerFault } from "./run/frame-results.ts";
+import { Journal, type JournalSummary } from "./run/journal.ts";
+import { createMeter, type GcCount, type GcWatch, type ProcessUse, processUse, watchGc } from "./run/meter.ts";
+import { concealedText, describeRun, type RunSummary, summarize } from "./run/report.ts";
+import { Results } from "./run/results.ts";
+import { type OpenSource, openSource } from "./run/source.ts";
+import { playStages, type StageParts, type StagesResult } from "./run/stages.ts";
+import { complain, count, createProgress, type Progress, paintFor } from "./terminal.ts";
 
 // Lines of frames.json are written in batches: a system call a frame would be most of the work.
 const FLUSH_EVERY = 32;
+
+/** Runs the command; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
+export async function run(options: RunOptions): Promise<ExitCode> {
+  const stop = new AbortController();
+  const forget = listenForSignals(stop);
+  const progress = createProgress(process.stderr, options.quiet || options.json);
+  try {
+    const summary = await play(options, stop.signal, progress);
+    progress.clear();
+    const isForPeople = !options.json && !options.quiet;
+    const paint = paintFor(process.stdout);
+    if (isForPeople) await print(`${describeRun(summary, paint)}\n`);
+    if (summary.missing !== null) complain(`partial result: ${summary.missing}`);
+    const comparison = options.compare
+      ? await compare(options, summary.measures.frames, stop.signal, progress).catch(interruptedComparison)
+      : undefined;
+    progress.clear();
+    if (isForPeople && comparison !== undefined) await print(`\n${describeComparison(comparison, paint)}\n`);
+    if (options.json) {
+      await print(`${JSON.stringify(comparison === undefined ? summary : { ...summary, comparison })}\n`);
+    }
+    return summary.exitCode;
+  } finally {
+    progress.clear();
+    forget();
+  }
+}
+
+function interruptedComparison(error: unknown): never {
+  if (error instanceof Interruption) error.message += " while comparing; the results of the run before it stay";
+  throw error;
+}
 
 /**
  * Plays the input once, and writes what was asked for. Throws {@link Failure}; no result file is left behind then, and
  * every buffer is back in its pool, or the failure says which is not.
  */
-export async function play(options: RunOptions, signal: AbortSignal, progress: Progress): Promise<RunSummary> {
+async function play(options: RunOptions, signal: AbortSignal, progress: Progress): Promise<RunSummary> {
   const source = await openSource(options, signal);
   const faults = readFaults();
-  const results = new Results(options, faults);
+  const results = new Results(options, faults.diskAfter);
   try {
     await results.open(source);
     const summary = await new Playback(options, source, results, signal, progress).run(faults);
@@ -69,82 +95,6 @@ function readFaults(): Faults {
     diskAfter: kind === "disk" ? at : undefined,
     leakAt: kind === "leak" ? at : undefined,
   };
-}
-
-/** The two result files, and what is collected for them. */
-class Results {
-  readonly sheet: ContactSheet | undefined;
-  readonly #options: RunOptions;
-  readonly #diskAfter: number | undefined;
-  readonly #lines: string[] = [];
-  readonly #files: WholeFile[] = [];
-  #separator = "";
-
-  constructor(options: RunOptions, faults: Faults) {
-    this.#options = options;
-    this.#diskAfter = faults.diskAfter;
-    this.sheet = options.out === undefined ? undefined : new ContactSheet(options.tiles);
-  }
-
-  /** The journal's lines come here; undefined when nothing is to be written. */
-  get line(): ((json: string) => void) | undefined {
-    if (this.#options.out === undefined) return undefined;
-    return (json) => {
-      this.#lines.push(this.#separator, json);
-      this.#separator = ",\n";
-    };
-  }
-
-  async open(source: OpenSource): Promise<void> {
-    const { out } = this.#options;
-    if (out === undefined) return;
-    const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
-    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
-    // At the end of a long film it would be late to hear that a package is missing.
-    await loadPng();
-    await prepareFolder(out);
-    const file = await WholeFile.create(out, OUTPUT_NAMES.frames, this.#diskAfter);
-    this.#files.push(file);
-    await file.write(`{\n"schema": "millpond.frames/1",\n"source": ${JSON.stringify(source.facts)},\n"frames": [\n`);
-  }
-
-  async flush(): Promise<void> {
-    if (this.#lines.length === 0) return;
-    const text = this.#lines.join("");
-    this.#lines.length = 0;
-    await this.#files[0]?.write(text);
-  }
-
-  /** Paths of what will be there after {@link commit}. */
-  get paths(): RunSummary["outputs"] {
-    const [frames] = this.#files;
-    const sheet = this.#files[1];
-    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null };
-  }
-
-  /** Draws the sheet next to the measures, without publishing either. */
-  async drawSheet(): Promise<void> {
-    const { out } = this.#options;
-    const picture = this.sheet?.draw();
-    if (out === undefined || picture === undefined) return;
-    const png = await encodePng(picture);
-    const file = await WholeFile.create(out, OUTPUT_NAMES.sheet, this.#diskAfter);
-    this.#files.push(file);
-    await file.write(png);
-  }
-
-  async commit(summary: RunSummary): Promise<void> {
-    await this.flush();
-    await this.#files[0]?.write(`\n],\n"summary": ${JSON.stringify(summary, undefined, 1)}\n}\n`);
-    for (const file of this.#files) await file.seal();
-    for (const file of this.#files) await file.commit();
-    keepFolders();
-  }
-
-  async discard(): Promise<void> {
-    for (const file of this.#files) await file.discard();
-    await removeEmptyFolders();
-  }
 }
 
 /** One run: its stages, what is collected for the report, and how it ends. */
@@ -257,7 +207,7 @@ class Playback {
     const { layout, frames, concealed, workerGc } = result;
     const isRefused = this.#options.strict && concealed > 0;
     const shortfall = result.shortfall ?? (isRefused ? concealedText(concealed) : undefined);
-    return summarise({
+    return summarize({
       facts: this.#source.facts,
       format: layout?.format ?? null,
       frameBytes: layout?.size ?? 0,

@@ -1,18 +1,112 @@
 /**
- * Result files that are either whole or absent: written under another name in the same folder, renamed when they are
- * complete, removed when the run ends in any other way.
+ * The results of `--out`: contact-sheet.png and frames.json, which are either both whole or both absent.
+ *
+ * Life: `open` makes the folder and begins frames.json, `flush` writes the lines of the frames as they come,
+ * `drawSheet` encodes the sheet; then `commit` gives both files their names. `discard` at any time before it removes
+ * the files, and the folders that were made for them.
  */
 import { rmdirSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { assertPathsApart } from "../../adapters/node/file-paths.ts";
+import { encodePng, loadPng } from "../../adapters/node/media-sinks.ts";
 import { OutputFile } from "../../adapters/node/output-file.ts";
+import { ContactSheet } from "../../video/contact-sheet.ts";
+import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
+import type { RunSummary } from "./report.ts";
+import type { OpenSource } from "./source.ts";
+
+/** Names of the results in the folder of `--out`. */
+const OUTPUT_NAMES = { sheet: "contact-sheet.png", frames: "frames.json" } as const;
+
+/** The two result files, and what is collected for them. */
+export class Results {
+  /** Chooses pictures; undefined when nothing is to be written. */
+  readonly sheet: ContactSheet | undefined;
+  readonly #options: RunOptions;
+  readonly #diskAfter: number | undefined;
+  readonly #lines: string[] = [];
+  readonly #files: WholeFile[] = [];
+  #separator = "";
+
+  /** @param diskAfter for tests: bytes of a file after which the disk is full */
+  constructor(options: RunOptions, diskAfter: number | undefined) {
+    this.#options = options;
+    this.#diskAfter = diskAfter;
+    this.sheet = options.out === undefined ? undefined : new ContactSheet(options.tiles);
+  }
+
+  /** The journal's lines come here; undefined when nothing is to be written. */
+  get line(): ((json: string) => void) | undefined {
+    if (this.#options.out === undefined) return undefined;
+    return (json) => {
+      this.#lines.push(this.#separator, json);
+      this.#separator = ",\n";
+    };
+  }
+
+  /** Makes the folder, and begins frames.json. Throws {@link Failure}. */
+  async open(source: OpenSource): Promise<void> {
+    const { out } = this.#options;
+    if (out === undefined) return;
+    const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
+    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
+    // At the end of a long film it would be late to hear that a package is missing.
+    await loadPng();
+    await prepareFolder(out);
+    const file = await WholeFile.create(out, OUTPUT_NAMES.frames, this.#diskAfter);
+    this.#files.push(file);
+    await file.write(`{\n"schema": "millpond.frames/1",\n"source": ${JSON.stringify(source.facts)},\n"frames": [\n`);
+  }
+
+  /** Writes the lines that came since. Throws {@link Failure}. */
+  async flush(): Promise<void> {
+    if (this.#lines.length === 0) return;
+    const text = this.#lines.join("");
+    this.#lines.length = 0;
+    await this.#files[0]?.write(text);
+  }
+
+  /** Paths of what will be there after {@link commit}. */
+  get paths(): RunSummary["outputs"] {
+    const [frames] = this.#files;
+    const sheet = this.#files[1];
+    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null };
+  }
+
+  /** Draws the sheet next to the measures, without publishing either. */
+  async drawSheet(): Promise<void> {
+    const { out } = this.#options;
+    const picture = this.sheet?.draw();
+    if (out === undefined || picture === undefined) return;
+    const png = await encodePng(picture);
+    const file = await WholeFile.create(out, OUTPUT_NAMES.sheet, this.#diskAfter);
+    this.#files.push(file);
+    await file.write(png);
+  }
+
+  /** Both files get their names. Throws {@link Failure}; neither is there then. */
+  async commit(summary: RunSummary): Promise<void> {
+    await this.flush();
+    await this.#files[0]?.write(`\n],\n"summary": ${JSON.stringify(summary, undefined, 1)}\n}\n`);
+    for (const file of this.#files) await file.seal();
+    for (const file of this.#files) await file.commit();
+    keepFolders();
+  }
+
+  /** Removes what is not complete; after {@link commit} it does nothing. */
+  async discard(): Promise<void> {
+    for (const file of this.#files) await file.discard();
+    await removeEmptyFolders();
+  }
+}
 
 /** Folders that were made for results which are not there yet, the innermost first. */
 const emptyFolders: Set<string> = new Set();
 
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
-export async function prepareFolder(path: string): Promise<void> {
+async function prepareFolder(path: string): Promise<void> {
   try {
     const first = await makeFolders(resolve(path));
     if (first !== undefined) {
@@ -30,8 +124,9 @@ export async function prepareFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a file
- * system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again without end.
+ * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a
+ * file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again
+ * without end.
  */
 async function makeFolders(path: string): Promise<string | undefined> {
   const present = await stat(path).catch((error: NodeJS.ErrnoException) => {
@@ -54,12 +149,12 @@ async function makeFolders(path: string): Promise<string | undefined> {
 }
 
 /** The results are there: the folders that were made for them stay. */
-export function keepFolders(): void {
+function keepFolders(): void {
   emptyFolders.clear();
 }
 
 /** Removes the folders that were made for results which did not come about; one that has something in it stays. */
-export async function removeEmptyFolders(): Promise<void> {
+async function removeEmptyFolders(): Promise<void> {
   for (const path of emptyFolders) await rmdir(path).catch(() => {});
   emptyFolders.clear();
 }
@@ -76,7 +171,7 @@ function removeEmptyFoldersNow(): void {
 }
 
 /** A file that appears under its name only when it is complete. */
-export class WholeFile {
+class WholeFile {
   /** Where it will be. */
   readonly path: string;
   readonly #file: OutputFile;

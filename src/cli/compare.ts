@@ -1,15 +1,15 @@
 /**
- * The comparison: the same input, the same workers, the same bound on frames in flight, each subject in processes of its
- * own, in turns, so that neither the order nor what the machine does besides decides it. Losses are printed as wins are.
+ * The comparison: the same input, the same workers, the same bound on frames in flight, each subject in processes of
+ * its own, in turns, so that neither the order nor what the machine does besides decides it. Losses are printed as wins
+ * are.
  */
 import { spawn } from "node:child_process";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
-import type { RunOptions, Variant } from "../args.ts";
-import { Failure } from "../exit.ts";
-import { bytes, micros, number, type Paint, table, terminalWidth, wrap } from "../terminal.ts";
-import type { Progress } from "./progress.ts";
-import type { RunSummary } from "./report.ts";
+import type { RunOptions, Variant } from "./args.ts";
+import { Failure } from "./exit.ts";
+import type { RunSummary } from "./run/report.ts";
+import { bytes, micros, number, type Paint, type Progress, table, terminalWidth, wrap } from "./terminal.ts";
 
 /** Medians over the rounds of one subject. */
 export interface SubjectResult {
@@ -59,9 +59,7 @@ export interface Comparison {
 const TARGET_FRAMES = 300;
 
 // From the source tree Node runs the TypeScript file, from the package the compiled one.
-const MAIN_FILE = fileURLToPath(
-  new URL(import.meta.url.endsWith(".ts") ? "../main.ts" : "../main.js", import.meta.url),
-);
+const MAIN_FILE = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.js", import.meta.url));
 
 /** Runs the comparison for a file of `frames` frames. Throws {@link Failure} when a subject cannot finish. */
 export async function compare(

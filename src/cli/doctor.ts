@@ -1,15 +1,17 @@
-/** `millpond doctor`: tries each native step on 8 MiB of this machine and says what came of it, and how long it took. */
-import { DmabufAllocator } from "../../allocators/native/dmabuf.ts";
-import { PagesAllocator, type PagesOptions } from "../../allocators/native/pages.ts";
-import { descriptorPair, receiveDescriptorSync, sendDescriptor } from "../../os/descriptors.ts";
-import { nativeOps } from "../../os/load.ts";
-import { openName, publishName } from "../../os/names.ts";
-import type { NativeOps } from "../../os/native-ops.ts";
-import { describeResult, type NotDone, type Outcome, type Result } from "../../os/result.ts";
-import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
-import { wakeWaiters } from "../../os/wait.ts";
-import { describeRealtimePreference, realtimeWords } from "../../pools/realtime/preference.ts";
-import { MILLPOND_VERSION } from "../version.ts";
+/**
+ * `millpond doctor`: tries each native step on 8 MiB of this machine and says what came of it, and how long it took.
+ */
+import { DmabufAllocator } from "../allocators/native/dmabuf.ts";
+import { PagesAllocator, type PagesOptions } from "../allocators/native/pages.ts";
+import { descriptorPair, receiveDescriptorSync, sendDescriptor } from "../os/descriptors.ts";
+import { nativeOps } from "../os/load.ts";
+import { openName, publishName } from "../os/names.ts";
+import type { NativeOps } from "../os/native-ops.ts";
+import { describeResult, type NotDone, type Outcome, type Result } from "../os/result.ts";
+import { createSharedMemory, openSharedMemory, type SharedMemory } from "../os/shared-memory.ts";
+import { wakeWaiters } from "../os/wait.ts";
+import { describeRealtimePreference, realtimeWords } from "../pools/realtime/preference.ts";
+import { MILLPOND_VERSION } from "./args.ts";
 
 /** A 1080p frame in NV12 is 3 MB, in RGBA 8: the larger one. */
 const SIZE: number = 8 * 1024 * 1024;
@@ -44,7 +46,10 @@ export interface Diagnosis {
   readonly memlock: number | null;
   /** Why the three above were not looked at; null: they were. */
   readonly notLooked: string | null;
-  /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
+  /**
+   * The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not
+   * understood.
+   */
   readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
   readonly findings: readonly Finding[];

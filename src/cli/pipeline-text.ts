@@ -1,20 +1,18 @@
 /** `millpond run "file clip.mp4 ! decode ! ..."`: a pipeline written on the command line. */
 import { extname } from "node:path";
-import { ALL_ELEMENTS, pipelineFromText } from "../../adapters/node/factories.ts";
-import { assertPathsApart, filesOf } from "../../adapters/node/file-paths.ts";
-import { FramesElement } from "../../adapters/node/frames-element.ts";
-import { OutputFile } from "../../adapters/node/output-file.ts";
-import type { Description } from "../../pipeline/describe.ts";
-import type { Pipeline } from "../../pipeline/pipeline.ts";
-import type { RunSummary } from "../../pipeline/run.ts";
-import { type ParsedPipeline, usageOf } from "../../pipeline/text.ts";
-import { isMillpondError } from "../../util/errors.ts";
-import type { TextOptions } from "../args.ts";
-import { ExitCode, explain, Failure } from "../exit.ts";
-import { bytes, count, number, type Paint, paintFor, table } from "../terminal.ts";
-import { createProgress } from "./progress.ts";
-import { concealedText } from "./report.ts";
-import { complain, listenForSignals, print } from "./run.ts";
+import { ALL_ELEMENTS, pipelineFromText } from "../adapters/node/factories.ts";
+import { assertPathsApart, filesOf } from "../adapters/node/file-paths.ts";
+import { FramesElement } from "../adapters/node/frames-element.ts";
+import { OutputFile } from "../adapters/node/output-file.ts";
+import type { Description } from "../pipeline/describe.ts";
+import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { RunSummary } from "../pipeline/run.ts";
+import { type ParsedPipeline, usageOf } from "../pipeline/text.ts";
+import { isMillpondError } from "../util/errors.ts";
+import type { TextOptions } from "./args.ts";
+import { ExitCode, explain, Failure, listenForSignals, print } from "./exit.ts";
+import { concealedText } from "./run/report.ts";
+import { bytes, complain, count, createProgress, number, type Paint, paintFor, table } from "./terminal.ts";
 
 /** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
 export async function runText(options: TextOptions): Promise<ExitCode> {
@@ -159,7 +157,10 @@ function plainSummary(summary: RunSummary, pipeline: Pipeline): object {
   return { ...summary, concealed: concealedOf(pipeline), elements, links };
 }
 
-/** The picture of `--graph`: its file is opened before the run, so that a run need not end to hear that it cannot be written. */
+/**
+ * The picture of `--graph`: its file is opened before the run, so that a run need not end to hear that it cannot be
+ * written.
+ */
 class GraphFile {
   readonly #path: string;
   #file: OutputFile | undefined;

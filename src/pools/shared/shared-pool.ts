@@ -60,7 +60,16 @@ import {
   stateAt,
   tryAcquire,
 } from "./core.ts";
-import { cannotBlock, evictedError, isEvicted, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
+import {
+  cannotBlock,
+  evictedError,
+  inUseError,
+  isEvicted,
+  isIdentity,
+  leaseError,
+  refusal,
+  starvedError,
+} from "./errors.ts";
 import { LAYOUT_VERSION, MemberState, MemberWord, type SharedLayout } from "./layout.ts";
 import {
   claimMembership,
@@ -385,15 +394,7 @@ export class SharedPool implements LeasePool {
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) return;
-    const { held, members } = this.stats();
-    if (held > 0 && !force) {
-      const who = members.filter((entry) => entry.holds > 0).map((entry) => `member ${entry.member} ${entry.holds}`);
-      throw new MillpondError(
-        "ERR_IN_USE",
-        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or close({ force: true })`,
-        { pool: this.name, members },
-      );
-    }
+    if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));

@@ -185,7 +185,7 @@ interface Choice {
 }
 
 /** Schedules that the fast lane runs of an exploration: all of a small one, and as many at random of a large one. */
-const SAMPLE = 160;
+const SAMPLE = 110;
 
 /**
  * Runs every schedule (within the bounds), each from the beginning; the fast lane runs a sample, the same in each run. Throws what a

@@ -353,7 +353,7 @@ describe("waiting", () => {
     const aborted = pool.acquire({ signal: stopped.signal });
     const left = pool.acquire();
     clock.advance(50);
-    await expect(late).rejects.toThrow(/within 50 ms: of 1, member 0 \(this thread\) 1/);
+    await expect(late).rejects.toThrow(/within 50 ms; held: slot 0 \(member 0: this thread\)/);
     stopped.abort(new Error("enough"));
     await expect(aborted).rejects.toThrow("enough");
     await expect(pool.acquire({ signal: AbortSignal.abort(new Error("already")) })).rejects.toThrow("already");

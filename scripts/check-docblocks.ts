@@ -1,7 +1,7 @@
 /**
- * What an entry point exports, and every public member of it, carries a docblock. Nothing else has to: internal code has a comment
- * where the code cannot say it. Members that are only for other files of the library say so with `@internal`.
- * Comments wrap at 120 columns, in every file of src/, scripts/ and test/; `--write` wraps them.
+ * What an entry point exports, and every public member of it, carries a docblock. Nothing else has to: internal code
+ * has a comment where the code cannot say it. Members that are only for other files of the library say so with
+ * `@internal`. Comments wrap at 120 columns, in every file of src/, scripts/ and test/; `--write` wraps them.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -37,7 +37,9 @@ export function checkDocblocks(root: string): Finding[] {
   return findings.sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1));
 }
 
-/** A merged interface and const, and the overloads of a function, are one symbol to the reader: one docblock is enough. */
+/**
+ * A merged interface and const, and the overloads of a function, are one symbol to the reader: one docblock is enough.
+ */
 function checkSymbol(root: string, name: string, symbol: ts.Symbol, findings: Finding[]): void {
   const declarations = (symbol.declarations ?? []).filter((node) => node.getSourceFile().fileName.startsWith(root));
   const docs = declarations.map(docblock);

@@ -8,7 +8,10 @@ const FIXED = /^(?:\||```|\s{2,}|biome-ignore|@ts-|#)|\S {2,}\S|https?:\/\/\S{40
 /** What begins a paragraph of its own: a tag, an item of a list. */
 const START = /^(?:@\w|[-*] |\d+[.)] )/;
 
-/** The text with every paragraph of a comment that is too wide filled anew; code and all other comments stay as they are. */
+/**
+ * The text with every paragraph of a comment that is too wide filled anew; code and all other comments stay as they
+ * are.
+ */
 export function wrapComments(text: string): string {
   let wrapped = "";
   let at = 0;

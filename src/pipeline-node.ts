@@ -1,4 +1,7 @@
-/** millpond/pipeline/node: stages that need Node: files, raw video, decoding and encoding, worker threads, pipeline text. */
+/**
+ * millpond/pipeline/node: stages that need Node: files, raw video, decoding and encoding, worker threads, pipeline
+ * text.
+ */
 
 export { ALL_ELEMENTS, pipelineFromText } from "./adapters/node/factories.ts";
 export { FileSink, FileSource, type FileSourceOptions, RawVideoSink } from "./adapters/node/file-elements.ts";

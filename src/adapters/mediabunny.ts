@@ -4,11 +4,12 @@
  *
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
  *
- * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader astray; `next`
- * waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall` says what is missing.
- * `close` ends it at any time, also while it waits.
+ * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader
+ * astray; `next` waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall`
+ * says what is missing. `close` ends it at any time, also while it waits.
  *
- * Invariant: a damaged file costs no more time and memory than a whole one of its size (node/mediabunny-hooks.ts, node/sample-tables.ts).
+ * Invariant: a damaged file costs no more time and memory than a whole one of its size (node/mediabunny-hooks.ts,
+ * node/sample-tables.ts).
  */
 import { open, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -68,7 +69,9 @@ export interface VideoFileFacts {
   readonly isVariable: boolean;
   /** Width of a pixel over its height, exactly as the container has it. */
   readonly pixelAspect: number;
-  /** Color matrix by its WebCodecs name, and range, as the container has them; a stream that says otherwise is right. */
+  /**
+   * Color matrix by its WebCodecs name, and range, as the container has them; a stream that says otherwise is right.
+   */
   readonly colors: { readonly matrix: string | undefined; readonly fullRange: boolean };
   /** Seconds from the first to the end of the last frame, as the container has them. */
   readonly duration: number;
@@ -88,8 +91,8 @@ export function loadMediabunny(): Promise<typeof import("mediabunny")> {
 let areDecodersQuiet = false;
 
 /**
- * Keeps mediabunny and libav from writing to the console and to standard error by themselves; all that matters of it reaches the
- * caller in errors and counts. For a program that owns both; call it before anything is opened.
+ * Keeps mediabunny and libav from writing to the console and to standard error by themselves; all that matters of it
+ * reaches the caller in errors and counts. For a program that owns both; call it before anything is opened.
  */
 export function quietDecoders(): void {
   areDecodersQuiet = true;
@@ -107,8 +110,9 @@ interface NodeAv {
 const ERROR_LEVEL = 16;
 
 /**
- * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by themselves, past
- * everything that a program does about its output. `server` is where @mediabunny/server lies, which brings libav along.
+ * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by
+ * themselves, past everything that a program does about its output. `server` is where @mediabunny/server lies, which
+ * brings libav along.
  */
 async function catchLibavLog(server: string): Promise<void> {
   // Resolved from there: package managers differ in whether it can be seen from here.
@@ -146,9 +150,9 @@ async function importPackages(): Promise<Mediabunny> {
 }
 
 /**
- * Opens the first video track of an MP4, MOV, WebM or Matroska file.
- * Rejects with the file system's error, `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_BAD_DATA` (no media file, no index, no video track) or `ERR_UNSUPPORTED`
- * (no decoder for the codec, or the packages are not installed).
+ * Opens the first video track of an MP4, MOV, WebM or Matroska file. Rejects with the file system's error,
+ * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_BAD_DATA` (no media file, no index, no video track) or
+ * `ERR_UNSUPPORTED` (no decoder for the codec, or the packages are not installed).
  */
 export async function openVideoFile(path: string): Promise<VideoFile> {
   const found = await stat(pathOf("path", path));
@@ -193,7 +197,9 @@ function asBadData(path: string, error: unknown): unknown {
   return new MillpondError("ERR_BAD_DATA", `${path} is damaged so that it cannot be opened`, {}, { cause: error });
 }
 
-/** What @mediabunny/server decodes on every machine; where it refuses one of them, the track's own header is at fault. */
+/**
+ * What @mediabunny/server decodes on every machine; where it refuses one of them, the track's own header is at fault.
+ */
 const DECODABLE: readonly string[] = ["avc", "hevc", "vp8", "vp9", "av1"];
 
 /** A file up to where it is whole, with other bytes where a length or a number in it is wrong. */
@@ -307,7 +313,8 @@ async function examine(
   return [track, facts, length];
 }
 
-// Enough to tell 30 from 29.97 frames a second by times in milliseconds: half of one in four seconds is an eighth of the difference.
+// Enough to tell 30 from 29.97 frames a second by times in milliseconds: half of one in four seconds is an eighth of
+// the difference.
 const RATE_PACKETS = 120;
 // Times that are further from a grid than this are not on it.
 const GRID_SECONDS = 10e-6;
@@ -332,7 +339,10 @@ const NAMED_ASPECTS = [
   .concat([160 / 99, 4 / 3, 3 / 2, 2, 16 / 15, 64 / 45, 8 / 9, 32 / 27])
   .flatMap((aspect) => [aspect, 1 / aspect]);
 
-/** mediabunny has the picture as shown in whole pixels; the shape that a standard names and that rounds to the same is meant. */
+/**
+ * mediabunny has the picture as shown in whole pixels; the shape that a standard names and that rounds to the same is
+ * meant.
+ */
 function exactAspect(rounded: number, width: number, height: number): number {
   if (!Number.isFinite(rounded) || rounded <= 0) return 1;
   const shown = (aspect: number): number => Math.round(aspect >= 1 ? width * aspect : height / aspect);
@@ -580,7 +590,10 @@ export class VideoFileFrame implements SourceFrame {
     return this.sample.duration > 0 ? nanoseconds(this.sample.duration) : undefined;
   }
 
-  /** One copy, out of the decoder's memory into `bytes`. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE` when they are too few. */
+  /**
+   * One copy, out of the decoder's memory into `bytes`. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
+   * `ERR_OUT_OF_RANGE` when they are too few.
+   */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
     const { planes, size } = this.layout;
     bytesFor("bytes", bytes, size);

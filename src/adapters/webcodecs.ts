@@ -1,10 +1,10 @@
 /**
- * WebCodecs as stages: pictures to packets and back, in browsers and wherever VideoEncoder and VideoDecoder are. Both keep what
- * they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into a pooled buffer;
- * how many may be under way is bounded.
+ * WebCodecs as stages: pictures to packets and back, in browsers and wherever VideoEncoder and VideoDecoder are. Both
+ * keep what they get for as long as they like, so a picture is copied once into a VideoFrame, and once out of one into
+ * a pooled buffer; how many may be under way is bounded.
  *
- * Life: the coder is made with the first format, and made anew for another one, after what it still has came out. At the end of the
- * stream it is flushed, at a seek it is reset, at the end of the run closed.
+ * Life: the coder is made with the first format, and made anew for another one, after what it still has came out. At
+ * the end of the stream it is flushed, at a seek it is reset, at the end of the run closed.
  */
 
 import { BufferFlags } from "../media/buffer/flags.ts";
@@ -208,9 +208,14 @@ export interface WebCodecsEncoderOptions {
   keyFrameEvery?: number;
 }
 
-/** Pictures to packets. Packets that are not key frames carry `BufferFlags.DELTA_UNIT`; the decoder's description, if any, is in {@link description}. */
+/**
+ * Pictures to packets. Packets that are not key frames carry `BufferFlags.DELTA_UNIT`; the decoder's description, if
+ * any, is in {@link description}.
+ */
 export class WebCodecsEncoder extends CoderElement<CodedChunk> {
-  /** What a decoder needs beside the codec's string; undefined until the first packet, and for codecs that need nothing. */
+  /**
+   * What a decoder needs beside the codec's string; undefined until the first packet, and for codecs that need nothing.
+   */
   description: Uint8Array | undefined;
   readonly #options: WebCodecsEncoderOptions;
   #format: VideoStream | undefined;
@@ -321,7 +326,10 @@ export class WebCodecsDecoder extends CoderElement<CodedFrame> {
   readonly #options: WebCodecsDecoderOptions;
   #format: VideoStream | undefined;
 
-  /** Any codec string: the decoder judges it when the stream begins. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_DETACHED`. */
+  /**
+   * Any codec string: the decoder judges it when the stream begins. Throws `ERR_INVALID_ARG_TYPE`,
+   * `ERR_INVALID_ARG_VALUE`, `ERR_DETACHED`.
+   */
   constructor(options: WebCodecsDecoderOptions) {
     const given = coderOptions("WebCodecsDecoderOptions", options, ["name", "codec", "description"]);
     if (given.description !== undefined) bytesOf("options.description", given.description);

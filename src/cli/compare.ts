@@ -1,6 +1,7 @@
 /**
- * The comparison: the same input, the same workers, the same bound on frames in flight, each subject in processes of its
- * own, in turns, so that neither the order nor what the machine does besides decides it. Losses are printed as wins are.
+ * The comparison: the same input, the same workers, the same bound on frames in flight, each subject in processes of
+ * its own, in turns, so that neither the order nor what the machine does besides decides it. Losses are printed as wins
+ * are.
  */
 import { spawn } from "node:child_process";
 import { availableParallelism, cpus, totalmem } from "node:os";

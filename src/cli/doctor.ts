@@ -1,4 +1,6 @@
-/** `millpond doctor`: tries each native step on 8 MiB of this machine and says what came of it, and how long it took. */
+/**
+ * `millpond doctor`: tries each native step on 8 MiB of this machine and says what came of it, and how long it took.
+ */
 import { DmabufAllocator } from "../allocators/native/dmabuf.ts";
 import { PagesAllocator, type PagesOptions } from "../allocators/native/pages.ts";
 import { descriptorPair, receiveDescriptorSync, sendDescriptor } from "../os/descriptors.ts";
@@ -44,7 +46,10 @@ export interface Diagnosis {
   readonly memlock: number | null;
   /** Why the three above were not looked at; null: they were. */
   readonly notLooked: string | null;
-  /** The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not understood. */
+  /**
+   * The user's realtime preference: words, where it was stated, and a value of MILLPOND_REALTIME that was not
+   * understood.
+   */
   readonly realtime: { readonly words: string; readonly from: string; readonly ignored: string | null };
   /** Each step, in order. */
   readonly findings: readonly Finding[];

@@ -142,8 +142,8 @@ export function print(text: string, stream: NodeJS.WriteStream = process.stdout)
 const END_GRACE_MS = 5_000;
 
 /**
- * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Returns what
- * forgets about signals.
+ * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Returns
+ * what forgets about signals.
  */
 export function listenForSignals(stop: AbortController): () => void {
   let grace: NodeJS.Timeout | undefined;

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-/** The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code. */
+/**
+ * The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code.
+ */
 import { quietDecoders } from "../adapters/mediabunny.ts";
 import { DOCTOR_HELP, MAIN_HELP, MILLPOND_VERSION, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure, print } from "./exit.ts";

@@ -157,7 +157,10 @@ function plainSummary(summary: RunSummary, pipeline: Pipeline): object {
   return { ...summary, concealed: concealedOf(pipeline), elements, links };
 }
 
-/** The picture of `--graph`: its file is opened before the run, so that a run need not end to hear that it cannot be written. */
+/**
+ * The picture of `--graph`: its file is opened before the run, so that a run need not end to hear that it cannot be
+ * written.
+ */
 class GraphFile {
   readonly #path: string;
   #file: OutputFile | undefined;

@@ -1,6 +1,7 @@
 /**
- * `millpond run FILE`: plays the input once, from the first frame to the last buffer back, reports, compares if asked, and ends with
- * a code that means something. Source, pool, workers and results are opened here and closed here, in every way that it can end.
+ * `millpond run FILE`: plays the input once, from the first frame to the last buffer back, reports, compares if asked,
+ * and ends with a code that means something. Source, pool, workers and results are opened here and closed here, in
+ * every way that it can end.
  */
 import type { RunOptions } from "./args.ts";
 import { compare, describeComparison } from "./compare.ts";

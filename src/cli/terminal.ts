@@ -1,4 +1,7 @@
-/** Text for people: color where it is wanted, numbers with their units, tables that line up, messages, and a line of progress. */
+/**
+ * Text for people: color where it is wanted, numbers with their units, tables that line up, messages, and a line of
+ * progress.
+ */
 
 /** What a stream can show. */
 export interface Paint {
@@ -103,7 +106,10 @@ function visible(text: string): number {
   return text.replace(/\u001b\[\d+m/g, "").length;
 }
 
-/** A file's name may hold what a terminal takes for commands; each such character becomes one that shows. Line feeds stay. */
+/**
+ * A file's name may hold what a terminal takes for commands; each such character becomes one that shows. Line feeds
+ * stay.
+ */
 function printableText(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
   return text.replaceAll(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "\ufffd");

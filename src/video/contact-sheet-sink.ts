@@ -1,6 +1,6 @@
 /**
- * ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. Only pictures that may come onto the sheet are
- * looked at, and the fewer the longer the stream gets: O(tiles) of memory and of pictures at any length.
+ * ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. Only pictures that may come onto
+ * the sheet are looked at, and the fewer the longer the stream gets: O(tiles) of memory and of pictures at any length.
  */
 
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";

@@ -1,8 +1,8 @@
 /**
  * The contact sheet: pictures from all over the film, upright, each with its time.
  *
- * Life: `offer` the pictures in order, `draw` at the end. Every `step`th picture is kept, and the step doubles when more than four
- * times as many are kept as the sheet shows: O(tiles) of memory for a film of any length.
+ * Life: `offer` the pictures in order, `draw` at the end. Every `step`th picture is kept, and the step doubles when
+ * more than four times as many are kept as the sheet shows: O(tiles) of memory for a film of any length.
  */
 
 /** A frame's picture, as it is offered to a sheet. */

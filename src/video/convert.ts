@@ -1,6 +1,6 @@
 /**
- * Converts a picture from one layout to another: size, chroma subsampling, interleaving, bit depth, Y'CbCr to RGB and back.
- * Planned once for a pair of layouts; a frame then allocates nothing.
+ * Converts a picture from one layout to another: size, chroma subsampling, interleaving, bit depth, Y'CbCr to RGB and
+ * back. Planned once for a pair of layouts; a frame then allocates nothing.
  */
 import { findVideoFormat } from "../media/video/format.ts";
 import { VideoInfo } from "../media/video/info.ts";
@@ -26,7 +26,10 @@ export class FrameConverter {
   readonly #sourceBytes: number;
   readonly #targetBytes: number;
 
-  /** Plans it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for formats that cannot be converted into each other. */
+  /**
+   * Plans it. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for formats that cannot be converted
+   * into each other.
+   */
   constructor(from: VideoInfo, to: VideoInfo, presentation: VideoPresentation = {}) {
     instance("from", "a VideoInfo", VideoInfo, from);
     instance("to", "a VideoInfo", VideoInfo, to);

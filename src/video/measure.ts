@@ -1,6 +1,6 @@
 /**
- * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out of
- * which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
+ * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out
+ * of which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
  */
 import type { FrameLayout } from "../media/video/frame-layout.ts";
 
@@ -72,8 +72,8 @@ function sampleFormat(format: string): SampleFormat | undefined {
 }
 
 /**
- * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma samples).
- * Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
+ * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma
+ * samples). Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
  */
 export function measureFrame(
   bytes: Uint8Array,

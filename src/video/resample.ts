@@ -1,7 +1,7 @@
 /**
- * Scales one component of a picture: a triangle filter whose base grows with the reduction, so that every source pixel counts
- * when a picture shrinks and neighbors are blended when it grows. Rows first across, then down; each source row is filtered
- * once. The filter that swscale calls bilinear.
+ * Scales one component of a picture: a triangle filter whose base grows with the reduction, so that every source pixel
+ * counts when a picture shrinks and neighbors are blended when it grows. Rows first across, then down; each source row
+ * is filtered once. The filter that swscale calls bilinear.
  */
 
 /** 8-bit samples, or 10 and 12 bits in two bytes. */
@@ -28,7 +28,10 @@ interface Taps {
   readonly count: number;
 }
 
-/** A scaler of one component from one grid to another; keeps its tables and row buffers, so that a frame allocates nothing. */
+/**
+ * A scaler of one component from one grid to another; keeps its tables and row buffers, so that a frame allocates
+ * nothing.
+ */
 export class Resampler {
   readonly #from: Grid;
   readonly #to: Grid;

@@ -1,6 +1,6 @@
 /**
- * VideoScale: changes the size, the pixel format, or both; passes buffers through where nothing is to be done. What it makes is
- * settled with the formats, and planned once for them (convert.ts). O(pixels) a frame, and no allocation.
+ * VideoScale: changes the size, the pixel format, or both; passes buffers through where nothing is to be done. What it
+ * makes is settled with the formats, and planned once for them (convert.ts). O(pixels) a frame, and no allocation.
  */
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";

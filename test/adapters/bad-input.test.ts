@@ -1,4 +1,6 @@
-/** What the adapters answer to wrong arguments: the library's own error, at once, and a source that nobody has touched. */
+/**
+ * What the adapters answer to wrong arguments: the library's own error, at once, and a source that nobody has touched.
+ */
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny.ts";

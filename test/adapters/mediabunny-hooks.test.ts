@@ -1,4 +1,7 @@
-/** The bounds that keep a damaged file from sending its reader in a circle: the numbers of its index, and the reads of its source. */
+/**
+ * The bounds that keep a damaged file from sending its reader in a circle: the numbers of its index, and the reads of
+ * its source.
+ */
 import * as mediabunny from "mediabunny";
 import { BufferSource } from "mediabunny";
 import { describe, expect, it } from "vitest";

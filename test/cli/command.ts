@@ -87,7 +87,9 @@ export async function untilListening(child: ChildProcess): Promise<void> {
   while (child.exitCode === null && !listens(child, began)) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
-/** Whether the process catches SIGQUIT, which Node by itself does not; where nothing tells, long enough after its start. */
+/**
+ * Whether the process catches SIGQUIT, which Node by itself does not; where nothing tells, long enough after its start.
+ */
 function listens(child: ChildProcess, began: number): boolean {
   try {
     const mask = /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];

@@ -1,4 +1,6 @@
-/** What the command does with pipes that take their time, with damage in the middle of files, and with modules as files. */
+/**
+ * What the command does with pipes that take their time, with damage in the middle of files, and with modules as files.
+ */
 import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
 /**
- * One runner for every hostile run of the command. A table says how the command is called and what it has to say; this file
- * holds each run to the promises that all of them share: it ends, with one message, with the right code, without
- * a stack, and leaves nothing half-written.
+ * One runner for every hostile run of the command. A table says how the command is called and what it has to say; this
+ * file holds each run to the promises that all of them share: it ends, with one message, with the right code, without a
+ * stack, and leaves nothing half-written.
  *
  * The built command runs, as users have it: `npm run build` first, which `npm test` does.
  */
@@ -64,8 +64,8 @@ export interface HostileRun {
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>;
   /**
-   * Names that may be new in the folder afterwards. Default: none for a run that fails, anything that is not a temporary file for
-   * one that does not.
+   * Names that may be new in the folder afterwards. Default: none for a run that fails, anything that is not a
+   * temporary file for one that does not.
    */
   readonly leaves?: readonly string[];
   /** Names of arranged files that the run may change. Default: none. */
@@ -197,7 +197,9 @@ function expectNothingHalfWritten(
   }
 }
 
-/** Every path below a folder with what it is: files by their digest, links by where they point, the rest by its kind. */
+/**
+ * Every path below a folder with what it is: files by their digest, links by where they point, the rest by its kind.
+ */
 function contentsOf(folder: string, below = ""): Map<string, string> {
   const found = new Map<string, string>();
   for (const name of readdirSync(join(folder, below))) {

@@ -16,9 +16,14 @@ export interface ContainerLength {
   readonly declared: number | undefined;
   /** True when it is ISO media (MP4, MOV) without the index that makes it playable. */
   readonly lacksIndex: boolean;
-  /** How a Matroska file that is cut short, or ends with a cluster of unknown size, is to be read; undefined: as it is. */
+  /**
+   * How a Matroska file that is cut short, or ends with a cluster of unknown size, is to be read; undefined: as it is.
+   */
   readonly cut?: MatroskaCut | undefined;
-  /** What has to stand in place of numbers in the index of ISO media that announce more than there can be; undefined: nothing. */
+  /**
+   * What has to stand in place of numbers in the index of ISO media that announce more than there can be; undefined:
+   * nothing.
+   */
   readonly patches?: readonly Patch[] | undefined;
   /** Where the whole packets of a damaged MPEG transport stream are; undefined: everywhere. */
   readonly packets?: WholePackets | undefined;
@@ -163,8 +168,8 @@ async function matroskaLength(file: FileHandle, head: Buffer, actual: number): P
 }
 
 /**
- * Walks the parts of a Segment up to the one that the file ends in. Undefined for what is not understood: the reader has ways to
- * find its place again, and no length would be right. O(clusters), and the blocks of the last one.
+ * Walks the parts of a Segment up to the one that the file ends in. Undefined for what is not understood: the reader
+ * has ways to find its place again, and no length would be right. O(clusters), and the blocks of the last one.
  */
 async function lastWhole(
   file: FileHandle,
@@ -209,8 +214,9 @@ async function lastWhole(
 }
 
 /**
- * The first byte of a Matroska file that is neither a part of its Segment nor a block of a cluster; undefined when all of it makes
- * sense. Reads the head of every block, and none of the media. Rejects with the file system's error. O(blocks).
+ * The first byte of a Matroska file that is neither a part of its Segment nor a block of a cluster; undefined when all
+ * of it makes sense. Reads the head of every block, and none of the media. Rejects with the file system's error.
+ * O(blocks).
  */
 export async function matroskaDamage(path: string): Promise<number | undefined> {
   const file = await open(path, "r");

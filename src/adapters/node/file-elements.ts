@@ -1,8 +1,9 @@
 /**
  * Files as stages: blocks read into pooled buffers, and files that are either whole or absent.
  *
- * Life of a sink: `start` opens the file under another name, each buffer is written before it is released, `finish` stores what the
- * system has kept back, `commit` gives the file its name when every other stage has ended well, and `stop` removes it otherwise.
+ * Life of a sink: `start` opens the file under another name, each buffer is written before it is released, `finish`
+ * stores what the system has kept back, `commit` gives the file its name when every other stage has ended well, and
+ * `stop` removes it otherwise.
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
@@ -128,8 +129,8 @@ export class FileSink extends Sink {
   }
 
   /**
-   * Opens the file under another name; a device or a pipe is opened as it is. Rejects with the file system's error, `ERR_BAD_DATA` for a
-   * folder, `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes.
+   * Opens the file under another name; a device or a pipe is opened as it is. Rejects with the file system's error,
+   * `ERR_BAD_DATA` for a folder, `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes.
    */
   override async start(): Promise<void> {
     await assertFilesApart(this);

@@ -1,6 +1,6 @@
 /**
- * Which files the stages of a pipeline read and write, and that none of those that are written is read, or written twice. It is
- * asked before anything is opened: afterwards the input would be gone.
+ * Which files the stages of a pipeline read and write, and that none of those that are written is read, or written
+ * twice. It is asked before anything is opened: afterwards the input would be gone.
  */
 import { fstatSync, type Stats } from "node:fs";
 import { realpath, stat } from "node:fs/promises";
@@ -33,8 +33,8 @@ export interface FileUse {
 }
 
 /**
- * Rejects with `ERR_INVALID_ARG_VALUE` when a file that is written is also read, or written by another. Two names are one file when
- * device and inode are the same. Devices and pipes may be used as often as one likes.
+ * Rejects with `ERR_INVALID_ARG_VALUE` when a file that is written is also read, or written by another. Two names are
+ * one file when device and inode are the same. Devices and pipes may be used as often as one likes.
  */
 export async function assertPathsApart(reads: readonly FileUse[], writes: readonly FileUse[]): Promise<void> {
   const taken = new Map<string, { readonly use: FileUse; readonly isRead: boolean }>();

@@ -58,9 +58,9 @@ export interface PooledFramesOptions {
  * loop waits, and so does the decoder or the process at the other end of the pipe. The source is closed at the end,
  * also when the loop is left early.
  *
- * The pool must be active, with buffers of at least `layout.size` bytes. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
- * `ERR_OUT_OF_RANGE` at once; the source is not touched then. The loop throws what `pool.acquire` throws, and
- * `ERR_OUT_OF_RANGE` when a frame does not fit.
+ * The pool must be active, with buffers of at least `layout.size` bytes. Throws `ERR_INVALID_ARG_TYPE`,
+ * `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` at once; the source is not touched then. The loop throws what
+ * `pool.acquire` throws, and `ERR_OUT_OF_RANGE` when a frame does not fit.
  */
 export function pooledFrames(
   source: FrameSource,
@@ -125,7 +125,10 @@ async function fill(
   }
 }
 
-/** @internal Checks the bytes that a frame is copied into. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`, `ERR_OUT_OF_RANGE`. */
+/**
+ * @internal Checks the bytes that a frame is copied into. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
+ * `ERR_OUT_OF_RANGE`.
+ */
 export function bytesFor(name: string, bytes: Uint8Array, size: number): Uint8Array {
   if (bytesOf(name, bytes).length >= size) return bytes;
   throw new MillpondError(

@@ -1,12 +1,13 @@
 /**
- * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a buffer of
- * the pool that the stages agreed on; a frame of another size is negotiated anew in the middle of the stream.
+ * Stages over frame sources: raw video (Y4M or told) and decoded files. The frame is read or decoded straight into a
+ * buffer of the pool that the stages agreed on; a frame of another size is negotiated anew in the middle of the stream.
  *
- * Life: `start` opens the source; `next` waits for a frame and says its format, `fill` copies it into the buffer; `stop` closes the
- * source, and what was missing or concealed can still be asked for. `unlock` closes it too when the run ends, because a source may
- * wait for bytes that never come.
+ * Life: `start` opens the source; `next` waits for a frame and says its format, `fill` copies it into the buffer;
+ * `stop` closes the source, and what was missing or concealed can still be asked for. `unlock` closes it too when the
+ * run ends, because a source may wait for bytes that never come.
  *
- * Invariant: one frame at most is taken from the source and not yet closed. A stream without one whole frame is an error.
+ * Invariant: one frame at most is taken from the source and not yet closed. A stream without one whole frame is an
+ * error.
  */
 
 import { open } from "node:fs/promises";
@@ -55,13 +56,17 @@ export class FramesElement extends Source {
   readonly #open: (signal: AbortSignal) => Promise<OpenFrames>;
   #opened: OpenFrames | undefined;
   #frame: SourceFrame | undefined;
-  /** Of the frame before, with what it was made from: a format is validated when it is made, which takes as long as 20 pushes. */
+  /**
+   * Of the frame before, with what it was made from: a format is validated when it is made, which takes as long as 20
+   * pushes.
+   */
   #format: StreamFormat | undefined;
   #shape: Shape | undefined;
   #frames = 0;
 
   /**
-   * @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws `ERR_INVALID_ARG_TYPE`.
+   * @param openFrames called at every start, with a signal that ends it; the pipeline closes what it gives. Throws
+   * `ERR_INVALID_ARG_TYPE`.
    * @param caps what {@link formatOf} can give; default: video
    */
   constructor(openFrames: (signal: AbortSignal) => Promise<OpenFrames>, name?: string, caps: Caps = Caps.video()) {
@@ -70,8 +75,8 @@ export class FramesElement extends Source {
   }
 
   /**
-   * What was missing at the end of the stream, as one sentence; undefined when all was there, and when the stages behind had
-   * enough before the end came.
+   * What was missing at the end of the stream, as one sentence; undefined when all was there, and when the stages
+   * behind had enough before the end came.
    */
   get shortfall(): string | undefined {
     if (!this.#reachedEnd) return undefined;
@@ -101,7 +106,10 @@ export class FramesElement extends Source {
     this.#opened = await this.#open(this.running.signal);
   }
 
-  /** Waits for a frame, and says how it will lie. Rejects with `ERR_BAD_DATA` when there is none at all: nothing is written then. */
+  /**
+   * Waits for a frame, and says how it will lie. Rejects with `ERR_BAD_DATA` when there is none at all: nothing is
+   * written then.
+   */
   override async next(): Promise<StreamFormat | undefined> {
     this.#frame = await this.#opened!.frames.next();
     if (this.#frame === undefined) {
@@ -118,8 +126,8 @@ export class FramesElement extends Source {
   }
 
   /**
-   * Hook: what the stages behind are told of a frame. Called when its layout or presentation is not that of the frame before. Default:
-   * video. Throws `ERR_UNSUPPORTED` for a layout that they do not know.
+   * Hook: what the stages behind are told of a frame. Called when its layout or presentation is not that of the frame
+   * before. Default: video. Throws `ERR_UNSUPPORTED` for a layout that they do not know.
    */
   protected formatOf({ layout, presentation }: SourceFrame): StreamFormat {
     if (!(layout instanceof VideoInfo)) {
@@ -293,8 +301,8 @@ function pipeError(path: string, error: unknown): unknown {
 }
 
 /**
- * Decodes the first video track of the file that the stage in front of it names, or reads it when it is Y4M. A decoder reads a
- * file in its own order, so it takes the path instead of the bytes: GStreamer's pull mode.
+ * Decodes the first video track of the file that the stage in front of it names, or reads it when it is Y4M. A decoder
+ * reads a file in its own order, so it takes the path instead of the bytes: GStreamer's pull mode.
  */
 export class DecodeElement extends FramesElement {
   #isPaced = false;

@@ -1,12 +1,13 @@
 /**
- * Bytes of a file or a pipe, in order. A pipe is opened without waiting for its writer: a thread that waits inside `open` can
- * neither be interrupted nor left behind, and would keep the process from ending.
+ * Bytes of a file or a pipe, in order. A pipe is opened without waiting for its writer: a thread that waits inside
+ * `open` can neither be interrupted nor left behind, and would keep the process from ending.
  */
 import { constants, createReadStream, openSync, statSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 
-// What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself cannot.
+// What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself
+// cannot.
 const OWN_DESCRIPTOR = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/;
 
 // As much as a pipe delivers at best; larger chunks are not faster to copy.

@@ -44,8 +44,8 @@ export function lossesOf(
 }
 
 /**
- * One sentence for each thing about how pictures are shown that changes in mid-stream: a file says it once, for all of them.
- * `before` is what the file says.
+ * One sentence for each thing about how pictures are shown that changes in mid-stream: a file says it once, for all of
+ * them. `before` is what the file says.
  */
 export function changesOf(before: VideoPresentation = PLAIN, now: VideoPresentation = PLAIN): string[] {
   const changes: string[] = [];
@@ -77,7 +77,10 @@ const PRESENTED = [
 /** What is written where nobody knows a rate, as ffmpeg does. */
 export const FALLBACK_RATE: Fraction = { num: 25, den: 1 };
 
-/** The fraction of small terms that is nearest to a ratio, by its continued fraction; exact for the ratios that video has. */
+/**
+ * The fraction of small terms that is nearest to a ratio, by its continued fraction; exact for the ratios that video
+ * has.
+ */
 export function nearestFraction(ratio: number): Fraction {
   if (!Number.isFinite(ratio) || ratio <= 0) return { num: 1, den: 1 };
   let [beforeNum, num] = [1, Math.floor(ratio)];

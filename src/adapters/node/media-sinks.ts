@@ -1,8 +1,9 @@
 /**
  * Media files as ends of a pipeline: an encoded video through mediabunny, a contact sheet as PNG.
  *
- * Life: as of a FileSink. The encoder is opened with the first format, which must not change its size afterwards; a picture's buffer is
- * released when the encoder has copied it. What a kind of file cannot carry is said when the format is known.
+ * Life: as of a FileSink. The encoder is opened with the first format, which must not change its size afterwards; a
+ * picture's buffer is released when the encoder has copied it. What a kind of file cannot carry is said when the format
+ * is known.
  */
 import { basename, extname } from "node:path";
 import type { Output, OutputFormat, VideoCodec, VideoSampleSource } from "mediabunny";
@@ -44,9 +45,9 @@ const CODECS = ["avc", "hevc", "vp8", "vp9", "av1"] as const;
 const WEBM_CODECS: readonly VideoCodec[] = ["vp9", "vp8", "av1"];
 
 /**
- * Encodes pictures into an MP4, MOV, WebM or Matroska file, by its name: WebCodecs where the platform has it, mediabunny's own
- * encoders on Node. The file appears when it is whole. Rotation, pixel shape, color matrix and range, and each picture's time go
- * into the file; what it cannot carry is a warning when the format is settled.
+ * Encodes pictures into an MP4, MOV, WebM or Matroska file, by its name: WebCodecs where the platform has it,
+ * mediabunny's own encoders on Node. The file appears when it is whole. Rotation, pixel shape, color matrix and range,
+ * and each picture's time go into the file; what it cannot carry is a warning when the format is settled.
  */
 export class EncodeSink extends Sink {
   /** The file. */
@@ -93,7 +94,10 @@ export class EncodeSink extends Sink {
     return [this.path];
   }
 
-  /** Opens the file under another name. Rejects as {@link FileSink.start}, and with `ERR_UNSUPPORTED` without the packages. */
+  /**
+   * Opens the file under another name. Rejects as {@link FileSink.start}, and with `ERR_UNSUPPORTED` without the
+   * packages.
+   */
   override async start(): Promise<void> {
     await assertFilesApart(this);
     await loadMediabunny();
@@ -294,7 +298,10 @@ export class ContactSheetFile extends ContactSheetSink {
   /** The file. */
   readonly path: string;
 
-  /** @param path where the sheet is written at the end; nothing is written for an empty stream. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * @param path where the sheet is written at the end; nothing is written for an empty stream. Throws
+   * `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+   */
   constructor(path: string, options: { name?: string; tiles?: number } = {}) {
     pathOf("path", path);
     const { name, tiles } = readOptions("options", options, ["name", "tiles"]);
@@ -308,7 +315,10 @@ export class ContactSheetFile extends ContactSheetSink {
     return [this.path];
   }
 
-  /** Rejects with `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes, `ERR_UNSUPPORTED` without fast-png. */
+  /**
+   * Rejects with `ERR_INVALID_ARG_VALUE` for a file that another stage reads or writes, `ERR_UNSUPPORTED` without
+   * fast-png.
+   */
   override async start(): Promise<void> {
     await assertFilesApart(this);
     // At the end of a long film it would be late to hear that a package is missing.

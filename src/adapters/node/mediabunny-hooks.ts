@@ -1,7 +1,7 @@
 /**
- * Where this package reaches into mediabunny: bounds and repairs for damaged files, hooked into methods that mediabunny does not
- * promise. A version in which one of them has another name works with whole files as before; that its bound is missing is said
- * once, as a warning of the process, when the package is loaded.
+ * Where this package reaches into mediabunny: bounds and repairs for damaged files, hooked into methods that mediabunny
+ * does not promise. A version in which one of them has another name works with whole files as before; that its bound is
+ * missing is said once, as a warning of the process, when the package is loaded.
  */
 import type { Source, VideoSampleSink } from "mediabunny";
 import { MillpondError } from "../../util/errors.ts";
@@ -38,7 +38,9 @@ const HOOKS: readonly Hook[] = [
 /** The code of the warning that a bound is missing. */
 const MISSING_BOUND = "MILLPOND_MISSING_BOUND";
 
-/** The bounds that an installed version has no place for, each with what follows; empty for the versions that are known. */
+/**
+ * The bounds that an installed version has no place for, each with what follows; empty for the versions that are known.
+ */
 export function missingBounds(mediabunny: Classes): string[] {
   return HOOKS.filter(({ owner, method }) => {
     const methods = mediabunny[owner]?.prototype as unknown as Readonly<Record<string, unknown>> | undefined;
@@ -73,9 +75,9 @@ interface Readable {
 }
 
 /**
- * Bounds the requests to a source for a file of `size` bytes. Who asks for the same bytes 1,000 times in a row does not get
- * on, and is told that the file ends there; going on after more requests than all packets of such a file can need throws
- * `ERR_BAD_DATA`. Each loop of a demuxer either reads or walks tables in memory, which are checked before (see
+ * Bounds the requests to a source for a file of `size` bytes. Who asks for the same bytes 1,000 times in a row does not
+ * get on, and is told that the file ends there; going on after more requests than all packets of such a file can need
+ * throws `ERR_BAD_DATA`. Each loop of a demuxer either reads or walks tables in memory, which are checked before (see
  * sample-tables.ts); so both kinds end.
  */
 export function boundReads<T extends Source>(source: T, path: string, size: number): T {
@@ -123,8 +125,8 @@ interface SampleSink {
 }
 
 /**
- * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row the error goes
- * through.
+ * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row the
+ * error goes through.
  */
 const MAX_REFUSED_IN_A_ROW = 8;
 // The most that mediabunny has under way without waiting for a frame.
@@ -134,11 +136,11 @@ const MAX_UNDER_WAY = 40;
 let isDecoderKnown = true;
 
 /**
- * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line behind the
- * decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
+ * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line
+ * behind the decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
  *
- * Then there may be no frame for a long time, up to the next key packet, and mediabunny would wait for one for good as soon as
- * more than 40 packets are under way. So a packet waits here until fewer are.
+ * Then there may be no frame for a long time, up to the next key packet, and mediabunny would wait for one for good as
+ * soon as more than 40 packets are under way. So a packet waits here until fewer are.
  */
 export function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => void): void {
   const inside = sink as unknown as SampleSink;

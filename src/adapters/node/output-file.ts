@@ -1,11 +1,12 @@
 /**
- * OutputFile: the one way in which this package writes a file. What is a regular file, or not there yet, is written under
- * another name in the same folder and gets its own name when it is whole; links are followed, so the link stays and its target
- * is replaced. A device, a pipe or standard output is written into as it is. Every write checks how much the system took.
+ * OutputFile: the one way in which this package writes a file. What is a regular file, or not there yet, is written
+ * under another name in the same folder and gets its own name when it is whole; links are followed, so the link stays
+ * and its target is replaced. A device, a pipe or standard output is written into as it is. Every write checks how much
+ * the system took.
  *
- * Life: `open`, then `write` or `writeAt`, then either `commit` or `discard`; `seal` before `commit` does all of it that can fail. After a failed call only `discard` is left to do.
- * Invariant: a temporary file is listed from before it exists until it has its name or is removed, and whatever is listed is
- * removed when the process exits.
+ * Life: `open`, then `write` or `writeAt`, then either `commit` or `discard`; `seal` before `commit` does all of it
+ * that can fail. After a failed call only `discard` is left to do. Invariant: a temporary file is listed from before it
+ * exists until it has its name or is removed, and whatever is listed is removed when the process exits.
  */
 import { constants, fstatSync, open as openCallback, type Stats, unlinkSync } from "node:fs";
 import { access, type FileHandle, lstat, open, readlink, realpath, rename, stat, unlink } from "node:fs/promises";
@@ -117,7 +118,10 @@ export class OutputFile {
     this.#position += size;
   }
 
-  /** Writes at a place; only what {@link isSeekable} takes another place than the end. Rejects with the file system's error. */
+  /**
+   * Writes at a place; only what {@link isSeekable} takes another place than the end. Rejects with the file system's
+   * error.
+   */
   async writeAt(bytes: Uint8Array, position: number): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (!this.isSeekable && position !== this.#position) {
@@ -147,7 +151,8 @@ export class OutputFile {
         if (!target.isStdout) await endStream(target.stream);
         return;
       }
-      // A full disk may show only here, where the system has kept the bytes back until now. A device has nothing to sync.
+      // A full disk may show only here, where the system has kept the bytes back until now. A device has nothing to
+      // sync.
       if (target.kind === "whole") await target.handle.sync();
       await target.handle.close();
     } catch (error) {
@@ -290,7 +295,8 @@ async function writeFully(handle: FileHandle, bytes: Uint8Array, position: numbe
   while (done < bytes.length) {
     const at = position === null ? null : position + done;
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at);
-    // The system may take less than it was given, and says why at the next try; nothing at all would be tried without end.
+    // The system may take less than it was given, and says why at the next try; nothing at all would be tried without
+    // end.
     if (bytesWritten === 0) throw Object.assign(new Error("ENOSPC: nothing was taken, write"), { code: "ENOSPC" });
     done += bytesWritten;
   }

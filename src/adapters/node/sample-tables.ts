@@ -1,7 +1,8 @@
 /**
- * The sample tables of MP4 and MOV, held against what a file can have. A table says "this many samples" in 32 bits, and a reader
- * that believes a damaged one loops four thousand million times, or runs out of memory. Here such a number is replaced by the
- * largest one that the rest of the index allows; what is smaller costs no more than a whole file does, and is left alone.
+ * The sample tables of MP4 and MOV, held against what a file can have. A table says "this many samples" in 32 bits, and
+ * a reader that believes a damaged one loops four thousand million times, or runs out of memory. Here such a number is
+ * replaced by the largest one that the rest of the index allows; what is smaller costs no more than a whole file does,
+ * and is left alone.
  *
  * The boxes are walked as mediabunny walks them, one inside the other. O(bytes of the index).
  */
@@ -97,7 +98,10 @@ function limitRun(index: Buffer, { start, end }: Box, limit: Limit): void {
   limit(start + 4, fields === 0 ? MAX_UNIFORM_RUN : Math.floor((end - start - 8) / (4 * fields)));
 }
 
-/** Where the entries of a table begin. It may announce no more than it has room for: what follows it would be read as entries. */
+/**
+ * Where the entries of a table begin. It may announce no more than it has room for: what follows it would be read as
+ * entries.
+ */
 function entriesOf(limit: Limit, start: number, end: number, size: number): number[] {
   if (end - start < 8) return [];
   const count = limit(start + 4, Math.floor((end - start - 8) / size));

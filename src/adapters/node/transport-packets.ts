@@ -1,6 +1,6 @@
 /**
- * Where the whole packets of an MPEG transport stream are. Each has 188 bytes and begins with 0x47; a reader that loses that beat
- * finds it again, and what lies between is lost.
+ * Where the whole packets of an MPEG transport stream are. Each has 188 bytes and begins with 0x47; a reader that loses
+ * that beat finds it again, and what lies between is lost.
  */
 import type { FileHandle } from "node:fs/promises";
 

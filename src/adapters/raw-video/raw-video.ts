@@ -1,9 +1,10 @@
 /**
- * Raw video from any Node stream (a pipe, a socket, a file): whole frames in memory of the caller's, whatever chunks they
- * arrive in. Y4M says itself what it is; plain raw video has to be told.
+ * Raw video from any Node stream (a pipe, a socket, a file): whole frames in memory of the caller's, whatever chunks
+ * they arrive in. Y4M says itself what it is; plain raw video has to be told.
  *
- * Life: `openRawVideo` reads the header, `next` waits for the first byte of a frame, `copyTo` reads its bytes straight into the
- * caller's memory; a frame that is closed without that is skipped. `close` ends it at any time, also while it waits.
+ * Life: `openRawVideo` reads the header, `next` waits for the first byte of a frame, `copyTo` reads its bytes straight
+ * into the caller's memory; a frame that is closed without that is skipped. `close` ends it at any time, also while it
+ * waits.
  */
 import type { Readable } from "node:stream";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
@@ -72,8 +73,8 @@ const FFMPEG_NAMES: Readonly<Record<string, string>> = {
 const GRAY_BYTES: Readonly<Record<string, number>> = { GRAY8: 1, GRAY10: 2, GRAY12: 2, GRAY16: 2 };
 
 /**
- * The layout of a tightly packed frame, as ffmpeg's `rawvideo` and Y4M write it.
- * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, and `ERR_UNSUPPORTED` for an unknown format or an odd size that it does not have.
+ * The layout of a tightly packed frame, as ffmpeg's `rawvideo` and Y4M write it. Throws `ERR_INVALID_ARG_TYPE`,
+ * `ERR_OUT_OF_RANGE`, and `ERR_UNSUPPORTED` for an unknown format or an odd size that it does not have.
  */
 export function rawLayout(name: string, width: number, height: number): FrameLayout {
   return layoutFor(word("name", name), sideOf("width", width), sideOf("height", height));

@@ -1,8 +1,8 @@
 /**
- * The messages between a workers stage and its threads. Bytes lie in shared memory, and a message says where; only a stage whose
- * frames move to the thread sends them along.
+ * The messages between a workers stage and its threads. Bytes lie in shared memory, and a message says where; only a
+ * stage whose frames move to the thread sends them along.
  */
-import type { SharedHandle } from "../../pools/shared/handle.ts";
+import type { SharedHandle } from "../../pools/shared/attach.ts";
 
 /** A frame as a worker's function sees it. */
 export interface WorkerFrame {
@@ -48,7 +48,10 @@ export type ToThread =
   | {
       readonly type: "work";
       readonly index: number;
-      /** Where the bytes are: a lease that the thread joins while it looks, memory by its number, or moved with the message. */
+      /**
+       * Where the bytes are: a lease that the thread joins while it looks, memory by its number, or moved with the
+       * message.
+       */
       readonly place:
         | { readonly pool: number; readonly lease: number }
         | { readonly memory: number }

@@ -29,8 +29,8 @@ function shown(value: unknown): string {
 }
 
 /**
- * The innermost frame of the stack that is in the module, else in any file that is not of Node or of this package. A place in a
- * module of this package is of no use to its user.
+ * The innermost frame of the stack that is in the module, else in any file that is not of Node or of this package. A
+ * place in a module of this package is of no use to its user.
  */
 function placeIn(stack: string, module: string): string | undefined {
   const frames = stack.split("\n").flatMap((line) => {

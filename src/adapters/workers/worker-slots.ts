@@ -1,13 +1,14 @@
 /**
- * Where the frames of a thread stage lie, and how its threads get at them: each thread is a member of every pool of shared slots
- * that it has a frame of, and shared memory that comes from elsewhere goes by a number.
+ * Where the frames of a thread stage lie, and how its threads get at them: each thread is a member of every pool of
+ * shared slots that it has a frame of, and shared memory that comes from elsewhere goes by a number.
  *
- * A thread becomes a member with its first frame of a pool, leaves when the pool has drained, and is reclaimed when it ends.
+ * A thread becomes a member with its first frame of a pool, leaves when the pool has drained, and is reclaimed when it
+ * ends.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
-import type { SharedHandle } from "../../pools/shared/handle.ts";
+import type { SharedHandle } from "../../pools/shared/attach.ts";
 import { SharedBufferPool } from "../../pools/shared/shared-buffer-pool.ts";
 import type { SharedPool } from "../../pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../util/errors.ts";

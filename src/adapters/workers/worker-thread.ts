@@ -1,9 +1,9 @@
 /**
  * A thread of a workers stage: loads the module once, and calls its function with frames that lie in shared memory.
  *
- * Life: it says "ready" or "broken" when the module is loaded; messages that come earlier wait. A frame in a pool's slot is retained
- * before the function sees it and released after, so that no other thread can get the slot meanwhile. "stop" closes the port, which
- * ends the thread when nothing of the module's is left to do.
+ * Life: it says "ready" or "broken" when the module is loaded; messages that come earlier wait. A frame in a pool's
+ * slot is retained before the function sees it and released after, so that no other thread can get the slot meanwhile.
+ * "stop" closes the port, which ends the thread when nothing of the module's is left to do.
  */
 import { type MessagePort, workerData } from "node:worker_threads";
 import { SharedPool } from "../../pools/shared/shared-pool.ts";

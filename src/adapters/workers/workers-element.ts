@@ -1,13 +1,14 @@
 /**
- * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the stage offers
- * upstream a pool of shared slots, and a message carries a lease, which the thread joins while it looks. Frames leave in the order
- * in which they came. `millpond run FILE` measures its frames with this element, too.
+ * WorkersElement: any function of yours over every frame, in several threads. Frames are not copied or cloned: the
+ * stage offers upstream a pool of shared slots, and a message carries a lease, which the thread joins while it looks.
+ * Frames leave in the order in which they came. `millpond run FILE` measures its frames with this element, too.
  *
- * Life: `start` spawns the threads and waits until each has loaded the module; every buffer that joins the line is posted to the
- * thread with the fewest frames; `stop` ends the threads, also one that hangs, and then releases what they looked at.
+ * Life: `start` spawns the threads and waits until each has loaded the module; every buffer that joins the line is
+ * posted to the thread with the fewest frames; `stop` ends the threads, also one that hangs, and then releases what
+ * they looked at.
  *
- * Invariants: a buffer is released only when no thread can touch its bytes any more. While a thread has frames, a wait with a
- * limit is open, and each answer begins a new one. A message costs the same whatever a frame's size.
+ * Invariants: a buffer is released only when no thread can touch its bytes any more. While a thread has frames, a wait
+ * with a limit is open, and each answer begins a new one. A message costs the same whatever a frame's size.
  *
  * ```ts
  * // measure.mjs
@@ -46,8 +47,8 @@ export interface WorkersOptions {
   /** Threads; default: cores - 1, from 1 to 4. */
   workers?: number;
   /**
-   * Buffers of the pool that it offers upstream, the one that is being filled too: the most frames between the stage in front of
-   * it and its output. Default: two a thread, one on its way out, and the one that is being filled.
+   * Buffers of the pool that it offers upstream, the one that is being filled too: the most frames between the stage in
+   * front of it and its output. Default: two a thread, one on its way out, and the one that is being filled.
    */
   buffers?: number;
   /** Whether the function changes the bytes. Then frames that others look at are copied first. Default false. */
@@ -101,18 +102,21 @@ const THREAD_FILE = new URL(
 // One frame in hand and one waiting: a thread never idles for the time of a message.
 const PER_THREAD = 2;
 
-// A thread has a minute for its module, and then for each frame, unless the pipeline says otherwise. Loading may take ten seconds
-// in any case: on a busy machine an empty thread takes one to start.
+// A thread has a minute for its module, and then for each frame, unless the pipeline says otherwise. Loading may take
+// ten seconds in any case: on a busy machine an empty thread takes one to start.
 const FRAME_BOUNDS: WaitBounds = { fallback: 60_000 };
 const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 
-// What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the whole
-// process with it; frames lie outside of it.
+// What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the
+// whole process with it; frames lie outside of it.
 const THREAD_HEAP_MB = 512;
 
 const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "onResult"] as const;
 
-/** The module as a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an address that names no file. */
+/**
+ * The module as a file: address. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` for an address that names no
+ * file.
+ */
 function addressOf(module: string | URL): string {
   if (!(module instanceof URL) && (typeof module !== "string" || module === ""))
     throw wrongType("module", "a path or a URL", module);
@@ -156,7 +160,8 @@ export class WorkersElement extends Queue {
     // As many as a queue may have.
     const { buffers } = given;
     if (buffers !== undefined) wholeNumber("options.buffers", buffers, 1, 4096);
-    // With a number of buffers the pool is the bound, and the line never full: the stage in front waits for a buffer, in no call.
+    // With a number of buffers the pool is the bound, and the line never full: the stage in front waits for a buffer,
+    // in no call.
     super({ max: buffers ?? threads * PER_THREAD, ...(name === undefined ? {} : { name }) });
     this.#buffers = buffers;
     this.module = address;
@@ -392,7 +397,8 @@ export class WorkersElement extends Queue {
 
   #askForShared(query: AllocationQuery): void {
     query.withholdPools("threads need shared memory");
-    // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use the pool.
+    // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use
+    // the pool.
     query.requireParams(allocators.find("shared")!, { align: 64 });
     const { clock } = this.running;
     const pool = this.createPool({ name: `${this.name}-slots`, threads: this.#threadCount, clock });
@@ -401,16 +407,16 @@ export class WorkersElement extends Queue {
   }
 
   /**
-   * Hook: makes a pool to offer; it gets its memory when somebody accepts it. A subclass may take another kind of pool over
-   * shared memory, whose buffers threads then look at without a lease. Default: a SharedBufferPool.
+   * Hook: makes a pool to offer; it gets its memory when somebody accepts it. A subclass may take another kind of pool
+   * over shared memory, whose buffers threads then look at without a lease. Default: a SharedBufferPool.
    */
   protected createPool(options: SharedBufferPoolOptions): BufferPool {
     return new SharedBufferPool(options);
   }
 
   /**
-   * Hook: true where the bytes of a frame move to the thread: each frame is an ArrayBuffer of its own, which nobody else has, and
-   * goes on without bytes. Default: false.
+   * Hook: true where the bytes of a frame move to the thread: each frame is an ArrayBuffer of its own, which nobody
+   * else has, and goes on without bytes. Default: false.
    */
   protected get transfers(): boolean {
     return false;

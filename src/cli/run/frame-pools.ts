@@ -1,6 +1,7 @@
 /**
- * The pools that `millpond run` offers, and takes the times of: shared slots; or, for a comparison, a new ArrayBuffer for every
- * frame, or fixed slots that nobody checks. All have the same number of buffers, so that none wins by having more under way.
+ * The pools that `millpond run` offers, and takes the times of: shared slots; or, for a comparison, a new ArrayBuffer
+ * for every frame, or fixed slots that nobody checks. All have the same number of buffers, so that none wins by having
+ * more under way.
  */
 
 import { allocators } from "../../allocators/registry.ts";
@@ -47,7 +48,10 @@ function metered(meter: Meter, pool: BufferPool, acquire: () => Promise<MediaBuf
   });
 }
 
-/** Slots of a pool over shared memory: what a run has. An allocation is what the pool takes to give a buffer that is free. */
+/**
+ * Slots of a pool over shared memory: what a run has. An allocation is what the pool takes to give a buffer that is
+ * free.
+ */
 class PooledFrames extends SharedBufferPool {
   readonly #meter: Meter;
 
@@ -87,8 +91,9 @@ class FixedFrames extends BufferPool {
 }
 
 /**
- * A new ArrayBuffer for every frame, which moves to the thread and is dropped there: what people do. A buffer comes back without
- * bytes, so that the pool makes another one. Only the ArrayBuffer counts as an allocation; the pool around it bounds what is under way.
+ * A new ArrayBuffer for every frame, which moves to the thread and is dropped there: what people do. A buffer comes
+ * back without bytes, so that the pool makes another one. Only the ArrayBuffer counts as an allocation; the pool around
+ * it bounds what is under way.
  */
 class FreshFrames extends FixedFrames {
   protected override populate(buffer: MediaBuffer, { size }: ActualPoolConfig): void {

@@ -1,9 +1,11 @@
 /**
- * How the threads of `millpond run` hand over what they measured: in one block of shared memory, with a place for each frame that
- * can be under way. A histogram and a picture are 200 kB; as messages they would be cloned twice a frame, and be garbage.
+ * How the threads of `millpond run` hand over what they measured: in one block of shared memory, with a place for each
+ * frame that can be under way. A histogram and a picture are 200 kB; as messages they would be cloned twice a frame,
+ * and be garbage.
  *
- * A place belongs to the frame whose number modulo the number of places it is, from the moment in which the frame is posted until
- * its result is read. With as many places as the pool has buffers, and frames that leave in order, two frames never share one.
+ * A place belongs to the frame whose number modulo the number of places it is, from the moment in which the frame is
+ * posted until its result is read. With as many places as the pool has buffers, and frames that leave in order, two
+ * frames never share one.
  */
 import type { WorkerFrame } from "../../adapters/workers/workers-element.ts";
 import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
@@ -61,7 +63,8 @@ export interface FrameResult {
   readonly thumbHeight: number;
 }
 
-// A place: luma sum and pixels (Float64), width and height of the picture (Uint32), histogram (Uint32), picture (RGB bytes).
+// A place: luma sum and pixels (Float64), width and height of the picture (Uint32), histogram (Uint32), picture (RGB
+// bytes).
 const SIZE_OFFSET = 16;
 const HISTOGRAM_OFFSET = 24;
 const THUMBNAIL_OFFSET = HISTOGRAM_OFFSET + 4 * HISTOGRAM_BINS;
@@ -108,8 +111,8 @@ export function readResult(frame: number, place: ResultPlace): FrameResult {
 }
 
 /**
- * A shape as the name of a format of bytes: the pipeline knows no samples of 16 bits, and the threads need the layout anyway.
- * Equal shapes have equal names.
+ * A shape as the name of a format of bytes: the pipeline knows no samples of 16 bits, and the threads need the layout
+ * anyway. Equal shapes have equal names.
  */
 export function nameOfShape({ layout, presentation }: FrameShape): string {
   const { format, width, height, size } = layout;

@@ -1,13 +1,14 @@
 /**
  * Puts the workers' results back into presentation order, compares neighbors, and writes one line a frame. Frames come
- * back in any order; only those that wait for an earlier one are kept, so that a film of any length needs little memory.
+ * back in any order; only those that wait for an earlier one are kept, so that a film of any length needs little
+ * memory.
  */
 import { HISTOGRAM_BINS } from "../../video/measure.ts";
 import type { FrameResult } from "./frame-results.ts";
 
 /**
- * From this much on, two neighboring frames may be of different scenes: 0 is the same histogram, 1 is no luma in common.
- * Pans and fast motion stay below 0.25 on the clips it was tried on; hard cuts are above 0.5.
+ * From this much on, two neighboring frames may be of different scenes: 0 is the same histogram, 1 is no luma in
+ * common. Pans and fast motion stay below 0.25 on the clips it was tried on; hard cuts are above 0.5.
  */
 const CUT_THRESHOLD = 0.4;
 
@@ -156,7 +157,9 @@ export class Journal {
   }
 }
 
-/** Half the sum of the differences of two histograms, as fractions of their pixels: 0 is equal, 1 has nothing in common. */
+/**
+ * Half the sum of the differences of two histograms, as fractions of their pixels: 0 is equal, 1 has nothing in common.
+ */
 export function difference(
   a: { readonly histogram: Uint32Array; readonly pixels: number },
   b: { readonly histogram: Uint32Array; readonly pixels: number },

@@ -1,9 +1,9 @@
 /**
  * The results of `--out`: contact-sheet.png and frames.json, which are either both whole or both absent.
  *
- * Life: `open` makes the folder and begins frames.json, `flush` writes the lines of the frames as they come, `drawSheet` encodes the
- * sheet; then `commit` gives both files their names. `discard` at any time before it removes the files, and the folders that were
- * made for them.
+ * Life: `open` makes the folder and begins frames.json, `flush` writes the lines of the frames as they come,
+ * `drawSheet` encodes the sheet; then `commit` gives both files their names. `discard` at any time before it removes
+ * the files, and the folders that were made for them.
  */
 import { rmdirSync } from "node:fs";
 import { mkdir, rmdir, stat } from "node:fs/promises";
@@ -124,8 +124,9 @@ async function prepareFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a file
- * system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again without end.
+ * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a
+ * file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again
+ * without end.
  */
 async function makeFolders(path: string): Promise<string | undefined> {
   const present = await stat(path).catch((error: NodeJS.ErrnoException) => {

@@ -1,7 +1,8 @@
 /**
- * The run as a pipeline of three stages, in every subject of a comparison: the frames of the input, which are read or decoded
- * into buffers of a pool; a `workers` stage whose threads measure them; and an end that gives the buffers back, in order. The
- * second one offers the pool. Each class here only adds to a stage of the adapters what a run wants to know: times, and places.
+ * The run as a pipeline of three stages, in every subject of a comparison: the frames of the input, which are read or
+ * decoded into buffers of a pool; a `workers` stage whose threads measure them; and an end that gives the buffers back,
+ * in order. The second one offers the pool. Each class here only adds to a stage of the adapters what a run wants to
+ * know: times, and places.
  */
 import type { FrameLayout, FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
 import { FramesElement } from "../../adapters/node/frames-element.ts";
@@ -266,8 +267,8 @@ class EndStage extends Sink {
 }
 
 /**
- * Takes every frame from the source through the threads, and returns when all are measured. Rejects with the signal's reason or
- * a {@link Failure}; every buffer is back then, and no thread is left.
+ * Takes every frame from the source through the threads, and returns when all are measured. Rejects with the signal's
+ * reason or a {@link Failure}; every buffer is back then, and no thread is left.
  *
  * @param onStart called when the threads are ready and the first frame is about to be asked for
  */

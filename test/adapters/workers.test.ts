@@ -13,7 +13,7 @@ import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import type { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { VideoScale } from "../../src/video/scale.ts";
-import { Collector, expectHome, Numbers } from "./kit.ts";
+import { Collector, expectHome, Numbers } from "../pipeline/kit.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "millpond-workers-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -87,7 +87,7 @@ interface AbortSignal {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/region\.ts|^pools\/common\/wait-queue\.ts/],
+  ["util", /^util\/|^memory\/region\.ts|^pools\/common\/(wait-queue|lease-errors)\.ts/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
   ["media", /^media\/buffer\//],

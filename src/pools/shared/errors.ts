@@ -3,8 +3,8 @@
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
 import * as common from "../common/lease-errors.ts";
+import type { SharedHolder } from "./attach.ts";
 import { type Core, holds, isCurrent, isLease, isLocalHolder, stateAt } from "./core.ts";
-import type { SharedHolder } from "./handle.ts";
 import { DEAD_SLOT, MemberState } from "./layout.ts";
 import { isAlive, statusOf } from "./membership.ts";
 

@@ -34,8 +34,18 @@ import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import { connectShared } from "../lane/shared-transport.ts";
-import { acquireIdSync } from "./acquire-sync.ts";
-import { bytesFor, joinPool, type Made, makePool, poolFullError } from "./attach.ts";
+import {
+  type AttachOptions,
+  bytesFor,
+  joinPool,
+  type Made,
+  makePool,
+  poolFullError,
+  type SharedHandle,
+  type SharedHolder,
+  type SharedPoolOptions,
+  type SharedPoolStats,
+} from "./attach.ts";
 import {
   type Core,
   createCore,
@@ -60,7 +70,6 @@ import {
   refusal,
   starvedError,
 } from "./errors.ts";
-import type { AttachOptions, SharedHandle, SharedHolder, SharedPoolOptions, SharedPoolStats } from "./handle.ts";
 import { LAYOUT_VERSION, MemberState, MemberWord, type SharedLayout } from "./layout.ts";
 import {
   claimMembership,
@@ -74,7 +83,8 @@ import {
 } from "./membership.ts";
 import { type BudgetEntry, uncount } from "./memory-budget.ts";
 import { readHolders, readStats, validatePool } from "./stats.ts";
-import { checkWaiter, SharedQueue, type SharedWaiter } from "./wait.ts";
+import { acquireIdSync, SharedQueue } from "./wait.ts";
+import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {

@@ -23,8 +23,8 @@
  *
  * `start()` is called from the sinks upwards, `commit()` from the sources downwards, `stop()` from the sources
  * downwards and once for each `start()`, also for one that threw. `unlock()` may come at any moment between them, and
- * more than once; no buffer arrives after it. `onFlush()` and `stop()` come when the calls under way have ended;
- * `stop()` also when the run no longer waits for them (`acquireTimeout`).
+ * more than once; no buffer arrives between it and `onFlush()` or `stop()`, which come when the calls under way have
+ * ended; `stop()` also when the run no longer waits for them (`acquireTimeout`).
  *
  * Invariants:
  *

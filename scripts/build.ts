@@ -87,7 +87,8 @@ interface AbortSignal {}
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
-  ["util", /^util\/|^memory\/region\.ts|^pools\/common\/wait-queue\.ts/],
+  ["util", /^util\/|^memory\/(region|default)\.ts/],
+  ["pools", /^pools\/common\//],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
   ["media", /^media\/buffer\//],
@@ -96,6 +97,10 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["slab-pool", /^pools\/slab\//],
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
+  ["ring", /^pools\/shared\/ring\.ts/],
+  ["lane", /^pools\/lane\/(lane|connect|worker-liveness)\.ts/],
+  ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
+  ["shared-pool", /^pools\/shared\//],
 ];
 
 /** The declarations' plugin is slow because it reads 150 files; that is no news. */

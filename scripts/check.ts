@@ -18,6 +18,7 @@ const CHECKS: readonly (readonly [name: string, command: string, ...args: string
   ["build", process.execPath, "scripts/build.ts"],
   ["types", process.execPath, "scripts/check-types.ts"],
   ["api", process.execPath, "scripts/check-api.ts"],
+  ["samples", process.execPath, "scripts/check-samples.ts"],
   ["bundle", process.execPath, "scripts/check-bundle.ts"],
   ["package", process.execPath, "scripts/check-package.ts"],
 ];

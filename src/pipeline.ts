@@ -1,6 +1,6 @@
 /**
- * millpond/pipeline: who hands bytes to whom. Stages agree on whose pool, how many buffers, what size and alignment before
- * the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
+ * millpond/pipeline: who hands bytes to whom. Stages agree on whose pool, how many buffers, what size and alignment
+ * before the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
  */
 
 export { Element, type Running, type StageWait, type WaitBounds } from "./pipeline/base/element.ts";

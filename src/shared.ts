@@ -14,11 +14,11 @@ export type {
   SharedMemberStats,
   SharedPoolOptions,
   SharedPoolStats,
-} from "./pools/shared/handle.ts";
+} from "./pools/shared/attach.ts";
 export type { SharedShape } from "./pools/shared/layout.ts";
 export { LeaseRing, type RingSide } from "./pools/shared/lease-ring.ts";
 export { limitSharedMemory, sharedMemoryBudget } from "./pools/shared/memory-budget.ts";
 export { type RingOptions, SpscRing } from "./pools/shared/ring.ts";
 export { SharedBufferPool, type SharedBufferPoolOptions } from "./pools/shared/shared-buffer-pool.ts";
 export { SharedPool } from "./pools/shared/shared-pool.ts";
-export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared/wait.ts";
+export { atomicsWaiter, type Futex, type SharedWaiter, slicedWaiter } from "./pools/shared/waiter.ts";

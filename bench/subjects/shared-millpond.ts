@@ -1,6 +1,6 @@
 /** SharedPool, integer API, every check on: alone, two threads at once, and from one thread to the other. */
 
-import type { SharedHandle } from "../../src/pools/shared/handle.ts";
+import type { SharedHandle } from "../../src/pools/shared/attach.ts";
 import { LeaseRing } from "../../src/pools/shared/lease-ring.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { measure } from "../lib/subject.ts";

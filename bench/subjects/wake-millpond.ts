@@ -4,7 +4,7 @@
  */
 
 import { isMainThread, Worker, workerData } from "node:worker_threads";
-import type { SharedHandle } from "../../src/pools/shared/handle.ts";
+import type { SharedHandle } from "../../src/pools/shared/attach.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { effortFromEnvironment } from "../lib/protocol.ts";
 import { percentile } from "../lib/statistics.ts";

@@ -1,11 +1,15 @@
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { type Comparison, describeComparison } from "../../src/cli/compare.ts";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import { paintFor } from "../../src/cli/terminal.ts";
+import { FULL } from "../helpers/effort.ts";
 import { CLIP, millpond } from "./command.ts";
 
 describe("millpond run --compare", () => {
-  it("plays the same frames in every subject, and counts what only fresh buffers allocate", async () => {
+  it("plays the same frames in every subject, and counts what only fresh buffers allocate", FULL, async () => {
     const { code, stdout } = await millpond(["run", CLIP, "--compare", "--rounds", "1", "--json"]);
     expect(code).toBe(0);
     const { comparison } = JSON.parse(stdout) as RunSummary & { comparison: Comparison };
@@ -20,6 +24,17 @@ describe("millpond run --compare", () => {
     expect(fresh.minorFaults).toBeGreaterThan(pooled.minorFaults);
     expect(fresh.peakRss).toBeGreaterThan(pooled.peakRss);
     expect(fresh.allocationP50).toBeGreaterThan(pooled.allocationP50);
+  });
+
+  it("plays a few frames in every subject, which is told in JSON", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "millpond-compare-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const small = join(folder, "small.mp4");
+    await millpond(["run", `pattern width=64 height=48 frames=12 ! encode ${small}`, "--quiet"]);
+    const { code, stdout, stderr } = await millpond(["run", small, "--compare", "--rounds", "1", "--json"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const { pooled, fresh, floor, passes } = (JSON.parse(stdout) as { comparison: Comparison }).comparison;
+    expect([pooled, fresh, floor].map(({ frames }) => frames)).toEqual([12 * passes, 12 * passes, 12 * passes]);
   });
 
   it("prints a loss as plainly as a win", () => {

@@ -1,7 +1,7 @@
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import { CLIP, filesIn, millpond, type Outcome, scratchFolder, start, untilListening } from "./command.ts";
 
@@ -37,6 +37,13 @@ async function expectNothing(args: readonly string[], pattern: RegExp, fault?: s
 }
 
 const clip = readFileSync(CLIP);
+
+/** Sixty small frames, for tests in which the pictures do not matter: the shipped clip takes a second of the processor. */
+const SMALL = join(scratch.path, "small.mp4");
+beforeAll(async () => {
+  const text = `pattern width=64 height=48 frames=60 ! encode ${SMALL}`;
+  expect((await millpond(["run", text, "--quiet"])).stderr).toBe("");
+});
 
 describe("input that cannot be used", () => {
   it("says that a file is not there", () => expectNothing([join(scratch.path, "no.mp4")], /no\.mp4: there is no such/));
@@ -92,22 +99,22 @@ describe("a file that was cut short", () => {
 
 describe("a worker that fails", () => {
   it("throws: names the frame and the reason", () =>
-    expectNothing([CLIP], /worker \d failed at frame 13: a fault was asked for/, "throw:12"));
+    expectNothing([SMALL], /worker \d failed at frame 13: a fault was asked for/, "throw:12"));
 
   it("ends without a word: says so", () =>
-    expectNothing([CLIP], /worker \d ended with code 7 in the middle of its work/, "exit:12"));
+    expectNothing([SMALL], /worker \d ended with code 7 in the middle of its work/, "exit:12"));
 
   it("crashes outside any frame: says why", () =>
-    expectNothing([CLIP], /worker \d died: a crash was asked for/, "crash:12"));
+    expectNothing([SMALL], /worker \d died: a crash was asked for/, "crash:12"));
 
   it("hangs: is given up after the patience", () =>
-    expectNothing([CLIP, "--patience", "0.5", "--buffers", "2"], /no worker gave a frame back for 0\.5 s/, "hang:12"));
+    expectNothing([SMALL, "--patience", "0.5", "--buffers", "2"], /no worker gave a frame back for 0\.5 s/, "hang:12"));
 });
 
 describe("a buffer that does not come back", () => {
   it("is noticed, named, and exits with 3", async () => {
     const out = join(scratch.path, "leak");
-    const outcome = await millpond(["run", CLIP, "--out", out], { fault: "leak:7" });
+    const outcome = await millpond(["run", SMALL, "--out", out], { fault: "leak:7" });
     expect(outcome.code).toBe(3);
     expectPlainMessage(outcome);
     expect(message(outcome)).toMatch(
@@ -125,7 +132,7 @@ describe("output that cannot be written", () => {
     expectNothing([CLIP], /contact-sheet\.png could not be written: the disk is full/, "disk:60000"));
 
   it("says that the folder is a file", async () => {
-    const outcome = await millpond(["run", CLIP, "--out", file("taken", "")]);
+    const outcome = await millpond(["run", SMALL, "--out", file("taken", "")]);
     expect(outcome.code).toBe(1);
     expectPlainMessage(outcome);
     expect(message(outcome)).toMatch(/taken: .*in the way/);
@@ -133,7 +140,7 @@ describe("output that cannot be written", () => {
 
   it.skipIf(!existsSync("/dev/full"))("says that standard output is full", async () => {
     const full = openSync("/dev/full", "w");
-    const outcome = await millpond(["run", CLIP, "--json"], { stdout: full });
+    const outcome = await millpond(["run", SMALL, "--json"], { stdout: full });
     closeSync(full);
     expect(outcome.code).toBe(1);
     expectPlainMessage(outcome);
@@ -142,9 +149,9 @@ describe("output that cannot be written", () => {
 
   it("keeps an older result when a run fails", async () => {
     const out = join(scratch.path, "older");
-    expect((await millpond(["run", CLIP, "--quiet", "--out", out])).code).toBe(0);
+    expect((await millpond(["run", SMALL, "--quiet", "--out", out])).code).toBe(0);
     const before = readFileSync(join(out, "frames.json"));
-    expect((await millpond(["run", CLIP, "--quiet", "--out", out], { fault: "throw:30" })).code).toBe(1);
+    expect((await millpond(["run", SMALL, "--quiet", "--out", out], { fault: "throw:30" })).code).toBe(1);
     expect(readFileSync(join(out, "frames.json")).equals(before)).toBe(true);
     expect(filesIn(out)).toEqual(["contact-sheet.png", "frames.json"]);
   });

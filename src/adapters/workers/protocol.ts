@@ -2,7 +2,7 @@
  * The messages between a workers stage and its threads. Bytes lie in shared memory, and a message says where; only a
  * stage whose frames move to the thread sends them along.
  */
-import type { SharedHandle } from "../../pools/shared/handle.ts";
+import type { SharedHandle } from "../../pools/shared/attach.ts";
 
 /** A frame as a worker's function sees it. */
 export interface WorkerFrame {

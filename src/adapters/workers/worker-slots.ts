@@ -8,7 +8,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
-import type { SharedHandle } from "../../pools/shared/handle.ts";
+import type { SharedHandle } from "../../pools/shared/attach.ts";
 import { SharedBufferPool } from "../../pools/shared/shared-buffer-pool.ts";
 import type { SharedPool } from "../../pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../util/errors.ts";

@@ -88,7 +88,10 @@ export class Funnel extends Element {
     return pad.caps.intersect(this.out.peerCaps());
   }
 
-  /** As downstream says; pools and allocators are not passed on when there are several producers, each of which could take all of one. */
+  /**
+   * As downstream says; pools and allocators are not passed on when there are several producers, each of which could
+   * take all of one.
+   */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     const asked = this.out.query(query);
     return isPromise(asked) ? asked.then((answered) => this.#withhold(query, answered)) : this.#withhold(query, asked);

@@ -21,11 +21,14 @@ export interface QueueOptions {
   /** Most bytes in line; default: no bound. A buffer alone may have more. */
   maxBytes?: number;
   /**
-   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where they have none. Default:
-   * no bound. A buffer alone may be longer.
+   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where
+   * they have none. Default: no bound. A buffer alone may be longer.
    */
   maxTime?: number;
-  /** What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default "wait". */
+  /**
+   * What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default
+   * "wait".
+   */
   full?: "wait" | "drop-new" | "drop-old";
 }
 
@@ -108,9 +111,9 @@ export class Queue extends Element {
   }
 
   /**
-   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side, and leave
-   * in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with the reference of
-   * this one given back); when it rejects, the subclass has released the buffer. Default: no work.
+   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side,
+   * and leave in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with
+   * the reference of this one given back); when it rejects, the subclass has released the buffer. Default: no work.
    */
   protected begin(_buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
     return undefined;
@@ -311,7 +314,9 @@ export class Queue extends Element {
     wake?.();
   }
 
-  /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
+  /**
+   * Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it.
+   */
   override onFlush(): void {
     this.#dropLine();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);

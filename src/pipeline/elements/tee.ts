@@ -88,10 +88,10 @@ export class Tee extends Element {
   }
 
   /**
-   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags; metas that
-   * all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old buffer while
-   * another keeps new ones, and then the largest starves. One more when several branches hold, so that a slow one does not
-   * stop the others. A branch that does not answer requires nothing.
+   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags;
+   * metas that all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old
+   * buffer while another keeps new ones, and then the largest starves. One more when several branches hold, so that a
+   * slow one does not stop the others. A branch that does not answer requires nothing.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.outputs.length === 1) return this.outputs[0]!.query(query);

@@ -1,7 +1,8 @@
 /**
- * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; each stage that
- * will retain buffers says how many, how large and how aligned, may offer a pool of its own, and says which metas it understands.
- * What comes back are suggestions: the stage that asked decides. After GStreamer's ALLOCATION query.
+ * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; each
+ * stage that will retain buffers says how many, how large and how aligned, may offer a pool of its own, and says which
+ * metas it understands. What comes back are suggestions: the stage that asked decides. After GStreamer's ALLOCATION
+ * query.
  *
  * Everything that is added is signed with the stage's name, so that the decision can be explained afterwards.
  */
@@ -87,8 +88,8 @@ export type MetaMerger = (
 const mergers: Map<string, MetaMerger> = new Map();
 
 /**
- * Says how the params of several branches for one meta API are merged; without a merger, only metas without params pass a tee.
- * Throws `ERR_INVALID_ARG_TYPE`.
+ * Says how the params of several branches for one meta API are merged; without a merger, only metas without params pass
+ * a tee. Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMetaMerger(api: string, merge: MetaMerger): void {
   mergers.set(checkApi(api), required("merge", merge));
@@ -133,7 +134,10 @@ export class AllocationQuery {
     return this.format === null ? 0 : sizeOfFormat(this.format);
   }
 
-  /** Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws
+   * `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+   */
   addPool(offer: PoolOffer): void {
     const proposal = this.#proposal(offer);
     if (proposal.min > 0 && this.pools.length === 0) this.#account(proposal.min, "retained");
@@ -210,8 +214,9 @@ export class AllocationQuery {
   }
 
   /**
-   * "I hold `count` more": raises every entry, and drops an offered pool whose cap is too low now (its numbers stay). What a
-   * stage that keeps buffers calls while the question passes through it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   * "I hold `count` more": raises every entry, and drops an offered pool whose cap is too low now (its numbers stay).
+   * What a stage that keeps buffers calls while the question passes through it. Throws `ERR_INVALID_ARG_TYPE`,
+   * `ERR_OUT_OF_RANGE`.
    */
   raise(count: number, why: string): void {
     wholeNumber("count", count);
@@ -236,8 +241,8 @@ export class AllocationQuery {
   }
 
   /**
-   * "These same buffers must suit me too": what a stage in the middle calls, where {@link addParams} would only offer an
-   * alternative. Alignment, prefix and padding of every entry become the larger of both; an allocator goes first.
+   * "These same buffers must suit me too": what a stage in the middle calls, where {@link addParams} would only offer
+   * an alternative. Alignment, prefix and padding of every entry become the larger of both; an allocator goes first.
    */
   requireParams(allocator: Allocator | null, wanted: AllocationParams = {}): void {
     const params = resolveParams(wanted, "wanted");

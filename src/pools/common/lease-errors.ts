@@ -16,6 +16,8 @@ export interface PoolWords {
   readonly name: string;
   /** What one lease is of: `block`. */
   readonly unit: string;
+  /** How a lease ends, where it can end otherwise than by release(): `released or sent away`. */
+  readonly over?: string;
 }
 
 /** One holder, as a message shows it: `slot 3 for 12 ms by "encoder" (note), taken at f (file.ts:1:2)`. */
@@ -65,13 +67,11 @@ export function holdersText<H>({ list, show }: Holders<H>): string {
   return `held: ${shown.join("; ")}${more}`;
 }
 
-/** A call on a pool that has ended. */
-export function closedError(pool: PoolWords, verb: string): MillpondError {
-  return new MillpondError(
-    "ERR_POOL_DEAD",
-    `cannot ${verb} ${poolText(pool)}: it was retired or closed; make a new one`,
-    { pool: pool.name },
-  );
+/** A call on a pool that has ended. `how`: which end it was, where the pool knows or has one only. */
+export function closedError(pool: PoolWords, verb: string, how = "retired or closed"): MillpondError {
+  return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} ${poolText(pool)}: it was ${how}; make a new one`, {
+    pool: pool.name,
+  });
 }
 
 /** A call on a lease that `close({ force: true })` ended. `lease` as messages call it, `details` its facts. */
@@ -145,16 +145,17 @@ export function overError(
 ): MillpondError {
   const place = now === undefined ? "" : `; ${now}`;
   const facts = { pool: pool.name, ...details };
+  const { over = "released" } = pool;
   if (verb === "release") {
     return new MillpondError(
       "ERR_DOUBLE_RELEASE",
-      `${lease} was already released${place}; find the second release(), or retain() once for each holder`,
+      `${lease} was already ${over}${place}; find the second release(), or retain() once for each holder`,
       facts,
     );
   }
   return new MillpondError(
     "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} ${lease}: it was released${place}; use it before release(), or retain() it`,
+    `cannot ${verb} ${lease}: it was ${over}${place}; use it before, or retain() it`,
     facts,
   );
 }

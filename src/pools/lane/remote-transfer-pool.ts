@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { show, wrongType } from "../../util/validate.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
+import { foreignError, overError, type PoolWords } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import type { Carrier } from "./lane.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
@@ -123,6 +124,11 @@ export class RemoteTransferPool implements LeasePool {
     return new Lease(id, id & 0xffff, this.#pool, this);
   }
 
+  /** What messages call the pool and its leases; as at its other end. */
+  get #words(): PoolWords {
+    return { kind: "transfer pool", name: this.name, unit: "slot", over: "released or sent" };
+  }
+
   #held(lease: LeaseData, verb: string): RemoteLease {
     if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
     // Each once: what is read twice can be something else the second time.
@@ -130,16 +136,9 @@ export class RemoteTransferPool implements LeasePool {
     const held = pool === this.#pool ? this.#leases.get(id) : undefined;
     if (held !== undefined) return held;
     if (pool !== this.#pool) {
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `that lease is not of transfer pool "${this.name}"; ${verb} it where it came from`,
-      );
+      throw foreignError(this.#words, "that lease", `${verb} it where it came from`);
     }
-    const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
-    throw new MillpondError(
-      code,
-      `cannot ${verb} slot ${show(index)} of transfer pool "${this.name}": it was released or sent; find who did`,
-    );
+    throw overError(this.#words, `slot ${show(index)} of transfer pool "${this.name}"`, verb);
   }
 
   #shared(held: RemoteLease): MillpondError {

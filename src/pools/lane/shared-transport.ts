@@ -2,9 +2,10 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
-import type { Lease } from "../common/lease.ts";
+import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
+import type { SharedHandle } from "../shared/attach.ts";
+import type { Core } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
-import type { SharedHandle } from "../shared/handle.ts";
 import {
   acceptTransfer,
   cancelReservation,
@@ -18,15 +19,32 @@ import {
   statusOf,
   TransferResult,
 } from "../shared/membership.ts";
-import type { SharedPool } from "../shared/shared-pool.ts";
 import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
+
+/** What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this folder. */
+export interface SharedEnd extends LeasePool {
+  /** Number of this thread's member. */
+  readonly member: number;
+  /** This thread's view of the pool's words. */
+  readonly core: Core;
+  /** A handle with a membership of its own. */
+  reserve(): SharedHandle & { readonly membership: Membership };
+  /** The identity of a lease of this pool; throws for another's, and says `verb`. */
+  idOf(lease: LeaseData, verb: string): number;
+  /** Whether this thread holds the lease. */
+  isHeld(id: number): boolean;
+  /** Whether a value can be an identity of this pool at all. */
+  isIdentity(id: unknown): id is number;
+  /** The lease behind an identity. */
+  lease(id: number): Lease;
+}
 
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
 /** The carrier of this side; `peer` is the other thread's membership. */
-export function sharedCarrier(pool: SharedPool, peer: Membership, ended: (lost: boolean) => void): Carrier {
+export function sharedCarrier(pool: SharedEnd, peer: Membership, ended: (lost: boolean) => void): Carrier {
   // It came in a message, and its number becomes a bit of a state.
   wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
   wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
@@ -52,7 +70,7 @@ export interface SharedOffer {
 }
 
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */
-export function connectShared<Data>(pool: SharedPool, checked: CheckedConnect): Promise<Lane<Data>> {
+export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
   const { member, core } = pool;
   const handle = pool.reserve();
   let reclaimed = false;
@@ -76,7 +94,7 @@ export function connectShared<Data>(pool: SharedPool, checked: CheckedConnect): 
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */
-export function sendLease(pool: SharedPool, id: number, peer: Membership, post: () => void): void {
+export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: () => void): void {
   const { core } = pool;
   if (!pool.isHeld(id)) throw leaseError(pool, id, "send");
   const begun = prepareTransfer(core, id, peer.member, peer.status);
@@ -92,7 +110,7 @@ export function sendLease(pool: SharedPool, id: number, peer: Membership, post: 
 }
 
 /** Takes in what {@link sendLease} posted. Whatever came is checked: it may be anything. */
-export function receiveLease(pool: SharedPool, payload: unknown, peer: Membership): Lease | "later" | undefined {
+export function receiveLease(pool: SharedEnd, payload: unknown, peer: Membership): Lease | "later" | undefined {
   if (!pool.isIdentity(payload)) return undefined;
   let outcome = acceptTransfer(pool.core, payload, peer.member);
   // A look takes 10 ns, and the giver needs 20 for the step that is missing, unless it lost its core just there.
@@ -103,7 +121,7 @@ export function receiveLease(pool: SharedPool, payload: unknown, peer: Membershi
 }
 
 /** The error of a lease that did not move. */
-export function transferError(pool: SharedPool, id: number, peer: Membership, outcome: number): MillpondError {
+export function transferError(pool: SharedEnd, id: number, peer: Membership, outcome: number): MillpondError {
   if (outcome === TransferResult.NOT_HELD) return leaseError(pool, id, "send");
   const details = { pool: pool.name, to: peer.member };
   if (outcome === TransferResult.HAS_IT) {

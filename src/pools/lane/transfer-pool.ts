@@ -15,6 +15,17 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, text, wholeNumber, wrongType } from "../../util/validate.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
+import {
+  closedError,
+  corruptedError,
+  foreignError,
+  type Holders,
+  type HolderText,
+  inUseError,
+  overError,
+  type PoolWords,
+  starvedError,
+} from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
@@ -213,7 +224,7 @@ export class TransferPool implements LeasePool {
       );
     }
     if (free.size !== this.#free.length) {
-      throw new MillpondError("ERR_CORRUPTED", `transfer pool "${this.name}": a slot is free twice`);
+      throw corruptedError(wordsOf(this.name), "a slot is free twice");
     }
   }
 
@@ -235,12 +246,8 @@ export class TransferPool implements LeasePool {
     if (this.#state === "closed") return;
     const holders = this.holders();
     if (holders.length > 0 && !force) {
-      const { held, away } = this.stats();
-      throw new MillpondError(
-        "ERR_IN_USE",
-        `${holders.length} slots of transfer pool "${this.name}" are held: ${held} by this thread, ${away} by others; wait for them, retire(), or close({ force: true })`,
-        { pool: this.name, holders },
-      );
+      const remedy = "Wait for them, use retire(), or close({ force: true })";
+      throw inUseError(wordsOf(this.name), "close", holdersOf(holders), remedy);
     }
     this.retire();
     this.#state = "closed";
@@ -363,19 +370,12 @@ export class TransferPool implements LeasePool {
     if (typeof index !== "number") throw wrongType("lease.index", "a number", index);
     const entry = this.#entries[index];
     if (pool !== this.#pool || entry === undefined) {
-      throw new MillpondError(
-        "ERR_FOREIGN_RELEASE",
-        `that lease is not of transfer pool "${this.name}"; ${verb} it where it came from`,
-      );
+      throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
     if (entry.holds > 0 && entry.away === undefined && id === idOf(entry)) return entry;
     if (this.#state === "closed") throw this.#closedError(`${verb} slot ${index} of`);
-    const code = verb === "release" ? "ERR_DOUBLE_RELEASE" : "ERR_USE_AFTER_RELEASE";
-    const what = entry.away !== undefined ? "it was sent to another thread" : "it was released";
-    throw new MillpondError(
-      code,
-      `cannot ${verb} slot ${index} of transfer pool "${this.name}": ${what}; find who did`,
-    );
+    const now = entry.away === undefined ? undefined : "its bytes are in another thread now";
+    throw overError(wordsOf(this.name), `slot ${index} of transfer pool "${this.name}"`, verb, now);
   }
 
   #shared(entry: Entry): MillpondError {
@@ -393,29 +393,35 @@ export class TransferPool implements LeasePool {
   }
 
   #closedError(verb: string): MillpondError {
-    return new MillpondError(
-      "ERR_POOL_DEAD",
-      `cannot ${verb} transfer pool "${this.name}": it was ${this.#state}; make a new one`,
-      { pool: this.name },
-    );
+    return closedError(wordsOf(this.name), verb, this.#state);
   }
 
   #detached(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_DETACHED",
-      `slot ${entry.index} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred by somebody; send() moves a lease`,
+      `slot ${entry.index} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred; send() moves a lease`,
     );
   }
 
   #starved(since: number): MillpondError {
-    const { held, away } = this.stats();
-    const waited = Math.round(this.#clock.now() - since);
-    return new MillpondError(
-      "ERR_STARVED",
-      `no slot of transfer pool "${this.name}" came back within ${waited} ms: of ${this.count}, this thread holds ${held}, others ${away}`,
-      { pool: this.name, waited, held, away },
-    );
+    const missing = `no slot of transfer pool "${this.name}" came back`;
+    const remedy = "Release them sooner, or make the pool with a larger count";
+    const waited = this.#clock.now() - since;
+    return starvedError(wordsOf(this.name), missing, waited, holdersOf(this.holders()), remedy);
   }
 }
 
 disposeByForce(TransferPool);
+
+/** What messages call a pool and its leases. */
+function wordsOf(name: string): PoolWords {
+  return { kind: "transfer pool", name, unit: "slot", over: "released or sent" };
+}
+
+function holdersOf(list: readonly TransferHolder[]): Holders<TransferHolder> {
+  const show = ({ slot, isAway }: TransferHolder): HolderText => ({
+    lease: `slot ${slot}`,
+    note: isAway ? "in another thread" : "in this thread",
+  });
+  return { list, show };
+}

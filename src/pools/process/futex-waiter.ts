@@ -8,7 +8,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { waitForChange } from "../../os/wait.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Header } from "../shared/layout.ts";
-import { atomicsWaiter, type SharedWaiter } from "../shared/wait.ts";
+import { atomicsWaiter, type SharedWaiter } from "../shared/waiter.ts";
 
 /** How one who waits without blocking hears of a slot. */
 export type AsyncWait = "thread" | "poll";

@@ -9,11 +9,18 @@ import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../o
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { joinPool, type Made, makePool, poolFullError } from "../shared/attach.ts";
-import { isShared, type SharedHandle, type SharedPoolOptions } from "../shared/handle.ts";
+import {
+  joinPool,
+  type Made,
+  makePool,
+  poolFullError,
+  type SharedHandle,
+  type SharedPoolOptions,
+} from "../shared/attach.ts";
 import {
   checkShape,
   Header,
+  isShared,
   LAYOUT_VERSION,
   layoutOf,
   MAGIC,

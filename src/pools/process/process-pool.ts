@@ -17,9 +17,8 @@ import { ownIdentity, type ProcessIdentity } from "../../os/process-liveness.ts"
 import { notDone, type Outcome } from "../../os/result.ts";
 import type { SharedMemory } from "../../os/shared-memory.ts";
 import type { Lease } from "../common/lease.ts";
-import { poolFullError } from "../shared/attach.ts";
+import { poolFullError, type SharedHandle } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
-import type { SharedHandle } from "../shared/handle.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
 import { isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";

@@ -27,7 +27,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
-import type { SharedHandle } from "../shared/handle.ts";
+import type { SharedHandle } from "../shared/attach.ts";
 import type { Membership } from "../shared/membership.ts";
 import { answer, firstMessage, type ProcessConnection, type ProcessOffer, processLane, ready } from "./connect.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";

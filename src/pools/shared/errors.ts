@@ -2,6 +2,8 @@
 
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
+import * as common from "../common/lease-errors.ts";
+import type { SharedHolder } from "./attach.ts";
 import { type Core, holds, isCurrent, isLease, isLocalHolder, stateAt } from "./core.ts";
 import { DEAD_SLOT, MemberState } from "./layout.ts";
 import { isAlive, statusOf } from "./membership.ts";
@@ -18,10 +20,7 @@ export interface Named {
 export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
   // A generation that the slot has not reached was never handed out.
   if (!isIdentity(core, id) || generationOf(core, id) > currentGeneration(core, id & core.indexMask)) {
-    return new MillpondError(
-      "ERR_FOREIGN_RELEASE",
-      `${show(id)} is no lease of shared pool "${name}"; ${verb} what it handed out, unchanged`,
-    );
+    return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);
   }
   const index = id & core.indexMask;
   const generation = generationOf(core, id);
@@ -50,18 +49,7 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     );
   }
   const now = (state & core.holderMask) === 0 ? "the slot is free now" : sayHolders(core, state);
-  if (verb === "release") {
-    return new MillpondError(
-      "ERR_DOUBLE_RELEASE",
-      `${lease} was released or sent away before; ${now}. Find the second release(), or retain() once for each holder`,
-      details,
-    );
-  }
-  return new MillpondError(
-    "ERR_USE_AFTER_RELEASE",
-    `cannot ${verb} ${lease}: it was released or sent away; ${now}. Use it before, or retain() it`,
-    details,
-  );
+  return common.overError(words(name), lease, verb, now, details);
 }
 
 /** Whether a value can be the identity of a lease at all. No lease has 0, so that -0 is none either. */
@@ -116,34 +104,47 @@ export function cannotBlock(name: string, cause: unknown): MillpondError {
 
 /** The error of a call that a dead pool, or a dead member, refuses. */
 export function refusal(named: Named, verb: string): MillpondError | undefined {
-  if (!isAlive(named.core)) {
-    return new MillpondError(
-      "ERR_POOL_DEAD",
-      `cannot ${verb} shared pool "${named.name}": it was closed; make a new one`,
-    );
-  }
+  if (!isAlive(named.core)) return common.closedError(words(named.name), verb, "closed");
   return isEvicted(named.core) ? evictedError(named, `${verb} it`) : undefined;
 }
 
+/** A pool that can say who holds its slots. */
+interface Held extends Named {
+  holders(): readonly SharedHolder[];
+}
+
 /** The error of a wait that ended without a slot: who has them. */
-export function starvedError({ name, core }: Named, waited: number): MillpondError {
-  const counts = new Array<number>(core.memberBits).fill(0);
-  for (let index = 0; index < core.count; index++) {
-    countHolders(core, Atomics.load(core.i32, stateAt(core, index)), counts);
-  }
-  const holding = [...counts.entries()].filter(([, slots]) => slots > 0);
-  const who = holding.map(([member, slots]) => {
-    const state = statusOf(core, member) & MemberState.MASK;
-    const what =
-      member === core.member ? " (this thread)" : state === MemberState.LIVE ? "" : " (not live: reclaim() it)";
-    return `member ${member}${what} ${slots}`;
-  });
-  return new MillpondError(
-    "ERR_STARVED",
-    `no slot of shared pool "${name}" came back within ${Math.round(waited)} ms: of ${core.count}, ${who.join(", ")}; ` +
-      "release them sooner, or create the pool with a larger count",
-    { pool: name, waited, holders: Object.fromEntries(holding) },
-  );
+export function starvedError(pool: Held, waited: number): MillpondError {
+  const missing = `no slot of shared pool "${pool.name}" came back`;
+  const remedy = "Release them sooner, or create the pool with a larger count";
+  return common.starvedError(words(pool.name), missing, waited, holding(pool), remedy);
+}
+
+/** The error of a close while slots are leased. */
+export function inUseError(pool: Held): MillpondError {
+  const remedy = "Wait for them, reclaim() members that have ended, or close({ force: true })";
+  return common.inUseError(words(pool.name), "close", holding(pool), remedy);
+}
+
+function words(name: string): common.PoolWords {
+  return { kind: "shared pool", name, unit: "slot", over: "released or sent away" };
+}
+
+function holding(pool: Held): common.Holders<SharedHolder> {
+  const { core } = pool;
+  return {
+    list: pool.holders(),
+    show: ({ slot, members }) => ({
+      lease: `slot ${slot}`,
+      note: members.map((member) => memberText(core, member)).join(", "),
+    }),
+  };
+}
+
+function memberText(core: Core, member: number): string {
+  if (member === core.member) return `member ${member}: this thread`;
+  const isLive = (statusOf(core, member) & MemberState.MASK) === MemberState.LIVE;
+  return isLive ? `member ${member}` : `member ${member}: not live, reclaim() it`;
 }
 
 /** Numbers of the members in a state. */

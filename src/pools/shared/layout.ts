@@ -299,3 +299,17 @@ export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): 
 function bitmapWordOf(layout: SharedLayout, index: number): number {
   return layout.bitmapAt + (index >>> WORD_SHIFT) * LINE;
 }
+
+const bytesOfShared =
+  typeof SharedArrayBuffer === "function"
+    ? Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, "byteLength")?.get
+    : undefined;
+
+/** Also one of another realm. The engine is asked: what an object says that it is, anybody can write. */
+export function isShared(value: unknown): value is SharedArrayBuffer {
+  try {
+    return typeof bytesOfShared?.call(value) === "number";
+  } catch {
+    return false;
+  }
+}

@@ -32,7 +32,7 @@ import { block, closedError, emptyError, fullError, readWait, SpscRing } from ".
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
-import { isOwnWaiter, type SharedWaiter } from "./wait.ts";
+import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
@@ -49,23 +49,22 @@ export class LeaseRing {
   declare readonly capacity: number;
   /** The memory: post it to the other side. */
   declare readonly memory: SharedArrayBuffer;
-  declare private readonly pool: SharedPool;
-  declare private readonly ring: SpscRing;
-  declare private readonly them: number;
-  declare private peer: number;
-  declare private peerStatus: number;
+  readonly #pool: SharedPool;
+  readonly #ring: SpscRing;
+  // Numbers from the first moment: the engine keeps the representation that it sees first.
+  readonly #them: number = 0;
+  #peer = -1;
+  #peerStatus = 0;
   #pushes: RingQueue | undefined;
   #pops: RingQueue | undefined;
 
   private constructor(pool: SharedPool, ring: SpscRing, side: RingSide) {
     oneOf("side", side, ["push", "pop"]);
-    this.pool = pool;
-    this.ring = ring;
+    this.#pool = pool;
+    this.#ring = ring;
     this.capacity = ring.capacity;
     this.memory = ring.memory;
-    this.them = side === "push" ? RingWord.POPPER : RingWord.PUSHER;
-    this.peer = -1;
-    this.peerStatus = 0;
+    this.#them = side === "push" ? RingWord.POPPER : RingWord.PUSHER;
     // Where the other side reads whom a lease goes to, or comes from.
     const us = side === "push" ? RingWord.PUSHER : RingWord.POPPER;
     const { i32 } = ring.state;
@@ -89,7 +88,7 @@ export class LeaseRing {
 
   /** Leases in the ring. @realtime */
   get length(): number {
-    return this.ring.length;
+    return this.#ring.length;
   }
 
   /**
@@ -98,31 +97,31 @@ export class LeaseRing {
    * holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
    */
   tryPush(id: number): boolean {
-    const { pool } = this;
-    const { state } = this.ring;
+    const pool = this.#pool;
+    const { state } = this.#ring;
     const { core } = pool;
     if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
-    if (this.peer < 0 && !this.meet()) return false;
+    if (this.#peer < 0 && !this.#meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
-    let begun = prepareTransfer(core, id, this.peer, this.peerStatus);
+    let begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);
     // Another thread may have taken the place of one that ended.
-    if (begun === TransferResult.GONE && this.meet()) begun = prepareTransfer(core, id, this.peer, this.peerStatus);
-    if (begun !== TransferResult.DONE) throw this.failed(id, begun, "push");
+    if (begun === TransferResult.GONE && this.#meet()) begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);
+    if (begun !== TransferResult.DONE) throw this.#failed(id, begun, "push");
     const waits = put(state, id & ITEM_BITS);
     if (waits === FULL) {
       cancelTransfer(core);
       return false;
     }
-    const done = commitTransfer(core, id, this.peer, this.peerStatus);
+    const done = commitTransfer(core, id, this.#peer, this.#peerStatus);
     // After that step, so that who wakes finds the lease to be his.
     if (waits !== 0) wakeSide(state, RingWord.TAIL);
-    if (done !== TransferResult.DONE) throw this.failed(id, done, "push");
+    if (done !== TransferResult.DONE) throw this.#failed(id, done, "push");
     return true;
   }
 
   /** Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped. @realtime */
   tryPop(): number {
-    const got = this.take();
+    const got = this.#take();
     return got < 0 ? -1 : got;
   }
 
@@ -134,24 +133,24 @@ export class LeaseRing {
   async push(id: number, options: WaitOptions = {}): Promise<void> {
     const checked = readWait(options);
     if (this.#pushes === undefined || this.#pushes.length === 0) {
-      const got = this.pushOnce(id);
+      const got = this.#pushOnce(id);
       if (got === ENDED) throw closedError();
       if (got !== AGAIN) return;
     }
-    this.#pushes ??= new RingQueue(this.queueOf(RingWord.HEAD, (one) => this.pushOnce(one)));
-    await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.pool.clock.now() - waiter.since));
+    this.#pushes ??= new RingQueue(this.#queueOf(RingWord.HEAD, (one) => this.#pushOnce(one)));
+    await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.#pool.clock.now() - waiter.since));
   }
 
   /** As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first. */
   async pop(options: WaitOptions = {}): Promise<number> {
     const checked = readWait(options);
     if (this.#pops === undefined || this.#pops.length === 0) {
-      const got = this.popOnce();
+      const got = this.#popOnce();
       if (got === ENDED) throw closedError();
       if (got >= 0) return got;
     }
-    this.#pops ??= new RingQueue(this.queueOf(RingWord.TAIL, () => this.popOnce()));
-    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.pool.clock.now() - waiter.since));
+    this.#pops ??= new RingQueue(this.#queueOf(RingWord.TAIL, () => this.#popOnce()));
+    return await this.#pops.wait(0, checked, (waiter) => emptyError(this.#pool.clock.now() - waiter.since));
   }
 
   /** As {@link push}, blocking this thread. Throws as it rejects, and as {@link SpscRing.pushSync}. */
@@ -159,9 +158,9 @@ export class LeaseRing {
     milliseconds("timeout", timeout);
     const waiting = this.#pushes;
     // Most often there is room, and then nothing is allocated.
-    if (waiting === undefined && this.pushOnce(id) === 0) return;
-    const got = block(this.ring.state, RingWord.HEAD, this.pool.waiter, timeout, () =>
-      waiting === undefined || waiting.serve() ? this.pushOnce(id) : AGAIN,
+    if (waiting === undefined && this.#pushOnce(id) === 0) return;
+    const got = block(this.#ring.state, RingWord.HEAD, this.#pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.#pushOnce(id) : AGAIN,
     );
     if (got === AGAIN) throw fullError(this.capacity, timeout);
   }
@@ -170,10 +169,10 @@ export class LeaseRing {
   popSync(timeout: number = Number.POSITIVE_INFINITY): number {
     milliseconds("timeout", timeout);
     const waiting = this.#pops;
-    const first = waiting === undefined ? this.popOnce() : AGAIN;
+    const first = waiting === undefined ? this.#popOnce() : AGAIN;
     if (first >= 0) return first;
-    const got = block(this.ring.state, RingWord.TAIL, this.pool.waiter, timeout, () =>
-      waiting === undefined || waiting.serve() ? this.popOnce() : AGAIN,
+    const got = block(this.#ring.state, RingWord.TAIL, this.#pool.waiter, timeout, () =>
+      waiting === undefined || waiting.serve() ? this.#popOnce() : AGAIN,
     );
     if (got === AGAIN) throw emptyError(timeout);
     return got;
@@ -181,19 +180,19 @@ export class LeaseRing {
 
   /** Closes the ring for both sides, as {@link SpscRing.close}. Leases in it are the popping side's: pop and release them. */
   close(): void {
-    this.ring.close();
+    this.#ring.close();
   }
 
   /** Whether either side has closed the ring. */
   get isClosed(): boolean {
-    return this.ring.isClosed;
+    return this.#ring.isClosed;
   }
 
   /** The oldest lease, or -1, or SOON: its giver is between its push and its step. */
-  private take(): number {
-    const { pool } = this;
-    const { state } = this.ring;
-    if (this.peer < 0 && !this.meet()) return AGAIN;
+  #take(): number {
+    const pool = this.#pool;
+    const { state } = this.#ring;
+    if (this.#peer < 0 && !this.#meet()) return AGAIN;
     // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
@@ -203,12 +202,12 @@ export class LeaseRing {
         tryPop(state);
         return given;
       }
-      let id = this.leaseOf(item);
-      let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.peer);
+      let id = this.#leaseOf(item);
+      let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.#peer);
       // Not from whom it was thought to be: another thread may have taken his place.
-      if (outcome === TransferResult.GONE && this.meet()) {
-        id = this.leaseOf(item);
-        if (id >= 0) outcome = acceptTransfer(pool.core, id, this.peer);
+      if (outcome === TransferResult.GONE && this.#meet()) {
+        id = this.#leaseOf(item);
+        if (id >= 0) outcome = acceptTransfer(pool.core, id, this.#peer);
       }
       if (outcome === TransferResult.NOT_YET) return SOON;
       tryPop(state);
@@ -218,66 +217,66 @@ export class LeaseRing {
   }
 
   /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
-  private leaseOf(item: number): number {
-    const { pool } = this;
+  #leaseOf(item: number): number {
+    const pool = this.#pool;
     const index = item & pool.core.indexMask;
     if (index >= pool.count) return -1;
     const id = pool.currentLease(index);
     return (id & ITEM_BITS) === item ? id : -1;
   }
 
-  private pushOnce(id: number): number {
-    if (isClosed(this.ring.state)) return ENDED;
+  #pushOnce(id: number): number {
+    if (isClosed(this.#ring.state)) return ENDED;
     if (this.tryPush(id)) return 0;
-    this.checkPool("push to");
+    this.#checkPool("push to");
     return AGAIN;
   }
 
-  private popOnce(): number {
-    const closed = isClosed(this.ring.state);
-    const got = this.take();
+  #popOnce(): number {
+    const closed = isClosed(this.#ring.state);
+    const got = this.#take();
     if (got >= 0) return got;
-    this.checkPool("pop from");
+    this.#checkPool("pop from");
     return closed && got === AGAIN ? ENDED : got;
   }
 
   /** A wait in a pool that was closed, or that this thread left, would not end. */
-  private checkPool(verb: string): void {
-    const error = refusal(this.pool, `${verb} a ring of`);
+  #checkPool(verb: string): void {
+    const error = refusal(this.#pool, `${verb} a ring of`);
     if (error !== undefined) throw error;
   }
 
-  private queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
-    const { waiter, clock } = sleepOf(this.pool);
-    return { state: this.ring.state, word, waiter, clock, attempt, ended: closedError };
+  #queueOf(word: number, attempt: (tag: number) => number): RingQueueParts {
+    const { waiter, clock } = sleepOf(this.#pool);
+    return { state: this.#ring.state, word, waiter, clock, attempt, ended: closedError };
   }
 
   /** Whether the other side has come, and has not ended. */
   get isMet(): boolean {
-    return (this.meet() || this.peer >= 0) && isPresent(statusOf(this.pool.core, this.peer));
+    return (this.#meet() || this.#peer >= 0) && isPresent(statusOf(this.#pool.core, this.#peer));
   }
 
   /** Looks who is at the other side; false: nobody, or still the same. */
-  private meet(): boolean {
-    const { i32 } = this.ring.state;
-    const status = Atomics.load(i32, this.them + 1);
-    const member = i32[this.them]!;
+  #meet(): boolean {
+    const { i32 } = this.#ring.state;
+    const status = Atomics.load(i32, this.#them + 1);
+    const member = i32[this.#them]!;
     if (
       status === 0 ||
-      (status === this.peerStatus && member === this.peer) ||
+      (status === this.#peerStatus && member === this.#peer) ||
       member < 0 ||
-      member >= this.pool.core.layout.members
+      member >= this.#pool.core.layout.members
     )
       return false;
-    this.peer = member;
-    this.peerStatus = status;
+    this.#peer = member;
+    this.#peerStatus = status;
     return true;
   }
 
-  private failed(id: number, outcome: number, verb: string): Error {
-    const { pool, peer, peerStatus } = this;
+  #failed(id: number, outcome: number, verb: string): Error {
+    const pool = this.#pool;
     if (outcome === TransferResult.NOT_HELD) return leaseError(pool, id, verb);
-    return transferError(pool, id, { member: peer, status: peerStatus }, outcome);
+    return transferError(pool, id, { member: this.#peer, status: this.#peerStatus }, outcome);
   }
 }
 

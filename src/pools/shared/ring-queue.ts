@@ -4,9 +4,9 @@
  */
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { RECHECK_MS } from "./acquire-sync.ts";
 import { AGAIN, announce, ENDED, type RingState, RingWord, SOON, trustPopped } from "./ring-steps.ts";
-import { POLL_MS, type SharedWaiter } from "./wait.ts";
+import { POLL_MS, RECHECK_MS } from "./wait.ts";
+import type { SharedWaiter } from "./waiter.ts";
 
 /** 16: each after one came between a look and the sleep; more than two in a row are not seen from an honest peer. */
 const MAX_LOOKS = 16;

@@ -8,8 +8,8 @@
  * Who has something else to say (the ring was closed, the other side came) clears the bit, which changes the word too.
  */
 import { MillpondError } from "../../util/errors.ts";
-import { RECHECK_MS } from "./acquire-sync.ts";
-import type { SharedWaiter } from "./wait.ts";
+import { RECHECK_MS } from "./wait.ts";
+import type { SharedWaiter } from "./waiter.ts";
 
 /** Words; each that changes has a line of its own. `PUSHER` and `POPPER` are for who uses the ring. */
 export const RingWord = {

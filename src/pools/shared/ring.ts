@@ -16,8 +16,7 @@ import { type Clock, checkClock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { checkOptions, milliseconds, outOfRange, powerOfTwo, wrongType } from "../../util/validate.ts";
 import { readWait as readOptions, type WaitOptions } from "../common/wait-queue.ts";
-import { isShared } from "./handle.ts";
-import { LINE } from "./layout.ts";
+import { isShared, LINE } from "./layout.ts";
 import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
 import {
   AGAIN,
@@ -36,7 +35,7 @@ import {
   waitSync,
   wakeSide,
 } from "./ring-steps.ts";
-import { checkWaiter, type SharedWaiter } from "./wait.ts";
+import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 
 /** "MPRG", and the version of what follows it. */
 const MAGIC = 0x4d505247;

@@ -34,8 +34,18 @@ import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import { connectShared } from "../lane/shared-transport.ts";
-import { acquireIdSync } from "./acquire-sync.ts";
-import { bytesFor, joinPool, type Made, makePool, poolFullError } from "./attach.ts";
+import {
+  type AttachOptions,
+  bytesFor,
+  joinPool,
+  type Made,
+  makePool,
+  poolFullError,
+  type SharedHandle,
+  type SharedHolder,
+  type SharedPoolOptions,
+  type SharedPoolStats,
+} from "./attach.ts";
 import {
   type Core,
   createCore,
@@ -50,8 +60,16 @@ import {
   stateAt,
   tryAcquire,
 } from "./core.ts";
-import { cannotBlock, evictedError, isEvicted, isIdentity, leaseError, refusal, starvedError } from "./errors.ts";
-import type { AttachOptions, SharedHandle, SharedHolder, SharedPoolOptions, SharedPoolStats } from "./handle.ts";
+import {
+  cannotBlock,
+  evictedError,
+  inUseError,
+  isEvicted,
+  isIdentity,
+  leaseError,
+  refusal,
+  starvedError,
+} from "./errors.ts";
 import { LAYOUT_VERSION, MemberState, MemberWord, type SharedLayout } from "./layout.ts";
 import {
   claimMembership,
@@ -65,7 +83,8 @@ import {
 } from "./membership.ts";
 import { type BudgetEntry, uncount } from "./memory-budget.ts";
 import { readHolders, readStats, validatePool } from "./stats.ts";
-import { checkWaiter, SharedQueue, type SharedWaiter } from "./wait.ts";
+import { acquireIdSync, SharedQueue } from "./wait.ts";
+import { checkWaiter, type SharedWaiter } from "./waiter.ts";
 
 /** A pool of slots in shared memory, as one thread sees it; see the module text. */
 export class SharedPool implements LeasePool {
@@ -375,15 +394,7 @@ export class SharedPool implements LeasePool {
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) return;
-    const { held, members } = this.stats();
-    if (held > 0 && !force) {
-      const who = members.filter((entry) => entry.holds > 0).map((entry) => `member ${entry.member} ${entry.holds}`);
-      throw new MillpondError(
-        "ERR_IN_USE",
-        `${held} slots of shared pool "${this.name}" are held (${who.join(", ")}); wait for them, reclaim() the dead, or close({ force: true })`,
-        { pool: this.name, members },
-      );
-    }
+    if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { leasePool, receiveLane } from "../../../src/pools/lane/receive.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { atomicsWaiter } from "../../../src/pools/shared/wait.ts";
+import { atomicsWaiter } from "../../../src/pools/shared/waiter.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
 import { code } from "../buffer/pools.ts";
 

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
 import { Header, LINE, MemberState, MemberWord, writePool } from "../../../src/pools/shared/layout.ts";
 import { CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
-import type { SharedWaiter } from "../../../src/pools/shared/wait.ts";
+import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { alone, type Explored, explore, notify, type Run, type Step, steps, type Thread, walk } from "./interleave.ts";
 import { World, type WorldOptions } from "./world.ts";

@@ -2,13 +2,13 @@
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
+import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
-import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
 import { checkShape, Header, layoutOf, MemberState, PoolState } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
+import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { codeOf } from "../../helpers/code-of.ts";

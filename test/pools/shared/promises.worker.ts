@@ -1,6 +1,6 @@
 /** The other threads of promises.test.ts: one gives leases back, one writes what it likes. */
 import { workerData } from "node:worker_threads";
-import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
+import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 type Job =

@@ -5,7 +5,7 @@ import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { AGAIN, ENDED, type RingState, RingWord, WRAP } from "../../../src/pools/shared/ring-steps.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/wait.ts";
+import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { HANGS_MS, REPEATED, seedOf, times } from "../../helpers/effort.ts";

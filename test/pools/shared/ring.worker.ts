@@ -1,6 +1,6 @@
 /** The far end of the ring tests: pushes numbers in order, or leases whose bytes say which they are. */
 import { workerData } from "node:worker_threads";
-import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
+import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";

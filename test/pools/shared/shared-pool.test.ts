@@ -1,14 +1,14 @@
 /** SharedPool as its users see it: leases, misuse, memberships, waiting, the end. Several attached views stand for several threads. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/handle.ts";
+import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/attach.ts";
 import { Header } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
 import { limitSharedMemory, sharedMemoryBudget } from "../../../src/pools/shared/memory-budget.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/wait.ts";
+import { atomicsWaiter, type SharedWaiter, slicedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
@@ -353,7 +353,7 @@ describe("waiting", () => {
     const aborted = pool.acquire({ signal: stopped.signal });
     const left = pool.acquire();
     clock.advance(50);
-    await expect(late).rejects.toThrow(/within 50 ms: of 1, member 0 \(this thread\) 1/);
+    await expect(late).rejects.toThrow(/within 50 ms; held: slot 0 \(member 0: this thread\)/);
     stopped.abort(new Error("enough"));
     await expect(aborted).rejects.toThrow("enough");
     await expect(pool.acquire({ signal: AbortSignal.abort(new Error("already")) })).rejects.toThrow("already");

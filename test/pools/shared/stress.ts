@@ -3,7 +3,7 @@
  * lost. The seed decides the sizes, what each worker does and when one is killed; the timing is the machine's.
  */
 import { Worker } from "node:worker_threads";
-import type { SharedHandle } from "../../../src/pools/shared/handle.ts";
+import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 
 /** What a worker gets. */

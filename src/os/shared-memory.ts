@@ -96,15 +96,19 @@ export function createSharedMemory(
   return openSharedMemory(created.value, ops);
 }
 
+/** Standard input, output and error: where another file gets one of their numbers, the runtime ends the process. */
+const LAST_STANDARD_DESCRIPTOR = 2;
+
 /**
- * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is closed).
+ * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is closed,
+ * unless it is one of the standard streams').
  * Refused unless the kernel says that the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
   const opened = lay(descriptor, ops);
-  if (!opened.ok) ops.shared.close(descriptor);
-  else if (ops.recyclesRanges) keep(opened.value);
+  if (!opened.ok && descriptor > LAST_STANDARD_DESCRIPTOR) ops.shared.close(descriptor);
+  if (opened.ok && ops.recyclesRanges) keep(opened.value);
   return opened;
 }
 

@@ -3,7 +3,15 @@
  * and its rings take either; a program may bring its own, which is checked by shape.
  */
 import { MillpondError } from "../../util/errors.ts";
-import { milliseconds, required, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import {
+  callback,
+  methodsOf,
+  milliseconds,
+  required,
+  wholeNumber,
+  withMethods,
+  wrongType,
+} from "../../util/validate.ts";
 import { isShared } from "./layout.ts";
 
 /**
@@ -67,10 +75,28 @@ function checkWord(i32: unknown, index: number, value: number, ms: number): void
   milliseconds("ms", ms);
 }
 
+/**
+ * A waiter of the caller's: each method is read once and called on the caller's object, so that a waiter may be an instance
+ * of a class, with a state of its own.
+ */
+class BoundWaiter implements SharedWaiter {
+  readonly wait: SharedWaiter["wait"];
+  readonly notify: SharedWaiter["notify"];
+  readonly waitAsync: SharedWaiter["waitAsync"];
+
+  constructor(name: string, waiter: SharedWaiter) {
+    const what = "a SharedWaiter with wait() and notify()";
+    const { wait, notify } = methodsOf(name, what, waiter, ["wait", "notify"]);
+    this.wait = wait;
+    this.notify = notify;
+    this.waitAsync = callback(`${name}.waitAsync`, waiter.waitAsync)?.bind(waiter);
+  }
+}
+
 /** Checks a waiter of the caller's, by shape; absent: Atomics. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkWaiter(name: string, waiter: SharedWaiter | undefined): SharedWaiter {
-  if (waiter === undefined || waiter === atomicsWaiter) return ownWaiter;
-  return withMethods(name, "a SharedWaiter with wait() and notify()", waiter, ["wait", "notify"]);
+  if (waiter === undefined || waiter === atomicsWaiter || waiter === ownWaiter) return ownWaiter;
+  return waiter instanceof BoundWaiter ? waiter : new BoundWaiter(name, waiter);
 }
 
 /** Whether a waiter that was checked sleeps by Atomics. */

@@ -27,8 +27,8 @@ export interface ChangeOptions {
 }
 
 /**
- * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that dies never wakes
- * anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex. Throws
+ * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that has ended wakes
+ * nobody: give a timeout and check whether it runs. Answers `unsupported` where there is no futex. Throws
  * `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
  */
 export function waitForChange(

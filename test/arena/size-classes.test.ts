@@ -164,7 +164,7 @@ describe("misuse of size classes", () => {
 });
 
 describe("size classes against a naive model", () => {
-  it("walks of mixed calls leave every block where and what it was", () => {
+  it("walks of mixed calls leave every block where and what it was", REPEATED, () => {
     const step = fc.record({
       kind: fc.constantFrom("allocate", "allocate", "allocate", "free", "free", "reallocate", "trim", "wrong"),
       size: fc.oneof(

@@ -47,7 +47,7 @@ async function listen(careless: boolean, blocks: number): Promise<{ heard: Heard
     // The trace is written 4 KB at a time: this page's own collections, 50 at 100 bytes and more, push out the others' before.
     for (let i = 0; i < 60_000; i++) globalThis.litter = Array.from({ length: 100 }, (_, k) => ({ i, k }));
     send({ before, after, seconds: end - start, sampleRate, held });`,
-    60_000,
+    100_000,
     {
       flags: FLAGS,
       onOutput: (text) => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { CLASSES, classOf, MAX_CLASS_SIZE, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
 import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
-import { seedOf, times } from "../helpers/effort.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;

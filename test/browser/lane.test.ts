@@ -37,7 +37,7 @@ describe.skipIf(chromium === undefined)("a lane in Chromium", () => {
       worker.terminate();
       const ended = await lane.receive().catch((error) => error.code);
       const freed = await pool.acquire({ timeout: 30000 }).then(() => "free again", (error) => error.code);
-      const blocked = "${transport}" === "shared" ? (pool.tryAcquire(), code(() => pool.acquireSync(5))) : "ERR_UNSUPPORTED";
+      const blocked = "${transport}" === "shared" ? (pool.tryAcquire(), code(() => pool.acquireSync(60_000))) : "ERR_UNSUPPORTED";
       send({ transport: pool.transport, after, answer, ended, freed, blocked });`);
     expect(result).toEqual({
       transport,

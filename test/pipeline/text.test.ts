@@ -7,7 +7,7 @@ import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { nearest } from "../../src/util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../src/video/factories.ts";
-import { seedOf, times } from "../helpers/effort.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */

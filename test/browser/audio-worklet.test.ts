@@ -48,7 +48,7 @@ async function listen(careless: boolean, blocks: number): Promise<{ heard: Heard
     // before.
     for (let i = 0; i < 60_000; i++) globalThis.litter = Array.from({ length: 100 }, (_, k) => ({ i, k }));
     send({ before, after, seconds: end - start, sampleRate, held });`,
-    60_000,
+    100_000,
     {
       flags: FLAGS,
       onOutput: (text) => {

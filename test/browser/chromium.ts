@@ -43,7 +43,7 @@ const FLAGS = [
  */
 export async function runInChromium(
   script: string,
-  timeoutMs = 45_000,
+  timeoutMs = 100_000,
   more: { readonly flags?: readonly string[]; readonly onOutput?: (text: string) => void } = {},
 ): Promise<unknown> {
   const profile = mkdtempSync(join(tmpdir(), "millpond-chromium-"));

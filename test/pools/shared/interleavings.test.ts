@@ -92,8 +92,8 @@ function tally(explored: Explored): Explored {
 
 describe("every interleaving of two operations", REPEATED, () => {
   it.each(situations)("%s | %s %o", (first, second, size) => {
-    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of them,
-    // but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
+    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of
+    // them, but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
     const bounds = size.count > 1 ? { preemptions: 4 } : closes(size) ? { preemptions: 5 } : {};
     expect(tally(explore(() => pair(first, second, size), bounds)).schedules).toBeGreaterThan(1);
   });

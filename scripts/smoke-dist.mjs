@@ -72,7 +72,7 @@ const samples = realtime.alloc(512);
 realtime.free(samples);
 assert.throws(() => realtime.free(samples), { code: "ERR_DOUBLE_RELEASE" });
 realtime.close();
-TlsfArena.create(new ArrayBuffer(1 << 16)).validate();
+TlsfArena.create({ source: new ArrayBuffer(1 << 16) }).validate();
 
 const shared = SharedPool.create({ size: 4096, count: 4 });
 const other = SharedPool.attach(structuredClone(shared.handle));

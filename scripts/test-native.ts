@@ -1,12 +1,13 @@
 /**
- * `npm run test:native`: the native layer's tests on every runtime that can be had, with a last line that says where they ran.
- * Node 22 and 26, Deno and Bun are fetched into node_modules/.cache (some 150 MB) unless they are there already, or
- * `--no-fetch` is given. On macOS and Windows this is what turns "untested" in docs/native.md into a report.
+ * `npm run test:native`: the native layer's tests on every runtime that can be had, with a last line that says where
+ * they ran. Node 22 and 26, Deno and Bun are fetched into node_modules/.cache (some 150 MB) unless they are there
+ * already, or `--no-fetch` is given. On macOS and Windows this is what turns "untested" in docs/native.md into a
+ * report.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { RUNTIMES, runtimes } from "../test/native/runtimes.ts";
+import { RUNTIMES, runtimes } from "../test/os/runtimes.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 /** npm's own names of platforms in the packages that carry Node's binaries. */
@@ -32,10 +33,9 @@ function fetchRuntimes(): void {
 
 if (!process.argv.includes("--no-fetch")) fetchRuntimes();
 for (const { name, command, reason } of runtimes()) console.log(`${name}: ${command?.[0] ?? reason}`);
-const { status } = spawnSync(
-  process.execPath,
-  [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", "test/native"],
-  { cwd: ROOT, stdio: "inherit" },
-);
+const { status } = spawnSync(process.execPath, [join(ROOT, "node_modules", "vitest", "vitest.mjs"), "run", "test/os"], {
+  cwd: ROOT,
+  stdio: "inherit",
+});
 console.log(`native tests ${status === 0 ? "passed" : "FAILED"} on ${process.platform} ${process.arch}`);
 process.exit(status ?? 1);

@@ -1,6 +1,6 @@
 /**
- * millpond/pipeline: who hands bytes to whom. Stages agree on whose pool, how many buffers, what size and alignment before
- * the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
+ * millpond/pipeline: who hands bytes to whom. Stages agree on whose pool, how many buffers, what size and alignment
+ * before the first byte moves; requirements add up along the graph, so that a pipeline that links cannot starve itself.
  */
 
 export { Element, type Running, type StageWait, type WaitBounds } from "./pipeline/base/element.ts";
@@ -30,12 +30,12 @@ export { Queue, type QueueOptions } from "./pipeline/elements/queue.ts";
 export { Tee } from "./pipeline/elements/tee.ts";
 export {
   AllocationQuery,
-  type HeldPart,
   type MetaMerger,
   type MetaProposal,
   type ParamsProposal,
   type PoolOffer,
   type PoolProposal,
+  type RetainedPart,
   registerMetaMerger,
 } from "./pipeline/negotiate/allocation-query.ts";
 export type { Decision } from "./pipeline/negotiate/pool.ts";

@@ -28,7 +28,7 @@ class Bare {
 }
 
 const pool = RealtimePool.create({ totalSize: 255 << 20 });
-const heap = new Bare(TlsfArena.attach(pool.buffer, { byteOffset: pool.byteOffset }));
+const heap = new Bare(TlsfArena.attach({ source: pool.buffer, byteOffset: pool.byteOffset }));
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

@@ -8,7 +8,7 @@ if (which !== "pair" && which !== "mixed") throw new Error("which one? pair, mix
 // 1.8 times the live bytes of the mixed trace: an arena that needed more would fail, and the subject with it.
 const bytes = new Uint8Array(1.8 * 8190 * LIVE_OBJECTS);
 for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1;
-const heap = SizeClassArena.create(bytes);
+const heap = SizeClassArena.create({ source: bytes });
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

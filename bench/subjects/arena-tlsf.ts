@@ -8,7 +8,7 @@ if (which !== "pair" && which !== "mixed") throw new Error("which one? pair, mix
 const bytes = new Uint8Array(256 << 20);
 // Every page is there before the first request, as with the C one and in a RealtimePool.
 for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1;
-const heap = TlsfArena.create(bytes);
+const heap = TlsfArena.create({ source: bytes });
 const choices = trace(LIVE_OBJECTS);
 const sizes = traceSizes();
 const live = new Int32Array(LIVE_OBJECTS);

@@ -1,7 +1,9 @@
 /**
- * What a native step answers. Nothing in this layer throws for what a machine cannot do: a pool asks for locked pages, reads
- * that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
+ * What a native step answers. Nothing in this layer throws for what a machine cannot do: a pool asks for locked pages,
+ * reads that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
  */
+
+import { wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 
 /** Why a step was not done, in words that a program may branch on. */
 export type FailureStatus =
@@ -59,10 +61,20 @@ export function made<T>(value: T): { readonly ok: true; readonly value: T } {
   return { ok: true, value };
 }
 
-/** One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". */
+/**
+ * One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * for what is no answer.
+ */
 export function describeResult(result: Result | Outcome<unknown>): string {
-  if (!result.ok) return `${result.status} (${result.errno}): ${result.hint}`;
-  return "bytes" in result && result.bytes > 0 ? `ok, ${result.bytes} bytes` : "ok";
+  if (result === null || typeof result !== "object") throw wrongType("result", "what a native step answered", result);
+  // Each property is read once: the answer may be one that a caller made.
+  const { ok, status, errno, hint, bytes } = result as Partial<Done & Omit<NotDone, "ok">>;
+  if (yesOrNo("result.ok", ok)) {
+    // What made something says no number of bytes.
+    const covered = bytes === undefined && "value" in result ? 0 : wholeNumber("result.bytes", bytes);
+    return covered > 0 ? `ok, ${covered} bytes` : "ok";
+  }
+  return `${word("result.status", status)} (${word("result.errno", errno)}): ${word("result.hint", hint)}`;
 }
 
 const STATUS_OF_ERRNO: Readonly<Record<string, FailureStatus>> = {

@@ -1,10 +1,9 @@
 /**
- * Caps: the set of formats that a pad can take, small but real. A list of structures, each of one kind, each field a value,
- * a list of values or a range; an absent field means "any". The stages along a link
- * intersect theirs, and the source fixes one format. After
- * GStreamer's caps, without their grammar. Of their features there is the memory: the field `memory` says what kinds of memory a pad
- * can take ("memory:DMABuf"). A structure that restricts something and does not say it means "memory:SystemMemory", as there; one
- * without any field means any memory.
+ * Caps: the set of formats that a pad can take, small but real. A list of structures, each of one kind, each field a
+ * value, a list of values or a range; an absent field means "any". The stages along a link intersect theirs, and the
+ * source fixes one format. After GStreamer's caps, without their grammar. Of their features there is the memory: the
+ * field `memory` says what kinds of memory a pad can take ("memory:DMABuf"). A structure that restricts something and
+ * does not say it means "memory:SystemMemory", as there; one without any field means any memory.
  *
  * ```ts
  * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 }, height: { min: 16, max: 1080 } });
@@ -40,7 +39,10 @@ export type CapsScalar = string | number | Fraction;
 /** What a field may be: one value, one of a list (the first is liked best), or a range. */
 export type CapsValue = CapsScalar | readonly CapsScalar[] | Range;
 
-/** The fields of a structure. Known ones: format, width, height, frameRate; format, sampleRate, channels, frames; type; memory in all. */
+/**
+ * The fields of a structure. Known ones: format, width, height, frameRate; format, sampleRate, channels, frames; type;
+ * memory in all.
+ */
 export type CapsFields = Readonly<Record<string, CapsValue>>;
 
 /** Formats of one kind. */
@@ -159,9 +161,9 @@ export class Caps {
   }
 
   /**
-   * One value for each field of the first structure: from a list the one nearest to `prefer`, else the first; from a range
-   * the one nearest to `prefer`, else the least. Undefined when the set is empty. Absent fields that `prefer` has are taken
-   * from it.
+   * One value for each field of the first structure: from a list the one nearest to `prefer`, else the first; from a
+   * range the one nearest to `prefer`, else the least. Undefined when the set is empty. Absent fields that `prefer` has
+   * are taken from it.
    */
   fixate(prefer: Readonly<Record<string, CapsScalar>> = {}): FixedCaps | undefined {
     const preferred = checkPreference(prefer);

@@ -1,6 +1,6 @@
 /**
- * Description: what a pipeline is, what its stages settled, and why each proposal won or lost. As text for a terminal, as
- * Mermaid for a page, as SVG for anything else.
+ * Description: what a pipeline is, what its stages settled, and why each proposal won or lost. As text for a terminal,
+ * as Mermaid for a page, as SVG for anything else.
  */
 
 import type { Element } from "./base/element.ts";

@@ -22,18 +22,19 @@
  * | still   | accepted       | accepted           | `ERR_INACTIVE`                | what the last run settled   |
  * | running | `ERR_ACTIVE`   | `ERR_ACTIVE`       | accepted, one at a time       | what is settled so far      |
  *
- * A pipeline can run again. After a run that did not wait for a stage any longer (`acquireTimeout`), `run()` throws `ERR_ACTIVE` until that
- * stage returns.
+ * A pipeline can run again. After a run that did not wait for a stage any longer (`acquireTimeout`), `run()` throws
+ * `ERR_ACTIVE` until that stage returns.
  *
  * Invariants:
  *
  * - An element belongs to one pipeline, and its name is unique there.
  * - A refused `add()` or `link()` changes nothing, pads on request included.
  * - Formats and memory are settled before the first byte moves; a graph that cannot have its buffers is refused then.
- * - When `run()` settles, every stage is closed, the pools that the pipeline made are retired, and those that stages offered are
- *   deactivated. `RunSummary.holders` lists the leases that an application retains.
+ * - When `run()` settles, every stage is closed, the pools that the pipeline made are retired, and those that stages
+ *   offered are deactivated. `RunSummary.holders` lists the leases that an application retains.
  *
- * Complexity: `link()` is O(elements + links). `run()` sorts the graph in O(elements * links) at most, and starts each element once.
+ * Complexity: `link()` is O(elements + links). `run()` sorts the graph in O(elements * links) at most, and starts each
+ * element once.
  */
 
 import { type Clock, checkClock } from "../util/clock.ts";
@@ -62,9 +63,10 @@ export interface PipelineOptions {
   /** Time and timers; default: the platform's. */
   clock?: Clock;
   /**
-   * Milliseconds that one wait may last, of a source for a buffer or of a stage for anything (its start, a decoder, a thread);
-   * then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times that at the end of
-   * the stream; stages that an application or a pipe feeds are not bounded. Default: no bound, except for threads.
+   * Milliseconds that one wait may last, of a source for a buffer or of a stage for anything (its start, a decoder, a
+   * thread); then the run fails with `ERR_STARVED`, which names the stage or the holders. A stage may take ten times
+   * that at the end of the stream; stages that an application or a pipe feeds are not bounded. Default: no bound,
+   * except for threads.
    */
   acquireTimeout?: number;
   /** The most bytes that all pools may have together; a pipeline that needs more is refused. Default: no limit. */
@@ -131,7 +133,10 @@ export class Pipeline {
     return this.#run?.failure?.element;
   }
 
-  /** Adds elements; those that are there already are left alone. Throws `ERR_INVALID_ARG_TYPE`, `ERR_ALREADY_EXISTS`, `ERR_ACTIVE`. */
+  /**
+   * Adds elements; those that are there already are left alone. Throws `ERR_INVALID_ARG_TYPE`, `ERR_ALREADY_EXISTS`,
+   * `ERR_ACTIVE`.
+   */
   add(...elements: Element[]): this {
     this.#assertStill("change");
     const names = new Set([...this.#elements].map((element) => element.name));
@@ -158,8 +163,9 @@ export class Pipeline {
   }
 
   /**
-   * Links elements (or pads) one behind the other, adding them first. Throws `ERR_NOT_NEGOTIATED` when two have no format in
-   * common, no free pad, or a cycle would come about; `ERR_INVALID_ARG_TYPE`, `ERR_ACTIVE`. A refused link changes nothing.
+   * Links elements (or pads) one behind the other, adding them first. Throws `ERR_NOT_NEGOTIATED` when two have no
+   * format in common, no free pad, or a cycle would come about; `ERR_INVALID_ARG_TYPE`, `ERR_ACTIVE`. A refused link
+   * changes nothing.
    */
   link(first: Element | OutputPad, ...others: (Element | InputPad)[]): this {
     this.#assertStill("change");
@@ -239,13 +245,17 @@ export class Pipeline {
 
   /**
    * Runs to the end of every stream. Rejects with the first error of any stage, with the signal's reason, or with
-   * `ERR_NOT_NEGOTIATED`; by then all stages are closed and every buffer is back in its pool, except those that an application retains.
+   * `ERR_NOT_NEGOTIATED`; by then all stages are closed and every buffer is back in its pool, except those that an
+   * application retains.
    */
   run(options: RunOptions = {}): Promise<RunSummary> {
     return this.#start(options, true);
   }
 
-  /** Opens every stage, settles formats and memory, and closes them again; no byte of media moves. {@link describe} shows what was settled. */
+  /**
+   * Opens every stage, settles formats and memory, and closes them again; no byte of media moves. {@link describe}
+   * shows what was settled.
+   */
   async negotiate(options: RunOptions = {}): Promise<readonly Decision[]> {
     await this.#start(options, false);
     return this.#run!.decisions;
@@ -335,7 +345,8 @@ function join(out: OutputPad, input: InputPad): void {
 
 function reaches(from: Element, to: Element, seen: Set<Element> = new Set()): boolean {
   if (from === to) return true;
-  // Behind a tee and a funnel there are two ways to each element; looked at once each, or 30 such pairs would take 2^30 steps.
+  // Behind a tee and a funnel there are two ways to each element; looked at once each, or 30 such pairs would take 2^30
+  // steps.
   if (seen.has(from)) return false;
   seen.add(from);
   return from.outputs.some((pad) => pad.peer !== null && reaches(pad.peer.element, to, seen));

@@ -4,17 +4,18 @@
  * Life-cycle:
  *
  * 1. open: pads are reset, `start()` is called from the sinks upwards.
- * 2. prepare: every source gives its first format and negotiates; no byte has moved. With `play` false the run closes here.
+ * 2. prepare: every source gives its first format and negotiates; no byte has moved. With `play` false the run closes
+ *    here.
  * 3. play: the loops of sources and queues run side by side until every sink has seen the end of its stream.
  * 4. commit: `commit()` from the sources downwards, when nothing has failed.
- * 5. close: nothing new begins (`stopping`), `unlock()` ends every wait, loops end, `stop()` is called from the sources downwards, and the
- *    pools are retired.
+ * 5. close: nothing new begins (`stopping`), `unlock()` ends every wait, loops end, `stop()` is called from the sources
+ *    downwards, and the pools are retired.
  *
- * An error, the abort of the signal, or a wait past its limit goes to 5 at once. A seek in 3 ends every wait, waits for the loops, calls
- * `onFlush()` and the sources' `seek()`, and starts the loops again.
+ * An error, the abort of the signal, or a wait past its limit goes to 5 at once. A seek in 3 ends every wait, waits for
+ * the loops, calls `onFlush()` and the sources' `seek()`, and starts the loops again.
  *
- * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none. A pool is claimed by
- * one pad at most. Pools of former formats are listed until they have drained.
+ * Invariants: the first error is the run's error. Every wait of a stage is in `#waits` with its limit, or has none. A
+ * pool is claimed by one pad at most. Pools of former formats are listed until they have drained.
  *
  * Complexity: nothing here is called for each buffer but `acquire()` when a pool is empty. One timer serves all waits.
  */
@@ -78,10 +79,12 @@ export interface RunSummary {
   readonly warnings: readonly string[];
 }
 
-// Once the run no longer waits for a stage, the others have this long to end in order. It is real time, also under a fake clock.
+// Once the run no longer waits for a stage, the others have this long to end in order. It is real time, also under a
+// fake clock.
 const ABANDON_MS = 500;
 
-// A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for that.
+// A thread needs a second to start on a busy machine, and a decoder to load: the limit for a buffer is not meant for
+// that.
 const OPENING_BOUNDS: WaitBounds = { atLeast: 10_000 };
 
 // Ten times a second is smooth to the eye, and nothing beside a frame.
@@ -243,8 +246,8 @@ export class PipelineRun implements Running {
   }
 
   /**
-   * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins before the
-   * call, so that what the hook itself waits for is inside it, and is what an error names.
+   * Calls a hook of a stage between the streams and waits for it; at most as long as `acquireTimeout`. The wait begins
+   * before the call, so that what the hook itself waits for is inside it, and is what an error names.
    */
   async #within(call: () => void | Promise<void>, element: Element, doing: string): Promise<void> {
     const wait = this.beginWait(element, doing, OPENING_BOUNDS);
@@ -256,7 +259,10 @@ export class PipelineRun implements Running {
     }
   }
 
-  /** After the run: true while a stage is still inside a call that the run no longer waits for. Its elements cannot run again meanwhile. */
+  /**
+   * After the run: true while a stage is still inside a call that the run no longer waits for. Its elements cannot run
+   * again meanwhile.
+   */
   get unfinished(): boolean {
     return this.#tasks.size > 0;
   }
@@ -276,7 +282,10 @@ export class PipelineRun implements Running {
     if (wait !== undefined) this.#waits.delete(wait);
   }
 
-  /** One timer for all waits, which looks at them when the first may be over; most are by then, and cost no timer of their own. */
+  /**
+   * One timer for all waits, which looks at them when the first may be over; most are by then, and cost no timer of
+   * their own.
+   */
   #watchWait(due: number): void {
     if (this.#waitTimer !== undefined && this.#waitTimer.due <= due) return;
     this.clock.clearTimer(this.#waitTimer?.handle);
@@ -511,7 +520,8 @@ export class PipelineRun implements Running {
   }
 
   watch(pool: BufferPool): void {
-    // Pools of former formats are forgotten once they are empty; otherwise a stream that changes its size all day would collect them.
+    // Pools of former formats are forgotten once they are empty; otherwise a stream that changes its size all day would
+    // collect them.
     for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
     this.#pools.add(pool);
     if ((this.#flushing || this.stopping) && !pool.isFlushing) pool.setFlushing(true);

@@ -1,6 +1,6 @@
 /**
- * TimeSlice: one loop's share of the thread. A pipeline whose stages never wait would otherwise block timers, signals and input for as
- * long as it runs. O(1); the clock is read for every 16th buffer.
+ * TimeSlice: one loop's share of the thread. A pipeline whose stages never wait would otherwise block timers, signals
+ * and input for as long as it runs. O(1); the clock is read for every 16th buffer.
  */
 import { systemClock } from "../util/clock.ts";
 

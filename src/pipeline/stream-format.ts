@@ -1,6 +1,11 @@
 /**
- * What flows through a pad, exactly: a picture layout, an audio block layout, or plain bytes. A {@link StreamFormat} is one
- * settled format; a set of formats that a pad could take is a `Caps`.
+ * What flows through a pad, exactly: a picture layout, an audio block layout, or plain bytes. A {@link StreamFormat} is
+ * one settled format; a set of formats that a pad could take is a `Caps`.
+ *
+ * Invariants: a format of {@link videoFormat}, {@link audioFormat} or {@link byteFormat} was read once, checked, and is
+ * frozen. `checkFormat()` returns it as it is, and makes such a copy of any other object.
+ *
+ * Complexity: making one takes 0.1 to 0.7 us, so make it once and not for each buffer. Comparing two is O(planes).
  */
 import { AudioInfo } from "../media/audio/info.ts";
 import { VideoInfo } from "../media/video/info.ts";
@@ -24,7 +29,10 @@ export interface Fraction {
   readonly den: number;
 }
 
-/** How stored pixels become the picture that is shown; absent fields: upright, square, as the height suggests, 16 to 235. */
+/**
+ * How stored pixels become the picture that is shown; absent fields: upright, square, as the height suggests, 16 to
+ * 235.
+ */
 export interface VideoPresentation {
   /** Degrees clockwise to turn the stored picture by. */
   readonly rotation?: 0 | 90 | 180 | 270;
@@ -43,7 +51,9 @@ export const SYSTEM_MEMORY = "memory:SystemMemory";
 
 /** What every format may say. */
 export interface FormatOptions {
-  /** The caps feature that says what kind of memory the bytes are in: "memory:DMABuf"; absent: {@link SYSTEM_MEMORY}. */
+  /**
+   * The caps feature that says what kind of memory the bytes are in: "memory:DMABuf"; absent: {@link SYSTEM_MEMORY}.
+   */
   memory?: string | undefined;
 }
 
@@ -120,8 +130,9 @@ const KEYS: Readonly<Record<StreamFormat["kind"], readonly string[]>> = {
 };
 
 /**
- * A format whose fields were read once and checked, and that is frozen all through. The private field tells it apart in one test,
- * so that a format is checked where it is made, and not for each buffer; a WeakSet of formats would cost 500 ns for each one.
+ * A format whose fields were read once and checked, and that is frozen all through. The private field tells it apart in
+ * one test, so that a format is checked where it is made, and not for each buffer; a WeakSet of formats would cost 500
+ * ns for each one.
  */
 class CheckedFormat {
   readonly #isChecked: true = true;
@@ -232,7 +243,10 @@ export function checkFraction(name: string, fraction: Fraction): Fraction {
   return Object.freeze({ num: wholeNumber(`${name}.num`, num, 1), den: wholeNumber(`${name}.den`, den, 1) });
 }
 
-/** Checks how pictures are shown and copies it, without the fields that are absent. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+/**
+ * Checks how pictures are shown and copies it, without the fields that are absent. Throws `ERR_INVALID_ARG_*`,
+ * `ERR_OUT_OF_RANGE`.
+ */
 export function checkPresentation(name: string, presentation: VideoPresentation | undefined): VideoPresentation {
   const { rotation, flip, pixelAspect, matrix, fullRange } = readOptions(name, presentation, PRESENTATION_KEYS);
   const checked: { -readonly [K in keyof VideoPresentation]: VideoPresentation[K] } = {};
@@ -255,8 +269,9 @@ export function checkPresentation(name: string, presentation: VideoPresentation 
 }
 
 /**
- * Checks one settled format: its kind, and the fields that go with it. What {@link videoFormat} and its kind made comes back as it is;
- * an object of the caller's is read once and comes back as a frozen copy. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+ * Checks one settled format: its kind, and the fields that go with it. What {@link videoFormat} and its kind made comes
+ * back as it is; an object of the caller's is read once and comes back as a frozen copy. Throws `ERR_INVALID_ARG_*`,
+ * `ERR_OUT_OF_RANGE`.
  */
 export function checkFormat(name: string, format: StreamFormat): StreamFormat {
   return CheckedFormat.is(format) ? format : checkedCopy(name, format);
@@ -295,8 +310,9 @@ export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): bool
 }
 
 /**
- * Whether a format is the checked one that is in force, for a loop that asks before each buffer. The format itself is not checked: one
- * that is equal is not used, and one that is not is checked where it is settled. Throws nothing of its own.
+ * Whether a format is the checked one that is in force, for a loop that asks before each buffer. The format itself is
+ * not checked: one that is equal is not used, and one that is not is checked where it is settled. Throws nothing of its
+ * own.
  */
 export function isSettled(a: StreamFormat | null, b: StreamFormat | null): boolean {
   if (a === b) return true;

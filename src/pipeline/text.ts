@@ -5,9 +5,9 @@
  * file clip.mp4 ! decode ! tee name=t ! scale width=320 ! null   t. ! queue max=8 ! null
  * ```
  *
- * Elements are joined by `!`; a word like `width=320` sets a property, other words are the element's own arguments. `name=t`
- * names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An error points at
- * the word that it is about.
+ * Elements are joined by `!`; a word like `width=320` sets a property, other words are the element's own arguments.
+ * `name=t` names an element, and `t.` refers to it, at the beginning of a chain or at its end. Quotes keep spaces. An
+ * error points at the word that it is about.
  */
 
 import { isMillpondError, MillpondError } from "../util/errors.ts";
@@ -132,8 +132,8 @@ export function splitWords(text: string): Word[] {
 }
 
 /**
- * Makes a pipeline of a text. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, and what elements and links throw, each with the place: see
- * {@link textError}.
+ * Makes a pipeline of a text. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, and what elements and links
+ * throw, each with the place: see {@link textError}.
  */
 export function parsePipeline(
   text: string,

@@ -33,7 +33,8 @@ export function show(value: unknown): string {
  */
 export function checkOptions<T extends object>(name: string, value: T | undefined, known: readonly string[]): T {
   if (value === undefined) return {} as T;
-  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+  // A view too, and before its keys are listed: those of large bytes would not fit into memory.
+  if (value === null || typeof value !== "object" || Array.isArray(value) || ArrayBuffer.isView(value)) {
     throw wrongType(name, "an object of options", value);
   }
   for (const key of Object.keys(value)) {

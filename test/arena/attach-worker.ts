@@ -4,4 +4,4 @@ import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { alternate } from "./turns.ts";
 
 const { shared, turn } = workerData as { shared: SharedArrayBuffer; turn: SharedArrayBuffer };
-alternate(TlsfArena.attach(shared), new Int32Array(turn), 1);
+alternate(TlsfArena.attach({ source: shared }), new Int32Array(turn), 1);

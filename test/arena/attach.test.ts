@@ -8,7 +8,7 @@ describe("an arena that two threads attach to", () => {
   it("stays whole while they take turns on it", async () => {
     const shared = new SharedArrayBuffer(64 * 1024);
     const turn = new SharedArrayBuffer(TURN_WORDS * 4);
-    const arena = TlsfArena.create(shared);
+    const arena = TlsfArena.create({ source: shared });
     const worker = new Worker(new URL("./attach-worker.ts", import.meta.url), { workerData: { shared, turn } });
     const ended = new Promise<number>((resolve, reject) => worker.once("error", reject).once("exit", resolve));
     alternate(arena, new Int32Array(turn), 0);

@@ -9,7 +9,7 @@ import { STEPS } from "../../src/arena/tlsf/worst-case.ts";
 /** An arena whose words count every access to them: the view that it makes of its bytes is a proxy. */
 function counted(bytes: number): { arena: TlsfArena; steps: () => number } {
   const buffer = new ArrayBuffer(bytes);
-  TlsfArena.create(buffer);
+  TlsfArena.create({ source: buffer });
   let accesses = 0;
   const counting: ProxyHandler<Int32Array> = {
     get(target, key) {
@@ -27,7 +27,7 @@ function counted(bytes: number): { arena: TlsfArena; steps: () => number } {
       construct: (type, args) => new Proxy(Reflect.construct(type, args) as Int32Array, counting),
     }),
   );
-  const arena = TlsfArena.attach(buffer);
+  const arena = TlsfArena.attach({ source: buffer });
   vi.unstubAllGlobals();
   return {
     arena,
@@ -123,7 +123,7 @@ describe("the number of steps", () => {
 
 /** Live bytes over the arena's at the first request that fails; 45 calls in 100 free a block. */
 function useAtFailure(seed: number, order: "newest" | "any", sizeOf: (random: number) => number): number {
-  const arena = TlsfArena.create(new ArrayBuffer(64 << 20));
+  const arena = TlsfArena.create({ source: new ArrayBuffer(64 << 20) });
   let state = seed * 7919;
   const random = (): number => {
     state ^= state << 13;

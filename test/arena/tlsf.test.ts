@@ -13,7 +13,7 @@ const { WebAssembly } = globalThis as unknown as {
 };
 
 function arenaOf(bytes = 64 * KIB): TlsfArena {
-  return TlsfArena.create(new ArrayBuffer(bytes));
+  return TlsfArena.create({ source: new ArrayBuffer(bytes) });
 }
 
 describe("alloc and free", () => {
@@ -53,7 +53,7 @@ describe("alloc and free", () => {
   it.each([1, 8, 100, 4000, 4096, 65_536, 1_000_000])(
     "an arena of bytesFor(%d) holds one such block, exactly",
     (size) => {
-      const arena = TlsfArena.create(new ArrayBuffer(TlsfArena.bytesFor(size)));
+      const arena = TlsfArena.create({ source: new ArrayBuffer(TlsfArena.bytesFor(size)) });
       const pointer = arena.alloc(size);
       expect(pointer).toBeGreaterThan(0);
       expect(arena.stats().largest).toBe(0);
@@ -114,7 +114,7 @@ describe("alloc and free", () => {
 describe("alignment", () => {
   it.each([1, 2, 4, 8, 16, 32, 64, 4096, 65_536])("aligns a payload's address to %i", (align) => {
     for (const byteOffset of [0, 8, 24, 4096]) {
-      const arena = TlsfArena.create(new ArrayBuffer(400 * KIB), { byteOffset });
+      const arena = TlsfArena.create({ source: new ArrayBuffer(400 * KIB), byteOffset });
       const pointers: number[] = [];
       for (const size of [1, 40, 1000, 5000]) {
         const pointer = arena.allocAligned(size, align);
@@ -215,7 +215,7 @@ describe("misuse", () => {
   );
 
   it("takes no position in the arena but a live block's for a pointer, whatever is stored in the blocks", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(8 * KIB), { initial: 4 * KIB });
+    const arena = TlsfArena.create({ source: new ArrayBuffer(8 * KIB), initial: 4 * KIB });
     arena.addRegion(4 * KIB, 4 * KIB);
     const live = new Set([arena.alloc(100), arena.alloc(8), arena.alloc(3000), arena.alloc(200)]);
     const hole = arena.alloc(64);
@@ -307,7 +307,7 @@ describe("misuse", () => {
 
 describe("regions", () => {
   it("adds a region, allocates from both, and removes the empty one", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(64 * KIB), { initial: 8 * KIB });
+    const arena = TlsfArena.create({ source: new ArrayBuffer(64 * KIB), initial: 8 * KIB });
     expect(arena.alloc(16 * KIB)).toBe(0);
     arena.addRegion(8 * KIB, 56 * KIB);
     const large = arena.alloc(50 * KIB);
@@ -324,7 +324,7 @@ describe("regions", () => {
   });
 
   it("refuses regions that overlap, lie outside, or are not there", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(64 * KIB), { initial: 8 * KIB });
+    const arena = TlsfArena.create({ source: new ArrayBuffer(64 * KIB), initial: 8 * KIB });
     expect(code(() => arena.addRegion(4 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => arena.addRegion(0, 64))).toBe("ERR_OUT_OF_RANGE");
     expect(code(() => arena.addRegion(60 * KIB, 8 * KIB))).toBe("ERR_OUT_OF_RANGE");
@@ -337,9 +337,9 @@ describe("regions", () => {
 describe("where an arena lies", () => {
   it("is found again by a second view over the same shared bytes", () => {
     const shared = new SharedArrayBuffer(64 * KIB);
-    const one = TlsfArena.create(shared, { byteOffset: 1024, byteLength: 32 * KIB });
+    const one = TlsfArena.create({ source: shared, byteOffset: 1024, byteLength: 32 * KIB });
     const a = one.alloc(100);
-    const two = TlsfArena.attach(new Uint8Array(shared, 1024));
+    const two = TlsfArena.attach({ source: new Uint8Array(shared, 1024) });
     expect(two.isLive(a)).toBe(true);
     const b = two.alloc(200);
     one.free(b);
@@ -355,7 +355,7 @@ describe("where an arena lies", () => {
     one.bytes.fill(7, a, a + 100);
     const copy = new Uint8Array(128 * KIB);
     copy.set(one.bytes, 4096);
-    const two = TlsfArena.attach(copy, { byteOffset: 4096 });
+    const two = TlsfArena.attach({ source: copy, byteOffset: 4096 });
     expect(two.bytes[a]).toBe(7);
     two.free(a);
     two.validate();
@@ -365,7 +365,7 @@ describe("where an arena lies", () => {
 
   it("lies in a WebAssembly.Memory, and goes on after it has grown", () => {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 4 });
-    const arena = TlsfArena.create(memory);
+    const arena = TlsfArena.create({ source: memory });
     const a = arena.alloc(1000);
     memory.grow(1);
     expect(code(() => arena.alloc(8))).toBe("ERR_DETACHED");
@@ -376,17 +376,27 @@ describe("where an arena lies", () => {
   });
 
   it("refuses bytes that hold no arena, and bytes that are too few for one", () => {
-    expect(code(() => TlsfArena.attach(new ArrayBuffer(4096)))).toBe("ERR_BAD_DATA");
-    expect(code(() => TlsfArena.attach(new ArrayBuffer(0)))).toBe("ERR_BAD_DATA");
-    expect(code(() => TlsfArena.create(new ArrayBuffer(64)))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => TlsfArena.create(new ArrayBuffer(4096), { byteOffset: 4 }))).toBe("ERR_OUT_OF_RANGE");
-    expect(code(() => TlsfArena.create({} as ArrayBuffer))).toBe("ERR_INVALID_ARG_TYPE");
-    expect(code(() => TlsfArena.create(null as unknown as ArrayBuffer))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => TlsfArena.attach({ source: new ArrayBuffer(4096) }))).toBe("ERR_BAD_DATA");
+    expect(code(() => TlsfArena.attach({ source: new ArrayBuffer(0) }))).toBe("ERR_BAD_DATA");
+    expect(code(() => TlsfArena.create({ source: new ArrayBuffer(64) }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => TlsfArena.create({ source: new ArrayBuffer(4096), byteOffset: 4 }))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => TlsfArena.create({ source: {} as ArrayBuffer }))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(code(() => TlsfArena.create({ source: null as unknown as ArrayBuffer }))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+
+  it("refuses bytes in place of options at once, however many, and null for an option", () => {
+    for (const given of [new Uint8Array(1 << 26), new ArrayBuffer(64), null, undefined, "bytes"])
+      for (const make of [TlsfArena.create, TlsfArena.attach])
+        expect(code(() => make(given as never))).toBe("ERR_INVALID_ARG_TYPE");
+    const source = new ArrayBuffer(65_536);
+    for (const key of ["source", "byteOffset", "byteLength", "initial"])
+      expect([key, code(() => TlsfArena.create({ source, [key]: null }))]).toEqual([key, "ERR_INVALID_ARG_TYPE"]);
+    expect(code(() => TlsfArena.create({ source, length: 8 } as never))).toBe("ERR_INVALID_ARG_VALUE");
   });
 
   it("ignores what the bytes held before", () => {
     const bytes = new Uint8Array(16 * KIB).fill(0xff);
-    const arena = TlsfArena.create(bytes);
+    const arena = TlsfArena.create({ source: bytes });
     arena.validate();
     expect(arena.alloc(8 * KIB)).toBeGreaterThan(0);
     arena.validate();
@@ -406,7 +416,7 @@ describe("the worst case", () => {
 
 describe("a freed hole of just the right size", () => {
   it("is taken again: of 150 blocks of 4,096 every other one freed and taken again leaves the largest free block whole", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(2 << 20));
+    const arena = TlsfArena.create({ source: new ArrayBuffer(2 << 20) });
     const blocks = Array.from({ length: 150 }, () => arena.alloc(4096));
     const { largest } = arena.stats();
     const holes = blocks.filter((_, i) => i % 2 === 0);
@@ -419,7 +429,7 @@ describe("a freed hole of just the right size", () => {
   });
 
   it.each([264, 1000, 4096, 5000, 65_536, 300_000])("is taken again by a request of %i bytes", (size) => {
-    const arena = TlsfArena.create(new ArrayBuffer(4 << 20));
+    const arena = TlsfArena.create({ source: new ArrayBuffer(4 << 20) });
     const hole = arena.alloc(size);
     arena.alloc(8);
     arena.free(hole);
@@ -428,7 +438,7 @@ describe("a freed hole of just the right size", () => {
   });
 
   it("is not taken when the head of its list is too small: the search goes on where every block is large enough", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
+    const arena = TlsfArena.create({ source: new ArrayBuffer(1 << 20) });
     const small = arena.alloc(4104);
     arena.alloc(8);
     arena.free(small);
@@ -440,7 +450,7 @@ describe("a freed hole of just the right size", () => {
   });
 
   it("whose link was written to is found, and nothing is handed out", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(1 << 20));
+    const arena = TlsfArena.create({ source: new ArrayBuffer(1 << 20) });
     const blocks = Array.from({ length: 4 }, () => arena.alloc(4096));
     arena.free(blocks[0]!);
     arena.free(blocks[2]!);
@@ -454,7 +464,7 @@ describe("a freed hole of just the right size", () => {
 
 describe("the end of an arena", () => {
   it("is refused while blocks are live, names them, and changes nothing", () => {
-    const arena = TlsfArena.create(new ArrayBuffer(65_536));
+    const arena = TlsfArena.create({ source: new ArrayBuffer(65_536) });
     const pointers = Array.from({ length: 10 }, () => arena.alloc(64));
     expect(() => arena.close()).toThrow(
       expect.objectContaining({ code: "ERR_IN_USE", message: expect.stringContaining(`${pointers[0]}, `) }),
@@ -468,7 +478,7 @@ describe("the end of an arena", () => {
 
   it("by force takes live blocks back: every call is ERR_POOL_DEAD, and nobody attaches to the bytes", () => {
     const buffer = new ArrayBuffer(65_536);
-    const arena = TlsfArena.create(buffer);
+    const arena = TlsfArena.create({ source: buffer });
     const pointer = arena.alloc(64);
     arena.close({ force: true });
     const calls: (() => unknown)[] = [
@@ -489,19 +499,19 @@ describe("the end of an arena", () => {
     ];
     for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
     expect([arena.isLive(pointer), arena.bytes.length]).toEqual([false, 0]);
-    expect(code(() => TlsfArena.attach(buffer))).toBe("ERR_BAD_DATA");
+    expect(code(() => TlsfArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
     expect(code(() => arena.close({ force: 1 as never }))).toBe("ERR_INVALID_ARG_TYPE");
-    TlsfArena.create(buffer).validate();
+    TlsfArena.create({ source: buffer }).validate();
   });
 
   it("comes by itself with using, also where the buffer is gone", () => {
     const buffer = new ArrayBuffer(65_536);
     {
-      using arena = TlsfArena.create(buffer);
+      using arena = TlsfArena.create({ source: buffer });
       arena.alloc(8);
     }
-    expect(code(() => TlsfArena.attach(buffer))).toBe("ERR_BAD_DATA");
-    const arena = TlsfArena.create(buffer);
+    expect(code(() => TlsfArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
+    const arena = TlsfArena.create({ source: buffer });
     structuredClone(buffer, { transfer: [buffer] });
     arena.close();
     expect(code(() => arena.alloc(8))).toBe("ERR_POOL_DEAD");

@@ -1,12 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type Comparison, describeComparison } from "../../src/cli/compare.ts";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import { paintFor } from "../../src/cli/terminal.ts";
 import { FULL } from "../helpers/effort.ts";
-import { CLIP, millpond } from "./command.ts";
+import { CLIP, millpond, scratchFolder } from "./command.ts";
 
 describe("millpond run --compare", () => {
   it("plays the same frames in every subject, and counts what only fresh buffers allocate", FULL, async () => {
@@ -27,9 +25,9 @@ describe("millpond run --compare", () => {
   });
 
   it("plays a few frames in every subject, which is told in JSON", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "millpond-compare-"));
-    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-    const small = join(folder, "small.mp4");
+    const scratch = scratchFolder();
+    onTestFinished(scratch.remove);
+    const small = join(scratch.path, "small.mp4");
     await millpond(["run", `pattern width=64 height=48 frames=12 ! encode ${small}`, "--quiet"]);
     const { code, stdout, stderr } = await millpond(["run", small, "--compare", "--rounds", "1", "--json"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });

@@ -2,19 +2,20 @@
  * Hostile runs: signals, arguments, workers, standard streams. What the command does to data has a table of its own.
  */
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { setTimeout as later } from "node:timers/promises";
 import { afterAll, describe } from "vitest";
-import { CLIP, untilListening } from "./command.ts";
+import { CLIP, scratchFolder, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
 
-/** Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor. */
-const made = mkdtempSync(join(tmpdir(), "millpond-messages-"));
-const SMALL = join(made, "small.mp4");
-afterAll(() => rmSync(made, { recursive: true, force: true }));
+/**
+ * Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor.
+ */
+const scratch = scratchFolder();
+afterAll(scratch.remove);
+const SMALL = join(scratch.path, "small.mp4");
 await runBuilt(["run", `pattern width=64 height=48 frames=60 ! encode ${SMALL}`, "--quiet"]);
 
 /** A moment of a run, told by what can be seen of it, so that it is the same on every machine. */

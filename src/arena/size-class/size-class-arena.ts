@@ -4,7 +4,7 @@
  * arena itself. After mimalloc and jemalloc.
  *
  * ```ts
- * const heap = SizeClassArena.create(new ArrayBuffer(64 << 20));
+ * const heap = SizeClassArena.create({ source: new ArrayBuffer(64 << 20) });
  * const pointer = heap.alloc(100);             // an object of 112 bytes, aligned to 16; 0 when nothing fits
  * heap.free(pointer);
  * ```
@@ -33,7 +33,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { checkOptions, flag } from "../../util/validate.ts";
 import { badPointer, badSize, liveBlocks, unreachable } from "../tlsf/errors.ts";
 import { CLOSED } from "../tlsf/layout.ts";
-import { type ArenaHolder, type ArenaOptions, type ArenaSource, TlsfArena } from "../tlsf/tlsf-arena.ts";
+import { type ArenaHolder, type ArenaOptions, TlsfArena } from "../tlsf/tlsf-arena.ts";
 import { CLASSES, Class, classOf, MAX_CLASS_SIZE, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
 import { bumpAllocate, cachedBytes, findRoot, makeRoot, type Root, trimSpans } from "./spans.ts";
 import { classHolders, classMisuse, classStats, type SizeClassStats, validateClasses } from "./validate.ts";
@@ -81,14 +81,14 @@ export class SizeClassArena {
    * Formats an arena with its tables (0.9 % of the bytes). Throws as {@link TlsfArena.create}; `ERR_OUT_OF_RANGE` when
    * they do not fit.
    */
-  static create(source: ArenaSource, options?: ArenaOptions): SizeClassArena {
-    const arena = TlsfArena.create(source, options);
+  static create(options: ArenaOptions): SizeClassArena {
+    const arena = TlsfArena.create(options);
     return new SizeClassArena(arena, makeRoot(arena));
   }
 
   /** Views a heap that is there already. Throws `ERR_BAD_DATA` when there is none. */
-  static attach(source: ArenaSource, options?: Pick<ArenaOptions, "byteOffset">): SizeClassArena {
-    const arena = TlsfArena.attach(source, options);
+  static attach(options: Pick<ArenaOptions, "source" | "byteOffset">): SizeClassArena {
+    const arena = TlsfArena.attach(options);
     return new SizeClassArena(arena, findRoot(arena));
   }
 

@@ -50,7 +50,7 @@ export function makeRoot(arena: TlsfArena): Root {
   const { bytes, words } = arena;
   const { total } = rootWords(bytes.length);
   const pointer = arena.alloc(total * 4);
-  if (pointer === 0) throw outOfRange("initial", `enough for tables of ${total * 4} bytes`, arena.available);
+  if (pointer === 0) throw outOfRange("options.initial", `enough for tables of ${total * 4} bytes`, arena.available);
   arena.tag(pointer, true);
   const root = rootAt(pointer, bytes.length);
   words.fill(0, pointer >>> 2, (pointer >>> 2) + total);

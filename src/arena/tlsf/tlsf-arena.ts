@@ -4,16 +4,16 @@
  * needs nothing else:
  *
  * ```ts
- * const arena = TlsfArena.create(new SharedArrayBuffer(1 << 20));
+ * const arena = TlsfArena.create({ source: new SharedArrayBuffer(1 << 20) });
  * const pointer = arena.alloc(1000);           // bytes from the arena's start; 0 when nothing fits
  * new Float32Array(arena.buffer, arena.byteOffset + pointer, 250);
  * arena.free(pointer);
- * TlsfArena.attach(sameBufferElsewhere);       // another thread sees the same blocks
+ * TlsfArena.attach({ source: sameBuffer });    // another thread sees the same blocks
  * ```
  *
  * Life-cycle:
  *
- * 1. `TlsfArena.create(bytes)` formats an empty arena over bytes that stay the caller's. `attach()` views one that is
+ * 1. `TlsfArena.create()` formats an empty arena over bytes that stay the caller's. `attach()` views one that is
  *    there already.
  * 2. `alloc()` and `free()` divide and merge. `resize()` works in place, `realloc()` moves where it must.
  * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
@@ -33,7 +33,15 @@
 
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, outOfRange, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.ts";
+import {
+  checkOptions,
+  flag,
+  outOfRange,
+  powerOfTwo,
+  readOptions,
+  wholeNumber,
+  wrongType,
+} from "../../util/validate.ts";
 import * as core from "./core.ts";
 import { badPointer, badSize, liveBlocks, unreachable } from "./errors.ts";
 import {
@@ -62,8 +70,10 @@ export type { WorstCase } from "./worst-case.ts";
 /** What an arena can lie in: a buffer, a part of one, or a WebAssembly.Memory (anything with a `buffer`). */
 export type ArenaSource = ArrayBufferLike | Uint8Array | { readonly buffer: ArrayBufferLike };
 
-/** Where in its source an arena lies. */
+/** Where an arena lies. */
 export interface ArenaOptions {
+  /** What it lies in; the bytes stay the caller's. */
+  source: ArenaSource;
   /** Bytes in front of the arena; a multiple of 8, default 0. */
   byteOffset?: number;
   /** Bytes that the arena may ever use; default: the rest of the source. */
@@ -85,6 +95,8 @@ export interface ArenaHolder {
 
 /** Live blocks that the error of a refused {@link TlsfArena.close} names. */
 const MAX_NAMED = 8;
+
+const OPTION_KEYS: readonly (keyof ArenaOptions)[] = ["source", "byteOffset", "byteLength", "initial"];
 
 const NO_WORDS: Int32Array = new Int32Array(0);
 const NO_BYTES: Uint8Array = new Uint8Array(0);
@@ -112,24 +124,20 @@ export class TlsfArena {
   /**
    * Formats an arena: whatever the bytes held is lost.
    *
-   * @param source an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is not a multiple of 8, too few bytes for a
    * block). O(1).
    */
-  static create(source: ArenaSource, options?: ArenaOptions): TlsfArena {
-    const { byteOffset, byteLength, initial } = checkOptions("options", options, [
-      "byteOffset",
-      "byteLength",
-      "initial",
-    ]);
+  static create(options: ArenaOptions): TlsfArena {
+    const { source, byteOffset, byteLength, initial } = readOptions("options", options, OPTION_KEYS);
     const bytes = viewOf(source, byteOffset, byteLength);
     formatArena(bytes, initial);
     return new TlsfArena(source, bytes);
   }
 
   /** Views an arena that is there already. Throws `ERR_BAD_DATA` when there is none, and as {@link create}. O(1). */
-  static attach(source: ArenaSource, options?: Pick<ArenaOptions, "byteOffset">): TlsfArena {
-    return new TlsfArena(source, findArena(source, checkOptions("options", options, ["byteOffset"]).byteOffset));
+  static attach(options: Pick<ArenaOptions, "source" | "byteOffset">): TlsfArena {
+    const { source, byteOffset } = readOptions("options", options, ["source", "byteOffset"]);
+    return new TlsfArena(source, findArena(source, byteOffset));
   }
 
   /**
@@ -403,7 +411,7 @@ function wholeView(source: ArenaSource): Uint8Array {
     return viewOfSource(source);
   } catch (error) {
     if (error instanceof MillpondError || !(error instanceof TypeError)) throw error;
-    const text = "the bytes of source are detached or out of bounds; give bytes that are there";
+    const text = "the bytes of options.source are detached or out of bounds; give bytes that are there";
     throw new MillpondError("ERR_DETACHED", text, {}, { cause: error });
   }
 }
@@ -419,7 +427,7 @@ function viewOfSource(source: ArenaSource): Uint8Array {
   if (typeof memory === "object" && memory !== null && !ArrayBuffer.isView(memory) && memory.buffer !== undefined) {
     return viewOfSource(memory.buffer as ArrayBufferLike);
   }
-  throw wrongType("source", "an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory", source);
+  throw wrongType("options.source", "an ArrayBuffer, SharedArrayBuffer, Uint8Array or WebAssembly.Memory", source);
 }
 
 /**
@@ -428,12 +436,21 @@ function viewOfSource(source: ArenaSource): Uint8Array {
  */
 function viewOf(source: ArenaSource, byteOffset = 0, byteLength?: number): Uint8Array {
   const whole = wholeView(source);
-  const start = wholeNumber("byteOffset", byteOffset, 0, whole.length);
+  const start = wholeNumber("options.byteOffset", byteOffset, 0, whole.length);
   if ((whole.byteOffset + start) % GRANULE !== 0) {
-    throw outOfRange("byteOffset", `such that the arena begins at a multiple of ${GRANULE} in its buffer`, byteOffset);
+    throw outOfRange(
+      "options.byteOffset",
+      `such that the arena begins at a multiple of ${GRANULE} in its buffer`,
+      byteOffset,
+    );
   }
   const most = whole.length - start;
-  const length = wholeNumber("byteLength", byteLength ?? Math.min(most, MAX_ARENA), 0, Math.min(most, MAX_ARENA));
+  const length = wholeNumber(
+    "options.byteLength",
+    byteLength === undefined ? Math.min(most, MAX_ARENA) : byteLength,
+    0,
+    Math.min(most, MAX_ARENA),
+  );
   return whole.subarray(start, start + length - (length % GRANULE));
 }
 
@@ -444,8 +461,8 @@ function formatArena(bytes: Uint8Array, initial: number = bytes.length): void {
   const words = wordsOf(bytes);
   const control = controlWords(flCountFor(words.length));
   const least = (control + REGION_COST + MIN_BLOCK) * 4;
-  wholeNumber("byteLength", bytes.length, least);
-  const first = wholeNumber("initial", initial, least, bytes.length);
+  wholeNumber("options.byteLength", bytes.length, least);
+  const first = wholeNumber("options.initial", initial, least, bytes.length);
   words.fill(0, 0, control);
   words[Control.MAGIC] = MAGIC;
   words[Control.FORMAT] = FORMAT;

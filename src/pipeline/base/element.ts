@@ -1,6 +1,6 @@
 /**
- * Element: a stage of a pipeline. Most stages extend `Source`, `Transform` or `Sink`; tees, queues, funnels and stages of another
- * shape extend this class.
+ * Element: a stage of a pipeline. Most stages extend `Source`, `Transform` or `Sink`; tees, queues, funnels and stages
+ * of another shape extend this class.
  *
  * Life-cycle. An element belongs to one pipeline at most and takes part in one run at a time:
  *
@@ -8,9 +8,10 @@
  *          start()          first formatChanged()            onEos() on every input
  *   idle ----------> open --------------------------> flowing ------------------------> ended
  *    ^                |                                |   ^                              |
- *    |                |          unlock(), onFlush()   |   | a seek                       | commit(), when no stage failed
- *    |                |                                +---+                              |
- *    +----------------+--------------- unlock(), then stop() -----------------------------+
+ *    |                |           a seek: unlock(),    |   |           commit(), when no  |
+ *    |                |           then onFlush()       +---+           stage has failed   |
+ *    |                |                                |                                  |
+ *    +----------------+-------- unlock(), stop() ------+----------------------------------+
  * ```
  *
  * | state   | `running`      | calls that come                                                                        |
@@ -20,10 +21,10 @@
  * | flowing | the run        | `chain`, `formatChanged`, `onEos` for each input, one at a time; questions in between  |
  * | ended   | the run        | `commit` once, unless the run failed                                                   |
  *
- * `start()` is called from the sinks upwards, `commit()` from the sources downwards, `stop()` from the sources downwards and once for
- * each `start()`, also for one that threw. `unlock()` may come at any moment between them, and more than once; no buffer arrives after it.
- * `onFlush()` and `stop()` come when the calls under way have ended; `stop()` also when the run no longer waits for them
- * (`acquireTimeout`).
+ * `start()` is called from the sinks upwards, `commit()` from the sources downwards, `stop()` from the sources
+ * downwards and once for each `start()`, also for one that threw. `unlock()` may come at any moment between them, and
+ * more than once; no buffer arrives between it and `onFlush()` or `stop()`, which come when the calls under way have
+ * ended; `stop()` also when the run no longer waits for them (`acquireTimeout`).
  *
  * Invariants:
  *
@@ -79,15 +80,19 @@ export interface Running {
   readonly stopping: boolean;
   /** Ends the run with an error. */
   fail(error: unknown, element: Element): void;
-  /** Something of the stream will be lost; `onWarning` of the run hears of it. Throws `ERR_NOT_NEGOTIATED` in a strict one. */
+  /**
+   * Something of the stream will be lost; `onWarning` of the run hears of it. Throws `ERR_NOT_NEGOTIATED` in a strict
+   * one.
+   */
   warn(text: string, element: Element): void;
   /** A sink has seen the end of its stream. */
   sinkDone(element: Element): void;
   /** Waits for a buffer under the run's rules. */
   acquire(pool: BufferPool): Promise<MediaBuffer>;
   /**
-   * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's name. The
-   * bound is the pipeline's `acquireTimeout`, changed as `bounds` says; undefined when there is no bound, so nothing to end.
+   * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's
+   * name. The bound is the pipeline's `acquireTimeout`, changed as `bounds` says; undefined when there is no bound, so
+   * nothing to end.
    */
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
   /** Ends a wait; undefined is no wait. */
@@ -120,7 +125,10 @@ export function errorSource(error: unknown): string | undefined {
   return typeof error === "object" && error !== null ? errorSources.get(error) : undefined;
 }
 
-/** @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws `ERR_INVALID_ARG_TYPE`. */
+/**
+ * @internal Checks an element's name, by the argument that its caller wrote; absent: undefined. Throws
+ *   `ERR_INVALID_ARG_TYPE`.
+ */
 export function checkName(argument: string, name: string | undefined): string | undefined {
   if (name === undefined || (typeof name === "string" && name !== "")) return name;
   throw wrongType(argument, "a non-empty string", name);
@@ -155,12 +163,16 @@ export abstract class Element {
     return pad;
   }
 
-  /** True for a stage that an application or a pipe feeds or empties in its own time: the run does not bound its waits. */
+  /**
+   * True for a stage that an application or a pipe feeds or empties in its own time: the run does not bound its waits.
+   */
   get isPacedFromOutside(): boolean {
     return false;
   }
 
-  /** @internal The promise of a hook, which the run waits for as long as the bound allows. The hook is not interrupted. */
+  /**
+   * @internal The promise of a hook, which the run waits for as long as the bound allows. The hook is not interrupted.
+   */
   protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
     const running = this.#running;
     const wait = running?.beginWait(this, doing, bounds);
@@ -201,15 +213,20 @@ export abstract class Element {
   start(): Maybe<void> {}
 
   /**
-   * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the sources
-   * downwards, before {@link stop}. What it throws makes the run fail.
+   * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the
+   * sources downwards, before {@link stop}. What it throws makes the run fail.
    */
   commit(): Maybe<void> {}
 
-  /** Hook: the run is over, well or not. Closes what it opened, releases what it retains. Called once for each start. */
+  /**
+   * Hook: the run is over, well or not. Closes what it opened, releases what it retains. Called once for each start.
+   */
   stop(): Maybe<void> {}
 
-  /** Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the same. */
+  /**
+   * Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the
+   * same.
+   */
   unlock(): void {}
 
   /** Hook: a seek. Releases every buffer that it retains, and forgets the stream so far. */
@@ -218,13 +235,17 @@ export abstract class Element {
   /** A buffer arrives, and is this element's from now on: also when it throws, it must have released it. */
   abstract chain(buffer: MediaBuffer, pad: InputPad): Maybe<void>;
 
-  /** The format of the buffers that follow. The pad has it when this is called. Throw `ERR_NOT_NEGOTIATED` to refuse. */
+  /**
+   * The format of the buffers that follow. The pad has it when this is called. Throw `ERR_NOT_NEGOTIATED` to refuse.
+   */
   abstract formatChanged(format: StreamFormat, pad: InputPad): Maybe<void>;
 
   /** The end of the stream on one input. */
   abstract onEos(pad: InputPad): Maybe<void>;
 
-  /** @internal A format arrives. Sets the pad's format at the moment from which it is in force; a queue does that later. */
+  /**
+   * @internal A format arrives. Sets the pad's format at the moment from which it is in force; a queue does that later.
+   */
   onFormat(format: StreamFormat, pad: InputPad): Maybe<void> {
     pad.format = format;
     return this.formatChanged(format, pad);
@@ -236,8 +257,8 @@ export abstract class Element {
   }
 
   /**
-   * Answers an upstream stage about memory: adds what this element needs to the query. False: it requires nothing, which is
-   * the default; an element that passes buffers on unchanged forwards the question instead.
+   * Answers an upstream stage about memory: adds what this element needs to the query. False: it requires nothing,
+   * which is the default; an element that passes buffers on unchanged forwards the question instead.
    */
   proposeAllocation(_query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
     return false;
@@ -256,7 +277,9 @@ export abstract class Element {
     if (this.outputs.every((pad) => pad.finished)) for (const pad of this.inputs) pad.finish();
   }
 
-  /** A stage downstream wants to be asked again. A stage that decides about buffers notes it; others pass it upstream. */
+  /**
+   * A stage downstream wants to be asked again. A stage that decides about buffers notes it; others pass it upstream.
+   */
   reconfigureRequested(pad: OutputPad): void {
     if (pad.pool !== null) pad.needsReconfigure = true;
     else for (const input of this.inputs) input.reconfigure();

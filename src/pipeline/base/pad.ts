@@ -1,16 +1,17 @@
 /**
- * InputPad and OutputPad: where elements are joined. Buffers, formats and the end of the stream go from an output to an input.
- * Questions about formats and memory go the same way. `finish()` (no more buffers) and `reconfigure()` (negotiate again) go back.
+ * InputPad and OutputPad: where elements are joined. Buffers, formats and the end of the stream go from an output to an
+ * input. Questions about formats and memory go the same way. `finish()` (no more buffers) and `reconfigure()`
+ * (negotiate again) go back.
  *
- * Life-cycle of an output in a run: closed until `setFormat()`, then open. It is closed again after `end()`, after the input's
- * `finish()`, and during a seek. `push()` on a closed output releases the buffer: it throws `ERR_FLUSHING` during a seek, nothing after
- * `finish()`, and `ERR_INACTIVE` otherwise.
+ * Life-cycle of an output in a run: closed until `setFormat()`, then open. It is closed again after `end()`, after the
+ * input's `finish()`, and during a seek. `push()` on a closed output releases the buffer: it throws `ERR_FLUSHING`
+ * during a seek, nothing after `finish()`, and `ERR_INACTIVE` otherwise.
  *
- * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. The callee has the buffer from the
- * moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither.
+ * Invariants: `closed` is true when the output is finished, ended, flushing or without a format. The callee has the
+ * buffer from the moment of the call. A pad that decides about buffers has a `pool` and a `decision`, or neither.
  *
- * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise when the caller
- * must wait: back-pressure costs nothing where there is none.
+ * Complexity: `push()` is O(1). It is a plain call that returns nothing when the buffer has gone through, and a promise
+ * when the caller must wait: back-pressure costs nothing where there is none.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -75,8 +76,8 @@ export class InputPad extends Pad {
   }
 
   /**
-   * True when buffers that arrive here may be shared with others, so that they can be read only: behind a tee, or behind a
-   * stage that keeps what it passes on.
+   * True when buffers that arrive here may be shared with others, so that they can be read only: behind a tee, or
+   * behind a stage that keeps what it passes on.
    */
   get isShared(): boolean {
     return this.peer?.element.sharesOutput(this.peer) ?? false;
@@ -109,8 +110,9 @@ export class OutputPad extends Pad {
 
   /**
    * Hands a buffer on; it belongs to the other end from now on, also when this fails. Nothing comes back when it went
-   * through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek, `ERR_INVALID_ARG_TYPE`
-   * for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's own part
+   * through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek,
+   * `ERR_INVALID_ARG_TYPE` for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's
+   * own part
    */
   push(buffer: MediaBuffer): Maybe<void> {
     const { peer } = this;
@@ -189,8 +191,8 @@ export class OutputPad extends Pad {
   }
 
   /**
-   * Asks downstream and settles where this pad's buffers come from: the pool that is there already when it still fits, one
-   * that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`,
+   * Asks downstream and settles where this pad's buffers come from: the pool that is there already when it still fits,
+   * one that was offered, or a new one. The old one drains by itself. Rejects with `ERR_NOT_NEGOTIATED`,
    * `ERR_INACTIVE`, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    *
    * @param retained buffers of this pad that the element itself retains, beyond the one that it fills
@@ -211,7 +213,8 @@ export class OutputPad extends Pad {
       element.decideAllocation(query, this);
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
-      // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled again.
+      // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled
+      // again.
       if (this.flushing) this.needsReconfigure = true;
     } catch (error) {
       this.needsReconfigure = true;

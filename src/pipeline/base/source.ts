@@ -1,14 +1,23 @@
 /**
- * Source: the base class of stages that buffers begin at. It settles the pool, waits for free buffers, fills and pushes
- * them; a subclass says what comes next and fills. After GStreamer's base source.
+ * Source: the base class of stages that buffers begin at. It settles the pool, waits for free buffers and pushes
+ * them; a subclass says what comes next and fills it. After GStreamer's base source.
  *
  * ```ts
+ * const BLOCKS = byteFormat(4096);      // once: a format is validated when it is made
  * class Ramp extends Source {
  *   #n = 0;
- *   next() { return this.#n < 100 ? byteFormat(4096) : undefined; }     // undefined: the end
+ *   next() { return this.#n < 100 ? BLOCKS : undefined; }                // undefined: the end
  *   fill(buffer: MediaBuffer) { buffer.bytes.fill(this.#n++); }
  * }
  * ```
+ *
+ * Life-cycle in a run: `start()`; `next()` gives the first format, and the pool is settled (`prepare()`). Then, for
+ * each buffer, `next()`, a free buffer of the pool, `fill()`, and a push. The stream ends when `next()` gives undefined
+ * or `fill()` false. A seek calls `onFlush()`, then `seek()`, and the loop begins again.
+ *
+ * Invariants: one buffer is being filled at a time; a buffer that is not pushed is released, also when a hook throws.
+ *
+ * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -37,21 +46,22 @@ export abstract class Source extends Element {
   }
 
   /**
-   * Hook: the format of the next buffer, or undefined at the end of the stream. Called before every buffer; a format unlike
-   * the one before is negotiated anew, with a new pool.
+   * Hook: the format of the next buffer, or undefined at the end of the stream. Called before every buffer; a format
+   * unlike the one before is negotiated anew, with a new pool.
    */
   abstract next(): Maybe<StreamFormat | undefined>;
 
   /**
-   * Hook: writes the next buffer, whose bytes are of the format that {@link next} gave, with times and flags. False: there
-   * is no buffer after all, the stream ends here. The buffer is the source's until the call, or its promise, ends; it has at least the bytes of the format, and more
-   * where a stage downstream has asked for more: resize it when the count matters.
+   * Hook: writes the next buffer, whose bytes are of the format that {@link next} gave, with times and flags. False:
+   * there is no buffer after all, the stream ends here. The buffer is the source's until the call, or its promise,
+   * ends; it has at least the bytes of the format, and more where a stage downstream has asked for more: resize it when
+   * the count matters.
    */
   fill?(buffer: MediaBuffer): Maybe<HookResult>;
 
   /**
-   * Hook instead of {@link fill}: gives a buffer that exists already, with one reference, or undefined at the end. Such a
-   * source settles no pool, unless {@link usesPool} says so.
+   * Hook instead of {@link fill}: gives a buffer that exists already, with one reference, or undefined at the end. Such
+   * a source settles no pool, unless {@link usesPool} says so.
    */
   create?(): Maybe<MediaBuffer | undefined>;
 
@@ -77,7 +87,10 @@ export abstract class Source extends Element {
     );
   }
 
-  /** @internal Opens the stream as far as its first format, and settles the pool; the pipeline calls it before any byte moves. */
+  /**
+   * @internal Opens the stream as far as its first format, and settles the pool; the pipeline calls it before any byte
+   *   moves.
+   */
   async prepare(): Promise<void> {
     const format = this.next();
     this.#upcoming = isPromise(format) ? await this.bounded(format, "waiting for its first buffer") : format;

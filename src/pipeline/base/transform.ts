@@ -2,11 +2,20 @@
  * Transform: the base class of stages with one input and one output, in one of three ways.
  *
  * - passthrough: the buffer itself goes on, untouched. It asks for no memory; questions from upstream go on downstream.
- * - in place: the buffer is changed and goes on. The same, as long as nobody else may look at the buffer; behind a tee it
- *   turns into the third way, because there it would change what others see.
+ * - in place: the buffer is changed and goes on, and questions go on as above. Behind a tee other stages read the same
+ *   buffer, so the stage works on a copy out of a pool of its own.
  * - copy: a buffer of another size or format is taken from a pool of its own and filled.
  *
  * After GStreamer's base transform, and DirectShow's rule for in-place filters behind a read-only connection.
+ *
+ * Life-cycle in a run: a format calls `drain()` (but for the first one), `outputFor()` and `configure()`, goes on
+ * downstream, and settles a pool where the mode needs one. Then each buffer calls the hook of the mode. The end of the
+ * stream calls `drain()`.
+ *
+ * Invariants: an input buffer is pushed or released exactly once, also when a hook throws. A buffer that others may
+ * read is never changed.
+ *
+ * Complexity: O(1) beside the hooks; passthrough without `inspect()` is one push.
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -87,7 +96,10 @@ export abstract class Transform extends Element {
   // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
   configure(_input: StreamFormat, _output: StreamFormat): Maybe<TransformMode | undefined | void> {}
 
-  /** Hook of "copy": reads one buffer, which is valid during the call and may be shared, and fills the other. False: nothing comes out of this one. */
+  /**
+   * Hook of "copy": reads one buffer, which is valid during the call and may be shared, and fills the other. False:
+   * nothing comes out of this one.
+   */
   transform?(input: MediaBuffer, output: MediaBuffer): Maybe<HookResult>;
 
   /** Hook of "in-place": changes the buffer. False: it goes no further. */
@@ -279,8 +291,8 @@ export abstract class Transform extends Element {
   }
 
   /**
-   * Passthrough and in place: downstream is asked, since it is downstream that gets these buffers, and what is held here is
-   * added. Copy: only metas that are kept, and what is held here; downstream never sees these buffers.
+   * Passthrough and in place: downstream is asked, since it is downstream that gets these buffers, and what is held
+   * here is added. Copy: only metas that are kept, and what is held here; downstream never sees these buffers.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.#mode === "copy" || this.#copiesFirst) {

@@ -1,6 +1,6 @@
 /**
- * AppSink: the end of a pipeline in an application's loop. Each buffer belongs to the loop's body, which releases it; a loop
- * that is slow holds the whole pipeline back, and one that is left ends it.
+ * AppSink: the end of a pipeline in an application's loop. Each buffer belongs to the loop's body, which releases it; a
+ * loop that is slow holds the whole pipeline back, and one that is left ends it.
  *
  * ```ts
  * const sink = new AppSink();

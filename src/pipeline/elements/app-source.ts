@@ -1,6 +1,6 @@
 /**
- * AppSource: an application's own data into a pipeline, from any iterable. Bytes are copied into buffers of the pool that the
- * stages settled; MediaBuffers are passed on as they are.
+ * AppSource: an application's own data into a pipeline, from any iterable. Bytes are copied into buffers of the pool
+ * that the stages settled; MediaBuffers are passed on as they are.
  *
  * ```ts
  * new AppSource(socketChunks(), { format: byteFormat(65536) })
@@ -14,7 +14,9 @@ import { Source } from "../base/source.ts";
 import { Caps } from "../caps.ts";
 import { checkFormat, type StreamFormat, sizeOfFormat } from "../stream-format.ts";
 
-/** What an iterable may give: bytes, which are copied; a buffer, which is passed on with its reference; a new format. */
+/**
+ * What an iterable may give: bytes, which are copied; a buffer, which is passed on with its reference; a new format.
+ */
 export type AppItem = Uint8Array | MediaBuffer | { readonly format: StreamFormat };
 
 /** How an {@link AppSource} is made. */

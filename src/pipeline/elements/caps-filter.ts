@@ -1,6 +1,6 @@
 /**
- * CapsFilter: passes buffers of certain formats through, so that the stages around it settle on one of them. After GStreamer's
- * capsfilter.
+ * CapsFilter: passes buffers of certain formats through, so that the stages around it settle on one of them. After
+ * GStreamer's capsfilter.
  */
 import { Transform } from "../base/transform.ts";
 import { type Caps, checkCaps } from "../caps.ts";

@@ -1,4 +1,6 @@
-/** COMMON_ELEMENTS: how the stages that run everywhere are made from text. `name=value` sets a property, see text.ts. */
+/**
+ * COMMON_ELEMENTS: how the stages that run everywhere are made from text. `name=value` sets a property, see text.ts.
+ */
 import { type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";

@@ -1,4 +1,6 @@
-/** NullSink: takes every buffer and does nothing with it; it may retain the last few, as a stage does that looks back. */
+/**
+ * NullSink: takes every buffer and does nothing with it; it may retain the last few, as a stage does that looks back.
+ */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";

@@ -22,7 +22,9 @@ export interface PatternSourceOptions {
   frameRate?: Fraction;
   /** Pictures in all; default: without end. */
   frames?: number;
-  /** "bars" that move, or "none": bytes as they lie in the buffer, for measurements of everything else. Default "bars". */
+  /**
+   * "bars" that move, or "none": bytes as they lie in the buffer, for measurements of everything else. Default "bars".
+   */
   pattern?: "bars" | "none";
 }
 

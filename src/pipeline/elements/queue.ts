@@ -1,6 +1,15 @@
 /**
  * Queue: lets the stages in front of it and those behind it run at the same time, and bounds how far they drift apart.
  * Formats, questions and the end of the stream wait in line with the buffers. After GStreamer's queue.
+ *
+ * Life-cycle in a run: a loop of its own takes entries out in the order in which they joined, until the end of the
+ * stream. A full line makes the pusher wait, or drops, as `full` says. A seek releases the buffers and questions in
+ * line.
+ *
+ * Invariants: at most `max` buffers are in line, and at most `maxBytes` and `maxTime` unless one alone exceeds them.
+ * After a failure downstream every push gets that error, until a seek or the end of the run.
+ *
+ * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/queue-level.ts";
@@ -21,11 +30,14 @@ export interface QueueOptions {
   /** Most bytes in line; default: no bound. A buffer alone may have more. */
   maxBytes?: number;
   /**
-   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where they have none. Default:
-   * no bound. A buffer alone may be longer.
+   * Most milliseconds of media in line: the sum of the buffers' durations, or of the distances of their times where
+   * they have none. Default: no bound. A buffer alone may be longer.
    */
   maxTime?: number;
-  /** What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default "wait". */
+  /**
+   * What happens to a buffer that finds the line full: it waits; it is dropped; the oldest one is dropped. Default
+   * "wait".
+   */
   full?: "wait" | "drop-new" | "drop-old";
 }
 
@@ -108,9 +120,9 @@ export class Queue extends Element {
   }
 
   /**
-   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side, and leave
-   * in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with the reference of
-   * this one given back); when it rejects, the subclass has released the buffer. Default: no work.
+   * Hook: a buffer joins the line. A subclass that works on buffers begins here; several are worked on side by side,
+   * and leave in the order in which they came. What the promise gives goes on (the buffer itself, or another one, with
+   * the reference of this one given back); when it rejects, the subclass has released the buffer. Default: no work.
    */
   protected begin(_buffer: MediaBuffer): Promise<MediaBuffer> | undefined {
     return undefined;
@@ -311,7 +323,9 @@ export class Queue extends Element {
     wake?.();
   }
 
-  /** Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it. */
+  /**
+   * Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it.
+   */
   override onFlush(): void {
     this.#dropLine();
     this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);

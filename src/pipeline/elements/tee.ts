@@ -1,6 +1,11 @@
 /**
  * Tee: every buffer to every branch, shared, not copied. No stage behind it may write; negotiation tells them before
  * the first buffer comes. After GStreamer's tee and DirectShow's infinite tee.
+ *
+ * Invariants: every branch has a reference of its own. A branch that fails does not keep a buffer from the others; its
+ * error is thrown when all of them are through.
+ *
+ * Complexity: O(branches) for each buffer.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";
@@ -88,10 +93,10 @@ export class Tee extends Element {
   }
 
   /**
-   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags; metas that
-   * all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old buffer while
-   * another keeps new ones, and then the largest starves. One more when several branches hold, so that a slow one does not
-   * stop the others. A branch that does not answer requires nothing.
+   * Asks every branch, without asking for pools, and merges: the largest alignment, prefix, padding and size; no flags;
+   * metas that all understand. Counts are added, not the largest taken as in the reference: a branch may keep an old
+   * buffer while another keeps new ones, and then the largest starves. One more when several branches hold, so that a
+   * slow one does not stop the others. A branch that does not answer requires nothing.
    */
   override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
     if (this.outputs.length === 1) return this.outputs[0]!.query(query);

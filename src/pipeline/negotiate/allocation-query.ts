@@ -1,9 +1,14 @@
 /**
- * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; each stage that
- * will retain buffers says how many, how large and how aligned, may offer a pool of its own, and says which metas it understands.
- * What comes back are suggestions: the stage that asked decides. After GStreamer's ALLOCATION query.
+ * AllocationQuery: what a stage asks the stages behind it before the first byte moves. It travels downstream; each
+ * stage that will retain buffers says how many, how large and how aligned, may offer a pool of its own, and says which
+ * metas it understands. What comes back are suggestions: the stage that asked decides. After GStreamer's ALLOCATION
+ * query.
  *
  * Everything that is added is signed with the stage's name, so that the decision can be explained afterwards.
+ *
+ * Invariants: every entry was checked and copied when it was added; a refused call adds nothing.
+ *
+ * Complexity: each call is O(proposals).
  */
 import { MetaType } from "../../media/meta/meta.ts";
 import { Allocator } from "../../memory/allocator.ts";
@@ -47,7 +52,7 @@ export interface ParamsProposal {
 }
 
 /** One part of a sum: so many buffers stay with that stage. */
-export interface HeldPart {
+export interface RetainedPart {
   /** The stage. */
   readonly by: string;
   /** Buffers that it holds on to. */
@@ -87,8 +92,8 @@ export type MetaMerger = (
 const mergers: Map<string, MetaMerger> = new Map();
 
 /**
- * Says how the params of several branches for one meta API are merged; without a merger, only metas without params pass a tee.
- * Throws `ERR_INVALID_ARG_TYPE`.
+ * Says how the params of several branches for one meta API are merged; without a merger, only metas without params pass
+ * a tee. Throws `ERR_INVALID_ARG_TYPE`.
  */
 export function registerMetaMerger(api: string, merge: MetaMerger): void {
   mergers.set(checkApi(api), required("merge", merge));
@@ -116,7 +121,7 @@ export class AllocationQuery {
   /** What was changed or dropped on the way, in words. */
   readonly notes: readonly string[] = [];
   /** How the held buffers add up, stage by stage. */
-  readonly parts: readonly HeldPart[] = [];
+  readonly parts: readonly RetainedPart[] = [];
   /** @internal who is being asked just now */
   answering = "?";
 
@@ -133,7 +138,10 @@ export class AllocationQuery {
     return this.format === null ? 0 : sizeOfFormat(this.format);
   }
 
-  /** Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * Says how many buffers of what size are needed, and offers a pool or not. No deduplication. Throws
+   * `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`.
+   */
   addPool(offer: PoolOffer): void {
     const proposal = this.#proposal(offer);
     if (proposal.min > 0 && this.pools.length === 0) this.#account(proposal.min, "retained");
@@ -141,7 +149,7 @@ export class AllocationQuery {
   }
 
   #account(count: number, why: string): void {
-    (this.parts as HeldPart[]).push({ by: this.answering, count, why });
+    (this.parts as RetainedPart[]).push({ by: this.answering, count, why });
   }
 
   #proposal(offer: PoolOffer): PoolProposal {
@@ -205,13 +213,14 @@ export class AllocationQuery {
   }
 
   /** Buffers that those who answered hold on to: the first entry's count; 0 without one. */
-  get held(): number {
+  get retained(): number {
     return this.pools[0]?.min ?? 0;
   }
 
   /**
-   * "I hold `count` more": raises every entry, and drops an offered pool whose cap is too low now (its numbers stay). What a
-   * stage that keeps buffers calls while the question passes through it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   * "I hold `count` more": raises every entry, and drops an offered pool whose cap is too low now (its numbers stay).
+   * What a stage that keeps buffers calls while the question passes through it. Throws `ERR_INVALID_ARG_TYPE`,
+   * `ERR_OUT_OF_RANGE`.
    */
   raise(count: number, why: string): void {
     wholeNumber("count", count);
@@ -236,8 +245,8 @@ export class AllocationQuery {
   }
 
   /**
-   * "These same buffers must suit me too": what a stage in the middle calls, where {@link addParams} would only offer an
-   * alternative. Alignment, prefix and padding of every entry become the larger of both; an allocator goes first.
+   * "These same buffers must suit me too": what a stage in the middle calls, where {@link addParams} would only offer
+   * an alternative. Alignment, prefix and padding of every entry become the larger of both; an allocator goes first.
    */
   requireParams(allocator: Allocator | null, wanted: AllocationParams = {}): void {
     const params = resolveParams(wanted, "wanted");
@@ -260,14 +269,14 @@ export class AllocationQuery {
   /** Adds what another answer holds to every entry here: for stages that ask several others about the same buffers. */
   adopt(other: AllocationQuery): void {
     instance("other", "an AllocationQuery", AllocationQuery, other);
-    if (other.held === 0) return;
+    if (other.retained === 0) return;
     const pools = this.pools as PoolProposal[];
-    if (pools.length === 0) pools.push(this.#proposal({ min: other.held }));
+    if (pools.length === 0) pools.push(this.#proposal({ min: other.retained }));
     else
       pools.forEach((entry, i) => {
-        pools[i] = { ...entry, min: entry.min + other.held };
+        pools[i] = { ...entry, min: entry.min + other.retained };
       });
-    (this.parts as HeldPart[]).push(...other.parts);
+    (this.parts as RetainedPart[]).push(...other.parts);
   }
 
   /** Makes every entry at least `size` bytes. Throws `ERR_OUT_OF_RANGE`. */
@@ -312,7 +321,7 @@ export class AllocationQuery {
     (twin.params as ParamsProposal[]).push(...this.params);
     (twin.metas as MetaProposal[]).push(...this.metas);
     (twin.notes as string[]).push(...this.notes);
-    (twin.parts as HeldPart[]).push(...this.parts);
+    (twin.parts as RetainedPart[]).push(...this.parts);
     twin.answering = this.answering;
     return twin;
   }

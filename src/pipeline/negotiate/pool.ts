@@ -1,8 +1,8 @@
 /**
- * decideAllocation: which pool a pad's buffers come from. Downstream has answered the query; the pool that is there, the offered pools
- * in order, and a new pool are tried in that order, and the decision says why each one won or lost. After GStreamer's
- * decide_allocation, with a sum that GStreamer does not make: count = what all stages downstream retain + what this one retains + the one
- * being filled.
+ * decideAllocation: which pool a pad's buffers come from. Downstream has answered the query; the pool that is there,
+ * the offered pools in order, and a new pool are tried in that order, and the decision says why each one won or lost.
+ * After GStreamer's decide_allocation, with a sum that GStreamer does not make: count = what all stages downstream
+ * retain + what this one retains + the one being filled.
  *
  * Invariant: the pad keeps the pool that it has until another one is open, and a refusal changes nothing of the pad.
  */
@@ -14,7 +14,7 @@ import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/buffer/conf
 import type { Clock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "../stream-format.ts";
-import type { AllocationQuery, HeldPart, MetaProposal, PoolProposal } from "./allocation-query.ts";
+import type { AllocationQuery, MetaProposal, PoolProposal, RetainedPart } from "./allocation-query.ts";
 import { type Candidate, type CandidateResult, selectFirst } from "./select.ts";
 
 /** How one pad's supply was settled. Plain data. */
@@ -30,7 +30,7 @@ export interface Decision {
   /** Buffers. */
   readonly count: number;
   /** How the count adds up. */
-  readonly parts: readonly HeldPart[];
+  readonly parts: readonly RetainedPart[];
   /** Alignment, prefix and padding. */
   readonly params: ResolvedParams;
   /** Name of the allocator. */
@@ -72,8 +72,8 @@ interface DecidingPad {
 }
 
 /**
- * @internal Settles the pad's pool by a query that downstream has answered; see {@link OutputPad.negotiate}. O(proposals), and the
- * making of a pool. Throws `ERR_NOT_NEGOTIATED`; the pad keeps its pool then.
+ * @internal Settles the pad's pool by a query that downstream has answered; see {@link OutputPad.negotiate}.
+ *   O(proposals), and the making of a pool. Throws `ERR_NOT_NEGOTIATED`; the pad keeps its pool then.
  */
 export function decideAllocation(pad: DecidingPad, query: AllocationQuery, running: RunningPools): void {
   const size = Math.max(query.formatSize, ...query.pools.map((entry) => entry.size));
@@ -83,7 +83,7 @@ export function decideAllocation(pad: DecidingPad, query: AllocationQuery, runni
       `${pad}: the size of a buffer is not known: neither the source nor a stage behind it gives one`,
     );
   const params = query.params[0]?.params ?? DEFAULT_PARAMS;
-  const required: Requirements = { pad, size, count: query.held + 1, params, query, results: [] };
+  const required: Requirements = { pad, size, count: query.retained + 1, params, query, results: [] };
   const over = running.overBudget(size * required.count, pad);
   if (over !== undefined) throw refusedError(required, over);
 
@@ -238,8 +238,9 @@ function ownPool(required: Requirements): BufferPool {
 const MAKERS: Readonly<Record<string, string>> = { "memory:DMABuf": "dmabuf" };
 
 /**
- * Where a pool that is made here takes its bytes from: what was asked for first, as long as the format does not want a special kind of
- * memory; else the first that has it. Undefined: the default. Throws `ERR_NOT_NEGOTIATED` when nothing has it.
+ * Where a pool that is made here takes its bytes from: what was asked for first, as long as the format does not want a
+ * special kind of memory; else the first that has it. Undefined: the default. Throws `ERR_NOT_NEGOTIATED` when nothing
+ * has it.
  */
 function findAllocator(
   required: Requirements,
@@ -261,7 +262,8 @@ function findAllocator(
 
 function configOf(required: Requirements): BufferPoolConfig {
   const { size, count, params, query } = required;
-  // All of them now: a run that began must not fail for want of memory in its middle. Fresh pages cost nothing until touched.
+  // All of them now: a run that began must not fail for want of memory in its middle. Fresh pages cost nothing until
+  // touched.
   return { ...params, size, min: count, max: count, format: query.format };
 }
 
@@ -272,7 +274,7 @@ function noteResult(required: Requirements, by: string, what: string, won: boole
 function record(required: Requirements, pool: BufferPool, round: number): Decision {
   const { pad, query, results } = required;
   const config = pool.config!;
-  const filled: HeldPart = { by: pad.element.name, count: 1, why: "being filled" };
+  const filled: RetainedPart = { by: pad.element.name, count: 1, why: "being filled" };
   return {
     pad: String(pad),
     format: query.format!,
@@ -289,7 +291,10 @@ function record(required: Requirements, pool: BufferPool, round: number): Decisi
   };
 }
 
-/** What was settled stands in slot 0 afterwards, with the numbers that are in force (GStreamer leaves the ones asked for). */
+/**
+ * What was settled stands in slot 0 afterwards, with the numbers that are in force (GStreamer leaves the ones asked
+ * for).
+ */
 function writeBack(required: Requirements, pool: BufferPool): void {
   const { query } = required;
   const { size, max, params, allocator } = pool.config!;

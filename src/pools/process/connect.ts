@@ -20,7 +20,7 @@ import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
 import { watchExit } from "../lane/worker-liveness.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
-import { checkAttach, nativeError, OPEN_KEYS, type ProcessOpenOptions } from "./open.ts";
+import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 import { processCarrier } from "./transport.ts";
@@ -121,7 +121,7 @@ export async function connectProcess<Data = unknown>(
 }
 
 /** How {@link receiveProcess} joins. */
-export interface ReceiveProcessOptions extends ProcessOpenOptions {
+export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "membership"> {
   /**
    * The descriptor of the pool's block, if this process inherited it; default: it is opened from the parent, which needs /proc and
    * the same PID namespace.
@@ -133,6 +133,9 @@ export interface ReceiveProcessOptions extends ProcessOpenOptions {
   source?: IpcEnd;
 }
 
+/** The membership comes with the parent's offer. */
+const RECEIVE_KEYS = ["name", "asyncWait", "stop", "watch", "clock", "ops", "descriptor", "signal", "source"] as const;
+
 /**
  * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason, and with
  * what {@link ProcessPool.attach} throws, which the parent is told too.
@@ -140,7 +143,7 @@ export interface ReceiveProcessOptions extends ProcessOpenOptions {
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},
 ): Promise<ProcessConnection<Data>> {
-  const given = readOptions("options", options, [...OPEN_KEYS, "descriptor", "signal", "source"]);
+  const given = readOptions("options", options, RECEIVE_KEYS);
   const { descriptor, signal, source = process as unknown as IpcEnd, ...rest } = given;
   withMethods("options.source", "a process with an IPC channel", source, ["send", "on", "removeListener"]);
   if (descriptor !== undefined) wholeNumber("options.descriptor", descriptor, 0, 0x7fffffff);

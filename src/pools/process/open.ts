@@ -8,7 +8,7 @@ import type { NotDone, Outcome } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, readOptions, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { oneOf, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import {
   joinPool,
   type Made,
@@ -88,8 +88,7 @@ export interface ProcessOpenOptions extends ProcessAttachOptions {
   membership?: Membership;
 }
 
-/** @internal The options of each process that joins. */
-export const OPEN_KEYS = ["name", "membership", "asyncWait", "stop", "watch", "clock", "ops"] as const;
+const OPEN_KEYS = ["name", "membership", "asyncWait", "stop", "watch", "clock", "ops"] as const;
 
 const CREATE_KEYS = [
   "size",
@@ -144,22 +143,32 @@ export function attachProcess<T>(
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
   if ("kind" in source) return joinThread(source, settings, construct);
-  if (!isShared(source.buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
-  return join(source, settings, name, construct);
+  // By shape: it may be of another copy of this library. What is read of it is read once.
+  const { buffer, size } = source;
+  if (!isShared(buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
+  withMethods("source", "a block of shared memory", source, ["retire", "closeDescriptor"]);
+  wholeNumber("source.size", size, 0, buffer.byteLength);
+  return join(source, buffer, size, settings, name, construct);
 }
 
 /** Joins the pool in a block that was opened for it. */
 function joinOwn<T>(block: SharedMemory, options: ProcessOpenOptions, name: string, construct: Construct<T>): T {
   try {
-    return join(block, options, name, construct);
+    return join(block, block.buffer, block.size, options, name, construct);
   } catch (error) {
     block.retire();
     throw error;
   }
 }
 
-function join<T>(block: SharedMemory, options: ProcessOpenOptions, name: string, construct: Construct<T>): T {
-  const { buffer, size } = block;
+function join<T>(
+  block: SharedMemory,
+  buffer: SharedArrayBuffer,
+  size: number,
+  options: ProcessOpenOptions,
+  name: string,
+  construct: Construct<T>,
+): T {
   const { handle, layout } = readHeader(buffer, size, name);
   const table = tableOf(buffer, layout, size, name);
   const i32 = new Int32Array(buffer, 0, layout.slotsAt >>> 2);

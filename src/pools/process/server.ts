@@ -1,7 +1,7 @@
 /**
- * Lanes between processes that did not start each other: one serves its pool at a path, the others connect there. Two Unix
- * sockets do it: one carries the block's descriptor, and there the kernel says on both ends which user the other one is; the
- * other carries the lane, and proves by a ticket that it is of a process that got the block.
+ * Lanes between processes that did not start each other: one serves its pool at a path, the others connect there. Two
+ * Unix sockets do it: one carries the block's descriptor, and there the kernel says on both ends which user the other
+ * one is; the other carries the lane, and proves by a ticket that it is of a process that got the block.
  *
  * ```ts
  * const server = await serveProcesses(pool, "/run/user/1000/camera");
@@ -12,6 +12,7 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
+import { isAbsolute } from "node:path";
 import {
   closeDescriptor,
   connectDescriptors,
@@ -24,7 +25,7 @@ import { nativeOps } from "../../os/load.ts";
 import type { Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
+import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import type { SharedHandle } from "../shared/attach.ts";
@@ -50,12 +51,26 @@ export interface ProcessServer<Data = unknown> {
   close(): void;
 }
 
+/** A socket has a name in the file system: an abstract one (which begins with NUL) has no permissions. */
+function checkPath(path: string): void {
+  if (word("path", path) === "" || path.includes("\0")) throw badValue("path", "the path of a Unix socket", path);
+}
+
+/**
+ * The same path, which node:net cannot take for the number of a TCP port: one that every user of every machine could
+ * reach.
+ */
+function socketPath(path: string): string {
+  return isAbsolute(path) ? path : `./${path}`;
+}
+
 /** The other socket's path. */
 const forDescriptors = (path: string): string => `${path}.fd`;
 
 /**
- * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` for a path
- * that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the message).
+ * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`,
+ * `ERR_BAD_DATA` for a path that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the
+ * message).
  */
 export async function serveProcesses<Data = unknown>(
   pool: ProcessPool,
@@ -65,7 +80,7 @@ export async function serveProcesses<Data = unknown>(
   if (!(pool instanceof ProcessPool) || pool.block === undefined) {
     throw wrongType("pool", "a ProcessPool with its block", pool);
   }
-  word("path", path);
+  checkPath(path);
   const given = readOptions<typeof options>("options", options, ["window", "clock"]);
   checkConnectOptions(given);
   const descriptors = orThrow(serveDescriptors(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
@@ -187,15 +202,15 @@ export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "membersh
 }
 
 /**
- * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason, `ERR_INACTIVE` when
- * nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is another user's, and as
- * {@link ProcessPool.attach}.
+ * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason,
+ * `ERR_INACTIVE` when nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is
+ * another user's, and as {@link ProcessPool.attach}.
  */
 export async function connectToPool<Data = unknown>(
   path: string,
   options: ConnectToPoolOptions = {},
 ): Promise<ProcessConnection<Data>> {
-  word("path", path);
+  checkPath(path);
   const given = readOptions("options", options, ["signal", "timeout", "asyncWait", "stop", "watch", "clock", "ops"]);
   const { signal, timeout = GREETING_MS, ...rest } = given;
   milliseconds("options.timeout", timeout);
@@ -204,7 +219,7 @@ export async function connectToPool<Data = unknown>(
   if (signal?.aborted === true) throw signal.reason;
   const { clock = systemClock, ops = nativeOps() } = rest;
   if (!ops.availability.ok) throw nativeError(ops.availability, `cannot connect to ${path}`);
-  const socket = createConnection(path);
+  const socket = createConnection(socketPath(path));
   const port = socketPort(socket);
   const greeting = { signal, timeout, clock };
   const who = `the server at ${path}`;
@@ -243,7 +258,7 @@ function tell(port: ProcessPort, error: unknown): void {
 function listening(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(path, () => {
+    server.listen(socketPath(path), () => {
       server.removeListener("error", reject);
       try {
         // Others who connect before this get no ticket.

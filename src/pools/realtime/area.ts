@@ -53,7 +53,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
       );
     }
     const touched = options.prefault ? prefault(source, memory.region) : NOT_ASKED;
-    const arena = TlsfArena.create(memory.region.bytes, { byteLength: needed });
+    const arena = TlsfArena.create({ source: memory.region.bytes, byteLength: needed });
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {
     memory.release();

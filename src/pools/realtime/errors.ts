@@ -33,7 +33,7 @@ export function fullError(name: string, size: number, available: number, largest
 
 /** A call on a closed pool. */
 export function closedError(name: string, verb: string): MillpondError {
-  return common.closedError(words(name), verb);
+  return common.closedError(words(name), verb, "closed");
 }
 
 /** Blocks are live, so the pool cannot be closed. */

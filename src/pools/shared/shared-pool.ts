@@ -523,7 +523,7 @@ const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "members", "zero"
 /** Options, each read once; how this thread waits is checked before anything is made. */
 function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (keyof T)[]): T {
   const given = readOptions("options", options, keys);
-  checkWaiter("options.waiter", given.waiter);
+  given.waiter = checkWaiter("options.waiter", given.waiter);
   checkClock("options.clock", given.clock);
   return given;
 }

@@ -19,7 +19,7 @@ export function slabText(name: string): string {
 
 /** A call on a closed pool. */
 export function closedError(name: string, verb: string): MillpondError {
-  return common.closedError(words(name), verb);
+  return common.closedError(words(name), verb, "closed");
 }
 
 /** The pool's elements have no layout, so it has no cursor. */

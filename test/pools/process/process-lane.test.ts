@@ -1,4 +1,7 @@
-/** Lanes between processes: leases move to a child over its IPC channel and to strangers over a Unix socket, and end in order. */
+/**
+ * Lanes between processes: leases move to a child over its IPC channel and to strangers over a Unix socket, and end in
+ * order.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
@@ -335,6 +338,31 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     const ops = absentOps(notDone("unsupported", "KOFFI_ABSENT", "not installed"));
     expect(await codeOf(connectToPool(path, { ops }))).toBe("ERR_UNSUPPORTED");
     expect(await codeOf(connectToPool(5 as never))).toBe("ERR_INVALID_ARG_TYPE");
+    for (const wrong of ["", "\0abstract"]) {
+      expect(await codeOf(connectToPool(wrong))).toBe("ERR_INVALID_ARG_VALUE");
+      expect(await codeOf(serveProcesses(pool, wrong))).toBe("ERR_INVALID_ARG_VALUE");
+    }
+  });
+
+  it("a path of digits alone is a path, and opens no TCP port", async () => {
+    const pool = make(2);
+    // A number would be taken for a port, which every user of every machine could reach.
+    const name = String(49_152 + (process.pid % 16_000));
+    const before = process.cwd();
+    process.chdir(folder);
+    try {
+      const server = await serveProcesses<Data>(pool, name);
+      closers.push(() => server.close());
+      expect(readdirSync(folder)).toContain(name);
+      expect(await codeOf(connectToPool("1"))).toBe("ERR_INACTIVE");
+      const [error] = await once(
+        createConnection(Number(name), "127.0.0.1").on("connect", () => {}),
+        "error",
+      ).catch((cause: unknown) => [cause]);
+      expect(error).toMatchObject({ code: "ECONNREFUSED" });
+    } finally {
+      process.chdir(before);
+    }
   });
 
   it("a full pool says so to who connects", async () => {

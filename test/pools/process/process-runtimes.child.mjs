@@ -16,9 +16,9 @@ if (job === "hold") {
   setInterval(() => {}, 1e6);
 } else if (job === "echo") {
   const { lane, pool } = await native.connectToPool(where);
-  for await (const { slot, data } of lane) {
-    pool.bytes(slot)[0]++;
-    await lane.send(slot, data);
+  for await (const { lease, data } of lane) {
+    pool.bytes(lease)[0]++;
+    await lane.send(lease, data);
   }
   pool.leave();
   process.exit(0);
@@ -41,9 +41,9 @@ if (job === "hold") {
   const own = pool.tryAcquire();
   const waiting = pool.acquire({ timeout: 10_000 });
   holder.kill("SIGKILL");
-  const slot = await waiting;
-  report.cleared = pool.bytes(slot).every((byte) => byte === 0);
-  pool.release(slot);
+  const lease = await waiting;
+  report.cleared = pool.bytes(lease).every((byte) => byte === 0);
+  pool.release(lease);
   pool.release(own);
   published.value.withdraw();
 
@@ -58,8 +58,8 @@ if (job === "hold") {
       pool.bytes(sent)[0] = 1;
       await lane.send(sent, { n });
       const back = await lane.receive();
-      if (pool.bytes(back.slot)[0] === 2 && back.data.n === n) right++;
-      pool.release(back.slot);
+      if (pool.bytes(back.lease)[0] === 2 && back.data.n === n) right++;
+      pool.release(back.lease);
     }
     report.right = right;
     await lane.close();

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it as test } from "vitest";
 import { nativeOps } from "../../../src/os/load.ts";
 import { answerOf, run } from "../../helpers/child.ts";
-import { compiled } from "../../native/build.ts";
-import { runtimes } from "../../native/runtimes.ts";
+import { compiled } from "../../os/build.ts";
+import { runtimes } from "../../os/runtimes.ts";
 
 const CHILD = join(import.meta.dirname, "process-runtimes.child.mjs");
 

@@ -9,6 +9,7 @@ import {
   type LaneSource,
   type LaneTarget,
   type Lease,
+  LeaseRing,
   receiveLane,
   SharedPool,
   type SharedWaiter,
@@ -195,6 +196,70 @@ describe("a thread that cannot sleep", () => {
     expect(await soon(pool.acquire())).toBe("Error: no sleep");
     pool.release(lease);
     expect(pool.tryAcquire()).toBeDefined();
+  });
+});
+
+describe("a waiter that is an instance of a class", () => {
+  /** Keeps what it counts in a private field, which only its own methods can read. */
+  class CountingWaiter implements SharedWaiter {
+    #notified = 0;
+    get notified(): number {
+      return this.#notified;
+    }
+    wait(i32: Int32Array, index: number, value: number, ms: number): void {
+      this.#notified += 0;
+      atomicsWaiter.wait(i32, index, value, ms);
+    }
+    notify(i32: Int32Array, index: number, count: number): void {
+      this.#notified++;
+      atomicsWaiter.notify(i32, index, count);
+    }
+    waitAsync(i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined {
+      this.#notified += 0;
+      return atomicsWaiter.waitAsync?.(i32, index, value, ms);
+    }
+  }
+
+  it("is called as itself by a pool, by a ring and by a ring of leases", async () => {
+    const waiter = new CountingWaiter();
+    const pool = SharedPool.create({ size: 8, count: 1, waiter });
+    const lease = pool.tryAcquire()!;
+    const waits = pool.acquire();
+    pool.release(lease);
+    pool.release(await waits);
+    expect(waiter.notified).toBeGreaterThan(0);
+
+    const ring = SpscRing.create(2, { waiter });
+    const before = waiter.notified;
+    const pops = ring.pop();
+    ring.tryPush(7);
+    expect(await pops).toBe(7);
+    expect(waiter.notified).toBeGreaterThan(before);
+
+    const far = SharedPool.attach(pool.handle, { waiter });
+    const pushing = LeaseRing.create(pool, 2, "push");
+    const popping = LeaseRing.attach(far, pushing.memory, "pop");
+    const between = waiter.notified;
+    const comes = popping.pop();
+    pushing.tryPush(pool.tryAcquireId());
+    far.releaseId(await comes);
+    expect(waiter.notified).toBeGreaterThan(between);
+  });
+
+  it("has its methods read once, so that a later change of it changes no pool", async () => {
+    const waiter: { -readonly [K in keyof SharedWaiter]: SharedWaiter[K] } = { ...atomicsWaiter };
+    const pool = SharedPool.create({ size: 8, count: 1, waiter });
+    waiter.notify = () => {
+      throw new Error("not the one that was checked");
+    };
+    waiter.waitAsync = 5 as never;
+    const lease = pool.tryAcquire()!;
+    const waits = pool.acquire();
+    pool.release(lease);
+    pool.release(await waits);
+    expect(() => SharedPool.create({ size: 8, count: 1, waiter })).toThrow(
+      expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }),
+    );
   });
 });
 

@@ -1,13 +1,14 @@
 /**
- * Every public call x hostile values: nothing but the library's own errors comes out, a refused call has changed nothing,
- * and no call takes long. The calls are read from the built declarations, so that a new one cannot be forgotten.
+ * Every public call x hostile values: nothing but the library's own errors comes out, a refused call has changed
+ * nothing, and no call takes long. The calls are read from the built declarations, so that a new one cannot be
+ * forgotten.
  */
 import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { build, CannotBuild, fits, optionKeys } from "./build.ts";
-import { ALLOCATED, ANSWERS, alternativesOf, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
+import { ALLOCATED, ANSWERS, alternativesOf, GIVEN, IMPLEMENTED, LEFT_OPEN, LEFT_OUT, makeRecipes } from "./recipes.ts";
 import { type PublicCall, readSurface } from "./surface.ts";
 import { HOSTILE, HostileError, LARGE } from "./values.ts";
 
@@ -32,7 +33,7 @@ function isListed(list: readonly (readonly [pattern: RegExp, ...unknown[]])[], .
 const CALLS = SURFACE.calls.filter(({ key }) => !isListed(LEFT_OUT, key));
 const modules: Record<string, Readonly<Record<string, unknown>>> = {};
 for (const [subpath, , file] of ENTRIES) modules[subpath] = await import(pathToFileURL(join(ROOT, file)).href);
-const recipes = makeRecipes(modules);
+const recipes = await makeRecipes(modules);
 
 /** What went wrong: a call and an argument, the value, and what came out. */
 interface Trouble {
@@ -174,6 +175,8 @@ async function tryOne(
 ): Promise<string | undefined> {
   const callee = calleeOf(call);
   const args = call.parameters.map((type, i) => {
+    const given = GIVEN.find(([pattern]) => pattern.test(`${call.key} argument ${i}`));
+    if (given !== undefined) return given[1];
     try {
       return build(SURFACE.checker, type, instanceFor(call.entry));
     } catch (error) {
@@ -250,7 +253,7 @@ async function tryCall(call: PublicCall): Promise<Trouble[]> {
     }
     const keys = isListed(IMPLEMENTED, call.key, argument)
       ? []
-      : optionKeys(SURFACE.checker, type).filter(({ key }) => !isListed(IMPLEMENTED, `${argument}.${key}`));
+      : optionKeys(SURFACE.checker, type, call.own).filter(({ key }) => !isListed(IMPLEMENTED, `${argument}.${key}`));
     for (const { key, type: of, optional } of keys) {
       for (const [name, make] of values) {
         await attempt(`argument ${i}.${key}`, name, fits(SURFACE.checker, of, optional, make()), (args) => {
@@ -294,7 +297,7 @@ function placesOf(call: PublicCall): string[] {
   for (const [i, type] of call.parameters.entries()) {
     const argument = `${call.key} argument ${i}`;
     places.push(argument);
-    for (const { key } of optionKeys(SURFACE.checker, type)) places.push(`${argument}.${key}`);
+    for (const { key } of optionKeys(SURFACE.checker, type, call.own)) places.push(`${argument}.${key}`);
   }
   return places;
 }
@@ -321,7 +324,7 @@ describe("hostile values", () => {
   });
   test("are kept from calls that there are, so that a renamed call is tried again", () => {
     const places = SURFACE.calls.flatMap(placesOf);
-    const patterns = [...LEFT_OUT, ...ANSWERS, ...LEFT_OPEN, ...IMPLEMENTED, ...ALLOCATED].flatMap(
+    const patterns = [...LEFT_OUT, ...ANSWERS, ...LEFT_OPEN, ...IMPLEMENTED, ...ALLOCATED, ...GIVEN].flatMap(
       ([pattern]) => alternativesOf(pattern),
     );
     expect(patterns.filter((pattern) => !places.some((place) => pattern.test(place))).map(String)).toEqual([]);

@@ -16,9 +16,22 @@ export interface OptionKey {
   readonly optional: boolean;
 }
 
-/** The option keys of a parameter that is a plain object of options. */
-export function optionKeys(checker: ts.TypeChecker, type: ts.Type): readonly OptionKey[] {
+/**
+ * The option keys of a parameter that is a plain object of options, or an intersection of such.
+ *
+ * @param own what a type parameter stands for there: the options that the class's own constructor takes
+ */
+export function optionKeys(checker: ts.TypeChecker, type: ts.Type, own?: ts.Type): readonly OptionKey[] {
   const plain = checker.getNonNullableType(type);
+  if (plain.isIntersection()) {
+    const keys = new Map<string, OptionKey>();
+    for (const part of plain.types) {
+      const open = withoutNoInfer(part);
+      const of = open.flags & ts.TypeFlags.TypeParameter ? own : open;
+      for (const one of of === undefined ? [] : optionKeys(checker, of)) keys.set(one.key, one);
+    }
+    return [...keys.values()];
+  }
   const one = plain.isUnion() ? plain.types.find((member) => isPlainObject(checker, member)) : plain;
   if (one === undefined || !isPlainObject(checker, one)) return [];
   return checker.getPropertiesOfType(one).map((property) => ({
@@ -26,6 +39,11 @@ export function optionKeys(checker: ts.TypeChecker, type: ts.Type): readonly Opt
     type: checker.getTypeOfSymbol(property),
     optional: (property.flags & ts.SymbolFlags.Optional) !== 0,
   }));
+}
+
+/** What `NoInfer` is around. */
+function withoutNoInfer(type: ts.Type): ts.Type {
+  return type.flags & ts.TypeFlags.Substitution ? (type as ts.SubstitutionType).baseType : type;
 }
 
 /** A value of the type: the first member of a union that can be made, an object with its required properties. */
@@ -44,6 +62,11 @@ export function build(checker: ts.TypeChecker, type: ts.Type, instance: MakeInst
   if (flags & ts.TypeFlags.TypeParameter) {
     const bound = checker.getBaseConstraintOfType(type);
     return bound === undefined ? 8 : build(checker, bound, instance, depth + 1);
+  }
+  if (flags & ts.TypeFlags.Substitution) return build(checker, withoutNoInfer(type), instance, depth + 1);
+  // Of options: the properties of all of them.
+  if (type.isIntersection() && type.types.some((part) => isPlainObject(checker, part))) {
+    return Object.assign({}, ...type.types.map((part) => build(checker, part, instance, depth + 1)));
   }
   if (type.isUnion()) {
     for (const member of type.types) {

@@ -6,7 +6,7 @@ import { MessageChannel } from "node:worker_threads";
 export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** Makes instances by class name: of the entry point that is being tried, else of any. */
-export function makeRecipes(modules: Modules): Record<string, () => unknown> {
+export async function makeRecipes(modules: Modules): Promise<Record<string, () => unknown>> {
   const core = modules["."] as unknown as typeof import("../../../src/index.ts");
   const shared = modules["./shared"] as unknown as typeof import("../../../src/shared.ts");
   const arena = modules["./arena"] as unknown as typeof import("../../../src/arena.ts");
@@ -61,12 +61,9 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     for await (const { lease: slot } of far) far.pool.release(slot);
   });
   received.catch(() => {});
-  let lane: Awaited<ReturnType<typeof pool.connect>> | undefined;
-  void pool.connect(port1 as never, { window: 2 ** 20 }).then((made) => {
-    lane = made;
-    port1.unref();
-    port2.unref();
-  });
+  const lane = await pool.connect(port1 as never, { window: 2 ** 20 });
+  port1.unref();
+  port2.unref();
   let isForLane = false;
   let processPool: InstanceType<typeof native.ProcessPool> | undefined;
   const linked = (): InstanceType<typeof pipeline.PatternSource> => {
@@ -84,8 +81,8 @@ export function makeRecipes(modules: Modules): Record<string, () => unknown> {
     ".#SystemAllocator": () => new core.SystemAllocator(`allocator-${names++}`),
     ".#SharedAllocator": () => new core.SharedAllocator(),
     ".#WasmAllocator": () => new core.WasmAllocator(),
-    "./arena#SizeClassArena": () => arena.SizeClassArena.create(new ArrayBuffer(1 << 16)),
-    "./arena#TlsfArena": () => arena.TlsfArena.create(new ArrayBuffer(1 << 16)),
+    "./arena#SizeClassArena": () => arena.SizeClassArena.create({ source: new ArrayBuffer(1 << 16) }),
+    "./arena#TlsfArena": () => arena.TlsfArena.create({ source: new ArrayBuffer(1 << 16) }),
     ".#AudioInfo": () => core.AudioInfo.of({ format: "f32", sampleRate: 48_000, channels: 2, frames: 128 }),
     ".#VideoInfo": video,
     ".#MediaBufferList": () => new core.MediaBufferList([buffer()]),
@@ -198,6 +195,16 @@ export const ALLOCATED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/#CFAllocatorAllocate argument 1$/, "bytes"],
 ];
 
+/** What an argument is while another one is hostile, where the first value of its type would do harm. */
+export const GIVEN: readonly (readonly [pattern: RegExp, value: unknown, why: string])[] = [
+  [
+    /native#ProcessPool\.attach argument 0$/,
+    "nobody-has-this-name",
+    "a descriptor is taken over: a number would close a file of this process",
+  ],
+  [/native#ProcessSharedAllocator\.prototype\.open argument 0$/, 12_345, "the same, and nobody has this number"],
+];
+
 /** The patterns that one with alternatives of plain words stands for. */
 export function alternativesOf(pattern: RegExp): RegExp[] {
   const [group, words] = /\(((?:[\w/\\]+\|)+[\w/\\]+)\)(?!\?)/.exec(pattern.source) ?? [];
@@ -207,14 +214,6 @@ export function alternativesOf(pattern: RegExp): RegExp[] {
 
 /** Calls that are not tried, each with its reason. */
 export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
-  // Open: what the fuzzer still finds, or cannot make yet.
-  [/(#|Shared)BufferPool\.create$/, "open: the builder cannot make BufferPoolConfig & O; configure() is tried"],
-  [
-    /native#ProcessPool\.prototype\.connect$/,
-    "open: a refused call has made its channel; a port is not told from options",
-  ],
-  [/native#(connectToPool|describeResult|receiveProcess)$/, "open: raw errors for wrong arguments"],
-  [/Lane\.prototype\.(send|trySend)$/, "open: no recipe makes a lane of millpond/shared; test/pools/lane"],
   [
     /BMediaRoster\.prototype\.SetRealtimeFlags$/,
     "it answers a status, never an error: B_BAD_VALUE for what it refuses",
@@ -254,7 +253,7 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/SharedPool\.prototype\.(bytes|retain|release) argument 0$/, "the argument is a lease, an object of the library's"],
   [/Lane\.prototype\.(send|trySend) argument 0$/, "the same"],
   [
-    /(Shared|Transfer)Pool\.prototype\.connect argument 0$/,
+    /(Shared|Transfer|Process)Pool\.prototype\.connect argument 0$/,
     "the first argument is a Worker or a port of the platform's",
   ],
   [
@@ -266,13 +265,17 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     /TimedQueue\.prototype\.addTrigger argument 0$/,
     "the first argument is an object of the caller's, known by its methods, which may have a state of its own",
   ],
+  [/native#describeResult argument 0$/, "what a native step answered, whose value may be anything"],
   [/#struct argument 0$/, "the keys are the struct's fields"],
   [/BufferPool\.(config_|prototype\.(vfunc_)?set_config)/, "a subclass's configuration has fields of its own"],
   [/buffer_pool_config_[gs]et_video_alignment$/, "the same configuration"],
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 
-/** Calls whose object is not options that the library reads but an interface that the caller implements and the library calls. */
+/**
+ * Calls whose object is not options that the library reads but an interface that the caller implements and the library
+ * calls.
+ */
 export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],

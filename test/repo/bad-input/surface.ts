@@ -13,6 +13,10 @@ export interface PublicCall {
   readonly name: string;
   readonly parameters: readonly ts.Type[];
   readonly optional: readonly boolean[];
+  /**
+   * What the class's constructor takes first: a static that makes one of whatever class it is called on takes that too.
+   */
+  readonly own: ts.Type | undefined;
 }
 
 /** The public calls, and the checker that knows their parameters' types. */
@@ -70,7 +74,12 @@ function readExport(
       name: callee,
       parameters: signature.parameters.map((parameter) => checker.getTypeOfSymbol(parameter)),
       optional: signature.parameters.map(isOptional),
+      own: own(),
     });
+  };
+  const own = (): ts.Type | undefined => {
+    const first = longest(type.getConstructSignatures())?.parameters[0];
+    return first === undefined ? undefined : checker.getTypeOfSymbol(first);
   };
   const longest = (signatures: readonly ts.Signature[]): ts.Signature | undefined =>
     [...signatures].sort((a, b) => b.parameters.length - a.parameters.length)[0];
@@ -106,6 +115,7 @@ function readExport(
         name: member.name,
         parameters: [memberType],
         optional: [false],
+        own: undefined,
       });
     }
   }

@@ -607,7 +607,7 @@ export class Allocator {
   }
 
   /**
-   * Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default:
+   * Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to the allocator that made them. The default:
    * nothing.
    */
   vfunc_free(memory: Memory): void {

@@ -197,7 +197,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
   return port;
 }
 
-/** A port over a connected Unix socket of its own. What is no message of ours ends it. */
+/** A port over a connected Unix socket of its own. What is not a message of ours ends it. */
 export function socketPort(socket: Socket): ProcessPort {
   let held: Buffer = Buffer.alloc(0);
   const port = new ProcessPort({

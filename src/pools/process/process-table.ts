@@ -193,7 +193,7 @@ export function reclaimProcesses(
     const status = Atomics.load(core.i32, statusAt(core.layout, member));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, member) !== word) continue;
-    // 0 is no status of a pool's membership, and for evict() it would mean any member.
+    // 0 is not a status of a pool's membership, and for evict() it would mean any member.
     if (status !== 0) evict(core, member, status);
     dropRow(table, member, word);
     memberships++;

@@ -1,4 +1,6 @@
-/** What the front doors agree on: one error class, that system's status, its words, handles that only the door makes. */
+/**
+ * What the front doors agree on: one error class, that system's status, its words, handles that only the door makes.
+ */
 import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import {

@@ -1,7 +1,7 @@
 /**
- * `npm run build`: the package in dist/. Every entry point of package.json is one file, what several of them use is in shared
- * chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their own.
- * The declarations are bundled in the same way. Source maps lie beside the code and are not shipped.
+ * `npm run build`: the package in dist/. Every entry point of package.json is one file, what several of them use is in
+ * shared chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their
+ * own. The declarations are bundled in the same way. Source maps lie beside the code and are not shipped.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
@@ -23,7 +23,10 @@ function entrySources(): Entries {
   return { cli: "src/cli/main.ts", ...Object.fromEntries(points) };
 }
 
-/** `new URL(<expression with "./x.ts">, import.meta.url)` in a source file: the file it stands for, and the text to replace. */
+/**
+ * `new URL(<expression with "./x.ts">, import.meta.url)` in a source file: the file it stands for, and the text to
+ * replace.
+ */
 const BY_URL =
   /new URL\(\s*(?:import\.meta\.url\.endsWith\("\.ts"\) \? "([^"]+)" : "[^"]+"|"([^"]+)"),\s*import\.meta\.url,?\s*\)/g;
 
@@ -81,9 +84,10 @@ interface AbortSignal {}
 `;
 
 /**
- * What stays together, bottom up: a chunk takes what its files import, unless a chunk before it has that. `stack` has its own, because the library's own frames are told by the place of that file. Each file that an
- * import loads costs about 1 ms, and bundlers drop whole files of what a program does not use; so there is a chunk for each
- * pool, and one for what all of them stand on.
+ * What stays together, bottom up: a chunk takes what its files import, unless a chunk before it has that. `stack` has
+ * its own, because the library's own frames are told by the place of that file. Each file that an import loads costs
+ * about 1 ms, and bundlers drop whole files of what a program does not use; so there is a chunk for each pool, and one
+ * for what all of them stand on.
  */
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],

@@ -1,7 +1,7 @@
 /**
- * The API report: api/ has a file for each entry point with every name that it exports and its declaration, made from the built
- * declarations. A change of what users see is a change of these files, and is seen in review. `--write` makes them anew.
- * A declaration may mention only what some entry point exports: a user can name every type that he meets.
+ * The API report: api/ has a file for each entry point with every name that it exports and its declaration, made from
+ * the built declarations. A change of what users see is a change of these files, and is seen in review. `--write` makes
+ * them anew. A declaration may mention only what some entry point exports: a user can name every type that he meets.
  * Needs a built dist/.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 /**
- * What users download, and no more: what one import costs in a browser's bundle (minified, brotli), what the package takes on
- * disk, and what `import "millpond"` reads. Limits are what is reached now, a little rounded up: whoever makes something
- * larger says so here. Needs a built dist/.
+ * What users download, and no more: what one import costs in a browser's bundle (minified, brotli), what the package
+ * takes on disk, and what `import "millpond"` reads. Limits are what is reached now, a little rounded up: whoever makes
+ * something larger says so here. Needs a built dist/.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -33,7 +33,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "VideoInfo", bytes: 2.7 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 16.5 * KB },
-  { entry: "millpond/shared", name: "TransferPool", bytes: 6.3 * KB },
+  { entry: "millpond/shared", name: "TransferPool", bytes: 6.7 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.2 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 39 * KB },
@@ -41,7 +41,9 @@ const BUNDLES: readonly BundleLimit[] = [
 
 /** Unpacked, without source maps: 1.5 MB is the goal. */
 const PACKAGE_BYTES = 1500 * KB;
-/** `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached. */
+/**
+ * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
+ */
 const IMPORT_FILES = 13;
 const IMPORT_BYTES = 300 * KB;
 

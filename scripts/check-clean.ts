@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { type Finding, reportFindings } from "./lib/findings.ts";
 import { rootFromArguments } from "./lib/source-tree.ts";
 
-// First folders of an absolute path that exist on one machine only. /dev, /proc, /sys and /usr mean the same everywhere.
+// First folders of an absolute path that exist on one machine only. /dev, /proc, /sys and /usr mean the same
+// everywhere.
 const MACHINE_FOLDERS = ["work", "farm", "home", "root", "tmp", "Users", "private", "mnt", "workspace", "builds"];
 const MACHINE_PATH = new RegExp(
   `(?:^|[\\s"'\`(=:,;<>[{|])(?:file://)?/(?:${MACHINE_FOLDERS.join("|")})/[\\w.@-]|\\b[A-Z]:\\\\(?:Users|Windows)\\\\`,

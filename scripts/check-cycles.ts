@@ -1,6 +1,7 @@
 /**
- * No file of src/ needs itself to load: a circle of imports at run time is refused wherever it is. Types may point back inside one
- * folder (a pool and its helper know each other); a circle that only types close is refused where it crosses folders.
+ * No file of src/ needs itself to load: a circle of imports at run time is refused wherever it is. Types may point back
+ * inside one folder (a pool and its helper know each other); a circle that only types close is refused where it crosses
+ * folders.
  */
 import { posix } from "node:path";
 import { type Finding, reportFindings, warnOfPending } from "./lib/findings.ts";

@@ -1,16 +1,15 @@
 /**
- * What an entry point exports, and every public member of it, carries a docblock. Nothing else has to: internal code has a comment
- * where the code cannot say it. Members that are only for other files of the library say so with `@internal`.
- * Comments wrap at 120 columns, in every file of src/, scripts/ and test/.
+ * What an entry point exports, and every public member of it, carries a docblock. Nothing else has to: internal code
+ * has a comment where the code cannot say it. Members that are only for other files of the library say so with
+ * `@internal`. Comments wrap at 120 columns, in every file of src/, scripts/ and test/; `--write` wraps them.
  */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
 import { entryPoints, sourceOf } from "./lib/api.ts";
 import { type Finding, reportFindings } from "./lib/findings.ts";
 import { lineOf, parseTree, rootFromArguments, type SourceFile } from "./lib/source-tree.ts";
-
-/** Columns that a line with a comment may have: what the formatter gives to code. */
-const WIDTH = 120;
+import { WIDTH, wrapComments } from "./lib/wrap.ts";
 
 /** Every public symbol or member under root/src without a docblock. */
 export function checkDocblocks(root: string): Finding[] {
@@ -38,7 +37,9 @@ export function checkDocblocks(root: string): Finding[] {
   return findings.sort((a, b) => (a.file === b.file ? a.line - b.line : a.file < b.file ? -1 : 1));
 }
 
-/** A merged interface and const, and the overloads of a function, are one symbol to the reader: one docblock is enough. */
+/**
+ * A merged interface and const, and the overloads of a function, are one symbol to the reader: one docblock is enough.
+ */
 function checkSymbol(root: string, name: string, symbol: ts.Symbol, findings: Finding[]): void {
   const declarations = (symbol.declarations ?? []).filter((node) => node.getSourceFile().fileName.startsWith(root));
   const docs = declarations.map(docblock);
@@ -57,6 +58,14 @@ function checkSymbol(root: string, name: string, symbol: ts.Symbol, findings: Fi
 function fileOf(root: string, node: ts.Node): SourceFile {
   const ast = node.getSourceFile();
   return { path: ast.fileName.slice(root.length + 1), text: ast.text, ast };
+}
+
+/** Fills what is too wide anew. */
+function writeWidths(root: string): void {
+  for (const { path, text } of ["src", "scripts", "test"].flatMap((folder) => parseTree(root, folder))) {
+    const wrapped = wrapComments(text);
+    if (wrapped !== text) writeFileSync(join(root, path), wrapped);
+  }
 }
 
 /** Every line of a comment that is longer than code may be. A line whose only long word is a link is let be. */
@@ -129,6 +138,7 @@ function finding(file: SourceFile, node: ts.Node, message: string): Finding {
 
 if (import.meta.main) {
   const root = rootFromArguments();
+  if (process.argv.includes("--write")) writeWidths(root);
   const wide = checkWidths(root);
   if (wide.length > 0) console.warn(`docblocks: ${wide.length} lines of comments are longer than ${WIDTH} columns`);
   reportFindings("docblocks", checkDocblocks(root), "every public symbol has a docblock");

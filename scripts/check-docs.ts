@@ -1,6 +1,6 @@
 /**
- * Every path of the repository and every relative link in a tracked *.md exists, and every marked figure is that of bench/results.
- * The changelog is left out, because it names what there was.
+ * Every path of the repository and every relative link in a tracked *.md exists, and every marked figure is that of
+ * bench/results. The changelog is left out, because it names what there was.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";

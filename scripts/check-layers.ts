@@ -30,7 +30,8 @@ const PLATFORM_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters", "os"]);
 const PLATFORM_FOLDERS: readonly string[] = ["src/pools/process/"];
 // An adapter's or the command's users have the package it adapts; os/ must still load where koffi is missing.
 const PACKAGE_LAYERS: ReadonlySet<string> = new Set(["cli", "adapters"]);
-// Types that a layer may name above itself, as "file -> file": `buffer.pool` is a BufferPool. Nothing of them is there at run time.
+// Types that a layer may name above itself, as "file -> file": `buffer.pool` is a BufferPool. Nothing of them is there
+// at run time.
 const TYPES_ABOVE: ReadonlySet<string> = new Set([
   "src/media/buffer/media-buffer.ts -> src/pools/buffer/buffer-pool.ts",
 ]);

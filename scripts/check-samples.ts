@@ -1,6 +1,6 @@
 /**
- * Every sample of README.md and docs/ is type-checked against the built package, all in one program; those that say so are run, and
- * what their comments promise is what happens. Needs a built dist/.
+ * Every sample of README.md and docs/ is type-checked against the built package, all in one program; those that say so
+ * are run, and what their comments promise is what happens. Needs a built dist/.
  *
  * An HTML comment before a fence of `ts` says more, and is not shown to readers:
  *
@@ -8,9 +8,9 @@
  *     const payload = new Uint8Array(8);      lines that stand before the sample, with what it takes for granted
  *     -->
  *
- * `run` runs it; `skip: REASON` leaves it out, for text that is no program. In a sample that runs, a statement with the comment
- * `// words ... words [ERR_X]` or `// ERR_X` throws that error with that message (three dots stand for anything), and an
- * expression with a literal as its comment has that value.
+ * `run` runs it; `skip: REASON` leaves it out, for text that is no program. In a sample that runs, a statement with the
+ * comment `// words ... words [ERR_X]` or `// ERR_X` throws that error with that message (three dots stand for
+ * anything), and an expression with a literal as its comment has that value.
  */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,7 +1,8 @@
 /**
- * Compiles the declarations of the packed package as users do who do not skip the check of libraries: what was stripped from them as
- * internal must not be missing elsewhere. The core's entry points ask for nothing but ES2022: no DOM, no Node types. Then all of them,
- * with Node's types and the DOM's, which must not contradict what globals.d.ts adds. Needs a built dist/.
+ * Compiles the declarations of the packed package as users do who do not skip the check of libraries: what was stripped
+ * from them as internal must not be missing elsewhere. The core's entry points ask for nothing but ES2022: no DOM, no
+ * Node types. Then all of them, with Node's types and the DOM's, which must not contradict what globals.d.ts adds.
+ * Needs a built dist/.
  */
 import { join, relative } from "node:path";
 import ts from "typescript";

@@ -1,8 +1,8 @@
 /**
- * Shows that no verdict of the tests depends on how busy the machine is: runs the fast lane again and again beside a busy loop on each
- * core. `node scripts/repeat-tests.ts [rounds] [arguments of vitest]`, after `npm run build`; 20 rounds by default, some two hours
- * on two cores. Each round is one line; the whole output of a round that failed is kept, and its failures are printed. Exits with 1
- * when any round failed.
+ * Shows that no verdict of the tests depends on how busy the machine is: runs the fast lane again and again beside a
+ * busy loop on each core. `node scripts/repeat-tests.ts [rounds] [arguments of vitest]`, after `npm run build`; 20
+ * rounds by default, some two hours on two cores. Each round is one line; the whole output of a round that failed is
+ * kept, and its failures are printed. Exits with 1 when any round failed.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";

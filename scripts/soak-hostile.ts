@@ -1,9 +1,9 @@
 /**
- * Damaged files by the thousand, of every container that the command reads: cuts, flipped bits and large numbers at random places.
- * A child process opens each file and reads all its frames; a file that takes it more than 5 s, or ends it, is kept, and so
- * the limit of `millpond run` is measured on it: within 20 s, with exit code 0, 1 or 2, without a signal.
- * `node scripts/soak-hostile.ts [files] [seconds]`; the defaults of 5,000 files and 600 s take ten minutes at most. Needs
- * `npm run build`, and ffmpeg for MPEG-TS. The seed is printed; MILLPOND_SEED repeats it.
+ * Damaged files by the thousand, of every container that the command reads: cuts, flipped bits and large numbers at
+ * random places. A child process opens each file and reads all its frames; a file that takes it more than 5 s, or ends
+ * it, is kept, and so the limit of `millpond run` is measured on it: within 20 s, with exit code 0, 1 or 2, without a
+ * signal. `node scripts/soak-hostile.ts [files] [seconds]`; the defaults of 5,000 files and 600 s take ten minutes at
+ * most. Needs `npm run build`, and ffmpeg for MPEG-TS. The seed is printed; MILLPOND_SEED repeats it.
  */
 import { type ChildProcess, execFileSync, fork, spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -1,9 +1,9 @@
 /**
- * Hours of 1080p frames through a pipeline, as fast as the machine can: written, teed, changed in place on copies, queued, held;
- * with a change of size every 5,000 frames and a seek every 7,000. Memory must stay flat: in its second half the run may not
- * have more resident memory than in its first, but for 48 MB. (The pools of former sizes are garbage until the collector comes
- * round; it finds its pace in the first few dozen changes.)
- * `node scripts/soak-pipeline.ts [frames]`; 90,000 frames are an hour at 25 a second, and the default is four hours of them.
+ * Hours of 1080p frames through a pipeline, as fast as the machine can: written, teed, changed in place on copies,
+ * queued, held; with a change of size every 5,000 frames and a seek every 7,000. Memory must stay flat: in its second
+ * half the run may not have more resident memory than in its first, but for 48 MB. (The pools of former sizes are
+ * garbage until the collector comes round; it finds its pace in the first few dozen changes.) `node
+ * scripts/soak-pipeline.ts [frames]`; 90,000 frames are an hour at 25 a second, and the default is four hours of them.
  */
 import type { MediaBuffer } from "../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../src/media/video/info.ts";
@@ -15,7 +15,8 @@ import { Tee } from "../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { type VideoStream, videoFormat } from "../src/pipeline/stream-format.ts";
 
-// Four times what the garbage collector's own breathing was in any run; an hour that leaked one frame a minute shows 186 MB.
+// Four times what the garbage collector's own breathing was in any run; an hour that leaked one frame a minute shows
+// 186 MB.
 const MAY_GROW = 48e6;
 
 const frames = Number(process.argv[2] ?? 360_000);

@@ -1,7 +1,8 @@
 /**
- * The long kills of pools between processes, run by hand: `node scripts/soak-processes.ts [seconds]`, by default 300 for each.
- * Processes that hold leases, or push them into a ring, are killed (SIGKILL) at random moments and replaced. Exit code 1 when a slot
- * had two holders, showed another's bytes, or was lost. The seed is printed; MILLPOND_SEED repeats it.
+ * The long kills of pools between processes, run by hand: `node scripts/soak-processes.ts [seconds]`, by default 300
+ * for each. Processes that hold leases, or push them into a ring, are killed (SIGKILL) at random moments and replaced.
+ * Exit code 1 when a slot had two holders, showed another's bytes, or was lost. The seed is printed; MILLPOND_SEED
+ * repeats it.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

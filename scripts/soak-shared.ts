@@ -1,7 +1,7 @@
 /**
- * The soak of SharedPool, run by hand: `node scripts/soak-shared.ts [operations]`, by default 10^8 (some minutes), in 2, 4 and
- * 8 workers that are killed at random. Exit code 1 when a slot was with two of them, or was lost. The seed is printed;
- * MILLPOND_SEED repeats it.
+ * The soak of SharedPool, run by hand: `node scripts/soak-shared.ts [operations]`, by default 10^8 (some minutes), in
+ * 2, 4 and 8 workers that are killed at random. Exit code 1 when a slot was with two of them, or was lost. The seed is
+ * printed; MILLPOND_SEED repeats it.
  */
 import { stress } from "../test/pools/shared/stress.ts";
 

@@ -1,6 +1,7 @@
 /**
- * Long soaks, run by hand: the model-based suites with a hundred times the commands. `node scripts/soak.ts [walks]`; the
- * default of 100,000 walks is 10^7 commands of the pool and takes some minutes. The seed is printed; MILLPOND_SEED repeats it.
+ * Long soaks, run by hand: the model-based suites with a hundred times the commands. `node scripts/soak.ts [walks]`;
+ * the default of 100,000 walks is 10^7 commands of the pool and takes some minutes. The seed is printed; MILLPOND_SEED
+ * repeats it.
  */
 import { spawnSync } from "node:child_process";
 

@@ -1,7 +1,8 @@
 /**
- * `npm run test:native`: the native layer's tests on every runtime that can be had, with a last line that says where they ran.
- * Node 22 and 26, Deno and Bun are fetched into node_modules/.cache (some 150 MB) unless they are there already, or
- * `--no-fetch` is given. On macOS and Windows this is what turns "untested" in docs/native.md into a report.
+ * `npm run test:native`: the native layer's tests on every runtime that can be had, with a last line that says where
+ * they ran. Node 22 and 26, Deno and Bun are fetched into node_modules/.cache (some 150 MB) unless they are there
+ * already, or `--no-fetch` is given. On macOS and Windows this is what turns "untested" in docs/native.md into a
+ * report.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";

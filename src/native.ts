@@ -1,9 +1,11 @@
 /**
- * millpond/native: memory that is locked, huge-paged, made present beforehand, shared between processes, or shared with devices.
- * It needs koffi (`npm install koffi`, no compiler); without it everything here loads, and each step answers `unsupported`.
+ * millpond/native: memory that is locked, huge-paged, made present beforehand, shared between processes, or shared with
+ * devices. It needs koffi (`npm install koffi`, no compiler); without it everything here loads, and each step answers
+ * `unsupported`.
  *
- * Importing it registers "pages", "locked", "processShared" and "dmabuf" in `allocators`, where a pool finds them by name. The
- * core never imports it, and browsers cannot: it is for Node, Deno and Bun. Nothing native is loaded before one of them is asked for.
+ * Importing it registers "pages", "locked", "processShared" and "dmabuf" in `allocators`, where a pool finds them by
+ * name. The core never imports it, and browsers cannot: it is for Node, Deno and Bun. Nothing native is loaded before
+ * one of them is asked for.
  */
 import { DmabufAllocator } from "./allocators/native/dmabuf.ts";
 import { LockedAllocator, PagesAllocator } from "./allocators/native/pages.ts";

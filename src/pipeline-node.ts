@@ -8,6 +8,7 @@ export { FileSink, FileSource, type FileSourceOptions, RawVideoSink } from "./ad
 export { DecodeElement, FramesElement, type OpenFrames, RawVideoElement } from "./adapters/node/frames-element.ts";
 export { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./adapters/node/media-sinks.ts";
 export {
+  type WorkerErrorDetails,
   type WorkerFormat,
   type WorkerFrame,
   WorkersElement,

@@ -30,12 +30,12 @@ export { Queue, type QueueOptions } from "./pipeline/elements/queue.ts";
 export { Tee } from "./pipeline/elements/tee.ts";
 export {
   AllocationQuery,
-  type HeldPart,
   type MetaMerger,
   type MetaProposal,
   type ParamsProposal,
   type PoolOffer,
   type PoolProposal,
+  type RetainedPart,
   registerMetaMerger,
 } from "./pipeline/negotiate/allocation-query.ts";
 export type { Decision } from "./pipeline/negotiate/pool.ts";

@@ -1,6 +1,6 @@
 /**
- * millpond/shared: pools whose slots several threads use, the lanes that carry leases between threads, and rings that an
- * AudioWorklet can read. Isomorphic; SharedPool needs SharedArrayBuffer, which browsers give to isolated pages only.
+ * millpond/shared: pools whose slots several threads use, the lanes that carry leases between threads, and rings that
+ * an AudioWorklet can read. Isomorphic; SharedPool needs SharedArrayBuffer, which browsers give to isolated pages only.
  */
 export { type Delivery, Lease, type LeaseData, type LeasePool } from "./pools/common/lease.ts";
 export type { ConnectOptions, LaneTarget } from "./pools/lane/connect.ts";

@@ -1,11 +1,11 @@
 /**
- * A vitest reporter that ends a run with one plain line, `412 passed, 0 failed, 3 skipped`, and names each skipped test with its
- * reason. In the fast lane (test/helpers/effort.ts) the line goes on with what was not done at full length:
- * `; 40 ran short, 20 left out: npm run test:all`.
+ * A vitest reporter that ends a run with one plain line, `412 passed, 0 failed, 3 skipped`, and names each skipped test
+ * with its reason. In the fast lane (test/helpers/effort.ts) the line goes on with what was not done at full length: `;
+ * 40 ran short, 20 left out: npm run test:all`.
  *
- * With MILLPOND_CLOSING_LINE set, the line is also written to that file, so that a script may print it after whatever else it
- * still has to do. The run of the rest (`--mode rest`) finds the fast lane's line there and adds itself to it: the tests that ran
- * short count once.
+ * With MILLPOND_CLOSING_LINE set, the line is also written to that file, so that a script may print it after whatever
+ * else it still has to do. The run of the rest (`--mode rest`) finds the fast lane's line there and adds itself to it:
+ * the tests that ran short count once.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Reporter, TestModule, Vitest } from "vitest/node";
@@ -24,8 +24,8 @@ export interface Tally {
 export type Lane = "fast" | "rest" | "all";
 
 /**
- * Counts tests; a file that could not be loaded, and an error outside every test, count as one failure each. Tests that belong to
- * another lane are not skipped: they are counted there.
+ * Counts tests; a file that could not be loaded, and an error outside every test, count as one failure each. Tests that
+ * belong to another lane are not skipped: they are counted there.
  */
 export function tally(modules: readonly TestModule[], unhandledErrors: number, lane: Lane = "all"): Tally {
   const counts: Tally = { passed: 0, failed: unhandledErrors, skipped: 0, short: 0, left: 0 };
@@ -70,7 +70,9 @@ export function readLine(line: string): Tally | undefined {
   return { passed, failed, skipped, short, left };
 }
 
-/** The fast lane and the rest of it together: what ran short has now run at full length, and what was left out has run. */
+/**
+ * The fast lane and the rest of it together: what ran short has now run at full length, and what was left out has run.
+ */
 export function together(fast: Tally, rest: Tally): Tally {
   return {
     passed: fast.passed - fast.short + rest.passed,

@@ -43,7 +43,7 @@ export async function play({ frequency = 440, blocks = BLOCKS, careless = false 
       // A page sees no worker's end: it says so itself.
       pool.reclaim(producer);
       pool.reclaim(player);
-      pool.destroy();
+      pool.close({ force: true });
     },
   };
 }

@@ -1,4 +1,6 @@
-/** What the built declarations offer: every name that an entry point exports, with its type and what that type mentions. */
+/**
+ * What the built declarations offer: every name that an entry point exports, with its type and what that type mentions.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import ts from "typescript";
@@ -41,7 +43,10 @@ export function entryPoints(root: string): EntryPoint[] {
   });
 }
 
-/** Where sources of entry points are: those with lines of their own at the top of src/, doors and adapters in their folders. */
+/**
+ * Where sources of entry points are: those with lines of their own at the top of src/, doors and adapters in their
+ * folders.
+ */
 const FOLDERS = ["", "compat/", "adapters/", "adapters/raw-video/"];
 
 /** The source of a built entry point, both relative to root. Throws when there is none. */
@@ -120,7 +125,9 @@ export function hiddenNames({ root, entries, checker }: Api): HiddenName[] {
   return [...found.values()];
 }
 
-/** A module's own class, interface, type or variable; not a member, a parameter, a type parameter or another package's. */
+/**
+ * A module's own class, interface, type or variable; not a member, a parameter, a type parameter or another package's.
+ */
 function isOwnType(root: string, symbol: ts.Symbol): boolean {
   return (symbol.declarations ?? []).some((declaration) => {
     const source = declaration.getSourceFile();

@@ -14,7 +14,8 @@ export function formatFinding(finding: Finding): string {
 }
 
 /**
- * Takes away what is known and still to be mended, and says so: a warning for each, and one for what the list names in vain.
+ * Takes away what is known and still to be mended, and says so: a warning for each, and one for what the list names in
+ * vain.
  *
  * @param pending words of the findings' text, one for each that is known
  */

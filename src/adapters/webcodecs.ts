@@ -173,7 +173,7 @@ export abstract class CoderElement<Out> extends Element {
     await this.out.end();
   }
 
-  /** Lets whoever waits look again. */
+  /** Wakes what waits, so that it looks again. */
   override unlock(): void {
     this.#alert();
   }

@@ -56,7 +56,7 @@ process.on("warning", (warning) => {
   if (code.startsWith("MILLPOND_")) complain(`warning: ${warning.message}`);
   else for (const listener of listeners) listener(warning);
 });
-// A reader of standard error that has gone is no reason to end with a stack.
+// When the reader of standard error has gone, the process still has to end without a stack.
 process.stderr.on("error", () => {});
 // Native decoders and an open pipe would keep the process alive after its work is done.
 process.exit(await main(process.argv.slice(2)));

@@ -151,7 +151,7 @@ export interface Progress {
 const REDRAW_MS = 100;
 const BAR_WIDTH = 28;
 
-/** A line on `stream`; one that shows nothing where the stream is no terminal or `isQuiet` is set. */
+/** A line on `stream`; shows nothing where `isQuiet` is set or the stream is something else than a terminal. */
 export function createProgress(stream: NodeJS.WriteStream, isQuiet: boolean): Progress {
   if (isQuiet || stream.isTTY !== true || process.env.TERM === "dumb") return { update() {}, clear() {} };
   const paint = paintFor(stream);

@@ -1,6 +1,6 @@
 /**
- * Core Media's front door: memory pools, block buffers and queues in their own words, over the core's page pool, memories, rings and timed
- * queue. docs/doors/coremedia.md goes function by function.
+ * Core Media's front door: memory pools, block buffers and queues in their own words, over the core's page pool,
+ * memories, rings and timed queue. docs/doors/coremedia.md goes function by function.
  *
  * ```ts
  * const pool = CMMemoryPoolCreate({ [kCMMemoryPoolOption_AgeOutPeriod]: 1 }); // seconds

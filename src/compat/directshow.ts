@@ -1,6 +1,7 @@
 /**
- * DirectShow's front door: the allocator and its samples with their own names and codes, over BufferPool and MediaBuffer.
- * Ported code and ported tests run with the names they were written in; what differs is in docs/differences.md.
+ * DirectShow's front door: the allocator and its samples with their own names and codes, over BufferPool and
+ * MediaBuffer. Ported code and ported tests run with the names they were written in; what differs is in
+ * docs/differences.md.
  */
 export {
   type ALLOCATOR_PROPERTIES,

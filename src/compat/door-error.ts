@@ -1,7 +1,7 @@
 /**
- * What the five front doors agree on when a call fails. An error is a {@link MillpondError}, so one handler serves them all; it also
- * carries the status of the door's own system; its message names that system's calls and the values that the caller passed. The
- * core's error, in the core's words, is its `cause`.
+ * What the five front doors agree on when a call fails. An error is a {@link MillpondError}, so one handler serves them
+ * all; it also carries the status of the door's own system; its message names that system's calls and the values that
+ * the caller passed. The core's error, in the core's words, is its `cause`.
  *
  * A door calls the core through {@link inDoor}, which lets no error of the core out as it is.
  */
@@ -36,8 +36,8 @@ function withStatus(details: ErrorDetails | undefined, status: number): ErrorDet
 }
 
 /**
- * Runs a call into the core. An error of the core leaves as what `translate` makes of it; an error that a door has worded already,
- * and what the caller's own hooks throw, passes.
+ * Runs a call into the core. An error of the core leaves as what `translate` makes of it; an error that a door has
+ * worded already, and what the caller's own hooks throw, passes.
  */
 export function inDoor<T>(call: () => T, translate: (cause: MillpondError) => MillpondError): T {
   try {

@@ -1,7 +1,7 @@
 /**
- * GStreamer's front door: memory, allocators, buffers, metas and pools with the names of the introspected bindings, over
- * millpond's core. Preconditions throw MillpondError; expected failures return as the bindings return them. What the core
- * decides otherwise is in docs/differences.md.
+ * GStreamer's front door: memory, allocators, buffers, metas and pools with the names of the introspected bindings,
+ * over millpond's core. Preconditions throw MillpondError; expected failures return as the bindings return them. What
+ * the core decides otherwise is in docs/differences.md.
  */
 export { Buffer } from "./gstreamer/buffer.ts";
 export { type AcquireParams, BufferPool, type Caps, type PoolConfig } from "./gstreamer/buffer-pool.ts";

@@ -24,7 +24,7 @@
 import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
-import { noRegion, unmappable, uselessRegion } from "./errors.ts";
+import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
 import { Region, viewBytes } from "./region.ts";
@@ -130,12 +130,12 @@ export abstract class Allocator {
     }
     if (!(region instanceof Region)) {
       this.#failures++;
-      throw noRegion(this.name, total, params.align, cause);
+      throw noRegionError(this.name, total, params.align, cause);
     }
     if (region.size < total || (region.isPlain && (region.isDetached || !this.isAligned(region, params.align)))) {
       this.#failures++;
       this.#giveBack(region);
-      throw uselessRegion(this.name, region, total, params.align);
+      throw badRegionError(this.name, region, total, params.align);
     }
     return region;
   }
@@ -339,7 +339,7 @@ export abstract class Allocator {
     try {
       bytes = this.mapRegion(region, mode);
     } catch (cause) {
-      throw unmappable(this, mode, cause);
+      throw notMappableError(this, mode, cause);
     }
     return this.#opened(bytes, region, mode);
   }
@@ -350,7 +350,7 @@ export abstract class Allocator {
     try {
       bytes = await this.mapRegionAsync(region, mode, signal);
     } catch (cause) {
-      throw signal?.aborted === true ? cause : unmappable(this, mode, cause);
+      throw signal?.aborted === true ? cause : notMappableError(this, mode, cause);
     }
     return this.#opened(bytes, region, mode);
   }
@@ -362,7 +362,7 @@ export abstract class Allocator {
 
   #opened(bytes: Uint8Array | undefined, region: Region, mode: MapMode): Uint8Array {
     if (bytes !== undefined && bytes !== null && bytes.length >= region.size) return bytes;
-    throw unmappable(this, mode, undefined);
+    throw notMappableError(this, mode, undefined);
   }
 }
 

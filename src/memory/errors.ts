@@ -7,7 +7,7 @@ import { MemoryFlags } from "./params.ts";
 import type { Region } from "./region.ts";
 
 /** A memory was used after its last release. */
-export function staleMemory(memory: Memory, verb: string): MillpondError {
+export function usedAfterReleaseError(memory: Memory, verb: string): MillpondError {
   return (
     memory.allocator.deadMemoryError(memory, verb) ??
     new MillpondError(
@@ -18,7 +18,7 @@ export function staleMemory(memory: Memory, verb: string): MillpondError {
 }
 
 /** A memory was released more often than it was held. */
-export function releasedTwice(memory: Memory): MillpondError {
+export function doubleReleaseError(memory: Memory): MillpondError {
   return (
     memory.allocator.deadMemoryError(memory, "release") ??
     new MillpondError("ERR_DOUBLE_RELEASE", `${memory} was already released; find the second release() and remove it`)
@@ -26,7 +26,7 @@ export function releasedTwice(memory: Memory): MillpondError {
 }
 
 /** The bytes behind a memory are gone. */
-export function detachedMemory(memory: Memory): MillpondError {
+export function detachedError(memory: Memory): MillpondError {
   return new MillpondError(
     "ERR_DETACHED",
     `the ArrayBuffer behind ${memory} was transferred or shrunk; ` +
@@ -35,7 +35,7 @@ export function detachedMemory(memory: Memory): MillpondError {
 }
 
 /** A map or lock was refused; says which rule and how to go on. */
-export function lockRefused(memory: Memory, access: number): MillpondError {
+export function lockError(memory: Memory, access: number): MillpondError {
   const wanted = describeAccess(access);
   if ((access & Access.WRITE) !== 0 && (memory.flags & MemoryFlags.READONLY) !== 0) {
     return new MillpondError(
@@ -63,7 +63,7 @@ export function lockRefused(memory: Memory, access: number): MillpondError {
 }
 
 /** A lock was ended that is not held. */
-export function notLocked(memory: Memory, mode: string): MillpondError {
+export function notLockedError(memory: Memory, mode: string): MillpondError {
   return new MillpondError(
     "ERR_OUT_OF_RANGE",
     `${memory} is not locked for "${mode}"; unlock() once for each lock(), with its mode`,
@@ -71,7 +71,7 @@ export function notLocked(memory: Memory, mode: string): MillpondError {
 }
 
 /** An allocator's hook gave no region; `cause` is what it threw. */
-export function noRegion(allocator: string, size: number, align: number, cause: unknown): MillpondError {
+export function noRegionError(allocator: string, size: number, align: number, cause: unknown): MillpondError {
   return new MillpondError(
     "ERR_ALLOCATION_FAILED",
     `allocator "${allocator}" has no region of ${size} bytes (align ${align}); release memory, raise its bound, or ask for less`,
@@ -81,7 +81,7 @@ export function noRegion(allocator: string, size: number, align: number, cause: 
 }
 
 /** An allocator's hook gave a region that cannot serve. */
-export function uselessRegion(allocator: string, region: Region, size: number, align: number): MillpondError {
+export function badRegionError(allocator: string, region: Region, size: number, align: number): MillpondError {
   return new MillpondError(
     "ERR_ALLOCATION_FAILED",
     `allocator "${allocator}" answered with a region that is too small, misaligned or detached ` +
@@ -91,7 +91,7 @@ export function uselessRegion(allocator: string, region: Region, size: number, a
 }
 
 /** An allocator's hook gave no bytes; `cause` is what it threw, and its word where it is a MillpondError. */
-export function unmappable(allocator: Allocator, mode: string, cause: unknown): MillpondError {
+export function notMappableError(allocator: Allocator, mode: string, cause: unknown): MillpondError {
   if (cause instanceof MillpondError) return cause;
   return new MillpondError(
     "ERR_NOT_MAPPABLE",

@@ -30,7 +30,7 @@ import { disposeBy } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
 import { abortSignal, badValue, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
-import { detachedMemory, lockRefused, notLocked, releasedTwice, staleMemory } from "./errors.ts";
+import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
   Access,
   addAccess,
@@ -48,11 +48,11 @@ import { type Region, wipeRegion } from "./region.ts";
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
 
-/** Bits beside the lock in what a mapping remembers; above every lock unit. */
-const MappingBits = {
-  /** The bytes came from the allocator's map hook, which wants to hear of the end. */
-  OPAQUE: 16777216,
-} as const;
+/**
+ * A bit beside the lock in what a mapping remembers, above every lock unit: the bytes came from the allocator's map
+ * hook, which wants to hear of the end.
+ */
+const OPAQUE = 16777216;
 
 /**
  * Access to the bytes of a memory, until {@link Mapping.unmap}; after GStreamer's GstMapInfo, made safe: the view is
@@ -67,7 +67,7 @@ export class Mapping {
   /** @internal */
   declare readonly view: Uint8Array;
   /**
-   * @internal the lock unit and {@link MappingBits}; negative once the access is over (three fields keep it at 48
+   * @internal the lock unit and {@link OPAQUE}; negative once the access is over (three fields keep it at 48
    * bytes)
    */
   declare word: number;
@@ -84,7 +84,7 @@ export class Mapping {
    * @realtime
    */
   get bytes(): Uint8Array {
-    if (this.word < 0) throw staleMapping(this.source);
+    if (this.word < 0) throw staleMappingError(this.source);
     return this.view;
   }
 
@@ -93,7 +93,7 @@ export class Mapping {
    * `ERR_USE_AFTER_RELEASE` after {@link unmap}.
    */
   get memory(): Memory {
-    if (this.word < 0) throw staleMapping(this.source);
+    if (this.word < 0) throw staleMappingError(this.source);
     this.source.parentBuffer?.onShared();
     return this.source;
   }
@@ -122,7 +122,7 @@ export class Mapping {
     const { word } = this;
     if (word < 0) return;
     this.word = -word;
-    if (word >= MappingBits.OPAQUE) endSpecial(this.source, word);
+    if (word >= OPAQUE) endSpecial(this.source, word);
     else this.source.unlockUnit(word);
   }
 }
@@ -344,7 +344,7 @@ export class Memory {
    * `ERR_USE_AFTER_RELEASE`.
    */
   share(offset: number, size?: number): Memory {
-    if (this.references === 0) throw staleMemory(this, "share");
+    if (this.references === 0) throw usedAfterReleaseError(this, "share");
     const length = checkRange(this, offset, size);
     if ((this.currentFlags & MemoryFlags.NO_SHARE) !== 0) {
       throw new MillpondError("ERR_NOT_SHAREABLE", `${this} has NO_SHARE; copy() it instead`);
@@ -365,7 +365,7 @@ export class Memory {
    * Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`, and what {@link map} and the allocator throw.
    */
   copy(offset = 0, size?: number): Memory {
-    if (this.references === 0) throw staleMemory(this, "copy");
+    if (this.references === 0) throw usedAfterReleaseError(this, "copy");
     return this.allocator.copyMemory(this, offset, checkRange(this, offset, size));
   }
 
@@ -377,7 +377,7 @@ export class Memory {
    * Throws `ERR_NOT_WRITABLE` when it is not exclusive, `ERR_OUT_OF_RANGE` when the part would leave the region.
    */
   resize(delta: number, size: number): void {
-    if (this.references === 0) throw staleMemory(this, "resize");
+    if (this.references === 0) throw usedAfterReleaseError(this, "resize");
     if (!this.isExclusive) {
       throw new MillpondError("ERR_NOT_WRITABLE", `${this} has ${this.ownerCount} owners; makeWritable() it first`);
     }
@@ -413,7 +413,7 @@ export class Memory {
 
   /** Adds a reference and returns this memory. @realtime Throws `ERR_USE_AFTER_RELEASE`. */
   retain(): this {
-    if (this.references === 0) throw staleMemory(this, "retain");
+    if (this.references === 0) throw usedAfterReleaseError(this, "retain");
     this.references++;
     return this;
   }
@@ -439,7 +439,7 @@ export class Memory {
    * else a copy. Throws what {@link copy} throws; the reference is kept then.
    */
   makeWritable(): Memory {
-    if (this.references === 0) throw staleMemory(this, "makeWritable");
+    if (this.references === 0) throw usedAfterReleaseError(this, "makeWritable");
     if (this.isWritable) return this;
     const copy = this.copy();
     try {
@@ -512,8 +512,8 @@ function endSpecial(memory: Memory, word: number): void {
   // An unlock() that ended this lock has told the allocator already.
   const held = removeAccess(memory.accessWord, accessOfUnit(unit)) !== REFUSED;
   try {
-    if (!held) throw notLocked(memory, modeOf(unit));
-    if ((word & MappingBits.OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
+    if (!held) throw notLockedError(memory, modeOf(unit));
+    if ((word & OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
     // What throws is the caller's to hear of, but the lock may not outlive the mapping.
     if (held) memory.unlockUnit(unit);
@@ -525,7 +525,7 @@ export function unitOf(mode: MapMode): number {
   if (mode === "read") return ONE_READ;
   if (mode === "readwrite") return ONE_BOTH;
   if (mode === "write") return ONE_WRITE;
-  throw badMode(mode);
+  throw badModeError(mode);
 }
 
 /** The {@link Access} bits of a lock unit. @realtime */
@@ -538,12 +538,12 @@ function modeOf(unit: number): MapMode {
   return unit === ONE_READ ? "read" : unit === ONE_WRITE ? "write" : "readwrite";
 }
 
-function badMode(mode: unknown): MillpondError {
+function badModeError(mode: unknown): MillpondError {
   if (typeof mode !== "string") return wrongType("mode", '"read", "write" or "readwrite"', mode);
   return badValue("mode", '"read", "write" or "readwrite"', mode);
 }
 
-function staleMapping(memory: Memory): MillpondError {
+function staleMappingError(memory: Memory): MillpondError {
   return new MillpondError(
     "ERR_USE_AFTER_RELEASE",
     `this mapping of ${memory} was unmapped; map() again, and keep no view of the old one`,
@@ -552,11 +552,11 @@ function staleMapping(memory: Memory): MillpondError {
 
 /** Takes one access lock or throws; nothing is locked then. */
 function takeLock(memory: Memory, unit: number): void {
-  if (memory.references === 0) throw staleMemory(memory, "map");
+  if (memory.references === 0) throw usedAfterReleaseError(memory, "map");
   const access = accessOfUnit(unit);
   // A buffer with two references is two holders of its memory: reading is all that either of them may do.
   const word = addAccess(memory.accessWord, memory.ownerCount + memory.sharedOwners, access, memory.currentFlags);
-  if (word === REFUSED) throw lockRefused(memory, access);
+  if (word === REFUSED) throw lockError(memory, access);
   memory.accessWord = word;
 }
 
@@ -570,9 +570,9 @@ function mapSlow(memory: Memory, unit: number): Mapping {
     const { region } = memory;
     if (!region.isPlain) {
       const whole = memory.allocator.openRegion(region, modeOf(unit));
-      return new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+      return new Mapping(memory, validPart(memory, whole), unit | OPAQUE);
     }
-    if (region.isDetached) throw detachedMemory(memory);
+    if (region.isDetached) throw detachedError(memory);
     memory.view ??= validPart(memory, region.bytes);
     if (memory.view.length !== memory.currentSize) memory.view = validPart(memory, region.bytes);
     return new Mapping(memory, memory.view, unit);
@@ -611,7 +611,7 @@ async function mapLater(memory: Memory, unit: number, signal: AbortSignal | unde
     );
     throw error;
   }
-  const mapping = new Mapping(memory, validPart(memory, whole), unit | MappingBits.OPAQUE);
+  const mapping = new Mapping(memory, validPart(memory, whole), unit | OPAQUE);
   releaseWhenUnmapped(memory);
   return mapping;
 }
@@ -630,13 +630,13 @@ function endAccess(memory: Memory, unit: number, opened: boolean): void {
 /** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
 function endNested(memory: Memory, unit: number): void {
   const word = removeAccess(memory.accessWord, accessOfUnit(unit));
-  if (word === REFUSED) throw notLocked(memory, modeOf(unit));
+  if (word === REFUSED) throw notLockedError(memory, modeOf(unit));
   memory.accessWord = word;
 }
 
 /** The slow path of {@link Memory.unlock}. Throws `ERR_OUT_OF_RANGE` when no such lock is held. */
 function unlockSlow(memory: Memory, unit: number): void {
-  if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLocked(memory, modeOf(unit));
+  if (removeAccess(memory.accessWord, accessOfUnit(unit)) === REFUSED) throw notLockedError(memory, modeOf(unit));
   try {
     if (!memory.region.isPlain) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
@@ -649,7 +649,7 @@ function unlockSlow(memory: Memory, unit: number): void {
  * not.
  */
 function releaseLast(memory: Memory): void {
-  if (memory.references === 0) throw releasedTwice(memory);
+  if (memory.references === 0) throw doubleReleaseError(memory);
   if (memory.ownerCount > 0) {
     throw new MillpondError(
       "ERR_FOREIGN_RELEASE",
@@ -753,7 +753,7 @@ export function unlockBits(memory: Memory, bits: number): void {
   const owns = (bits & Access.EXCLUSIVE) !== 0;
   const mode = bits & MODE;
   const word = mode === 0 ? memory.accessWord : removeAccess(memory.accessWord, mode);
-  if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLocked(memory, `bits ${bits}`);
+  if (word === REFUSED || (owns && memory.ownerCount === 0)) throw notLockedError(memory, `bits ${bits}`);
   memory.accessWord = word;
   if (owns) memory.dropOwnership();
   else if (word === 0 && memory.parentBuffer?.awaitingMemory) memory.parentBuffer.onExclusive();

@@ -1,6 +1,6 @@
 /**
- * macOS. Written from its documentation and headers and NOT RUN: `proven` is false until somebody runs `npm run test:native`
- * there and says so.
+ * macOS. Written from its documentation and headers and NOT RUN: `proven` is false until somebody runs `npm run
+ * test:native` there and says so.
  */
 
 import type { Koffi, KoffiLibrary } from "./koffi.ts";
@@ -62,8 +62,9 @@ function orAbsent<T>(what: string, absent: (why: NotDone) => T, build: () => T):
 }
 
 /**
- * macOS has no seals. A POSIX shared memory object can be sized once only, which would do as well, but nobody has shown here
- * that it holds and that such an object may be laid over engine memory: until then this says so instead of guessing.
+ * macOS has no seals. A POSIX shared memory object can be sized once only, which would do as well, but nobody has shown
+ * here that it holds and that such an object may be laid over engine memory: until then this says so instead of
+ * guessing.
  */
 function darwinShared(): SharedOps {
   return absentShared(

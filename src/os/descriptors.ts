@@ -1,9 +1,11 @@
 /**
- * Handing a descriptor to another process of the same user, without privileges: over a Unix socket (SCM_RIGHTS), whichever
- * process started first and whoever started whom. A child can also inherit one: `spawn(..., { stdio: [..., descriptor] })`.
+ * Handing a descriptor to another process of the same user, without privileges: over a Unix socket (SCM_RIGHTS),
+ * whichever process started first and whoever started whom. A child can also inherit one: `spawn(..., { stdio: [...,
+ * descriptor] })`.
  *
- * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would take
- * one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or `ERR_OUT_OF_RANGE`.
+ * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would
+ * take one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or
+ * `ERR_OUT_OF_RANGE`.
  */
 
 import { rmSync } from "node:fs";
@@ -41,14 +43,16 @@ export interface DescriptorServer {
   close(): void;
 }
 
-/** First and longest pause between two looks: a peer that is already there is found at once, an idle wait costs nothing. */
+/**
+ * First and longest pause between two looks: a peer that is already there is found at once, an idle wait costs nothing.
+ */
 const FIRST_PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 20;
 const DEFAULT_TIMEOUT_MS = 5000;
 
 /**
- * Listens at `path` (up to 107 bytes; it must not exist), readable for this user only. A peer of another user is turned away
- * ("FOREIGN_USER").
+ * Listens at `path` (up to 107 bytes; it must not exist), readable for this user only. A peer of another user is turned
+ * away ("FOREIGN_USER").
  */
 export function serveDescriptors(path: string, ops?: NativeOps): Outcome<DescriptorServer> {
   word("path", path);

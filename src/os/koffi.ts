@@ -1,6 +1,6 @@
 /**
- * Loads koffi, the optional peer that makes system calls from JavaScript without a compiler, and says why when it cannot.
- * The interface is structural, so that neither this file's users nor the published types need the package.
+ * Loads koffi, the optional peer that makes system calls from JavaScript without a compiler, and says why when it
+ * cannot. The interface is structural, so that neither this file's users nor the published types need the package.
  */
 import { createRequire } from "node:module";
 import { made, type NotDone, notDone, type Outcome } from "./result.ts";

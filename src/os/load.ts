@@ -23,8 +23,9 @@ const LITTLE_ENDIAN: boolean = new Uint8Array(new Uint16Array([1]).buffer)[0] ==
 let found: NativeOps | undefined;
 
 /**
- * The operations of this process. Where nothing native can run, each of them answers `unsupported` and `availability` says
- * why ("KOFFI_ABSENT", "KOFFI_FORBIDDEN", "KOFFI_BROKEN", "NO_PLATFORM"). Loads koffi at the first call: 6 to 7 ms.
+ * The operations of this process. Where nothing native can run, each of them answers `unsupported` and `availability`
+ * says why ("KOFFI_ABSENT", "KOFFI_FORBIDDEN", "KOFFI_BROKEN", "NO_PLATFORM"). Loads koffi at the first call: 6 to 7
+ * ms.
  */
 export function nativeOps(): NativeOps {
   found ??= findOps(loadKoffi, process.platform, process.arch);
@@ -39,7 +40,9 @@ export function pageOps(): PageOps {
   return nativeOps();
 }
 
-/** What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance. */
+/**
+ * What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance.
+ */
 const PARTS = {
   shared: ["create", "inspect", "overlay", "openOf", "close"],
   sockets: ["pair", "listen", "connect", "accept", "peer", "send", "receive"],
@@ -47,7 +50,10 @@ const PARTS = {
   dma: ["fromHeap", "fromShared", "map", "sync"],
 } as const;
 
-/** Checks the operations that a caller gave, down to their methods; absent: this process's. Throws `ERR_INVALID_ARG_TYPE`. */
+/**
+ * Checks the operations that a caller gave, down to their methods; absent: this process's. Throws
+ * `ERR_INVALID_ARG_TYPE`.
+ */
 export function checkOps(name: string, value: NativeOps | undefined): NativeOps {
   if (value === undefined) return nativeOps();
   if (value === found) return value;

@@ -1,9 +1,11 @@
 /**
- * Shared memory by name, within one user. A name is a small file in a folder that only this user may enter; it says which
- * process holds the block as which descriptor, and a reader opens it from there (/proc/PID/fd). So the object itself stays a
- * sealed memfd: a POSIX shared memory object could be found by name too, but not sealed, and survives its makers.
+ * Shared memory by name, within one user. A name is a small file in a folder that only this user may enter; it says
+ * which process holds the block as which descriptor, and a reader opens it from there (/proc/PID/fd). So the object
+ * itself stays a sealed memfd: a POSIX shared memory object could be found by name too, but not sealed, and survives
+ * its makers.
  *
- * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a socket.
+ * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a
+ * socket.
  */
 import {
   chmodSync,
@@ -53,8 +55,8 @@ const namesOf: WeakMap<SharedMemory, number> = new WeakMap();
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /**
- * Gives a block a name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. The name is refused when it is taken ("EEXIST") by a process that still has it; one left behind by a
- * process that is gone is taken over.
+ * Gives a block a name. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. The name is refused when it is taken
+ * ("EEXIST") by a process that still has it; one left behind by a process that is gone is taken over.
  */
 export function publishName(name: string, memory: SharedMemory, given?: NativeOps): Outcome<PublishedName> {
   word("name", name);
@@ -117,8 +119,8 @@ export function openName(name: string, given?: NativeOps): Outcome<SharedMemory>
 }
 
 /**
- * Reads a name's file, which anything may lie in the place of: a fifo would block this thread until somebody writes, a large file
- * would fill its memory. A field that is missing is undefined.
+ * Reads a name's file, which anything may lie in the place of: a fifo would block this thread until somebody writes, a
+ * large file would fill its memory. A field that is missing is undefined.
  */
 function readEntry(file: string): Entry {
   // Opening a fifo to read it waits for one who writes, unless it is opened like this.
@@ -150,7 +152,8 @@ function openEntry(file: string, ops: NativeOps): Outcome<number> {
       : notDone("failed", "STALE_NAME", `its publisher is gone (${opened.hint})`);
   }
   const facts = ops.shared.inspect(opened.value);
-  // The process number or the descriptor may belong to somebody else by now: only the inode says that it is the same object.
+  // The process number or the descriptor may belong to somebody else by now: only the inode says that it is the same
+  // object.
   if (facts.ok && String(facts.value.inode) === inode) return opened;
   ops.shared.close(opened.value);
   return facts.ok ? notDone("failed", "STALE_NAME", "its publisher no longer holds it") : facts;

@@ -1,8 +1,9 @@
 /**
- * The one interface between millpond and an operating system. It works on memory that already exists, by address, and so
- * never owns bytes that a view could outlive; what it maps itself it *retires* instead of unmapping.
+ * The one interface between millpond and an operating system. It works on memory that already exists, by address, and
+ * so never owns bytes that a view could outlive; what it maps itself it *retires* instead of unmapping.
  *
- * There is always a NativeOps: where nothing native can run, one whose every step answers `unsupported` with the reason.
+ * There is always a NativeOps: where nothing native can run, one whose every step answers `unsupported` with the
+ * reason.
  */
 import type { Outcome, Result } from "./result.ts";
 
@@ -102,8 +103,8 @@ export type WaitOutcome = "woken" | "changed" | "timeout";
 /** Waiting for a 32-bit word in memory that several processes share. Atomics.wait works inside one process only. */
 export interface FutexOps {
   /**
-   * Blocks this thread while `words[index]` is `expected`, at most so many milliseconds; a wake without a change happens.
-   * The thread cannot be interrupted meanwhile: wait in slices (`waitForChange` does).
+   * Blocks this thread while `words[index]` is `expected`, at most so many milliseconds; a wake without a change
+   * happens. The thread cannot be interrupted meanwhile: wait in slices (`waitForChange` does).
    */
   wait(words: Int32Array, index: number, expected: number, milliseconds: number): Outcome<WaitOutcome>;
   /** Wakes at most `count` waiters in every process; the answer's `value` is how many there were. */
@@ -151,8 +152,8 @@ export interface PageOps {
 /** Everything native, behind one object. */
 export interface NativeOps extends PageOps {
   /**
-   * True when the engine uses the address ranges of memory that it collected again and resets them itself (Bun does): an overlay
-   * has to be retired before that, and locked memory ends the process.
+   * True when the engine uses the address ranges of memory that it collected again and resets them itself (Bun does):
+   * an overlay has to be retired before that, and locked memory ends the process.
    */
   readonly recyclesRanges: boolean;
   /** Where a view starts; 0n where it cannot be known. Valid while the view lives. */
@@ -160,8 +161,8 @@ export interface NativeOps extends PageOps {
   /** Maps fresh zero pages, on a boundary of `align` bytes (a power of two, at least a page). */
   map(bytes: number, align?: number): Outcome<MappedPages>;
   /**
-   * Ends what {@link map} or an overlay began without unmapping: fresh zero pages that cost nothing are laid over the range, so
-   * that a view which was kept reads zeros and writes to nobody.
+   * Ends what {@link map} or an overlay began without unmapping: fresh zero pages that cost nothing are laid over the
+   * range, so that a view which was kept reads zeros and writes to nobody.
    */
   retire(address: bigint, bytes: number): Result;
   /** Shared objects and descriptors. */

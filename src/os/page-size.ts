@@ -21,8 +21,8 @@ const AT_PAGESZ = 6;
 let known: number | undefined;
 
 /**
- * Bytes in a page, a power of two. Exact on Linux (the kernel's own word) and macOS; elsewhere, and in browsers, the common
- * 4096, which only means that rounding may be finer than the system's. O(1) after the first call.
+ * Bytes in a page, a power of two. Exact on Linux (the kernel's own word) and macOS; elsewhere, and in browsers, the
+ * common 4096, which only means that rounding may be finer than the system's. O(1) after the first call.
  */
 export function pageSize(): number {
   known ??= findPageSize((globalThis as { process?: HostProcess }).process);

@@ -1,12 +1,15 @@
 /**
- * Whether another process still runs, asked of the kernel by /proc. A number alone does not say which process is meant: numbers
- * are given out again. Together with the moment at which it started it does.
+ * Whether another process still runs, asked of the kernel by /proc. A number alone does not say which process is meant:
+ * numbers are given out again. Together with the moment at which it started it does.
  *
  * Where /proc cannot be read (other systems, Deno without the permission), nothing is known, and nobody is called dead.
  */
 import { readFileSync, readlinkSync } from "node:fs";
 
-/** Start times are kept modulo 2^28 ticks of 10 ms, 31 days: two processes of one number that started at one tick of it are none. */
+/**
+ * Start times are kept modulo 2^28 ticks of 10 ms, 31 days: two processes of one number that started at one tick of it
+ * are none.
+ */
 export const START_MASK: number = 2 ** 28 - 1;
 
 /** One process, told apart from all that had or will have its number. */
@@ -40,8 +43,8 @@ export function ownIdentity(): ProcessIdentity {
 }
 
 /**
- * True when that process has ended, every thread of it: none of them can write any more. False when it runs, and when it cannot
- * be known. 20 us.
+ * True when that process has ended, every thread of it: none of them can write any more. False when it runs, and when
+ * it cannot be known. 20 us.
  */
 export function hasEnded(pid: number, start: number): boolean {
   const stat = readStat(String(pid));
@@ -83,7 +86,9 @@ function isUnknownNumber(pid: number): boolean {
   }
 }
 
-/** The kernel tells every start by the reader's own time namespace: in another one the living would look like others. */
+/**
+ * The kernel tells every start by the reader's own time namespace: in another one the living would look like others.
+ */
 function ownNamespace(): number {
   const pid = namespaceOf("pid");
   return pid === 0 ? 0 : pid ^ Math.imul(namespaceOf("time"), 31);

@@ -1,6 +1,6 @@
 /**
- * What a native step answers. Nothing in this layer throws for what a machine cannot do: a pool asks for locked pages, reads
- * that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
+ * What a native step answers. Nothing in this layer throws for what a machine cannot do: a pool asks for locked pages,
+ * reads that it got none and why, and goes on. Only a caller's mistake (a detached view, a foreign socket) throws.
  */
 
 import { wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
@@ -61,7 +61,10 @@ export function made<T>(value: T): { readonly ok: true; readonly value: T } {
   return { ok: true, value };
 }
 
-/** One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for what is no answer. */
+/**
+ * One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * for what is no answer.
+ */
 export function describeResult(result: Result | Outcome<unknown>): string {
   if (result === null || typeof result !== "object") throw wrongType("result", "what a native step answered", result);
   // Each property is read once: the answer may be one that a caller made.

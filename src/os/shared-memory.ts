@@ -1,12 +1,13 @@
 /**
- * One block of memory that several processes see, as a real SharedArrayBuffer: a sealed memfd laid over the pages of a shared
- * WebAssembly.Memory. `Atomics` work on it across threads and processes, it can be posted to workers (which need no koffi for
- * it), and every view API takes it. `Atomics.wait` wakes within one process only; between processes there is `waitForChange`.
+ * One block of memory that several processes see, as a real SharedArrayBuffer: a sealed memfd laid over the pages of a
+ * shared WebAssembly.Memory. `Atomics` work on it across threads and processes, it can be posted to workers (which need
+ * no koffi for it), and every view API takes it. `Atomics.wait` wakes within one process only; between processes there
+ * is `waitForChange`.
  *
- * The memory stays valid for as long as anything refers to it. A block that is forgotten closes its descriptor when it is
- * collected; its pages are the engine's to unmap, which waits for the last view. So keep the block while you use the number of its
- * descriptor. {@link SharedMemory.retire} ends the sharing at once: from then
- * on every view that was kept, in this process, reads zeros of its own.
+ * The memory stays valid for as long as anything refers to it. A block that is forgotten closes its descriptor when it
+ * is collected; its pages are the engine's to unmap, which waits for the last view. So keep the block while you use the
+ * number of its descriptor. {@link SharedMemory.retire} ends the sharing at once: from then on every view that was
+ * kept, in this process, reads zeros of its own.
  */
 
 import { alignUp } from "../util/align.ts";
@@ -46,8 +47,8 @@ export interface SharedMemory {
 }
 
 /**
- * Blocks that are not retired yet, where the engine hands address ranges out again with what is mapped under them (Bun): a
- * block that was merely forgotten must not become somebody else's private array.
+ * Blocks that are not retired yet, where the engine hands address ranges out again with what is mapped under them
+ * (Bun): a block that was merely forgotten must not become somebody else's private array.
  */
 const kept: Set<SharedMemory> = new Set();
 
@@ -65,7 +66,9 @@ function closeNumber(descriptor: Descriptor): void {
 /** The back-stop for blocks that nobody retired: closes the descriptor and touches no memory. */
 const forgotten: FinalizationRegistry<Descriptor> = new FinalizationRegistry(closeNumber);
 
-/** Blocks that are found by their descriptor, which nobody may hold but the file of a name; see {@link keepDescriptor}. */
+/**
+ * Blocks that are found by their descriptor, which nobody may hold but the file of a name; see {@link keepDescriptor}.
+ */
 const published: Set<SharedMemory> = new Set();
 
 /** @internal Keeps a block, and so its descriptor, until {@link dropDescriptor} or until the descriptor is closed. */
@@ -79,8 +82,8 @@ export function dropDescriptor(memory: SharedMemory): void {
 }
 
 /**
- * Makes a block of at least `bytes` bytes (rounded up to 64 KiB), zeroed, sealed against any change of its size, for this user
- * only. `label` shows in /proc/PID/maps. Answers `unsupported`, `limit` or `refused`; does not throw.
+ * Makes a block of at least `bytes` bytes (rounded up to 64 KiB), zeroed, sealed against any change of its size, for
+ * this user only. `label` shows in /proc/PID/maps. Answers `unsupported`, `limit` or `refused`; does not throw.
  */
 export function createSharedMemory(
   bytes: number,
@@ -100,9 +103,9 @@ export function createSharedMemory(
 const LAST_STANDARD_DESCRIPTOR = 2;
 
 /**
- * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is closed,
- * unless it is one of the standard streams').
- * Refused unless the kernel says that the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
+ * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is
+ * closed, unless it is one of the standard streams'). Refused unless the kernel says that the size is sealed
+ * ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   wholeNumber("descriptor", descriptor, 0, 0x7fffffff);

@@ -1,6 +1,6 @@
 /**
- * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These block the
- * thread, so they are for workers; a main thread lets a worker wait and post it a message.
+ * Waiting for a 32-bit word that another process changes. `Atomics.wait` cannot: it wakes within one process. These
+ * block the thread, so they are for workers; a main thread lets a worker wait and post it a message.
  */
 import { milliseconds, readOptions, wholeNumber, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
@@ -8,8 +8,8 @@ import type { NativeOps, WaitOutcome } from "./native-ops.ts";
 import { made, type Outcome } from "./result.ts";
 
 /**
- * 50 ms: a thread inside the wait cannot be terminated or hear of a stop, so it comes up for air this often (measured: a
- * worker ends 30 to 41 ms after terminate() with slices of 50 ms, after seconds without).
+ * 50 ms: a thread inside the wait cannot be terminated or hear of a stop, so it comes up for air this often (measured:
+ * a worker ends 30 to 41 ms after terminate() with slices of 50 ms, after seconds without).
  */
 const SLICE_MS = 50;
 
@@ -27,8 +27,8 @@ export interface ChangeOptions {
 }
 
 /**
- * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that dies never wakes
- * anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex. Throws
+ * Blocks until `words[index]` is no longer `expected`, the time is up, or the stop word is set. A peer that dies never
+ * wakes anybody: give a timeout and look whether it lives. Answers `unsupported` where there is no futex. Throws
  * `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
  */
 export function waitForChange(

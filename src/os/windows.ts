@@ -1,6 +1,7 @@
 /**
- * Windows. Written from its documentation and NOT RUN: `proven` is false until somebody runs `npm run test:native` there and
- * says so. Sharing between processes is not offered: a section cannot be laid over memory that the engine owns.
+ * Windows. Written from its documentation and NOT RUN: `proven` is false until somebody runs `npm run test:native`
+ * there and says so. Sharing between processes is not offered: a section cannot be laid over memory that the engine
+ * owns.
  */
 
 import { alignUp } from "../util/align.ts";

@@ -28,7 +28,7 @@ function run(heap: NaiveHeap, { kind, size, pick }: Step): void {
 }
 
 describe("against a naive model", () => {
-  it("walks of mixed calls leave every block where and what it was, and every account exact", () => {
+  it("walks of mixed calls leave every block where and what it was, and every account exact", REPEATED, () => {
     const size = fc.oneof(
       fc.integer({ min: 1, max: 64 }),
       fc.integer({ min: 1, max: 3000 }),

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { CLASSES, classOf, MAX_CLASS_SIZE, sizeOfClass } from "../../src/arena/size-class/class-table.ts";
 import { SizeClassArena } from "../../src/arena/size-class/size-class-arena.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
-import { seedOf, times } from "../helpers/effort.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const KIB = 1024;
@@ -164,7 +164,7 @@ describe("misuse of size classes", () => {
 });
 
 describe("size classes against a naive model", () => {
-  it("walks of mixed calls leave every block where and what it was", () => {
+  it("walks of mixed calls leave every block where and what it was", REPEATED, () => {
     const step = fc.record({
       kind: fc.constantFrom("allocate", "allocate", "allocate", "free", "free", "reallocate", "trim", "wrong"),
       size: fc.oneof(

@@ -1,7 +1,7 @@
 /**
- * The example page in a real browser: an oscillator in a worker, played by an AudioWorklet through pooled slots. Counted over a
- * number of blocks: garbage collections of the worker and of the audio thread. Collections follow from what was allocated; how many
- * blocks came too late is the machine's affair too, and printed.
+ * The example page in a real browser: an oscillator in a worker, played by an AudioWorklet through pooled slots.
+ * Counted over a number of blocks: garbage collections of the worker and of the audio thread. Collections follow from
+ * what was allocated; how many blocks came too late is the machine's affair too, and printed.
  */
 import { describe, expect, it } from "vitest";
 import { REPEATED, times } from "../helpers/effort.ts";
@@ -21,8 +21,8 @@ interface Heard {
 }
 
 /**
- * Blocks that the worker may be ahead: 2.7 s. The example has 16 (43 ms), which a machine that runs other tests at the same time
- * cannot always keep; what is shown here, no block lost and nothing allocated, is the same with more.
+ * Blocks that the worker may be ahead: 2.7 s. The example has 16 (43 ms), which a machine that runs other tests at the
+ * same time cannot always keep; what is shown here, no block lost and nothing allocated, is the same with more.
  */
 const BLOCKS = 1024;
 
@@ -44,10 +44,11 @@ async function listen(careless: boolean, blocks: number): Promise<{ heard: Heard
     const { held } = playing.pool.stats();
     const { sampleRate } = playing.context;
     await playing.stop();
-    // The trace is written 4 KB at a time: this page's own collections, 50 at 100 bytes and more, push out the others' before.
+    // The trace is written 4 KB at a time: this page's own collections, 50 at 100 bytes and more, push out the others'
+    // before.
     for (let i = 0; i < 60_000; i++) globalThis.litter = Array.from({ length: 100 }, (_, k) => ({ i, k }));
     send({ before, after, seconds: end - start, sampleRate, held });`,
-    60_000,
+    100_000,
     {
       flags: FLAGS,
       onOutput: (text) => {
@@ -75,8 +76,8 @@ describe.skipIf(chromium === undefined)("an oscillator through a pooled queue, i
     );
     expect(played).toBeGreaterThanOrEqual(blocks);
     expect(heard.held).toBeGreaterThan(0);
-    // The page itself litters at the end, so that the trace is written out. A thread's start may cost it one collection, and one
-    // may be under way; a loop that litters has more (below).
+    // The page itself litters at the end, so that the trace is written out. A thread's start may cost it one
+    // collection, and one may be under way; a loop that litters has more (below).
     expect(collections.slice(1).filter((count) => count > 2)).toEqual([]);
   });
 

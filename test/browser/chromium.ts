@@ -1,4 +1,6 @@
-/** Runs a page against the built package in headless Chromium and gives back what it wrote; for tests in a real browser. */
+/**
+ * Runs a page against the built package in headless Chromium and gives back what it wrote; for tests in a real browser.
+ */
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -34,14 +36,14 @@ const FLAGS = [
 ];
 
 /**
- * Serves `dist`, `examples` and a page with this module script (isolated, so that SharedArrayBuffer exists); resolves with what
- * it posts to /result.
+ * Serves `dist`, `examples` and a page with this module script (isolated, so that SharedArrayBuffer exists); resolves
+ * with what it posts to /result.
  *
  * @param more further flags, and a reader of what the browser prints
  */
 export async function runInChromium(
   script: string,
-  timeoutMs = 45_000,
+  timeoutMs = 100_000,
   more: { readonly flags?: readonly string[]; readonly onOutput?: (text: string) => void } = {},
 ): Promise<unknown> {
   const profile = mkdtempSync(join(tmpdir(), "millpond-chromium-"));

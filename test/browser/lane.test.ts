@@ -16,28 +16,28 @@ describe.skipIf(chromium === undefined)("a lane in Chromium", () => {
       const source = \`
         import { receiveLane } from "\${location.origin}/dist/shared.js";
         const lane = await receiveLane(self);
-        for await (const { slot, data } of lane) {
-          lane.pool.bytes(slot)[0] += data.add;
-          if (data.add < 9) await lane.send(slot, { add: data.add + 1 });
+        for await (const { lease, data } of lane) {
+          lane.pool.bytes(lease)[0] += data.add;
+          if (data.add < 9) await lane.send(lease, { add: data.add + 1 });
         }\`;
       const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
       const worker = new Worker(url, { type: "module" });
       const pool = leasePool({ size: 64, count: 2, transport: "${transport}" });
-      const lane = await pool.connect(worker, { timeout: 20000 });
-      const slot = pool.tryAcquire();
-      pool.bytes(slot)[0] = 40;
-      await lane.send(slot, { add: 2 });
+      const lane = await pool.connect(worker, { timeout: 30000 });
+      const lease = pool.tryAcquire();
+      pool.bytes(lease)[0] = 40;
+      await lane.send(lease, { add: 2 });
       const code = (fn) => { try { fn(); return "ok"; } catch (error) { return isMillpondError(error) ? error.code : String(error); } };
-      const after = code(() => pool.bytes(slot));
+      const after = code(() => pool.bytes(lease));
       const back = await lane.receive();
-      const answer = [pool.bytes(back.slot)[0], back.data.add];
-      pool.release(back.slot);
+      const answer = [pool.bytes(back.lease)[0], back.data.add];
+      pool.release(back.lease);
       // It keeps both, and is terminated with them in its hands: the port's end tells.
-      for (let i = 0; i < 2; i++) await lane.send(await pool.acquire({ timeout: 5000 }), { add: 9 });
+      for (let i = 0; i < 2; i++) await lane.send(await pool.acquire({ timeout: 30000 }), { add: 9 });
       worker.terminate();
       const ended = await lane.receive().catch((error) => error.code);
-      const freed = await pool.acquire({ timeout: 10000 }).then(() => "free again", (error) => error.code);
-      const blocked = "${transport}" === "shared" ? (pool.tryAcquire(), code(() => pool.acquireSync(5))) : "ERR_UNSUPPORTED";
+      const freed = await pool.acquire({ timeout: 30000 }).then(() => "free again", (error) => error.code);
+      const blocked = "${transport}" === "shared" ? (pool.tryAcquire(), code(() => pool.acquireSync(60_000))) : "ERR_UNSUPPORTED";
       send({ transport: pool.transport, after, answer, ended, freed, blocked });`);
     expect(result).toEqual({
       transport,

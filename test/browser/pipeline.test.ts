@@ -1,4 +1,7 @@
-/** The built pipeline in a real browser: stages that never wait leave the page its turns, and WebCodecs encodes pooled frames. */
+/**
+ * The built pipeline in a real browser: stages that never wait leave the page its turns, and WebCodecs encodes pooled
+ * frames.
+ */
 import { describe, expect, it } from "vitest";
 import { chromium, runInChromium } from "./chromium.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The real AudioWorklet, headless: a processor that allocates and frees in every callback, from the built package, and one that
- * makes plain arrays of the same sizes, each for two seconds of sound with the same heap of other objects
+ * The real AudioWorklet, headless: a processor that allocates and frees in every callback, from the built package, and
+ * one that makes plain arrays of the same sizes, each for two seconds of sound with the same heap of other objects
  * beside it. How long callbacks took is printed; that is the machine's affair too.
  */
 import { describe, expect, it } from "vitest";

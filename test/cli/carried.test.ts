@@ -137,7 +137,7 @@ describe.skipIf(!hasTools)("what is written into a file", () => {
   it.each([
     ["rotated", /the rotation of \d+ degrees is lost: Y4M/],
     ["variable", /the times of the frames are lost: Y4M/],
-    ["full", /the colour matrix bt709 is lost: Y4M/],
+    ["full", /the color matrix bt709 is lost: Y4M/],
   ] as const)("%s into Y4M is a warning, and an error without a file under --strict", async (kind, pattern) => {
     const text = (name: string): string => `file ${at(`${kind}.mp4`)} ! decode ! y4msink ${at(name)}`;
     const warned = await runBuilt(["run", text(`${kind}.y4m`), "--quiet"]);

@@ -10,7 +10,9 @@ import { afterAll, describe } from "vitest";
 import { CLIP, scratchFolder, untilListening } from "./command.ts";
 import { type HostileRun, hostileRuns, runBuilt } from "./hostile.ts";
 
-/** Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor. */
+/**
+ * Sixty small frames, for runs in which the pictures do not matter: the shipped clip takes a second of the processor.
+ */
 const scratch = scratchFolder();
 afterAll(scratch.remove);
 const SMALL = join(scratch.path, "small.mp4");

@@ -38,7 +38,9 @@ async function expectNothing(args: readonly string[], pattern: RegExp, fault?: s
 
 const clip = readFileSync(CLIP);
 
-/** Sixty small frames, for tests in which the pictures do not matter: the shipped clip takes a second of the processor. */
+/**
+ * Sixty small frames, for tests in which the pictures do not matter: the shipped clip takes a second of the processor.
+ */
 const SMALL = join(scratch.path, "small.mp4");
 beforeAll(async () => {
   const text = `pattern width=64 height=48 frames=60 ! encode ${SMALL}`;

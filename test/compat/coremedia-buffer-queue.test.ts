@@ -1,4 +1,7 @@
-/** CMBufferQueue by the rules of its header, under its own names; every buffer's reference is where it belongs at the end of every path. */
+/**
+ * CMBufferQueue by the rules of its header, under its own names; every buffer's reference is where it belongs at the
+ * end of every path.
+ */
 import { describe, expect, it } from "vitest";
 import {
   CFGetRetainCount,

@@ -1,4 +1,6 @@
-/** CMMemoryPool's documented rules (R1 to R10 of the reference) and the CF allocator's front end, under their own names. */
+/**
+ * CMMemoryPool's documented rules (R1 to R10 of the reference) and the CF allocator's front end, under their own names.
+ */
 import { describe, expect, it } from "vitest";
 import {
   CFAllocatorAllocate,

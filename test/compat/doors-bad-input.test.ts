@@ -1,4 +1,7 @@
-/** The smaller front doors and what they are passed by mistake: fields that do not exist, values of another type, getters. */
+/**
+ * The smaller front doors and what they are passed by mistake: fields that do not exist, values of another type,
+ * getters.
+ */
 import { describe, expect, it } from "vitest";
 import {
   CFAllocatorAllocate,

@@ -1,16 +1,19 @@
 /**
  * How long the tests run, said in one place.
  *
- * `npm test` is the fast lane: every behavior once. What repeats itself (models, fuzzers, kills, soaks) runs short there and is
- * tagged `repeated`; what shows something only at full length is tagged `full` and left out. `npm run test:all` runs everything
- * once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at full length. The closing line
- * (test/closing-line.ts) says how many tests ran short and how many were left out.
+ * `npm test` is the fast lane: every behavior once. What repeats itself (models, fuzzers, kills, soaks) runs short
+ * there and is tagged `repeated`; what shows something only at full length is tagged `full` and left out. `npm run
+ * test:all` runs everything once, at full length. `.ci/run` runs the fast lane first and then the rest: the two tags at
+ * full length. The closing line (test/closing-line.ts) says how many tests ran short and how many were left out.
  */
 
 /** Which lane runs; vitest.config.ts sets it from vitest's `--mode`. */
 export const isFullLength: boolean = process.env.MILLPOND_TESTS === "all";
 
-/** The time that a test may take, far above the need: it ends what hangs, and judges nothing. MILLPOND_TIMEOUT is for soaks. */
+/**
+ * The time that a test may take, far above the need: it ends what hangs, and judges nothing. MILLPOND_TIMEOUT is for
+ * soaks.
+ */
 export const HANGS_MS: number = Number(process.env.MILLPOND_TIMEOUT ?? (isFullLength ? 600_000 : 120_000));
 
 /**
@@ -34,8 +37,8 @@ export const REPEATED: { readonly tags: string[]; readonly timeout: number } = {
 export const FULL: { readonly tags: string[]; readonly timeout: number } = { tags: ["full"], timeout: HANGS_MS };
 
 /**
- * The seed of a random test. The fast lane has always the same one, so that two runs of one tree do the same; at full length it is
- * a new one each time, printed. MILLPOND_SEED repeats a run, or is "random".
+ * The seed of a random test. The fast lane has always the same one, so that two runs of one tree do the same; at full
+ * length it is a new one each time, printed. MILLPOND_SEED repeats a run, or is "random".
  */
 export function seedOf(what: string): number {
   const given = process.env.MILLPOND_SEED ?? (isFullLength ? "random" : undefined);

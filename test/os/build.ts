@@ -1,7 +1,7 @@
 /**
- * The source compiled to JavaScript, one file for each, for child processes on runtimes that cannot read TypeScript (Node 20) and in
- * places where koffi is not to be found. Compiled once for each state of the source: every file is compiled by itself, without
- * types, which takes a second where the whole build takes eight.
+ * The source compiled to JavaScript, one file for each, for child processes on runtimes that cannot read TypeScript
+ * (Node 20) and in places where koffi is not to be found. Compiled once for each state of the source: every file is
+ * compiled by itself, without types, which takes a second where the whole build takes eight.
  */
 import { createHash } from "node:crypto";
 import {

@@ -1,4 +1,6 @@
-/** `millpond doctor` says what is so, on a machine with everything and on one with nothing, and leaves nothing behind. */
+/**
+ * `millpond doctor` says what is so, on a machine with everything and on one with nothing, and leaves nothing behind.
+ */
 import { readdirSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";

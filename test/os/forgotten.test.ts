@@ -1,4 +1,7 @@
-/** Pools and blocks that nobody closed: collected with their descriptor and their helper thread, and with nothing that a view needs. */
+/**
+ * Pools and blocks that nobody closed: collected with their descriptor and their helper thread, and with nothing that a
+ * view needs.
+ */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";

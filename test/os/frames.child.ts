@@ -1,4 +1,7 @@
-/** Frames from one process to another without a copy: the child inherits a sealed block, and each side waits for the other's word. */
+/**
+ * Frames from one process to another without a copy: the child inherits a sealed block, and each side waits for the
+ * other's word.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { ProcessSharedAllocator } from "../../src/allocators/native/process-shared.ts";
@@ -6,7 +9,8 @@ import { waitForChange, wakeWaiters } from "../../src/os/wait.ts";
 
 const FRAME: number = 1920 * 1080 * 1.5;
 const FRAMES = 100;
-// Word 0 counts frames written, word 1 frames read; a cache line apart, so that the two sides do not slow each other down.
+// Word 0 counts frames written, word 1 frames read; a cache line apart, so that the two sides do not slow each other
+// down.
 const WRITTEN = 0;
 const READ = 16;
 const HEADER = 4096;

@@ -54,7 +54,8 @@ try {
   report.truncate = error.code;
 }
 
-// Word 0: this process is here. Word 1: both add to it at once. Word 2: the parent says go on. Word 3: this one is done.
+// Word 0: this process is here. Word 1: both add to it at once. Word 2: the parent says go on. Word 3: this one is
+// done.
 Atomics.store(words, 0, 1);
 native.wakeWaiters(words, 0);
 for (let round = 0; round < 100_000; round++) Atomics.add(words, 1, 1);

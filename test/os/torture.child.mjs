@@ -1,6 +1,7 @@
-// Everything that could leave a view over memory that is gone, at random, in a process of its own. It must end with exit code
-// 0: a view that outlives its mapping ends it by SIGSEGV, a peer's truncation by SIGBUS. Live blocks keep their pattern
-// meanwhile: a stale write that lands in somebody's block is found. Plain JavaScript, because Node 20 runs it too.
+// Everything that could leave a view over memory that is gone, at random, in a process of its own. It must end with
+// exit code 0: a view that outlives its mapping ends it by SIGSEGV, a peer's truncation by SIGBUS. Live blocks keep
+// their pattern meanwhile: a stale write that lands in somebody's block is found. Plain JavaScript, because Node 20
+// runs it too.
 //
 //   torture.child.mjs FOLDER SEED ROUNDS
 import { strict as assert } from "node:assert";

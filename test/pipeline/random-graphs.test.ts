@@ -103,7 +103,7 @@ function build(
       slow: Math.max(options.slow, slowest),
       propose(query) {
         query.requireParams(null, { align });
-        const held = query.held;
+        const held = query.retained;
         // A capped pool of the sink's own, whose cap may be too low for all that is in front of it.
         if (offer >= 0 && query.needPool && (offer === 0 || held <= offer)) {
           if (query.pools.length === 0) query.addPool({ pool, min: held, max: offer });

@@ -7,7 +7,7 @@ import { parsePipeline, splitWords } from "../../src/pipeline/text.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { nearest } from "../../src/util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../src/video/factories.ts";
-import { seedOf, times } from "../helpers/effort.ts";
+import { REPEATED, seedOf, times } from "../helpers/effort.ts";
 import { expectHome } from "./kit.ts";
 
 /** The word that the error of a text points at, and what it says. */
@@ -166,7 +166,7 @@ describe("a pipeline text", () => {
     expect(text.slice(error.details.at).startsWith("decode")).toBe(true);
   });
 
-  test("whatever is written, the answer is a pipeline or an error that points into the text", () => {
+  test("whatever is written, the answer is a pipeline or an error that points into the text", REPEATED, () => {
     const word = fc.oneof(
       fc.constantFrom(
         "!",

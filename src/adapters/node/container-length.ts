@@ -123,7 +123,7 @@ async function isoLength(file: FileHandle, actual: number): Promise<ContainerLen
     if (!isBoxType(header, 4)) return { actual, declared: undefined, lacksIndex: !hasIndex };
     let size = header.readUInt32BE(0);
     if (size === 1 && header.length === 16) size = Number(header.readBigUInt64BE(8));
-    // Size 0 is "to the end of the file"; below 8 it is no box.
+    // Size 0 is "to the end of the file"; a size below 8 is damage.
     if (size === 0) size = actual - offset;
     if (size < 8) return { actual, declared: undefined, lacksIndex: !hasIndex };
     if (header.toString("latin1", 4, 8) === "moov" && offset + size <= actual) hasIndex = true;

@@ -75,10 +75,10 @@ interface Readable {
 }
 
 /**
- * Bounds the requests to a source for a file of `size` bytes. Who asks for the same bytes 1,000 times in a row does not
- * get on, and is told that the file ends there; going on after more requests than all packets of such a file can need
- * throws `ERR_BAD_DATA`. Each loop of a demuxer either reads or walks tables in memory, which are checked before (see
- * sample-tables.ts); so both kinds end.
+ * Bounds the requests to a source for a file of `size` bytes. A reader that asks for the same bytes 1,000 times in a
+ * row does not get on, and is told that the file ends there; going on after more requests than all packets of such a
+ * file can need throws `ERR_BAD_DATA`. Each loop of a demuxer either reads or walks tables in memory, which are checked
+ * before (see sample-tables.ts); so both kinds end.
  */
 export function boundReads<T extends Source>(source: T, path: string, size: number): T {
   const inside = source as unknown as Readable;

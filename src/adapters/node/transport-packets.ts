@@ -6,7 +6,7 @@ import type { FileHandle } from "node:fs/promises";
 
 const PACKET = 188;
 const SYNC = 0x47;
-// So many packets in a row, all of which begin as they should, are no coincidence.
+// So many packets in a row do not begin as they should by chance.
 const SURE = 4;
 const BLOCK = PACKET * 4096;
 

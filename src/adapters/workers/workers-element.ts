@@ -397,8 +397,8 @@ export class WorkersElement extends Queue {
 
   #askForShared(query: AllocationQuery): void {
     query.withholdPools("threads need shared memory");
-    // Slots begin on a cache line, so that two threads never write into one. The allocator is for whoever cannot use
-    // the pool.
+    // Slots begin on a cache line, so that two threads never write into one. The allocator is for a
+    // stage that cannot use the pool.
     query.requireParams(allocators.find("shared")!, { align: 64 });
     const { clock } = this.running;
     const pool = this.createPool({ name: `${this.name}-slots`, threads: this.#threadCount, clock });

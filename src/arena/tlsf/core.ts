@@ -185,8 +185,8 @@ function removeFreeBlock(words: Int32Array, block: number, size: number): void {
 }
 
 /**
- * The first list from `list` on that has a block, or -1: one step in the list's own octave, one over the octaves, however
- * many blocks there are. @realtime
+ * The first list from `list` on that has a block, or -1: one step in the list's own octave, one over the octaves,
+ * however many blocks there are. @realtime
  */
 function searchSuitableBlock(words: Int32Array, list: number): number {
   let fl = list >>> SL_LOG2;

@@ -1,5 +1,6 @@
 /**
- * CMBlockBuffer: bytes from 0 to a length, in blocks of memory and in parts of other block buffers, over the core's memories.
+ * CMBlockBuffer: bytes from 0 to a length, in blocks of memory and in parts of other block buffers, over the core's
+ * memories.
  *
  * ```
  *   CMBlockBuffer          parts, in order
@@ -7,9 +8,9 @@
  *   offset 1,000 ......... part of another CMBlockBuffer, which is retained
  *   offset 5,000 ......... part of block B (promised; CMBlockBufferAssureBlockMemory() allocates it)
  * ```
- * Life-cycle: counted by CFRetain and CFRelease; the last release frees its blocks and releases the buffers that it refers to. Invariants:
- * no buffer refers to itself, however far around; the length is the sum of its parts' lengths and a safe integer. Every call but the
- * appends is O(parts), with the parts of buffers that it refers to.
+ * Life-cycle: counted by CFRetain and CFRelease; the last release frees its blocks and releases the buffers that it
+ * refers to. Invariants: no buffer refers to itself, however far around; the length is the sum of its parts' lengths
+ * and a safe integer. Every call but the appends is O(parts), with the parts of buffers that it refers to.
  */
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -95,8 +96,9 @@ export class CMBlockBuffer extends CFType {
   }
 
   /**
-   * Beyond the original: a buffer of the core over the same bytes; what is written to it goes to a copy. It holds the memory on its own; the
-   * caller releases it. Throws a `DoorError`: -12706, -12707, -12705 where bytes are mapped for writing.
+   * Beyond the original: a buffer of the core over the same bytes; what is written to it goes to a copy. It holds the
+   * memory on its own; the caller releases it. Throws a `DoorError`: -12706, -12707, -12705 where bytes are mapped for
+   * writing.
    */
   toMediaBuffer(): MediaBuffer {
     const runs = runsOf("CMBlockBuffer.toMediaBuffer", liveBuffer("CMBlockBuffer.toMediaBuffer", "theBuffer", this));
@@ -165,8 +167,8 @@ export function CMBlockBufferCreateEmpty(
  * @param structureAllocator null, or an allocator other than a memory pool's: pools are for payload
  * @param memoryBlock the block, which the buffer frees; null: it is promised, and allocated when needed
  * @param blockLength bytes of the block
- * @param blockAllocator allocates what is promised and frees the block; null: the default one, or, for a block that is there, its own;
- * {@link kCFAllocatorNull}: the block is the caller's to free
+ * @param blockAllocator allocates what is promised and frees the block; null: the default one, or, for a block that is
+ * there, its own; {@link kCFAllocatorNull}: the block is the caller's to free
  * @param customBlockSource allocates and frees in the place of the allocator
  * @param offsetToData where in the block the buffer begins
  * @param dataLength how many bytes it has
@@ -221,8 +223,8 @@ export function CMBlockBufferCreateWithBufferReference(
 }
 
 /**
- * A buffer whose bytes are in one run: a reference where they are already, else a copy in a block of its own. A length of 0: all from
- * the offset on. Throws a `DoorError`: -12700 to -12707.
+ * A buffer whose bytes are in one run: a reference where they are already, else a copy in a block of its own. A length
+ * of 0: all from the offset on. Throws a `DoorError`: -12700 to -12707.
  * @param flags {@link kCMBlockBufferAlwaysCopyDataFlag}: a copy in any case
  */
 export function CMBlockBufferCreateContiguous(
@@ -292,8 +294,8 @@ export function CMBlockBufferAppendMemoryBlock(
 }
 
 /**
- * Appends a part of another buffer, which is retained until this one is finalized. A length of 0: all from the offset on.
- * Throws a `DoorError`: -12703, -12704, -12705 (also for a buffer that refers to this one), -12706.
+ * Appends a part of another buffer, which is retained until this one is finalized. A length of 0: all from the offset
+ * on. Throws a `DoorError`: -12703, -12704, -12705 (also for a buffer that refers to this one), -12706.
  * @param flags {@link kCMBlockBufferPermitEmptyReferenceFlag}, {@link kCMBlockBufferDontOptimizeDepthFlag}
  */
 export function CMBlockBufferAppendBufferReference(
@@ -327,8 +329,8 @@ export function CMBlockBufferAssureBlockMemory(theBuffer: CMBlockBuffer): void {
 }
 
 /**
- * The bytes of a range in one run: the buffer's own where they are, else copied together in `temporaryBlock`, from its start.
- * Throws a `DoorError`: -12703 to -12707.
+ * The bytes of a range in one run: the buffer's own where they are, else copied together in `temporaryBlock`, from its
+ * start. Throws a `DoorError`: -12703 to -12707.
  */
 export function CMBlockBufferAccessDataBytes(
   theBuffer: CMBlockBuffer,
@@ -362,8 +364,8 @@ export function CMBlockBufferCopyDataBytes(
 }
 
 /**
- * Copies bytes in; what is promised is allocated first. Throws a `DoorError`: -12701 to -12706, and what AllocateBlock throws; nothing is
- * replaced then.
+ * Copies bytes in; what is promised is allocated first. Throws a `DoorError`: -12701 to -12706, and what AllocateBlock
+ * throws; nothing is replaced then.
  */
 export function CMBlockBufferReplaceDataBytes(
   sourceBytes: Uint8Array,
@@ -428,8 +430,8 @@ export function CMBlockBufferGetDataLength(theBuffer: CMBlockBuffer | null): num
 }
 
 /**
- * Whether a range (length 0: to the end) lies in one run; false for null, for an empty buffer, and for a range that is not inside.
- * Throws a `DoorError`: -12703 to -12705 for what is no number, or no buffer.
+ * Whether a range (length 0: to the end) lies in one run; false for null, for an empty buffer, and for a range that is
+ * not inside. Throws a `DoorError`: -12703 to -12705 for what is no number, or no buffer.
  */
 export function CMBlockBufferIsRangeContiguous(
   theBuffer: CMBlockBuffer | null,
@@ -463,7 +465,10 @@ function totalOf(buffer: CMBlockBuffer): number {
   return total;
 }
 
-/** The runs of a range; absent: of all. Throws -12706 for an empty buffer, -12704 where a buffer that is referred to has not the bytes yet. */
+/**
+ * The runs of a range; absent: of all. Throws -12706 for an empty buffer, -12704 where a buffer that is referred to has
+ * not the bytes yet.
+ */
 function runsOf(call: string, buffer: CMBlockBuffer, offset = 0, length: number = totalOf(buffer)): Run[] {
   if (partsOf(buffer).length === 0) throw empty(call, "the buffer");
   const runs: Run[] = [];

@@ -1,6 +1,6 @@
 /**
- * A block of memory, or the promise of one, that block buffers share: it lives as long as one of them holds it. Life-cycle: promised,
- * allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
+ * A block of memory, or the promise of one, that block buffers share: it lives as long as one of them holds it.
+ * Life-cycle: promised, allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
  */
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
 import type { MapMode } from "../../memory/memory.ts";
@@ -25,8 +25,8 @@ export interface CMBlockBufferCustomBlockSource {
   /** Gives a block of so many bytes; null: there is none. Needed unless the caller brings the block. */
   readonly AllocateBlock?: ((refCon: unknown, sizeInBytes: number) => CMMemoryBlock | null) | null;
   /**
-   * Gets the block back, once, when nobody holds it any more; absent: the block is not freed. What it throws surfaces as an uncaught error
-   * in a later turn.
+   * Gets the block back, once, when nobody holds it any more; absent: the block is not freed. What it throws surfaces
+   * as an uncaught error in a later turn.
    */
   readonly FreeBlock?: ((refCon: unknown, doomedMemoryBlock: CMMemoryBlock, sizeInBytes: number) => void) | null;
   /** Passed to both. */
@@ -93,7 +93,10 @@ export class Block {
     );
   }
 
-  /** Takes a block that the caller has, with the caller's reference where the allocator frees it. Throws -12705; nothing is taken then. */
+  /**
+   * Takes a block that the caller has, with the caller's reference where the allocator frees it. Throws -12705; nothing
+   * is taken then.
+   */
   adopt(given: CMMemoryBlock, isBorrowed: boolean): void {
     if (this.#source !== null) this.#adoptFromSource(given);
     else if (!(given instanceof Memory)) this.#memory = this.#wrap(given, undefined);
@@ -221,7 +224,9 @@ export class Block {
   }
 }
 
-/** As for wrapped bytes of the core: what FreeBlock throws must not interrupt a release; it surfaces in a later turn. */
+/**
+ * As for wrapped bytes of the core: what FreeBlock throws must not interrupt a release; it surfaces in a later turn.
+ */
 function callFree(free: () => void): void {
   try {
     free();

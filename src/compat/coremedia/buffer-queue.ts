@@ -1,9 +1,11 @@
 /**
- * CMBufferQueue: a queue of timed buffers with triggers, over the core's TimedQueue. A buffer is a MediaBuffer of the core, or any object
- * that CFRetain takes, with callbacks that know its times. Times are nanoseconds as a bigint; `undefined` stands for kCMTimeInvalid.
+ * CMBufferQueue: a queue of timed buffers with triggers, over the core's TimedQueue. A buffer is a MediaBuffer of the
+ * core, or any object that CFRetain takes, with callbacks that know its times. Times are nanoseconds as a bigint;
+ * `undefined` stands for kCMTimeInvalid.
  *
- * Life-cycle: counted by CFRetain and CFRelease; the last release releases the buffers in it. A buffer in the queue holds one reference, which
- * goes to the caller when the buffer is dequeued. While a trigger or another callback runs, the queue may be asked and not changed (-12766).
+ * Life-cycle: counted by CFRetain and CFRelease; the last release releases the buffers in it. A buffer in the queue
+ * holds one reference, which goes to the caller when the buffer is dequeued. While a trigger or another callback runs,
+ * the queue may be asked and not changed (-12766).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pools/common/timed-queue.ts";
@@ -101,7 +103,10 @@ export class CMBufferQueue<T extends CFTypeRef = MediaBuffer> extends CFType {
     this.#capacity = capacity;
   }
 
-  /** Stands for the notification of a buffer whose data became ready: triggers on that look again. Throws a `DoorError`: -12761, -12766. */
+  /**
+   * Stands for the notification of a buffer whose data became ready: triggers on that look again. Throws a `DoorError`:
+   * -12761, -12766.
+   */
   dataBecameReady(): void {
     const queue = changeable("CMBufferQueue.dataBecameReady", this);
     queue.update();
@@ -243,8 +248,8 @@ export function CMBufferQueueCreate<T extends CFTypeRef = MediaBuffer>(
 }
 
 /**
- * Puts a buffer in its place and retains it. Throws a `DoorError`: -12761, -12763, -12764, -12766, -12769, what the validation callback
- * answered, and what the callbacks throw; the buffer is not retained then.
+ * Puts a buffer in its place and retains it. Throws a `DoorError`: -12761, -12763, -12764, -12766, -12769, what the
+ * validation callback answered, and what the callbacks throw; the buffer is not retained then.
  */
 export function CMBufferQueueEnqueue<T extends CFTypeRef>(queue: CMBufferQueue<T>, buf: T): void {
   const call = "CMBufferQueueEnqueue";
@@ -278,12 +283,18 @@ export function CMBufferQueueEnqueue<T extends CFTypeRef>(queue: CMBufferQueue<T
   throw new DoorError(codes.kCMBufferQueueError_QueueIsFull, "ERR_POOL_FULL", message);
 }
 
-/** Takes the next buffer out; its reference is the caller's. Null: the queue is empty. Throws a `DoorError`: -12761, -12766. */
+/**
+ * Takes the next buffer out; its reference is the caller's. Null: the queue is empty. Throws a `DoorError`: -12761,
+ * -12766.
+ */
 export function CMBufferQueueDequeueAndRetain<T extends CFTypeRef>(queue: CMBufferQueue<T>): T | null {
   return changeable("CMBufferQueueDequeueAndRetain", queue).shift() ?? null;
 }
 
-/** As {@link CMBufferQueueDequeueAndRetain}; null also when the next buffer is not ready. What isDataReady throws passes; the buffer stays. */
+/**
+ * As {@link CMBufferQueueDequeueAndRetain}; null also when the next buffer is not ready. What isDataReady throws
+ * passes; the buffer stays.
+ */
 export function CMBufferQueueDequeueIfDataReadyAndRetain<T extends CFTypeRef>(queue: CMBufferQueue<T>): T | null {
   const items = changeable("CMBufferQueueDequeueIfDataReadyAndRetain", queue);
   return items.during(() => isReady(queue)) ? (items.shift() ?? null) : null;
@@ -325,7 +336,10 @@ export function CMBufferQueueReset<T extends CFTypeRef>(queue: CMBufferQueue<T>)
   releaseAll(changeable("CMBufferQueueReset", queue).clear());
 }
 
-/** Calls back for each buffer, in order, then resets. What the callback throws passes, and nothing is reset then. Throws as {@link CMBufferQueueReset}. */
+/**
+ * Calls back for each buffer, in order, then resets. What the callback throws passes, and nothing is reset then. Throws
+ * as {@link CMBufferQueueReset}.
+ */
 export function CMBufferQueueResetWithCallback<T extends CFTypeRef>(
   queue: CMBufferQueue<T>,
   callback: (buffer: T, refcon: unknown) => void,
@@ -394,8 +408,9 @@ export function CMBufferQueueGetEndPresentationTimeStamp<T extends CFTypeRef>(
 }
 
 /**
- * Installs a trigger: the callback runs each time the condition becomes true, inside the call that made it so, and at once where it is
- * true already. It may ask the queue and not change it. What it throws surfaces as an uncaught error in a later turn.
+ * Installs a trigger: the callback runs each time the condition becomes true, inside the call that made it so, and at
+ * once where it is true already. It may ask the queue and not change it. What it throws surfaces as an uncaught error
+ * in a later turn.
  * @param triggerCallback null: the trigger is only there to be tested
  * @param triggerCondition one of `kCMBufferQueueTrigger_`, but for those on the number of buffers
  * @param triggerTime nanoseconds, for conditions on the duration
@@ -452,8 +467,8 @@ export function CMBufferQueueTestTrigger<T extends CFTypeRef>(
 }
 
 /**
- * Calls back for each buffer, in order, until it answers something but 0, and answers that. What it throws passes. Throws a `DoorError`:
- * -12761, -12766.
+ * Calls back for each buffer, in order, until it answers something but 0, and answers that. What it throws passes.
+ * Throws a `DoorError`: -12761, -12766.
  */
 export function CMBufferQueueCallForEachBuffer<T extends CFTypeRef>(
   queue: CMBufferQueue<T>,
@@ -472,7 +487,9 @@ export function CMBufferQueueCallForEachBuffer<T extends CFTypeRef>(
   });
 }
 
-/** Sets what {@link CMBufferQueueEnqueue} asks about each buffer; null: nothing. Throws a `DoorError`: -12761, -12766. */
+/**
+ * Sets what {@link CMBufferQueueEnqueue} asks about each buffer; null: nothing. Throws a `DoorError`: -12761, -12766.
+ */
 export function CMBufferQueueSetValidationCallback<T extends CFTypeRef>(
   queue: CMBufferQueue<T>,
   validationCallback: CMBufferValidationCallback<T> | null,

@@ -1,6 +1,6 @@
 /**
- * What every object of this door is: counted by `CFRetain` and `CFRelease`, as Core Foundation's objects are. The last release finalizes it
- * and gives back all that it holds; a call with it after that is refused.
+ * What every object of this door is: counted by `CFRetain` and `CFRelease`, as Core Foundation's objects are. The last
+ * release finalizes it and gives back all that it holds; a call with it after that is refused.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { MillpondError } from "../../util/errors.ts";
@@ -53,7 +53,9 @@ export abstract class CFType {
   }
 }
 
-/** What `CFRetain` and `CFRelease` take: an object of this door, or a buffer of the core in a queue of timed buffers. */
+/**
+ * What `CFRetain` and `CFRelease` take: an object of this door, or a buffer of the core in a queue of timed buffers.
+ */
 export type CFTypeRef = CFType | MediaBuffer;
 
 /** Adds a reference, to be given back by {@link CFRelease}; returns the object. Throws a `DoorError`. @realtime */
@@ -67,8 +69,8 @@ export function CFRetain<T extends CFTypeRef>(cf: T): T {
 }
 
 /**
- * Gives a reference back; the last one finalizes the object, which releases all that it holds. Throws a `DoorError` for an object that is
- * released already, and where bytes that would go are mapped; nothing has changed then.
+ * Gives a reference back; the last one finalizes the object, which releases all that it holds. Throws a `DoorError` for
+ * an object that is released already, and where bytes that would go are mapped; nothing has changed then.
  */
 export function CFRelease(cf: CFTypeRef): void {
   if (cf instanceof MediaBuffer) {

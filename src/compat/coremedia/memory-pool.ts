@@ -1,6 +1,6 @@
 /**
- * `CMMemoryPool` over PagePool, and the part of Core Foundation's allocator interface that it needs. Bytes are a {@link Memory} where the
- * original has a pointer.
+ * `CMMemoryPool` over PagePool, and the part of Core Foundation's allocator interface that it needs. Bytes are a {@link
+ * Memory} where the original has a pointer.
  *
  * ```ts
  * const pool = CMMemoryPoolCreate({ [kCMMemoryPoolOption_AgeOutPeriod]: 1 }); // seconds
@@ -44,7 +44,10 @@ class NullAllocator extends Allocator {
 /** Allocates nothing and frees nothing: as the allocator of a block that is somebody else's to free. */
 export const kCFAllocatorNull: CFAllocator = new NullAllocator("kCFAllocatorNull");
 
-/** The error of a call that failed with one of Core Media's numbers; misuse of a block is a {@link DoorError} with one too. */
+/**
+ * The error of a call that failed with one of Core Media's numbers; misuse of a block is a {@link DoorError} with one
+ * too.
+ */
 export class CMMemoryPoolError extends DoorError {
   /** As {@link DoorError}: one of the two `kCMMemoryPoolError` constants in front. */
   constructor(status: number, code: ErrorCode | DoorCode, message: string, options?: ErrorOptions) {
@@ -96,9 +99,9 @@ export class CMMemoryPool extends CFType {
 /**
  * Makes a pool. Unknown options are ignored.
  * @param options the age under {@link kCMMemoryPoolOption_AgeOutPeriod}; null or absent: defaults
- * @param clock milliseconds; with a clock of one's own, age is looked at inside allocate and deallocate only (the documented
- * rule). Without, a background timer also empties an idle pool.
- * Throws {@link CMMemoryPoolError} InvalidParameter.
+ * @param clock milliseconds; with a clock of one's own, age is looked at inside allocate and deallocate only (the
+ * documented rule). Without, a background timer also empties an idle pool. Throws {@link CMMemoryPoolError}
+ * InvalidParameter.
  */
 export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clock?: () => number): CMMemoryPool {
   if (options !== undefined && options !== null && typeof options !== "object") {
@@ -115,7 +118,10 @@ export function CMMemoryPoolCreate(options?: Record<string, unknown> | null, clo
   );
 }
 
-/** The pool's allocator: the same object at every call, valid also when the pool is invalidated. Throws InvalidParameter. */
+/**
+ * The pool's allocator: the same object at every call, valid also when the pool is invalidated. Throws
+ * InvalidParameter.
+ */
 export function CMMemoryPoolGetAllocator(pool: CMMemoryPool): CFAllocator {
   return poolOf("CMMemoryPoolGetAllocator", pool).allocator;
 }
@@ -158,9 +164,9 @@ export function CFAllocatorAllocate(allocator: CFAllocator, size: number, hint?:
 }
 
 /**
- * Changes the size of a block: in place within its pages, else by a copy of what both have. Null and a size: allocates. A block and
- * 0: deallocates, null. Null and 0: null. When it throws, the old block is as it was.
- * Throws {@link CMMemoryPoolError}; {@link DoorError} InvalidParameter for a block that is mapped, held elsewhere or deallocated.
+ * Changes the size of a block: in place within its pages, else by a copy of what both have. Null and a size: allocates.
+ * A block and 0: deallocates, null. Null and 0: null. When it throws, the old block is as it was. Throws {@link
+ * CMMemoryPoolError}; {@link DoorError} InvalidParameter for a block that is mapped, held elsewhere or deallocated.
  */
 export function CFAllocatorReallocate(
   allocator: CFAllocator,
@@ -208,8 +214,8 @@ function moved(allocator: CFAllocator, memory: Memory, bytes: number): Memory {
 }
 
 /**
- * Frees a block; null: nothing. Throws InvalidParameter for another allocator's; {@link DoorError} InvalidParameter for one that is
- * deallocated already, mapped, or held elsewhere.
+ * Frees a block; null: nothing. Throws InvalidParameter for another allocator's; {@link DoorError} InvalidParameter for
+ * one that is deallocated already, mapped, or held elsewhere.
  */
 export function CFAllocatorDeallocate(allocator: CFAllocator, memory: Memory | null): void {
   sizeOf(allocator, 0);

@@ -1,8 +1,10 @@
 /**
- * CMSimpleQueue: first in, first out, one thread that enqueues and one that dequeues, without a lock, over the core's ring of integers.
+ * CMSimpleQueue: first in, first out, one thread that enqueues and one that dequeues, without a lock, over the core's
+ * ring of integers.
  *
- * In one thread an element may be anything but null. A queue whose {@link CMSimpleQueue.handle} was taken is between threads, and then
- * an element is a whole number from 0 to 2^31 - 1: an index, or a lease of a SharedPool. As in the original, elements are not retained.
+ * In one thread an element may be anything but null. A queue whose {@link CMSimpleQueue.handle} was taken is between
+ * threads, and then an element is a whole number from 0 to 2^31 - 1: an index, or a lease of a SharedPool. As in the
+ * original, elements are not retained.
  *
  * ```ts
  * const queue = CMSimpleQueueCreate(100);              // worker.postMessage(queue.handle)
@@ -10,8 +12,9 @@
  * // there: const queue = CMSimpleQueueAttach(handle);
  * CMSimpleQueueDequeue(queue);                         // 7; null: empty
  * ```
- * The first thread that enqueues is the one that does, the first that dequeues likewise; a second one is refused. Every call is O(1),
- * but for a reset. The ring is larger than the queue, so that what its popping side has not published yet never counts as full.
+ * The first thread that enqueues is the one that does, the first that dequeues likewise; a second one is refused. Every
+ * call is O(1), but for a reset. The ring is larger than the queue, so that what its popping side has not published yet
+ * never counts as full.
  */
 
 import { SpscRing } from "../../pools/shared/ring.ts";
@@ -80,8 +83,8 @@ export class CMSimpleQueue extends CFType {
   }
 
   /**
-   * Beyond the original: what another thread attaches to. From then on elements are whole numbers. Throws -12772 while there is an element
-   * in the queue that is none.
+   * Beyond the original: what another thread attaches to. From then on elements are whole numbers. Throws -12772 while
+   * there is an element in the queue that is none.
    */
   get handle(): CMSimpleQueueHandle {
     assertAlive("CMSimpleQueue.handle", this);
@@ -223,7 +226,9 @@ export function CMSimpleQueueAttach(handle: CMSimpleQueueHandle): CMSimpleQueue 
   return makeQueue(ring, capacity, true);
 }
 
-/** Puts an element in. Throws a `DoorError`: -12773 when the queue is full, -12771 without an element, -12772. @realtime */
+/**
+ * Puts an element in. Throws a `DoorError`: -12773 when the queue is full, -12771 without an element, -12772. @realtime
+ */
 export function CMSimpleQueueEnqueue(queue: CMSimpleQueue, element: NonNullable<unknown>): void {
   checkQueue("CMSimpleQueueEnqueue", queue);
   if (element === null || element === undefined) {

@@ -1,7 +1,7 @@
 /**
- * `IMemAllocator` over BufferPool. The pool is the state machine: active is committed, draining is decommit-in-progress.
- * Where the core decided otherwise than DirectShow (waiters are refused at once by Decommit, memory goes at Decommit, the
- * requested size is what must not be zero), see docs/differences.md.
+ * `IMemAllocator` over BufferPool. The pool is the state machine: active is committed, draining is
+ * decommit-in-progress. Where the core decided otherwise than DirectShow (waiters are refused at once by Decommit,
+ * memory goes at Decommit, the requested size is what must not be zero), see docs/differences.md.
  */
 
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -52,14 +52,17 @@ const MAX_ALIGN = 65_536;
 /** Sizes are signed 32-bit; the whole block must stay below this. */
 const MAX_BLOCK = 0x7fffffff;
 
-/** A sample's bookkeeping takes about a kilobyte whatever its size: more of them would exhaust the heap before the memory. */
+/**
+ * A sample's bookkeeping takes about a kilobyte whatever its size: more of them would exhaust the heap before the
+ * memory.
+ */
 const MAX_BUFFERS = 262_144;
 
 let allocators = 0;
 
 /**
- * The default memory allocator (CLSID_MemoryAllocator). `new` gives one reference; the last `Release()` decommits it. A sample has a
- * reference of its allocator while it is out, and so has a `GetBuffer` that waits.
+ * The default memory allocator (CLSID_MemoryAllocator). `new` gives one reference; the last `Release()` decommits it. A
+ * sample has a reference of its allocator while it is out, and so has a `GetBuffer` that waits.
  */
 export class MemAllocator implements IMemAllocator {
   readonly #name = `MemAllocator #${++allocators}`;
@@ -85,8 +88,8 @@ export class MemAllocator implements IMemAllocator {
   }
 
   /**
-   * Stores what the next Commit shall make; the request is not changed. Zero and negative counts and sizes are accepted here
-   * and fail at Commit. Throws `E_POINTER`, `E_INVALIDARG`, `VFW_E_BADALIGN`, then `VFW_E_ALREADY_COMMITTED`,
+   * Stores what the next Commit shall make; the request is not changed. Zero and negative counts and sizes are accepted
+   * here and fail at Commit. Throws `E_POINTER`, `E_INVALIDARG`, `VFW_E_BADALIGN`, then `VFW_E_ALREADY_COMMITTED`,
    * `VFW_E_BUFFERS_OUTSTANDING`; the old properties stay then.
    *
    * @returns count, alignment and prefix as asked for, and the size rounded so that slots follow each other aligned
@@ -170,9 +173,9 @@ export class MemAllocator implements IMemAllocator {
   }
 
   /**
-   * Gives a buffer with one reference and clean metadata; waits in line while none is free. The times are hints and are not
-   * written to the sample. Rejects with `VFW_E_NOT_COMMITTED` (also when Decommit comes while waiting), `VFW_E_TIMEOUT`
-   * (`AM_GBF_NOWAIT`), `E_INVALIDARG`.
+   * Gives a buffer with one reference and clean metadata; waits in line while none is free. The times are hints and are
+   * not written to the sample. Rejects with `VFW_E_NOT_COMMITTED` (also when Decommit comes while waiting),
+   * `VFW_E_TIMEOUT` (`AM_GBF_NOWAIT`), `E_INVALIDARG`.
    */
   async GetBuffer(_start?: bigint | null, _end?: bigint | null, flags = 0): Promise<MediaSample> {
     if (!Number.isInteger(flags)) {
@@ -202,8 +205,9 @@ export class MemAllocator implements IMemAllocator {
   }
 
   /**
-   * Takes a sample back; the sample calls it itself at its last Release. Throws `E_POINTER`; `E_UNEXPECTED` for a sample with two
-   * references or more; {@link DirectShowError} with `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where the original corrupts its list.
+   * Takes a sample back; the sample calls it itself at its last Release. Throws `E_POINTER`; `E_UNEXPECTED` for a
+   * sample with two references or more; {@link DirectShowError} with `ERR_FOREIGN_RELEASE`, `ERR_DOUBLE_RELEASE` where
+   * the original corrupts its list.
    */
   ReleaseBuffer(sample: MediaSample): void {
     if (!isSample(sample)) throw new HResultError("E_POINTER", "ReleaseBuffer(): the sample is missing");

@@ -1,4 +1,7 @@
-/** DirectShow's numbers: HRESULTs, GetBuffer flags, sample flags. Facts of the interface, named as there; and the errors that carry them. */
+/**
+ * DirectShow's numbers: HRESULTs, GetBuffer flags, sample flags. Facts of the interface, named as there; and the errors
+ * that carry them.
+ */
 
 import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
@@ -105,7 +108,10 @@ export const SampleFlags = {
   ENDOFSTREAM: 0x200,
 } as const;
 
-/** What a failing call throws: `hresult` says what the reference returns, `code` its name, or which misuse of millpond's it was. */
+/**
+ * What a failing call throws: `hresult` says what the reference returns, `code` its name, or which misuse of millpond's
+ * it was.
+ */
 export class DirectShowError extends DoorError {
   /** The code, unsigned 32-bit. */
   readonly hresult: number;
@@ -132,8 +138,8 @@ export class HResultError extends DirectShowError {
 export type FieldType = "function" | "boolean" | "object";
 
 /**
- * A copy of a caller's options: each field read once, known, and of its type; functions keep the caller's object as `this`. Throws
- * `E_POINTER` where there is no object or no function called `required`, `E_INVALIDARG`.
+ * A copy of a caller's options: each field read once, known, and of its type; functions keep the caller's object as
+ * `this`. Throws `E_POINTER` where there is no object or no function called `required`, `E_INVALIDARG`.
  */
 export function readOptions<T extends object>(
   of: string,
@@ -160,7 +166,10 @@ export function readOptions<T extends object>(
   return own as T;
 }
 
-/** Refuses a field that a struct or options do not have: a misspelled one would silently do nothing. Throws `E_INVALIDARG`. */
+/**
+ * Refuses a field that a struct or options do not have: a misspelled one would silently do nothing. Throws
+ * `E_INVALIDARG`.
+ */
 export function checkFields(of: string, given: object, known: readonly string[]): void {
   const unknown = Object.keys(given).find((name) => !known.includes(name));
   if (unknown === undefined) return;
@@ -172,8 +181,8 @@ export function checkFields(of: string, given: object, known: readonly string[])
 const FAILED = 0x80000000;
 
 /**
- * What a callback that answers an HRESULT means: a success code as it is. Throws a failure code (also as the negative number that it is
- * in C) as the error that it names, `E_UNEXPECTED` for what is no HRESULT.
+ * What a callback that answers an HRESULT means: a success code as it is. Throws a failure code (also as the negative
+ * number that it is in C) as the error that it names, `E_UNEXPECTED` for what is no HRESULT.
  */
 export function checkHresult(callback: string, result: unknown): number {
   if (typeof result !== "number" || (result >>> 0 !== result && (result | 0) !== result)) {

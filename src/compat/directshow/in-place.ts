@@ -26,8 +26,8 @@ export interface InPlaceOptions {
 const OPTIONS: Readonly<Record<keyof InPlaceOptions, FieldType>> = { transform: "function", modifiesData: "boolean" };
 
 /**
- * A filter with one input and one output. They may be connected in either order: when the output is connected last, the input is
- * connected again, so that upstream hears of what is downstream.
+ * A filter with one input and one output. They may be connected in either order: when the output is connected last, the
+ * input is connected again, so that upstream hears of what is downstream.
  */
 export class TransInPlaceFilter {
   /** Its input. */
@@ -59,8 +59,8 @@ export class TransInPlaceFilter {
             downstream.forget();
             throw error;
           }
-          // As it was: the output unconnected, the input connected without regard to what is downstream. Nobody is asked again, since
-          // who has refused once may do so twice.
+          // As it was: the output unconnected, the input connected without regard to what is downstream. Nobody is
+          // asked again, since who has refused once may do so twice.
           undoSizingOf(this);
           this.disconnect();
           downstream.restore();

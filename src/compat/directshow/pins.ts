@@ -1,6 +1,6 @@
 /**
- * DirectShow's pins: an output decides whose allocator is used, an input may ask, offer and veto. The decision is the core's
- * ({@link selectFirst}): candidates in order, and a result for each, which nobody could see there.
+ * DirectShow's pins: an output decides whose allocator is used, an input may ask, offer and veto. The decision is the
+ * core's ({@link selectFirst}): candidates in order, and a result for each, which nobody could see there.
  */
 
 import { type Candidate, type CandidateResult, selectFirst } from "../../pipeline/negotiate/select.ts";
@@ -12,7 +12,10 @@ import { addRef, type IUnknown, queryInterface, ReferenceCount, release } from "
 
 /** What an output pin may ask of an input pin. `Promise` stands where the original blocks the thread. */
 export interface IMemInputPin extends IUnknown {
-  /** The allocator that it would like, the selected one after the selection; with a reference for the caller. Throws `VFW_E_NO_ALLOCATOR`: none. */
+  /**
+   * The allocator that it would like, the selected one after the selection; with a reference for the caller. Throws
+   * `VFW_E_NO_ALLOCATOR`: none.
+   */
   GetAllocator(): IMemAllocator;
   /** The decision. Throws to refuse it. */
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void;
@@ -28,7 +31,10 @@ export interface IMemInputPin extends IUnknown {
 
 /** How a {@link BaseInputPin} behaves. */
 export interface InputPinOptions {
-  /** Takes a sample; `S_OK`, `S_FALSE`, or a failure, which `Receive` throws. That, and what it throws, is fatal until the pin is stopped. */
+  /**
+   * Takes a sample; `S_OK`, `S_FALSE`, or a failure, which `Receive` throws. That, and what it throws, is fatal until
+   * the pin is stopped.
+   */
   receive(sample: IMediaSample): number | Promise<number>;
   /** What it needs; absent: no opinion. */
   requirements?: Partial<ALLOCATOR_PROPERTIES>;
@@ -141,7 +147,10 @@ export class BaseInputPin implements IMemInputPin {
     return this.#references.drop();
   }
 
-  /** Made when it is first asked for, and the same on every call, with a reference for the caller. Throws `VFW_E_NO_ALLOCATOR`. */
+  /**
+   * Made when it is first asked for, and the same on every call, with a reference for the caller. Throws
+   * `VFW_E_NO_ALLOCATOR`.
+   */
   GetAllocator(): IMemAllocator {
     this.#references.assert("GetAllocator");
     if (this.#allocator === null) {
@@ -160,7 +169,10 @@ export class BaseInputPin implements IMemInputPin {
     return this.#allocator;
   }
 
-  /** Replaces the allocator. May be called again on a live connection. Throws `E_POINTER`, and what the pin refuses with. */
+  /**
+   * Replaces the allocator. May be called again on a live connection. Throws `E_POINTER`, and what the pin refuses
+   * with.
+   */
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void {
     this.#references.assert("NotifyAllocator");
     assertAllocator("NotifyAllocator", allocator);
@@ -217,7 +229,10 @@ export class BaseInputPin implements IMemInputPin {
     this.#hasFailed = false;
   }
 
-  /** Rejects with `E_POINTER`, `VFW_E_WRONG_STATE` (stopped), `VFW_E_RUNTIME_ERROR` (failed before), in this order with flushing between. */
+  /**
+   * Rejects with `E_POINTER`, `VFW_E_WRONG_STATE` (stopped), `VFW_E_RUNTIME_ERROR` (failed before), in this order with
+   * flushing between.
+   */
   async Receive(sample: IMediaSample): Promise<number> {
     this.#references.assert("Receive");
     if (!isSample(sample)) throw new HResultError("E_POINTER", "Receive(): the sample is missing");
@@ -239,8 +254,8 @@ export class BaseInputPin implements IMemInputPin {
   }
 
   /**
-   * One after another, up to the first that is not `S_OK`; the caller still owns all of them. Resolves with the number that
-   * was accepted; rejects as {@link Receive}, with that number as `accepted` on the error.
+   * One after another, up to the first that is not `S_OK`; the caller still owns all of them. Resolves with the number
+   * that was accepted; rejects as {@link Receive}, with that number as `accepted` on the error.
    */
   async ReceiveMultiple(samples: readonly IMediaSample[]): Promise<number> {
     this.#references.assert("ReceiveMultiple");
@@ -281,8 +296,8 @@ export class BaseInputPin implements IMemInputPin {
 /** How a {@link BaseOutputPin} decides. */
 export interface OutputPinOptions {
   /**
-   * Sets the properties of a candidate: starts from the request (what the input asked for, changed by earlier tries), calls
-   * SetProperties, compares the actual result with its least, and throws when that is not met.
+   * Sets the properties of a candidate: starts from the request (what the input asked for, changed by earlier tries),
+   * calls SetProperties, compares the actual result with its least, and throws when that is not met.
    */
   decideBufferSize(allocator: IMemAllocator, request: ALLOCATOR_PROPERTIES): void;
   /** Makes an allocator of its own. Default: a {@link MemAllocator}. */
@@ -314,13 +329,18 @@ export interface Detached {
 
 /** What connections agreed on, with references of their allocators. */
 export interface Remembered {
-  /** Gives each connection that still stands its allocator back, and the allocator its properties; no callback is asked. */
+  /**
+   * Gives each connection that still stands its allocator back, and the allocator its properties; no callback is asked.
+   */
   restore(): void;
   /** Lets the references go. */
   forget(): void;
 }
 
-/** An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one reference. */
+/**
+ * An output pin: it decides whose allocator is used, sets its properties, commits and decommits it. `new` gives one
+ * reference.
+ */
 export class BaseOutputPin implements IUnknown {
   /** Every candidate of the last connection, and why it won or lost. */
   candidates: readonly CandidateResult[] = [];
@@ -371,8 +391,9 @@ export class BaseOutputPin implements IUnknown {
 
   /**
    * Decides: the input's allocator if it offers one, it can be sized and it is accepted; else one of its own. Throws
-   * `VFW_E_ALREADY_CONNECTED` (either pin, also from a callback while they are being connected), `VFW_E_CIRCULAR_GRAPH`, `E_POINTER`, and
-   * the error of the last candidate when none serves; neither pin keeps an allocator then, and allocators have the properties they had.
+   * `VFW_E_ALREADY_CONNECTED` (either pin, also from a callback while they are being connected),
+   * `VFW_E_CIRCULAR_GRAPH`, `E_POINTER`, and the error of the last candidate when none serves; neither pin keeps an
+   * allocator then, and allocators have the properties they had.
    */
   connect(input: IMemInputPin): void {
     this.#references.assert("connect");
@@ -537,7 +558,10 @@ export class BaseOutputPin implements IUnknown {
     this.#agreed().Commit();
   }
 
-  /** Stops: decommits the allocator, for every connection that uses it (commits are not counted). Throws `VFW_E_NO_ALLOCATOR`. */
+  /**
+   * Stops: decommits the allocator, for every connection that uses it (commits are not counted). Throws
+   * `VFW_E_NO_ALLOCATOR`.
+   */
   inactive(): void {
     this.#agreed().Decommit();
   }
@@ -559,7 +583,10 @@ export class BaseOutputPin implements IUnknown {
     return this.#allocator.GetBuffer(start, end, flags);
   }
 
-  /** Hands a sample to the input, which borrows it: the caller releases its reference afterwards. Rejects with `VFW_E_NOT_CONNECTED`. */
+  /**
+   * Hands a sample to the input, which borrows it: the caller releases its reference afterwards. Rejects with
+   * `VFW_E_NOT_CONNECTED`.
+   */
   async deliver(sample: IMediaSample): Promise<number> {
     if (this.#connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "deliver(): connect() the pin first");
     return this.#connectedTo.Receive(sample);
@@ -601,7 +628,9 @@ function letGo(allocator: IMemAllocator | null): void {
   }
 }
 
-/** How to give an allocator the properties back that it has now. One that was never sized has nobody who counts on them. */
+/**
+ * How to give an allocator the properties back that it has now. One that was never sized has nobody who counts on them.
+ */
 function sizingOf(allocator: IMemAllocator): () => void {
   const before = propertiesOf(allocator);
   if (before === undefined || before.cbAlign < 1) return nothing;
@@ -627,7 +656,10 @@ function propertiesOf(allocator: IMemAllocator): ALLOCATOR_PROPERTIES | undefine
   }
 }
 
-/** The output pins that samples which `input` receives reach, as far as filters say what their outputs are. O(pins downstream). */
+/**
+ * The output pins that samples which `input` receives reach, as far as filters say what their outputs are. O(pins
+ * downstream).
+ */
 function pinsBehind(input: IMemInputPin | null, found: Set<BaseOutputPin> = new Set()): Set<BaseOutputPin> {
   if (!(input instanceof BaseInputPin)) return found;
   for (const pin of outputsOf(input)) {

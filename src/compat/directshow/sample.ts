@@ -1,7 +1,7 @@
 /**
- * `IMediaSample2` over MediaBuffer. Times are in units of 100 ns here and in nanoseconds in the core; media times are the
- * core's offset counters. COM references are counted here: the core would call a buffer with two references read-only,
- * which DirectShow does not.
+ * `IMediaSample2` over MediaBuffer. Times are in units of 100 ns here and in nanoseconds in the core; media times are
+ * the core's offset counters. COM references are counted here: the core would call a buffer with two references
+ * read-only, which DirectShow does not.
  */
 import { BufferFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -115,7 +115,10 @@ export class MediaSample implements IUnknown {
     return inDoor(change, (cause) => translated(call, String(this), cause));
   }
 
-  /** The bytes behind the prefix, to the capacity. Throws `ERR_USE_AFTER_RELEASE`, as every method after the last Release. */
+  /**
+   * The bytes behind the prefix, to the capacity. Throws `ERR_USE_AFTER_RELEASE`, as every method after the last
+   * Release.
+   */
   GetPointer(): Uint8Array {
     this.#read("GetPointer");
     return this.#pointer;
@@ -142,7 +145,10 @@ export class MediaSample implements IUnknown {
     this.#guard("SetActualDataLength", () => buffer.resize(0, length));
   }
 
-  /** The times, with `VFW_S_NO_STOP_TIME` (end = start + 1) when only a start is set. Throws `VFW_E_SAMPLE_TIME_NOT_SET`. */
+  /**
+   * The times, with `VFW_S_NO_STOP_TIME` (end = start + 1) when only a start is set. Throws
+   * `VFW_E_SAMPLE_TIME_NOT_SET`.
+   */
   GetTime(): { start: bigint; end: bigint; hresult: number } {
     const { pts, duration } = this.#read("GetTime");
     if (pts === undefined) throw new HResultError("VFW_E_SAMPLE_TIME_NOT_SET", "the sample has no time; SetTime() it");
@@ -231,7 +237,9 @@ export class MediaSample implements IUnknown {
     return copyOf(this.#mediaType);
   }
 
-  /** Attaches a copy of a media type; null, or nothing, takes it away. Throws `E_INVALIDARG` for what cannot be copied. */
+  /**
+   * Attaches a copy of a media type; null, or nothing, takes it away. Throws `E_INVALIDARG` for what cannot be copied.
+   */
   SetMediaType(type?: object | null): void {
     this.#read("SetMediaType");
     this.#mediaType = copyOf(type ?? null);
@@ -268,9 +276,10 @@ export class MediaSample implements IUnknown {
   }
 
   /**
-   * Sets the present fields, all or none. A media type attaches with the TYPECHANGED bit only; clearing the bit takes none away. Throws
-   * `E_INVALIDARG` for reserved flags, for a raised TIMEVALID without a time, for another buffer or capacity, for a length beyond the
-   * capacity, for a field of another type; `E_POINTER` for no properties and for TYPECHANGED without a type.
+   * Sets the present fields, all or none. A media type attaches with the TYPECHANGED bit only; clearing the bit takes
+   * none away. Throws `E_INVALIDARG` for reserved flags, for a raised TIMEVALID without a time, for another buffer or
+   * capacity, for a length beyond the capacity, for a field of another type; `E_POINTER` for no properties and for
+   * TYPECHANGED without a type.
    */
   SetProperties(properties: Partial<SampleProperties>): void {
     if (properties === null || typeof properties !== "object") {

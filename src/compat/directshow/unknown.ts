@@ -3,7 +3,10 @@ import { HResultError, released } from "./codes.ts";
 
 /** What every interface here inherits. */
 export interface IUnknown {
-  /** The object as the interface `iid` (a name, `IID_` in front or not, or a GUID), with one reference more. Throws `E_NOINTERFACE`. */
+  /**
+   * The object as the interface `iid` (a name, `IID_` in front or not, or a GUID), with one reference more. Throws
+   * `E_NOINTERFACE`.
+   */
   QueryInterface(iid: string): object;
   /** One reference more; returns the count. */
   AddRef(): number;

@@ -191,15 +191,17 @@ export class BufferPool {
     return this.#core;
   }
 
-  /** A copy of the configuration: the one in force, or, on an inactive pool, what a refused handshake left to read back. */
+  /**
+   * A copy of the configuration: the one in force, or, on an inactive pool, what a refused handshake left to read back.
+   */
   get_config(): PoolConfig {
     return copyConfig(this.#core.isActive ? this.#config : (this.#near ?? this.#config));
   }
 
   /**
-   * Configures. False while active or with buffers acquired, for a configuration without parameters, or when `vfunc_set_config` could
-   * not do as asked: then `get_config` has what it could do, and setting that is judged anew (never "unchanged"). {@link lastError}
-   * says why.
+   * Configures. False while active or with buffers acquired, for a configuration without parameters, or when
+   * `vfunc_set_config` could not do as asked: then `get_config` has what it could do, and setting that is judged anew
+   * (never "unchanged"). {@link lastError} says why.
    */
   set_config(config: PoolConfig): boolean {
     const wanted = copyConfig(config);
@@ -332,8 +334,8 @@ export class BufferPool {
   }
 
   /**
-   * Opens or closes the pool. False when it cannot be opened, and then it stays closed; or when `vfunc_stop` refuses, and then it stays
-   * active and flushing. {@link lastError} says why.
+   * Opens or closes the pool. False when it cannot be opened, and then it stays closed; or when `vfunc_stop` refuses,
+   * and then it stays active and flushing. {@link lastError} says why.
    */
   set_active(on: boolean): boolean {
     const core = this.#core;
@@ -407,8 +409,8 @@ export class BufferPool {
   }
 
   /**
-   * Hands out a buffer: [OK, buffer], [FLUSHING, null], [EOS, null] with DONTWAIT on an empty pool, or an error ({@link lastError} says
-   * which). Waits otherwise.
+   * Hands out a buffer: [OK, buffer], [FLUSHING, null], [EOS, null] with DONTWAIT on an empty pool, or an error ({@link
+   * lastError} says which). Waits otherwise.
    */
   async acquire_buffer(params?: AcquireParams | null): Promise<[FlowReturn, Buffer | null]> {
     const given = params ?? {};
@@ -458,8 +460,8 @@ export class BufferPool {
   }
 
   /**
-   * Subclasses: makes a buffer for the acquire that has these params ({} at activation). EOS is not an answer with room left; it counts
-   * as ERROR. The default: one memory as configured.
+   * Subclasses: makes a buffer for the acquire that has these params ({} at activation). EOS is not an answer with room
+   * left; it counts as ERROR. The default: one memory as configured.
    */
   vfunc_alloc_buffer(params: AcquireParams): [FlowReturn, Buffer | null] {
     checkAcquire(params);
@@ -630,7 +632,8 @@ function coreConfig(config: PoolConfig): BufferPoolConfig {
     allocator: config.allocator?.core ?? defaultAllocator(),
     format,
     options,
-    // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing it.
+    // As there: what an allocator or a vfunc put into fresh bytes stays. System memory is zero without anybody doing
+    // it.
     zero: "never",
   };
 }

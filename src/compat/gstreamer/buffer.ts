@@ -53,8 +53,9 @@ function standing(core: MediaBuffer): object {
 }
 
 /**
- * A buffer; made by {@link Buffer.new}, {@link Buffer.new_allocate}, {@link Buffer.new_wrapped}, by copies and by pools. Precondition
- * violations throw MillpondError; expected failures return as the signatures show, and {@link lastError} says why.
+ * A buffer; made by {@link Buffer.new}, {@link Buffer.new_allocate}, {@link Buffer.new_wrapped}, by copies and by
+ * pools. Precondition violations throw MillpondError; expected failures return as the signatures show, and {@link
+ * lastError} says why.
  */
 export class Buffer {
   #core: MediaBuffer;
@@ -213,7 +214,10 @@ export class Buffer {
     return this.map_range(0, -1, flags);
   }
 
-  /** Maps a range of memories as one run. Throws `ERR_OUT_OF_RANGE` for length 0, `ERR_NOT_WRITABLE` for a shared buffer. */
+  /**
+   * Maps a range of memories as one run. Throws `ERR_OUT_OF_RANGE` for length 0, `ERR_NOT_WRITABLE` for a shared
+   * buffer.
+   */
   map_range(index: number, length: number, flags: number): [boolean, MapInfo] {
     const mode = modeIn(flags);
     const count = checkSize("length", length);
@@ -477,9 +481,9 @@ export class Buffer {
   }
 
   /**
-   * One reference less; the last one sends a pool's buffer back and frees any other. Throws `ERR_DOUBLE_RELEASE`, and `ERR_MAPPED` for
-   * the last reference of a pool's buffer that is still mapped: the next user would meet the map. A map with REF_MEMORY is let be: the
-   * pool waits for its end.
+   * One reference less; the last one sends a pool's buffer back and frees any other. Throws `ERR_DOUBLE_RELEASE`, and
+   * `ERR_MAPPED` for the last reference of a pool's buffer that is still mapped: the next user would meet the map. A
+   * map with REF_MEMORY is let be: the pool waits for its end.
    */
   unref(): void {
     const core = this.#core;

@@ -1,7 +1,7 @@
 /**
- * GstDmaBufMemory and GstUdmabufAllocator, as far as this machine has them: DMA buffers made of a sealed memfd's pages by udmabuf, or
- * from a dma-heap. `import "millpond/native"` brings them; without it, and on kernels without either device, the answer is
- * `NOT_SUPPORTED`. A plain memfd is never passed off as a DMA buffer.
+ * GstDmaBufMemory and GstUdmabufAllocator, as far as this machine has them: DMA buffers made of a sealed memfd's pages
+ * by udmabuf, or from a dma-heap. `import "millpond/native"` brings them; without it, and on kernels without either
+ * device, the answer is `NOT_SUPPORTED`. A plain memfd is never passed off as a DMA buffer.
  */
 import type { DmabufAllocator, DmabufReport } from "../../allocators/native/dmabuf.ts";
 import { allocators } from "../../allocators/registry.ts";

@@ -1,6 +1,6 @@
 /**
- * GstVideoBufferPool and its like for audio: pools that lay out what their caps say and tell it by a meta, over VideoInfo and
- * AudioInfo. And GstVideoAlignment: room on four sides of each picture.
+ * GstVideoBufferPool and its like for audio: pools that lay out what their caps say and tell it by a meta, over
+ * VideoInfo and AudioInfo. And GstVideoAlignment: room on four sides of each picture.
  */
 import { AudioInfo, type AudioSampleFormat } from "../../media/audio/info.ts";
 import { AudioMeta, VideoMeta } from "../../media/meta/built-in.ts";
@@ -12,7 +12,10 @@ import { bad, checkStruct, checkWhole, note, refuse, wrong } from "./words.ts";
 
 /** Buffers carry a GstVideoMeta that says where their planes lie. */
 export const BUFFER_POOL_OPTION_VIDEO_META = "GstBufferPoolOptionVideoMeta";
-/** Pictures have the room around them, and the strides, that `buffer_pool_config_set_video_alignment` asks for; needs the video meta. */
+/**
+ * Pictures have the room around them, and the strides, that `buffer_pool_config_set_video_alignment` asks for; needs
+ * the video meta.
+ */
 export const BUFFER_POOL_OPTION_VIDEO_ALIGNMENT = "GstBufferPoolOptionVideoAlignment";
 /** Buffers carry a GstAudioMeta that says where their planes lie. */
 export const BUFFER_POOL_OPTION_AUDIO_META = "GstBufferPoolOptionAudioMeta";
@@ -138,7 +141,10 @@ export class VideoBufferPool extends BufferPool {
     return [...super.vfunc_get_options(), BUFFER_POOL_OPTION_VIDEO_META, BUFFER_POOL_OPTION_VIDEO_ALIGNMENT];
   }
 
-  /** A size below the picture's is refused and read back; an alignment enlarges it, which is accepted. False for caps that are no picture. */
+  /**
+   * A size below the picture's is refused and read back; an alignment enlarges it, which is accepted. False for caps
+   * that are no picture.
+   */
   override vfunc_set_config(config: PoolConfig): boolean {
     const [, caps, asked, min, max] = BufferPool.config_get_params(config);
     const tells = BufferPool.config_has_option(config, BUFFER_POOL_OPTION_VIDEO_META);
@@ -184,7 +190,10 @@ function audioOf(caps: Caps, size: number): AudioInfo {
   return AudioInfo.of({ ...options, frames: Math.ceil(size / one.size) });
 }
 
-/** A pool of audio blocks; caps are `{ name: "audio/x-raw", format, rate, channels, layout? }`. The size is a whole number of frames. */
+/**
+ * A pool of audio blocks; caps are `{ name: "audio/x-raw", format, rate, channels, layout? }`. The size is a whole
+ * number of frames.
+ */
 export class AudioBufferPool extends BufferPool {
   #info: AudioInfo | null = null;
   #tells = false;
@@ -199,7 +208,9 @@ export class AudioBufferPool extends BufferPool {
     return [...super.vfunc_get_options(), BUFFER_POOL_OPTION_AUDIO_META];
   }
 
-  /** A size that ends inside a frame is refused and read back as the next whole one. False for caps that are no audio. */
+  /**
+   * A size that ends inside a frame is refused and read back as the next whole one. False for caps that are no audio.
+   */
   override vfunc_set_config(config: PoolConfig): boolean {
     const [, caps, asked, min, max] = BufferPool.config_get_params(config);
     let info: AudioInfo;

@@ -79,7 +79,9 @@ export function paramsOut(params: ResolvedParams): AllocationParams {
   return Object.assign(new AllocationParams(), { flags, prefix, padding, align: params.align - 1 });
 }
 
-/** The core's mode of map flags; READ and WRITE together are "readwrite". Throws `ERR_INVALID_ARG_VALUE` for neither. */
+/**
+ * The core's mode of map flags; READ and WRITE together are "readwrite". Throws `ERR_INVALID_ARG_VALUE` for neither.
+ */
 export function modeIn(flags: number): MapMode {
   const mode = checkWhole("flags", flags, 0, 0x7fffffff) & (MapFlags.READ | MapFlags.WRITE);
   if (mode === 0) throw bad("flags", "MapFlags with READ, WRITE or both", flags);
@@ -101,7 +103,9 @@ export class MapInfo {
   #mapping: Mapping | null = null;
   #ended: (() => void) | undefined;
 
-  /** @internal Fills a map info; with `holds` it has a reference of the memory until {@link clear}, which calls `ended`. */
+  /**
+   * @internal Fills a map info; with `holds` it has a reference of the memory until {@link clear}, which calls `ended`.
+   */
   static of(mapping: Mapping, flags: number, holds: boolean, ended?: () => void): MapInfo {
     const core = mapping.memory;
     const info = new MapInfo();
@@ -151,7 +155,10 @@ export function checkInfo(info: unknown): MapInfo {
 const byCore: WeakMap<CoreMemory, Memory> = new WeakMap();
 const byRegion: WeakMap<Region, { readonly face: Memory; slot: object | null }> = new WeakMap();
 
-/** A block of memory; made by {@link Allocator.alloc}, {@link Memory.new_wrapped}, {@link Memory.share} and {@link Memory.copy}. */
+/**
+ * A block of memory; made by {@link Allocator.alloc}, {@link Memory.new_wrapped}, {@link Memory.share} and {@link
+ * Memory.copy}.
+ */
 export class Memory {
   #core: CoreMemory;
 
@@ -162,8 +169,8 @@ export class Memory {
   }
 
   /**
-   * @internal The face of a core memory. A pool gives the next lease another core memory over the same bytes; its face stays the same
-   * for as long as the pool's buffer has those bytes.
+   * @internal The face of a core memory. A pool gives the next lease another core memory over the same bytes; its face
+   * stays the same for as long as the pool's buffer has those bytes.
    */
   static of(core: CoreMemory): Memory {
     const known = byCore.get(core);
@@ -179,7 +186,9 @@ export class Memory {
     return face;
   }
 
-  /** @internal Of memories that have a face already, it stays that of whatever this pool's buffer has in their place. */
+  /**
+   * @internal Of memories that have a face already, it stays that of whatever this pool's buffer has in their place.
+   */
   static keep(cores: readonly CoreMemory[], slot: object): void {
     for (const core of cores) {
       const face = byCore.get(core);
@@ -205,7 +214,10 @@ export class Memory {
     return this.#core;
   }
 
-  /** Wraps foreign bytes; `notify` is called once, when they are free. Throws `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_TYPE`. */
+  /**
+   * Wraps foreign bytes; `notify` is called once, when they are free. Throws `ERR_OUT_OF_RANGE`,
+   * `ERR_INVALID_ARG_TYPE`.
+   */
   static new_wrapped(
     flags: number,
     data: Uint8Array,
@@ -267,7 +279,9 @@ export class Memory {
     core.resize(offset, size);
   }
 
-  /** A sub-memory; size -1: to the end. Null while mapped for writing. Throws `ERR_NOT_SHAREABLE`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * A sub-memory; size -1: to the end. Null while mapped for writing. Throws `ERR_NOT_SHAREABLE`, `ERR_OUT_OF_RANGE`.
+   */
   share(offset: number, size: number): Memory | null {
     checkWhole("offset", offset, -this.#core.offset);
     const bytes = checkSize("size", size);
@@ -371,8 +385,8 @@ function checkLocks(flags: number): number {
 }
 
 /**
- * The core allocator of a subclass. What `vfunc_alloc` returns is handed on as it is: it only changes hands, from the allocator that
- * made it (which gets it back at the end) to this one.
+ * The core allocator of a subclass. What `vfunc_alloc` returns is handed on as it is: it only changes hands, from the
+ * allocator that made it (which gets it back at the end) to this one.
  */
 class BridgeAllocator extends CoreAllocator {
   readonly #face: Allocator;
@@ -419,7 +433,10 @@ class BridgeAllocator extends CoreAllocator {
     return core;
   }
 
-  /** Handed out before the call that is under way; inside it a vfunc_alloc() may have called alloc() for what it returns. */
+  /**
+   * Handed out before the call that is under way; inside it a vfunc_alloc() may have called alloc() for what it
+   * returns.
+   */
   #wasHandedBefore(core: CoreMemory, calls: number): boolean {
     const at = this.#handed.get(core);
     return at !== undefined && at <= calls;
@@ -551,7 +568,10 @@ export class Allocator {
     allocators.default = this.#core;
   }
 
-  /** A memory, or null ({@link lastError} says why). Throws `ERR_INVALID_ARG_VALUE` for an alignment that is not 2^n - 1. */
+  /**
+   * A memory, or null ({@link lastError} says why). Throws `ERR_INVALID_ARG_VALUE` for an alignment that is not 2^n -
+   * 1.
+   */
   alloc(size: number, params: AllocationParams | null): Memory | null {
     checkWhole("size", size);
     const wanted = paramsIn(params);
@@ -576,14 +596,20 @@ export class Allocator {
     core.release();
   }
 
-  /** Subclasses: makes a memory whose valid part has `size` bytes, or null. What it returns is what the caller gets. The default: system memory. */
+  /**
+   * Subclasses: makes a memory whose valid part has `size` bytes, or null. What it returns is what the caller gets. The
+   * default: system memory.
+   */
   vfunc_alloc(size: number, params: AllocationParams): Memory | null {
     checkWhole("size", size);
     if (params === null) throw wrong("params", "AllocationParams", params);
     return Memory.of(systemAllocator().allocate(size, paramsIn(params)));
   }
 
-  /** Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default: nothing. */
+  /**
+   * Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default:
+   * nothing.
+   */
   vfunc_free(memory: Memory): void {
     coreMemory("memory", memory);
   }

@@ -1,6 +1,6 @@
 /**
- * GstMeta: registration by name, and instances as `{ api, impl, flags, seqnum, ...payload }`, over the core's registerMeta. The core's
- * own metas are seen through the same shape, under GStreamer's names.
+ * GstMeta: registration by name, and instances as `{ api, impl, flags, seqnum, ...payload }`, over the core's
+ * registerMeta. The core's own metas are seen through the same shape, under GStreamer's names.
  */
 import type { AudioInfo } from "../../media/audio/info.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";

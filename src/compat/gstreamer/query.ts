@@ -55,7 +55,9 @@ export class Query {
     return [capsOf.has(core) ? copyData("caps", capsOf.get(core)) : core.format, core.needPool];
   }
 
-  /** Says how many buffers of what size are needed, from that pool or from any. `max` without a pool reads back as 0. */
+  /**
+   * Says how many buffers of what size are needed, from that pool or from any. `max` without a pool reads back as 0.
+   */
   add_allocation_pool(pool: BufferPool | null, size: number, min: number, max: number): void {
     this.#core.addPool(offerOf(pool, size, min, max));
   }

@@ -1,7 +1,7 @@
 /**
- * How this door speaks: the core's errors in GStreamer's calls, with a FlowReturn as `status`. Every class of the door is passed
- * through {@link speaks}, so that no public method lets an error of the core out as it is, or a TypeError of the engine for a `this`
- * that is no handle.
+ * How this door speaks: the core's errors in GStreamer's calls, with a FlowReturn as `status`. Every class of the door
+ * is passed through {@link speaks}, so that no public method lets an error of the core out as it is, or a TypeError of
+ * the engine for a `this` that is no handle.
  */
 
 import { isMillpondError, type MillpondError } from "../../util/errors.ts";
@@ -88,8 +88,8 @@ export function makerOnly(key: unknown, handle: string, maker: string): void {
 let last: unknown;
 
 /**
- * Why the latest call that answered null, false, `[false, info]` or a flow other than OK did so: an Error, or whatever a hook threw.
- * Undefined before the first. A call that succeeds does not change it.
+ * Why the latest call that answered null, false, `[false, info]` or a flow other than OK did so: an Error, or whatever
+ * a hook threw. Undefined before the first. A call that succeeds does not change it.
  */
 export function lastError(): unknown {
   return last;
@@ -113,7 +113,9 @@ const MISUSE: ReadonlySet<string> = new Set([
   "ERR_META_LOCKED",
 ]);
 
-/** Runs `call`; answers `otherwise` where it fails for a reason that is not the caller's mistake, and keeps the reason. */
+/**
+ * Runs `call`; answers `otherwise` where it fails for a reason that is not the caller's mistake, and keeps the reason.
+ */
 export function attempt<T, F>(call: () => T, otherwise: F): T | F {
   try {
     return call();
@@ -129,12 +131,18 @@ export function checkFunction(name: string, value: unknown): void {
   if (value !== undefined && typeof value !== "function") throw wrong(name, "a function", value);
 }
 
-/** Checks the keys of what stands for a struct; a misspelled one would silently leave its field at 0. Throws `ERR_INVALID_ARG_*`. */
+/**
+ * Checks the keys of what stands for a struct; a misspelled one would silently leave its field at 0. Throws
+ * `ERR_INVALID_ARG_*`.
+ */
 export function checkStruct<T extends object>(name: string, value: T, fields: readonly string[]): T {
   return inDoor(() => checkOptions(name, value, fields), gstError);
 }
 
-/** The most strings that a list of options or tags has; more are a mistake, and a sparse array of 2^32 would take a minute. */
+/**
+ * The most strings that a list of options or tags has; more are a mistake, and a sparse array of 2^32 would take a
+ * minute.
+ */
 const MAX_NAMES = 1000;
 
 /** Checks a list of names, and gives a copy. */
@@ -169,7 +177,9 @@ export function checkSize(name: string, value: unknown): number | undefined {
   return checkWhole(name, value, -1) === -1 ? undefined : (value as number);
 }
 
-/** A time of this door, unsigned 64-bit, as the core's; CLOCK_TIME_NONE, and -1n which is the same bits, are undefined. */
+/**
+ * A time of this door, unsigned 64-bit, as the core's; CLOCK_TIME_NONE, and -1n which is the same bits, are undefined.
+ */
 export function timeIn(name: string, time: unknown): bigint | undefined {
   if (typeof time !== "bigint") throw wrong(name, "a bigint", time);
   if (time === CLOCK_TIME_NONE || time === -1n) return undefined;
@@ -180,8 +190,8 @@ export function timeIn(name: string, time: unknown): bigint | undefined {
 type Method = (this: unknown, ...args: unknown[]) => unknown;
 
 /**
- * Makes every method, getter and setter of a class throw (or reject with) errors in the door's words, and refuse a `this` that
- * `isHandle` does not know. Hooks (`vfunc_*`) stay as they are: they are the subclass's.
+ * Makes every method, getter and setter of a class throw (or reject with) errors in the door's words, and refuse a
+ * `this` that `isHandle` does not know. Hooks (`vfunc_*`) stay as they are: they are the subclass's.
  */
 export function speaks(
   type: { readonly prototype: object; readonly name: string },

@@ -1,6 +1,6 @@
 /**
- * DMA buffers on Linux, by the dma-heap and udmabuf devices. Experimental: written from the kernel's documentation and tried
- * against kernels that have neither device, where each step answers `unsupported`.
+ * DMA buffers on Linux, by the dma-heap and udmabuf devices. Experimental: written from the kernel's documentation and
+ * tried against kernels that have neither device, where each step answers `unsupported`.
  */
 
 import { alignUp } from "../../util/align.ts";
@@ -67,7 +67,8 @@ export function linuxDma(libc: KoffiLibrary, memory: PosixMemory): DmaOps {
     sync(descriptor, phase, mode) {
       const flags = new BigUint64Array([SYNC_MODE[mode] | (phase === "end" ? SYNC_END : 0n)]);
       let errno = "EAGAIN";
-      // The driver may be interrupted and wants to be asked again; a device that never lets go must not hang us for ever.
+      // The driver may be interrupted and wants to be asked again; a device that never lets go must not hang us for
+      // ever.
       for (let tries = 0; tries < MAX_SYNC_TRIES && (errno === "EINTR" || errno === "EAGAIN"); tries++) {
         if (Number(ioctl(descriptor, DMA_BUF_IOCTL_SYNC, flags)) === 0) return done(0);
         errno = memory.errno();

@@ -1,6 +1,6 @@
 /**
- * Memory that processes share on Linux: a memfd whose size is sealed, so that no peer can shrink it under a view (which would
- * end this process by SIGBUS). Whatever comes from outside is mapped only when the kernel says that it is sealed.
+ * Memory that processes share on Linux: a memfd whose size is sealed, so that no peer can shrink it under a view (which
+ * would end this process by SIGBUS). Whatever comes from outside is mapped only when the kernel says that it is sealed.
  */
 import { readlinkSync } from "node:fs";
 import { alignUp } from "../../util/align.ts";
@@ -20,8 +20,8 @@ const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 const O_RDWR = 2;
 const O_CLOEXEC = 0o2000000;
-// statx rather than fstat: its struct is the same on every architecture. Rather than the runtime's own, because that wants a
-// permission on Deno, and counts descriptors in its own way there.
+// statx rather than fstat: its struct is the same on every architecture. Rather than the runtime's own, because that
+// wants a permission on Deno, and counts descriptors in its own way there.
 const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_BYTES = 256;

@@ -1,6 +1,6 @@
 /**
- * What Linux and macOS have in common: mapping, locking and advising pages by address. The numbers that differ come from the
- * platform's own file. Every failing call reads errno at once, because any other system call overwrites it.
+ * What Linux and macOS have in common: mapping, locking and advising pages by address. The numbers that differ come
+ * from the platform's own file. Every failing call reads errno at once, because any other system call overwrites it.
  */
 import { constants } from "node:buffer";
 import { alignUp } from "../../util/align.ts";
@@ -35,8 +35,8 @@ const MAP_PRIVATE = 2;
 const MAP_FIXED = 16;
 
 /**
- * 64 KiB: below it an ArrayBuffer lives among other people's data in the malloc heap, and locking it would pin (and unlocking
- * it would unpin) whole foreign pages.
+ * 64 KiB: below it an ArrayBuffer lives among other people's data in the malloc heap, and locking it would pin (and
+ * unlocking it would unpin) whole foreign pages.
  */
 const MIN_LOCK = 64 * 1024;
 

@@ -1,6 +1,6 @@
 /**
- * Unix sockets that carry descriptors (SCM_RIGHTS), which the runtimes' own sockets cannot. Only a peer of the same user is
- * talked to: the socket file is for its owner only, and the kernel is asked who is at the other end.
+ * Unix sockets that carry descriptors (SCM_RIGHTS), which the runtimes' own sockets cannot. Only a peer of the same
+ * user is talked to: the socket file is for its owner only, and the kernel is asked who is at the other end.
  */
 import { chmodSync } from "node:fs";
 import type { KoffiLibrary } from "../koffi.ts";
@@ -233,8 +233,9 @@ class Message {
     this.#iovec = new BigUint64Array([memory.addressOf(note), BigInt(note.length)]);
     const space = Math.ceil((this.#dataAt + 4 * descriptors) / this.#unit) * this.#unit;
     this.#control = new DataView(new ArrayBuffer(space));
-    // Linux: name, namelen (8 + 8), iovec, count (8 + 8), control, its length (8 + 8), flags (8): 56 bytes. musl's fields are
-    // narrower with padding behind, which is the same on a little-endian machine. macOS: count 4 + 4, length 4, flags 4: 48.
+    // Linux: name, namelen (8 + 8), iovec, count (8 + 8), control, its length (8 + 8), flags (8): 56 bytes. musl's
+    // fields are narrower with padding behind, which is the same on a little-endian machine. macOS: count 4 + 4, length
+    // 4, flags 4: 48.
     const header = new DataView(new ArrayBuffer(56));
     header.setBigUint64(16, memory.addressOf(this.#iovec), true);
     header.setUint32(24, 1, true);

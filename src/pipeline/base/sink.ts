@@ -1,6 +1,14 @@
 /**
  * Sink: the base class of stages that buffers end at. A subclass reads each buffer in `render`. It may retain some of
  * them, and says in `retainedBuffers` how many, so that the pool has room for them. After GStreamer's base sink.
+ *
+ * Life-cycle in a run: `start()`, `configure()` for each format, `render()` for each buffer, `finish()` at the end of
+ * the stream or after `requestEos()`, `stop()`.
+ *
+ * Invariants: a buffer is released exactly once after `render()`, also when that throws; with `keepLast` the last one
+ * is released by the next.
+ *
+ * Complexity: O(1) beside the hooks.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { flag, readOptions } from "../../util/validate.ts";

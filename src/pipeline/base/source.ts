@@ -10,6 +10,14 @@
  *   fill(buffer: MediaBuffer) { buffer.bytes.fill(this.#n++); }
  * }
  * ```
+ *
+ * Life-cycle in a run: `start()`; `next()` gives the first format, and the pool is settled (`prepare()`). Then, for
+ * each buffer, `next()`, a free buffer of the pool, `fill()`, and a push. The stream ends when `next()` gives undefined
+ * or `fill()` false. A seek calls `onFlush()`, then `seek()`, and the loop begins again.
+ *
+ * Invariants: one buffer is being filled at a time; a buffer that is not pushed is released, also when a hook throws.
+ *
+ * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MillpondError } from "../../util/errors.ts";

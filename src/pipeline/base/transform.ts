@@ -7,6 +7,15 @@
  * - copy: a buffer of another size or format is taken from a pool of its own and filled.
  *
  * After GStreamer's base transform, and DirectShow's rule for in-place filters behind a read-only connection.
+ *
+ * Life-cycle in a run: a format calls `drain()` (but for the first one), `outputFor()` and `configure()`, goes on
+ * downstream, and settles a pool where the mode needs one. Then each buffer calls the hook of the mode. The end of the
+ * stream calls `drain()`.
+ *
+ * Invariants: an input buffer is pushed or released exactly once, also when a hook throws. A buffer that others may
+ * read is never changed.
+ *
+ * Complexity: O(1) beside the hooks; passthrough without `inspect()` is one push.
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";

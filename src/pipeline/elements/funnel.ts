@@ -1,4 +1,11 @@
-/** Funnel: several streams into one output, buffer by buffer, in order of arrival. After GStreamer's funnel. */
+/**
+ * Funnel: several streams into one output, buffer by buffer, in order of arrival. After GStreamer's funnel.
+ *
+ * Invariants: downstream is never called twice at once. The output's format is that of the buffer that goes out. The
+ * output ends when all inputs have ended.
+ *
+ * Complexity: O(1) for each buffer, and a format downstream where two inputs with different formats take turns.
+ */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { Element, isPromise } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";

@@ -1,6 +1,15 @@
 /**
  * Queue: lets the stages in front of it and those behind it run at the same time, and bounds how far they drift apart.
  * Formats, questions and the end of the stream wait in line with the buffers. After GStreamer's queue.
+ *
+ * Life-cycle in a run: a loop of its own takes entries out in the order in which they joined, until the end of the
+ * stream. A full line makes the pusher wait, or drops, as `full` says. A seek releases the buffers and questions in
+ * line.
+ *
+ * Invariants: at most `max` buffers are in line, and at most `maxBytes` and `maxTime` unless one alone exceeds them.
+ * After a failure downstream every push gets that error, until a seek or the end of the run.
+ *
+ * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/queue-level.ts";

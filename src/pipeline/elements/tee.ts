@@ -1,6 +1,11 @@
 /**
  * Tee: every buffer to every branch, shared, not copied. No stage behind it may write; negotiation tells them before
  * the first buffer comes. After GStreamer's tee and DirectShow's infinite tee.
+ *
+ * Invariants: every branch has a reference of its own. A branch that fails does not keep a buffer from the others; its
+ * error is thrown when all of them are through.
+ *
+ * Complexity: O(branches) for each buffer.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type AllocationParams, DEFAULT_PARAMS } from "../../memory/params.ts";

@@ -5,6 +5,10 @@
  * query.
  *
  * Everything that is added is signed with the stage's name, so that the decision can be explained afterwards.
+ *
+ * Invariants: every entry was checked and copied when it was added; a refused call adds nothing.
+ *
+ * Complexity: each call is O(proposals).
  */
 import { MetaType } from "../../media/meta/meta.ts";
 import { Allocator } from "../../memory/allocator.ts";
@@ -48,7 +52,7 @@ export interface ParamsProposal {
 }
 
 /** One part of a sum: so many buffers stay with that stage. */
-export interface HeldPart {
+export interface RetainedPart {
   /** The stage. */
   readonly by: string;
   /** Buffers that it holds on to. */
@@ -117,7 +121,7 @@ export class AllocationQuery {
   /** What was changed or dropped on the way, in words. */
   readonly notes: readonly string[] = [];
   /** How the held buffers add up, stage by stage. */
-  readonly parts: readonly HeldPart[] = [];
+  readonly parts: readonly RetainedPart[] = [];
   /** @internal who is being asked just now */
   answering = "?";
 
@@ -145,7 +149,7 @@ export class AllocationQuery {
   }
 
   #account(count: number, why: string): void {
-    (this.parts as HeldPart[]).push({ by: this.answering, count, why });
+    (this.parts as RetainedPart[]).push({ by: this.answering, count, why });
   }
 
   #proposal(offer: PoolOffer): PoolProposal {
@@ -209,7 +213,7 @@ export class AllocationQuery {
   }
 
   /** Buffers that those who answered hold on to: the first entry's count; 0 without one. */
-  get held(): number {
+  get retained(): number {
     return this.pools[0]?.min ?? 0;
   }
 
@@ -265,14 +269,14 @@ export class AllocationQuery {
   /** Adds what another answer holds to every entry here: for stages that ask several others about the same buffers. */
   adopt(other: AllocationQuery): void {
     instance("other", "an AllocationQuery", AllocationQuery, other);
-    if (other.held === 0) return;
+    if (other.retained === 0) return;
     const pools = this.pools as PoolProposal[];
-    if (pools.length === 0) pools.push(this.#proposal({ min: other.held }));
+    if (pools.length === 0) pools.push(this.#proposal({ min: other.retained }));
     else
       pools.forEach((entry, i) => {
-        pools[i] = { ...entry, min: entry.min + other.held };
+        pools[i] = { ...entry, min: entry.min + other.retained };
       });
-    (this.parts as HeldPart[]).push(...other.parts);
+    (this.parts as RetainedPart[]).push(...other.parts);
   }
 
   /** Makes every entry at least `size` bytes. Throws `ERR_OUT_OF_RANGE`. */
@@ -317,7 +321,7 @@ export class AllocationQuery {
     (twin.params as ParamsProposal[]).push(...this.params);
     (twin.metas as MetaProposal[]).push(...this.metas);
     (twin.notes as string[]).push(...this.notes);
-    (twin.parts as HeldPart[]).push(...this.parts);
+    (twin.parts as RetainedPart[]).push(...this.parts);
     twin.answering = this.answering;
     return twin;
   }

@@ -14,7 +14,7 @@ import type { ActualPoolConfig, BufferPoolConfig } from "../../pools/buffer/conf
 import type { Clock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { formatText, memoryOfFormat, type StreamFormat, SYSTEM_MEMORY } from "../stream-format.ts";
-import type { AllocationQuery, HeldPart, MetaProposal, PoolProposal } from "./allocation-query.ts";
+import type { AllocationQuery, MetaProposal, PoolProposal, RetainedPart } from "./allocation-query.ts";
 import { type Candidate, type CandidateResult, selectFirst } from "./select.ts";
 
 /** How one pad's supply was settled. Plain data. */
@@ -30,7 +30,7 @@ export interface Decision {
   /** Buffers. */
   readonly count: number;
   /** How the count adds up. */
-  readonly parts: readonly HeldPart[];
+  readonly parts: readonly RetainedPart[];
   /** Alignment, prefix and padding. */
   readonly params: ResolvedParams;
   /** Name of the allocator. */
@@ -83,7 +83,7 @@ export function decideAllocation(pad: DecidingPad, query: AllocationQuery, runni
       `${pad}: the size of a buffer is not known: neither the source nor a stage behind it gives one`,
     );
   const params = query.params[0]?.params ?? DEFAULT_PARAMS;
-  const required: Requirements = { pad, size, count: query.held + 1, params, query, results: [] };
+  const required: Requirements = { pad, size, count: query.retained + 1, params, query, results: [] };
   const over = running.overBudget(size * required.count, pad);
   if (over !== undefined) throw refusedError(required, over);
 
@@ -274,7 +274,7 @@ function noteResult(required: Requirements, by: string, what: string, won: boole
 function record(required: Requirements, pool: BufferPool, round: number): Decision {
   const { pad, query, results } = required;
   const config = pool.config!;
-  const filled: HeldPart = { by: pad.element.name, count: 1, why: "being filled" };
+  const filled: RetainedPart = { by: pad.element.name, count: 1, why: "being filled" };
   return {
     pad: String(pad),
     format: query.format!,

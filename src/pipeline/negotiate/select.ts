@@ -1,6 +1,7 @@
 /**
  * The core of every negotiation: candidates are tried in order, the first one that serves wins, and each learns why it
- * won or lost. Synchronous, and blind to what the candidates are: pools for a pad, allocators for a DirectShow pin.
+ * won or lost. It is synchronous and does not know what the candidates are: pools for a pad, allocators for a
+ * DirectShow pin.
  */
 
 /** One way in which buffers could have come, and what became of it. */

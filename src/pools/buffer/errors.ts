@@ -1,4 +1,6 @@
-/** The errors of a BufferPool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has. */
+/**
+ * The errors of a BufferPool, in the wording of every pool (pools/common/lease-errors.ts), and those that only it has.
+ */
 import type { BufferSlot } from "../../media/buffer/slot.ts";
 import { MillpondError } from "../../util/errors.ts";
 import * as common from "../common/lease-errors.ts";

@@ -1,9 +1,11 @@
 /**
- * Lease: one loan of a slot whose right moves between threads. SharedPool, TransferPool and ProcessPool give it out, a lane carries it.
+ * Lease: one loan of a slot whose right moves between threads. SharedPool, TransferPool and ProcessPool give it out, a
+ * lane carries it.
  *
- * Life-cycle: held from `acquire` (or from its arrival over a lane) until `release` or `send`. The pool tells the next lease of the
- * same slot by its generation, so that every use of this one afterwards throws. Invariant: `id`, `index` and `pool` are all that a
- * lease is. They are plain data and survive `postMessage`; what arrives there is {@link LeaseData}, which the pool's methods take as well.
+ * Life-cycle: held from `acquire` (or from its arrival over a lane) until `release` or `send`. The pool tells the next
+ * lease of the same slot by its generation, so that every use of this one afterwards throws. Invariant: `id`, `index`
+ * and `pool` are all that a lease is. They are plain data and survive `postMessage`; what arrives there is {@link
+ * LeaseData}, which the pool's methods take as well.
  */
 import { disposeBy } from "../../util/dispose.ts";
 import type { WaitOptions } from "./wait-queue.ts";
@@ -38,7 +40,10 @@ export class Lease implements LeaseData {
     this.#from = from;
   }
 
-  /** Gives the hold back, as `pool.release(lease)` does. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  /**
+   * Gives the hold back, as `pool.release(lease)` does. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`,
+   * `ERR_POOL_DEAD`.
+   */
   release(): void {
     this.#from.release(this);
   }

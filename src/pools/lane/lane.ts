@@ -1,7 +1,8 @@
 /**
- * A lane: leases that move between two threads, both ways, in order. Sending a lease gives it up; receiving it is holding
- * it. What carries it (a slot in shared memory, or an ArrayBuffer that is transferred and comes back) is a {@link Carrier};
- * everything else is here: the window that is the back-pressure, the iteration, the orderly close, the end without one.
+ * A lane: leases that move between two threads, both ways, in order. Sending a lease gives it up; receiving it is
+ * holding it. What carries it (a slot in shared memory, or an ArrayBuffer that is transferred and comes back) is a
+ * {@link Carrier}; everything else is here: the window that is the back-pressure, the iteration, the orderly close, the
+ * end without one.
  *
  * ```ts
  * const lane = await pool.connect(worker);                  // there: const lane = await receiveLane(parentPort)
@@ -109,9 +110,9 @@ export class Lane<Data = unknown> {
 
   /**
    * Sends a lease, with data that can be cloned, and gives it up: any use of it after this is `ERR_USE_AFTER_RELEASE`.
-   * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease that
-   * is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be cloned, and what
-   * getters in it throw; nothing changes then.
+   * False, with nothing changed: the other side is behind by the whole window. Throws what the pool throws for a lease
+   * that is not this thread's, `ERR_INACTIVE` when the lane is closed, `ERR_INVALID_ARG_VALUE` for data that cannot be
+   * cloned, and what getters in it throw; nothing changes then.
    */
   trySend(lease: LeaseData, data?: Data): boolean {
     this.#checkOpen();
@@ -120,7 +121,10 @@ export class Lane<Data = unknown> {
     return true;
   }
 
-  /** As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED` in time. */
+  /**
+   * As {@link trySend}, waiting while the other side is behind. Also rejects with the signal's reason and `ERR_STARVED`
+   * in time.
+   */
   async send(lease: LeaseData, data?: Data, options: WaitOptions = {}): Promise<void> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
@@ -145,7 +149,10 @@ export class Lane<Data = unknown> {
     return delivery;
   }
 
-  /** Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is gone. */
+  /**
+   * Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is
+   * gone.
+   */
   async receive(): Promise<Delivery<Data> | undefined> {
     for (;;) {
       const delivery = this.tryReceive();
@@ -335,7 +342,10 @@ export class Lane<Data = unknown> {
   }
 }
 
-/** What the engine says of data that it cannot copy, in the words of {@link Lane.send}; an error of the caller's own getters stays. */
+/**
+ * What the engine says of data that it cannot copy, in the words of {@link Lane.send}; an error of the caller's own
+ * getters stays.
+ */
 function cloneError(error: unknown): unknown {
   const { name, message } = error as Partial<Error>;
   // Node's v8.serialize throws a plain Error.

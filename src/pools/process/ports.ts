@@ -1,6 +1,6 @@
 /**
- * What a lane between processes runs over: whole messages through a child's IPC channel, or through a Unix socket. Both look
- * like the MessagePort that a lane between threads has.
+ * What a lane between processes runs over: whole messages through a child's IPC channel, or through a Unix socket. Both
+ * look like the MessagePort that a lane between threads has.
  */
 import type { Socket } from "node:net";
 import { deserialize, serialize } from "node:v8";
@@ -24,9 +24,10 @@ export interface Channel {
 }
 
 /**
- * A LanePort over a channel. What is posted goes out with the end of this turn's work: the other process runs at once when it
- * comes, and would find a lease that is not quite there (measured: 2.4 ms there and back instead of 0.03). The price is that a
- * process killed in between leaves a lease whose message is lost, which process-carrier.ts knows how to find.
+ * A LanePort over a channel. What is posted goes out with the end of this turn's work: the other process runs at once
+ * when it comes, and would find a lease that is not quite there (measured: 2.4 ms there and back instead of 0.03). The
+ * price is that a process killed in between leaves a lease whose message is lost, which process-carrier.ts knows how to
+ * find.
  */
 export class ProcessPort implements LanePort {
   readonly #channel: Channel;
@@ -52,8 +53,8 @@ export class ProcessPort implements LanePort {
   }
 
   /**
-   * As MessagePort's: what nobody can get any more is dropped. Not so a lease, which stays whose it is: throws `ERR_INACTIVE`
-   * then, and what serialising throws.
+   * As MessagePort's: what nobody can get any more is dropped. Not so a lease, which stays whose it is: throws
+   * `ERR_INACTIVE` then, and what serialising throws.
    */
   postMessage(message: unknown): void {
     if (!this.#closed && this.#channel.isOpen()) {
@@ -126,7 +127,10 @@ interface ChannelUser {
   onDisconnect(): void;
 }
 
-/** All lanes of a channel share two listeners: a runtime warns of more than ten, and a message is looked at once and not by each. */
+/**
+ * All lanes of a channel share two listeners: a runtime warns of more than ten, and a message is looked at once and not
+ * by each.
+ */
 class IpcChannel {
   readonly users: Map<string, ChannelUser> = new Map();
 

@@ -1,7 +1,7 @@
 /**
- * Lanes between processes that did not start each other: one serves its pool at a path, the others connect there. Two Unix
- * sockets do it: one carries the block's descriptor, and there the kernel says on both ends which user the other one is; the
- * other carries the lane, and proves by a ticket that it is of a process that got the block.
+ * Lanes between processes that did not start each other: one serves its pool at a path, the others connect there. Two
+ * Unix sockets do it: one carries the block's descriptor, and there the kernel says on both ends which user the other
+ * one is; the other carries the lane, and proves by a ticket that it is of a process that got the block.
  *
  * ```ts
  * const server = await serveProcesses(pool, "/run/user/1000/camera");
@@ -56,7 +56,10 @@ function checkPath(path: string): void {
   if (word("path", path) === "" || path.includes("\0")) throw badValue("path", "the path of a Unix socket", path);
 }
 
-/** The same path, which node:net cannot take for the number of a TCP port: one that every user of every machine could reach. */
+/**
+ * The same path, which node:net cannot take for the number of a TCP port: one that every user of every machine could
+ * reach.
+ */
 function socketPath(path: string): string {
   return isAbsolute(path) ? path : `./${path}`;
 }
@@ -65,8 +68,9 @@ function socketPath(path: string): string {
 const forDescriptors = (path: string): string => `${path}.fd`;
 
 /**
- * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` for a path
- * that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the message).
+ * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`,
+ * `ERR_BAD_DATA` for a path that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the
+ * message).
  */
 export async function serveProcesses<Data = unknown>(
   pool: ProcessPool,
@@ -198,9 +202,9 @@ export interface ConnectToPoolOptions extends Omit<ProcessOpenOptions, "membersh
 }
 
 /**
- * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason, `ERR_INACTIVE` when
- * nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is another user's, and as
- * {@link ProcessPool.attach}.
+ * Connects to a pool that another process of this user serves at a path. Rejects with the signal's reason,
+ * `ERR_INACTIVE` when nobody serves there, the server is full or does not answer in time, `ERR_BAD_DATA` when it is
+ * another user's, and as {@link ProcessPool.attach}.
  */
 export async function connectToPool<Data = unknown>(
   path: string,

@@ -1,7 +1,8 @@
 /**
- * Carries leases of a pool between processes: the slot stays where it is, and its member's bit moves, as between threads. What is
- * different is that a message can be lost: a killed process takes with it what it had written and the kernel had not. The
- * lease may be this process's by then, unknown to it. When a peer is gone, such leases are found and given back.
+ * Carries leases of a pool between processes: the slot stays where it is, and its member's bit moves, as between
+ * threads. What is different is that a message can be lost: a killed process takes with it what it had written and the
+ * kernel had not. The lease may be this process's by then, unknown to it. When a peer is gone, such leases are found
+ * and given back.
  */
 import type { Carrier, Lane } from "../lane/lane.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
@@ -9,10 +10,15 @@ import { isLease, isLocalHolder, leaseOf, stateAt } from "../shared/core.ts";
 import type { Membership } from "../shared/membership.ts";
 import type { ProcessPool } from "./process-pool.ts";
 
-/** One second: a message between threads of this process, which cannot be asked whether it is under way, is here by then. */
+/**
+ * One second: a message between threads of this process, which cannot be asked whether it is under way, is here by
+ * then.
+ */
 const GRACE_MS = 1000;
 
-/** The lanes of a pool in this process: whoever has answered after a peer was lost has no message under way from before. */
+/**
+ * The lanes of a pool in this process: whoever has answered after a peer was lost has no message under way from before.
+ */
 const lanes: WeakMap<ProcessPool, Set<Lane<unknown>>> = new WeakMap();
 const answers: Map<string, () => void> = new Map();
 let questions = 0;
@@ -78,7 +84,9 @@ export function unknownLeases(pool: ProcessPool): number[] {
   return found;
 }
 
-/** Resolves when that lane's other side has answered, after everything that it sent before; or when the lane is over. */
+/**
+ * Resolves when that lane's other side has answered, after everything that it sent before; or when the lane is over.
+ */
 async function answered(lane: Lane<unknown>, open: ReadonlySet<Lane<unknown>>): Promise<void> {
   const question = `${process.pid}:${++questions}`;
   let heard = false;

@@ -1,6 +1,7 @@
 /**
- * A budget for the memory of shared pools: engines do not see a SharedArrayBuffer's bytes as garbage-collection pressure, so
- * that a program which makes pools without end grows until the system kills it (measured: 24 GB). Here it is stopped first.
+ * A budget for the memory of shared pools: engines do not see a SharedArrayBuffer's bytes as garbage-collection
+ * pressure, so that a program which makes pools without end grows until the system kills it (measured: 24 GB). Here it
+ * is stopped first.
  */
 
 import { MillpondError } from "../../util/errors.ts";

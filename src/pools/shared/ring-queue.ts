@@ -1,6 +1,6 @@
 /**
- * Promises that wait on one side of a ring, first come, first served: they sleep as waitSync of ring-steps.ts does, on the same
- * word and by the same rule, without blocking the thread.
+ * Promises that wait on one side of a ring, first come, first served: they sleep as waitSync of ring-steps.ts does, on
+ * the same word and by the same rule, without blocking the thread.
  */
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";

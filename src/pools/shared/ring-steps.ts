@@ -1,11 +1,12 @@
 /**
- * The steps of a ring, as plain functions over plain data, so that a test can run them access by access (as shared-core.ts;
- * test/pools/shared/ring-waits.test.ts does).
+ * The steps of a ring, as plain functions over plain data, so that a test can run them access by access (as
+ * shared-core.ts; test/pools/shared/ring-waits.test.ts does).
  *
- * Each side publishes its counter in a word, and a side that sleeps does so on the other side's word. Before it sleeps it sets
- * {@link WAITS} in that word and looks once more. Publishing is an exchange: it writes the counter without the bit and answers
- * whether the bit was there, so publishing and looking for a sleeper are one instruction and no wake-up can fall between them.
- * Who has something else to say (the ring was closed, the other side came) clears the bit, which changes the word too.
+ * Each side publishes its counter in a word, and a side that sleeps does so on the other side's word. Before it sleeps
+ * it sets {@link WAITS} in that word and looks once more. Publishing is an exchange: it writes the counter without the
+ * bit and answers whether the bit was there, so publishing and looking for a sleeper are one instruction and no wake-up
+ * can fall between them. Who has something else to say (the ring was closed, the other side came) clears the bit, which
+ * changes the word too.
  */
 import { MillpondError } from "../../util/errors.ts";
 import { RECHECK_MS } from "./wait.ts";
@@ -47,8 +48,9 @@ export const FULL: number = -1;
 const EVERYONE = 0x7fffffff;
 
 /**
- * 5 us, one wake-up. Measured on two cores beside two busy loops, for 0, 5, 20, 50 and 200 us: a number in a stream takes 1.5, 1.6,
- * 4, 6 and 15 us, one there and back 40, 45, 250, 700 and 230 us; beside none, one there and back is 15 to 25 us with up to 20.
+ * 5 us, one wake-up. Measured on two cores beside two busy loops, for 0, 5, 20, 50 and 200 us: a number in a stream
+ * takes 1.5, 1.6, 4, 6 and 15 us, one there and back 40, 45, 250, 700 and 230 us; beside none, one there and back is 15
+ * to 25 us with up to 20.
  */
 const RING_SPIN_MS = 0.005;
 
@@ -59,16 +61,16 @@ export const RING_SPINS = 4;
 const SOON_MS = 1;
 
 /**
- * Who finds the ring empty looks away for a third of a microsecond (8 pauses of the processor, 43 ns each on the machine that
- * this was measured on): a thread that looks again and again takes the counter's line from the pushing core each time, and
- * every push waits for it to come back (35 against 23 ns). Engines before Atomics.pause do without.
+ * Who finds the ring empty looks away for a third of a microsecond (8 pauses of the processor, 43 ns each on the
+ * machine that this was measured on): a thread that looks again and again takes the counter's line from the pushing
+ * core each time, and every push waits for it to come back (35 against 23 ns). Engines before Atomics.pause do without.
  */
 const PAUSES = 8;
 const pause: () => void = (Atomics as { pause?: () => void }).pause ?? (() => {});
 
 /*
- * The same again for the hot path, because what is exported, or a property, is loaded anew at each use: with these a push and a
- * pop take 30 ns, without 35.
+ * The same again for the hot path, because what is exported, or a property, is loaded anew at each use: with these a
+ * push and a pop take 30 ns, without 35.
  */
 const TAIL: number = RingWord.TAIL;
 const HEAD: number = RingWord.HEAD;
@@ -229,7 +231,10 @@ export function pushOrEnd(ring: RingState, value: number): number {
   return tryPush(ring, value) ? 0 : AGAIN;
 }
 
-/** A pop that waits, once: the integer, {@link AGAIN} or {@link ENDED}. What was pushed before the ring was closed comes out. */
+/**
+ * A pop that waits, once: the integer, {@link AGAIN} or {@link ENDED}. What was pushed before the ring was closed comes
+ * out.
+ */
 export function popOrEnd(ring: RingState): number {
   const closed = isClosed(ring);
   const value = tryPop(ring);
@@ -237,8 +242,9 @@ export function popOrEnd(ring: RingState): number {
 }
 
 /**
- * Room that the popping side has made and not published: it pops now and then, and an eighth of the ring is not full yet. The
- * counter is a plain store, so it counts when it has stood there for a whole slice of sleep: by then the pops before it are over.
+ * Room that the popping side has made and not published: it pops now and then, and an eighth of the ring is not full
+ * yet. The counter is a plain store, so it counts when it has stood there for a whole slice of sleep: by then the pops
+ * before it are over.
  */
 export function trustPopped(ring: RingState, hint: number): number {
   const { i32 } = ring;
@@ -248,7 +254,8 @@ export function trustPopped(ring: RingState, hint: number): number {
 }
 
 /**
- * Attempts, spins shortly, then sleeps on `word`, until the attempt answers something, or `ms` are over: then {@link AGAIN}.
+ * Attempts, spins shortly, then sleeps on `word`, until the attempt answers something, or `ms` are over: then {@link
+ * AGAIN}.
  */
 export function waitSync(
   ring: RingState,

@@ -1,6 +1,6 @@
 /**
- * How threads sleep and wake on a word of shared memory: by Atomics within a process, by the system's futex between processes. A pool
- * and its rings take either; a program may bring its own, which is checked by shape.
+ * How threads sleep and wake on a word of shared memory: by Atomics within a process, by the system's futex between
+ * processes. A pool and its rings take either; a program may bring its own, which is checked by shape.
  */
 import { MillpondError } from "../../util/errors.ts";
 import {
@@ -19,7 +19,10 @@ import { isShared } from "./layout.ts";
  * system's futex, in slices (at most 50 ms) with a look at a stop word between them, so that a thread can be ended.
  */
 export interface SharedWaiter {
-  /** Sleeps while the word has that value, for at most `ms`; may wake for no reason. Throws where the thread must not sleep. */
+  /**
+   * Sleeps while the word has that value, for at most `ms`; may wake for no reason. Throws where the thread must not
+   * sleep.
+   */
   wait(i32: Int32Array, index: number, value: number, ms: number): void;
   /** Wakes at most `count` who sleep on the word. */
   notify(i32: Int32Array, index: number, count: number): void;
@@ -47,7 +50,10 @@ const ownWaiter: SharedWaiter = {
 
 const ownWaitAsync = ownWaiter.waitAsync;
 
-/** Sleeping within one process, by Atomics. Each call throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for words or numbers that are none. */
+/**
+ * Sleeping within one process, by Atomics. Each call throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for words or
+ * numbers that are none.
+ */
 export const atomicsWaiter: SharedWaiter = {
   wait(i32, index, value, ms) {
     checkWord(i32, index, value, ms);
@@ -66,7 +72,10 @@ export const atomicsWaiter: SharedWaiter = {
         },
 };
 
-/** The word that a thread sleeps on: of shared memory, as the engine demands it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
+/**
+ * The word that a thread sleeps on: of shared memory, as the engine demands it. Throws `ERR_INVALID_ARG_TYPE`,
+ * `ERR_OUT_OF_RANGE`.
+ */
 function checkWord(i32: unknown, index: number, value: number, ms: number): void {
   if (!(i32 instanceof Int32Array) || !isShared(i32.buffer))
     throw wrongType("i32", "an Int32Array of shared memory", i32);
@@ -76,8 +85,8 @@ function checkWord(i32: unknown, index: number, value: number, ms: number): void
 }
 
 /**
- * A waiter of the caller's: each method is read once and called on the caller's object, so that a waiter may be an instance
- * of a class, with a state of its own.
+ * A waiter of the caller's: each method is read once and called on the caller's object, so that a waiter may be an
+ * instance of a class, with a state of its own.
  */
 class BoundWaiter implements SharedWaiter {
   readonly wait: SharedWaiter["wait"];
@@ -124,8 +133,8 @@ export interface Futex {
 const SLICE_MS = 50;
 
 /**
- * Waiting between processes: a futex in slices, and a look between them whether the thread is to stop; its wait then throws
- * `ERR_INACTIVE`. Without blocking the thread, the pool polls.
+ * Waiting between processes: a futex in slices, and a look between them whether the thread is to stop; its wait then
+ * throws `ERR_INACTIVE`. Without blocking the thread, the pool polls.
  *
  * @param stop answers true when the thread is to stop waiting: a word of shared memory that is no longer zero, say
  */

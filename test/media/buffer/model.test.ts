@@ -1,7 +1,7 @@
 /**
- * MediaBuffers against a naive model in which every buffer simply has its own bytes. Shallow copies, regions and appended
- * buffers share memory underneath; whatever is written, resized, merged or released, no buffer may ever see another's
- * change, and in the end every memory is back in its allocator.
+ * MediaBuffers against a naive model in which every buffer simply has its own bytes. Shallow copies, regions and
+ * appended buffers share memory underneath; whatever is written, resized, merged or released, no buffer may ever see
+ * another's change, and in the end every memory is back in its allocator.
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";

@@ -1,4 +1,6 @@
-/** Who owns a memory, a buffer, a list: what cannot be given is refused when it is given, not at an innocent call later. */
+/**
+ * Who owns a memory, a buffer, a list: what cannot be given is refused when it is given, not at an innocent call later.
+ */
 import { describe, expect, it } from "vitest";
 import { allocators, MediaBuffer, MediaBufferList } from "../../../src/index.ts";
 import { ParentBufferMeta } from "../../../src/meta.ts";

@@ -1,6 +1,6 @@
 /**
- * docs/layouts.md shows what frames cost in whole pages; its tables are measured here, from a PagePool's own counters, and have
- * to agree with the file. MILLPOND_WRITE_DOCS=1 writes them instead.
+ * docs/layouts.md shows what frames cost in whole pages; its tables are measured here, from a PagePool's own counters,
+ * and have to agree with the file. MILLPOND_WRITE_DOCS=1 writes them instead.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, it } from "vitest";

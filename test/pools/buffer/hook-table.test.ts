@@ -1,7 +1,7 @@
 /**
- * The table of docs/hooks.md, walked: every hook x every public call on the buffer, its memory, its metas and its pool. After each
- * cell the pool is whole, the next two leases are two slots, nothing that the hook kept reaches them, no memory is lost, and
- * the call was answered as the table says. A public member without a row here fails the test.
+ * The table of docs/hooks.md, walked: every hook x every public call on the buffer, its memory, its metas and its pool.
+ * After each cell the pool is whole, the next two leases are two slots, nothing that the hook kept reaches them, no
+ * memory is lost, and the call was answered as the table says. A public member without a row here fails the test.
  */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
@@ -16,7 +16,10 @@ import { MillpondError } from "../../../src/util/errors.ts";
 /** What a cell acts on. */
 interface Cell {
   pool: BufferPool;
-  /** The hook's own handle; in a hook without one, another lease of the pool (`start`, `stop`, `adjust`: a buffer of its own). */
+  /**
+   * The hook's own handle; in a hook without one, another lease of the pool (`start`, `stop`, `adjust`: a buffer of its
+   * own).
+   */
   buffer: MediaBuffer;
 }
 

@@ -1,4 +1,7 @@
-/** One way for a lease to end: whatever ends it, and whatever a hook does meanwhile, nobody gets two buffers in one slot. */
+/**
+ * One way for a lease to end: whatever ends it, and whatever a hook does meanwhile, nobody gets two buffers in one
+ * slot.
+ */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { type Meta, registerMeta } from "../../../src/media/meta/meta.ts";

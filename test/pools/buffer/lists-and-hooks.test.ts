@@ -1,4 +1,7 @@
-/** Changed lists of memories at the end of a lease, and hooks that run in the middle of a map, a fill, a merge or a resize. */
+/**
+ * Changed lists of memories at the end of a lease, and hooks that run in the middle of a map, a fill, a merge or a
+ * resize.
+ */
 import { describe, expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { ParentBufferMeta } from "../../../src/media/meta/built-in.ts";

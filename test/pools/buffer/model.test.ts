@@ -1,7 +1,8 @@
 /**
- * BufferPool against a naive model: random walks over everything a program may do to a pool, with waits, aborts, timeouts,
- * flushes, deactivations, copies that outlive their source, lost bytes and changed memories interleaved. After every step
- * the counters must agree, every settled wait must have settled in the model's order and way, and the invariants hold.
+ * BufferPool against a naive model: random walks over everything a program may do to a pool, with waits, aborts,
+ * timeouts, flushes, deactivations, copies that outlive their source, lost bytes and changed memories interleaved.
+ * After every step the counters must agree, every settled wait must have settled in the model's order and way, and the
+ * invariants hold.
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";

@@ -1,7 +1,7 @@
 /**
- * Random programs against pools whose hooks call anything back and throw, checked after each step against a naive model: every live
- * holder has the bytes that it wrote, views of ended leases are empty where the pool revokes, a lease ends once, and the accounts add up.
- * The seed is printed; MILLPOND_SEED repeats a run.
+ * Random programs against pools whose hooks call anything back and throw, checked after each step against a naive
+ * model: every live holder has the bytes that it wrote, views of ended leases are empty where the pool revokes, a lease
+ * ends once, and the accounts add up. The seed is printed; MILLPOND_SEED repeats a run.
  */
 import { expect, it } from "vitest";
 import { CopyFlags } from "../../../src/media/buffer/flags.ts";

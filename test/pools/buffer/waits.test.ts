@@ -1,4 +1,7 @@
-/** One rule for the waits of every pool: what is refused is refused before it is queued, and every wait that is queued ends. */
+/**
+ * One rule for the waits of every pool: what is refused is refused before it is queued, and every wait that is queued
+ * ends.
+ */
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -255,7 +258,8 @@ for (const [kind, open] of Object.entries(POOLS)) {
         if (broken) throw new Error("the clock is broken");
         return now.call(clock);
       };
-      // A pool that ages or polls reads the clock in a timer of its own too; what that reading throws surfaces in a later turn.
+      // A pool that ages or polls reads the clock in a timer of its own too; what that reading throws surfaces in a
+      // later turn.
       const late = await lateErrors(() => {
         for (let timer = 0; timer < 4; timer++) {
           try {

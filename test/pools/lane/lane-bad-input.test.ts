@@ -1,4 +1,7 @@
-/** What connect(), receiveLane() and a lane answer to hostile objects: the library's own error, and a pool as it was before. */
+/**
+ * What connect(), receiveLane() and a lane answer to hostile objects: the library's own error, and a pool as it was
+ * before.
+ */
 import { MessageChannel } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import type { Lane } from "../../../src/pools/lane/lane.ts";

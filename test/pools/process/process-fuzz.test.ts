@@ -1,6 +1,6 @@
 /**
- * A peer may write anything anywhere in the shared words, at any time. What it writes is refused or answered by a typed error;
- * nothing else is thrown, nothing hangs, and no view lies outside the pool's slots.
+ * A peer may write anything anywhere in the shared words, at any time. What it writes is refused or answered by a typed
+ * error; nothing else is thrown, nothing hangs, and no view lies outside the pool's slots.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -108,7 +108,10 @@ function act(pool: ProcessPool, held: Lease[]): void {
   }
 }
 
-/** Most damage ends the pool or this thread's part in it: mended each time but now and then, so that more than that is tried. */
+/**
+ * Most damage ends the pool or this thread's part in it: mended each time but now and then, so that more than that is
+ * tried.
+ */
 function heal(pool: ProcessPool, words: Int32Array): void {
   if (next(20) === 0) return;
   words[Header.STATE] = PoolState.LIVE;

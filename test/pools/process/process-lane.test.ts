@@ -1,4 +1,7 @@
-/** Lanes between processes: leases move to a child over its IPC channel and to strangers over a Unix socket, and end in order. */
+/**
+ * Lanes between processes: leases move to a child over its IPC channel and to strangers over a Unix socket, and end in
+ * order.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";

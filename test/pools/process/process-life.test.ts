@@ -26,7 +26,8 @@ describe.runIf(existsSync("/proc/self/stat"))("a process", () => {
   });
 
   it("that was killed has ended, waited for or not; that is stopped has not", async () => {
-    // The shell becomes a sleep that waits for nobody, so that its child stays a zombie; while it is a shell yet, it may wait.
+    // The shell becomes a sleep that waits for nobody, so that its child stays a zombie; while it is a shell yet, it
+    // may wait.
     const shell = spawn("sh", ["-c", "sleep 1000 & echo $!; exec sleep 1000"], {
       stdio: ["ignore", "pipe", "inherit"],
     });

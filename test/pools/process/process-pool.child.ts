@@ -1,6 +1,6 @@
 /**
- * The other process of the pool's tests: `process-pool.child.ts JOB ...`. Descriptor 3 is the pool's block; 4, where there is
- * one, a block of the test's own, with what a holder of each slot calls itself.
+ * The other process of the pool's tests: `process-pool.child.ts JOB ...`. Descriptor 3 is the pool's block; 4, where
+ * there is one, a block of the test's own, with what a holder of each slot calls itself.
  */
 import { readFileSync } from "node:fs";
 import { ProcessPool } from "../../../src/native.ts";
@@ -86,8 +86,8 @@ async function wait(pool: ProcessPool): Promise<void> {
 }
 
 /**
- * Takes and gives as fast as it can until it is killed, or told to end. Word 0: end; 1: slots found with two holders; 2: slots
- * with somebody's bytes in them; 3: operations; from 16 on, by slot, who has it.
+ * Takes and gives as fast as it can until it is killed, or told to end. Word 0: end; 1: slots found with two holders;
+ * 2: slots with somebody's bytes in them; 3: operations; from 16 on, by slot, who has it.
  */
 function load(pool: ProcessPool, seed: number): void {
   const opened = openSharedMemory(4);

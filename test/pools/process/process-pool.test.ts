@@ -1,4 +1,6 @@
-/** A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused. */
+/**
+ * A pool between processes: how they join, how they wait, what becomes of those that are killed, and what is refused.
+ */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** A thread of a process that shares a pool: waits, blocking, for a slot that nobody gives back, until it is told to stop. */
+/**
+ * A thread of a process that shares a pool: waits, blocking, for a slot that nobody gives back, until it is told to
+ * stop.
+ */
 import { parentPort, workerData } from "node:worker_threads";
 import { ProcessPool } from "../../../src/native.ts";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";

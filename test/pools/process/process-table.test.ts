@@ -1,4 +1,7 @@
-/** The memberships of processes: every moment at which one may be killed, while others join and clear up, on the code itself. */
+/**
+ * The memberships of processes: every moment at which one may be killed, while others join and clear up, on the code
+ * itself.
+ */
 import { describe, expect, it } from "vitest";
 import {
   bytesWithTable,

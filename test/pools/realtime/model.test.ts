@@ -189,7 +189,7 @@ class Debug implements Command {
 }
 
 describe("RealtimePool against a naive model", () => {
-  it.each([false, true])("every walk leaves every block where and what it was; growing: %s", (growing) => {
+  it.each([false, true])("every walk leaves every block where and what it was; growing: %s", REPEATED, (growing) => {
     const size = fc.oneof(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 2000 }));
     const commands = fc.commands<Model, Real>(
       [

@@ -1,8 +1,8 @@
 /**
- * Deterministic interleavings of the pool's own code. The sources of its steps are taken as they are and translated: every
- * function becomes a generator, and every access to shared memory yields before it happens. A schedule then decides, access
- * by access, which thread goes on; a thread that is dropped died between these two instructions. The production code has no
- * seam for this and pays nothing.
+ * Deterministic interleavings of the pool's own code. The sources of its steps are taken as they are and translated:
+ * every function becomes a generator, and every access to shared memory yields before it happens. A schedule then
+ * decides, access by access, which thread goes on; a thread that is dropped died between these two instructions. The
+ * production code has no seam for this and pays nothing.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,10 @@ import type * as RingModule from "../../../src/pools/shared/ring-steps.ts";
 import type * as SleepModule from "../../../src/pools/shared/wait.ts";
 import { isFullLength } from "../../helpers/effort.ts";
 
-/** What a thread says at a scheduling point: nothing, that it sleeps on a word's value, or that a test's thread waits for something. */
+/**
+ * What a thread says at a scheduling point: nothing, that it sleeps on a word's value, or that a test's thread waits
+ * for something.
+ */
 export type Pause =
   | undefined
   | { readonly sleep: readonly [i32: Int32Array, index: number, value: number] }
@@ -188,8 +191,8 @@ interface Choice {
 const SAMPLE = 110;
 
 /**
- * Runs every schedule (within the bounds), each from the beginning; the fast lane runs a sample, the same in each run. Throws what a
- * check throws, with the schedule.
+ * Runs every schedule (within the bounds), each from the beginning; the fast lane runs a sample, the same in each run.
+ * Throws what a check throws, with the schedule.
  */
 export function explore(make: () => Run, bounds: Bounds = {}): Explored {
   return isFullLength ? exploreAll(make, bounds) : exploreSome(make, bounds);
@@ -226,7 +229,9 @@ function exploreAll(make: () => Run, bounds: Bounds & { readonly upTo?: number }
   }
 }
 
-/** A negative option is the end of thread `-1 - option`. `pick` says which option is taken where the path says nothing. */
+/**
+ * A negative option is the end of thread `-1 - option`. `pick` says which option is taken where the path says nothing.
+ */
 function replay(run: Run, path: Choice[], preemptions: number, pick: (options: number) => number = () => 0): number {
   const scheduler = new Scheduler(run);
   let depth = 0;

@@ -41,7 +41,8 @@ describe("clearing on release", () => {
     start({ job: "giver", handle: pool.handle, memory: words.buffer });
     let joined = 0;
     let torn = 0;
-    // How often it is in time is the machine's affair, and no part of the verdict: every interleaving is in interleavings.test.ts.
+    // How often it is in time is the machine's affair, and no part of the verdict: every interleaving is in
+    // interleavings.test.ts.
     const most = times(1_000, 10_000);
     for (let round = 0; joined < 100 && round < most; round++) {
       while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 100);

@@ -1,4 +1,7 @@
-/** SharedPool as its users see it: leases, misuse, memberships, waiting, the end. Several attached views stand for several threads. */
+/**
+ * SharedPool as its users see it: leases, misuse, memberships, waiting, the end. Several attached views stand for
+ * several threads.
+ */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/attach.ts";

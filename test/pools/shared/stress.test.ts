@@ -1,4 +1,7 @@
-/** The short version of the soak (scripts/soak-shared.ts): 10^7 operations in all. The seed is printed and can be given again. */
+/**
+ * The short version of the soak (scripts/soak-shared.ts): 10^7 operations in all. The seed is printed and can be given
+ * again.
+ */
 import { expect, it } from "vitest";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { stress } from "./stress.ts";

@@ -1,6 +1,6 @@
 /**
- * Real workers on one pool, some of them killed in the middle of anything: no slot is ever with two of them, and none is
- * lost. The seed decides the sizes, what each worker does and when one is killed; the timing is the machine's.
+ * Real workers on one pool, some of them killed in the middle of anything: no slot is ever with two of them, and none
+ * is lost. The seed decides the sizes, what each worker does and when one is killed; the timing is the machine's.
  */
 import { Worker } from "node:worker_threads";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";

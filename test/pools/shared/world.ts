@@ -1,4 +1,6 @@
-/** A pool for interleaving tests: its shared words, a core for each thread, and a model of who may believe to hold what. */
+/**
+ * A pool for interleaving tests: its shared words, a core for each thread, and a model of who may believe to hold what.
+ */
 import { type Core, createCore } from "../../../src/pools/shared/core.ts";
 import {
   checkShape,

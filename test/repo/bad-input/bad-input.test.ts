@@ -1,6 +1,7 @@
 /**
- * Every public call x hostile values: nothing but the library's own errors comes out, a refused call has changed nothing,
- * and no call takes long. The calls are read from the built declarations, so that a new one cannot be forgotten.
+ * Every public call x hostile values: nothing but the library's own errors comes out, a refused call has changed
+ * nothing, and no call takes long. The calls are read from the built declarations, so that a new one cannot be
+ * forgotten.
  */
 import { appendFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -272,7 +272,10 @@ export const LEFT_OPEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/BufferPool\.prototype\.(vfunc_)?(acquire|alloc)_buffer$/, "a subclass's acquire params have fields of their own"],
 ];
 
-/** Calls whose object is not options that the library reads but an interface that the caller implements and the library calls. */
+/**
+ * Calls whose object is not options that the library reads but an interface that the caller implements and the library
+ * calls.
+ */
 export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/MemAllocator\.prototype\.SetNotify$/, "IMemAllocatorNotifyCallbackTemp"],
   [/OutputPin\.prototype\.connect$/, "IMemInputPin"],

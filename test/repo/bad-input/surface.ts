@@ -13,7 +13,9 @@ export interface PublicCall {
   readonly name: string;
   readonly parameters: readonly ts.Type[];
   readonly optional: readonly boolean[];
-  /** What the class's constructor takes first: a static that makes one of whatever class it is called on takes that too. */
+  /**
+   * What the class's constructor takes first: a static that makes one of whatever class it is called on takes that too.
+   */
   readonly own: ts.Type | undefined;
 }
 

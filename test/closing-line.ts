@@ -86,9 +86,12 @@ export function together(fast: Tally, rest: Tally): Tally {
 // biome-ignore lint/style/noDefaultExport: vitest loads a reporter named in its configuration by its default export
 export default class ClosingLine implements Reporter {
   #lane: Lane = "all";
+  /** With `-t NAME` most tests are skipped because that was asked for. */
+  #hasPattern = false;
 
   onInit({ config, vite }: Vitest): void {
     const env: Readonly<Record<string, unknown>> | undefined = config.env;
+    this.#hasPattern = config.testNamePattern !== undefined;
     if (vite.config.mode === "rest") this.#lane = "rest";
     else if (env?.MILLPOND_TESTS === "fast") this.#lane = "fast";
   }
@@ -98,6 +101,7 @@ export default class ClosingLine implements Reporter {
       for (const test of module.children.allTests()) {
         const result = test.result();
         if (result.state !== "skipped" || this.#isOfAnotherLane(test)) continue;
+        if (this.#hasPattern && result.note === undefined) continue;
         console.log(`skipped: ${test.fullName}: ${result.note ?? "no reason given"}`);
       }
     }

@@ -1,14 +1,16 @@
 /**
- * Figures in prose: `<!-- figure: frame.bufferpool-lease.ns -->14.2 ns` is the number of one subject in bench/results/frame.json,
- * written behind its mark by `npm run figures` and compared with it by scripts/check-docs.ts. The tables of docs/performance.md, too. A mark names the suite, the subject
- * (in small letters, without "millpond", other characters as dashes) and `ns`, `lowest`, `p999` or `rss`; two of them with a slash between are
- * a ratio.
+ * Figures in prose: `<!-- figure: frame.bufferpool-lease.ns -->14.2 ns` is the number of one subject in
+ * bench/results/frame.json, written behind its mark by `npm run figures` and compared with it by scripts/check-docs.ts.
+ * The tables of docs/performance.md, too. A mark names the suite, the subject (in small letters, without "millpond",
+ * other characters as dashes) and `ns`, `lowest`, `p999` or `rss`; two of them with a slash between are a ratio.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatMarkdown, number, type Report } from "./print.ts";
 
-/** A mark, and the text behind it that is the figure. A page that has none yet gets it in front of the next character. */
+/**
+ * A mark, and the text behind it that is the figure. A page that has none yet gets it in front of the next character.
+ */
 const MARK = /<!-- figure: ([^>]*?) -->(\d[\d.,]*(?: (?:ns|us|ms|s|MiB)\b)?)?/g;
 
 const OPENING = "<!-- results: npm run bench -- report -->";

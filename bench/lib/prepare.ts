@@ -44,7 +44,10 @@ function prepareNative(subject: NativeSubject, source: string, benchRoot: string
   return { command: binary, args: subject.args ?? [], runtime: "C, gcc -O2" };
 }
 
-/** Puts a peer's source into the cache, from a folder or by git, if its variable says where; the build says so if that failed. */
+/**
+ * Puts a peer's source into the cache, from a folder or by git, if its variable says where; the build says so if that
+ * failed.
+ */
 function fetchSource({ variable, folder }: NonNullable<NativeSubject["fetches"]>, cache: string): void {
   const from = process.env[variable];
   const target = join(cache, folder);

@@ -16,7 +16,9 @@ export interface Effort {
   readonly sampleNs: number;
 }
 
-/** 1.2 ms is below a scheduler slice, so most repetitions run undisturbed; the 20th percentile of 41 picks among those. */
+/**
+ * 1.2 ms is below a scheduler slice, so most repetitions run undisturbed; the 20th percentile of 41 picks among those.
+ */
 export const FULL: Effort = {
   repetitions: 41,
   repetitionNs: 1_200_000,
@@ -63,7 +65,9 @@ export function effortFromEnvironment(): Effort {
 export interface Figures {
   /** Time per operation in ns. */
   readonly ns: number;
-  /** p99.9 of single operations in ns, the timer's own cost included; null where one operation cannot be timed alone. */
+  /**
+   * p99.9 of single operations in ns, the timer's own cost included; null where one operation cannot be timed alone.
+   */
   readonly p999: number | null;
   /** Operations in the measured window, which the counts below are over. */
   readonly ops: number;

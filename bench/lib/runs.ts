@@ -3,7 +3,10 @@ import { effortFromEnvironment } from "./protocol.ts";
 import { median } from "./statistics.ts";
 import { emit, openWindow } from "./subject.ts";
 
-/** As for threads in bench.h: 20 times the repetition, to make little of starting; the median counts; no single one is timed. */
+/**
+ * As for threads in bench.h: 20 times the repetition, to make little of starting; the median counts; no single one is
+ * timed.
+ */
 export async function measureRuns(run: (n: number) => Promise<void>, library: string): Promise<void> {
   const effort = effortFromEnvironment();
   const target = effort.repetitionNs * 20;

@@ -16,7 +16,9 @@ export interface Operation {
    * as it would in a user's loop.
    */
   loop(n: number): void;
-  /** True when an operation leaves garbage: then the mean over a long stretch counts, so that the GC it causes is paid. */
+  /**
+   * True when an operation leaves garbage: then the mean over a long stretch counts, so that the GC it causes is paid.
+   */
   readonly garbage?: boolean;
   /** Name and version of what is measured. */
   readonly library?: string;
@@ -83,8 +85,8 @@ export async function measure(operation: Operation): Promise<void> {
   const window = openWindow();
   const timed =
     operation.garbage === true ? timeWithGarbage(operation, effort) : timeClean(operation, effort, perRepetition);
-  // Once for nothing: the clock's readings are garbage, and the fresh pages that the first of it lands on would be faults inside
-  // the operations (measured: 1 us at the p99.9 of an operation of 6 ns). C's clock leaves none.
+  // Once for nothing: the clock's readings are garbage, and the fresh pages that the first of it lands on would be
+  // faults inside the operations (measured: 1 us at the p99.9 of an operation of 6 ns). C's clock leaves none.
   sampleSingles(operation, effort);
   const samples = sampleSingles(operation, effort);
   const counted = await window.close();

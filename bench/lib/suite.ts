@@ -27,7 +27,10 @@ export interface NativeSubject {
   readonly args?: readonly string[];
   /** Packages for pkg-config. */
   readonly packages?: readonly string[];
-  /** A source that is not kept here: the variable that says where it is (a folder, or what git can clone), its name in .cache. */
+  /**
+   * A source that is not kept here: the variable that says where it is (a folder, or what git can clone), its name in
+   * .cache.
+   */
   readonly fetches?: { readonly variable: string; readonly folder: string };
   /** Flags for gcc beyond -O2, such as `-lmimalloc`. */
   readonly flags?: readonly string[];

@@ -12,8 +12,8 @@ export function trace(limit: number): Int32Array {
 }
 
 /**
- * TRACE_LENGTH sizes from 16 bytes to 64 KiB: an octave at random, then a size at random in it. The mean is 8,190 bytes, so that
- * 10,000 live blocks are 82 MB.
+ * TRACE_LENGTH sizes from 16 bytes to 64 KiB: an octave at random, then a size at random in it. The mean is 8,190
+ * bytes, so that 10,000 live blocks are 82 MB.
  */
 export function traceSizes(): Int32Array {
   return numbers(88_675_123, (random) => {

@@ -1,6 +1,6 @@
 /**
- * Two threads side by side, measured as bench.h measures its threads: repetitions 20 times longer, to make little of starting
- * them; the median counts; no single operation is timed. The second thread runs the same file again.
+ * Two threads side by side, measured as bench.h measures its threads: repetitions 20 times longer, to make little of
+ * starting them; the median counts; no single operation is timed. The second thread runs the same file again.
  */
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { effortFromEnvironment, type Figures } from "./protocol.ts";
@@ -39,7 +39,10 @@ export function serve(loop: Loop): void {
   }
 }
 
-/** In the first thread: starts the second, runs rounds of `loop` in both, and prints the figures per operation of both together. */
+/**
+ * In the first thread: starts the second, runs rounds of `loop` in both, and prints the figures per operation of both
+ * together.
+ */
 export async function measureTwo(
   file: string,
   data: unknown,

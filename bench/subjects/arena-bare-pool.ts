@@ -1,6 +1,6 @@
 /**
- * What RealtimePool would be if it could neither be debugged nor closed: the same methods without the comparison that both need.
- * What it costs while it is off is the difference.
+ * What RealtimePool would be if it could neither be debugged nor closed: the same methods without the comparison that
+ * both need. What it costs while it is off is the difference.
  */
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
 import { RealtimePool } from "../../src/pools/realtime/realtime-pool.ts";

@@ -1,6 +1,6 @@
 /**
- * What the first detached ArrayBuffer costs everybody: a byte loop over 8 MiB, before and after one revocation in the same
- * isolate. Not an operation of ours; it is the price that `revoke: true` is documented with.
+ * What the first detached ArrayBuffer costs everybody: a byte loop over 8 MiB, before and after one revocation in the
+ * same isolate. Not an operation of ours; it is the price that `revoke: true` is documented with.
  */
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure, sink } from "../lib/subject.ts";

@@ -1,4 +1,6 @@
-/** 8 MiB frames through BufferPool: the lease as users write it, checked; with revocation, every view dies at release. */
+/**
+ * 8 MiB frames through BufferPool: the lease as users write it, checked; with revocation, every view dies at release.
+ */
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure, sink } from "../lib/subject.ts";
 

@@ -1,6 +1,7 @@
 /**
- * An 8 MiB block from each source of pages: allocated, one byte of every page written, freed; or the same block lent by a pool
- * that stands on that source. What a locked or prefaulted page costs is paid at allocation, which is why a pool pays it once.
+ * An 8 MiB block from each source of pages: allocated, one byte of every page written, freed; or the same block lent by
+ * a pool that stands on that source. What a locked or prefaulted page costs is paid at allocation, which is why a pool
+ * pays it once.
  */
 
 import { WasmAllocator } from "../../src/allocators/wasm.ts";

@@ -1,4 +1,7 @@
-/** The same frames by hand: a new Uint8Array for each, through three functions to a fourth. "touched": every byte is written. */
+/**
+ * The same frames by hand: a new Uint8Array for each, through three functions to a fourth. "touched": every byte is
+ * written.
+ */
 
 import { measureRuns } from "../lib/runs.ts";
 import { sink } from "../lib/subject.ts";

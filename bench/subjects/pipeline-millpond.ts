@@ -1,6 +1,6 @@
 /**
- * 1080p I420 frames through source, three identities and a sink: millpond's pipeline, with every negotiation, generation check
- * and count in place. "touched": the source writes every byte; "queue": a queue in the middle.
+ * 1080p I420 frames through source, three identities and a sink: millpond's pipeline, with every negotiation,
+ * generation check and count in place. "touched": the source writes every byte; "queue": a queue in the middle.
  */
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";

@@ -1,6 +1,6 @@
 /**
- * A frame of 8 MB to another process and back again, one under way: by lane, by a ring of leases and a futex, and copied
- * through a pipe or a socket. And taking and giving back slots, alone and while another process does the same.
+ * A frame of 8 MB to another process and back again, one under way: by lane, by a ring of leases and a futex, and
+ * copied through a pipe or a socket. And taking and giving back slots, alone and while another process does the same.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

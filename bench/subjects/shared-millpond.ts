@@ -15,7 +15,10 @@ interface Shared {
 /** As many as the lists in C; 32 is what a video pipeline has at most. */
 const COUNTS: Readonly<Record<string, number>> = { one: 1024, two: 1024, "two-small": 32, hop: 1024 };
 
-/** Where an identity is left, so that no compiler may prove the work useless: in an object's field it would be garbage once it is large. */
+/**
+ * Where an identity is left, so that no compiler may prove the work useless: in an object's field it would be garbage
+ * once it is large.
+ */
 const last = new Float64Array(1);
 
 let pool: SharedPool;

@@ -143,7 +143,7 @@ export abstract class CoderElement<Out> extends Element {
       else
         await new Promise<void>((resolve) => {
           this.#wake = resolve;
-          // A coder may take from its queue without making anything, and says so to nobody who has not asked.
+          // A coder may take from its queue without making anything, and says so only when it is asked.
           setTimeout(resolve, 10);
         });
     }

@@ -121,10 +121,6 @@ class Playback {
   }
 
   async run(faults: Faults): Promise<RunSummary> {
-    const signal = this.#signal;
-    // A source may be waiting for bytes that never come; closing it is what ends that.
-    const onAbort = (): void => void this.#source.frames.close();
-    signal.addEventListener("abort", onAbort);
     let gc: GcWatch | undefined;
     let before: ProcessUse | undefined;
     let result: StagesResult | undefined;
@@ -139,7 +135,6 @@ class Playback {
     }
     const after = processUse();
     const gcMain = await gc?.stop();
-    signal.removeEventListener("abort", onAbort);
     const supply = this.#pools.close();
     if (result === undefined) throw this.#ending(thrown, supply);
     assertAllBack(supply);

@@ -5,7 +5,8 @@
  * ```ts
  * const pool = CMMemoryPoolCreate({ [kCMMemoryPoolOption_AgeOutPeriod]: 1 }); // seconds
  * const allocator = CMMemoryPoolGetAllocator(pool);
- * const packet = CMBlockBufferCreateWithMemoryBlock(null, null, 65_536, allocator, null, 0, 65_536, kCMBlockBufferAssureMemoryNowFlag);
+ * const flags = kCMBlockBufferAssureMemoryNowFlag;
+ * const packet = CMBlockBufferCreateWithMemoryBlock(null, null, 65_536, allocator, null, 0, 65_536, flags);
  * const { dataPointer } = CMBlockBufferGetDataPointer(packet, 0);
  * CFRelease(packet);                                                          // kept a second for the next
  * ```

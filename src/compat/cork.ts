@@ -243,7 +243,7 @@ function translated(call: string, subject: string, cause: MillpondError): DoorEr
     ERR_REENTRANT: "it cannot be called from a hook of its own pool; a hook may read and write objects, no more",
     ERR_DOUBLE_RELEASE: `${subject} is free already; find the first cork_mempool_free() of it`,
     ERR_USE_AFTER_RELEASE: `${subject} is free; its bytes belong to the next cork_mempool_new()`,
-    ERR_FOREIGN_RELEASE: `${subject} is no object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`,
+    ERR_FOREIGN_RELEASE: `${subject} is not an object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`,
     ERR_DETACHED: `the block of ${subject} was transferred away; copy bytes before posting them`,
   };
   return refused(call, cause.code as ErrorCode, why[cause.code] ?? `${subject}: ${messageOf(cause)}`, cause);
@@ -287,7 +287,7 @@ function fromPtr(call: string, mp: cork_mempool, pool: SlabPool, ptr: number): n
   if (pool.isClosed) usable(call, mp);
   const slot = (ptr % pool.blockSize) / (pool.elementSize + HEADER);
   if (!Number.isInteger(ptr) || ptr < 0 || !Number.isInteger(slot) || slot >= pool.capacity) {
-    const text = `${ptr} is no object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`;
+    const text = `${ptr} is not an object of this cork_mempool; pass what cork_mempool_new() gave, unchanged`;
     throw refused(call, "ERR_FOREIGN_RELEASE", text);
   }
   return Math.floor(ptr / pool.blockSize) * 2 ** pool.shift + slot;

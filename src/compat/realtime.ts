@@ -278,7 +278,7 @@ export function rtm_default_pool(): rtm_pool | null {
 /**
  * A block, or null when the pool is full or the size is 0. A null pool is the default pool, which is created if need
  * be.
- * Throws `B_BAD_VALUE` for what is no pool, a deleted one, and what is no size.
+ * Throws `B_BAD_VALUE` for what is not a pool, a deleted one, and what is not a size.
  */
 export function rtm_alloc(pool: rtm_pool | null, size: number): rtm_block | null {
   const asked = pool === null ? null : poolOf("rtm_alloc", pool);
@@ -303,7 +303,7 @@ export function rtm_free(block: rtm_block | null): void {
 /**
  * Makes a block hold `newSize` bytes and answers it: the same one where it stayed in place, else another, and the old
  * is dead. Null: the pool is full, and the old block is still valid; or newSize was 0, and it is freed. A null block:
- * {@link rtm_alloc} on the default pool. Throws as {@link rtm_free}, and `B_BAD_VALUE` for what is no size.
+ * {@link rtm_alloc} on the default pool. Throws as {@link rtm_free}, and `B_BAD_VALUE` for what is not a size.
  */
 export function rtm_realloc(block: rtm_block | null, newSize: number): rtm_block | null {
   checkSize("rtm_realloc", "newSize", newSize);

@@ -1,7 +1,7 @@
 /**
  * Handing a descriptor to another process of the same user, without privileges: over a Unix socket (SCM_RIGHTS),
- * whichever process started first and whoever started whom. A child can also inherit one: `spawn(..., { stdio: [...,
- * descriptor] })`.
+ * whichever process started first, and either of them may have started the other. A child can also inherit one:
+ * `spawn(..., { stdio: [..., descriptor] })`.
  *
  * Waiting is asynchronous by asking again at growing intervals: a blocking call on the runtime's own thread pool would
  * take one of its four threads from the file system. Arguments of the wrong type throw `ERR_INVALID_ARG_TYPE` or

@@ -63,7 +63,7 @@ export function made<T>(value: T): { readonly ok: true; readonly value: T } {
 
 /**
  * One line for reports: "ok, 8192 bytes" or "limit (ENOMEM): ...". Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
- * for what is no answer.
+ * for what is not an answer.
  */
 export function describeResult(result: Result | Outcome<unknown>): string {
   if (result === null || typeof result !== "object") throw wrongType("result", "what a native step answered", result);

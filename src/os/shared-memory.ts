@@ -30,7 +30,9 @@ interface WasmNamespace {
 
 /** A block that processes share. */
 export interface SharedMemory {
-  /** The block; it may end in a few bytes that are not shared when a foreign object's size is no multiple of 64 KiB. */
+  /**
+   * The block; it may end in a few bytes that are not shared when a foreign object's size is not a multiple of 64 KiB.
+   */
   readonly buffer: SharedArrayBuffer;
   /** A view of exactly the shared bytes. */
   readonly bytes: Uint8Array;
@@ -134,7 +136,7 @@ function lay(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
   }
   if (!isOwn) return notDone("refused", "FOREIGN_USER", `it belongs to user ${uid}; memory is shared within one user`);
   if (size === 0 || size % ops.pageSize !== 0 || size > MAX_PAGES * WASM_PAGE) {
-    return notDone("refused", "BAD_SIZE", `it has ${size} bytes, which is no number of whole pages up to 4 GiB`);
+    return notDone("refused", "BAD_SIZE", `it has ${size} bytes, which is not a number of whole pages up to 4 GiB`);
   }
   const memory = sharedWasmMemory(size);
   if (!memory.ok) return memory;

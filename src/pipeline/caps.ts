@@ -6,7 +6,7 @@
  * does not say it means "memory:SystemMemory", as there; one without any field means any memory.
  *
  * ```ts
- * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 }, height: { min: 16, max: 1080 } });
+ * const screen = Caps.video({ format: ["RGBA", "BGRA"], width: { min: 16, max: 1920 } });
  * const wanted = Caps.video({ format: "RGBA", width: 4096 });
  * screen.intersect(wanted).isEmpty;   // true: no width is in both
  * ```

@@ -94,7 +94,7 @@ function matchesGlob(pattern: string, name: string): boolean {
   return at === pattern.length;
 }
 
-/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is no level. */
+/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is not a level. */
 function fromEnvironment(): string | undefined {
   try {
     return (globalThis as WithEnvironment).process?.env?.MALLOC_DEBUG;
@@ -127,7 +127,7 @@ export function setDebugLevel(next: number, pattern?: string): void {
   applyRule(rule);
 }
 
-/** The level that a value of MALLOC_DEBUG stands for; text that is no number is "on". */
+/** The level that a value of MALLOC_DEBUG stands for; text that is not a number is "on". */
 export function parseLevel(value: string | undefined): number {
   if (value === undefined || value === "" || value === "0") return 0;
   const number = Number(value);

@@ -28,8 +28,8 @@ export function show(value: unknown): string {
  * Checks an object of options: that it is one, and that each key is known. A misspelled `revoke` or `zero` would
  * silently switch a protection off. `undefined` is allowed; what is returned may be read key by key, each once.
  *
- * @param name the argument as the caller's documentation has it, such as `options`
- * Throws `ERR_INVALID_ARG_TYPE` for what is no object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
+ * @param name the argument as the caller's documentation has it, such as `options` Throws `ERR_INVALID_ARG_TYPE` for
+ *   what is not an object, `ERR_INVALID_ARG_VALUE` with a suggestion for an unknown key.
  */
 export function checkOptions<T extends object>(name: string, value: T | undefined, known: readonly string[]): T {
   if (value === undefined) return {} as T;
@@ -103,7 +103,7 @@ export function outOfRange(name: string, expected: string, value: unknown): Mill
 
 /**
  * Checks a whole number in `[min, max]` and returns it.
- * Throws `ERR_INVALID_ARG_TYPE` when it is no number, `ERR_OUT_OF_RANGE` when it is fractional, NaN or out of range.
+ * Throws `ERR_INVALID_ARG_TYPE` when it is not a number, `ERR_OUT_OF_RANGE` when it is fractional, NaN or out of range.
  */
 export function wholeNumber(name: string, value: unknown, min = 0, max: number = MAX_BYTES): number {
   if (typeof value !== "number") throw wrongType(name, "a number", value);

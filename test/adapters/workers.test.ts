@@ -29,7 +29,7 @@ function workers(text: string, options: WorkersOptions = {}): WorkersElement {
 describe("a workers stage", () => {
   test("calls the function for every frame, side by side, and lets frames leave in order, without a copy", async () => {
     const results: [number, unknown][] = [];
-    // Every other frame takes longer than its neighbour.
+    // Every other frame takes longer than its neighbor.
     const stage = workers(
       `import { setTimeout as later } from "node:timers/promises";
        export default async ({ bytes, index, pts, format }, add) => {

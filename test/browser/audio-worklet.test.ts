@@ -63,18 +63,18 @@ async function listen(careless: boolean, blocks: number): Promise<{ heard: Heard
   return { heard, collections: [...byThread.values()].sort((a, b) => b - a) };
 }
 
-describe.skipIf(chromium === undefined)("an oscillator through a pooled queue, in an AudioWorklet", () => {
-  // 375 blocks are a second.
-  const blocks = times(750, 3750);
+/** 375 are a second. */
+const PLAYED = times(750, 3750);
 
+describe.skipIf(chromium === undefined)("an oscillator through a pooled queue, in an AudioWorklet", () => {
   it("plays block after block without collections in the worker or the audio thread", REPEATED, async () => {
-    const { heard, collections } = await listen(false, blocks);
+    const { heard, collections } = await listen(false, PLAYED);
     const missed = heard.after.missed - heard.before.missed;
     const played = heard.after.played - heard.before.played;
     console.log(
       `${played} blocks played in ${heard.seconds.toFixed(1)} s, ${missed} missed; collections by thread: ${collections}`,
     );
-    expect(played).toBeGreaterThanOrEqual(blocks);
+    expect(played).toBeGreaterThanOrEqual(PLAYED);
     expect(heard.held).toBeGreaterThan(0);
     // The page itself litters at the end, so that the trace is written out. A thread's start may cost it one
     // collection, and one may be under way; a loop that litters has more (below).
@@ -82,7 +82,7 @@ describe.skipIf(chromium === undefined)("an oscillator through a pooled queue, i
   });
 
   it("sees it when the audio thread does allocate", REPEATED, async () => {
-    const { collections } = await listen(true, blocks);
+    const { collections } = await listen(true, PLAYED);
     expect(collections[1]).toBeGreaterThan(3);
   });
 });

@@ -81,7 +81,7 @@ describe("millpond run on the shipped clip", () => {
     expect(summary.measures.frames).toBeGreaterThan(summary.supply.buffers);
   });
 
-  it("draws a contact sheet in the colours of the test pattern, and leaves nothing else in the folder", async () => {
+  it("draws a contact sheet in the colors of the test pattern, and leaves nothing else in the folder", async () => {
     await playClip();
     expect(filesIn(join(scratch.path, "clip"))).toEqual(["contact-sheet.png", "frames.json"]);
     const png = decode(readFileSync(join(scratch.path, "clip", "contact-sheet.png")));

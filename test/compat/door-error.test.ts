@@ -1,4 +1,6 @@
-/** What the front doors agree on: one error class, that system's status, its words, handles that only the door makes. */
+/**
+ * What the front doors agree on: one error class, that system's status, its words, handles that only the door makes.
+ */
 import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import {
@@ -304,8 +306,8 @@ describe("libcork's door", () => {
       [() => cork_mempool_init(new cork_mempool(), 3 as never), "ERR_INVALID_ARG_TYPE", /type must be .* 3 /],
       [() => cork_mempool_free(mp, a), "ERR_DOUBLE_RELEASE", /object 32 is free .* first cork_mempool_free\(\)/],
       [() => cork_mempool_bytes(mp, a), "ERR_USE_AFTER_RELEASE", /object 32 is free/],
-      [() => cork_mempool_free(mp, b + 1), "ERR_FOREIGN_RELEASE", / 17 is no object of this cork_mempool/],
-      [() => cork_mempool_free(mp, 640), "ERR_FOREIGN_RELEASE", /object 640 is no object of this/],
+      [() => cork_mempool_free(mp, b + 1), "ERR_FOREIGN_RELEASE", / 17 is not an object of this cork_mempool/],
+      [() => cork_mempool_free(mp, 640), "ERR_FOREIGN_RELEASE", /object 640 is not an object of this/],
       [() => cork_mempool_free(mp, null as never), "ERR_INVALID_ARG_TYPE", /ptr must be a number/],
       [() => cork_mempool_done(mp), "ERR_LIVE_OBJECTS", /1 objects are live; cork_mempool_free\(\) them first/],
       [() => cork_mempool_set_init_object(mp, 3 as never), "ERR_INVALID_ARG_TYPE", /init_object must be a function/],

@@ -1,4 +1,6 @@
-/** GStreamer's front door under programs that lie to it: wrong structs, vfuncs that call back, handles that are kept. */
+/**
+ * GStreamer's front door under programs that lie to it: wrong structs, vfuncs that call back, handles that are kept.
+ */
 import { describe, expect, it } from "vitest";
 import {
   type AllocationParams,

@@ -1,4 +1,6 @@
-/** Limits, deaths and stopped peers: each ends in bounded time with a typed error, and what there was before goes on. */
+/**
+ * Limits, deaths and stopped peers: each ends in bounded time with a typed error, and what there was before goes on.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { openSync } from "node:fs";
 import { join } from "node:path";

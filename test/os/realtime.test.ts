@@ -1,4 +1,6 @@
-/** RealtimePool on memory that is really pinned: what the kernel says of the process is what the pool says of itself. */
+/**
+ * RealtimePool on memory that is really pinned: what the kernel says of the process is what the pool says of itself.
+ */
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";

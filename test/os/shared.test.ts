@@ -1,4 +1,6 @@
-/** Memory between processes: it arrives by every way there is, is what the kernel says, and nothing unsafe is let in. */
+/**
+ * Memory between processes: it arrives by every way there is, is what the kernel says, and nothing unsafe is let in.
+ */
 
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";

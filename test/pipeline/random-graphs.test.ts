@@ -1,6 +1,7 @@
 /**
- * The promise of negotiation: a pipeline that links cannot starve itself. Random graphs with random requirements either are
- * refused with a reason, or run 1,000 buffers to the end. A stall shows as no progress over many turns of the event loop.
+ * The promise of negotiation: a pipeline that links cannot starve itself. Random graphs with random requirements either
+ * are refused with a reason, or run 1,000 buffers to the end. A stall shows as no progress over many turns of the event
+ * loop.
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";

@@ -42,7 +42,7 @@ describe("the check of sizes", () => {
     expect(findings.map(formatFinding)).toEqual([
       expect.stringMatching(/^package\.json: \{ large \} from "fixture", brotli: \d\.\d kB, at most 0\.1$/),
     ]);
-    expect(measured).toContain("an import of the package: 3 of 12 files");
+    expect(measured).toContainEqual(expect.stringMatching(/^an import of the package: 3 of \d+ files$/));
     expect(measured.some((line) => /^the package, unpacked: 4\.\d of 1500\.0 kB$/.test(line))).toBe(true);
   });
 });

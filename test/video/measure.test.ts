@@ -76,17 +76,17 @@ describe("measures", () => {
 });
 
 describe("thumbnails", () => {
-  // A 4 x 2 picture in RGB, each quarter of another colour, scaled one to one: what is where can be read off.
+  // A 4 x 2 picture in RGB, each quarter of another color, scaled one to one: what is where can be read off.
   const layout = rawLayout("RGBA", 8, 4);
   const bytes = new Uint8Array(layout.size);
-  const colours: readonly (readonly number[])[] = [
+  const colors: readonly (readonly number[])[] = [
     [255, 0, 0],
     [0, 255, 0],
     [0, 0, 255],
     [255, 255, 0],
   ];
   for (let y = 0; y < 4; y++) {
-    for (let x = 0; x < 8; x++) bytes.set([...colours[(y < 2 ? 0 : 2) + (x < 4 ? 0 : 1)]!, 255], 4 * (8 * y + x));
+    for (let x = 0; x < 8; x++) bytes.set([...colors[(y < 2 ? 0 : 2) + (x < 4 ? 0 : 1)]!, 255], 4 * (8 * y + x));
   }
 
   function corners(presentation: Presentation): number[] {
@@ -97,7 +97,7 @@ describe("thumbnails", () => {
     drawThumbnail(measures, size, layout, presentation, rgb);
     const at = (x: number, y: number): number => {
       const start = 3 * (y * size.width + x);
-      return colours.findIndex((colour) => colour.every((value, i) => value === rgb[start + i]));
+      return colors.findIndex((color) => color.every((value, i) => value === rgb[start + i]));
     };
     const [right, bottom] = [size.width - 1, size.height - 1];
     return [at(0, 0), at(right, 0), at(0, bottom), at(right, bottom)];

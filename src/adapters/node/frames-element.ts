@@ -10,7 +10,6 @@
  * error.
  */
 
-import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../media/video/info.ts";
@@ -33,7 +32,7 @@ import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { isPipe, openInput } from "./input-stream.ts";
+import { isPipe, isY4m, openInput } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
 export interface OpenFrames {
@@ -347,15 +346,4 @@ export class DecodeElement extends FramesElement {
 
   /** The file source has nothing to send. */
   override onEos(): Maybe<void> {}
-}
-
-/** True for a file that begins as Y4M does, whatever it is called. */
-async function isY4m(path: string): Promise<boolean> {
-  const file = await open(path, "r");
-  try {
-    const { bytesRead, buffer } = await file.read(new Uint8Array(9), 0, 9, 0);
-    return bytesRead === 9 && String.fromCharCode(...buffer) === "YUV4MPEG2";
-  } finally {
-    await file.close();
-  }
 }

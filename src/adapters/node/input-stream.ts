@@ -3,6 +3,7 @@
  * `open` can neither be interrupted nor left behind, and would keep the process from ending.
  */
 import { constants, createReadStream, openSync, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 
@@ -29,4 +30,15 @@ export function openInput(path: string): Readable {
   const own = OWN_DESCRIPTOR.exec(path)?.[1];
   const fd = own === undefined ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : Number(own);
   return new Socket({ fd, readable: true, writable: false });
+}
+
+/** True for a file that begins as Y4M does, whatever it is called. Rejects with the file system's error. */
+export async function isY4m(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(9), 0, 9, 0);
+    return bytesRead === 9 && String.fromCharCode(...buffer) === "YUV4MPEG2";
+  } finally {
+    await file.close();
+  }
 }

@@ -72,7 +72,7 @@ export class DmabufAllocator extends Allocator {
   reportOf(memory: Memory): DmabufReport {
     if (memory instanceof Memory && memory.allocator === this && memory.refCount > 0)
       return (memory.region.handle as DmaRecord).report;
-    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is no live memory of allocator "${this.name}"`);
+    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is not a live memory of allocator "${this.name}"`);
   }
 
   /** Makes one page and frees it: which kind this machine gives, or why none. */

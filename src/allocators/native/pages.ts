@@ -183,7 +183,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
       throw wrongType("memory", "a Memory", memory);
     }
     if (memory.allocator === this && memory.refCount > 0) return memory.region.handle as PageRecord;
-    throw new MillpondError("ERR_FOREIGN_RELEASE", `${memory} is no live memory of allocator "${this.name}"`);
+    throw new MillpondError("ERR_FOREIGN_RELEASE", `${memory} is not a live memory of allocator "${this.name}"`);
   }
 
   /** Fresh pages, with every step taken that was asked for. */

@@ -53,7 +53,7 @@ export class ProcessSharedAllocator extends Allocator {
   sharedOf(memory: Memory): SharedMemory {
     if (memory instanceof Memory && memory.allocator === this && memory.refCount > 0)
       return memory.region.handle as SharedMemory;
-    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is no live memory of allocator "${this.name}"`);
+    throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is not a live memory of allocator "${this.name}"`);
   }
 
   /**

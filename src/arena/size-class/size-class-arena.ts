@@ -253,7 +253,7 @@ export class SizeClassArena {
   }
 
   /**
-   * Pointers into pages of a class that are no live object must not be looked up in the arena, which would call them
+   * Pointers into pages of a class that are not live objects must not be looked up in the arena, which would call them
    * foreign.
    */
   #refuseObject(pointer: number, verb: string): void {

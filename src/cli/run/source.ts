@@ -1,12 +1,12 @@
 /** What the command reads: a video file through mediabunny, or raw video from a file or standard input. */
 import { fstatSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
 import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
-import { isPipe, openInput } from "../../adapters/node/input-stream.ts";
+import { isPipe, isY4m, openInput } from "../../adapters/node/input-stream.ts";
 import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";
+import { onAbort } from "../../util/abortable.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
 
@@ -111,13 +111,12 @@ async function openPipe(options: RunOptions, signal: AbortSignal): Promise<OpenS
 
 /** The first byte of a pipe may never come; ending the stream is what ends that wait. */
 async function openPaced(options: RunOptions, stream: Readable, signal: AbortSignal): Promise<OpenSource> {
-  const onAbort = (): void => void stream.destroy();
-  signal.addEventListener("abort", onAbort);
+  const stopListening = onAbort(signal, () => stream.destroy());
   try {
     const isFile = stream === process.stdin && fstatSync(0).isFile();
     return { ...(await openRaw(options, stream)), isPaced: !isFile };
   } finally {
-    signal.removeEventListener("abort", onAbort);
+    stopListening();
   }
 }
 
@@ -126,17 +125,6 @@ async function openRawFile(options: RunOptions): Promise<OpenSource> {
   if (options.passes === 1) return first;
   const again = async (): Promise<FrameSource> => (await openRaw(options, openInput(options.input))).frames;
   return { facts: first.facts, frames: new Replay(again, options.passes, first.frames), isPaced: false };
-}
-
-/** True for a file that begins as Y4M does, whatever it is called. */
-async function isY4m(path: string): Promise<boolean> {
-  const file = await open(path, "r");
-  try {
-    const { bytesRead, buffer } = await file.read(Buffer.alloc(9), 0, 9, 0);
-    return bytesRead === 9 && buffer.toString("latin1") === "YUV4MPEG2";
-  } finally {
-    await file.close();
-  }
 }
 
 async function openRaw(options: RunOptions, stream: Readable): Promise<OpenSource> {

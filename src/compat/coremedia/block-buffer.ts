@@ -431,7 +431,7 @@ export function CMBlockBufferGetDataLength(theBuffer: CMBlockBuffer | null): num
 
 /**
  * Whether a range (length 0: to the end) lies in one run; false for null, for an empty buffer, and for a range that is
- * not inside. Throws a `DoorError`: -12703 to -12705 for what is no number, or no buffer.
+ * not inside. Throws a `DoorError`: -12703 to -12705 for what is not a number, or no buffer.
  */
 export function CMBlockBufferIsRangeContiguous(
   theBuffer: CMBlockBuffer | null,

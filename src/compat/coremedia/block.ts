@@ -64,7 +64,7 @@ export class Block {
     return this.#memory !== null;
   }
 
-  /** The memory, borrowed. Throws -12707 while there is none. */
+  /** The memory, without a reference for the caller. Throws -12707 while there is none. */
   memory(call: string): Memory {
     if (this.#memory !== null) return this.#memory;
     throw new DoorError(

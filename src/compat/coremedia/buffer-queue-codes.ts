@@ -4,13 +4,13 @@
 export const kCMBufferQueueError_AllocationFailed = -12760;
 /** `status`: a queue, a buffer or a callback is missing, or is none. */
 export const kCMBufferQueueError_RequiredParameterMissing = -12761;
-/** `status`: the callbacks are of another version, or one of them is no function. */
+/** `status`: the callbacks are of another version, or one of them is not a function. */
 export const kCMBufferQueueError_InvalidCMBufferCallbacksStruct = -12762;
 /** `status`: the queue was marked with the end of data. */
 export const kCMBufferQueueError_EnqueueAfterEndOfData = -12763;
 /** `status`: the queue is full. */
 export const kCMBufferQueueError_QueueIsFull = -12764;
-/** `status`: the trigger's time or threshold is no number. */
+/** `status`: the trigger's time or threshold is not a number. */
 export const kCMBufferQueueError_BadTriggerDuration = -12765;
 /** `status`: a trigger or another callback of the queue tried to change it. */
 export const kCMBufferQueueError_CannotModifyQueueFromTriggerCallback = -12766;

@@ -530,7 +530,7 @@ function timeCondition<T extends CFTypeRef>(
 ): TriggerCondition {
   const found = conditionOf(queue, items, condition, time);
   if (found === undefined) throw badCondition(call, "one from 1 to 9", condition);
-  // A condition without a duration ignores a time, as in C; something that is no time is a mistake all the same.
+  // A condition without a duration ignores a time, as in C; something that is not a time is a mistake all the same.
   const isMissing =
     time === undefined && condition <= codes.kCMBufferQueueTrigger_WhenDurationBecomesGreaterThanOrEqualTo;
   if (isMissing || (time !== undefined && typeof time !== "bigint"))

@@ -22,7 +22,7 @@ export interface CFKind<T> {
   finalize(object: T): void;
 }
 
-/** `status` of `CFRetain` and `CFRelease` for what is no object: as `kCMMemoryPoolError_InvalidParameter`. */
+/** `status` of `CFRetain` and `CFRelease` for what is not an object: as `kCMMemoryPoolError_InvalidParameter`. */
 const INVALID_PARAMETER = -15491;
 
 let isObject: (value: unknown) => value is CFType;

@@ -126,7 +126,7 @@ export function CMMemoryPoolGetAllocator(pool: CMMemoryPool): CFAllocator {
   return poolOf("CMMemoryPoolGetAllocator", pool).allocator;
 }
 
-/** Gives every idle block back, whatever its age; allocated blocks are not touched. Throws InvalidParameter. */
+/** Gives every idle block back, of any age; allocated blocks are not touched. Throws InvalidParameter. */
 export function CMMemoryPoolFlush(pool: CMMemoryPool): void {
   const core = poolOf("CMMemoryPoolFlush", pool);
   inDoor(

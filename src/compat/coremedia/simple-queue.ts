@@ -67,7 +67,7 @@ let dropObjects: (queue: CMSimpleQueue) => void;
 export class CMSimpleQueue extends CFType {
   readonly #ring: SpscRing;
   readonly #capacity: number;
-  /** Elements that are no integers, by their place in the ring; only while the queue is in one thread. */
+  /** Elements that are not integers, by their place in the ring; only while the queue is in one thread. */
   #objects: unknown[] = [];
   #pushed = 0;
   #popped = 0;
@@ -91,7 +91,7 @@ export class CMSimpleQueue extends CFType {
     if (this.#objects.some((element) => element !== undefined)) {
       throw refused(
         "ERR_ACTIVE",
-        `CMSimpleQueue.handle: ${this} has elements that are no whole numbers, and another thread cannot have them; dequeue them first`,
+        `CMSimpleQueue.handle: ${this} has elements that are not whole numbers, and another thread cannot have them; dequeue them first`,
       );
     }
     this.#isShared = true;

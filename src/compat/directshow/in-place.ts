@@ -60,7 +60,7 @@ export class TransInPlaceFilter {
             throw error;
           }
           // As it was: the output unconnected, the input connected without regard to what is downstream. Nobody is
-          // asked again, since who has refused once may do so twice.
+          // asked again, since a pin that has refused once may do so twice.
           undoSizingOf(this);
           this.disconnect();
           downstream.restore();

@@ -21,7 +21,10 @@ export interface IMemInputPin extends IUnknown {
   NotifyAllocator(allocator: IMemAllocator, readOnly: boolean): void;
   /** What it needs; zeros: does not care. Throws `E_NOTIMPL` when it has no opinion. */
   GetAllocatorRequirements(): ALLOCATOR_PROPERTIES;
-  /** One sample, borrowed: AddRef to keep it. `S_OK`: go on; `S_FALSE`: stop sending, which is no error. */
+  /**
+   * One sample, valid during the call: AddRef to keep it. `S_OK`: go on; `S_FALSE`: stop sending, which is not an
+   * error.
+   */
   Receive(sample: IMediaSample): Promise<number>;
   /** Several samples; how many were accepted. Fewer than there were: stop sending. */
   ReceiveMultiple(samples: readonly IMediaSample[]): Promise<number>;
@@ -584,8 +587,8 @@ export class BaseOutputPin implements IUnknown {
   }
 
   /**
-   * Hands a sample to the input, which borrows it: the caller releases its reference afterwards. Rejects with
-   * `VFW_E_NOT_CONNECTED`.
+   * Hands a sample to the input, which may use it during the call: the caller releases its reference afterwards.
+   * Rejects with `VFW_E_NOT_CONNECTED`.
    */
   async deliver(sample: IMediaSample): Promise<number> {
     if (this.#connectedTo === null) throw new HResultError("VFW_E_NOT_CONNECTED", "deliver(): connect() the pin first");

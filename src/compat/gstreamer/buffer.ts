@@ -156,7 +156,7 @@ export class Buffer {
     this.#core.remove(index, checkSize("length", length));
   }
 
-  /** A memory, borrowed. */
+  /** A memory, without a reference for the caller. */
   peek_memory(index: number): Memory {
     return Memory.of(this.#core.memoryAt(index));
   }

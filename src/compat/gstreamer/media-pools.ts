@@ -143,7 +143,7 @@ export class VideoBufferPool extends BufferPool {
 
   /**
    * A size below the picture's is refused and read back; an alignment enlarges it, which is accepted. False for caps
-   * that are no picture.
+   * that are not video.
    */
   override vfunc_set_config(config: PoolConfig): boolean {
     const [, caps, asked, min, max] = BufferPool.config_get_params(config);
@@ -209,7 +209,7 @@ export class AudioBufferPool extends BufferPool {
   }
 
   /**
-   * A size that ends inside a frame is refused and read back as the next whole one. False for caps that are no audio.
+   * A size that ends inside a frame is refused and read back as the next whole one. False for caps that are not audio.
    */
   override vfunc_set_config(config: PoolConfig): boolean {
     const [, caps, asked, min, max] = BufferPool.config_get_params(config);

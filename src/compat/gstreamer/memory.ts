@@ -607,8 +607,8 @@ export class Allocator {
   }
 
   /**
-   * Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to whoever made them. The default:
-   * nothing.
+   * Subclasses: a memory that `vfunc_alloc` returned is free; its bytes go back to the allocator that made them. The
+   * default: nothing.
    */
   vfunc_free(memory: Memory): void {
     coreMemory("memory", memory);

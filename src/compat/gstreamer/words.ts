@@ -1,7 +1,7 @@
 /**
  * How this door speaks: the core's errors in GStreamer's calls, with a FlowReturn as `status`. Every class of the door
  * is passed through {@link speaks}, so that no public method lets an error of the core out as it is, or a TypeError of
- * the engine for a `this` that is no handle.
+ * the engine for a `this` that is not a handle.
  */
 
 import { isMillpondError, type MillpondError } from "../../util/errors.ts";

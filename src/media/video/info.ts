@@ -155,8 +155,9 @@ export class VideoInfo {
   /**
    * Lays out a picture, planes one after another from byte 0. Subsampled planes of odd pictures are rounded up, as
    * WebCodecs does it. Any layout can be rebuilt from its own strides and offsets. O(planes). Throws
-   * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format; an alignment that is no power of two; strides or
-   * offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of them).
+   * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (unknown format; an alignment that is not a power of two; strides
+   * or offsets that break it), `ERR_OUT_OF_RANGE` (sizes; strides under a row; overlapping planes; wrong count of
+   * them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
     if (options === undefined) throw wrongType("options", "VideoInfoOptions", options);

@@ -21,7 +21,7 @@ const NUMBERS: PosixNumbers = {
   unlimited: 2n ** 64n - 1n,
 };
 
-/** Bit of CAP_IPC_LOCK in a capability set: whoever has it may lock without limit. */
+/** Bit of CAP_IPC_LOCK in a capability set: a process that has it may lock without limit. */
 const CAP_IPC_LOCK = 14n;
 
 /** The Linux operations. Throws what koffi throws when libc lacks a call. */

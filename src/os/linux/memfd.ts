@@ -42,7 +42,7 @@ export function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps 
     if (seals < 0) {
       const errno = memory.errno();
       if (errno === "EBADF") return notDone("failed", errno, `descriptor ${descriptor} is not open`);
-      return notDone("refused", "NOT_SEALED", `descriptor ${descriptor} is no memfd: it can have no seals`);
+      return notDone("refused", "NOT_SEALED", `descriptor ${descriptor} is not a memfd: it can have no seals`);
     }
     const facts = new DataView(new ArrayBuffer(STATX_BYTES));
     if (Number(statx(descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS, new Uint8Array(facts.buffer))) < 0) {
@@ -111,7 +111,7 @@ export function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps 
       try {
         // Opening a fifo or a device blocks or acts; only a memfd is opened.
         if (!readlinkSync(path).startsWith("/memfd:")) {
-          return notDone("refused", "NOT_SEALED", `descriptor ${descriptor} of process ${pid} is no memfd`);
+          return notDone("refused", "NOT_SEALED", `descriptor ${descriptor} of process ${pid} is not a memfd`);
         }
       } catch (error) {
         const code = String((error as { code?: unknown }).code ?? "ENOENT");

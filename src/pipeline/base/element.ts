@@ -95,7 +95,7 @@ export interface Running {
    * nothing to end.
    */
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
-  /** Ends a wait; undefined is no wait. */
+  /** Ends a wait; does nothing for undefined. */
   endWait(wait: StageWait | undefined): void;
   /** @internal reserves a pool for one pad; who has it already, or undefined when it is the caller's now */
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;

@@ -37,7 +37,7 @@ export interface ConnectRequest {
   readonly window: number | undefined;
   /** The lane's port. */
   readonly port: LanePort;
-  /** A lock to hold while the thread lives, where its end is not told otherwise. */
+  /** A lock to hold while the thread lives, where its end is not seen otherwise. */
   readonly lock: string | undefined;
 }
 
@@ -51,7 +51,7 @@ export interface Answer {
 /** What a worker sent before its end, and what tells of its end, go different ways in a browser. */
 const EXIT_GRACE_MS = 100;
 
-/** Who sits at the other end, for the carrier of this one. */
+/** The other end, for the carrier of this one. */
 export interface Peer {
   /** Called when the other side has answered: makes this side's carrier. */
   carrier(): Carrier;
@@ -95,7 +95,7 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
   return given;
 }
 
-/** Invites the other side and waits for its answer. Whatever the caller's own objects throw passes, once the peer was told of the end. */
+/** Asks the other side to connect and waits for its answer. What the caller's own objects throw passes, after the peer has ended. */
 export async function connect<Data>(
   { target, postMessage, once, options }: CheckedConnect,
   offer: unknown,
@@ -106,7 +106,7 @@ export async function connect<Data>(
   const { port1, port2 } = new MessageChannel();
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
-  const life = once === undefined ? lockName() : undefined;
+  const lock = once === undefined ? lockName() : undefined;
   let gone: (() => void) | undefined;
   let unwatch: (() => void) | undefined;
   try {
@@ -125,18 +125,18 @@ export async function connect<Data>(
         isSettled: () => peer.isSettled(),
       });
     }
-    const invitation: ConnectRequest = {
+    const request: ConnectRequest = {
       kind: "millpond.lane",
       offer,
       window,
       port: port2 as unknown as LanePort,
-      lock: life,
+      lock,
     };
-    postMessage(invitation, [port2 as never]);
+    postMessage(request, [port2 as never]);
     const { holds } = (await answered) as Answer;
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
-      onLivenessLost(life!, () => {
+      onLivenessLost(lock!, () => {
         peer.exited();
         clock.setTimer(() => lane.lost(), EXIT_GRACE_MS, true);
       });

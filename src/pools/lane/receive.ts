@@ -98,7 +98,7 @@ function checkConnectRequest(given: ConnectRequest): ConnectRequest {
   } catch (cause) {
     throw new MillpondError(
       "ERR_BAD_DATA",
-      `a message says that it invites to a lane, but it makes no sense: ${(cause as Error).message}; use the same version of millpond on both sides`,
+      `a message asks for a lane, but it makes no sense: ${(cause as Error).message}; use the same version of millpond on both sides`,
       {},
       { cause },
     );

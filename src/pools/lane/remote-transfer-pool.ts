@@ -84,7 +84,7 @@ export class RemoteTransferPool implements LeasePool {
     if (signal?.aborted) throw signal.reason;
     if (this.#isClosed) throw this.#dead("take a slot of");
     const request = ++this.#request;
-    this.#post(["want", request] satisfies TransferMessage);
+    this.#post(["request", request] satisfies TransferMessage);
     try {
       return await this.#requests.wait({ signal, timeout }, undefined, (waiter) => {
         const waited = Math.round(this.#clock.now() - waiter.since);

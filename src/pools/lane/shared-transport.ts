@@ -78,7 +78,7 @@ export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): P
   const exited = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
     reclaimed = true;
-    // Where nobody has sat down and nothing was sent, there is nothing to reclaim: the pool is as it was before.
+    // Where no thread has joined and nothing was sent, there is nothing to reclaim: the pool is as it was before.
     if (!isConnected && cancelReservation(core, handle.membership)) return;
     reclaim(core, handle.membership.member, handle.membership.status);
   };

@@ -6,7 +6,7 @@
  *
  * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them; closed by `close()`.
  * Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is undefined); free again when it is released
- * here or comes back, in a new generation, so that an old lease is told from the next. When a lane ends, its slots get new buffers.
+ * here or comes back, in a new generation, so that an old lease is not the next one. When a lane ends, its slots get new buffers.
  * Every call is O(1), except making and closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 
@@ -55,7 +55,7 @@ export interface TransferHolder {
 /** What the two sides say to each other besides the leases. */
 export type TransferMessage =
   | readonly ["return", id: number, buffer: ArrayBuffer]
-  | readonly ["want", request: number]
+  | readonly ["request", request: number]
   | readonly ["cancel", request: number]
   | readonly ["grant", request: number, id: number, buffer: ArrayBuffer];
 
@@ -305,7 +305,7 @@ export class TransferPool implements LeasePool {
         if (what === "return" && this.#acceptReturn(carrier, number, buffer as ArrayBuffer) !== undefined) {
           this.#recycle(number & (2 ** INDEX_BITS - 1));
         } else if (what === "cancel") wants.get(number)?.abort();
-        else if (what === "want" && !over) void this.#grant(carrier, number, wants, post);
+        else if (what === "request" && !over) void this.#grant(carrier, number, wants, post);
       },
       ended: () => {
         if (over) return;

@@ -1,6 +1,6 @@
 /**
  * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks away:
- * the worker holds one for as long as it lives, and who is granted the same one next knows.
+ * the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
  */
 
 interface LockManager {

@@ -99,12 +99,12 @@ export async function connectProcess<Data = unknown>(
     port = ipcPort(child, id);
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
     const answer = firstMessage(port, { signal, timeout, clock }, "the child");
-    const invitation: ConnectRequest = {
+    const request: ConnectRequest = {
       millpondConnect: id,
       offer: { membership: handle.membership, from: pool.membership, window, name: pool.name },
       block: { pid: process.pid, descriptor: block.descriptor, inode: String(block.inode) },
     };
-    child.send(invitation as never, () => {});
+    child.send(request as never, () => {});
     await ready(answer);
     lane = processLane(port, pool, handle.membership, { window, clock });
     return lane;
@@ -112,7 +112,7 @@ export async function connectProcess<Data = unknown>(
     unwatch?.();
     port?.close();
     if (!pool.isOver) {
-      // Nothing was sent to a child that has not sat down: then there is nothing to reclaim, and only the row to drop.
+      // Nothing was sent to a child that has not joined: then there is nothing to reclaim, and only the row to drop.
       if (lane === undefined && cancelReservation(pool.core, membership)) pool.reclaimEnded();
       else pool.reclaim(handle);
     }
@@ -129,7 +129,7 @@ export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "members
   descriptor?: number;
   /** Gives the wait up; rejects with its reason. */
   signal?: AbortSignal;
-  /** Where invitations come from; default `process`. */
+  /** Where connect requests come from; default `process`. */
   source?: IpcEnd;
 }
 
@@ -222,8 +222,8 @@ export async function ready(message: Promise<unknown>): Promise<void> {
 }
 
 function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {
-  const pid = wholeNumber("invitation.block.pid", block?.pid, 1, 2 ** 22);
-  const descriptor = wholeNumber("invitation.block.descriptor", block.descriptor, 0, 0x7fffffff);
+  const pid = wholeNumber("request.block.pid", block?.pid, 1, 2 ** 22);
+  const descriptor = wholeNumber("request.block.descriptor", block.descriptor, 0, 0x7fffffff);
   const opened = openSame(ops.shared.openOf(pid, descriptor), block.inode, ops);
   if (opened.ok) return opened.value;
   throw nativeError(

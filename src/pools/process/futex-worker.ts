@@ -1,4 +1,4 @@
-/** The thread that sleeps for one that must not: see process-waiter.ts. */
+/** The thread that sleeps for one that must not: see futex-waiter.ts. */
 import { workerData } from "node:worker_threads";
 import { nativeOps } from "../../os/load.ts";
 import { waitForChange } from "../../os/wait.ts";

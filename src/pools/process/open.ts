@@ -192,7 +192,7 @@ function rowOf(
   const own = ownIdentity();
   if (given === undefined) {
     let claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
-    // A supervisor that starts a killed process anew may be faster than those who clear up after it, and only who sits may.
+    // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a member may.
     for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, own); n++) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.ms);
       claim = claimRow(table, i32, layout, own, MemberState.RESERVED);

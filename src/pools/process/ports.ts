@@ -26,7 +26,7 @@ export interface Channel {
 /**
  * A LanePort over a channel. What is posted goes out with the end of this turn's work: the other process runs at once
  * when it comes, and would find a lease that is not quite there (measured: 2.4 ms there and back instead of 0.03). The
- * price is that a process killed in between leaves a lease whose message is lost, which process-carrier.ts knows how to
+ * price is that a process killed in between leaves a lease whose message is lost, which transport.ts knows how to
  * find.
  */
 export class ProcessPort implements LanePort {
@@ -197,7 +197,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
   return port;
 }
 
-/** A port over a connected Unix socket of its own. What is no message of ours ends it. */
+/** A port over a connected Unix socket of its own. What is not a message of ours ends it. */
 export function socketPort(socket: Socket): ProcessPort {
   let held: Buffer = Buffer.alloc(0);
   const port = new ProcessPort({

@@ -1,13 +1,20 @@
 /**
- * A SharedPool that processes share: the same slots, leases, waits and errors, in sealed memory of the native layer. Whoever
- * has the memory's descriptor (inherited, sent over a Unix socket, or found by a name) takes part, and what a killed process
- * held is free again without anybody's doing.
+ * ProcessPool: a SharedPool that processes share: the same slots, leases, waits and errors, in sealed memory of the native layer. A
+ * process that has the memory's descriptor (inherited, sent over a Unix socket, or found by a name) takes part, and what a killed
+ * process held comes free by itself.
  *
  * ```ts
  * const pool = ProcessPool.create({ size: 1920 * 1080 * 4, count: 8 });
  * spawn("node", ["child.js"], { stdio: [0, 1, 2, pool.descriptor] });
  * // there: const pool = ProcessPool.attach(3);
  * ```
+ * Life-cycle of a process's part: it maps the block, writes its name into a row of the table behind the slots (process-table.ts), takes
+ * the place of that row, and is a member; `leave()` gives back slots, place, row and mapping, in this order. When it is killed in
+ * between, its row names it still: every other process looks at the rows each 250 ms, and reclaims the members of those that have
+ * ended. `close()` ends the pool for all processes. Slots and members live as in a SharedPool.
+ *
+ * Invariants: no place is taken without its row, so that every member has a process that can be looked for; a process of another PID
+ * namespace is never judged. Complexity: as a SharedPool; a look at the rows is O(members), 20 us each.
  */
 
 import { nativeOps } from "../../os/load.ts";
@@ -166,15 +173,15 @@ export class ProcessPool extends SharedPool {
   override reclaim(member: number | SharedHandle): number {
     const number = typeof member === "object" ? member?.membership?.member : member;
     const known = Number.isInteger(number) && number! >= 0 && number! < this.#layout.members;
-    const sitter = known ? occupantOf(this.#table, this.core, number!) : undefined;
+    const occupant = known ? occupantOf(this.#table, this.core, number!) : undefined;
     const freed = super.reclaim(member);
-    if (sitter !== undefined) dropRowIfLeft(this.#table, this.core, number!, sitter);
+    if (occupant !== undefined) dropRowIfLeft(this.#table, this.core, number!, occupant);
     return freed;
   }
 
   /**
    * As {@link SharedPool.acquireSync}; also throws `ERR_INACTIVE` when the stop word is set. Ended processes are looked for
-   * between the slices, so that nobody waits for the dead.
+   * between the slices, so that no wait is for a dead process.
    */
   override acquireSync(timeout: number = Number.POSITIVE_INFINITY): Lease {
     try {
@@ -201,7 +208,7 @@ export class ProcessPool extends SharedPool {
     for (const ms of SOON_MS) setTimeout(() => this.isOver || this.reclaimEnded(), ms).unref();
   }
 
-  /** The process that sits on each membership: its number, or 0. */
+  /** The process of each member: its number, or 0. */
   processes(): readonly number[] {
     return Array.from({ length: this.#layout.members }, (_, member) => pidOf(this.#table, member));
   }

@@ -1,11 +1,11 @@
 /**
- * Which process sits where, for a shared pool that processes share: a table behind the pool's slots, in the same memory, one
- * row for each membership. A row is one 64-bit word, and a membership is only taken by whoever has its row. So a process that is killed, at
- * whatever instruction, leaves a row that names it, and whoever looks next finds the row, sees that the process has ended, and
- * clears up the membership, whichever state it is in.
+ * Which process is which member of a pool that processes share: a table behind the pool's slots, in the same memory, one row for each
+ * member. A row is one 64-bit word, and a member's place is only taken by the process that has its row. So a process that is killed,
+ * at whatever instruction, leaves a row that names it. The next process that looks finds the row, sees that the process has ended, and
+ * reclaims the member, whichever state it is in.
  *
  * ```
- *   | pool (shared-layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
+ *   | pool (layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
  *   a row: | times it was given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
  * ```
  */
@@ -95,7 +95,7 @@ export function claimRow(
     if (swapRow(table, member, seen, word) !== seen) continue;
     const membership = claimMembership(i32, layout, state, member, member + 1);
     if (membership !== null) return { word, membership };
-    // A thread sits there by a handle without a membership, or the last one is being reclaimed.
+    // A thread that attached by a handle without a reservation has this place, or the last member is being reclaimed.
     dropRow(table, member, word);
   }
   return null;
@@ -111,7 +111,7 @@ export function takeOver(
 ): bigint | undefined {
   const at = statusAt(layout, membership.member);
   const seen = rowOf(table, membership.member);
-  // A status that no reservation has is forged: whoever sits there would share his membership and lose his row.
+  // A status that no reservation has is forged: the member there would share its rights and lose its row.
   if ((membership.status & MemberState.MASK) !== MemberState.RESERVED) return undefined;
   // Before the row is touched: it may be that of another one's membership by now.
   if ((seen & PID_MASK) === 0n || Atomics.load(i32, at) !== membership.status) return undefined;
@@ -133,7 +133,7 @@ export function dropLeftRows(table: ProcessTable, core: Core, claims: readonly C
   const left: Claim[] = [];
   for (const claim of claims) {
     const { word, membership } = claim;
-    // Whoever the membership was reserved for has made the row his own.
+    // The process that it was reserved for has made the row its own.
     if (rowOf(table, membership.member) !== word) continue;
     const status = Atomics.load(core.i32, statusAt(core.layout, membership.member));
     const same = (status & ~MemberState.MASK) === (membership.status & ~MemberState.MASK);
@@ -143,7 +143,7 @@ export function dropLeftRows(table: ProcessTable, core: Core, claims: readonly C
   return left;
 }
 
-/** Who sits on a membership: its row and its status, for {@link dropRowIfLeft}; undefined when nobody does. */
+/** The row and the status of a member, for {@link dropRowIfLeft}; undefined when the place is free. */
 export function occupantOf(
   table: ProcessTable,
   core: Core,
@@ -156,7 +156,7 @@ export function occupantOf(
     : { word, status };
 }
 
-/** Gives a membership's row back when who sat there was ended by other means than {@link reclaimProcesses}. */
+/** Gives a member's row back after it was ended by other means than {@link reclaimProcesses}. */
 export function dropRowIfLeft(
   table: ProcessTable,
   core: Core,
@@ -193,7 +193,7 @@ export function reclaimProcesses(
     const status = Atomics.load(core.i32, statusAt(core.layout, member));
     // Somebody else has cleared it up since, and the status may be that of who came after.
     if (rowOf(table, member) !== word) continue;
-    // 0 is no status of a pool's membership, and for evict() it would mean any member.
+    // 0 is not a status of a pool's membership, and for evict() it would mean any member.
     if (status !== 0) evict(core, member, status);
     dropRow(table, member, word);
     memberships++;

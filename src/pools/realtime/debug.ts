@@ -7,7 +7,8 @@ import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import { overrunError } from "./errors.ts";
 
 /**
- * What new and freed blocks are filled with: jemalloc's values, which show in every hex dump and are no valid pointer.
+ * What new and freed blocks are filled with: jemalloc's values, which show in every hex dump and are not valid
+ * pointers.
  */
 const NEW_JUNK = 0xa5;
 const FREED_JUNK = 0x5a;

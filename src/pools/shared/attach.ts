@@ -231,6 +231,11 @@ function findMembership(i32: Int32Array, layout: SharedLayout, handle: SharedHan
   return { member, status };
 }
 
+/** Whether a pool of that state has leases, or may have. */
+function isRunning(state: number): boolean {
+  return state === PoolState.LIVE || state === PoolState.RETIRING;
+}
+
 function checkShared(memory: unknown): asserts memory is SharedArrayBuffer {
   if (!isShared(memory)) throw wrongType("options.memory", "a SharedArrayBuffer", memory);
 }
@@ -241,7 +246,7 @@ function checkMemory(memory: unknown, layout: SharedLayout): void {
     throw badValue("options.memory", `of at least ${layout.bytes} bytes (SharedPool.bytesNeeded)`, memory.byteLength);
   }
   const i32 = new Int32Array(memory, 0, Header.END);
-  if (i32[Header.MAGIC] === MAGIC && Atomics.load(i32, Header.STATE) === PoolState.LIVE) {
+  if (i32[Header.MAGIC] === MAGIC && isRunning(Atomics.load(i32, Header.STATE))) {
     throw new MillpondError(
       "ERR_ALREADY_EXISTS",
       "there is a live shared pool in that memory; attach() to it, or close() it first",

@@ -4,7 +4,7 @@
  * **A slot changes hands by one compare-exchange on its state word, and by nothing else.** The word says which generation
  * the slot is in and who holds it, so that taking a slot and saying who took it are the same instruction: there is no
  * moment at which a worker that dies could leave a slot that is neither free nor anybody's. The bitmap and the workers'
- * magazines are hints where to look. A hint that is lost (its worker died) or stale (the slot is taken) costs a step, never
+ * magazines are hints where to look. A hint that is lost (its thread died) or stale (the slot is taken) costs a step, never
  * a slot: a thread that finds no hint looks at every state before it says that there is none.
  *
  * **A lease ends before its slot is free.** A last release that has more to do than to release first *closes* the slot: it
@@ -42,6 +42,7 @@ import {
   MAX_MEMBERS,
   MemberWord,
   PoolState,
+  RETIRING,
   type SharedLayout,
   WORD_SHIFT,
   WORD_SLOTS,
@@ -307,12 +308,32 @@ function publishFree(core: Core, index: number): void {
   }
 }
 
-/** Lets those who wait look again. */
+/** Lets those that wait look again. In a pool that retires it also closes what came free. */
 export function wake(core: Core, count: number): void {
   const { i32 } = core;
+  if ((i32[WAITING]! & RETIRING) !== 0) closeFree(core);
   // A thread that read the counter before this and goes to sleep on it now does not fall asleep.
   Atomics.add(i32, Header.WAKES, 1);
   core.notify(i32, Header.WAKES, count);
+}
+
+/**
+ * Closes every free slot of a pool that retires, and the pool with the last one. Returns how many slots are held. A slot that another
+ * thread takes under its hands counts as held: its last release comes here again. `status` is this member's as it is now. O(count).
+ */
+export function closeFree(core: Core, status: number = core.status): number {
+  const { i32 } = core;
+  let held = 0;
+  for (let index = 0; index < core.count; index++) {
+    const at = stateAt(core, index);
+    const state = Atomics.load(i32, at);
+    // The memory may be another pool's by now. Its states are none that this pool had, so what was read before this look is not changed.
+    if (i32[core.statusAt] !== status) return held;
+    if ((state & DEAD_SLOT) !== 0) continue;
+    if ((state & core.takenMask) !== 0 || Atomics.compareExchange(i32, at, state, state | DEAD_SLOT) !== state) held++;
+  }
+  if (held === 0) Atomics.compareExchange(i32, Header.STATE, PoolState.RETIRING, PoolState.DEAD);
+  return held;
 }
 
 /**
@@ -376,7 +397,9 @@ export function clearSlot(core: Core, index: number, from: number, to: number): 
   const { i32 } = core;
   const at = Header.CLEARING + core.member * LINE;
   Atomics.store(i32, at, core.status);
-  if (Atomics.load(i32, Header.STATE) === PoolState.LIVE && i32[Header.POOL] === core.pool) core.clear(index, from, to);
+  const state = Atomics.load(i32, Header.STATE);
+  const isAlive = state === PoolState.LIVE || state === PoolState.RETIRING;
+  if (isAlive && i32[Header.POOL] === core.pool) core.clear(index, from, to);
   // Not a store: where a new pool is in this memory, the word is that of a member of its own.
   Atomics.compareExchange(i32, at, core.status, 0);
 }
@@ -415,7 +438,7 @@ export function holds(core: Core, state: number, id: number): boolean {
   return (state & core.me) !== 0 && isLease(core, state, id);
 }
 
-/** Whether a state says that the lease goes on, whoever holds it; up to the high part of the generation, see {@link isCurrent}. */
+/** Whether a state says that the lease goes on, whichever member holds it; up to the high part of the generation, see {@link isCurrent}. */
 export function isLease(core: Core, state: number, id: number): boolean {
   const generation = (id >>> core.indexBits) & core.generationMask;
   return (
@@ -440,7 +463,7 @@ export function leaseOf(core: Core, index: number, state: number): number {
 }
 
 /**
- * One hold more. A thread that holds the lease already pays no atomic step; another one that was told of it joins the
+ * One hold more. A thread that holds the lease already pays no atomic step; another one that knows of it joins the
  * holders. Returns false, and changes nothing, when the lease is over.
  */
 export function retain(core: Core, id: number): boolean {

@@ -6,7 +6,7 @@ import * as common from "../common/lease-errors.ts";
 import type { SharedHolder } from "./attach.ts";
 import { type Core, holds, isCurrent, isLease, isLocalHolder, stateAt } from "./core.ts";
 import { DEAD_SLOT, MemberState } from "./layout.ts";
-import { isAlive, statusOf } from "./membership.ts";
+import { isAlive, isOpen, statusOf } from "./membership.ts";
 
 /** A pool, as far as messages need it. */
 export interface Named {
@@ -106,6 +106,12 @@ export function cannotBlock(name: string, cause: unknown): MillpondError {
 export function refusal(named: Named, verb: string): MillpondError | undefined {
   if (!isAlive(named.core)) return common.closedError(words(named.name), verb, "closed");
   return isEvicted(named.core) ? evictedError(named, `${verb} it`) : undefined;
+}
+
+/** The error of a call that asks for a slot or a membership: also a pool that retires refuses it. */
+export function acquireRefusal(named: Named, verb: string): MillpondError | undefined {
+  const error = refusal(named, verb);
+  return error === undefined && !isOpen(named.core) ? common.closedError(words(named.name), verb, "retired") : error;
 }
 
 /** A pool that can say who holds its slots. */

@@ -13,7 +13,7 @@
  * slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double, which compiled code keeps in
  * a register.
  *
- * The high part moves once in 2^10 uses or more, and only while the slot is closed (shared-core.ts). Both parts together take
+ * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
  */
 
@@ -75,7 +75,7 @@ export const Header = {
 export const MemberWord = {
   /** Epoch and one of {@link MemberState}. */
   STATUS: 0,
-  /** The grant in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
+  /** The transfer in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
   TRANSFER: 1,
   TRANSFER_TO: 2,
   /** Counted on slow paths, for stats. */
@@ -108,8 +108,11 @@ export const SlotWord = {
   CLOSED: 3,
 } as const;
 
-/** What a pool is. A memory of zeros is no pool yet. */
-export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2 } as const;
+/** What a pool is. A memory of zeros is no pool yet; a pool that retires ends with its last lease. */
+export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2, RETIRING: 3 } as const;
+
+/** Set in `Header.WAITING` of a pool that retires, so that each last release looks further. No member has this bit. */
+export const RETIRING: number = 1 << 29;
 
 /** Set in every state of a dead pool: no slot is free, and no lease is good. */
 export const DEAD_SLOT: number = 1 << 30;
@@ -272,7 +275,7 @@ function nextGeneration(i32: Int32Array, { members, generationBits, highBits }: 
   const last = (1 << generationBits) - 1;
   const high = i32[at + 1]! & ((1 << highBits) - 1);
   const low = ((i32[at]! >>> members) & last) + 1;
-  // The last one is no lease's: see shared-core.ts.
+  // The last one is no lease's: see core.ts.
   i32[at + 1] = low < last ? high : carried(high, highBits);
   i32[at] = (low < last ? low : 0) << members;
 }

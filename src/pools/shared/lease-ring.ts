@@ -1,6 +1,6 @@
 /**
  * LeaseRing: leases of a SharedPool from one thread to one other, as integers, with nothing allocated: the queue between an
- * AudioWorklet and whoever feeds it. Pushing gives the lease up, popping is holding it; whichever side dies, what was under
+ * AudioWorklet and the thread that feeds it. Pushing gives the lease up, popping is holding it; whichever side dies, what was under
  * way is found by `reclaim`.
  *
  * ```ts
@@ -36,7 +36,7 @@ import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
- * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose giver died in the push.
+ * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;
 
@@ -113,7 +113,7 @@ export class LeaseRing {
       return false;
     }
     const done = commitTransfer(core, id, this.#peer, this.#peerStatus);
-    // After that step, so that who wakes finds the lease to be his.
+    // After that step, so that the side that wakes finds the lease to be its own.
     if (waits !== 0) wakeSide(state, RingWord.TAIL);
     if (done !== TransferResult.DONE) throw this.#failed(id, done, "push");
     return true;
@@ -204,7 +204,7 @@ export class LeaseRing {
       }
       let id = this.#leaseOf(item);
       let outcome: number = id < 0 ? TransferResult.GONE : acceptTransfer(pool.core, id, this.#peer);
-      // Not from whom it was thought to be: another thread may have taken his place.
+      // Not of the member that was thought to be there: another one may have taken its place.
       if (outcome === TransferResult.GONE && this.#meet()) {
         id = this.#leaseOf(item);
         if (id >= 0) outcome = acceptTransfer(pool.core, id, this.#peer);

@@ -1,18 +1,28 @@
 /**
- * Who takes part in a shared pool, how a lease moves from one to another, and what becomes of what the dead held. As
- * shared-core.ts, these are steps that may be cut off after any one of them, and the tests cut them off after each.
+ * Membership of a shared pool: joining and leaving, moving a lease from one member to another, and reclaiming what a dead member held.
  *
- * A member's membership is one word: how often it was given away (epoch) and whether it is free, reserved for a thread that is
- * starting, live, leaving or reclaiming. Clearing up is done by one at a time (the reclaimer), for all the reclaiming at once, so that
- * no late reclaim can hit a membership's next member; a reclaimer who dies is found reclaiming himself, and the office passes on.
+ * Life-cycle of a member, which is one status word: an epoch that counts how often the place was taken, and a state.
+ * ```
+ *   FREE --claim--> RESERVED --activate--> LIVE --leave--> LEAVING --all slots given back--> FREE
+ *                       |                    |                |
+ *                       +------- evict ------+-- evict -------+--not all cleared yet--> RECLAIMING --pass is whole--> RECLAIMED --> FREE
+ * ```
+ * A reservation belongs to a thread that is starting: its maker knows the number and can evict it whenever it dies. LIVE and RESERVED
+ * members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier pass of another thread can still
+ * count it in. Each state is left by one compare-exchange from the exact word that was read, so that no step meets a later member.
  *
- * Clearing up is bounded: one call passes over all slots a few times at most and clears {@link CLEAR_BYTES}. What is left stays with
- * its reclaiming member, and {@link resumeReclaim} goes on with it: at the next search for a slot that finds none, at each look of a
- * waiter, at the next reclaim.
+ * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members after each.
+ * Any number of members may reclaim at once; each of these steps may be the last of the thread that takes it, and the tests stop
+ * threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the middle.
+ *
+ * Complexity: joining O(members^2), a transfer O(1), a pass O(count). One call passes over all slots a few times at most and clears
+ * {@link CLEAR_BYTES}. What is left stays with its RECLAIMING member, and {@link resumeReclaim} goes on with it: at the next search that
+ * finds no slot, at each look of a waiter, at the next reclaim.
  */
 import {
   type Core,
   clearSlot,
+  closeFree,
   dropHold,
   forget,
   holds,
@@ -35,12 +45,13 @@ import {
   MemberState,
   MemberWord,
   PoolState,
+  RETIRING,
   type SharedLayout,
   SlotWord,
   WORD_SLOTS,
 } from "./layout.ts";
 
-/** What became of a grant, or of an acceptance. */
+/** What became of a transfer, at either end. */
 export const TransferResult = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } as const;
 
 /** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
@@ -63,7 +74,7 @@ const ALL = 0x3fffffff;
 /** What of an identity is announced in {@link MemberWord}: index and low part of the generation. */
 const LOW_BITS = 0x3fffffff;
 
-/** A membership: whose it is, and its status word. */
+/** One member, told from earlier and later ones of the same number by its status word. */
 export interface Membership {
   /** Number of the member. */
   readonly member: number;
@@ -71,7 +82,7 @@ export interface Membership {
   readonly status: number;
 }
 
-/** Takes a free membership from `first` on and before `end` for `state`, live or reserved; null when there is none. */
+/** Takes a free place from `first` on and before `end` for `state`, live or reserved; null when there is none. */
 export function claimMembership(
   i32: Int32Array,
   layout: SharedLayout,
@@ -86,11 +97,11 @@ export function claimMembership(
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
     if (!isTransferTarget(i32, layout, member)) {
-      // What one who was declared dead too early announced after his end is nobody's, and would keep another membership empty.
+      // A member that was declared dead too early may have announced a transfer after its end; it would keep others out.
       Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
       return { member, status: mine };
     }
-    // Somebody is about to give a lease to who sat here before. He will notice; until then the membership stays empty.
+    // A thread is about to send a lease to the last member here. It will notice; until then the place stays free.
     Atomics.store(i32, at, mine & ~MemberState.MASK);
   }
   return null;
@@ -115,16 +126,16 @@ export function isReservation(status: number): boolean {
   return (status & MemberState.MASK) === MemberState.RESERVED;
 }
 
-/** Sits down on the membership that was reserved with this status: the new one, or 0 when it was taken back meanwhile. */
+/** Makes the reservation with this status live: the new status, or 0 when it was taken back meanwhile. */
 export function activateReservation(i32: Int32Array, layout: SharedLayout, member: number, reserved: number): number {
-  // A free membership's status would make a member that nobody let in, a live one's a second thread on that membership.
+  // The status of a free place would make a member that nobody let in, that of a live one a second thread with its rights.
   if (!isReservation(reserved)) return 0;
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   const live = (reserved & ~MemberState.MASK) | MemberState.LIVE;
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
 }
 
-/** Gives a reserved membership back on which nobody has sat down; false, with nothing changed: somebody has, or it was taken back. */
+/** Gives a reservation back that no thread has activated; false, with nothing changed: one has, or it was taken back. */
 export function cancelReservation({ i32, layout }: Core, { member, status }: Membership): boolean {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status;
@@ -142,20 +153,20 @@ export function isPresent(status: number): boolean {
   return state === MemberState.LIVE || state === MemberState.RESERVED;
 }
 
-/** Whether a membership is empty, or somebody else's, after it was that of one who had `then`. */
+/** Whether the member that had the status `then` is gone: its place is free, or another member's. */
 export function hasLeft(now: number, then: number): boolean {
   return (now & ~MemberState.MASK) !== (then & ~MemberState.MASK) || (now & MemberState.MASK) === MemberState.FREE;
 }
 
-/** Whether the one who had `then` is still there; it may have sat down meanwhile. */
+/** Whether the member that had the status `then` may still hold leases; it may have become live meanwhile. */
 export function isSameMember(now: number, then: number): boolean {
   return isPresent(now) && (now & ~MemberState.MASK) === (then & ~MemberState.MASK);
 }
 
 /**
  * The first half of moving a lease: announces it and looks whether it can be. When it answers DONE, the message to the
- * receiver goes out, and then {@link commitTransfer} moves the lease. In this order a giver who dies on the way leaves the
- * lease either with himself, where the reclaim finds it, or with a receiver who knows; never with one who does not.
+ * receiver goes out, and then {@link commitTransfer} moves the lease. In this order a sender that dies on the way leaves the
+ * lease either with itself, where a reclaim finds it, or with a receiver that knows of it; never with one that does not.
  */
 export function prepareTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32 } = core;
@@ -178,13 +189,13 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   return outcome;
 }
 
-/** Takes an announced grant back: the message could not be sent. */
+/** Takes an announced transfer back: the message could not be sent. */
 export function cancelTransfer(core: Core): void {
   const { i32 } = core;
   Atomics.store(i32, memberAt(core, core.member) + MemberWord.TRANSFER, 0);
 }
 
-/** The second half: one hold of this thread becomes the receiver's, in one step. GONE: he died; this thread still has it. */
+/** The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it. */
 export function commitTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32, me } = core;
   const index = id & core.indexMask;
@@ -214,7 +225,7 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   return outcome;
 }
 
-/** Undoes a grant to one who is gone; false when his reclaim was faster and nobody else held it, so that the lease is over. */
+/** Undoes a transfer to a member that is gone; false when its reclaim was faster and nobody else held it, so that the lease is over. */
 function revertTransfer(core: Core, id: number, at: number, bit: number): boolean {
   const { i32, me } = core;
   const index = id & core.indexMask;
@@ -247,7 +258,7 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
 }
 
 /**
- * As {@link acceptTransfer}, for a lease of which this thread was told only the low bits, `mask` of them: its identity, or NONE when the step
+ * As {@link acceptTransfer}, for a lease of which this thread knows only the low bits, `mask` of them: its identity, or NONE when the step
  * has not been taken yet or anything else is unusual. Where the bit of this thread is in the state the generation stands still, so
  * one look at the state and a plain one at the high part are enough. @realtime
  */
@@ -273,13 +284,14 @@ export function leave(core: Core): number {
   const { i32, status } = core;
   const at = memberAt(core, core.member) + MemberWord.STATUS;
   const leaving = (status & ~MemberState.MASK) | MemberState.LEAVING;
-  // First this: a thread that grants to this one from now on notices. False: it was declared dead, and others clear up.
+  // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear up then.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
   // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
   core.mask = 0;
   const pass = newPass();
   const whole = reclaimPass(core, core.me, pass);
-  // What is left is for the others, as if this thread had died now.
+  if ((i32[Header.WAITING]! & RETIRING) !== 0) closeFree(core, leaving);
+  // What is left is for the others, as if this thread had been evicted now.
   const end = (status & ~MemberState.MASK) | (whole ? MemberState.FREE : MemberState.RECLAIMING);
   Atomics.compareExchange(i32, at, leaving, end);
   if (!whole) Atomics.store(i32, Header.UNRECLAIMED, 1);
@@ -303,7 +315,7 @@ function newPass(): Pass {
 }
 
 /**
- * Ends another member, the one who had the status `then` (0: whoever sits there): what only it held is free, what others
+ * Ends another member, the one that had the status `then` (0: whichever is there): what only it held is free, what others
  * hold too stays theirs. Returns how many slots came free by this call.
  */
 export function reclaim(core: Core, member: number, then: number): number {
@@ -311,7 +323,7 @@ export function reclaim(core: Core, member: number, then: number): number {
   return reclaimAll(core);
 }
 
-/** Declares a member dead, the one who had the status `then` (0: whoever sits there); the next reclaim clears up. */
+/** Marks a member for reclaim, the one that had the status `then` (0: whichever is there); the next pass clears up. */
 export function evict(core: Core, member: number, then: number): void {
   const { i32 } = core;
   const at = memberAt(core, member) + MemberWord.STATUS;
@@ -337,8 +349,8 @@ export function resumeReclaim(core: Core): number {
  * middle keeps at most the one slot that it clears (all of them where a slot takes several passes). Only a membership has to wait for it. A pass that was begun while the membership's member was
  * reclaiming may still take that member out of slots, so the membership is not given away before every such pass is over:
  * - A reclaimer sets its bit before it looks who is reclaiming, and clears it after its pass.
- * - A membership whose slots are done becomes SWEPT, so that no pass that begins later counts it in.
- * - It becomes FREE once nobody else's bit is set, looked at after it was SWEPT. Whoever clears the last bit sees that.
+ * - A membership whose slots are done becomes RECLAIMED, so that no pass that begins later counts it in.
+ * - It becomes FREE once nobody else's bit is set, looked at after it was RECLAIMED. The thread that clears the last bit sees that.
  */
 export function reclaimAll(core: Core): number {
   const { i32, layout, me } = core;
@@ -387,7 +399,7 @@ export function reclaimAll(core: Core): number {
         Atomics.add(i32, Header.RECLAIMED, 1);
       }
     }
-    // All of them: the dead may have been woken in others' place.
+    // All of them: a dead member may have been woken in another one's place.
     if (bits !== 0) wake(core, ALL);
     if (waits) {
       // The other one frees these memberships at its end. If it does not come to that, the next slow path does.
@@ -413,7 +425,7 @@ function anyPresent(core: Core, bits: number): boolean {
 function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
   const { i32, layout } = core;
   Atomics.and(i32, Header.WAITING, ~bits);
-  // Those who were cut off in a pass of their own. Who sits there next is not in one.
+  // Those that were cut off in a pass of their own. The next member there is not in one.
   Atomics.and(i32, Header.RECLAIMERS, ~bits);
   for (let member = 0; member < layout.members; member++) if ((bits & (1 << member)) !== 0) dropTransfer(core, member);
   const { left } = pass;
@@ -494,7 +506,7 @@ function clearPart(
   return false;
 }
 
-/** A grant that was cut off after its step, to one who was gone by then: the hold is the giver's still. */
+/** A transfer that was cut off after its step, to a member that was gone by then: the hold is the sender's still. */
 function dropTransfer(core: Core, member: number): void {
   const { i32, layout } = core;
   const own = memberAt(core, member);
@@ -531,8 +543,29 @@ export function closePool(core: Core): number {
   return held;
 }
 
-/** Whether the pool goes on, and is still the one in this memory. */
+/**
+ * Ends the pool with its last lease: no slot is given out from now on. The bit sends each last release to {@link wake}, which closes what
+ * came free, and the pool with the last slot. Returns how many slots are held. Nothing happens in a pool that retires or is closed.
+ */
+export function retirePool(core: Core): number {
+  const { i32 } = core;
+  if (Atomics.compareExchange(i32, Header.STATE, PoolState.LIVE, PoolState.RETIRING) !== PoolState.LIVE) return 0;
+  // First this: a slot that is released after the pass has looked at it meets the bit.
+  Atomics.or(i32, Header.WAITING, RETIRING);
+  const held = closeFree(core);
+  wake(core, ALL);
+  return held;
+}
+
+/** Whether leases are good: the pool is live or retires, and is still the one in this memory. */
 export function isAlive(core: Core): boolean {
+  const { i32 } = core;
+  const state = Atomics.load(i32, Header.STATE);
+  return (state === PoolState.LIVE || state === PoolState.RETIRING) && i32[Header.POOL] === core.pool;
+}
+
+/** Whether slots are given out. */
+export function isOpen(core: Core): boolean {
   const { i32 } = core;
   return Atomics.load(i32, Header.STATE) === PoolState.LIVE && i32[Header.POOL] === core.pool;
 }

@@ -1,6 +1,6 @@
 /**
  * The steps of a ring, as plain functions over plain data, so that a test can run them access by access (as
- * shared-core.ts; test/pools/shared/ring-waits.test.ts does).
+ * core.ts; test/pools/shared/ring-waits.test.ts does).
  *
  * Each side publishes its counter in a word, and a side that sleeps does so on the other side's word. Before it sleeps
  * it sets {@link WAITS} in that word and looks once more. Publishing is an exchange: it writes the counter without the

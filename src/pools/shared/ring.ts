@@ -151,7 +151,7 @@ export class SpscRing {
     const ring = this.state;
     const { head, i32 } = ring;
     const next = (head + 1) & MASK;
-    // Empty as far as was seen, or the other side is to be told.
+    // Empty as far as was seen, or the counter is to be published.
     if (head === ring.cachedTail || next === ring.publishAt) return tryPop(ring);
     const value = i32[ITEMS + (head & ring.last)]!;
     ring.head = next;
@@ -218,7 +218,7 @@ export class SpscRing {
   }
 
   /**
-   * Closes the ring for both sides: whoever waits to push, or to pop from an empty ring, is told so (`ERR_INACTIVE`). What is in
+   * Closes the ring for both sides: every wait to push, or to pop from an empty ring, ends (`ERR_INACTIVE`). What is in
    * the ring can still be popped. A second time nothing happens.
    */
   close(): void {
@@ -241,14 +241,14 @@ export class SpscRing {
     return (Atomics.load(i32, RingWord.TAIL) - Atomics.load(i32, RingWord.HEAD)) & WRAP;
   }
 
-  /** Integers in the ring, those left out that are popped and not told of yet: exact for either side while the other one rests. @realtime */
+  /** Integers in the ring, without those that are popped and not published yet: exact for either side while the other one rests. @realtime */
   get count(): number {
     const { i32, last } = this.state;
     // First what was popped: what is pushed meanwhile must not be missing from the difference.
-    const told = Atomics.load(i32, RingWord.HEAD) & WRAP;
+    const published = Atomics.load(i32, RingWord.HEAD) & WRAP;
     const popped = Atomics.load(i32, RingWord.POPPED) & WRAP;
-    // A pop that is told of is written there only.
-    const head = ((popped - told) & WRAP) <= last + 1 ? popped : told;
+    // A pop whose counter was published is written there only.
+    const head = ((popped - published) & WRAP) <= last + 1 ? popped : published;
     return (Atomics.load(i32, RingWord.TAIL) - head) & WRAP;
   }
 

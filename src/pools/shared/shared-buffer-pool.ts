@@ -11,7 +11,7 @@
  * // there: const slots = SharedPool.attach(pool); slots.retainId(lease); slots.bytesOf(lease); slots.releaseId(lease)
  * frame.release();               // a thread that still looks keeps the bytes as they are; another slot serves meanwhile
  * ```
- * A buffer that comes home gets another lease on its slot, so that a late message names a lease that is over: `retainId` throws.
+ * A buffer that comes back gets another lease on its slot, so that a late message names a lease that is over: `retainId` throws.
  */
 import { allocators } from "../../allocators/registry.ts";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";

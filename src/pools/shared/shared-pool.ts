@@ -1,18 +1,34 @@
 /**
- * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a
- * thread that dies, at any instruction, loses nothing of theirs.
+ * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a thread that dies,
+ * at any instruction, loses nothing of theirs.
  *
  * ```ts
  * const pool = SharedPool.create({ size: 1920 * 1080 * 4, count: 8 });
  * worker.postMessage(pool.handle);               // there: const pool = SharedPool.attach(handle)
- * const slot = await pool.acquire({ timeout: 1000 });
- * pool.bytes(slot).set(frame);
- * pool.release(slot);
- * pool.release(slot);                            // ERR_DOUBLE_RELEASE
+ * const lease = await pool.acquire({ timeout: 1000 });
+ * pool.bytes(lease).set(frame);
+ * lease.release();
+ * lease.release();                               // ERR_DOUBLE_RELEASE
  * ```
- *
  * The integer API (`tryAcquireId`, `releaseId`, `retainId`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
- * AudioWorklet. How it works, and why nothing can be lost: shared-core.ts.
+ * AudioWorklet.
+ *
+ * Life-cycle of the pool: live from {@link SharedPool.create}; retiring from `retire()` until its last lease is back; dead, also by
+ * `close()`. Of this thread's part: a member from `create` or `attach` until `leave()`, or until another one evicts it by `reclaim()`
+ * (the states are in membership.ts). Of a slot, which is one state word, a generation and one bit for each member that holds it:
+ * ```
+ *   free (g, no bit) --acquire--> held (g, one bit) --retain, transfer--> held (g, other bits, or more)
+ *   held (g, last bit) --release--> free (g+1)                                   nothing to clear
+ *   held (g, last bit) --release--> closed (g+1, the same bit) --clear--> free   `zero: "release"`, or the low part of g is at its end
+ *   held or closed, of a dead member --reclaim--> as by release, by the member that reclaims
+ *   any --close--> dead; free --retire--> dead
+ * ```
+ * Invariants: a slot changes hands by one compare-exchange on its state word, and by nothing else; a lease is one generation of a slot,
+ * and no generation comes twice within 2^33 uses; what this thread believes to hold it holds, or its membership is over. How that is
+ * kept, and why nothing can be lost: core.ts.
+ *
+ * Complexity: a slot is taken and given back in O(1) (one compare-exchange each), O(count) to say that none is free; `reclaim`, `leave`,
+ * `retire`, `close`, `stats`, `holders` and `validate` are O(count).
  */
 
 import { zeroBytes } from "../../memory/region.ts";
@@ -61,6 +77,7 @@ import {
   tryAcquire,
 } from "./core.ts";
 import {
+  acquireRefusal,
   cannotBlock,
   evictedError,
   inUseError,
@@ -80,6 +97,7 @@ import {
   type Membership,
   reclaim,
   resumeReclaim,
+  retirePool,
 } from "./membership.ts";
 import { type BudgetEntry, uncount } from "./memory-budget.ts";
 import { readHolders, readStats, validatePool } from "./stats.ts";
@@ -147,7 +165,7 @@ export class SharedPool implements LeasePool {
       this.waiter.notify,
       made.pool,
     );
-    this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => refusal(this, "wait for a slot of"));
+    this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => acquireRefusal(this, "wait for a slot of"));
   }
 
   /**
@@ -226,7 +244,7 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Waits for a slot: first come, first served within this thread; how far it goes between threads is in shared-wait.ts.
+   * Waits for a slot: first come, first served within this thread; how far it goes between threads is in wait.ts.
    * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
    */
   async acquire(options: WaitOptions = {}): Promise<Lease> {
@@ -269,7 +287,7 @@ export class SharedPool implements LeasePool {
     return this.bytesOf(this.idOf(lease, "use"));
   }
 
-  /** One hold more, to be released too; also for a thread that was told of a lease another one holds. Throws as {@link retain}. */
+  /** One hold more, to be released too; also for a thread that knows of a lease another one holds. Throws as {@link retainId}. */
   retain(lease: LeaseData): void {
     this.retainId(this.idOf(lease, "retain"));
   }
@@ -348,7 +366,7 @@ export class SharedPool implements LeasePool {
    * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
    * thread itself (that is {@link leave}) and for a handle of another pool or without a reserved membership. O(count).
    *
-   * @param member number of the thread, or the handle that was reserved for it: then nobody who sits there later is hit
+   * @param member number of the thread, or the handle that was reserved for it: then no later member is hit
    */
   reclaim(member: number | SharedHandle): number {
     const reserved = typeof member === "object" && member !== null;
@@ -365,7 +383,8 @@ export class SharedPool implements LeasePool {
     if (reserved) this.#checkReserved(member, membership.status);
     if (number === this.member)
       throw badValue("member", "another thread than this one (leave() ends its own part)", number);
-    this.#refuse("reclaim a thread of");
+    const error = refusal(this, "reclaim a thread of");
+    if (error !== undefined) throw error;
     return reclaim(this.core, number, membership.status);
   }
 
@@ -389,11 +408,26 @@ export class SharedPool implements LeasePool {
   }
 
   /**
+   * Ends the pool with its last lease, for all threads: nobody gets a slot or joins any more, and every wait is rejected with
+   * `ERR_POOL_DEAD`. Leases stay good, can be sent and are given back as before; the last one closes the pool. A lease that another
+   * thread takes at this very moment is one of them. Returns who holds what. A second time nothing happens. O(count).
+   */
+  retire(): readonly SharedHolder[] {
+    if (isEvicted(this.core)) throw evictedError(this, "retire the pool");
+    const held = retirePool(this.core);
+    this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
+    if (held > 0) return this.holders();
+    if (this.#budget !== undefined && !isAlive(this.core)) uncount(this.#budget);
+    return isAlive(this.core) ? this.holders() : [];
+  }
+
+  /**
    * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
    * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
+    if (this.#budget !== undefined && !isAlive(this.core)) uncount(this.#budget);
     if (!isAlive(this.core)) return;
     if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
@@ -422,7 +456,7 @@ export class SharedPool implements LeasePool {
     validatePool(this);
   }
 
-  /** @internal The bytes of a slot, whoever holds it. */
+  /** @internal The bytes of a slot, held or not. */
   viewOf(index: number): Uint8Array {
     const view = this.#views[index];
     if (view !== undefined) return view;
@@ -477,7 +511,7 @@ export class SharedPool implements LeasePool {
   }
 
   #refuse(verb: string): void {
-    const error = refusal(this, verb);
+    const error = acquireRefusal(this, verb);
     if (error !== undefined) throw error;
   }
 }

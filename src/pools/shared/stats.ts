@@ -3,7 +3,7 @@ import { MillpondError } from "../../util/errors.ts";
 import type { SharedHolder, SharedMemberStats, SharedPoolStats } from "./attach.ts";
 import { type Core, holds, isCurrent, leaseOf, MANY, memberAt, NOTHING, stateAt } from "./core.ts";
 import { countHolders, holdersOf } from "./errors.ts";
-import { DEAD_SLOT, Header, MemberState, MemberWord } from "./layout.ts";
+import { DEAD_SLOT, Header, MemberState, MemberWord, RETIRING } from "./layout.ts";
 import { statusOf } from "./membership.ts";
 
 const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
@@ -92,5 +92,5 @@ export function validatePool({ core, name }: { readonly core: Core; readonly nam
     if (many && !believed) fail(`this thread counts holds of slot ${index}, which it does not hold`);
     if (many && core.localRefs[index]! < 1) fail(`this thread has a wrong count for slot ${index}`);
   }
-  if ((Atomics.load(i32, Header.WAITING) & ~live) !== 0) fail("somebody waits who is gone");
+  if ((Atomics.load(i32, Header.WAITING) & ~(live | RETIRING)) !== 0) fail("somebody waits who is gone");
 }

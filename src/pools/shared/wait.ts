@@ -1,7 +1,7 @@
 /**
- * Waiting for a slot of a shared pool. Who wants to wait says so with his member's bit, reads the wake counter, looks once
- * more for a slot, and sleeps on the counter's value: whoever gives a slot back after that look sees the bit, and whoever
- * did before it was found. One give wakes one sleeper, in the order in which they fell asleep; within a thread the order is
+ * Waiting for a slot of a shared pool. A waiter sets its member's bit, reads the wake counter, looks once more for a slot, and
+ * sleeps on the counter's value. A release after that look sees the bit; the slot of one before it was found. So no wake-up is
+ * lost. One release wakes one sleeper, in the order in which they fell asleep; within a thread the order is
  * first come, first served. A thread that takes without waiting may be faster than one that is just waking up, and that one
  * then queues anew behind the others: that is how far the order goes.
  */
@@ -11,7 +11,7 @@ import { throwLater } from "../../util/errors.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { acquireSlow, type Core, memberAt, NONE, wake } from "./core.ts";
 import { Header, MemberWord } from "./layout.ts";
-import { isAlive, resumeReclaim, statusOf } from "./membership.ts";
+import { isOpen, resumeReclaim, statusOf } from "./membership.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /**
@@ -46,7 +46,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
       const id = acquireSlow(core);
       if (id !== NONE) return id;
       const left = ms - (performance.now() - start);
-      if (left <= 0 || !isAlive(core) || statusOf(core, core.member) !== core.status) {
+      if (left <= 0 || !isOpen(core) || statusOf(core, core.member) !== core.status) {
         // A wake-up may have come between the look and now, meant for one who can use it.
         wake(core, 1);
         return NONE;
@@ -149,7 +149,7 @@ export class SharedQueue {
 
   /** Whether the pool goes on, and this thread takes part in it. */
   #isMember(): boolean {
-    return isAlive(this.#core) && statusOf(this.#core, this.#core.member) === this.#core.status;
+    return isOpen(this.#core) && statusOf(this.#core, this.#core.member) === this.#core.status;
   }
 
   /** Rejects all who wait. */
@@ -173,7 +173,7 @@ export class SharedQueue {
     return true;
   }
 
-  /** In the background: a wait with a timeout keeps the process alive by its own timer (waiters.ts), one without does not. */
+  /** In the background: a wait with a timeout keeps the process alive by its own timer (wait-queue.ts), one without does not. */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
     const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? RECHECK_MS : this.#pollMs;

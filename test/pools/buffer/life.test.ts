@@ -580,7 +580,8 @@ describe("ends", () => {
       const pool = new BufferPool(); pool.configure({ size: 1 << 20, min: 4, max: 4 }); pool.activate();
       let major = 0;
       const observer = new PerformanceObserver((list) => {
-        // Loading the program leaves old garbage that is collected once, early on; what counts is what the cycles cause.
+        // Loading the program leaves old garbage that is collected once, early on; what counts is what the cycles
+        // cause.
         for (const entry of list.getEntries()) if (entry.startTime >= began && entry.detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) major++;
       });
       observer.observe({ entryTypes: ["gc"] });

@@ -1,6 +1,6 @@
 /** The contract that SharedPool and TransferPool have in common: what a lease is, and how a pool ends. */
 import { describe, expect, it } from "vitest";
-import { leasePool, SharedPool, type TransferPool } from "../../../src/shared.ts";
+import { leasePool, SharedPool } from "../../../src/shared.ts";
 import { code } from "../buffer/pools.ts";
 
 for (const transport of ["shared", "transfer"] as const) {
@@ -70,25 +70,22 @@ for (const transport of ["shared", "transfer"] as const) {
       expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
     });
 
-    it.runIf(transport === "transfer")(
-      "retires with its last lease: nobody gets a slot from then on, and what is out stays good",
-      async () => {
-        const pool = make() as TransferPool;
-        const [a, b] = [pool.tryAcquire()!, pool.tryAcquire()!];
-        const waits = pool.acquire();
-        expect(pool.retire().map(({ slot }) => slot)).toEqual([a.index, b.index].sort());
-        await expect(waits).rejects.toMatchObject({ code: "ERR_POOL_DEAD" });
-        a.release();
-        expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
-        pool.bytes(b).fill(1);
-        pool.retain(b);
-        b.release();
-        b.release();
-        expect(code(() => b.release())).toMatch(/ERR_DOUBLE_RELEASE|ERR_POOL_DEAD/);
-        pool.close();
-        pool.validate();
-      },
-    );
+    it("retires with its last lease: nobody gets a slot from then on, and what is out stays good", async () => {
+      const pool = make();
+      const [a, b] = [pool.tryAcquire()!, pool.tryAcquire()!];
+      const waits = pool.acquire();
+      expect(pool.retire().map(({ slot }) => slot)).toEqual([a.index, b.index].sort());
+      await expect(waits).rejects.toMatchObject({ code: "ERR_POOL_DEAD" });
+      a.release();
+      expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
+      pool.bytes(b).fill(1);
+      pool.retain(b);
+      b.release();
+      b.release();
+      expect(code(() => b.release())).toMatch(/ERR_DOUBLE_RELEASE|ERR_POOL_DEAD/);
+      pool.close();
+      pool.validate();
+    });
   });
 }
 

@@ -308,7 +308,7 @@ describe("sources", () => {
     expect(code(() => open({ source: device, revoke: true }).allocator.allocate(1))).toBe("ERR_UNSUPPORTED");
   });
 
-  it("revoke: true kills the views of the last holder, and refuses memory that cannot be revoked", () => {
+  it("revoke: true revokes the views of the last holder, and refuses memory that cannot be revoked", () => {
     const pool = open({ revoke: true });
     const memory = pool.allocator.allocate(PAGE);
     const view = memory.map("write").bytes;

@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
-import { Header, LINE, MemberState, MemberWord, writePool } from "../../../src/pools/shared/layout.ts";
+import { Header, LINE, MemberState, MemberWord, PoolState, writePool } from "../../../src/pools/shared/layout.ts";
 import { CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
@@ -92,8 +92,8 @@ function tally(explored: Explored): Explored {
 
 describe("every interleaving of two operations", REPEATED, () => {
   it.each(situations)("%s | %s %o", (first, second, size) => {
-    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of them,
-    // but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
+    // Two walks over all slots have 10^8 interleavings; those with at most 4 switches stand for them. One slot: all of
+    // them, but for pools that close a slot before they free it, where 5 switches are one for each of its steps.
     const bounds = size.count > 1 ? { preemptions: 4 } : closes(size) ? { preemptions: 5 } : {};
     expect(tally(explore(() => pair(first, second, size), bounds)).schedules).toBeGreaterThan(1);
   });
@@ -283,6 +283,48 @@ describe("a lease that two threads know", REPEATED, () => {
       }
     }
   });
+
+  it.each(["fresh", "release"] as const)(
+    "a pool retires (zero: %s), at any point of a take, a give, a leaving and a death: closed with its last lease",
+    (zero) => {
+      const ends: Readonly<Record<string, (world: World, id: number) => Thread>> = {
+        give: gives(0),
+        leave: function* (world) {
+          world.forget(0);
+          yield* steps.leave(world.cores[0]!) as Step<unknown>;
+        },
+      };
+      for (const [how, end] of Object.entries(ends)) {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 3, zero });
+          const id = hold(world, 0);
+          const dead: number[] = [];
+          const other = function* (): Thread {
+            const taken = yield* world.take(1);
+            if (taken >= 0) yield* world.give(1, taken);
+          };
+          const retires = function* (): Thread {
+            yield* steps.retirePool(world.cores[2]!) as Step<unknown>;
+          };
+          return {
+            threads: [end(world, id), other(), retires()],
+            i32: world.i32,
+            mortal: [true, true, false],
+            died(thread) {
+              world.forget(thread);
+              dead.push(thread);
+            },
+            check() {
+              for (const thread of dead) alone(world.reclaim(2, thread));
+              if (world.i32[Header.STATE] !== PoolState.DEAD) throw new Error(`${how}: the pool goes on`);
+              if (alone(steps.tryAcquire(world.cores[2]!)) >= 0) throw new Error(`${how}: a slot was given out`);
+            },
+          };
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      }
+    },
+  );
 
   it("both give their hold back: the slot is free once, and cleared once", () => {
     const make = (): Run => {

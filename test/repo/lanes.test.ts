@@ -1,0 +1,46 @@
+/** What test/helpers/effort.ts promises of the two lanes, held for every test file. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import ts from "typescript";
+import { expect, test } from "vitest";
+
+const TESTS = join(import.meta.dirname, "..");
+
+/** Lines on which a test repeats itself by `times(...)`, itself or by a constant of the file, and neither it nor a describe around it is tagged. */
+function untagged(text: string): number[] {
+  const file = ts.createSourceFile("a.test.ts", text, ts.ScriptTarget.Latest, true);
+  const scaled = new Set(["times"]);
+  const found: number[] = [];
+  const isTest = (call: ts.CallExpression): boolean => /^(it|test|describe)\b/.test(call.expression.getText());
+  const visit = (node: ts.Node, tests: readonly ts.CallExpression[]): void => {
+    if (ts.isVariableDeclaration(node) && tests.length === 0 && /\btimes\(/.test(node.initializer?.getText() ?? "")) {
+      scaled.add(node.name.getText());
+    }
+    if (ts.isIdentifier(node) && scaled.has(node.text) && tests.length > 0) {
+      const isTagged = tests.some((call) =>
+        call.arguments.some((one) => /^(REPEATED|FULL)$|[?:] (REPEATED|FULL)\b/.test(one.getText())),
+      );
+      if (!isTagged) found.push(file.getLineAndCharacterOfPosition(node.getStart()).line + 1);
+    }
+    const inner = ts.isCallExpression(node) && isTest(node) ? [...tests, node] : tests;
+    ts.forEachChild(node, (child) => visit(child, inner));
+  };
+  visit(file, []);
+  return found;
+}
+
+test("every test that repeats itself less often in the fast lane is tagged, so that it runs again at full length", () => {
+  const files = readdirSync(TESTS, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".test.ts"));
+  const missing = files.flatMap((file) => {
+    const text = readFileSync(join(TESTS, file), "utf8");
+    return text.includes("helpers/effort.ts") ? untagged(text).map((line) => `${file}:${line}`) : [];
+  });
+  expect(missing).toEqual([]);
+});
+
+test("an untagged test is found, whether it says times() itself or by a constant of its file", () => {
+  expect(untagged('it("a", () => { for (let i = 0; i < times(1, 2); i++); });')).toEqual([1]);
+  expect(untagged('const N = times(1, 2);\nit("a", () => run(N));\nit("b", REPEATED, () => run(N));')).toEqual([2]);
+  expect(untagged('describe("d", REPEATED, () => { it("a", () => run(times(1, 2))); });')).toEqual([]);
+  expect(untagged('it("a", isMore ? FULL : {}, () => run(times(1, 2)));')).toEqual([]);
+});

@@ -303,7 +303,7 @@ export function sizeOfFormat(format: StreamFormat): number {
   return checked.kind === "bytes" ? checked.size : checked.info.size;
 }
 
-/** True when buffers of both mean the same: nothing has to be negotiated anew. Throws `ERR_INVALID_ARG_TYPE`. */
+/** True when buffers of both mean the same: nothing has to be negotiated again. Throws `ERR_INVALID_ARG_TYPE`. */
 export function sameFormat(a: StreamFormat | null, b: StreamFormat | null): boolean {
   if (a === b && (a === null || CheckedFormat.is(a))) return true;
   return isSettled(a === null ? null : checkFormat("a", a), b === null ? null : checkFormat("b", b));

@@ -69,7 +69,7 @@ export interface ParsedPipeline {
   readonly pipeline: Pipeline;
   /** The word of each element, by its name. */
   readonly words: ReadonlyMap<string, Word>;
-  /** The same error, pointing at the word of the element it happened in; the error as it is when nobody knows. */
+  /** The same error, pointing at the word of the element it happened in; the error as it is when that is not known. */
   pointAt(error: unknown): unknown;
 }
 

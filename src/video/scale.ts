@@ -89,11 +89,14 @@ export class VideoScale extends Transform {
   /** When downstream bends one side, the other follows, as far as it may. */
   #shaped(info: VideoInfo, fixed: { width: number; height: number }, allowed: Caps): { width: number; height: number } {
     const { width, height } = this.#options;
-    const wish = shape(info.width, info.height, width, height);
-    if ((width !== undefined && height !== undefined) || (fixed.width === wish.width && fixed.height === wish.height))
+    const wanted = shape(info.width, info.height, width, height);
+    if (
+      (width !== undefined && height !== undefined) ||
+      (fixed.width === wanted.width && fixed.height === wanted.height)
+    )
       return fixed;
-    const ratio = Math.min(fixed.width / wish.width, fixed.height / wish.height);
-    const bent = allowed.fixate({ width: Math.round(wish.width * ratio), height: Math.round(wish.height * ratio) });
+    const ratio = Math.min(fixed.width / wanted.width, fixed.height / wanted.height);
+    const bent = allowed.fixate({ width: Math.round(wanted.width * ratio), height: Math.round(wanted.height * ratio) });
     return (bent?.fields ?? fixed) as { width: number; height: number };
   }
 

@@ -97,7 +97,9 @@ export interface Running {
   beginWait(element: Element, doing: string, bounds?: WaitBounds): StageWait | undefined;
   /** Ends a wait; does nothing for undefined. */
   endWait(wait: StageWait | undefined): void;
-  /** @internal reserves a pool for one pad; who has it already, or undefined when it is the caller's now */
+  /**
+   * @internal reserves a pool for one pad; returns the pad that has it already, or undefined when it is reserved now
+   */
   claim(pool: BufferPool, pad: OutputPad): OutputPad | undefined;
   /** @internal */
   unclaim(pool: BufferPool): void;

@@ -109,8 +109,8 @@ export class OutputPad extends Pad {
   decision: Decision | null = null;
 
   /**
-   * Hands a buffer on; it belongs to the other end from now on, also when this fails. Nothing comes back when it went
-   * through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek,
+   * Hands a buffer on; from now on the other end has to release it, also when this fails. Nothing comes back when it
+   * went through, a promise when the caller has to wait. Throws or rejects with `ERR_FLUSHING` during a seek,
    * `ERR_INVALID_ARG_TYPE` for what is not a buffer, and with what a stage downstream throws. @realtime for the pad's
    * own part
    */

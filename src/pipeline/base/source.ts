@@ -47,7 +47,7 @@ export abstract class Source extends Element {
 
   /**
    * Hook: the format of the next buffer, or undefined at the end of the stream. Called before every buffer; a format
-   * unlike the one before is negotiated anew, with a new pool.
+   * unlike the one before is negotiated again, with a new pool.
    */
   abstract next(): Maybe<StreamFormat | undefined>;
 

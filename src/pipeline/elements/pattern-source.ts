@@ -90,7 +90,7 @@ export class PatternSource extends Source {
     });
   }
 
-  /** Begins anew. */
+  /** Begins at the first picture. */
   override start(): void {
     this.#index = 0;
     this.#format = undefined;

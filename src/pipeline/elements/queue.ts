@@ -360,7 +360,7 @@ function readLimits({ maxBytes, maxTime }: QueueOptions): QueueLimits | undefine
   return maxBytes === undefined && time === undefined ? undefined : { bytes: maxBytes, time };
 }
 
-/** Work that has begun is not interrupted: its buffer is released when nobody touches it any more. */
+/** Work that has begun is not interrupted: its buffer is released when the work has ended. */
 function drop({ buffer, work }: Extract<Entry, { kind: "buffer" }>): void {
   if (work === undefined) buffer.release();
   else

@@ -35,7 +35,7 @@ export interface PoolProposal {
   readonly pool: BufferPool | null;
   /** Bytes of each buffer at least. */
   readonly size: number;
-  /** Buffers that those who answered will hold on to; the asker adds its own. */
+  /** Buffers that the stages which answered will retain; the stage that asked adds its own. */
   readonly min: number;
   /** The most that the offered pool can ever hold; 0: no limit. Always 0 without a pool. */
   readonly max: number;
@@ -110,7 +110,7 @@ export class AllocationQuery {
   readonly format: StreamFormat | null;
   /** Whether to bother offering a pool; sizes and counts are wanted in any case. */
   readonly needPool: boolean;
-  /** Buffers will be shared with somebody else: look, but do not write. After DirectShow's read-only connections. */
+  /** Other stages will read the same buffers: do not write. After DirectShow's read-only connections. */
   readonly readOnly: boolean;
   /** Pools and counts, in order of arrival. */
   readonly pools: readonly PoolProposal[] = [];
@@ -122,7 +122,7 @@ export class AllocationQuery {
   readonly notes: readonly string[] = [];
   /** How the held buffers add up, stage by stage. */
   readonly parts: readonly RetainedPart[] = [];
-  /** @internal who is being asked just now */
+  /** @internal name of the stage that is being asked */
   answering = "?";
 
   /** An empty question. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
@@ -212,7 +212,7 @@ export class AllocationQuery {
     return this.metas.findIndex((meta) => meta.api === name);
   }
 
-  /** Buffers that those who answered hold on to: the first entry's count; 0 without one. */
+  /** Buffers that the stages which answered retain: the first entry's count; 0 without one. */
   get retained(): number {
     return this.pools[0]?.min ?? 0;
   }

@@ -98,7 +98,7 @@ export function decideAllocation(pad: DecidingPad, query: AllocationQuery, runni
   if (before !== null && before !== pool) dropPool(pad, before);
 }
 
-/** @internal Ends a pad's pool with its last buffer, or deactivates it where it is somebody else's. */
+/** @internal Ends a pad's pool with its last buffer, or deactivates it where a stage offered it. */
 export function dropPool(pad: DecidingPad, pool: BufferPool): void {
   if (pool instanceof OwnPool) pool.retire();
   else pool.deactivate();
@@ -262,7 +262,7 @@ function findAllocator(
 
 function configOf(required: Requirements): BufferPoolConfig {
   const { size, count, params, query } = required;
-  // All of them now: a run that began must not fail for want of memory in its middle. Fresh pages cost nothing until
+  // All of them now, so that a run does not run out of memory in its middle. Fresh pages cost nothing until
   // touched.
   return { ...params, size, min: count, max: count, format: query.format };
 }

@@ -14,7 +14,7 @@ import { rootFromArguments } from "./lib/source-tree.ts";
 const FOLDER = "api";
 
 /** Names that users meet and that are still to be exported, or to go. */
-const PENDING: readonly string[] = ["mentions Membership,"];
+const PENDING: readonly string[] = [];
 
 /** Where the report of an entry point is: `api/millpond.shared.md`. */
 function reportFile(entry: string): string {
@@ -24,18 +24,19 @@ function reportFile(entry: string): string {
 /** The report of each entry point, by file name. */
 export function apiReports(api: Api): Map<string, string> {
   // A name that several entry points export is printed by the first of them.
-  const homes = new Map<ts.Symbol, { readonly entry: string; readonly name: string }>();
+  const firstExports = new Map<ts.Symbol, { readonly entry: string; readonly name: string }>();
   for (const { entry, names } of api.entries) {
-    for (const { name, symbol } of names) if (!homes.has(symbol)) homes.set(symbol, { entry: entry.name, name });
+    for (const { name, symbol } of names)
+      if (!firstExports.has(symbol)) firstExports.set(symbol, { entry: entry.name, name });
   }
   return new Map(
     api.entries.map(({ entry, names }) => {
       const values = names.filter(({ isValue }) => isValue).length;
       const parts = names.map((name) => {
-        const home = homes.get(name.symbol)!;
-        if (home.entry !== entry.name) return `// ${name.name}: see ${home.entry}`;
+        const first = firstExports.get(name.symbol)!;
+        if (first.entry !== entry.name) return `// ${name.name}: see ${first.entry}`;
         return printName(api, name, (symbol) => {
-          const at = homes.get(symbol);
+          const at = firstExports.get(symbol);
           return at === undefined || at.entry === entry.name ? at?.name : `${at.entry.replaceAll("/", ".")}.${at.name}`;
         });
       });

@@ -1,7 +1,7 @@
 /**
  * What users download, and no more: what one import costs in a browser's bundle (minified, brotli), what the package
- * takes on disk, and what `import "millpond"` reads. Limits are what is reached now, a little rounded up: whoever makes
- * something larger says so here. Needs a built dist/.
+ * takes on disk, and what `import "millpond"` reads. Limits are what is reached now, a little rounded up: a change that
+ * makes something larger says so here. Needs a built dist/.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -126,5 +126,5 @@ export async function checkBundle(
 if (import.meta.main) {
   const { findings, measured } = await checkBundle(rootFromArguments());
   for (const line of measured) console.log(line);
-  reportFindings("bundle", findings, "the package is no larger than it has to be");
+  reportFindings("bundle", findings, "every size is within its limit");
 }

@@ -28,12 +28,12 @@ export function checkClean(root: string, registry: string | undefined = process.
       .toString("utf8")
       .split("\n")
       .flatMap((text, index) =>
-        complaints(file, text, configured).map((message) => ({ file, line: index + 1, message })),
+        problemsIn(file, text, configured).map((message) => ({ file, line: index + 1, message })),
       );
   });
 }
 
-function complaints(file: string, text: string, configuredHost: string | undefined): string[] {
+function problemsIn(file: string, text: string, configuredHost: string | undefined): string[] {
   const found: string[] = [];
   const path = MACHINE_PATH.exec(text);
   if (path !== null) found.push(`names a path of one machine: ${path[0].trim()}...`);

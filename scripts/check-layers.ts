@@ -49,14 +49,14 @@ function checkFile(file: SourceFile): Finding[] {
     return [{ file: file.path, line: 0, message: `folder "${layer}" is no layer; layers are ${LAYERS.join(", ")}` }];
   }
   return moduleReferences(file).flatMap((reference) => {
-    const message = complaint(file, layer, reference);
+    const message = problemOf(file, layer, reference);
     return message === undefined ? [] : [{ file: file.path, line: reference.line, message }];
   });
 }
 
-function complaint(file: SourceFile, layer: string, reference: ModuleReference): string | undefined {
+function problemOf(file: SourceFile, layer: string, reference: ModuleReference): string | undefined {
   const { specifier } = reference;
-  if (specifier.startsWith(".")) return relativeComplaint(file, layer, reference);
+  if (specifier.startsWith(".")) return relativeProblem(file, layer, reference);
   if (specifier.startsWith("/") || specifier.startsWith("file:")) return `"${specifier}" is an absolute path`;
   if (specifier.startsWith("node:") || BUILTINS.has(specifier) || reference.kind === "builtin") {
     if (PLATFORM_LAYERS.has(layer) || PLATFORM_FOLDERS.some((folder) => file.path.startsWith(folder))) return undefined;
@@ -69,7 +69,7 @@ function complaint(file: SourceFile, layer: string, reference: ModuleReference):
     : `package "${specifier}" is imported; ${layer} has no dependencies: put this into adapters/`;
 }
 
-function relativeComplaint(file: SourceFile, layer: string, { specifier, kind }: ModuleReference): string | undefined {
+function relativeProblem(file: SourceFile, layer: string, { specifier, kind }: ModuleReference): string | undefined {
   const target = posix.join(posix.dirname(file.path), specifier);
   if (!target.startsWith("src/")) return `"${specifier}" leaves src/`;
   const targetLayer = layerOf(target);

@@ -103,6 +103,6 @@ console.log(
     `resident ${mb(first)} at most in the first half, ${growth <= 0 ? "no growth" : `${mb(growth)} more at most`} since; ${out} buffers out`,
 );
 if (growth > MAY_GROW || out > 0 || summary.holders.length > 0) {
-  console.error("soak: memory grew, or buffers did not come home");
+  console.error("soak: memory grew, or buffers did not come back");
   process.exit(1);
 }

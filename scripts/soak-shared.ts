@@ -10,7 +10,7 @@ if (!(operations > 0)) throw new Error("how many operations?");
 const seed = Number(process.env.MILLPOND_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`MILLPOND_SEED=${seed}`);
 
-// Few slots are fought for, many are hoarded in magazines: both, with both kinds of bitmap.
+// Few slots are fought for, many are cached in magazines: both, with both kinds of bitmap.
 const plans = [
   { workers: 2, count: 1, killEvery: 100 },
   { workers: 2, count: 8, killEvery: 100 },

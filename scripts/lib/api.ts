@@ -131,7 +131,7 @@ export function hiddenNames({ root, entries, checker }: Api): HiddenName[] {
 function isOwnType(root: string, symbol: ts.Symbol): boolean {
   return (symbol.declarations ?? []).some((declaration) => {
     const source = declaration.getSourceFile();
-    // A file that is no module declares what is global: it completes the platform's own types.
+    // A file without imports and exports declares what is global: it completes the platform's own types.
     if (!source.fileName.startsWith(`${root}/`) || source.fileName.includes("/node_modules/")) return false;
     if (!ts.isExternalModule(source)) return false;
     const holder = ts.isVariableDeclaration(declaration) ? declaration.parent.parent.parent : declaration.parent;

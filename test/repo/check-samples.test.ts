@@ -59,7 +59,7 @@ describe("the check of samples", () => {
     ).toEqual([expect.stringMatching(/^docs\/guide\.md:5: this sample does not do what it says/)]);
   });
 
-  test("leaves out what is no program, and wants a reason and a fence for it", () => {
+  test("leaves out what cannot compile, and wants a reason and a fence for it", () => {
     expect(
       readSamples("a.md", fence("class A {", "<!-- sample: skip: a piece of a class -->\n")).samples[0]?.mode,
     ).toBe("skip");

@@ -1,6 +1,6 @@
 /**
- * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's other
- * messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
+ * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's
+ * other messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
 
 import { abortable } from "../../util/abortable.ts";
@@ -75,7 +75,8 @@ export interface CheckedConnect {
 
 /**
  * Checks what a pool's connect() was given, and reads each property and option once.
- * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is aborted.
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is
+ * aborted.
  */
 export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
   const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
@@ -95,7 +96,10 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
   return given;
 }
 
-/** Asks the other side to connect and waits for its answer. What the caller's own objects throw passes, after the peer has ended. */
+/**
+ * Asks the other side to connect and waits for its answer. What the caller's own objects throw passes, after the peer
+ * has ended.
+ */
 export async function connect<Data>(
   { target, postMessage, once, options }: CheckedConnect,
   offer: unknown,

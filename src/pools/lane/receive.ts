@@ -33,8 +33,9 @@ export interface LaneSource {
 }
 
 /**
- * Waits for the thread that calls `pool.connect(worker)`, and answers. Call it as the worker starts: browsers drop messages
- * that come before anybody listens. Rejects with the signal's reason, and with what {@link SharedPool.attach} throws.
+ * Waits for the thread that calls `pool.connect(worker)`, and answers. Call it as the worker starts: browsers drop
+ * messages that come before anybody listens. Rejects with the signal's reason, and with what {@link SharedPool.attach}
+ * throws.
  *
  * @param source `self` in a browser's worker, `parentPort` in Node's
  */
@@ -82,7 +83,10 @@ export async function receiveLane<Data = unknown>(
   return lane;
 }
 
-/** What came in a message may be anything: of another version of the library, or of a program that guesses. Throws `ERR_BAD_DATA`. */
+/**
+ * What came in a message may be anything: of another version of the library, or of a program that guesses. Throws
+ * `ERR_BAD_DATA`.
+ */
 function checkConnectRequest(given: ConnectRequest): ConnectRequest {
   try {
     methodsOf("port", "a MessagePort", given.port, ["postMessage", "addEventListener", "close"]);
@@ -130,7 +134,10 @@ export interface LeasePoolOptions {
   transport?: "auto" | "shared" | "transfer";
 }
 
-/** A pool whose leases move between threads, by shared memory where it exists and by transfer where not. Throws as their makers. */
+/**
+ * A pool whose leases move between threads, by shared memory where it exists and by transfer where not. Throws as their
+ * makers.
+ */
 export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool) & LeasePool {
   if (options === undefined) throw wrongType("options", "LeasePoolOptions", options);
   const given = checkOptions("options", options, ["size", "count", "name", "transport"]);

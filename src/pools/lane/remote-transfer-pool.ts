@@ -78,7 +78,10 @@ export class RemoteTransferPool implements LeasePool {
     return undefined;
   }
 
-  /** Asks the pool's own thread for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when the lane ends. */
+  /**
+   * Asks the pool's own thread for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when
+   * the lane ends.
+   */
   async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;

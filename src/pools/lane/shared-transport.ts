@@ -22,7 +22,10 @@ import {
 import { type CheckedConnect, connect } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
 
-/** What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this folder. */
+/**
+ * What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this
+ * folder.
+ */
 export interface SharedEnd extends LeasePool {
   /** Number of this thread's member. */
   readonly member: number;

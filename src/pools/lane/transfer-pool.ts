@@ -1,13 +1,14 @@
 /**
- * TransferPool: what SharedPool is to shared memory, for places without it (a page that is not cross-origin isolated). The
- * slots are ArrayBuffers of one thread; sending a lease transfers its buffer, the last release over there transfers it back.
- * No byte is copied and no buffer is made twice; measured, that is as fast as shared memory. The price: one thread at a
- * time sees a slot, and the other side cannot take one without asking.
+ * TransferPool: what SharedPool is to shared memory, for places without it (a page that is not cross-origin isolated).
+ * The slots are ArrayBuffers of one thread; sending a lease transfers its buffer, the last release over there transfers
+ * it back. No byte is copied and no buffer is made twice; measured, that is as fast as shared memory. The price: one
+ * thread at a time sees a slot, and the other side cannot take one without asking.
  *
- * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them; closed by `close()`.
- * Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is undefined); free again when it is released
- * here or comes back, in a new generation, so that an old lease is not the next one. When a lane ends, its slots get new buffers.
- * Every call is O(1), except making and closing the pool, `stats()`, `holders()`, `validate()` and a lane's end: O(count).
+ * Life-cycle of the pool: open; retired by `retire()`, when leases are still out, and closed with the last of them;
+ * closed by `close()`. Of a slot: free; held here; away over a lane (its buffer is in the other thread, `view` is
+ * undefined); free again when it is released here or comes back, in a new generation, so that an old lease is not the
+ * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
+ * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
 
 import { type Clock, checkClock } from "../../util/clock.ts";
@@ -101,7 +102,10 @@ export class TransferPool implements LeasePool {
   readonly count: number;
   /** What carries a lease to another thread. */
   readonly transport = "transfer";
-  /** Use it as `using pool = TransferPool.create(options)` where the platform has `Symbol.dispose`: `close({ force: true })`. */
+  /**
+   * Use it as `using pool = TransferPool.create(options)` where the platform has `Symbol.dispose`:
+   * `close({ force: true })`.
+   */
   declare [Symbol.dispose]: () => void;
   readonly #pool: number;
   readonly #entries: Entry[];
@@ -151,7 +155,9 @@ export class TransferPool implements LeasePool {
     return this.#lease(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
   }
 
-  /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`. */
+  /**
+   * The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`.
+   */
   bytes(lease: LeaseData): Uint8Array {
     const entry = this.#held(lease, "use");
     if (entry.view!.byteLength !== this.size) throw this.#detached(entry);
@@ -163,7 +169,9 @@ export class TransferPool implements LeasePool {
     this.#held(lease, "retain").holds++;
   }
 
-  /** Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot gets a new buffer). */
+  /**
+   * Gives a hold back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED` (the slot gets a new buffer).
+   */
   release(lease: LeaseData): void {
     const entry = this.#held(lease, "release");
     if (--entry.holds > 0) return;
@@ -228,7 +236,10 @@ export class TransferPool implements LeasePool {
     }
   }
 
-  /** Ends the pool with its last lease: nobody gets a slot any more, who waits is rejected, leases stay good. Returns who holds one. */
+  /**
+   * Ends the pool with its last lease: nobody gets a slot any more, who waits is rejected, leases stay good. Returns
+   * who holds one.
+   */
   retire(): readonly TransferHolder[] {
     const holders = this.holders();
     if (this.#state !== "open") return holders;
@@ -238,8 +249,8 @@ export class TransferPool implements LeasePool {
   }
 
   /**
-   * Ends the pool. Throws `ERR_IN_USE` while slots are held here or away, with who holds them; with `force` those leases end, and a
-   * buffer that comes back is dropped. A second time nothing happens. O(count).
+   * Ends the pool. Throws `ERR_IN_USE` while slots are held here or away, with who holds them; with `force` those
+   * leases end, and a buffer that comes back is dropped. A second time nothing happens. O(count).
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

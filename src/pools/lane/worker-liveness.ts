@@ -1,6 +1,6 @@
 /**
- * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks away:
- * the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
+ * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks
+ * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
  */
 
 interface LockManager {
@@ -18,9 +18,9 @@ export interface EndWatch {
 const watchesOf = new WeakMap<object, Set<EndWatch>>();
 
 /**
- * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go at the next
- * one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns what ends the watch.
- * What `once` throws passes, and nothing is watched then.
+ * Calls `ended` at the target's exit. One listener for all watches of a target, and a watch that is settled is let go
+ * at the next one: a worker that lives long and is connected to one pool after the other keeps none of them. Returns
+ * what ends the watch. What `once` throws passes, and nothing is watched then.
  *
  * @param target a worker or a child process of Node
  * @param once its method, on it

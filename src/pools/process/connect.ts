@@ -1,5 +1,6 @@
 /**
- * A lane to a child process: leases move over its IPC channel as they do to a worker, with the same window, iteration and close.
+ * A lane to a child process: leases move over its IPC channel as they do to a worker, with the same window, iteration
+ * and close.
  *
  * ```ts
  * const child = fork("child.js");                            // or spawn with an "ipc" in stdio
@@ -64,9 +65,9 @@ interface ConnectRequest {
 }
 
 /**
- * Connects to a child process, which calls {@link receiveProcess}. It gets a membership of its own; when it ends, however it does,
- * what it held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE` when the child ends or fails to
- * join first, or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+ * Connects to a child process, which calls {@link receiveProcess}. It gets a membership of its own; when it ends,
+ * however it does, what it held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE`
+ * when the child ends or fails to join first, or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
  */
 export async function connectProcess<Data = unknown>(
   pool: ProcessPool,
@@ -123,8 +124,8 @@ export async function connectProcess<Data = unknown>(
 /** How {@link receiveProcess} joins. */
 export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "membership"> {
   /**
-   * The descriptor of the pool's block, if this process inherited it; default: it is opened from the parent, which needs /proc and
-   * the same PID namespace.
+   * The descriptor of the pool's block, if this process inherited it; default: it is opened from the parent, which
+   * needs /proc and the same PID namespace.
    */
   descriptor?: number;
   /** Gives the wait up; rejects with its reason. */
@@ -137,8 +138,8 @@ export interface ReceiveProcessOptions extends Omit<ProcessOpenOptions, "members
 const RECEIVE_KEYS = ["name", "asyncWait", "stop", "watch", "clock", "ops", "descriptor", "signal", "source"] as const;
 
 /**
- * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason, and with
- * what {@link ProcessPool.attach} throws, which the parent is told too.
+ * Waits for the parent that calls {@link connectProcess}, joins its pool and answers. Rejects with the signal's reason,
+ * and with what {@link ProcessPool.attach} throws, which the parent is told too.
  */
 export async function receiveProcess<Data = unknown>(
   options: ReceiveProcessOptions = {},
@@ -192,7 +193,9 @@ export function processLane<Data>(
   return lane;
 }
 
-/** @internal The first message on a port. Rejects with the signal's reason, and `ERR_INACTIVE` when none comes in time. */
+/**
+ * @internal The first message on a port. Rejects with the signal's reason, and `ERR_INACTIVE` when none comes in time.
+ */
 export function firstMessage(
   port: ProcessPort,
   { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
@@ -213,7 +216,9 @@ export function firstMessage(
   });
 }
 
-/** @internal Waits for the other side's "ready". Rejects with `ERR_INACTIVE` and its reason when it says another thing. */
+/**
+ * @internal Waits for the other side's "ready". Rejects with `ERR_INACTIVE` and its reason when it says another thing.
+ */
 export async function ready(message: Promise<unknown>): Promise<void> {
   const said = await message;
   if (said === "ready") return;

@@ -1,7 +1,8 @@
 /**
- * How threads of several processes sleep and wake on a word of a shared pool. A thread that may block sleeps in the kernel (a futex),
- * in slices, and looks between them at a stop word and for ended processes. For one that must not block, a helper thread sleeps: it
- * wakes this process's `Atomics.waitAsync` when the word changes in any process. Without a futex both look again and again.
+ * How threads of several processes sleep and wake on a word of a shared pool. A thread that may block sleeps in the
+ * kernel (a futex), in slices, and looks between them at a stop word and for ended processes. For one that must not
+ * block, a helper thread sleeps: it wakes this process's `Atomics.waitAsync` when the word changes in any process.
+ * Without a futex both look again and again.
  */
 import { Worker } from "node:worker_threads";
 import type { NativeOps } from "../../os/native-ops.ts";

@@ -46,13 +46,16 @@ import {
 /** How a process takes part. */
 export interface ProcessAttachOptions {
   /**
-   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is started at
-   * the first wait, "poll" by looking again after 1 to 16 ms.
+   * How `acquire()` hears of a slot that another process gave back: "thread" (default) by a helper thread that is
+   * started at the first wait, "poll" by looking again after 1 to 16 ms.
    */
   asyncWait?: AsyncWait;
   /** Ends `acquireSync()` within 50 ms, with `ERR_INACTIVE`, once it is not 0. */
   stop?: StopWord;
-  /** Milliseconds between two looks for processes that have ended; default 250; Infinity: only `ProcessPool.reclaimEnded` looks. */
+  /**
+   * Milliseconds between two looks for processes that have ended; default 250; Infinity: only
+   * `ProcessPool.reclaimEnded` looks.
+   */
   watch?: number;
   /** Time; default: the platform's. */
   clock?: Clock;
@@ -60,7 +63,10 @@ export interface ProcessAttachOptions {
   ops?: NativeOps;
 }
 
-/** How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's frames. */
+/**
+ * How a pool for processes is made. `zero` is "release" unless said otherwise: a process sees nothing of another's
+ * frames.
+ */
 export interface ProcessPoolOptions
   extends ProcessAttachOptions,
     Omit<SharedPoolOptions, "memory" | "waiter" | "clock"> {}
@@ -192,7 +198,8 @@ function rowOf(
   const own = ownIdentity();
   if (given === undefined) {
     let claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
-    // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a member may.
+    // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a
+    // member may.
     for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, own); n++) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.ms);
       claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
@@ -214,8 +221,8 @@ function joinThread<T>(handle: SharedHandle, options: ProcessOpenOptions, constr
 }
 
 /**
- * What the memory says about its pool, as a handle. Each number is read once, checked as a caller's would be, and the layout
- * is computed anew from them: nothing in the memory is a position. Throws `ERR_BAD_DATA`.
+ * What the memory says about its pool, as a handle. Each number is read once, checked as a caller's would be, and the
+ * layout is computed anew from them: nothing in the memory is a position. Throws `ERR_BAD_DATA`.
  */
 export function readHeader(
   memory: SharedArrayBuffer,
@@ -276,7 +283,10 @@ function checkMembership(membership: Membership, layout: SharedLayout): Membersh
   return { member, status };
 }
 
-/** @internal Checks what each way to take part has in common. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+/**
+ * @internal Checks what each way to take part has in common. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`,
+ * `ERR_OUT_OF_RANGE`.
+ */
 export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(options: T): T {
   const { name, clock, ops, asyncWait, stop, watch } = options;
   text("options.name", name, "shared");

@@ -1,20 +1,21 @@
 /**
- * ProcessPool: a SharedPool that processes share: the same slots, leases, waits and errors, in sealed memory of the native layer. A
- * process that has the memory's descriptor (inherited, sent over a Unix socket, or found by a name) takes part, and what a killed
- * process held comes free by itself.
+ * ProcessPool: a SharedPool that processes share: the same slots, leases, waits and errors, in sealed memory of the
+ * native layer. A process that has the memory's descriptor (inherited, sent over a Unix socket, or found by a name)
+ * takes part, and what a killed process held comes free by itself.
  *
  * ```ts
  * const pool = ProcessPool.create({ size: 1920 * 1080 * 4, count: 8 });
  * spawn("node", ["child.js"], { stdio: [0, 1, 2, pool.descriptor] });
  * // there: const pool = ProcessPool.attach(3);
  * ```
- * Life-cycle of a process's part: it maps the block, writes its name into a row of the table behind the slots (process-table.ts), takes
- * the place of that row, and is a member; `leave()` gives back slots, place, row and mapping, in this order. When it is killed in
- * between, its row names it still: every other process looks at the rows each 250 ms, and reclaims the members of those that have
- * ended. `close()` ends the pool for all processes. Slots and members live as in a SharedPool.
+ * Life-cycle of a process's part: it maps the block, writes its name into a row of the table behind the slots
+ * (process-table.ts), takes the place of that row, and is a member; `leave()` gives back slots, place, row and mapping,
+ * in this order. When it is killed in between, its row names it still: every other process looks at the rows each 250
+ * ms, and reclaims the members of those that have ended. `close()` ends the pool for all processes. Slots and members
+ * live as in a SharedPool.
  *
- * Invariants: no place is taken without its row, so that every member has a process that can be looked for; a process of another PID
- * namespace is never judged. Complexity: as a SharedPool; a look at the rows is O(members), 20 us each.
+ * Invariants: no place is taken without its row, so that every member has a process that can be looked for; a process
+ * of another PID namespace is never judged. Complexity: as a SharedPool; a look at the rows is O(members), 20 us each.
  */
 
 import { nativeOps } from "../../os/load.ts";
@@ -52,7 +53,10 @@ import {
   reclaimProcesses,
 } from "./process-table.ts";
 
-/** A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it is large. */
+/**
+ * A process that was killed has its connections closed before its last thread is gone: some microseconds, or more if it
+ * is large.
+ */
 const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
 
 /** What a look for ended processes did. */
@@ -88,14 +92,16 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * Attaches this process, or a thread of it, to a pool that another process made: by a descriptor that was inherited or received (taken
-   * over, and closed on failure), by the name that it was published under, by its block, or by a handle that `reserve()` gave.
+   * Attaches this process, or a thread of it, to a pool that another process made: by a descriptor that was inherited
+   * or received (taken over, and closed on failure), by the name that it was published under, by its block, or by a
+   * handle that `reserve()` gave.
    *
-   * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this version
-   * (`details.errno` names what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing native runs, `ERR_INACTIVE`
-   * when the name's publisher is gone, `ERR_POOL_DEAD` for a pool that was closed or a reservation that was taken back, `ERR_POOL_FULL`.
-   * That one at once when all memberships are those of processes that run; where one is of a process that has ended, this thread
-   * blocks until a member has cleared up after it, and for 360 ms at most.
+   * Throws `ERR_BAD_DATA` for memory that is not sealed, of another user, too short, or that holds no pool of this
+   * version (`details.errno` names what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing
+   * native runs, `ERR_INACTIVE` when the name's publisher is gone, `ERR_POOL_DEAD` for a pool that was closed or a
+   * reservation that was taken back, `ERR_POOL_FULL`.
+   * That one at once when all memberships are those of processes that run; where one is of a process that has ended,
+   * this thread blocks until a member has cleared up after it, and for 360 ms at most.
    */
   static override attach(
     source: number | string | SharedMemory | SharedHandle,
@@ -144,15 +150,18 @@ export class ProcessPool extends SharedPool {
     return this.#waiter.kind;
   }
 
-  /** Gives the pool a name by which processes of this user open it while this one lives. Answers "EEXIST" when it is taken. */
+  /**
+   * Gives the pool a name by which processes of this user open it while this one lives. Answers "EEXIST" when it is
+   * taken.
+   */
   publish(name: string): Outcome<PublishedName> {
     if (this.block === undefined) return notDone("refused", "NO_BLOCK", "this thread has a handle and not the block");
     return publishName(name, this.block, this.ops);
   }
 
   /**
-   * A handle with a membership of its own, for a thread or child of this process; when this process ends, so does the membership. Throws
-   * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
+   * A handle with a membership of its own, for a thread or child of this process; when this process ends, so does the
+   * membership. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
   override reserve(): SharedHandle & { readonly membership: Membership } {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
@@ -180,8 +189,8 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * As {@link SharedPool.acquireSync}; also throws `ERR_INACTIVE` when the stop word is set. Ended processes are looked for
-   * between the slices, so that no wait is for a dead process.
+   * As {@link SharedPool.acquireSync}; also throws `ERR_INACTIVE` when the stop word is set. Ended processes are looked
+   * for between the slices, so that no wait is for a dead process.
    */
   override acquireSync(timeout: number = Number.POSITIVE_INFINITY): Lease {
     try {
@@ -194,8 +203,8 @@ export class ProcessPool extends SharedPool {
 
   /**
    * Clears up after processes that have ended: what only they held is free. It is done by itself (see
-   * {@link ProcessAttachOptions.watch}); processes in another PID namespace cannot be judged and are left alone. O(memberships),
-   * 20 us each, and O(count) for each that ended.
+   * {@link ProcessAttachOptions.watch}); processes in another PID namespace cannot be judged and are left alone.
+   * O(memberships), 20 us each, and O(count) for each that ended.
    */
   reclaimEnded(): Reclaimed {
     this.#lastLook = performance.now();
@@ -214,15 +223,19 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * As {@link SharedPool.leave}; the place is free for another process. Also ends the sharing of the block for this process: views that
-   * were kept read zeros of its own. Throws `ERR_IN_USE` while it holds slots, unless `force`; nothing has changed then.
+   * As {@link SharedPool.leave}; the place is free for another process. Also ends the sharing of the block for this
+   * process: views that were kept read zeros of its own. Throws `ERR_IN_USE` while it holds slots, unless `force`;
+   * nothing has changed then.
    */
   override leave(options: { force?: boolean } = {}): void {
     super.leave(options);
     this.#end();
   }
 
-  /** As {@link SharedPool.close}, for every process; then ends the sharing of the block for this one, as {@link leave} does. */
+  /**
+   * As {@link SharedPool.close}, for every process; then ends the sharing of the block for this one, as {@link leave}
+   * does.
+   */
   override close(options: { force?: boolean } = {}): void {
     super.close(options);
     this.#end();
@@ -250,8 +263,8 @@ export class ProcessPool extends SharedPool {
 const construct: Construct<ProcessPool> = (made, options) => new ProcessPool(made, options);
 
 /**
- * A pool that was forgotten must not be kept by its timer. A function of its own: a closure holds all that any closure of its
- * function uses, and the constructor's others use `this`.
+ * A pool that was forgotten must not be kept by its timer. A function of its own: a closure holds all that any closure
+ * of its function uses, and the constructor's others use `this`.
  */
 function watchWeakly(pool: WeakRef<ProcessPool>, ms: number): ReturnType<typeof setInterval> {
   const timer = setInterval(() => pool.deref()?.lookNow() ?? clearInterval(timer), ms);

@@ -1,12 +1,12 @@
 /**
- * Which process is which member of a pool that processes share: a table behind the pool's slots, in the same memory, one row for each
- * member. A row is one 64-bit word, and a member's place is only taken by the process that has its row. So a process that is killed,
- * at whatever instruction, leaves a row that names it. The next process that looks finds the row, sees that the process has ended, and
- * reclaims the member, whichever state it is in.
+ * Which process is which member of a pool that processes share: a table behind the pool's slots, in the same memory,
+ * one row for each member. A row is one 64-bit word, and a member's place is only taken by the process that has its
+ * row. So a process that is killed, at whatever instruction, leaves a row that names it. The next process that looks
+ * finds the row, sees that the process has ended, and reclaims the member, whichever state it is in.
  *
  * ```
  *   | pool (layout.ts) | table header | row 0 | row 1 | ...        each on a line of its own
- *   a row: | times it was given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
+ *   a row: | times given away, 12 bits | "not to be judged" | start of the process, 28 bits | its number, 22 bits |
  * ```
  */
 import { hasEnded, type ProcessIdentity } from "../../os/process-liveness.ts";
@@ -176,8 +176,8 @@ export interface Reclaimed {
 }
 
 /**
- * Clears up after every process that has ended. Any number of threads and processes may do so at once, and be killed at it.
- * A process that cannot be judged from here is left alone.
+ * Clears up after every process that has ended. Any number of threads and processes may do so at once, and be killed at
+ * it. A process that cannot be judged from here is left alone.
  */
 export function reclaimProcesses(
   table: ProcessTable,

@@ -1,38 +1,44 @@
 /**
  * The steps of a shared pool, as plain functions over plain data. One rule carries all of it:
  *
- * **A slot changes hands by one compare-exchange on its state word, and by nothing else.** The word says which generation
- * the slot is in and who holds it, so that taking a slot and saying who took it are the same instruction: there is no
- * moment at which a worker that dies could leave a slot that is neither free nor anybody's. The bitmap and the workers'
- * magazines are hints where to look. A hint that is lost (its thread died) or stale (the slot is taken) costs a step, never
- * a slot: a thread that finds no hint looks at every state before it says that there is none.
+ * **A slot changes hands by one compare-exchange on its state word, and by nothing else.** The word says which
+ * generation the slot is in and who holds it, so that taking a slot and saying who took it are the same instruction:
+ * there is no moment at which a worker that dies could leave a slot that is neither free nor anybody's. The bitmap and
+ * the workers' magazines are hints where to look. A hint that is lost (its thread died) or stale (the slot is taken)
+ * costs a step, never a slot: a thread that finds no hint looks at every state before it says that there is none.
  *
- * **A lease ends before its slot is free.** A last release that has more to do than to release first *closes* the slot: it
- * moves the state to a generation that no lease ever had, and stays the only holder. Nobody can join from then on, since a join
- * compares the generation. Then it clears the bytes, and then it frees the slot in that generation. A thread that dies in
- * between leaves a slot that a dead member holds: reclaim closes it again, in a generation of its own, and starts over.
+ * **A lease ends before its slot is free.** A last release that has more to do than to release first *closes* the slot:
+ * it moves the state to a generation that no lease ever had, and stays the only holder. Nobody can join from then on,
+ * since a join compares the generation. Then it clears the bytes, and then it frees the slot in that generation. A
+ * thread that dies in between leaves a slot that a dead member holds: reclaim closes it again, in a generation of its
+ * own, and starts over.
  *
- * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it holds the high
- * part. The last value of the low part is no lease's: a slot that reaches it is closed, its holder moves the high part on by one
- * compare-exchange, and frees the slot at low part 0. So the high part stands still while anybody holds a lease or takes one:
+ * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it
+ * holds the high part. The last value of the low part is no lease's: a slot that reaches it is closed, its holder moves
+ * the high part on by one compare-exchange, and frees the slot at low part 0. So the high part stands still while
+ * anybody holds a lease or takes one:
  * - Taking a slot is the compare-exchange on the state; the high part is read after it, when this thread is the holder.
- * - Joining is a compare-exchange on the state as well, so the high part is compared *after* it: if the slot went through all low
- *   parts meanwhile, this thread has joined another lease, or a closed slot, and drops out of it as any holder does.
- * - The high part is moved from a value that was read while the slot was closed by this very thread. A thread that is late
- *   (it was declared dead, and another one finished its step) finds another value there, and its compare-exchange fails.
- * - A holder that dies after the step leaves a closed slot at the last low part. Reclaim moves the high part once more: that skips
- *   generations, and repeats none.
+ * - Joining is a compare-exchange on the state as well, so the high part is compared *after* it: if the slot went
+ *   through all low parts meanwhile, this thread has joined another lease, or a closed slot, and drops out of it as any
+ *   holder does.
+ * - The high part is moved from a value that was read while the slot was closed by this very thread. A thread that is
+ *   late (it was declared dead, and another one finished its step) finds another value there, and its compare-exchange
+ *   fails.
+ * - A holder that dies after the step leaves a closed slot at the last low part. Reclaim moves the high part once more:
+ *   that skips generations, and repeats none.
  *
- * **A status word is the identity of a pool, and of a membership in it.** Its epoch begins at a number of the pool's own and is
- * never the same for two members. Every operation compares it with what this thread came in with: one plain look on the
- * fast path. So a thread that was declared dead, or whose pool's memory holds another pool now, changes nothing.
+ * **A status word is the identity of a pool, and of a membership in it.** Its epoch begins at a number of the pool's
+ * own and is never the same for two members. Every operation compares it with what this thread came in with: one plain
+ * look on the fast path. So a thread that was declared dead, or whose pool's memory holds another pool now, changes
+ * nothing.
  *
- * **Every pass is bounded**, also when another thread writes into these words without end: each bitmap word is looked at once,
- * each state once, and a compare-exchange that fails is repeated at most {@link RETRIES} times.
+ * **Every pass is bounded**, also when another thread writes into these words without end: each bitmap word is looked
+ * at once, each state once, and a compare-exchange that fails is repeated at most {@link RETRIES} times.
  *
  * The tests run this very file with every access to shared memory turned into a scheduling point (test/pools/shared/
- * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level functions.
- * A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5 ns.
+ * interleave.ts), so the shared words are only touched as `Atomics.x(...)` and `i32[...]`, and only by top-level
+ * functions. A plain read is a hint, checked by the compare-exchange after it: 0.3 ns where Atomics.load is a call of 5
+ * ns.
  */
 import {
   carried,
@@ -48,7 +54,9 @@ import {
   WORD_SLOTS,
 } from "./layout.ts";
 
-/** What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes. */
+/**
+ * What one attached thread knows; made by {@link createCore}, all fields always set, so that its shape never changes.
+ */
 export interface Core {
   /** Header, members, bitmap and states. */
   readonly i32: Int32Array;
@@ -132,12 +140,15 @@ export const MANY: number = -1;
 export const NOTHING: number = Number.NEGATIVE_INFINITY;
 
 /**
- * The most compare-exchanges on one word in one step. Each that fails is another thread's success on the same slot; 4096 of them in
- * a row happen only when something writes there that does not belong there, and take about a millisecond.
+ * The most compare-exchanges on one word in one step. Each that fails is another thread's success on the same slot;
+ * 4096 of them in a row happen only when something writes there that does not belong there, and take about a
+ * millisecond.
  */
 export const RETRIES = 4096;
 
-/** 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does. */
+/**
+ * 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does.
+ */
 const SPINS = { few: 8, many: 1, manyFrom: 257 } as const;
 
 /** Makes the view of one thread. `status` is its entry's status word; `pool` the number of the pool that it joined. */
@@ -193,8 +204,8 @@ export function createCore(
 }
 
 /*
- * The same again for the hot path, because what is imported, or a property, is loaded anew at each use: with these taking a slot and
- * giving it back take 36.4 ns, without 37.5.
+ * The same again for the hot path, because what is imported, or a property, is loaded anew at each use: with these
+ * taking a slot and giving it back take 36.4 ns, without 37.5.
  */
 const WAITING: number = Header.WAITING;
 const SLOTS: number = WORD_SLOTS;
@@ -220,7 +231,10 @@ export function tryAcquire(core: Core): number {
   return acquireSlow(core);
 }
 
-/** As {@link tryAcquire}, when the magazine has nothing: a word of the bitmap, or else any slot that is free. O(count) at most. */
+/**
+ * As {@link tryAcquire}, when the magazine has nothing: a word of the bitmap, or else any slot that is free. O(count)
+ * at most.
+ */
 export function acquireSlow(core: Core): number {
   const { i32, count, words } = core;
   // Somebody declared this thread dead; what it took now would be nobody's.
@@ -283,7 +297,8 @@ function acquireAt(core: Core, index: number): number {
 export function release(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
-  // Also false for what is no number, no whole one, or beyond the pool; and for a thread whose pool or membership has ended.
+  // Also false for what is no number, no whole one, or beyond the pool; and for a thread whose pool or membership has
+  // ended.
   if (core.localLease[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
   const at = core.statesAt + (index << core.stateShift);
   const held = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
@@ -318,8 +333,9 @@ export function wake(core: Core, count: number): void {
 }
 
 /**
- * Closes every free slot of a pool that retires, and the pool with the last one. Returns how many slots are held. A slot that another
- * thread takes under its hands counts as held: its last release comes here again. `status` is this member's as it is now. O(count).
+ * Closes every free slot of a pool that retires, and the pool with the last one. Returns how many slots are held. A
+ * slot that another thread takes under its hands counts as held: its last release comes here again. `status` is this
+ * member's as it is now. O(count).
  */
 export function closeFree(core: Core, status: number = core.status): number {
   const { i32 } = core;
@@ -327,7 +343,8 @@ export function closeFree(core: Core, status: number = core.status): number {
   for (let index = 0; index < core.count; index++) {
     const at = stateAt(core, index);
     const state = Atomics.load(i32, at);
-    // The memory may be another pool's by now. Its states are none that this pool had, so what was read before this look is not changed.
+    // The memory may be another pool's by now. Its states are none that this pool had, so what was read before this
+    // look is not changed.
     if (i32[core.statusAt] !== status) return held;
     if ((state & DEAD_SLOT) !== 0) continue;
     if ((state & core.takenMask) !== 0 || Atomics.compareExchange(i32, at, state, state | DEAD_SLOT) !== state) held++;
@@ -344,7 +361,8 @@ export function releaseSlow(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
   if (Atomics.load(i32, core.statusAt) !== core.status) return false;
-  // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come back.
+  // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come
+  // back.
   if (!isLocalHolder(core, index, id)) return false;
   if (core.localLease[index] !== MANY - id) return dropHold(core, index, id);
   if (!holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
@@ -352,7 +370,10 @@ export function releaseSlow(core: Core, id: number): boolean {
   return true;
 }
 
-/** Takes this thread out of a lease; the slot is free with its last holder. False when it is not in it, and nothing changed. */
+/**
+ * Takes this thread out of a lease; the slot is free with its last holder. False when it is not in it, and nothing
+ * changed.
+ */
 export function dropHold(core: Core, index: number, id: number): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
@@ -374,7 +395,10 @@ export function dropHold(core: Core, index: number, id: number): boolean {
   return false;
 }
 
-/** Frees a slot that this thread has closed, `closed` being its state: what has to be done while nobody can join is done here. */
+/**
+ * Frees a slot that this thread has closed, `closed` being its state: what has to be done while nobody can join is done
+ * here.
+ */
 export function reopen(core: Core, index: number, closed: number, cleared = false): void {
   const { i32, me } = core;
   const at = stateAt(core, index);
@@ -418,7 +442,8 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
     if ((state & me) === 0 || (state & ~holderMask) !== (closed & ~holderMask)) return;
-    // A late join may have met the low part of an old lease here. It drops out, and frees the slot if it is the last then.
+    // A late join may have met the low part of an old lease here. It drops out, and frees the slot if it is the last
+    // then.
     const next = (state & holderMask) === me ? free : state & ~me;
     if (Atomics.compareExchange(i32, at, state, next) === state) return;
   }
@@ -433,12 +458,17 @@ export function carryGeneration(core: Core, at: number, closed: number): void {
   Atomics.compareExchange(i32, at + 1, high, carried(high, core.layout.highBits));
 }
 
-/** Whether a state says that this thread holds that very lease. The high part is not compared: who holds it knows it. */
+/**
+ * Whether a state says that this thread holds that very lease. The high part is not compared: who holds it knows it.
+ */
 export function holds(core: Core, state: number, id: number): boolean {
   return (state & core.me) !== 0 && isLease(core, state, id);
 }
 
-/** Whether a state says that the lease goes on, whichever member holds it; up to the high part of the generation, see {@link isCurrent}. */
+/**
+ * Whether a state says that the lease goes on, whichever member holds it; up to the high part of the generation, see
+ * {@link isCurrent}.
+ */
 export function isLease(core: Core, state: number, id: number): boolean {
   const generation = (id >>> core.indexBits) & core.generationMask;
   return (
@@ -495,8 +525,9 @@ export function retain(core: Core, id: number): boolean {
 }
 
 /**
- * Ends a lease and begins the next one on the same slot, which is never free in between: the identity of the new lease, or NONE when
- * this thread is not the only holder (somebody still looks), holds it more than once, or does not hold it. Nothing has changed then.
+ * Ends a lease and begins the next one on the same slot, which is never free in between: the identity of the new lease,
+ * or NONE when this thread is not the only holder (somebody still looks), holds it more than once, or does not hold it.
+ * Nothing has changed then.
  * @realtime
  */
 export function renewLease(core: Core, id: number): number {

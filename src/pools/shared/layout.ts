@@ -1,6 +1,7 @@
 /**
- * Where everything of a shared pool lies in its memory, as a function of a few numbers. Nobody reads a position from shared
- * memory: a thread that attaches computes the layout anew and compares, so that a damaged or hostile header moves no access.
+ * Where everything of a shared pool lies in its memory, as a function of a few numbers. Nobody reads a position from
+ * shared memory: a thread that attaches computes the layout anew and compares, so that a damaged or hostile header
+ * moves no access.
  *
  * ```
  *   | header | members | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
@@ -8,10 +9,10 @@
  *   second word of a slot, up to 30 bits:      | high part of the generation |
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
- * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family) is free
- * of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 as long as it can: with 8
- * slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double, which compiled code keeps in
- * a register.
+ * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family)
+ * is free of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 as long
+ * as it can: with 8 slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double,
+ * which compiled code keeps in a register.
  *
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
@@ -32,8 +33,8 @@ export const MAGIC = 0x4d505350;
 export const LINE = 16;
 
 /**
- * Slots of one bitmap word: 16 states of 8 bytes are two whole lines, so a worker that takes a whole word has their states to
- * itself; and a bit of a word is a small integer everywhere.
+ * Slots of one bitmap word: 16 states of 8 bytes are two whole lines, so a worker that takes a whole word has their
+ * states to itself; and a bit of a word is a small integer everywhere.
  */
 export const WORD_SLOTS = 16;
 
@@ -98,7 +99,10 @@ export const MemberState = {
 /** The bits of a status that are its epoch. */
 const ALL_EPOCHS = 0x3ffffff8;
 
-/** Words of a slot, from its state on. The last two are there only for slots that take more than one pass to clear, which are few. */
+/**
+ * Words of a slot, from its state on. The last two are there only for slots that take more than one pass to clear,
+ * which are few.
+ */
 export const SlotWord = {
   STATE: 0,
   HIGH: 1,
@@ -133,8 +137,8 @@ export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 const BATCH_FROM = 256;
 
 /**
- * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one that
- * gives back what another one took would fight it for the line. Beyond, the states of a word share one.
+ * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one
+ * that gives back what another one took would fight it for the line. Beyond, the states of a word share one.
  */
 const SPREAD_UP_TO = 1024;
 
@@ -183,7 +187,9 @@ export interface SharedLayout extends SharedShape {
   readonly bytes: number;
 }
 
-/** Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`. */
+/**
+ * Checks what a caller asks for and fills in the defaults. Throws `ERR_INVALID_ARG_TYPE`, `_VALUE`, `ERR_OUT_OF_RANGE`.
+ */
 export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zero"]): SharedShape {
   if (options === null || typeof options !== "object") throw wrongType("options", "SharedPoolOptions", options);
   const { size, count, align = 64, members = 12, zero: chosen = zero } = options;
@@ -235,8 +241,9 @@ export function layoutOf(shape: SharedShape): SharedLayout {
 }
 
 /**
- * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on, so that
- * a step of a thread that still has the old pool finds nothing that it knows. Members' epochs begin at a number of this pool's own.
+ * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on,
+ * so that a step of a thread that still has the old pool finds nothing that it knows. Members' epochs begin at a number
+ * of this pool's own.
  */
 export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
   const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
@@ -263,14 +270,18 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): 
 }
 
 /**
- * The status of a membership that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that no other pool's
- * status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool with fewer members.
+ * The status of a membership that nobody had yet. Its epoch is taken from the pool's number, 26 bits of chance, so that
+ * no other pool's status fits; the highest bit keeps it apart from the words of a bitmap, which may lie here in a pool
+ * with fewer members.
  */
 function firstStatus(pool: number): number {
   return ((pool << 3) & ALL_EPOCHS) | (1 << 29);
 }
 
-/** A slot that is free, in the generation after the one that its words say. The first is 1: no identity is 0, so none is -0. */
+/**
+ * A slot that is free, in the generation after the one that its words say. The first is 1: no identity is 0, so none is
+ * -0.
+ */
 function nextGeneration(i32: Int32Array, { members, generationBits, highBits }: SharedLayout, at: number): void {
   const last = (1 << generationBits) - 1;
   const high = i32[at + 1]! & ((1 << highBits) - 1);

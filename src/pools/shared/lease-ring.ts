@@ -1,15 +1,15 @@
 /**
- * LeaseRing: leases of a SharedPool from one thread to one other, as integers, with nothing allocated: the queue between an
- * AudioWorklet and the thread that feeds it. Pushing gives the lease up, popping is holding it; whichever side dies, what was under
- * way is found by `reclaim`.
+ * LeaseRing: leases of a SharedPool from one thread to one other, as integers, with nothing allocated: the queue
+ * between an AudioWorklet and the thread that feeds it. Pushing gives the lease up, popping is holding it; whichever
+ * side dies, what was under way is found by `reclaim`.
  *
  * ```ts
  * const ring = LeaseRing.create(pool, 8, "push");           // post pool.handle and ring.memory
  * ring.tryPush(id);                                         // false: full, or nobody is there yet
- * ring.pushSync(id);                                        // waits for both; await ring.push(id) does without blocking
+ * ring.pushSync(id);                              // waits for both; await ring.push(id) does without blocking
  * // there: const ring = LeaseRing.attach(pool, memory, "pop");
  * const id = ring.tryPop();                                 // -1: empty
- * const next = ring.popSync(1000);                          // waits; await ring.pop({ timeout: 1000 }) does without blocking
+ * const next = ring.popSync(1000);                // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
 
@@ -35,8 +35,9 @@ import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**
- * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its generation stands
- * still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose sender died in the push.
+ * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its
+ * generation stands still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose
+ * sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;
 
@@ -92,9 +93,10 @@ export class LeaseRing {
   }
 
   /**
-   * Gives a lease up to the other side. False, with nothing changed: the ring is full, or nobody is at its other side yet.
-   * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the other side
-   * holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
+   * Gives a lease up to the other side. False, with nothing changed: the ring is full, or nobody is at its other side
+   * yet.
+   * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the
+   * other side holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
    */
   tryPush(id: number): boolean {
     const pool = this.#pool;
@@ -127,8 +129,8 @@ export class LeaseRing {
 
   /**
    * As {@link tryPush}, waiting for a place, and for somebody at the other side: first come, first served. Rejects with
-   * `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE` when the ring is closed, and what {@link tryPush} throws.
-   * The lease stays then.
+   * `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE` when the ring is closed, and what {@link tryPush}
+   * throws. The lease stays then.
    */
   async push(id: number, options: WaitOptions = {}): Promise<void> {
     const checked = readWait(options);
@@ -141,7 +143,10 @@ export class LeaseRing {
     await this.#pushes.wait(id, checked, (waiter) => fullError(this.capacity, this.#pool.clock.now() - waiter.since));
   }
 
-  /** As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first. */
+  /**
+   * As {@link tryPop}, waiting for a lease: first come, first served. Rejects as {@link push}, and with
+   * `ERR_POOL_DEAD`; leases that were pushed before the ring was closed come out first.
+   */
   async pop(options: WaitOptions = {}): Promise<number> {
     const checked = readWait(options);
     if (this.#pops === undefined || this.#pops.length === 0) {
@@ -178,7 +183,10 @@ export class LeaseRing {
     return got;
   }
 
-  /** Closes the ring for both sides, as {@link SpscRing.close}. Leases in it are the popping side's: pop and release them. */
+  /**
+   * Closes the ring for both sides, as {@link SpscRing.close}. Leases in it are the popping side's: pop and release
+   * them.
+   */
   close(): void {
     this.#ring.close();
   }
@@ -216,7 +224,10 @@ export class LeaseRing {
     return SOON;
   }
 
-  /** The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be anything. */
+  /**
+   * The whole identity of a lease whose low bits were in the ring, or -1: what comes out of shared memory may be
+   * anything.
+   */
   #leaseOf(item: number): number {
     const pool = this.#pool;
     const index = item & pool.core.indexMask;
@@ -280,7 +291,10 @@ export class LeaseRing {
   }
 }
 
-/** How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word alone, so those poll. */
+/**
+ * How a ring of that pool sleeps: as the pool. What sleeps for promises between processes watches the pool's word
+ * alone, so those poll.
+ */
 function sleepOf(pool: SharedPool): { waiter: SharedWaiter; clock: Clock } {
   if (pool?.core?.i32 === undefined) throw wrongType("pool", "a SharedPool", pool);
   const { waiter, clock } = pool;

@@ -1,23 +1,27 @@
 /**
- * Membership of a shared pool: joining and leaving, moving a lease from one member to another, and reclaiming what a dead member held.
+ * Membership of a shared pool: joining and leaving, moving a lease from one member to another, and reclaiming what a
+ * dead member held.
  *
  * Life-cycle of a member, which is one status word: an epoch that counts how often the place was taken, and a state.
  * ```
  *   FREE --claim--> RESERVED --activate--> LIVE --leave--> LEAVING --all slots given back--> FREE
  *                       |                    |                |
- *                       +------- evict ------+-- evict -------+--not all cleared yet--> RECLAIMING --pass is whole--> RECLAIMED --> FREE
+ *                       +------- evict ------+---- evict -----+--not all cleared yet--> RECLAIMING
+ *   RECLAIMING --a pass is whole--> RECLAIMED --no earlier pass goes on--> FREE        RESERVED --cancel--> FREE
  * ```
- * A reservation belongs to a thread that is starting: its maker knows the number and can evict it whenever it dies. LIVE and RESERVED
- * members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier pass of another thread can still
- * count it in. Each state is left by one compare-exchange from the exact word that was read, so that no step meets a later member.
+ * A reservation belongs to a thread that is starting: its maker knows the number and can evict it whenever it dies.
+ * LIVE and RESERVED members may hold leases. A RECLAIMED member holds nothing; its place is free as soon as no earlier
+ * pass of another thread can still count it in. Each state is left by one compare-exchange from the exact word that was
+ * read, so that no step meets a later member.
  *
- * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members after each.
- * Any number of members may reclaim at once; each of these steps may be the last of the thread that takes it, and the tests stop
- * threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the middle.
+ * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members
+ * after each. Any number of members may reclaim at once; each of these steps may be the last of the thread that takes
+ * it, and the tests stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the
+ * middle.
  *
- * Complexity: joining O(members^2), a transfer O(1), a pass O(count). One call passes over all slots a few times at most and clears
- * {@link CLEAR_BYTES}. What is left stays with its RECLAIMING member, and {@link resumeReclaim} goes on with it: at the next search that
- * finds no slot, at each look of a waiter, at the next reclaim.
+ * Complexity: joining O(members^2), a transfer O(1), a pass O(count). One call passes over all slots a few times at
+ * most and clears {@link CLEAR_BYTES}. What is left stays with its RECLAIMING member, and {@link resumeReclaim} goes on
+ * with it: at the next search that finds no slot, at each look of a waiter, at the next reclaim.
  */
 import {
   type Core,
@@ -128,14 +132,17 @@ export function isReservation(status: number): boolean {
 
 /** Makes the reservation with this status live: the new status, or 0 when it was taken back meanwhile. */
 export function activateReservation(i32: Int32Array, layout: SharedLayout, member: number, reserved: number): number {
-  // The status of a free place would make a member that nobody let in, that of a live one a second thread with its rights.
+  // The status of a free place would make a member that nobody let in, that of a live one a second thread with its
+  // rights.
   if (!isReservation(reserved)) return 0;
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   const live = (reserved & ~MemberState.MASK) | MemberState.LIVE;
   return Atomics.compareExchange(i32, at, reserved, live) === reserved ? live : 0;
 }
 
-/** Gives a reservation back that no thread has activated; false, with nothing changed: one has, or it was taken back. */
+/**
+ * Gives a reservation back that no thread has activated; false, with nothing changed: one has, or it was taken back.
+ */
 export function cancelReservation({ i32, layout }: Core, { member, status }: Membership): boolean {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status;
@@ -165,8 +172,9 @@ export function isSameMember(now: number, then: number): boolean {
 
 /**
  * The first half of moving a lease: announces it and looks whether it can be. When it answers DONE, the message to the
- * receiver goes out, and then {@link commitTransfer} moves the lease. In this order a sender that dies on the way leaves the
- * lease either with itself, where a reclaim finds it, or with a receiver that knows of it; never with one that does not.
+ * receiver goes out, and then {@link commitTransfer} moves the lease. In this order a sender that dies on the way
+ * leaves the lease either with itself, where a reclaim finds it, or with a receiver that knows of it; never with one
+ * that does not.
  */
 export function prepareTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32 } = core;
@@ -195,7 +203,9 @@ export function cancelTransfer(core: Core): void {
   Atomics.store(i32, memberAt(core, core.member) + MemberWord.TRANSFER, 0);
 }
 
-/** The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it. */
+/**
+ * The second step: one hold of this thread becomes the receiver's. GONE: the receiver died; this thread still has it.
+ */
 export function commitTransfer(core: Core, id: number, to: number, status: number): number {
   const { i32, me } = core;
   const index = id & core.indexMask;
@@ -225,7 +235,10 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   return outcome;
 }
 
-/** Undoes a transfer to a member that is gone; false when its reclaim was faster and nobody else held it, so that the lease is over. */
+/**
+ * Undoes a transfer to a member that is gone; false when its reclaim was faster and nobody else held it, so that the
+ * lease is over.
+ */
 function revertTransfer(core: Core, id: number, at: number, bit: number): boolean {
   const { i32, me } = core;
   const index = id & core.indexMask;
@@ -258,9 +271,9 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
 }
 
 /**
- * As {@link acceptTransfer}, for a lease of which this thread knows only the low bits, `mask` of them: its identity, or NONE when the step
- * has not been taken yet or anything else is unusual. Where the bit of this thread is in the state the generation stands still, so
- * one look at the state and a plain one at the high part are enough. @realtime
+ * As {@link acceptTransfer}, for a lease of which this thread knows only the low bits, `mask` of them: its identity, or
+ * NONE when the step has not been taken yet or anything else is unusual. Where the bit of this thread is in the state
+ * the generation stands still, so one look at the state and a plain one at the high part are enough. @realtime
  */
 export function acceptCommitted(core: Core, low: number, mask: number): number {
   const { i32, localLease: mine } = core;
@@ -284,7 +297,8 @@ export function leave(core: Core): number {
   const { i32, status } = core;
   const at = memberAt(core, core.member) + MemberWord.STATUS;
   const leaving = (status & ~MemberState.MASK) | MemberState.LEAVING;
-  // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear up then.
+  // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear
+  // up then.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
   // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
   core.mask = 0;
@@ -315,8 +329,8 @@ function newPass(): Pass {
 }
 
 /**
- * Ends another member, the one that had the status `then` (0: whichever is there): what only it held is free, what others
- * hold too stays theirs. Returns how many slots came free by this call.
+ * Ends another member, the one that had the status `then` (0: whichever is there): what only it held is free, what
+ * others hold too stays theirs. Returns how many slots came free by this call.
  */
 export function reclaim(core: Core, member: number, then: number): number {
   evict(core, member, then);
@@ -345,12 +359,14 @@ export function resumeReclaim(core: Core): number {
 }
 
 /**
- * Reclaims what the reclaiming hold. Returns how many slots came free by this call. Several may do so at once: one that is stopped in the
- * middle keeps at most the one slot that it clears (all of them where a slot takes several passes). Only a membership has to wait for it. A pass that was begun while the membership's member was
- * reclaiming may still take that member out of slots, so the membership is not given away before every such pass is over:
+ * Reclaims what the reclaiming hold. Returns how many slots came free by this call. Several may do so at once: one that
+ * is stopped in the middle keeps at most the one slot that it clears (all of them where a slot takes several passes).
+ * Only a membership has to wait for it. A pass that was begun while the membership's member was reclaiming may still
+ * take that member out of slots, so the membership is not given away before every such pass is over:
  * - A reclaimer sets its bit before it looks who is reclaiming, and clears it after its pass.
  * - A membership whose slots are done becomes RECLAIMED, so that no pass that begins later counts it in.
- * - It becomes FREE once nobody else's bit is set, looked at after it was RECLAIMED. The thread that clears the last bit sees that.
+ * - It becomes FREE once nobody else's bit is set, looked at after it was RECLAIMED. The thread that clears the last
+ *   bit sees that.
  */
 export function reclaimAll(core: Core): number {
   const { i32, layout, me } = core;
@@ -366,7 +382,8 @@ export function reclaimAll(core: Core): number {
     }
     const before = Atomics.or(i32, Header.RECLAIMERS, me) & ~me;
     if (takesPasses(core) && anyPresent(core, before)) {
-      // A slot that another one may leave half cleared is that one's alone: in these pools one reclaims at a time, the first.
+      // A slot that another one may leave half cleared is that one's alone: in these pools one reclaims at a time, the
+      // first.
       Atomics.and(i32, Header.RECLAIMERS, ~me);
       Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
@@ -410,7 +427,10 @@ export function reclaimAll(core: Core): number {
   return pass.freed;
 }
 
-/** Whether one of these bits is that of a member. Those of others can only be damage, or of members that were declared dead. */
+/**
+ * Whether one of these bits is that of a member. Those of others can only be damage, or of members that were declared
+ * dead.
+ */
 function anyPresent(core: Core, bits: number): boolean {
   for (let member = 0; member < core.layout.members; member++) {
     if ((bits & (1 << member)) !== 0 && isPresent(statusOf(core, member))) return true;
@@ -419,8 +439,8 @@ function anyPresent(core: Core, bits: number): boolean {
 }
 
 /**
- * One pass: takes members out of every slot, and shows every free slot in the bitmap again, since what they had in their magazines is
- * in no bitmap. False when it is not whole: a bound was reached, or a slot changed under its hands.
+ * One pass: takes members out of every slot, and shows every free slot in the bitmap again, since what they had in
+ * their magazines is in no bitmap. False when it is not whole: a bound was reached, or a slot changed under its hands.
  */
 function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
   const { i32, layout } = core;
@@ -480,8 +500,9 @@ function takesPasses(core: Core): boolean {
 }
 
 /**
- * Clears as much of a slot as the pass may clear. When that is not all, the slot goes back to the reclaiming that held it, still closed, and
- * two words beside its state say how far it was cleared, and in which state: no other state is ever the same. True: all of it.
+ * Clears as much of a slot as the pass may clear. When that is not all, the slot goes back to the reclaiming that held
+ * it, still closed, and two words beside its state say how far it was cleared, and in which state: no other state is
+ * ever the same. True: all of it.
  */
 function clearPart(
   core: Core,
@@ -544,8 +565,9 @@ export function closePool(core: Core): number {
 }
 
 /**
- * Ends the pool with its last lease: no slot is given out from now on. The bit sends each last release to {@link wake}, which closes what
- * came free, and the pool with the last slot. Returns how many slots are held. Nothing happens in a pool that retires or is closed.
+ * Ends the pool with its last lease: no slot is given out from now on. The bit sends each last release to {@link wake},
+ * which closes what came free, and the pool with the last slot. Returns how many slots are held. Nothing happens in a
+ * pool that retires or is closed.
  */
 export function retirePool(core: Core): number {
   const { i32 } = core;

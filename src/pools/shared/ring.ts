@@ -1,13 +1,14 @@
 /**
  * SpscRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
- * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic exchange
- * for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its kin for the remembering.
+ * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic
+ * exchange for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its
+ * kin for the remembering.
  *
  * ```ts
  * const ring = SpscRing.create(64);                       // post ring.memory; there: SpscRing.attach(memory)
  * ring.tryPush(7);                                          // false: full
  * await ring.push(7, { timeout: 1000 });                    // waits for a place; pushSync blocks instead
- * const value = await ring.pop({ signal });                 // there: waits for a number; popSync blocks, tryPop answers -1
+ * const value = await ring.pop({ signal });       // there: waits for a number; popSync blocks, tryPop answers -1
  * ring.close();                                             // ends every wait, on both sides
  * ```
  */
@@ -42,9 +43,9 @@ const MAGIC = 0x4d505247;
 const VERSION = 2;
 
 /**
- * From this capacity on, the popping side tells of room an eighth of the ring at a time, and when it finds the ring empty: a
- * full ring would else send the counter's line back and forth for every single place. A ring that is popped now and then
- * may seem full with an eighth of it free; small ones are exact.
+ * From this capacity on, the popping side tells of room an eighth of the ring at a time, and when it finds the ring
+ * empty: a full ring would else send the counter's line back and forth for every single place. A ring that is popped
+ * now and then may seem full with an eighth of it free; small ones are exact.
  */
 const PUBLISH_EACH_BELOW = 32;
 
@@ -57,7 +58,9 @@ const BIT = 0x20000000;
 
 /** How a thread takes part in a ring. */
 export interface RingOptions {
-  /** How threads sleep and wake; default: Atomics, which reaches every thread of this process. Both sides need the same. */
+  /**
+   * How threads sleep and wake; default: Atomics, which reaches every thread of this process. Both sides need the same.
+   */
   waiter?: SharedWaiter;
   /** Time; default: the platform's. */
   clock?: Clock;
@@ -104,7 +107,9 @@ export class SpscRing {
     };
   }
 
-  /** Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`. */
+  /**
+   * Makes a ring. `capacity` is a power of two, at most 2^20. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
+   */
   static create(capacity: number, options: RingOptions = {}): SpscRing {
     powerOfTwo("capacity", capacity, 2 ** 20);
     const given = readRingOptions(options);
@@ -116,7 +121,10 @@ export class SpscRing {
     return new SpscRing(memory, capacity, given);
   }
 
-  /** The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in the memory. */
+  /**
+   * The other side of a ring. Throws `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` when there is no ring of this version in
+   * the memory.
+   */
   static attach(memory: SharedArrayBuffer, options: RingOptions = {}): SpscRing {
     if (!isShared(memory)) throw wrongType("memory", "the memory of a SpscRing", memory);
     const given = readRingOptions(options);
@@ -131,7 +139,8 @@ export class SpscRing {
 
   /**
    * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
-   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side closed may take numbers until it is full.
+   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side
+   * closed may take numbers until it is full.
    */
   tryPush(value: number): boolean {
     if (typeof value !== "number") throw wrongType("value", "a number", value);
@@ -160,9 +169,9 @@ export class SpscRing {
   }
 
   /**
-   * As {@link tryPush}, waiting for a place: first come, first served. From 32 places on, a wait hears of room an eighth of the
-   * ring at a time, and of less within 200 ms. Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`
-   * when the ring is closed, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   * As {@link tryPush}, waiting for a place: first come, first served. From 32 places on, a wait hears of room an
+   * eighth of the ring at a time, and of less within 200 ms. Rejects with `signal.reason`, `ERR_STARVED` after
+   * `timeout` ms, `ERR_INACTIVE` when the ring is closed, `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
    */
   async push(value: number, options: WaitOptions = {}): Promise<void> {
     const checked = readWait(options);
@@ -176,7 +185,10 @@ export class SpscRing {
     await this.#pushes.wait(value, checked, (waiter) => fullError(this.capacity, this.#clock.now() - waiter.since));
   }
 
-  /** As {@link tryPop}, waiting for an integer: first come, first served. Rejects as {@link push}; what was pushed before the ring was closed comes out first. */
+  /**
+   * As {@link tryPop}, waiting for an integer: first come, first served. Rejects as {@link push}; what was pushed
+   * before the ring was closed comes out first.
+   */
   async pop(options: WaitOptions = {}): Promise<number> {
     const checked = readWait(options);
     if (this.#pops === undefined || this.#pops.length === 0) {
@@ -189,8 +201,9 @@ export class SpscRing {
   }
 
   /**
-   * As {@link push}, blocking this thread: spins 5 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms, `ERR_INACTIVE`,
-   * `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet), and what the waiter throws.
+   * As {@link push}, blocking this thread: spins 5 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
+   * `ERR_INACTIVE`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page, an AudioWorklet), and
+   * what the waiter throws.
    */
   pushSync(value: number, timeout: number = Number.POSITIVE_INFINITY): void {
     milliseconds("timeout", timeout);
@@ -235,13 +248,18 @@ export class SpscRing {
     return peek(this.state);
   }
 
-  /** Integers in the ring as the pushing side sees it: up to an eighth of a large ring may have been popped. @realtime */
+  /**
+   * Integers in the ring as the pushing side sees it: up to an eighth of a large ring may have been popped. @realtime
+   */
   get length(): number {
     const { i32 } = this.state;
     return (Atomics.load(i32, RingWord.TAIL) - Atomics.load(i32, RingWord.HEAD)) & WRAP;
   }
 
-  /** Integers in the ring, without those that are popped and not published yet: exact for either side while the other one rests. @realtime */
+  /**
+   * Integers in the ring, without those that are popped and not published yet: exact for either side while the other
+   * one rests. @realtime
+   */
   get count(): number {
     const { i32, last } = this.state;
     // First what was popped: what is pushed meanwhile must not be missing from the difference.

@@ -1,6 +1,6 @@
 /**
- * SharedBufferPool: a BufferPool whose buffers lie in the slots of a SharedPool, so that other threads can look at a buffer by a
- * number, and nobody can lend it again while one of them does.
+ * SharedBufferPool: a BufferPool whose buffers lie in the slots of a SharedPool, so that other threads can look at a
+ * buffer by a number, and nobody can lend it again while one of them does.
  *
  * ```ts
  * const pool = new SharedBufferPool({ name: "frames", threads: 2 });
@@ -9,9 +9,10 @@
  * const frame = await pool.acquire();
  * worker.postMessage({ pool: pool.shared.handle, lease: pool.leaseOf(frame) });
  * // there: const slots = SharedPool.attach(pool); slots.retainId(lease); slots.bytesOf(lease); slots.releaseId(lease)
- * frame.release();               // a thread that still looks keeps the bytes as they are; another slot serves meanwhile
+ * frame.release();          // a thread that still looks keeps the bytes as they are; another slot serves meanwhile
  * ```
- * A buffer that comes back gets another lease on its slot, so that a late message names a lease that is over: `retainId` throws.
+ * A buffer that comes back gets another lease on its slot, so that a late message names a lease that is over:
+ * `retainId` throws.
  */
 import { allocators } from "../../allocators/registry.ts";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -27,7 +28,10 @@ import { SharedPool } from "./shared-pool.ts";
 
 /** How a {@link SharedBufferPool} is made. */
 export interface SharedBufferPoolOptions extends BufferPoolOptions {
-  /** Other threads that will look at buffers, each at one at a time: memberships, and slots to spare. Default 4, at most 19. */
+  /**
+   * Other threads that will look at buffers, each at one at a time: memberships, and slots to spare. Default 4, at most
+   * 19.
+   */
   threads?: number;
 }
 
@@ -73,16 +77,19 @@ export class SharedBufferPool extends BufferPool {
     this.#threads = wholeNumber("options.threads", threads, 0, 19);
   }
 
-  /** The pool of slots behind the buffers, for `handle`, `reserve` and `reclaim`. Throws `ERR_INACTIVE` before activation. */
+  /**
+   * The pool of slots behind the buffers, for `handle`, `reserve` and `reclaim`. Throws `ERR_INACTIVE` before
+   * activation.
+   */
   get shared(): SharedPool {
     if (this.#slots !== undefined) return this.#slots.pool;
     throw new MillpondError("ERR_INACTIVE", `pool "${this.name}" has no slots yet; activate() it first`);
   }
 
   /**
-   * The lease that other threads retain (`retainId`) while they look at a buffer. It ends with the buffer's last release.
-   * Throws `ERR_FOREIGN_RELEASE` for a buffer of another pool, `ERR_USE_AFTER_RELEASE`, `ERR_INVALID_ARG_VALUE` for one whose memory
-   * was replaced.
+   * The lease that other threads retain (`retainId`) while they look at a buffer. It ends with the buffer's last
+   * release. Throws `ERR_FOREIGN_RELEASE` for a buffer of another pool, `ERR_USE_AFTER_RELEASE`,
+   * `ERR_INVALID_ARG_VALUE` for one whose memory was replaced.
    */
   leaseOf(buffer: MediaBuffer): number {
     if (instance("buffer", "a MediaBuffer", MediaBuffer, buffer).pool !== this) {
@@ -142,7 +149,9 @@ export class SharedBufferPool extends BufferPool {
     return true;
   }
 
-  /** @internal The last buffer is back. Threads that still look keep the bytes, and find the pool dead when they give. */
+  /**
+   * @internal The last buffer is back. Threads that still look keep the bytes, and find the pool dead when they give.
+   */
   protected override stop(): void {
     const slots = this.#slots;
     this.#slots = undefined;

@@ -1,6 +1,6 @@
 /**
- * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a thread that dies,
- * at any instruction, loses nothing of theirs.
+ * SharedPool: one pool of equal slots for all threads that attach to it. No lock, no thread that serves the others; a
+ * thread that dies, at any instruction, loses nothing of theirs.
  *
  * ```ts
  * const pool = SharedPool.create({ size: 1920 * 1080 * 4, count: 8 });
@@ -10,25 +10,26 @@
  * lease.release();
  * lease.release();                               // ERR_DOUBLE_RELEASE
  * ```
- * The integer API (`tryAcquireId`, `releaseId`, `retainId`, `offsetOf`) is the same without an object: nothing is allocated, fit for an
- * AudioWorklet.
+ * The integer API (`tryAcquireId`, `releaseId`, `retainId`, `offsetOf`) is the same without an object: nothing is
+ * allocated, fit for an AudioWorklet.
  *
- * Life-cycle of the pool: live from {@link SharedPool.create}; retiring from `retire()` until its last lease is back; dead, also by
- * `close()`. Of this thread's part: a member from `create` or `attach` until `leave()`, or until another one evicts it by `reclaim()`
- * (the states are in membership.ts). Of a slot, which is one state word, a generation and one bit for each member that holds it:
+ * Life-cycle of the pool: live from {@link SharedPool.create}; retiring from `retire()` until its last lease is back;
+ * dead, also by `close()`. Of this thread's part: a member from `create` or `attach` until `leave()`, or until another
+ * one evicts it by `reclaim()` (the states are in membership.ts). Of a slot, which is one state word, a generation and
+ * one bit for each member that holds it:
  * ```
  *   free (g, no bit) --acquire--> held (g, one bit) --retain, transfer--> held (g, other bits, or more)
  *   held (g, last bit) --release--> free (g+1)                                   nothing to clear
- *   held (g, last bit) --release--> closed (g+1, the same bit) --clear--> free   `zero: "release"`, or the low part of g is at its end
+ *   held (g, last bit) --release--> closed (g+1, the same bit) --clear--> free   bytes to clear, or the low part of g ends
  *   held or closed, of a dead member --reclaim--> as by release, by the member that reclaims
  *   any --close--> dead; free --retire--> dead
  * ```
- * Invariants: a slot changes hands by one compare-exchange on its state word, and by nothing else; a lease is one generation of a slot,
- * and no generation comes twice within 2^33 uses; what this thread believes to hold it holds, or its membership is over. How that is
- * kept, and why nothing can be lost: core.ts.
+ * Invariants: a slot changes hands by one compare-exchange on its state word, and by nothing else; a lease is one
+ * generation of a slot, and no generation comes twice within 2^33 uses; what this thread believes to hold it holds, or
+ * its membership is over. How that is kept, and why nothing can be lost: core.ts.
  *
- * Complexity: a slot is taken and given back in O(1) (one compare-exchange each), O(count) to say that none is free; `reclaim`, `leave`,
- * `retire`, `close`, `stats`, `holders` and `validate` are O(count).
+ * Complexity: a slot is taken and given back in O(1) (one compare-exchange each), O(count) to say that none is free;
+ * `reclaim`, `leave`, `retire`, `close`, `stats`, `holders` and `validate` are O(count).
  */
 
 import { zeroBytes } from "../../memory/region.ts";
@@ -120,7 +121,10 @@ export class SharedPool implements LeasePool {
   declare readonly transport: "shared";
   /** @internal */
   declare readonly core: Core;
-  /** Use it as `using pool = SharedPool.create(options)` where the platform has `Symbol.dispose`: closes the pool that it made, leaves one that it joined, by force. */
+  /**
+   * Use it as `using pool = SharedPool.create(options)` where the platform has `Symbol.dispose`: closes the pool that
+   * it made, leaves one that it joined, by force.
+   */
   declare [Symbol.dispose]: () => void;
   readonly #layout: SharedLayout;
   // Numbers and flags from the first moment: the engine keeps the representation that it sees first.
@@ -169,10 +173,10 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`,
-   * `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond {@link limitSharedMemory},
-   * `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE` while a thread of a pool that was closed there
-   * still clears a slot. O(count).
+   * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
+   * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
+   * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE`
+   * while a thread of a pool that was closed there still clears a slot. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);
@@ -192,7 +196,10 @@ export class SharedPool implements LeasePool {
     return new SharedPool(joined, joined.membership, given);
   }
 
-  /** Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as {@link SharedPool.create}. */
+  /**
+   * Bytes that `memory` must have for such a pool; one that is given already is not measured. Throws as
+   * {@link SharedPool.create}.
+   */
   static bytesNeeded(options: SharedPoolOptions): number {
     return bytesFor(checkedOptions(options, CREATE_KEYS));
   }
@@ -216,8 +223,9 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * A handle with a membership of its own, for one thread. Its number is known before the thread is, so that {@link reclaim}
-   * can clear up after it whenever it dies; a connection does all of that by itself. Throws `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
+   * A handle with a membership of its own, for one thread. Its number is known before the thread is, so that
+   * {@link reclaim} can clear up after it whenever it dies; a connection does all of that by itself. Throws
+   * `ERR_POOL_FULL`, `ERR_POOL_DEAD`.
    */
   reserve(): SharedHandle & { readonly membership: Membership } {
     this.#refuse("reserve a membership of");
@@ -227,9 +235,9 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Connects to a worker, which calls `receiveLane` there, and gets a membership of its own: when it ends, however it does, what it
-   * held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE` when the worker ends first or does
-   * not answer in time, the signal's reason, `ERR_POOL_DEAD`.
+   * Connects to a worker, which calls `receiveLane` there, and gets a membership of its own: when it ends, however it
+   * does, what it held is free again. Rejects with `ERR_POOL_FULL` without a free membership, `ERR_INACTIVE` when the
+   * worker ends first or does not answer in time, the signal's reason, `ERR_POOL_DEAD`.
    */
   async connect<Data = unknown>(target: LaneTarget, options: ConnectOptions = {}): Promise<Lane<Data>> {
     // Before a membership is taken.
@@ -260,7 +268,8 @@ export class SharedPool implements LeasePool {
 
   /**
    * As {@link acquire}, blocking this thread: spins 20 us, then sleeps. Throws `ERR_STARVED` after `timeout` ms,
-   * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter throws.
+   * `ERR_POOL_DEAD`, `ERR_UNSUPPORTED` where a thread must not block (the main thread of a page), and what the waiter
+   * throws.
    */
   acquireSync(timeout: number = Number.POSITIVE_INFINITY): Lease {
     return this.lease(this.acquireIdSync(timeout));
@@ -287,7 +296,10 @@ export class SharedPool implements LeasePool {
     return this.bytesOf(this.idOf(lease, "use"));
   }
 
-  /** One hold more, to be released too; also for a thread that knows of a lease another one holds. Throws as {@link retainId}. */
+  /**
+   * One hold more, to be released too; also for a thread that knows of a lease another one holds. Throws as
+   * {@link retainId}.
+   */
   retain(lease: LeaseData): void {
     this.retainId(this.idOf(lease, "retain"));
   }
@@ -310,7 +322,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * The identity of a free slot, or -1. @realtime O(1) while slots are free, O(count) to say that none is. Throws `ERR_POOL_DEAD`.
+   * The identity of a free slot, or -1. @realtime O(1) while slots are free, O(count) to say that none is. Throws
+   * `ERR_POOL_DEAD`.
    */
   tryAcquireId(): number {
     const id = tryAcquire(this.core);
@@ -319,8 +332,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold or
-   * what is no lease, `ERR_POOL_DEAD`; nothing changes then.
+   * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold
+   * or what is no lease, `ERR_POOL_DEAD`; nothing changes then.
    */
   releaseId(id: number): void {
     if (typeof id !== "number" || !release(this.core, id)) this.#releaseSlow(id);
@@ -340,7 +353,10 @@ export class SharedPool implements LeasePool {
     return holds(core, Atomics.load(core.i32, stateAt(core, index)), id);
   }
 
-  /** The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
+  /**
+   * The bytes of a held slot: the same view each time, made at the first. Throws `ERR_USE_AFTER_RELEASE`,
+   * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`.
+   */
   bytesOf(id: number): Uint8Array {
     if (!this.isHeld(id)) throw leaseError(this, id, "use");
     return this.viewOf(id & this.core.indexMask);
@@ -361,10 +377,11 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease, should
-   * it live after all, find another generation. Returns the slots that came free by this call. With `zero: "release"` one call
-   * clears 64 MiB; later calls, and those that find no slot, go on. Throws `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this
-   * thread itself (that is {@link leave}) and for a handle of another pool or without a reserved membership. O(count).
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease,
+   * should it live after all, find another generation. Returns the slots that came free by this call. With
+   * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
+   * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
+   * another pool or without a reserved membership. O(count).
    *
    * @param member number of the thread, or the handle that was reserved for it: then no later member is hit
    */
@@ -408,9 +425,10 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool with its last lease, for all threads: nobody gets a slot or joins any more, and every wait is rejected with
-   * `ERR_POOL_DEAD`. Leases stay good, can be sent and are given back as before; the last one closes the pool. A lease that another
-   * thread takes at this very moment is one of them. Returns who holds what. A second time nothing happens. O(count).
+   * Ends the pool with its last lease, for all threads: nobody gets a slot or joins any more, and every wait is
+   * rejected with `ERR_POOL_DEAD`. Leases stay good, can be sent and are given back as before; the last one closes the
+   * pool. A lease that another thread takes at this very moment is one of them. Returns who holds what. A second time
+   * nothing happens. O(count).
    */
   retire(): readonly SharedHolder[] {
     if (isEvicted(this.core)) throw evictedError(this, "retire the pool");
@@ -422,8 +440,9 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE` while
-   * slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to it. O(count).
+   * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE`
+   * while slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to
+   * it. O(count).
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

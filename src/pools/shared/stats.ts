@@ -1,4 +1,6 @@
-/** What a shared pool tells about itself, and the check of its invariants. Slow paths; other threads go on meanwhile. */
+/**
+ * What a shared pool tells about itself, and the check of its invariants. Slow paths; other threads go on meanwhile.
+ */
 import { MillpondError } from "../../util/errors.ts";
 import type { SharedHolder, SharedMemberStats, SharedPoolStats } from "./attach.ts";
 import { type Core, holds, isCurrent, leaseOf, MANY, memberAt, NOTHING, stateAt } from "./core.ts";

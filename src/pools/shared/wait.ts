@@ -1,9 +1,9 @@
 /**
- * Waiting for a slot of a shared pool. A waiter sets its member's bit, reads the wake counter, looks once more for a slot, and
- * sleeps on the counter's value. A release after that look sees the bit; the slot of one before it was found. So no wake-up is
- * lost. One release wakes one sleeper, in the order in which they fell asleep; within a thread the order is
- * first come, first served. A thread that takes without waiting may be faster than one that is just waking up, and that one
- * then queues anew behind the others: that is how far the order goes.
+ * Waiting for a slot of a shared pool. A waiter sets its member's bit, reads the wake counter, looks once more for a
+ * slot, and sleeps on the counter's value. A release after that look sees the bit; the slot of one before it was found.
+ * So no wake-up is lost. One release wakes one sleeper, in the order in which they fell asleep; within a thread the
+ * order is first come, first served. A thread that takes without waiting may be faster than one that is just waking up,
+ * and that one then queues anew behind the others: that is how far the order goes.
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
@@ -15,8 +15,8 @@ import { isOpen, resumeReclaim, statusOf } from "./membership.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /**
- * A sleeper looks by itself this often. Nothing in the protocol needs it; a wake-up that was meant for a thread that was
- * killed at that moment comes this late at worst, when nobody sees its end and calls reclaim().
+ * A sleeper looks by itself this often. Nothing in the protocol needs it; a wake-up that was meant for a thread that
+ * was killed at that moment comes this late at worst, when nobody sees its end and calls reclaim().
  */
 export const RECHECK_MS = 100;
 
@@ -58,15 +58,17 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
   }
 }
 
-/** Says that nobody of this thread waits any more; not where the memory holds another pool now, whose word it would be. */
+/**
+ * Says that nobody of this thread waits any more; not where the memory holds another pool now, whose word it would be.
+ */
 export function stopWaiting(core: Core): void {
   const { i32 } = core;
   if (statusOf(core, core.member) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
 }
 
 /**
- * Looks of one turn while the wake counter moves under them: each goes over all slots, and a thread that writes the counter without
- * end must not stop this one's event loop. After them the timer looks.
+ * Looks of one turn while the wake counter moves under them: each goes over all slots, and a thread that writes the
+ * counter without end must not stop this one's event loop. After them the timer looks.
  */
 const MAX_LOOKS = 4;
 
@@ -116,7 +118,10 @@ export class SharedQueue {
     }
   }
 
-  /** Gives what is free to those who wait, and goes to sleep for the rest. A thread that cannot sleep must not let them wait. */
+  /**
+   * Gives what is free to those who wait, and goes to sleep for the rest. A thread that cannot sleep must not let them
+   * wait.
+   */
   serve(): void {
     try {
       this.#serveOrThrow();
@@ -173,7 +178,10 @@ export class SharedQueue {
     return true;
   }
 
-  /** In the background: a wait with a timeout keeps the process alive by its own timer (wait-queue.ts), one without does not. */
+  /**
+   * In the background: a wait with a timeout keeps the process alive by its own timer (wait-queue.ts), one without does
+   * not.
+   */
   #keepLooking(): void {
     if (this.#timer !== undefined) return;
     const ms = this.#waiter.waitAsync !== undefined && this.#asleep ? RECHECK_MS : this.#pollMs;

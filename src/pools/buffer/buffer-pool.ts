@@ -125,6 +125,7 @@ interface AcquireRequest {
 export const POOL_OPTIONS: readonly (keyof BufferPoolOptions)[] = ["name", "clock", "trace", "starvedAfter", "leaks"];
 
 const NO_OPTIONS: AcquireOptions = Object.freeze({});
+const TRY_KEYS = ["tag", "hint"] as const;
 const ACQUIRE_KEYS = ["signal", "timeout", "tag", "nowait", "hint"] as const;
 
 /** A bounded set of equal buffers; see the module text. Subclasses override the hooks at the end. */
@@ -276,7 +277,7 @@ export class BufferPool {
 
   #tryAcquireSlow(options: { tag?: string; hint?: unknown } | undefined): MediaBuffer | undefined {
     if (options === undefined) return this.#acquireNow(undefined, undefined);
-    const { tag, hint } = checkOptions("options", options, ["tag", "hint"]);
+    const { tag, hint } = checkOptions("options", options, TRY_KEYS);
     return this.#acquireNow(tag, hint);
   }
 

@@ -100,6 +100,8 @@ export class ProcessPool extends SharedPool {
    * version (`details.errno` names what the native layer refused), `ERR_UNSUPPORTED` with the reason where nothing
    * native runs, `ERR_INACTIVE` when the name's publisher is gone, `ERR_POOL_DEAD` for a pool that was closed or a
    * reservation that was taken back, `ERR_POOL_FULL`.
+   * That one at once when all memberships are those of processes that run; where one is of a process that has ended,
+   * this thread blocks until a member has cleared up after it, and for 360 ms at most.
    */
   static override attach(
     source: number | string | SharedMemory | SharedHandle,

@@ -3,6 +3,7 @@
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, show, text, wholeNumber, wrongType } from "../../util/validate.ts";
+import { clearingMember } from "./core.ts";
 import {
   checkPool,
   checkShape,
@@ -249,6 +250,14 @@ function checkMemory(memory: unknown, layout: SharedLayout): void {
     throw new MillpondError(
       "ERR_ALREADY_EXISTS",
       "there is a live shared pool in that memory; attach() to it, or close() it first",
+    );
+  }
+  const clearing = i32[Header.MAGIC] === MAGIC && i32[Header.VERSION] === LAYOUT_VERSION ? clearingMember(i32) : -1;
+  if (clearing >= 0) {
+    throw new MillpondError(
+      "ERR_IN_USE",
+      `member ${clearing} of the shared pool that was closed in that memory still clears a slot; try again when its release() has returned, or use other memory if that thread has ended`,
+      { member: clearing },
     );
   }
 }

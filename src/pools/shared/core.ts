@@ -45,6 +45,7 @@ import {
   DEAD_SLOT,
   Header,
   LINE,
+  MAX_MEMBERS,
   MemberWord,
   PoolState,
   RETIRING,
@@ -403,13 +404,36 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
   const at = stateAt(core, index);
   // Declared dead meanwhile: another one frees the slot, and the bytes may be somebody's already.
   if ((Atomics.load(i32, at) & me) === 0) return;
-  if (!core.plain && !cleared) core.clear(index, 0, core.layout.size);
+  if (!core.plain && !cleared) clearSlot(core, index, 0, core.layout.size);
   let free = closed - me;
   if (free === core.lastState) {
     carryGeneration(core, at, closed);
     free = 0;
   }
   freeClosed(core, at, closed, free);
+}
+
+/**
+ * Clears bytes of a slot that this thread has closed, unless the pool was closed. It says so in the header before it looks, and who
+ * makes another pool in this memory looks for that after the pool's end: either it is refused, or this thread clears nothing.
+ */
+export function clearSlot(core: Core, index: number, from: number, to: number): void {
+  const { i32 } = core;
+  const at = Header.CLEARING + core.member * LINE;
+  Atomics.store(i32, at, core.status);
+  const state = Atomics.load(i32, Header.STATE);
+  const isAlive = state === PoolState.LIVE || state === PoolState.RETIRING;
+  if (isAlive && i32[Header.POOL] === core.pool) core.clear(index, from, to);
+  // Not a store: where a new pool is in this memory, the word is that of a member of its own.
+  Atomics.compareExchange(i32, at, core.status, 0);
+}
+
+/** A member of the closed pool in this memory that may still clear a slot; -1: none. */
+export function clearingMember(i32: Int32Array): number {
+  for (let member = 0; member < MAX_MEMBERS; member++) {
+    if (Atomics.load(i32, Header.CLEARING + member * LINE) !== 0) return member;
+  }
+  return -1;
 }
 
 /** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was closed. */

@@ -63,7 +63,13 @@ export const Header = {
   RECLAIMED: 80,
   /** Not 0: a pass over dead members' slots was cut off at its bound; the next slow path goes on. */
   UNRECLAIMED: 81,
-  END: 96,
+  /**
+   * One for each member, a line apart: its status while it clears a slot. Not among the member's own words, which lie
+   * elsewhere in a pool with another number of members that is made in this memory while this thread is late.
+   */
+  CLEARING: 96,
+  /** After {@link MAX_MEMBERS} lines. */
+  END: 416,
 } as const;
 
 /** Words of a member's entry. Only `STATUS` is written by others than the member. */
@@ -123,6 +129,9 @@ const IDENTITY_BITS = 53;
 
 /** The low part of a generation: with fewer than 2^10, the slower step that moves the high part would be felt. */
 const MIN_GENERATION_BITS = 10;
+
+/** Members of one pool. Each has a bit in a slot's state, and what it takes the low part of the generation lacks. */
+export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 
 /** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
 const BATCH_FROM = 256;
@@ -188,8 +197,7 @@ export function checkShape(options: Partial<SharedShape>, zero: SharedShape["zer
     size: wholeNumber("options.size", size, 1, 2 ** 30),
     count: wholeNumber("options.count", count, 1, 2 ** (BITS - MIN_GENERATION_BITS)),
     align: powerOfTwo("options.align", align, 2 ** 20),
-    // Each member has a bit in the state, and what it takes the low part of the generation lacks.
-    members: wholeNumber("options.members", members, 1, BITS - MIN_GENERATION_BITS),
+    members: wholeNumber("options.members", members, 1, MAX_MEMBERS),
     zero: oneOf("options.zero", chosen, ZERO_POLICIES),
   };
 }

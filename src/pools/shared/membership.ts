@@ -25,6 +25,7 @@
  */
 import {
   type Core,
+  clearSlot,
   closeFree,
   dropHold,
   forget,
@@ -99,18 +100,27 @@ export function claimMembership(
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
-    if (!isTransferTarget(i32, layout, member)) return { member, status: mine };
+    if (!isTransferTarget(i32, layout, member)) {
+      // A member that was declared dead too early may have announced a transfer after its end; it would keep others out.
+      Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
+      return { member, status: mine };
+    }
     // A thread is about to send a lease to the last member here. It will notice; until then the place stays free.
     Atomics.store(i32, at, mine & ~MemberState.MASK);
   }
   return null;
 }
 
+/**
+ * Whether a member has announced a lease to whoever had this membership before. The word of an empty membership says nothing: who
+ * sits down there and announces later sees the new epoch, and who left or was reclaimed has no lease to move.
+ */
 function isTransferTarget(i32: Int32Array, layout: SharedLayout, member: number): boolean {
   for (let other = 0; other < layout.members; other++) {
     const at = layout.membersAt + other * LINE;
-    if (Atomics.load(i32, at + MemberWord.TRANSFER) !== 0 && Atomics.load(i32, at + MemberWord.TRANSFER_TO) === member)
-      return true;
+    if (other === member || Atomics.load(i32, at + MemberWord.TRANSFER) === 0) continue;
+    if (Atomics.load(i32, at + MemberWord.TRANSFER_TO) !== member) continue;
+    if ((Atomics.load(i32, at + MemberWord.STATUS) & MemberState.MASK) !== MemberState.FREE) return true;
   }
   return false;
 }
@@ -509,7 +519,7 @@ function clearPart(
   i32[at + SlotWord.CLOSED] = 0;
   const to = Math.min(size, from + pass.bytes);
   pass.bytes -= Math.max(to - from, LEAST_BYTES);
-  core.clear(index, from, to);
+  clearSlot(core, index, from, to);
   if (to === size) return true;
   i32[at + SlotWord.CLEARED] = to;
   Atomics.store(i32, at + SlotWord.CLOSED, closed | reclaiming);

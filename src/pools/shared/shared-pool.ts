@@ -175,7 +175,8 @@ export class SharedPool implements LeasePool {
   /**
    * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
    * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
-   * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it. O(count).
+   * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE`
+   * while a thread of a pool that was closed there still clears a slot. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);

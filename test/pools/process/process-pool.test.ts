@@ -116,6 +116,22 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(again().member).toBe(first.member);
   });
 
+  it("while a membership is an ended process's and nobody clears up, one who joins is told so after a bounded wait, and gets it after the next look", async () => {
+    const pool = make({ size: 64, count: 2, members: 2, watch: Number.POSITIVE_INFINITY });
+    const child = start(pool, ["hold", "1"]);
+    await firstLine(child);
+    await kill(child);
+    const again = (): ProcessPool => {
+      const joined = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+      pools.push(joined);
+      return joined;
+    };
+    // This thread is the only member, and blocked.
+    expect(code(again)).toBe("ERR_POOL_FULL");
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
+    expect(again().member).toBe(1);
+  });
+
   it("a reserved membership is taken once; one that was taken back is refused", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const handle = pool.reserve();

@@ -487,6 +487,41 @@ describe("death between any two instructions", REPEATED, () => {
     }
   });
 
+  it("a pool in the memory of one that was closed by force: refused while a slot is cleared, or nothing is cleared any more", () => {
+    const outcomes = { refused: 0, made: 0 };
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 2, zero: "release" });
+      const id = hold(world, 0);
+      let isMade = false;
+      const clear = (): void => {
+        if (isMade) throw new Error("bytes of the new pool are cleared");
+      };
+      Object.assign(world.cores[0]!, { clear });
+      const gives = function* (): Thread {
+        yield* world.giveStep(0, id);
+      };
+      const makes = function* (): Thread {
+        yield* steps.closePool(world.cores[1]!) as Step<unknown>;
+        if ((yield* steps.clearingMember(world.i32)) >= 0) {
+          outcomes.refused++;
+          return;
+        }
+        writePool(world.i32, world.layout, 2);
+        isMade = true;
+        outcomes.made++;
+      };
+      const check = (): void => {
+        if (!isMade) return;
+        // What the late thread did has left no mark in the new pool.
+        if (alone(steps.clearingMember(world.i32)) >= 0) throw new Error("the new pool is marked");
+      };
+      return { threads: [gives(), makes()], i32: world.i32, check };
+    };
+    // The giver is stopped once, anywhere, and goes on later.
+    explore(make, { preemptions: 2 });
+    expect(Math.min(outcomes.refused, outcomes.made)).toBeGreaterThan(0);
+  });
+
   it("slots that take several passes to clear, cleared by two in turns and at once, one of whom may die: whole, and then free", () => {
     const make = (dies: boolean) => (): Run => {
       const world = new World({ count: 1, threads: 4, zero: "release", size: 2.5 * CLEAR_BYTES });

@@ -4,9 +4,17 @@ import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
 import { stateAt } from "../../../src/pools/shared/core.ts";
-import { checkShape, Header, layoutOf, MemberState, PoolState } from "../../../src/pools/shared/layout.ts";
+import {
+  checkShape,
+  Header,
+  LINE,
+  layoutOf,
+  MemberState,
+  MemberWord,
+  PoolState,
+} from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
+import { CLEAR_BYTES, closePool } from "../../../src/pools/shared/membership.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
@@ -137,6 +145,37 @@ describe("a memory that gets another pool", () => {
     const pool = SharedPool.create({ size: 8, count: 1, memory });
     clock.advance(20);
     expect([await waits, pool.stats().held]).toEqual(["ERR_POOL_DEAD", 0]);
+  });
+});
+
+describe("a memory in which a thread of a closed pool still clears a slot", () => {
+  it("gets no other pool: ERR_IN_USE names the member, nothing has changed, and later it does", () => {
+    const options = { size: 64, count: 2, members: 3, zero: "release" } as const;
+    const { memory, core } = SharedPool.create(options);
+    closePool(core);
+    const at = Header.CLEARING + 2 * LINE;
+    core.i32[at] = core.status;
+    const before = core.i32.slice();
+    for (const members of [1, 3]) {
+      expect(() => SharedPool.create({ ...options, members, memory })).toThrow(
+        expect.objectContaining({ code: "ERR_IN_USE", details: expect.objectContaining({ member: 2 }) }),
+      );
+    }
+    expect(core.i32).toEqual(before);
+    core.i32[at] = 0;
+    const next = SharedPool.create({ ...options, memory });
+    next.release(next.tryAcquire()!);
+    expect(core.i32[at]).toBe(0);
+    next.close();
+  });
+
+  it("is not asked for such a thread where no pool was in it", () => {
+    const options = { size: 64, count: 2 };
+    const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
+    new Int32Array(memory).fill(1);
+    const pool = SharedPool.create({ ...options, memory });
+    pool.validate();
+    expect(pool.stats().free).toBe(2);
   });
 });
 
@@ -273,6 +312,24 @@ describe("forged memberships and identities", () => {
       "ERR_INVALID_ARG_TYPE",
     ]);
     expect(member.tryAcquireId()).toBeGreaterThan(0);
+  });
+
+  it("garbage in the transfer word of an empty membership keeps no membership empty, nor its own", () => {
+    const pool = SharedPool.create({ size: 8, count: 2, members: 4 });
+    const { i32, layout } = pool.core;
+    for (const [member, to] of [
+      [1, 2],
+      [2, 2],
+      [3, 1],
+    ] as const) {
+      const own = layout.membersAt + member * LINE;
+      i32[own + MemberWord.TRANSFER] = 77;
+      i32[own + MemberWord.TRANSFER_TO] = to;
+    }
+    const joined = [1, 2, 3].map(() => SharedPool.attach(pool.handle));
+    expect(joined.map(({ member }) => member)).toEqual([1, 2, 3]);
+    for (const one of joined) one.leave();
+    expect(SharedPool.attach(pool.handle).member).toBe(1);
   });
 
   it("-0 is no lease, and no lease is 0", () => {

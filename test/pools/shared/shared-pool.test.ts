@@ -467,7 +467,7 @@ describe("memory", () => {
   it("shared memories are counted and bounded: engines do not see their bytes", () => {
     const before = sharedMemoryBudget();
     try {
-      limitSharedMemory(before.bytes + 3000);
+      limitSharedMemory(before.bytes + SharedPool.bytesNeeded({ size: 1500, count: 1 }));
       const pool = SharedPool.create({ size: 1000, count: 1 });
       expect(sharedMemoryBudget()).toMatchObject({
         memories: before.memories + 1,

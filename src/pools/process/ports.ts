@@ -169,7 +169,7 @@ function leaveChannel(end: IpcEnd, id: string): void {
 export function ipcPort(end: IpcEnd, id: string): ProcessPort {
   // An error that comes later is the other side's end, which "disconnect" tells.
   const post = (envelope: Envelope): unknown => end.send!(envelope as never, () => {});
-  const hear = (envelope: Partial<Envelope>): void => {
+  const onMessage = (envelope: Partial<Envelope>): void => {
     if (envelope.closed === true) over();
     else if (typeof envelope.message === "string") {
       try {
@@ -193,7 +193,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
       leaveChannel(end, id);
     },
   });
-  joinChannel(end, id, { onMessage: hear, onDisconnect: over });
+  joinChannel(end, id, { onMessage, onDisconnect: over });
   return port;
 }
 

@@ -133,7 +133,7 @@ class ProcessAcceptor<Data> {
       const greeting = { signal: undefined, timeout: GREETING_MS, clock };
       // Once at a time: who connects there need not be the one who connected here, and gets a ticket all the same.
       this.#sending = this.#sending.then(() => this.#sendDescriptor(gone.signal)).catch(() => undefined);
-      port.postMessage("welcome");
+      port.postMessage("hello");
       await this.#sending;
       const ticket = await firstMessage(port, greeting, "a process");
       if (typeof ticket !== "string" || !this.#tickets.delete(ticket))
@@ -231,7 +231,7 @@ export async function connectToPool<Data = unknown>(
   };
   let received: number | undefined;
   try {
-    await expect("welcome");
+    await expect("hello");
     const door = orThrow(connectDescriptors(forDescriptors(path), ops), `cannot connect to ${path}`);
     const block = await receiveDescriptor(door, signal === undefined ? { timeout, ops } : { timeout, ops, signal });
     closeDescriptor(door, ops);

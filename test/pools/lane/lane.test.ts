@@ -13,7 +13,7 @@ type Data = { n: number };
 const workers: Worker[] = [];
 const complaints: unknown[] = [];
 
-function hire(job: string): Worker {
+function spawn(job: string): Worker {
   const worker = new Worker(new URL("./lane.worker.ts", import.meta.url), {
     workerData: { job },
     execArgv: [],
@@ -39,7 +39,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("a lease goes there and back with its bytes and data, and is nobody's twice", async () => {
     const pool = open();
-    const lane: Lane<Data> = await pool.connect<Data>(hire("echo"));
+    const lane: Lane<Data> = await pool.connect<Data>(spawn("echo"));
     for (let n = 0; n < 10; n++) {
       const lease = pool.tryAcquire()!;
       pool.bytes(lease).fill(n);
@@ -64,7 +64,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("the other side releases, and a wait here ends", async () => {
     const pool = open(1);
-    const lane = await pool.connect<Data>(hire("release"));
+    const lane = await pool.connect<Data>(spawn("release"));
     for (let n = 0; n < 10; n++) await lane.send(await pool.acquire({ timeout: 60_000 }), { n });
     const last = await pool.acquire({ timeout: 60_000 });
     expect(pool.bytes(last)[0]).toBe(10);
@@ -74,7 +74,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("the other side takes slots of its own and sends them; iteration ends when it closes", async () => {
     const pool = open(2);
-    const lane = await pool.connect<Data>(hire("produce"), { window: 3 });
+    const lane = await pool.connect<Data>(spawn("produce"), { window: 3 });
     const seen: number[] = [];
     for await (const { lease, data } of lane) {
       expect(new Set(pool.bytes(lease))).toEqual(new Set([data.n]));
@@ -88,7 +88,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("back-pressure: at most a window is under way, more wait, by signal and time", async () => {
     const pool = open(8);
-    const lane = await pool.connect<Data>(hire("hold when told"), { window: 2 });
+    const lane = await pool.connect<Data>(spawn("hold when asked"), { window: 2 });
     const slots = Array.from({ length: 8 }, () => pool.tryAcquire()!);
     expect([
       lane.trySend(slots[0]!, { n: 0 }),
@@ -115,7 +115,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
     "the worker ends with leases in its hands (%s): they are free again, who waits gets them",
     async (job) => {
       const pool = open(3);
-      const worker = hire(job);
+      const worker = spawn(job);
       const lane = await pool.connect<Data>(worker, { window: 3 });
       for (let n = 0; n < 3; n++) await lane.send(pool.tryAcquire()!, { n });
       const waits = [pool.acquire({ timeout: 60_000 }), pool.acquire({ timeout: 60_000 })];
@@ -130,13 +130,13 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("a worker that closes at once, one that never answers, one that ends before it does, a signal", async () => {
     const pool = open();
-    const lane = await pool.connect<Data>(hire("close at once"));
+    const lane = await pool.connect<Data>(spawn("close at once"));
     expect(await lane.receive()).toBeUndefined();
     await lane.close();
     const deaf = new Worker("setTimeout(() => {}, 60_000)", { eval: true, execArgv: [] });
     workers.push(deaf);
     expect(await codeOf(pool.connect(deaf, { timeout: 20 }))).toBe("ERR_INACTIVE");
-    expect(await codeOf(pool.connect(hire("deaf")))).toBe("ERR_INACTIVE");
+    expect(await codeOf(pool.connect(spawn("deaf")))).toBe("ERR_INACTIVE");
     expect(await codeOf(pool.connect(deaf, { signal: AbortSignal.timeout(20) }))).toMatch(/TimeoutError/);
     expect(await codeOf(pool.connect({} as never))).toBe("ERR_INVALID_ARG_TYPE");
     expect(free(pool)).toBe(4);
@@ -144,7 +144,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("data that cannot be cloned is refused, and the lease stays", async () => {
     const pool = open();
-    const lane = await pool.connect<unknown>(hire("hold"));
+    const lane = await pool.connect<unknown>(spawn("hold"));
     const lease = pool.tryAcquire()!;
     expect(() => lane.trySend(lease, () => {})).toThrow(/could not be cloned/);
     expect([pool.bytes(lease).length, lane.credit]).toEqual([1000, 8]);
@@ -154,7 +154,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 
   it("closing releases what came and was not taken; what is held stays", async () => {
     const pool = open(3);
-    const lane = await pool.connect<Data>(hire("echo"));
+    const lane = await pool.connect<Data>(spawn("echo"));
     const kept = pool.tryAcquire()!;
     for (let n = 0; n < 2; n++) await lane.send(pool.tryAcquire()!, { n });
     while (lane.pending < 2) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -166,7 +166,7 @@ describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => 
 });
 
 it("one listener for all lanes to a worker, and a worker that lives on keeps no pool whose lane was closed and left", async () => {
-  const worker = hire("echo");
+  const worker = spawn("echo");
   const heard: string[] = [];
   const { once } = worker;
   worker.once = function (this: Worker, event: string, listener: never) {
@@ -188,7 +188,7 @@ it("one listener for all lanes to a worker, and a worker that lives on keeps no 
 it("memberships come back when connected workers end, one after another", async () => {
   const pool = SharedPool.create({ size: 10, count: 4, members: 2 });
   for (let i = 0; i < 4; i++) {
-    const worker = hire("hold");
+    const worker = spawn("hold");
     const lane = await pool.connect<Data>(worker);
     await lane.send(pool.tryAcquire()!, { n: i });
     await worker.terminate();

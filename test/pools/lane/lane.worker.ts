@@ -7,7 +7,7 @@ const { job } = workerData as { job: string };
 if (job !== "deaf") {
   const lane = await receiveLane<{ n: number; what?: string }>(parentPort!);
   const { pool } = lane;
-  if (job === "hold when told") await new Promise((resolve) => parentPort!.once("message", resolve));
+  if (job === "hold when asked") await new Promise((resolve) => parentPort!.once("message", resolve));
   if (job === "produce") {
     for (let n = 0; n < 20; n++) {
       const lease = await pool.acquire({ timeout: 5000 });

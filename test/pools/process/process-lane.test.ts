@@ -287,7 +287,7 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     const server = await serveProcesses<Data>(pool, path);
     closers.push(() => server.close());
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    const crew = [1, 2, 3].map(() => start(pool, "echo", path));
+    const children = [1, 2, 3].map(() => start(pool, "echo", path));
     const lanes: Lane<Data>[] = [];
     for await (const lane of server) if (lanes.push(lane) === 3) break;
     for (const lane of lanes) {
@@ -295,7 +295,7 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
       const back = await lane.receive();
       pool.release(back!.lease);
     }
-    const exits = crew.map((child) => once(child, "exit"));
+    const exits = children.map((child) => once(child, "exit"));
     server.close();
     await Promise.all(lanes.map((lane) => lane.close()));
     expect(await Promise.all(exits)).toEqual([

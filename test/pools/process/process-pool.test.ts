@@ -303,23 +303,23 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
       const block = value(createSharedMemory(4096));
       blocks.push(block);
       const words = new Int32Array(block.buffer);
-      const crew: ChildProcess[] = [];
+      const children: ChildProcess[] = [];
       let kills = 0;
-      const hire = (): ChildProcess => start(pool, ["load", String(next(2 ** 30))], block.descriptor);
-      for (let i = 0; i < 3; i++) crew.push(hire());
+      const spawnLoad = (): ChildProcess => start(pool, ["load", String(next(2 ** 30))], block.descriptor);
+      for (let i = 0; i < 3; i++) children.push(spawnLoad());
       const end = performance.now() + millis;
       const least = times(5, 25);
       // Each is killed after so many operations of them all, however long the machine takes for them.
       while (kills < least || performance.now() < end) {
         const due = Atomics.load(words, 3) + 1 + next(200);
         while (Atomics.load(words, 3) < due) await new Promise((resolve) => setTimeout(resolve, 1));
-        const at = next(crew.length);
-        await kill(crew[at]!);
+        const at = next(children.length);
+        await kill(children[at]!);
         kills++;
-        crew[at] = hire();
+        children[at] = spawnLoad();
       }
       Atomics.store(words, 0, 1);
-      const codes = await Promise.all(crew.map(async (child) => child.exitCode ?? (await once(child, "exit"))[0]));
+      const codes = await Promise.all(children.map(async (child) => child.exitCode ?? (await once(child, "exit"))[0]));
       pool.reclaimEnded();
       const slots = Array.from({ length: pool.count }, () => pool.tryAcquire());
       const report = { seed, kills, operations: words[3], doubled: words[1], dirty: words[2], codes };

@@ -22,12 +22,12 @@ import { alone, atLeast, explore, notify, type Run, type Step, steps, type Threa
 const COUNT = 1;
 
 /** A pool with a table, and processes that are threads of a run: number 100 + i started at tick i. */
-class Town {
+class Processes {
   readonly layout: SharedLayout = layoutOf(checkShape({ size: 1, count: COUNT, members: 3 }, "fresh"));
   readonly i32: Int32Array;
   readonly table: ProcessTable;
   readonly ended: Set<number> = new Set();
-  /** Memberships of those that live and believe to sit. */
+  /** Memberships of those that live and believe to be members. */
   readonly seated: Map<number, number> = new Map();
   readonly cores: ReturnType<typeof createCore>[] = [];
 
@@ -116,25 +116,25 @@ const during = function* (step: Step<unknown>): Thread {
 describe("a process is killed between any two instructions", REPEATED, () => {
   it("while it joins, as another one joins and a third clears up", () => {
     const make = (): Run => {
-      const town = new Town();
-      return town.run([during(town.join(1)), during(town.join(2)), during(town.reclaim(0))], 0, 1);
+      const processes = new Processes();
+      return processes.run([during(processes.join(1)), during(processes.join(2)), during(processes.reclaim(0))], 0, 1);
     };
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });
 
   it("while it takes the only slot: it is to be had again", () => {
     const make = (): Run => {
-      const town = new Town();
+      const processes = new Processes();
       const victim = function* (): Thread {
-        if (yield* town.join(1)) yield* town.take(1);
+        if (yield* processes.join(1)) yield* processes.take(1);
       };
-      const run = town.run([victim(), during(town.reclaim(0))], 0, 1);
+      const run = processes.run([victim(), during(processes.reclaim(0))], 0, 1);
       return {
         ...run,
         check() {
-          if (!town.ended.has(1)) return;
+          if (!processes.ended.has(1)) return;
           run.check();
-          if (alone(town.take(0)) < 0) throw new Error("the slot is lost");
+          if (alone(processes.take(0)) < 0) throw new Error("the slot is lost");
         },
       };
     };
@@ -143,48 +143,59 @@ describe("a process is killed between any two instructions", REPEATED, () => {
 
   it("while it clears up after one that was killed: the next ends it, and the newcomer keeps his membership", () => {
     const make = (): Run => {
-      const town = new Town();
-      alone(town.join(1));
-      alone(town.join(2));
-      alone(town.take(2));
-      town.ended.add(2);
-      return town.run([during(town.reclaim(1)), during(town.reclaim(0)), during(town.join(3))], 0, 1);
+      const processes = new Processes();
+      alone(processes.join(1));
+      alone(processes.join(2));
+      alone(processes.take(2));
+      processes.ended.add(2);
+      return processes.run(
+        [during(processes.reclaim(1)), during(processes.reclaim(0)), during(processes.join(3))],
+        0,
+        1,
+      );
     };
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });
 
   it("after it had its row and before it sat: two clear up, and whoever comes then is not hit", () => {
     const make = (): Run => {
-      const town = new Town();
-      alone(town.join(2));
-      const joining = town.join(1);
+      const processes = new Processes();
+      alone(processes.join(2));
+      const joining = processes.join(1);
       // A look at each row, and the step that takes the third.
       for (let i = 0; i < 4; i++) joining.next();
-      if (pidOf(town.table, 2) !== 101) joining.next();
-      if (pidOf(town.table, 2) !== 101 || (statusOf(town.cores[0]!, 2) & MemberState.MASK) !== MemberState.FREE)
+      if (pidOf(processes.table, 2) !== 101) joining.next();
+      if (
+        pidOf(processes.table, 2) !== 101 ||
+        (statusOf(processes.cores[0]!, 2) & MemberState.MASK) !== MemberState.FREE
+      )
         throw new Error("not where it should be");
-      town.ended.add(1);
-      return town.run([during(town.reclaim(2)), during(town.reclaim(0)), during(town.join(3))], 3, 1);
+      processes.ended.add(1);
+      return processes.run(
+        [during(processes.reclaim(2)), during(processes.reclaim(0)), during(processes.join(3))],
+        3,
+        1,
+      );
     };
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });
 
   it("while it leaves, as another one takes its membership", () => {
     const make = (): Run => {
-      const town = new Town();
-      alone(town.join(1));
-      alone(town.take(1));
-      return town.run([during(town.leave(1)), during(town.join(2)), during(town.reclaim(0))], 0, 1);
+      const processes = new Processes();
+      alone(processes.join(1));
+      alone(processes.take(1));
+      return processes.run([during(processes.leave(1)), during(processes.join(2)), during(processes.reclaim(0))], 0, 1);
     };
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });
 
   it("a reclaim that took the living for dead would be caught here", () => {
     const make = (): Run => {
-      const town = new Town();
-      alone(town.join(1));
-      const wrong = steps.reclaimProcesses(town.table, town.cores[0]!, town.process(0), () => true);
-      return town.run([during(wrong)], 1, 1);
+      const processes = new Processes();
+      alone(processes.join(1));
+      const wrong = steps.reclaimProcesses(processes.table, processes.cores[0]!, processes.process(0), () => true);
+      return processes.run([during(wrong)], 1, 1);
     };
     expect(() => explore(make)).toThrow(/lives and lost its membership/);
   });
@@ -192,15 +203,15 @@ describe("a process is killed between any two instructions", REPEATED, () => {
 
 describe("who is judged", () => {
   it("nobody, from another PID namespace; and nobody whose start is not known", () => {
-    const town = new Town();
-    alone(town.join(1));
+    const processes = new Processes();
+    alone(processes.join(1));
     const everybody = (): boolean => true;
     const reclaim = (own: Parameters<typeof steps.reclaimProcesses>[2]): unknown =>
-      alone(steps.reclaimProcesses(town.table, town.cores[0]!, own, everybody));
-    expect(reclaim({ ...town.process(0), namespace: 8 })).toEqual({ freed: 0, members: 0 });
+      alone(steps.reclaimProcesses(processes.table, processes.cores[0]!, own, everybody));
+    expect(reclaim({ ...processes.process(0), namespace: 8 })).toEqual({ freed: 0, members: 0 });
     const stranger = { pid: 102, start: undefined, namespace: 7 };
-    expect(claimRow(town.table, town.i32, town.layout, stranger, MemberState.LIVE)).not.toBeNull();
-    expect(reclaim(town.process(0))).toEqual({ freed: 0, members: 1 });
+    expect(claimRow(processes.table, processes.i32, processes.layout, stranger, MemberState.LIVE)).not.toBeNull();
+    expect(reclaim(processes.process(0))).toEqual({ freed: 0, members: 1 });
   });
 
   it("a table of another kind is not read", () => {
@@ -236,13 +247,13 @@ describe("a forged membership", () => {
   });
 
   it("takes no process's row from it", () => {
-    const town = new Town();
-    alone(town.join(1));
-    const { table, i32, layout } = town;
+    const processes = new Processes();
+    alone(processes.join(1));
+    const { table, i32, layout } = processes;
     const rows = table.rows.slice();
     for (let member = 0; member < layout.members; member++) {
-      for (const status of forged(statusOf(town.cores[0]!, member))) {
-        expect(alone(steps.takeOver(table, i32, layout, { member, status }, town.process(2)))).toBeUndefined();
+      for (const status of forged(statusOf(processes.cores[0]!, member))) {
+        expect(alone(steps.takeOver(table, i32, layout, { member, status }, processes.process(2)))).toBeUndefined();
       }
     }
     expect(table.rows).toEqual(rows);

@@ -385,7 +385,7 @@ describe("death between any two instructions", REPEATED, () => {
       const newcomer = function* (): Thread {
         const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
         if (membership === null) return;
-        const thread = world.sit(membership.member, membership.status);
+        const thread = world.activate(membership.member, membership.status);
         yield* world.take(thread);
         yield* world.take(thread);
       };
@@ -466,7 +466,7 @@ describe("death between any two instructions", REPEATED, () => {
       const newcomer = function* (): Thread {
         const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
         if (membership === null) return;
-        const thread = world.sit(membership.member, membership.status);
+        const thread = world.activate(membership.member, membership.status);
         yield* world.take(thread);
       };
       const run = world.run([reclaim(2, 0), reclaim(3, 1), newcomer()], 4);
@@ -703,7 +703,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
               yield* world.reclaim(2, victim);
               const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
               if (membership === null) return;
-              const thread = world.sit(membership.member, membership.status);
+              const thread = world.activate(membership.member, membership.status);
               yield* world.take(thread);
             }
           };
@@ -732,7 +732,7 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         const undertaker = function* (): Thread {
           yield* world.reclaim(2, 1);
           const membership = yield* steps.claimMembership(world.i32, world.layout, MemberState.RESERVED);
-          if (membership !== null) world.sit(membership.member, membership.status);
+          if (membership !== null) world.activate(membership.member, membership.status);
           yield { until: () => died || gave };
           if (died) yield* world.reclaim(2, 0);
         };

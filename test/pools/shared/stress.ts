@@ -58,8 +58,8 @@ export async function stress(options: StressOptions): Promise<StressResult> {
   let uid = 0;
   let kills = 0;
   let failure: unknown;
-  const crew = new Set<{ worker: Worker; gone: Promise<void> }>();
-  const hire = (): void => {
+  const running = new Set<{ worker: Worker; gone: Promise<void> }>();
+  const spawn = (): void => {
     const own = ++uid;
     const handle = pool.reserve();
     // More than there are, so that the pool runs empty.
@@ -76,26 +76,26 @@ export async function stress(options: StressOptions): Promise<StressResult> {
           // The dead one's entries first: from the moment it is reclaimed, its slots are others'.
           for (let i = 0; i < count; i++) Atomics.compareExchange(words, LEDGER.SLOTS + i, own, 0);
           pool.reclaim(handle);
-          crew.delete(member);
+          running.delete(member);
           resolve();
         });
       }),
     };
-    crew.add(member);
+    running.add(member);
   };
-  for (let i = 0; i < workers; i++) hire();
+  for (let i = 0; i < workers; i++) spawn();
   const least = killEvery > 0 ? 3 : 0;
   const isDone = (): boolean => failure !== undefined || (words[LEDGER.OPERATIONS]! >= operations && kills >= least);
   while (!isDone()) {
     await new Promise((resolve) => setTimeout(resolve, killEvery > 0 ? 1 + next(2 * killEvery) : 20));
     if (killEvery === 0 || isDone()) continue;
-    const victim = [...crew][next(crew.size)]!;
+    const victim = [...running][next(running.size)]!;
     await Promise.all([victim.worker.terminate(), victim.gone]);
     kills++;
-    hire();
+    spawn();
   }
   Atomics.store(words, LEDGER.STOP, 1);
-  await Promise.all([...crew].map((member) => member.gone));
+  await Promise.all([...running].map((member) => member.gone));
   if (failure !== undefined) throw failure;
   pool.validate();
   let found = 0;

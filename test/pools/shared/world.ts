@@ -80,7 +80,7 @@ export class World {
     return claimMembership(this.i32, this.layout, MemberState.RESERVED)!;
   }
 
-  sit(member: number, reserved: number): number {
+  activate(member: number, reserved: number): number {
     const status = activateReservation(this.i32, this.layout, member, reserved);
     this.cores.push(createCore(this.i32, this.layout, member, status, () => {}, notify));
     return this.cores.length - 1;

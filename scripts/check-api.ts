@@ -8,13 +8,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import ts from "typescript";
 import { type Api, type ApiName, hiddenNames, readApi } from "./lib/api.ts";
-import { type Finding, reportFindings, warnOfPending } from "./lib/findings.ts";
+import { type Finding, reportFindings } from "./lib/findings.ts";
 import { rootFromArguments } from "./lib/source-tree.ts";
 
 const FOLDER = "api";
-
-/** Names that users meet and that are still to be exported, or to go. */
-const PENDING: readonly string[] = [];
 
 /** Where the report of an entry point is: `api/millpond.shared.md`. */
 function reportFile(entry: string): string {
@@ -121,6 +118,5 @@ function writeReports(root: string): void {
 if (import.meta.main) {
   const root = rootFromArguments();
   if (process.argv.includes("--write")) writeReports(root);
-  const findings = warnOfPending("api", checkApi(root), PENDING);
-  reportFindings("api", findings, "the API report is what is built, and every type in it has a name");
+  reportFindings("api", checkApi(root), "the API report is what is built, and every type in it has a name");
 }

@@ -139,7 +139,6 @@ function finding(file: SourceFile, node: ts.Node, message: string): Finding {
 if (import.meta.main) {
   const root = rootFromArguments();
   if (process.argv.includes("--write")) writeWidths(root);
-  const wide = checkWidths(root);
-  if (wide.length > 0) console.warn(`docblocks: ${wide.length} lines of comments are longer than ${WIDTH} columns`);
-  reportFindings("docblocks", checkDocblocks(root), "every public symbol has a docblock");
+  const findings = [...checkDocblocks(root), ...checkWidths(root)];
+  reportFindings("docblocks", findings, "every public symbol has a docblock, and comments wrap at 120 columns");
 }

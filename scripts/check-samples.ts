@@ -8,8 +8,8 @@
  *     const payload = new Uint8Array(8);      lines that stand before the sample, with what it takes for granted
  *     -->
  *
- * `run` runs it; `skip: REASON` leaves it out, for text that cannot compile. In a sample that runs, a statement with the
- * comment `// words ... words [ERR_X]` or `// ERR_X` throws that error with that message (three dots stand for
+ * `run` runs it; `skip: REASON` leaves it out, for text that cannot compile. In a sample that runs, a statement with
+ * the comment `// words ... words [ERR_X]` or `// ERR_X` throws that error with that message (three dots stand for
  * anything), and an expression with a literal as its comment has that value.
  */
 import { execFile } from "node:child_process";

@@ -13,22 +13,6 @@ export function formatFinding(finding: Finding): string {
   return `${place}: ${finding.message}`;
 }
 
-/**
- * Takes away what is known and still to be mended, and says so: a warning for each, and one for what the list names in
- * vain.
- *
- * @param pending words of the findings' text, one for each that is known
- */
-export function warnOfPending(check: string, findings: readonly Finding[], pending: readonly string[]): Finding[] {
-  const texts = findings.map(formatFinding);
-  const known = (text: string): boolean => pending.some((word) => text.includes(word));
-  for (const text of texts.filter(known)) console.warn(`${check}: pending: ${text}`);
-  for (const word of pending) {
-    if (!texts.some((text) => text.includes(word))) console.warn(`${check}: "${word}" is mended: take it off the list`);
-  }
-  return findings.filter((_, index) => !known(texts[index]!));
-}
-
 /** Prints the findings, or the one line that says all is well, and leaves the exit code to match. */
 export function reportFindings(check: string, findings: readonly Finding[], whenClean: string): void {
   if (findings.length === 0) {

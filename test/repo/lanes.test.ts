@@ -6,7 +6,10 @@ import { expect, test } from "vitest";
 
 const TESTS = join(import.meta.dirname, "..");
 
-/** Lines on which a test repeats itself by `times(...)`, itself or by a constant of the file, and neither it nor a describe around it is tagged. */
+/**
+ * Lines on which a test repeats itself by `times(...)`, itself or by a constant of the file, and neither it nor a
+ * describe around it is tagged.
+ */
 function untagged(text: string): number[] {
   const file = ts.createSourceFile("a.test.ts", text, ts.ScriptTarget.Latest, true);
   const scaled = new Set(["times"]);

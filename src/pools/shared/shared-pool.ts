@@ -19,8 +19,8 @@
  * one bit for each member that holds it:
  * ```
  *   free (g, no bit) --acquire--> held (g, one bit) --retain, transfer--> held (g, other bits, or more)
- *   held (g, last bit) --release--> free (g+1)                                   nothing to clear
- *   held (g, last bit) --release--> closed (g+1, same bit) --clear--> free      bytes to clear, or the low part of g ends
+ *   held (g, last bit) --release--> free (g+1)                                  nothing to clear
+ *   held (g, last bit) --release--> closed (g+1, the same bit) --clear--> free  bytes to clear, or g's low part ends
  *   held or closed, of a dead member --reclaim--> as by release, by the member that reclaims
  *   any --close--> dead; free --retire--> dead
  * ```

@@ -1,4 +1,6 @@
-/** What a machine has too little of, and what is opened and closed very often: typed errors, and nothing is left over. */
+/**
+ * What a machine has too little of, and what is opened and closed very often: typed errors, and nothing is left over.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

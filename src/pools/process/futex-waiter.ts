@@ -9,7 +9,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { waitForChange } from "../../os/wait.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Header } from "../shared/layout.ts";
-import { atomicsWaiter, type SharedWaiter } from "../shared/waiter.ts";
+import { atomicsWaiter, type SharedWaiter, trustWaiter } from "../shared/waiter.ts";
 
 /** How one who waits without blocking hears of a slot. */
 export type AsyncWait = "thread" | "poll";
@@ -118,6 +118,7 @@ export class ProcessWaiter implements SharedWaiter {
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+    trustWaiter(this);
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */

@@ -71,7 +71,17 @@ import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
-import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
+import {
+  checkOptions,
+  flag,
+  milliseconds,
+  oneOf,
+  outOfRange,
+  readOptions,
+  text,
+  wrongType,
+  yesOrNo,
+} from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
 import {
@@ -704,16 +714,37 @@ export class BufferPool {
 disposeByForce(BufferPool);
 
 /**
- * The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Only a subclass
- * knows others.
+ * The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Inherited ones
+ * count. Only a subclass knows others; its constructor reads those and refuses what it does not know.
  */
 function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
   if (options === undefined) throw wrongType("options", "an object of options", options);
-  const known: readonly string[] = isPlain ? [...CONFIG_KEYS, ...POOL_OPTIONS] : Object.keys(options ?? {});
-  const entries = Object.entries(checkOptions("options", options, known));
-  const isConfig = ([key]: [string, unknown]): boolean => (CONFIG_KEYS as readonly string[]).includes(key);
-  return [
-    Object.fromEntries(entries.filter((entry) => !isConfig(entry))),
-    Object.fromEntries(entries.filter(isConfig)) as unknown as BufferPoolConfig,
-  ];
+  const known: readonly string[] = [...CONFIG_KEYS, ...POOL_OPTIONS];
+  const given = readOptions<Record<string, unknown>>(
+    "options",
+    options as unknown as Record<string, unknown>,
+    isPlain ? known : [...new Set([...known, ...Object.keys(options ?? {})])],
+  );
+  const config: Record<string, unknown> = {};
+  const own: Record<string, unknown> = Object.create(
+    isPlain ? Object.prototype : inheritedBeside(options, CONFIG_KEYS),
+  );
+  for (const key of Object.keys(given)) {
+    if ((CONFIG_KEYS as readonly string[]).includes(key)) config[key] = given[key];
+    else own[key] = given[key];
+  }
+  return [own, config as unknown as BufferPoolConfig];
+}
+
+/** What an object inherits under other names, as getters: what a constructor does not ask for is not read. */
+function inheritedBeside(object: object, names: readonly string[]): object {
+  const inherited: object = {};
+  for (let from = Object.getPrototypeOf(object); from !== null; from = Object.getPrototypeOf(from)) {
+    if (from === Object.prototype) break;
+    for (const key of Object.getOwnPropertyNames(from)) {
+      if (names.includes(key) || Object.hasOwn(inherited, key)) continue;
+      Object.defineProperty(inherited, key, { get: () => (object as Record<string, unknown>)[key] });
+    }
+  }
+  return inherited;
 }

@@ -168,7 +168,7 @@ export class PagePool {
    */
   acquire(size: number, request: PageRequest = {}): Promise<Memory> {
     try {
-      if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
+      if (request === null || typeof request !== "object") throw wrongType("request", "an object of options", request);
       const { signal, timeout } = request;
       checkWait(signal, timeout);
       const params = resolveParams(request, "request", ["signal", "timeout"]);

@@ -110,6 +110,34 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
   });
 
+  it("retires with the last lease of any process, and is closed for all of them", () => {
+    const pool = make({ size: 64, count: 2 });
+    const again = (): ProcessPool => ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const other = again();
+    pools.push(other);
+    const lease = other.tryAcquire()!;
+    expect(code(() => pool.close())).toBe("ERR_IN_USE");
+    expect(pool.retire().map(({ slot, members }) => [slot, members])).toEqual([[lease.index, [other.member]]]);
+    expect([code(() => pool.tryAcquire()), code(() => other.tryAcquire()), code(again)]).toEqual(
+      Array.from({ length: 3 }, () => "ERR_POOL_DEAD"),
+    );
+    other.bytes(lease).fill(1);
+    lease.release();
+    expect(code(() => lease.release())).toBe("ERR_POOL_DEAD");
+    pool.close();
+    expect([pool.descriptor, pool.memory.byteLength > 0]).toEqual([-1, true]);
+  });
+
+  it("is closed for every process by force, and the view of who closes it reads zeros", () => {
+    const pool = make({ size: 64, count: 1 });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    pools.push(other);
+    const view = pool.bytes(pool.tryAcquire()!).fill(7);
+    pool.close({ force: true });
+    expect(view.every((byte) => byte === 0)).toBe(true);
+    expect(code(() => other.tryAcquire())).toBe("ERR_POOL_DEAD");
+  });
+
   it("as many as there are memberships, and one more is told so; a membership that was left is given away again", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const again = (): ProcessPool => {

@@ -3,7 +3,16 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -432,6 +441,31 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
 });
 
 describe.runIf(nativeOps().availability.ok)("leaks", () => {
+  it.runIf(process.platform === "linux")(
+    "the thread that sleeps for asynchronous waits starts at the first of them, and the wait is served by it",
+    async () => {
+      const threads = (): number =>
+        readdirSync("/proc/self/task").filter((id) => {
+          try {
+            return readFileSync(`/proc/self/task/${id}/comm`, "utf8").startsWith("millpond-wait");
+          } catch {
+            return false;
+          }
+        }).length;
+      const before = threads();
+      const pool = make({ size: 64, count: 1 });
+      const lease = pool.acquireSync();
+      expect(threads()).toBe(before);
+      const waits = pool.acquire({ timeout: 60_000 });
+      // Node names its threads, where the system lets it, only once they run.
+      const helper = (pool as unknown as { waiter: { waitAsync: unknown } }).waiter;
+      while (helper.waitAsync === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+      expect(typeof helper.waitAsync).toBe("function");
+      pool.release(lease);
+      (await waits).release();
+    },
+  );
+
   it("a hundred pools that were closed leave no descriptor", () => {
     const open = (): number =>
       readdirSync("/proc/self/fd").filter((name) => {

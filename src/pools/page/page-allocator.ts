@@ -27,6 +27,7 @@ import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../..
 import { Region, zeroBytes } from "../../memory/region.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
+import { callSite, type Site } from "../../util/stack.ts";
 import {
   closedError,
   detachedError,
@@ -73,6 +74,8 @@ export class PageAllocator extends Allocator {
   /** @internal */
   detached = 0;
   #state: PageState = "recycling";
+  /** Where the allocation that is under way was asked for, when that is known. */
+  nextSite: Site | undefined = undefined;
   /** Whether the fast path of allocate() is open. */
   #canTakeFast = false;
   /** Whether the fast path of a release is open. */
@@ -161,6 +164,16 @@ export class PageAllocator extends Allocator {
     return this.allocateSlow(size, params);
   }
 
+  /** @internal As {@link allocate}, for a caller that is known already: who waited, or called the pool's own method. */
+  allocateAt(site: Site | undefined, size: number, params?: AllocationParams): Memory {
+    this.nextSite = site;
+    try {
+      return this.allocate(size, params);
+    } finally {
+      this.nextSite = undefined;
+    }
+  }
+
   /** @internal */
   allocateSlow(size: number, params?: AllocationParams): Memory {
     const memory = super.allocate(size, params);
@@ -190,7 +203,7 @@ export class PageAllocator extends Allocator {
       this.misses++;
     }
     block.stamp = this.#time;
-    if (this.config.trace) block.site = new Error("taken");
+    if (this.config.trace) block.site = this.nextSite ?? callSite(PageAllocator.prototype.allocate);
     return block.region;
   }
 

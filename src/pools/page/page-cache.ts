@@ -19,6 +19,7 @@
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
+import type { Site } from "../../util/stack.ts";
 import { corruptedError } from "../common/lease-errors.ts";
 import { type PageConfig, pageWords } from "./options.ts";
 
@@ -46,7 +47,7 @@ export class PageBlock {
   /** The step of the decay that it was freed in. */
   declare step: number;
   /** Where the lease was made, when tracing is on. */
-  declare site: Error | undefined;
+  declare site: Site | undefined;
   /** The block that was freed after this one. */
   declare above: PageBlock | null;
   /** The block that was freed before this one. */

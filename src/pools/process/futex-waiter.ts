@@ -46,8 +46,16 @@ export const Helper = {
   STOP: 2,
   /** Not 0: it runs. */
   READY: 3,
-  END: 4,
+  /** Not 0: it loads or uses native code, and must not be terminated. */
+  BUSY: 4,
+  END: 5,
 } as const;
+
+/**
+ * A process that exits waits this long for a helper to leave native code. It takes a few ms, or as long as koffi needs
+ * to load; a thread that is terminated meanwhile aborts the process (Node 20).
+ */
+const LEAVE_MS = 5000;
 
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
@@ -71,13 +79,17 @@ const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHel
 
 function closeAll(): void {
   for (const helping of helped) endHelper(helping);
+  const end = performance.now() + LEAVE_MS;
+  for (const { control } of helped) {
+    while (Atomics.load(control, Helper.BUSY) !== 0 && performance.now() < end) {
+      Atomics.wait(control, Helper.BUSY, 1, end - performance.now());
+    }
+  }
 }
 
 function endHelper(helping: Helping): void {
   if (helping.closed) return;
   helping.closed = true;
-  helped.delete(helping);
-  if (helped.size === 0) process.removeListener("exit", closeAll);
   if (helping.helper === undefined) return;
   Atomics.store(helping.control, Helper.STOP, 1);
   Atomics.notify(helping.control, Helper.ASKED);
@@ -92,12 +104,14 @@ function startHelper(helping: Helping): Worker {
   helper.unref();
   const gone = (): void => {
     Atomics.store(control, Helper.READY, 0);
+    helped.delete(helping);
+    if (helped.size === 0) process.removeListener("exit", closeAll);
     // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
     helping.closed = true;
     Atomics.notify(i32, Header.WAKES);
   };
   helper.on("error", gone).on("exit", gone);
-  // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
+  // A process that exits ends its threads: this one is asked to end first, see LEAVE_MS.
   if (helped.size === 0) process.once("exit", closeAll);
   helped.add(helping);
   return helper;
@@ -109,6 +123,8 @@ export class ProcessWaiter implements SharedWaiter {
   readonly kind: "futex" | "poll";
   readonly #options: ProcessWaiterOptions;
   readonly #helping: Helping;
+  /** As `wait`, without blocking. The first call starts the helper; until it runs, and after its end, the pool polls. */
+  readonly waitAsync: SharedWaiter["waitAsync"];
   #pollMs: number = POLL_MS.first;
 
   /** Starts nothing yet. */
@@ -118,6 +134,7 @@ export class ProcessWaiter implements SharedWaiter {
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+    this.waitAsync = this.kind === "poll" || options.asyncWait === "poll" ? undefined : this.#sleep;
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
@@ -142,31 +159,27 @@ export class ProcessWaiter implements SharedWaiter {
     Atomics.notify(i32, index, count);
   };
 
-  /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
-  get waitAsync(): SharedWaiter["waitAsync"] {
-    const helping = this.#helping;
-    if (this.kind === "poll" || this.#options.asyncWait === "poll" || helping.closed) return undefined;
-    if (helping.helper === undefined) {
-      helping.helper = startHelper(helping);
-      forgotten.register(this, helping, helping);
-    }
-    return Atomics.load(helping.control, Helper.READY) === 0 ? undefined : this.#sleep;
-  }
-
   /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
   close(): void {
     forgotten.unregister(this.#helping);
     endHelper(this.#helping);
   }
 
-  readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
+  #sleep(i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined {
+    const helping = this.#helping;
+    const { control } = helping;
+    if (helping.closed) return undefined;
+    if (helping.helper === undefined) {
+      helping.helper = startHelper(helping);
+      forgotten.register(this, helping, helping);
+    }
+    if (Atomics.load(control, Helper.READY) === 0) return undefined;
     // First this: what the helper then sees changed, it wakes.
     const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
     if (woken === undefined) return undefined;
-    const { control } = this.#helping;
     Atomics.store(control, Helper.VALUE, value);
     Atomics.add(control, Helper.ASKED, 1);
     Atomics.notify(control, Helper.ASKED);
     return woken;
-  };
+  }
 }

@@ -9,7 +9,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { waitForChange } from "../../os/wait.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Header } from "../shared/layout.ts";
-import { atomicsWaiter, type SharedWaiter } from "../shared/waiter.ts";
+import { atomicsWaiter, type SharedWaiter, trustWaiter } from "../shared/waiter.ts";
 
 /** How one who waits without blocking hears of a slot. */
 export type AsyncWait = "thread" | "poll";
@@ -44,6 +44,7 @@ export const Helper = {
   VALUE: 1,
   /** Not 0: end. */
   STOP: 2,
+<<<<<<< HEAD
   /** Not 0: it runs. */
   READY: 3,
   /** Not 0: it loads or uses native code, and must not be terminated. */
@@ -56,6 +57,25 @@ export const Helper = {
  * to load; a thread that is terminated meanwhile aborts the process (Node 20).
  */
 const LEAVE_MS = 5000;
+=======
+  /** How far it is: a {@link HelperState}. */
+  STATE: 3,
+  END: 4,
+} as const;
+
+/** How far a helper is. */
+export const HelperState = {
+  /** Its thread starts, and loads what asks the system. */
+  LOADING: 0,
+  /** It sleeps when asked to. */
+  READY: 1,
+  /** It asks the system nothing more. */
+  DONE: 2,
+} as const;
+
+/** How long a process that exits waits for helpers that are still loading: a thread that is ended there aborts it. */
+const EXIT_GRACE_MS = 2000;
+>>>>>>> main
 
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
@@ -71,12 +91,13 @@ interface Helping {
   closed: boolean;
 }
 
-/** Those that run: one listener for all, because a process is warned of many. */
-const helped: Set<Helping> = new Set();
+/** Those whose thread runs: one listener for all, because a process is warned of many. */
+const running: Set<Helping> = new Set();
 
 /** Ends the helper of a waiter that nobody closed. */
 const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHelper);
 
+<<<<<<< HEAD
 function closeAll(): void {
   for (const helping of helped) endHelper(helping);
   const end = performance.now() + LEAVE_MS;
@@ -85,6 +106,12 @@ function closeAll(): void {
       Atomics.wait(control, Helper.BUSY, 1, end - performance.now());
     }
   }
+=======
+/** A process that exits ends its threads: this asks them first, and waits for those that are loading. */
+function endAll(): void {
+  for (const helping of running) endHelper(helping);
+  for (const { control } of running) Atomics.wait(control, Helper.STATE, HelperState.LOADING, EXIT_GRACE_MS);
+>>>>>>> main
 }
 
 function endHelper(helping: Helping): void {
@@ -102,6 +129,7 @@ function startHelper(helping: Helping): Worker {
   const workerData = { memory: i32.buffer, control: control.buffer };
   const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
   helper.unref();
+<<<<<<< HEAD
   const gone = (): void => {
     Atomics.store(control, Helper.READY, 0);
     helped.delete(helping);
@@ -114,6 +142,20 @@ function startHelper(helping: Helping): Worker {
   // A process that exits ends its threads: this one is asked to end first, see LEAVE_MS.
   if (helped.size === 0) process.once("exit", closeAll);
   helped.add(helping);
+=======
+  const ended = (): void => {
+    Atomics.store(control, Helper.STATE, HelperState.DONE);
+    running.delete(helping);
+    if (running.size === 0) process.removeListener("exit", endAll);
+    // Who sleeps by Atomics.waitAsync is woken, and polls from then on.
+    helping.closed = true;
+    Atomics.notify(i32, Header.WAKES);
+  };
+  helper.on("error", ended).on("exit", ended);
+  // A process that exits waits for its threads, and this one looks up every 50 ms only.
+  if (running.size === 0) process.once("exit", endAll);
+  running.add(helping);
+>>>>>>> main
   return helper;
 }
 
@@ -134,7 +176,11 @@ export class ProcessWaiter implements SharedWaiter {
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+<<<<<<< HEAD
     this.waitAsync = this.kind === "poll" || options.asyncWait === "poll" ? undefined : this.#sleep;
+=======
+    trustWaiter(this);
+>>>>>>> main
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
@@ -159,6 +205,20 @@ export class ProcessWaiter implements SharedWaiter {
     Atomics.notify(i32, index, count);
   };
 
+<<<<<<< HEAD
+=======
+  /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
+  get waitAsync(): SharedWaiter["waitAsync"] {
+    const helping = this.#helping;
+    if (this.kind === "poll" || this.#options.asyncWait === "poll" || helping.closed) return undefined;
+    if (helping.helper === undefined) {
+      helping.helper = startHelper(helping);
+      forgotten.register(this, helping, helping);
+    }
+    return Atomics.load(helping.control, Helper.STATE) === HelperState.READY ? this.#sleep : undefined;
+  }
+
+>>>>>>> main
   /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
   close(): void {
     forgotten.unregister(this.#helping);

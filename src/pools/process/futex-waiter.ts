@@ -44,20 +44,6 @@ export const Helper = {
   VALUE: 1,
   /** Not 0: end. */
   STOP: 2,
-<<<<<<< HEAD
-  /** Not 0: it runs. */
-  READY: 3,
-  /** Not 0: it loads or uses native code, and must not be terminated. */
-  BUSY: 4,
-  END: 5,
-} as const;
-
-/**
- * A process that exits waits this long for a helper to leave native code. It takes a few ms, or as long as koffi needs
- * to load; a thread that is terminated meanwhile aborts the process (Node 20).
- */
-const LEAVE_MS = 5000;
-=======
   /** How far it is: a {@link HelperState}. */
   STATE: 3,
   END: 4,
@@ -75,7 +61,6 @@ export const HelperState = {
 
 /** How long a process that exits waits for helpers that are still loading: a thread that is ended there aborts it. */
 const EXIT_GRACE_MS = 2000;
->>>>>>> main
 
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
@@ -97,21 +82,10 @@ const running: Set<Helping> = new Set();
 /** Ends the helper of a waiter that nobody closed. */
 const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHelper);
 
-<<<<<<< HEAD
-function closeAll(): void {
-  for (const helping of helped) endHelper(helping);
-  const end = performance.now() + LEAVE_MS;
-  for (const { control } of helped) {
-    while (Atomics.load(control, Helper.BUSY) !== 0 && performance.now() < end) {
-      Atomics.wait(control, Helper.BUSY, 1, end - performance.now());
-    }
-  }
-=======
 /** A process that exits ends its threads: this asks them first, and waits for those that are loading. */
 function endAll(): void {
   for (const helping of running) endHelper(helping);
   for (const { control } of running) Atomics.wait(control, Helper.STATE, HelperState.LOADING, EXIT_GRACE_MS);
->>>>>>> main
 }
 
 function endHelper(helping: Helping): void {
@@ -129,20 +103,6 @@ function startHelper(helping: Helping): Worker {
   const workerData = { memory: i32.buffer, control: control.buffer };
   const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
   helper.unref();
-<<<<<<< HEAD
-  const gone = (): void => {
-    Atomics.store(control, Helper.READY, 0);
-    helped.delete(helping);
-    if (helped.size === 0) process.removeListener("exit", closeAll);
-    // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
-    helping.closed = true;
-    Atomics.notify(i32, Header.WAKES);
-  };
-  helper.on("error", gone).on("exit", gone);
-  // A process that exits ends its threads: this one is asked to end first, see LEAVE_MS.
-  if (helped.size === 0) process.once("exit", closeAll);
-  helped.add(helping);
-=======
   const ended = (): void => {
     Atomics.store(control, Helper.STATE, HelperState.DONE);
     running.delete(helping);
@@ -155,7 +115,6 @@ function startHelper(helping: Helping): Worker {
   // A process that exits waits for its threads, and this one looks up every 50 ms only.
   if (running.size === 0) process.once("exit", endAll);
   running.add(helping);
->>>>>>> main
   return helper;
 }
 
@@ -165,8 +124,6 @@ export class ProcessWaiter implements SharedWaiter {
   readonly kind: "futex" | "poll";
   readonly #options: ProcessWaiterOptions;
   readonly #helping: Helping;
-  /** As `wait`, without blocking. The first call starts the helper; until it runs, and after its end, the pool polls. */
-  readonly waitAsync: SharedWaiter["waitAsync"];
   #pollMs: number = POLL_MS.first;
 
   /** Starts nothing yet. */
@@ -176,11 +133,7 @@ export class ProcessWaiter implements SharedWaiter {
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
-<<<<<<< HEAD
-    this.waitAsync = this.kind === "poll" || options.asyncWait === "poll" ? undefined : this.#sleep;
-=======
     trustWaiter(this);
->>>>>>> main
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
@@ -205,8 +158,6 @@ export class ProcessWaiter implements SharedWaiter {
     Atomics.notify(i32, index, count);
   };
 
-<<<<<<< HEAD
-=======
   /** As `wait`, without blocking; undefined (the pool polls then) until the helper runs, or where there is none. */
   get waitAsync(): SharedWaiter["waitAsync"] {
     const helping = this.#helping;
@@ -218,28 +169,20 @@ export class ProcessWaiter implements SharedWaiter {
     return Atomics.load(helping.control, Helper.STATE) === HelperState.READY ? this.#sleep : undefined;
   }
 
->>>>>>> main
   /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */
   close(): void {
     forgotten.unregister(this.#helping);
     endHelper(this.#helping);
   }
 
-  #sleep(i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined {
-    const helping = this.#helping;
-    const { control } = helping;
-    if (helping.closed) return undefined;
-    if (helping.helper === undefined) {
-      helping.helper = startHelper(helping);
-      forgotten.register(this, helping, helping);
-    }
-    if (Atomics.load(control, Helper.READY) === 0) return undefined;
+  readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
     // First this: what the helper then sees changed, it wakes.
     const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
     if (woken === undefined) return undefined;
+    const { control } = this.#helping;
     Atomics.store(control, Helper.VALUE, value);
     Atomics.add(control, Helper.ASKED, 1);
     Atomics.notify(control, Helper.ASKED);
     return woken;
-  }
+  };
 }

@@ -91,6 +91,7 @@ import {
   inUseError,
   type PoolState,
   refusedError,
+  rethrow,
   staleLeaseError,
   starvedError,
 } from "./errors.ts";
@@ -168,6 +169,8 @@ export class BufferPool {
   #waitCount = 0;
   #starvedCount = 0;
   #drainedWaits: { resolve: () => void; reject: (error: MillpondError) => void }[] = [];
+  /** What a close() that threw could not return. */
+  #unreported: Holder[] = [];
 
   /** Makes an inactive pool without a configuration. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: BufferPoolOptions = {}) {
@@ -621,17 +624,25 @@ export class BufferPool {
   /**
    * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what) and changes nothing; with
    * `force` it takes them back: every later use of such a lease throws `ERR_POOL_DEAD`. Returns the leases that were
-   * taken back.
+   * taken back. What the `dispose` and `stop` hooks and the allocator throw is thrown when all is done, several as an
+   * AggregateError; the next call returns the leases then.
    */
   close(options?: { force?: boolean }): Holder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     this.#slots.assertNoHook("close");
     if (!force && this.#slots.outstanding > 0) throw inUseError(this.name, "close", this.holders());
-    const holders = this.retire();
-    if (this.#state !== "retired") return holders;
-    this.#state = "closed";
-    this.#slots.reclaimAll();
-    this.#endDrain();
+    let holders = this.#unreported;
+    this.#unreported = [];
+    if (this.#state === "closed") return holders;
+    const failures = this.#slots.collectFailures(() => {
+      holders = this.retire();
+      if (this.#state !== "retired") return;
+      this.#state = "closed";
+      this.#slots.reclaimAll();
+      this.#endDrain();
+    });
+    if (failures.length > 0) this.#unreported = holders;
+    rethrow(this.name, failures);
     return holders;
   }
 

@@ -83,6 +83,8 @@ export class SlotStore {
   #count = 0;
   #bytes = 0;
   #misses = 0;
+  /** Where errors of a freed slot's hooks and allocators go while close() frees; null: to a later turn. */
+  #failures: unknown[] | null = null;
 
   /**
    * @param owner what slots point back to
@@ -245,7 +247,12 @@ export class SlotStore {
 
   /** Why a slot cannot be leased again, or undefined; what can be mended is mended. */
   #discardReason(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
+    if (
+      (slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 &&
+      slot.hasFreshMemory() &&
+      slot.baseMemory!.parent === null &&
+      (slot.baseMemory!.region.wipe & Wipe.FORCED) === 0
+    )
       return undefined;
     return discardReason(slot, this.#config.size);
   }
@@ -328,7 +335,11 @@ export class SlotStore {
       slot.refCount = 0;
       slot.awaitingMemory = false;
       slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
-      for (const memory of slot.memories) if (memory.parentBuffer === slot) memory.parentBuffer = null;
+      for (const memory of slot.memories) {
+        if (memory.parentBuffer === slot) memory.parentBuffer = null;
+        // The holder may have kept views, also of memory that was added to the list.
+        memory.endByForce();
+      }
     }
     for (const slot of slots) this.finish(slot, "closed");
   }
@@ -481,6 +492,25 @@ export class SlotStore {
     this.#free(slot);
   }
 
+  #fail(error: unknown): void {
+    if (this.#failures === null) throwLater(error);
+    else this.#failures.push(error);
+  }
+
+  /** Calls `end`; returns what it threw, and what hooks and allocators threw while it freed slots. */
+  collectFailures(end: () => void): readonly unknown[] {
+    const failures: unknown[] = [];
+    this.#failures = failures;
+    try {
+      end();
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      this.#failures = null;
+    }
+    return failures;
+  }
+
   /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
@@ -489,12 +519,12 @@ export class SlotStore {
     try {
       this.#hooks.dispose?.(buffer);
     } catch (error) {
-      // The release() or close() that frees the buffer goes on; the hook's error comes after it.
-      throwLater(error);
+      // The call that frees the buffer goes on; the hook's error comes after it.
+      this.#fail(error);
     }
     const failure = emptySlot(slot, buffer);
     // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
-    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
+    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) this.#fail(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;
@@ -512,6 +542,8 @@ function discardReason(slot: BufferSlot, size: number): DiscardReason | undefine
   if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
   if (slot.memoryChanged) return "memory-changed";
   if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  // Another pool's buffer shared these bytes and was taken back by force: its holder may have kept views of them.
+  if (slot.memories.some(({ region }) => (region.wipe & Wipe.FORCED) !== 0)) return "memory-unfit";
   undoResize(slot, size);
   return totalSize(slot) === size ? undefined : "memory-unfit";
 }

@@ -374,9 +374,10 @@ export class PagePool {
 
   /**
    * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with
-   * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, and their views are revoked where the
-   * memory allows it. Blocks that a buffer, a sub-memory or a live mapping holds stay theirs until they are released.
-   * Returns the leases that were out.
+   * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, also of those that are mapped, locked or
+   * shared, and their views are revoked. Bytes whose views cannot be revoked (shared memory) go back only to a source
+   * that never hands them out again, else they stay out for good. Blocks that a buffer holds stay with the buffer until
+   * it lets go. Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

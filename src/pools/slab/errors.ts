@@ -22,6 +22,16 @@ export function closedError(name: string, verb: string): MillpondError {
   return common.closedError(words(name), verb, "closed");
 }
 
+/** A cursor stands in a block that went back to its source. */
+export function blockGoneError(name: string, isClosed: boolean): MillpondError {
+  if (isClosed) return closedError(name, "use an element of");
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `cannot use the element of this cursor: it was freed, and ${slabText(name)} gave its block back; move the cursor by at()`,
+    { pool: name },
+  );
+}
+
 /** The pool's elements have no layout, so it has no cursor. */
 export function noFieldsError(name: string): MillpondError {
   return new MillpondError(
@@ -97,9 +107,7 @@ export function inUseError(name: string, left: LeakReport, isTraced: boolean): M
 
 /** Throws what hooks threw while work went on; several as one AggregateError. */
 export function rethrow(failures: readonly unknown[], name: string): void {
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1)
-    throw new AggregateError(failures, `${failures.length} hooks of ${slabText(name)} or its allocator threw`);
+  common.rethrow(words(name), failures);
 }
 
 /** An invariant does not hold. */

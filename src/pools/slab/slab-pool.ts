@@ -45,6 +45,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import { MAX_POINTERS, SlabBlocks, type SlabLayout } from "./blocks.ts";
+import { leaveBlocks } from "./cursors.ts";
 import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
 import * as errors from "./errors.ts";
 import { countLinks, END, FAILED, findCorruption, LIVE as LIVE_LINK, sentinelLinks, UNMAPPED } from "./free-list.ts";
@@ -166,6 +167,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #calling = false;
   #timer: TimerHandle;
   #closed = false;
+  /** What a close() that threw could not return. */
+  #unreported: LeakReport | undefined;
 
   /**
    * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
@@ -555,7 +558,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
     const failures = this.#finish(doomed);
     if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
-    failures.push(...this.#drop(gone));
+    failures.push(...this.#drop(gone, false));
     let head = END;
     for (const pointer of stay.reverse()) {
       this.#table[pointer] = head;
@@ -585,13 +588,16 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /** Gives blocks back; the list is to be set by the caller. The answer is what the source threw. */
-  #drop(gone: ReadonlySet<number>): unknown[] {
+  #drop(gone: ReadonlySet<number>, forced: boolean): unknown[] {
+    const views = new Set<DataView>();
+    for (const number of gone) views.add(this.#dataViews[number]!);
+    leaveBlocks(this, views, () => errors.blockGoneError(this.name, this.#closed));
     for (const number of gone) {
       const first = number << this.shift;
       this.#table.fill(UNMAPPED, first, first + this.capacity);
     }
     this.#beginForeign();
-    const failures = this.#blocks.drop(gone);
+    const failures = this.#blocks.drop(gone, forced);
     this.#endForeign(END);
     return failures;
   }
@@ -604,12 +610,17 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live
    * elements it throws `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their
    * slots are done last, and the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator
-   * throw is thrown when all is done, several as an AggregateError. A second call does nothing.
+   * throw is thrown when all is done, several as an AggregateError; the next call returns the report then. Any other
+   * second call does nothing.
    */
   close(options?: { force?: boolean }): LeakReport {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "close");
-    if (this.#closed) return { live: 0, pointers: [], sites: [] };
+    if (this.#closed) {
+      const report = this.#unreported;
+      this.#unreported = undefined;
+      return report ?? { live: 0, pointers: [], sites: [] };
+    }
     const left = leakReport(this, this.live, this.#sites?.count(this.#liveNumbers()) ?? []);
     if (left.live > 0 && !force) {
       throw errors.inUseError(this.name, left, this.#sites !== undefined);
@@ -622,10 +633,11 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     } catch (error) {
       failures.push(error);
     }
-    failures.push(...this.#drop(new Set(this.#blocks.newestFirst())));
+    failures.push(...this.#drop(new Set(this.#blocks.newestFirst()), left.live > 0));
     this.#next = this.#end;
     this.#table = new Int32Array(0);
     this.#endForeign(END);
+    if (failures.length > 0) this.#unreported = left;
     errors.rethrow(failures, this.name);
     return left;
   }

@@ -147,8 +147,9 @@ export abstract class Allocator {
 
   /**
    * True when a view of freed memory that was kept can never show the bytes of a later one: the garbage collector has
-   * the buffer, or its addresses are retired. A subclass that recycles says false. A pool that is closed by force may
-   * then free the bytes of live leases.
+   * the buffer, or its addresses are retired. A subclass that recycles says false. Where it is true, a pool that is
+   * closed by force frees the bytes of live leases as they are; where it is false, their views are detached first, or,
+   * where the memory does not allow that, the bytes stay out for good.
    */
   get viewsOutliveFree(): boolean {
     return false;
@@ -286,6 +287,12 @@ export abstract class Allocator {
     this.liveByteCount -= memory.region.size;
     this.#giveBack(memory.region);
   }
+
+  /**
+   * @internal The last reference went, and the bytes must never be handed out again: a holder may have kept views that
+   * cannot be detached (`Wipe.FORCED`). They stay counted as live, and `freeRegion` never gets them.
+   */
+  withhold(_memory: Memory): void {}
 
   /**
    * A MillpondError is meant for the caller of release(); anything else that a hook throws must not interrupt what that

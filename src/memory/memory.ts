@@ -43,7 +43,7 @@ import {
   removeAccess,
 } from "./lock.ts";
 import { MemoryFlags } from "./params.ts";
-import { type Region, wipeRegion } from "./region.ts";
+import { type Region, Wipe, wipeToFree } from "./region.ts";
 
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
@@ -80,11 +80,12 @@ export class Mapping {
   }
 
   /**
-   * The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap}.
+   * The valid part of the memory as it was when it was mapped. Throws `ERR_USE_AFTER_RELEASE` after {@link unmap},
+   * `ERR_POOL_DEAD` after the pool was closed by force.
    * @realtime
    */
   get bytes(): Uint8Array {
-    if (this.word < 0) throw staleMappingError(this.source);
+    if (this.word < 0 || this.source.references === 0) throw staleMappingError(this);
     return this.view;
   }
 
@@ -93,7 +94,7 @@ export class Mapping {
    * `ERR_USE_AFTER_RELEASE` after {@link unmap}.
    */
   get memory(): Memory {
-    if (this.word < 0) throw staleMappingError(this.source);
+    if (this.word < 0 || this.source.references === 0) throw staleMappingError(this);
     this.source.parentBuffer?.onShared();
     return this.source;
   }
@@ -451,6 +452,14 @@ export class Memory {
     return copy;
   }
 
+  /**
+   * @internal Its lease ends by force, so a holder may keep views of the bytes: where their allocator recycles, it gets
+   * them only when those are detached, whenever the last holder lets go.
+   */
+  endByForce(): void {
+    this.region.wipe |= Wipe.FORCED;
+  }
+
   /** @internal One owner more: false when a live write map forbids a second one. @realtime */
   acquireOwnership(): boolean {
     if (!canShare(this.accessWord, this.ownerCount)) return false;
@@ -543,7 +552,9 @@ function badModeError(mode: unknown): MillpondError {
   return badValue("mode", '"read", "write" or "readwrite"', mode);
 }
 
-function staleMappingError(memory: Memory): MillpondError {
+function staleMappingError({ source: memory, word }: Mapping): MillpondError {
+  // A live mapping holds its memory, so only a pool that was closed by force has ended it.
+  if (word >= 0) return usedAfterReleaseError(memory, "read");
   return new MillpondError(
     "ERR_USE_AFTER_RELEASE",
     `this mapping of ${memory} was unmapped; map() again, and keep no view of the old one`,
@@ -611,6 +622,11 @@ async function mapLater(memory: Memory, unit: number, signal: AbortSignal | unde
     );
     throw error;
   }
+  if (memory.references === 0) {
+    // A pool that was closed by force took the memory back meanwhile.
+    endAccess(memory, unit, true);
+    throw usedAfterReleaseError(memory, "map");
+  }
   const mapping = new Mapping(memory, validPart(memory, whole), unit | OPAQUE);
   releaseWhenUnmapped(memory);
   return mapping;
@@ -624,7 +640,7 @@ function endAccess(memory: Memory, unit: number, opened: boolean): void {
     throwLater(error);
   }
   memory.unlockUnit(unit);
-  releaseWhenUnmapped(memory);
+  if (memory.references > 0) releaseWhenUnmapped(memory);
 }
 
 /** Takes one lock out of several; throws `ERR_OUT_OF_RANGE` when unlock() has already ended it. */
@@ -664,7 +680,12 @@ function releaseLast(memory: Memory): void {
     // A release that is refused changes nothing: the bytes stay, and so do the views of them.
     const refusal = memory.allocator.reclaimRefusal(memory);
     if (refusal !== undefined) throw refusal;
-    wipeRegion(memory.region);
+    if (!wipeToFree(memory.region, !memory.allocator.viewsOutliveFree)) {
+      memory.references = 0;
+      memory.view = null;
+      memory.allocator.withhold(memory);
+      return;
+    }
   }
   memory.references = 0;
   memory.view = null;

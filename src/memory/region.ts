@@ -12,7 +12,7 @@
  * out: the same bytes, at the same address, go on in a new ArrayBuffer that only the pool knows.
  *
  * Invariants: `size` never changes; a plain region whose view is shorter lost its bytes (detached); what `wipe` asks
- * for is done once.
+ * for is done once. Bytes of a lease that was ended by force reach an allocator that recycles only without old views.
  */
 import { wholeNumber, wrongType } from "../util/validate.ts";
 import { moveLockReport } from "./pinning.ts";
@@ -29,6 +29,11 @@ export const Wipe = {
   ZERO: 1,
   /** Detach the views that were handed out, where the memory allows it. */
   REVOKE: 2,
+  /**
+   * The lease was ended by force, so its holder may have kept a view. Where the allocator's `viewsOutliveFree` is false,
+   * the views are detached; where the memory does not allow that, the bytes stay out for good.
+   */
+  FORCED: 4,
 } as const;
 
 /** A range of bytes that an allocator owns, with its cached view. */
@@ -161,4 +166,17 @@ export function wipeRegion(region: Region): void {
   if (!region.isPlain || region.isDetached) return;
   if ((wipe & Wipe.ZERO) !== 0) zeroBytes(region.bytes);
   if ((wipe & Wipe.REVOKE) !== 0 && isRevocable(region)) revokeViews(region);
+}
+
+/**
+ * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because the lease was ended by
+ * force, `recycles` says that a later memory may get them, and the views that the holder kept cannot be detached.
+ */
+export function wipeToFree(region: Region, recycles: boolean): boolean {
+  const isForced = (region.wipe & Wipe.FORCED) !== 0 && recycles;
+  if (isForced) region.wipe |= Wipe.REVOKE;
+  // Views of opaque bytes ended with their mapping, those of detached ones with the transfer.
+  const canFree = !isForced || !region.isPlain || region.isDetached || region.size === 0 || isRevocable(region);
+  wipeRegion(region);
+  return canFree;
 }

@@ -43,8 +43,41 @@ function isBelow(line: string, roots: readonly string[]): boolean {
   });
 }
 
+/** A place that was remembered: its stack is formatted when it is asked for. */
+export interface Site {
+  readonly stack?: unknown;
+}
+
+/** A public function that a caller enters the library by. */
+export type Entry = (...args: never) => unknown;
+
+type Capture = (target: object, below: Entry) => void;
+
+/** The public function that a nested pool's allocations are made for, while one is known. */
+let current: Entry | undefined;
+
+/** Says by which public function the present call came in, for pools below; returns what was said before. */
+export function setEntry(next: Entry | undefined): Entry | undefined {
+  const before = current;
+  current = next;
+  return before;
+}
+
+/**
+ * Remembers who called a public function, which must be on the stack. The engine leaves out that function and all above
+ * it: so it works in a bundle, where file names tell nothing, and no frame of the library counts against the caller's
+ * `Error.stackTraceLimit`. Engines that cannot: the whole stack, for {@link callerOf}.
+ */
+export function callSite(below: Entry): Site {
+  const { captureStackTrace } = Error as { captureStackTrace?: Capture };
+  if (typeof captureStackTrace !== "function") return new Error("taken");
+  const site: Site = {};
+  captureStackTrace(site, current ?? below);
+  return site;
+}
+
 /** The lines of a stack below the library's own. Formatting costs about 20 us, so only reports ask for it. */
-export function callerOf(site: Error, roots: readonly string[] = ROOTS): string {
+export function callerOf(site: Site, roots: readonly string[] = ROOTS): string {
   const lines = String(site.stack ?? "").split("\n");
   // V8 repeats the message in front of the frames, other engines do not.
   if (!/^\s*at |@/.test(lines[0]!)) lines.shift();

@@ -37,7 +37,8 @@ export function checkOptions<T extends object>(name: string, value: T | undefine
   if (value === null || typeof value !== "object" || Array.isArray(value) || ArrayBuffer.isView(value)) {
     throw wrongType(name, "an object of options", value);
   }
-  // A plain object, the usual one: for-in has its keys from the engine's cache, where Object.keys() makes an array of them.
+  // A plain object, the usual one: for-in has its keys from the engine's cache, where Object.keys() makes an array of
+  // them.
   if (value.constructor === Object) {
     for (const key in value) if (!isKnown(known, key)) return onlyKnown(name, value, known);
     return value;
@@ -45,7 +46,9 @@ export function checkOptions<T extends object>(name: string, value: T | undefine
   return onlyKnown(name, value, known);
 }
 
-/** As known.includes(key) in a third of the time: keys that a program's text has are one string each, compared at once. */
+/**
+ * As known.includes(key) in a third of the time: keys that a program's text has are one string each, compared at once.
+ */
 function isKnown(known: readonly string[], key: string): boolean {
   for (let i = 0; i < known.length; i++) if (known[i] === key) return true;
   return false;

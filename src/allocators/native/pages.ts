@@ -18,7 +18,7 @@ import { bytesToBoundary } from "../../os/page-range.ts";
 import { describeResult, done, notDone, type Result } from "../../os/result.ts";
 import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, oneOf, text, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, oneOf, readOptions, text, wrongType } from "../../util/validate.ts";
 import { wasmBuffer } from "../wasm.ts";
 
 /**
@@ -309,7 +309,7 @@ function populate(ops: NativeOps, bytes: Uint8Array): Result {
 export class LockedAllocator extends PagesAllocator {
   /** Throws as {@link PagesAllocator}. */
   constructor(options?: Omit<PagesOptions, "lock">) {
-    const given = checkOptions("options", options, ["name", "backing", "huge", "prefault", "ops"]);
+    const given = readOptions("options", options, ["name", "backing", "huge", "prefault", "ops"]);
     super({ ...given, name: text("options.name", given.name, "locked"), lock: true });
   }
 }

@@ -16,7 +16,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { made, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, show, text } from "../../util/validate.ts";
+import { checkOptions, readOptions, show, text } from "../../util/validate.ts";
 
 /** How a {@link ProcessSharedAllocator} is made. */
 export interface ProcessSharedOptions {
@@ -91,7 +91,7 @@ export class ProcessSharedAllocator extends Allocator {
   ): Promise<Outcome<{ readonly memory: Memory; readonly note: Uint8Array }>> {
     const received = await receiveDescriptor(socket, {
       ops: this.#ops,
-      ...checkOptions("wait", wait, ["timeout", "signal", "ops"]),
+      ...readOptions("wait", wait, ["timeout", "signal", "ops"]),
     });
     if (!received.ok) return received;
     const opened = this.open(received.value.descriptor);

@@ -77,7 +77,9 @@ export function insertMemory(slot: BufferSlot, index: number, memory: Memory): v
     insertIntoFull(slot, index, memory);
     return;
   }
-  slot.memories.splice(index, 0, memory);
+  // At the end, the usual place: splice() makes an array of what it removed, 20 ns.
+  if (index === slot.memories.length) slot.memories.push(memory);
+  else slot.memories.splice(index, 0, memory);
   slot.slotFlags |= SlotFlags.MEMORY_CHANGED;
   slot.line = null;
 }

@@ -24,6 +24,7 @@
  */
 import type { HoldingBuffer, Memory } from "../../memory/memory.ts";
 import { MillpondError } from "../../util/errors.ts";
+import type { Site } from "../../util/stack.ts";
 import type { Meta } from "../meta/meta.ts";
 
 /** Who a slot belongs to: a pool. */
@@ -109,7 +110,7 @@ export class BufferSlot implements HoldingBuffer {
   /** What the holder calls itself. */
   tag: string | undefined = undefined;
   /** Where it was taken, when tracing is on; its stack is formatted only when somebody reads it. */
-  site: Error | undefined = undefined;
+  site: Site | undefined = undefined;
 
   /** Made by pools and by buffers of their own. */
   constructor(owner: BufferOwner | null, index: number) {

@@ -160,7 +160,7 @@ export class VideoInfo {
    * them).
    */
   static of(options: VideoInfoOptions): VideoInfo {
-    if (options === undefined) throw wrongType("options", "VideoInfoOptions", options);
+    if (options === undefined) throw wrongType("options", "an object of options", options);
     const given = checkOptions("options", options, OPTION_KEYS);
     const format = checkFormat(given.format);
     const width = wholeNumber("options.width", given.width, 1, MAX_SIDE);

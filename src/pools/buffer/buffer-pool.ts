@@ -71,7 +71,18 @@ import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
-import { checkOptions, flag, milliseconds, oneOf, outOfRange, text, wrongType, yesOrNo } from "../../util/validate.ts";
+import { callSite, type Entry, type Site, setEntry } from "../../util/stack.ts";
+import {
+  checkOptions,
+  flag,
+  milliseconds,
+  oneOf,
+  outOfRange,
+  readOptions,
+  text,
+  wrongType,
+  yesOrNo,
+} from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
 import {
@@ -119,6 +130,8 @@ export interface AcquireOptions extends WaitOptions {
 interface AcquireRequest {
   readonly tag: string | undefined;
   readonly hint: unknown;
+  /** Where it asked, when tracing was on then. */
+  readonly site: Site | undefined;
 }
 
 /** What a BufferPool's constructor understands; subclasses with options of their own add to it. */
@@ -144,6 +157,8 @@ export class BufferPool {
   #config: ActualPoolConfig | null = null;
   #state: PoolState = "inactive";
   #trace: boolean;
+  /** The public method that the call under way came in by; what it called is not the caller's line. */
+  #entry: Entry | undefined = undefined;
   /** Acquire may take the fast path: active, not traced, and no hook runs. */
   #fastAcquire = false;
   /** What `#fastAcquire` is while no hook runs. */
@@ -212,7 +227,12 @@ export class BufferPool {
     if (max === 0) throw outOfRange("options.max", "1 or more buffers", 0);
     const pool = new this(own as O);
     pool.configure(config);
-    pool.activate();
+    pool.#entry = BufferPool.create;
+    try {
+      pool.activate();
+    } finally {
+      pool.#entry = undefined;
+    }
     return pool;
   }
 
@@ -285,20 +305,23 @@ export class BufferPool {
     if (tag !== undefined && typeof tag !== "string") throw wrongType("options.tag", "a string", tag);
     this.#slots.assertNoHook("acquire from");
     if (this.#state !== "active") throw this.#refusal("acquire from");
+    const entry = this.#entry;
+    this.#entry = entry ?? BufferPool.prototype.tryAcquire;
     try {
       const slot = this.#slots.take(hint);
-      return slot === null ? undefined : this.#lease(slot, tag);
+      return slot === null ? undefined : this.#lease(slot, tag, this.#trace ? callSite(this.#entry) : undefined);
     } finally {
+      this.#entry = entry;
       this.#finishDeferred();
     }
   }
 
   /** Makes the handle of a lease whose slot has been taken. */
-  #lease(slot: BufferSlot, tag: string | undefined): MediaBuffer {
+  #lease(slot: BufferSlot, tag: string | undefined, site: Site | undefined): MediaBuffer {
     slot.leasedAt = this.#coarse.read(this.#slots.acquires);
     slot.tag = tag;
-    slot.site = this.#trace ? new Error("acquired") : undefined;
-    if (tag !== undefined || this.#trace) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
+    slot.site = site;
+    if (tag !== undefined || site !== undefined) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
     const buffer = new MediaBuffer(slot);
     this.#leaks?.watch(buffer);
     return buffer;
@@ -318,11 +341,15 @@ export class BufferPool {
       if (nowait !== undefined) flag("options.nowait", nowait, false);
       if (signal !== undefined || timeout !== undefined) checkWait(signal, timeout);
       if (signal?.aborted) return Promise.reject(signal.reason);
+      this.#entry = BufferPool.prototype.acquire;
       const buffer = tag === undefined && hint === undefined ? this.tryAcquire() : this.#acquireNow(tag, hint);
+      this.#entry = undefined;
       if (buffer !== undefined) return Promise.resolve(buffer);
       if (nowait === true || timeout === 0) return Promise.reject(this.#timeoutError(0));
-      return this.#wait({ signal, timeout }, { tag, hint });
+      const site = this.#trace ? callSite(BufferPool.prototype.acquire) : undefined;
+      return this.#wait({ signal, timeout }, { tag, hint, site });
     } catch (error) {
+      this.#entry = undefined;
       return Promise.reject(error);
     }
   }
@@ -437,7 +464,7 @@ export class BufferPool {
         continue;
       }
       if (slot === null) return;
-      const buffer = this.#lease(slot, waiter.tag.tag);
+      const buffer = this.#lease(slot, waiter.tag.tag, waiter.tag.site);
       if (waiter.queued) this.#waiters.next(buffer);
       // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless
       // the pool ended too.
@@ -495,6 +522,8 @@ export class BufferPool {
     this.#slots.open(config);
     // A drain that is cancelled was never stopped, so nothing is started again.
     const isStarted = this.#state === "draining";
+    const entry = this.#entry;
+    this.#entry = entry ?? BufferPool.prototype.activate;
     try {
       this.#slots.callHook(() => (isStarted ? this.#slots.preallocate() : this.start()));
       this.#state = "active";
@@ -503,6 +532,7 @@ export class BufferPool {
       this.#slots.freeUnused("drained");
       throw error;
     } finally {
+      this.#entry = entry;
       this.#finishDeferred();
     }
   }
@@ -687,7 +717,13 @@ export class BufferPool {
    * pool keeps it. `hint` is what the acquire that needs the buffer gave as its `hint`; undefined at activation.
    */
   protected populate(buffer: MediaBuffer, config: ActualPoolConfig, _hint?: unknown): void {
-    buffer.append(config.allocator.allocate(config.size, config.params));
+    // A traced pool of pages below names the caller of this pool.
+    const before = setEntry(this.#entry);
+    try {
+      buffer.append(config.allocator.allocate(config.size, config.params));
+    } finally {
+      setEntry(before);
+    }
   }
 
   /** Hook: a buffer came back, before times, flags and metas are reset. Default: nothing more than that. */
@@ -704,16 +740,37 @@ export class BufferPool {
 disposeByForce(BufferPool);
 
 /**
- * The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Only a subclass
- * knows others.
+ * The options of {@link BufferPool.create}, each read once: the constructor's, then the configuration. Inherited ones
+ * count. Only a subclass knows others; its constructor reads those and refuses what it does not know.
  */
 function splitOptions(options: BufferPoolConfig, isPlain: boolean): [own: object, config: BufferPoolConfig] {
   if (options === undefined) throw wrongType("options", "an object of options", options);
-  const known: readonly string[] = isPlain ? [...CONFIG_KEYS, ...POOL_OPTIONS] : Object.keys(options ?? {});
-  const entries = Object.entries(checkOptions("options", options, known));
-  const isConfig = ([key]: [string, unknown]): boolean => (CONFIG_KEYS as readonly string[]).includes(key);
-  return [
-    Object.fromEntries(entries.filter((entry) => !isConfig(entry))),
-    Object.fromEntries(entries.filter(isConfig)) as unknown as BufferPoolConfig,
-  ];
+  const known: readonly string[] = [...CONFIG_KEYS, ...POOL_OPTIONS];
+  const given = readOptions<Record<string, unknown>>(
+    "options",
+    options as unknown as Record<string, unknown>,
+    isPlain ? known : [...new Set([...known, ...Object.keys(options ?? {})])],
+  );
+  const config: Record<string, unknown> = {};
+  const own: Record<string, unknown> = Object.create(
+    isPlain ? Object.prototype : inheritedBeside(options, CONFIG_KEYS),
+  );
+  for (const key of Object.keys(given)) {
+    if ((CONFIG_KEYS as readonly string[]).includes(key)) config[key] = given[key];
+    else own[key] = given[key];
+  }
+  return [own, config as unknown as BufferPoolConfig];
+}
+
+/** What an object inherits under other names, as getters: what a constructor does not ask for is not read. */
+function inheritedBeside(object: object, names: readonly string[]): object {
+  const inherited: object = {};
+  for (let from = Object.getPrototypeOf(object); from !== null; from = Object.getPrototypeOf(from)) {
+    if (from === Object.prototype) break;
+    for (const key of Object.getOwnPropertyNames(from)) {
+      if (names.includes(key) || Object.hasOwn(inherited, key)) continue;
+      Object.defineProperty(inherited, key, { get: () => (object as Record<string, unknown>)[key] });
+    }
+  }
+  return inherited;
 }

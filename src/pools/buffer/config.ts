@@ -8,7 +8,7 @@ import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memo
 import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
-import { flag, listOf, oneOf, outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
+import { flag, listOf, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every
@@ -109,10 +109,10 @@ const ZERO_POLICIES: readonly ZeroPolicy[] = ["never", "fresh", "acquire", "rele
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (align, zero) or `ERR_OUT_OF_RANGE`.
  */
 export function resolveConfig(config: BufferPoolConfig, name = "config"): ActualPoolConfig {
-  if (config === undefined) throw wrongType(name, "a BufferPoolConfig", config);
-  const params = resolveParams(config, name, POOL_KEYS);
-  // Each is read once: a getter may answer otherwise the second time.
-  const given = { ...config };
+  if (config === undefined) throw wrongType(name, "an object of options", config);
+  // Each is read once, inherited ones too: a getter may answer otherwise the second time.
+  const given = readOptions(name, config, CONFIG_KEYS);
+  const params = resolveParams(given, name, POOL_KEYS);
   const requestedSize = wholeNumber(`${name}.size`, given.size);
   const max = given.max === Infinity ? Infinity : wholeNumber(`${name}.max`, given.max);
   const min = given.min === undefined ? 0 : wholeNumber(`${name}.min`, given.min);

@@ -79,7 +79,12 @@ export function refusedError(name: string, state: PoolState, verb: string): Mill
 
 /** The error of a call that needs every lease back. */
 export function inUseError(name: string, verb: string, holders: readonly Holder[]): MillpondError {
-  return common.inUseError(words(name), verb, holdersOf(holders), "Wait for drained(), or use another pool");
+  // Only a pool that drains refuses to be configured; drained() of an active one resolves at once.
+  const remedy =
+    verb === "close"
+      ? "Release them, use retire(), or close({ force: true })"
+      : "Wait for drained(), or use another pool";
+  return common.inUseError(words(name), verb, holdersOf(holders), remedy);
 }
 
 /** The error for a buffer of another pool, or of none. */

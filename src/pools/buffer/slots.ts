@@ -245,7 +245,12 @@ export class SlotStore {
 
   /** Why a slot cannot be leased again, or undefined; what can be mended is mended. */
   #discardReason(slot: BufferSlot): DiscardReason | undefined {
-    if ((slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 && slot.hasFreshMemory() && slot.baseMemory!.parent === null)
+    if (
+      (slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 &&
+      slot.hasFreshMemory() &&
+      slot.baseMemory!.parent === null &&
+      (slot.baseMemory!.region.wipe & Wipe.FORCED) === 0
+    )
       return undefined;
     return discardReason(slot, this.#config.size);
   }
@@ -328,7 +333,11 @@ export class SlotStore {
       slot.refCount = 0;
       slot.awaitingMemory = false;
       slot.slotFlags |= SlotFlags.HELD | SlotFlags.RETURNING;
-      for (const memory of slot.memories) if (memory.parentBuffer === slot) memory.parentBuffer = null;
+      for (const memory of slot.memories) {
+        if (memory.parentBuffer === slot) memory.parentBuffer = null;
+        // The holder may have kept views, also of memory that was added to the list.
+        memory.endByForce();
+      }
     }
     for (const slot of slots) this.finish(slot, "closed");
   }
@@ -512,6 +521,8 @@ function discardReason(slot: BufferSlot, size: number): DiscardReason | undefine
   if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
   if (slot.memoryChanged) return "memory-changed";
   if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
+  // Another pool's buffer shared these bytes and was taken back by force: its holder may have kept views of them.
+  if (slot.memories.some(({ region }) => (region.wipe & Wipe.FORCED) !== 0)) return "memory-unfit";
   undoResize(slot, size);
   return totalSize(slot) === size ? undefined : "memory-unfit";
 }

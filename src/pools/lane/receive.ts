@@ -6,9 +6,9 @@ import { MillpondError } from "../../util/errors.ts";
 import {
   abortSignal,
   callback,
-  checkOptions,
   methodsOf,
   oneOf,
+  readOptions,
   wholeNumber,
   word,
   wrongType,
@@ -50,7 +50,7 @@ export async function receiveLane<Data = unknown>(
     ]),
     start: callback("source.start", source.start)?.bind(source),
   };
-  const { signal: given, clock: own } = checkOptions("options", options, ["signal", "clock"]);
+  const { signal: given, clock: own } = readOptions("options", options, ["signal", "clock"]);
   const signal = abortSignal("options.signal", given);
   const clock = checkClock("options.clock", own);
   const { port, offer, window, lock } = checkConnectRequest(await connectRequest(listening, signal));
@@ -139,8 +139,8 @@ export interface LeasePoolOptions {
  * makers.
  */
 export function leasePool(options: LeasePoolOptions): (SharedPool | TransferPool) & LeasePool {
-  if (options === undefined) throw wrongType("options", "LeasePoolOptions", options);
-  const given = checkOptions("options", options, ["size", "count", "name", "transport"]);
+  if (options === undefined) throw wrongType("options", "an object of options", options);
+  const given = readOptions("options", options, ["size", "count", "name", "transport"]);
   const { transport = "auto", ...rest } = given;
   const wanted = oneOf("options.transport", transport, ["auto", "shared", "transfer"]);
   const shared = wanted === "shared" || (wanted === "auto" && typeof SharedArrayBuffer === "function");

@@ -9,7 +9,7 @@
  * | retired   | `ERR_POOL_DEAD`     | goes to the source | dead, with the last lease                         |
  * | dead      | `ERR_POOL_DEAD`     | goes to the source | none                                              |
  *
- * A dead pool still has blocks out when close({ force: true }) left them to a buffer, a sub-memory or a mapping.
+ * A dead pool still has blocks out when close({ force: true }) left them to a buffer.
  *
  * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them
  * while anything asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
@@ -27,6 +27,7 @@ import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../..
 import { Region, zeroBytes } from "../../memory/region.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
+import { callSite, type Site } from "../../util/stack.ts";
 import {
   closedError,
   detachedError,
@@ -73,10 +74,14 @@ export class PageAllocator extends Allocator {
   /** @internal */
   detached = 0;
   #state: PageState = "recycling";
+  /** Where the allocation that is under way was asked for, when that is known. */
+  nextSite: Site | undefined = undefined;
   /** Whether the fast path of allocate() is open. */
   #canTakeFast = false;
   /** Whether the fast path of a release is open. */
   #canKeepFast = false;
+  /** What close({ force: true }) ended; null: nothing. */
+  #takenBack: WeakSet<Memory> | null = null;
   /** Counts the calls; the order in which blocks were freed. */
   #ticks = 0;
   #time: number = Number.NEGATIVE_INFINITY;
@@ -159,6 +164,16 @@ export class PageAllocator extends Allocator {
     return this.allocateSlow(size, params);
   }
 
+  /** @internal As {@link allocate}, for a caller that is known already: who waited, or called the pool's own method. */
+  allocateAt(site: Site | undefined, size: number, params?: AllocationParams): Memory {
+    this.nextSite = site;
+    try {
+      return this.allocate(size, params);
+    } finally {
+      this.nextSite = undefined;
+    }
+  }
+
   /** @internal */
   allocateSlow(size: number, params?: AllocationParams): Memory {
     const memory = super.allocate(size, params);
@@ -188,7 +203,7 @@ export class PageAllocator extends Allocator {
       this.misses++;
     }
     block.stamp = this.#time;
-    if (this.config.trace) block.site = new Error("taken");
+    if (this.config.trace) block.site = this.nextSite ?? callSite(PageAllocator.prototype.allocate);
     return block.region;
   }
 
@@ -205,6 +220,17 @@ export class PageAllocator extends Allocator {
     if (this.#state === "recycling" && cls.top !== null) return true;
     if (this.hasWaiters || !this.cache.hasRoom(cls.bytes)) return false;
     return this.cache.count < maxBlocks;
+  }
+
+  /** As {@link Allocator.shareMemory}, and remembers the child, which a forced close ends with its root. */
+  override shareMemory(memory: Memory, offset: number, size: number): Memory {
+    const child = super.shareMemory(memory, offset, size);
+    const block = memory.region.handle as PageBlock | undefined;
+    if (block !== undefined) {
+      block.children ??= new Set();
+      block.children.add(child);
+    }
+    return child;
   }
 
   /** @internal */
@@ -227,6 +253,7 @@ export class PageAllocator extends Allocator {
         memory.references = 1;
         throw refusal;
       }
+      if (memory.parent !== null) block?.children?.delete(memory);
       super.reclaim(memory);
       return;
     }
@@ -266,6 +293,26 @@ export class PageAllocator extends Allocator {
       throw detachedError(this.#words, `a block of ${region.size} bytes of ${poolText(this.#words)}`, {
         bytes: region.size,
       });
+  }
+
+  /**
+   * @internal The pages leave the pool for good. Whether the source may have them is for the source to say: it may be
+   * one whose bytes outlive their views.
+   */
+  override withhold(memory: Memory): void {
+    const block = memory.region.handle as PageBlock;
+    this.liveMemoryCount--;
+    block.lease = null;
+    block.site = undefined;
+    this.#dropForced(block);
+    if (this.#state === "retired" && this.cache.count === 0) this.#state = "dead";
+    this.listener?.onAvailable();
+  }
+
+  /** Gives a block whose lease was ended by force to the source, which judges the views that may be left. */
+  #dropForced(block: PageBlock): void {
+    block.memory.endByForce();
+    this.cache.drop(block);
   }
 
   /** @internal The end of a lease: what the options demand is done to the bytes, kept or not. O(size). */
@@ -385,21 +432,48 @@ export class PageAllocator extends Allocator {
   }
 
   /**
-   * @internal Takes back every lease but those that a buffer, a sub-memory or a mapping still holds: these end by
-   * themselves.
+   * @internal Takes back every lease, with its sub-memories, mapped and locked ones too; only what a buffer holds stays
+   * with the buffer.
    */
   takeBackLeases(): void {
     for (const block of this.cache.blocks.filter((candidate) => candidate.lease !== null)) {
-      const memory = block.lease!;
-      if (memory.ownerCount > 0 || memory.accessWord !== 0) continue;
-      memory.references = 0;
-      memory.view = null;
-      block.lease = null;
-      this.liveMemoryCount--;
-      if (this.config.zero === "release" && block.region.isPlain && !isLost(block)) zeroBytes(block.region.bytes);
-      if (block.region.isPlain) revokeBlock(block);
-      this.cache.drop(block);
+      if (!isInBuffer(block)) this.#takeBack(block);
     }
+  }
+
+  #takeBack(block: PageBlock): void {
+    const leases = [block.lease!, ...(block.children ?? [])];
+    this.#takenBack ??= new WeakSet();
+    for (const memory of leases) {
+      this.#takenBack.add(memory);
+      // The access word stays: unmap() and unlock() of a holder that cleans up find their locks.
+      memory.references = 0;
+      memory.ownerCount = 0;
+      memory.view = null;
+      memory.parentBuffer = null;
+    }
+    this.liveMemoryCount -= leases.length;
+    block.lease = null;
+    block.children = null;
+    block.site = undefined;
+    if (!block.region.isPlain && leases.some(isMapped)) {
+      this.#freeWhenUnmapped(block, leases.filter(isMapped));
+      return;
+    }
+    if (block.region.isPlain && !isLost(block)) {
+      if (this.config.zero === "release") zeroBytes(block.region.bytes);
+      revokeBlock(block);
+    }
+    this.#dropForced(block);
+  }
+
+  /** Opaque bytes are mapped by the source, which has to end its mappings before it gets them back. */
+  #freeWhenUnmapped(block: PageBlock, mapped: readonly Memory[]): void {
+    const onExclusive = (): void => {
+      if (!mapped.some(isMapped)) this.cache.giveBack(block);
+    };
+    for (const memory of mapped) memory.parentBuffer = { awaitingMemory: true, onExclusive, onShared() {} };
+    this.cache.remove(block);
   }
 
   /** @internal Who holds a lease, longest first. O(blocks). */
@@ -412,8 +486,7 @@ export class PageAllocator extends Allocator {
 
   /** @internal */
   override deadMemoryError(memory: Memory, verb: string): MillpondError | undefined {
-    // Only close({ force: true }) leaves a dead pool behind whose leases never came back.
-    return this.#state === "dead" && memory.region.handle === undefined && memory.region.size > 0
+    return this.#takenBack?.has(memory) === true
       ? takenBackError(this.#words, String(memory), verb, { memory: memory.id })
       : undefined;
   }
@@ -439,6 +512,20 @@ export class PageAllocator extends Allocator {
     const pages = (region.handle as PageBlock).memory;
     pages.allocator.closeRegion(pages.region, mode);
   }
+}
+
+function isMapped(memory: Memory): boolean {
+  return memory.accessWord !== 0;
+}
+
+/** True when a buffer holds the lease of a block, or a sub-memory of it. */
+function isInBuffer({ lease, children }: PageBlock): boolean {
+  let owners = lease!.ownerCount;
+  for (const child of children ?? []) {
+    if (child.ownerCount > 0) return true;
+    owners--;
+  }
+  return owners > 0;
 }
 
 function part(whole: Uint8Array, pages: Memory, region: Region): Uint8Array {

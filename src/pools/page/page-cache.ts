@@ -19,6 +19,7 @@
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
+import type { Site } from "../../util/stack.ts";
 import { corruptedError } from "../common/lease-errors.ts";
 import { type PageConfig, pageWords } from "./options.ts";
 
@@ -32,6 +33,8 @@ export class PageBlock {
   declare region: Region;
   /** The lease that has it now, or null while it is idle. */
   declare lease: Memory | null;
+  /** The live sub-memories of that lease; null: it never had one. */
+  declare children: Set<Memory> | null;
   /** When it was leased or freed last, in milliseconds of the pool's clock. */
   declare stamp: number;
   /**
@@ -44,7 +47,7 @@ export class PageBlock {
   /** The step of the decay that it was freed in. */
   declare step: number;
   /** Where the lease was made, when tracing is on. */
-  declare site: Error | undefined;
+  declare site: Site | undefined;
   /** The block that was freed after this one. */
   declare above: PageBlock | null;
   /** The block that was freed before this one. */
@@ -56,6 +59,7 @@ export class PageBlock {
     this.memory = memory;
     this.region = region;
     this.lease = null;
+    this.children = null;
     this.stamp = Number.NEGATIVE_INFINITY;
     this.order = 0;
     this.index = -1;
@@ -310,6 +314,12 @@ export class PageCache {
 
   /** Gives a block that is neither idle nor leased back to the source. A source that throws does so in a later turn. */
   drop(block: PageBlock): void {
+    this.remove(block);
+    this.giveBack(block);
+  }
+
+  /** Takes a block that is neither idle nor leased out of the pool; {@link giveBack} follows. */
+  remove(block: PageBlock): void {
     const { cls, index } = block;
     const last = this.#blocks.pop()!;
     if (last !== block) {
@@ -318,6 +328,10 @@ export class PageCache {
     }
     this.bytes -= cls.bytes;
     this.#forget(cls);
+  }
+
+  /** Gives a block that was removed back to the source. A source that throws does so in a later turn. */
+  giveBack(block: PageBlock): void {
     const lost = isLost(block);
     block.region.handle = undefined;
     // A pool above that revoked views moved the bytes to another ArrayBuffer; the source must find them there.

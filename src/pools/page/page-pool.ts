@@ -35,6 +35,7 @@ import { type AllocationParams, resolveParams } from "../../memory/params.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { callSite, type Site } from "../../util/stack.ts";
 import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import {
   closedError,
@@ -79,6 +80,8 @@ export interface PagePoolEvents {
 interface Wanted {
   readonly size: number;
   readonly params: AllocationParams;
+  /** Where it asked, when the pool is traced. */
+  readonly site: Site | undefined;
 }
 
 /** Large blocks with an age; see the module text. */
@@ -88,6 +91,7 @@ export class PagePool {
   readonly #events: Emitter<PagePoolEvents> = new Emitter(["available"]);
   #hasRefused = false;
   #isServing = false;
+  readonly #isTraced: boolean;
 
   /**
    * Use it as `using pool = PagePool.create()` where the platform has `Symbol.dispose`: it closes the pool by force.
@@ -101,6 +105,7 @@ export class PagePool {
 
   private constructor(options: PagePoolOptions) {
     const config = resolvePageOptions(options);
+    this.#isTraced = config.trace;
     this.#allocator = new PageAllocator(config);
     this.#waiters = new WaitQueue(config.clock, () => this.#serveWaiters());
   }
@@ -125,6 +130,7 @@ export class PagePool {
    * Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source throws.
    */
   allocate(size: number, params?: AllocationParams): Memory {
+    if (this.#isTraced) return this.#allocator.allocateAt(callSite(PagePool.prototype.allocate), size, params);
     return this.#allocator.allocate(size, params);
   }
 
@@ -155,7 +161,8 @@ export class PagePool {
       this.#updateFastPath();
       return undefined;
     }
-    return this.#allocator.allocate(size, params);
+    const site = this.#isTraced ? callSite(PagePool.prototype.tryAllocate) : undefined;
+    return this.#allocator.allocateAt(site, size, params);
   }
 
   /**
@@ -168,7 +175,7 @@ export class PagePool {
    */
   acquire(size: number, request: PageRequest = {}): Promise<Memory> {
     try {
-      if (request === null || typeof request !== "object") throw wrongType("request", "a PageRequest", request);
+      if (request === null || typeof request !== "object") throw wrongType("request", "an object of options", request);
       const { signal, timeout } = request;
       checkWait(signal, timeout);
       const params = resolveParams(request, "request", ["signal", "timeout"]);
@@ -176,13 +183,14 @@ export class PagePool {
       if (signal?.aborted) return Promise.reject(signal.reason);
       this.#allocator.assertOpen("wait for pages of");
       this.#assertAlive("allocate from");
+      const site = this.#isTraced ? callSite(PagePool.prototype.acquire) : undefined;
       if (total === 0 || this.#allocator.canServe(total, params.align, Infinity)) {
-        return Promise.resolve(this.#allocator.allocate(size, params));
+        return Promise.resolve(this.#allocator.allocateAt(site, size, params));
       }
       this.#assertPossible(total);
       if (timeout === 0) return Promise.reject(this.#starved(total, 0));
       const { clock } = this.#allocator.config;
-      const wanted: Wanted = { size, params };
+      const wanted: Wanted = { size, params, site };
       const wait = this.#waiters.wait({ signal, timeout }, wanted, (waiter) =>
         this.#starved(total, clock.now() - waiter.since),
       );
@@ -242,10 +250,10 @@ export class PagePool {
         const { first } = this.#waiters;
         allocator.hasWaiters = false;
         if (first === null) break;
-        const { size, params } = first.tag;
+        const { size, params, site } = first.tag;
         try {
           if (!allocator.canServe(totalBytes(size, params), resolveParams(params).align, Infinity)) break;
-          const memory = allocator.allocate(size, params);
+          const memory = allocator.allocateAt(site, size, params);
           // The source may have ended the very wait that it was asked for.
           if (first.queued) this.#waiters.next(memory);
           else memory.release();
@@ -366,9 +374,10 @@ export class PagePool {
 
   /**
    * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what, and nothing changes), or with
-   * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, and their views are revoked where the
-   * memory allows it. Blocks that a buffer, a sub-memory or a live mapping holds stay theirs until they are released.
-   * Returns the leases that were out.
+   * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, also of those that are mapped, locked or
+   * shared, and their views are revoked. Bytes whose views cannot be revoked (shared memory) go back only to a source
+   * that never hands them out again, else they stay out for good. Blocks that a buffer holds stay with the buffer until
+   * it lets go. Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

@@ -9,7 +9,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { waitForChange } from "../../os/wait.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Header } from "../shared/layout.ts";
-import { atomicsWaiter, type SharedWaiter } from "../shared/waiter.ts";
+import { atomicsWaiter, type SharedWaiter, trustWaiter } from "../shared/waiter.ts";
 
 /** How one who waits without blocking hears of a slot. */
 export type AsyncWait = "thread" | "poll";
@@ -44,10 +44,23 @@ export const Helper = {
   VALUE: 1,
   /** Not 0: end. */
   STOP: 2,
-  /** Not 0: it runs. */
-  READY: 3,
+  /** How far it is: a {@link HelperState}. */
+  STATE: 3,
   END: 4,
 } as const;
+
+/** How far a helper is. */
+export const HelperState = {
+  /** Its thread starts, and loads what asks the system. */
+  LOADING: 0,
+  /** It sleeps when asked to. */
+  READY: 1,
+  /** It asks the system nothing more. */
+  DONE: 2,
+} as const;
+
+/** How long a process that exits waits for helpers that are still loading: a thread that is ended there aborts it. */
+const EXIT_GRACE_MS = 2000;
 
 /** First and longest sleep where there is no futex: as the pool's own polling. */
 const POLL_MS = { first: 1, most: 16 } as const;
@@ -63,21 +76,21 @@ interface Helping {
   closed: boolean;
 }
 
-/** Those that run: one listener for all, because a process is warned of many. */
-const helped: Set<Helping> = new Set();
+/** Those whose thread runs: one listener for all, because a process is warned of many. */
+const running: Set<Helping> = new Set();
 
 /** Ends the helper of a waiter that nobody closed. */
 const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHelper);
 
-function closeAll(): void {
-  for (const helping of helped) endHelper(helping);
+/** A process that exits ends its threads: this asks them first, and waits for those that are loading. */
+function endAll(): void {
+  for (const helping of running) endHelper(helping);
+  for (const { control } of running) Atomics.wait(control, Helper.STATE, HelperState.LOADING, EXIT_GRACE_MS);
 }
 
 function endHelper(helping: Helping): void {
   if (helping.closed) return;
   helping.closed = true;
-  helped.delete(helping);
-  if (helped.size === 0) process.removeListener("exit", closeAll);
   if (helping.helper === undefined) return;
   Atomics.store(helping.control, Helper.STOP, 1);
   Atomics.notify(helping.control, Helper.ASKED);
@@ -90,16 +103,18 @@ function startHelper(helping: Helping): Worker {
   const workerData = { memory: i32.buffer, control: control.buffer };
   const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
   helper.unref();
-  const gone = (): void => {
-    Atomics.store(control, Helper.READY, 0);
-    // Whoever sleeps by Atomics.waitAsync is woken, and polls from then on.
+  const ended = (): void => {
+    Atomics.store(control, Helper.STATE, HelperState.DONE);
+    running.delete(helping);
+    if (running.size === 0) process.removeListener("exit", endAll);
+    // Who sleeps by Atomics.waitAsync is woken, and polls from then on.
     helping.closed = true;
     Atomics.notify(i32, Header.WAKES);
   };
-  helper.on("error", gone).on("exit", gone);
-  // A process that exits waits for its threads, and this one comes up for air every 50 ms only.
-  if (helped.size === 0) process.once("exit", closeAll);
-  helped.add(helping);
+  helper.on("error", ended).on("exit", ended);
+  // A process that exits waits for its threads, and this one looks up every 50 ms only.
+  if (running.size === 0) process.once("exit", endAll);
+  running.add(helping);
   return helper;
 }
 
@@ -118,6 +133,7 @@ export class ProcessWaiter implements SharedWaiter {
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
+    trustWaiter(this);
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */
@@ -150,7 +166,7 @@ export class ProcessWaiter implements SharedWaiter {
       helping.helper = startHelper(helping);
       forgotten.register(this, helping, helping);
     }
-    return Atomics.load(helping.control, Helper.READY) === 0 ? undefined : this.#sleep;
+    return Atomics.load(helping.control, Helper.STATE) === HelperState.READY ? this.#sleep : undefined;
   }
 
   /** Ends the helper; sleepers of this thread that it served look by themselves from then on. */

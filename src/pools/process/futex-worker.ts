@@ -3,7 +3,7 @@ import { workerData } from "node:worker_threads";
 import { nativeOps } from "../../os/load.ts";
 import { waitForChange } from "../../os/wait.ts";
 import { Header } from "../shared/layout.ts";
-import { Helper } from "./futex-waiter.ts";
+import { Helper, HelperState } from "./futex-waiter.ts";
 
 const { memory, control } = workerData as { memory: SharedArrayBuffer; control: SharedArrayBuffer };
 const words = new Int32Array(memory, 0, Header.END);
@@ -12,7 +12,8 @@ const ops = nativeOps();
 const stop = { words: orders, index: Helper.STOP };
 
 if (ops.availability.ok) {
-  Atomics.store(orders, Helper.READY, 1);
+  Atomics.store(orders, Helper.STATE, HelperState.READY);
+  Atomics.notify(orders, Helper.STATE);
   while (Atomics.load(orders, Helper.STOP) === 0) {
     const asked = Atomics.load(orders, Helper.ASKED);
     if (asked > 0) {
@@ -22,5 +23,6 @@ if (ops.availability.ok) {
     }
     Atomics.wait(orders, Helper.ASKED, asked);
   }
-  Atomics.store(orders, Helper.READY, 0);
 }
+Atomics.store(orders, Helper.STATE, HelperState.DONE);
+Atomics.notify(orders, Helper.STATE);

@@ -115,7 +115,7 @@ export type Construct<T> = (made: ProcessMade, options: ProcessAttachOptions) =>
 
 /** Maps and writes a new pool, see `ProcessPool.create`. */
 export function createProcess<T>(options: ProcessPoolOptions, construct: Construct<T>): T {
-  if (options === undefined) throw wrongType("options", "ProcessPoolOptions", options);
+  if (options === undefined) throw wrongType("options", "an object of options", options);
   const given = readOptions("options", options, CREATE_KEYS);
   const layout = layoutOf(checkShape(given, "release"));
   const settings = withOps(checkAttach(given));

@@ -54,7 +54,10 @@ export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost
   };
 }
 
-/** Gives back leases that were sent to this thread and that it will never get a message about. Answers how many there were. */
+/**
+ * Gives back leases that were sent to this thread and that it will never get a message about. Answers how many there
+ * were.
+ */
 export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<unknown>>): Promise<number> {
   const suspects = unknownLeases(pool);
   if (suspects.length === 0) return 0;

@@ -22,6 +22,8 @@ export interface Lease {
   memory: Memory | null;
   /** Its live sub-memories; null: it never had one. */
   children: Set<Memory> | null;
+  /** Its Memory is dead, and the block stays out for good: a holder may have kept views of it. */
+  isWithheld: boolean;
   /** Where it stands in {@link RealtimeAllocator.leases}. */
   index: number;
 }
@@ -121,6 +123,11 @@ export class RealtimeAllocator extends Allocator {
     if (closed !== undefined) throw closed;
   }
 
+  /** @internal A part of an area cannot be taken back from old views, so its block is never handed out again. */
+  override withhold(memory: Memory): void {
+    leaseOf(memory).isWithheld = true;
+  }
+
   /** @internal A BufferPool gives the next holder another Memory over the same block. */
   override onHandleReplaced(fresh: Memory): void {
     leaseOf(fresh).memory = fresh;
@@ -128,7 +135,14 @@ export class RealtimeAllocator extends Allocator {
 
   /** @internal A region and its lease over a block. */
   enter(pointer: number, bytes: Uint8Array): Region {
-    const lease: Lease = { pointer, requested: bytes.length, memory: null, children: null, index: this.leases.length };
+    const lease: Lease = {
+      pointer,
+      requested: bytes.length,
+      memory: null,
+      children: null,
+      isWithheld: false,
+      index: this.leases.length,
+    };
     this.leases.push(lease);
     return new Region(bytes, lease);
   }

@@ -337,9 +337,10 @@ export class RealtimePool {
       arena.validate();
       for (const block of arena.blocks()) if (block.tagged) tagged++;
     }
-    for (const { pointer, memory } of leases) {
+    for (const { pointer, memory, isWithheld } of leases) {
       const area = areaOf(this.#areas, pointer);
-      if (area?.arena.isTagged(pointer - area.base) !== true || memory === null || memory.refCount === 0) {
+      const isLive = memory !== null && (memory.refCount > 0 || isWithheld);
+      if (area?.arena.isTagged(pointer - area.base) !== true || !isLive) {
         throw errors.corruptedError(this.name, `${memory} has no block of its own`);
       }
     }

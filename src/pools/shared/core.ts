@@ -414,8 +414,9 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
 }
 
 /**
- * Clears bytes of a slot that this thread has closed, unless the pool was closed. It says so in the header before it looks, and who
- * makes another pool in this memory looks for that after the pool's end: either it is refused, or this thread clears nothing.
+ * Clears bytes of a slot that this thread has closed, unless the pool was closed. It says so in the header before it
+ * looks, and who makes another pool in this memory looks for that after the pool's end: either it is refused, or this
+ * thread clears nothing.
  */
 export function clearSlot(core: Core, index: number, from: number, to: number): void {
   const { i32 } = core;

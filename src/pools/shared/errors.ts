@@ -18,8 +18,10 @@ export interface Named {
 
 /** The error for a lease that cannot be given back, used, held on to or sent. */
 export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
-  // A generation that the slot has not reached was never handed out.
-  if (!isIdentity(core, id) || generationOf(core, id) > currentGeneration(core, id & core.indexMask)) {
+  // A generation that the slot has not reached was never handed out. Once the pool has ended, the memory may be
+  // another one's, and its generations say nothing.
+  const isAhead = isIdentity(core, id) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
+  if (!isIdentity(core, id) || (isAhead && isAlive(core))) {
     return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);
   }
   const index = id & core.indexMask;

@@ -101,7 +101,8 @@ export function claimMembership(
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
     if (!isTransferTarget(i32, layout, member)) {
-      // A member that was declared dead too early may have announced a transfer after its end; it would keep others out.
+      // A member that was declared dead too early may have announced a transfer after its end; it would keep others
+      // out.
       Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
       return { member, status: mine };
     }
@@ -112,8 +113,9 @@ export function claimMembership(
 }
 
 /**
- * Whether a member has announced a lease to whoever had this membership before. The word of an empty membership says nothing: who
- * sits down there and announces later sees the new epoch, and who left or was reclaimed has no lease to move.
+ * Whether another member has announced a transfer to the last member in this place. The word of a free place says
+ * nothing: a member that joins there and announces later sees the new epoch, and one that left or was reclaimed has no
+ * lease.
  */
 function isTransferTarget(i32: Int32Array, layout: SharedLayout, member: number): boolean {
   for (let other = 0; other < layout.members; other++) {

@@ -190,7 +190,7 @@ export class SharedPool implements LeasePool {
    * reserved membership taken back, `ERR_POOL_FULL` when all memberships are taken. Changes nothing then.
    */
   static attach(handle: SharedHandle, options: AttachOptions = {}): SharedPool {
-    if (options === null || typeof options !== "object") throw wrongType("options", "AttachOptions", options);
+    if (options === null || typeof options !== "object") throw wrongType("options", "an object of options", options);
     const given = checkedOptions(options, ATTACH_KEYS);
     const joined = joinPool(handle, given.memory);
     return new SharedPool(joined, joined.membership, given);

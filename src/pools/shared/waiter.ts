@@ -102,10 +102,21 @@ class BoundWaiter implements SharedWaiter {
   }
 }
 
+const ofTheLibrary = new WeakSet<SharedWaiter>();
+
+/**
+ * Marks a waiter of the library's own: pools take it as it is. Its `waitAsync` may be a getter that answers anew at each
+ * wait, and that starts a thread at the first.
+ */
+export function trustWaiter(waiter: SharedWaiter): void {
+  ofTheLibrary.add(waiter);
+}
+
 /** Checks a waiter of the caller's, by shape; absent: Atomics. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkWaiter(name: string, waiter: SharedWaiter | undefined): SharedWaiter {
   if (waiter === undefined || waiter === atomicsWaiter || waiter === ownWaiter) return ownWaiter;
-  return waiter instanceof BoundWaiter ? waiter : new BoundWaiter(name, waiter);
+  if (waiter instanceof BoundWaiter || (typeof waiter === "object" && ofTheLibrary.has(waiter))) return waiter;
+  return new BoundWaiter(name, waiter);
 }
 
 /** Whether a waiter that was checked sleeps by Atomics. */

@@ -133,9 +133,9 @@ export class SlabBlocks {
 
   /**
    * Gives blocks back to the allocator, the newest first; what its hooks threw is returned, and keeps no block from
-   * going.
+   * going. `forced`: elements are live, so views of the blocks may have been kept.
    */
-  drop(numbers: ReadonlySet<number>): unknown[] {
+  drop(numbers: ReadonlySet<number>, forced: boolean): unknown[] {
     const failures: unknown[] = [];
     for (const number of this.newestFirst()) {
       if (!numbers.has(number)) continue;
@@ -144,6 +144,7 @@ export class SlabBlocks {
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
       if (mapping === undefined) continue;
+      if (forced) mapping.source.endByForce();
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }

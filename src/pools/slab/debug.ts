@@ -1,5 +1,5 @@
 /** Where elements were taken, for pools that are traced. A pool that is not traced pays nothing for it. */
-import { callerOf } from "../../util/stack.ts";
+import { callerOf, callSite, type Entry, type Site } from "../../util/stack.ts";
 import type { LeakReport, SlabSite } from "./options.ts";
 
 /** Frames that are kept of a stack: the caller, and three more. */
@@ -8,22 +8,18 @@ const FRAMES = 4;
 /** Pointers that a {@link LeakReport} lists; its count is always exact. */
 const MAX_POINTERS_LISTED = 1000;
 
-type Capture = (target: object, below?: unknown) => void;
-
 /** The site of the last alloc of each element. */
 export class SlabSites {
-  readonly #errors: (Error | undefined)[] = [];
+  readonly #sites: (Site | undefined)[] = [];
 
   /** Notes the present stack for an element; frames from `below` inwards are left out where the engine can do that. */
-  note(number: number, below: unknown): void {
-    const error = new Error("taken");
-    (Error as { captureStackTrace?: Capture }).captureStackTrace?.(error, below);
-    this.#errors[number] = error;
+  note(number: number, below: Entry): void {
+    this.#sites[number] = callSite(below);
   }
 
   /** The site of one element. */
   siteOf(number: number): string {
-    return framesOf(this.#errors[number]);
+    return framesOf(this.#sites[number]);
   }
 
   /** The sites of some elements, most frequent first. */
@@ -70,7 +66,7 @@ export function traceAllocs(pool: Allocating, sites: SlabSites, mask: number): v
   });
 }
 
-function framesOf(error: Error | undefined): string {
-  if (error === undefined) return "somewhere unknown";
-  return callerOf(error).split("\n").slice(0, FRAMES).join("\n") || "somewhere unknown";
+function framesOf(site: Site | undefined): string {
+  if (site === undefined) return "somewhere unknown";
+  return callerOf(site).split("\n").slice(0, FRAMES).join("\n") || "somewhere unknown";
 }

@@ -22,6 +22,16 @@ export function closedError(name: string, verb: string): MillpondError {
   return common.closedError(words(name), verb, "closed");
 }
 
+/** A cursor stands in a block that went back to its source. */
+export function blockGoneError(name: string, isClosed: boolean): MillpondError {
+  if (isClosed) return closedError(name, "use an element of");
+  return new MillpondError(
+    "ERR_USE_AFTER_RELEASE",
+    `cannot use the element of this cursor: it was freed, and ${slabText(name)} gave its block back; move the cursor by at()`,
+    { pool: name },
+  );
+}
+
 /** The pool's elements have no layout, so it has no cursor. */
 export function noFieldsError(name: string): MillpondError {
   return new MillpondError(

@@ -157,7 +157,7 @@ const OPTION_KEYS: readonly (keyof SlabPoolOptions)[] = [
  * `ERR_OUT_OF_RANGE`.
  */
 export function resolveOptions<S extends StructFields>(options: SlabPoolOptions<S>): ResolvedSlabOptions<S> {
-  if (options === undefined) throw wrongType("options", "SlabPoolOptions", options);
+  if (options === undefined) throw wrongType("options", "an object of options", options);
   const given = readOptions("options", options, OPTION_KEYS);
   const { source = replacedDefault(), name = "slab", struct, init, destroy } = given;
   const clock = checkClock("options.clock", given.clock);

@@ -45,6 +45,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
 import { MAX_POINTERS, SlabBlocks, type SlabLayout } from "./blocks.ts";
+import { leaveBlocks } from "./cursors.ts";
 import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
 import * as errors from "./errors.ts";
 import { countLinks, END, FAILED, findCorruption, LIVE as LIVE_LINK, sentinelLinks, UNMAPPED } from "./free-list.ts";
@@ -555,7 +556,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
     const failures = this.#finish(doomed);
     if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
-    failures.push(...this.#drop(gone));
+    failures.push(...this.#drop(gone, false));
     let head = END;
     for (const pointer of stay.reverse()) {
       this.#table[pointer] = head;
@@ -585,13 +586,16 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   /** Gives blocks back; the list is to be set by the caller. The answer is what the source threw. */
-  #drop(gone: ReadonlySet<number>): unknown[] {
+  #drop(gone: ReadonlySet<number>, forced: boolean): unknown[] {
+    const views = new Set<DataView>();
+    for (const number of gone) views.add(this.#dataViews[number]!);
+    leaveBlocks(this, views, () => errors.blockGoneError(this.name, this.#closed));
     for (const number of gone) {
       const first = number << this.shift;
       this.#table.fill(UNMAPPED, first, first + this.capacity);
     }
     this.#beginForeign();
-    const failures = this.#blocks.drop(gone);
+    const failures = this.#blocks.drop(gone, forced);
     this.#endForeign(END);
     return failures;
   }
@@ -622,7 +626,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     } catch (error) {
       failures.push(error);
     }
-    failures.push(...this.#drop(new Set(this.#blocks.newestFirst())));
+    failures.push(...this.#drop(new Set(this.#blocks.newestFirst()), left.live > 0));
     this.#next = this.#end;
     this.#table = new Int32Array(0);
     this.#endForeign(END);

@@ -11,6 +11,7 @@
  * ```
  */
 import { wholeNumber, wrongType } from "../../util/validate.ts";
+import { addCursor } from "./cursors.ts";
 
 /** The number of bytes of a byte field; made by {@link bytes}. */
 export interface BytesField {
@@ -104,7 +105,14 @@ class BaseCursor {
     this.#mask = (1 << elements.shift) - 1;
     this.#firstOffset = elements.firstOffset;
     this.#stride = elements.stride;
+    addCursor(elements, this, BaseCursor.leave);
   }
+
+  /** A block went back to its source: a cursor that stands in it must not reach its bytes any more. */
+  static readonly leave = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView): void => {
+    const self = cursor as BaseCursor;
+    if (gone.has(self.#view)) self.#view = ended;
+  };
 
   at(pointer: number): this {
     // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not

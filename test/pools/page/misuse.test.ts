@@ -167,16 +167,18 @@ describe("how a pool ends", () => {
     expect(code(() => pool.allocator.allocate(1))).toBe("ERR_POOL_DEAD");
   });
 
-  it("close({ force }) leaves blocks alone that a buffer or a sub-memory holds, until they release it", () => {
+  it("close({ force }) leaves blocks alone that a buffer holds, whole or in part, until it releases them", () => {
     const source = new SystemAllocator();
     const pool = open({ source });
-    const memory = pool.allocator.allocate(PAGE);
-    const part = memory.share(0, 4);
-    expect(pool.close({ force: true })).toHaveLength(1);
-    expect(part.map("read").bytes.length).toBe(4);
-    part.unlock("read");
-    part.release();
-    memory.release();
+    const [whole, root] = [pool.allocator.allocate(PAGE), pool.allocator.allocate(PAGE)];
+    const buffer = new MediaBuffer();
+    buffer.append(whole);
+    buffer.append(root.share(0, 4));
+    root.release();
+    expect(pool.close({ force: true })).toHaveLength(2);
+    expect([whole.map("read").bytes.length, buffer.size]).toEqual([PAGE, PAGE + 4]);
+    whole.unlock("read");
+    buffer.release();
     expect(source.stats().liveMemories).toBe(0);
   });
 

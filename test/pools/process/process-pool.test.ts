@@ -3,7 +3,16 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, truncateSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -99,6 +108,34 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(code(() => other.tryAcquireId())).toBe("ERR_POOL_DEAD");
     expect(pool.bytes(pool.tryAcquire()!)[0]).toBe(0);
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+  });
+
+  it("retires with the last lease of any process, and is closed for all of them", () => {
+    const pool = make({ size: 64, count: 2 });
+    const again = (): ProcessPool => ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const other = again();
+    pools.push(other);
+    const lease = other.tryAcquire()!;
+    expect(code(() => pool.close())).toBe("ERR_IN_USE");
+    expect(pool.retire().map(({ slot, members }) => [slot, members])).toEqual([[lease.index, [other.member]]]);
+    expect([code(() => pool.tryAcquire()), code(() => other.tryAcquire()), code(again)]).toEqual(
+      Array.from({ length: 3 }, () => "ERR_POOL_DEAD"),
+    );
+    other.bytes(lease).fill(1);
+    lease.release();
+    expect(code(() => lease.release())).toBe("ERR_POOL_DEAD");
+    pool.close();
+    expect([pool.descriptor, pool.memory.byteLength > 0]).toEqual([-1, true]);
+  });
+
+  it("is closed for every process by force, and the view of who closes it reads zeros", () => {
+    const pool = make({ size: 64, count: 1 });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    pools.push(other);
+    const view = pool.bytes(pool.tryAcquire()!).fill(7);
+    pool.close({ force: true });
+    expect(view.every((byte) => byte === 0)).toBe(true);
+    expect(code(() => other.tryAcquire())).toBe("ERR_POOL_DEAD");
   });
 
   it("as many as there are memberships, and one more is told so; a membership that was left is given away again", () => {
@@ -404,6 +441,31 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
 });
 
 describe.runIf(nativeOps().availability.ok)("leaks", () => {
+  it.runIf(process.platform === "linux")(
+    "the thread that sleeps for asynchronous waits starts at the first of them, and the wait is served by it",
+    async () => {
+      const threads = (): number =>
+        readdirSync("/proc/self/task").filter((id) => {
+          try {
+            return readFileSync(`/proc/self/task/${id}/comm`, "utf8").startsWith("millpond-wait");
+          } catch {
+            return false;
+          }
+        }).length;
+      const before = threads();
+      const pool = make({ size: 64, count: 1 });
+      const lease = pool.acquireSync();
+      expect(threads()).toBe(before);
+      const waits = pool.acquire({ timeout: 60_000 });
+      // Node names its threads, where the system lets it, only once they run.
+      const helper = (pool as unknown as { waiter: { waitAsync: unknown } }).waiter;
+      while (helper.waitAsync === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+      expect(typeof helper.waitAsync).toBe("function");
+      pool.release(lease);
+      (await waits).release();
+    },
+  );
+
   it("a hundred pools that were closed leave no descriptor", () => {
     const open = (): number =>
       readdirSync("/proc/self/fd").filter((name) => {

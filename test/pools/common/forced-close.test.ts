@@ -1,0 +1,245 @@
+/** close({ force: true }) of every pool over every kind of source: no holder reaches the next owner's bytes. */
+import { describe, expect, it } from "vitest";
+import { SharedAllocator } from "../../../src/allocators/shared.ts";
+import { type Allocator, SystemAllocator } from "../../../src/memory/allocator.ts";
+import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { PagePool } from "../../../src/pools/page/page-pool.ts";
+import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
+import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
+import { struct } from "../../../src/pools/slab/struct.ts";
+import { code } from "../buffer/pools.ts";
+
+const SIZE = 4096;
+
+interface Source {
+  readonly allocator: Allocator;
+  validate(): void;
+}
+
+function pages(source?: Allocator): Source {
+  const pool = PagePool.create({ ageOut: Number.POSITIVE_INFINITY, timer: false, source });
+  return { allocator: pool.allocator, validate: () => pool.validate() };
+}
+
+function realtime(): Source {
+  const pool = RealtimePool.create({ totalSize: 65536 });
+  return { allocator: pool.allocator, validate: () => pool.validate() };
+}
+
+const SOURCES: Readonly<Record<string, () => Source>> = {
+  "a PagePool": () => pages(),
+  "a PagePool over a PagePool": () => pages(pages().allocator),
+  "a PagePool over shared memory": () => pages(new SharedAllocator()),
+  "a PagePool over a PagePool over shared memory": () => pages(pages(new SharedAllocator()).allocator),
+  "a RealtimePool": realtime,
+};
+
+/** Takes what the source gives next, eight times, and answers whether a write through the kept view shows in it. */
+function reachesNextOwner({ allocator, validate }: Source, write: () => void): boolean {
+  const next = Array.from({ length: 8 }, () => allocator.allocate(SIZE).map("readwrite").bytes.fill(0));
+  try {
+    write();
+  } catch {
+    // Refused: that is the point.
+  }
+  validate();
+  return next.some((bytes) => bytes.includes(77));
+}
+
+const fill = (view: Uint8Array) => (): void => void view.fill(77);
+
+describe.each(Object.entries(SOURCES))("over %s", (_name, open) => {
+  it("a view of a BufferPool's lease does not reach the next owner after a forced close", () => {
+    const source = open();
+    const pool = BufferPool.create({ size: SIZE, max: 1, allocator: source.allocator });
+    const view = pool.tryAcquire()!.bytes;
+    pool.close({ force: true });
+    expect(reachesNextOwner(source, fill(view))).toBe(false);
+  });
+
+  it("nor does one of a lease whose copy, mapping or retained memory outlives the close", () => {
+    for (const kind of ["copy", "mapping", "memory"]) {
+      const source = open();
+      const pool = BufferPool.create({ size: SIZE, max: 1, allocator: source.allocator });
+      const buffer = pool.tryAcquire()!;
+      const view = buffer.bytes;
+      const copy = kind === "copy" ? buffer.copy() : undefined;
+      const mapping = kind === "mapping" ? buffer.map("write") : undefined;
+      const memory = kind === "memory" ? buffer.memories[0]!.retain() : undefined;
+      pool.close({ force: true });
+      copy?.release();
+      mapping?.unmap();
+      memory?.release();
+      expect(reachesNextOwner(source, fill(view))).toBe(false);
+    }
+  });
+
+  it("nor does one of memory that the holder added to its buffer", () => {
+    const source = open();
+    const pool = BufferPool.create({ size: 64, max: 1 });
+    const buffer = pool.tryAcquire()!;
+    const memory = source.allocator.allocate(SIZE);
+    const mapping = memory.map("readwrite");
+    const view = mapping.bytes;
+    mapping.unmap();
+    buffer.append(memory);
+    pool.close({ force: true });
+    expect(reachesNextOwner(source, fill(view))).toBe(false);
+  });
+
+  it("nor does one of another pool's buffer that shared the bytes, when their own pool frees or keeps them", () => {
+    const source = open();
+    const pool = BufferPool.create({ size: SIZE, max: 1, allocator: source.allocator });
+    const other = BufferPool.create({ size: 64, max: 1 });
+    const buffer = pool.tryAcquire()!;
+    const borrowed = other.tryAcquire()!;
+    borrowed.append(buffer.memories[0]!.share(0));
+    const part = borrowed.memories[1]!.map("read");
+    const view = part.bytes;
+    part.unmap();
+    other.close({ force: true });
+    buffer.release();
+    const next = pool.tryAcquire()!;
+    next.bytes.fill(0);
+    try {
+      view.fill(77);
+    } catch {
+      // Refused.
+    }
+    expect(next.bytes.includes(77)).toBe(false);
+    expect(reachesNextOwner(source, fill(view))).toBe(false);
+    pool.validate();
+  });
+
+  it("neither a cursor nor a view of a SlabPool's element reaches the next owner after a forced close", () => {
+    const source = open();
+    const slab = SlabPool.create({ struct: struct({ a: "u32" }), source: source.allocator });
+    const element = slab.alloc();
+    const [cursor, bytes, block] = [slab.at(element), slab.bytes(element), slab.blockOf(element)];
+    slab.close({ force: true });
+    const write = (): void => {
+      bytes.fill(77);
+      block.fill(77);
+      cursor.a = 0x4d4d4d4d;
+    };
+    expect(reachesNextOwner(source, write)).toBe(false);
+    expect(code(() => cursor.a)).toBe("ERR_POOL_DEAD");
+  });
+
+  it("a view of a PagePool's lease does not reach the next owner of its source after a forced close", () => {
+    const source = open();
+    const pool = PagePool.create({ source: source.allocator, timer: false });
+    const memory = pool.allocate(SIZE);
+    const mapping = memory.map("readwrite");
+    const view = mapping.bytes;
+    mapping.unmap();
+    pool.close({ force: true });
+    pool.validate();
+    expect(reachesNextOwner(source, fill(view))).toBe(false);
+  });
+});
+
+it("bytes that cannot be revoked leave the page pool, and go where views outlive a release", () => {
+  const shared = new SharedAllocator();
+  const pool = PagePool.create({ source: shared, timer: false });
+  const frames = BufferPool.create({ size: SIZE, max: 1, allocator: pool.allocator });
+  frames.tryAcquire();
+  frames.close({ force: true });
+  expect([pool.stats().count, pool.stats().liveMemories, pool.holders()]).toEqual([0, 0, []]);
+  expect(shared.stats().liveMemories).toBe(0);
+  expect(pool.close()).toEqual([]);
+});
+
+it("a forced close over the system allocator leaves views as they are: the garbage collector has the bytes", () => {
+  const source = new SystemAllocator();
+  const pool = BufferPool.create({ size: 64, max: 1, allocator: source });
+  const view = pool.tryAcquire()!.bytes;
+  pool.close({ force: true });
+  expect([view.length, source.stats().liveMemories]).toEqual([64, 0]);
+});
+
+describe("a cursor of a slab pool without a source", () => {
+  const layout = struct({ a: "u32", leave: "u8", big: "i64" });
+
+  it("throws ERR_POOL_DEAD at every field after close(), also one that struct.cursor() made", () => {
+    const pool = SlabPool.create({ struct: layout });
+    const element = pool.alloc();
+    const cursors = [pool.at(element), layout.cursor(pool).at(element)];
+    pool.free(element);
+    pool.close();
+    for (const cursor of cursors) {
+      expect(code(() => cursor.a)).toBe("ERR_POOL_DEAD");
+      expect(code(() => (cursor.big = 1n))).toBe("ERR_POOL_DEAD");
+      expect(code(() => cursor.leave)).toBe("ERR_POOL_DEAD");
+      expect(code(() => cursor.at(element))).toBe("ERR_POOL_DEAD");
+    }
+  });
+
+  it("throws ERR_USE_AFTER_RELEASE when its block aged out, and works again after at()", () => {
+    const pool = SlabPool.create({ struct: layout, ageOut: 0 });
+    const element = pool.alloc();
+    const cursor = pool.at(element);
+    pool.free(element);
+    pool.maintain();
+    pool.maintain();
+    expect(pool.stats().blocks).toBe(0);
+    expect(code(() => (cursor.a = 1))).toBe("ERR_USE_AFTER_RELEASE");
+    cursor.at(pool.alloc()).a = 5;
+    expect(cursor.a).toBe(5);
+  });
+});
+
+describe("PagePool.close({ force: true })", () => {
+  it("takes back a lease that is mapped: its mapping is over, unmap() is harmless", () => {
+    const pool = PagePool.create({ timer: false });
+    const memory = pool.allocate(100);
+    const mapping = memory.map("write");
+    const view = mapping.bytes;
+    expect(pool.close({ force: true })).toHaveLength(1);
+    expect([view.length, pool.holders(), pool.stats().live, pool.stats().liveMemories]).toEqual([0, [], 0, 0]);
+    expect(code(() => mapping.bytes)).toBe("ERR_POOL_DEAD");
+    expect(code(() => mapping.unmap())).toBe("ok");
+    for (const use of [
+      () => memory.map("read"),
+      () => memory.share(0, 5),
+      () => memory.retain(),
+      () => memory.release(),
+    ])
+      expect(code(use)).toBe("ERR_POOL_DEAD");
+    pool.validate();
+  });
+
+  it("takes back a lease that is locked: unlock() is harmless, lock() is refused", () => {
+    const pool = PagePool.create({ timer: false });
+    const memory = pool.allocate(100);
+    const view = memory.lock("write");
+    pool.close({ force: true });
+    expect(view.length).toBe(0);
+    expect(code(() => memory.unlock("write"))).toBe("ok");
+    expect(code(() => memory.lock("write"))).toBe("ERR_POOL_DEAD");
+  });
+
+  it("takes back a lease with a sub-memory, and the sub-memory, mapped or not", () => {
+    const source = new SystemAllocator();
+    const pool = PagePool.create({ source, timer: false });
+    const memory = pool.allocate(100);
+    const [idle, mapped] = [memory.share(0, 5), memory.share(5, 5)];
+    const mapping = mapped.map("read");
+    memory.release();
+    pool.close({ force: true });
+    for (const dead of [memory, idle, mapped])
+      expect([code(() => dead.map("read")), code(() => dead.release())]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    expect(code(() => mapping.bytes)).toBe("ERR_POOL_DEAD");
+    mapping.unmap();
+    expect([pool.stats().liveMemories, pool.holders(), source.stats().liveMemories]).toEqual([0, [], 0]);
+    pool.validate();
+  });
+});
+
+it("a BufferPool whose close() is refused names retire() and the forced close, not drained()", () => {
+  const pool = BufferPool.create({ size: 64, max: 1 });
+  pool.tryAcquire();
+  expect(() => pool.close()).toThrow(/Release them, use retire\(\), or close\(\{ force: true \}\)/);
+  pool.deactivate();
+  expect(() => pool.configure({ size: 1, max: 1 })).toThrow(/Wait for drained\(\)/);
+});

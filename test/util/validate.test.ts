@@ -1,0 +1,62 @@
+/** Objects of options: an unknown key is refused in any kind of object, and only keys of its own are looked at. */
+import { describe, expect, it } from "vitest";
+import { checkOptions } from "../../src/util/validate.ts";
+import { code } from "../pools/buffer/pools.ts";
+
+const KNOWN = ["zero", "revoke"] as const;
+const check = (value: unknown): object => checkOptions<object>("options", value as object, KNOWN);
+
+class Options {
+  zero = 1;
+}
+class Wrong extends Options {
+  zeros = 1;
+}
+
+describe("an unknown key", () => {
+  it.each<[string, () => object]>([
+    ["a plain object", () => ({ zero: 1, zeros: 2 })],
+    ["an object without prototype", () => Object.assign(Object.create(null) as object, { zeros: 2 })],
+    ["an instance of a class", () => new Wrong()],
+    ["an object with a prototype of its own", () => Object.assign(Object.create({ zero: 1 }) as object, { zeros: 2 })],
+    ["an object that says what its constructor is", () => ({ constructor: Object, zero: 1 })],
+    ["a proxy of a plain object", () => new Proxy({ zeros: 2 }, {})],
+    ["a frozen object", () => Object.freeze({ zeros: 2 })],
+    ["an object whose key hides one of every object", () => ({ toString: 1 })],
+    ["an object with a number for a key", () => ({ 0: 1 })],
+  ])("of %s is refused", (_, make) => {
+    expect(code(() => check(make()))).toBe("ERR_INVALID_ARG_VALUE");
+  });
+
+  it.each<[string, () => object]>([
+    ["inherited from an object", () => Object.create({ zeros: 2 }) as object],
+    ["not enumerable", () => Object.defineProperty({ zero: 1 }, "zeros", { value: 2 })],
+    ["a symbol", () => ({ [Symbol("zeros")]: 2 })],
+  ])("that is %s is not looked at", (_, make) => {
+    const given = make();
+    expect(check(given)).toBe(given);
+  });
+
+  it("that a program adds to every object is nobody's option", () => {
+    Object.defineProperty(Object.prototype, "polluted", {
+      value: 1,
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+    try {
+      const given = { zero: 1 };
+      expect(check(given)).toBe(given);
+      expect(code(() => check({ zeros: 1 }))).toBe("ERR_INVALID_ARG_VALUE");
+    } finally {
+      Reflect.deleteProperty(Object.prototype, "polluted");
+    }
+  });
+
+  it("of what is no object of options is not asked for: bytes and arrays, whatever they call their constructor", () => {
+    for (const one of [new Uint8Array(8), [], new DataView(new ArrayBuffer(1))]) {
+      Object.defineProperty(one, "constructor", { value: Object });
+      expect(code(() => check(one))).toBe("ERR_INVALID_ARG_TYPE");
+    }
+  });
+});

@@ -18,8 +18,11 @@ export interface Named {
 
 /** The error for a lease that cannot be given back, used, held on to or sent. */
 export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
-  // A generation that the slot has not reached was never handed out. Once the pool has ended, the memory may be
-  // another one's, and its generations say nothing.
+  // Once the pool has ended, the memory may be another one's, and says nothing about a number.
+  if (!isAlive(core) && Number.isSafeInteger(id) && (id as number) > 0 && !isIdentity(core, id)) {
+    return common.closedError(words(name), `${verb} lease ${show(id)} of`, "closed");
+  }
+  // A generation that the slot has not reached was never handed out.
   const isAhead = isIdentity(core, id) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
   if (!isIdentity(core, id) || (isAhead && isAlive(core))) {
     return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);

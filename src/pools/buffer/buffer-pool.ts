@@ -91,6 +91,7 @@ import {
   inUseError,
   type PoolState,
   refusedError,
+  rethrow,
   staleLeaseError,
   starvedError,
 } from "./errors.ts";
@@ -167,7 +168,9 @@ export class BufferPool {
   #fastRelease = false;
   #waitCount = 0;
   #starvedCount = 0;
-  #drainedWaits: (() => void)[] = [];
+  #drainedWaits: { resolve: () => void; reject: (error: MillpondError) => void }[] = [];
+  /** What a close() that threw could not return. */
+  #unreported: Holder[] = [];
 
   /** Makes an inactive pool without a configuration. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
   constructor(options: BufferPoolOptions = {}) {
@@ -502,7 +505,7 @@ export class BufferPool {
 
   /**
    * Makes `min` buffers, all or none, and opens the pool. On an active pool: nothing; on a draining one: the drain is
-   * cancelled. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
+   * cancelled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
    */
   activate(): void {
     this.#slots.assertNoHook("activate");
@@ -528,12 +531,24 @@ export class BufferPool {
       this.#slots.callHook(() => (isStarted ? this.#slots.preallocate() : this.start()));
       this.#state = "active";
       this.#updateFastPath();
+      if (isStarted) this.#cancelDrain();
     } catch (error) {
       this.#slots.freeUnused("drained");
       throw error;
     } finally {
       this.#entry = entry;
       this.#finishDeferred();
+    }
+  }
+
+  #cancelDrain(): void {
+    for (const { reject } of this.#drainedWaits.splice(0)) {
+      reject(
+        new MillpondError(
+          "ERR_ACTIVE",
+          `pool "${this.name}" was activated again before all its leases were back; deactivate() it, then wait for drained() anew`,
+        ),
+      );
     }
   }
 
@@ -571,15 +586,18 @@ export class BufferPool {
     try {
       this.#slots.callHook(() => this.stop());
     } finally {
-      for (const resolve of this.#drainedWaits.splice(0)) resolve();
+      for (const { resolve } of this.#drainedWaits.splice(0)) resolve();
       this.#events.emit("drained", { pool: this.name });
     }
   }
 
-  /** Resolves when no lease of a deactivated pool is out any more; at once when there is none. */
+  /**
+   * Resolves when no lease of a deactivated pool is out any more; at once when there is none, and on a pool that does
+   * not drain. Rejects with `ERR_ACTIVE` when {@link activate} cancels the drain.
+   */
   drained(): Promise<void> {
     if (!this.isDraining) return Promise.resolve();
-    return new Promise((resolve) => this.#drainedWaits.push(resolve));
+    return new Promise((resolve, reject) => this.#drainedWaits.push({ resolve, reject }));
   }
 
   /**
@@ -606,17 +624,25 @@ export class BufferPool {
   /**
    * Ends the pool now. While leases are out it refuses (`ERR_IN_USE` says who holds what) and changes nothing; with
    * `force` it takes them back: every later use of such a lease throws `ERR_POOL_DEAD`. Returns the leases that were
-   * taken back.
+   * taken back. What the `dispose` and `stop` hooks and the allocator throw is thrown when all is done, several as an
+   * AggregateError; the next call returns the leases then.
    */
   close(options?: { force?: boolean }): Holder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     this.#slots.assertNoHook("close");
     if (!force && this.#slots.outstanding > 0) throw inUseError(this.name, "close", this.holders());
-    const holders = this.retire();
-    if (this.#state !== "retired") return holders;
-    this.#state = "closed";
-    this.#slots.reclaimAll();
-    this.#endDrain();
+    let holders = this.#unreported;
+    this.#unreported = [];
+    if (this.#state === "closed") return holders;
+    const failures = this.#slots.collectFailures(() => {
+      holders = this.retire();
+      if (this.#state !== "retired") return;
+      this.#state = "closed";
+      this.#slots.reclaimAll();
+      this.#endDrain();
+    });
+    if (failures.length > 0) this.#unreported = holders;
+    rethrow(this.name, failures);
     return holders;
   }
 

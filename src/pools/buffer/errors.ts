@@ -87,6 +87,11 @@ export function inUseError(name: string, verb: string, holders: readonly Holder[
   return common.inUseError(words(name), verb, holdersOf(holders), remedy);
 }
 
+/** Throws what hooks threw while the pool was closed; several as one AggregateError. */
+export function rethrow(name: string, failures: readonly unknown[]): void {
+  common.rethrow(words(name), failures);
+}
+
 /** The error for a buffer of another pool, or of none. */
 export function foreignError(name: string, owner: string | undefined): MillpondError {
   const what = owner === undefined ? "this buffer without a pool" : `this buffer of pool "${owner}"`;

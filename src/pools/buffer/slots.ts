@@ -83,6 +83,8 @@ export class SlotStore {
   #count = 0;
   #bytes = 0;
   #misses = 0;
+  /** Where errors of a freed slot's hooks and allocators go while close() frees; null: to a later turn. */
+  #failures: unknown[] | null = null;
 
   /**
    * @param owner what slots point back to
@@ -490,6 +492,25 @@ export class SlotStore {
     this.#free(slot);
   }
 
+  #fail(error: unknown): void {
+    if (this.#failures === null) throwLater(error);
+    else this.#failures.push(error);
+  }
+
+  /** Calls `end`; returns what it threw, and what hooks and allocators threw while it freed slots. */
+  collectFailures(end: () => void): readonly unknown[] {
+    const failures: unknown[] = [];
+    this.#failures = failures;
+    try {
+      end();
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      this.#failures = null;
+    }
+    return failures;
+  }
+
   /** Frees a slot that is counted as outstanding. */
   #free(slot: BufferSlot): void {
     slot.refCount = 1;
@@ -498,12 +519,12 @@ export class SlotStore {
     try {
       this.#hooks.dispose?.(buffer);
     } catch (error) {
-      // The release() or close() that frees the buffer goes on; the hook's error comes after it.
-      throwLater(error);
+      // The call that frees the buffer goes on; the hook's error comes after it.
+      this.#fail(error);
     }
     const failure = emptySlot(slot, buffer);
     // A holder that lost the bytes has heard of it by release(), and the allocator counts them.
-    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) throwLater(failure);
+    if (failure !== undefined && !isMillpondError(failure, "ERR_DETACHED")) this.#fail(failure);
     this.#slots[slot.index] = undefined;
     this.#vacant.push(slot.index);
     this.#lastGeneration[slot.index] = slot.generation;

@@ -187,3 +187,13 @@ export function corruptedError(
 ): MillpondError {
   return new MillpondError("ERR_CORRUPTED", `${poolText(pool)}: ${what}; ${cause}`, { pool: pool.name, ...details });
 }
+
+/**
+ * The end of a call that went on whatever hooks and allocators threw: nothing when they did not, the one error as it is,
+ * several as an AggregateError.
+ */
+export function rethrow(pool: PoolWords, failures: readonly unknown[]): void {
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1)
+    throw new AggregateError(failures, `${failures.length} hooks of ${poolText(pool)} or its allocator threw`);
+}

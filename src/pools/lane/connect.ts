@@ -9,6 +9,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
 import type { Carrier } from "./lane.ts";
 import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
+import { onPoolEnd } from "./pool-end.ts";
 import { lockName, onLivenessLost, watchExit } from "./worker-liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
@@ -17,6 +18,8 @@ export interface LaneTarget {
   postMessage(message: unknown, transfer: never[]): void;
   /** Node's workers tell their end this way. */
   once?(event: "exit", listener: () => void): unknown;
+  /** As that of a Worker of Node: -1 once it has ended. */
+  readonly threadId?: number;
 }
 
 /** How a connection is made. */
@@ -53,6 +56,8 @@ const EXIT_GRACE_MS = 100;
 
 /** The other end, for the carrier of this one. */
 export interface Peer {
+  /** The pool on this side: its end ends the attempt. */
+  readonly pool: object;
   /** Called when the other side has answered: makes this side's carrier. */
   carrier(): Carrier;
   /** Called when the thread ended, connected or not. */
@@ -75,12 +80,17 @@ export interface CheckedConnect {
 
 /**
  * Checks what a pool's connect() was given, and reads each property and option once.
- * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and the reason of a signal that is
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_INACTIVE` for a worker that has
+ * ended, and the reason of a signal that is
  * aborted.
  */
 export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
   const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
   const once = callback("target.once", target.once)?.bind(target);
+  // It tells its end once, and that is over.
+  if (once !== undefined && target.threadId === -1) {
+    throw new MillpondError("ERR_INACTIVE", "the worker has ended already; connect to one that runs");
+  }
   return { target, postMessage, once, options: checkConnectOptions(options) };
 }
 
@@ -111,7 +121,8 @@ export async function connect<Data>(
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
   const lock = once === undefined ? lockName() : undefined;
-  let gone: (() => void) | undefined;
+  let gone: ((error?: Error) => void) | undefined;
+  let leavePool: (() => void) | undefined;
   let unwatch: (() => void) | undefined;
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
@@ -119,6 +130,7 @@ export async function connect<Data>(
     });
     // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
     answered.catch(() => {});
+    leavePool = onPoolEnd(peer.pool, { poolEnded: (error) => gone?.(error) });
     if (once !== undefined) {
       unwatch = watchExit(target, once, {
         ended() {
@@ -151,6 +163,8 @@ export async function connect<Data>(
     port.close();
     peer.exited();
     throw error;
+  } finally {
+    leavePool?.();
   }
 }
 
@@ -159,13 +173,13 @@ function answer(
   clock: Clock,
   signal: AbortSignal | undefined,
   timeout: number,
-  onGone: (end: () => void) => void,
+  onGone: (end: (error?: Error) => void) => void,
 ): Promise<unknown> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     // The port and the thread also end long after they have answered, which means nothing to this wait any more.
     const failed = (what: string): void =>
       reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`));
-    onGone(() => failed("ended before it answered"));
+    onGone((error) => (error === undefined ? failed("ended before it answered") : reject(error)));
     port.addEventListener("close", () => failed("ended before it answered"));
     port.onmessage = (event) => resolve(event.data);
     // The lane is at the port then.

@@ -16,7 +16,10 @@ import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Delivery, Lease, LeaseData, LeasePool } from "../common/lease.ts";
+import { closedError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
+
+import { onPoolEnd, type PoolEnd } from "./pool-end.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {
@@ -45,7 +48,7 @@ export interface Carrier {
 }
 
 /** @internal What a message says; the first place of each. */
-export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4 } as const;
+export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4, POOL_CLOSED: 5 } as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
@@ -75,6 +78,7 @@ export class Lane<Data = unknown> {
   #failure: MillpondError | undefined;
   #closed: (() => void) | undefined;
   #ending: Promise<void> | undefined;
+  readonly #leavePool: () => void;
 
   /** @internal Made by a pool's `connect`, and by `receiveLane`. */
   constructor(port: LanePort, carrier: Carrier, options: LaneOptions = {}) {
@@ -86,6 +90,9 @@ export class Lane<Data = unknown> {
     this.#senders = new WaitQueue(this.#clock);
     port.onmessage = (event) => this.#onMessage(event.data);
     port.addEventListener("close", () => this.lost());
+    this.#leavePool = onPoolEnd(carrier.pool, {
+      poolEnded: (error, end) => this.#poolEnded(error as MillpondError, end),
+    });
   }
 
   /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */
@@ -151,7 +158,7 @@ export class Lane<Data = unknown> {
 
   /**
    * Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is
-   * gone.
+   * gone, `ERR_POOL_DEAD` when either side closed the pool.
    */
   async receive(): Promise<Delivery<Data> | undefined> {
     for (;;) {
@@ -211,8 +218,25 @@ export class Lane<Data = unknown> {
     this.#end(!this.#theyClosed);
   }
 
+  /** The pool is over: no lease of it is good, so there is nothing to wait for and nothing to give back. */
+  #poolEnded(error: MillpondError, end: PoolEnd): void {
+    if (this.#state === "ended") return;
+    if (!this.#theyClosed) this.#failure = error;
+    this.#inbox.length = 0;
+    this.#late.length = 0;
+    try {
+      // Where no lease was out, nothing is lost over there: its iteration ends in good order.
+      if (end === "closed") this.#port.postMessage([MessageType.CLOSE]);
+      else if (end === "forced") this.#port.postMessage([MessageType.POOL_CLOSED]);
+    } catch {
+      // The other side is gone.
+    }
+    this.#end(false);
+  }
+
   #end(lost: boolean): void {
     this.#state = "ended";
+    this.#leavePool();
     this.#carrier.ended(lost);
     this.#port.onmessage = null;
     this.#port.close();
@@ -255,6 +279,17 @@ export class Lane<Data = unknown> {
         this.#wakeReaders();
         break;
       case MessageType.CLOSED:
+        this.#end(false);
+        break;
+      case MessageType.POOL_CLOSED:
+        if (this.#state === "ended") break;
+        this.#failure = closedError(
+          { kind: "pool", name: this.pool.name, unit: "slot" },
+          "wait for a lease of",
+          "closed",
+        );
+        this.#inbox.length = 0;
+        this.#late.length = 0;
         this.#end(false);
         break;
       case MessageType.CONTROL:

@@ -93,7 +93,7 @@ export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): P
   const { membership } = handle;
   const isSettled = (): boolean =>
     !isAlive(core) || isEvicted(core) || hasLeft(statusOf(core, membership.member), membership.status);
-  return connect<Data>(checked, offer, { carrier, exited, isSettled });
+  return connect<Data>(checked, offer, { pool, carrier, exited, isSettled });
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

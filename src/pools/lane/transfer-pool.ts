@@ -30,6 +30,7 @@ import {
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
+import { endUsers } from "./pool-end.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -190,6 +191,7 @@ export class TransferPool implements LeasePool {
     let carrier: Carrier | undefined;
     let isClosed = false;
     const peer = {
+      pool: this,
       carrier: () => {
         const made = this.#carrier();
         carrier = made;
@@ -267,6 +269,7 @@ export class TransferPool implements LeasePool {
       if (entry.view === undefined) entry.view = new Uint8Array(0);
       this.#reset(entry);
     }
+    endUsers(this, () => this.#closedError("wait for a lease of"), force ? "forced" : "closed");
   }
 
   #lease(index: number): Lease {

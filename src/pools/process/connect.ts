@@ -19,6 +19,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
+import { onPoolEnd } from "../lane/pool-end.ts";
 import { watchExit } from "../lane/worker-liveness.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
@@ -99,7 +100,7 @@ export async function connectProcess<Data = unknown>(
   try {
     port = ipcPort(child, id);
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
-    const answer = firstMessage(port, { signal, timeout, clock }, "the child");
+    const answer = firstMessage(port, { signal, timeout, clock }, "the child", pool);
     const request: ConnectRequest = {
       millpondConnect: id,
       offer: { membership: handle.membership, from: pool.membership, window, name: pool.name },
@@ -200,6 +201,7 @@ export function firstMessage(
   port: ProcessPort,
   { signal, timeout, clock }: { signal: AbortSignal | undefined; timeout: number; clock: Clock },
   who: string,
+  pool?: ProcessPool,
 ): Promise<unknown> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
     const failed = (what: string): void =>
@@ -208,6 +210,7 @@ export function firstMessage(
       const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
       onEnd(() => clock.clearTimer(timer));
     }
+    if (pool !== undefined) onEnd(onPoolEnd(pool, { poolEnded: reject }));
     port.addEventListener("close", () => failed("ended"));
     port.onmessage = (event) => resolve(event.data);
     onEnd(() => {

@@ -122,6 +122,8 @@ export interface Core {
   readonly localLease: Float64Array;
   /** By slot: holds of this thread beyond the first. */
   readonly localRefs: Int32Array;
+  /** Slots whose hold here is a buffer's; see {@link pin}. */
+  readonly pins: Uint8Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
   readonly lastLease: Float64Array;
   /** Clears a slot's bytes from one position up to another. */
@@ -197,6 +199,7 @@ export function createCore(
     start: Math.floor((member * words) / members),
     localLease: new Float64Array(count).fill(NOTHING),
     localRefs: new Int32Array(count),
+    pins: new Uint8Array(count),
     lastLease: new Float64Array(count).fill(NOTHING),
     clear,
     notify,
@@ -365,7 +368,7 @@ export function releaseSlow(core: Core, id: number): boolean {
   // back.
   if (!isLocalHolder(core, index, id)) return false;
   if (core.localLease[index] !== MANY - id) return dropHold(core, index, id);
-  if (!holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
+  if (isPinned(core, index) || !holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
   if (--core.localRefs[index]! === 0) core.localLease[index] = id;
   return true;
 }
@@ -556,6 +559,32 @@ export function renewLease(core: Core, id: number): number {
 /** Whether this thread knows that it holds a lease whose state has its bit. */
 export function isLocalHolder(core: Core, index: number, id: number): boolean {
   return core.localLease[index] === id || core.localLease[index] === MANY - id;
+}
+
+/**
+ * Gives the one hold of this thread to a buffer: a release or a send needs a retain() of its own from now on, until
+ * {@link unpin}. The hold counts as one of many, so the fast path of a release does not see it, and needs no look at a
+ * mark.
+ */
+export function pin(core: Core, id: number): void {
+  const index = id & core.indexMask;
+  core.pins[index] = 1;
+  core.localLease[index] = MANY - id;
+  core.localRefs[index]!++;
+}
+
+/** Ends what {@link pin} began; false where this thread does not know the lease any more. */
+export function unpin(core: Core, id: number): boolean {
+  const index = id & core.indexMask;
+  if (core.pins[index] === 0 || core.localLease[index] !== MANY - id) return false;
+  core.pins[index] = 0;
+  if (--core.localRefs[index]! === 0) core.localLease[index] = id;
+  return true;
+}
+
+/** Whether the only hold that this thread has is a buffer's. */
+export function isPinned(core: Core, index: number): boolean {
+  return core.pins[index] !== 0 && core.localRefs[index] === 1;
 }
 
 /** Notes that this thread holds the lease no more. */

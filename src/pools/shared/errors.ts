@@ -4,8 +4,8 @@ import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
 import * as common from "../common/lease-errors.ts";
 import type { SharedHolder } from "./attach.ts";
-import { type Core, holds, isCurrent, isLease, isLocalHolder, stateAt } from "./core.ts";
-import { DEAD_SLOT, MemberState } from "./layout.ts";
+import { type Core, holds, isCurrent, isLease, isLocalHolder, isPinned, stateAt } from "./core.ts";
+import { DEAD_SLOT, Header, MemberState } from "./layout.ts";
 import { isAlive, isOpen, statusOf } from "./membership.ts";
 
 /** A pool, as far as messages need it. */
@@ -23,8 +23,10 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     return common.closedError(words(name), `${verb} lease ${show(id)} of`, "closed");
   }
   // A generation that the slot has not reached was never handed out.
-  const isAhead = isIdentity(core, id) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
-  if (!isIdentity(core, id) || (isAhead && isAlive(core))) {
+  // In a pool that is over, the words may be gone too: a process that left reads zeros.
+  const isAhead =
+    isIdentity(core, id) && isAlive(core) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
+  if (!isIdentity(core, id) || isAhead) {
     return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);
   }
   const index = id & core.indexMask;
@@ -38,10 +40,23 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
     current: currentGeneration(core, index),
     holders: holdersOf(core, state),
   };
+  // Only where this process has ended its mapping.
+  if (core.i32[Header.POOL] === 0) {
+    const text = `cannot ${verb} ${lease}: this process takes part in the pool no more, it left or closed it`;
+    return new MillpondError("ERR_POOL_DEAD", `${text}; attach anew, or make a new pool`, details);
+  }
   if ((state & DEAD_SLOT) !== 0 || !isAlive(core)) {
     return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} ${lease}: the pool was closed; make a new one`, details);
   }
   if (isEvicted(core)) return evictedError({ name, core }, `${verb} ${lease}`);
+  if (isPinned(core, index) && isLocalHolder(core, index, id)) {
+    return new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `cannot ${verb} ${lease}: it is held by a buffer, and only the buffer's release() ends that; ` +
+        `retain() it first, and ${verb} that hold`,
+      details,
+    );
+  }
   if (holds(core, state, id) && isLocalHolder(core, index, id)) return damagedError(name, lease, verb, details);
   const known = core.lastLease[index] === id || isLocalHolder(core, index, id);
   const over = !isLease(core, state, id) || !isCurrent(core, index, id);

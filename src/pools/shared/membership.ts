@@ -33,6 +33,7 @@ import {
   isCurrent,
   isLease,
   isLocalHolder,
+  isPinned,
   MANY,
   memberAt,
   NONE,
@@ -192,7 +193,8 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   const alone = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   if (core.localLease[index] !== id || i32[stateAt(core, index)] !== alone) {
     const state = Atomics.load(i32, stateAt(core, index));
-    if (!holds(core, state, id) || !isLocalHolder(core, index, id)) outcome = TransferResult.NOT_HELD;
+    const isOwn = isLocalHolder(core, index, id) && !isPinned(core, index);
+    if (!isOwn || !holds(core, state, id)) outcome = TransferResult.NOT_HELD;
     else if (outcome === TransferResult.DONE && (state & (1 << to)) !== 0) outcome = TransferResult.HAS_IT;
   }
   if (outcome !== TransferResult.DONE) Atomics.store(i32, own + MemberWord.TRANSFER, 0);

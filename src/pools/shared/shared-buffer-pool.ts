@@ -20,10 +20,14 @@ import { Allocator } from "../../memory/allocator.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
 import { Region } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { instance, readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkOptions, flag, instance, readOptions, wholeNumber } from "../../util/validate.ts";
 import { BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../buffer/config.ts";
-import { NONE, renewLease } from "./core.ts";
+import type { Holder } from "../buffer/stats.ts";
+import { type Made, makePool, type SharedHolder } from "./attach.ts";
+import { NONE, pin, renewLease, stateAt, unpin } from "./core.ts";
+import { inUseError, isEvicted, leaseError } from "./errors.ts";
+import { isAlive } from "./membership.ts";
 import { SharedPool } from "./shared-pool.ts";
 
 /** How a {@link SharedBufferPool} is made. */
@@ -40,18 +44,72 @@ interface Placed {
   lease: number;
 }
 
+/** How a buffer's slots end: the pool retires, or this call takes them away. */
+type SlotsEnd = "retire" | "close" | "leave";
+
+/**
+ * The pool of slots. The buffers' holds are theirs alone (`pin`); ending the slots by force under buffers ends the
+ * buffers first, so that no buffer is left over bytes that are another one's.
+ */
+class BufferSlots extends SharedPool {
+  readonly #endBuffers: (end: SlotsEnd) => boolean;
+
+  constructor(made: Made, endBuffers: (end: SlotsEnd) => boolean) {
+    super(made, made.membership, {});
+    this.#endBuffers = endBuffers;
+  }
+
+  override leave(options: { force?: boolean } = {}): void {
+    if (!isForced(options) || !this.#endBuffers("leave")) super.leave(options);
+  }
+
+  override close(options: { force?: boolean } = {}): void {
+    if (!isForced(options) || !this.#endBuffers("close")) super.close(options);
+  }
+
+  /** Ends this pool, called by its buffers' one. */
+  end(how: SlotsEnd): void {
+    if (how === "close") super.close({ force: true });
+    else if (how === "leave") super.leave({ force: true });
+    // Nothing more to do where it was closed, or left, under its buffers.
+    else if (!this.isOver) this.retire();
+  }
+
+  /** Whether its leases are good no more here: it was closed, or this thread left it or was reclaimed. */
+  get isOver(): boolean {
+    return !isAlive(this.core) || isEvicted(this.core);
+  }
+
+  /** Slots with a hold that is not a buffer's: another member's, or one of this thread by retain() or acquire(). */
+  looks(): SharedHolder[] {
+    const { i32, me, pins, localRefs, holderMask } = this.core;
+    return this.holders().filter(({ slot }) => {
+      const state = Atomics.load(i32, stateAt(this.core, slot)) & holderMask;
+      return (state & ~me) !== 0 || ((state & me) !== 0 && (pins[slot] === 0 || localRefs[slot]! > 1));
+    });
+  }
+}
+
+function isForced(options: { force?: boolean } | undefined): boolean {
+  return flag("options.force", checkOptions("options", options ?? {}, ["force"]).force, false);
+}
+
 /** Slots of one SharedPool as regions. */
 class SlotAllocator extends Allocator {
-  readonly pool: SharedPool;
+  readonly pool: BufferSlots;
 
-  constructor(pool: SharedPool) {
+  constructor(pool: BufferSlots) {
     super(pool.name, { memoryType: "SharedMemory" });
     this.pool = pool;
   }
 
   protected override allocateRegion(_size: number, _params: ResolvedParams): Region {
     const lease = this.pool.tryAcquireId();
-    if (lease !== NONE) return new Region(this.pool.bytesOf(lease), { lease } satisfies Placed);
+    if (lease !== NONE) {
+      const region = new Region(this.pool.bytesOf(lease), { lease } satisfies Placed);
+      pin(this.pool.core, lease);
+      return region;
+    }
     throw new MillpondError(
       "ERR_POOL_FULL",
       `every slot of shared pool "${this.pool.name}" is held, some of them by threads that look longer than their buffer lives; ` +
@@ -60,7 +118,10 @@ class SlotAllocator extends Allocator {
   }
 
   protected override freeRegion(region: Region): void {
-    this.pool.releaseId((region.handle as Placed).lease);
+    const { lease } = region.handle as Placed;
+    const isKnown = unpin(this.pool.core, lease);
+    // Slots that ended under the buffer have nothing to be given back; recycle() said so.
+    if (isKnown && this.pool.isHeld(lease)) this.pool.releaseId(lease);
   }
 }
 
@@ -68,6 +129,7 @@ class SlotAllocator extends Allocator {
 export class SharedBufferPool extends BufferPool {
   readonly #threads: number;
   #slots: SlotAllocator | undefined;
+  #slotsEnd: SlotsEnd = "retire";
 
   /** Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, as BufferPool. */
   constructor(options: SharedBufferPoolOptions = {}) {
@@ -125,14 +187,16 @@ export class SharedBufferPool extends BufferPool {
     }
   }
 
-  #makePool({ size, max, params }: ActualPoolConfig): SharedPool {
-    return SharedPool.create({
+  #makePool({ size, max, params }: ActualPoolConfig): BufferSlots {
+    const made = makePool({
       name: this.name,
       size: params.prefix + size + params.padding,
       count: max + this.#threads,
       align: Math.max(params.align, 64),
       members: this.#threads + 1,
     });
+    const slots: BufferSlots = new BufferSlots(made, (end) => this.#endBy(slots, end));
+    return slots;
   }
 
   /** @internal */
@@ -143,18 +207,58 @@ export class SharedBufferPool extends BufferPool {
   /** @internal A buffer that a thread still looks at is given up; its slot comes free when the thread has done. */
   protected override recycle(buffer: MediaBuffer): boolean {
     const placed = buffer.memoryAt(0).region.handle as Placed;
-    const next = renewLease(this.shared.core, placed.lease);
-    if (next === NONE) return false;
-    placed.lease = next;
-    return true;
+    const { pool } = this.#slots!;
+    const { core } = pool;
+    const { lease } = placed;
+    const isKnown = unpin(core, lease);
+    const next = isKnown ? renewLease(core, lease) : NONE;
+    if (next !== NONE) {
+      pin(core, next);
+      placed.lease = next;
+      return true;
+    }
+    if (isKnown) pin(core, lease);
+    // Closed by another thread, or this one was declared dead: the bytes may be another buffer's.
+    if (!pool.isHeld(lease)) throw leaseError(pool, lease, "release");
+    return false;
   }
 
   /**
-   * @internal The last buffer is back. Threads that still look keep the bytes, and find the pool dead when they give.
+   * @internal The last buffer is back. Threads that still look keep their leases; the last of them closes the slots.
    */
   protected override stop(): void {
     const slots = this.#slots;
     this.#slots = undefined;
-    slots?.pool.close({ force: true });
+    slots?.pool.end(this.#slotsEnd);
+  }
+
+  /** Ends the buffers by force, and then the slots; false where `slots` are not in use by buffers any more. */
+  #endBy(slots: BufferSlots, end: SlotsEnd): boolean {
+    if (this.#slots?.pool !== slots || slots.isOver) return false;
+    this.#slotsEnd = end;
+    try {
+      super.close({ force: true });
+    } finally {
+      this.#slotsEnd = "retire";
+    }
+    return true;
+  }
+
+  /**
+   * As BufferPool.close; also throws `ERR_IN_USE` while a thread still looks at a buffer that came back. `force` ends
+   * those leases too.
+   */
+  override close(options?: { force?: boolean }): Holder[] {
+    const force = isForced(options);
+    const slots = this.#slots?.pool;
+    if (slots === undefined || slots.isOver) return super.close(options);
+    if (force) {
+      const holders = this.holders();
+      this.#endBy(slots, "close");
+      return holders;
+    }
+    const looks = this.stats().outstanding > 0 ? [] : slots.looks();
+    if (looks.length > 0) throw inUseError({ name: this.name, core: slots.core, holders: () => looks });
+    return super.close(options);
   }
 }

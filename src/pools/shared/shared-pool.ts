@@ -50,6 +50,7 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
+import { endUsers } from "../lane/pool-end.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import {
   type AttachOptions,
@@ -422,6 +423,7 @@ export class SharedPool implements LeasePool {
     }
     leave(this.core);
     this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
+    if (force) endUsers(this, () => evictedError(this, "wait for a lease"), "left");
   }
 
   /**
@@ -452,6 +454,7 @@ export class SharedPool implements LeasePool {
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));
+    endUsers(this, () => refusal(this, "wait for a lease of")!, force ? "forced" : "closed");
   }
 
   /** @internal What `using` does. */

@@ -107,9 +107,7 @@ export function inUseError(name: string, left: LeakReport, isTraced: boolean): M
 
 /** Throws what hooks threw while work went on; several as one AggregateError. */
 export function rethrow(failures: readonly unknown[], name: string): void {
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1)
-    throw new AggregateError(failures, `${failures.length} hooks of ${slabText(name)} or its allocator threw`);
+  common.rethrow(words(name), failures);
 }
 
 /** An invariant does not hold. */

@@ -167,6 +167,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #calling = false;
   #timer: TimerHandle;
   #closed = false;
+  /** What a close() that threw could not return. */
+  #unreported: LeakReport | undefined;
 
   /**
    * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
@@ -608,12 +610,17 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    * Ends the pool: `destroy` for every slot, most recently freed first, then the blocks, newest first. With live
    * elements it throws `ERR_IN_USE` (count, pointers, with `trace` their sites) and changes nothing; with `force` their
    * slots are done last, and the same report is returned. `ERR_REENTRANT` from a hook. What `destroy` and the allocator
-   * throw is thrown when all is done, several as an AggregateError. A second call does nothing.
+   * throw is thrown when all is done, several as an AggregateError; the next call returns the report then. Any other
+   * second call does nothing.
    */
   close(options?: { force?: boolean }): LeakReport {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "close");
-    if (this.#closed) return { live: 0, pointers: [], sites: [] };
+    if (this.#closed) {
+      const report = this.#unreported;
+      this.#unreported = undefined;
+      return report ?? { live: 0, pointers: [], sites: [] };
+    }
     const left = leakReport(this, this.live, this.#sites?.count(this.#liveNumbers()) ?? []);
     if (left.live > 0 && !force) {
       throw errors.inUseError(this.name, left, this.#sites !== undefined);
@@ -630,6 +637,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#next = this.#end;
     this.#table = new Int32Array(0);
     this.#endForeign(END);
+    if (failures.length > 0) this.#unreported = left;
     errors.rethrow(failures, this.name);
     return left;
   }

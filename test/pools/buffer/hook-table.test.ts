@@ -244,6 +244,7 @@ const INTERNAL = new Set([
     "acquireOwnership",
     "dropOwnership",
     "replaceHandle",
+    "endByForce",
   ],
   ...[
     "onRelease",

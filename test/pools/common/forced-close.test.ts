@@ -7,6 +7,7 @@ import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
 import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
 import { struct } from "../../../src/pools/slab/struct.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
 const SIZE = 4096;
@@ -242,4 +243,56 @@ it("a BufferPool whose close() is refused names retire() and the forced close, n
   expect(() => pool.close()).toThrow(/Release them, use retire\(\), or close\(\{ force: true \}\)/);
   pool.deactivate();
   expect(() => pool.configure({ size: 1, max: 1 })).toThrow(/Wait for drained\(\)/);
+});
+
+describe("a hook that throws while a pool is closed by force", () => {
+  class Throwing extends BufferPool {
+    calls = 0;
+    bad: readonly number[] = [];
+    protected override dispose(): void {
+      if (this.bad.includes(++this.calls)) throw new Error(`dispose ${this.calls}`);
+    }
+  }
+
+  function thrownBy(fn: () => unknown): unknown {
+    try {
+      fn();
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  }
+
+  it("BufferPool: one error reaches the caller as it is, several together, and the next close() has the report", async () => {
+    for (const bad of [[2], [1, 3]]) {
+      const source = new SystemAllocator();
+      const pool = Throwing.create({ size: 64, max: 3, allocator: source });
+      const [first] = [pool.tryAcquire()!, pool.tryAcquire()!, pool.tryAcquire()!];
+      pool.tryAcquire();
+      first.release();
+      pool.bad = bad;
+      let thrown: unknown;
+      const late = await lateErrors(() => {
+        thrown = thrownBy(() => pool.close({ force: true }));
+      });
+      expect(late).toEqual([]);
+      const texts = (thrown instanceof AggregateError ? thrown.errors : [thrown]).map(({ message }) => message);
+      expect([thrown instanceof AggregateError, texts]).toEqual([bad.length > 1, bad.map((call) => `dispose ${call}`)]);
+      expect([pool.calls, pool.outstanding, source.stats().liveMemories]).toEqual([3, 0, 0]);
+      expect([pool.close().length, pool.close().length]).toEqual([2, 0]);
+      pool.validate();
+    }
+  });
+
+  it("SlabPool: the next close() has the report", () => {
+    const pool = SlabPool.create({
+      elementSize: 8,
+      destroy() {
+        throw new Error("destroy");
+      },
+    });
+    const pointer = pool.alloc();
+    expect(thrownBy(() => pool.close({ force: true }))).toBeInstanceOf(AggregateError);
+    expect([pool.close(), pool.close().live]).toEqual([{ live: 1, pointers: [pointer], sites: [] }, 0]);
+  });
 });

@@ -37,6 +37,52 @@ const free = (pool: ReturnType<typeof leasePool>): number => pool.stats().free;
 describe.each(["shared", "transfer"] as const)("over %s memory", (transport) => {
   const open = (count = 4) => leasePool({ size: 1000, count, transport, name: "frames" });
 
+  it("ends its waits on both sides when the pool is closed by force", async () => {
+    const pool = open();
+    const worker = spawn("report the end");
+    const end = new Promise((resolve) => worker.once("message", (message) => resolve(message)));
+    const lane = await pool.connect<Data>(worker);
+    const held = pool.tryAcquire()!;
+    const waiting = codeOf(lane.receive());
+    pool.close({ force: true });
+    expect([await waiting, await codeOf(lane.receive()), lane.isOpen]).toEqual([
+      "ERR_POOL_DEAD",
+      "ERR_POOL_DEAD",
+      false,
+    ]);
+    expect([code(() => lane.trySend(held)), await end]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    complaints.splice(0);
+    await lane.close();
+  });
+
+  it("ends the other side's iteration in good order when the pool is closed with no lease out", async () => {
+    const pool = open();
+    const worker = spawn("report the end");
+    const end = new Promise((resolve) => worker.once("message", resolve));
+    const lane = await pool.connect<Data>(worker);
+    const waiting = codeOf(lane.receive());
+    pool.close();
+    expect([await waiting, await end]).toEqual(["ERR_POOL_DEAD", "end"]);
+    complaints.splice(0);
+  });
+
+  it("is not made to a worker that has ended, and takes no membership", async () => {
+    const pool = open();
+    const worker = spawn("deaf");
+    await worker.terminate();
+    const before = pool.stats();
+    expect(await codeOf(pool.connect(worker))).toBe("ERR_INACTIVE");
+    expect(pool.stats()).toEqual(before);
+    pool.close();
+  });
+
+  it("that is being made ends with the pool", async () => {
+    const pool = open();
+    const made = codeOf(pool.connect(spawn("deaf")));
+    pool.close();
+    expect(await made).toBe("ERR_POOL_DEAD");
+  });
+
   it("a lease goes there and back with its bytes and data, and is nobody's twice", async () => {
     const pool = open();
     const lane: Lane<Data> = await pool.connect<Data>(spawn("echo"));

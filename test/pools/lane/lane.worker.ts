@@ -8,7 +8,14 @@ if (job !== "deaf") {
   const lane = await receiveLane<{ n: number; what?: string }>(parentPort!);
   const { pool } = lane;
   if (job === "hold when asked") await new Promise((resolve) => parentPort!.once("message", resolve));
-  if (job === "produce") {
+  if (job === "report the end") {
+    try {
+      for await (const { lease } of lane) lease.release();
+      parentPort!.postMessage("end");
+    } catch (error) {
+      parentPort!.postMessage((error as { code?: string }).code);
+    }
+  } else if (job === "produce") {
     for (let n = 0; n < 20; n++) {
       const lease = await pool.acquire({ timeout: 5000 });
       pool.bytes(lease).fill(n);

@@ -2,9 +2,12 @@
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
+import { sendLease } from "../../../src/pools/lane/shared-transport.ts";
+import { acceptTransfer, TransferResult } from "../../../src/pools/shared/membership.ts";
 import { SharedBufferPool } from "../../../src/pools/shared/shared-buffer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
 function open(threads = 2, max = 2): SharedBufferPool {
@@ -178,4 +181,149 @@ it("a worker joins each lease while it looks, and ten thousand frames pass unhar
   expect([bad, pool.stats().outstanding]).toEqual([0, 0]);
   pool.shared.validate();
   pool.close();
+});
+
+describe("the hold of a buffer", () => {
+  const looker = (pool: SharedBufferPool): SharedPool => SharedPool.attach(pool.shared.reserve());
+
+  it("is ended by the buffer alone: no number and no lease gives its slot to a second owner", () => {
+    const pool = open(1, 2);
+    const { shared } = pool;
+    const buffer = pool.tryAcquire()!;
+    const id = pool.leaseOf(buffer);
+    for (const give of [() => shared.releaseId(id), () => shared.lease(id).release()])
+      expect(code(give)).toBe("ERR_FOREIGN_RELEASE");
+    expect(() => shared.releaseId(id)).toThrow(/held by a buffer/);
+    for (let lease = shared.tryAcquireId(); lease !== -1; lease = shared.tryAcquireId()) {
+      expect(shared.indexOf(lease)).not.toBe(shared.indexOf(id));
+    }
+    pool.validate();
+    shared.validate();
+    expect(pool.leaseOf(buffer)).toBe(id);
+    buffer.release();
+    expect(code(() => shared.retainId(id))).toBe("ERR_USE_AFTER_RELEASE");
+    pool.close({ force: true });
+  });
+
+  it("stands beside those that this thread retains, in whatever order they end", () => {
+    const pool = open(1, 1);
+    const { shared } = pool;
+    for (const order of ["buffer first", "buffer last"]) {
+      const buffer = pool.tryAcquire()!;
+      const id = pool.leaseOf(buffer);
+      shared.retainId(id);
+      shared.retainId(id);
+      shared.releaseId(id);
+      if (order === "buffer first") {
+        buffer.release();
+        expect(shared.bytesOf(id).length).toBe(100);
+        shared.releaseId(id);
+        expect(code(() => shared.releaseId(id))).toBe("ERR_DOUBLE_RELEASE");
+      } else {
+        shared.releaseId(id);
+        expect(code(() => shared.releaseId(id))).toBe("ERR_FOREIGN_RELEASE");
+        buffer.release();
+      }
+      shared.validate();
+      pool.validate();
+    }
+    pool.close();
+  });
+
+  it("is not sent away", () => {
+    const pool = open(1, 1);
+    const other = looker(pool);
+    const buffer = pool.tryAcquire()!;
+    const { core } = pool.shared;
+    const id = pool.leaseOf(buffer);
+    const send = (): void => sendLease(pool.shared, id, { member: other.member, status: other.core.status }, () => {});
+    expect(code(send)).toBe("ERR_FOREIGN_RELEASE");
+    pool.shared.retainId(id);
+    send();
+    expect(acceptTransfer(other.core, id, core.member)).toBe(TransferResult.DONE);
+    expect(code(send)).toBe("ERR_FOREIGN_RELEASE");
+    other.releaseId(id);
+    buffer.release();
+    pool.close();
+  });
+
+  it("that was lost to another member's close is a typed error of the release, and no uncaught one", async () => {
+    const late = await lateErrors(() => {
+      const pool = open(1, 1);
+      const other = looker(pool);
+      const buffer = pool.tryAcquire()!;
+      other.close({ force: true });
+      expect(code(() => buffer.release())).toBe("ERR_POOL_DEAD");
+      expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
+      pool.validate();
+      pool.close({ force: true });
+    });
+    expect(late).toEqual([]);
+  });
+
+  it.each(["close", "leave"] as const)("ends by shared.%s({ force: true }), and the buffer says so", async (how) => {
+    const late = await lateErrors(() => {
+      const pool = open(1, 2);
+      const buffer = pool.tryAcquire()!;
+      const { shared } = pool;
+      expect(code(() => shared[how]())).toBe("ERR_IN_USE");
+      expect(buffer.bytes.length).toBe(100);
+      shared[how]({ force: true });
+      expect(code(() => buffer.bytes)).toBe("ERR_POOL_DEAD");
+      expect(code(() => buffer.release())).toBe("ERR_POOL_DEAD");
+      expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
+      expect(code(() => shared.tryAcquire())).toBe("ERR_POOL_DEAD");
+      pool.validate();
+      pool.close();
+      shared[how]({ force: true });
+    });
+    expect(late).toEqual([]);
+  });
+});
+
+describe("a pool under a thread that still looks", () => {
+  it.each(["another member", "this thread"])(
+    "is not closed without force while %s does, and nothing changes",
+    (who) => {
+      const pool = open(1, 1);
+      const other = who === "this thread" ? pool.shared : SharedPool.attach(pool.shared.reserve());
+      const buffer = pool.tryAcquire()!;
+      const id = pool.leaseOf(buffer);
+      other.retainId(id);
+      buffer.release();
+      const before = pool.stats();
+      expect(code(() => pool.close())).toBe("ERR_IN_USE");
+      expect(pool.stats()).toEqual(before);
+      expect(other.bytesOf(id).length).toBe(100);
+      pool.tryAcquire()!.release();
+      other.releaseId(id);
+      expect(pool.close()).toEqual([]);
+    },
+  );
+
+  it.each(["retire", "deactivate"] as const)("leaves its lease good by %s(), until it gives it back", async (how) => {
+    const pool = open(1, 1);
+    const other = SharedPool.attach(pool.shared.reserve());
+    const buffer = pool.tryAcquire()!;
+    const id = pool.leaseOf(buffer);
+    other.retainId(id);
+    pool[how]();
+    expect(other.bytesOf(id).length).toBe(100);
+    buffer.release();
+    await pool.drained();
+    expect(other.bytesOf(id).length).toBe(100);
+    other.releaseId(id);
+    expect(code(() => other.tryAcquire())).toBe("ERR_POOL_DEAD");
+  });
+
+  it("loses its lease by force", () => {
+    const pool = open(1, 1);
+    const other = SharedPool.attach(pool.shared.reserve());
+    const buffer = pool.tryAcquire()!;
+    const id = pool.leaseOf(buffer);
+    other.retainId(id);
+    buffer.release();
+    pool.close({ force: true });
+    expect(code(() => other.bytesOf(id))).toBe("ERR_POOL_DEAD");
+  });
 });

@@ -26,7 +26,7 @@
  * each goes over to a function below the class, its slow path, as soon as anything is out of the ordinary.
  */
 import { abortable } from "../util/abortable.ts";
-import { disposeBy } from "../util/dispose.ts";
+import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
 import { abortSignal, badValue, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
@@ -495,7 +495,9 @@ export class Memory {
     return `memory #${this.id} (${this.currentSize} bytes of "${this.allocator.name}")`;
   }
 }
-disposeBy(Memory, "release");
+disposeWith(Memory, function (this: Memory): void {
+  if (this.references > 0) this.release();
+});
 
 /**
  * Maps a memory for a read that ends before the caller's own call does. When it is mapped for writing only, the caller

@@ -18,6 +18,14 @@ export function disposeBy(target: DisposableClass, method: string): void {
 }
 
 /**
+ * Makes `using lease = ...` call a function at the end of the block. It gives back what is still held, and does nothing
+ * when the lease is over: an error there would hide the block's own in a SuppressedError.
+ */
+export function disposeWith<T extends object>(target: { readonly prototype: T }, dispose: (this: T) => void): void {
+  define(target, dispose);
+}
+
+/**
  * Makes `using pool = ...` close a pool by force at the end of the block: leases that are still out then are taken
  * back.
  *

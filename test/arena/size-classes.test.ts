@@ -260,9 +260,6 @@ describe("the end of a heap of size classes", () => {
       () => heap.sizeOf(small),
       () => heap.realloc(small, 8),
       () => heap.trim(),
-      () => heap.stats(),
-      () => heap.holders(),
-      () => heap.validate(),
       () => heap.refresh(),
     ];
     for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
@@ -272,5 +269,64 @@ describe("the end of a heap of size classes", () => {
       other.alloc(8);
     }
     expect(code(() => SizeClassArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
+  });
+
+  it("ends every other view of the bytes too, also where the arena below was closed; stats, holders and validate answer", () => {
+    for (const below of [false, true]) {
+      const buffer = new ArrayBuffer(1 << 20);
+      const heap = SizeClassArena.create({ source: buffer });
+      const view = SizeClassArena.attach({ source: buffer });
+      const [small, freed, large] = [heap.alloc(100), heap.alloc(100), heap.alloc(100_000)];
+      heap.free(freed);
+      (below ? heap.arena : heap).close({ force: true });
+      const before = new Uint8Array(buffer.slice(0));
+      for (const one of [view, heap]) {
+        const calls: (() => unknown)[] = [
+          () => one.alloc(100),
+          () => one.alloc(8),
+          () => one.alloc(100_000),
+          () => one.free(small),
+          () => one.free(freed),
+          () => one.free(large),
+          () => one.sizeOf(small),
+          () => one.realloc(small, 8),
+          () => one.trim(),
+        ];
+        for (const call of calls) expect([String(call), code(call)]).toEqual([String(call), "ERR_POOL_DEAD"]);
+        one.validate();
+        expect([one.holders(), one.stats()]).toEqual([[], { classes: [], liveBytes: 0, used: 0, peak: 0 }]);
+      }
+      expect(new Uint8Array(buffer)).toEqual(before);
+    }
+  });
+
+  it("a heap over a live one is refused; one that does not fit leaves no arena behind", () => {
+    const buffer = new ArrayBuffer(1 << 20);
+    const heap = SizeClassArena.create({ source: buffer });
+    const pointer = heap.alloc(100);
+    expect(code(() => SizeClassArena.create({ source: buffer }))).toBe("ERR_ALREADY_EXISTS");
+    expect(heap.sizeOf(pointer)).toBe(112);
+    heap.validate();
+    heap.close({ force: true });
+    for (let i = 0; i < 2; i++) {
+      expect(code(() => SizeClassArena.create({ source: buffer, initial: 4096 }))).toBe("ERR_OUT_OF_RANGE");
+    }
+    SizeClassArena.create({ source: buffer }).close();
+  });
+
+  it("a span or table that is freed on the arena below is refused in words of the heap", () => {
+    const heap = SizeClassArena.create({ source: new ArrayBuffer(1 << 20) });
+    heap.alloc(16);
+    const tagged = [...heap.arena.blocks()].filter((block) => block.tagged);
+    expect(tagged.length).toBeGreaterThan(1);
+    for (const { pointer } of tagged) {
+      expect(() => heap.arena.free(pointer)).toThrow(
+        expect.objectContaining({
+          code: "ERR_FOREIGN_RELEASE",
+          message: expect.stringMatching(/objects or tables of a SizeClassArena; free\(\) the objects there/),
+        }),
+      );
+    }
+    heap.validate();
   });
 });

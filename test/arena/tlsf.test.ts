@@ -489,10 +489,6 @@ describe("the end of an arena", () => {
       () => arena.resize(pointer, 8),
       () => arena.realloc(pointer, 8),
       () => arena.tag(pointer, true),
-      () => arena.stats(),
-      () => arena.holders(),
-      () => [...arena.blocks()],
-      () => arena.validate(),
       () => arena.refresh(),
       () => arena.addRegion(1024, 1024),
       () => arena.removeRegion(1024),
@@ -502,6 +498,76 @@ describe("the end of an arena", () => {
     expect(code(() => TlsfArena.attach({ source: buffer }))).toBe("ERR_BAD_DATA");
     expect(code(() => arena.close({ force: 1 as never }))).toBe("ERR_INVALID_ARG_TYPE");
     TlsfArena.create({ source: buffer }).validate();
+  });
+
+  it("leaves stats, holders, blocks and validate to answer that there is nothing, as every pool does", () => {
+    const buffer = new ArrayBuffer(65_536);
+    const arena = TlsfArena.create({ source: buffer });
+    const other = TlsfArena.attach({ source: buffer });
+    arena.alloc(64);
+    arena.close({ force: true });
+    for (const view of [arena, other]) {
+      view.validate();
+      expect([view.used, view.available, view.liveBlocks, view.holders(), [...view.blocks()]]).toEqual([
+        0,
+        0,
+        0,
+        [],
+        [],
+      ]);
+      expect(Object.values(view.stats())).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    const gone = TlsfArena.create({ source: buffer });
+    structuredClone(buffer, { transfer: [buffer] });
+    for (const call of [() => gone.used, () => gone.available, () => gone.liveBlocks, () => gone.stats()]) {
+      expect([String(call), code(call)]).toEqual([String(call), "ERR_DETACHED"]);
+    }
+  });
+
+  it("a second arena over a live one is refused, and the first goes on; over a closed one it is made", () => {
+    const buffer = new ArrayBuffer(65_536);
+    const arena = TlsfArena.create({ source: buffer });
+    const pointer = arena.alloc(64);
+    const before = new Uint8Array(buffer.slice(0));
+    expect(() => TlsfArena.create({ source: buffer })).toThrow(
+      expect.objectContaining({ code: "ERR_ALREADY_EXISTS", message: expect.stringMatching(/attach\(\).*close\(\)/) }),
+    );
+    expect(code(() => TlsfArena.create({ source: buffer, byteLength: 32_768 }))).toBe("ERR_ALREADY_EXISTS");
+    expect(new Uint8Array(buffer)).toEqual(before);
+    expect(arena.sizeOf(pointer)).toBe(64);
+    arena.close({ force: true });
+    TlsfArena.create({ source: buffer }).validate();
+  });
+
+  it("ends every other view of the bytes too: each call is ERR_POOL_DEAD and writes nothing", () => {
+    for (const junk of [undefined, 0, 0xab, 0xff]) {
+      const buffer = new ArrayBuffer(65_536);
+      const arena = TlsfArena.create({ source: buffer });
+      const view = TlsfArena.attach({ source: buffer });
+      const [pointer, freed] = [arena.alloc(64), arena.alloc(200)];
+      arena.alloc(8);
+      arena.free(freed);
+      arena.close({ force: true });
+      if (junk !== undefined) new Uint8Array(buffer).fill(junk);
+      const before = new Uint8Array(buffer.slice(0));
+      const calls: (() => unknown)[] = [
+        () => view.alloc(8),
+        () => view.alloc(200),
+        () => view.alloc(60_000),
+        () => view.allocAligned(8, 64),
+        () => view.free(pointer),
+        () => view.free(freed),
+        () => view.sizeOf(pointer),
+        () => view.resize(pointer, 8),
+        () => view.realloc(pointer, 8),
+        () => view.tag(pointer, true),
+        () => view.addRegion(4096, 1024),
+        () => view.removeRegion(1024),
+      ];
+      for (const call of calls) expect([junk, String(call), code(call)]).toEqual([junk, String(call), "ERR_POOL_DEAD"]);
+      view.close({ force: true });
+      expect(new Uint8Array(buffer)).toEqual(before);
+    }
   });
 
   it("comes by itself with using, also where the buffer is gone", () => {

@@ -31,7 +31,7 @@
  */
 import { disposeByForce } from "../../util/dispose.ts";
 import { checkOptions, flag } from "../../util/validate.ts";
-import { badPointer, badSize, liveBlocks, unreachable } from "../tlsf/errors.ts";
+import { badPointer, badSize, isArena, isClosed, liveBlocks, unreachable } from "../tlsf/errors.ts";
 import { CLOSED } from "../tlsf/layout.ts";
 import { type ArenaHolder, type ArenaOptions, TlsfArena } from "../tlsf/tlsf-arena.ts";
 import { CLASSES, Class, classOf, MAX_CLASS_SIZE, PAGE_BITS, RECORD_BITS, sizeOfClass } from "./class-table.ts";
@@ -83,7 +83,13 @@ export class SizeClassArena {
    */
   static create(options: ArenaOptions): SizeClassArena {
     const arena = TlsfArena.create(options);
-    return new SizeClassArena(arena, makeRoot(arena));
+    try {
+      return new SizeClassArena(arena, makeRoot(arena));
+    } catch (error) {
+      // Else the next try would find a live arena there.
+      arena.close({ force: true });
+      throw error;
+    }
   }
 
   /** Views a heap that is there already. Throws `ERR_BAD_DATA` when there is none. */
@@ -164,7 +170,7 @@ export class SizeClassArena {
    * O(objects).
    */
   trim(): number {
-    if (this.#words.length === 0) throw unreachable(this.#words);
+    if (!isArena(this.#words)) throw unreachable(this.#words);
     const before = this.arena.used;
     for (let index = 0; index < CLASSES; index++) trimSpans(this.arena, this.#root(), index);
     return before - this.arena.used;
@@ -211,6 +217,7 @@ export class SizeClassArena {
   /** Walks the arena and every class. Throws `ERR_CORRUPTED`. O(blocks + objects). */
   validate(): void {
     this.arena.validate();
+    if (isClosed(this.arena.words)) return;
     validateClasses(this.arena, this.#root());
   }
 
@@ -229,6 +236,7 @@ export class SizeClassArena {
    * made.
    */
   #allocFresh(index: number): number {
+    if (!isArena(this.#words)) throw unreachable(this.#words);
     // What waits on other classes' lists is worth a look before the heap grows, but not each time: a look costs
     // O(objects).
     if (--this.#untilTrim <= 0) {
@@ -258,6 +266,7 @@ export class SizeClassArena {
    */
   #refuseObject(pointer: number, verb: string): void {
     if (typeof pointer !== "number") throw badPointer(pointer);
+    if (!isArena(this.#words)) throw unreachable(this.#words);
     const index = this.#bytes[this.#pages + (pointer >>> PAGE_BITS)];
     const ofClass = pointer < this.#length && index !== undefined && index < CLASSES;
     if (ofClass || this.arena.isTagged(pointer)) throw classMisuse(this.arena, this.#root(), pointer, verb);

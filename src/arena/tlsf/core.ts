@@ -23,11 +23,12 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
-import { corruptFreeList, unreachable } from "./errors.ts";
+import { corruptFreeList, isArena, unreachable } from "./errors.ts";
 import {
   Control,
   controlWords,
   FREE,
+  flCountFor,
   GRANULE,
   HEADER,
   MIN_BLOCK,
@@ -87,7 +88,7 @@ export function malloc(words: Int32Array, need: number): number {
   } else {
     // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others'
     // bytes.
-    if (words[block + size] !== block + 1) throw corruptFreeList(block);
+    if (words[block + size] !== block + 1) throw corruptFreeList(words, block);
     const next = words[block + 2]!;
     words[BLOCKS + (fl << 5) + sl] = next;
     if (next === 0) {
@@ -172,7 +173,7 @@ function removeFreeBlock(words: Int32Array, block: number, size: number): void {
   const next = words[block + 2]!;
   if (words[list] !== block) {
     const previous = words[block + 3]!;
-    if (words[previous + 2] !== block) throw corruptFreeList(block);
+    if (words[previous + 2] !== block) throw corruptFreeList(words, block);
     words[previous + 2] = next;
     if (next !== 0) words[next + 3] = previous;
     return;
@@ -206,7 +207,7 @@ function searchSuitableBlock(words: Int32Array, list: number): number {
  * none.
  */
 function bestEffortSearch(words: Int32Array, need: number): number {
-  if (words.length === 0) throw unreachable(words);
+  if (!isArena(words)) throw unreachable(words);
   let block = words[BLOCKS + mappingInsert(need)] ?? 0;
   for (let looks = 0; block !== 0 && looks < MAX_LOOKS; looks++) {
     const size = words[block + 1]! ^ FREE;
@@ -260,7 +261,7 @@ function gapFor(block: number, base: number, align: number): number {
  * is in front of it stays free. The pointer, or 0: nothing fits. @realtime
  */
 export function memalign(words: Int32Array, need: number, align: number, base: number): number {
-  if (words.length === 0) throw unreachable(words);
+  if (!isArena(words)) throw unreachable(words);
   // From the exact size on first: the size that is certain to do may be far larger than what is free.
   let looks = 2 * MAX_LOOKS;
   let list = searchSuitableBlock(words, mappingInsert(need));
@@ -329,7 +330,7 @@ export function regionWords(words: Int32Array, region: number): number {
 
 /** Adds a region of bytes as one free block. Throws `ERR_OUT_OF_RANGE`. */
 export function addRegion(words: Int32Array, start: number, length: number): void {
-  if (words.length === 0) throw unreachable(words);
+  if (!isArena(words)) throw unreachable(words);
   const control = controlWords(words[Control.FL_COUNT]!) * 4;
   wholeNumber("start", start, control, words.length * 4);
   wholeNumber("length", length, (REGION_COST + MIN_BLOCK) * 4, words.length * 4 - start);
@@ -354,10 +355,33 @@ export function addRegion(words: Int32Array, start: number, length: number): voi
   insertFreeBlock(words, block, free);
 }
 
+/**
+ * Ends an arena in its bytes: no list has a block, no region is known, and no header says that its block is live. So
+ * every other view of the bytes comes to a slow path at its next call, and finds the format gone there. O(blocks).
+ */
+export function eraseArena(words: Int32Array): void {
+  const root = words[Control.ROOT]! >>> 0;
+  let regions = 0;
+  for (const region of regionsOf(words)) {
+    // Shared memory may say anything: each step is within the words, and goes on.
+    if (++regions > words.length || region + 3 > words.length) break;
+    const end = Math.min(region + regionWords(words, region) - 2, words.length - 1);
+    for (let block = region + 2; block < end; ) {
+      const size = words[block + 1]! & ~(FREE | TAGGED);
+      words[block + 1] = 0;
+      if (size < MIN_BLOCK) break;
+      // The tables of size classes: no stack of theirs has an object either.
+      if (pointerTo(block) === root) words.fill(0, block + HEADER, Math.min(block + size, end));
+      block += size;
+    }
+  }
+  words.fill(0, 0, controlWords(Math.min(words[Control.FL_COUNT]! >>> 0, flCountFor(words.length))));
+}
+
 /** Removes a region that is one free block. Throws `ERR_OUT_OF_RANGE`, `ERR_IN_USE`. */
 export function removeRegion(words: Int32Array, start: number): void {
   if (typeof start !== "number") throw wrongType("start", "the start of a region", start);
-  if (words.length === 0) throw unreachable(words);
+  if (!isArena(words)) throw unreachable(words);
   const region = start >>> 2;
   let link: number = Control.REGIONS;
   while (words[link] !== region || region * 4 !== start) {

@@ -1,14 +1,39 @@
 /** The errors of arenas, built off the fast path. */
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, wrongType } from "../../util/validate.ts";
-import { CLOSED, pointerTo, SIZE_MASK } from "./layout.ts";
+import { CLOSED, Control, MAGIC, pointerTo, SIZE_MASK } from "./layout.ts";
 
-/** The arena has no words: it was closed, or its bytes are gone. */
+/** Whether the arena was closed, by this view of it or by another one: a close leaves zeros where the format stood. */
+export function isClosed(words: Int32Array): boolean {
+  return words === CLOSED || words[Control.MAGIC] === 0;
+}
+
+/** Whether its bytes are an arena. */
+export function isArena(words: Int32Array): boolean {
+  return words[Control.MAGIC] === MAGIC;
+}
+
+/** The bytes are no arena: it was closed, by this view or by another one, or the bytes are gone. */
 export function unreachable(words: Int32Array): MillpondError {
+  if (words.length > 0) {
+    return new MillpondError(
+      "ERR_POOL_DEAD",
+      "this arena was closed by another view of it, or its first bytes were overwritten; create another one",
+    );
+  }
   if (words === CLOSED) return new MillpondError("ERR_POOL_DEAD", "this arena was closed; create another one");
   return new MillpondError(
     "ERR_DETACHED",
     "the buffer of this arena is detached: it was transferred, or a WebAssembly.Memory has grown; do not transfer it, or refresh() after growing",
+  );
+}
+
+/** A live arena begins where another one is to be made. */
+export function liveArena(byteOffset: number): MillpondError {
+  return new MillpondError(
+    "ERR_ALREADY_EXISTS",
+    `there is a live arena at byte ${byteOffset} of options.source; attach() to it, or close() it first`,
+    { byteOffset },
   );
 }
 
@@ -39,7 +64,8 @@ export function corrupt(what: string, pointer?: number): MillpondError {
 }
 
 /** A link of a free list leads where no free block begins. */
-export function corruptFreeList(block: number): MillpondError {
+export function corruptFreeList(words: Int32Array, block: number): MillpondError {
+  if (!isArena(words)) return unreachable(words);
   const pointer = pointerTo(block);
   return corrupt(
     `a free list leads to block ${pointer}, which is not what it was: a free block was written to; find who kept a pointer after free()`,

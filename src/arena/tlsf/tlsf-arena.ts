@@ -19,7 +19,7 @@
  * 3. `addRegion()` and `removeRegion()` change which bytes are divided. `refresh()` views a WebAssembly.Memory anew
  *    after it has grown.
  * 4. `close()` throws `ERR_IN_USE` while a block is live. Otherwise, or with `force`, the bytes stop being an arena:
- *    `attach()` refuses them, and this view throws `ERR_POOL_DEAD`.
+ *    `attach()` refuses them, and every view of them throws `ERR_POOL_DEAD`.
  *
  * Invariants: those of core.ts, which `validate()` checks. A failed call changes nothing.
  *
@@ -43,7 +43,7 @@ import {
   wrongType,
 } from "../../util/validate.ts";
 import * as core from "./core.ts";
-import { badPointer, badSize, liveBlocks, unreachable } from "./errors.ts";
+import { badPointer, badSize, isArena, liveArena, liveBlocks, unreachable } from "./errors.ts";
 import {
   blockWords,
   CLOSED,
@@ -125,12 +125,12 @@ export class TlsfArena {
    * Formats an arena: whatever the bytes held is lost.
    *
    * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` (an offset that is not a multiple of 8, too few bytes for a
-   * block). O(1).
+   * block), `ERR_ALREADY_EXISTS` where a live arena begins (the memory of one that was closed may be used again). O(1).
    */
   static create(options: ArenaOptions): TlsfArena {
     const { source, byteOffset, byteLength, initial } = readOptions("options", options, OPTION_KEYS);
     const bytes = viewOf(source, byteOffset, byteLength);
-    formatArena(bytes, initial);
+    formatArena(bytes, byteOffset ?? 0, initial);
     return new TlsfArena(source, bytes);
   }
 
@@ -185,17 +185,17 @@ export class TlsfArena {
 
   /** Bytes in live blocks, their headers (8 bytes each) included. @realtime */
   get used(): number {
-    return this.#words[Control.USED]! * 4;
+    return count(this.#words, this.#words[Control.USED]) * 4;
   }
 
   /** Bytes in free blocks, their headers included. {@link used} + free is what the regions hold. @realtime */
   get available(): number {
-    return (this.#words[Control.TOTAL]! - this.#words[Control.USED]!) * 4;
+    return (count(this.#words, this.#words[Control.TOTAL]) - count(this.#words, this.#words[Control.USED])) * 4;
   }
 
   /** Live blocks. @realtime */
   get liveBlocks(): number {
-    return this.#words[Control.LIVE]!;
+    return count(this.#words, this.#words[Control.LIVE]);
   }
 
   /**
@@ -352,8 +352,8 @@ export class TlsfArena {
   }
 
   /**
-   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and this view throws
-   * `ERR_POOL_DEAD` from now on. Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all
+   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and every view of them
+   * throws `ERR_POOL_DEAD` from now on; `stats`, `holders` and `validate` answer that there is nothing. O(blocks). Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all
    * the same. A second call does nothing.
    */
   close(options?: { force?: boolean }): void {
@@ -368,7 +368,7 @@ export class TlsfArena {
           .map(({ pointer }) => pointer),
       );
     }
-    if (words.length > 0) words[Control.MAGIC] = 0;
+    if (isArena(words)) core.eraseArena(words);
     this.#words = CLOSED;
     this.#bytes = NO_BYTES;
   }
@@ -400,6 +400,13 @@ export class TlsfArena {
   }
 }
 disposeByForce(TlsfArena);
+
+/** A count of an arena; of one that was closed 0. Throws `ERR_DETACHED`. */
+function count(words: Int32Array, value: number | undefined): number {
+  if (value !== undefined) return value;
+  if (words === CLOSED) return 0;
+  throw unreachable(words);
+}
 
 function wordsOf(bytes: Uint8Array): Int32Array {
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
@@ -457,12 +464,13 @@ function viewOf(source: ArenaSource, byteOffset = 0, byteLength?: number): Uint8
 /**
  * Writes an empty arena over the bytes, one region of all of them or of the first `initial`. Throws `ERR_OUT_OF_RANGE`.
  */
-function formatArena(bytes: Uint8Array, initial: number = bytes.length): void {
+function formatArena(bytes: Uint8Array, byteOffset: number, initial: number = bytes.length): void {
   const words = wordsOf(bytes);
   const control = controlWords(flCountFor(words.length));
   const least = (control + REGION_COST + MIN_BLOCK) * 4;
   wholeNumber("options.byteLength", bytes.length, least);
   const first = wholeNumber("options.initial", initial, least, bytes.length);
+  if (beginsArena(words)) throw liveArena(byteOffset);
   words.fill(0, 0, control);
   words[Control.MAGIC] = MAGIC;
   words[Control.FORMAT] = FORMAT;
@@ -471,18 +479,23 @@ function formatArena(bytes: Uint8Array, initial: number = bytes.length): void {
   core.addRegion(words, control * 4, first - (first % GRANULE) - control * 4);
 }
 
+/** Whether an arena begins with these words, and was not closed. It may end beyond them. */
+function beginsArena(words: Int32Array): boolean {
+  const length = words[Control.LENGTH] ?? 0;
+  return (
+    words[Control.MAGIC] === MAGIC &&
+    words[Control.FORMAT] === FORMAT &&
+    length >= Control.BLOCKS &&
+    words[Control.FL_COUNT] === flCountFor(length)
+  );
+}
+
 /** Finds the arena that begins at an offset of a source. Throws `ERR_BAD_DATA` when none does. */
 function findArena(source: ArenaSource, byteOffset = 0): Uint8Array {
   const bytes = viewOf(source, byteOffset);
   const words = wordsOf(bytes);
   const length = words[Control.LENGTH] ?? 0;
-  if (
-    words[Control.MAGIC] !== MAGIC ||
-    words[Control.FORMAT] !== FORMAT ||
-    length < Control.BLOCKS ||
-    length > words.length ||
-    words[Control.FL_COUNT] !== flCountFor(length)
-  ) {
+  if (!beginsArena(words) || length > words.length) {
     throw new MillpondError(
       "ERR_BAD_DATA",
       `no arena of this format begins at byte ${byteOffset}; TlsfArena.create() one there first, and attach with the same offset`,

@@ -5,7 +5,7 @@
 import { MillpondError } from "../../util/errors.ts";
 import { show } from "../../util/validate.ts";
 import { regionsOf, regionWords } from "./core.ts";
-import { badPointer, corrupt, overrun, unreachable } from "./errors.ts";
+import { badPointer, corrupt, isArena, isClosed, overrun, unreachable } from "./errors.ts";
 import {
   Control,
   FREE,
@@ -53,6 +53,7 @@ export interface ArenaStats {
 
 /** The blocks of an arena in the order of their addresses, region by region. Throws `ERR_CORRUPTED`, `ERR_DETACHED`. */
 export function* walkBlocks(words: Int32Array): IterableIterator<ArenaBlock> {
+  if (isClosed(words)) return;
   if (words.length === 0) throw unreachable(words);
   for (const region of regionsOf(words)) {
     const end = region + regionWords(words, region) - 2;
@@ -73,8 +74,20 @@ export function* walkBlocks(words: Int32Array): IterableIterator<ArenaBlock> {
   }
 }
 
-/** The accounts of an arena. */
+const NOTHING: ArenaStats = Object.freeze({
+  capacity: 0,
+  used: 0,
+  available: 0,
+  peak: 0,
+  largest: 0,
+  liveBlocks: 0,
+  freeBlocks: 0,
+  overhead: 0,
+});
+
+/** The accounts of an arena; one that was closed has nothing. */
 export function arenaStats(words: Int32Array): ArenaStats {
+  if (isClosed(words)) return { ...NOTHING };
   if (words.length === 0) throw unreachable(words);
   let freeBlocks = 0;
   let largest = 0;
@@ -107,6 +120,7 @@ interface Found {
 
 /** Compares every header, list, map and counter with every other. Throws `ERR_CORRUPTED`, `ERR_DETACHED`. */
 export function validateArena(words: Int32Array): void {
+  if (isClosed(words)) return;
   if (words.length === 0) throw unreachable(words);
   if (words[Control.MAGIC] !== MAGIC || words[Control.LENGTH] !== words.length) {
     throw corrupt("its first words were overwritten; something wrote in front of its blocks");
@@ -192,7 +206,7 @@ function validateLists(words: Int32Array, free: ReadonlyMap<number, number>): vo
 
 /** What a pointer that is not live really is. `verb`: free, use, resize ... */
 export function misuse(words: Int32Array, pointer: number, verb: string): MillpondError {
-  if (words.length === 0) return unreachable(words);
+  if (!isArena(words)) return unreachable(words);
   if (typeof pointer !== "number") return badPointer(pointer);
   const name = `cannot ${verb} ${show(pointer)}`;
   const foreign = (what: string): MillpondError =>
@@ -248,7 +262,13 @@ function classify(
   if (pointer !== payload) {
     return foreign(pointer < payload ? "it points at a block's header" : `it points into the block at ${payload}`);
   }
-  if ((word & TAGGED) !== 0) return foreign("this block belongs to a Memory; release that");
+  if ((word & TAGGED) !== 0) {
+    return foreign(
+      words[Control.ROOT] === 0
+        ? "this block belongs to a Memory, or was set apart by tag(); release that"
+        : "this block holds the objects or tables of a SizeClassArena; free() the objects there",
+    );
+  }
   const size = word & SIZE_MASK;
   if (words[block + size] !== block) {
     return new MillpondError(

@@ -8,7 +8,7 @@
  * Complexity: looking up is O(1); retain() and release() between one and two references are O(buffers).
  */
 
-import { disposeBy } from "../../util/dispose.ts";
+import { disposeWith } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { MediaBuffer } from "./media-buffer.ts";
@@ -149,7 +149,9 @@ export class MediaBufferList {
     return this.#live();
   }
 }
-disposeBy(MediaBufferList, "release");
+disposeWith(MediaBufferList, function (this: MediaBufferList): void {
+  if (this.refCount > 0) this.release();
+});
 
 function checkBuffer(buffer: unknown): void {
   if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);

@@ -36,7 +36,7 @@ import { Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
-import { disposeBy } from "../../util/dispose.ts";
+import { disposeWith } from "../../util/dispose.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import {
   checkOptions,
@@ -543,7 +543,9 @@ export class MediaBuffer {
     return api === undefined ? all.slice() : all.filter((meta) => meta.type.api === api);
   }
 }
-disposeBy(MediaBuffer, "release");
+disposeWith(MediaBuffer, function (this: MediaBuffer): void {
+  if (this.isLive) this.release();
+});
 
 const ALLOCATION_KEYS = ["allocator", "align", "prefix", "padding", "flags"] as const;
 

@@ -168,7 +168,7 @@ export class BufferPool {
   #fastRelease = false;
   #waitCount = 0;
   #starvedCount = 0;
-  #drainedWaits: (() => void)[] = [];
+  #drainedWaits: { resolve: () => void; reject: (error: MillpondError) => void }[] = [];
   /** What a close() that threw could not return. */
   #unreported: Holder[] = [];
 
@@ -505,7 +505,7 @@ export class BufferPool {
 
   /**
    * Makes `min` buffers, all or none, and opens the pool. On an active pool: nothing; on a draining one: the drain is
-   * cancelled. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
+   * cancelled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
    */
   activate(): void {
     this.#slots.assertNoHook("activate");
@@ -531,12 +531,24 @@ export class BufferPool {
       this.#slots.callHook(() => (isStarted ? this.#slots.preallocate() : this.start()));
       this.#state = "active";
       this.#updateFastPath();
+      if (isStarted) this.#cancelDrain();
     } catch (error) {
       this.#slots.freeUnused("drained");
       throw error;
     } finally {
       this.#entry = entry;
       this.#finishDeferred();
+    }
+  }
+
+  #cancelDrain(): void {
+    for (const { reject } of this.#drainedWaits.splice(0)) {
+      reject(
+        new MillpondError(
+          "ERR_ACTIVE",
+          `pool "${this.name}" was activated again before all its leases were back; deactivate() it, then wait for drained() anew`,
+        ),
+      );
     }
   }
 
@@ -574,15 +586,18 @@ export class BufferPool {
     try {
       this.#slots.callHook(() => this.stop());
     } finally {
-      for (const resolve of this.#drainedWaits.splice(0)) resolve();
+      for (const { resolve } of this.#drainedWaits.splice(0)) resolve();
       this.#events.emit("drained", { pool: this.name });
     }
   }
 
-  /** Resolves when no lease of a deactivated pool is out any more; at once when there is none. */
+  /**
+   * Resolves when no lease of a deactivated pool is out any more; at once when there is none, and on a pool that does
+   * not drain. Rejects with `ERR_ACTIVE` when {@link activate} cancels the drain.
+   */
   drained(): Promise<void> {
     if (!this.isDraining) return Promise.resolve();
-    return new Promise((resolve) => this.#drainedWaits.push(resolve));
+    return new Promise((resolve, reject) => this.#drainedWaits.push({ resolve, reject }));
   }
 
   /**

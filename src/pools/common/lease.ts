@@ -7,7 +7,8 @@
  * and `pool` are all that a lease is. They are plain data and survive `postMessage`; what arrives there is {@link
  * LeaseData}, which the pool's methods take as well.
  */
-import { disposeBy } from "../../util/dispose.ts";
+import { disposeWith } from "../../util/dispose.ts";
+import { isMillpondError } from "../../util/errors.ts";
 import type { WaitOptions } from "./wait-queue.ts";
 
 /** A lease as plain data. */
@@ -49,7 +50,13 @@ export class Lease implements LeaseData {
   }
 }
 
-disposeBy(Lease, "release");
+disposeWith(Lease, function (this: Lease): void {
+  try {
+    this.release();
+  } catch (error) {
+    if (!isMillpondError(error, "ERR_DOUBLE_RELEASE") && !isMillpondError(error, "ERR_POOL_DEAD")) throw error;
+  }
+});
 
 /** A lease that came over a lane, with what was sent along. */
 export interface Delivery<Data> {

@@ -139,7 +139,7 @@ export class PageAllocator extends Allocator {
    * for the memory object.
    */
   override allocate(size: number, params?: AllocationParams): Memory {
-    if (params === undefined && this.#canTakeFast && (size | 0) === size && size > 0) {
+    if (params === undefined && this.#canTakeFast && typeof size === "number" && (size | 0) === size && size > 0) {
       if (++this.#ticks >= this.#coarse.due) this.tick();
       const pages = ((size - 1) >>> this.#pageShift) + 1;
       const cls = this.cache.table[hashPages(pages)];

@@ -53,6 +53,8 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
       );
     }
     const touched = options.prefault ? prefault(source, memory.region) : NOT_ASKED;
+    // What lay here before may have been an arena: these bytes are this pool's alone.
+    memory.region.bytes.fill(0, 0, 8);
     const arena = TlsfArena.create({ source: memory.region.bytes, byteLength: needed });
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {

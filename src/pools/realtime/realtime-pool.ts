@@ -291,7 +291,7 @@ export class RealtimePool {
       if (holders.length > 0) throw errors.inUseError(this.name, holders);
     }
     // By the counter, not by a walk: force must work on an arena that was overrun or transferred away too.
-    const stale = this.#areas.some(({ arena }) => arena.liveBlocks !== 0);
+    const stale = this.#areas.some(({ arena }) => arena.words.length === 0 || arena.liveBlocks !== 0);
     this.#slow |= Slow.CLOSED | Slow.CALLING;
     this.#allocator.closeLeases();
     this.#debug?.clear();

@@ -7,6 +7,7 @@ import { clearingMember } from "./core.ts";
 import {
   checkPool,
   checkShape,
+  generationStart,
   Header,
   isShared,
   LAYOUT_VERSION,
@@ -146,10 +147,11 @@ export function makePool(options: SharedPoolOptions): Made {
   if (given !== undefined) checkMemory(given, layout);
   const made = given === undefined ? allocateCounted(layout.bytes) : undefined;
   const memory = given ?? made!.memory;
-  // 30 bits of chance: to tell pools apart, not to keep secrets.
-  const pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
+  // To tell pools apart, not to keep secrets: 30 bits in the number, at least 32 in the first generation.
+  const [number, low, high] = randomWords();
+  const pool = 1 + (number % (2 ** 30 - 1));
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
-  writePool(i32, layout, pool);
+  writePool(i32, layout, pool, generationStart(layout, low, high));
   return {
     layout,
     memory,
@@ -159,6 +161,18 @@ export function makePool(options: SharedPoolOptions): Made {
     isNew: true,
     membership: claimMembership(i32, layout, MemberState.LIVE)!,
   };
+}
+
+/** Where there is one; an AudioWorklet has none. */
+interface Random {
+  readonly crypto?: { getRandomValues(words: Uint32Array): unknown };
+}
+
+/** Three random 32-bit words, also where a program has seeded or replaced `Math.random`. */
+function randomWords(): [number, number, number] {
+  const words = Uint32Array.from({ length: 3 }, () => Math.floor(Math.random() * 2 ** 32));
+  (globalThis as Random).crypto?.getRandomValues(words);
+  return [words[0]!, words[1]!, words[2]!];
 }
 
 /** Bytes that a memory must have for such a pool; as {@link makePool} takes a memory that is given. */

@@ -18,6 +18,10 @@ export interface Named {
 
 /** The error for a lease that cannot be given back, used, held on to or sent. */
 export function leaseError({ name, core }: Named, id: unknown, verb: string): MillpondError {
+  // Once the pool has ended, the memory may be another one's, and says nothing about a number.
+  if (!isAlive(core) && Number.isSafeInteger(id) && (id as number) > 0 && !isIdentity(core, id)) {
+    return common.closedError(words(name), `${verb} lease ${show(id)} of`, "closed");
+  }
   // A generation that the slot has not reached was never handed out.
   // In a pool that is over, the words may be gone too: a process that left reads zeros.
   const isAhead =

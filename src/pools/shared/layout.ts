@@ -10,9 +10,9 @@
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
  * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family)
- * is free of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 as long
- * as it can: with 8 slots for 2^27 uses of one slot, which is four days of an audio thread. Beyond, it is a double,
- * which compiled code keeps in a register.
+ * is free of garbage only up to there, and an AudioWorklet must not make garbage. An identity is a double, which
+ * compiled code keeps in a register: 30 bits would leave too few for the chance that tells two pools' identities apart.
+ * The generations of a pool begin at a number of its own.
  *
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
@@ -240,12 +240,32 @@ export function layoutOf(shape: SharedShape): SharedLayout {
   };
 }
 
+/** The generation before a pool's first one, in its two parts. */
+export interface GenerationStart {
+  /** The part in the state, unshifted. */
+  readonly low: number;
+  /** The part in the second word. */
+  readonly high: number;
+}
+
+const FIRST: GenerationStart = { low: 0, high: 0 };
+
+/**
+ * Where a pool's generations begin, from two random 32-bit words: anywhere in the lower half of at least 2^33, so that
+ * an identity of another pool is one of this pool's with a chance below 2^-31, and 2^32 uses of a slot come before its
+ * generation comes round.
+ */
+export function generationStart(layout: SharedLayout, low: number, high: number): GenerationStart {
+  const { generationBits, highBits } = layout;
+  return { low: low & ((1 << generationBits) - 1), high: high & ((1 << (highBits - 1)) - 1) };
+}
+
 /**
  * Writes a new pool into a memory, every slot free. Where a pool of the same shape was before, its generations go on,
- * so that a step of a thread that still has the old pool finds nothing that it knows. Members' epochs begin at a number
- * of this pool's own.
+ * so that a step of a thread that still has the old pool finds nothing that it knows; else they begin after `start`.
+ * Members' epochs begin at a number of this pool's own.
  */
-export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): void {
+export function writePool(i32: Int32Array, layout: SharedLayout, pool: number, start: GenerationStart = FIRST): void {
   const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
   Atomics.store(i32, Header.STATE, PoolState.NONE);
   i32[Header.VERSION] = LAYOUT_VERSION;
@@ -261,7 +281,12 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number): 
     i32[layout.membersAt + member * LINE + MemberWord.STATUS] = firstStatus(pool);
   }
   for (let index = 0; index < layout.count; index++) {
-    nextGeneration(i32, layout, layout.statesAt + (index << layout.stateShift));
+    const at = layout.statesAt + (index << layout.stateShift);
+    if (!again) {
+      i32[at] = start.low << layout.members;
+      i32[at + 1] = start.high;
+    }
+    nextGeneration(i32, layout, at);
     i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
   }
   i32[Header.MAGIC] = MAGIC;

@@ -139,11 +139,11 @@ export class SpscRing {
 
   /**
    * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
-   * `ERR_INVALID_ARG_TYPE` for what is no number; another number is cut to such a one. A ring that the other side
+   * `ERR_INVALID_ARG_TYPE` for what is no number, `ERR_OUT_OF_RANGE` for another number. A ring that the other side
    * closed may take numbers until it is full.
    */
   tryPush(value: number): boolean {
-    if (typeof value !== "number") throw wrongType("value", "a number", value);
+    if (typeof value !== "number" || (value & MAX_VALUE) !== value) checkValue(value);
     const ring = this.state;
     const { tail, i32 } = ring;
     if (tail === ring.cachedLimit) return tryPush(ring, value);
@@ -327,9 +327,12 @@ export function emptyError(waited: number): MillpondError {
   });
 }
 
+/** The largest integer in a ring; negative ones say that it is empty. */
+const MAX_VALUE = 0x7fffffff;
+
 function checkValue(value: unknown): void {
   if (typeof value !== "number") throw wrongType("value", "a number", value);
-  if ((value | 0) !== value || value < 0) throw outOfRange("value", "a whole number from 0 to 2^31 - 1", value);
+  if ((value & MAX_VALUE) !== value) throw outOfRange("value", "a whole number from 0 to 2^31 - 1", value);
 }
 
 /** Read and checked before a memory is made. */

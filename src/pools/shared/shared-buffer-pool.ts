@@ -60,11 +60,13 @@ class BufferSlots extends SharedPool {
   }
 
   override leave(options: { force?: boolean } = {}): void {
-    if (!isForced(options) || !this.#endBuffers("leave")) super.leave(options);
+    const force = isForced(options);
+    if (!force || !this.#endBuffers("leave")) super.leave({ force });
   }
 
   override close(options: { force?: boolean } = {}): void {
-    if (!isForced(options) || !this.#endBuffers("close")) super.close(options);
+    const force = isForced(options);
+    if (!force || !this.#endBuffers("close")) super.close({ force });
   }
 
   /** Ends this pool, called by its buffers' one. */
@@ -90,8 +92,9 @@ class BufferSlots extends SharedPool {
   }
 }
 
-function isForced(options: { force?: boolean } | undefined): boolean {
-  return flag("options.force", checkOptions("options", options ?? {}, ["force"]).force, false);
+/** Read once: a getter may say something else the second time. */
+function isForced(options: { force?: boolean } = {}): boolean {
+  return flag("options.force", checkOptions("options", options, ["force"]).force, false);
 }
 
 /** Slots of one SharedPool as regions. */
@@ -251,7 +254,7 @@ export class SharedBufferPool extends BufferPool {
   override close(options?: { force?: boolean }): Holder[] {
     const force = isForced(options);
     const slots = this.#slots?.pool;
-    if (slots === undefined || slots.isOver) return super.close(options);
+    if (slots === undefined || slots.isOver) return super.close({ force });
     if (force) {
       const holders = this.holders();
       this.#endBy(slots, "close");
@@ -259,6 +262,6 @@ export class SharedBufferPool extends BufferPool {
     }
     const looks = this.stats().outstanding > 0 ? [] : slots.looks();
     if (looks.length > 0) throw inUseError({ name: this.name, core: slots.core, holders: () => looks });
-    return super.close(options);
+    return super.close({ force });
   }
 }

@@ -30,7 +30,15 @@ else if (job === "refused") {
   process.exit(0);
 } else {
   const { lane, pool } = await joined();
-  if (job === "produce") {
+  if (job === "report the end") {
+    try {
+      for await (const { lease } of lane) lease.release();
+      say("end");
+    } catch (error) {
+      say((error as { code?: string }).code);
+    }
+    process.exit(0);
+  } else if (job === "produce") {
     for (let n = 0; n < 20; n++) {
       const lease = await pool.acquire({ timeout: 10_000 });
       pool.bytes(lease).fill(n);

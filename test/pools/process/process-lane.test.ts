@@ -114,6 +114,35 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     pool.validate();
   });
 
+  it.each(WAYS)("%s: ends its waits on both sides when the pool is closed by force", async (way) => {
+    const pool = make(2);
+    const { lane, child } = await meet(pool, "report the end", way);
+    const lease = pool.tryAcquire()!;
+    const waiting = codeOf(lane.receive());
+    const end = line(child);
+    pool.close({ force: true });
+    expect([await waiting, lane.isOpen, await end]).toEqual(["ERR_POOL_DEAD", false, "ERR_POOL_DEAD"]);
+    // The mapping is gone, and what was leased is told as in a pool of threads.
+    expect(() => pool.bytes(lease)).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
+    expect(() => lease.release()).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
+  });
+
+  it("leases of a pool that this process left by force are over with it, and that is what their errors say", () => {
+    const pool = make(2);
+    const lease = pool.tryAcquire()!;
+    pool.leave({ force: true });
+    for (const use of [() => pool.bytes(lease), () => lease.release(), () => pool.retain(lease)])
+      expect(use).toThrow(expect.objectContaining({ code: "ERR_POOL_DEAD" }));
+  });
+
+  it("that is being made ends with the pool", async () => {
+    const pool = make(2);
+    const child = start(pool, "deaf", "inherited");
+    const made = codeOf(connectProcess(pool, child));
+    pool.close();
+    expect(await made).toBe("ERR_POOL_DEAD");
+  });
+
   it.each(WAYS)("%s: the other side produces, and its close ends the iteration", async (way) => {
     const pool = make(3);
     const { lane } = await meet(pool, "produce", way);

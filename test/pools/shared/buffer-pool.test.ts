@@ -316,6 +316,27 @@ describe("a pool under a thread that still looks", () => {
     expect(code(() => other.tryAcquire())).toBe("ERR_POOL_DEAD");
   });
 
+  it("is closed by what the first look at options.force says, whatever a second one would", () => {
+    const pool = open(1, 1);
+    const buffer = pool.tryAcquire()!;
+    for (const close of [
+      (options: object) => pool.close(options),
+      (options: object) => pool.shared.close(options),
+      (options: object) => pool.shared.leave(options),
+    ]) {
+      let looks = 0;
+      const options = {
+        get force() {
+          return ++looks > 1;
+        },
+      };
+      expect([code(() => close(options)), looks, buffer.bytes.length]).toEqual(["ERR_IN_USE", 1, 100]);
+      expect(code(() => close(null as never))).toBe("ERR_INVALID_ARG_TYPE");
+    }
+    buffer.release();
+    pool.close();
+  });
+
   it("loses its lease by force", () => {
     const pool = open(1, 1);
     const other = SharedPool.attach(pool.shared.reserve());

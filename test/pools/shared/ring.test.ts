@@ -108,7 +108,8 @@ describe("LeaseRing", () => {
       "ERR_USE_AFTER_RELEASE",
       true,
     ]);
-    for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.tryPush(bad))).toBe("ERR_FOREIGN_RELEASE");
+    for (const bad of [-1, 1.5, Number.NaN, 2 ** 53 - 1])
+      expect(code(() => ring.tryPush(bad))).toBe("ERR_FOREIGN_RELEASE");
     expect([far.tryPop(), far.tryPop(), far.tryPop(), b.isHeld(ids[0]!)]).toEqual([ids[0], ids[1], -1, true]);
     for (const id of ids.slice(0, 2)) b.releaseId(id);
     a.releaseId(ids[2]!);

@@ -5,9 +5,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import type { SharedHandle, SharedPoolOptions } from "../../../src/pools/shared/attach.ts";
-import { Header } from "../../../src/pools/shared/layout.ts";
+import { createCore, release, releaseSlow, tryAcquire } from "../../../src/pools/shared/core.ts";
+import {
+  checkShape,
+  generationStart,
+  Header,
+  layoutOf,
+  MemberState,
+  writePool,
+} from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES } from "../../../src/pools/shared/membership.ts";
+import { CLEAR_BYTES, claimMembership } from "../../../src/pools/shared/membership.ts";
 import { limitSharedMemory, sharedMemoryBudget } from "../../../src/pools/shared/memory-budget.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
@@ -98,7 +106,7 @@ describe("leases", () => {
     expect(b.bytesOf(b.tryAcquireId())[99]).toBe(seen);
   });
 
-  it("no lease of a slot is like an earlier one, also with 20 members; its number stays small as long as it can", () => {
+  it("no lease of a slot is like an earlier one, also with 20 members", () => {
     const pool = SharedPool.create({ size: 1, count: 1, members: 20 });
     const seen = new Set<number>();
     for (let i = 0; i < 3000; i++) {
@@ -106,7 +114,7 @@ describe("leases", () => {
       seen.add(id);
       pool.releaseId(id);
     }
-    expect([seen.size, Math.max(...seen) < 2 ** 30, pool.tryAcquireId() >= 0]).toEqual([3000, true, true]);
+    expect([seen.size, Math.max(...seen) < 2 ** 53, pool.tryAcquireId() >= 0]).toEqual([3000, true, true]);
     pool.validate();
   });
 });
@@ -131,7 +139,7 @@ describe("misuse", () => {
     const again = a.tryAcquire()!;
     expect(again.index).toBe(lease.index);
     expect([code(() => a.release(lease)), a.bytes(again).length]).toEqual(["ERR_DOUBLE_RELEASE", 100]);
-    for (const bad of [-1, 1.5, Number.NaN, 2 ** 53, 2 ** 30, "0", null, undefined, {}]) {
+    for (const bad of [-1, 1.5, Number.NaN, 2 ** 53, 2 ** 53 - 1, "0", null, undefined, {}]) {
       expect(code(() => a.releaseId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
       expect(code(() => a.retainId(bad as never))).toBe("ERR_FOREIGN_RELEASE");
       expect(code(() => a.bytesOf(bad as never))).toBe("ERR_FOREIGN_RELEASE");
@@ -141,11 +149,80 @@ describe("misuse", () => {
     a.validate();
   });
 
+  it("an identity of another fresh pool of the same shape is refused, and the holder there keeps its lease", () => {
+    for (const members of [1, 12, 20]) {
+      const [a, b] = [1, 2].map(() => SharedPool.create({ size: 8, count: 2, members }));
+      const [foreign, own] = [a!.tryAcquireId(), b!.tryAcquireId()];
+      expect(b!.isHeld(foreign)).toBe(false);
+      for (const call of [() => b!.bytesOf(foreign), () => b!.retainId(foreign), () => b!.offsetOf(foreign)]) {
+        expect(code(call)).toMatch(/^ERR_(FOREIGN_RELEASE|USE_AFTER_RELEASE)$/);
+      }
+      expect(code(() => b!.releaseId(foreign))).toMatch(/^ERR_(FOREIGN|DOUBLE)_RELEASE$/);
+      expect([b!.bytesOf(own).length, b!.stats().held, b!.isHeld(own)]).toEqual([8, 1, true]);
+      b!.releaseId(own);
+    }
+  });
+
+  it("an identity of a closed pool is refused by another pool in its memory, of the same shape or not", () => {
+    const old = SharedPool.create({ size: 8, count: 2 });
+    const id = old.tryAcquireId();
+    old.close({ force: true });
+    for (const zero of ["release", "never", "never"] as const) {
+      const pool = SharedPool.create({ memory: old.memory, size: 8, count: 2, zero });
+      const own = pool.tryAcquireId();
+      expect([code(() => pool.bytesOf(id)), code(() => pool.releaseId(id))]).toEqual([
+        expect.stringMatching(/^ERR_(FOREIGN|USE_AFTER)_RELEASE$/),
+        expect.stringMatching(/^ERR_(FOREIGN|DOUBLE)_RELEASE$/),
+      ]);
+      expect([pool.bytesOf(own).length, pool.stats().held]).toEqual([8, 1]);
+      pool.close({ force: true });
+    }
+  });
+
+  it("a pool's generations begin in their lower half, wherever chance puts them, and each use is another", () => {
+    for (const [low, high] of [
+      [0, 0],
+      [-1, -1],
+      [0xffff_ffff, 0xffff_ffff],
+      [0, 0x8000_0000],
+    ] as const) {
+      for (const [count, members] of [
+        [1, 20],
+        [2, 12],
+        [2 ** 20, 1],
+      ] as const) {
+        const layout = layoutOf(checkShape({ size: 1, count, members }, "fresh"));
+        const start = generationStart(layout, low, high);
+        const bits = layout.generationBits + layout.highBits;
+        const generation = start.high * 2 ** layout.generationBits + start.low;
+        expect([bits >= 33, generation >= 0, generation < 2 ** (bits - 1)]).toEqual([true, true, true]);
+        if (count > 2) continue;
+        const i32 = new Int32Array(layout.slotsAt >>> 2);
+        writePool(i32, layout, 1, start);
+        const { status } = claimMembership(i32, layout, MemberState.LIVE)!;
+        const core = createCore(
+          i32,
+          layout,
+          0,
+          status,
+          () => {},
+          () => 0,
+        );
+        const seen = [1, 2, 3].map(() => {
+          const id = tryAcquire(core);
+          expect(release(core, id) || releaseSlow(core, id)).toBe(true);
+          return id;
+        });
+        expect([new Set(seen).size, seen.every((id) => id > 0 && Number.isSafeInteger(id))]).toEqual([3, true]);
+      }
+    }
+  });
+
   it("the message names the lease, the holder, and the way out", () => {
     const [a, b] = two({ name: "frames" });
     const lease = a.tryAcquire()!;
     expect(() => b.release(lease)).toThrow(
-      /lease 1 of slot \d+ of shared pool "frames".*held by member 0; retain\(\) it/,
+      /lease \d+ of slot \d+ of shared pool "frames".*held by member 0; retain\(\) it/,
     );
   });
 

@@ -1,4 +1,4 @@
-/** Where a lease was taken: the caller's line, in a bundle, under a small stack limit, after a wait, through two pools. */
+/** Where a lease was taken: the caller's line, also in a bundle, after a wait, and through two pools. */
 import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -505,7 +505,8 @@ export class BufferPool {
 
   /**
    * Makes `min` buffers, all or none, and opens the pool. On an active pool: nothing; on a draining one: the drain is
-   * cancelled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`, and what the allocator throws.
+   * cancelled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`,
+   * and what the allocator throws.
    */
   activate(): void {
     this.#slots.assertNoHook("activate");

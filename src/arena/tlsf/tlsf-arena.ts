@@ -110,6 +110,8 @@ export class TlsfArena {
   readonly #source: ArenaSource;
   /** A detached view does not know any more where it began. */
   readonly #start: number;
+  /** @internal What messages add to a pointer: of which pool it is, where the arena is a pool's. */
+  owner = "";
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
 
@@ -238,7 +240,7 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this.#words, pointer, "free");
+      throw misuse(this.#words, pointer, "free", this.owner);
     }
     core.free(words, block, size);
   }
@@ -256,7 +258,7 @@ export class TlsfArena {
       size < MIN_BLOCK ||
       words[block + size] !== block
     ) {
-      throw misuse(this.#words, pointer, "use");
+      throw misuse(this.#words, pointer, "use", this.owner);
     }
     return (size - HEADER) * 4;
   }
@@ -389,7 +391,7 @@ export class TlsfArena {
 
   /** Words of a live block. */
   #blockSize(pointer: number, verb: string): number {
-    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb);
+    if (!this.isLive(pointer)) throw misuse(this.#words, pointer, verb, this.owner);
     return this.#words[(pointer >>> 2) - 1]! & SIZE_MASK;
   }
 

@@ -205,10 +205,10 @@ function validateLists(words: Int32Array, free: ReadonlyMap<number, number>): vo
 }
 
 /** What a pointer that is not live really is. `verb`: free, use, resize ... */
-export function misuse(words: Int32Array, pointer: number, verb: string): MillpondError {
+export function misuse(words: Int32Array, pointer: number, verb: string, owner = ""): MillpondError {
   if (!isArena(words)) return unreachable(words);
   if (typeof pointer !== "number") return badPointer(pointer);
-  const name = `cannot ${verb} ${show(pointer)}`;
+  const name = `cannot ${verb} ${show(pointer)}${owner}`;
   const foreign = (what: string): MillpondError =>
     new MillpondError("ERR_FOREIGN_RELEASE", `${name}: ${what}; ${verb} what alloc() gave, unchanged`, { pointer });
   if (!Number.isInteger(pointer) || pointer <= 0 || pointer % GRANULE !== 0) {

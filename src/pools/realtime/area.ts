@@ -8,6 +8,7 @@ import type { Memory } from "../../memory/memory.ts";
 import { canPin, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
 import { isRevocable, revokeViews } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
+import { poolText } from "./errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
 
 /** A page: what locks work on, and so what areas are multiples of and begin at. */
@@ -56,6 +57,7 @@ export function makeArea(options: ResolvedRealtimeOptions, size: number, base: n
     // What lay here before may have been an arena: these bytes are this pool's alone.
     memory.region.bytes.fill(0, 0, 8);
     const arena = TlsfArena.create({ source: memory.region.bytes, byteLength: needed });
+    arena.owner = ` of ${poolText(name)}`;
     return { memory, arena, base, size, lock: lockArea(options, memory), prefault: touched };
   } catch (error) {
     memory.release();

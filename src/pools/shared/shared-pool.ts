@@ -417,7 +417,7 @@ export class SharedPool implements LeasePool {
     if (holds > 0 && !force) {
       throw new MillpondError(
         "ERR_IN_USE",
-        `this thread (member ${this.member}) holds ${holds} slots of shared pool "${this.name}"; release them, or leave({ force: true })`,
+        `this thread (member ${this.member}) holds ${holds === 1 ? "1 slot" : `${holds} slots`} of shared pool "${this.name}"; release them, or leave({ force: true })`,
         { pool: this.name, holds },
       );
     }

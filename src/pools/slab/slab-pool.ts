@@ -69,6 +69,9 @@ const LIVE = LIVE_LINK;
 /** What a pool without a block starts with. */
 const NO_LINKS: Int32Array = new Int32Array(0);
 
+/** What a close() that threw could not return, by its pool: the class keeps the shape that its fast path wants. */
+const unreported: WeakMap<object, LeakReport> = new WeakMap();
+
 /** Whole numbers below it are exact in a double. */
 const MAX_EXACT = 2 ** 53;
 
@@ -167,8 +170,6 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #calling = false;
   #timer: TimerHandle;
   #closed = false;
-  /** What a close() that threw could not return. */
-  #unreported: LeakReport | undefined;
 
   /**
    * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
@@ -617,8 +618,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "close");
     if (this.#closed) {
-      const report = this.#unreported;
-      this.#unreported = undefined;
+      const report = unreported.get(this);
+      unreported.delete(this);
       return report ?? { live: 0, pointers: [], sites: [] };
     }
     const left = leakReport(this, this.live, this.#sites?.count(this.#liveNumbers()) ?? []);
@@ -637,7 +638,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#next = this.#end;
     this.#table = new Int32Array(0);
     this.#endForeign(END);
-    if (failures.length > 0) this.#unreported = left;
+    if (failures.length > 0) unreported.set(this, left);
     errors.rethrow(failures, this.name);
     return left;
   }

@@ -1,7 +1,9 @@
 /** close({ force: true }) of every pool over every kind of source: no holder reaches the next owner's bytes. */
 import { describe, expect, it } from "vitest";
 import { SharedAllocator } from "../../../src/allocators/shared.ts";
-import { type Allocator, SystemAllocator } from "../../../src/memory/allocator.ts";
+import { Allocator, SystemAllocator } from "../../../src/memory/allocator.ts";
+import type { MapMode } from "../../../src/memory/memory.ts";
+import { opaqueRegion, type Region } from "../../../src/memory/region.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
@@ -294,5 +296,61 @@ describe("a hook that throws while a pool is closed by force", () => {
     const pointer = pool.alloc();
     expect(thrownBy(() => pool.close({ force: true }))).toBeInstanceOf(AggregateError);
     expect([pool.close(), pool.close().live]).toEqual([{ live: 1, pointers: [pointer], sites: [] }, 0]);
+  });
+});
+
+describe("a PagePool over memory that has to be mapped", () => {
+  class Device extends Allocator {
+    mapped = 0;
+    freed = 0;
+    open: () => void = () => {};
+    protected override allocateRegion(size: number): Region {
+      return opaqueRegion(size, new Uint8Array(size));
+    }
+    protected override freeRegion(): void {
+      this.freed++;
+    }
+    protected override mapRegion(region: Region): Uint8Array {
+      this.mapped++;
+      return region.handle as Uint8Array;
+    }
+    protected override async mapRegionAsync(region: Region, _mode: MapMode): Promise<Uint8Array | undefined> {
+      await new Promise<void>((resolve) => {
+        this.open = resolve;
+      });
+      return this.mapRegion(region);
+    }
+    protected override unmapRegion(): void {
+      this.mapped--;
+    }
+  }
+
+  it("takes back a mapped lease at once, and the source gets the bytes when the last mapping has ended", () => {
+    const device = new Device("device");
+    const pool = PagePool.create({ source: device, timer: false, revoke: false });
+    const memory = pool.allocate(SIZE);
+    const part = memory.share(0, 8);
+    const mappings = [memory.map("read"), memory.map("read"), part.map("read")];
+    pool.close({ force: true });
+    pool.validate();
+    for (const mapping of mappings) {
+      expect([device.freed, pool.holders(), code(() => mapping.bytes)]).toEqual([0, [], "ERR_POOL_DEAD"]);
+      mapping.unmap();
+      mapping.unmap();
+    }
+    expect([device.mapped, device.freed, device.stats().liveMemories]).toEqual([0, 1, 0]);
+    expect(code(() => part.map("read"))).toBe("ERR_POOL_DEAD");
+  });
+
+  it("a mapAsync() that waits meanwhile is refused when the bytes come, and they go back", async () => {
+    const device = new Device("device");
+    const pool = PagePool.create({ source: device, timer: false, revoke: false });
+    const memory = pool.allocate(SIZE);
+    const wait = memory.mapAsync("read").catch((error) => error.code);
+    await Promise.resolve();
+    pool.close({ force: true });
+    device.open();
+    expect(await wait).toBe("ERR_POOL_DEAD");
+    expect([device.mapped, device.freed]).toEqual([0, 1]);
   });
 });

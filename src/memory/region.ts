@@ -30,8 +30,8 @@ export const Wipe = {
   /** Detach the views that were handed out, where the memory allows it. */
   REVOKE: 2,
   /**
-   * The lease was ended by force, so its holder may have kept a view. Where the allocator's `viewsOutliveFree` is false,
-   * the views are detached; where the memory does not allow that, the bytes stay out for good.
+   * The lease was ended by force, so its holder may have kept a view. Where the allocator's `viewsOutliveFree` is
+   * false, the views are detached; where the memory does not allow that, the bytes stay out for good.
    */
   FORCED: 4,
 } as const;
@@ -169,8 +169,8 @@ export function wipeRegion(region: Region): void {
 }
 
 /**
- * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because the lease was ended by
- * force, `recycles` says that a later memory may get them, and the views that the holder kept cannot be detached.
+ * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because the lease was ended
+ * by force, `recycles` says that a later memory may get them, and the views that the holder kept cannot be detached.
  */
 export function wipeToFree(region: Region, recycles: boolean): boolean {
   const isForced = (region.wipe & Wipe.FORCED) !== 0 && recycles;

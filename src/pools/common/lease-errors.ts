@@ -189,8 +189,8 @@ export function corruptedError(
 }
 
 /**
- * The end of a call that went on whatever hooks and allocators threw: nothing when they did not, the one error as it is,
- * several as an AggregateError.
+ * The end of a call that went on whatever hooks and allocators threw: nothing when they did not, the one error as it
+ * is, several as an AggregateError.
  */
 export function rethrow(pool: PoolWords, failures: readonly unknown[]): void {
   if (failures.length === 1) throw failures[0];

@@ -354,9 +354,10 @@ export class TlsfArena {
   }
 
   /**
-   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and every view of them
-   * throws `ERR_POOL_DEAD` from now on; `stats`, `holders` and `validate` answer that there is nothing. O(blocks). Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all
-   * the same. A second call does nothing.
+   * Ends the arena. The bytes stay the caller's and stop being an arena: `attach()` refuses them, and every view of
+   * them throws `ERR_POOL_DEAD` from now on; `stats`, `holders` and `validate` answer that there is nothing. O(blocks).
+   * Throws `ERR_IN_USE` while blocks are live, and changes nothing; `force` closes it all the same. A second call does
+   * nothing.
    */
   close(options?: { force?: boolean }): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

@@ -87,8 +87,10 @@ export interface CheckedConnect {
 export function checkConnect(target: LaneTarget, options: ConnectOptions): CheckedConnect {
   const { postMessage } = methodsOf("target", "a Worker or a MessagePort", target, ["postMessage"]);
   const once = callback("target.once", target.once)?.bind(target);
+  const { threadId } = target;
+  if (threadId !== undefined) wholeNumber("target.threadId", threadId, -1);
   // It tells its end once, and that is over.
-  if (once !== undefined && target.threadId === -1) {
+  if (once !== undefined && threadId === -1) {
     throw new MillpondError("ERR_INACTIVE", "the worker has ended already; connect to one that runs");
   }
   return { target, postMessage, once, options: checkConnectOptions(options) };

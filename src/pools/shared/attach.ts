@@ -147,11 +147,11 @@ export function makePool(options: SharedPoolOptions): Made {
   if (given !== undefined) checkMemory(given, layout);
   const made = given === undefined ? allocateCounted(layout.bytes) : undefined;
   const memory = given ?? made!.memory;
-  // To tell pools apart, not to keep secrets: 30 bits in the number, at least 32 in the first generation.
-  const [number, low, high] = randomWords();
+  // To tell pools apart, not to keep secrets: 30 bits in the number, at most 29 in the first generation.
+  const [number, start] = randomWords();
   const pool = 1 + (number % (2 ** 30 - 1));
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
-  writePool(i32, layout, pool, generationStart(layout, low, high));
+  writePool(i32, layout, pool, generationStart(layout, start));
   return {
     layout,
     memory,
@@ -168,11 +168,11 @@ interface Random {
   readonly crypto?: { getRandomValues(words: Uint32Array): unknown };
 }
 
-/** Three random 32-bit words, also where a program has seeded or replaced `Math.random`. */
-function randomWords(): [number, number, number] {
-  const words = Uint32Array.from({ length: 3 }, () => Math.floor(Math.random() * 2 ** 32));
+/** Two random 32-bit words, also where a program has seeded or replaced `Math.random`. */
+function randomWords(): [number, number] {
+  const words = Uint32Array.from({ length: 2 }, () => Math.floor(Math.random() * 2 ** 32));
   (globalThis as Random).crypto?.getRandomValues(words);
-  return [words[0]!, words[1]!, words[2]!];
+  return [words[0]!, words[1]!];
 }
 
 /** Bytes that a memory must have for such a pool; as {@link makePool} takes a memory that is given. */

@@ -10,9 +10,9 @@
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
  * State: 30 bits, not 32, because a number in an engine with compressed pointers (every browser of the Chromium family)
- * is free of garbage only up to there, and an AudioWorklet must not make garbage. An identity is a double, which
- * compiled code keeps in a register: 30 bits would leave too few for the chance that tells two pools' identities apart.
- * The generations of a pool begin at a number of its own.
+ * is free of garbage only up to there, and an AudioWorklet must not make garbage. An identity stays below 2^30 for at
+ * least 2^29 / count uses of a slot, and is a double after that, which compiled code keeps in a register. The
+ * generations of a pool begin at a number of its own, which tells its identities from another pool's.
  *
  * The high part moves once in 2^10 uses or more, and only while the slot is closed (core.ts). Both parts together take
  * at least 2^33 uses of one slot to come round, for any number of members and slots.
@@ -251,13 +251,19 @@ export interface GenerationStart {
 const FIRST: GenerationStart = { low: 0, high: 0 };
 
 /**
- * Where a pool's generations begin, from two random 32-bit words: anywhere in the lower half of at least 2^33, so that
- * an identity of another pool is one of this pool's with a chance below 2^-31, and 2^32 uses of a slot come before its
- * generation comes round.
+ * A pool's first identities are below 2 to this many bits: beyond 2^30 a number is garbage where it is not compiled.
  */
-export function generationStart(layout: SharedLayout, low: number, high: number): GenerationStart {
-  const { generationBits, highBits } = layout;
-  return { low: low & ((1 << generationBits) - 1), high: high & ((1 << (highBits - 1)) - 1) };
+const START_BITS = 29;
+
+/**
+ * Where a pool's generations begin, from a random 32-bit word: anywhere that keeps its first 2^29 identities below
+ * 2^30. An identity of another pool of `count` slots then fits one of this pool's with a chance of about count / 2^29,
+ * and 2^32 uses of a slot and more come before its generation comes round.
+ */
+export function generationStart(layout: SharedLayout, chance: number): GenerationStart {
+  const { generationBits, indexBits } = layout;
+  const start = (chance >>> 0) % 2 ** Math.max(0, START_BITS - indexBits);
+  return { low: start % 2 ** generationBits, high: Math.floor(start / 2 ** generationBits) };
 }
 
 /**

@@ -105,8 +105,8 @@ class BoundWaiter implements SharedWaiter {
 const ofTheLibrary = new WeakSet<SharedWaiter>();
 
 /**
- * Marks a waiter of the library's own: pools take it as it is. Its `waitAsync` may be a getter that answers anew at each
- * wait, and that starts a thread at the first.
+ * Marks a waiter of the library's own: pools take it as it is. Its `waitAsync` may be a getter that answers anew at
+ * each wait, and that starts a thread at the first.
  */
 export function trustWaiter(waiter: SharedWaiter): void {
   ofTheLibrary.add(waiter);

@@ -34,8 +34,8 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 16.5 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 7 * KB },
-  { entry: "millpond/shared", name: "SpscRing", bytes: 5.3 * KB },
-  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.2 * KB },
+  { entry: "millpond/shared", name: "SpscRing", bytes: 5.4 * KB },
+  { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 39 * KB },
 ];
 

@@ -215,8 +215,11 @@ class Program {
     try {
       return fn();
     } catch (error) {
-      const known = isMillpondError(error) ? error.code !== "ERR_CORRUPTED" : error instanceof Thrown;
-      if (!known) this.fail(`${what} threw ${(error as Error).stack}`);
+      // What several hooks threw while a pool closed comes as one.
+      const errors: unknown[] = error instanceof AggregateError ? error.errors : [error];
+      const known = (one: unknown): boolean =>
+        isMillpondError(one) ? one.code !== "ERR_CORRUPTED" : one instanceof Thrown;
+      if (!errors.every(known)) this.fail(`${what} threw ${(error as Error).stack}`);
       return undefined;
     }
   }

@@ -17,7 +17,7 @@ import { notDone } from "../../../src/os/result.ts";
 import { absentOps } from "../../../src/os/unsupported.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
-import { stateAt } from "../../../src/pools/shared/core.ts";
+import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { kill } from "../../helpers/child.ts";
 import { codeOf } from "../../helpers/code-of.ts";
@@ -267,7 +267,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
       // What this side has and nobody sent on: by its own doing, as a program's `finally` would.
       for (let index = 0; index < pool.count; index++) {
         const state = Atomics.load(pool.core.i32, stateAt(pool.core, index));
-        const id = ((state >>> pool.core.memberBits) << pool.core.indexBits) | index;
+        const id = leaseOf(pool.core, index, state);
         if (pool.isHeld(id) && !unknownLeases(pool).includes(id)) pool.releaseId(id);
       }
       await until(() => pool.stats().free === 6);

@@ -36,6 +36,8 @@ async function descriptors(): Promise<void> {
     works.push(starved === "ERR_STARVED" && pool.acquireSync(0).index === 0);
   }
   for (const pool of pools) pool.leave({ force: true });
+  // A thread that slept for asynchronous waits closes its own once it has heard that it is to end.
+  for (let i = 0; open() > before && i < 3000; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   const answer = {
     refused,
     block: block.ok ? "made" : block.status,

@@ -350,7 +350,7 @@ describe("files", () => {
     await new Pipeline()
       .link(new FileSource(clip), new DecodeElement(), new VideoScale({ width: 320 }), new RawVideoSink(small))
       .run();
-    // The clip as it is, then the same film at a quarter of its width: one stream to whoever is behind.
+    // The clip as it is, then the same film at a quarter of its width: one stream for what is behind.
     const playlist = new FramesElement(async () => {
       const files: FrameSource[] = [await openVideoFile(clip), await openRawVideo(createReadStream(small))];
       return {

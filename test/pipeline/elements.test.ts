@@ -3,7 +3,7 @@ import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { openVideoFile } from "../../src/adapters/mediabunny.ts";
+import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/node/file-elements.ts";
 import type { FrameSource } from "../../src/adapters/node/frame-source.ts";
 import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapters/node/frames-element.ts";

@@ -75,7 +75,7 @@ export interface TextOptions {
 }
 
 /** What the command line means. */
-export type Command =
+type Command =
   | { readonly kind: "help"; readonly topic: "main" | "run" | "doctor" }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }

@@ -54,10 +54,10 @@ const SIGNALS: Readonly<Record<EndSignal, { readonly word: string; readonly code
 };
 
 /** A signal that asks for the end. */
-export type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGQUIT";
+type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGQUIT";
 
 /** All of {@link EndSignal}. */
-export const END_SIGNALS = Object.keys(SIGNALS) as readonly EndSignal[];
+const END_SIGNALS = Object.keys(SIGNALS) as readonly EndSignal[];
 
 /** The user or the system asked for the end. */
 export class Interruption extends Failure {

@@ -21,7 +21,7 @@ const MAX_PATTERN = 256;
 const rules: Rule[] = [];
 
 /** A pool that can change its level while it is in use. */
-export interface DebugTarget {
+interface DebugTarget {
   /** What patterns are compared with. */
   readonly name: string;
   /** Called with the new level. */

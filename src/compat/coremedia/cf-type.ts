@@ -7,7 +7,7 @@ import type { MillpondError } from "../../util/errors.ts";
 import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
 
 /** @internal What all objects of one type have in common. */
-export interface CFKind<T> {
+interface CFKind<T> {
   /** The type's name. */
   readonly name: string;
   /** The calls that make one, for messages. */

@@ -9,7 +9,7 @@ import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "
 import type { PosixMemory } from "./posix.ts";
 
 /** The numbers and struct layouts of one platform, 64 bits, little-endian. */
-export interface SocketNumbers {
+interface SocketNumbers {
   /** A socket type that keeps messages apart where there is one. */
   readonly type: number;
   /** Bits for `type` that keep the socket from children, and connect() from waiting for a peer that never accepts. */

@@ -8,7 +8,7 @@ interface LockManager {
 }
 
 /** What is to be done when a thread or a process ends. */
-export interface EndWatch {
+interface EndWatch {
   /** It has ended. */
   ended(): void;
   /** Whether its end is of no concern any more: the pool is over, or the other side has left it. */

@@ -24,7 +24,7 @@ export interface StopWord {
 }
 
 /** What a {@link ProcessWaiter} is made from. */
-export interface ProcessWaiterOptions {
+interface ProcessWaiterOptions {
   /** The pool's words. */
   readonly i32: Int32Array;
   /** The operations. */

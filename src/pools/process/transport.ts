@@ -25,7 +25,7 @@ const answers: Map<string, () => void> = new Map();
 let questions = 0;
 
 /** A lane's carrier, and how it learns of its lane. */
-export interface ProcessCarrier extends Carrier {
+interface ProcessCarrier extends Carrier {
   /** Called once the lane is made. */
   joined(lane: Lane<unknown>): void;
 }

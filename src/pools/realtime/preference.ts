@@ -28,7 +28,7 @@ const WORDS: Readonly<Record<string, number>> = {
 };
 
 /** A preference, and where it was stated. */
-export interface RealtimePreference {
+interface RealtimePreference {
   /** {@link RealtimeFlags}. */
   readonly flags: number;
   /** `"default"`, `"MILLPOND_REALTIME"` or `"setRealtimePreference"`. */

@@ -454,7 +454,7 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
 }
 
 /** Moves the high part of the generation of a slot that this thread has closed at the last low part. */
-export function carryGeneration(core: Core, at: number, closed: number): void {
+function carryGeneration(core: Core, at: number, closed: number): void {
   const { i32 } = core;
   const high = Atomics.load(i32, at + 1);
   // Declared dead meanwhile: what was just read may be a later generation's.

@@ -241,7 +241,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
 }
 
 /** The generation before a pool's first one, in its two parts. */
-export interface GenerationStart {
+interface GenerationStart {
   /** The part in the state, unshifted. */
   readonly low: number;
   /** The part in the second word. */

@@ -61,7 +61,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
 /**
  * Says that nobody of this thread waits any more; not where the memory holds another pool now, whose word it would be.
  */
-export function stopWaiting(core: Core): void {
+function stopWaiting(core: Core): void {
   const { i32 } = core;
   if (statusOf(core, core.member) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
 }

@@ -15,7 +15,7 @@ export const ExitCode = {
   FAILED: 1,
   /** What could be decoded was, and written; something is missing, and the message says what. */
   PARTIAL: 2,
-  /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
+  /** Buffers were still leased at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
   /** The terminal was closed (SIGHUP): 128 + 1, as shells count. No output is left behind. */
   HUNG_UP: 129,

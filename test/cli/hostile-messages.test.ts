@@ -361,7 +361,7 @@ const streams: HostileRun[] = [
   },
 ];
 
-/** Hides a method from whoever looks at it first, which is the check of this package; mediabunny itself finds it. */
+/** Hides a method from the first look at it, which is the check of this package; mediabunny itself finds it. */
 const HIDE = `
 import { VideoSampleSink } from ${JSON.stringify(import.meta.resolve("mediabunny"))};
 const method = VideoSampleSink.prototype._createPacketSink;

@@ -14,7 +14,7 @@ export interface CFKind<T> {
   readonly maker: string;
   /** What `CFGetTypeID` answers. */
   readonly typeID: number;
-  /** The status of a call with something that is no such object, or no longer. */
+  /** The status of a call with something that is not such an object, or was one. */
   readonly status: number;
   /** Throws when the last release has to be refused; nothing has changed then. */
   check?(object: T): void;

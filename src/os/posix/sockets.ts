@@ -110,7 +110,7 @@ export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: S
     const { level, option, bytes, uidAt, pidAt } = numbers.peer;
     const answer = new DataView(new ArrayBuffer(bytes));
     if (Number(getsockopt(descriptor, level, option, new Uint8Array(answer.buffer), new Uint32Array([bytes]))) < 0) {
-      return memory.failed("getsockopt", `descriptor ${descriptor} is no Unix socket with a peer`);
+      return memory.failed("getsockopt", `descriptor ${descriptor} is not a Unix socket with a peer`);
     }
     return made({ uid: answer.getUint32(uidAt, true), pid: pidAt < 0 ? 0 : answer.getInt32(pidAt, true) });
   };

@@ -201,7 +201,7 @@ export function wakeSide(ring: RingState, word: number): void {
   ring.notify(i32, word, EVERYONE);
 }
 
-/** Makes both sides look again: something changed that is no counter. */
+/** Makes both sides look again: something other than a counter changed. */
 export function wakeBoth(ring: RingState): void {
   const { i32 } = ring;
   Atomics.and(i32, TAIL, MASK);

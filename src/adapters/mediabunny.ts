@@ -1,6 +1,7 @@
 /**
- * Video files through mediabunny: every frame of the first video track, copied once, straight into a buffer of yours.
- * `VideoSample.copyTo` takes plain and shared memory alike, so a frame lands in the slot that a worker will read.
+ * Video files through mediabunny: every frame of the first video track, copied once, straight into a buffer of yours,
+ * plain or shared memory alike, so that a frame lands in the slot that a worker will read. The copy is libav's own
+ * (node/libav.ts), or `VideoSample.copyTo` where that is not there.
  *
  * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
  *
@@ -12,7 +13,6 @@
  * node/sample-tables.ts).
  */
 import { open, stat } from "node:fs/promises";
-import { createRequire } from "node:module";
 import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
 import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
 import type { Fraction } from "../pipeline/stream-format.ts";
@@ -26,6 +26,7 @@ import {
   type Presentation,
   type SourceFrame,
 } from "./node/frame-source.ts";
+import { copyNatively, frameOfSample, importLibav, type Libav, useLibav } from "./node/libav.ts";
 import { boundReads, passOverDamage, warnOfMissingBounds } from "./node/mediabunny-hooks.ts";
 import type { WholePackets } from "./node/transport-packets.ts";
 
@@ -98,26 +99,14 @@ export function quietDecoders(): void {
   areDecodersQuiet = true;
 }
 
-/** What is used of node-av; the package belongs to @mediabunny/server, which is optional. */
-interface NodeAv {
-  readonly Log: {
-    setLevel(level: number): void;
-    setCallback(callback: (level: number, message: string) => void, options: { maxLevel: number }): void;
-  };
-}
-
 // AV_LOG_ERROR: a picture or a packet is damaged. Warnings below it are about habits of encoders.
 const ERROR_LEVEL = 16;
 
 /**
  * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by
- * themselves, past everything that a program does about its output. `server` is where @mediabunny/server lies, which
- * brings libav along.
+ * themselves, past everything that a program does about its output.
  */
-async function catchLibavLog(server: string): Promise<void> {
-  // Resolved from there: package managers differ in whether it can be seen from here.
-  const path = createRequire(server).resolve("node-av");
-  const { Log } = (await import(path)) as NodeAv;
+function catchLibavLog({ Log }: Libav): void {
   Log.setLevel(ERROR_LEVEL);
   // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
   Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
@@ -128,12 +117,14 @@ async function importPackages(): Promise<Mediabunny> {
   try {
     const mediabunny = await import("mediabunny");
     missing = "@mediabunny/server";
-    const { registerMediabunnyServer } = await import("@mediabunny/server");
-    registerMediabunnyServer({ hardwareContext: null });
+    const server = await import("@mediabunny/server");
+    server.registerMediabunnyServer({ hardwareContext: null });
     warnOfMissingBounds(mediabunny);
+    const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
+    if (libav !== undefined) useLibav(libav, server);
     if (areDecodersQuiet) {
       mediabunny.Logging.level = mediabunny.LogLevel.Silent;
-      await catchLibavLog(import.meta.resolve("@mediabunny/server"));
+      if (libav !== undefined) catchLibavLog(libav);
     }
     return mediabunny;
   } catch (cause) {
@@ -591,12 +582,14 @@ export class VideoFileFrame implements SourceFrame {
   }
 
   /**
-   * One copy, out of the decoder's memory into `bytes`. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
+   * One copy, out of the decoder's memory into `bytes`, plain or shared: natively, so that the frame's planes are no
+   * garbage. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
    * `ERR_OUT_OF_RANGE` when they are too few.
    */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
     const { planes, size } = this.layout;
     bytesFor("bytes", bytes, size);
+    if (copyNatively(this.sample, bytes, this.layout)) return true;
     await this.sample.copyTo(bytes, { layout: planes.map(({ offset, stride }) => ({ offset, stride })) });
     return true;
   }
@@ -612,15 +605,8 @@ const CORRUPT_FLAG = 1;
 
 /** Whether libav marked the frame: its data was damaged, or what it refers to is missing. */
 function isDamaged(sample: VideoSample): boolean {
-  const { _data: resource } = sample as unknown as { readonly _data?: { readonly frame?: DecodedFrame } };
-  const frame = resource?.frame;
+  const frame = frameOfSample(sample);
   return frame !== undefined && (frame.decodeErrorFlags !== 0 || (frame.flags & CORRUPT_FLAG) !== 0);
-}
-
-/** What is read of node-av's Frame. */
-interface DecodedFrame {
-  readonly flags: number;
-  readonly decodeErrorFlags: number;
 }
 
 // Every frame of a stream has the same layout; the last one is kept, so that a frame costs no layout.

@@ -10,9 +10,9 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openVideoFile, quietDecoders } from "../src/adapters/mediabunny.ts";
 import { openInput } from "../src/adapters/node/input-stream.ts";
 import { openRawVideo } from "../src/adapters/raw-video/raw-video.ts";
+import { openVideoFile, quietDecoders } from "../src/mediabunny.ts";
 
 const SLOW_MS = 5_000;
 const KILL_MS = 8_000;

@@ -44,10 +44,8 @@ export {
 export type { AsyncWait, StopWord } from "./pools/process/futex-waiter.ts";
 export type { ProcessAttachOptions, ProcessOpenOptions, ProcessPoolOptions } from "./pools/process/open.ts";
 export type { IpcEnd } from "./pools/process/ports.ts";
-export {
-  ProcessPool,
-  type Reclaimed,
-} from "./pools/process/process-pool.ts";
+export { ProcessPool } from "./pools/process/process-pool.ts";
+export type { Reclaimed } from "./pools/process/process-table.ts";
 export {
   type ConnectToPoolOptions,
   connectToPool,

@@ -2,7 +2,7 @@
 /**
  * The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code.
  */
-import { quietDecoders } from "../adapters/mediabunny.ts";
+import { quietDecoders } from "../adapters/mediabunny/load.ts";
 import { DOCTOR_HELP, MAIN_HELP, MILLPOND_VERSION, parseCommand, RUN_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure, print } from "./exit.ts";
 import { elementList, runText } from "./pipeline-text.ts";

@@ -3,7 +3,7 @@
 import { alignUp } from "../util/align.ts";
 
 /** A run of whole pages. */
-export interface PageRange {
+interface PageRange {
   /** Where it starts, a multiple of the page size. */
   readonly address: bigint;
   /** Bytes in it, a multiple of the page size. */

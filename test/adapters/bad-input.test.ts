@@ -3,7 +3,7 @@
  */
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny.ts";
+import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny/video-file.ts";
 import { type FrameSource, pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
 import { WebCodecsDecoder, WebCodecsEncoder } from "../../src/adapters/webcodecs.ts";

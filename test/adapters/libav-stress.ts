@@ -1,10 +1,11 @@
 /**
  * A child: native copies into memory that comes and goes. Pools are closed by force with leases out, buffers are
- * dropped and collected, views are revoked and transferred away, between any two copies; blocks that are nobody's target
- * must keep their bytes, and each copy must be whole. A stray write ends in a crash or in a count that is not 0.
+ * dropped and collected, views are revoked and transferred away, between any two copies; blocks that are nobody's
+ * target must keep their bytes, and each copy must be whole. A stray write ends in a crash or in a count that is not 0.
  */
-import { loadMediabunny } from "../../src/adapters/mediabunny.ts";
-import { DirectCopier, type FrameCopier, importLibav, StagedCopier } from "../../src/adapters/node/libav.ts";
+
+import { DirectCopier, type FrameCopier, importLibav, StagedCopier } from "../../src/adapters/mediabunny/libav.ts";
+import { loadMediabunny } from "../../src/adapters/mediabunny/load.ts";
 import { allocators } from "../../src/allocators/registry.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { generator } from "../helpers/random.ts";

@@ -1,8 +1,10 @@
-/** The native way from a decoded frame into a buffer: the same bytes as VideoSample.copyTo, without a look at the planes. */
+/**
+ * The native way from a decoded frame into a buffer: the same bytes as VideoSample.copyTo, without a look at the
+ * planes.
+ */
 import * as server from "@mediabunny/server";
 import { VideoSample, type VideoSamplePixelFormat } from "mediabunny";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { loadMediabunny, type VideoFileFacts, VideoFileFrame } from "../../src/adapters/mediabunny.ts";
 import {
   type AvFrame,
   chooseCopier,
@@ -15,7 +17,9 @@ import {
   SLOW_COPY,
   StagedCopier,
   warnOfSlowCopies,
-} from "../../src/adapters/node/libav.ts";
+} from "../../src/adapters/mediabunny/libav.ts";
+import { loadMediabunny } from "../../src/adapters/mediabunny/load.ts";
+import { type VideoFileFacts, VideoFileFrame } from "../../src/adapters/mediabunny/video-file.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../src/media/video/info.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { answerOf, run } from "../helpers/child.ts";
@@ -280,10 +284,14 @@ describe("a decoded frame", () => {
 });
 
 describe("native copies into memory that comes and goes", () => {
-  it("touch nothing that is not their target, while pools are closed by force and buffers are collected", REPEATED, async () => {
-    const script = new URL("./libav-stress.ts", import.meta.url).pathname;
-    const rounds = times(60, 2000);
-    const exit = await run([process.execPath, "--expose-gc", script, String(rounds), "7"]);
-    expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
-  });
+  it(
+    "touch nothing that is not their target, while pools are closed by force and buffers are collected",
+    REPEATED,
+    async () => {
+      const script = new URL("./libav-stress.ts", import.meta.url).pathname;
+      const rounds = times(60, 2000);
+      const exit = await run([process.execPath, "--expose-gc", script, String(rounds), "7"]);
+      expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
+    },
+  );
 });

@@ -5,8 +5,8 @@
 import * as mediabunny from "mediabunny";
 import { BufferSource } from "mediabunny";
 import { describe, expect, it } from "vitest";
-import { boundReads, missingBounds, warnOfMissingBounds } from "../../src/adapters/node/mediabunny-hooks.ts";
-import { sampleTablePatches } from "../../src/adapters/node/sample-tables.ts";
+import { boundReads, missingBounds, warnOfMissingBounds } from "../../src/adapters/mediabunny/mediabunny-hooks.ts";
+import { sampleTablePatches } from "../../src/adapters/mediabunny/sample-tables.ts";
 
 const MANY = 0xffffffff;
 

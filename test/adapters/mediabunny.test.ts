@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openVideoFile } from "../../src/adapters/mediabunny.ts";
-import { containerLength } from "../../src/adapters/node/container-length.ts";
+import { containerLength } from "../../src/adapters/mediabunny/container-length.ts";
+import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
 import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { allocators } from "../../src/allocators/registry.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";

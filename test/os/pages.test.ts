@@ -116,7 +116,7 @@ describe.skipIf(process.platform !== "linux")("pages, as /proc sees them (needs 
     }
   });
 
-  it("a pool that stands on locked pages lends locked memory, and stays locked when it revokes the views it lent", () => {
+  it("a pool that stands on locked pages leases locked memory, and stays locked when it revokes views of it", () => {
     const before = lockedBytesOfProcess();
     const pool = new BufferPool();
     const allocator = new LockedAllocator({ backing: "mapped" });

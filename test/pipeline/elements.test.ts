@@ -3,7 +3,7 @@ import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { openVideoFile } from "../../src/adapters/mediabunny.ts";
+import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/node/file-elements.ts";
 import type { FrameSource } from "../../src/adapters/node/frame-source.ts";
 import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapters/node/frames-element.ts";
@@ -350,7 +350,7 @@ describe("files", () => {
     await new Pipeline()
       .link(new FileSource(clip), new DecodeElement(), new VideoScale({ width: 320 }), new RawVideoSink(small))
       .run();
-    // The clip as it is, then the same film at a quarter of its width: one stream to whoever is behind.
+    // The clip as it is, then the same film at a quarter of its width: one stream for what is behind.
     const playlist = new FramesElement(async () => {
       const files: FrameSource[] = [await openVideoFile(clip), await openRawVideo(createReadStream(small))];
       return {

@@ -252,7 +252,7 @@ export function expectHome(pipeline: Pipeline): void {
   for (const element of pipeline.elements) {
     for (const { pool } of element.outputs) {
       if (pool === null) continue;
-      expect(pool.outstanding, `${pool.name} has loans out`).toBe(0);
+      expect(pool.outstanding, `${pool.name} has leases out`).toBe(0);
       pool.validate();
     }
   }

@@ -27,7 +27,7 @@ import {
 import { onAbort } from "../../util/abortable.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
-import { openVideoFile } from "../mediabunny.ts";
+import { openVideoFile } from "../mediabunny/video-file.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";

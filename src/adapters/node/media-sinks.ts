@@ -22,7 +22,7 @@ import {
 import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, wholeNumber } from "../../util/validate.ts";
 import { ContactSheetSink } from "../../video/contact-sheet-sink.ts";
-import { loadMediabunny } from "../mediabunny.ts";
+import { loadMediabunny } from "../mediabunny/load.ts";
 import { writeWhole } from "./file-elements.ts";
 import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, gcd, lossesOf, nearestFraction } from "./losses.ts";

@@ -2,7 +2,7 @@
 import { fstatSync } from "node:fs";
 import { basename } from "node:path";
 import type { Readable } from "node:stream";
-import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny.ts";
+import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny/video-file.ts";
 import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
 import { isPipe, isY4m, openInput } from "../../adapters/node/input-stream.ts";
 import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";

@@ -331,7 +331,7 @@ export interface Detached {
 }
 
 /** What connections agreed on, with references of their allocators. */
-export interface Remembered {
+interface Remembered {
   /**
    * Gives each connection that still stands its allocator back, and the allocator its properties; no callback is asked.
    */

@@ -29,7 +29,7 @@ export interface Candidate<T> {
 }
 
 /** What {@link selectFirst} found. */
-export interface Selection<T> {
+interface Selection<T> {
   /** What won; undefined when nothing served. */
   readonly selected: T | undefined;
   /** Every candidate, in order. */

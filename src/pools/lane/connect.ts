@@ -55,7 +55,7 @@ export interface Answer {
 const EXIT_GRACE_MS = 100;
 
 /** The other end, for the carrier of this one. */
-export interface Peer {
+interface Peer {
   /** The pool on this side: its end ends the attempt. */
   readonly pool: object;
   /** Called when the other side has answered: makes this side's carrier. */

@@ -4,7 +4,7 @@
 export type PoolEnd = "closed" | "forced" | "left";
 
 /** Something that ends with its pool. */
-export interface PoolUser {
+interface PoolUser {
   /** The pool was closed here, or this thread left it. */
   poolEnded(error: Error, end: PoolEnd): void;
 }

@@ -8,7 +8,7 @@ interface LockManager {
 }
 
 /** What is to be done when a thread or a process ends. */
-export interface EndWatch {
+interface EndWatch {
   /** It has ended. */
   ended(): void;
   /** Whether its end is of no concern any more: the pool is over, or the other side has left it. */
@@ -67,12 +67,12 @@ export function holdLivenessLock(name: string | undefined): Promise<boolean> {
   const locks = lockManager();
   if (name === undefined || locks === undefined) return Promise.resolve(false);
   return new Promise((resolve) => {
-    const forEver = new Promise<void>(() => {});
+    const never = new Promise<void>(() => {});
     // Refused where a page has no storage of its own: then its end is not seen, and nothing else is different.
     locks
       .request(name, () => {
         resolve(true);
-        return forEver;
+        return never;
       })
       .catch(() => resolve(false));
   });

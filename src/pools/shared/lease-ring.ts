@@ -201,7 +201,8 @@ export class LeaseRing {
     const pool = this.#pool;
     const { state } = this.#ring;
     if (this.#peer < 0 && !this.#meet()) return AGAIN;
-    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    // A ring full of numbers that name no lease is skipped; when the other side goes on pushing such, the next call
+    // goes on.
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;

@@ -139,7 +139,7 @@ export class SpscRing {
 
   /**
    * Appends an integer from 0 to 2^31 - 1; false when the ring is full, or closed. One thread pushes. @realtime Throws
-   * `ERR_INVALID_ARG_TYPE` for what is no number, `ERR_OUT_OF_RANGE` for another number. A ring that the other side
+   * `ERR_INVALID_ARG_TYPE` for what is not a number, `ERR_OUT_OF_RANGE` for another number. A ring that the other side
    * closed may take numbers until it is full.
    */
   tryPush(value: number): boolean {

@@ -334,7 +334,7 @@ export class SharedPool implements LeasePool {
 
   /**
    * Gives a hold back. @realtime Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE` for what this thread does not hold
-   * or what is no lease, `ERR_POOL_DEAD`; nothing changes then.
+   * or what is not a lease, `ERR_POOL_DEAD`; nothing changes then.
    */
   releaseId(id: number): void {
     if (typeof id !== "number" || !release(this.core, id)) this.#releaseSlow(id);

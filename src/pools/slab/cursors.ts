@@ -5,7 +5,7 @@
  */
 
 /** Makes a cursor leave a block: where it stands on one of `gone`, it gets `ended` in its place. */
-export type LeaveBlocks = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView) => void;
+type LeaveBlocks = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView) => void;
 
 interface CursorList {
   readonly leave: LeaveBlocks;

@@ -566,7 +566,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       head = pointer;
     }
     this.head = head;
-    errors.rethrow(failures, this.name);
+    errors.rethrow(this.name, failures);
   }
 
   /** Calls `destroy` for slots, in order; a hook that throws keeps no other from its call. */
@@ -639,7 +639,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#table = new Int32Array(0);
     this.#endForeign(END);
     if (failures.length > 0) unreported.set(this, left);
-    errors.rethrow(failures, this.name);
+    errors.rethrow(this.name, failures);
     return left;
   }
 

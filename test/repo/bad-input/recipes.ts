@@ -19,7 +19,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
   const cm = modules["./compat/coremedia"] as unknown as typeof import("../../../src/compat/coremedia.ts");
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
   const native = modules["./native"] as unknown as typeof import("../../../src/native.ts");
-  const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/adapters/mediabunny.ts");
+  const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/mediabunny.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
   const activePool = (): unknown => {

@@ -1,46 +1,33 @@
 /**
  * Video files through mediabunny: every frame of the first video track, copied once, straight into a buffer of yours,
  * plain or shared memory alike, so that a frame lands in the slot that a worker will read. The copy is libav's own
- * (node/libav.ts), or `VideoSample.copyTo` where that is not there.
- *
- * mediabunny and @mediabunny/server (its decoders for Node) are optional peers, loaded when they are first needed.
+ * (libav.ts), or `VideoSample.copyTo` where that is not there.
  *
  * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader
  * astray; `next` waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall`
  * says what is missing. `close` ends it at any time, also while it waits.
  *
- * Invariant: a damaged file costs no more time and memory than a whole one of its size (node/mediabunny-hooks.ts,
- * node/sample-tables.ts).
+ * Invariant: a damaged file costs no more time and memory than a whole one of its size (mediabunny-hooks.ts,
+ * sample-tables.ts).
  */
 import { open, stat } from "node:fs/promises";
 import type { Input, InputVideoTrack, Source, VideoSample } from "mediabunny";
-import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
-import type { Fraction } from "../pipeline/stream-format.ts";
-import { isMillpondError, MillpondError } from "../util/errors.ts";
-import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./node/container-length.ts";
-import { pathOf } from "./node/file-paths.ts";
+import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
+import type { Fraction } from "../../pipeline/stream-format.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { pathOf } from "../node/file-paths.ts";
 import {
   bytesFor,
   type FrameLayout,
   type FrameSource,
   type Presentation,
   type SourceFrame,
-} from "./node/frame-source.ts";
-import { copyNatively, frameOfSample, importLibav, type Libav, useLibav } from "./node/libav.ts";
-import { boundReads, passOverDamage, warnOfMissingBounds } from "./node/mediabunny-hooks.ts";
-import type { WholePackets } from "./node/transport-packets.ts";
-
-export {
-  type FrameLayout,
-  type FrameSource,
-  type PlaneLayout,
-  type PooledFramesOptions,
-  type Presentation,
-  pooledFrames,
-  type SourceFrame,
-} from "./node/frame-source.ts";
-
-type Mediabunny = typeof import("mediabunny");
+} from "../node/frame-source.ts";
+import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
+import { copyNatively, frameOfSample } from "./libav.ts";
+import { loadMediabunny, type Mediabunny } from "./load.ts";
+import { boundReads, passOverDamage } from "./mediabunny-hooks.ts";
+import type { WholePackets } from "./transport-packets.ts";
 
 /** What a file says of its video track before anything is decoded. */
 export interface VideoFileFacts {
@@ -76,68 +63,6 @@ export interface VideoFileFacts {
   readonly colors: { readonly matrix: string | undefined; readonly fullRange: boolean };
   /** Seconds from the first to the end of the last frame, as the container has them. */
   readonly duration: number;
-}
-
-let loaded: Promise<Mediabunny> | undefined;
-
-/**
- * mediabunny, with the server decoders registered (in software: frames have to reach the CPU anyway). Loaded once.
- * Rejects with `ERR_UNSUPPORTED` and the command that installs them when a package is absent.
- */
-export function loadMediabunny(): Promise<typeof import("mediabunny")> {
-  loaded ??= importPackages();
-  return loaded;
-}
-
-let areDecodersQuiet = false;
-
-/**
- * Keeps mediabunny and libav from writing to the console and to standard error by themselves; all that matters of it
- * reaches the caller in errors and counts. For a program that owns both; call it before anything is opened.
- */
-export function quietDecoders(): void {
-  areDecodersQuiet = true;
-}
-
-// AV_LOG_ERROR: a picture or a packet is damaged. Warnings below it are about habits of encoders.
-const ERROR_LEVEL = 16;
-
-/**
- * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by
- * themselves, past everything that a program does about its output.
- */
-function catchLibavLog({ Log }: Libav): void {
-  Log.setLevel(ERROR_LEVEL);
-  // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
-  Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
-}
-
-async function importPackages(): Promise<Mediabunny> {
-  let missing = "mediabunny";
-  try {
-    const mediabunny = await import("mediabunny");
-    missing = "@mediabunny/server";
-    const server = await import("@mediabunny/server");
-    server.registerMediabunnyServer({ hardwareContext: null });
-    warnOfMissingBounds(mediabunny);
-    const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
-    if (libav !== undefined) useLibav(libav, server);
-    if (areDecodersQuiet) {
-      mediabunny.Logging.level = mediabunny.LogLevel.Silent;
-      if (libav !== undefined) catchLibavLog(libav);
-    }
-    return mediabunny;
-  } catch (cause) {
-    loaded = undefined;
-    const why = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    throw new MillpondError(
-      "ERR_UNSUPPORTED",
-      `video files are decoded with mediabunny and @mediabunny/server, which are optional: ${missing} cannot be loaded ` +
-        `(${why}). Install them with "npm install mediabunny @mediabunny/server", or pipe raw frames in`,
-      { missing },
-      { cause },
-    );
-  }
 }
 
 /**

@@ -1,0 +1,71 @@
+/**
+ * mediabunny and @mediabunny/server (its decoders for Node): optional peers, loaded when they are first needed, once.
+ */
+import { MillpondError } from "../../util/errors.ts";
+import { importLibav, type Libav, useLibav } from "./libav.ts";
+import { warnOfMissingBounds } from "./mediabunny-hooks.ts";
+
+/** The package, as it is loaded. */
+export type Mediabunny = typeof import("mediabunny");
+
+let loaded: Promise<Mediabunny> | undefined;
+
+/**
+ * mediabunny, with the server decoders registered (in software: frames have to reach the CPU anyway). Loaded once.
+ * Rejects with `ERR_UNSUPPORTED` and the command that installs them when a package is absent.
+ */
+export function loadMediabunny(): Promise<typeof import("mediabunny")> {
+  loaded ??= importPackages();
+  return loaded;
+}
+
+let areDecodersQuiet = false;
+
+/**
+ * Keeps mediabunny and libav from writing to the console and to standard error by themselves; all that matters of it
+ * reaches the caller in errors and counts. For a program that owns both; call it before anything is opened.
+ */
+export function quietDecoders(): void {
+  areDecodersQuiet = true;
+}
+
+// AV_LOG_ERROR: a picture or a packet is damaged. Warnings below it are about habits of encoders.
+const ERROR_LEVEL = 16;
+
+/**
+ * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by
+ * themselves, past everything that a program does about its output.
+ */
+function catchLibavLog({ Log }: Libav): void {
+  Log.setLevel(ERROR_LEVEL);
+  // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
+  Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
+}
+
+async function importPackages(): Promise<Mediabunny> {
+  let missing = "mediabunny";
+  try {
+    const mediabunny = await import("mediabunny");
+    missing = "@mediabunny/server";
+    const server = await import("@mediabunny/server");
+    server.registerMediabunnyServer({ hardwareContext: null });
+    warnOfMissingBounds(mediabunny);
+    const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
+    if (libav !== undefined) useLibav(libav, server);
+    if (areDecodersQuiet) {
+      mediabunny.Logging.level = mediabunny.LogLevel.Silent;
+      if (libav !== undefined) catchLibavLog(libav);
+    }
+    return mediabunny;
+  } catch (cause) {
+    loaded = undefined;
+    const why = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      `video files are decoded with mediabunny and @mediabunny/server, which are optional: ${missing} cannot be loaded ` +
+        `(${why}). Install them with "npm install mediabunny @mediabunny/server", or pipe raw frames in`,
+      { missing },
+      { cause },
+    );
+  }
+}

@@ -6,7 +6,7 @@ import {
   defaultAllocator,
 } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
-import { pageSize } from "../../os/page-size.ts";
+import { pageSize } from "../../os/pages.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { callerOf } from "../../util/stack.ts";

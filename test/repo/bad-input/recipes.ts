@@ -133,6 +133,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)

@@ -43,8 +43,8 @@ const config: ViteUserConfigFnObject = defineConfig(({ mode }) => {
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: "forks",
-    // vitest leaves one core to itself by default, which is every second one here; tests that wait for children leave theirs too.
-    maxWorkers: Math.max(2, availableParallelism()),
+    // One more than there are cores: tests that wait for children and clocks leave theirs idle.
+    maxWorkers: availableParallelism() + 1,
     reporters: ["default", "./test/closing-line.ts"],
   };
   return { test };

@@ -114,7 +114,7 @@ for (const order of ["source first", "renderer first"]) {
   for (const pin of [renderer.pin, invert.output, invert.input, source.pin]) pin.active();
   await source.DoBufferProcessingLoop(100);
   const { pixel } = renderer;
-  // And stops: whoever waits for a buffer is refused.
+  // And stops: who waits for a buffer is refused.
   renderer.Inactive();
   for (const pin of [invert.input, invert.output, source.pin]) pin.inactive();
   const refused = await source.pin.getDeliveryBuffer().catch((error: HResultError) => error.hresult);

@@ -104,7 +104,7 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
   ["ring", /^pools\/shared\/ring\.ts/],
-  ["lane", /^pools\/lane\/(lane|connect|worker-liveness)\.ts/],
+  ["lane", /^pools\/lane\/(lane|connect|liveness)\.ts/],
   ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];

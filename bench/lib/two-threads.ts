@@ -28,7 +28,7 @@ export function dataOfFirst<T>(): T {
   return (workerData as Link).data as T;
 }
 
-/** In the second thread: runs the rounds, for ever. */
+/** In the second thread: runs the rounds until the process ends. */
 export function serve(loop: Loop): void {
   const control = new Int32Array((workerData as Link).control);
   for (let round = 1; ; round++) {

@@ -1,4 +1,4 @@
-/** Work on one 8 MiB buffer on loan from a pool: shallow copy, map, add a meta; each with its undoing. */
+/** Work on one 8 MiB buffer leased from a pool: shallow copy, map, add a meta; each with its undoing. */
 import { registerMeta } from "../../src/media/meta/meta.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { measure, sink } from "../lib/subject.ts";

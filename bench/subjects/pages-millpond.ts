@@ -1,5 +1,5 @@
 /**
- * An 8 MiB block from each source of pages: allocated, one byte of every page written, freed; or the same block lent by
+ * An 8 MiB block from each source of pages: allocated, one byte of every page written, freed; or the same block leased by
  * a pool that stands on that source. What a locked or prefaulted page costs is paid at allocation, which is why a pool
  * pays it once.
  */

@@ -114,7 +114,7 @@ async function far(): Promise<void> {
 
 const stops: (() => unknown)[] = [];
 
-function hire(stdio: (number | "pipe" | "inherit" | "ignore" | "ipc")[], where = ""): ChildProcess {
+function startChild(stdio: (number | "pipe" | "inherit" | "ignore" | "ipc")[], where = ""): ChildProcess {
   const child = spawn(process.execPath, [import.meta.filename, which, "far", where], { stdio });
   stops.push(() => child.kill());
   return child;
@@ -151,7 +151,7 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
   const there = LeaseRing.attach(pool, rings[0].buffer, "push");
   const back = LeaseRing.attach(pool, rings[1].buffer, "pop");
   const words = new Int32Array(block.buffer);
-  hire(["ignore", "inherit", "inherit", ...[pool.descriptor, ...[block, ...rings].map((one) => one.descriptor)]]);
+  startChild(["ignore", "inherit", "inherit", ...[pool.descriptor, ...[block, ...rings].map((one) => one.descriptor)]]);
   while (!there.isMet || !back.isMet) await new Promise((resolve) => setTimeout(resolve, 5));
   let turn = 0;
   return () => {
@@ -170,7 +170,7 @@ async function byRing(pool: ProcessPool): Promise<Trip> {
 
 async function prepare(): Promise<Trip> {
   if (which === "pipe") {
-    const child = hire(["pipe", "pipe", "inherit"]);
+    const child = startChild(["pipe", "pipe", "inherit"]);
     return byCopy(child.stdin!, child.stdout!);
   }
   const path = join(tmpdir(), `millpond-bench-${process.pid}`);
@@ -178,17 +178,17 @@ async function prepare(): Promise<Trip> {
     const server = createServer().listen(path);
     stops.push(() => rmSync(path, { force: true }));
     await once(server, "listening");
-    hire(["ignore", "inherit", "inherit"], path);
+    startChild(["ignore", "inherit", "inherit"], path);
     const [socket] = (await once(server, "connection")) as [Socket];
     return byCopy(socket, socket);
   }
   const pool = ProcessPool.create({ size: FRAME_BYTES, count: 4, zero: "never" });
   if (which === "ring") return await byRing(pool);
   if (which === "lane-ipc")
-    return byLane(pool, await connectProcess(pool, hire(["ignore", "inherit", "inherit", "ipc"])));
+    return byLane(pool, await connectProcess(pool, startChild(["ignore", "inherit", "inherit", "ipc"])));
   const server = await serveProcesses(pool, path);
   stops.push(() => server.close());
-  hire(["ignore", "inherit", "inherit"], path);
+  startChild(["ignore", "inherit", "inherit"], path);
   for await (const lane of server) return byLane(pool, lane);
   throw new Error("the server ended");
 }
@@ -223,7 +223,7 @@ async function acquires(): Promise<void> {
   const block = blockOf(65536);
   const words = new Int32Array(block.buffer);
   if (which === "acquire-two") {
-    hire(["ignore", "inherit", "inherit", pool.descriptor, block.descriptor]);
+    startChild(["ignore", "inherit", "inherit", pool.descriptor, block.descriptor]);
     while (Atomics.load(words, Word.OPERATIONS) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   }
   const effort = effortFromEnvironment();

@@ -9,7 +9,7 @@ import { MillpondError } from "../util/errors.ts";
 import { checkOptions, flag, text } from "../util/validate.ts";
 
 /** Bytes in a page of WebAssembly, which its memories are whole multiples of. */
-export const WASM_PAGE: number = 64 * 1024;
+const WASM_PAGE: number = 64 * 1024;
 /** Pages in the largest memory that 32-bit WebAssembly has: 4 GiB. */
 const MAX_PAGES = 65536;
 

@@ -75,7 +75,7 @@ export interface TextOptions {
 }
 
 /** What the command line means. */
-export type Command =
+type Command =
   | { readonly kind: "help"; readonly topic: "main" | "run" | "doctor" }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }
@@ -145,7 +145,7 @@ Quote the text, so that the shell leaves "!" alone.
 A sink whose file is "-" writes to standard output; the report goes to standard error.
 
 Exit codes: 0 done; 1 failed, nothing written; 2 partial, and it says what is missing;
-3 buffers left on loan (a bug); 128 + the signal's number when a signal ended it, with
+3 buffers still leased (a bug); 128 + the signal's number when a signal ended it, with
 nothing written.
 `;
 
@@ -379,7 +379,7 @@ function whole(name: string, text: string | undefined, min: number, max: number)
   return value;
 }
 
-/** The longest that a timer of the platform can wait: 24.8 days. A longer patience is no shorter than that. */
+/** The longest that a timer of the platform can wait: 24.8 days. A longer patience is cut to it. */
 const MAX_TIMER_MS = 0x7fffffff;
 
 /** Milliseconds. */

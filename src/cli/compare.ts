@@ -12,7 +12,7 @@ import type { RunSummary } from "./run/report.ts";
 import { bytes, micros, number, type Paint, type Progress, table, terminalWidth, wrap } from "./terminal.ts";
 
 /** Medians over the rounds of one subject. */
-export interface SubjectResult {
+interface SubjectResult {
   /** Frames in each round. */
   readonly frames: number;
   /** Frames a second, from the first asked for to the last measured. */

@@ -17,7 +17,7 @@ import { MILLPOND_VERSION } from "./args.ts";
 const SIZE: number = 8 * 1024 * 1024;
 
 /** What one step gave. */
-export interface Finding {
+interface Finding {
   /** What was tried. */
   readonly step: string;
   /** "ok", or the step's {@link NotDone.status}. */
@@ -29,7 +29,7 @@ export interface Finding {
 }
 
 /** Everything that the doctor found. */
-export interface Diagnosis {
+interface Diagnosis {
   /** Version of millpond. */
   readonly millpond: string;
   /** Platform, architecture and runtime. */

@@ -15,7 +15,7 @@ export const ExitCode = {
   FAILED: 1,
   /** What could be decoded was, and written; something is missing, and the message says what. */
   PARTIAL: 2,
-  /** Buffers were still on loan at the end: a bug in millpond, reported with the holders. */
+  /** Buffers were still leased at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
   /** The terminal was closed (SIGHUP): 128 + 1, as shells count. No output is left behind. */
   HUNG_UP: 129,
@@ -54,10 +54,10 @@ const SIGNALS: Readonly<Record<EndSignal, { readonly word: string; readonly code
 };
 
 /** A signal that asks for the end. */
-export type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGQUIT";
+type EndSignal = "SIGINT" | "SIGTERM" | "SIGHUP" | "SIGQUIT";
 
 /** All of {@link EndSignal}. */
-export const END_SIGNALS = Object.keys(SIGNALS) as readonly EndSignal[];
+const END_SIGNALS = Object.keys(SIGNALS) as readonly EndSignal[];
 
 /** The user or the system asked for the end. */
 export class Interruption extends Failure {

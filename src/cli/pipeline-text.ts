@@ -143,7 +143,7 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
   const rows = summary.pools.map((pool) => [
     pool.name,
     `${pool.max} x ${bytes(pool.size)}`,
-    `${number(pool.acquires)} loans`,
+    `${number(pool.acquires)} leases`,
     pool.waits === 0 ? "no waits" : `${number(pool.waits)} waits`,
   ]);
   const concealed = concealedOf(pipeline);

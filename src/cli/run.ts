@@ -223,7 +223,7 @@ class Playback {
   }
 }
 
-/** The promise of every run: what was lent came back. */
+/** The promise of every run: every lease came back. */
 function assertAllBack(supply: SupplyReport): void {
   if (supply.outstanding > 0) throw new Failure(leakText(supply), ExitCode.LEAKED);
 }

@@ -126,7 +126,7 @@ export function complain(message: string, excerpt?: string): void {
 }
 
 /** What the line shows. */
-export interface ProgressState {
+interface ProgressState {
   /** Frames measured. */
   readonly done: number;
   /** Frames in all; undefined when nobody knows. */

@@ -26,7 +26,7 @@ export interface DescriptorWait {
 }
 
 /** A descriptor that came, with the bytes that were sent with it. */
-export interface Received {
+interface Received {
   /** Yours now: close it, or give it to `openSharedMemory`, which takes it over. */
   readonly descriptor: number;
   /** What the sender wrote beside it. */

@@ -23,7 +23,7 @@ export interface ProcessIdentity {
 }
 
 /** What /proc/PID/stat says. */
-export interface ProcessStat {
+interface ProcessStat {
   /** One letter: R, S, D, T, Z (ended, not yet waited for), X. */
   readonly state: string;
   /** Threads that it has left. */

@@ -14,10 +14,10 @@ import { made, type Outcome } from "./result.ts";
 const SLICE_MS = 50;
 
 /** How {@link waitForChange} ended. */
-export type ChangeOutcome = "changed" | "timeout" | "stopped";
+type ChangeOutcome = "changed" | "timeout" | "stopped";
 
 /** Bounds of a wait. */
-export interface ChangeOptions {
+interface ChangeOptions {
   /** Milliseconds; default Infinity. */
   readonly timeout?: number;
   /** A word of a SharedArrayBuffer that ends the wait, within 50 ms, once it is not 0. */

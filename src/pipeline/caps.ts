@@ -200,7 +200,7 @@ export interface FixedCaps {
 }
 
 /** The fields of a settled format, as caps name them. */
-export function fieldsOf(format: StreamFormat): Readonly<Record<string, CapsScalar>> {
+function fieldsOf(format: StreamFormat): Readonly<Record<string, CapsScalar>> {
   const fields = layoutFields(format);
   return format.memory === undefined ? fields : { ...fields, memory: format.memory };
 }

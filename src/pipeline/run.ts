@@ -48,7 +48,7 @@ export interface Progress {
 }
 
 /** How {@link PipelineRun} runs. */
-export interface PipelineRunOptions {
+interface PipelineRunOptions {
   /** Cancels the run; it rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** Told how far it is, at most ten times a second, and once at the end. */

@@ -83,7 +83,7 @@ interface Node {
 type Link = { readonly kind: "node"; readonly node: Node } | { readonly kind: "reference"; readonly word: Word };
 
 /** An error that points at a word. `details` has `at`, `length` and `excerpt`, two lines that show the place. */
-export function textError(text: string, word: Word, message: string, cause?: unknown): MillpondError {
+function textError(text: string, word: Word, message: string, cause?: unknown): MillpondError {
   const excerpt = excerptOf(text, word);
   return new MillpondError(
     "ERR_INVALID_ARG_VALUE",
@@ -94,7 +94,7 @@ export function textError(text: string, word: Word, message: string, cause?: unk
 }
 
 /** The line with the word and a line that points at it; long texts are cut around it. */
-export function excerptOf(text: string, { at, length }: Word, width = 76): string {
+function excerptOf(text: string, { at, length }: Word, width = 76): string {
   const flat = text.replaceAll(/[\n\t\r]/g, " ");
   const from = at + length <= width ? 0 : Math.max(0, at - Math.floor(width / 3));
   const shown = flat.slice(from, from + width);

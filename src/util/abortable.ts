@@ -53,7 +53,7 @@ function reasonOf(signal: AbortSignal): unknown {
 }
 
 /** What the code that begins a wait ends it with. After the end, all three do nothing more than is said here. */
-export interface Wait<T> {
+interface Wait<T> {
   /** Ends the wait with a value. */
   resolve(value: T): void;
   /** Ends the wait with an error. */

@@ -5,10 +5,6 @@
  */
 import { outOfRange, wholeNumber, wrongType } from "./validate.ts";
 
-interface WithEnvironment {
-  process?: { env?: Record<string, string | undefined> };
-}
-
 let level: number | undefined;
 
 interface Rule {
@@ -25,7 +21,7 @@ const MAX_PATTERN = 256;
 const rules: Rule[] = [];
 
 /** A pool that can change its level while it is in use. */
-export interface DebugTarget {
+interface DebugTarget {
   /** What patterns are compared with. */
   readonly name: string;
   /** Called with the new level. */
@@ -41,7 +37,7 @@ const targets: Set<WeakRef<DebugTarget>> = new Set();
  * @param name of a pool: rules for it count; absent: the realm's level
  */
 export function debugLevel(name?: string): number {
-  level ??= parseLevel(fromEnvironment());
+  level ??= parseLevel(fromEnvironment("MALLOC_DEBUG"));
   if (name === undefined) return level;
   return rules.findLast(({ pattern }) => matchesGlob(pattern, name))?.level ?? level;
 }
@@ -94,10 +90,13 @@ function matchesGlob(pattern: string, name: string): boolean {
   return at === pattern.length;
 }
 
-/** Reading the environment may be forbidden (Deno asks, and throws when it is refused); that is not a level. */
-function fromEnvironment(): string | undefined {
+/**
+ * A variable of the environment, where there is one. Reading it may be forbidden (Deno asks, and throws when it is
+ * refused); that counts as unset.
+ */
+export function fromEnvironment(name: string): string | undefined {
   try {
-    return (globalThis as WithEnvironment).process?.env?.MALLOC_DEBUG;
+    return (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env?.[name];
   } catch {
     return undefined;
   }

@@ -7,7 +7,7 @@ import { MillpondError } from "./errors.ts";
 /**
  * The longest byte length that any ArrayBuffer of today's engines accepts is below this; larger numbers are mistakes.
  */
-export const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
+const MAX_BYTES: number = Number.MAX_SAFE_INTEGER;
 
 /** How a value is shown in a message: short, never the content of a buffer, and never an error of its own. */
 export function show(value: unknown): string {

@@ -6,7 +6,7 @@
  */
 
 /** A frame's picture, as it is offered to a sheet. */
-export interface SheetPicture {
+interface SheetPicture {
   /** Number of the frame, from 0. */
   readonly frame: number;
   /** Upright RGB picture; copied when it is kept. */

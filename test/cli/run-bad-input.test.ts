@@ -120,7 +120,7 @@ describe("a buffer that does not come back", () => {
     expect(outcome.code).toBe(3);
     expectPlainMessage(outcome);
     expect(message(outcome)).toMatch(
-      /1 buffer of pool "frames" did not come back.*slot \d+, lease \d+, on loan for \d+ ms/,
+      /1 buffer of pool "frames" did not come back.*slot \d+, lease \d+, leased for \d+ ms/,
     );
     expect(filesIn(out)).toEqual([]);
   });

@@ -169,7 +169,7 @@ describe("a buffer queue", () => {
     CMBufferQueueEnqueue(queue, buffer);
   });
 
-  it("null is empty and at its end for ever, as the header says", () => {
+  it("null is empty and always at its end, as the header says", () => {
     expect([
       CMBufferQueueIsEmpty(null),
       CMBufferQueueContainsEndOfData(null),

@@ -18,7 +18,7 @@ import {
   kCMMemoryPoolError_InvalidParameter,
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "../../src/compat/coremedia.ts";
-import { pageSize } from "../../src/os/page-size.ts";
+import { pageSize } from "../../src/os/pages.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { thrownBy } from "./thrown-by.ts";
 
@@ -81,7 +81,7 @@ describe("the pool", () => {
     expect(pool.pool.stats()).toMatchObject({ idle: 1, agedOut: 1 });
   });
 
-  it("R5: flush ignores age and leaves blocks on loan alone; the pool stays in service", () => {
+  it("R5: flush ignores age and leaves allocated blocks alone; the pool stays in service", () => {
     const { pool, allocator } = made();
     const live = CFAllocatorAllocate(allocator, 10)!;
     freed(allocator);
@@ -111,7 +111,7 @@ describe("the pool", () => {
     }
   });
 
-  it("a period of 0 holds nothing, Infinity holds for ever", () => {
+  it("a period of 0 holds nothing, Infinity never lets go", () => {
     const none = made(0);
     freed(none.allocator);
     expect(none.pool.pool.stats().idle).toBe(0);

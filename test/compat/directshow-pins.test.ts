@@ -383,7 +383,7 @@ describe("delivering (8)", () => {
     sample.Release();
   });
 
-  it("Receive borrows: the sample goes home when the producer releases it, unless the consumer kept it", async () => {
+  it("Receive holds for the call: the sample goes back when the producer releases it, unless the consumer kept it", async () => {
     const kept: IMediaSample[] = [];
     const { from, to, sample } = await running((one) => {
       one.AddRef();
@@ -475,7 +475,7 @@ describe("connections that are refused change nothing", () => {
     expect(filter.output.allocator!.GetProperties()).toEqual(before);
   });
 
-  it("an in-place filter whose input cannot be connected again keeps it as it was, whoever refuses for good (7.6)", async () => {
+  it("an in-place filter whose input cannot be connected again keeps it as it was, whichever side refuses for good (7.6)", async () => {
     let isArmed = false;
     const size = atLeast(2, 100);
     const from = output({

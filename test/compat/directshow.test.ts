@@ -418,7 +418,7 @@ describe("samples", () => {
     expect(s.GetProperties()).toEqual(before);
   });
 
-  it("metadata is clean for the next borrower; contents are not", async () => {
+  it("metadata is clean for the next holder; contents are not", async () => {
     const allocator = committed(1);
     const s = await allocator.GetBuffer();
     s.SetTime(1n, 2n);

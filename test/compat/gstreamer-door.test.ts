@@ -99,7 +99,7 @@ describe("an allocator's subclass", () => {
     expect(buffer.peek_memory(0)).toBe(made);
   });
 
-  it("vfunc_free gets that very memory once, and its bytes go back to whoever made them", () => {
+  it("vfunc_free gets that very memory once, and its bytes go back to who made them", () => {
     const calls: unknown[] = [];
     class Mine extends Allocator {
       override vfunc_alloc(size: number): Memory {

@@ -173,13 +173,13 @@ describe("an allocator subclass", () => {
     const buffer = await acquired(pool);
     const memory = buffer.peek_memory(0);
     const owner = memory.allocator;
-    class Borrowing extends Counting {
+    class Foreign extends Counting {
       refs = false;
       override vfunc_alloc(): Memory | null {
         return this.refs ? memory.ref() : memory;
       }
     }
-    const allocator = new Borrowing();
+    const allocator = new Foreign();
     expect([allocator.alloc(16, null), memory.refcount]).toEqual([null, 1]);
     allocator.refs = true;
     expect([allocator.alloc(16, null), memory.allocator]).toEqual([memory, owner]);

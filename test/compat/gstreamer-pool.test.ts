@@ -129,7 +129,7 @@ describe("configuration", () => {
     expect(BufferPool.config_get_allocator(config)[1]).toBeNull();
   });
 
-  it("the same configuration again is true while active; another is false while active or with loans out", async () => {
+  it("the same configuration again is true while active; another is false while active or with buffers out", async () => {
     const pool = active(BufferPool.new());
     const same = pool.get_config();
     const other = pool.get_config();

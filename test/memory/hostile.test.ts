@@ -94,7 +94,7 @@ describe("hooks that throw", () => {
     expect(late).toEqual(["callback failed", "free failed"]);
   });
 
-  it("a MillpondError of free is the allocator's word to whoever released last, when everything else is gone too", () => {
+  it("a MillpondError of free is the allocator's word to the one who released last, when everything else is gone too", () => {
     class Careful extends SystemAllocator {
       protected override freeRegion(): void {
         throw new MillpondError("ERR_DETACHED", "the bytes did not come back");

@@ -165,7 +165,7 @@ describe("mapping", () => {
 });
 
 describe("flags (reference table 2.2)", () => {
-  it("READONLY: writing is refused for ever, also by a copy's source", () => {
+  it("READONLY: writing is always refused, also by a copy's source", () => {
     const memory = wrapMemory(new Uint8Array(4), { flags: MemoryFlags.READONLY });
     expect(code(() => memory.map("write"))).toBe("ERR_NOT_WRITABLE");
     expect([memory.isWritable, memory.isExclusive, memory.copy().isWritable]).toEqual([false, true, true]);

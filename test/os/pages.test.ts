@@ -6,8 +6,8 @@ import { allocators } from "../../src/allocators/registry.ts";
 import type { Memory } from "../../src/memory/memory.ts";
 import { LockedAllocator, lockReportOf, PagesAllocator } from "../../src/native.ts";
 import { nativeOps } from "../../src/os/load.ts";
+import { absentOps } from "../../src/os/native-ops.ts";
 import { notDone } from "../../src/os/result.ts";
-import { absentOps } from "../../src/os/unsupported.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { factsOfRange, lockedBytesOfProcess } from "./proc.ts";
@@ -116,7 +116,7 @@ describe.skipIf(process.platform !== "linux")("pages, as /proc sees them (needs 
     }
   });
 
-  it("a pool that stands on locked pages lends locked memory, and stays locked when it revokes the views it lent", () => {
+  it("a pool that stands on locked pages leases locked memory, and stays locked when it revokes views of it", () => {
     const before = lockedBytesOfProcess();
     const pool = new BufferPool();
     const allocator = new LockedAllocator({ backing: "mapped" });

@@ -16,9 +16,8 @@ import { VideoInfo } from "../../src/media/video/info.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
-import { CapsFilter } from "../../src/pipeline/elements/caps-filter.ts";
-import { Identity } from "../../src/pipeline/elements/identity.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { CapsFilter, Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
@@ -350,7 +349,7 @@ describe("files", () => {
     await new Pipeline()
       .link(new FileSource(clip), new DecodeElement(), new VideoScale({ width: 320 }), new RawVideoSink(small))
       .run();
-    // The clip as it is, then the same film at a quarter of its width: one stream to whoever is behind.
+    // The clip as it is, then the same film at a quarter of its width: one stream for what is behind.
     const playlist = new FramesElement(async () => {
       const files: FrameSource[] = [await openVideoFile(clip), await openRawVideo(createReadStream(small))];
       return {

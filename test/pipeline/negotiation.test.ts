@@ -256,13 +256,13 @@ describe("deciding (8.2, 8.3)", () => {
     expect(taken).toMatchObject({ pool: "ready", size: 128, count: 8 });
 
     pool.activate();
-    const loan = pool.tryAcquire()!;
+    const buffer = pool.tryAcquire()!;
     const lost = await decide((query) => {
       query.addPool({ pool, min: 1 });
       return true;
     });
     expect(why(lost)[0]).toBe("sink lost: it is in use: 1 buffers are out");
-    loan.release();
+    buffer.release();
     pool.close();
   });
 
@@ -695,7 +695,7 @@ describe("linking", () => {
     pipeline.link(source, tee, sink);
     const before = pipeline.elements.length;
     const filter = new OnlyBytes();
-    const { CapsFilter } = await import("../../src/pipeline/elements/caps-filter.ts");
+    const { CapsFilter } = await import("../../src/pipeline/elements/pass-through.ts");
     const bytes = new CapsFilter(Caps.bytes(), "only-bytes");
     expect(() => pipeline.link(tee, filter, bytes, picky)).toThrow(/no format in common/);
     expect(pipeline.elements).toHaveLength(before);

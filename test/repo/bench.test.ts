@@ -9,6 +9,7 @@ import { runSuite } from "../../bench/lib/run-suite.ts";
 import { median, percentile } from "../../bench/lib/statistics.ts";
 import type { Suite } from "../../bench/lib/suite.ts";
 import { findSystemNode } from "../../scripts/lib/system-node.ts";
+import { FULL } from "../helpers/effort.ts";
 import { makeTree } from "./fixture.ts";
 
 const BENCH = join(import.meta.dirname, "..", "..", "bench");
@@ -104,7 +105,7 @@ describe("the bench harness", () => {
     expect(stderr).toContain("no such pool");
   });
 
-  test("runs the same subject on the Node that a user may have, and says which Node is missing", async () => {
+  test("runs the same subject on the Node that a user may have, and says which Node is missing", FULL, async () => {
     const system = findSystemNode();
     const file = "subjects/new-uint8array.ts";
     const suite: Suite = {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { checkPackage } from "../../scripts/check-package.ts";
 import { formatFinding } from "../../scripts/lib/findings.ts";
+import { FULL } from "../helpers/effort.ts";
 import { makeTree } from "./fixture.ts";
 
 const GOOD = {
@@ -48,12 +49,12 @@ describe("the package check", () => {
     ).toEqual(['dist/index.js:1: imports "./a.ts"', "dist/index.js:4: ships `using`, which Node 20 cannot parse"]);
   });
 
-  test("passes on what attw finds: types that import a file that is not there", () => {
+  test("passes on what attw finds: types that import a file that is not there", FULL, () => {
     const found = findings({ "dist/index.d.ts": 'export { answer } from "./nowhere.js";\n' });
     expect(found.join("\n")).toContain("attw: exit 1");
   });
 
-  test("passes on what publint finds: CommonJS in an ESM package", () => {
+  test("passes on what publint finds: CommonJS in an ESM package", FULL, () => {
     const found = findings({ "dist/index.js": "exports.answer = require('./answer').answer;\n" });
     expect(found.join("\n")).toContain("publint: exit 1");
   });

@@ -17,7 +17,7 @@ export function pathOf(name: string, value: unknown): string {
 }
 
 /** What a stage that knows files says of them; "-" is standard input or output. */
-export interface FileUser {
+interface FileUser {
   /** Paths that it reads. */
   readonly readsFiles?: readonly string[];
   /** Paths that it writes. */
@@ -25,7 +25,7 @@ export interface FileUser {
 }
 
 /** A path, and how a message names who uses it. */
-export interface FileUse {
+interface FileUse {
   /** As the user wrote it. */
   readonly path: string;
   /** `"encode"`, `--graph`. */

@@ -37,7 +37,7 @@ type Target =
   | { readonly kind: "stream"; readonly stream: Writable; readonly isStdout: boolean };
 
 /** How {@link OutputFile.open} waits. */
-export interface OutputFileOptions {
+interface OutputFileOptions {
   /** Ends the wait for the reader of a pipe; rejects with its reason. */
   signal?: AbortSignal | undefined;
 }

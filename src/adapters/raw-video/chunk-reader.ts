@@ -5,9 +5,28 @@
 import type { Readable } from "node:stream";
 import { MillpondError } from "../../util/errors.ts";
 
+/** Bytes in order, in the portions that a parser wants. One call at a time. */
+export interface ByteReader {
+  /** Milliseconds spent waiting for bytes, in all. */
+  readonly waitedMs: number;
+  /** True when no byte is left. Waits for the next one when it has none. */
+  atEnd(): Promise<boolean>;
+  /** Reads over the next line feed, and gives the text before it; undefined when the bytes end first. */
+  line(limit: number): Promise<string | undefined>;
+  /** The next `count` bytes, without consuming them; fewer only when there are no more. */
+  peek(count: number): Promise<Buffer>;
+  /** Copies what is here already, without a wait; returns where it stopped. */
+  take(target: Uint8Array, start: number, end: number): number;
+  /** Fills `target` from `start` to `end`; returns where it stopped, before `end` only when the bytes ended. */
+  fill(target: Uint8Array, start: number, end: number): Promise<number>;
+  /** Passes over `count` bytes; returns how many there were. */
+  skip(count: number): Promise<number>;
+  /** Ends it, also while a call waits: that call sees the end. A second one does nothing. */
+  close(): Promise<void>;
+}
+
 /** Pulls bytes out of a Readable. One reader a stream, one call at a time. */
-export class ChunkReader {
-  /** Milliseconds spent waiting for the stream, in all. */
+export class ChunkReader implements ByteReader {
   waitedMs = 0;
   readonly #stream: Readable;
   readonly #chunks: AsyncIterator<unknown>;
@@ -69,15 +88,17 @@ export class ChunkReader {
    * Fills `target` from `start` to `end`; returns where it stopped, which is before `end` only when the stream ended.
    */
   async fill(target: Uint8Array, start: number, end: number): Promise<number> {
-    let position = start;
-    while (position < end) {
-      if (this.#at === this.#chunk.length && !(await this.#more())) break;
-      const count = Math.min(end - position, this.#chunk.length - this.#at);
-      copyBytes(this.#chunk, this.#at, count, target, position);
-      this.#at += count;
-      position += count;
-    }
+    let position = this.take(target, start, end);
+    while (position < end && (await this.#more())) position = this.take(target, position, end);
     return position;
+  }
+
+  /** Copies what the chunk in hand has; returns where it stopped. */
+  take(target: Uint8Array, start: number, end: number): number {
+    const count = Math.min(end - start, this.#chunk.length - this.#at);
+    copyBytes(this.#chunk, this.#at, count, target, start);
+    this.#at += count;
+    return start + count;
   }
 
   /** Passes over `count` bytes; returns how many there were. */

@@ -5,7 +5,7 @@
 import { MillpondError } from "../../util/errors.ts";
 
 /** What a stream header says. */
-export interface Y4mHeader {
+interface Y4mHeader {
   /** Pixels in a row. */
   readonly width: number;
   /** Rows. */
@@ -50,7 +50,7 @@ const FORMATS: Readonly<Record<string, string>> = {
 };
 
 /** The chroma tags that are understood. */
-export const Y4M_CHROMA: readonly string[] = Object.keys(FORMATS);
+const Y4M_CHROMA: readonly string[] = Object.keys(FORMATS);
 
 /**
  * Reads a stream header, without its line feed.

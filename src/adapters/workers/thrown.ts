@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { inspect } from "node:util";
 import { isOwnFile } from "../../util/stack.ts";
 
-/** Longest text of a thrown value that is no Error. */
+/** Longest text of a thrown value that is not an Error. */
 const MAX_SHOWN = 200;
 
 /**

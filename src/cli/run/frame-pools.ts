@@ -155,5 +155,5 @@ export class FramePools {
 
 function describeHolder(holder: Holder): string {
   const site = holder.site === undefined ? "" : `, taken at ${holder.site}`;
-  return `slot ${holder.slot}, lease ${holder.generation}, on loan for ${Math.round(holder.age)} ms${site}`;
+  return `slot ${holder.slot}, lease ${holder.generation}, leased for ${Math.round(holder.age)} ms${site}`;
 }

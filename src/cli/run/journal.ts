@@ -19,7 +19,7 @@ const CUT_THRESHOLD = 0.4;
 const CUT_CONTRAST = 2;
 
 /** A place where a new scene begins. */
-export interface Cut {
+interface Cut {
   /** Number of its first frame, from 0. */
   readonly frame: number;
   /** Its time in seconds; null when the stream has no times. */

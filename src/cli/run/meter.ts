@@ -61,7 +61,7 @@ export function addGc(counts: readonly GcCount[]): GcCount {
 }
 
 /** What a {@link Meter} adds up; milliseconds. */
-export interface StageTimes {
+interface StageTimes {
   /** Waiting for the decoder, or for bytes of a stream. */
   decode: number;
   /** Waiting for a buffer to come back: the workers' time. */

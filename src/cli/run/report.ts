@@ -9,7 +9,7 @@ import { addGc, type GcCount, type Meter, type ProcessUse, percentile } from "./
 import type { SourceFacts } from "./source.ts";
 
 /** Name and number of the summary's format; the number grows when a field changes its meaning. */
-export const SUMMARY_SCHEMA = "millpond.run/1";
+const SUMMARY_SCHEMA = "millpond.run/1";
 
 /** The summary that `--json` prints, and that stands at the end of frames.json. */
 export interface RunSummary {
@@ -55,7 +55,7 @@ export interface RunSummary {
 }
 
 /** The parts that {@link summarize} puts together. */
-export interface SummaryParts {
+interface SummaryParts {
   /** The input. */
   readonly facts: SourceFacts;
   /** Pixel format of the frames; null without frames. */

@@ -7,14 +7,14 @@ import type { MillpondError } from "../../util/errors.ts";
 import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
 
 /** @internal What all objects of one type have in common. */
-export interface CFKind<T> {
+interface CFKind<T> {
   /** The type's name. */
   readonly name: string;
   /** The calls that make one, for messages. */
   readonly maker: string;
   /** What `CFGetTypeID` answers. */
   readonly typeID: number;
-  /** The status of a call with something that is no such object, or no longer. */
+  /** The status of a call with something that is not such an object, or was one. */
   readonly status: number;
   /** Throws when the last release has to be refused; nothing has changed then. */
   check?(object: T): void;

@@ -182,7 +182,7 @@ const FAILED = 0x80000000;
 
 /**
  * What a callback that answers an HRESULT means: a success code as it is. Throws a failure code (also as the negative
- * number that it is in C) as the error that it names, `E_UNEXPECTED` for what is no HRESULT.
+ * number that it is in C) as the error that it names, `E_UNEXPECTED` for what is not an HRESULT.
  */
 export function checkHresult(callback: string, result: unknown): number {
   if (typeof result !== "number" || (result >>> 0 !== result && (result | 0) !== result)) {

@@ -52,7 +52,7 @@ const CALLS: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** The error of the core in this door's words. */
-export function gstError(cause: MillpondError): DoorError {
+function gstError(cause: MillpondError): DoorError {
   let message = messageOf(cause);
   for (const [call, here] of CALLS) message = message.replaceAll(call, here);
   const status = FLOWS[cause.code] ?? FlowReturn.ERROR;

@@ -60,7 +60,7 @@ export const SlotFlags = {
 } as const;
 
 /** The state of a {@link BufferSlot}; see the module text. */
-export type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
+type SlotState = "FREE" | "LEASED" | "RETURNING" | "AWAITING";
 
 /** The state behind a {@link MediaBuffer}. Internal to the library; a subclass of a pool sees it in its hooks. */
 export class BufferSlot implements HoldingBuffer {

@@ -4,7 +4,7 @@
 import { outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
 
 /** What {@link checkPlane} needs of a layout. @internal */
-export interface PlaneLengths {
+interface PlaneLengths {
   /** Bytes of the whole picture or block. */
   readonly size: number;
   /** How many planes it has, by their list. */

@@ -9,7 +9,7 @@ import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "
 import type { PosixMemory } from "./posix.ts";
 
 /** The numbers and struct layouts of one platform, 64 bits, little-endian. */
-export interface SocketNumbers {
+interface SocketNumbers {
   /** A socket type that keeps messages apart where there is one. */
   readonly type: number;
   /** Bits for `type` that keep the socket from children, and connect() from waiting for a peer that never accepts. */
@@ -110,7 +110,7 @@ export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: S
     const { level, option, bytes, uidAt, pidAt } = numbers.peer;
     const answer = new DataView(new ArrayBuffer(bytes));
     if (Number(getsockopt(descriptor, level, option, new Uint8Array(answer.buffer), new Uint32Array([bytes]))) < 0) {
-      return memory.failed("getsockopt", `descriptor ${descriptor} is no Unix socket with a peer`);
+      return memory.failed("getsockopt", `descriptor ${descriptor} is not a Unix socket with a peer`);
     }
     return made({ uid: answer.getUint32(uidAt, true), pid: pidAt < 0 ? 0 : answer.getInt32(pidAt, true) });
   };

@@ -30,7 +30,7 @@ import { corruptedError, detachedError, mappedError } from "./errors.ts";
 import type { BufferPoolStats, DiscardReason } from "./stats.ts";
 
 /** What a pool's subclass may override; an absent one costs nothing. */
-export interface PoolHooks {
+interface PoolHooks {
   /** Fills a new buffer. */
   readonly populate: (buffer: MediaBuffer, config: ActualPoolConfig, hint: unknown) => void;
   /** A buffer came back. */
@@ -42,7 +42,7 @@ export interface PoolHooks {
 }
 
 /** How a return ended: kept (no reason), or discarded, perhaps with an error for the caller of release(). */
-export interface ReturnResult {
+interface ReturnResult {
   /** Why the buffer was freed; absent: it is free for the next lease. */
   readonly reason: DiscardReason | undefined;
   /** What the caller of release() must hear. */
@@ -50,7 +50,7 @@ export interface ReturnResult {
 }
 
 /** The part of a pool's stats that its slots know. */
-export type SlotStats = Omit<
+type SlotStats = Omit<
   BufferPoolStats,
   "name" | "active" | "size" | "max" | "maxBytes" | "waiting" | "waits" | "starved"
 >;

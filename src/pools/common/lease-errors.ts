@@ -51,7 +51,7 @@ export function poolText({ kind, name }: PoolWords): string {
 }
 
 /** Who holds what, in one clause. */
-export function holdersText<H>({ list, show }: Holders<H>): string {
+function holdersText<H>({ list, show }: Holders<H>): string {
   if (list.length === 0) return "nobody holds any";
   const shown = list.slice(0, MAX_SHOWN).map((holder) => {
     const { lease, age, tag, note, site } = show(holder);

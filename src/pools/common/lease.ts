@@ -1,6 +1,6 @@
 /**
- * Lease: one loan of a slot whose right moves between threads. SharedPool, TransferPool and ProcessPool give it out, a
- * lane carries it.
+ * Lease: the right to use one slot, which moves between threads. SharedPool, TransferPool and ProcessPool give it out,
+ * a lane carries it.
  *
  * Life-cycle: held from `acquire` (or from its arrival over a lane) until `release` or `send`. The pool tells the next
  * lease of the same slot by its generation, so that every use of this one afterwards throws. Invariant: `id`, `index`
@@ -21,7 +21,7 @@ export interface LeaseData {
   readonly pool: number;
 }
 
-/** One loan of a slot; see the module text. */
+/** The right to use one slot; see the module text. */
 export class Lease implements LeaseData {
   /** Slot and generation, below 2^53: what the integer API calls the lease. */
   declare readonly id: number;

@@ -2,15 +2,12 @@
  * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's
  * other messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
-
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
-import type { Carrier } from "./lane.ts";
-import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { onPoolEnd } from "./pool-end.ts";
-import { lockName, onLivenessLost, watchExit } from "./worker-liveness.ts";
+import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
+import { lockName, onLivenessLost, onPoolEnd, watchExit } from "./liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -55,7 +52,7 @@ export interface Answer {
 const EXIT_GRACE_MS = 100;
 
 /** The other end, for the carrier of this one. */
-export interface Peer {
+interface Peer {
   /** The pool on this side: its end ends the attempt. */
   readonly pool: object;
   /** Called when the other side has answered: makes this side's carrier. */

@@ -117,7 +117,7 @@ export class RemoteTransferPool implements LeasePool {
     // A lane that has ended took its slots back already.
     if (this.#isClosed) return;
     const { buffer } = held.view;
-    // A buffer that somebody transferred away is no transferable; the pool makes another.
+    // A buffer that somebody transferred away cannot be transferred again; the pool makes another.
     this.#post(["return", held.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
   }
 

@@ -26,7 +26,7 @@ import type { Carrier, Lane } from "./lane.ts";
  * What a lane needs of a SharedPool: an interface, so that this folder does not know that class, which knows this
  * folder.
  */
-export interface SharedEnd extends LeasePool {
+interface SharedEnd extends LeasePool {
   /** Number of this thread's member. */
   readonly member: number;
   /** This thread's view of the pool's words. */

@@ -10,7 +10,6 @@
  * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
  * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
-
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -30,7 +29,7 @@ import {
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
-import { endUsers } from "./pool-end.ts";
+import { endUsers } from "./liveness.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {

@@ -22,7 +22,7 @@ for (let age = 0; age <= DECAY_STEPS; age++) {
 }
 
 /** How many freed bytes may stay, as time goes by. */
-export class DecayCurve {
+class DecayCurve {
   /** Milliseconds of a step. */
   readonly stepLength: number;
   readonly #backlog: Float64Array = new Float64Array(DECAY_STEPS);

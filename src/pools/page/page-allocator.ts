@@ -47,10 +47,10 @@ const STRIDE = 16;
 const TRUST = 5;
 
 /** The states of a pool; see the module text. */
-export type PageState = "recycling" | "direct" | "retired" | "dead";
+type PageState = "recycling" | "direct" | "retired" | "dead";
 
 /** What the pool wants to hear. */
-export interface PageListener {
+interface PageListener {
   /** A block was released, or went to the source: a waiter may be served. */
   onAvailable(): void;
 }

@@ -71,7 +71,7 @@ export class PageBlock {
 }
 
 /** The blocks of one size (and alignment) that wait to be leased again. */
-export class PageClass {
+class PageClass {
   /** What finds it in the pool's table. */
   declare readonly key: number;
   /** Bytes of each block. */

@@ -8,7 +8,6 @@
  * await lane.send(slot, { pts });
  * ```
  */
-
 import { randomUUID } from "node:crypto";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
@@ -19,8 +18,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
-import { onPoolEnd } from "../lane/pool-end.ts";
-import { watchExit } from "../lane/worker-liveness.ts";
+import { onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";

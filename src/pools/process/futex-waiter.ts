@@ -7,9 +7,10 @@
 import { Worker } from "node:worker_threads";
 import type { NativeOps } from "../../os/native-ops.ts";
 import { waitForChange } from "../../os/wait.ts";
+import { systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Header } from "../shared/layout.ts";
-import { atomicsWaiter, type SharedWaiter, trustWaiter } from "../shared/waiter.ts";
+import { atomicsWaiter, CheckedWaiter, type SharedWaiter } from "../shared/waiter.ts";
 
 /** How one who waits without blocking hears of a slot. */
 export type AsyncWait = "thread" | "poll";
@@ -23,7 +24,7 @@ export interface StopWord {
 }
 
 /** What a {@link ProcessWaiter} is made from. */
-export interface ProcessWaiterOptions {
+interface ProcessWaiterOptions {
   /** The pool's words. */
   readonly i32: Int32Array;
   /** The operations. */
@@ -59,7 +60,9 @@ export const HelperState = {
   DONE: 2,
 } as const;
 
-/** How long a process that exits waits for helpers that are still loading: a thread that is ended there aborts it. */
+/**
+ * How long a process that exits waits for all helpers that are still loading: a thread that is ended there aborts it.
+ */
 const EXIT_GRACE_MS = 2000;
 
 /** First and longest sleep where there is no futex: as the pool's own polling. */
@@ -85,7 +88,10 @@ const forgotten: FinalizationRegistry<Helping> = new FinalizationRegistry(endHel
 /** A process that exits ends its threads: this asks them first, and waits for those that are loading. */
 function endAll(): void {
   for (const helping of running) endHelper(helping);
-  for (const { control } of running) Atomics.wait(control, Helper.STATE, HelperState.LOADING, EXIT_GRACE_MS);
+  const until = systemClock.now() + EXIT_GRACE_MS;
+  for (const { control } of running) {
+    Atomics.wait(control, Helper.STATE, HelperState.LOADING, Math.max(0, until - systemClock.now()));
+  }
 }
 
 function endHelper(helping: Helping): void {
@@ -119,7 +125,7 @@ function startHelper(helping: Helping): Worker {
 }
 
 /** Sleeping and waking across processes; close it when the thread takes part no more. */
-export class ProcessWaiter implements SharedWaiter {
+export class ProcessWaiter extends CheckedWaiter implements SharedWaiter {
   /** How blocking waits sleep. */
   readonly kind: "futex" | "poll";
   readonly #options: ProcessWaiterOptions;
@@ -128,12 +134,12 @@ export class ProcessWaiter implements SharedWaiter {
 
   /** Starts nothing yet. */
   constructor(options: ProcessWaiterOptions) {
+    super();
     this.#options = options;
     const control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
     // Nobody sleeps on a word of its own, so this asks and does nothing else.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
-    trustWaiter(this);
   }
 
   /** Sleeps while the word has that value, for at most `ms`. Throws `ERR_INACTIVE` when the stop word is set. */

@@ -224,7 +224,7 @@ function joinThread<T>(handle: SharedHandle, options: ProcessOpenOptions, constr
  * What the memory says about its pool, as a handle. Each number is read once, checked as a caller's would be, and the
  * layout is computed anew from them: nothing in the memory is a position. Throws `ERR_BAD_DATA`.
  */
-export function readHeader(
+function readHeader(
   memory: SharedArrayBuffer,
   bytes: number,
   name: string,

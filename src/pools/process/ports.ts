@@ -14,7 +14,7 @@ const MAX_MESSAGE: number = 2 ** 20;
 const PREFIX = 4;
 
 /** Sends and ends; what comes is given to {@link ProcessPort.onMessage}. */
-export interface Channel {
+interface Channel {
   /** Whether the other side can be reached, as far as is known. */
   isOpen(): boolean;
   /** Sends messages, each encoded already. */

@@ -50,6 +50,7 @@ import {
   occupantOf,
   type ProcessTable,
   pidOf,
+  type Reclaimed,
   reclaimProcesses,
 } from "./process-table.ts";
 
@@ -58,14 +59,6 @@ import {
  * is large.
  */
 const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
-
-/** What a look for ended processes did. */
-export interface Reclaimed {
-  /** Slots that came free. */
-  readonly freed: number;
-  /** Memberships of ended processes that were cleared up. */
-  readonly members: number;
-}
 
 /** A pool of slots that processes share, as one thread of one process sees it. */
 export class ProcessPool extends SharedPool {

@@ -167,11 +167,11 @@ export function dropRowIfLeft(
   if (now === (status & ~MemberState.MASK)) dropRow(table, member, word);
 }
 
-/** What {@link reclaimProcesses} did. */
+/** What a look for ended processes did. */
 export interface Reclaimed {
   /** Slots that came free. */
   readonly freed: number;
-  /** Memberships that were cleared up. */
+  /** Memberships of ended processes that were cleared up. */
   readonly members: number;
 }
 

@@ -17,14 +17,15 @@ import type { ProcessPool } from "./process-pool.ts";
 const GRACE_MS = 1000;
 
 /**
- * The lanes of a pool in this process: whoever has answered after a peer was lost has no message under way from before.
+ * The lanes of a pool in this process. A peer that answers after another was lost has received every message that was
+ * sent to it before.
  */
 const lanes: WeakMap<ProcessPool, Set<Lane<unknown>>> = new WeakMap();
 const answers: Map<string, () => void> = new Map();
 let questions = 0;
 
 /** A lane's carrier, and how it learns of its lane. */
-export interface ProcessCarrier extends Carrier {
+interface ProcessCarrier extends Carrier {
   /** Called once the lane is made. */
   joined(lane: Lane<unknown>): void;
 }

@@ -13,7 +13,7 @@ import { opaqueRegion, Region } from "../../memory/region.ts";
 import type { MillpondError } from "../../util/errors.ts";
 
 /** What is known of a block that was handed out as a Memory. */
-export interface Lease {
+interface Lease {
   /** The block's pointer in the pool; 0 once it went to another lease, or back. */
   pointer: number;
   /** Bytes asked for. */

@@ -4,6 +4,7 @@
  * `allocator,audio,video`; `allocator` where it is unset, or has another word. It is read once; {@link
  * setRealtimePreference} overrides it.
  */
+import { fromEnvironment } from "../../util/debug.ts";
 import { wholeNumber } from "../../util/validate.ts";
 
 /** Bits of {@link realtimePreference}; the numbers are the Be Book's. */
@@ -26,12 +27,8 @@ const WORDS: Readonly<Record<string, number>> = {
   any: RealtimeFlags.ANYKIND,
 };
 
-interface WithEnvironment {
-  process?: { env?: Record<string, string | undefined> };
-}
-
 /** A preference, and where it was stated. */
-export interface RealtimePreference {
+interface RealtimePreference {
   /** {@link RealtimeFlags}. */
   readonly flags: number;
   /** `"default"`, `"MILLPOND_REALTIME"` or `"setRealtimePreference"`. */
@@ -41,17 +38,6 @@ export interface RealtimePreference {
 }
 
 let preference: RealtimePreference | undefined;
-
-/**
- * Reading the environment may be forbidden (Deno asks, and throws when it is refused); that counts as no preference.
- */
-function fromEnvironment(): string | undefined {
-  try {
-    return (globalThis as WithEnvironment).process?.env?.MILLPOND_REALTIME;
-  } catch {
-    return undefined;
-  }
-}
 
 /** The preference that a value of MILLPOND_REALTIME states. */
 export function parseRealtimePreference(value: string | undefined): RealtimePreference {
@@ -70,7 +56,7 @@ export function parseRealtimePreference(value: string | undefined): RealtimePref
 
 /** What holds now, and why; for reports. */
 export function describeRealtimePreference(): RealtimePreference {
-  preference ??= parseRealtimePreference(fromEnvironment());
+  preference ??= parseRealtimePreference(fromEnvironment("MILLPOND_REALTIME"));
   return preference;
 }
 

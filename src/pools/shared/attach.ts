@@ -280,7 +280,7 @@ function checkMemory(memory: unknown, layout: SharedLayout): void {
  * A copy of a handle, each field read once: one that was torn on its way, or whose getters change their minds, is the
  * same in every check. Throws `ERR_INVALID_ARG_TYPE`.
  */
-export function copyHandle(handle: SharedHandle): SharedHandle {
+function copyHandle(handle: SharedHandle): SharedHandle {
   if (handle === null || typeof handle !== "object") throw wrongType("handle", "the handle of a SharedPool", handle);
   const { kind, version, name, pool, size, count, align, members, zero, memory, membership } = handle;
   if (kind !== "millpond.SharedPool") throw wrongType("handle", "the handle of a SharedPool", handle);
@@ -308,7 +308,7 @@ export function copyHandle(handle: SharedHandle): SharedHandle {
  * Checks a handle's copy and computes its layout. Throws `ERR_INVALID_ARG_TYPE`, `ERR_UNSUPPORTED` for another version,
  * `ERR_BAD_DATA`.
  */
-export function readHandle(
+function readHandle(
   handle: SharedHandle,
   given?: SharedArrayBuffer,
 ): { layout: SharedLayout; memory: SharedArrayBuffer } {

@@ -14,7 +14,7 @@
  * own, and starts over.
  *
  * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it
- * holds the high part. The last value of the low part is no lease's: a slot that reaches it is closed, its holder moves
+ * holds the high part. No lease has the last value of the low part: a slot that reaches it is closed, its holder moves
  * the high part on by one compare-exchange, and frees the slot at low part 0. So the high part stands still while
  * anybody holds a lease or takes one:
  * - Taking a slot is the compare-exchange on the state; the high part is read after it, when this thread is the holder.
@@ -300,7 +300,7 @@ function acquireAt(core: Core, index: number): number {
 export function release(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
-  // Also false for what is no number, no whole one, or beyond the pool; and for a thread whose pool or membership has
+  // Also false for what is not a whole number or is beyond the pool; and for a thread whose pool or membership has
   // ended.
   if (core.localLease[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
   const at = core.statesAt + (index << core.stateShift);
@@ -454,7 +454,7 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
 }
 
 /** Moves the high part of the generation of a slot that this thread has closed at the last low part. */
-export function carryGeneration(core: Core, at: number, closed: number): void {
+function carryGeneration(core: Core, at: number, closed: number): void {
   const { i32 } = core;
   const high = Atomics.load(i32, at + 1);
   // Declared dead meanwhile: what was just read may be a later generation's.

@@ -9,7 +9,7 @@ import { DEAD_SLOT, Header, MemberState } from "./layout.ts";
 import { isAlive, isOpen, statusOf } from "./membership.ts";
 
 /** A pool, as far as messages need it. */
-export interface Named {
+interface Named {
   /** The pool's name. */
   readonly name: string;
   /** This thread's view of it. */

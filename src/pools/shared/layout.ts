@@ -112,7 +112,7 @@ export const SlotWord = {
   CLOSED: 3,
 } as const;
 
-/** What a pool is. A memory of zeros is no pool yet; a pool that retires ends with its last lease. */
+/** What a pool is. A memory of zeros has not become a pool yet; a pool that retires ends with its last lease. */
 export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2, RETIRING: 3 } as const;
 
 /** Set in `Header.WAITING` of a pool that retires, so that each last release looks further. No member has this bit. */
@@ -133,7 +133,7 @@ const MIN_GENERATION_BITS = 10;
 /** Members of one pool. Each has a bit in a slot's state, and what it takes the low part of the generation lacks. */
 export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 
-/** From here on workers take whole words: hoarding 16 of fewer slots would be felt by the others. */
+/** From here on workers take whole words: 16 slots that one of them keeps are too many of fewer. */
 const BATCH_FROM = 256;
 
 /**
@@ -241,7 +241,7 @@ export function layoutOf(shape: SharedShape): SharedLayout {
 }
 
 /** The generation before a pool's first one, in its two parts. */
-export interface GenerationStart {
+interface GenerationStart {
   /** The part in the state, unshifted. */
   readonly low: number;
   /** The part in the second word. */
@@ -317,7 +317,7 @@ function nextGeneration(i32: Int32Array, { members, generationBits, highBits }: 
   const last = (1 << generationBits) - 1;
   const high = i32[at + 1]! & ((1 << highBits) - 1);
   const low = ((i32[at]! >>> members) & last) + 1;
-  // The last one is no lease's: see core.ts.
+  // No lease has the last one: see core.ts.
   i32[at + 1] = low < last ? high : carried(high, highBits);
   i32[at] = (low < last ? low : 0) << members;
 }

@@ -12,7 +12,6 @@
  * const next = ring.popSync(1000);                // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
-
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
@@ -28,8 +27,16 @@ import {
   statusOf,
   TransferResult,
 } from "./membership.ts";
-import { block, closedError, emptyError, fullError, readWait, SpscRing } from "./ring.ts";
-import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import {
+  block,
+  closedError,
+  emptyError,
+  fullError,
+  RingQueue,
+  type RingQueueParts,
+  readWait,
+  SpscRing,
+} from "./ring.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
@@ -201,7 +208,8 @@ export class LeaseRing {
     const pool = this.#pool;
     const { state } = this.#ring;
     if (this.#peer < 0 && !this.#meet()) return AGAIN;
-    // A ring full of what is no lease is skipped; one whose other side goes on pushing such is left for the next call.
+    // A ring full of numbers that name no lease is skipped; when the other side goes on pushing such, the next call
+    // goes on.
     for (let skipped = 0; skipped <= this.capacity; skipped++) {
       const item = peek(state);
       if (item < 0) return AGAIN;

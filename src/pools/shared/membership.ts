@@ -485,7 +485,7 @@ function reclaimSlot(core: Core, index: number, bits: number, pass: Pass): boole
     const resumed = partly && i32[at + SlotWord.CLOSED] === state;
     const next = generation === core.lastState || resumed ? generation : generation + core.step;
     const free = core.plain && next !== core.lastState;
-    // Closed by the reclaimer, so that its death is no loss either.
+    // Closed by the reclaimer, so that nothing is lost if it ends as well.
     if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
     if (partly && !clearPart(core, index, next, state & core.holderMask, resumed, pass)) break;
     if (!free) reopen(core, index, next | me, partly);

@@ -3,10 +3,10 @@
  * core.ts; test/pools/shared/ring-waits.test.ts does).
  *
  * Each side publishes its counter in a word, and a side that sleeps does so on the other side's word. Before it sleeps
- * it sets {@link WAITS} in that word and looks once more. Publishing is an exchange: it writes the counter without the
- * bit and answers whether the bit was there, so publishing and looking for a sleeper are one instruction and no wake-up
- * can fall between them. Who has something else to say (the ring was closed, the other side came) clears the bit, which
- * changes the word too.
+ * it sets a bit above the counter in that word and looks once more. Publishing is an exchange: it writes the counter
+ * without the bit and answers whether the bit was there, so publishing and looking for a sleeper are one instruction
+ * and no wake-up can fall between them. Who has something else to say (the ring was closed, the other side came) clears
+ * the bit, which changes the word too.
  */
 import { MillpondError } from "../../util/errors.ts";
 import { RECHECK_MS } from "./wait.ts";
@@ -31,9 +31,6 @@ export const RingWord = {
 /** Counters wrap here: small integers in every engine. Every capacity divides it. */
 export const WRAP: number = 2 ** 29 - 1;
 
-/** The bit above a counter: the other side sleeps on this word. */
-export const WAITS: number = 2 ** 29;
-
 /** What an attempt answers: not yet. */
 export const AGAIN: number = -1;
 /** Not yet, and nobody will wake this thread for it: look again soon. */
@@ -41,7 +38,7 @@ export const SOON: number = -2;
 /** Never again. */
 export const ENDED: number = -3;
 
-/** What {@link put} answers when the ring is full; else 0, or {@link WAITS} when the other side is to be woken. */
+/** What {@link put} answers when the ring is full; else 0, or another number when the other side is to be woken. */
 export const FULL: number = -1;
 
 /** More than can sleep on a word. */
@@ -78,6 +75,7 @@ const CLOSED: number = RingWord.CLOSED;
 const POPPED: number = RingWord.POPPED;
 const ITEMS: number = RingWord.ITEMS;
 const MASK = 0x1fffffff;
+/** Above a counter: the other side sleeps on this word. */
 const BIT = 0x20000000;
 const NOT_YET = -1;
 
@@ -201,7 +199,7 @@ export function wakeSide(ring: RingState, word: number): void {
   ring.notify(i32, word, EVERYONE);
 }
 
-/** Makes both sides look again: something changed that is no counter. */
+/** Makes both sides look again: something other than a counter changed. */
 export function wakeBoth(ring: RingState): void {
   const { i32 } = ring;
   Atomics.and(i32, TAIL, MASK);

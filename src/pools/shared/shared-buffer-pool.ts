@@ -1,6 +1,6 @@
 /**
  * SharedBufferPool: a BufferPool whose buffers lie in the slots of a SharedPool, so that other threads can look at a
- * buffer by a number, and nobody can lend it again while one of them does.
+ * buffer by a number, and nobody gets its slot while one of them does.
  *
  * ```ts
  * const pool = new SharedBufferPool({ name: "frames", threads: 2 });

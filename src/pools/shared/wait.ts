@@ -61,7 +61,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
 /**
  * Says that nobody of this thread waits any more; not where the memory holds another pool now, whose word it would be.
  */
-export function stopWaiting(core: Core): void {
+function stopWaiting(core: Core): void {
   const { i32 } = core;
   if (statusOf(core, core.member) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
 }
@@ -72,7 +72,9 @@ export function stopWaiting(core: Core): void {
  */
 const MAX_LOOKS = 4;
 
-/** Where nothing wakes: at first often, for the usual wait for a frame; then less, as a wait that long is no hurry. */
+/**
+ * Where nothing wakes: at first often, for the usual wait for a frame; then less often, as such a wait is long anyway.
+ */
 export const POLL_MS = { first: 1, most: 16 } as const;
 
 /** Those of one thread who wait without blocking it. */

@@ -85,15 +85,22 @@ function checkWord(i32: unknown, index: number, value: number, ms: number): void
 }
 
 /**
+ * A waiter of the library's own: pools take it as it is. Its `waitAsync` may be a getter that answers anew at each
+ * wait, and that starts a thread at the first.
+ */
+export abstract class CheckedWaiter {}
+
+/**
  * A waiter of the caller's: each method is read once and called on the caller's object, so that a waiter may be an
  * instance of a class, with a state of its own.
  */
-class BoundWaiter implements SharedWaiter {
+class BoundWaiter extends CheckedWaiter implements SharedWaiter {
   readonly wait: SharedWaiter["wait"];
   readonly notify: SharedWaiter["notify"];
   readonly waitAsync: SharedWaiter["waitAsync"];
 
   constructor(name: string, waiter: SharedWaiter) {
+    super();
     const what = "a SharedWaiter with wait() and notify()";
     const { wait, notify } = methodsOf(name, what, waiter, ["wait", "notify"]);
     this.wait = wait;
@@ -102,20 +109,10 @@ class BoundWaiter implements SharedWaiter {
   }
 }
 
-const ofTheLibrary = new WeakSet<SharedWaiter>();
-
-/**
- * Marks a waiter of the library's own: pools take it as it is. Its `waitAsync` may be a getter that answers anew at
- * each wait, and that starts a thread at the first.
- */
-export function trustWaiter(waiter: SharedWaiter): void {
-  ofTheLibrary.add(waiter);
-}
-
 /** Checks a waiter of the caller's, by shape; absent: Atomics. Throws `ERR_INVALID_ARG_TYPE`. */
 export function checkWaiter(name: string, waiter: SharedWaiter | undefined): SharedWaiter {
   if (waiter === undefined || waiter === atomicsWaiter || waiter === ownWaiter) return ownWaiter;
-  if (waiter instanceof BoundWaiter || (typeof waiter === "object" && ofTheLibrary.has(waiter))) return waiter;
+  if (waiter instanceof CheckedWaiter) return waiter;
   return new BoundWaiter(name, waiter);
 }
 

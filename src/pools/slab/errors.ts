@@ -106,7 +106,7 @@ export function inUseError(name: string, left: LeakReport, isTraced: boolean): M
 }
 
 /** Throws what hooks threw while work went on; several as one AggregateError. */
-export function rethrow(failures: readonly unknown[], name: string): void {
+export function rethrow(name: string, failures: readonly unknown[]): void {
   common.rethrow(words(name), failures);
 }
 

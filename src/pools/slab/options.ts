@@ -107,7 +107,7 @@ export interface SlabSite {
 }
 
 /** {@link SlabPoolOptions} with every default filled in. */
-export interface ResolvedSlabOptions<S extends StructFields> {
+interface ResolvedSlabOptions<S extends StructFields> {
   /** The geometry. */
   readonly layout: SlabLayout;
   /** The fields of an element. */

@@ -593,7 +593,7 @@ describe("a source that calls back into the pool it serves", () => {
     }
   }
 
-  it("gets ERR_REENTRANT, and a pool with max 1 lends one", () => {
+  it("gets ERR_REENTRANT, and a pool with max 1 leases one", () => {
     const allocator = new CallingBack();
     const pool = openPool({ max: 1, allocator });
     const got: unknown[] = [];

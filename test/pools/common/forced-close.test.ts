@@ -95,9 +95,9 @@ describe.each(Object.entries(SOURCES))("over %s", (_name, open) => {
     const pool = BufferPool.create({ size: SIZE, max: 1, allocator: source.allocator });
     const other = BufferPool.create({ size: 64, max: 1 });
     const buffer = pool.tryAcquire()!;
-    const borrowed = other.tryAcquire()!;
-    borrowed.append(buffer.memories[0]!.share(0));
-    const part = borrowed.memories[1]!.map("read");
+    const taker = other.tryAcquire()!;
+    taker.append(buffer.memories[0]!.share(0));
+    const part = taker.memories[1]!.map("read");
     const view = part.bytes;
     part.unmap();
     other.close({ force: true });

@@ -56,7 +56,7 @@ describe("the five misuse kinds", () => {
     expect(pool.stats().idle).toBe(1);
   });
 
-  it("use after release is ERR_USE_AFTER_RELEASE, whoever has the block now", () => {
+  it("use after release is ERR_USE_AFTER_RELEASE, with any holder of the block since", () => {
     const pool = open();
     const stale = pool.allocator.allocate(PAGE);
     stale.release();

@@ -89,7 +89,7 @@ describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a machine tha
 });
 
 describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a child that inherited the descriptor", () => {
-  it("and forked another with it: when the child is killed its lease comes free, whoever still has the descriptor", async () => {
+  it("and forked another with it: when the child is killed its lease comes free, even where another process has the descriptor", async () => {
     const pool = make({ size: 64, count: 1, watch: Number.POSITIVE_INFINITY });
     // The second process inherits the descriptor, joins nothing, and lives on.
     const forking = spawn(

@@ -157,7 +157,7 @@ describe("a process is killed between any two instructions", REPEATED, () => {
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });
 
-  it("after it had its row and before it sat: two clear up, and whoever comes then is not hit", () => {
+  it("after it had its row and before it was a member: two clear up, and one that comes then is not hit", () => {
     const make = (): Run => {
       const processes = new Processes();
       alone(processes.join(2));

@@ -1,4 +1,4 @@
-/** SharedBufferPool: buffers that other threads look at by a number, and that nobody lends again meanwhile. */
+/** SharedBufferPool: buffers that other threads look at by a number, and whose slots nobody gets meanwhile. */
 import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
@@ -34,7 +34,7 @@ describe("a buffer in a shared slot", () => {
     pool.close();
   });
 
-  it("has another lease each time it is lent, so that a late look finds the old one over", () => {
+  it("has another lease at each acquire, so that a late look finds the old one over", () => {
     const pool = open(1, 1);
     const other = SharedPool.attach(pool.shared.reserve());
     const leases = new Set<number>();
@@ -48,7 +48,7 @@ describe("a buffer in a shared slot", () => {
     expect(pool.stats()).toMatchObject({ misses: 0, discards: {} });
   });
 
-  it("that a thread still looks at is not lent again; another slot serves, and the first comes free when it has done", () => {
+  it("that a thread still looks at is not leased again; another slot serves, and the first comes free when it has done", () => {
     const pool = open(1, 1);
     const other = SharedPool.attach(pool.shared.reserve());
     const buffer = pool.tryAcquire()!;

@@ -45,7 +45,7 @@ interface Full {
   readonly ends: Readonly<Record<string, readonly [end: () => void, code: string]>>;
 }
 
-/** A pool of each kind with its only block on loan, and what ends a wait there. */
+/** A pool of each kind with its only block leased, and what ends a wait there. */
 const POOLS: Readonly<Record<string, (clock: FakeClock) => Full>> = {
   BufferPool(clock) {
     const pool = new BufferPool({ clock });

@@ -412,7 +412,8 @@ describe("beside two busy loops", () => {
     });
     try {
       let wrong = 0;
-      // The bound ends a pop that hangs, and judges no machine: whoever waits sleeps, and is woken by the other side.
+      // The bound ends a pop that hangs, and judges no machine: the side that waits sleeps, and is woken by the other
+      // side.
       for (let n = 0; n < total; n++) if (ring.popSync(HANGS_MS) !== n) wrong++;
       expect([wrong, ring.tryPop()]).toEqual([0, AGAIN]);
     } finally {

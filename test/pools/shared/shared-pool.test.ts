@@ -311,7 +311,7 @@ describe("misuse", () => {
 });
 
 describe("a slot that takes more than one pass to clear", () => {
-  it("is cleared in parts, by whoever comes next, and is free when all of it is zero", () => {
+  it("is cleared in parts, by the next one that comes, and is free when all of it is zero", () => {
     const pool = SharedPool.create({ size: 2 * CLEAR_BYTES + 4096, count: 1, zero: "release" });
     const dead = SharedPool.attach(pool.handle);
     const other = SharedPool.attach(pool.handle);

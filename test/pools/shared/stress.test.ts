@@ -13,7 +13,7 @@ it.each([
   { workers: 2, count: 1, killEvery: 40, operations: 500_000 },
   { workers: 4, count: 32, killEvery: 30, operations: 3_000_000 },
   { workers: 8, count: 1024, killEvery: 40, operations: 5_000_000 },
-])("%o: no slot with two workers, none lost, whoever is killed", REPEATED, async ({ operations, ...options }) => {
+])("%o: no slot with two workers, none lost, whichever is killed", REPEATED, async ({ operations, ...options }) => {
   const least = times(Math.round(operations / 25), operations);
   const result = await stress({ ...options, operations: least, seed });
   console.log(JSON.stringify({ ...options, ...result }));

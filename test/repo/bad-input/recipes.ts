@@ -20,6 +20,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
   const cork = modules["./compat/cork"] as unknown as typeof import("../../../src/compat/cork.ts");
   const native = modules["./native"] as unknown as typeof import("../../../src/native.ts");
   const mediabunny = modules["./mediabunny"] as unknown as typeof import("../../../src/mediabunny.ts");
+  const node = modules["./node"] as unknown as typeof import("../../../src/node.ts");
   const realtime = modules["./compat/realtime"] as unknown as typeof import("../../../src/compat/realtime.ts");
 
   const activePool = (): unknown => {
@@ -134,6 +135,8 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
+    "./node#Readable": () => Readable.from([]),
+    "./node#FrameStream": () => node.frames(Readable.from([]), 2),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)

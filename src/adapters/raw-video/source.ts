@@ -1,0 +1,220 @@
+/**
+ * RawVideo: raw video that is being read, frame by frame, from whatever delivers its bytes.
+ *
+ * Life: {@link startRawVideo} reads the header, `next` waits for the first byte of a frame, `copyTo` reads its bytes
+ * straight into the caller's memory; a frame that is closed without that is skipped. `close` ends it at any time, also
+ * while it waits.
+ */
+import { MillpondError } from "../../util/errors.ts";
+import {
+  bytesFor,
+  type FrameLayout,
+  type FrameSource,
+  type Presentation,
+  type SourceFrame,
+} from "../node/frame-source.ts";
+import type { ByteReader } from "./chunk-reader.ts";
+import type { Run } from "./frame-runs.ts";
+import { layoutFor, type RawVideoPlan } from "./layout.ts";
+import { isFrameLine, MAX_Y4M_LINE, parseY4mHeader } from "./y4m.ts";
+
+const DEFAULT_PRESENTATION: Presentation = {
+  rotation: 0,
+  flip: false,
+  pixelAspect: 1,
+  matrix: undefined,
+  fullRange: false,
+};
+
+const Y4M_MAGIC = "YUV4MPEG2";
+
+/**
+ * Begins to read: frames of the plan's layout one behind the other; without one Y4M, or frames of `fallback` where the
+ * stream does not begin as Y4M does. The reader belongs to the result from now on, and is closed when this rejects.
+ * Rejects with `ERR_BAD_DATA`, `ERR_UNSUPPORTED`, and what the reader rejects with.
+ */
+export async function startRawVideo(
+  reader: ByteReader,
+  { layout, frameRate }: RawVideoPlan,
+  fallback?: FrameLayout,
+): Promise<RawVideo> {
+  try {
+    if (await reader.atEnd()) throw new MillpondError("ERR_BAD_DATA", "the stream is empty: not one byte arrived");
+    const plain = layout ?? ((await isY4m(reader)) ? undefined : fallback);
+    if (plain === undefined) return await openY4m(reader, frameRate);
+    return new RawVideo(reader, plain, { ...DEFAULT_PRESENTATION }, frameRate, false);
+  } catch (error) {
+    await reader.close();
+    throw error;
+  }
+}
+
+async function isY4m(reader: ByteReader): Promise<boolean> {
+  return (await reader.peek(Y4M_MAGIC.length)).toString("latin1") === Y4M_MAGIC;
+}
+
+async function openY4m(reader: ByteReader, frameRate: RawVideoPlan["frameRate"]): Promise<RawVideo> {
+  if (!(await isY4m(reader))) {
+    throw new MillpondError(
+      "ERR_BAD_DATA",
+      "the stream is not Y4M (it does not begin with YUV4MPEG2), and its format is not given; " +
+        "give its format and size, or let ffmpeg write -f yuv4mpegpipe",
+    );
+  }
+  const line = await reader.line(MAX_Y4M_LINE);
+  if (line === undefined) throw new MillpondError("ERR_BAD_DATA", "the stream ends inside its Y4M header");
+  const header = parseY4mHeader(line);
+  const layout = layoutFor(header.format, header.width, header.height);
+  const presentation = { ...DEFAULT_PRESENTATION, pixelAspect: header.pixelAspect, fullRange: header.fullRange };
+  return new RawVideo(reader, layout, presentation, frameRate ?? header.frameRate, true);
+}
+
+/** Raw video that is being read. Made by `openRawVideo`; close it. */
+export class RawVideo implements FrameSource {
+  /** How each frame lies in its bytes. */
+  readonly layout: FrameLayout;
+  /** How each frame is to be shown. */
+  readonly presentation: Presentation;
+  /** Frames per second as a fraction; undefined when it was not given. */
+  readonly frameRate: { readonly num: number; readonly den: number } | undefined;
+  /** True when the stream is Y4M. */
+  readonly isY4m: boolean;
+  readonly #reader: ByteReader;
+  #frames = 0;
+  #shortfall: string | undefined;
+  #starvedMs = 0;
+  #unread = false;
+
+  /** @internal */
+  constructor(
+    reader: ByteReader,
+    layout: FrameLayout,
+    presentation: Presentation,
+    frameRate: { readonly num: number; readonly den: number } | undefined,
+    isY4m: boolean,
+  ) {
+    this.#reader = reader;
+    this.layout = layout;
+    this.presentation = presentation;
+    this.frameRate = frameRate;
+    this.isY4m = isY4m;
+  }
+
+  /**
+   * Waits for the first byte of the next frame; undefined at the end of the stream.
+   * Rejects with `ERR_BAD_DATA` when a Y4M frame does not begin with FRAME, and with the stream's own errors.
+   */
+  next(): Promise<SourceFrame | undefined> {
+    return this.nextFrame();
+  }
+
+  /** @internal */
+  async nextFrame(): Promise<RawFrame | undefined> {
+    if (this.#shortfall !== undefined || !(await this.#skipUnread()) || (await this.#reader.atEnd())) return undefined;
+    if (this.isY4m) {
+      const line = await this.#reader.line(MAX_Y4M_LINE);
+      if (line === undefined) {
+        this.#shortfall = `the stream ends inside the line in front of frame ${this.#frames + 1}`;
+        return undefined;
+      }
+      if (!isFrameLine(line)) {
+        this.#shortfall = `after frame ${this.#frames} there is no FRAME line where one should be; the rest is not read`;
+        return undefined;
+      }
+    }
+    this.#unread = true;
+    return new RawFrame(this, this.#frames++);
+  }
+
+  /** Why the stream ended early; undefined when it ended behind a whole frame. */
+  get shortfall(): string | undefined {
+    return this.#shortfall;
+  }
+
+  /** Milliseconds that copies have waited for the stream, in all. */
+  get starvedMs(): number {
+    return this.#starvedMs;
+  }
+
+  /** Ends the stream; a `next()` that waits sees the end. */
+  close(): Promise<void> {
+    return this.#reader.close();
+  }
+
+  /** @internal Reads the bytes of one frame to where the runs say; false when the stream ends inside it. */
+  async readFrame(bytes: Uint8Array, runs: readonly Run[]): Promise<boolean> {
+    this.#unread = false;
+    const reader = this.#reader;
+    const before = reader.waitedMs;
+    let arrived = 0;
+    for (const { offset, stride, rowBytes, rows } of runs) {
+      for (let row = 0; row < rows; row++) {
+        const start = offset + row * stride;
+        const end = start + rowBytes;
+        // Rows are short: most of them are there already, and a wait for nothing costs more than the copy.
+        let at = reader.take(bytes, start, end);
+        if (at < end) at = await reader.fill(bytes, at, end);
+        arrived += at - start;
+        if (at < end) {
+          this.#starvedMs += reader.waitedMs - before;
+          return this.#endedInside(arrived);
+        }
+      }
+    }
+    this.#starvedMs += reader.waitedMs - before;
+    return true;
+  }
+
+  /** A frame that was closed without being copied still lies in the stream. */
+  async #skipUnread(): Promise<boolean> {
+    if (!this.#unread) return true;
+    this.#unread = false;
+    const skipped = await this.#reader.skip(this.layout.size);
+    return skipped === this.layout.size || this.#endedInside(skipped);
+  }
+
+  #endedInside(bytes: number): false {
+    this.#shortfall = `the stream ends inside frame ${this.#frames}: ${bytes} of its ${this.layout.size} bytes arrived`;
+    return false;
+  }
+}
+
+/** One frame that begins to arrive. */
+export class RawFrame implements SourceFrame {
+  readonly layout: FrameLayout;
+  readonly presentation: Presentation;
+  readonly pts: bigint | undefined;
+  readonly duration: bigint | undefined;
+  readonly #video: RawVideo;
+  #read = false;
+
+  constructor(video: RawVideo, index: number) {
+    this.#video = video;
+    this.layout = video.layout;
+    this.presentation = video.presentation;
+    const rate = video.frameRate;
+    if (rate === undefined) return;
+    // Each time is computed from the start, so that roundings do not add up.
+    this.pts = frameTime(index, rate);
+    this.duration = frameTime(index + 1, rate) - this.pts;
+  }
+
+  async copyTo(bytes: Uint8Array): Promise<boolean> {
+    const { size } = this.layout;
+    if (this.#read) throw new MillpondError("ERR_USE_AFTER_RELEASE", "a frame of a stream can be read once");
+    bytesFor("bytes", bytes, size);
+    return this.copyRuns(bytes, [{ offset: 0, stride: size, rowBytes: size, rows: 1 }]);
+  }
+
+  /** {@link copyTo}, with the rows where the runs say. The caller has checked that they are inside `bytes`. */
+  copyRuns(bytes: Uint8Array, runs: readonly Run[]): Promise<boolean> {
+    this.#read = true;
+    return this.#video.readFrame(bytes, runs);
+  }
+
+  close(): void {}
+}
+
+function frameTime(index: number, rate: { readonly num: number; readonly den: number }): bigint {
+  return (BigInt(index) * 1_000_000_000n * BigInt(rate.den) + BigInt(rate.num) / 2n) / BigInt(rate.num);
+}

@@ -1,0 +1,8 @@
+/**
+ * millpond/node: frames and bytes of Node's own streams, processes, files and sockets, straight into the slots of a
+ * pool and out of them.
+ */
+
+export { FrameStream, type FramesOptions, frames } from "./adapters/node/streams/frames.ts";
+export type { RawVideoOptions } from "./adapters/raw-video/layout.ts";
+export type { FrameLayout, PlaneLayout } from "./media/video/frame-layout.ts";

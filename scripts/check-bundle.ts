@@ -37,10 +37,11 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.4 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.5 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 39 * KB },
+  { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
 ];
 
-/** Unpacked, without source maps: 1.5 MB is the goal. */
-const PACKAGE_BYTES = 1500 * KB;
+/** Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which are 100 kB. */
+const PACKAGE_BYTES = 1600 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

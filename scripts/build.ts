@@ -93,18 +93,19 @@ interface ReadableStream<R = any> {}
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
   ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\//],
+  ["pools", /^pools\/common\/(?!lease\.ts)/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
-  // What only readers of streams need does not bring the whole of a buffer along.
-  ["media", /^media\/buffer\/(?!exchange\.)/],
+  // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
+  ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
   ["page-pool", /^pools\/page\//],
   ["slab-pool", /^pools\/slab\//],
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
-  ["ring", /^pools\/shared\/ring\.ts/],
-  ["lane", /^pools\/lane\/(lane|connect|liveness)\.ts/],
+  ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
+  ["ring", /^pools\/shared\/ring/],
+  ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
   ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];

@@ -73,14 +73,15 @@ function checkUrls(chunks: readonly OutputChunk[]): void {
 }
 
 /**
- * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal` of
- * the platforms. Where they are known, these lines add nothing to them.
+ * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`
+ * and `ReadableStream` of the platforms. Where they are known, these lines add nothing to them.
  */
 const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
 interface SymbolConstructor {
   readonly dispose: unique symbol;
 }
 interface AbortSignal {}
+interface ReadableStream<R = any> {}
 `;
 
 /**
@@ -92,17 +93,19 @@ interface AbortSignal {}
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
   ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\//],
+  ["pools", /^pools\/common\/(?!lease\.ts)/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
-  ["media", /^media\/buffer\//],
+  // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
+  ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
   ["page-pool", /^pools\/page\//],
   ["slab-pool", /^pools\/slab\//],
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
-  ["ring", /^pools\/shared\/ring\.ts/],
-  ["lane", /^pools\/lane\/(lane|connect|liveness)\.ts/],
+  ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
+  ["ring", /^pools\/shared\/ring/],
+  ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
   ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
@@ -157,7 +160,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   for (const { fileName } of output) {
     const file = join(DIST, fileName);
     const text = readFileSync(file, "utf8");
-    if (/\bAbortSignal\b|Symbol\.dispose/.test(text))
+    if (/\bAbortSignal\b|\bReadableStream\b|Symbol\.dispose/.test(text))
       writeFileSync(file, `/// <reference path="./globals.d.ts" />\n${text}`);
   }
 }

@@ -83,24 +83,17 @@ export interface BufferPoolStats {
   readonly discards: Readonly<Partial<Record<DiscardReason, number>>>;
 }
 
-/** What a "starved" listener gets. */
-export interface StarvedEvent {
-  /** The pool's name. */
-  readonly pool: string;
-  /** Milliseconds that the one in front has waited. */
-  readonly waited: number;
-  /** How many wait. */
-  readonly waiting: number;
-  /** Who holds the buffers, oldest lease first. */
-  readonly holders: readonly Holder[];
-}
-
 /** The events of a BufferPool, by name. */
 export interface BufferPoolEvents {
   /** A buffer came back and is free (or went to a waiter) when the listener runs. */
   release: { readonly slot: number; readonly free: number };
-  /** Somebody has waited too long. */
-  starved: StarvedEvent;
+  /** Somebody has waited too long: the one in front for `waited` ms; the holders have the oldest lease first. */
+  starved: {
+    readonly pool: string;
+    readonly waited: number;
+    readonly waiting: number;
+    readonly holders: readonly Holder[];
+  };
   /** A buffer was freed instead of kept. */
   discard: { readonly slot: number; readonly reason: DiscardReason };
   /** The last lease of a deactivated pool is back. */

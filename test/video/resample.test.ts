@@ -68,7 +68,7 @@ describe("the resampler", () => {
           row.forEach((value, x) => {
             const made = target[to.offset + y * to.stride + x * step]!;
             // Half for the rounding at the end; the rest for weights of 14 bits, of which there are up to 134 here.
-            expect(Math.abs(made - value)).toBeLessThan(bits === 8 ? 0.6 : 1);
+            expect(Math.abs(made - value)).toBeLessThan(bits === 8 ? 0.6 : 1.5);
           });
         });
         // What is no sample of the target's grid stays as it was.

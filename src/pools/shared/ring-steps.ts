@@ -3,10 +3,10 @@
  * core.ts; test/pools/shared/ring-waits.test.ts does).
  *
  * Each side publishes its counter in a word, and a side that sleeps does so on the other side's word. Before it sleeps
- * it sets a bit above the counter in that word and looks once more. Publishing is an exchange: it writes the counter without the
- * bit and answers whether the bit was there, so publishing and looking for a sleeper are one instruction and no wake-up
- * can fall between them. Who has something else to say (the ring was closed, the other side came) clears the bit, which
- * changes the word too.
+ * it sets a bit above the counter in that word and looks once more. Publishing is an exchange: it writes the counter
+ * without the bit and answers whether the bit was there, so publishing and looking for a sleeper are one instruction
+ * and no wake-up can fall between them. Who has something else to say (the ring was closed, the other side came) clears
+ * the bit, which changes the word too.
  */
 import { MillpondError } from "../../util/errors.ts";
 import { RECHECK_MS } from "./wait.ts";

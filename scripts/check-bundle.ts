@@ -29,7 +29,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "MediaBuffer", bytes: 13 * KB },
   { entry: "millpond", name: "PagePool", bytes: 14.5 * KB },
   { entry: "millpond", name: "SlabPool", bytes: 6.6 * KB },
-  { entry: "millpond", name: "RealtimePool", bytes: 17.2 * KB },
+  { entry: "millpond", name: "RealtimePool", bytes: 16.6 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
   { entry: "millpond/shared", name: "SharedPool", bytes: 16.1 * KB },

@@ -7,9 +7,8 @@ export { SharedAllocator } from "./allocators/shared.ts";
 export { WasmAllocator, type WasmAllocatorOptions } from "./allocators/wasm.ts";
 export { AudioInfo, type AudioInfoOptions, type AudioPlane, type AudioSampleFormat } from "./media/audio/info.ts";
 export { BufferFlags, CopyFlags } from "./media/buffer/flags.ts";
-export { type BufferAllocation, MediaBuffer } from "./media/buffer/media-buffer.ts";
+export { MediaBuffer } from "./media/buffer/media-buffer.ts";
 export { MediaBufferList } from "./media/buffer/media-buffer-list.ts";
-export type { BufferSizes, FoundRange } from "./media/buffer/memory-list.ts";
 export { findVideoFormat, type PlaneFormat, type VideoFormat, videoFormatNames } from "./media/video/format.ts";
 export {
   type PlaneInfo,
@@ -33,16 +32,14 @@ export { type AllocationParams, MemoryFlags, type ResolvedParams } from "./memor
 export { opaqueRegion, Region } from "./memory/region.ts";
 export { type AcquireOptions, BufferPool, type BufferPoolOptions } from "./pools/buffer/buffer-pool.ts";
 export type { ActualPoolConfig, BufferPoolConfig, ZeroPolicy } from "./pools/buffer/config.ts";
-export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder, StarvedEvent } from "./pools/buffer/stats.ts";
+export type { BufferPoolEvents, BufferPoolStats, DiscardReason, Holder } from "./pools/buffer/stats.ts";
 export type { WaitOptions } from "./pools/common/wait-queue.ts";
 export {
-  type AgeCurve,
   type PageHolder,
   PagePool,
   type PagePoolEvents,
   type PagePoolOptions,
   type PagePoolStats,
-  type PageRequest,
   type PressureLevel,
   type ThresholdRequest,
 } from "./pools/page/page-pool.ts";
@@ -73,7 +70,7 @@ export {
   type StructFields,
   struct,
 } from "./pools/slab/struct.ts";
-export { type Clock, systemClock, type TimerHandle } from "./util/clock.ts";
+export type { Clock, TimerHandle } from "./util/clock.ts";
 export { setDebugLevel } from "./util/debug.ts";
 export {
   type DoorCode,

@@ -1,7 +1,5 @@
 /** millpond/meta: facts that travel with a buffer: the built-in kinds, kinds of your own, and their bytes. */
 export {
-  AudioMeta,
-  type AudioMetaFields,
   addCustomMeta,
   type CustomMeta,
   type CustomTransform,
@@ -13,9 +11,8 @@ export {
   type RegionOfInterest,
   RegionOfInterestMeta,
   registerCustomMeta,
-  VideoMeta,
-  type VideoMetaFields,
 } from "./media/meta/built-in.ts";
+export { AudioMeta, type AudioMetaFields, VideoMeta, type VideoMetaFields } from "./media/meta/layout-metas.ts";
 export {
   type CopyTransform,
   compareMetaAge,

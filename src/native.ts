@@ -31,7 +31,7 @@ export { type LockReport, lockReportOf, reportLock } from "./memory/pinning.ts";
 export { pageOps } from "./os/load.ts";
 export type { PublishedName } from "./os/names.ts";
 export type { Advice, Limits, PageOps } from "./os/native-ops.ts";
-export { pageSize } from "./os/page-size.ts";
+export { pageSize } from "./os/pages.ts";
 export { type Done, describeResult, type FailureStatus, type NotDone, type Outcome, type Result } from "./os/result.ts";
 export type { SharedMemory } from "./os/shared-memory.ts";
 export {

@@ -20,11 +20,10 @@ export {
 export { type DescribedElement, type DescribedLink, Description } from "./pipeline/describe.ts";
 export { AppSink, type AppSinkOptions } from "./pipeline/elements/app-sink.ts";
 export { type AppItem, AppSource, type AppSourceOptions } from "./pipeline/elements/app-source.ts";
-export { CapsFilter } from "./pipeline/elements/caps-filter.ts";
 export { COMMON_ELEMENTS } from "./pipeline/elements/factories.ts";
 export { Funnel } from "./pipeline/elements/funnel.ts";
-export { Identity } from "./pipeline/elements/identity.ts";
 export { NullSink, type NullSinkOptions } from "./pipeline/elements/null-sink.ts";
+export { CapsFilter, Identity } from "./pipeline/elements/pass-through.ts";
 export { PatternSource, type PatternSourceOptions } from "./pipeline/elements/pattern-source.ts";
 export { Queue, type QueueOptions } from "./pipeline/elements/queue.ts";
 export { Tee } from "./pipeline/elements/tee.ts";
@@ -38,8 +37,7 @@ export {
   type RetainedPart,
   registerMetaMerger,
 } from "./pipeline/negotiate/allocation-query.ts";
-export type { Decision } from "./pipeline/negotiate/pool.ts";
-export type { CandidateResult } from "./pipeline/negotiate/select.ts";
+export type { CandidateResult, Decision } from "./pipeline/negotiate/pool.ts";
 export { Pipeline, type PipelineOptions, type RunOptions } from "./pipeline/pipeline.ts";
 export type { Progress, RunSummary } from "./pipeline/run.ts";
 export {
@@ -67,7 +65,7 @@ export {
   parsePipeline,
   type Word,
 } from "./pipeline/text.ts";
-export type { QueueLimits } from "./pools/common/queue-level.ts";
+export type { QueueLimits } from "./pools/common/timed-queue.ts";
 export {
   type ItemTimes,
   type QueueTrigger,

@@ -5,8 +5,8 @@
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
-import { Identity } from "../../src/pipeline/elements/identity.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { type VideoStream, videoFormat } from "../../src/pipeline/stream-format.ts";

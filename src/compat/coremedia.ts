@@ -34,21 +34,6 @@ export {
   CMBlockBufferReplaceDataBytes,
 } from "./coremedia/block-buffer.ts";
 export {
-  kCMBlockBufferAlwaysCopyDataFlag,
-  kCMBlockBufferAssureMemoryNowFlag,
-  kCMBlockBufferBadCustomBlockSourceErr,
-  kCMBlockBufferBadLengthParameterErr,
-  kCMBlockBufferBadOffsetParameterErr,
-  kCMBlockBufferBadPointerParameterErr,
-  kCMBlockBufferBlockAllocationFailedErr,
-  kCMBlockBufferCustomBlockSourceVersion,
-  kCMBlockBufferDontOptimizeDepthFlag,
-  kCMBlockBufferEmptyBBufErr,
-  kCMBlockBufferPermitEmptyReferenceFlag,
-  kCMBlockBufferStructureAllocationFailedErr,
-  kCMBlockBufferUnallocatedBlockErr,
-} from "./coremedia/block-buffer-codes.ts";
-export {
   type CMBufferCallbacks,
   CMBufferQueue,
   CMBufferQueueCallForEachBuffer,
@@ -85,7 +70,21 @@ export {
   CMBufferQueueTriggerToken,
   type CMBufferValidationCallback,
 } from "./coremedia/buffer-queue.ts";
+export { CFGetRetainCount, CFGetTypeID, CFRelease, CFRetain, CFType, type CFTypeRef } from "./coremedia/cf-type.ts";
 export {
+  kCMBlockBufferAlwaysCopyDataFlag,
+  kCMBlockBufferAssureMemoryNowFlag,
+  kCMBlockBufferBadCustomBlockSourceErr,
+  kCMBlockBufferBadLengthParameterErr,
+  kCMBlockBufferBadOffsetParameterErr,
+  kCMBlockBufferBadPointerParameterErr,
+  kCMBlockBufferBlockAllocationFailedErr,
+  kCMBlockBufferCustomBlockSourceVersion,
+  kCMBlockBufferDontOptimizeDepthFlag,
+  kCMBlockBufferEmptyBBufErr,
+  kCMBlockBufferPermitEmptyReferenceFlag,
+  kCMBlockBufferStructureAllocationFailedErr,
+  kCMBlockBufferUnallocatedBlockErr,
   kCMBufferQueueError_AllocationFailed,
   kCMBufferQueueError_BadTriggerDuration,
   kCMBufferQueueError_CannotModifyQueueFromTriggerCallback,
@@ -107,8 +106,7 @@ export {
   kCMBufferQueueTrigger_WhenMaxPresentationTimeStampChanges,
   kCMBufferQueueTrigger_WhenMinPresentationTimeStampChanges,
   kCMBufferQueueTrigger_WhenReset,
-} from "./coremedia/buffer-queue-codes.ts";
-export { CFGetRetainCount, CFGetTypeID, CFRelease, CFRetain, CFType, type CFTypeRef } from "./coremedia/cf-type.ts";
+} from "./coremedia/codes.ts";
 export {
   type CFAllocator,
   CFAllocatorAllocate,

@@ -394,7 +394,9 @@ export class SystemAllocator extends Allocator {
    * A fresh, zeroed ArrayBuffer; its first byte is at byteOffset 0, so every alignment holds as far as it can be seen.
    */
   protected override allocateRegion(size: number, _params: ResolvedParams): Region | undefined {
-    return new Region(new Uint8Array(size));
+    const region = new Region(new Uint8Array(size));
+    region.replaceable = true;
+    return region;
   }
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */

@@ -46,6 +46,11 @@ export class Region {
   declare handle: unknown;
   /** @internal What is done to the bytes before they go back to the allocator: {@link Wipe} bits. */
   declare wipe: number;
+  /**
+   * @internal Whether the bytes may go on in any other ArrayBuffer of their length: its allocator made this one for the
+   * region alone, and cares neither for its identity nor for its address. See {@link isReplaceable}.
+   */
+  declare replaceable: boolean;
 
   /**
    * @param bytes the whole range
@@ -59,6 +64,7 @@ export class Region {
     this.size = size;
     this.handle = handle;
     this.wipe = 0;
+    this.replaceable = false;
   }
 
   /** True when the bytes are reachable without the allocator's map hook. */
@@ -155,6 +161,14 @@ export function revokeViews(region: Region): void {
   const next = transfer === undefined ? structuredClone(old, { transfer: [old] }) : transfer.call(old);
   moveLockReport(old, next);
   region.bytes = new Uint8Array(next);
+}
+
+/**
+ * True when a reader may take the region's ArrayBuffer and give back another one of its length (a BYOB reader of a
+ * stream): its allocator has allowed it, and the buffer is still as the allocator made it.
+ */
+export function isReplaceable(region: Region): boolean {
+  return region.replaceable && isRevocable(region);
 }
 
 /**

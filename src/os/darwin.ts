@@ -2,13 +2,19 @@
  * macOS. Written from its documentation and headers and NOT RUN: `proven` is false until somebody runs `npm run
  * test:native` there and says so.
  */
-
 import type { Koffi, KoffiLibrary } from "./koffi.ts";
-import type { FutexOps, NativeOps, SharedOps } from "./native-ops.ts";
+import {
+  absentDma,
+  absentFutex,
+  absentShared,
+  absentSockets,
+  type FutexOps,
+  type NativeOps,
+  type SharedOps,
+} from "./native-ops.ts";
 import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix/posix.ts";
 import { DARWIN_SOCKETS, posixSockets } from "./posix/sockets.ts";
 import { done, made, type NotDone, notDone } from "./result.ts";
-import { absentDma, absentFutex, absentShared, absentSockets } from "./unsupported.ts";
 
 const NUMBERS: PosixNumbers = {
   mapAnon: 0x1000,

@@ -2,10 +2,9 @@
 import { withMethods, wrongType } from "../util/validate.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
-import { linuxOps } from "./linux/madvise.ts";
-import type { NativeOps, PageOps } from "./native-ops.ts";
+import { linuxOps } from "./linux.ts";
+import { absentOps, type NativeOps, type PageOps } from "./native-ops.ts";
 import { type NotDone, notDone, type Outcome } from "./result.ts";
-import { absentOps } from "./unsupported.ts";
 import { windowsOps } from "./windows.ts";
 
 /** 64-bit, little-endian: the struct layouts here are theirs. */

@@ -5,7 +5,7 @@
  * There is always a NativeOps: where nothing native can run, one whose every step answers `unsupported` with the
  * reason.
  */
-import type { Outcome, Result } from "./result.ts";
+import type { NotDone, Outcome, Result } from "./result.ts";
 
 /** What can be said to the kernel about pages. */
 export type Advice =
@@ -173,4 +173,57 @@ export interface NativeOps extends PageOps {
   readonly futex: FutexOps;
   /** Memory of devices. */
   readonly dma: DmaOps;
+}
+
+/* The operations of a place where nothing native can run: every step says so, with the reason, and nothing throws. */
+
+/** Shared objects where there are none. */
+export function absentShared(why: NotDone): SharedOps {
+  const no = (): NotDone => why;
+  return { create: no, inspect: no, overlay: no, openOf: no, close: no };
+}
+
+/** Descriptor sockets where there are none. */
+export function absentSockets(why: NotDone): SocketOps {
+  const no = (): NotDone => why;
+  return { pair: no, listen: no, connect: no, accept: no, peer: no, send: no, receive: no };
+}
+
+/** Waiting across processes where it cannot be done. */
+export function absentFutex(why: NotDone): FutexOps {
+  const no = (): NotDone => why;
+  return { wait: no, wake: no };
+}
+
+/** Memory of devices where there is none. */
+export function absentDma(why: NotDone): DmaOps {
+  const no = (): NotDone => why;
+  return { fromHeap: no, fromShared: no, map: no, sync: no };
+}
+
+/** Operations of which every one answers `why`. */
+export function absentOps(why: NotDone, platform = "none"): NativeOps {
+  const no = (): NotDone => why;
+  return {
+    name: "none",
+    platform,
+    availability: why,
+    proven: true,
+    // 4 KiB: nothing is done with it but rounding, and every page size is a multiple of it.
+    pageSize: 4096,
+    hugePageSize: 0,
+    releaseZeroes: false,
+    recyclesRanges: false,
+    limits: () => ({ memlock: 0, addressSpace: Number.POSITIVE_INFINITY }),
+    addressOf: () => 0n,
+    lock: no,
+    unlock: no,
+    advise: no,
+    map: no,
+    retire: no,
+    shared: absentShared(why),
+    sockets: absentSockets(why),
+    futex: absentFutex(why),
+    dma: absentDma(why),
+  };
 }

@@ -3,13 +3,11 @@
  * there and says so. Sharing between processes is not offered: a section cannot be laid over memory that the engine
  * owns.
  */
-
 import { alignUp } from "../util/align.ts";
 import type { Koffi } from "./koffi.ts";
-import type { NativeOps } from "./native-ops.ts";
-import { bytesToBoundary, innerPages, outerPages } from "./page-range.ts";
+import { absentDma, absentFutex, absentShared, absentSockets, type NativeOps } from "./native-ops.ts";
+import { bytesToBoundary, innerPages, outerPages } from "./pages.ts";
 import { done, made, type NotDone, notDone, type Result } from "./result.ts";
-import { absentDma, absentFutex, absentShared, absentSockets } from "./unsupported.ts";
 
 const MEM_COMMIT_RESERVE = 0x3000;
 const PAGE_READWRITE = 4;

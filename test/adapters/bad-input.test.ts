@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny/video-file.ts";
 import { type FrameSource, pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
-import { WebCodecsDecoder, WebCodecsEncoder } from "../../src/adapters/webcodecs.ts";
+import { WebCodecsDecoder, WebCodecsEncoder } from "../../src/adapters/webcodecs/coders.ts";
 import { MillpondError } from "../../src/util/errors.ts";
 import { code, openPool } from "../pools/buffer/pools.ts";
 

@@ -3,8 +3,8 @@
  * thousands.
  */
 import { describe, expect, it, vi } from "vitest";
+import { STEPS } from "../../src/arena/tlsf/layout.ts";
 import { TlsfArena } from "../../src/arena/tlsf/tlsf-arena.ts";
-import { STEPS } from "../../src/arena/tlsf/worst-case.ts";
 
 /** An arena whose words count every access to them: the view that it makes of its bytes is a proxy. */
 function counted(bytes: number): { arena: TlsfArena; steps: () => number } {

@@ -18,7 +18,7 @@ import {
   kCMMemoryPoolError_InvalidParameter,
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "../../src/compat/coremedia.ts";
-import { pageSize } from "../../src/os/page-size.ts";
+import { pageSize } from "../../src/os/pages.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { thrownBy } from "./thrown-by.ts";
 

@@ -21,7 +21,7 @@ import {
   type PoolConfig,
   Query,
 } from "../../src/compat/gstreamer.ts";
-import { VideoMeta } from "../../src/media/meta/built-in.ts";
+import { VideoMeta } from "../../src/media/meta/layout-metas.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { BufferPool as CorePool } from "../../src/pools/buffer/buffer-pool.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { whyNot } from "../../src/os/koffi.ts";
 import { findOps, nativeOps } from "../../src/os/load.ts";
-import { innerPages, outerPages } from "../../src/os/page-range.ts";
+import { innerPages, outerPages } from "../../src/os/pages.ts";
 import { notDone } from "../../src/os/result.ts";
 import { answerOf, run } from "../helpers/child.ts";
 import { compiled, withoutPackages } from "./build.ts";

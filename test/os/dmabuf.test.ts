@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { DmabufAllocator } from "../../src/native.ts";
 import type { NativeFunction } from "../../src/os/koffi.ts";
-import { linuxDma } from "../../src/os/linux/dma.ts";
+import { linuxDma } from "../../src/os/linux.ts";
 import { nativeOps } from "../../src/os/load.ts";
 import type { DmaOps, NativeOps } from "../../src/os/native-ops.ts";
 import { done, made, notDone } from "../../src/os/result.ts";

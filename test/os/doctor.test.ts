@@ -6,8 +6,8 @@ import { describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
 import { diagnose, printable } from "../../src/cli/doctor.ts";
 import { nativeOps } from "../../src/os/load.ts";
+import { absentOps } from "../../src/os/native-ops.ts";
 import { notDone } from "../../src/os/result.ts";
-import { absentOps } from "../../src/os/unsupported.ts";
 import { lockedBytesOfProcess } from "./proc.ts";
 
 const memfds = (): number =>

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Allocator, type SystemAllocator, systemAllocator } from "../../src/memory/allocator.ts";
 import { Region } from "../../src/memory/region.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
-import { Identity } from "../../src/pipeline/elements/identity.ts";
+import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, formatText, sameFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";

@@ -1,6 +1,7 @@
 /** Stages for tests: small, honest about what they hold, and checking what they get. */
 import { expect } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { nextTurn } from "../../src/pipeline/base/element.ts";
 import type { InputPad, Maybe } from "../../src/pipeline/base/pad.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
@@ -8,7 +9,6 @@ import { Transform, type TransformMode } from "../../src/pipeline/base/transform
 import type { Caps } from "../../src/pipeline/caps.ts";
 import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import type { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 
 export const BLOCK: StreamFormat = byteFormat(64);

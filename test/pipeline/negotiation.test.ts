@@ -695,7 +695,7 @@ describe("linking", () => {
     pipeline.link(source, tee, sink);
     const before = pipeline.elements.length;
     const filter = new OnlyBytes();
-    const { CapsFilter } = await import("../../src/pipeline/elements/caps-filter.ts");
+    const { CapsFilter } = await import("../../src/pipeline/elements/pass-through.ts");
     const bytes = new CapsFilter(Caps.bytes(), "only-bytes");
     expect(() => pipeline.link(tee, filter, bytes, picky)).toThrow(/no format in common/);
     expect(pipeline.elements).toHaveLength(before);

@@ -5,11 +5,11 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { nextTurn } from "../../src/pipeline/base/element.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError } from "../../src/util/errors.ts";

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { nextTurn } from "../../src/pipeline/base/element.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat } from "../../src/pipeline/stream-format.ts";
 import { FakeClock } from "../../src/util/clock.ts";
 import { Collector, expectHome, Numbers, runOrStall, Step } from "./kit.ts";

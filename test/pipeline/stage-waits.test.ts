@@ -1,14 +1,13 @@
 /** Every wait of a stage has a bound, and the error names the stage. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
-import type { Element } from "../../src/pipeline/base/element.ts";
+import { type Element, nextTurn } from "../../src/pipeline/base/element.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform } from "../../src/pipeline/base/transform.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
-import { nextTurn } from "../../src/pipeline/scheduler.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 import { FakeClock } from "../../src/util/clock.ts";
 import { Numbers } from "./kit.ts";

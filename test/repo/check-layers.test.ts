@@ -14,7 +14,7 @@ describe("the layer check", () => {
         "src/index.ts": 'export { pool } from "./pools/pool.ts";\n',
         "src/pools/pool.ts": 'import { x } from "../memory/x.ts";\nimport { y } from "./y.ts";\n',
         "src/pipeline/elements/scale.ts": 'import { pool } from "../../pools/pool.ts";\nimport "../element.ts";\n',
-        "src/os/linux/madvise.ts": 'import { open } from "node:fs";\nconst koffi = await import("koffi");\n',
+        "src/os/linux.ts": 'import { open } from "node:fs";\nconst koffi = await import("koffi");\n',
         "src/adapters/mediabunny.ts": 'import { Input } from "mediabunny";\nimport { x } from "../memory/x.ts";\n',
       }),
     ).toEqual([]);

@@ -1,8 +1,8 @@
 /**
  * mediabunny and @mediabunny/server (its decoders for Node): optional peers, loaded when they are first needed, once.
  */
-import { createRequire } from "node:module";
 import { MillpondError } from "../../util/errors.ts";
+import { importLibav, type Libav, useLibav } from "./libav.ts";
 import { warnOfMissingBounds } from "./mediabunny-hooks.ts";
 
 /** The package, as it is loaded. */
@@ -29,26 +29,14 @@ export function quietDecoders(): void {
   areDecodersQuiet = true;
 }
 
-/** What is used of node-av; the package belongs to @mediabunny/server, which is optional. */
-interface NodeAv {
-  readonly Log: {
-    setLevel(level: number): void;
-    setCallback(callback: (level: number, message: string) => void, options: { maxLevel: number }): void;
-  };
-}
-
 // AV_LOG_ERROR: a picture or a packet is damaged. Warnings below it are about habits of encoders.
 const ERROR_LEVEL = 16;
 
 /**
  * Catches what libav's decoders and encoders say of damaged data from now on: they write it to standard error by
- * themselves, past everything that a program does about its output. `server` is where @mediabunny/server lies, which
- * brings libav along.
+ * themselves, past everything that a program does about its output.
  */
-async function catchLibavLog(server: string): Promise<void> {
-  // Resolved from there: package managers differ in whether it can be seen from here.
-  const path = createRequire(server).resolve("node-av");
-  const { Log } = (await import(path)) as NodeAv;
+function catchLibavLog({ Log }: Libav): void {
   Log.setLevel(ERROR_LEVEL);
   // What a message is about is marked on the frame too, and counted there; this one only keeps it from standard error.
   Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
@@ -59,12 +47,14 @@ async function importPackages(): Promise<Mediabunny> {
   try {
     const mediabunny = await import("mediabunny");
     missing = "@mediabunny/server";
-    const { registerMediabunnyServer } = await import("@mediabunny/server");
-    registerMediabunnyServer({ hardwareContext: null });
+    const server = await import("@mediabunny/server");
+    server.registerMediabunnyServer({ hardwareContext: null });
     warnOfMissingBounds(mediabunny);
+    const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
+    if (libav !== undefined) useLibav(libav, server);
     if (areDecodersQuiet) {
       mediabunny.Logging.level = mediabunny.LogLevel.Silent;
-      await catchLibavLog(import.meta.resolve("@mediabunny/server"));
+      if (libav !== undefined) catchLibavLog(libav);
     }
     return mediabunny;
   } catch (cause) {

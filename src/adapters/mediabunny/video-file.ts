@@ -1,6 +1,7 @@
 /**
- * Video files through mediabunny: every frame of the first video track, copied once, straight into a buffer of yours.
- * `VideoSample.copyTo` takes plain and shared memory alike, so a frame lands in the slot that a worker will read.
+ * Video files through mediabunny: every frame of the first video track, copied once, straight into a buffer of yours,
+ * plain or shared memory alike, so that a frame lands in the slot that a worker will read. The copy is libav's own
+ * (libav.ts), or `VideoSample.copyTo` where that is not there.
  *
  * Life: `openVideoFile` holds the file's length against its structure, and mends numbers that would send a reader
  * astray; `next` waits for a frame, which stays with the decoder until it is copied and closed. At the end `shortfall`
@@ -23,6 +24,7 @@ import {
   type SourceFrame,
 } from "../node/frame-source.ts";
 import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
+import { copyNatively, frameOfSample } from "./libav.ts";
 import { loadMediabunny, type Mediabunny } from "./load.ts";
 import { boundReads, passOverDamage } from "./mediabunny-hooks.ts";
 import type { WholePackets } from "./transport-packets.ts";
@@ -505,12 +507,14 @@ export class VideoFileFrame implements SourceFrame {
   }
 
   /**
-   * One copy, out of the decoder's memory into `bytes`. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
+   * One copy, out of the decoder's memory into `bytes`, plain or shared: natively, so that the frame's planes are no
+   * garbage. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
    * `ERR_OUT_OF_RANGE` when they are too few.
    */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
     const { planes, size } = this.layout;
     bytesFor("bytes", bytes, size);
+    if (copyNatively(this.sample, bytes, this.layout)) return true;
     await this.sample.copyTo(bytes, { layout: planes.map(({ offset, stride }) => ({ offset, stride })) });
     return true;
   }
@@ -526,15 +530,8 @@ const CORRUPT_FLAG = 1;
 
 /** Whether libav marked the frame: its data was damaged, or what it refers to is missing. */
 function isDamaged(sample: VideoSample): boolean {
-  const { _data: resource } = sample as unknown as { readonly _data?: { readonly frame?: DecodedFrame } };
-  const frame = resource?.frame;
+  const frame = frameOfSample(sample);
   return frame !== undefined && (frame.decodeErrorFlags !== 0 || (frame.flags & CORRUPT_FLAG) !== 0);
-}
-
-/** What is read of node-av's Frame. */
-interface DecodedFrame {
-  readonly flags: number;
-  readonly decodeErrorFlags: number;
 }
 
 // Every frame of a stream has the same layout; the last one is kept, so that a frame costs no layout.

@@ -9,12 +9,11 @@
 import { Allocator } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
-import type { PinningAllocator } from "../../memory/pinning.ts";
-import { reportLock } from "../../memory/pinning.ts";
+import { type PinningAllocator, reportLock } from "../../memory/pinning.ts";
 import { forbidRevocation, Region } from "../../memory/region.ts";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps, PageOps } from "../../os/native-ops.ts";
-import { bytesToBoundary } from "../../os/page-range.ts";
+import { bytesToBoundary } from "../../os/pages.ts";
 import { describeResult, done, notDone, type Result } from "../../os/result.ts";
 import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";

@@ -15,8 +15,8 @@
  * set where its list is not empty; a block's predecessor word says where the block in front of it begins, and whether
  * that is free.
  *
- * Complexity: `malloc`, `free`, `memalign` and `resizeBlock` read and write a bounded number of words (worst-case.ts).
- * Regions: O(regions).
+ * Complexity: `malloc`, `free`, `memalign` and `resizeBlock` read and write a bounded number of words (STEPS in
+ * layout.ts). Regions: O(regions).
  *
  * `malloc` and `free` are written out in one piece each, with only the two list functions called: V8 stops inlining
  * after 920 bytes of bytecode, and the calls that were left took a third of the time.

@@ -60,12 +60,13 @@ import {
   REGION_COST,
   SIZE_MASK,
   TAGGED,
+  type WorstCase,
+  worstCase,
 } from "./layout.ts";
 import { type ArenaBlock, type ArenaStats, arenaStats, misuse, validateArena, walkBlocks } from "./validate.ts";
-import { type WorstCase, worstCase } from "./worst-case.ts";
 
+export type { WorstCase } from "./layout.ts";
 export type { ArenaBlock, ArenaStats } from "./validate.ts";
-export type { WorstCase } from "./worst-case.ts";
 
 /** What an arena can lie in: a buffer, a part of one, or a WebAssembly.Memory (anything with a `buffer`). */
 export type ArenaSource = ArrayBufferLike | Uint8Array | { readonly buffer: ArrayBufferLike };

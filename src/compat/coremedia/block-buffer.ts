@@ -27,6 +27,7 @@ import {
   type CMMemoryBlock,
   checkBlock,
 } from "./block.ts";
+import { assertAlive, CFRelease, CFRetain, CFType, isFinalized } from "./cf-type.ts";
 import {
   kCMBlockBufferAlwaysCopyDataFlag,
   kCMBlockBufferAssureMemoryNowFlag,
@@ -38,8 +39,7 @@ import {
   kCMBlockBufferEmptyBBufErr,
   kCMBlockBufferPermitEmptyReferenceFlag,
   kCMBlockBufferStructureAllocationFailedErr,
-} from "./block-buffer-codes.ts";
-import { assertAlive, CFRelease, CFRetain, CFType, isFinalized } from "./cf-type.ts";
+} from "./codes.ts";
 import { type CFAllocator, kCFAllocatorNull } from "./memory-pool.ts";
 
 /** Bytes of a block, or of another buffer. */

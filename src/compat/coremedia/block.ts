@@ -13,7 +13,7 @@ import {
   kCMBlockBufferBadPointerParameterErr,
   kCMBlockBufferBlockAllocationFailedErr,
   kCMBlockBufferUnallocatedBlockErr,
-} from "./block-buffer-codes.ts";
+} from "./codes.ts";
 
 /** What stands for the original's pointer to a block: a memory of an allocator, or plain bytes. */
 export type CMMemoryBlock = Memory | Uint8Array;

@@ -7,13 +7,14 @@
  * holds one reference, which goes to the caller when the buffer is dequeued. While a trigger or another callback runs,
  * the queue may be asked and not changed (-12766).
  */
+
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type QueueTrigger, TimedQueue, type TriggerCondition } from "../../pools/common/timed-queue.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
 import { checkOptions } from "../../util/validate.ts";
 import { argumentCode, assertMaker, DoorError, fromHook, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
-import * as codes from "./buffer-queue-codes.ts";
 import { assertAlive, CFRelease, CFRetain, CFType, type CFTypeRef, isCFType, isFinalized } from "./cf-type.ts";
+import * as codes from "./codes.ts";
 
 /** What tells a queue about its buffers; each gets the buffer and the refcon. */
 export interface CMBufferCallbacks<T extends CFTypeRef = MediaBuffer> {

@@ -2,8 +2,7 @@
  * DirectShow's pins: an output decides whose allocator is used, an input may ask, offer and veto. The decision is the
  * core's ({@link selectFirst}): candidates in order, and a result for each, which nobody could see there.
  */
-
-import { type Candidate, type CandidateResult, selectFirst } from "../../pipeline/negotiate/select.ts";
+import { type Candidate, type CandidateResult, selectFirst } from "../../pipeline/negotiate/pool.ts";
 import { show } from "../../util/validate.ts";
 import { type ALLOCATOR_PROPERTIES, type IMemAllocator, MemAllocator } from "./allocator.ts";
 import { checkFields, checkHresult, type FieldType, HRESULTS, HResultError, readOptions, released } from "./codes.ts";

@@ -3,7 +3,7 @@
  * VideoInfo and AudioInfo. And GstVideoAlignment: room on four sides of each picture.
  */
 import { AudioInfo, type AudioSampleFormat } from "../../media/audio/info.ts";
-import { AudioMeta, VideoMeta } from "../../media/meta/built-in.ts";
+import { AudioMeta, VideoMeta } from "../../media/meta/layout-metas.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import type { Buffer } from "./buffer.ts";
 import { type AcquireParams, BufferPool, type Caps, type PoolConfig, readConfig, writeConfig } from "./buffer-pool.ts";

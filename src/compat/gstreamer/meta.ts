@@ -4,13 +4,8 @@
  */
 import type { AudioInfo } from "../../media/audio/info.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import {
-  AudioMeta,
-  ParentBufferMeta,
-  ReferenceTimestampMeta,
-  RegionOfInterestMeta,
-  VideoMeta,
-} from "../../media/meta/built-in.ts";
+import { ParentBufferMeta, ReferenceTimestampMeta, RegionOfInterestMeta } from "../../media/meta/built-in.ts";
+import { AudioMeta, VideoMeta } from "../../media/meta/layout-metas.ts";
 import { type Meta as CoreMeta, findMetaType, type MetaType, registerMeta } from "../../media/meta/meta.ts";
 import type { VideoInfo } from "../../media/video/info.ts";
 import { isMillpondError } from "../../util/errors.ts";

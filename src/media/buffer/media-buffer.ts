@@ -64,12 +64,6 @@ import {
   unpooledSlot,
 } from "./slot.ts";
 
-/** How {@link MediaBuffer.allocate} allocates. */
-export interface BufferAllocation extends AllocationParams {
-  /** Where the bytes come from; default: the default allocator. */
-  allocator?: Allocator;
-}
-
 /**
  * Timed bytes, from a pool (`pool.acquire()`) or of their own (`new MediaBuffer()`, {@link MediaBuffer.allocate}). A
  * comparison of two small integers makes each call safe. Fields are `declare`d: a plain declaration would define each
@@ -95,9 +89,10 @@ export class MediaBuffer {
   declare [Symbol.dispose]: () => void;
 
   /**
-   * A buffer with one memory of `size` bytes (none when `size` is 0). Throws what {@link Allocator.allocate} throws.
+   * A buffer with one memory of `size` bytes (none when `size` is 0); absent allocator: the default one. Throws what
+   * {@link Allocator.allocate} throws.
    */
-  static allocate(size: number, options?: BufferAllocation): MediaBuffer {
+  static allocate(size: number, options?: AllocationParams & { allocator?: Allocator }): MediaBuffer {
     if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
     const allocator =
@@ -372,14 +367,23 @@ export class MediaBuffer {
     list.removeMemories(slot, index, list.checkIndices(slot, index, length));
   }
 
-  /** Which memories hold `size` bytes from `offset` (absent: to the end); undefined when the range is not inside. */
-  find(offset: number, size?: number): list.FoundRange | undefined {
+  /**
+   * Which memories hold `size` bytes from `offset` (absent: to the end): the first, how many, and the bytes to skip in
+   * the first; undefined when the range is not inside.
+   */
+  find(
+    offset: number,
+    size?: number,
+  ): { readonly index: number; readonly length: number; readonly skip: number } | undefined {
     wholeNumber("offset", offset);
     return list.findRange(this.live("read"), offset, size === undefined ? undefined : wholeNumber("size", size));
   }
 
-  /** Sizes of a range of memories: valid bytes, room in front, and room in all. O(memories). */
-  getSizes(index = 0, length?: number): list.BufferSizes {
+  /**
+   * Sizes of a range of memories: valid bytes (`size`), room in front of them (`offset`), and all of it with the room
+   * behind (`maxSize`). O(memories).
+   */
+  getSizes(index = 0, length?: number): { readonly size: number; readonly offset: number; readonly maxSize: number } {
     const slot = this.live("read");
     return list.sizesOf(slot, index, list.checkIndices(slot, index, length));
   }

@@ -9,9 +9,13 @@
  */
 import { bytesOf, instance } from "../../util/validate.ts";
 import { MediaBuffer } from "../buffer/media-buffer.ts";
-import { checkMeta, findMetaType, type Meta } from "./meta.ts";
+import { AudioMeta, VideoMeta } from "./layout-metas.ts";
+import { checkMeta, findMetaType, type Meta, type MetaType } from "./meta.ts";
 
 const HEADER = 8;
+
+/** Named, so that a bundler that drops what nobody names leaves them to be read. */
+const LAYOUTS: readonly MetaType<never, never>[] = [VideoMeta, AudioMeta] as never;
 
 /**
  * One meta as a record, or undefined when its type cannot be serialized or declines. What would come back as something
@@ -72,7 +76,7 @@ export function deserializeMeta(buffer: MediaBuffer, bytes: Uint8Array): ReadMet
   if (total > bytes.length || nameLength + HEADER + 2 > total || bytes[HEADER + nameLength] !== 0) return UNUSABLE;
   const name = new TextDecoder().decode(bytes.subarray(HEADER, HEADER + nameLength));
   const payload = bytes.subarray(HEADER + nameLength + 2, total);
-  const type = findMetaType(name);
+  const type = (findMetaType(name) ?? LAYOUTS.find((layout) => layout.name === name)) as MetaType | undefined;
   const meta = type?.spec.deserialize?.(payload, buffer, bytes[HEADER + nameLength + 1]!);
   return { consumed: total, meta };
 }

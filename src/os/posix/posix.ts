@@ -7,7 +7,7 @@ import { alignUp } from "../../util/align.ts";
 import { wrongType } from "../../util/validate.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "../koffi.ts";
 import type { Advice, Limits, MappedPages } from "../native-ops.ts";
-import { bytesToBoundary, innerPages, outerPages } from "../page-range.ts";
+import { bytesToBoundary, innerPages, outerPages } from "../pages.ts";
 import { done, made, type NotDone, notDone, type Outcome, type Result, systemFailure } from "../result.ts";
 
 /** The numbers of one POSIX platform. */

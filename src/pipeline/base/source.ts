@@ -22,9 +22,8 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
-import { TimeSlice } from "../scheduler.ts";
 import { isSettled, type StreamFormat } from "../stream-format.ts";
-import { Element, isPromise } from "./element.ts";
+import { Element, isPromise, TimeSlice } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
 
 /** A stage that makes buffers. */

@@ -5,10 +5,9 @@ import { type VideoPixelFormat, videoFormatNames } from "../../media/video/forma
 import { Caps } from "../caps.ts";
 import type { Fraction } from "../stream-format.ts";
 import type { ElementFactory, Properties, PropertySpec } from "../text.ts";
-import { CapsFilter } from "./caps-filter.ts";
 import { Funnel } from "./funnel.ts";
-import { Identity } from "./identity.ts";
 import { NullSink } from "./null-sink.ts";
+import { CapsFilter, Identity } from "./pass-through.ts";
 import { PatternSource } from "./pattern-source.ts";
 import { Queue } from "./queue.ts";
 import { Tee } from "./tee.ts";

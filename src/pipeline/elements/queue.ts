@@ -12,13 +12,12 @@
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/queue-level.ts";
+import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
-import { checkName, Element, isPromise } from "../base/element.ts";
+import { checkName, Element, isPromise, TimeSlice } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
-import { TimeSlice } from "../scheduler.ts";
 import type { StreamFormat } from "../stream-format.ts";
 
 /** How a {@link Queue} is made. */

@@ -95,9 +95,16 @@ import {
   staleLeaseError,
   starvedError,
 } from "./errors.ts";
-import { LEAK_SAMPLE, LeakMonitor, StarvationMonitor } from "./monitor.ts";
 import { SlotStore } from "./slots.ts";
-import { type BufferPoolEvents, type BufferPoolStats, type Holder, holderOf } from "./stats.ts";
+import {
+  type BufferPoolEvents,
+  type BufferPoolStats,
+  type Holder,
+  holderOf,
+  LEAK_SAMPLE,
+  LeakMonitor,
+  StarvationMonitor,
+} from "./stats.ts";
 
 /** How a {@link BufferPool} is made. */
 export interface BufferPoolOptions {

@@ -2,15 +2,12 @@
  * Connecting two threads by a lane. The worker gets one message with a MessagePort of its own, so that the program's
  * other messages and the lane's never meet; it works with browsers' Workers, Node's, and anything that can post a port.
  */
-
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
-import type { Carrier } from "./lane.ts";
-import { Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { onPoolEnd } from "./pool-end.ts";
-import { lockName, onLivenessLost, watchExit } from "./worker-liveness.ts";
+import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
+import { lockName, onLivenessLost, onPoolEnd, watchExit } from "./liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -62,6 +59,11 @@ interface Peer {
   carrier(): Carrier;
   /** Called when the thread ended, connected or not. */
   exited(): void;
+  /**
+   * Called when this side gives the attempt up and the thread may live: whether it has not joined, and now cannot.
+   * What it has, if it has joined, stays its own until it ends.
+   */
+  abandoned(): boolean;
   /** Whether there is nothing left to do when it ends. */
   isSettled(): boolean;
 }
@@ -126,9 +128,14 @@ export async function connect<Data>(
   let gone: ((error?: Error) => void) | undefined;
   let leavePool: (() => void) | undefined;
   let unwatch: (() => void) | undefined;
+  let isOver = false;
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
       gone = end;
+    });
+    // An open port is closed by the end of the other side only.
+    port.addEventListener("close", () => {
+      isOver = true;
     });
     // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
     answered.catch(() => {});
@@ -136,6 +143,7 @@ export async function connect<Data>(
     if (once !== undefined) {
       unwatch = watchExit(target, once, {
         ended() {
+          isOver = true;
           // The lane itself ends when its port does: what the thread sent before is still on its way.
           peer.exited();
           gone?.();
@@ -161,9 +169,10 @@ export async function connect<Data>(
     }
     return lane;
   } catch (error) {
-    unwatch?.();
+    if (isOver) peer.exited();
+    if (isOver || peer.abandoned()) unwatch?.();
+    else if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
     port.close();
-    peer.exited();
     throw error;
   } finally {
     leavePool?.();

@@ -11,15 +11,13 @@
  * await lane.close();
  * ```
  */
-
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Delivery, Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import { closedError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-
-import { onPoolEnd, type PoolEnd } from "./pool-end.ts";
+import { onPoolEnd, type PoolEnd } from "./liveness.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {

@@ -17,10 +17,10 @@ import type { LeasePool } from "../common/lease.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import type { Answer, ConnectRequest } from "./connect.ts";
 import { Lane } from "./lane.ts";
+import { holdLivenessLock } from "./liveness.ts";
 import { RemoteTransferPool } from "./remote-transfer-pool.ts";
 import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import { type TransferOffer, TransferPool } from "./transfer-pool.ts";
-import { holdLivenessLock } from "./worker-liveness.ts";
 
 /** Where messages come from: a worker's global scope, Node's parentPort, a MessagePort. */
 export interface LaneSource {

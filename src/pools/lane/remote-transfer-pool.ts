@@ -9,6 +9,9 @@ import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import type { Carrier } from "./lane.ts";
 import type { TransferMessage, TransferOffer } from "./transfer-pool.ts";
 
+/** As at its other end: the slot is the rest of an identity by this. */
+const SLOTS = 2 ** 16;
+
 interface RemoteLease {
   readonly id: number;
   readonly view: Uint8Array<ArrayBuffer>;
@@ -51,6 +54,7 @@ export class RemoteTransferPool implements LeasePool {
       send: (lease, post) => {
         const held = this.#held(lease, "send");
         if (held.holds > 1) throw this.#shared(held);
+        if (held.view.byteLength !== this.size) throw this.#detached(held);
         const { buffer } = held.view;
         post([held.id, buffer], [buffer]);
         this.#leases.delete(held.id);
@@ -99,9 +103,13 @@ export class RemoteTransferPool implements LeasePool {
     }
   }
 
-  /** The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`. */
+  /**
+   * The bytes of a lease that this thread holds. Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_DETACHED`.
+   */
   bytes(lease: LeaseData): Uint8Array {
-    return this.#held(lease, "use").view;
+    const held = this.#held(lease, "use");
+    if (held.view.byteLength !== this.size) throw this.#detached(held);
+    return held.view;
   }
 
   /** One hold more. Throws as {@link bytes}. */
@@ -109,22 +117,35 @@ export class RemoteTransferPool implements LeasePool {
     this.#held(lease, "retain").holds++;
   }
 
-  /** Gives a hold back; the last one sends the buffer back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`. */
+  /**
+   * Gives a hold back; the last one sends the buffer back. Throws `ERR_DOUBLE_RELEASE`, `ERR_FOREIGN_RELEASE`,
+   * `ERR_DETACHED` (the slot gets a new buffer).
+   */
   release(lease: LeaseData): void {
     const held = this.#held(lease, "release");
     if (--held.holds > 0) return;
     this.#leases.delete(held.id);
+    const detached = held.view.byteLength !== this.size;
     // A lane that has ended took its slots back already.
-    if (this.#isClosed) return;
-    const { buffer } = held.view;
-    // A buffer that somebody transferred away cannot be transferred again; the pool makes another.
-    this.#post(["return", held.id, buffer] satisfies TransferMessage, buffer.byteLength === this.size ? [buffer] : []);
+    if (!this.#isClosed) {
+      const { buffer } = held.view;
+      // A buffer that somebody transferred away cannot be posted at all; the pool makes another.
+      const message: TransferMessage = ["return", held.id, detached ? undefined : buffer];
+      this.#post(message, detached ? [] : [buffer]);
+    }
+    if (detached) throw this.#detached(held);
   }
 
   #acceptLease(id: unknown, buffer: unknown): Lease | undefined {
-    if (typeof id !== "number" || !(buffer instanceof ArrayBuffer) || buffer.byteLength !== this.size) return undefined;
+    if (
+      typeof id !== "number" ||
+      !Number.isSafeInteger(id) ||
+      !(buffer instanceof ArrayBuffer) ||
+      buffer.byteLength !== this.size
+    )
+      return undefined;
     this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
-    return new Lease(id, id & 0xffff, this.#pool, this);
+    return new Lease(id, id % SLOTS, this.#pool, this);
   }
 
   /** What messages call the pool and its leases; as at its other end. */
@@ -147,7 +168,14 @@ export class RemoteTransferPool implements LeasePool {
   #shared(held: RemoteLease): MillpondError {
     return new MillpondError(
       "ERR_NOT_WRITABLE",
-      `slot ${held.id & 0xffff} of transfer pool "${this.name}" is held ${held.holds} times, and its bytes can be in one thread only; release the others first`,
+      `slot ${held.id % SLOTS} of transfer pool "${this.name}" is held ${held.holds} times, and its bytes can be in one thread only; release the others first`,
+    );
+  }
+
+  #detached(held: RemoteLease): MillpondError {
+    return new MillpondError(
+      "ERR_DETACHED",
+      `slot ${held.id % SLOTS} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred; send() moves a lease`,
     );
   }
 

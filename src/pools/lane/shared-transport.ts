@@ -93,7 +93,8 @@ export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): P
   const { membership } = handle;
   const isSettled = (): boolean =>
     !isAlive(core) || isEvicted(core) || hasLeft(statusOf(core, membership.member), membership.status);
-  return connect<Data>(checked, offer, { pool, carrier, exited, isSettled });
+  const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
+  return connect<Data>(checked, offer, { pool, carrier, exited, isSettled, abandoned });
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */
@@ -102,11 +103,14 @@ export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: (
   if (!pool.isHeld(id)) throw leaseError(pool, id, "send");
   const begun = prepareTransfer(core, id, peer.member, peer.status);
   if (begun !== TransferResult.DONE) throw transferError(pool, id, peer, begun);
+  core.isSending = true;
   try {
     post();
   } catch (error) {
     cancelTransfer(core);
     throw error;
+  } finally {
+    core.isSending = false;
   }
   const done = commitTransfer(core, id, peer.member, peer.status);
   if (done !== TransferResult.DONE) throw transferError(pool, id, peer, done);
@@ -127,6 +131,13 @@ export function receiveLease(pool: SharedEnd, payload: unknown, peer: Membership
 export function transferError(pool: SharedEnd, id: number, peer: Membership, outcome: number): MillpondError {
   if (outcome === TransferResult.NOT_HELD) return leaseError(pool, id, "send");
   const details = { pool: pool.name, to: peer.member };
+  if (outcome === TransferResult.REENTRANT) {
+    return new MillpondError(
+      "ERR_REENTRANT",
+      `a getter in the data of a lease that is being sent gives away a lease of shared pool "${pool.name}", which is still yours; send it afterwards`,
+      details,
+    );
+  }
   if (outcome === TransferResult.HAS_IT) {
     return new MillpondError(
       "ERR_ALREADY_EXISTS",

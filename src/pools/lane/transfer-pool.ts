@@ -10,7 +10,6 @@
  * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
  * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
-
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -30,7 +29,7 @@ import {
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
-import { endUsers } from "./pool-end.ts";
+import { endUsers } from "./liveness.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -56,7 +55,7 @@ export interface TransferHolder {
 
 /** What the two sides say to each other besides the leases. */
 export type TransferMessage =
-  | readonly ["return", id: number, buffer: ArrayBuffer]
+  | readonly ["return", id: number, buffer: ArrayBuffer | undefined]
   | readonly ["request", request: number]
   | readonly ["cancel", request: number]
   | readonly ["grant", request: number, id: number, buffer: ArrayBuffer];
@@ -85,12 +84,17 @@ interface Entry {
   away: Carrier | undefined;
 }
 
-/** 16 bits of index leave 14 of generation in a small integer. */
-const INDEX_BITS = 16;
-const GENERATIONS = 2 ** 14;
+/** 16 bits of index leave 37 of generation below 2^53: at a million uses of a slot a second they last 38 hours. */
+const SLOTS = 2 ** 16;
+const GENERATIONS = 2 ** 37;
 
 function idOf(entry: Entry): number {
-  return (entry.generation << INDEX_BITS) | entry.index;
+  return entry.generation * SLOTS + entry.index;
+}
+
+/** The slot of an identity; what is no integer has been refused before. */
+function indexOf(id: number): number {
+  return id % SLOTS;
 }
 
 /** A pool of ArrayBuffers that travel; see the module text. */
@@ -112,7 +116,7 @@ export class TransferPool implements LeasePool {
   readonly #entries: Entry[];
   readonly #free: number[];
   readonly #clock: Clock;
-  readonly #queue: WaitQueue<number>;
+  readonly #queue: WaitQueue<Lease>;
   #state: "open" | "retired" | "closed" = "open";
 
   private constructor(options: TransferPoolOptions) {
@@ -120,7 +124,7 @@ export class TransferPool implements LeasePool {
     const { name, size, count, clock } = checkOptions("options", options, ["name", "size", "count", "clock"]);
     this.name = text("options.name", name, "transfer");
     this.size = wholeNumber("options.size", size, 1, 2 ** 30);
-    this.count = wholeNumber("options.count", count, 1, 2 ** INDEX_BITS);
+    this.count = wholeNumber("options.count", count, 1, SLOTS);
     this.#clock = checkClock("options.clock", clock);
     this.#pool = 1 + Math.floor(Math.random() * (2 ** 30 - 1));
     this.#entries = Array.from({ length: this.count }, (_, index) => ({
@@ -153,7 +157,10 @@ export class TransferPool implements LeasePool {
     if (signal?.aborted) throw signal.reason;
     const lease = this.tryAcquire();
     if (lease !== undefined) return lease;
-    return this.#lease(await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since)));
+    const given = await this.#queue.wait({ signal, timeout }, undefined, (waiter) => this.#starved(waiter.since));
+    // It was this waiter's from the release on; a close by force since then has ended it.
+    if (idOf(this.#entries[given.index]!) !== given.id) throw this.#closedError("take a slot of");
+    return given;
   }
 
   /**
@@ -203,6 +210,8 @@ export class TransferPool implements LeasePool {
       },
       exited: () => carrier?.ended(true),
       isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
+      // Without a carrier nothing has gone over there.
+      abandoned: () => carrier === undefined,
     };
     return connect<Data>(checked, offer, peer);
   }
@@ -280,7 +289,9 @@ export class TransferPool implements LeasePool {
 
   #recycle(index: number): void {
     this.#reset(this.#entries[index]!);
-    if (!this.#queue.next(index)) this.#free.push(index);
+    // A slot is leased or free at every moment, also before a waiter has heard of it.
+    if (this.#queue.length > 0) this.#queue.next(this.#lease(index));
+    else this.#free.push(index);
     if (this.#state === "retired" && this.#free.length === this.count) this.#state = "closed";
   }
 
@@ -311,13 +322,14 @@ export class TransferPool implements LeasePool {
         const entry = this.#acceptReturn(carrier, id, buffer);
         if (entry === undefined) return undefined;
         entry.away = undefined;
-        return new Lease(id!, id! & (2 ** INDEX_BITS - 1), this.#pool, this);
+        return new Lease(id!, entry.index, this.#pool, this);
       },
       control: (message, post) => {
         if (!Array.isArray(message)) return;
         const [what, number, buffer] = message as unknown as TransferMessage;
-        if (what === "return" && this.#acceptReturn(carrier, number, buffer as ArrayBuffer) !== undefined) {
-          this.#recycle(number & (2 ** INDEX_BITS - 1));
+        if (what === "return") {
+          const entry = this.#acceptReturn(carrier, number, buffer);
+          if (entry !== undefined) this.#recycle(entry.index);
         } else if (what === "cancel") wants.get(number)?.abort();
         else if (what === "request" && !over) void this.#grant(carrier, number, wants, post);
       },
@@ -338,9 +350,9 @@ export class TransferPool implements LeasePool {
 
   /** The entry of a buffer that came back over the lane that it went; undefined for anything else that came. */
   #acceptReturn(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
-    if (typeof id !== "number" || !Number.isInteger(id)) return undefined;
-    const entry = this.#entries[id & (2 ** INDEX_BITS - 1)];
-    if (entry?.away !== carrier || entry.generation !== id >>> INDEX_BITS) return undefined;
+    if (typeof id !== "number" || !Number.isSafeInteger(id)) return undefined;
+    const entry = this.#entries[indexOf(id)];
+    if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
     const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
     entry.view = good ? new Uint8Array(buffer) : new Uint8Array(this.size);
     return entry;
@@ -386,7 +398,7 @@ export class TransferPool implements LeasePool {
     if (pool !== this.#pool || entry === undefined) {
       throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
-    if (entry.holds > 0 && entry.away === undefined && id === idOf(entry)) return entry;
+    if (entry.holds > 0 && entry.away === undefined && Object.is(id, idOf(entry))) return entry;
     if (this.#state === "closed") throw this.#closedError(`${verb} slot ${index} of`);
     const now = entry.away === undefined ? undefined : "its bytes are in another thread now";
     throw overError(wordsOf(this.name), `slot ${index} of transfer pool "${this.name}"`, verb, now);

@@ -6,7 +6,7 @@ import {
   defaultAllocator,
 } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
-import { pageSize } from "../../os/page-size.ts";
+import { pageSize } from "../../os/pages.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { callerOf } from "../../util/stack.ts";
@@ -14,9 +14,6 @@ import { flag, milliseconds, oneOf, powerOfTwo, readOptions, wholeNumber, wrongT
 import type { ZeroPolicy } from "../buffer/config.ts";
 import type { Holders, PoolWords } from "../common/lease-errors.ts";
 import type { PageBlock } from "./page-cache.ts";
-
-/** How idle bytes go: each block at its age, or all together along a smooth curve. */
-export type AgeCurve = "cliff" | "smooth";
 
 /** How urgently the machine wants memory back. */
 export type PressureLevel = "low" | "medium" | "high";
@@ -34,7 +31,7 @@ export interface PagePoolOptions {
    * "cliff" (default, Core Media's rule): each block goes when its own time is over. "smooth" (jemalloc's decay): bytes
    * freed together go along a curve over the period, so that nothing is dropped all at once.
    */
-  curve?: AgeCurve;
+  curve?: "cliff" | "smooth";
   /** Where pages come from and go to; default: the default allocator. */
   source?: Allocator;
   /** The most bytes that exist at a time, idle and leased; default `Infinity`. */
@@ -70,7 +67,7 @@ export interface PageConfig {
   /** Milliseconds a freed block is kept. */
   readonly ageOut: number;
   /** How idle bytes go. */
-  readonly curve: AgeCurve;
+  readonly curve: "cliff" | "smooth";
   /** Where pages come from. */
   readonly source: Allocator;
   /** The bound in bytes. */

@@ -57,10 +57,7 @@ import {
 } from "./options.ts";
 import { PageAllocator } from "./page-allocator.ts";
 
-export type { AgeCurve, PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./options.ts";
-
-/** How {@link PagePool.acquire} asks. */
-export interface PageRequest extends AllocationParams, WaitOptions {}
+export type { PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./options.ts";
 
 /** How {@link PagePool.tryAllocate} asks. */
 export interface ThresholdRequest extends AllocationParams {
@@ -173,7 +170,7 @@ export class PagePool {
    * `ERR_POOL_FULL` when no release could ever make it fit, `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, and what the
    * source throws.
    */
-  acquire(size: number, request: PageRequest = {}): Promise<Memory> {
+  acquire(size: number, request: AllocationParams & WaitOptions = {}): Promise<Memory> {
     try {
       if (request === null || typeof request !== "object") throw wrongType("request", "an object of options", request);
       const { signal, timeout } = request;

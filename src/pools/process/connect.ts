@@ -8,7 +8,6 @@
  * await lane.send(slot, { pts });
  * ```
  */
-
 import { randomUUID } from "node:crypto";
 import { checkOps } from "../../os/load.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
@@ -16,11 +15,10 @@ import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, readOptions, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { Lane } from "../lane/lane.ts";
-import { onPoolEnd } from "../lane/pool-end.ts";
-import { watchExit } from "../lane/worker-liveness.ts";
+import { onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
@@ -88,7 +86,6 @@ export async function connectProcess<Data = unknown>(
   const handle = pool.reserve();
   const id = randomUUID();
   let port: ProcessPort | undefined;
-  let lane: Lane<Data> | undefined;
   const exited = (): void => {
     // It was waited for, so none of its threads is left.
     if (!pool.isOver) pool.reclaim(handle);
@@ -108,16 +105,13 @@ export async function connectProcess<Data = unknown>(
     };
     child.send(request as never, () => {});
     await ready(answer);
-    lane = processLane(port, pool, handle.membership, { window, clock });
-    return lane;
+    return processLane(port, pool, handle.membership, { window, clock });
   } catch (error) {
-    unwatch?.();
     port?.close();
-    if (!pool.isOver) {
-      // Nothing was sent to a child that has not joined: then there is nothing to reclaim, and only the row to drop.
-      if (lane === undefined && cancelReservation(pool.core, membership)) pool.reclaimEnded();
-      else pool.reclaim(handle);
-    }
+    // A child that has joined and lives may hold leases, also without a channel: its end is waited for.
+    const hasNotJoined = isSettled() || cancelReservation(pool.core, membership);
+    if (hasNotJoined) unwatch?.();
+    if (hasNotJoined && !pool.isOver) pool.reclaimEnded();
     throw error;
   }
 }
@@ -226,7 +220,9 @@ export async function ready(message: Promise<unknown>): Promise<void> {
   const said = await message;
   if (said === "ready") return;
   const reason = (said as { failed?: unknown } | null)?.failed;
-  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${String(reason ?? said)}`);
+  // It came from another process, and may be anything.
+  const words = typeof reason === "string" ? reason : show(said);
+  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${words}`);
 }
 
 function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {

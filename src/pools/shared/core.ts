@@ -126,6 +126,8 @@ export interface Core {
   readonly pins: Uint8Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
   readonly lastLease: Float64Array;
+  /** A lease is being posted, and getters in its data may run. */
+  isSending: boolean;
   /** Clears a slot's bytes from one position up to another. */
   readonly clear: (index: number, from: number, to: number) => void;
   /** Wakes one who sleeps on the wake counter, or all. */
@@ -201,6 +203,7 @@ export function createCore(
     localRefs: new Int32Array(count),
     pins: new Uint8Array(count),
     lastLease: new Float64Array(count).fill(NOTHING),
+    isSending: false,
     clear,
     notify,
   };

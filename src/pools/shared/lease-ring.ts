@@ -12,7 +12,6 @@
  * const next = ring.popSync(1000);                // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
  */
-
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
@@ -28,8 +27,16 @@ import {
   statusOf,
   TransferResult,
 } from "./membership.ts";
-import { block, closedError, emptyError, fullError, readWait, SpscRing } from "./ring.ts";
-import { RingQueue, type RingQueueParts } from "./ring-queue.ts";
+import {
+  block,
+  closedError,
+  emptyError,
+  fullError,
+  RingQueue,
+  type RingQueueParts,
+  readWait,
+  SpscRing,
+} from "./ring.ts";
 import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";

@@ -57,7 +57,7 @@ import {
 } from "./layout.ts";
 
 /** What became of a transfer, at either end. */
-export const TransferResult = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4 } as const;
+export const TransferResult = { DONE: 0, NOT_HELD: 1, GONE: 2, HAS_IT: 3, NOT_YET: 4, REENTRANT: 5 } as const;
 
 /** 64 MiB take some 20 ms to clear. Slots beyond that are cleared by the next call. */
 export const CLEAR_BYTES: number = 2 ** 26;
@@ -184,6 +184,8 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   const index = id & core.indexMask;
   const own = memberAt(core, core.member);
   if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
+  // One transfer at a time is what the others can see of this member.
+  if (core.isSending) return TransferResult.REENTRANT;
   i32[own + MemberWord.TRANSFER_TO] = to;
   // From here on the receiver's membership is given to nobody else. Who sees this store sees the one before it.
   Atomics.store(i32, own + MemberWord.TRANSFER, (id & LOW_BITS) + 1);

@@ -37,18 +37,27 @@
  * Complexity: `alloc`, `free`, `isLive`, `offsetOf`, `blockOf` are O(1). A new block is O(capacity). `live`, `stats`,
  * `holders`, `maintain` and `close` are O(pointers).
  *
- * The format of the links is in free-list.ts, the numbers of pointers and the blocks are in blocks.ts.
+ * The format of the links, the numbers of pointers and the blocks are in blocks.ts.
  */
 
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, wrongType } from "../../util/validate.ts";
-import { MAX_POINTERS, SlabBlocks, type SlabLayout } from "./blocks.ts";
-import { leaveBlocks } from "./cursors.ts";
+import {
+  countLinks,
+  END,
+  FAILED,
+  findCorruption,
+  LIVE as LIVE_LINK,
+  MAX_POINTERS,
+  SlabBlocks,
+  type SlabLayout,
+  sentinelLinks,
+  UNMAPPED,
+} from "./blocks.ts";
 import { leakReport, SlabSites, traceAllocs } from "./debug.ts";
 import * as errors from "./errors.ts";
-import { countLinks, END, FAILED, findCorruption, LIVE as LIVE_LINK, sentinelLinks, UNMAPPED } from "./free-list.ts";
 import {
   type LeakReport,
   resolveOptions,
@@ -56,7 +65,7 @@ import {
   type SlabPoolOptions,
   type SlabPoolStats,
 } from "./options.ts";
-import type { Cursor, StructFields } from "./struct.ts";
+import { type Cursor, cursorsOf, type StructFields } from "./struct.ts";
 
 export type { LeakReport, SlabHolder, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
 
@@ -592,7 +601,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #drop(gone: ReadonlySet<number>, forced: boolean): unknown[] {
     const views = new Set<DataView>();
     for (const number of gone) views.add(this.#dataViews[number]!);
-    leaveBlocks(this, views, () => errors.blockGoneError(this.name, this.#closed));
+    cursorsOf.get(this)?.leaveBlocks(views, () => errors.blockGoneError(this.name, this.#closed));
     for (const number of gone) {
       const first = number << this.shift;
       this.#table.fill(UNMAPPED, first, first + this.capacity);

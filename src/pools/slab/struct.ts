@@ -11,7 +11,6 @@
  * ```
  */
 import { wholeNumber, wrongType } from "../../util/validate.ts";
-import { addCursor } from "./cursors.ts";
 
 /** The number of bytes of a byte field; made by {@link bytes}. */
 export interface BytesField {
@@ -105,14 +104,15 @@ class BaseCursor {
     this.#mask = (1 << elements.shift) - 1;
     this.#firstOffset = elements.firstOffset;
     this.#stride = elements.stride;
-    addCursor(elements, this, BaseCursor.leave);
+    const list = cursorsOf.get(elements) ?? new CursorList();
+    cursorsOf.set(elements, list);
+    list.add(this);
   }
 
   /** A block went back to its source: a cursor that stands in it must not reach its bytes any more. */
-  static readonly leave = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView): void => {
-    const self = cursor as BaseCursor;
-    if (gone.has(self.#view)) self.#view = ended;
-  };
+  static leave(cursor: BaseCursor, gone: ReadonlySet<DataView>, ended: DataView): void {
+    if (gone.has(cursor.#view)) cursor.#view = ended;
+  }
 
   at(pointer: number): this {
     // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not
@@ -258,4 +258,49 @@ function widthOf(name: string, type: FieldType): number {
   if (typeof type === "object" && type !== null) return wholeNumber(`fields.${name}.bytes`, type.bytes);
   if (typeof type === "string" && Object.hasOwn(WIDTHS, type)) return WIDTHS[type];
   throw wrongType(`fields.${name}`, `one of ${Object.keys(WIDTHS).join(", ")}, or bytes(n)`, type);
+}
+
+/*
+ * The cursors over the blocks of each pool, so that a block that goes back to its source leaves no cursor behind that
+ * reads and writes it. Held weakly: a cursor is forgotten with its last user. Adding one is O(1) amortized; leaving
+ * blocks is O(cursors). Nothing here is on the path of `at()` or of a field.
+ */
+
+/** The cursors of one pool. */
+class CursorList {
+  #refs: WeakRef<BaseCursor>[] = [];
+  /** How long the list may grow before those that were collected are taken out. */
+  #limit = 8;
+
+  add(cursor: BaseCursor): void {
+    if (this.#refs.length >= this.#limit) {
+      this.#refs = this.#refs.filter((ref) => ref.deref() !== undefined);
+      this.#limit = Math.max(8, 2 * this.#refs.length);
+    }
+    this.#refs.push(new WeakRef(cursor));
+  }
+
+  /** Makes every cursor leave the blocks that go; what it reads or writes then throws `error()`. */
+  leaveBlocks(gone: ReadonlySet<DataView>, error: () => Error): void {
+    const ended = endedView(error);
+    for (const ref of this.#refs) {
+      const cursor = ref.deref();
+      if (cursor !== undefined) BaseCursor.leave(cursor, gone, ended);
+    }
+  }
+}
+
+/** By pool. A program that makes no cursor has no more of this file in its bundle. */
+export const cursorsOf: WeakMap<object, CursorList> = new WeakMap();
+
+/** A view whose every member throws: the accessors of a cursor need no check of their own. */
+function endedView(error: () => Error): DataView {
+  const view = new DataView(new ArrayBuffer(0));
+  const get = (): never => {
+    throw error();
+  };
+  for (const name of Object.getOwnPropertyNames(DataView.prototype)) {
+    if (name !== "constructor") Object.defineProperty(view, name, { get });
+  }
+  return view;
 }

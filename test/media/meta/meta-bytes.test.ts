@@ -6,8 +6,8 @@ import {
   ReferenceTimestampMeta,
   RegionOfInterestMeta,
   registerCustomMeta,
-  VideoMeta,
 } from "../../../src/media/meta/built-in.ts";
+import { VideoMeta } from "../../../src/media/meta/layout-metas.ts";
 import { registerMeta } from "../../../src/media/meta/meta.ts";
 import { deserializeMeta, serializeMeta, serializeMetas } from "../../../src/media/meta/serialize.ts";
 import { MillpondError } from "../../../src/util/errors.ts";

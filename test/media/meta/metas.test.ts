@@ -6,15 +6,14 @@ import { CopyFlags } from "../../../src/media/buffer/flags.ts";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { MediaBufferList } from "../../../src/media/buffer/media-buffer-list.ts";
 import {
-  AudioMeta,
   addCustomMeta,
   findReferenceTimestamp,
   ParentBufferMeta,
   ReferenceTimestampMeta,
   RegionOfInterestMeta,
   registerCustomMeta,
-  VideoMeta,
 } from "../../../src/media/meta/built-in.ts";
+import { AudioMeta, VideoMeta } from "../../../src/media/meta/layout-metas.ts";
 import {
   compareMetaAge,
   findMetaType,

@@ -9,7 +9,7 @@ import type { ResolvedParams } from "../../../src/memory/params.ts";
 import { Region } from "../../../src/memory/region.ts";
 import { BufferPool, type BufferPoolOptions } from "../../../src/pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
-import type { StarvedEvent } from "../../../src/pools/buffer/stats.ts";
+import type { BufferPoolEvents } from "../../../src/pools/buffer/stats.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { debugLevel, parseLevel, setDebugLevel } from "../../../src/util/debug.ts";
 import type { MillpondError } from "../../../src/util/errors.ts";
@@ -138,7 +138,7 @@ describe("waiting", () => {
   it("names a deliberately lost buffer, and where it was taken, to the next who starves", async () => {
     const clock = new FakeClock();
     const pool = openPool({ max: 2 }, { clock, trace: true });
-    const events: StarvedEvent[] = [];
+    const events: BufferPoolEvents["starved"][] = [];
     pool.on("starved", (event) => events.push(event));
     function loseOne(): void {
       pool.tryAcquire({ tag: "thumbnailer" });

@@ -2,8 +2,8 @@
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { watchExit } from "../../../src/pools/lane/liveness.ts";
 import { leasePool } from "../../../src/pools/lane/receive.ts";
-import { watchExit } from "../../../src/pools/lane/worker-liveness.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { VideoInfo, type VideoPixelFormat } from "../../../src/media/video/info.ts";
 import { SystemAllocator } from "../../../src/memory/allocator.ts";
-import { findPageSize, pageSize } from "../../../src/os/page-size.ts";
+import { findPageSize, pageSize } from "../../../src/os/pages.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { PagePool, type PagePoolOptions } from "../../../src/pools/page/page-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";

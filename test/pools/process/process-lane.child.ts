@@ -52,6 +52,9 @@ else if (job === "refused") {
     // The lease is the parent's, and the message about it goes with this process.
     lane.trySend(pool.tryAcquire()!, { n: 1 });
     process.kill(process.pid, "SIGKILL");
+  } else if (job === "take and stay") {
+    pool.bytes(pool.tryAcquire()!).fill(66);
+    await new Promise(() => setInterval(() => {}, 1e6));
   } else if (job === "close at once") await lane.close();
   else if (job === "flood") {
     // Leases go round as fast as they can, until this process is killed.

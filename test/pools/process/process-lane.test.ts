@@ -13,8 +13,8 @@ import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { connectProcess, connectToPool, ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { nativeOps } from "../../../src/os/load.ts";
+import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone } from "../../../src/os/result.ts";
-import { absentOps } from "../../../src/os/unsupported.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
 import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
@@ -92,6 +92,26 @@ afterEach(async () => {
 const WAYS = ["ipc", "inherited", "socket"] as const;
 
 describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
+  it("a child that has joined when the attempt is given up keeps its lease until it ends", async () => {
+    const pool = make(1);
+    const child = start(pool, "take and stay", "inherited");
+    const aborted = new AbortController();
+    const connected = codeOf(connectProcess<Data>(pool, child, { signal: aborted.signal }));
+    await once(child, "spawn");
+    // The request goes out in a turn of the event loop; then nothing is heard here until the child has its lease.
+    await new Promise((resolve) => setImmediate(resolve));
+    const word = new Int32Array(new SharedArrayBuffer(4));
+    for (let i = 0; i < 6000 && pool.stats().held === 0; i++) Atomics.wait(word, 0, 0, 10);
+    expect(pool.stats().held).toBe(1);
+    aborted.abort();
+    await connected;
+    expect(pool.tryAcquire()).toBeUndefined();
+    const exit = once(child, "exit");
+    child.kill("SIGKILL");
+    await exit;
+    pool.release((await pool.acquire({ timeout: 10_000 }))!);
+  });
+
   it.each(WAYS)("%s: leases go and come back, in order, with their data; use after send throws", async (way) => {
     const pool = make(4);
     const { lane, child } = await meet(pool, "echo", way);

@@ -1,7 +1,9 @@
 /**
- * The size of a page, read at run time: 4 KiB on most machines, 16 KiB on Apple's own processors, 4 to 64 KiB on other
- * ARM machines. Nothing in the language tells it, so it is asked for where there is somebody to ask.
+ * Pages: their size, and which of them a range of bytes is on. The size is read at run time: 4 KiB on most machines, 16
+ * KiB on Apple's own processors, 4 to 64 KiB on other ARM machines. Nothing in the language tells it, so it is asked
+ * for where there is somebody to ask.
  */
+import { alignUp } from "../util/align.ts";
 
 interface HostProcess {
   readonly platform?: string;
@@ -52,4 +54,36 @@ function readAuxv(bytes: Uint8Array): number | undefined {
     return size >= 512 && (size & (size - 1)) === 0 ? size : undefined;
   }
   return undefined;
+}
+
+/* Which pages a range of bytes is on: all of them (to lock), or only those it has to itself (to give back). */
+
+/** A run of whole pages. */
+interface PageRange {
+  /** Where it starts, a multiple of the page size. */
+  readonly address: bigint;
+  /** Bytes in it, a multiple of the page size. */
+  readonly bytes: number;
+}
+
+/** Every page that holds at least one of the bytes. */
+export function outerPages(address: bigint, bytes: number, pageSize: number): PageRange {
+  const lead = Number(address % BigInt(pageSize));
+  return { address: address - BigInt(lead), bytes: alignUp(lead + bytes, pageSize) };
+}
+
+/** Every page whose bytes are all in the range; may be none. */
+export function innerPages(address: bigint, bytes: number, pageSize: number): PageRange {
+  const lead = Number(address % BigInt(pageSize));
+  const skip = lead === 0 ? 0 : pageSize - lead;
+  return {
+    address: address + BigInt(skip),
+    bytes: bytes <= skip ? 0 : Math.floor((bytes - skip) / pageSize) * pageSize,
+  };
+}
+
+/** Bytes from `address` to the next multiple of `align`. */
+export function bytesToBoundary(address: bigint, align: number): number {
+  const past = Number(address % BigInt(align));
+  return past === 0 ? 0 : align - past;
 }

@@ -7,21 +7,21 @@
  * the end of the stream it is flushed, at a seek it is reset, at the end of the run closed.
  */
 
-import { BufferFlags } from "../media/buffer/flags.ts";
-import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
-import { VideoInfo, type VideoPixelFormat } from "../media/video/info.ts";
-import { attachErrorSource, Element } from "../pipeline/base/element.ts";
-import { flushingError, type InputPad, type Maybe, type OutputPad } from "../pipeline/base/pad.ts";
-import { Caps } from "../pipeline/caps.ts";
+import { BufferFlags } from "../../media/buffer/flags.ts";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
+import { attachErrorSource, Element } from "../../pipeline/base/element.ts";
+import { flushingError, type InputPad, type Maybe, type OutputPad } from "../../pipeline/base/pad.ts";
+import { Caps } from "../../pipeline/caps.ts";
 import {
   type ByteStream,
   byteFormat,
   type StreamFormat,
   type VideoStream,
   videoFormat,
-} from "../pipeline/stream-format.ts";
-import { MillpondError } from "../util/errors.ts";
-import { badValue, bytesOf, readOptions, text, wholeNumber, word, wrongType } from "../util/validate.ts";
+} from "../../pipeline/stream-format.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { badValue, bytesOf, readOptions, text, wholeNumber, word, wrongType } from "../../util/validate.ts";
 
 /** The parts of WebCodecs that are used here; the platform's own types need not be installed. */
 interface Coder {

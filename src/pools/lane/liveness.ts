@@ -1,5 +1,8 @@
 /**
- * Seeing a thread's end where nothing tells it. Browsers send no event when a worker ends, but they take its Web Locks
+ * What ends a lane from outside: the end of its pool in this thread, or the end of the thread or process at the other
+ * end.
+ *
+ * A thread ends and nothing tells it: browsers send no event when a worker ends, but they take its Web Locks
  * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
  */
 
@@ -83,4 +86,33 @@ export function onLivenessLost(name: string, ended: () => void): void {
   lockManager()
     ?.request(name, ended)
     .catch(() => {});
+}
+
+/* What hangs on a pool besides its leases: lanes, and connections that are being made. They end with the pool. */
+
+/** How a pool ends in a thread: closed with no lease out, closed by force, or left by this thread alone. */
+export type PoolEnd = "closed" | "forced" | "left";
+
+/** Something that ends with its pool. */
+interface PoolUser {
+  /** The pool was closed here, or this thread left it. */
+  poolEnded(error: Error, end: PoolEnd): void;
+}
+
+const usersOf: WeakMap<object, Set<PoolUser>> = new WeakMap();
+
+/** Has `user` told of the pool's end in this thread; returns what ends that. */
+export function onPoolEnd(pool: object, user: PoolUser): () => void {
+  const users = usersOf.get(pool) ?? new Set<PoolUser>();
+  usersOf.set(pool, users);
+  users.add(user);
+  return () => users.delete(user);
+}
+
+/** The pool is over in this thread. */
+export function endUsers(pool: object, error: () => Error, end: PoolEnd): void {
+  const users = usersOf.get(pool);
+  if (users === undefined || users.size === 0) return;
+  const made = error();
+  for (const user of [...users]) user.poolEnded(made, end);
 }

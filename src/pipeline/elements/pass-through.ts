@@ -1,6 +1,6 @@
 /**
- * CapsFilter: passes buffers of certain formats through, so that the stages around it settle on one of them. After
- * GStreamer's capsfilter.
+ * Elements that pass buffers through. CapsFilter takes certain formats only, so that the stages around it settle on one
+ * of them (after GStreamer's capsfilter). Identity takes everything, and stands for a stage in tests and measurements.
  */
 import { Transform } from "../base/transform.ts";
 import { type Caps, checkCaps } from "../caps.ts";
@@ -16,5 +16,13 @@ export class CapsFilter extends Transform {
   /** What may pass. */
   override get role(): string {
     return `only ${this.in.caps}`;
+  }
+}
+
+/** Passes every buffer through. */
+export class Identity extends Transform {
+  /** @param name for messages */
+  constructor(name?: string) {
+    super(name, { mode: "passthrough" });
   }
 }

@@ -1,0 +1,12 @@
+/**
+ * millpond/webcodecs: pictures of the platform's coders in pooled buffers, frame by frame or as stages of a pipeline.
+ */
+export {
+  type CodedChunk,
+  type CodedFrame,
+  CoderElement,
+  WebCodecsDecoder,
+  type WebCodecsDecoderOptions,
+  WebCodecsEncoder,
+  type WebCodecsEncoderOptions,
+} from "./adapters/webcodecs/coders.ts";

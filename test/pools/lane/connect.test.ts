@@ -1,0 +1,92 @@
+/** A connection that is given up: what the other thread has by then stays its own. */
+import { Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { FakeClock } from "../../../src/testing.ts";
+import { code } from "../buffer/pools.ts";
+
+const workers: Worker[] = [];
+afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.terminate())));
+
+function start(file: string, workerData: unknown): Worker {
+  const worker = new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
+  workers.push(worker);
+  return worker;
+}
+
+/** As long as this thread waits here, it hears nothing from the other one. */
+function waitFor(words: Int32Array): void {
+  while (Atomics.load(words, 0) === 0) Atomics.wait(words, 0, 0, 1000);
+}
+
+describe("an attempt that is given up after the worker has joined, and before it was heard", () => {
+  it.each(["signal", "timeout"])("by its %s: the worker keeps its lease, and nobody else gets it", async (way) => {
+    const words = new Int32Array(new SharedArrayBuffer(4));
+    const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
+    const worker = start("./connect.worker.ts", words);
+    const clock = new FakeClock();
+    const aborted = new AbortController();
+    const connected = pool.connect(worker, way === "signal" ? { signal: aborted.signal } : { clock, timeout: 500 });
+    connected.catch(() => {});
+    await new Promise((resolve) => worker.once("online", resolve));
+    waitFor(words);
+    if (way === "signal") aborted.abort();
+    else clock.advance(500);
+    await expect(connected).rejects.toThrow();
+    expect(pool.tryAcquire()).toBeUndefined();
+    expect(pool.holders()).toHaveLength(1);
+    const said = new Promise((resolve) => worker.once("message", resolve));
+    const ended = new Promise((resolve) => worker.once("exit", resolve));
+    worker.postMessage("end");
+    expect([await said, await ended]).toEqual([66, 0]);
+    // Its end is still waited for.
+    expect(pool.stats().free).toBe(1);
+    pool.reserve();
+  });
+});
+
+describe("an attempt that is given up before the worker has joined", () => {
+  it("takes the membership back at once", async () => {
+    const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
+    const worker = start("./deaf.worker.mjs", undefined);
+    for (let i = 0; i < 3; i++) {
+      const aborted = new AbortController();
+      const connected = pool.connect(worker, { signal: aborted.signal });
+      aborted.abort();
+      await expect(connected).rejects.toThrow();
+    }
+    pool.reserve();
+    pool.validate();
+  });
+});
+
+describe("a getter in the data of a lease that is being sent", () => {
+  it("cannot give away a lease of the pool, by a lane or a ring: the one that is being sent arrives once", async () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    const lane = (await pool.connect(start("./lane.worker.ts", { job: "echo" }))) as Lane<object>;
+    const ring = LeaseRing.create(pool, 4, "push");
+    LeaseRing.attach(SharedPool.attach(pool.handle), ring.memory, "pop");
+    const lease = pool.tryAcquire()!;
+    const other = pool.tryAcquire()!;
+    const said: unknown[] = [];
+    const data = {
+      get n() {
+        said.push(
+          code(() => lane.trySend(lease)),
+          code(() => lane.trySend(other)),
+          code(() => ring.tryPush(other.id)),
+        );
+        return 1;
+      },
+    };
+    expect(lane.trySend(lease, data)).toBe(true);
+    expect(said).toEqual(["ERR_REENTRANT", "ERR_REENTRANT", "ERR_REENTRANT"]);
+    expect((await lane.receive())!.lease.id).toBe(lease.id);
+    expect(lane.trySend(other, { n: 2 })).toBe(true);
+    expect((await lane.receive())!.lease.id).toBe(other.id);
+    expect(lane.pending).toBe(0);
+    pool.validate();
+  });
+});

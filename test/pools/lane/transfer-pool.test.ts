@@ -1,0 +1,77 @@
+/** What only a TransferPool has to say: buffers that are detached, and leases at the very moment of a hand-over. */
+import { Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
+import { code } from "../buffer/pools.ts";
+
+const workers: Worker[] = [];
+afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.terminate())));
+
+function detach(bytes: Uint8Array): void {
+  structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
+}
+
+describe("a slot that is released while somebody waits", () => {
+  it("is the waiter's at once: counts, holders and validate() agree before the waiter has heard of it", async () => {
+    const pool = TransferPool.create({ size: 8, count: 1 });
+    const first = pool.tryAcquire()!;
+    const waits = pool.acquire();
+    pool.release(first);
+    expect(pool.stats()).toEqual({ count: 1, free: 0, held: 1, away: 0 });
+    expect(pool.holders()).toEqual([{ slot: 0, holds: 1, isAway: false }]);
+    pool.validate();
+    expect(code(() => pool.close())).toBe("ERR_IN_USE");
+    pool.release(await waits);
+    pool.close();
+  });
+
+  it("is nobody's after a close by force: the wait is rejected", async () => {
+    const pool = TransferPool.create({ size: 8, count: 1 });
+    const first = pool.tryAcquire()!;
+    const waits = pool.acquire();
+    pool.release(first);
+    pool.close({ force: true });
+    await expect(waits).rejects.toMatchObject({ code: "ERR_POOL_DEAD" });
+    pool.validate();
+  });
+
+  it("stays good when the pool is retired", async () => {
+    const pool = TransferPool.create({ size: 8, count: 1 });
+    const first = pool.tryAcquire()!;
+    const waits = pool.acquire();
+    pool.release(first);
+    expect(pool.retire()).toHaveLength(1);
+    pool.release(await waits);
+    expect(code(() => pool.tryAcquire())).toBe("ERR_POOL_DEAD");
+  });
+});
+
+it("refuses a stale lease after any number of uses of its slot", () => {
+  const pool = TransferPool.create({ size: 8, count: 1 });
+  const stale = pool.tryAcquire()!;
+  pool.release(stale);
+  for (let i = 1; i < 2 ** 14; i++) pool.release(pool.tryAcquire()!);
+  pool.tryAcquire();
+  expect(code(() => pool.bytes(stale))).toBe("ERR_USE_AFTER_RELEASE");
+  expect(code(() => pool.release(stale))).toBe("ERR_DOUBLE_RELEASE");
+  for (let i = 2 ** 14; i < 2 ** 16 + 2; i++) {
+    pool.release(pool.holders().length > 0 ? { ...stale, id: i * 2 ** 16 } : pool.tryAcquire()!);
+    pool.tryAcquire();
+  }
+  expect(code(() => pool.bytes(stale))).toBe("ERR_USE_AFTER_RELEASE");
+});
+
+it("tells the other side, too, that a buffer was transferred, and gets its slot back", async () => {
+  const pool = TransferPool.create({ size: 64, count: 1 });
+  const worker = new Worker(new URL("./transfer-pool.worker.ts", import.meta.url), { execArgv: [] });
+  workers.push(worker);
+  const lane = await pool.connect(worker);
+  const said = new Promise((resolve) => worker.once("message", resolve));
+  await lane.send(pool.tryAcquire()!);
+  expect(await said).toEqual(["ERR_DETACHED", "ERR_DETACHED", "ERR_DETACHED", "ERR_DOUBLE_RELEASE"]);
+  // The return is on its way before the message that says so.
+  const again = await pool.acquire();
+  expect(pool.bytes(again)).toHaveLength(64);
+  detach(pool.bytes(again));
+  expect(code(() => pool.bytes(again))).toBe("ERR_DETACHED");
+});

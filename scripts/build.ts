@@ -165,7 +165,43 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   }
 }
 
+/** The entry points that package.json has files of their own for when they are required. */
+function requiredEntries(entries: Entries): [name: string, source: string][] {
+  const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+    readonly exports: Readonly<Record<string, { readonly require?: { readonly default: string } }>>;
+  };
+  return Object.values(exports).flatMap(({ require }): [string, string][] => {
+    if (require === undefined) return [];
+    const name = basename(require.default, ".cjs");
+    return [[name, entries[name]!]];
+  });
+}
+
+/** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
+async function buildCommonJs(entries: Entries): Promise<void> {
+  const transform = { target: "es2022" };
+  const comments = { legal: false, annotation: false, jsdoc: false };
+  for (const [name, input] of requiredEntries(entries)) {
+    const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
+    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
+    await bundle.close();
+  }
+}
+
+/** The same declarations as for import, which say that the declarations beside them are those of ES modules. */
+function writeRequiredDeclarations(entries: Entries): void {
+  for (const [name] of requiredEntries(entries)) {
+    const text = readFileSync(join(DIST, `${name}.d.ts`), "utf8");
+    const types = text.replaceAll(
+      /^import (\{.*\} from ".*");$/gm,
+      'import type $1 with { "resolution-mode": "import" };',
+    );
+    writeFileSync(join(DIST, `${name}.d.cts`), types);
+  }
+}
+
 const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
-await Promise.all([buildCode(entries), buildDeclarations(entries)]);
+await Promise.all([buildCode(entries), buildDeclarations(entries), buildCommonJs(entries)]);
+writeRequiredDeclarations(entries);

@@ -137,6 +137,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
+    "./node#FrameProcess": () => node.spawnFrames("no-such-program", [], { count: 1 }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)

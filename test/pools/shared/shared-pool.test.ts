@@ -120,7 +120,7 @@ describe("leases", () => {
 });
 
 describe("misuse", () => {
-  it("double release, use after release, a lease of another thread, of another pool, and what is no lease", () => {
+  it("double release, use after release, a lease of another thread, of another pool, and what is not a lease", () => {
     const [a, b] = two();
     const [other] = two();
     const lease = a.tryAcquire()!;

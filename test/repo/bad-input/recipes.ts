@@ -134,6 +134,12 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    "./webcodecs#CopyableFrame": () => ({
+      ...(videoSample() as object),
+      displayWidth: 16,
+      displayHeight: 16,
+      allocationSize: () => 384,
+    }),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),

@@ -94,20 +94,21 @@ interface VideoFrame {}
 const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["stack", /^util\/stack\.ts/],
   ["util", /^util\/|^memory\/(region|default)\.ts/],
-  ["pools", /^pools\/common\//],
+  ["pools", /^pools\/common\/(?!lease\.ts)/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
   // Its own, because what copies one frame names a kind of meta, and no buffer.
   ["metas", /^media\/meta\/meta\.ts/],
-  // What only readers of streams need does not bring the whole of a buffer along.
-  ["media", /^media\/buffer\/(?!exchange\.)/],
+  // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
+  ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
   ["page-pool", /^pools\/page\//],
   ["slab-pool", /^pools\/slab\//],
   ["tlsf", /^arena\/tlsf\//],
   ["realtime-pool", /^pools\/realtime\//],
-  ["ring", /^pools\/shared\/ring\.ts/],
-  ["lane", /^pools\/lane\/(lane|connect|liveness)\.ts/],
+  ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
+  ["ring", /^pools\/shared\/ring/],
+  ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
   ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
@@ -167,7 +168,43 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   }
 }
 
+/** The entry points that package.json has files of their own for when they are required. */
+function requiredEntries(entries: Entries): [name: string, source: string][] {
+  const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+    readonly exports: Readonly<Record<string, { readonly require?: { readonly default: string } }>>;
+  };
+  return Object.values(exports).flatMap(({ require }): [string, string][] => {
+    if (require === undefined) return [];
+    const name = basename(require.default, ".cjs");
+    return [[name, entries[name]!]];
+  });
+}
+
+/** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
+async function buildCommonJs(entries: Entries): Promise<void> {
+  const transform = { target: "es2022" };
+  const comments = { legal: false, annotation: false, jsdoc: false };
+  for (const [name, input] of requiredEntries(entries)) {
+    const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
+    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
+    await bundle.close();
+  }
+}
+
+/** The same declarations as for import, which say that the declarations beside them are those of ES modules. */
+function writeRequiredDeclarations(entries: Entries): void {
+  for (const [name] of requiredEntries(entries)) {
+    const text = readFileSync(join(DIST, `${name}.d.ts`), "utf8");
+    const types = text.replaceAll(
+      /^import (\{.*\} from ".*");$/gm,
+      'import type $1 with { "resolution-mode": "import" };',
+    );
+    writeFileSync(join(DIST, `${name}.d.cts`), types);
+  }
+}
+
 const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
-await Promise.all([buildCode(entries), buildDeclarations(entries)]);
+await Promise.all([buildCode(entries), buildDeclarations(entries), buildCommonJs(entries)]);
+writeRequiredDeclarations(entries);

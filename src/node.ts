@@ -4,5 +4,12 @@
  */
 
 export { FrameStream, type FramesOptions, frames } from "./adapters/node/streams/frames.ts";
+export {
+  FrameProcess,
+  type FrameTransport,
+  type ProcessFailure,
+  type SpawnFramesOptions,
+  spawnFrames,
+} from "./adapters/node/streams/spawn-frames.ts";
 export type { RawVideoOptions } from "./adapters/raw-video/layout.ts";
 export type { FrameLayout, PlaneLayout } from "./media/video/frame-layout.ts";

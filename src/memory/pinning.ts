@@ -61,7 +61,7 @@ export interface LockReport {
   readonly lockedBytes: number;
 }
 
-const NOT_ASKED: LockReport = Object.freeze({
+const NOT_ASKED: LockReport = /* @__PURE__ */ Object.freeze({
   locked: false,
   lockReason: 'its allocator does not lock pages; use allocators.find("locked") of millpond/native',
   lockedBytes: 0,

@@ -33,13 +33,15 @@ const targets: Set<WeakRef<DebugTarget>> = new Set();
 /**
  * 0: off; 1: bytes and views of released memory are overwritten and detached on purpose; 2 and more: pools also check
  * themselves.
- *
- * @param name of a pool: rules for it count; absent: the realm's level
  */
-export function debugLevel(name?: string): number {
+export function debugLevel(): number {
   level ??= parseLevel(fromEnvironment("MALLOC_DEBUG"));
-  if (name === undefined) return level;
-  return rules.findLast(({ pattern }) => matchesGlob(pattern, name))?.level ?? level;
+  return level;
+}
+
+/** The level of the pool of that name: the rules for it count. */
+export function debugLevelOf(name: string): number {
+  return rules.findLast(({ pattern }) => matchesGlob(pattern, name))?.level ?? debugLevel();
 }
 
 /** References to collected pools are swept when there are this many more than the sweep before left. */

@@ -71,6 +71,10 @@ export const ERROR_CODES = {
   ERR_NOT_NEGOTIATED: "the stages could not agree",
   /** Input data is not what it claims to be. */
   ERR_BAD_DATA: "the data is not what it claims to be",
+  /**
+   * A child process could not be started, or failed; `details` has its exit code, its signal and the end of its stderr.
+   */
+  ERR_PROCESS_FAILED: "a child process failed",
 } as const;
 
 /** A code that a {@link MillpondError} carries. */

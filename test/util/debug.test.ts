@@ -1,7 +1,7 @@
 /** Debug patterns: judged at the call that brings them, and never a burden for the pools that come later. */
 import { describe, expect, it } from "vitest";
 import { RealtimePool, setDebugLevel } from "../../src/index.ts";
-import { debugLevel } from "../../src/util/debug.ts";
+import { debugLevel, debugLevelOf } from "../../src/util/debug.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 describe("a debug pattern", () => {
@@ -22,7 +22,7 @@ describe("a debug pattern", () => {
     setDebugLevel(1, stars);
     try {
       // Exponential time would not end before the test is ended.
-      expect(debugLevel("a".repeat(5000))).toBe(debugLevel());
+      expect(debugLevelOf("a".repeat(5000))).toBe(debugLevel());
     } finally {
       setDebugLevel(0, stars);
     }
@@ -31,7 +31,7 @@ describe("a debug pattern", () => {
   it("matches a name in which * stands for anything and all else for itself", () => {
     const matches = (pattern: string, name: string): boolean => {
       setDebugLevel(7, pattern);
-      const hit = debugLevel(name) === 7;
+      const hit = debugLevelOf(name) === 7;
       setDebugLevel(0, pattern);
       return hit;
     };

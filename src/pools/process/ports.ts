@@ -53,8 +53,8 @@ export class ProcessPort implements LanePort {
   }
 
   /**
-   * As MessagePort's: what nobody can get any more is dropped. Not so a lease, which stays whose it is: throws
-   * `ERR_INACTIVE` then, and what serialising throws.
+   * As MessagePort's, which drops what nobody can receive any more. A lease is not dropped, but stays with its holder:
+   * throws `ERR_INACTIVE` then, and what serializing throws.
    */
   postMessage(message: unknown): void {
     if (!this.#closed && this.#channel.isOpen()) {

@@ -37,7 +37,7 @@ import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
 import { Wipe, zeroBytes } from "../../memory/region.ts";
-import { debugLevel, watchDebug } from "../../util/debug.ts";
+import { debugLevelOf, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
 import { badValue, checkOptions, flag, wholeNumber, wrongType } from "../../util/validate.ts";
@@ -112,7 +112,7 @@ export class RealtimePool {
     this.#allocator = new RealtimeAllocator(blocks);
     this.allocator = this.#allocator;
     this.#debugTarget.name = options.name;
-    this.#setDebug(debugLevel(options.name));
+    this.#setDebug(debugLevelOf(options.name));
     watchDebug(this.#debugTarget);
   }
 

@@ -65,7 +65,7 @@ import {
   type SlabPoolOptions,
   type SlabPoolStats,
 } from "./options.ts";
-import { type Cursor, leaveBlocks, type StructFields } from "./struct.ts";
+import { type Cursor, cursorsOf, type StructFields } from "./struct.ts";
 
 export type { LeakReport, SlabHolder, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
 
@@ -601,7 +601,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #drop(gone: ReadonlySet<number>, forced: boolean): unknown[] {
     const views = new Set<DataView>();
     for (const number of gone) views.add(this.#dataViews[number]!);
-    leaveBlocks(this, views, () => errors.blockGoneError(this.name, this.#closed));
+    cursorsOf.get(this)?.leaveBlocks(views, () => errors.blockGoneError(this.name, this.#closed));
     for (const number of gone) {
       const first = number << this.shift;
       this.#table.fill(UNMAPPED, first, first + this.capacity);

@@ -104,14 +104,15 @@ class BaseCursor {
     this.#mask = (1 << elements.shift) - 1;
     this.#firstOffset = elements.firstOffset;
     this.#stride = elements.stride;
-    addCursor(elements, this, BaseCursor.leave);
+    const list = cursorsOf.get(elements) ?? new CursorList();
+    cursorsOf.set(elements, list);
+    list.add(this);
   }
 
   /** A block went back to its source: a cursor that stands in it must not reach its bytes any more. */
-  static readonly leave = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView): void => {
-    const self = cursor as BaseCursor;
-    if (gone.has(self.#view)) self.#view = ended;
-  };
+  static leave(cursor: BaseCursor, gone: ReadonlySet<DataView>, ended: DataView): void {
+    if (gone.has(cursor.#view)) cursor.#view = ended;
+  }
 
   at(pointer: number): this {
     // One call that checks, then arithmetic: what is small is inlined with the accessors, and then numbers are not
@@ -265,42 +266,32 @@ function widthOf(name: string, type: FieldType): number {
  * blocks is O(cursors). Nothing here is on the path of `at()` or of a field.
  */
 
-/** Makes a cursor leave a block: where it stands on one of `gone`, it gets `ended` in its place. */
-type LeaveBlocks = (cursor: object, gone: ReadonlySet<DataView>, ended: DataView) => void;
-
-interface CursorList {
-  readonly leave: LeaveBlocks;
-  refs: WeakRef<object>[];
+/** The cursors of one pool. */
+class CursorList {
+  #refs: WeakRef<BaseCursor>[] = [];
   /** How long the list may grow before those that were collected are taken out. */
-  limit: number;
-}
+  #limit = 8;
 
-const lists: WeakMap<object, CursorList> = new WeakMap();
-
-/** Notes a cursor over the elements of `source`. */
-export function addCursor(source: object, cursor: object, leave: LeaveBlocks): void {
-  let list = lists.get(source);
-  if (list === undefined) {
-    list = { leave, refs: [], limit: 8 };
-    lists.set(source, list);
+  add(cursor: BaseCursor): void {
+    if (this.#refs.length >= this.#limit) {
+      this.#refs = this.#refs.filter((ref) => ref.deref() !== undefined);
+      this.#limit = Math.max(8, 2 * this.#refs.length);
+    }
+    this.#refs.push(new WeakRef(cursor));
   }
-  if (list.refs.length >= list.limit) {
-    list.refs = list.refs.filter((ref) => ref.deref() !== undefined);
-    list.limit = Math.max(8, 2 * list.refs.length);
-  }
-  list.refs.push(new WeakRef(cursor));
-}
 
-/** Makes every cursor of `source` leave the blocks that go; what it reads or writes then throws `error()`. */
-export function leaveBlocks(source: object, gone: ReadonlySet<DataView>, error: () => Error): void {
-  const list = lists.get(source);
-  if (list === undefined) return;
-  const ended = endedView(error);
-  for (const ref of list.refs) {
-    const cursor = ref.deref();
-    if (cursor !== undefined) list.leave(cursor, gone, ended);
+  /** Makes every cursor leave the blocks that go; what it reads or writes then throws `error()`. */
+  leaveBlocks(gone: ReadonlySet<DataView>, error: () => Error): void {
+    const ended = endedView(error);
+    for (const ref of this.#refs) {
+      const cursor = ref.deref();
+      if (cursor !== undefined) BaseCursor.leave(cursor, gone, ended);
+    }
   }
 }
+
+/** By pool. A program that makes no cursor has no more of this file in its bundle. */
+export const cursorsOf: WeakMap<object, CursorList> = new WeakMap();
 
 /** A view whose every member throws: the accessors of a cursor need no check of their own. */
 function endedView(error: () => Error): DataView {

@@ -1,7 +1,7 @@
 /** MALLOC_DEBUG: junk, guards that name the overrun block, validation on the way, and switching by name at run time. */
 import { afterEach, describe, expect, it } from "vitest";
 import { RealtimePool } from "../../../src/pools/realtime/realtime-pool.ts";
-import { debugLevel, setDebugLevel } from "../../../src/util/debug.ts";
+import { debugLevel, debugLevelOf, setDebugLevel } from "../../../src/util/debug.ts";
 import { code } from "../buffer/pools.ts";
 
 afterEach(() => {
@@ -191,7 +191,7 @@ describe("switching", () => {
     setDebugLevel(0, "quiet");
     setDebugLevel(2);
     expect(debugLevel()).toBe(2);
-    expect(debugLevel("quiet")).toBe(0);
+    expect(debugLevelOf("quiet")).toBe(0);
     setDebugLevel(1, "*");
     expect(RealtimePool.create({ totalSize: 64, name: "loud" }).stats().debugLevel).toBe(1);
   });

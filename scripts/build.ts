@@ -109,7 +109,7 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
   ["ring", /^pools\/shared\/ring/],
   ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
-  ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
+  ["transfer-pool", /^pools\/lane\/transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
 

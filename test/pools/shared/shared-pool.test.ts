@@ -222,6 +222,23 @@ describe("misuse", () => {
     );
   });
 
+  it("an identity where a lease is asked for, or a lease for an identity: the message names the other call", () => {
+    const [a] = two();
+    const id = a.tryAcquireId();
+    for (const [call, other] of [
+      ["bytes", "bytesOf"],
+      ["retain", "retainId"],
+      ["release", "releaseId"],
+    ] as const) {
+      expect(() => a[call](id as never)).toThrow(
+        `lease must be a Lease of this pool (${other}(id) takes an identity), but`,
+      );
+      expect(() => a[other](a.lease(id) as never)).toThrow(/by its number, lease\.id/);
+    }
+    expect(a.isHeld(id)).toBe(true);
+    a.releaseId(id);
+  });
+
   it("a dead pool: release, use, take, attach, wait", async () => {
     const [a, b] = two();
     const lease = a.tryAcquire()!;

@@ -1,4 +1,6 @@
-/** millpond/webcodecs: pictures of the platform's coders in pooled buffers, frame by frame or as stages of a pipeline. */
+/**
+ * millpond/webcodecs: pictures of the platform's coders in pooled buffers, frame by frame or as stages of a pipeline.
+ */
 export {
   type CodedChunk,
   type CodedFrame,

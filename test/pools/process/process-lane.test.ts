@@ -16,7 +16,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone } from "../../../src/os/result.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
-import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/transport.ts";
+import { giveBackUnknown, unknownLeases } from "../../../src/pools/process/connect.ts";
 import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { kill } from "../../helpers/child.ts";

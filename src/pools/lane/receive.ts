@@ -62,7 +62,7 @@ export async function receiveLane<Data = unknown>(
     try {
       const lane = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, () => {}),
+        sharedCarrier(pool, from, false, () => {}),
         settings,
       );
       port.postMessage(ready);

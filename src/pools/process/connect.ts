@@ -158,15 +158,22 @@ export async function receiveProcess<Data = unknown>(
   }
 }
 
-/** @internal Says that this side has joined, and makes its end of the lane. */
+/** @internal Says that this side has joined, and makes its end of the lane; leaves the pool when that fails. */
 export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: ProcessOffer, clock?: Clock): Lane<Data> {
   const { from, window } = offer;
-  const peer = {
-    member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
-    status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
-  };
-  const lane = processLane<Data>(port, pool, peer, { window, clock });
-  port.postMessage("ready");
+  let lane: Lane<Data>;
+  try {
+    const peer = {
+      member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
+      status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
+    };
+    lane = processLane<Data>(port, pool, peer, { window, clock });
+    port.postMessage("ready");
+  } catch (error) {
+    // Nobody else has the pool.
+    pool.leave({ force: true });
+    throw error;
+  }
   return lane;
 }
 
@@ -219,10 +226,13 @@ export function firstMessage(
 export async function ready(message: Promise<unknown>): Promise<void> {
   const said = await message;
   if (said === "ready") return;
-  const reason = (said as { failed?: unknown } | null)?.failed;
-  // It came from another process, and may be anything.
-  const words = typeof reason === "string" ? reason : show(said);
-  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${words}`);
+  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${refusalText(said)}`);
+}
+
+/** @internal What the other side says of its failure. It came from another process, and may be anything. */
+export function refusalText(said: unknown): string {
+  const reason = (said as { failed?: unknown } | null | undefined)?.failed;
+  return typeof reason === "string" ? reason : show(said);
 }
 
 function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {

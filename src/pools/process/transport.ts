@@ -4,9 +4,12 @@
  * kernel had not. The lease may be this process's by then, unknown to it. When a peer is gone, such leases are found
  * and given back.
  */
+
+import { isMillpondError } from "../../util/errors.ts";
 import type { Carrier, Lane } from "../lane/lane.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
 import { isLease, isLocalHolder, leaseOf, stateAt } from "../shared/core.ts";
+import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import type { Membership } from "../shared/membership.ts";
 import type { ProcessPool } from "./process-pool.ts";
 
@@ -15,6 +18,10 @@ import type { ProcessPool } from "./process-pool.ts";
  * then.
  */
 const GRACE_MS = 1000;
+
+/** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
+const TURN_MS = 4;
+const SLOTS_A_LOOK = 64;
 
 /**
  * The lanes of a pool in this process. A peer that answers after another was lost has received every message that was
@@ -35,7 +42,8 @@ export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost
   const open = lanes.get(pool) ?? new Set<Lane<unknown>>();
   lanes.set(pool, open);
   let own: Lane<unknown> | undefined;
-  const inner = sharedCarrier(pool, peer, () => {});
+  // Whichever side it is: the looks for processes that have ended find the other one.
+  const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
     joined(lane) {
@@ -60,32 +68,52 @@ export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost
  * were.
  */
 export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<unknown>>): Promise<number> {
-  const suspects = unknownLeases(pool);
+  const suspects: number[] = [];
+  await inTurns(pool, (index) => {
+    const id = unknownLease(pool, index);
+    if (id !== undefined) suspects.push(id);
+  });
   if (suspects.length === 0) return 0;
   await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
-  if (pool.isOver) return 0;
   let given = 0;
-  const still = new Set(unknownLeases(pool));
-  for (const id of suspects) {
-    if (!still.has(id)) continue;
-    // To join a lease that is on its way here is to take it in.
-    pool.retainId(id);
-    pool.releaseId(id);
-    given++;
-  }
+  const unknown = new Set(suspects);
+  // Those in a ring are known to the ring, and nothing else.
+  const pushed = itemsOnTheWay(pool);
+  await inTurns(pool, (index) => {
+    const id = unknownLease(pool, index);
+    if (id === undefined || !unknown.has(id) || isOnTheWay(pushed, id)) return;
+    try {
+      // To join a lease that is on its way here is to take it in.
+      pool.retainId(id);
+      pool.releaseId(id);
+      given++;
+    } catch (error) {
+      // Another process may write into these words without end; what it has made of them is then no lease of ours.
+      if (!isMillpondError(error)) throw error;
+    }
+  });
   return given;
 }
 
-/** Leases that have this thread's bit, and that it does not know. */
-export function unknownLeases(pool: ProcessPool): number[] {
-  const { core } = pool;
-  const found: number[] = [];
-  for (let index = 0; index < core.count; index++) {
-    const state = Atomics.load(core.i32, stateAt(core, index));
-    const id = leaseOf(core, index, state);
-    if ((state & core.me) !== 0 && isLease(core, state, id) && !isLocalHolder(core, index, id)) found.push(id);
+/** Calls `look` for each slot, a few milliseconds in a turn of the event loop; ends early with the pool. */
+async function inTurns(pool: ProcessPool, look: (index: number) => void): Promise<void> {
+  let began = performance.now();
+  for (let index = 0; index < pool.core.count; index++) {
+    if (index % SLOTS_A_LOOK === 0 && performance.now() - began > TURN_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      began = performance.now();
+    }
+    if (pool.isOver) return;
+    look(index);
   }
-  return found;
+}
+
+/** The lease of a slot, if it has this thread's bit and this thread does not know it. */
+export function unknownLease({ core }: ProcessPool, index: number): number | undefined {
+  const state = Atomics.load(core.i32, stateAt(core, index));
+  if ((state & core.me) === 0) return undefined;
+  const id = leaseOf(core, index, state);
+  return isLease(core, state, id) && !isLocalHolder(core, index, id) ? id : undefined;
 }
 
 /**

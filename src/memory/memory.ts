@@ -526,7 +526,7 @@ function endSpecial(memory: Memory, word: number): void {
     if (!held) throw notLockedError(memory, modeOf(unit));
     if ((word & OPAQUE) !== 0) memory.allocator.closeRegion(memory.region, modeOf(unit));
   } finally {
-    // What throws is the caller's to hear of, but the lock may not outlive the mapping.
+    // The caller hears what is thrown, but the lock ends with the mapping.
     if (held) memory.unlockUnit(unit);
   }
 }

@@ -139,7 +139,7 @@ class ProcessAcceptor<Data> {
       if (this.#closed || this.#sockets.size > MAX_PENDING) throw new Error("too many connect at once");
       const { clock = systemClock, window } = this.#options;
       const greeting = { signal: undefined, timeout: GREETING_MS, clock };
-      // Once at a time: who connects there need not be the one who connected here, and gets a ticket all the same.
+      // One after the other: another process of this user may come to the second socket, and gets the ticket then.
       this.#sending = this.#sending.then(() => this.#sendDescriptor(gone.signal)).catch(() => undefined);
       port.postMessage("hello");
       await this.#sending;
@@ -176,7 +176,7 @@ class ProcessAcceptor<Data> {
     if (!accepted.ok) return;
     const ticket = randomUUID();
     this.#tickets.add(ticket);
-    // Who does not use it at once does not need it.
+    // A ticket that is not used at once expires.
     setTimeout(() => this.#tickets.delete(ticket), 2 * GREETING_MS).unref();
     sendDescriptor(accepted.value, descriptor, new TextEncoder().encode(ticket), ops);
     closeDescriptor(accepted.value, ops);

@@ -55,8 +55,8 @@ import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**
- * An item is the low 30 bits of an identity. The slot itself knows the others: a lease under way is held, so its
- * generation stands still. Bits that are the same and a lease that is not: only after 2^10 uses or more of a slot whose
+ * An item is the low 30 bits of an identity. The slot has the other bits: a lease under way is held, so its generation
+ * stands still. Another lease with the same low bits can be there only after 2^10 uses or more of the slot, when the
  * sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;

@@ -503,7 +503,14 @@ export class SharedPool implements LeasePool {
 
   /** @internal The identity of a lease of this pool. */
   idOf(lease: LeaseData, verb: string): number {
-    if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
+    if (lease === null || typeof lease !== "object") {
+      const call = typeof lease === "number" ? BY_IDENTITY[verb] : undefined;
+      throw wrongType(
+        "lease",
+        `a Lease of this pool${call === undefined ? "" : ` (${call} takes an identity)`}`,
+        lease,
+      );
+    }
     if (lease.pool !== this.#pool) throw leaseError(this, `a lease of pool ${show(lease.pool)}`, verb);
     return lease.id;
   }
@@ -553,6 +560,13 @@ export class SharedPool implements LeasePool {
 }
 
 disposeBy(SharedPool, "disposeByForce");
+
+/** The calls that take a number where a lease is taken for one. */
+const BY_IDENTITY: Readonly<Record<string, string>> = {
+  use: "bytesOf(id)",
+  retain: "retainId(id)",
+  release: "releaseId(id)",
+};
 
 const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
 const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "members", "zero", "name"] as const;

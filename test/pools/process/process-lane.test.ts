@@ -18,7 +18,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone } from "../../../src/os/result.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
-import { giveBackUnknown, unknownLease } from "../../../src/pools/process/transport.ts";
+import { giveBackUnknown, unknownLease } from "../../../src/pools/process/connect.ts";
 import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";

@@ -381,7 +381,7 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const held = pool.tryAcquire()!;
     pool.retire();
-    for (let i = 0; i < 4; i++) expect(code(() => ProcessPool.attach(pool.descriptor))).toBe("ERR_POOL_DEAD");
+    for (let i = 0; i < 4; i++) expect(code(() => ProcessPool.attach(pool.block!))).toBe("ERR_POOL_DEAD");
     expect(pool.stats().members).toHaveLength(1);
     pool.release(held);
   });

@@ -428,7 +428,14 @@ export class SharedPool implements LeasePool {
     }
     leave(this.core);
     this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
-    if (force) endUsers(this, () => evictedError(this, "wait for a lease"), "left");
+    // Who held nothing leaves in good order: the other sides' iterations end.
+    endUsers(this, () => evictedError(this, "wait for a lease"), force ? "left" : "closed");
+  }
+
+  /** @internal Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
+  lookForEnd(): void {
+    const error = refusal(this, "wait for a lease of");
+    if (error !== undefined) endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
 
   /**
@@ -442,8 +449,10 @@ export class SharedPool implements LeasePool {
     const held = retirePool(this.core);
     this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
     if (held > 0) return this.holders();
-    if (this.#budget !== undefined && !isAlive(this.core)) uncount(this.#budget);
-    return isAlive(this.core) ? this.holders() : [];
+    if (isAlive(this.core)) return this.holders();
+    if (this.#budget !== undefined) uncount(this.#budget);
+    endUsers(this, () => refusal(this, "wait for a lease of")!, "closed");
+    return [];
   }
 
   /**

@@ -1,4 +1,6 @@
-/** millpond/webcodecs: pictures of the platform's coders in pooled buffers, frame by frame or as stages of a pipeline. */
+/**
+ * millpond/webcodecs: pictures of the platform's coders in pooled buffers, frame by frame or as stages of a pipeline.
+ */
 export {
   type CodedChunk,
   type CodedFrame,
@@ -8,3 +10,4 @@ export {
   WebCodecsEncoder,
   type WebCodecsEncoderOptions,
 } from "./adapters/webcodecs/coders.ts";
+export { type CopyableFrame, type CopyFrameOptions, copyFrame, toVideoFrame } from "./adapters/webcodecs/frames.ts";

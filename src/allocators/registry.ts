@@ -11,8 +11,11 @@ import { WasmAllocator } from "./wasm.ts";
 
 const byName: Map<string, Allocator> = new Map();
 
+/** Names of other entry points. */
+const lazily: Map<string, () => Allocator> = new Map();
+
 /** Allocators that exist without being registered; each is made when it is first asked for. */
-const builtIn: Record<string, () => Allocator> = {
+const builtIn: Readonly<Record<string, () => Allocator>> = {
   system: systemAllocator,
   shared: () => new SharedAllocator(),
   wasm: () => new WasmAllocator(),
@@ -23,7 +26,22 @@ const builtIn: Record<string, () => Allocator> = {
  * making it costs something (loading native code). A name that is taken stays as it is.
  */
 export function registerLazily(name: string, make: () => Allocator): void {
-  if (!byName.has(name)) builtIn[name] ??= make;
+  if (!byName.has(name) && !Object.hasOwn(builtIn, name) && !lazily.has(name)) lazily.set(name, make);
+}
+
+/**
+ * As `allocators.find()` for a name that is not built in: who asks for such a one only does not have the built-in
+ * allocators in its bundle.
+ */
+export function findRegistered(name: string): Allocator | undefined {
+  return byName.get(name) ?? makeFirst(name, lazily.get(name));
+}
+
+function makeFirst(name: string, make: (() => Allocator) | undefined): Allocator | undefined {
+  if (make === undefined) return undefined;
+  const made = make();
+  byName.set(name, made);
+  return made;
 }
 
 /** The allocators of this realm, by name. Names are case-sensitive; "system", "shared" and "wasm" are built in. */
@@ -54,16 +72,12 @@ export const allocators = {
   find(name?: string): Allocator | undefined {
     if (name === undefined) return defaultAllocator();
     if (typeof name !== "string") throw wrongType("name", "a string", name);
-    const known = byName.get(name);
-    if (known !== undefined || !Object.hasOwn(builtIn, name)) return known;
-    const made = builtIn[name]!();
-    byName.set(name, made);
-    return made;
+    return findRegistered(name) ?? makeFirst(name, Object.hasOwn(builtIn, name) ? builtIn[name] : undefined);
   },
 
   /** Every name that {@link allocators.find} knows. */
   names(): string[] {
-    return [...new Set([...Object.keys(builtIn), ...byName.keys()])];
+    return [...new Set([...Object.keys(builtIn), ...lazily.keys(), ...byName.keys()])];
   },
 
   /** What an absent allocator stands for. */

@@ -110,18 +110,26 @@ function bitsOf(info: VideoInfo): number {
   return findVideoFormat(info.format)!.bits;
 }
 
-/** Component by component, each scaled from its own grid to its own grid. */
+/** Component by component, each scaled from its own grid to its own grid; planes of the same components at once. */
 function planSame(from: VideoInfo, to: VideoInfo): Step[] {
-  const factor = 2 ** (bitsOf(to) - bitsOf(from));
   const most = 2 ** bitsOf(to) - 1;
-  return [..."YUVARGBX"].flatMap((component) => {
-    const target = gridOf(to, component);
-    if (target === undefined) return [];
-    const source = component === "X" ? undefined : gridOf(from, component);
-    if (source === undefined) return [fill(target, component === "U" || component === "V" ? (most + 1) / 2 : most)];
-    const resampler = new Resampler(source, target, factor);
-    return [(a: Frame, b: Frame) => resampler.run(a.bytes, b.bytes)];
+  const planes = findVideoFormat(from.format)!.planes.map(({ components }) => components);
+  return findVideoFormat(to.format)!.planes.flatMap(({ components }) => {
+    if (components.length > 1 && !components.includes("X") && planes.includes(components)) {
+      return [scaling(gridOf(from, components[0]!)!, gridOf(to, components[0]!)!, from, to, components.length)];
+    }
+    return [...components].map((component) => {
+      const target = gridOf(to, component)!;
+      const source = component === "X" ? undefined : gridOf(from, component);
+      if (source !== undefined) return scaling(source, target, from, to, 1);
+      return fill(target, component === "U" || component === "V" ? (most + 1) / 2 : most);
+    });
   });
+}
+
+function scaling(source: Grid, target: Grid, from: VideoInfo, to: VideoInfo, lanes: number): Step {
+  const resampler = new Resampler(source, target, bitsOf(from), bitsOf(to), lanes);
+  return (a, b) => resampler.run(a.bytes, b.bytes);
 }
 
 function fill({ offset, stride, step, width, height }: Grid, value: number): Step {

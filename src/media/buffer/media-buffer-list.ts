@@ -3,13 +3,14 @@
  *
  * Life-cycle: made with one reference; shared by retain(); over with the last release(), which gives every buffer back.
  *
- * Invariants: the list holds one reference of each buffer, and a second one of each while it is shared.
+ * Invariants: the list holds one reference of each buffer, and a second one of each while it is shared. It is over
+ * before the last release() runs any hook, and a buffer whose release fails keeps no other from being released.
  *
  * Complexity: looking up is O(1); retain() and release() between one and two references are O(buffers).
  */
 
 import { disposeWith } from "../../util/dispose.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { MediaBuffer } from "./media-buffer.ts";
 
@@ -23,6 +24,8 @@ export class MediaBufferList {
   declare [Symbol.dispose]: () => void;
   readonly #buffers: MediaBuffer[];
   #references = 1;
+  /** Buffers are being copied, which runs hooks. */
+  #isBusy = false;
 
   /** Takes over the caller's reference of each buffer. */
   constructor(buffers: readonly MediaBuffer[] = []) {
@@ -54,13 +57,15 @@ export class MediaBufferList {
 
   /**
    * A buffer that may be changed, without a reference for the caller: a shared one is replaced in the list by a copy.
-   * Throws `ERR_NOT_WRITABLE`.
+   * Throws `ERR_NOT_WRITABLE`, `ERR_REENTRANT`.
    */
   writableAt(index: number): MediaBuffer {
     const buffers = this.#own();
     wholeNumber("index", index, 0, buffers.length - 1);
-    buffers[index] = buffers[index]!.makeWritable();
-    return buffers[index];
+    return this.#busy(() => {
+      buffers[index] = buffers[index]!.makeWritable();
+      return buffers[index];
+    });
   }
 
   /** Puts a buffer in, at the end by default, and takes over the caller's reference. Throws `ERR_NOT_WRITABLE`. */
@@ -70,13 +75,18 @@ export class MediaBufferList {
     buffers.splice(index === undefined ? buffers.length : wholeNumber("index", index, 0, buffers.length), 0, buffer);
   }
 
-  /** Takes buffers out and drops the list's references. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`. */
+  /**
+   * Takes buffers out and drops the list's references. Throws `ERR_NOT_WRITABLE`, `ERR_OUT_OF_RANGE`, and as
+   * {@link release}.
+   */
   remove(index: number, length = 1): void {
     const buffers = this.#own();
     wholeNumber("index", index, 0, buffers.length);
     wholeNumber("length", length, 0, buffers.length - index);
-    for (const buffer of buffers.slice(index, index + length)) buffer.assertReleasable();
-    for (const buffer of buffers.splice(index, length)) buffer.release();
+    checkDroppable(buffers.slice(index, index + length));
+    const { refused, failures } = dropAll(buffers.splice(index, length));
+    buffers.splice(Math.min(index, buffers.length), 0, ...refused);
+    rethrow(failures);
   }
 
   /** Valid bytes of all buffers. O(buffers). */
@@ -92,14 +102,29 @@ export class MediaBufferList {
   /** A list of its own with the same buffers (one reference more of each), or with deep copies of them. */
   copy(options?: { deep?: boolean }): MediaBufferList {
     const deep = flag("options.deep", checkOptions("options", options, ["deep"]).deep, false);
-    return new MediaBufferList(this.#live().map((buffer) => (deep ? buffer.copy({ deep }) : buffer.retain())));
+    const buffers = this.#live();
+    const made: MediaBuffer[] = [];
+    try {
+      this.#busy(() => {
+        for (const buffer of buffers) made.push(deep ? buffer.copy({ deep }) : buffer.retain());
+      });
+      return new MediaBufferList(made);
+    } catch (error) {
+      dropAll(made);
+      throw error;
+    }
   }
 
   /** Consumes the caller's reference and gives a list that may be changed: this one, or a copy. */
   makeWritable(): MediaBufferList {
     if (this.#references === 1) return this;
     const copy = this.copy();
-    this.release();
+    try {
+      this.release();
+    } catch (error) {
+      copy.release();
+      throw error;
+    }
     return copy;
   }
 
@@ -115,22 +140,41 @@ export class MediaBufferList {
   }
 
   /**
-   * Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and what a buffer's
-   * release throws.
+   * Gives one reference back; the last one releases the buffers. Throws `ERR_DOUBLE_RELEASE`, and `ERR_MAPPED` while a
+   * buffer is mapped, with nothing changed. What the release of a buffer throws, one that was released before or that
+   * lost its bytes, is thrown when all are released; several as an AggregateError.
    */
   release(): void {
     if (this.#references === 0) throw new MillpondError("ERR_DOUBLE_RELEASE", "the buffer list was already released");
     if (this.#references === 1) {
-      for (const buffer of this.#buffers) buffer.assertReleasable();
-      for (const buffer of this.#buffers.splice(0)) buffer.release();
+      this.#assertIdle();
+      checkDroppable(this.#buffers);
+      // Hooks of the buffers find a list that is over.
+      this.#references = 0;
+      const { refused, failures } = dropAll(this.#buffers.splice(0));
+      if (refused.length > 0) {
+        this.#buffers.push(...refused);
+        this.#references = 1;
+      }
+      rethrow(failures);
+    } else if (--this.#references === 1) {
+      // Gives back what retain() took. A buffer that was released behind the list's back is skipped.
+      rethrow(dropAll(this.#buffers.filter((buffer) => buffer.isLive)).failures);
     }
-    this.#references--;
-    if (this.#references === 1) this.#unshare();
   }
 
-  /** Gives back what {@link retain} took. A buffer that was released behind the list's back is skipped. */
-  #unshare(): void {
-    for (const buffer of this.#buffers) if (buffer.isLive) buffer.release();
+  #busy<T>(work: () => T): T {
+    const before = this.#isBusy;
+    this.#isBusy = true;
+    try {
+      return work();
+    } finally {
+      this.#isBusy = before;
+    }
+  }
+
+  #assertIdle(): void {
+    if (this.#isBusy) throw reentrantError("the buffer list", "change");
   }
 
   #live(): MediaBuffer[] {
@@ -146,12 +190,38 @@ export class MediaBufferList {
         `the buffer list has ${this.#references} references; makeWritable() gives one of your own`,
       );
     }
+    this.#assertIdle();
     return this.#live();
   }
 }
 disposeWith(MediaBufferList, function (this: MediaBufferList): void {
   if (this.refCount > 0) this.release();
 });
+
+/** Refuses while a buffer cannot be released; one that is over already keeps nobody from releasing the others. */
+function checkDroppable(buffers: readonly MediaBuffer[]): void {
+  for (const buffer of buffers) if (buffer.isLive) buffer.assertReleasable();
+}
+
+/** Releases each, whatever the others throw; `refused` are those that stayed as they were. */
+function dropAll(buffers: readonly MediaBuffer[]): { readonly refused: MediaBuffer[]; readonly failures: unknown[] } {
+  const refused: MediaBuffer[] = [];
+  const failures: unknown[] = [];
+  for (const buffer of buffers) {
+    try {
+      buffer.release();
+    } catch (error) {
+      failures.push(error);
+      if (buffer.isLive) refused.push(buffer);
+    }
+  }
+  return { refused, failures };
+}
+
+function rethrow(failures: readonly unknown[]): void {
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1) throw new AggregateError(failures, `${failures.length} buffers of a list failed at release`);
+}
 
 function checkBuffer(buffer: unknown): void {
   if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);

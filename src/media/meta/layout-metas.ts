@@ -1,6 +1,6 @@
 /**
- * How a picture or a block of audio lies in a buffer's bytes, as metas; void as soon as the memory layout changes. Apart
- * from the other built-in metas: an adapter that only says how a frame lies does not bring those along.
+ * How a picture or a block of audio lies in a buffer's bytes, as metas; void as soon as the memory layout changes.
+ * Apart from the other built-in metas: an adapter that only says how a frame lies does not bring those along.
  */
 import { instance } from "../../util/validate.ts";
 import { AudioInfo, type AudioInfoOptions } from "../audio/info.ts";

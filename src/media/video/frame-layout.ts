@@ -43,7 +43,7 @@ export interface Presentation {
 }
 
 /** Upright, square pixels, colour as the height suggests, 16 to 235. */
-export const PLAIN_PRESENTATION: Presentation = Object.freeze({
+export const PLAIN_PRESENTATION: Presentation = /* @__PURE__ */ Object.freeze({
   rotation: 0,
   flip: false,
   pixelAspect: 1,

@@ -1,5 +1,5 @@
 /** What a RealtimePool is made from, and what it tells about itself. */
-import { allocators } from "../../allocators/registry.ts";
+import { findRegistered } from "../../allocators/registry.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { Allocator as AllocatorClass, defaultAllocator } from "../../memory/allocator.ts";
 import { badValue, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
@@ -141,7 +141,7 @@ export function resolveRealtime(options: Partial<RealtimePoolOptions>, defaultSi
   );
   const lock = lockFor(policy);
   const locks = lock === "auto" || lock === "required";
-  const source = own !== undefined ? own : ((locks ? allocators.find("locked") : undefined) ?? defaultAllocator());
+  const source = own !== undefined ? own : ((locks ? findRegistered("locked") : undefined) ?? defaultAllocator());
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (utf8Length(name) > MAX_NAME) throw outOfRange("options.name", `at most ${MAX_NAME} bytes long`, name);
   if (typeof prefault !== "boolean") throw wrongType("options.prefault", "a boolean", prefault);

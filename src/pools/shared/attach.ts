@@ -193,8 +193,12 @@ export function bytesFor(options: SharedPoolOptions): number {
   return bytes;
 }
 
-/** Joins the pool that a handle names. */
-export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | undefined): Made {
+/** Joins the pool that a handle names. What `check` throws passes, before any membership is taken. */
+export function joinPool(
+  untrusted: SharedHandle,
+  given: SharedArrayBuffer | undefined,
+  check?: (memory: SharedArrayBuffer, layout: SharedLayout, name: string) => void,
+): Made {
   const handle = copyHandle(untrusted);
   const { layout, memory } = readHandle(handle, given);
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
@@ -205,6 +209,8 @@ export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | und
   const { name, pool } = handle;
   const dead = (): MillpondError =>
     new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was closed`);
+  if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) throw dead();
+  check?.(memory, layout, name);
   // Not a member yet: only what counts it in keeps another pool out of this memory.
   if (!visit(i32, pool)) throw dead();
   try {

@@ -134,9 +134,19 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    "./webcodecs#CopyableFrame": () => ({
+      ...(videoSample() as object),
+      displayWidth: 16,
+      displayHeight: 16,
+      allocationSize: () => 384,
+    }),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
+    // Nobody is there: it fails in the next turn, without a descriptor.
+    "./node#PooledSocket": () =>
+      node.connectSocket({ path: "/nobody/listens/here" }, core.BufferPool.create({ size: 64, max: 1 })),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
+    "./node#FrameProcess": () => node.spawnFrames("no-such-program", [], { count: 1 }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)
@@ -244,7 +254,9 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/#new RtmError argument 1$/, "the library throws it, and does not check its own words"],
+  [/node#PooledSocket\.prototype\.destroy$/, "the reason may be anything, as AbortController.abort() takes it"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
+  [/typedarray-pool#malloc argument 1$/, "null for a data type that is none, as in the package"],
 ];
 
 /** Calls whose object takes keys of the caller's own, each with its reason. */
@@ -286,4 +298,5 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/#pooledFrames argument 0$/, "FrameSource"],
   [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Lease: its id says all, and the index is for the caller"],
   [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
+  [/typedarray-pool#configure argument 0\.onMisuse$/, "it would get what the calls after it are to throw"],
 ];

@@ -3,6 +3,7 @@
  * pool and out of them.
  */
 
+export { FrameWriter, type FrameWriterOptions, frameWriter } from "./adapters/node/streams/frame-writer.ts";
 export { FrameStream, type FramesOptions, frames } from "./adapters/node/streams/frames.ts";
 export {
   FrameProcess,

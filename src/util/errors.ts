@@ -71,6 +71,8 @@ export const ERROR_CODES = {
   ERR_NOT_NEGOTIATED: "the stages could not agree",
   /** Input data is not what it claims to be. */
   ERR_BAD_DATA: "the data is not what it claims to be",
+  /** A stream, a file or a connection was used after its end. */
+  ERR_ENDED: "the stream or connection has ended",
   /**
    * A child process could not be started, or failed; `details` has its exit code, its signal and the end of its stderr.
    */

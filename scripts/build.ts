@@ -73,8 +73,8 @@ function checkUrls(chunks: readonly OutputChunk[]): void {
 }
 
 /**
- * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`
- * and `ReadableStream` of the platforms. Where they are known, these lines add nothing to them.
+ * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`,
+ * `ReadableStream` and `VideoFrame` of the platforms. Where they are known, these lines add nothing to them.
  */
 const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
 interface SymbolConstructor {
@@ -82,6 +82,7 @@ interface SymbolConstructor {
 }
 interface AbortSignal {}
 interface ReadableStream<R = any> {}
+interface VideoFrame {}
 `;
 
 /**
@@ -96,6 +97,8 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["pools", /^pools\/common\/(?!lease\.ts)/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
+  // Its own, because what copies one frame names a kind of meta, and no buffer.
+  ["metas", /^media\/meta\/meta\.ts/],
   // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
   ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
@@ -106,7 +109,7 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
   ["ring", /^pools\/shared\/ring/],
   ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
-  ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
+  ["transfer-pool", /^pools\/lane\/transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
 
@@ -160,7 +163,7 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   for (const { fileName } of output) {
     const file = join(DIST, fileName);
     const text = readFileSync(file, "utf8");
-    if (/\bAbortSignal\b|\bReadableStream\b|Symbol\.dispose/.test(text))
+    if (/\bAbortSignal\b|\bReadableStream\b|\bVideoFrame\b|Symbol\.dispose/.test(text))
       writeFileSync(file, `/// <reference path="./globals.d.ts" />\n${text}`);
   }
 }

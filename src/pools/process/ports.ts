@@ -26,7 +26,7 @@ interface Channel {
 /**
  * A LanePort over a channel. What is posted goes out with the end of this turn's work: the other process runs at once
  * when it comes, and would find a lease that is not quite there (measured: 2.4 ms there and back instead of 0.03). The
- * price is that a process killed in between leaves a lease whose message is lost, which transport.ts knows how to
+ * price is that a process killed in between leaves a lease whose message is lost, which connect.ts knows how to
  * find.
  */
 export class ProcessPort implements LanePort {

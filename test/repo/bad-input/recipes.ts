@@ -134,8 +134,17 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    "./webcodecs#CopyableFrame": () => ({
+      ...(videoSample() as object),
+      displayWidth: 16,
+      displayHeight: 16,
+      allocationSize: () => 384,
+    }),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
+    // Nobody is there: it fails in the next turn, without a descriptor.
+    "./node#PooledSocket": () =>
+      node.connectSocket({ path: "/nobody/listens/here" }, core.BufferPool.create({ size: 64, max: 1 })),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
     "./node#Writable": () => new Writable({ write: (_chunk, _encoding, done) => done() }),
     "./node#FrameWriter": () => node.frameWriter(new Writable({ write: (_chunk, _encoding, done) => done() })),
@@ -247,6 +256,7 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/#new RtmError argument 1$/, "the library throws it, and does not check its own words"],
+  [/node#PooledSocket\.prototype\.destroy$/, "the reason may be anything, as AbortController.abort() takes it"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
   [/typedarray-pool#malloc argument 1$/, "null for a data type that is none, as in the package"],
 ];

@@ -73,8 +73,8 @@ function checkUrls(chunks: readonly OutputChunk[]): void {
 }
 
 /**
- * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`
- * and `ReadableStream` of the platforms. Where they are known, these lines add nothing to them.
+ * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`,
+ * `ReadableStream` and `VideoFrame` of the platforms. Where they are known, these lines add nothing to them.
  */
 const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
 interface SymbolConstructor {
@@ -82,6 +82,7 @@ interface SymbolConstructor {
 }
 interface AbortSignal {}
 interface ReadableStream<R = any> {}
+interface VideoFrame {}
 `;
 
 /**
@@ -96,6 +97,8 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["pools", /^pools\/common\/(?!lease\.ts)/],
   ["memory", /^memory\/|^allocators\/registry\.ts/],
   ["layouts", /^media\/(video|audio)\//],
+  // Its own, because what copies one frame names a kind of meta, and no buffer.
+  ["metas", /^media\/meta\/meta\.ts/],
   // What only readers of streams need, or programs with lists of buffers, does not come with every buffer.
   ["media", /^media\/buffer\/(?!exchange\.|media-buffer-list)/],
   ["buffer-pool", /^pools\/buffer\//],
@@ -106,7 +109,7 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["shared", /^pools\/shared\/(core|layout|wait|waiter|membership|errors)\.ts/],
   ["ring", /^pools\/shared\/ring/],
   ["lane", /^pools\/(lane\/(lane|connect|liveness)|common\/lease)\.ts/],
-  ["transfer-pool", /^pools\/lane\/(remote-)?transfer-pool\.ts/],
+  ["transfer-pool", /^pools\/lane\/transfer-pool\.ts/],
   ["shared-pool", /^pools\/shared\//],
 ];
 
@@ -160,12 +163,48 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   for (const { fileName } of output) {
     const file = join(DIST, fileName);
     const text = readFileSync(file, "utf8");
-    if (/\bAbortSignal\b|\bReadableStream\b|Symbol\.dispose/.test(text))
+    if (/\bAbortSignal\b|\bReadableStream\b|\bVideoFrame\b|Symbol\.dispose/.test(text))
       writeFileSync(file, `/// <reference path="./globals.d.ts" />\n${text}`);
+  }
+}
+
+/** The entry points that package.json has files of their own for when they are required. */
+function requiredEntries(entries: Entries): [name: string, source: string][] {
+  const { exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+    readonly exports: Readonly<Record<string, { readonly require?: { readonly default: string } }>>;
+  };
+  return Object.values(exports).flatMap(({ require }): [string, string][] => {
+    if (require === undefined) return [];
+    const name = basename(require.default, ".cjs");
+    return [[name, entries[name]!]];
+  });
+}
+
+/** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
+async function buildCommonJs(entries: Entries): Promise<void> {
+  const transform = { target: "es2022" };
+  const comments = { legal: false, annotation: false, jsdoc: false };
+  for (const [name, input] of requiredEntries(entries)) {
+    const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
+    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
+    await bundle.close();
+  }
+}
+
+/** The same declarations as for import, which say that the declarations beside them are those of ES modules. */
+function writeRequiredDeclarations(entries: Entries): void {
+  for (const [name] of requiredEntries(entries)) {
+    const text = readFileSync(join(DIST, `${name}.d.ts`), "utf8");
+    const types = text.replaceAll(
+      /^import (\{.*\} from ".*");$/gm,
+      'import type $1 with { "resolution-mode": "import" };',
+    );
+    writeFileSync(join(DIST, `${name}.d.cts`), types);
   }
 }
 
 const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
-await Promise.all([buildCode(entries), buildDeclarations(entries)]);
+await Promise.all([buildCode(entries), buildDeclarations(entries), buildCommonJs(entries)]);
+writeRequiredDeclarations(entries);

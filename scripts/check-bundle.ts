@@ -32,16 +32,17 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 16.6 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 16.1 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 16.3 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 7 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.1 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },
   { entry: "millpond/pipeline", name: "Pipeline", bytes: 37.6 * KB },
+  { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.6 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
 ];
 
-/** Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which are 100 kB. */
-const PACKAGE_BYTES = 1600 * KB;
+/** Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB. */
+const PACKAGE_BYTES = 1800 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { openInput } from "../src/adapters/node/input-stream.ts";
 import { openRawVideo } from "../src/adapters/raw-video/raw-video.ts";
 import { openVideoFile, quietDecoders } from "../src/mediabunny.ts";
+import { mulberry32 } from "../test/helpers/random.ts";
 
 const SLOW_MS = 5_000;
 const KILL_MS = 8_000;
@@ -147,15 +148,4 @@ function damage(whole: Buffer, random: () => number): Uint8Array {
     else bytes[at] = random() * 256;
   }
   return bytes;
-}
-
-/** Small, and the same everywhere. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -41,7 +41,6 @@ export {
   type PagePoolOptions,
   type PagePoolStats,
   type PressureLevel,
-  type ThresholdRequest,
 } from "./pools/page/page-pool.ts";
 export { RealtimeFlags, realtimePreference, setRealtimePreference } from "./pools/realtime/preference.ts";
 export {
@@ -57,7 +56,6 @@ export {
   SlabPool,
   type SlabPoolOptions,
   type SlabPoolStats,
-  type SlabSite,
 } from "./pools/slab/slab-pool.ts";
 export {
   type BytesField,

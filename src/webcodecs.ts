@@ -10,3 +10,4 @@ export {
   WebCodecsEncoder,
   type WebCodecsEncoderOptions,
 } from "./adapters/webcodecs/coders.ts";
+export { type CopyableFrame, type CopyFrameOptions, copyFrame, toVideoFrame } from "./adapters/webcodecs/frames.ts";

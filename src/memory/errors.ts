@@ -90,7 +90,7 @@ export function badRegionError(allocator: string, region: Region, size: number, 
   );
 }
 
-/** An allocator's hook gave no bytes; `cause` is what it threw, and its word where it is a MillpondError. */
+/** An allocator's hook gave no bytes; `cause` is what it threw; a MillpondError is passed on as it is. */
 export function notMappableError(allocator: Allocator, mode: string, cause: unknown): MillpondError {
   if (cause instanceof MillpondError) return cause;
   return new MillpondError(

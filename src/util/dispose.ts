@@ -26,6 +26,18 @@ export function disposeWith<T extends object>(target: { readonly prototype: T },
 }
 
 /**
+ * Makes `await using x = ...` call `method` at the end of the block, where the platform knows `Symbol.asyncDispose`.
+ *
+ * @param target the class
+ * @param method the name of its plain method, which returns a promise
+ */
+export function disposeAsyncBy(target: DisposableClass, method: string): void {
+  if (typeof Symbol.asyncDispose !== "symbol") return;
+  const value = (target.prototype as Record<string, unknown>)[method];
+  Object.defineProperty(target.prototype, Symbol.asyncDispose, { configurable: true, writable: true, value });
+}
+
+/**
  * Makes `using pool = ...` close a pool by force at the end of the block: leases that are still out then are taken
  * back.
  *

@@ -7,18 +7,12 @@ import { openVideoFile, VideoFileFrame } from "../../src/adapters/mediabunny/vid
 import { type FrameSource, pooledFrames } from "../../src/adapters/node/frame-source.ts";
 import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
 import { WebCodecsDecoder, WebCodecsEncoder } from "../../src/adapters/webcodecs/coders.ts";
-import { MillpondError } from "../../src/util/errors.ts";
+import { codeOf } from "../helpers/code-of.ts";
 import { code, openPool } from "../pools/buffer/pools.ts";
 
 const TYPE = "ERR_INVALID_ARG_TYPE";
 const VALUE = "ERR_INVALID_ARG_VALUE";
 const RANGE = "ERR_OUT_OF_RANGE";
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "ok",
-    (error: unknown) => (error instanceof MillpondError ? error.code : `not a MillpondError: ${error}`),
-  );
 
 function untouchable(): FrameSource & { calls: number } {
   const source = {

@@ -5,20 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { type Exit, exitOf } from "../helpers/child.ts";
 
 export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));
 export const MAIN: string = join(ROOT, "src/cli/main.ts");
 export const CLIP: string = join(ROOT, "assets/clip.mp4");
 
-export interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 export interface RunningCommand {
   readonly child: ChildProcess;
-  readonly done: Promise<Outcome>;
+  readonly done: Promise<Exit>;
 }
 
 export interface CommandOptions {
@@ -33,14 +28,7 @@ export function start(args: readonly string[], options: CommandOptions = {}): Ru
     env: options.fault === undefined ? env : { ...env, MILLPOND_TEST_FAULT: options.fault },
     stdio: [options.stdin === undefined ? "ignore" : "pipe", options.stdout ?? "pipe", "pipe"],
   });
-  let stdout = "";
-  let stderr = "";
-  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-  });
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
+  const done = exitOf(child);
   const { stdin } = options;
   if (child.stdin !== null && stdin !== undefined) {
     // The command may rightly end before it has read everything.
@@ -48,14 +36,10 @@ export function start(args: readonly string[], options: CommandOptions = {}): Ru
     if (stdin instanceof Uint8Array) child.stdin.end(stdin);
     else stdin.pipe(child.stdin);
   }
-  const done = new Promise<Outcome>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code) => resolve({ code, stdout, stderr }));
-  });
   return { child, done };
 }
 
-export function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Outcome> {
+export function millpond(args: readonly string[], options: CommandOptions = {}): Promise<Exit> {
   return start(args, options).done;
 }
 

@@ -24,6 +24,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { FULL } from "../helpers/effort.ts";
+import { mulberry32 } from "../helpers/random.ts";
 import { CLIP, untilListening } from "./command.ts";
 import { type HostileRun, hold, hostileRuns, runBuilt } from "./hostile.ts";
 
@@ -433,14 +434,7 @@ describe("cuts and flips of every container", () => {
     asked === undefined ? FIXED_SEEDS : [asked === "random" ? randomBytes(4).readUInt32LE() : Number(asked)];
   console.info(`damage with MILLPOND_SEED=${seeds.join(" and ")}`);
   for (const [nth, seed] of seeds.entries()) {
-    let state = seed >>> 0;
-    // mulberry32: small, and the same everywhere.
-    const random = (): number => {
-      state = (state + 0x6d2b79f5) >>> 0;
-      let t = Math.imul(state ^ (state >>> 15), state | 1);
-      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-      return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-    };
+    const random = mulberry32(seed);
     const runs = shipped.flatMap((name) => {
       const whole = readFileSync(join(scratch, name));
       return Array.from({ length: 6 }, (_, round): HostileRun => {

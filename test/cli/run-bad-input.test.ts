@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
-import { CLIP, filesIn, millpond, type Outcome, scratchFolder, start, untilListening } from "./command.ts";
+import type { Exit } from "../helpers/child.ts";
+import { CLIP, filesIn, millpond, scratchFolder, start, untilListening } from "./command.ts";
 
 const scratch = scratchFolder();
 afterAll(scratch.remove);
@@ -14,7 +15,7 @@ function file(name: string, content: string | Uint8Array): string {
   return path;
 }
 
-function expectPlainMessage({ stderr }: Outcome): void {
+function expectPlainMessage({ stderr }: Exit): void {
   expect(stderr).toMatch(/^millpond: /);
   expect(stderr).not.toMatch(/^\s+at .*:\d+/m);
   expect(stderr).not.toContain("unforeseen");
@@ -22,11 +23,11 @@ function expectPlainMessage({ stderr }: Outcome): void {
 }
 
 /** The message as one line: it is wrapped to the terminal's width. */
-function message({ stderr }: Outcome): string {
+function message({ stderr }: Exit): string {
   return stderr.replace(/\s+/g, " ");
 }
 
-async function expectNothing(args: readonly string[], pattern: RegExp, fault?: string): Promise<Outcome> {
+async function expectNothing(args: readonly string[], pattern: RegExp, fault?: string): Promise<Exit> {
   const out = join(scratch.path, `out-${Math.random().toString(36).slice(2)}`);
   const outcome = await millpond(["run", ...args, "--out", out], fault === undefined ? {} : { fault });
   expectPlainMessage(outcome);
@@ -50,9 +51,9 @@ beforeAll(async () => {
 describe("input that cannot be used", () => {
   it("says that a file is not there", () => expectNothing([join(scratch.path, "no.mp4")], /no\.mp4: there is no such/));
 
-  it("says that a folder is no file", () => expectNothing([scratch.path], /is a folder/));
+  it("says that a folder is not a file", () => expectNothing([scratch.path], /is a folder/));
 
-  it("says that a text file is no media, whatever its name", () =>
+  it("says that a text file is not media, whatever its name", () =>
     expectNothing([file("text.mp4", "This is a text.\n".repeat(50))], /text\.mp4 is not a media file/));
 
   it("says that a file is empty", () => expectNothing([file("empty.mp4", "")], /is empty/));

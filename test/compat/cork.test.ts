@@ -17,6 +17,7 @@ import {
 import { struct } from "../../src/pools/slab/struct.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { code } from "../pools/buffer/pools.ts";
+import { CORK_CAPACITIES } from "../pools/slab/cork-capacities.ts";
 import { thrownBy } from "./thrown-by.ts";
 
 function poolOf(element_size: number, block_size: number): cork_mempool {
@@ -26,17 +27,7 @@ function poolOf(element_size: number, block_size: number): cork_mempool {
 }
 
 describe("the numbers of the 64-bit model", () => {
-  it.each([
-    [64, 8, 3],
-    [4096, 8, 255],
-    [4096, 5, 314],
-    [4096, 64, 56],
-    [4096, 256, 15],
-    [4096, 4080, 1],
-    [64, 48, 1],
-    [64, 0, 7],
-    [16, 0, 1],
-  ])(
+  it.each(CORK_CAPACITIES)(
     "blocks of %i, objects of %i: %i a block, the last slot first, then the next block",
     (block, element, capacity) => {
       const mp = poolOf(element, block);

@@ -11,8 +11,12 @@ export interface Exit {
 
 /** Runs a command to its end; what hangs is ended before the test is, so that the test can say what it printed. */
 export function run(command: readonly string[], options: SpawnOptions = {}): Promise<Exit> {
+  return exitOf(spawn(command[0]!, command.slice(1), { timeout: 100_000, ...options }));
+}
+
+/** What a child prints from now on, and how it ends. */
+export function exitOf(child: ChildProcess): Promise<Exit> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command[0]!, command.slice(1), { timeout: 100_000, ...options });
     let stdout = "";
     let stderr = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {

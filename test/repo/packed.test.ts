@@ -1,6 +1,7 @@
 /** The package as it is published: what it finds by the place of its own files must be found there too. */
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { rolldown } from "rolldown";
@@ -49,6 +50,23 @@ const pages = new PagePool({ trace: true });
 function culprit() { pool.tryAcquire(); pages.tryAllocate(8); }
 culprit();
 console.log(JSON.stringify([pool.holders()[0].site, pages.holders()[0].site]));`;
+
+/** A package of somebody else's, which knows nothing of millpond and leaves one array out. */
+const USER = `
+const pool = require("typedarray-pool");
+exports.refuses = (array) => {
+  try {
+    pool.free(array);
+  } catch (error) {
+    return error.code;
+  }
+};
+exports.run = () => {
+  const array = pool.malloc(100, "float");
+  pool.mallocDouble(4);
+  pool.freeFloat(array);
+  return exports.refuses(array);
+};`;
 
 describe("the packed package", () => {
   it("names the application's line as the holder, from its shared chunks", async () => {
@@ -111,5 +129,55 @@ describe("the packed package", () => {
     const clip = join(ROOT, "assets", "clip.mp4");
     await run(NODE, [command, "run", clip, "--out", "out"], { cwd: folder, timeout: 55_000 });
     expect(readdirSync(join(folder, "out")).length).toBeGreaterThan(0);
+  });
+
+  it("takes the place of typedarray-pool by one line of overrides, also in packages that require it", async () => {
+    // Outside the repository, where nothing is found but what npm installed.
+    const app = mkdtempSync(join(tmpdir(), "millpond-overrides-"));
+    try {
+      const npm = (cwd: string, ...args: string[]): unknown =>
+        execFileSync("npm", [...args, "--silent", "--offline", "--no-audit", "--no-fund"], { cwd });
+      const user = join(app, "user");
+      mkdirSync(user);
+      writeFileSync(
+        join(user, "package.json"),
+        JSON.stringify({ name: "user", version: "1.0.0", dependencies: { "typedarray-pool": "^1.1.0" } }),
+      );
+      writeFileSync(join(user, "index.js"), USER);
+      npm(user, "pack", "--pack-destination", app);
+      const tarball = readdirSync(folder).find((file) => file.endsWith(".tgz"))!;
+      writeFileSync(
+        join(app, "package.json"),
+        JSON.stringify({
+          name: "app",
+          dependencies: { user: "file:user-1.0.0.tgz", millpond: `file:${join(folder, tarball)}` },
+          overrides: { "typedarray-pool": "file:./node_modules/millpond/compat/typedarray-pool" },
+        }),
+      );
+      npm(app, "install");
+      writeFileSync(
+        join(app, "main.mjs"),
+        `import user from "user";
+         import other, { mallocUint8 } from "typedarray-pool";
+         import { free, stats } from "millpond/compat/typedarray-pool";
+         const array = mallocUint8(8);
+         free(array);
+         console.log(JSON.stringify([user.run(), user.refuses(array), other.stats().live, stats().live]));`,
+      );
+      const told = async (): Promise<unknown> => {
+        const { stdout } = await run(NODE, [join(app, "main.mjs")], { cwd: app, timeout: 100_000 });
+        return JSON.parse(stdout);
+      };
+      // The ES module and what is required are two copies of the code, and one pool.
+      expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
+      // From the lock file, as on a build machine.
+      npm(app, "ci");
+      expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
+      expect(realpathSync(join(app, "node_modules", "typedarray-pool"))).toBe(
+        realpathSync(join(app, "node_modules", "millpond", "compat", "typedarray-pool")),
+      );
+    } finally {
+      rmSync(app, { recursive: true, force: true });
+    }
   });
 });

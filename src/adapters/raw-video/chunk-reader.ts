@@ -9,6 +9,8 @@ import { MillpondError } from "../../util/errors.ts";
 export interface ByteReader {
   /** Milliseconds spent waiting for bytes, in all. */
   readonly waitedMs: number;
+  /** True when there are no more bytes to come, and {@link close} is not why. */
+  readonly ended: boolean;
   /** True when no byte is left. Waits for the next one when it has none. */
   atEnd(): Promise<boolean>;
   /** Reads over the next line feed, and gives the text before it; undefined when the bytes end first. */
@@ -32,6 +34,8 @@ export class ChunkReader implements ByteReader {
   readonly #chunks: AsyncIterator<unknown>;
   #chunk: Buffer = Buffer.alloc(0);
   #at = 0;
+  /** Nothing more comes, or is wanted. */
+  #over = false;
   #ended = false;
   #closed = false;
 
@@ -39,6 +43,10 @@ export class ChunkReader implements ByteReader {
   constructor(stream: Readable) {
     this.#stream = stream;
     this.#chunks = stream[Symbol.asyncIterator]();
+  }
+
+  get ended(): boolean {
+    return this.#ended;
   }
 
   /** True when no byte is left. Waits for the next chunk when it has none. */
@@ -117,13 +125,13 @@ export class ChunkReader implements ByteReader {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#ended = true;
+    this.#over = true;
     // Destroying is what wakes a pending read; the iterator's own return() would wait for it instead.
     this.#stream.destroy();
   }
 
   async #more(): Promise<boolean> {
-    if (this.#ended) return false;
+    if (this.#over) return false;
     const before = performance.now();
     try {
       for (;;) {
@@ -143,7 +151,8 @@ export class ChunkReader implements ByteReader {
     } finally {
       this.waitedMs += performance.now() - before;
     }
-    this.#ended = true;
+    this.#over = true;
+    this.#ended = !this.#closed;
     return false;
   }
 }

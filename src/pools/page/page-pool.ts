@@ -59,15 +59,6 @@ import { PageAllocator } from "./page-allocator.ts";
 
 export type { PageHolder, PagePoolOptions, PagePoolStats, PressureLevel } from "./options.ts";
 
-/** How {@link PagePool.tryAllocate} asks. */
-export interface ThresholdRequest extends AllocationParams {
-  /**
-   * Take fresh pages only while fewer blocks than this exist; idle ones are leased in any case. Core Video's allocation
-   * threshold. Default: the pool's bounds alone.
-   */
-  threshold?: number;
-}
-
 /** The events of a PagePool, by name. */
 export interface PagePoolEvents {
   /** After a refusal by a bound or a threshold: a block came back or went, so that another try may succeed. */
@@ -143,10 +134,11 @@ export class PagePool {
 
   /**
    * Allocates, or says undefined when the bounds or the threshold forbid fresh pages and none are idle; "available"
-   * tells when to try again. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, `ERR_POOL_DEAD`, and what the source
-   * throws.
+   * tells when to try again. With a `threshold` (Core Video's allocation threshold) fresh pages are taken only while
+   * fewer blocks than that exist; idle ones are leased in any case. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`,
+   * `ERR_POOL_DEAD`, and what the source throws.
    */
-  tryAllocate(size: number, request: ThresholdRequest = {}): Memory | undefined {
+  tryAllocate(size: number, request: AllocationParams & { threshold?: number } = {}): Memory | undefined {
     const params = resolveParams(request, "request", ["threshold"]);
     const { threshold: given } = request;
     const threshold = given === undefined ? Infinity : wholeNumber("request.threshold", given);
@@ -374,7 +366,7 @@ export class PagePool {
    * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, also of those that are mapped, locked or
    * shared, and their views are revoked. Bytes whose views cannot be revoked (shared memory) go back only to a source
    * that never hands them out again, else they stay out for good. Blocks that a buffer holds stay with the buffer until
-   * it lets go. Returns the leases that were out.
+   * it lets go, and their views are revoked then. Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

@@ -79,7 +79,7 @@ interface Helping {
   closed: boolean;
 }
 
-/** Those whose thread runs: one listener for all, because a process is warned of many. */
+/** Helpers whose thread runs. They share one listener, because runtimes warn of many. */
 const running: Set<Helping> = new Set();
 
 /** Ends the helper of a waiter that nobody closed. */
@@ -138,7 +138,7 @@ export class ProcessWaiter extends CheckedWaiter implements SharedWaiter {
     this.#options = options;
     const control = new Int32Array(new SharedArrayBuffer(4 * Helper.END));
     this.#helping = { i32: options.i32, ops: options.ops, control, helper: undefined, closed: false };
-    // Nobody sleeps on a word of its own, so this asks and does nothing else.
+    // It wakes 0 sleepers: it only asks whether there is a futex.
     this.kind = options.ops.futex.wake(options.i32, Header.WAKES, 0).ok ? "futex" : "poll";
   }
 
@@ -153,7 +153,7 @@ export class ProcessWaiter extends CheckedWaiter implements SharedWaiter {
       const bounds = stop === undefined ? { timeout: ms, ops } : { timeout: ms, ops, stop };
       if (waitForChange(i32, index, value, bounds).ok) return;
     }
-    // It wakes for this process's threads at once, and looks for the others'.
+    // Threads of this process wake it at once; for those of other processes it looks again.
     const woken = Atomics.wait(i32, index, value, Math.min(ms, this.#pollMs)) !== "timed-out";
     this.#pollMs = woken ? POLL_MS.first : Math.min(this.#pollMs * 2, POLL_MS.most);
   }
@@ -182,7 +182,7 @@ export class ProcessWaiter extends CheckedWaiter implements SharedWaiter {
   }
 
   readonly #sleep = (i32: Int32Array, index: number, value: number, ms: number): Promise<unknown> | undefined => {
-    // First this: what the helper then sees changed, it wakes.
+    // This sleeps first: the helper wakes it for every change that it sees from then on.
     const woken = atomicsWaiter.waitAsync?.(i32, index, value, ms);
     if (woken === undefined) return undefined;
     const { control } = this.#helping;

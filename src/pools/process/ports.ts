@@ -26,7 +26,7 @@ interface Channel {
 /**
  * A LanePort over a channel. What is posted goes out with the end of this turn's work: the other process runs at once
  * when it comes, and would find a lease that is not quite there (measured: 2.4 ms there and back instead of 0.03). The
- * price is that a process killed in between leaves a lease whose message is lost, which transport.ts knows how to
+ * price is that a process killed in between leaves a lease whose message is lost, which connect.ts knows how to
  * find.
  */
 export class ProcessPort implements LanePort {
@@ -53,8 +53,8 @@ export class ProcessPort implements LanePort {
   }
 
   /**
-   * As MessagePort's: what nobody can get any more is dropped. Not so a lease, which stays whose it is: throws
-   * `ERR_INACTIVE` then, and what serialising throws.
+   * As MessagePort's, which drops what nobody can receive any more. A lease is not dropped, but stays with its holder:
+   * throws `ERR_INACTIVE` then, and what serializing throws.
    */
   postMessage(message: unknown): void {
     if (!this.#closed && this.#channel.isOpen()) {

@@ -62,7 +62,7 @@ export interface Core {
   readonly i32: Int32Array;
   /** Where everything lies. */
   readonly layout: SharedLayout;
-  /** Number of the pool: what the memory's header says as long as it is this one. */
+  /** The pool's number. The memory's header has another one when another pool was made there. */
   readonly pool: number;
   /** Slots. */
   readonly count: number;
@@ -210,7 +210,7 @@ export function createCore(
 }
 
 /*
- * The same again for the hot path, because what is imported, or a property, is loaded anew at each use: with these
+ * Constants of this module for the hot path: what is imported, or a property, is loaded anew at each use. With them
  * taking a slot and giving it back take 36.4 ns, without 37.5.
  */
 const WAITING: number = Header.WAITING;
@@ -220,7 +220,7 @@ const SHIFT: number = WORD_SHIFT;
 /** Takes a free slot: the identity of the lease, or {@link NONE}. @realtime */
 export function tryAcquire(core: Core): number {
   const { mask, i32 } = core;
-  // A plain look costs nothing here: a thread that was declared dead, and lives, takes no more.
+  // This plain read costs nothing. A thread that was declared dead and still runs takes no more slots.
   if (mask !== 0 && i32[core.statusAt] === core.status) {
     const bit = mask & -mask;
     core.mask = mask ^ bit;
@@ -243,11 +243,11 @@ export function tryAcquire(core: Core): number {
  */
 export function acquireSlow(core: Core): number {
   const { i32, count, words } = core;
-  // Somebody declared this thread dead; what it took now would be nobody's.
+  // This thread was declared dead: nobody would reclaim a slot that it takes now.
   if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   let id = takeHinted(core);
   const start = core.start;
-  // Each word once, and each of its bits: one that sets bits without end is passed by.
+  // Each word and each of its bits is tried once: a thread that sets bits without end does not keep this one here.
   for (let i = 0; id === NONE && i < words; i++) {
     const word = start + i < words ? start + i : start + i - words;
     for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
@@ -299,7 +299,10 @@ function acquireAt(core: Core, index: number): number {
   return id;
 }
 
-/** Gives back a lease that this thread holds once. False: it does not, or not so; nothing changed. @realtime */
+/**
+ * Gives back a lease that this thread holds once. False, and nothing changed: it does not hold it once, or the slow
+ * path is needed. @realtime
+ */
 export function release(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
@@ -340,8 +343,8 @@ export function wake(core: Core, count: number): void {
 
 /**
  * Closes every free slot of a pool that retires, and the pool with the last one. Returns how many slots are held. A
- * slot that another thread takes under its hands counts as held: its last release comes here again. `status` is this
- * member's as it is now. O(count).
+ * slot that another thread takes meanwhile counts as held: its last release comes here again. `status` is this member's
+ * as it is now. O(count).
  */
 export function closeFree(core: Core, status: number = core.status): number {
   const { i32 } = core;
@@ -349,8 +352,8 @@ export function closeFree(core: Core, status: number = core.status): number {
   for (let index = 0; index < core.count; index++) {
     const at = stateAt(core, index);
     const state = Atomics.load(i32, at);
-    // The memory may be another pool's by now. Its states are none that this pool had, so what was read before this
-    // look is not changed.
+    // Another pool may be in this memory by now. It has none of this pool's states, so the compare-exchange below
+    // fails there.
     if (i32[core.statusAt] !== status) return held;
     if ((state & DEAD_SLOT) !== 0) continue;
     if ((state & core.takenMask) !== 0 || Atomics.compareExchange(i32, at, state, state | DEAD_SLOT) !== state) held++;
@@ -367,8 +370,8 @@ export function releaseSlow(core: Core, id: number): boolean {
   const { i32 } = core;
   const index = id & core.indexMask;
   if (Atomics.load(i32, core.statusAt) !== core.status) return false;
-  // Its bit may be there for a lease that is on its way here: sent away, it is not this thread's before it has come
-  // back.
+  // This thread's bit may be set for a lease that is on its way here. A lease that was sent away is not this thread's
+  // before it has arrived again.
   if (!isLocalHolder(core, index, id)) return false;
   if (core.localLease[index] !== MANY - id) return dropHold(core, index, id);
   if (isPinned(core, index) || !holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
@@ -402,13 +405,13 @@ export function dropHold(core: Core, index: number, id: number): boolean {
 }
 
 /**
- * Frees a slot that this thread has closed, `closed` being its state: what has to be done while nobody can join is done
- * here.
+ * Frees a slot that this thread has closed, and first does what must be done while nobody can join. `closed` is the
+ * slot's state.
  */
 export function reopen(core: Core, index: number, closed: number, cleared = false): void {
   const { i32, me } = core;
   const at = stateAt(core, index);
-  // Declared dead meanwhile: another one frees the slot, and the bytes may be somebody's already.
+  // This thread was declared dead meanwhile: another one frees the slot, and the bytes may have a new holder.
   if ((Atomics.load(i32, at) & me) === 0) return;
   if (!core.plain && !cleared) clearSlot(core, index, 0, core.layout.size);
   let free = closed - me;
@@ -420,9 +423,9 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
 }
 
 /**
- * Clears bytes of a slot that this thread has closed, unless the pool was closed. It says so in the header before it
- * looks, and who makes another pool in this memory looks for that after the pool's end: either it is refused, or this
- * thread clears nothing.
+ * Clears bytes of a slot that this thread has closed, unless the pool was closed. It announces that in the header
+ * before it looks at the pool's state. A thread that makes another pool in this memory looks for announcements after
+ * the end of this pool. So either that other pool is refused, or nothing is cleared here.
  */
 export function clearSlot(core: Core, index: number, from: number, to: number): void {
   const { i32 } = core;
@@ -431,7 +434,7 @@ export function clearSlot(core: Core, index: number, from: number, to: number): 
   const state = Atomics.load(i32, Header.STATE);
   const isAlive = state === PoolState.LIVE || state === PoolState.RETIRING;
   if (isAlive && i32[Header.POOL] === core.pool) core.clear(index, from, to);
-  // Not a store: where a new pool is in this memory, the word is that of a member of its own.
+  // Not a store: in a new pool in this memory the word belongs to one of its members.
   Atomics.compareExchange(i32, at, core.status, 0);
 }
 
@@ -449,8 +452,8 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
     if ((state & me) === 0 || (state & ~holderMask) !== (closed & ~holderMask)) return;
-    // A late join may have met the low part of an old lease here. It drops out, and frees the slot if it is the last
-    // then.
+    // A thread that joins an old lease may have set its bit here, where the low part is the same. It drops out, and
+    // frees the slot if it is the last.
     const next = (state & holderMask) === me ? free : state & ~me;
     if (Atomics.compareExchange(i32, at, state, next) === state) return;
   }
@@ -460,13 +463,14 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
 function carryGeneration(core: Core, at: number, closed: number): void {
   const { i32 } = core;
   const high = Atomics.load(i32, at + 1);
-  // Declared dead meanwhile: what was just read may be a later generation's.
+  // This thread was declared dead meanwhile: the high part may be a later one.
   if (Atomics.load(i32, at) !== closed) return;
   Atomics.compareExchange(i32, at + 1, high, carried(high, core.layout.highBits));
 }
 
 /**
- * Whether a state says that this thread holds that very lease. The high part is not compared: who holds it knows it.
+ * Whether a state says that this thread holds that very lease. The high part is not compared: it stands still while
+ * this thread holds the lease.
  */
 export function holds(core: Core, state: number, id: number): boolean {
   return (state & core.me) !== 0 && isLease(core, state, id);
@@ -517,9 +521,10 @@ export function retain(core: Core, id: number): boolean {
       return true;
     }
     if (!isCurrent(core, index, id)) return false;
-    // The bit may be there unknown to this thread: a lease that is on its way to it. This hold is that one, then.
+    // The bit may be set already, for a lease that is on its way to this thread. This hold is then the one that was
+    // sent.
     if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
-    // Now the generation stands still. Between the two looks it may have come round to the same low part.
+    // From here on the generation stands still. Between the two reads it may have come round to the same low part.
     if ((state & me) === 0 && !isCurrent(core, index, id)) {
       dropHold(core, index, id);
       return false;
@@ -548,7 +553,7 @@ export function renewLease(core: Core, id: number): number {
   if (Atomics.compareExchange(i32, at, state, next) !== state) return NONE;
   if (next - me === core.lastState) {
     carryGeneration(core, at, next);
-    // Fails as in reopen(): the new lease is over then before it has begun, and every use of it says so.
+    // This may fail as it may in reopen(). Then the new lease has ended already, and every use of it is refused.
     Atomics.compareExchange(i32, at, next, me);
     next = me;
   }
@@ -566,8 +571,8 @@ export function isLocalHolder(core: Core, index: number, id: number): boolean {
 
 /**
  * Gives the one hold of this thread to a buffer: a release or a send needs a retain() of its own from now on, until
- * {@link unpin}. The hold counts as one of many, so the fast path of a release does not see it, and needs no look at a
- * mark.
+ * {@link unpin}. The hold is noted as one of several, so that the fast path of a release refuses it without a check of
+ * its own.
  */
 export function pin(core: Core, id: number): void {
   const index = id & core.indexMask;

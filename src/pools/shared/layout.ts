@@ -24,7 +24,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -72,7 +72,7 @@ export const Header = {
   END: 416,
 } as const;
 
-/** Words of a member's entry. Only `STATUS` is written by others than the member. */
+/** Words of a member's entry. Only `STATUS` and `PARENT` are written by others than the member. */
 export const MemberWord = {
   /** Epoch and one of {@link MemberState}. */
   STATUS: 0,
@@ -82,6 +82,9 @@ export const MemberWord = {
   /** Counted on slow paths, for stats. */
   MISSES: 4,
   WAITS: 5,
+  /** The member whose worker this one's thread is, + 1, or 0; and that member's status without its state. */
+  PARENT: 6,
+  PARENT_STATUS: 7,
 } as const;
 
 /** What a membership is: the low bits of its status; above them, how often it was given away. */
@@ -130,15 +133,17 @@ const IDENTITY_BITS = 53;
 /** The low part of a generation: with fewer than 2^10, the slower step that moves the high part would be felt. */
 const MIN_GENERATION_BITS = 10;
 
-/** Members of one pool. Each has a bit in a slot's state, and what it takes the low part of the generation lacks. */
+/**
+ * Members of one pool. Each has a bit in a slot's state, which leaves one bit less for the low part of the generation.
+ */
 export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 
-/** From here on workers take whole words: 16 slots that one of them keeps are too many of fewer. */
+/** From this many slots on workers take whole words: of fewer slots, 16 in one worker's magazine are too many. */
 const BATCH_FROM = 256;
 
 /**
- * Up to here each state has a line of its own (64 KiB in all): a slot's neighbours may be with other threads, and one
- * that gives back what another one took would fight it for the line. Beyond, the states of a word share one.
+ * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighbouring
+ * slots, and threads that write to one line slow each other down. Beyond, the states of a word share lines.
  */
 const SPREAD_UP_TO = 1024;
 
@@ -251,7 +256,8 @@ interface GenerationStart {
 const FIRST: GenerationStart = { low: 0, high: 0 };
 
 /**
- * A pool's first identities are below 2 to this many bits: beyond 2^30 a number is garbage where it is not compiled.
+ * A pool's first identities are below 2 to this many bits: code that is not compiled makes an object of a
+ * number beyond 2^30.
  */
 const START_BITS = 29;
 

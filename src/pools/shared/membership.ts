@@ -69,7 +69,7 @@ const LEAST_BYTES = 2048;
 const MAX_SLOT_LOOKS = 2 ** 18;
 const MAX_PASSES = 8;
 
-/** Tries on one slot of a pass, and slots that changed under its hands each time before it gives the pass up. */
+/** Tries on one slot of a pass; a pass is given up after so many slots that others changed at every try. */
 const SLOT_TRIES = 4;
 const MAX_DISTURBED = 1024;
 
@@ -101,6 +101,8 @@ export function claimMembership(
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
+    // Who was here before was somebody else's child, or nobody's.
+    Atomics.store(i32, at - MemberWord.STATUS + MemberWord.PARENT, 0);
     if (!isTransferTarget(i32, layout, member)) {
       // A member that was declared dead too early may have announced a transfer after its end; it would keep others
       // out.
@@ -135,8 +137,8 @@ export function isReservation(status: number): boolean {
 
 /** Makes the reservation with this status live: the new status, or 0 when it was taken back meanwhile. */
 export function activateReservation(i32: Int32Array, layout: SharedLayout, member: number, reserved: number): number {
-  // The status of a free place would make a member that nobody let in, that of a live one a second thread with its
-  // rights.
+  // With the status of a free place a thread would become a member that nobody let in; with that of a live one it
+  // would share another thread's rights.
   if (!isReservation(reserved)) return 0;
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   const live = (reserved & ~MemberState.MASK) | MemberState.LIVE;
@@ -149,6 +151,15 @@ export function activateReservation(i32: Int32Array, layout: SharedLayout, membe
 export function cancelReservation({ i32, layout }: Core, { member, status }: Membership): boolean {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status;
+}
+
+/** Gives a membership back that nobody has used yet, reserved or live. */
+export function returnMembership(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const free = status & ~MemberState.MASK;
+  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+    if (Atomics.compareExchange(i32, at, free | state, free) === (free | state)) return;
+  }
 }
 
 /** The status of a membership. */
@@ -191,7 +202,7 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   Atomics.store(i32, own + MemberWord.TRANSFER, (id & LOW_BITS) + 1);
   let outcome: number = TransferResult.DONE;
   if (!isSameMember(statusOf(core, to), status)) outcome = TransferResult.GONE;
-  // A plain look at the usual case: held here, by nobody else. The step itself looks again.
+  // A plain read for the usual case: held here and by nobody else. commitTransfer() checks again.
   const alone = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   if (core.localLease[index] !== id || i32[stateAt(core, index)] !== alone) {
     const state = Atomics.load(i32, stateAt(core, index));
@@ -236,7 +247,7 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   } else if (outcome === TransferResult.DONE && core.localLease[index] === MANY - id) {
     if (--core.localRefs[index]! === 0) core.localLease[index] = id;
   } else if (outcome === TransferResult.DONE) forget(core, index, id);
-  // A plain store: when others see it matters to nobody but who wants the receiver's membership.
+  // A plain store: only a thread that wants the receiver's membership has to see it, and may do so later.
   i32[memberAt(core, core.member) + MemberWord.TRANSFER] = 0;
   return outcome;
 }
@@ -252,7 +263,7 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
     const state = Atomics.load(i32, at);
     if (!isLease(core, state, id) || !isCurrent(core, index, id)) return false;
     if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
-    // As in keep(): now the generation stands still.
+    // As in retain(): from here on the generation stands still.
     if (isCurrent(core, index, id)) return true;
     dropHold(core, index, id);
     return false;
@@ -306,7 +317,7 @@ export function leave(core: Core): number {
   // First this: a thread that sends to this one from now on notices. It fails where this one was evicted: others clear
   // up then.
   if (Atomics.compareExchange(i32, at, status, leaving) !== status) return 0;
-  // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
+  // The magazine is empty from now on; the pass shows its slots in the bitmap.
   core.mask = 0;
   const pass = newPass();
   const whole = reclaimPass(core, core.me, pass);
@@ -324,7 +335,7 @@ interface Pass {
   freed: number;
   /** Bytes that it may clear. */
   bytes: number;
-  /** Slots that changed under its hands. */
+  /** Slots that others changed at every try. */
   disturbed: number;
   /** Slots that it left, for that reason or because it may clear no more. */
   left: number;
@@ -358,6 +369,42 @@ export function evict(core: Core, member: number, then: number): void {
   }
 }
 
+/** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
+export function adopt(core: Core, { member }: Membership): void {
+  const { i32 } = core;
+  const at = memberAt(core, member);
+  i32[at + MemberWord.PARENT_STATUS] = core.status & ~MemberState.MASK;
+  Atomics.store(i32, at + MemberWord.PARENT, core.member + 1);
+}
+
+/** The members whose threads are workers of the thread that was, or is, this member. O(members). */
+export function childrenOf(core: Core, parent: Membership): Membership[] {
+  const { i32, layout } = core;
+  const found: Membership[] = [];
+  for (let member = 0; member < layout.members; member++) {
+    const at = memberAt(core, member);
+    const status = statusOf(core, member);
+    if (!isPresent(status) || member === parent.member || member === core.member) continue;
+    if (Atomics.load(i32, at + MemberWord.PARENT) !== parent.member + 1) continue;
+    if (i32[at + MemberWord.PARENT_STATUS] === (parent.status & ~MemberState.MASK)) found.push({ member, status });
+  }
+  return found;
+}
+
+/**
+ * Ends a member whose thread has ended, and those of its workers and of theirs, which have ended with it. Returns how
+ * many slots came free by this call.
+ */
+export function reclaimThread(core: Core, { member, status }: Membership): number {
+  const ended = [{ member, status }];
+  // Each is present when it is found, and not any more when it was evicted.
+  for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
+    ended.push(...childrenOf(core, next));
+    evict(core, next.member, next.status);
+  }
+  return reclaimAll(core);
+}
+
 /** Goes on with clearing up that an earlier call left. Returns how many slots came free. */
 export function resumeReclaim(core: Core): number {
   const { i32 } = core;
@@ -365,10 +412,11 @@ export function resumeReclaim(core: Core): number {
 }
 
 /**
- * Reclaims what the reclaiming hold. Returns how many slots came free by this call. Several may do so at once: one that
- * is stopped in the middle keeps at most the one slot that it clears (all of them where a slot takes several passes).
- * Only a membership has to wait for it. A pass that was begun while the membership's member was reclaiming may still
- * take that member out of slots, so the membership is not given away before every such pass is over:
+ * Takes back the slots of members that are RECLAIMING. Returns how many slots came free by this call. Several may do so
+ * at once: one that is stopped in the middle keeps at most the one slot that it clears (all of them where a slot takes
+ * several passes). Only a membership has to wait for it. A pass that was begun while the membership's member was
+ * reclaiming may still take that member out of slots, so the membership is not given away before every such pass is
+ * over:
  * - A reclaimer sets its bit before it looks who is reclaiming, and clears it after its pass.
  * - A membership whose slots are done becomes RECLAIMED, so that no pass that begins later counts it in.
  * - It becomes FREE once nobody else's bit is set, looked at after it was RECLAIMED. The thread that clears the last
@@ -376,11 +424,11 @@ export function resumeReclaim(core: Core): number {
  */
 export function reclaimAll(core: Core): number {
   const { i32, layout, me } = core;
-  // One whose membership has ended, or whose pool has, clears up nothing: these words may be another pool's.
+  // A thread whose membership or pool has ended clears up nothing: these words may be another pool's.
   if (statusOf(core, core.member) !== core.status) return 0;
   const pass = newPass();
   const passes = Math.max(1, Math.min(MAX_PASSES, Math.floor(MAX_SLOT_LOOKS / core.count)));
-  // More than once: one who dies after the last look and before the end of the pass would be left over.
+  // More than once: a member that ends after the last look and before the end of the pass would be left over.
   for (let n = 0; ; n++) {
     if (n === passes || pass.bytes <= 0 || pass.disturbed >= MAX_DISTURBED) {
       Atomics.store(i32, Header.UNRECLAIMED, 1);
@@ -388,8 +436,7 @@ export function reclaimAll(core: Core): number {
     }
     const before = Atomics.or(i32, Header.RECLAIMERS, me) & ~me;
     if (takesPasses(core) && anyPresent(core, before)) {
-      // A slot that another one may leave half cleared is that one's alone: in these pools one reclaims at a time, the
-      // first.
+      // In these pools one thread reclaims at a time, the first: it may leave a slot half cleared for a later pass.
       Atomics.and(i32, Header.RECLAIMERS, ~me);
       Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
@@ -422,7 +469,7 @@ export function reclaimAll(core: Core): number {
         Atomics.add(i32, Header.RECLAIMED, 1);
       }
     }
-    // All of them: a dead member may have been woken in another one's place.
+    // All of them: a wake-up may have gone to a dead member.
     if (bits !== 0) wake(core, ALL);
     if (waits) {
       // The other one frees these memberships at its end. If it does not come to that, the next slow path does.
@@ -446,12 +493,13 @@ function anyPresent(core: Core, bits: number): boolean {
 
 /**
  * One pass: takes members out of every slot, and shows every free slot in the bitmap again, since what they had in
- * their magazines is in no bitmap. False when it is not whole: a bound was reached, or a slot changed under its hands.
+ * their magazines is in no bitmap. False when it is not whole: a bound was reached, or others changed a slot
+ * at every try.
  */
 function reclaimPass(core: Core, bits: number, pass: Pass): boolean {
   const { i32, layout } = core;
   Atomics.and(i32, Header.WAITING, ~bits);
-  // Those that were cut off in a pass of their own. The next member there is not in one.
+  // Of members that ended in a pass of their own. The next member in that place is not in one.
   Atomics.and(i32, Header.RECLAIMERS, ~bits);
   for (let member = 0; member < layout.members; member++) if ((bits & (1 << member)) !== 0) dropTransfer(core, member);
   const { left } = pass;
@@ -480,7 +528,8 @@ function reclaimSlot(core: Core, index: number, bits: number, pass: Pass): boole
       continue;
     }
     if (!core.plain && pass.bytes <= 0) break;
-    // The last holders. One who died in a closed slot at the last low part had moved the high part, or had not.
+    // They were the last holders. A holder that died in a closed slot at the last low part may have moved the high part
+    // or not.
     const generation = state & core.lastState;
     const partly = takesPasses(core);
     // A slot that an earlier pass cleared in part is closed already.

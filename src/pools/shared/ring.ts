@@ -1,8 +1,8 @@
 /**
  * SpscRing: a queue of small integers from one thread to one other, in shared memory. Each side writes one counter and
  * remembers the other's as it last saw it, so that it looks there only when the queue seems full or empty: one atomic
- * exchange for a push, less than one for a pop. After the single-producer queues of Lamport, and of FastForward and its
- * kin for the remembering.
+ * exchange for a push, less than one for a pop. After Lamport's single-producer queue; remembering the other counter is
+ * from FastForward and the queues after it.
  *
  * ```ts
  * const ring = SpscRing.create(64);                       // post ring.memory; there: SpscRing.attach(memory)
@@ -348,7 +348,10 @@ function readRingOptions(options: RingOptions): RingOptions {
  * the same word and by the same rule, without blocking the thread.
  */
 
-/** 16: each after one came between a look and the sleep; more than two in a row are not seen from an honest peer. */
+/**
+ * 16: each means that the other side came between a look and the sleep, which an honest peer does twice in a row at
+ * most.
+ */
 const MAX_LOOKS = 16;
 
 /** What a {@link RingQueue} is made from. */
@@ -367,7 +370,7 @@ export interface RingQueueParts {
   readonly ended: () => unknown;
 }
 
-/** Those who wait on one side of a ring. */
+/** The waits on one side of a ring. */
 export class RingQueue {
   readonly #parts: RingQueueParts;
   readonly #queue: WaitQueue<number, number>;

@@ -77,7 +77,7 @@ const MAX_LOOKS = 4;
  */
 export const POLL_MS = { first: 1, most: 16 } as const;
 
-/** Those of one thread who wait without blocking it. */
+/** The waits of one thread that do not block it. */
 export class SharedQueue {
   readonly #core: Core;
   readonly #waiter: SharedWaiter;

@@ -51,8 +51,8 @@ const ownWaiter: SharedWaiter = {
 const ownWaitAsync = ownWaiter.waitAsync;
 
 /**
- * Sleeping within one process, by Atomics. Each call throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for words or
- * numbers that are none.
+ * Sleeping within one process, by Atomics. Each call throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` for another kind
+ * of argument.
  */
 export const atomicsWaiter: SharedWaiter = {
   wait(i32, index, value, ms) {

@@ -1,6 +1,6 @@
 /** Where elements were taken, for pools that are traced. A pool that is not traced pays nothing for it. */
 import { callerOf, callSite, type Entry, type Site } from "../../util/stack.ts";
-import type { LeakReport, SlabSite } from "./options.ts";
+import type { LeakReport } from "./options.ts";
 
 /** Frames that are kept of a stack: the caller, and three more. */
 const FRAMES = 4;
@@ -23,7 +23,7 @@ export class SlabSites {
   }
 
   /** The sites of some elements, most frequent first. */
-  count(numbers: Iterable<number>): SlabSite[] {
+  count(numbers: Iterable<number>): LeakReport["sites"] {
     const counts = new Map<string, number>();
     for (const number of numbers) {
       const site = this.siteOf(number);
@@ -34,7 +34,7 @@ export class SlabSites {
 }
 
 /** What a pool tells of its live elements when it is closed. */
-export function leakReport(pointers: Iterable<number>, live: number, sites: readonly SlabSite[]): LeakReport {
+export function leakReport(pointers: Iterable<number>, live: number, sites: LeakReport["sites"]): LeakReport {
   const listed: number[] = [];
   for (const pointer of pointers) if (listed.push(pointer) === MAX_POINTERS_LISTED) break;
   return { live, pointers: listed, sites };

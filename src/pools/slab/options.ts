@@ -94,16 +94,10 @@ export interface LeakReport {
   readonly live: number;
   /** Their pointers, lowest first; the first thousand. */
   readonly pointers: readonly number[];
-  /** Where they were taken, most frequent first; empty without `trace`. */
-  readonly sites: readonly SlabSite[];
-}
-
-/** One place in the program that took elements. */
-export interface SlabSite {
-  /** The stack at `alloc()`, innermost frame first. */
-  readonly site: string;
-  /** How many of the live elements were taken there. */
-  readonly count: number;
+  /**
+   * Where they were taken (the stack at `alloc()`, innermost frame first), most frequent first; empty without `trace`.
+   */
+  readonly sites: readonly { readonly site: string; readonly count: number }[];
 }
 
 /** {@link SlabPoolOptions} with every default filled in. */

@@ -67,7 +67,7 @@ import {
 } from "./options.ts";
 import { type Cursor, cursorsOf, type StructFields } from "./struct.ts";
 
-export type { LeakReport, SlabHolder, SlabPoolOptions, SlabPoolStats, SlabSite } from "./options.ts";
+export type { LeakReport, SlabHolder, SlabPoolOptions, SlabPoolStats } from "./options.ts";
 
 /**
  * A constant of this module: an imported one is read from its module's cell at each use, which the compiler does not

@@ -7,8 +7,8 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { MediaBuffer } from "../../../src/media/buffer/media-buffer.ts";
 import { defaultAllocator, SystemAllocator, setDefaultAllocator } from "../../../src/memory/allocator.ts";
-import { MillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { code } from "../../pools/buffer/pools.ts";
 
 interface Pair {
   real: MediaBuffer;
@@ -39,16 +39,6 @@ function contents(buffer: MediaBuffer): number[] {
   const out = new Uint8Array(buffer.size);
   expect(buffer.extract(0, out)).toBe(out.length);
   return [...out];
-}
-
-function codeOf(fn: () => unknown): string {
-  try {
-    fn();
-    return "ok";
-  } catch (error) {
-    if (error instanceof MillpondError) return error.code;
-    throw error;
-  }
 }
 
 type Step = (world: World, pair: Pair) => void;
@@ -89,7 +79,7 @@ class Command implements fc.Command<World, World> {
 
 /** Runs a change; on a buffer with two references it must be refused and change nothing. */
 function change(pair: Pair, fn: () => unknown, apply: () => void): void {
-  const got = codeOf(fn);
+  const got = code(fn);
   if (pair.refs > 1) expect(got).toBe("ERR_NOT_WRITABLE");
   else {
     expect(got).toBe("ok");
@@ -227,8 +217,8 @@ const mapWrite = (who: number) =>
       () => {
         const mapping = pair.real.map("readwrite");
         expect([...mapping.bytes]).toEqual(pair.bytes);
-        expect(codeOf(() => pair.real.remove())).toBe("ERR_MAPPED");
-        expect(codeOf(() => pair.real.release())).toBe("ERR_MAPPED");
+        expect(code(() => pair.real.remove())).toBe("ERR_MAPPED");
+        expect(code(() => pair.real.release())).toBe("ERR_MAPPED");
         mapping.bytes.set(bytes);
         mapping.unmap();
       },
@@ -249,7 +239,7 @@ const release = (who: number) =>
     pair.real.release();
     if (--pair.refs === 0) {
       world.pairs.splice(world.pairs.indexOf(pair), 1);
-      expect(codeOf(() => pair.real.release())).toBe("ERR_DOUBLE_RELEASE");
+      expect(code(() => pair.real.release())).toBe("ERR_DOUBLE_RELEASE");
     }
   });
 

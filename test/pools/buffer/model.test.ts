@@ -13,6 +13,7 @@ import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { code } from "./pools.ts";
 
 const SIZE = 64;
 
@@ -131,15 +132,6 @@ async function settle(): Promise<void> {
   for (let i = 0; i < 4; i++) await null;
 }
 
-function codeOf(fn: () => unknown): string {
-  try {
-    fn();
-    return "ok";
-  } catch (error) {
-    return error instanceof MillpondError ? error.code : String(error);
-  }
-}
-
 type Step = (model: Model, real: Real) => void | Promise<void>;
 
 class Command implements fc.AsyncCommand<Model, Real> {
@@ -237,8 +229,7 @@ const pick = (n: number, length: number): number => n % length;
 const tryAcquire = () =>
   new Command("tryAcquire", [], any, (model, real) => {
     if (model.state === "active") noteLease(model, real, real.pool.tryAcquire());
-    else
-      expect(codeOf(() => real.pool.tryAcquire())).toBe(model.state === "flushing" ? "ERR_FLUSHING" : "ERR_INACTIVE");
+    else expect(code(() => real.pool.tryAcquire())).toBe(model.state === "flushing" ? "ERR_FLUSHING" : "ERR_INACTIVE");
   });
 
 const acquire = (timeout: number | undefined, tag: string | undefined) =>
@@ -273,13 +264,13 @@ const release = (n: number) =>
       const index = pick(n, real.leases.length);
       const { buffer, mapping, lease } = real.leases[index]!;
       if (mapping?.isLive && lease.refs === 1 && lease.copies === 0) {
-        expect(codeOf(() => buffer.release())).toBe("ERR_MAPPED");
+        expect(code(() => buffer.release())).toBe("ERR_MAPPED");
         return;
       }
       if (mapping?.isLive && lease.refs === 1) mapping.unmap();
       const last = lease.refs === 1;
       const spoilt = last && lease.condition === "detached" && lease.copies === 0 && model.open;
-      expect(codeOf(() => real.pool.release(buffer))).toBe(spoilt ? "ERR_DETACHED" : "ok");
+      expect(code(() => real.pool.release(buffer))).toBe(spoilt ? "ERR_DETACHED" : "ok");
       if (last) {
         real.leases.splice(index, 1);
         real.stale.push(buffer);
@@ -292,10 +283,10 @@ const misuse = (n: number) =>
   new Command("misuse", [n], any, (_model, real) => {
     const buffer = real.stale[pick(n, Math.max(real.stale.length, 1))];
     if (buffer === undefined) return;
-    expect(codeOf(() => buffer.release())).toBe("ERR_DOUBLE_RELEASE");
-    expect(codeOf(() => buffer.bytes)).toBe("ERR_USE_AFTER_RELEASE");
-    expect(codeOf(() => buffer.retain())).toBe("ERR_USE_AFTER_RELEASE");
-    expect(codeOf(() => new BufferPool({ name: "other" }).release(buffer))).toBe("ERR_FOREIGN_RELEASE");
+    expect(code(() => buffer.release())).toBe("ERR_DOUBLE_RELEASE");
+    expect(code(() => buffer.bytes)).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => buffer.retain())).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => new BufferPool({ name: "other" }).release(buffer))).toBe("ERR_FOREIGN_RELEASE");
   });
 
 const withLoan = (
@@ -342,7 +333,7 @@ const releaseCopy = (n: number) =>
       model.awaiting.includes(entry!.lease) &&
       entry!.lease.copies === 1 &&
       model.open;
-    expect(codeOf(() => entry!.buffer.release())).toBe(spoilt ? "ERR_DETACHED" : "ok");
+    expect(code(() => entry!.buffer.release())).toBe(spoilt ? "ERR_DETACHED" : "ok");
     model.releaseCopy(entry!.lease);
   });
 
@@ -394,7 +385,7 @@ const detach = (n: number) =>
       const { buffer: bytes } = buffer.bytes;
       structuredClone(bytes, { transfer: [bytes as ArrayBuffer] });
       lease.condition = "detached";
-      expect(codeOf(() => buffer.bytes)).toBe("ERR_DETACHED");
+      expect(code(() => buffer.bytes)).toBe("ERR_DETACHED");
     },
   );
 
@@ -418,7 +409,7 @@ const abort = (n: number) =>
 
 const flush = (on: boolean) =>
   new Command("setFlushing", [on], any, (model, real) => {
-    expect(codeOf(() => real.pool.setFlushing(on))).toBe(model.open ? "ok" : "ERR_INACTIVE");
+    expect(code(() => real.pool.setFlushing(on))).toBe(model.open ? "ok" : "ERR_INACTIVE");
     if (!model.open) return;
     model.state = on ? "flushing" : "active";
     if (on) model.rejectAll("ERR_FLUSHING");
@@ -456,7 +447,7 @@ const reconfigure = () =>
       allocator: real.allocator,
       format: { again: real.nextWait++ },
     };
-    expect(codeOf(() => real.pool.configure(config))).toBe(wanted);
+    expect(code(() => real.pool.configure(config))).toBe(wanted);
     if (wanted !== "ok") expect(real.pool.config).toBe(before);
   });
 
@@ -503,7 +494,7 @@ async function closeAll(model: Model, real: Real): Promise<void> {
   expect(real.clock.pending).toBe(0);
   expect(model.settled.length).toBeGreaterThanOrEqual(0);
   real.pool.close();
-  expect(codeOf(() => real.pool.activate())).toBe("ERR_POOL_DEAD");
+  expect(code(() => real.pool.activate())).toBe("ERR_POOL_DEAD");
 }
 
 it("behaves as the naive model over random commands, 100,000 at full length", REPEATED, async () => {

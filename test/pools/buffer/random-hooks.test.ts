@@ -18,19 +18,10 @@ import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
+import { mulberry32 } from "../../helpers/random.ts";
 
 /** What hooks throw. */
 class Thrown extends Error {}
-
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 let running: Program | undefined;
 
@@ -139,7 +130,7 @@ class Program {
   readonly log: string[] = [];
 
   constructor(seed: number) {
-    this.#random = random(seed);
+    this.#random = mulberry32(seed);
     this.#revoke = this.chance(0.6);
     this.#zero = this.pick(["never", "acquire", "release"]);
     this.#hooks = this.chance(0.2) ? 0 : 0.6 * this.#random();

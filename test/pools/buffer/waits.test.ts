@@ -13,8 +13,8 @@ import type { WaitOptions } from "../../../src/pools/common/wait-queue.ts";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { PagePool } from "../../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
-import { FakeClock } from "../../../src/util/clock.ts";
-import { isMillpondError } from "../../../src/util/errors.ts";
+import { FakeClock, type TimerHandle } from "../../../src/util/clock.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { FULL } from "../../helpers/effort.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
 
@@ -81,11 +81,15 @@ const POOLS: Readonly<Record<string, (clock: FakeClock) => Waiting>> = {
   },
 };
 
-const codeOf = (wait: Promise<unknown>): Promise<string> =>
-  wait.then(
-    () => "ok",
-    (error: unknown) => (isMillpondError(error) ? error.code : `other: ${String(error)}`),
-  );
+/** A clock that knows which timers keep the process alive, by their milliseconds. */
+class RecordingClock extends FakeClock {
+  readonly kept: number[] = [];
+
+  override setTimer(fn: () => void, ms: number, background: boolean): TimerHandle {
+    if (!background) this.kept.push(ms);
+    return super.setTimer(fn, ms, background);
+  }
+}
 
 const NO_SIGNALS: Readonly<Record<string, unknown>> = {
   "an object with aborted only": { aborted: false },
@@ -179,13 +183,7 @@ for (const [kind, open] of Object.entries(POOLS)) {
     });
 
     it("do not fire at once with a timeout above 2^31 ms, and end when it is over", async () => {
-      const clock = new FakeClock();
-      const asked: number[] = [];
-      const setTimer = clock.setTimer.bind(clock);
-      clock.setTimer = (fn, ms, background) => {
-        if (!background) asked.push(ms);
-        return setTimer(fn, ms, background);
-      };
+      const clock = new RecordingClock();
       const pool = open(clock);
       const held = pool.take();
       let ended = "";
@@ -193,7 +191,7 @@ for (const [kind, open] of Object.entries(POOLS)) {
         ended = code;
       });
       await Promise.resolve();
-      expect(asked.every((ms) => ms < 2 ** 31)).toBe(true);
+      expect(clock.kept.every((ms) => ms < 2 ** 31)).toBe(true);
       // In one step: a pool that polls would look for 35 years of fake milliseconds otherwise.
       if (kind !== "SharedPool") {
         clock.advance(2 ** 31);
@@ -207,18 +205,12 @@ for (const [kind, open] of Object.entries(POOLS)) {
     });
 
     it("with an infinite timeout start no timer that would fire", async () => {
-      const clock = new FakeClock();
-      const kept: number[] = [];
-      const setTimer = clock.setTimer.bind(clock);
-      clock.setTimer = (fn, ms, background) => {
-        if (!background) kept.push(ms);
-        return setTimer(fn, ms, background);
-      };
+      const clock = new RecordingClock();
       const pool = open(clock);
       const held = pool.take();
       const wait = pool.acquire({ timeout: Infinity });
       await Promise.resolve();
-      expect(kept).toEqual([]);
+      expect(clock.kept).toEqual([]);
       held.release();
       await wait;
     });

@@ -21,6 +21,16 @@ function cycle(pool: PagePool, size = PAGE): void {
   pool.allocator.allocate(size).release();
 }
 
+/** A clock that counts how often it is read. */
+class CountingClock extends FakeClock {
+  readings = 0;
+
+  override now(): number {
+    this.readings++;
+    return super.now();
+  }
+}
+
 describe("the cliff", () => {
   it("keeps a freed block for its age and lets it go at exactly that moment", () => {
     const { pool, clock } = aged({ timer: false });
@@ -124,23 +134,14 @@ describe("the cliff", () => {
   });
 
   it("a frame clock can do the reading: maintain(now) takes the caller's time", () => {
-    let readings = 0;
-    const clock = new FakeClock();
-    const counting = {
-      now: () => {
-        readings++;
-        return clock.now();
-      },
-      setTimer: clock.setTimer.bind(clock),
-      clearTimer: clock.clearTimer.bind(clock),
-    };
-    const pool = PagePool.create({ clock: counting, pageSize: PAGE });
+    const clock = new CountingClock();
+    const pool = PagePool.create({ clock, pageSize: PAGE });
     cycle(pool);
-    readings = 0;
+    clock.readings = 0;
     pool.maintain(499);
     expect(pool.stats().idle).toBe(1);
     pool.maintain(500);
-    expect([pool.stats().idle, readings]).toEqual([0, 0]);
+    expect([pool.stats().idle, clock.readings]).toEqual([0, 0]);
   });
 
   it.each(["medium", "high"] as const)("pressure %s takes idle blocks sooner, and low ends it", (level) => {
@@ -231,28 +232,19 @@ describe("the age is exact to 10 ms while one call in sixteen reads the clock", 
   });
 
   it("reads the clock for one call in sixteen in a burst, and for each call in slow traffic", () => {
-    let readings = 0;
-    const clock = new FakeClock();
-    const counting = {
-      now: () => {
-        readings++;
-        return clock.now();
-      },
-      setTimer: clock.setTimer.bind(clock),
-      clearTimer: clock.clearTimer.bind(clock),
-    };
-    const pool = PagePool.create({ clock: counting, pageSize: PAGE });
+    const clock = new CountingClock();
+    const pool = PagePool.create({ clock, pageSize: PAGE });
     for (let i = 0; i < 800; i++) cycle(pool);
-    expect(readings).toBeLessThan(1600 / 16 + 10);
+    expect(clock.readings).toBeLessThan(1600 / 16 + 10);
     clock.advance(100);
-    readings = 0;
+    clock.readings = 0;
     for (let i = 0; i < 20; i++) {
       const memory = pool.allocator.allocate(PAGE);
       clock.advance(20);
       memory.release();
       clock.advance(20);
     }
-    expect(readings).toBeGreaterThanOrEqual(40);
+    expect(clock.readings).toBeGreaterThanOrEqual(40);
   });
 
   it("in a halt of the event loop amid a burst, at most fifteen calls trust the old reading", () => {

@@ -12,6 +12,7 @@ import { PagePool, type PressureLevel } from "../../../src/pools/page/page-pool.
 import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { code } from "../buffer/pools.ts";
 
 const PAGE = 4096;
 
@@ -145,15 +146,6 @@ class Real {
   }
 }
 
-const codeOf = (fn: () => unknown): string => {
-  try {
-    fn();
-    return "ok";
-  } catch (error) {
-    return error instanceof MillpondError ? error.code : String(error);
-  }
-};
-
 class Command implements fc.AsyncCommand<Model, Real> {
   readonly name: string;
   readonly args: readonly unknown[];
@@ -231,7 +223,7 @@ const allocate = (pages: number, slack: number) =>
   new Command("allocate", [pages, slack], (model, real) => {
     const lease = model.take(pages, model.waits.length > 0);
     if (lease === undefined)
-      expect(codeOf(() => real.pool.allocator.allocate(sizeOf(pages, slack)))).toBe("ERR_POOL_FULL");
+      expect(code(() => real.pool.allocator.allocate(sizeOf(pages, slack)))).toBe("ERR_POOL_FULL");
     else note(real, real.pool.allocator.allocate(sizeOf(pages, slack)), lease);
   });
 
@@ -279,12 +271,12 @@ const release = (n: number) =>
     }
     if (children.length > 0) {
       // Every reference left is a sub-memory's.
-      expect(codeOf(() => memory.release())).toBe("ERR_FOREIGN_RELEASE");
+      expect(code(() => memory.release())).toBe("ERR_FOREIGN_RELEASE");
       return;
     }
     real.leases.splice(at, 1);
     real.stale.push(memory);
-    expect(codeOf(() => memory.release())).toBe(lease.lost ? "ERR_DETACHED" : "ok");
+    expect(code(() => memory.release())).toBe(lease.lost ? "ERR_DETACHED" : "ok");
     model.back(lease);
   });
 
@@ -315,7 +307,7 @@ const dropChild = (n: number) =>
       real.leases.splice(at, 1);
       real.stale.push(memory);
     }
-    expect(codeOf(() => child.release())).toBe(last && lease.lost ? "ERR_DETACHED" : "ok");
+    expect(code(() => child.release())).toBe(last && lease.lost ? "ERR_DETACHED" : "ok");
     if (last) model.back(lease);
   });
 
@@ -332,9 +324,9 @@ const misuse = (n: number) =>
   new Command("misuse", [n], (_model, real) => {
     const memory = real.stale[n % Math.max(1, real.stale.length)];
     if (memory === undefined) return;
-    expect(codeOf(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
-    expect(codeOf(() => memory.map("read"))).toBe("ERR_USE_AFTER_RELEASE");
-    expect(codeOf(() => memory.retain())).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => memory.release())).toBe("ERR_DOUBLE_RELEASE");
+    expect(code(() => memory.map("read"))).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => memory.retain())).toBe("ERR_USE_AFTER_RELEASE");
   });
 
 const advance = (ms: number) =>

@@ -6,19 +6,10 @@ import { SlabPool, type SlabPoolOptions } from "../../../src/pools/slab/slab-poo
 import { struct } from "../../../src/pools/slab/struct.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
 import { code } from "../buffer/pools.ts";
+import { CORK_CAPACITIES } from "./cork-capacities.ts";
 
 describe("libcork's numbers", () => {
-  it.each([
-    [64, 8, 3],
-    [4096, 8, 255],
-    [4096, 5, 314],
-    [4096, 64, 56],
-    [4096, 256, 15],
-    [4096, 4080, 1],
-    [64, 48, 1],
-    [64, 0, 7],
-    [16, 0, 1],
-  ])("a block of %i holds %i-byte elements: %i", (blockSize, elementSize, capacity) => {
+  it.each(CORK_CAPACITIES)("a block of %i holds %i-byte elements: %i", (blockSize, elementSize, capacity) => {
     const pool = SlabPool.create({ elementSize, blockSize });
     expect(pool.capacity).toBe(capacity);
     const pointers = Array.from({ length: capacity }, () => pool.alloc());

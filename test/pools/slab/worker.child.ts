@@ -6,6 +6,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { SlabPool } from "../../../src/pools/slab/slab-pool.ts";
 import { bytes, struct } from "../../../src/pools/slab/struct.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
+import { mulberry32 } from "../../helpers/random.ts";
 import { SharedBlocks, type SharedBlocksHandle } from "./shared-blocks.ts";
 
 const { handle, owner, seed, steps } = workerData as {
@@ -15,13 +16,9 @@ const { handle, owner, seed, steps } = workerData as {
   steps: number;
 };
 
-/** Mulberry32. */
-let state = seed >>> 0;
+const fraction = mulberry32(seed);
 function random(below: number): number {
-  state = (state + 0x6d2b79f5) >>> 0;
-  let t = Math.imul(state ^ (state >>> 15), 1 | state);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
+  return Math.floor(fraction() * below);
 }
 
 const Element = struct({ owner: "u32", pointer: "u32", serial: "f64", body: bytes(24) });

@@ -1,5 +1,5 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
-import { Readable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 
 /** The built entry points, by subpath. */
@@ -134,9 +134,21 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
 
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
+    "./webcodecs#CopyableFrame": () => ({
+      ...(videoSample() as object),
+      displayWidth: 16,
+      displayHeight: 16,
+      allocationSize: () => 384,
+    }),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
+    // Nobody is there: it fails in the next turn, without a descriptor.
+    "./node#PooledSocket": () =>
+      node.connectSocket({ path: "/nobody/listens/here" }, core.BufferPool.create({ size: 64, max: 1 })),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
+    "./node#Writable": () => new Writable({ write: (_chunk, _encoding, done) => done() }),
+    "./node#FrameWriter": () => node.frameWriter(new Writable({ write: (_chunk, _encoding, done) => done() })),
+    "./node#FrameProcess": () => node.spawnFrames("no-such-program", [], { count: 1 }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
       if (processPool === undefined || processPool.isOver)
@@ -244,7 +256,9 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/#new RtmError argument 1$/, "the library throws it, and does not check its own words"],
+  [/node#PooledSocket\.prototype\.destroy$/, "the reason may be anything, as AbortController.abort() takes it"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
+  [/typedarray-pool#malloc argument 1$/, "null for a data type that is none, as in the package"],
 ];
 
 /** Calls whose object takes keys of the caller's own, each with its reason. */
@@ -286,4 +300,5 @@ export const IMPLEMENTED: readonly (readonly [pattern: RegExp, why: string])[] =
   [/#pooledFrames argument 0$/, "FrameSource"],
   [/SharedPool\.prototype\.\w+ argument 0\.index$/, "Lease: its id says all, and the index is for the caller"],
   [/Lane\.prototype\.\w+ argument 0\.index$/, "the same"],
+  [/typedarray-pool#configure argument 0\.onMisuse$/, "it would get what the calls after it are to throw"],
 ];

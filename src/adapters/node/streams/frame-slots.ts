@@ -10,7 +10,6 @@
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
-import type { WaitOptions } from "../../../pools/common/wait-queue.ts";
 import { MillpondError } from "../../../util/errors.ts";
 import { instance, wholeNumber } from "../../../util/validate.ts";
 import { endOf, pictureOf, type Run, runsOf } from "../../raw-video/frame-runs.ts";
@@ -55,9 +54,8 @@ export class FrameSlots {
    * Waits for a slot and reads the frame into it; undefined when the stream ends inside the frame. Rejects with what
    * `acquire` and the stream reject with, and `ERR_OUT_OF_RANGE` when a frame does not fit.
    */
-  async fill(frame: RawFrame, wait: WaitOptions): Promise<MediaBuffer | undefined> {
-    const pool = this.#poolFor(frame.layout);
-    const buffer = await pool.acquire(wait);
+  async fill(frame: RawFrame, acquire: (pool: BufferPool) => Promise<MediaBuffer>): Promise<MediaBuffer | undefined> {
+    const buffer = await acquire(this.#poolFor(frame.layout));
     try {
       if (!(await frame.copyRuns(this.#bytesOf(buffer, frame.layout), this.#runs))) {
         buffer.release();
@@ -104,8 +102,8 @@ export class FrameSlots {
   }
 }
 
-/** A `VideoInfo`, or the plain data of one, as pools have it for a format. */
-function layoutOf(format: unknown): FrameLayout | undefined {
+/** A `VideoInfo`, or the plain data of one, as pools have it for a format; undefined for anything else. */
+export function layoutOf(format: unknown): FrameLayout | undefined {
   if (typeof format !== "object" || format === null) return undefined;
   const layout = format as Partial<FrameLayout>;
   if (typeof layout.format !== "string" || !isCount(layout.width) || !isCount(layout.height) || !isCount(layout.size)) {

@@ -20,11 +20,10 @@ import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import type { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
-import { onAbort } from "../../../util/abortable.ts";
 import { abortSignal, milliseconds, readOptions, withMethods } from "../../../util/validate.ts";
 import { ChunkReader } from "../../raw-video/chunk-reader.ts";
-import { planRawVideo, RAW_VIDEO_KEYS, type RawVideoOptions, type RawVideoPlan } from "../../raw-video/layout.ts";
-import { type RawVideo, startRawVideo } from "../../raw-video/source.ts";
+import { planRawVideo, RAW_VIDEO_KEYS, type RawVideoOptions } from "../../raw-video/layout.ts";
+import { FrameLoop, type FrameOrigin } from "./frame-loop.ts";
 import { checkFramePool, FrameSlots } from "./frame-slots.ts";
 
 /** How {@link frames} reads. Without a format the stream is Y4M, or what the pool is configured for. */
@@ -64,106 +63,58 @@ export function frames(readable: Readable, pool: BufferPool | number, options: F
   const given = readOptions("options", options, FRAMES_KEYS);
   abortSignal("options.signal", given.signal);
   if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
-  return new FrameStream(readable, slots, planRawVideo(given), given.signal, given.timeout);
+  const { signal, timeout } = given;
+  return new FrameStream(new FrameLoop(originOf(readable), slots, planRawVideo(given), { signal, timeout, ahead: 0 }));
 }
 
 /** The frames of a stream, for one `for await`. Made by {@link frames}. */
 export class FrameStream implements AsyncIterableIterator<MediaBuffer, void, undefined> {
-  readonly #readable: Readable;
-  readonly #slots: FrameSlots;
-  readonly #plan: RawVideoPlan;
-  readonly #signal: AbortSignal | undefined;
-  readonly #timeout: number | undefined;
-  readonly #run: AsyncGenerator<MediaBuffer, void, undefined>;
-  readonly #stopWaiting: AbortController = new AbortController();
-  #video: RawVideo | undefined;
-  /** Set when the loop has to end before the stream does; with the reason that it rejects with, if any. */
-  #stopped: { readonly failure?: { readonly reason: unknown } } | undefined;
+  readonly #loop: FrameLoop;
 
   /** @internal */
-  constructor(
-    readable: Readable,
-    slots: FrameSlots,
-    plan: RawVideoPlan,
-    signal: AbortSignal | undefined,
-    timeout: number | undefined,
-  ) {
-    this.#readable = readable;
-    this.#slots = slots;
-    this.#plan = plan;
-    this.#signal = signal;
-    this.#timeout = timeout;
-    this.#run = this.#read();
+  constructor(loop: FrameLoop) {
+    this.#loop = loop;
   }
 
   /** The pool that the frames are leased from; undefined until a pool of its own is made, with the first frame. */
   get pool(): BufferPool | undefined {
-    return this.#slots.pool;
+    return this.#loop.slots.pool;
   }
 
   /** How each frame lies in its slot; undefined until the first frame. */
   get layout(): FrameLayout | undefined {
-    return this.#slots.layout;
+    return this.#loop.slots.layout;
   }
 
   /** After the end: how the stream ended inside a frame, as one sentence; undefined when it did not. */
   get shortfall(): string | undefined {
-    return this.#video?.shortfall;
+    return this.#loop.shortfall;
   }
 
   /** Waits for a frame, then for a slot, and gives the lease; calls are served in order. */
   next(): Promise<IteratorResult<MediaBuffer, void>> {
-    return this.#run.next();
+    return this.#loop.next();
   }
 
   /** Ends it at any time, also while a `next()` waits, which then sees the end. Resolves when all is undone. */
-  async return(): Promise<IteratorResult<MediaBuffer, void>> {
-    this.#stop({});
-    return await this.#run.return();
+  return(): Promise<IteratorResult<MediaBuffer, void>> {
+    return this.#loop.return();
   }
 
   /** Itself: the frames can be read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
 
-  #stop(stopped: { readonly failure?: { readonly reason: unknown } }): void {
-    this.#stopped ??= stopped;
-    this.#stopWaiting.abort();
+function originOf(readable: Readable): FrameOrigin {
+  return {
+    open: () => Promise.resolve(new ChunkReader(readable)),
     // Wakes whatever waits for bytes.
-    this.#readable.destroy();
-  }
-
-  async *#read(): AsyncGenerator<MediaBuffer, void, undefined> {
-    const wait = { signal: this.#stopWaiting.signal, timeout: this.#timeout };
-    let unlisten: (() => void) | undefined;
-    try {
-      unlisten = onAbort(this.#signal, (reason) => this.#stop({ failure: { reason } }));
-      this.#throwIfStopped();
-      const video = await startRawVideo(new ChunkReader(this.#readable), this.#plan, this.#slots.packed);
-      this.#video = video;
-      for (;;) {
-        const frame = await video.nextFrame();
-        const buffer = frame === undefined ? undefined : await this.#slots.fill(frame, wait);
-        if (this.#stopped !== undefined) buffer?.release();
-        this.#throwIfStopped();
-        if (buffer === undefined || this.#stopped !== undefined) return;
-        // From here on the buffer is the consumer's, also when it leaves the loop with this one in hand.
-        yield buffer;
-        this.#throwIfStopped();
-      }
-    } catch (error) {
-      this.#throwIfStopped();
-      // What an end that was asked for makes of a wait is not an error.
-      if (this.#stopped === undefined) throw error;
-    } finally {
-      unlisten?.();
-      this.#readable.destroy();
-      this.#slots.end();
-    }
-  }
-
-  #throwIfStopped(): void {
-    if (this.#stopped?.failure !== undefined) throw this.#stopped.failure.reason;
-  }
+    stop: () => void readable.destroy(),
+    end(thrown) {
+      readable.destroy();
+      return Promise.resolve(thrown);
+    },
+  };
 }

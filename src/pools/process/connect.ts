@@ -305,7 +305,7 @@ interface ProcessCarrier extends Carrier {
 }
 
 /** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
-export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
+function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanes.get(pool) ?? new Set<Lane<unknown>>();
   lanes.set(pool, open);
   let own: Lane<unknown> | undefined;

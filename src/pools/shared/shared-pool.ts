@@ -582,7 +582,7 @@ function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (key
 const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
 
 /** A snapshot. O(count). */
-export function readStats(core: Core): SharedPoolStats {
+function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
   const counts = new Array<number>(layout.members).fill(0);
   let free = 0;
@@ -628,7 +628,7 @@ export function readStats(core: Core): SharedPoolStats {
 }
 
 /** Who has each slot that is held. O(count). */
-export function readHolders(core: Core): SharedHolder[] {
+function readHolders(core: Core): SharedHolder[] {
   const holders: SharedHolder[] = [];
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
@@ -639,7 +639,7 @@ export function readHolders(core: Core): SharedHolder[] {
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */
-export function validatePool({ core, name }: { readonly core: Core; readonly name: string }): void {
+function validatePool({ core, name }: { readonly core: Core; readonly name: string }): void {
   const fail = (what: string): never => {
     throw new MillpondError("ERR_CORRUPTED", `shared pool "${name}": ${what}`);
   };

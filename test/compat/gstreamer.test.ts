@@ -192,6 +192,17 @@ describe("buffer", () => {
     return buffer;
   };
 
+  it("sets and clears the flags that are named, and leaves the others", () => {
+    const buffer = Buffer.new();
+    expect(buffer.set_flags(BufferFlags.DISCONT | BufferFlags.GAP)).toBe(true);
+    expect(buffer.unset_flags(BufferFlags.DISCONT)).toBe(true);
+    expect([buffer.has_flags(BufferFlags.DISCONT), buffer.has_flags(BufferFlags.GAP)]).toEqual([false, true]);
+    expect(code(() => buffer.unset_flags(-1))).toBe("ERR_OUT_OF_RANGE");
+    buffer.ref();
+    expect(code(() => buffer.unset_flags(BufferFlags.GAP))).toBe("ERR_NOT_WRITABLE");
+    expect(buffer.has_flags(BufferFlags.GAP)).toBe(true);
+  });
+
   it("starts empty, without times; size 0 allocates no memory", () => {
     const buffer = Buffer.new();
     expect([buffer.pts, buffer.dts, buffer.duration, buffer.offset, buffer.offset_end]).toEqual(
@@ -451,5 +462,18 @@ describe("meta", () => {
     expect(code(() => buffer.remove_meta(three!))).toBe("ERR_META_LOCKED");
     buffer.unref();
     expect(freed).toEqual([2, 1, 3]);
+  });
+
+  it("finds the first reference timestamp whose reference contains the one asked for", () => {
+    const buffer = Buffer.new();
+    expect(buffer.get_reference_timestamp_meta()).toBeNull();
+    const ntp = buffer.add_reference_timestamp_meta({ clock: "ntp", host: "a" }, 5n, CLOCK_TIME_NONE);
+    const ptp = buffer.add_reference_timestamp_meta({ clock: "ptp" }, 7n, 1n);
+    expect([
+      buffer.get_reference_timestamp_meta(),
+      buffer.get_reference_timestamp_meta({ clock: "ntp" }),
+      buffer.get_reference_timestamp_meta({ clock: "ptp" }),
+      buffer.get_reference_timestamp_meta({ clock: "gps" }),
+    ]).toEqual([ntp, ntp, ptp, null]);
   });
 });

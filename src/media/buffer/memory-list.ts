@@ -58,7 +58,7 @@ export function unhold(slot: BufferSlot, before: number): void {
 const HOLDS: number = SlotFlags.HELD | SlotFlags.FROZEN;
 
 /** Which memories hold a byte range. */
-export interface FoundRange {
+interface FoundRange {
   /** The first memory. */
   readonly index: number;
   /** How many memories. */
@@ -388,7 +388,7 @@ export function findRange(slot: BufferSlot, offset: number, size: number | undef
 //            offset                                                        maxSize
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
-export interface BufferSizes {
+interface BufferSizes {
   /** Valid bytes. */
   readonly size: number;
   /** Room in front of the first valid byte. */

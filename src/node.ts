@@ -13,6 +13,7 @@ export {
 } from "./adapters/node/pooled-socket.ts";
 export { type ReadBlocksOptions, readBlocks } from "./adapters/node/read-blocks.ts";
 export { type ReadFileOptions, readFile } from "./adapters/node/read-file.ts";
+export { FrameWriter, type FrameWriterOptions, frameWriter } from "./adapters/node/streams/frame-writer.ts";
 export { FrameStream, type FramesOptions, frames } from "./adapters/node/streams/frames.ts";
 export {
   FrameProcess,

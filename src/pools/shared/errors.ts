@@ -27,7 +27,9 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   const isAhead =
     isIdentity(core, id) && isAlive(core) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
   if (!isIdentity(core, id) || isAhead) {
-    return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);
+    const remedy =
+      typeof id === "object" ? `${verb} a lease by its number, lease.id` : `${verb} what it handed out, unchanged`;
+    return common.foreignError(words(name), `lease ${show(id)}`, remedy);
   }
   const index = id & core.indexMask;
   const generation = generationOf(core, id);
@@ -99,7 +101,7 @@ function damagedError(name: string, lease: string, verb: string, details: Record
 
 /** Whether this thread was declared dead. */
 export function isEvicted(core: Core): boolean {
-  return statusOf(core, core.member) !== core.status;
+  return Atomics.load(core.i32, core.statusAt) !== core.status;
 }
 
 /** The error of a thread that was declared dead, or has left, and goes on. */

@@ -1,5 +1,5 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
-import { Readable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 
 /** The built entry points, by subpath. */
@@ -146,6 +146,8 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./node#PooledSocket": () =>
       node.connectSocket({ path: "/nobody/listens/here" }, core.BufferPool.create({ size: 64, max: 1 })),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
+    "./node#Writable": () => new Writable({ write: (_chunk, _encoding, done) => done() }),
+    "./node#FrameWriter": () => node.frameWriter(new Writable({ write: (_chunk, _encoding, done) => done() })),
     "./node#FrameProcess": () => node.spawnFrames("no-such-program", [], { count: 1 }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {

@@ -32,7 +32,7 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond", name: "RealtimePool", bytes: 16.6 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 16.1 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 16.3 * KB },
   { entry: "millpond/shared", name: "TransferPool", bytes: 7 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.1 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },

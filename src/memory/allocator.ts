@@ -25,9 +25,18 @@ import { MillpondError, throwLater } from "../util/errors.ts";
 import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
 import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
-import { checkRange, type MapMode, Memory, mapToRead, releaseWhenUnmapped } from "./memory.ts";
+import {
+  checkRange,
+  type MapMode,
+  type Mapping,
+  Memory,
+  mapToRead,
+  releaseFailed,
+  releaseWhenUnmapped,
+  unmapFailed,
+} from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
-import { Region, viewBytes } from "./region.ts";
+import { isRevocable, promisesRevocation, Region, viewBytes } from "./region.ts";
 
 /** Bit flags of an allocator. */
 export const AllocatorFlags = {
@@ -253,19 +262,25 @@ export abstract class Allocator {
     checkRange(memory, offset, size);
     const target = (this.flags & AllocatorFlags.NO_COPY) !== 0 ? defaultAllocator() : this;
     const source = mapToRead(memory);
+    let copy: Memory | undefined;
+    let sink: Mapping | undefined;
     try {
-      const copy = target.allocate(size, { align: memory.align === 0 ? undefined : memory.align });
-      try {
-        const sink = copy.map("write");
-        sink.bytes.set(source.bytes.subarray(offset, offset + size));
-        sink.unmap();
-        return copy;
-      } catch (error) {
-        copy.release();
-        throw error;
-      }
-    } finally {
+      copy = allocateCopy(
+        target,
+        size,
+        memory.align === 0 ? undefined : memory.align,
+        promisesRevocation(memory.region),
+      );
+      sink = copy.map("write");
+      sink.bytes.set(source.bytes.subarray(offset, offset + size));
+      sink.unmap();
       source.unmap();
+      return copy;
+    } catch (error) {
+      unmapFailed(sink);
+      unmapFailed(source);
+      if (copy !== undefined) releaseFailed(copy);
+      throw error;
     }
   }
 
@@ -466,6 +481,19 @@ export function systemAllocator(): Allocator {
 /** The allocator that an absent one stands for; the system allocator until {@link setDefaultAllocator}. */
 export function defaultAllocator(): Allocator {
   return replacedDefault() ?? system;
+}
+
+/**
+ * @internal A memory for a copy of bytes. `revocable`: a pool promised that no view of them outlives its lease, so a
+ * copy whose views cannot be revoked (a part of a larger ArrayBuffer, shared memory) comes from the system allocator.
+ * Throws what {@link Allocator.allocate} throws.
+ */
+export function allocateCopy(target: Allocator, size: number, align: number | undefined, revocable: boolean): Memory {
+  const params = align === undefined ? undefined : { align };
+  const memory = target.allocate(size, params);
+  if (!revocable || !memory.region.isPlain || isRevocable(memory.region)) return memory;
+  memory.release();
+  return system.allocate(size, params);
 }
 
 /** Replaces the default allocator of this realm. Throws `ERR_INVALID_ARG_TYPE`. */

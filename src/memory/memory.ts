@@ -43,7 +43,7 @@ import {
   removeAccess,
 } from "./lock.ts";
 import { MemoryFlags } from "./params.ts";
-import { type Region, Wipe, wipeToFree } from "./region.ts";
+import { inheritWipe, type Region, Wipe, wipeToFree } from "./region.ts";
 
 /** How bytes are mapped. "write" does not imply "read": ask for "readwrite" to do both. */
 export type MapMode = "read" | "write" | "readwrite";
@@ -361,13 +361,17 @@ export class Memory {
 
   /**
    * Copies bytes into a new memory of the same allocator (or of the default one when the allocator does not copy).
-   * The result is exclusive and writable, with the same alignment, no prefix and no padding asked for. O(size).
+   * The result is exclusive and writable, with the same alignment, no prefix and no padding asked for. Bytes that are
+   * zeroed or revoked when they are freed have copies that are, too. O(size).
    *
    * Throws `ERR_OUT_OF_RANGE`, `ERR_USE_AFTER_RELEASE`, and what {@link map} and the allocator throw.
    */
   copy(offset = 0, size?: number): Memory {
     if (this.references === 0) throw usedAfterReleaseError(this, "copy");
-    return this.allocator.copyMemory(this, offset, checkRange(this, offset, size));
+    const { region } = this;
+    const copy = this.allocator.copyMemory(this, offset, checkRange(this, offset, size));
+    inheritWipe(copy.region, region);
+    return copy;
   }
 
   /**
@@ -442,14 +446,7 @@ export class Memory {
   makeWritable(): Memory {
     if (this.references === 0) throw usedAfterReleaseError(this, "makeWritable");
     if (this.isWritable) return this;
-    const copy = this.copy();
-    try {
-      this.release();
-    } catch (error) {
-      copy.release();
-      throw error;
-    }
-    return copy;
+    return exchangeFor(this, this.copy());
   }
 
   /**
@@ -506,6 +503,47 @@ disposeWith(Memory, function (this: Memory): void {
  */
 export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
+}
+
+/**
+ * Releases a memory that was made for a call that fails. Its error is on the way to the caller; what an allocator says
+ * to this release surfaces in a later turn, so that neither the error nor the bytes are lost.
+ */
+export function releaseFailed(memory: Memory): void {
+  try {
+    memory.release();
+  } catch (error) {
+    throwLater(error);
+  }
+}
+
+/**
+ * Gives the caller's reference of a memory back in exchange for a copy, which it returns. When that is refused, the
+ * copy is released and the reference is the caller's still. Where it was given and the allocator threw after that, the
+ * caller needs what it was given for: the error surfaces in a later turn. Throws as {@link Memory.release}.
+ */
+export function exchangeFor(memory: Memory, copy: Memory): Memory {
+  const before = memory.references;
+  try {
+    memory.release();
+  } catch (error) {
+    if (memory.references < before) {
+      throwLater(error);
+    } else {
+      releaseFailed(copy);
+      throw error;
+    }
+  }
+  return copy;
+}
+
+/** Ends a mapping that a failing call made, as {@link releaseFailed} does. Twice: nothing. */
+export function unmapFailed(mapping: Mapping | undefined): void {
+  try {
+    mapping?.unmap();
+  } catch (error) {
+    throwLater(error);
+  }
 }
 
 /** @internal The checked length of a range of a memory. */

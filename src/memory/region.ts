@@ -12,7 +12,8 @@
  * out: the same bytes, at the same address, go on in a new ArrayBuffer that only the pool knows.
  *
  * Invariants: `size` never changes; a plain region whose view is shorter lost its bytes (detached); what `wipe` asks
- * for is done once. Bytes of a lease that was ended by force reach an allocator that recycles only without old views.
+ * for is done once, by the release that frees the region, and a copy inherits it ({@link inheritWipe}). Bytes of a
+ * lease that was ended by force reach an allocator that recycles only without old views.
  */
 import { wholeNumber, wrongType } from "../util/validate.ts";
 import { moveLockReport } from "./pinning.ts";
@@ -22,7 +23,7 @@ const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /**
  * What a pool demands for the end of a lease, kept with the bytes: it is done before they go back to their allocator,
- * on every way there.
+ * on every way there. A copy of the bytes (copy on write, a merge) has the same demand.
  */
 export const Wipe = {
   /** Set all bytes to zero. */
@@ -169,6 +170,19 @@ export function revokeViews(region: Region): void {
  */
 export function isReplaceable(region: Region): boolean {
   return region.replaceable && isRevocable(region);
+}
+
+/**
+ * A copy of bytes is as secret as the bytes: what the end of a lease demands of them goes along. Not
+ * {@link Wipe.FORCED}, because nobody has seen a view of the copy yet.
+ */
+export function inheritWipe(copy: Region, source: Region): void {
+  copy.wipe |= source.wipe & (Wipe.ZERO | Wipe.REVOKE);
+}
+
+/** True when the views of a copy of these bytes have to be revocable too: somebody was promised it. */
+export function promisesRevocation(source: Region): boolean {
+  return (source.wipe & Wipe.REVOKE) !== 0 && isRevocable(source);
 }
 
 /**

@@ -101,7 +101,7 @@ const FUTEX_WAIT = 0;
 const FUTEX_WAKE = 1;
 
 /** Throws when this architecture's number is not known, or libc has no `syscall`. */
-export function linuxFutex(libc: KoffiLibrary, memory: PosixMemory): FutexOps {
+function linuxFutex(libc: KoffiLibrary, memory: PosixMemory): FutexOps {
   const number = FUTEX_NUMBER[arch];
   if (number === undefined) throw new Error(`no futex number is known for ${arch}`);
   // Fixed arguments although `syscall` is variadic: on 64-bit Linux both are passed alike.
@@ -156,7 +156,7 @@ const STATX_BASIC_STATS = 0x7ff;
 const STATX_BYTES = 256;
 
 /** Throws what koffi throws when libc lacks a call (memfd_create: glibc before 2.27). */
-export function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
+function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
   const memfdCreate = libc.func("memfd_create", "int", ["str", "uint"]);
   const ftruncate = libc.func("ftruncate", "int", ["int", "int64_t"]);
   const fchmod = libc.func("fchmod", "int", ["int", "uint"]);

@@ -71,6 +71,12 @@ export const ERROR_CODES = {
   ERR_NOT_NEGOTIATED: "the stages could not agree",
   /** Input data is not what it claims to be. */
   ERR_BAD_DATA: "the data is not what it claims to be",
+  /** A file, a body or a message has more bytes than the caller allows. */
+  ERR_TOO_LARGE: "there are more bytes than the caller allows",
+  /** A stream, a file or a connection was used after its end. */
+  ERR_ENDED: "the stream or connection has ended",
+  /** Nothing arrived or left for as long as the caller allows. */
+  ERR_TIMED_OUT: "nothing happened for as long as the caller allows",
   /**
    * A child process could not be started, or failed; `details` has its exit code, its signal and the end of its stderr.
    */

@@ -746,7 +746,7 @@ describe("toReadable", () => {
     expectWhole(pool);
   });
 
-  it("fails with what its source throws, and with what is no lease, and releases the rest", async () => {
+  it("fails with what its source throws, and with what is not a lease, and releases the rest", async () => {
     const pool = openPool({ size: 64, max: 4 });
     const failure = new Error("no more frames");
     async function* failing(): AsyncGenerator<MediaBuffer> {

@@ -283,7 +283,7 @@ describe("threads that misbehave", () => {
     await expect(bad(text)).resolves.toMatchObject({ sinks: {} });
   });
 
-  test("an error is told with its file and line, and a thrown value that is no error is shown", async () => {
+  test("an error is told with its file and line, and a thrown value that is not an error is shown", async () => {
     await expect(bad('export default () => {\n  throw new TypeError("no such plane");\n};')).rejects.toThrow(
       /failed at frame \d: no such plane \(.*m\d+\.mjs:2:9\)/,
     );

@@ -51,9 +51,9 @@ beforeAll(async () => {
 describe("input that cannot be used", () => {
   it("says that a file is not there", () => expectNothing([join(scratch.path, "no.mp4")], /no\.mp4: there is no such/));
 
-  it("says that a folder is no file", () => expectNothing([scratch.path], /is a folder/));
+  it("says that a folder is not a file", () => expectNothing([scratch.path], /is a folder/));
 
-  it("says that a text file is no media, whatever its name", () =>
+  it("says that a text file is not media, whatever its name", () =>
     expectNothing([file("text.mp4", "This is a text.\n".repeat(50))], /text\.mp4 is not a media file/));
 
   it("says that a file is empty", () => expectNothing([file("empty.mp4", "")], /is empty/));

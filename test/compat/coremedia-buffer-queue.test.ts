@@ -197,7 +197,7 @@ describe("a buffer queue", () => {
     CFRelease(queue);
   });
 
-  it("a time that is no bigint is refused with -12765 also where the condition needs none", () => {
+  it("a time that is not a bigint is refused with -12765 also where the condition needs none", () => {
     const queue = CMBufferQueueCreate(0, unsorted);
     for (const time of [null, 5, "1", Number.NaN, {}, Symbol("1")] as never[])
       expect(thrownBy(() => CMBufferQueueInstallTrigger(queue, null, null, 9, time)).status).toBe(
@@ -291,7 +291,7 @@ describe("a buffer queue", () => {
     CMBufferQueueEnqueue(queue, buffer);
   });
 
-  it("a callback that throws, or gives what is no time, costs no reference: -12769", () => {
+  it("a callback that throws, or gives what is not a time, costs no reference: -12769", () => {
     const buffer = timed(0n);
     for (const bad of [undefined, null, 5, -1n, "1"] as never[]) {
       const queue = CMBufferQueueCreate(0, { getDuration: () => bad });
@@ -525,7 +525,7 @@ describe("a trigger on a buffer queue", () => {
     );
   });
 
-  it("a condition that is none is -12767, a time or threshold that is no number -12765", () => {
+  it("a condition that is none is -12767, a time or threshold that is not a number -12765", () => {
     const queue = filled([]);
     for (const condition of [0, 10, 12, 1.5, "1", null] as never[])
       expect(thrownBy(() => CMBufferQueueInstallTrigger(queue, null, null, condition, 1n)).status).toBe(

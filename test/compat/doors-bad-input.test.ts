@@ -116,7 +116,7 @@ describe("directshow", () => {
 });
 
 describe("coremedia's pool", () => {
-  it("a hint that is no number, and a block that was left out, are refused", () => {
+  it("a hint that is not a number, and a block that was left out, are refused", () => {
     const allocator = CMMemoryPoolGetAllocator(CMMemoryPoolCreate());
     for (const call of [
       () => CFAllocatorAllocate(allocator, 8, "8" as unknown as number),

@@ -62,7 +62,7 @@ describe("rtm_create_pool", () => {
     for (const total of [3841, 4080, 4081, 8192]) expect(rtm_alloc(rtm_create_pool(total), total)).not.toBe(null);
   });
 
-  it("says B_NO_MEMORY when there is none, and B_BAD_VALUE for what is no size", () => {
+  it("says B_NO_MEMORY when there is none, and B_BAD_VALUE for what is not a size", () => {
     class Empty extends SystemAllocator {
       protected override allocateRegion(): undefined {
         return undefined;

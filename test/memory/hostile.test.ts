@@ -51,7 +51,7 @@ class Device extends Allocator {
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
 describe("hooks that throw", () => {
-  it("map: ERR_NOT_MAPPABLE with the cause, no lock is left", () => {
+  it("a map hook that throws is ERR_NOT_MAPPABLE with the cause, and no lock is left", () => {
     const device = new Device("device");
     const memory = device.allocate(4);
     device.fails = "map";
@@ -74,7 +74,7 @@ describe("hooks that throw", () => {
     expect([memory.isMapped, code(() => memory.release()), device.stats().liveMemories]).toEqual([false, "ok", 0]);
   });
 
-  it("free, or the callback of wrapped bytes: the release is finished, the error surfaces after it", async () => {
+  it("a free hook, or the callback of wrapped bytes, that throws lets the release finish, and the error surfaces after it", async () => {
     const [device, system] = [new Device("device"), new SystemAllocator("system")];
     device.fails = "free";
     const late = await lateErrors(() => {
@@ -130,7 +130,7 @@ describe("hooks that throw", () => {
     pool.tryAcquire()!.release();
   });
 
-  it("free of a region that was refused: the refusal is thrown, the hook's error surfaces after it", async () => {
+  it("a free hook that throws for a region that was refused leaves the refusal as the error, and its own surfaces after it", async () => {
     class Small extends Device {
       protected override allocateRegion(): Region {
         return opaqueRegion(1, undefined);
@@ -192,7 +192,7 @@ describe("hooks that answer nonsense", () => {
 });
 
 describe("lock and unlock", () => {
-  it("opaque memory: the allocator hears the end of a lock", () => {
+  it("an allocator of opaque memory hears the end of a lock", () => {
     const device = new Device("device");
     const memory = device.allocate(4);
     memory.lock("read");
@@ -228,7 +228,7 @@ describe("mapping that takes time", () => {
     expect([device.log, device.stats().liveMemories]).toEqual([["wait", "unmap", "free"], 0]);
   });
 
-  it("released while it waits: the region lives until the mapping ends", async () => {
+  it("a memory that is released while it waits keeps its region until the mapping ends", async () => {
     const device = new Device("device");
     const memory = device.allocate(4);
     const later = memory.mapAsync("read");
@@ -241,7 +241,7 @@ describe("mapping that takes time", () => {
     expect([device.log, device.stats().liveMemories]).toEqual([["wait", "unmap", "free"], 0]);
   });
 
-  it("released while it waits and another mapping is live: the region lives until both ended, in any order", async () => {
+  it("a memory that is released while it waits, with another live mapping, keeps its region until both have ended, in any order", async () => {
     for (const first of [0, 1]) {
       const device = new Device("device");
       const memory = device.allocate(4);
@@ -257,7 +257,7 @@ describe("mapping that takes time", () => {
     }
   });
 
-  it("a failure ends lock and reference, with the cause; released meanwhile, the memory goes then", async () => {
+  it("a failure ends lock and reference, with the cause, and a memory that was released meanwhile is freed then", async () => {
     const device = new Device("device");
     const memory = device.allocate(4);
     const later = memory.mapAsync("read");
@@ -330,7 +330,7 @@ describe("mapping that takes time", () => {
 });
 
 describe("regions that change under a memory", () => {
-  it("a region at an odd offset is fine when no alignment needs it, and refused when one does", () => {
+  it("a region at an odd offset is accepted where no alignment forbids it, and refused where one does", () => {
     class Odd extends SystemAllocator {
       protected override allocateRegion(size: number): Region {
         return new Region(new Uint8Array(new ArrayBuffer(size + 16), 5, size));
@@ -345,7 +345,7 @@ describe("regions that change under a memory", () => {
     expect(code(() => odd.allocate(9))).toBe("ERR_ALLOCATION_FAILED");
   });
 
-  it("a larger region than asked for: only the valid part is given out, and maxSize tells the rest", () => {
+  it("of a larger region than asked for only the valid part is given out, and maxSize tells the rest", () => {
     class Large extends SystemAllocator {
       protected override allocateRegion(size: number): Region {
         return new Region(new Uint8Array(size + 100));
@@ -355,7 +355,7 @@ describe("regions that change under a memory", () => {
     expect([memory.maxSize, memory.size, memory.map("read").bytes.length]).toEqual([112, 8, 8]);
   });
 
-  it("a resizable ArrayBuffer: growing is harmless, shrinking below the valid part is ERR_DETACHED, growing back heals", () => {
+  it("a resizable ArrayBuffer may grow; shrunk below the valid part it is ERR_DETACHED, until it has grown back", () => {
     const buffer = new ArrayBuffer(8, { maxByteLength: 32 });
     const memory = wrapMemory(buffer);
     buffer.resize(32);
@@ -367,7 +367,7 @@ describe("regions that change under a memory", () => {
     expect(memory.map("read").bytes.length).toBe(8);
   });
 
-  it("a growable SharedArrayBuffer: the memory keeps the length it had", () => {
+  it("a memory over a growable SharedArrayBuffer keeps the length that it had", () => {
     const shared = new SharedArrayBuffer(8, { maxByteLength: 32 });
     const memory = wrapMemory(shared);
     shared.grow(32);

@@ -165,18 +165,18 @@ describe("mapping", () => {
 });
 
 describe("flags (reference table 2.2)", () => {
-  it("READONLY: writing is always refused, also by a copy's source", () => {
+  it("READONLY refuses writing always, also by a copy's source", () => {
     const memory = wrapMemory(new Uint8Array(4), { flags: MemoryFlags.READONLY });
     expect(code(() => memory.map("write"))).toBe("ERR_NOT_WRITABLE");
     expect([memory.isWritable, memory.isExclusive, memory.copy().isWritable]).toEqual([false, true, true]);
   });
 
-  it("NO_SHARE: share is refused, and buffers copy instead", () => {
+  it("NO_SHARE refuses share(), and buffers copy instead", () => {
     const memory = wrapMemory(new Uint8Array(4), { flags: MemoryFlags.NO_SHARE });
     expect(code(() => memory.share(0))).toBe("ERR_NOT_SHAREABLE");
   });
 
-  it("ZERO_PREFIXED and ZERO_PADDED: zeroed at allocation, dropped when the valid part leaves bytes behind, never to return", () => {
+  it("ZERO_PREFIXED and ZERO_PADDED zero at allocation, and are dropped for good when the valid part leaves bytes behind", () => {
     class Dirty extends SystemAllocator {
       protected override allocateRegion(size: number): Region {
         return new Region(new Uint8Array(size).fill(9));
@@ -195,7 +195,7 @@ describe("flags (reference table 2.2)", () => {
     expect(memory.flags).toBe(0);
   });
 
-  it("PHYSICALLY_CONTIGUOUS and NOT_MAPPABLE: information only, a map still works", () => {
+  it("PHYSICALLY_CONTIGUOUS and NOT_MAPPABLE only inform: a map still works", () => {
     const memory = wrapMemory(new Uint8Array(4), {
       flags: MemoryFlags.PHYSICALLY_CONTIGUOUS | MemoryFlags.NOT_MAPPABLE,
     });

@@ -32,7 +32,7 @@ const MISSPELLED = { zeros: true } as never;
 const child = { send: () => true, on() {}, once() {}, removeListener() {}, connected: true };
 
 describe("native calls refuse at the call", () => {
-  it("operations that are none", async () => {
+  it("operations that are not operations", async () => {
     for (const ops of BAD_OPS) {
       for (const call of [
         () => descriptorPair(ops),
@@ -54,7 +54,7 @@ describe("native calls refuse at the call", () => {
     }
   });
 
-  it("options that are no object, and names that are no option", async () => {
+  it("options that are not an object, and names that are not an option", async () => {
     const calls = [
       (options: never) => receiveDescriptor(9999, options),
       (options: never) => ProcessPool.create(options),
@@ -69,7 +69,7 @@ describe("native calls refuse at the call", () => {
     }
   });
 
-  it("signals and clocks that are none, before anybody waits", async () => {
+  it("signals and clocks of another shape, before anybody waits", async () => {
     for (const wrong of [null, 5, {}, "now"] as never[]) {
       expect(await codeOf(() => receiveDescriptor(9999, { signal: wrong }))).toBe("ERR_INVALID_ARG_TYPE");
       expect(await codeOf(() => connectToPool("/nowhere", { signal: wrong }))).toBe("ERR_INVALID_ARG_TYPE");
@@ -83,7 +83,7 @@ describe("native calls refuse at the call", () => {
     expect(await codeOf(() => receiveProcess({ descriptor: -1, source: child as never }))).toBe("ERR_OUT_OF_RANGE");
   });
 
-  it("pools that are no ProcessPool", async () => {
+  it("pools that are not a ProcessPool", async () => {
     for (const wrong of [undefined, null, 5, {}, { block: {} }] as never[]) {
       expect(await codeOf(() => connectProcess(wrong, child))).toBe("ERR_INVALID_ARG_TYPE");
       expect(await codeOf(() => serveProcesses(wrong, "/nowhere"))).toBe("ERR_INVALID_ARG_TYPE");

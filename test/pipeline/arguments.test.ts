@@ -59,7 +59,7 @@ describe("arguments of the pipeline", () => {
     expect(pipeline.isRunning).toBe(false);
   });
 
-  test("a link to what is no element is refused, and adds nothing", () => {
+  test("a link to what is not an element is refused, and adds nothing", () => {
     const pipeline = new Pipeline();
     expect(() => pipeline.link(new AppSink(), NOTHING)).toThrow(wrong);
     expect(() => pipeline.link(NOTHING)).toThrow(wrong);
@@ -285,7 +285,7 @@ describe("arguments of stages", () => {
 });
 
 describe("an allocation query", () => {
-  test("refuses what is no pool, allocator, number or text, and is unchanged", () => {
+  test("refuses what is not a pool, allocator, number or text, and is unchanged", () => {
     const query = new AllocationQuery(byteFormat(64));
     query.addPool({ pool: new BufferPool(), min: 1 });
     query.addParams(allocators.default, { align: 16 });
@@ -318,7 +318,7 @@ describe("an allocation query", () => {
 describe("a converter of pictures", () => {
   const to = VideoInfo.of({ format: "RGBA", width: 8, height: 8 });
 
-  test("refuses what is no layout, and a way to show it that is none", () => {
+  test("refuses what is not a layout, and a way to show it that is none", () => {
     expect(() => new FrameConverter(NOTHING, to)).toThrow(/from must be a VideoInfo/);
     expect(() => new FrameConverter(info, {} as never)).toThrow(/to must be a VideoInfo/);
     expect(() => new FrameConverter(info, to, { fullrange: true } as never)).toThrow(/did you mean "fullRange"/);

@@ -53,7 +53,7 @@ describe("an unknown key", () => {
     }
   });
 
-  it("of what is no object of options is not asked for: bytes and arrays, whatever they call their constructor", () => {
+  it("of what is not an object of options is not asked for: bytes and arrays, whatever they call their constructor", () => {
     for (const one of [new Uint8Array(8), [], new DataView(new ArrayBuffer(1))]) {
       Object.defineProperty(one, "constructor", { value: Object });
       expect(code(() => check(one))).toBe("ERR_INVALID_ARG_TYPE");

@@ -323,7 +323,7 @@ export interface SizeClassStats {
 }
 
 /** Counts by class. */
-export function classStats(arena: TlsfArena, root: Root): SizeClassStats {
+function classStats(arena: TlsfArena, root: Root): SizeClassStats {
   const { words } = arena;
   const classes: SizeClassCount[] = [];
   let liveBytes = 0;
@@ -342,7 +342,7 @@ export function classStats(arena: TlsfArena, root: Root): SizeClassStats {
 }
 
 /** The live objects of all classes and the live blocks beside them, in the order of their addresses. */
-export function classHolders(arena: TlsfArena, root: Root): ArenaHolder[] {
+function classHolders(arena: TlsfArena, root: Root): ArenaHolder[] {
   const { words } = arena;
   const holders: ArenaHolder[] = [];
   for (const { pointer, size, free, tagged } of arena.blocks()) if (!free && !tagged) holders.push({ pointer, size });
@@ -359,7 +359,7 @@ export function classHolders(arena: TlsfArena, root: Root): ArenaHolder[] {
 }
 
 /** Walks every class. Throws `ERR_CORRUPTED`. */
-export function validateClasses(arena: TlsfArena, root: Root): void {
+function validateClasses(arena: TlsfArena, root: Root): void {
   for (const index of CLASS_INDICES) validateClass(arena.words, arena.bytes, root, index);
 }
 
@@ -405,7 +405,7 @@ function validateClass(words: Int32Array, bytes: Uint8Array, root: Root, index: 
 }
 
 /** The error for a pointer that is not a live block: what it really points at. */
-export function classMisuse(arena: TlsfArena, root: Root, pointer: number, verb: string): MillpondError {
+function classMisuse(arena: TlsfArena, root: Root, pointer: number, verb: string): MillpondError {
   const { words } = arena;
   for (const index of CLASS_INDICES) {
     for (const span of spansOf(words, root, index)) {

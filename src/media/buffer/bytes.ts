@@ -8,13 +8,24 @@ import {
   type Mapping,
   type Memory,
   mapToRead,
+  releaseFailed,
   releaseWhenUnmapped,
   unitOf,
+  unmapFailed,
 } from "../../memory/memory.ts";
 import { viewBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber, wrongType } from "../../util/validate.ts";
-import { assertMergeable, assertNotFrozen, dropMemories, hold, joined, swapIn, unhold } from "./memory-list.ts";
+import {
+  assertMergeable,
+  assertNotFrozen,
+  dropMemories,
+  hold,
+  joined,
+  noteDropped,
+  swapIn,
+  unhold,
+} from "./memory-list.ts";
 import { assertSameLease, type BufferSlot, SlotFlags, sharedBuffer } from "./slot.ts";
 
 /**
@@ -37,8 +48,15 @@ export function mapMemories(slot: BufferSlot, index: number, length: number, mod
 
 function mapTemporary(slot: BufferSlot, index: number, length: number, mode: MapMode): Mapping {
   const merged = joined(slot, index, length);
-  const mapping = merged.map(mode);
+  let mapping: Mapping;
+  try {
+    mapping = merged.map(mode);
+  } catch (error) {
+    releaseFailed(merged);
+    throw error;
+  }
   releaseWhenUnmapped(merged);
+  noteDropped(slot, merged);
   return mapping;
 }
 
@@ -53,7 +71,7 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
   try {
     mapping = memory.map(mode);
   } catch (error) {
-    memory.release();
+    releaseFailed(memory);
     throw error;
   }
   let gone: Memory[];
@@ -62,13 +80,13 @@ function mapReplaced(slot: BufferSlot, index: number, length: number, mode: MapM
     if (length > 1) assertMergeable(slot, index, length);
     gone = swapIn(slot, index, length, memory);
   } catch (error) {
-    mapping.unmap();
-    memory.release();
+    unmapFailed(mapping);
+    releaseFailed(memory);
     throw error;
   }
   const failure = dropMemories(slot, gone);
   if (failure === undefined) return mapping;
-  mapping.unmap();
+  unmapFailed(mapping);
   throw failure;
 }
 
@@ -80,11 +98,16 @@ function ownRun(slot: BufferSlot, index: number, length: number, mode: MapMode):
     const run = joined(slot, index, length);
     if (mode === "read" || run.isWritable) return run;
     // Parts of one memory were joined to a larger part of it, which stays read-only.
+    let copy: Memory;
     try {
-      return run.copy();
-    } finally {
-      run.release();
+      copy = run.copy();
+    } catch (error) {
+      releaseFailed(run);
+      throw error;
     }
+    // The copy is what was asked for, whatever the allocator says to the end of the run.
+    releaseFailed(run);
+    return copy;
   } finally {
     unhold(slot, before);
   }

@@ -6,7 +6,7 @@
  */
 
 import { Access, heldAccess } from "../../memory/lock.ts";
-import type { Memory } from "../../memory/memory.ts";
+import { type Memory, releaseFailed } from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
 import { outOfRange, wholeNumber } from "../../util/validate.ts";
 import { copyMetas } from "../meta/attach.ts";
@@ -155,7 +155,7 @@ function copyMemories(target: BufferSlot, source: BufferSlot, flags: CopyFlags, 
     }
     if ((flags & CopyFlags.MERGE) !== 0) mergeRange(target, 0, target.memories.length);
   } catch (error) {
-    for (const part of parts) part.release();
+    for (const part of parts) releaseFailed(part);
     if (target.memories.length > before) {
       removeMemories(target, before, target.memories.length - before);
       target.slotFlags = merged ? target.slotFlags : flagsBefore;

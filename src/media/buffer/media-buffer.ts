@@ -512,8 +512,12 @@ export class MediaBuffer {
     try {
       this.release();
     } catch (error) {
-      copy.release();
-      throw error;
+      // A hook of the copy made this the last reference: it is given, whatever the allocator said to it.
+      if (this.isLive) {
+        copy.release();
+        throw error;
+      }
+      throwLater(error);
     }
     return copy;
   }

@@ -16,10 +16,18 @@
  * Complexity: O(memories); O(size) where bytes are merged or copied.
  */
 
-import { type Allocator, defaultAllocator } from "../../memory/allocator.ts";
+import { type Allocator, allocateCopy, defaultAllocator } from "../../memory/allocator.ts";
 import type { Mapping } from "../../memory/memory.ts";
-import { isKeptByMapping, type Memory, mapToRead, releaseWhenUnmapped } from "../../memory/memory.ts";
+import {
+  isKeptByMapping,
+  type Memory,
+  mapToRead,
+  releaseFailed,
+  releaseWhenUnmapped,
+  unmapFailed,
+} from "../../memory/memory.ts";
 import { MemoryFlags } from "../../memory/params.ts";
+import { inheritWipe, promisesRevocation } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import {
@@ -50,7 +58,7 @@ export function unhold(slot: BufferSlot, before: number): void {
 const HOLDS: number = SlotFlags.HELD | SlotFlags.FROZEN;
 
 /** Which memories hold a byte range. */
-export interface FoundRange {
+interface FoundRange {
   /** The first memory. */
   readonly index: number;
   /** How many memories. */
@@ -123,8 +131,7 @@ function insertIntoFull(slot: BufferSlot, index: number, memory: Memory): void {
     assertSameLease(slot, generation, "change the memories of");
     assertHalves(slot, index, count);
   } catch (error) {
-    front?.release();
-    back?.release();
+    for (const half of [front, back]) if (half !== undefined) releaseFailed(half);
     memory.dropOwnership();
     throw error;
   }
@@ -194,8 +201,26 @@ export function dropMemories(slot: BufferSlot, memories: Memory[]): unknown {
     } catch (error) {
       failure ??= error;
     }
+    noteDropped(slot, memory);
   }
   return failure;
+}
+
+/**
+ * Remembers memory that a pool's buffer may have shown to its holder and does not list any more, as long as others keep
+ * it: an end by force has to reach its bytes too ({@link BufferSlot.dropped}). O(1), amortized.
+ */
+export function noteDropped(slot: BufferSlot, memory: Memory): void {
+  if (slot.owner === null || memory.references === 0) return;
+  const { dropped } = slot;
+  if (dropped === null) {
+    slot.dropped = [memory];
+    return;
+  }
+  // A lease that copies on write again and again: what is freed is forgotten before the list doubles.
+  if (dropped.length >= MAX_MEMORIES && (dropped.length & (dropped.length - 1)) === 0)
+    slot.dropped = dropped.filter(({ references }) => references > 0);
+  slot.dropped!.push(memory);
 }
 
 /** Throws what {@link dropMemories} returned. */
@@ -234,7 +259,7 @@ export function mergeRange(slot: BufferSlot, index: number, length: number): voi
     assertMergeable(slot, index, length);
     gone = swapIn(slot, index, length, merged);
   } catch (error) {
-    merged.release();
+    releaseFailed(merged);
     throw error;
   }
   throwIfFailed(dropMemories(slot, gone));
@@ -281,15 +306,18 @@ function joinedRun(slot: BufferSlot, index: number, length: number, allocator: A
   }
   const { generation } = slot;
   const run = slot.memories.slice(index, index + length);
-  const merged = (allocator ?? defaultAllocator()).allocate(size);
+  const regions = run.map(({ region }) => region);
+  const merged = allocateCopy(allocator ?? defaultAllocator(), size, undefined, regions.some(promisesRevocation));
+  for (const region of regions) inheritWipe(merged.region, region);
   let sink: Mapping | undefined;
+  let source: Mapping | undefined;
   try {
     sink = merged.map("write");
     let at = 0;
     for (const memory of run) {
       // Allocating and mapping call hooks, which can end the lease by force.
       assertNotEnded(slot, generation, "read");
-      const source = mapToRead(memory);
+      source = mapToRead(memory);
       sink.bytes.set(source.bytes, at);
       at += source.size;
       source.unmap();
@@ -297,8 +325,9 @@ function joinedRun(slot: BufferSlot, index: number, length: number, allocator: A
     sink.unmap();
     return merged;
   } catch (error) {
-    sink?.unmap();
-    merged.release();
+    unmapFailed(source);
+    unmapFailed(sink);
+    releaseFailed(merged);
     throw error;
   }
 }
@@ -359,7 +388,7 @@ export function findRange(slot: BufferSlot, offset: number, size: number | undef
 //            offset                                                        maxSize
 
 /** Sizes of a range of memories, as {@link MediaBuffer.getSizes} gives them; bytes. */
-export interface BufferSizes {
+interface BufferSizes {
   /** Valid bytes. */
   readonly size: number;
   /** Room in front of the first valid byte. */
@@ -442,7 +471,7 @@ function assertSwappable(
     assertSameLease(slot, generation, "resize");
     for (let i = 0; i < parts.length; i++) if (parts[i] !== undefined) assertUnmapped(slot, index + i, 1);
   } catch (error) {
-    for (const part of parts) part?.release();
+    for (const part of parts) if (part !== undefined) releaseFailed(part);
     throw error;
   }
 }
@@ -475,7 +504,7 @@ function privateParts(
       parts[i] = privatePart(memory, low + from, to - from);
     }
   } catch (error) {
-    for (const part of parts ?? []) part?.release();
+    for (const part of parts ?? []) if (part !== undefined) releaseFailed(part);
     throw error;
   }
   return parts;

@@ -79,6 +79,11 @@ export class BufferSlot implements HoldingBuffer {
   awaitingMemory = false;
   /** The bytes, in order; at most {@link MAX_MEMORIES}. */
   memories: Memory[] = [];
+  /**
+   * Memory that left the list during the lease while others hold it, and memory that was mapped for the lease outside
+   * the list: the holder may have views of it. Null: none. Only of a pool's slot.
+   */
+  dropped: Memory[] | null = null;
   /** Where the valid part of its first memory starts when it is fresh. */
   baseOffset = 0;
   /** Its only memory; null with several, or with an opaque one. */

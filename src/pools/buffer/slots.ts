@@ -300,8 +300,9 @@ export class SlotStore {
   #keep(slot: BufferSlot): void {
     slot.generation++;
     slot.refCount = 0;
+    slot.dropped = null;
     if ((slot.slotFlags & SlotFlags.SHARED) !== 0) replaceHandles(slot);
-    wipeSlot(slot);
+    wipeSlot(slot, wipeOf(this.#config));
     cacheViews(slot);
     slot.slotFlags &= ~(SlotFlags.HELD | SlotFlags.RETURNING);
     this.outstanding--;
@@ -340,6 +341,7 @@ export class SlotStore {
         // The holder may have kept views, also of memory that was added to the list.
         memory.endByForce();
       }
+      for (const memory of slot.dropped ?? []) if (memory.references > 0) memory.endByForce();
     }
     for (const slot of slots) this.finish(slot, "closed");
   }
@@ -414,7 +416,7 @@ export class SlotStore {
       this.#vacant.push(index);
       // Views that the hook kept end with the bytes. Memory that came from elsewhere is not the pool's to wipe.
       const own = slot.memories.filter((memory) => memory.allocator === this.#config.allocator);
-      demandWipe(own, this.#config.zero === "release", this.#config.revoke);
+      demandWipe(own, wipeOf(this.#config));
       emptySlot(slot, buffer);
       throw error;
     } finally {
@@ -424,11 +426,12 @@ export class SlotStore {
     slot.generation++;
     slot.resetFields();
     slot.slotFlags = 0;
+    slot.dropped = null;
     // A memory object that populate() kept must not reach the first lease.
     replaceHandles(slot);
     for (const memory of slot.memories) memory.parentBuffer = slot;
     slot.baseOffset = slot.memories[0]!.offset;
-    demandWipe(slot.memories, this.#config.zero === "release", this.#config.revoke);
+    demandWipe(slot.memories, wipeOf(this.#config));
     // Nor may a view that it kept.
     if (this.#config.revoke) revokeSlot(slot);
     poolMetas(slot);
@@ -568,6 +571,7 @@ function emptySlot(slot: BufferSlot, buffer: MediaBuffer): unknown {
   slot.generation++;
   // What a meta's hook put into the buffer goes too; no handle reaches the slot any more.
   const late = dropMemories(slot, slot.memories);
+  slot.dropped = null;
   if (late !== undefined) throwLater(late);
   return failure;
 }
@@ -586,18 +590,28 @@ function zeroSlot(slot: BufferSlot): void {
   for (const memory of slot.memories) if (memory.region.isPlain) zeroBytes(memory.region.bytes);
 }
 
-/** Notes with the bytes of a new slot what the end of every lease over them demands. */
-function demandWipe(memories: readonly Memory[], zero: boolean, revoke: boolean): void {
-  const wipe = (zero ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
-  for (const memory of memories) if (memory.parent === null) memory.region.wipe = wipe;
+/** What the end of a lease demands of its bytes: {@link Wipe} bits. */
+function wipeOf({ zero, revoke }: ActualPoolConfig): number {
+  return (zero === "release" ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0);
 }
 
-/** Wipes the bytes of a slot that is kept, as {@link demandWipe} noted it; the demand stays. O(size) when it zeroes. */
-function wipeSlot(slot: BufferSlot): void {
+/**
+ * Notes with the bytes of a new slot what the end of every lease over them demands, beside what others demand of them.
+ */
+function demandWipe(memories: readonly Memory[], wipe: number): void {
+  for (const memory of memories) if (memory.parent === null) memory.region.wipe |= wipe;
+}
+
+/**
+ * Wipes the bytes of a slot that is kept, as its own pool wants it (an allocator's demand is for the day when it gets
+ * the bytes back); the demand stays. O(size) when it zeroes.
+ */
+function wipeSlot(slot: BufferSlot, own: number): void {
   for (const memory of slot.memories) {
     const { region } = memory;
     const { wipe, bytes } = region;
-    if (wipe === 0) continue;
+    if ((wipe & own) === 0) continue;
+    region.wipe = wipe & own;
     wipeRegion(region);
     region.wipe = wipe;
     if (region.bytes !== bytes) memory.view = null;

@@ -405,7 +405,7 @@ export class QueueLevel {
 }
 
 /** Checks bounds. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. */
-export function checkLimits(name: string, limits: QueueLimits): QueueLimits {
+function checkLimits(name: string, limits: QueueLimits): QueueLimits {
   const { count, time, bytes } = limits;
   if (count !== undefined) wholeNumber(`${name}.count`, count, 1);
   if (bytes !== undefined) wholeNumber(`${name}.bytes`, bytes, 1);

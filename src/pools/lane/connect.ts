@@ -76,6 +76,8 @@ export interface CheckedConnect {
   readonly postMessage: LaneTarget["postMessage"];
   /** Its method, on it; undefined: it does not tell its end this way. */
   readonly once: ((event: "exit", listener: () => void) => unknown) | undefined;
+  /** Whether the target's thread ends with this one: it is a worker of this thread. */
+  readonly isChild: boolean;
   /** How the connection is made. */
   readonly options: ConnectOptions;
 }
@@ -95,7 +97,9 @@ export function checkConnect(target: LaneTarget, options: ConnectOptions): Check
   if (once !== undefined && threadId === -1) {
     throw new MillpondError("ERR_INACTIVE", "the worker has ended already; connect to one that runs");
   }
-  return { target, postMessage, once, options: checkConnectOptions(options) };
+  const { Worker } = globalThis as { Worker?: unknown };
+  const isChild = threadId !== undefined || (typeof Worker === "function" && target instanceof Worker);
+  return { target, postMessage, once, isChild, options: checkConnectOptions(options) };
 }
 
 /** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */

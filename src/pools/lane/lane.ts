@@ -43,6 +43,12 @@ export interface Carrier {
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
   /** Called once, when the lane is at its end: `lost` when the other side went without a word. */
   ended(lost: boolean): void;
+  /** What the loss of the other side means for what it held, for messages. */
+  readonly lossNote: string;
+  /**
+   * Where others can end the pool unheard: ends this thread's lanes if that has happened. Absent: only this thread can.
+   */
+  readonly lookForEnd?: () => void;
 }
 
 /** @internal What a message says; the first place of each. */
@@ -50,6 +56,9 @@ export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
+
+/** How often a lane that is waited on looks whether another thread has ended its pool, which tells nobody. */
+const LOOK_MS = 250;
 
 /** How a lane is made. */
 export interface LaneOptions {
@@ -77,6 +86,8 @@ export class Lane<Data = unknown> {
   #closed: (() => void) | undefined;
   #ending: Promise<void> | undefined;
   readonly #leavePool: () => void;
+  #isPosting = false;
+  #isLooking = false;
 
   /** @internal Made by a pool's `connect`, and by `receiveLane`. */
   constructor(port: LanePort, carrier: Carrier, options: LaneOptions = {}) {
@@ -166,10 +177,24 @@ export class Lane<Data = unknown> {
         if (this.#failure !== undefined) throw this.#failure;
         if (this.#theyClosed || this.#state !== "open") return undefined;
       }
+      this.#look();
       await new Promise<void>((resolve) => {
         this.#readers.push({ resolve });
       });
     }
+  }
+
+  /** While somebody waits here. The timer keeps no process alive: the port does, as long as the lane is open. */
+  #look(): void {
+    const { lookForEnd } = this.#carrier;
+    if (lookForEnd === undefined || this.#isLooking) return;
+    this.#isLooking = true;
+    const look = (): void => {
+      this.#isLooking = false;
+      lookForEnd();
+      if (this.#state === "open" && this.#readers.length > 0) this.#look();
+    };
+    this.#clock.setTimer(look, LOOK_MS, true);
   }
 
   /** The leases as they come, until the other side closes. Leaving the loop leaves the lane open. */
@@ -191,6 +216,8 @@ export class Lane<Data = unknown> {
   }
 
   async #close(): Promise<void> {
+    // A getter in what is being sent closes it: that lease is in front of the end.
+    if (this.#isPosting) await undefined;
     if (this.#state === "ended") return;
     this.#state = "closing";
     const heard = new Promise<void>((resolve) => {
@@ -210,7 +237,7 @@ export class Lane<Data = unknown> {
     if (this.#state === "open" && !this.#theyClosed) {
       this.#failure = new MillpondError(
         "ERR_INACTIVE",
-        `the other side of the lane ended without closing it; what it held of pool "${this.pool.name}" is free again`,
+        `the other side of the lane ended without closing it; ${this.#carrier.lossNote}`,
       );
     }
     this.#end(!this.#theyClosed);
@@ -244,7 +271,9 @@ export class Lane<Data = unknown> {
   }
 
   #post(lease: LeaseData, data: Data | undefined): void {
+    const before = this.#isPosting;
     this.#carrier.send(lease, (payload, transfer) => {
+      this.#isPosting = true;
       try {
         this.#port.postMessage(
           data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data],
@@ -252,6 +281,8 @@ export class Lane<Data = unknown> {
         );
       } catch (error) {
         throw cloneError(error);
+      } finally {
+        this.#isPosting = before;
       }
     });
     this.#credit--;

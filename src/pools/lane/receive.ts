@@ -56,6 +56,7 @@ class RemoteTransferPool implements LeasePool {
   readonly #post: Post;
   #request = 0;
   #isClosed = false;
+  #isRetired = false;
 
   /** @internal Made by `receiveLane`. */
   constructor(offer: TransferOffer, post: Post, clock: Clock = systemClock) {
@@ -68,13 +69,20 @@ class RemoteTransferPool implements LeasePool {
     this.#requests = new WaitQueue(clock);
     this.carrier = {
       pool: this,
+      lossNote: `transfer pool "${this.name}" gives no slots to this thread any more`,
       send: (lease, post) => {
         const held = this.#held(lease, "send");
         if (held.holds > 1) throw this.#shared(held);
         if (held.view.byteLength !== this.size) throw this.#detached(held);
         const { buffer } = held.view;
-        post([held.id, buffer], [buffer]);
+        // Getters in the data find that it is not theirs any more.
         this.#leases.delete(held.id);
+        try {
+          post([held.id, buffer], [buffer]);
+        } catch (error) {
+          this.#leases.set(held.id, held);
+          throw error;
+        }
       },
       receive: (payload) => {
         const [id, buffer] = Array.isArray(payload) ? (payload as [unknown, unknown]) : [];
@@ -83,6 +91,10 @@ class RemoteTransferPool implements LeasePool {
       control: (message) => {
         if (!Array.isArray(message)) return;
         const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
+        if (what === ("retired" as string)) {
+          this.#isRetired = true;
+          this.#requests.rejectAll(() => this.#dead("wait for a slot of", "it was retired or closed"));
+        }
         const lease = what === "grant" ? this.#acceptLease(id, buffer) : undefined;
         // Who asked may have given up; the slot goes back then.
         if (lease !== undefined && !this.#requests.next(lease)) this.release(lease);
@@ -101,12 +113,13 @@ class RemoteTransferPool implements LeasePool {
 
   /**
    * Asks the pool's own thread for a slot. Rejects with the signal's reason, `ERR_STARVED`, and `ERR_POOL_DEAD` when
-   * the lane ends.
+   * the lane ends or the pool is retired.
    */
   async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     if (this.#isClosed) throw this.#dead("take a slot of");
+    if (this.#isRetired) throw this.#dead("take a slot of", "it was retired or closed");
     const request = ++this.#request;
     this.#post(["request", request] satisfies TransferMessage);
     try {
@@ -196,8 +209,8 @@ class RemoteTransferPool implements LeasePool {
     );
   }
 
-  #dead(verb: string): MillpondError {
-    return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} transfer pool "${this.name}": its lane has ended`);
+  #dead(verb: string, why = "its lane has ended"): MillpondError {
+    return new MillpondError("ERR_POOL_DEAD", `cannot ${verb} transfer pool "${this.name}": ${why}`);
   }
 }
 
@@ -241,7 +254,7 @@ export async function receiveLane<Data = unknown>(
     try {
       const lane = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, () => {}),
+        sharedCarrier(pool, from, false, () => {}),
         settings,
       );
       port.postMessage(ready);

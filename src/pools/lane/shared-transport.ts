@@ -8,14 +8,17 @@ import type { Core } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
+  adopt,
   cancelReservation,
   cancelTransfer,
+  childrenOf,
   commitTransfer,
   hasLeft,
   isAlive,
   type Membership,
   prepareTransfer,
   reclaim,
+  reclaimThread,
   statusOf,
   TransferResult,
 } from "../shared/membership.ts";
@@ -41,13 +44,20 @@ interface SharedEnd extends LeasePool {
   isIdentity(id: unknown): id is number;
   /** The lease behind an identity. */
   lease(id: number): Lease;
+  /** Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
+  lookForEnd(): void;
 }
 
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
-/** The carrier of this side; `peer` is the other thread's membership. */
-export function sharedCarrier(pool: SharedEnd, peer: Membership, ended: (lost: boolean) => void): Carrier {
+/** The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it. */
+export function sharedCarrier(
+  pool: SharedEnd,
+  peer: Membership,
+  reclaims: boolean,
+  ended: (lost: boolean) => void,
+): Carrier {
   // It came in a message, and its number becomes a bit of a state.
   wholeNumber("peer.member", peer?.member, 0, pool.core.memberBits - 1);
   wholeNumber("peer.status", peer.status, 1, 2 ** 30 - 1);
@@ -62,6 +72,10 @@ export function sharedCarrier(pool: SharedEnd, peer: Membership, ended: (lost: b
     },
     control() {},
     ended,
+    lossNote: reclaims
+      ? `what it held of shared pool "${pool.name}" is free again`
+      : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
+    lookForEnd: () => pool.lookForEnd(),
   };
 }
 
@@ -76,23 +90,34 @@ export interface SharedOffer {
 export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
   const { member, core } = pool;
   const handle = pool.reserve();
+  const { membership } = handle;
+  if (checked.isChild) adopt(core, membership);
   let reclaimed = false;
   let isConnected = false;
-  const exited = (): void => {
+  /** The lane has lost its other side. The thread there may live: it may have left the pool by force. */
+  const lost = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
     reclaimed = true;
+    reclaim(core, membership.member, membership.status);
+  };
+  let hasEnded = false;
+  const exited = (): void => {
+    if (hasEnded || !isAlive(core) || isEvicted(core)) return;
+    hasEnded = true;
     // Where no thread has joined and nothing was sent, there is nothing to reclaim: the pool is as it was before.
-    if (!isConnected && cancelReservation(core, handle.membership)) return;
-    reclaim(core, handle.membership.member, handle.membership.status);
+    if (!isConnected && cancelReservation(core, membership)) return;
+    lost();
+    for (const child of childrenOf(core, membership)) reclaimThread(core, child);
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
     isConnected = true;
-    return sharedCarrier(pool, handle.membership, (lost) => (lost ? exited() : undefined));
+    return sharedCarrier(pool, handle.membership, true, (isLost) => (isLost ? lost() : undefined));
   };
-  const { membership } = handle;
   const isSettled = (): boolean =>
-    !isAlive(core) || isEvicted(core) || hasLeft(statusOf(core, membership.member), membership.status);
+    !isAlive(core) ||
+    isEvicted(core) ||
+    (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
   return connect<Data>(checked, offer, { pool, carrier, exited, isSettled, abandoned });
 }

@@ -58,7 +58,9 @@ export type TransferMessage =
   | readonly ["return", id: number, buffer: ArrayBuffer | undefined]
   | readonly ["request", request: number]
   | readonly ["cancel", request: number]
-  | readonly ["grant", request: number, id: number, buffer: ArrayBuffer];
+  | readonly ["grant", request: number, id: number, buffer: ArrayBuffer]
+  /** The pool gives nothing any more, to nobody. */
+  | readonly ["retired"];
 
 /** What the other side needs to know. */
 export interface TransferOffer {
@@ -306,16 +308,28 @@ export class TransferPool implements LeasePool {
     let over = false;
     const carrier: Carrier = {
       pool: this,
+      lossNote: `what it held of transfer pool "${this.name}" is free again`,
       send: (lease, post) => {
         const entry = this.#held(lease, "send");
         // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
         if (over) throw this.#ended(entry);
         if (entry.holds > 1) throw this.#shared(entry);
-        const { buffer } = entry.view!;
-        if (buffer.byteLength !== this.size) throw this.#detached(entry);
-        post([idOf(entry), buffer], [buffer]);
+        const view = entry.view!;
+        if (view.byteLength !== this.size) throw this.#detached(entry);
+        const id = idOf(entry);
+        // It is away before anything is posted: getters in the data run then, and find that it is not theirs any more.
         entry.away = carrier;
         entry.view = undefined;
+        try {
+          post([id, view.buffer], [view.buffer]);
+        } catch (error) {
+          // Nothing has gone, unless a getter closed the pool.
+          if (entry.away === carrier && idOf(entry) === id) {
+            entry.away = undefined;
+            entry.view = view;
+          }
+          throw error;
+        }
       },
       receive: (payload) => {
         const [id, buffer] = Array.isArray(payload) ? (payload as [number, ArrayBuffer]) : [];
@@ -383,7 +397,8 @@ export class TransferPool implements LeasePool {
       entry.away = carrier;
       entry.view = undefined;
     } catch {
-      // Cancelled over there, or the lane has ended: nobody is owed an answer.
+      // Cancelled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
+      if (!want.signal.aborted) post(["retired"] satisfies TransferMessage);
     } finally {
       wants.delete(request);
     }

@@ -6,6 +6,7 @@ import {
   defaultAllocator,
 } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
+import { Wipe } from "../../memory/region.ts";
 import { pageSize } from "../../os/pages.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
@@ -80,6 +81,8 @@ export interface PageConfig {
   readonly zero: ZeroPolicy;
   /** Whether views are revoked at the end of a lease. */
   readonly revoke: boolean;
+  /** What the end of a lease demands of its bytes: {@link Wipe} bits. */
+  readonly wipe: number;
   /** Whether a block that cannot be revoked is refused. */
   readonly mustRevoke: boolean;
   /** Whether leases remember where they were made. */
@@ -169,6 +172,7 @@ export function resolvePageOptions(options: PagePoolOptions): PageConfig {
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
   if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
   if (powerOfTwo("options.pageSize", page, MAX_PAGE) < MIN_PAGE) wholeNumber("options.pageSize", page, MIN_PAGE);
+  const revoke = flag("options.revoke", given.revoke, debugLevel() > 0);
   return Object.freeze({
     name,
     source,
@@ -180,7 +184,8 @@ export function resolvePageOptions(options: PagePoolOptions): PageConfig {
     max: bound("options.max", given.max),
     min: wholeNumber("options.min", min),
     zero: oneOf("options.zero", zero, ZERO_POLICIES),
-    revoke: flag("options.revoke", given.revoke, debugLevel() > 0),
+    wipe: (zero === "release" ? Wipe.ZERO : 0) | (revoke ? Wipe.REVOKE : 0),
+    revoke,
     mustRevoke: given.revoke === true,
     trace: flag("options.trace", given.trace, false),
     timer: flag("options.timer", given.timer, true),

@@ -9,7 +9,9 @@
  * | retired   | `ERR_POOL_DEAD`     | goes to the source | dead, with the last lease                         |
  * | dead      | `ERR_POOL_DEAD`     | goes to the source | none                                              |
  *
- * A dead pool still has blocks out when close({ force: true }) left them to a buffer.
+ * A dead pool still has blocks out when close({ force: true }) left them to a buffer; each goes to the source as one
+ * whose lease was ended by force. What `zero` and `revoke` demand is kept with the bytes ({@link Wipe}), so that copies
+ * of them have it too.
  *
  * The fast paths are in {@link PageAllocator.allocate} and {@link PageAllocator.reclaim}; `updateFastPath` closes them
  * while anything asks for more: a trace, a curve, zeroing, revoking, a waiter, a call of the source that is under way.
@@ -284,8 +286,13 @@ export class PageAllocator extends Allocator {
     block.site = undefined;
     const lost = isLost(block);
     if (lost) this.detached++;
-    else this.wipe(block);
-    if (lost || this.#state !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
+    // The release has wiped the bytes, and taken the demand off.
+    region.wipe = this.config.wipe;
+    if (this.#state === "dead" && !lost) {
+      // close({ force: true }) left this lease to a buffer: whose views there are nobody knows.
+      revokeBlock(block);
+      this.#dropForced(block);
+    } else if (lost || this.#state !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
     else this.#keep(block);
     if (this.#state === "retired" && this.cache.count === 0) this.#state = "dead";
     this.listener?.onAvailable();
@@ -313,13 +320,6 @@ export class PageAllocator extends Allocator {
   #dropForced(block: PageBlock): void {
     block.memory.endByForce();
     this.cache.drop(block);
-  }
-
-  /** @internal The end of a lease: what the options demand is done to the bytes, kept or not. O(size). */
-  wipe(block: PageBlock): void {
-    const { zero, revoke } = this.config;
-    if (zero === "release") zeroBytes(block.region.bytes);
-    if (revoke) revokeBlock(block);
   }
 
   #keep(block: PageBlock): void {

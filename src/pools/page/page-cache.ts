@@ -424,6 +424,7 @@ function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
       `page pool "${name}" cannot revoke views of "${source.name}" (${source.memoryType}): its memory is shared, or a part of a larger buffer; use revoke: false`,
     );
   }
+  region.wipe = config.wipe;
   if (zero !== "never" && !source.zeroInitialized) zeroBytes(bytes);
   return new PageBlock(cls, memory, region);
 }

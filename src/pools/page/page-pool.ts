@@ -366,7 +366,7 @@ export class PagePool {
    * `force` takes them back: every later use of them throws `ERR_POOL_DEAD`, also of those that are mapped, locked or
    * shared, and their views are revoked. Bytes whose views cannot be revoked (shared memory) go back only to a source
    * that never hands them out again, else they stay out for good. Blocks that a buffer holds stay with the buffer until
-   * it lets go. Returns the leases that were out.
+   * it lets go, and their views are revoked then. Returns the leases that were out.
    */
   close(options?: { force?: boolean }): PageHolder[] {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);

@@ -14,13 +14,14 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
 import { onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
 import { isLease, isLocalHolder, leaseOf, stateAt } from "../shared/core.ts";
+import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
@@ -159,15 +160,22 @@ export async function receiveProcess<Data = unknown>(
   }
 }
 
-/** @internal Says that this side has joined, and makes its end of the lane. */
+/** @internal Says that this side has joined, and makes its end of the lane; leaves the pool when that fails. */
 export function answer<Data>(port: ProcessPort, pool: ProcessPool, offer: ProcessOffer, clock?: Clock): Lane<Data> {
   const { from, window } = offer;
-  const peer = {
-    member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
-    status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
-  };
-  const lane = processLane<Data>(port, pool, peer, { window, clock });
-  port.postMessage("ready");
+  let lane: Lane<Data>;
+  try {
+    const peer = {
+      member: wholeNumber("offer.from.member", from?.member, 0, pool.core.memberBits - 1),
+      status: wholeNumber("offer.from.status", from?.status, 1, 2 ** 30),
+    };
+    lane = processLane<Data>(port, pool, peer, { window, clock });
+    port.postMessage("ready");
+  } catch (error) {
+    // Nobody else has the pool.
+    pool.leave({ force: true });
+    throw error;
+  }
   return lane;
 }
 
@@ -220,10 +228,13 @@ export function firstMessage(
 export async function ready(message: Promise<unknown>): Promise<void> {
   const said = await message;
   if (said === "ready") return;
-  const reason = (said as { failed?: unknown } | null)?.failed;
-  // It came from another process, and may be anything.
-  const words = typeof reason === "string" ? reason : show(said);
-  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${words}`);
+  throw new MillpondError("ERR_INACTIVE", `the other process could not join the pool: ${refusalText(said)}`);
+}
+
+/** @internal What the other side says of its failure. It came from another process, and may be anything. */
+export function refusalText(said: unknown): string {
+  const reason = (said as { failed?: unknown } | null | undefined)?.failed;
+  return typeof reason === "string" ? reason : show(said);
 }
 
 function parentsBlock(block: ConnectRequest["block"], ops: NativeOps): number {
@@ -275,6 +286,10 @@ function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promis
  */
 const GRACE_MS = 1000;
 
+/** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
+const TURN_MS = 4;
+const SLOTS_A_LOOK = 64;
+
 /**
  * The lanes of a pool in this process. A peer that answers after another was lost has received every message that was
  * sent to it before.
@@ -290,11 +305,12 @@ interface ProcessCarrier extends Carrier {
 }
 
 /** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
-export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
+function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanes.get(pool) ?? new Set<Lane<unknown>>();
   lanes.set(pool, open);
   let own: Lane<unknown> | undefined;
-  const inner = sharedCarrier(pool, peer, () => {});
+  // Whichever side it is: the looks for processes that have ended find the other one.
+  const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
     joined(lane) {
@@ -319,32 +335,52 @@ export function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost
  * were.
  */
 export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<unknown>>): Promise<number> {
-  const suspects = unknownLeases(pool);
+  const suspects: number[] = [];
+  await inTurns(pool, (index) => {
+    const id = unknownLease(pool, index);
+    if (id !== undefined) suspects.push(id);
+  });
   if (suspects.length === 0) return 0;
   await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
-  if (pool.isOver) return 0;
   let given = 0;
-  const still = new Set(unknownLeases(pool));
-  for (const id of suspects) {
-    if (!still.has(id)) continue;
-    // To join a lease that is on its way here is to take it in.
-    pool.retainId(id);
-    pool.releaseId(id);
-    given++;
-  }
+  const unknown = new Set(suspects);
+  // Those in a ring are known to the ring, and nothing else.
+  const pushed = itemsOnTheWay(pool);
+  await inTurns(pool, (index) => {
+    const id = unknownLease(pool, index);
+    if (id === undefined || !unknown.has(id) || isOnTheWay(pushed, id)) return;
+    try {
+      // To join a lease that is on its way here is to take it in.
+      pool.retainId(id);
+      pool.releaseId(id);
+      given++;
+    } catch (error) {
+      // Another process may write into these words without end; what it has made of them is then no lease of ours.
+      if (!isMillpondError(error)) throw error;
+    }
+  });
   return given;
 }
 
-/** Leases that have this thread's bit, and that it does not know. */
-export function unknownLeases(pool: ProcessPool): number[] {
-  const { core } = pool;
-  const found: number[] = [];
-  for (let index = 0; index < core.count; index++) {
-    const state = Atomics.load(core.i32, stateAt(core, index));
-    const id = leaseOf(core, index, state);
-    if ((state & core.me) !== 0 && isLease(core, state, id) && !isLocalHolder(core, index, id)) found.push(id);
+/** Calls `look` for each slot, a few milliseconds in a turn of the event loop; ends early with the pool. */
+async function inTurns(pool: ProcessPool, look: (index: number) => void): Promise<void> {
+  let began = performance.now();
+  for (let index = 0; index < pool.core.count; index++) {
+    if (index % SLOTS_A_LOOK === 0 && performance.now() - began > TURN_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      began = performance.now();
+    }
+    if (pool.isOver) return;
+    look(index);
   }
-  return found;
+}
+
+/** The lease of a slot, if it has this thread's bit and this thread does not know it. */
+export function unknownLease({ core }: ProcessPool, index: number): number | undefined {
+  const state = Atomics.load(core.i32, stateAt(core, index));
+  if ((state & core.me) === 0) return undefined;
+  const id = leaseOf(core, index, state);
+  return isLease(core, state, id) && !isLocalHolder(core, index, id) ? id : undefined;
 }
 
 /**

@@ -29,7 +29,7 @@ import {
   type SharedLayout,
   ZERO_POLICIES,
 } from "../shared/layout.ts";
-import type { Membership } from "../shared/membership.ts";
+import { type Membership, returnMembership } from "../shared/membership.ts";
 import type { AsyncWait, StopWord } from "./futex-waiter.ts";
 import {
   anyEnded,
@@ -183,6 +183,7 @@ function join<T>(
     const made = joinPool({ ...handle, membership: claim.membership }, buffer);
     return construct({ made, table, word: claim.word, block }, options);
   } catch (error) {
+    returnMembership(i32, layout, claim.membership);
     dropRow(table, claim.membership.member, claim.word);
     throw error;
   }
@@ -215,9 +216,17 @@ function rowOf(
 
 /** A thread of a process that has the block: its membership is reserved, and its row is the process's already. */
 function joinThread<T>(handle: SharedHandle, options: ProcessOpenOptions, construct: Construct<T>): T {
-  const made = joinPool(handle, undefined);
-  const table = tableOf(made.memory, made.layout, made.memory.byteLength, handle.name);
-  return construct({ made, table, word: undefined, block: undefined }, options);
+  let table: ProcessTable | undefined;
+  const made = joinPool(handle, undefined, (memory, layout, name) => {
+    table = tableOf(memory, layout, memory.byteLength, name);
+  });
+  try {
+    return construct({ made, table: table!, word: undefined, block: undefined }, options);
+  } catch (error) {
+    const { layout, memory, membership } = made;
+    returnMembership(new Int32Array(memory, 0, layout.slotsAt >>> 2), layout, membership);
+    throw error;
+  }
 }
 
 /**

@@ -29,8 +29,16 @@ import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } fro
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import type { Membership } from "../shared/membership.ts";
-import { answer, firstMessage, type ProcessConnection, type ProcessOffer, processLane, ready } from "./connect.ts";
+import { cancelReservation, type Membership } from "../shared/membership.ts";
+import {
+  answer,
+  firstMessage,
+  type ProcessConnection,
+  type ProcessOffer,
+  processLane,
+  ready,
+  refusalText,
+} from "./connect.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
 import { type ProcessPort, socketPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
@@ -153,7 +161,9 @@ class ProcessAcceptor<Data> {
     } catch (error) {
       port.postMessage({ failed: (error as Error).message });
       port.close();
-      if (handle !== undefined && !this.#pool.isOver) this.#pool.reclaim(handle);
+      // One that has joined and lives may hold leases: the looks for processes that have ended find its end.
+      if (handle !== undefined) cancelReservation(this.#pool.core, handle.membership);
+      this.#pool.reclaimEnded();
     } finally {
       this.#sockets.delete(socket);
     }
@@ -223,31 +233,36 @@ export async function connectToPool<Data = unknown>(
   const port = socketPort(socket);
   const greeting = { signal, timeout, clock };
   const who = `the server at ${path}`;
-  const expect = async (what: string): Promise<unknown> => {
+  const expect = async <T>(isIt: (said: unknown) => said is T): Promise<T> => {
     const said = await firstMessage(port, greeting, who);
-    if (said === what || (said as { offer?: unknown } | null)?.offer !== undefined) return said;
-    const reason = (said as { failed?: unknown } | null)?.failed;
-    throw new MillpondError("ERR_INACTIVE", `${who} refused: ${String(reason ?? said)}`);
+    if (isIt(said)) return said;
+    throw new MillpondError("ERR_INACTIVE", `${who} refused: ${refusalText(said)}`);
   };
   let received: number | undefined;
   try {
-    await expect("hello");
+    await expect((said): said is "hello" => said === "hello");
     const door = orThrow(connectDescriptors(forDescriptors(path), ops), `cannot connect to ${path}`);
     const block = await receiveDescriptor(door, signal === undefined ? { timeout, ops } : { timeout, ops, signal });
     closeDescriptor(door, ops);
     const { descriptor, note } = orThrow(block, `cannot connect to ${path}`);
     received = descriptor;
-    const offered = expect("offer");
+    const offered = expect(isOffer);
     port.postMessage(new TextDecoder().decode(note));
-    const { offer } = (await offered) as { offer: ProcessOffer };
+    const { offer } = await offered;
     received = undefined;
-    const pool = ProcessPool.attach(descriptor, { ...rest, name: String(offer.name), membership: offer.membership });
+    const pool = ProcessPool.attach(descriptor, { ...rest, name: offer.name, membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, clock) };
   } catch (error) {
     if (received !== undefined) closeDescriptor(received, ops);
     tell(port, error);
     throw error;
   }
+}
+
+/** What came is another process's word for it: the offer is read no further before it is one. */
+function isOffer(said: unknown): said is { readonly offer: ProcessOffer } {
+  const { offer } = (said ?? {}) as { readonly offer?: Partial<ProcessOffer> | null };
+  return typeof offer === "object" && offer !== null && typeof offer.name === "string";
 }
 
 function tell(port: ProcessPort, error: unknown): void {

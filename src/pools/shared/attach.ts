@@ -11,17 +11,15 @@ import {
   Header,
   isShared,
   LAYOUT_VERSION,
-  LINE,
   layoutOf,
   MAGIC,
   MemberState,
-  MemberWord,
   PoolState,
   type SharedLayout,
   type SharedShape,
   writePool,
 } from "./layout.ts";
-import { activateReservation, claimMembership, type Membership } from "./membership.ts";
+import { activateReservation, claimMembership, type Membership, returnMembership } from "./membership.ts";
 import { allocateCounted, type BudgetEntry } from "./memory-budget.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
@@ -183,8 +181,12 @@ export function bytesFor(options: SharedPoolOptions): number {
   return bytes;
 }
 
-/** Joins the pool that a handle names. */
-export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | undefined): Made {
+/** Joins the pool that a handle names. What `check` throws passes, before any membership is taken. */
+export function joinPool(
+  untrusted: SharedHandle,
+  given: SharedArrayBuffer | undefined,
+  check?: (memory: SharedArrayBuffer, layout: SharedLayout, name: string) => void,
+): Made {
   const handle = copyHandle(untrusted);
   const { layout, memory } = readHandle(handle, given);
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
@@ -196,15 +198,11 @@ export function joinPool(untrusted: SharedHandle, given: SharedArrayBuffer | und
     throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was closed`);
   }
   const { name, pool } = handle;
+  check?.(memory, layout, name);
   const membership = findMembership(i32, layout, handle);
   // Destroyed since the first look, and another pool made in the memory: the membership is that one's.
   if (i32[Header.POOL] !== pool) {
-    Atomics.compareExchange(
-      i32,
-      layout.membersAt + membership.member * LINE + MemberWord.STATUS,
-      membership.status,
-      membership.status & ~MemberState.MASK,
-    );
+    returnMembership(i32, layout, membership);
     throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was closed`);
   }
   return { layout, memory, name, pool, budget: undefined, isNew: false, membership };

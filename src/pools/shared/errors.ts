@@ -27,7 +27,9 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   const isAhead =
     isIdentity(core, id) && isAlive(core) && generationOf(core, id) > currentGeneration(core, id & core.indexMask);
   if (!isIdentity(core, id) || isAhead) {
-    return common.foreignError(words(name), `lease ${show(id)}`, `${verb} what it handed out, unchanged`);
+    const remedy =
+      typeof id === "object" ? `${verb} a lease by its number, lease.id` : `${verb} what it handed out, unchanged`;
+    return common.foreignError(words(name), `lease ${show(id)}`, remedy);
   }
   const index = id & core.indexMask;
   const generation = generationOf(core, id);

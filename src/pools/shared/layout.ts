@@ -24,7 +24,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -72,7 +72,7 @@ export const Header = {
   END: 416,
 } as const;
 
-/** Words of a member's entry. Only `STATUS` is written by others than the member. */
+/** Words of a member's entry. Only `STATUS` and `PARENT` are written by others than the member. */
 export const MemberWord = {
   /** Epoch and one of {@link MemberState}. */
   STATUS: 0,
@@ -82,6 +82,9 @@ export const MemberWord = {
   /** Counted on slow paths, for stats. */
   MISSES: 4,
   WAITS: 5,
+  /** The member whose worker this one's thread is, + 1, or 0; and that member's status without its state. */
+  PARENT: 6,
+  PARENT_STATUS: 7,
 } as const;
 
 /** What a membership is: the low bits of its status; above them, how often it was given away. */

@@ -37,7 +37,20 @@ import {
   readWait,
   SpscRing,
 } from "./ring.ts";
-import { AGAIN, ENDED, FULL, isClosed, peek, put, RingWord, SOON, tryPop, wakeBoth, wakeSide } from "./ring-steps.ts";
+import {
+  AGAIN,
+  ENDED,
+  FULL,
+  isClosed,
+  peek,
+  pending,
+  put,
+  RingWord,
+  SOON,
+  tryPop,
+  wakeBoth,
+  wakeSide,
+} from "./ring-steps.ts";
 import type { SharedPool } from "./shared-pool.ts";
 import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
@@ -47,6 +60,26 @@ import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
  * sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;
+
+/** The rings that this thread pops from, by their pool: what lies in them is on its way here. */
+const poppedBy: WeakMap<SharedPool, Set<WeakRef<LeaseRing>>> = new WeakMap();
+
+/** @internal What lies in this thread's rings of a pool: the low 30 bits of each identity. O(places of the rings). */
+export function itemsOnTheWay(pool: SharedPool): ReadonlySet<number> {
+  const found = new Set<number>();
+  const rings = poppedBy.get(pool);
+  for (const held of rings ?? []) {
+    const ring = held.deref();
+    if (ring === undefined) rings!.delete(held);
+    else for (const item of ring.items()) found.add(item & ITEM_BITS);
+  }
+  return found;
+}
+
+/** @internal Whether a lease is among {@link itemsOnTheWay}. */
+export function isOnTheWay(items: ReadonlySet<number>, id: number): boolean {
+  return items.has(id & ITEM_BITS);
+}
 
 /** Which end of the ring a thread has. */
 export type RingSide = "push" | "pop";
@@ -78,8 +111,17 @@ export class LeaseRing {
     const { i32 } = ring.state;
     i32[us] = pool.member;
     Atomics.store(i32, us + 1, pool.core.status);
+    if (side === "pop") {
+      const rings = poppedBy.get(pool) ?? new Set();
+      poppedBy.set(pool, rings.add(new WeakRef(this)));
+    }
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);
+  }
+
+  /** @internal What was pushed and not yet popped, oldest first. O(capacity). */
+  items(): number[] {
+    return pending(this.#ring.state);
   }
 
   /** Makes a ring for `capacity` leases (a power of two) and takes a side. Throws as {@link SpscRing.create}. */

@@ -101,6 +101,8 @@ export function claimMembership(
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
+    // Who was here before was somebody else's child, or nobody's.
+    Atomics.store(i32, at - MemberWord.STATUS + MemberWord.PARENT, 0);
     if (!isTransferTarget(i32, layout, member)) {
       // A member that was declared dead too early may have announced a transfer after its end; it would keep others
       // out.
@@ -149,6 +151,15 @@ export function activateReservation(i32: Int32Array, layout: SharedLayout, membe
 export function cancelReservation({ i32, layout }: Core, { member, status }: Membership): boolean {
   const at = layout.membersAt + member * LINE + MemberWord.STATUS;
   return isReservation(status) && Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status;
+}
+
+/** Gives a membership back that nobody has used yet, reserved or live. */
+export function returnMembership(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const free = status & ~MemberState.MASK;
+  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+    if (Atomics.compareExchange(i32, at, free | state, free) === (free | state)) return;
+  }
 }
 
 /** The status of a membership. */
@@ -356,6 +367,42 @@ export function evict(core: Core, member: number, then: number): void {
     const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
     if (Atomics.compareExchange(i32, at, status, reclaiming) === status) break;
   }
+}
+
+/** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
+export function adopt(core: Core, { member }: Membership): void {
+  const { i32 } = core;
+  const at = memberAt(core, member);
+  i32[at + MemberWord.PARENT_STATUS] = core.status & ~MemberState.MASK;
+  Atomics.store(i32, at + MemberWord.PARENT, core.member + 1);
+}
+
+/** The members whose threads are workers of the thread that was, or is, this member. O(members). */
+export function childrenOf(core: Core, parent: Membership): Membership[] {
+  const { i32, layout } = core;
+  const found: Membership[] = [];
+  for (let member = 0; member < layout.members; member++) {
+    const at = memberAt(core, member);
+    const status = statusOf(core, member);
+    if (!isPresent(status) || member === parent.member || member === core.member) continue;
+    if (Atomics.load(i32, at + MemberWord.PARENT) !== parent.member + 1) continue;
+    if (i32[at + MemberWord.PARENT_STATUS] === (parent.status & ~MemberState.MASK)) found.push({ member, status });
+  }
+  return found;
+}
+
+/**
+ * Ends a member whose thread has ended, and those of its workers and of theirs, which have ended with it. Returns how
+ * many slots came free by this call.
+ */
+export function reclaimThread(core: Core, { member, status }: Membership): number {
+  const ended = [{ member, status }];
+  // Each is present when it is found, and not any more when it was evicted.
+  for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
+    ended.push(...childrenOf(core, next));
+    evict(core, next.member, next.status);
+  }
+  return reclaimAll(core);
 }
 
 /** Goes on with clearing up that an earlier call left. Returns how many slots came free. */

@@ -428,7 +428,14 @@ export class SharedPool implements LeasePool {
     }
     leave(this.core);
     this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
-    if (force) endUsers(this, () => evictedError(this, "wait for a lease"), "left");
+    // Who held nothing leaves in good order: the other sides' iterations end.
+    endUsers(this, () => evictedError(this, "wait for a lease"), force ? "left" : "closed");
+  }
+
+  /** @internal Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
+  lookForEnd(): void {
+    const error = refusal(this, "wait for a lease of");
+    if (error !== undefined) endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
 
   /**
@@ -442,8 +449,10 @@ export class SharedPool implements LeasePool {
     const held = retirePool(this.core);
     this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
     if (held > 0) return this.holders();
-    if (this.#budget !== undefined && !isAlive(this.core)) uncount(this.#budget);
-    return isAlive(this.core) ? this.holders() : [];
+    if (isAlive(this.core)) return this.holders();
+    if (this.#budget !== undefined) uncount(this.#budget);
+    endUsers(this, () => refusal(this, "wait for a lease of")!, "closed");
+    return [];
   }
 
   /**
@@ -494,7 +503,14 @@ export class SharedPool implements LeasePool {
 
   /** @internal The identity of a lease of this pool. */
   idOf(lease: LeaseData, verb: string): number {
-    if (lease === null || typeof lease !== "object") throw wrongType("lease", "a Lease of this pool", lease);
+    if (lease === null || typeof lease !== "object") {
+      const call = typeof lease === "number" ? BY_IDENTITY[verb] : undefined;
+      throw wrongType(
+        "lease",
+        `a Lease of this pool${call === undefined ? "" : ` (${call} takes an identity)`}`,
+        lease,
+      );
+    }
     if (lease.pool !== this.#pool) throw leaseError(this, `a lease of pool ${show(lease.pool)}`, verb);
     return lease.id;
   }
@@ -545,6 +561,13 @@ export class SharedPool implements LeasePool {
 
 disposeBy(SharedPool, "disposeByForce");
 
+/** The calls that take a number where a lease is taken for one. */
+const BY_IDENTITY: Readonly<Record<string, string>> = {
+  use: "bytesOf(id)",
+  retain: "retainId(id)",
+  release: "releaseId(id)",
+};
+
 const ATTACH_KEYS = ["waiter", "clock", "memory"] as const;
 const CREATE_KEYS = [...ATTACH_KEYS, "size", "count", "align", "members", "zero", "name"] as const;
 
@@ -559,7 +582,7 @@ function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (key
 const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
 
 /** A snapshot. O(count). */
-export function readStats(core: Core): SharedPoolStats {
+function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
   const counts = new Array<number>(layout.members).fill(0);
   let free = 0;
@@ -605,7 +628,7 @@ export function readStats(core: Core): SharedPoolStats {
 }
 
 /** Who has each slot that is held. O(count). */
-export function readHolders(core: Core): SharedHolder[] {
+function readHolders(core: Core): SharedHolder[] {
   const holders: SharedHolder[] = [];
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
@@ -616,7 +639,7 @@ export function readHolders(core: Core): SharedHolder[] {
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */
-export function validatePool({ core, name }: { readonly core: Core; readonly name: string }): void {
+function validatePool({ core, name }: { readonly core: Core; readonly name: string }): void {
   const fail = (what: string): never => {
     throw new MillpondError("ERR_CORRUPTED", `shared pool "${name}": ${what}`);
   };

@@ -56,7 +56,7 @@ describe("AudioInfo", () => {
     expect(info.durationOf(Number.MAX_SAFE_INTEGER)).toBe((BigInt(Number.MAX_SAFE_INTEGER) * 1_000_000_000n) / 44_100n);
   });
 
-  it("views one plane, refuses what is no Uint8Array, too short, or no plane of it", () => {
+  it("views one plane, refuses what is not a Uint8Array, too short, or no plane of it", () => {
     const info = AudioInfo.of({ format: "s16-planar", sampleRate: 48_000, channels: 2, frames: 4 });
     const bytes = Uint8Array.from({ length: 20 }, (_, i) => i);
     expect([...info.plane(bytes, 1)]).toEqual([8, 9, 10, 11, 12, 13, 14, 15]);

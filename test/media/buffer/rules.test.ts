@@ -34,31 +34,31 @@ const bytes = (buffer: MediaBuffer): number[] => {
 };
 
 describe("what a copy takes along (reference table 4.9)", () => {
-  it("FLAGS: the source's flags", () => {
+  it("with FLAGS it takes the source's flags", () => {
     const target = new MediaBuffer();
     target.flags = BufferFlags.GAP;
     target.copyFrom(source(), CopyFlags.FLAGS);
     expect([target.flags, target.size, times(target)]).toEqual([BufferFlags.DISCONT, 0, Array(5).fill(undefined)]);
   });
-  it("TIMESTAMPS: all five of a whole copy", () => {
+  it("with TIMESTAMPS a whole copy takes all five", () => {
     const target = new MediaBuffer();
     target.copyFrom(source(), CopyFlags.TIMESTAMPS);
     expect(times(target)).toEqual([1n, 2n, 4n, 3n, 5n]);
   });
-  it("TIMESTAMPS: of a copy that stops early, the target's own duration and end stay", () => {
+  it("with TIMESTAMPS a copy that stops early keeps the target's own duration and end", () => {
     const target = new MediaBuffer();
     target.duration = 9n;
     target.offsetEnd = 8n;
     target.copyFrom(source(), CopyFlags.TIMESTAMPS, 0, 3);
     expect(times(target)).toEqual([1n, 2n, 4n, 9n, 8n]);
   });
-  it("TIMESTAMPS: of a copy that starts later, none", () => {
+  it("with TIMESTAMPS a copy that starts later takes none", () => {
     const target = new MediaBuffer();
     target.duration = 9n;
     target.copyFrom(source(), CopyFlags.TIMESTAMPS, 1);
     expect(times(target)).toEqual(Array(5).fill(undefined));
   });
-  it("MEMORY: whole memories are shared, clipped ones become sub-memories, NO_SHARE ones are copied", () => {
+  it("with MEMORY it shares whole memories, takes parts as sub-memories, and copies those that are NO_SHARE", () => {
     const buffer = source();
     buffer.append(wrapMemory(new Uint8Array([7]), { flags: MemoryFlags.NO_SHARE }));
     const part = buffer.region(1, 6, CopyFlags.MEMORY);
@@ -70,13 +70,13 @@ describe("what a copy takes along (reference table 4.9)", () => {
       [2, 3, 4, 5, 6, 7],
     ]);
   });
-  it("DEEP: no memory is shared", () => {
+  it("with DEEP it shares no memory", () => {
     const buffer = source();
     const copy = buffer.copy({ deep: true });
     copy.memset(0, 9);
     expect([bytes(buffer)[0], buffer.memories.every((memory) => memory.owners === 1)]).toEqual([1, true]);
   });
-  it("MERGE: the target's memories, old ones included, become one", () => {
+  it("with MERGE the target's memories, old ones included, become one", () => {
     const target = MediaBuffer.wrap(new Uint8Array([0]));
     target.copyFrom(source(), CopyFlags.MEMORY | CopyFlags.MERGE);
     expect([target.memoryCount, bytes(target)]).toEqual([1, [0, 1, 2, 3, 4, 5, 6]]);

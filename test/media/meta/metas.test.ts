@@ -63,17 +63,17 @@ const loaded = (): MediaBuffer => {
 const apis = (buffer: MediaBuffer): string[] => buffer.metas().map((meta) => meta.api.replace("test-", ""));
 
 describe("what survives what (reference table 5.6)", () => {
-  it("shallow copy with META: every meta with a transform", () =>
+  it("a shallow copy with META takes every meta that has a transform", () =>
     expect(apis(loaded().copy())).toEqual(["plain", "layout", "reference"]));
-  it("shallow copy of a region: without those bound to the memory layout", () =>
+  it("a shallow copy of a region leaves those behind that are bound to the memory layout", () =>
     expect(apis(loaded().region(0, 2))).toEqual(["plain", "reference"]));
-  it("copy without MEMORY, or with MERGE: without those bound to the layout", () => {
+  it("a copy without MEMORY, or with MERGE, leaves those behind that are bound to the layout", () => {
     expect(apis(loaded().copy({ flags: CopyFlags.META }))).toEqual(["plain", "reference"]);
     expect(apis(loaded().copy({ flags: CopyFlags.ALL | CopyFlags.MERGE }))).toEqual(["plain", "reference"]);
   });
-  it("deep copy: also without those bound to the very memory", () =>
+  it("a deep copy also leaves those behind that are bound to the very memory", () =>
     expect(apis(loaded().copy({ deep: true }))).toEqual(["plain", "layout"]));
-  it("append: the first buffer's stay, the second's go and are freed", () => {
+  it("append() keeps the first buffer's and frees the second's", () => {
     const buffer = four();
     const other = loaded();
     plain.freed.length = 0;
@@ -81,9 +81,9 @@ describe("what survives what (reference table 5.6)", () => {
     buffer.append(other);
     expect([apis(buffer), plain.freed]).toEqual([["silent"], [1]]);
   });
-  it("make-writable that copies: as a shallow copy", () =>
+  it("makeWritable() that copies takes what a shallow copy takes", () =>
     expect(apis(loaded().retain().makeWritable())).toEqual(["plain", "layout", "reference"]));
-  it("pool recycling: POOLED ones stay, all others go, even LOCKED (see also buffer-pool/life)", () => {
+  it("a pool that recycles keeps POOLED ones and drops all others, even LOCKED ones", () => {
     const pool = new BufferPool();
     pool.configure({ size: 4, max: 1 });
     pool.activate();
@@ -98,7 +98,7 @@ describe("what survives what (reference table 5.6)", () => {
         .map((meta) => (meta as unknown as { n: number }).n),
     ).toEqual([2]);
   });
-  it("a failing transform loses that one meta; the copy succeeds", () => {
+  it("a transform that throws loses that one meta, and the copy succeeds", () => {
     const bad = registerMeta({
       api: "test-throwing",
       transform: () => {
@@ -135,7 +135,7 @@ describe("rules", () => {
     }
   });
 
-  it("init may refuse; several of one API are allowed; the oldest comes first; age sorts", () => {
+  it("init() may refuse; a buffer may have several of one API, and the oldest comes first", () => {
     const buffer = four();
     expect(buffer.addMeta(plain.type, -1)).toBeUndefined();
     const [a, b] = [buffer.addMeta(plain.type, 1)!, buffer.addMeta(plain.type, 2)!];
@@ -148,7 +148,7 @@ describe("rules", () => {
     expect(buffer.metas("test-plain")).toEqual([a, b]);
   });
 
-  it("removal: false for a stranger, an error for a LOCKED one, free is called, any place in the list", () => {
+  it("removeMeta() answers false for another buffer's, throws for a LOCKED one, and calls free for one at any place in the list", () => {
     const buffer = four();
     const [a, b, c] = [1, 2, 3].map((n) => buffer.addMeta(plain.type, n)!);
     plain.freed.length = 0;
@@ -192,7 +192,7 @@ describe("the built-in ones", () => {
     ]).toEqual([info, 2, 0]);
   });
 
-  it("regions of interest: several, carried by copies of parts too", () => {
+  it("a buffer has several regions of interest, and copies of parts take them too", () => {
     const buffer = four();
     buffer.addMeta(RegionOfInterestMeta, { roiType: "face", id: 1, x: 5, width: 10 });
     buffer.addMeta(RegionOfInterestMeta, { roiType: "eye", id: 2, parentId: 1, params: { open: true } });
@@ -202,7 +202,7 @@ describe("the built-in ones", () => {
     ]);
   });
 
-  it("reference timestamps: found by subset, carried once", () => {
+  it("a reference timestamp is found by a part of its reference, and copied once", () => {
     const buffer = four();
     buffer.addMeta(ReferenceTimestampMeta, { reference: { clock: "ntp", host: "a" }, timestamp: 5n });
     buffer.addMeta(ReferenceTimestampMeta, { reference: "ptp", timestamp: 6n, duration: 1n });
@@ -241,7 +241,7 @@ describe("the built-in ones", () => {
     expect(pool.free).toBe(1);
   });
 
-  it("custom metas: values by name, changeable while the buffer is, carried by copies and nothing else", () => {
+  it("a custom meta has values by name, changes while its buffer may, and goes along with copies only", () => {
     const type = registerCustomMeta("test-custom", ["video"]);
     const buffer = four();
     const meta = addCustomMeta(buffer, "test-custom", { gain: 3 })!;

@@ -80,7 +80,7 @@ describe("a timed queue", () => {
     expect([queue.hasEnd, queue.isAtEnd, queue.tryPush({})]).toEqual([false, false, true]);
   });
 
-  it("refuses what is no time, no size, no hook and no bound, and has not changed then", () => {
+  it("refuses what is not a time, no size, no hook and no bound, and has not changed then", () => {
     const queue = new TimedQueue<unknown>({ measure: (item) => item as Item });
     for (const item of [
       null,

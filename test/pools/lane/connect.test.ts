@@ -5,6 +5,7 @@ import type { Lane } from "../../../src/pools/lane/lane.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/testing.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
 const workers: Worker[] = [];
@@ -62,6 +63,43 @@ describe("an attempt that is given up before the worker has joined", () => {
   });
 });
 
+describe("a worker that is terminated, with workers of its own", () => {
+  it.each([
+    ["that hold slots", true, 3],
+    ["one of which has not answered yet", false, 2],
+  ])("%s: what all of them held is free, and every place", async (_, answers, held) => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 4 });
+    const worker = start("./nested.worker.ts", { depth: 2, answers });
+    await pool.connect(worker);
+    await new Promise((resolve) => worker.once("message", resolve));
+    expect(pool.stats().held).toBe(held);
+    await worker.terminate();
+    expect(pool.stats().held).toBe(0);
+    for (let i = 0; i < 3; i++) pool.reserve();
+    pool.validate();
+  });
+});
+
+describe("a lane on which somebody waits", () => {
+  const third = (pool: SharedPool): SharedPool => SharedPool.attach(pool.handle);
+  it.each<[string, (pool: SharedPool) => unknown]>([
+    ["another member closes the pool", (pool) => third(pool).close({ force: true })],
+    ["another member retires the pool", (pool) => third(pool).retire()],
+    ["this thread retires the pool", (pool) => pool.retire()],
+    ["this thread leaves the pool", (pool) => pool.leave()],
+  ])("ends on both sides when %s", async (_, end) => {
+    const pool = SharedPool.create({ size: 8, count: 2, members: 3 });
+    const worker = start("./lane.worker.ts", { job: "report the end" });
+    const said = new Promise((resolve) => worker.once("message", resolve));
+    const lane = await pool.connect(worker);
+    const waits = codeOf(lane.receive());
+    end(pool);
+    expect(await waits).toBe("ERR_POOL_DEAD");
+    expect(lane.isOpen).toBe(false);
+    expect(["end", "ERR_POOL_DEAD"]).toContain(await said);
+  });
+});
+
 describe("a getter in the data of a lease that is being sent", () => {
   it("cannot give away a lease of the pool, by a lane or a ring: the one that is being sent arrives once", async () => {
     const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
@@ -88,5 +126,21 @@ describe("a getter in the data of a lease that is being sent", () => {
     expect((await lane.receive())!.lease.id).toBe(other.id);
     expect(lane.pending).toBe(0);
     pool.validate();
+  });
+
+  it("may close the lane: the lease is in front of the end", async () => {
+    const pool = SharedPool.create({ size: 64, count: 2, members: 3 });
+    const lane = (await pool.connect(start("./lane.worker.ts", { job: "count" }))) as Lane<object>;
+    let closed: Promise<void> | undefined;
+    const data = {
+      get n() {
+        closed = lane.close();
+        return 1;
+      },
+    };
+    expect(lane.trySend(pool.tryAcquire()!, data)).toBe(true);
+    await closed;
+    // The other side has taken it and released it.
+    expect(pool.stats().held).toBe(0);
   });
 });

@@ -22,6 +22,8 @@ if (job !== "deaf") {
       await lane.send(lease, { n });
     }
     await lane.close();
+  } else if (job === "count") {
+    for await (const { lease } of lane) lease.release();
   } else if (job === "close at once") {
     await lane.close();
   } else if (job.startsWith("hold")) {

@@ -75,3 +75,52 @@ it("tells the other side, too, that a buffer was transferred, and gets its slot 
   detach(pool.bytes(again));
   expect(code(() => pool.bytes(again))).toBe("ERR_DETACHED");
 });
+
+describe("a lease that is being sent", () => {
+  it("is not this thread's for getters in its data, and stays its own when they throw", async () => {
+    const pool = TransferPool.create({ size: 8, count: 2 });
+    const worker = new Worker(new URL("./lane.worker.ts", import.meta.url), {
+      workerData: { job: "echo" },
+      execArgv: [],
+    });
+    workers.push(worker);
+    const lane = await pool.connect<object>(worker);
+    const lease = pool.tryAcquire()!;
+    const said: unknown[] = [];
+    const data = {
+      get n() {
+        said.push(
+          code(() => pool.release(lease)),
+          code(() => lane.trySend(lease)),
+          code(() => pool.retain(lease)),
+        );
+        return 1;
+      },
+    };
+    const failing = {
+      get n() {
+        throw new Error("a getter of the caller's");
+      },
+    };
+    expect(() => lane.trySend(lease, failing)).toThrow("a getter of the caller's");
+    expect(pool.bytes(lease)).toHaveLength(8);
+    expect(lane.trySend(lease, data)).toBe(true);
+    expect(said).toEqual(["ERR_DOUBLE_RELEASE", "ERR_USE_AFTER_RELEASE", "ERR_USE_AFTER_RELEASE"]);
+    pool.validate();
+    expect(pool.stats()).toEqual({ count: 2, free: 1, held: 0, away: 1 });
+    expect((await lane.receive())!.lease.id).toBe(lease.id);
+  });
+});
+
+it("tells a worker that waits for a slot when the pool is retired, and each that asks later", async () => {
+  const pool = TransferPool.create({ size: 8, count: 1 });
+  const worker = new Worker(new URL("./waiting.worker.ts", import.meta.url), { execArgv: [] });
+  workers.push(worker);
+  const held = pool.tryAcquire()!;
+  await pool.connect(worker);
+  const said = new Promise((resolve) => worker.on("message", (message) => message !== "waits" && resolve(message)));
+  await new Promise((resolve) => worker.once("message", resolve));
+  pool.retire();
+  expect(await said).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+  pool.release(held);
+});

@@ -123,7 +123,7 @@ describe("memories by way of the pool", () => {
     pool.validate();
   });
 
-  it("release() refuses another allocator's memory, and what is no memory, and changes nothing", () => {
+  it("release() refuses another allocator's memory, and what is not a memory, and changes nothing", () => {
     const pool = open();
     const foreign = new SystemAllocator().allocate(1);
     expect(code(() => pool.release(foreign))).toBe("ERR_FOREIGN_RELEASE");

@@ -23,6 +23,7 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone, type Outcome } from "../../../src/os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../../src/os/shared-memory.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { answerOf, type Exit, kill, run } from "../../helpers/child.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { generator } from "../../helpers/random.ts";
@@ -373,6 +374,18 @@ describe.runIf(nativeOps().availability.ok)("a process that is killed", () => {
 });
 
 describe.runIf(nativeOps().availability.ok)("what is refused", () => {
+  it("an attach that is refused takes no membership: of a plain SharedPool, and of a pool that retires", () => {
+    const plain = SharedPool.create({ size: 64, count: 2, members: 3 });
+    for (let i = 0; i < 4; i++) expect(code(() => ProcessPool.attach(plain.handle))).toBe("ERR_BAD_DATA");
+    for (let i = 0; i < 2; i++) plain.reserve();
+    const pool = make({ size: 64, count: 2, members: 3 });
+    const held = pool.tryAcquire()!;
+    pool.retire();
+    for (let i = 0; i < 4; i++) expect(code(() => ProcessPool.attach(pool.block!))).toBe("ERR_POOL_DEAD");
+    expect(pool.stats().members).toHaveLength(1);
+    pool.release(held);
+  });
+
   const refusedBy = (attempt: () => unknown): { code: string; errno: unknown } => {
     try {
       attempt();

@@ -243,7 +243,7 @@ describe("the forms that block", () => {
     expect(await first).toBe(4);
   });
 
-  it("refuse what is no integer from 0 to 2^31 - 1, and bounds that are none", async () => {
+  it("refuse what is not an integer from 0 to 2^31 - 1, and bounds that are none", async () => {
     const ring = SpscRing.create(2);
     for (const bad of [-1, 1.5, Number.NaN, 2 ** 31]) expect(code(() => ring.pushSync(bad))).toBe("ERR_OUT_OF_RANGE");
     for (const bad of ["1", 1n, Symbol("x"), null, undefined]) {

@@ -46,7 +46,7 @@ describe("SpscRing", () => {
     }
   });
 
-  it("refuses what is no ring, and counters that were damaged", () => {
+  it("refuses what is not a ring, and counters that were damaged", () => {
     expect([
       code(() => SpscRing.create(3)),
       code(() => SpscRing.create(0)),

@@ -120,7 +120,7 @@ describe("leases", () => {
 });
 
 describe("misuse", () => {
-  it("double release, use after release, a lease of another thread, of another pool, and what is no lease", () => {
+  it("double release, use after release, a lease of another thread, of another pool, and what is not a lease", () => {
     const [a, b] = two();
     const [other] = two();
     const lease = a.tryAcquire()!;
@@ -220,6 +220,23 @@ describe("misuse", () => {
     expect(() => b.release(lease)).toThrow(
       /lease \d+ of slot \d+ of shared pool "frames".*held by member 0; retain\(\) it/,
     );
+  });
+
+  it("an identity where a lease is asked for, or a lease for an identity: the message names the other call", () => {
+    const [a] = two();
+    const id = a.tryAcquireId();
+    for (const [call, other] of [
+      ["bytes", "bytesOf"],
+      ["retain", "retainId"],
+      ["release", "releaseId"],
+    ] as const) {
+      expect(() => a[call](id as never)).toThrow(
+        `lease must be a Lease of this pool (${other}(id) takes an identity), but`,
+      );
+      expect(() => a[other](a.lease(id) as never)).toThrow(/by its number, lease\.id/);
+    }
+    expect(a.isHeld(id)).toBe(true);
+    a.releaseId(id);
   });
 
   it("a dead pool: release, use, take, attach, wait", async () => {

@@ -1,5 +1,5 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
-import { Readable } from "node:stream";
+import { Readable, Writable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
 
 /** The built entry points, by subpath. */
@@ -143,7 +143,12 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     }),
     "./web-streams#ReadableStream": () => new ReadableStream({ type: "bytes" }),
     "./node#Readable": () => Readable.from([]),
+    // Nobody is there: it fails in the next turn, without a descriptor.
+    "./node#PooledSocket": () =>
+      node.connectSocket({ path: "/nobody/listens/here" }, core.BufferPool.create({ size: 64, max: 1 })),
     "./node#FrameStream": () => node.frames(Readable.from([]), 2),
+    "./node#Writable": () => new Writable({ write: (_chunk, _encoding, done) => done() }),
+    "./node#FrameWriter": () => node.frameWriter(new Writable({ write: (_chunk, _encoding, done) => done() })),
     "./node#FrameProcess": () => node.spawnFrames("no-such-program", [], { count: 1 }),
     // One for all calls while it lives: each has a descriptor.
     "./native#ProcessPool": () => {
@@ -252,6 +257,7 @@ export const ANSWERS: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/(Audio|Video)Info\.prototype\.equals$/, "whether anything at all is the same layout"],
   [/\.#isMillpondError$/, "asked in a catch, of whatever was thrown"],
   [/#new RtmError argument 1$/, "the library throws it, and does not check its own words"],
+  [/node#PooledSocket\.prototype\.destroy$/, "the reason may be anything, as AbortController.abort() takes it"],
   [/MediaBuffer\.prototype\.getMeta$/, "an API by name is as good as a type"],
   [/typedarray-pool#malloc argument 1$/, "null for a data type that is none, as in the package"],
 ];

@@ -102,8 +102,8 @@ export class FrameSlots {
   }
 }
 
-/** A `VideoInfo`, or the plain data of one, as pools have it for a format. */
-function layoutOf(format: unknown): FrameLayout | undefined {
+/** A `VideoInfo`, or the plain data of one, as pools have it for a format; undefined for anything else. */
+export function layoutOf(format: unknown): FrameLayout | undefined {
   if (typeof format !== "object" || format === null) return undefined;
   const layout = format as Partial<FrameLayout>;
   if (typeof layout.format !== "string" || !isCount(layout.width) || !isCount(layout.height) || !isCount(layout.size)) {

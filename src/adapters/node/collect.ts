@@ -1,0 +1,265 @@
+/**
+ * A whole stream in one block of a PagePool: the body of a request, the output of a program.
+ *
+ * No call of Node reads a request's body into memory of ours, so each chunk is copied once, and can be collected as
+ * garbage at once. `Buffer.concat` keeps every chunk until the last has come, then allocates and copies all of them.
+ *
+ * Life-cycle: listens at once; takes pages with the first byte, so a client that sends only headers holds none; ends
+ * with the stream, an error, the limit or the signal, and then nothing listens any more. While pages are waited for the
+ * stream is paused, and its sender with it.
+ *
+ * What happens to the stream when it is not read to its end: a request that a server received is left paused, because
+ * destroying it would cut the connection before an answer (413) is sent; the answer is to have `connection: close`. Any
+ * other stream is destroyed, a web stream cancelled: nobody else would end it.
+ *
+ * Complexity: O(bytes). With a true `content-length` nothing is copied twice; without one, see growing-block.ts.
+ */
+import { finished, type Readable } from "node:stream";
+import type { ReadableStream, ReadableStreamDefaultReader } from "node:stream/web";
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { PagePool } from "../../pools/page/page-pool.ts";
+import { abortable, onAbort } from "../../util/abortable.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { abortSignal, instance, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { GrowingBlock, tooLargeError } from "./growing-block.ts";
+import { throwIfAborted } from "./read-file.ts";
+
+/** How {@link collect} collects. */
+export interface CollectOptions {
+  /** The most bytes that may come; one more: `ERR_TOO_LARGE`. Default 2^26, 64 MiB. */
+  maxBytes?: number;
+  /**
+   * Bytes that will probably come, so that the block need not grow. Default: the stream's own `content-length` header.
+   * A wrong one costs memory or copies, up to `maxBytes`, and nothing else.
+   */
+  expected?: number;
+  /** Ends it; rejects with its reason. */
+  signal?: AbortSignal;
+}
+
+const DEFAULT_MAX_BYTES = 2 ** 26;
+
+/**
+ * Reads a stream to its end into one block of `pages`; the caller releases it. Waits for the first pages while the pool
+ * is full, and the stream with it.
+ *
+ * Rejects with `ERR_TOO_LARGE` (more than `maxBytes`, or a `content-length` that says so, before a byte is read), the
+ * signal's reason, the stream's error (a client that hangs up: `ECONNRESET`, or `ERR_STREAM_PREMATURE_CLOSE`),
+ * `ERR_ENDED` when the stream has ended before, `ERR_POOL_FULL` when the pool has no room to grow, what `pages.acquire`
+ * rejects with, and `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` (text, objects), `ERR_OUT_OF_RANGE` for the
+ * arguments; for those the stream is not touched. Otherwise the pages are back in the pool then, and the stream is
+ * destroyed, or paused when it is a request that a server received: answer it with `connection: close`.
+ *
+ * @param readable a Readable of bytes, such as a request of `node:http`, or a ReadableStream of Uint8Arrays
+ * @param pages where the block comes from
+ */
+export async function collect(
+  readable: Readable | ReadableStream<Uint8Array>,
+  pages: PagePool,
+  options?: CollectOptions,
+): Promise<MediaBuffer> {
+  const isWeb = isWebStream(readable);
+  if (!isWeb) withMethods("readable", "a Readable or a ReadableStream", readable, ["on", "pause", "resume", "destroy"]);
+  instance("pages", "a PagePool", PagePool, pages);
+  const given = readOptions<CollectOptions>("options", options, ["maxBytes", "expected", "signal"]);
+  const maxBytes = wholeNumber("options.maxBytes", given.maxBytes === undefined ? DEFAULT_MAX_BYTES : given.maxBytes);
+  const expected = given.expected === undefined ? undefined : wholeNumber("options.expected", given.expected);
+  const signal = abortSignal("options.signal", given.signal);
+  if (isWeb && readable.locked)
+    throw endedError("it has another reader; hand over the stream before anything reads it");
+  if (!isWeb) checkReadable(readable);
+  const declared = isWeb ? undefined : contentLength(readable);
+  const source = isWeb ? new WebSource(readable.getReader()) : new NodeSource(readable);
+  const block = new GrowingBlock(pages, maxBytes, "the body");
+  try {
+    throwIfAborted(signal);
+    if (declared !== undefined && declared > maxBytes) throw tooLargeError("the body", maxBytes, declared);
+    await source.read(block, Math.min(expected ?? declared ?? 0, maxBytes), signal);
+    return block.finish();
+  } catch (error) {
+    block.drop();
+    source.abandon(error);
+    throw error;
+  }
+}
+
+/** Where the bytes of a collect() come from. */
+interface Source {
+  /** Reads to the end into `block`, whose first pages hold `expected` bytes. */
+  read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void>;
+  /** Stops a stream that is not read any further. */
+  abandon(error: unknown): void;
+}
+
+class NodeSource implements Source {
+  readonly #readable: Readable;
+
+  constructor(readable: Readable) {
+    this.#readable = readable;
+  }
+
+  read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void> {
+    const readable = this.#readable;
+    return abortable<void>(signal, ({ resolve, reject, onEnd }) => {
+      let isOver = false;
+      let isWaiting = false;
+      onEnd(() => {
+        isOver = true;
+      });
+      const append = (chunk: Uint8Array): void => {
+        try {
+          block.append(chunk);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      // While the first pages are waited for, nothing else is to come; a stream that is pushed to all the same does not
+      // lose what it delivers.
+      const waiting: Uint8Array[] = [];
+      const onData = (chunk: unknown): void => {
+        if (isOver) return;
+        if (!(chunk instanceof Uint8Array)) {
+          reject(notBytesError(chunk));
+          return;
+        }
+        if (isWaiting) {
+          waiting.push(chunk);
+          return;
+        }
+        try {
+          if (block.capacity === 0 && !block.tryReserve(Math.max(expected, chunk.length))) {
+            isWaiting = true;
+            waiting.push(chunk);
+            readable.pause();
+            void reserve(Math.max(expected, chunk.length));
+            return;
+          }
+        } catch (error) {
+          reject(error);
+          return;
+        }
+        append(chunk);
+      };
+      const stop = new AbortController();
+      onEnd(() => stop.abort());
+      const reserve = async (size: number): Promise<void> => {
+        try {
+          await block.reserve(size, stop.signal);
+        } catch (error) {
+          reject(error);
+          return;
+        }
+        // Ended while the pages were on their way.
+        if (isOver) {
+          block.drop();
+          return;
+        }
+        isWaiting = false;
+        for (const chunk of waiting.splice(0)) if (!isOver) append(chunk);
+        if (isOver) return;
+        if (isAtEnd) resolve();
+        else readable.resume();
+      };
+      let isAtEnd = false;
+      onEnd(
+        finished(readable, { writable: false }, (error) => {
+          if (error !== undefined && error !== null) reject(error);
+          else if (isWaiting) isAtEnd = true;
+          else resolve();
+        }),
+      );
+      readable.on("data", onData);
+      onEnd(() => {
+        readable.off("data", onData);
+      });
+      // A stream that the caller has paused stays paused when it is listened to.
+      readable.resume();
+    });
+  }
+
+  abandon(_error: unknown): void {
+    const readable = this.#readable;
+    if (isServerRequest(readable)) readable.pause();
+    // Without the error: nobody may listen for it, and it has been told already.
+    else readable.destroy();
+  }
+}
+
+class WebSource implements Source {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+
+  constructor(reader: ReadableStreamDefaultReader<Uint8Array>) {
+    this.#reader = reader;
+  }
+
+  async read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void> {
+    const reader = this.#reader;
+    const stopped = onAbort(signal, (reason) => this.abandon(reason));
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        throwIfAborted(signal);
+        if (done) break;
+        if (!(value instanceof Uint8Array)) throw notBytesError(value);
+        if (block.capacity === 0 && value.length > 0) await block.reserve(Math.max(expected, value.length), signal);
+        block.append(value);
+      }
+    } finally {
+      stopped();
+    }
+    reader.releaseLock();
+  }
+
+  abandon(error: unknown): void {
+    // What the stream says to its cancellation is of no use to anybody: the caller has the first error.
+    this.#reader.cancel(error).catch(() => {});
+  }
+}
+
+function isWebStream(value: unknown): value is ReadableStream<Uint8Array> {
+  return typeof value === "object" && value !== null && "getReader" in value && typeof value.getReader === "function";
+}
+
+/** A request as a server of node:http received it: it has a method, which the answer to a client's request has not. */
+function isServerRequest(readable: Readable): boolean {
+  const { method, headers, socket } = readable as { method?: unknown; headers?: unknown; socket?: unknown };
+  return typeof method === "string" && typeof headers === "object" && typeof socket === "object";
+}
+
+/** What the headers of a request or an answer say of its length; undefined when they say nothing of use. */
+function contentLength(readable: Readable): number | undefined {
+  const { headers } = readable as { headers?: { readonly "content-length"?: unknown } };
+  const value = typeof headers === "object" && headers !== null ? headers["content-length"] : undefined;
+  return typeof value === "string" && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+}
+
+function checkReadable(readable: Readable): void {
+  if (readable.readableObjectMode) {
+    throw wrongType(
+      "readable",
+      "a stream of bytes (Readable.from() needs { objectMode: false })",
+      "a stream in object mode",
+    );
+  }
+  if (readable.readableEncoding !== null && readable.readableEncoding !== undefined) {
+    throw wrongType("readable", "a stream of bytes", `a stream of text (${readable.readableEncoding})`);
+  }
+  if (readable.readableEnded) {
+    throw endedError("it was read to its end before, by a body parser perhaps; collect() it before anything else does");
+  }
+  if (readable.destroyed && readable.errored === null) {
+    throw endedError("it was destroyed before; collect() it before anything else ends it");
+  }
+  if (readable.destroyed) throw readable.errored;
+}
+
+function endedError(why: string): MillpondError {
+  return new MillpondError("ERR_ENDED", `the stream cannot be collected: ${why}`);
+}
+
+function notBytesError(chunk: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_INVALID_ARG_TYPE",
+    `readable must deliver Uint8Arrays, but it delivered ${show(chunk)}; give it no encoding and no object mode`,
+  );
+}

@@ -1,0 +1,722 @@
+/**
+ * PooledSocket: a connection whose bytes the system writes straight into slots of a BufferPool, and takes straight out
+ * of leases. It stands on `net.connect({ onread })`; connections that a server accepts, and TLS, have no such way in
+ * Node.
+ *
+ * ```
+ *   kernel --read--> [ slot ] --full, or nothing more has come--> waits for the loop (at most ahead) --> the loop
+ *                       ^                                                                                     |
+ *                       +---------------------------------- the pool <------------------------- release() ----+
+ * ```
+ * Life-cycle: connecting, open, ended (by the other side), closed; `destroy()`, the signal, an error and leaving the
+ * loop close it from anywhere. Reading begins with the first `read()`.
+ *
+ * | reading | the kernel writes into         | goes on                                                     |
+ * | ------- | ------------------------------ | ----------------------------------------------------------- |
+ * | idle    | nothing; it stops the sender   | when the loop asks                                          |
+ * | waiting | nothing                        | when the pool has a free slot                               |
+ * | on      | a slot, or once the bounce     | until no slot is free or `ahead` leases wait: then idle |
+ *
+ * The bounce. Node asks for the next target only when a read has ended, so after a pause the first read goes where the
+ * last answer said. That must be no slot of somebody else: it is a small block of the socket's own, from which up to 4
+ * KiB are copied once for each pause.
+ *
+ * Invariants: a slot that the kernel may write into is mapped and in nobody's hands; a pool that is closed by force
+ * keeps its bytes until the connection is closed. Bytes of one read never lie in two leases, but for those of the
+ * bounce that a slot of under 4 KiB has no room for. A lease that is written is mapped until its bytes are out, so that
+ * a release meanwhile is refused (`ERR_MAPPED`). When `closed` has settled the socket holds no lease that is not
+ * waiting to be read.
+ *
+ * Complexity: a read is one system call, no allocation but the handle of the lease. The view of a whole slot is made
+ * once for each slot; the rest of a slot that is not full yet is a view of its own.
+ */
+import { type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
+import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Mapping } from "../../memory/memory.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { onAbort } from "../../util/abortable.ts";
+import { disposeWith } from "../../util/dispose.ts";
+import { type ErrorCode, MillpondError } from "../../util/errors.ts";
+import {
+  abortSignal,
+  badValue,
+  callback,
+  instance,
+  milliseconds,
+  oneOf,
+  outOfRange,
+  readOptions,
+  wholeNumber,
+  word,
+  wrongType,
+  yesOrNo,
+} from "../../util/validate.ts";
+
+/** How a {@link PooledSocket} hands out what arrives. */
+export interface PooledSocketOptions {
+  /**
+   * When a slot is handed out. "any" (default): when it is full or the kernel has nothing more at the moment, so that a
+   * message is not kept waiting for the next. "full": only when it is full, and the last one at the end; for bulk.
+   */
+  fill?: "any" | "full";
+  /** Leases that may wait for the loop before reading stops: 1 to 64, default 2. */
+  ahead?: number;
+  /** Destroys the connection; what waits rejects with its reason. */
+  signal?: AbortSignal;
+}
+
+/** Where to connect to, in the words of `net.connect`. Either `port` or `path` is there. */
+export interface SocketAddress {
+  /** A TCP port, 0 to 65535. */
+  port?: number;
+  /** A name or an address; default "localhost". */
+  host?: string;
+  /** The path of a Unix socket, or the name of a pipe of Windows, in the place of port and host. */
+  path?: string;
+  /** The address that this end has. */
+  localAddress?: string;
+  /** The port that this end has. */
+  localPort?: number;
+  /** Which addresses of the host are tried: 4, 6, or 0 for both (default). */
+  family?: 0 | 4 | 6;
+  /** Finds the addresses of a host; default: the system does. */
+  lookup?: LookupFunction;
+  /** Send small writes at once; default false. */
+  noDelay?: boolean;
+  /** Ask the other side now and then whether it is still there; default false. */
+  keepAlive?: boolean;
+  /** Milliseconds of silence before the first such question. */
+  keepAliveInitialDelay?: number;
+  /** Try addresses of both families in turn; default true. */
+  autoSelectFamily?: boolean;
+  /** Milliseconds for each of them. */
+  autoSelectFamilyAttemptTimeout?: number;
+  /** Keep the sending side open when the other side has ended; default false. */
+  allowHalfOpen?: boolean;
+  /**
+   * Milliseconds without a byte in or out that end the connection (`ERR_TIMED_OUT`); default, and `Infinity`: none do.
+   */
+  timeout?: number;
+}
+
+const OPTION_KEYS = ["fill", "ahead", "signal"] as const;
+
+const ADDRESS_KEYS: readonly (keyof SocketAddress)[] = [
+  "port",
+  "host",
+  "path",
+  "localAddress",
+  "localPort",
+  "family",
+  "lookup",
+  "noDelay",
+  "keepAlive",
+  "keepAliveInitialDelay",
+  "autoSelectFamily",
+  "autoSelectFamilyAttemptTimeout",
+  "allowHalfOpen",
+  "timeout",
+];
+
+/** What only TLS takes. */
+const TLS_KEYS = [
+  "tls",
+  "ca",
+  "cert",
+  "key",
+  "pfx",
+  "servername",
+  "rejectUnauthorized",
+  "secureContext",
+  "ALPNProtocols",
+];
+
+const DEFAULT_AHEAD = 2;
+const MAX_AHEAD = 64;
+
+/** 4 KiB: what is copied once for each pause costs less than the system call that brought it. */
+const BOUNCE_BYTES = 4096;
+
+/**
+ * Connects, and reads into slots of `pool`. Returns at once; `opened` resolves when the connection is there.
+ *
+ * A connection that is read holds one slot, also while nothing arrives: the pool is to have one for each, and those
+ * that the loops hold at a time. With no free slot reading stops until one comes back, and TCP stops the sender. Where
+ * one program should not wait for another, each has a pool of its own.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, and `ERR_UNSUPPORTED` for options of TLS.
+ *
+ * @param options where to. The time in which the loop or the pool was what the connection waited for does not count for
+ *   `timeout`
+ * @param pool where arriving bytes go; active, with buffers of one memory
+ * @param how how bytes are handed out, and a signal
+ */
+export function connectSocket(options: SocketAddress, pool: BufferPool, how?: PooledSocketOptions): PooledSocket {
+  const address = checkAddress(options);
+  instance("pool", "a BufferPool", BufferPool, pool);
+  const given = readOptions<PooledSocketOptions>("how", how, OPTION_KEYS);
+  const { fill = "any", ahead = DEFAULT_AHEAD } = given;
+  oneOf("how.fill", fill, ["any", "full"]);
+  wholeNumber("how.ahead", ahead, 1, MAX_AHEAD);
+  const signal = abortSignal("how.signal", given.signal);
+  return new PooledSocket(address, pool, fill, ahead, signal);
+}
+
+/** What `net.connect` is to get: a copy, checked, and only what was given. */
+function checkAddress(options: SocketAddress): SocketAddress {
+  if (options === undefined) throw wrongType("options", "an object with port or path", options);
+  if (typeof options === "object" && options !== null) {
+    const tls = TLS_KEYS.find((key) => key in options);
+    if (tls !== undefined) {
+      throw new MillpondError(
+        "ERR_UNSUPPORTED",
+        `options.${tls} is for TLS, whose bytes Node decrypts into memory of its own: there is no way to have them in a slot; ` +
+          "use node:tls, and collect() or frames() over its stream",
+      );
+    }
+  }
+  const given = readOptions<SocketAddress>("options", options, ADDRESS_KEYS);
+  const { port, path, family, timeout } = given;
+  if (path !== undefined) {
+    if (word("options.path", path) === "") throw badValue("options.path", "a path", path);
+  } else if (port === undefined) {
+    throw wrongType("options.port", "a port, or options.path a path", port);
+  }
+  for (const key of ["port", "localPort"] as const) {
+    if (given[key] !== undefined) wholeNumber(`options.${key}`, given[key], 0, 65_535);
+  }
+  for (const key of ["host", "localAddress"] as const) {
+    if (given[key] !== undefined) word(`options.${key}`, given[key]);
+  }
+  for (const key of ["noDelay", "keepAlive", "autoSelectFamily", "allowHalfOpen"] as const) {
+    if (given[key] !== undefined) yesOrNo(`options.${key}`, given[key]);
+  }
+  for (const key of ["keepAliveInitialDelay", "autoSelectFamilyAttemptTimeout"] as const) {
+    if (given[key] !== undefined) wholeNumber(`options.${key}`, given[key], 0, MAX_TIMER);
+  }
+  callback("options.lookup", given.lookup);
+  if (family !== undefined && wholeNumber("options.family", family) !== 0 && family !== 4 && family !== 6) {
+    throw badValue("options.family", "0, 4 or 6", family);
+  }
+  if (timeout !== undefined && milliseconds("options.timeout", timeout) > MAX_TIMER) {
+    if (timeout !== Infinity) throw outOfRange("options.timeout", `at most ${MAX_TIMER}, or Infinity`, timeout);
+    delete given.timeout;
+  }
+  // Node reads some of them by whether they are there.
+  for (const key of ADDRESS_KEYS) if (given[key] === undefined) delete given[key];
+  return given;
+}
+
+/** Node's timers take no more: 2^31 - 1 ms. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/** A slot that the kernel writes into. */
+class Target {
+  readonly buffer: MediaBuffer;
+  readonly bytes: Uint8Array;
+  readonly #mapping: Mapping;
+  filled = 0;
+
+  constructor(buffer: MediaBuffer) {
+    try {
+      this.#mapping = buffer.map("write");
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    this.buffer = buffer;
+    this.bytes = this.#mapping.bytes;
+  }
+
+  /** Where the next byte goes. */
+  get rest(): Uint8Array {
+    return this.filled === 0 ? this.bytes : this.bytes.subarray(this.filled);
+  }
+
+  get isFull(): boolean {
+    return this.filled === this.bytes.length;
+  }
+
+  /** Copies as much as there is room for; returns what is left. */
+  fill(bytes: Uint8Array): Uint8Array {
+    const count = Math.min(bytes.length, this.bytes.length - this.filled);
+    this.bytes.set(bytes.subarray(0, count), this.filled);
+    this.filled += count;
+    return bytes.subarray(count);
+  }
+
+  /** The lease, as large as what has arrived. Nothing writes into it any more. Throws `ERR_POOL_DEAD`. */
+  finish(): MediaBuffer {
+    const { buffer, filled } = this;
+    this.#mapping.unmap();
+    if (filled < buffer.size) buffer.resize(0, filled);
+    return buffer;
+  }
+
+  drop(): void {
+    this.#mapping.unmap();
+    if (this.buffer.isLive) this.buffer.release();
+  }
+}
+
+interface Reader {
+  resolve(lease: MediaBuffer | undefined): void;
+  reject(error: unknown): void;
+}
+
+/** A connection over slots; see the module text. Made by {@link connectSocket}. */
+export class PooledSocket implements AsyncIterable<MediaBuffer> {
+  /** Resolves when the connection is there; rejects with what prevents it. Need not be looked at. */
+  readonly opened: Promise<void>;
+  /**
+   * Settles when the descriptor is closed, every write has ended, and the socket holds no lease but those that wait to
+   * be read. Rejects when that was because of an error, with it. Need not be looked at.
+   */
+  readonly closed: Promise<void>;
+  /** Destroys it at the end of a block, where the platform has `Symbol.dispose`. */
+  declare [Symbol.dispose]: () => void;
+  readonly #socket: Socket;
+  readonly #pool: BufferPool;
+  readonly #isEager: boolean;
+  readonly #ahead: number;
+  /** Leases that wait for the loop, in order. */
+  readonly #ready: MediaBuffer[] = [];
+  /** Calls of read() that wait for a lease, in order. While there is one, `#ready` is empty. */
+  readonly #readers: Reader[] = [];
+  /** What is being filled; undefined: bytes go to the bounce. */
+  #target: Target | undefined;
+  #bounce: Uint8Array = new Uint8Array(BOUNCE_BYTES);
+  /** What the bounce brought and no slot has room for yet, in order. */
+  #spill: Uint8Array[] = [];
+  #state: "idle" | "waiting" | "on" = "idle";
+  /** The other side has ended: no byte comes any more. */
+  #isEnded = false;
+  /** Destroyed, or failed; what waited was refused. */
+  #isOver = false;
+  #isClosed = false;
+  #failure: { readonly error: unknown } | undefined;
+  #ending: Promise<void> | undefined;
+  /** Writes that have not ended. */
+  #writes = 0;
+  #settleClosed: () => void = () => {};
+  /** Milliseconds without a byte that end the connection; 0: none do. */
+  readonly #timeout: number;
+  /** Ends the wait for a slot. */
+  readonly #stop: AbortController = new AbortController();
+  readonly #undo: (() => void)[] = [];
+
+  /** @internal Made by {@link connectSocket}. */
+  constructor(
+    address: SocketAddress,
+    pool: BufferPool,
+    fill: "any" | "full",
+    ahead: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#pool = pool;
+    this.#isEager = fill === "any";
+    this.#ahead = ahead;
+    this.#timeout = address.timeout ?? 0;
+    const socket = openSocket({
+      ...address,
+      onread: {
+        buffer: () => this.#target?.rest ?? this.#bounce,
+        callback: (count: number, bytes: Uint8Array) => this.#onRead(count, bytes),
+      },
+    } as NetConnectOpts);
+    this.#socket = socket;
+    // Or it would read before there is a slot.
+    socket.pause();
+    this.opened = new Promise((resolve, reject) => {
+      socket.once("connect", resolve);
+      socket.once("close", () => reject(this.#refusal("open")));
+    });
+    this.closed = new Promise((resolve, reject) => {
+      this.#settleClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure.error));
+    });
+    // Whoever does not look at them hears of the error from read() and write().
+    this.opened.catch(() => {});
+    this.closed.catch(() => {});
+    socket.on("error", (error) => this.#shut({ error }));
+    socket.on("timeout", () => this.#onTimeout());
+    socket.once("end", () => this.#onEnd());
+    socket.once("close", () => this.#onClose());
+    // A pool that is closed by force while the kernel writes into a slot of it tells by this alone.
+    this.#undo.push(pool.on("drained", () => this.#onDrained()));
+    try {
+      this.#undo.push(onAbort(signal, (reason) => this.#shut({ error: reason })));
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  /** Bytes that have arrived. */
+  get bytesRead(): number {
+    return this.#socket.bytesRead;
+  }
+
+  /** Bytes that were given to the socket to send. */
+  get bytesWritten(): number {
+    return this.#socket.bytesWritten ?? 0;
+  }
+
+  /**
+   * The next lease, as large as what it holds; undefined when the other side has ended. The caller releases it. Several
+   * calls are served in order. Rejects with the connection's error (`ECONNRESET`), the signal's reason,
+   * `ERR_TIMED_OUT`, `ERR_ENDED` after {@link destroy}, and what `pool.acquire` rejects with, which destroys the
+   * connection.
+   */
+  read(): Promise<MediaBuffer | undefined> {
+    const lease = this.#ready.shift();
+    if (lease === undefined) {
+      if (this.#isOver) return Promise.reject(this.#refusal("read"));
+      // What the bounce brought may still wait for a slot.
+      if (this.#isEnded && this.#spill.length === 0) return Promise.resolve(undefined);
+      return new Promise((resolve, reject) => {
+        this.#readers.push({ resolve, reject });
+        this.#start();
+      });
+    }
+    this.#start();
+    this.#stopListening();
+    return Promise.resolve(lease);
+  }
+
+  /** Reads to the end, lease by lease, as {@link read}. Leaving the loop early destroys the connection. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<MediaBuffer, undefined> {
+    const iterator: AsyncIterableIterator<MediaBuffer, undefined> = {
+      next: async () => {
+        const value = await this.read();
+        return value === undefined ? { done: true, value } : { done: false, value };
+      },
+      return: async () => {
+        this.destroy();
+        // The loop has ended for a reason of its own.
+        await this.closed.catch(() => {});
+        return { done: true, value: undefined };
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
+
+  /**
+   * Sends the bytes of a lease, of any pool, without a copy. The lease is the socket's from now on: it is released when
+   * its bytes are out, or cannot get out any more, and the promise settles after that. Until then it is mapped, and a
+   * `release()` of yours is refused (`ERR_MAPPED`). Not awaited, writes are sent in order.
+   *
+   * Rejects with the connection's error, the signal's reason, `ERR_ENDED` after {@link end} or {@link destroy}. The
+   * lease stays yours only when it is none (`ERR_INVALID_ARG_TYPE`), is over (`ERR_USE_AFTER_RELEASE`), or has no bytes
+   * that can be reached (`ERR_NOT_MAPPABLE`, `ERR_MAPPED`, `ERR_DETACHED`).
+   */
+  async write(lease: MediaBuffer): Promise<void> {
+    instance("lease", "a MediaBuffer", MediaBuffer, lease);
+    const mappings = mapAll(lease);
+    this.#writes++;
+    try {
+      if (this.#isOver || this.#isClosed || this.#ending !== undefined) throw this.#refusal("write to");
+      await this.#send(mappings);
+    } finally {
+      for (const mapping of mappings) mapping.unmap();
+      this.#writes--;
+      try {
+        // A pool that was closed by force has it already.
+        if (lease.isLive) lease.release();
+      } finally {
+        this.#settle();
+      }
+    }
+  }
+
+  #send(mappings: readonly Mapping[]): Promise<void> {
+    const socket = this.#socket;
+    return new Promise((resolve, reject) => {
+      const done = this.#onDone(resolve, reject, "write to");
+      if (mappings.length === 0) {
+        done();
+        return;
+      }
+      // Several memories leave in one system call.
+      if (mappings.length > 1) socket.cork();
+      mappings.forEach((mapping, i) => {
+        if (i < mappings.length - 1) socket.write(mapping.bytes);
+        else socket.write(mapping.bytes, done);
+      });
+      if (mappings.length > 1) socket.uncork();
+    });
+  }
+
+  /**
+   * Ends the sending side when everything is written; resolves then. Reading goes on until the other side has ended:
+   * read to the end, or {@link destroy}. A second call gives the same promise, which need not be looked at.
+   */
+  end(): Promise<void> {
+    if (this.#ending === undefined) {
+      this.#ending = new Promise((resolve, reject) => {
+        if (this.#isOver) reject(this.#refusal("end"));
+        else if (this.#isClosed) resolve();
+        else this.#socket.end(this.#onDone(resolve, reject, "end"));
+      });
+      this.#ending.catch(() => {});
+    }
+    return this.#ending;
+  }
+
+  /** What Node calls at the end of a write; a write that was cut off is reported as one that went well. */
+  #onDone(resolve: () => void, reject: (error: unknown) => void, verb: string): (error?: Error | null) => void {
+    return (error) => {
+      if (this.#isOver) reject(this.#refusal(verb));
+      else if (error === undefined || error === null) resolve();
+      else reject(error);
+    };
+  }
+
+  /**
+   * Closes the connection now. What waits to be read is released; calls that wait reject with `error`, or with
+   * `ERR_ENDED` without one. What the kernel still works on comes back before {@link closed} settles. Twice: nothing.
+   */
+  destroy(error?: unknown): void {
+    this.#shut(error === undefined ? undefined : { error });
+  }
+
+  /**
+   * Ends everything but what the kernel may still work on, which comes back at the "close" event. The first call
+   * counts.
+   */
+  #shut(failure: { readonly error: unknown } | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#failure = failure;
+    this.#stop.abort();
+    this.#socket.destroy();
+    for (const lease of this.#ready.splice(0)) if (lease.isLive) lease.release();
+    for (const reader of this.#readers.splice(0)) reader.reject(this.#refusal("read"));
+    this.#stopListening();
+  }
+
+  #refusal(verb: string): unknown {
+    if (this.#failure !== undefined) return this.#failure.error;
+    const why = this.#isOver ? "it was destroyed" : this.#isClosed ? "it is closed" : "end() was called before";
+    return new MillpondError("ERR_ENDED", `cannot ${verb} the connection: ${why}; connectSocket() makes another one`);
+  }
+
+  /** Begins to read again, when there is somebody to read for. */
+  #start(): void {
+    if (this.#state !== "idle" || this.#isOver || this.#ready.length >= this.#ahead) return;
+    if (this.#isEnded && this.#spill.length === 0) return;
+    if (this.#nextTarget()) this.#readOn();
+  }
+
+  /** Takes a slot to fill. False: there is none now; reading goes on by itself when there is. */
+  #nextTarget(): boolean {
+    let buffer: MediaBuffer | undefined;
+    try {
+      buffer = this.#pool.tryAcquire();
+      if (buffer !== undefined) {
+        this.#target = new Target(buffer);
+        return true;
+      }
+    } catch (error) {
+      this.#shut({ error });
+      return false;
+    }
+    this.#state = "waiting";
+    this.#pool.acquire({ signal: this.#stop.signal }).then(
+      (late) => this.#onSlot(late),
+      (error: unknown) => this.#shut({ error }),
+    );
+    return false;
+  }
+
+  #onSlot(buffer: MediaBuffer): void {
+    if (this.#isOver) {
+      if (buffer.isLive) buffer.release();
+      return;
+    }
+    this.#state = "idle";
+    try {
+      this.#target = new Target(buffer);
+    } catch (error) {
+      this.#shut({ error });
+      return;
+    }
+    this.#readOn();
+  }
+
+  /** There is a target: what has arrived goes first, then the kernel. */
+  #readOn(): void {
+    this.#state = "on";
+    if (!this.#place() || this.#isEnded) return;
+    // The time that the loop or the pool took is not the other side's.
+    if (this.#timeout > 0) this.#socket.setTimeout(this.#timeout);
+    this.#socket.resume();
+  }
+
+  /** The kernel has written `count` bytes. True: it may go on, to where `onread.buffer()` says now. */
+  #onRead(count: number, bytes: Uint8Array): boolean {
+    if (this.#isOver) return false;
+    const isDrained = count < bytes.length;
+    if (bytes !== this.#bounce) {
+      this.#target!.filled += count;
+      return this.#goOn(isDrained);
+    }
+    this.#spill.push(bytes.subarray(0, count));
+    // While nothing is read a stream may still deliver once.
+    const canGoOn = this.#state === "on" && this.#place();
+    if (this.#spill.length > 0) this.#bounce = new Uint8Array(BOUNCE_BYTES);
+    if (!canGoOn) this.#socket.pause();
+    return canGoOn;
+  }
+
+  /** Copies what the bounce brought into slots. True: all of it has found room, and there is a target. */
+  #place(): boolean {
+    while (this.#spill.length > 0) {
+      const rest = this.#target!.fill(this.#spill[0]!);
+      if (rest.length > 0) this.#spill[0] = rest;
+      else this.#spill.shift();
+      // What the bounce had may have been all there was, full or not.
+      if (!this.#goOn(this.#spill.length === 0)) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Hands the target out when it is time. True: there is a target, the same or the next, that the kernel may write
+   * into.
+   */
+  #goOn(isDrained: boolean): boolean {
+    const target = this.#target!;
+    if (!target.isFull && !(isDrained && this.#isEager) && !this.#isEnded) return true;
+    this.#target = undefined;
+    this.#state = "idle";
+    if (!this.#handOut(target)) return false;
+    if (this.#isEnded && this.#spill.length === 0) {
+      this.#finishReaders();
+      return false;
+    }
+    if (this.#ready.length < this.#ahead && this.#nextTarget()) {
+      this.#state = "on";
+      return true;
+    }
+    if (!this.#isOver) this.#socket.pause();
+    return false;
+  }
+
+  #handOut(target: Target): boolean {
+    let lease: MediaBuffer;
+    try {
+      lease = target.finish();
+    } catch (error) {
+      target.drop();
+      this.#shut({ error });
+      return false;
+    }
+    const reader = this.#readers.shift();
+    if (reader === undefined) this.#ready.push(lease);
+    else reader.resolve(lease);
+    return true;
+  }
+
+  /** The other side has ended. Nothing is written into the target any more, so it can be handed out here. */
+  #onEnd(): void {
+    if (this.#isOver) return;
+    this.#isEnded = true;
+    const target = this.#target;
+    if (this.#spill.length > 0) return;
+    this.#target = undefined;
+    this.#state = "idle";
+    if (target !== undefined && target.filled > 0) this.#handOut(target);
+    else target?.drop();
+    this.#finishReaders();
+  }
+
+  #finishReaders(): void {
+    for (const reader of this.#readers.splice(0)) reader.resolve(undefined);
+  }
+
+  #onTimeout(): void {
+    const isOurs = !this.#socket.connecting && this.#state !== "on" && this.#socket.writableLength === 0;
+    if (isOurs) this.#socket.setTimeout(this.#timeout);
+    else this.#shut({ error: timedOutError(this.#timeout) });
+  }
+
+  #onDrained(): void {
+    const target = this.#target?.buffer;
+    if ((target === undefined || target.isLive) && this.#ready.every((lease) => lease.isLive)) return;
+    this.#shut({
+      error: new MillpondError(
+        "ERR_POOL_DEAD",
+        `pool "${this.#pool.name}" was closed while a connection read into it, so the connection was destroyed; end it first`,
+      ),
+    });
+  }
+
+  #onClose(): void {
+    // Closed by neither side's end and by no error: nothing will come.
+    if (!this.#isEnded) this.#shut(undefined);
+    this.#isClosed = true;
+    if (this.#isOver || this.#spill.length === 0) {
+      this.#target?.drop();
+      this.#target = undefined;
+    }
+    this.#settle();
+    this.#stopListening();
+  }
+
+  #settle(): void {
+    if (this.#isClosed && this.#writes === 0) this.#settleClosed();
+  }
+
+  /** The signal and the pool are listened to for as long as there is something to give back. */
+  #stopListening(): void {
+    if (!this.#isClosed || this.#ready.length > 0) return;
+    for (const undo of this.#undo.splice(0)) undo();
+  }
+}
+disposeWith(PooledSocket, function (this: PooledSocket): void {
+  this.destroy();
+});
+
+/** `net.connect`, whose refusals of arguments are millpond's. */
+function openSocket(options: NetConnectOpts): Socket {
+  try {
+    return netConnect(options);
+  } catch (cause) {
+    const given = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    if (!given.startsWith("ERR_")) throw cause;
+    const code: ErrorCode =
+      given === "ERR_INVALID_ARG_TYPE"
+        ? "ERR_INVALID_ARG_TYPE"
+        : given === "ERR_OUT_OF_RANGE" || given === "ERR_SOCKET_BAD_PORT"
+          ? "ERR_OUT_OF_RANGE"
+          : "ERR_INVALID_ARG_VALUE";
+    throw new MillpondError(
+      code,
+      `options cannot be connected to: ${(cause as Error).message}`,
+      { name: "options" },
+      { cause },
+    );
+  }
+}
+
+/** Maps each memory of a lease to read. Throws what `map` throws; nothing is mapped then. */
+function mapAll(lease: MediaBuffer): Mapping[] {
+  const mappings: Mapping[] = [];
+  try {
+    const count = lease.memoryCount;
+    for (let i = 0; i < count; i++) mappings.push(lease.mapRange(i, 1, "read"));
+    return mappings;
+  } catch (error) {
+    for (const mapping of mappings) mapping.unmap();
+    throw error;
+  }
+}
+
+function timedOutError(timeout: number): MillpondError {
+  return new MillpondError(
+    "ERR_TIMED_OUT",
+    `the connection was idle for ${timeout} ms (options.timeout), so it was destroyed; raise it, or connect again`,
+    { timeout },
+  );
+}

@@ -1,0 +1,279 @@
+/**
+ * A file in blocks of a BufferPool: the system writes straight into slots, a few blocks ahead of the loop.
+ *
+ * ```
+ *   position  0         1 MiB       2 MiB       3 MiB           end
+ *   file      |== block ==|== block ==|== block ==|...
+ *                the loop's   being read  being read
+ * ```
+ * Life-cycle: nothing is opened before the first `next()`. Reads run until the end of the file, `end`, an error, the
+ * signal, or `return()` (which `break` calls); then the reads that are under way end, their leases go back to the pool,
+ * and the file is closed. Only after that does the last call answer, because until then the system writes into slots.
+ *
+ * Invariants: blocks come in order and without gaps; at most `ahead` blocks are being read or wait for the loop,
+ * and never more than the pool has free slots for; a slot that is being read into is mapped, so a pool that is closed
+ * by force keeps its bytes until the read has ended. Reads ahead take free slots only and never wait; with none under
+ * way the next block waits in the pool's line.
+ *
+ * Complexity: a block is one system call and one view, which the slot keeps; no copy.
+ */
+import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Mapping } from "../../memory/memory.ts";
+import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { onAbort } from "../../util/abortable.ts";
+import { abortSignal, instance, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
+import { checkFile, type FileInput, type OpenFile, openFile } from "./open-file.ts";
+
+/** What {@link readBlocks} reads. */
+export interface ReadBlocksOptions {
+  /** The first byte that is read; default 0. */
+  start?: number;
+  /**
+   * The byte behind the last one, as in `Blob.slice` (`createReadStream` counts the last one in); default: to the end.
+   */
+  end?: number;
+  /** Blocks that are read before the loop asks, while slots are free: 1 to 64, default 2. */
+  ahead?: number;
+  /** Ends the loop; it throws the reason. */
+  signal?: AbortSignal;
+}
+
+const OPTION_KEYS = ["start", "end", "ahead", "signal"] as const;
+
+/** Two keep the disk busy while the loop works, and leave the rest of a small pool to the loop. */
+const DEFAULT_AHEAD = 2;
+
+/** The system's threads are four by default; more than a few each gain nothing. */
+const MAX_AHEAD = 64;
+
+/**
+ * The bytes of a file in leases of `pool`, in order, each as large as a slot and the last one as large as what is left;
+ * the loop releases them. `offset` and `offsetEnd` of each say which bytes of the file it has. Waits for a free slot:
+ * the pool is to have those that the loop holds at a time and one more, or it never goes on.
+ *
+ * A file that grows meanwhile is read to its end as found; one that shrinks ends early.
+ *
+ * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` at once. The loop throws the file system's
+ * error, `ERR_UNSUPPORTED` for a pipe or a socket, the signal's reason, and what `pool.acquire` throws. However it
+ * ends, the leases that the loop did not get are back in the pool then, and what was opened is closed.
+ *
+ * @param file a path, a `file:` URL, or a FileHandle, which stays open and whose position does not move
+ * @param pool active, and not one whose buffers have several memories
+ */
+export function readBlocks(
+  file: FileInput,
+  pool: BufferPool,
+  options?: ReadBlocksOptions,
+): AsyncIterableIterator<MediaBuffer, undefined> {
+  checkFile("file", file);
+  instance("pool", "a BufferPool", BufferPool, pool);
+  const given = readOptions<ReadBlocksOptions>("options", options, OPTION_KEYS);
+  const { start = 0, end = Infinity, ahead = DEFAULT_AHEAD } = given;
+  wholeNumber("options.start", start);
+  if (end !== Infinity) wholeNumber("options.end", end);
+  if (end < start) throw outOfRange("options.end", `${start} or more, which is options.start`, end);
+  wholeNumber("options.ahead", ahead, 1, MAX_AHEAD);
+  return new BlockReader(file, pool, start, end, ahead, abortSignal("options.signal", given.signal));
+}
+
+/** A block that is being read. */
+interface Read {
+  readonly buffer: MediaBuffer;
+  readonly mapping: Mapping;
+  readonly position: number;
+  readonly length: number;
+  /** Bytes that were there, or what went wrong; never rejects. */
+  readonly result: Promise<number | { readonly error: unknown }>;
+}
+
+const DONE: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });
+
+class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
+  readonly #input: FileInput;
+  readonly #pool: BufferPool;
+  readonly #end: number;
+  readonly #ahead: number;
+  readonly #signal: AbortSignal | undefined;
+  /** Ends waits for a slot: by the caller's signal, or by return(). */
+  readonly #stop: AbortController = new AbortController();
+  /** Reads under way and blocks that wait for the loop, in order. */
+  readonly #reads: Read[] = [];
+  #file: OpenFile | undefined;
+  /** Where the next read starts. */
+  #position: number;
+  /** The end of the file was found; what is read ahead of it is not handed out. */
+  #atEnd = false;
+  #stopListening: (() => void) | undefined;
+  /** The calls of next() and return(), one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #isStarted = false;
+  #isOver = false;
+
+  constructor(
+    input: FileInput,
+    pool: BufferPool,
+    start: number,
+    end: number,
+    ahead: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#input = input;
+    this.#pool = pool;
+    this.#position = start;
+    this.#end = end;
+    this.#ahead = ahead;
+    this.#signal = signal;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<MediaBuffer, undefined>> {
+    return this.#inTurn(() => this.#next());
+  }
+
+  return(): Promise<IteratorResult<MediaBuffer, undefined>> {
+    // A next() that waits for a slot would wait for the very loop that has ended.
+    this.#isOver = true;
+    this.#stop.abort();
+    return this.#inTurn(async () => {
+      await this.#close();
+      return DONE;
+    });
+  }
+
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(step);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async #next(): Promise<IteratorResult<MediaBuffer, undefined>> {
+    if (this.#isOver) return DONE;
+    try {
+      if (!this.#isStarted) await this.#start();
+      const block = await this.#takeBlock();
+      if (block !== undefined) return { done: false, value: block };
+    } catch (error) {
+      // return() ended the wait.
+      const isReturned = this.#isOver;
+      await this.#close();
+      if (isReturned) return DONE;
+      throw error;
+    }
+    await this.#close();
+    return DONE;
+  }
+
+  async #start(): Promise<void> {
+    this.#isStarted = true;
+    this.#stopListening = onAbort(this.#signal, (reason) => {
+      this.#stop.abort(reason);
+      // The loop may never ask again.
+      void this.#inTurn(() => this.#release());
+    });
+    this.#throwIfStopped();
+    this.#file = await openFile(this.#input);
+    this.#throwIfStopped();
+  }
+
+  #throwIfStopped(): void {
+    if (this.#stop.signal.aborted) throw this.#stop.signal.reason;
+  }
+
+  /** The next block, for the caller; undefined at the end. */
+  async #takeBlock(): Promise<MediaBuffer | undefined> {
+    this.#throwIfStopped();
+    if (this.#reads.length === 0 && (await this.#hasMore())) {
+      this.#read(await this.#pool.acquire({ signal: this.#stop.signal }));
+    }
+    this.#readOn();
+    const read = this.#reads[0];
+    if (read === undefined) return undefined;
+    const result = await read.result;
+    this.#throwIfStopped();
+    if (typeof result !== "number") throw result.error;
+    this.#reads.shift();
+    return this.#handOut(read, result);
+  }
+
+  #handOut(read: Read, count: number): MediaBuffer | undefined {
+    const { buffer, mapping, position, length } = read;
+    mapping.unmap();
+    try {
+      if (count < length) this.#atEnd = true;
+      if (count === 0) {
+        buffer.release();
+        return undefined;
+      }
+      // A pool that was closed by force meanwhile says so here.
+      if (count < buffer.size) buffer.resize(0, count);
+      buffer.offset = BigInt(position);
+      buffer.offsetEnd = BigInt(position + count);
+    } catch (error) {
+      if (buffer.isLive) buffer.release();
+      throw error;
+    }
+    this.#readOn();
+    return buffer;
+  }
+
+  /** Whether there are bytes at the next position; asks the system when its last answer says no. */
+  async #hasMore(): Promise<boolean> {
+    const file = this.#file!;
+    if (this.#atEnd || this.#position >= this.#end) return false;
+    // A size of 0 may mean that there is none to tell (/proc): the read tells.
+    return file.size === 0 || this.#position < file.size || this.#position < (await file.refresh());
+  }
+
+  /** Reads ahead, as far as free slots and the size that is known go. */
+  #readOn(): void {
+    const last = Math.min(this.#end, this.#file!.size);
+    while (!this.#atEnd && this.#reads.length < this.#ahead && this.#position < last) {
+      let buffer: MediaBuffer | undefined;
+      try {
+        buffer = this.#pool.tryAcquire();
+        if (buffer === undefined) return;
+        this.#read(buffer);
+      } catch {
+        // Whatever the pool refuses now, it refuses again when the block is needed.
+        return;
+      }
+    }
+  }
+
+  /** Starts to read the next block into a slot. The lease is ours from here on. */
+  #read(buffer: MediaBuffer): void {
+    let mapping: Mapping;
+    try {
+      mapping = buffer.map("write");
+    } catch (error) {
+      buffer.release();
+      throw error;
+    }
+    const position = this.#position;
+    const length = Math.min(mapping.size, this.#end - position);
+    const result = this.#file!.readAt(mapping.bytes, 0, length, position).catch((error: unknown) => ({ error }));
+    this.#position += length;
+    this.#reads.push({ buffer, mapping, position, length, result });
+  }
+
+  /** Ends for good, once; answers when all leases are back and the file is closed. */
+  async #close(): Promise<void> {
+    this.#isOver = true;
+    this.#stopListening?.();
+    await this.#release();
+  }
+
+  async #release(): Promise<void> {
+    for (let read = this.#reads.shift(); read !== undefined; read = this.#reads.shift()) {
+      await read.result;
+      read.mapping.unmap();
+      if (read.buffer.isLive) read.buffer.release();
+    }
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * frameWriter: frames from the slots of a pool into a Writable: a program's standard input, a socket, a file. A lease
+ * goes back to its pool when its bytes are out, and not before.
+ *
+ * A Writable keeps a reference to what it is given until the system has taken it. A ring of buffers that is filled
+ * again by count or by guess is overwritten while ffmpeg still reads, and nothing says so. Here the writer holds the
+ * lease, and a read mapping of its bytes, until the Writable calls back.
+ *
+ * Life of a {@link FrameWriter}: open; ended by `end()`, which writes what is under way, or by `destroy()`, the signal,
+ * an error or the other side, which drop it; then every write is refused.
+ *
+ * Invariants: every lease that `write` takes over is released once, when the Writable has called back for its last
+ * byte, or has closed; its bytes are mapped until then, so that neither a writer nor a forced close of the pool changes
+ * them.
+ */
+import { PassThrough, type Writable } from "node:stream";
+import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
+import type { FrameLayout } from "../../../media/video/frame-layout.ts";
+import type { Mapping } from "../../../memory/memory.ts";
+import { onAbort } from "../../../util/abortable.ts";
+import { disposeWith } from "../../../util/dispose.ts";
+import { MillpondError } from "../../../util/errors.ts";
+import { abortSignal, badValue, instance, readOptions, withMethods, wrongType } from "../../../util/validate.ts";
+import { endOf, pictureOf, type Run, runsOf } from "../../raw-video/frame-runs.ts";
+import { layoutFor } from "../../raw-video/layout.ts";
+import { layoutOf } from "./frame-slots.ts";
+
+/** How {@link frameWriter} writes. */
+export interface FrameWriterOptions {
+  /**
+   * How the frames lie in their slots: a `VideoInfo`. Rows and planes that are padded there are written packed, as
+   * ffmpeg's `rawvideo` has them. Default: the format that a frame's pool is configured for; without one all valid
+   * bytes of a buffer are written as they are.
+   */
+  layout?: FrameLayout;
+  /** Destroys the writable with its reason. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Writes frames to a Writable whose callback means that the bytes are out: a program's standard input, a socket, a
+ * file, an HTTP request or response. A PassThrough is refused, because it hands the very bytes on; so do other
+ * Transforms of your own that push what they get.
+ *
+ * The writable belongs to the result from now on, and so do its errors. Throws `ERR_INVALID_ARG_TYPE`,
+ * `ERR_INVALID_ARG_VALUE`, `ERR_UNSUPPORTED` for a format without a packed form, `ERR_ENDED` for a writable that has
+ * ended.
+ */
+export function frameWriter(writable: Writable, options: FrameWriterOptions = {}): FrameWriter {
+  withMethods("writable", "a Writable", writable, ["write", "end", "on", "off", "destroy", "cork", "uncork"]);
+  if (writable.writableObjectMode) throw badValue("writable", "a Writable of bytes, not of objects", writable);
+  if (writable instanceof PassThrough) {
+    throw badValue("writable", "where the bytes go at last; what is behind a PassThrough would read slots", writable);
+  }
+  const { layout, signal } = readOptions("options", options, ["layout", "signal"]);
+  abortSignal("options.signal", signal);
+  const given = layout === undefined ? undefined : layoutOf(layout);
+  if (layout !== undefined && given === undefined) throw wrongType("options.layout", "a VideoInfo", layout);
+  const packing = given === undefined ? undefined : packingOf(given);
+  if (isOver(writable)) throw endedError("write to it", undefined);
+  return new FrameWriter(writable, packing, signal);
+}
+
+/** How frames of one layout are packed. */
+interface Packing {
+  readonly layout: FrameLayout;
+  readonly runs: readonly Run[];
+  readonly size: number;
+  /** Bytes that a slot has at least. */
+  readonly slotBytes: number;
+}
+
+/** Ends a write that is under way; the first call counts. */
+type EndWrite = (error: unknown) => void;
+
+/** Writes leases to a Writable. Made by {@link frameWriter}. */
+export class FrameWriter {
+  /** {@link destroy}, for `using writer = frameWriter(...)`; nothing when {@link end} was called by then. */
+  declare [Symbol.dispose]: () => void;
+  readonly #writable: Writable;
+  readonly #packing: Packing | undefined;
+  readonly #pending: Set<EndWrite> = new Set();
+  /** By the format object of a pool's configuration, which is frozen. */
+  #found: { readonly format: unknown; readonly packing: Packing | undefined } | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  #ending: Promise<void> | undefined;
+  #written = 0;
+  #unlisten: () => void = () => {};
+
+  /** @internal */
+  constructor(writable: Writable, packing: Packing | undefined, signal: AbortSignal | undefined) {
+    this.#writable = writable;
+    this.#packing = packing;
+    writable.on("error", this.#onError);
+    writable.on("close", this.#onClose);
+    this.#unlisten = onAbort(signal, (reason) => this.destroy(reason));
+  }
+
+  /** True once writes are refused: after `end()`, `destroy()`, an error, an abort, or the other side's end. */
+  get isEnded(): boolean {
+    return this.#ending !== undefined || this.#failure !== undefined || isOver(this.#writable);
+  }
+
+  /** Leases that the writable has not taken the bytes of. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  /** Frames whose bytes are out. */
+  get written(): number {
+    return this.#written;
+  }
+
+  /**
+   * Writes a frame. The lease is the writer's from the call on, whatever comes of it, and goes back to its pool when
+   * the writable has taken the bytes: then the promise resolves. Frames go out in the order of the calls. Waiting for
+   * each keeps one under way; a loop that does not wait has as many as the pool gives it.
+   *
+   * Rejects with `ERR_INVALID_ARG_TYPE` or `ERR_USE_AFTER_RELEASE` for what is no lease, `ERR_OUT_OF_RANGE` for a
+   * buffer that is smaller than its frame, `ERR_ENDED` after the end, the writable's own error, or the signal's reason.
+   */
+  async write(buffer: MediaBuffer): Promise<void> {
+    instance("buffer", "a MediaBuffer", MediaBuffer, buffer);
+    buffer.live("write");
+    const mappings: Mapping[] = [];
+    try {
+      if (this.isEnded) throw endedError("write a frame to it", this.#failure?.error);
+      const packing = this.#packing ?? this.#packingFor(buffer);
+      const chunks =
+        packing === undefined ? plainChunks(buffer, mappings) : this.#packedChunks(buffer, packing, mappings);
+      if (chunks.length > 0) await this.#put(chunks);
+      this.#written++;
+    } finally {
+      giveBack(buffer, mappings);
+    }
+  }
+
+  /**
+   * Ends the writable when all frames are out; resolves when it has finished. The second call gives the first one's
+   * promise. Rejects with the writable's own error, the signal's reason, or `ERR_ENDED` when the other side has closed
+   * it.
+   */
+  end(): Promise<void> {
+    this.#ending ??= this.#finish();
+    return this.#ending;
+  }
+
+  /**
+   * Drops what is under way and destroys the writable; the writes that wait reject with the reason, and their leases
+   * come back when the writable lets go of them.
+   */
+  destroy(reason?: unknown): void {
+    if (this.#writable.destroyed) return;
+    this.#failure ??= { error: reason ?? endedError("finish a write to it", undefined) };
+    this.#unlisten();
+    this.#writable.destroy(isError(reason) ? reason : undefined);
+  }
+
+  readonly #onError = (error: unknown): void => {
+    this.#failure ??= { error };
+  };
+
+  readonly #onClose = (): void => {
+    this.#unlisten();
+    this.#writable.off("error", this.#onError);
+    this.#writable.off("close", this.#onClose);
+    // Those whose callbacks never came: a writable that has closed reads nothing any more.
+    for (const pending of [...this.#pending]) pending(endedError("finish a write to it", undefined));
+  };
+
+  /** Gives the chunks to the writable; ends with its callback for the last one, or with its close. */
+  #put(chunks: readonly Uint8Array[]): Promise<void> {
+    const writable = this.#writable;
+    return new Promise((resolve, reject) => {
+      const end = (error: unknown): void => {
+        if (!this.#pending.delete(end)) return;
+        if (error === undefined || error === null) resolve();
+        else reject(this.#failure === undefined ? error : this.#failure.error);
+      };
+      this.#pending.add(end);
+      try {
+        if (chunks.length > 1) writable.cork();
+        chunks.forEach((chunk, i) => {
+          if (i < chunks.length - 1) writable.write(chunk);
+          else writable.write(chunk, end);
+        });
+        if (chunks.length > 1) writable.uncork();
+      } catch (error) {
+        end(error);
+      }
+    });
+  }
+
+  #finish(): Promise<void> {
+    const writable = this.#writable;
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        writable.off("finish", settle);
+        writable.off("close", settle);
+        if (writable.writableFinished) {
+          this.#unlisten();
+          resolve();
+        } else reject(this.#failure?.error ?? endedError("finish it", undefined));
+      };
+      if (this.#failure !== undefined || isOver(writable)) {
+        settle();
+        return;
+      }
+      writable.on("finish", settle);
+      writable.on("close", settle);
+      writable.end();
+    });
+  }
+
+  /** How the frames of a buffer's pool are packed; undefined where its format is no picture's. */
+  #packingFor(buffer: MediaBuffer): Packing | undefined {
+    const format: unknown = buffer.pool?.config?.format;
+    if (this.#found === undefined || this.#found.format !== format) {
+      const layout = layoutOf(format);
+      this.#found = { format, packing: layout === undefined ? undefined : packingOf(layout) };
+    }
+    return this.#found.packing;
+  }
+
+  #packedChunks(buffer: MediaBuffer, packing: Packing, mappings: Mapping[]): Uint8Array[] {
+    const { layout, runs, size, slotBytes } = packing;
+    if (buffer.size < slotBytes) {
+      throw new MillpondError(
+        "ERR_OUT_OF_RANGE",
+        `a ${pictureOf(layout)} frame takes ${slotBytes} bytes of its slot, and the buffer has ${buffer.size}`,
+      );
+    }
+    const mapping = buffer.map("read");
+    mappings.push(mapping);
+    const { bytes } = mapping;
+    const rows: Uint8Array[] = [];
+    for (const { offset, stride, rowBytes, rows: count } of runs) {
+      for (let row = 0; row < count; row++) {
+        const start = offset + row * stride;
+        rows.push(bytes.subarray(start, start + rowBytes));
+      }
+    }
+    // A writable without writev would be called once a row.
+    if (rows.length === 1 || typeof this.#writable._writev === "function") return rows;
+    const packed = Buffer.allocUnsafeSlow(size);
+    let at = 0;
+    for (const row of rows) {
+      packed.set(row, at);
+      at += row.length;
+    }
+    return [packed];
+  }
+}
+disposeWith(FrameWriter, function (this: FrameWriter): void {
+  if (!this.isEnded) this.destroy();
+});
+
+/** Each memory of a buffer, mapped: nothing is joined. */
+function plainChunks(buffer: MediaBuffer, mappings: Mapping[]): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let i = 0; i < buffer.memoryCount; i++) {
+    const mapping = buffer.mapRange(i, 1, "read");
+    mappings.push(mapping);
+    if (mapping.size > 0) chunks.push(mapping.bytes);
+  }
+  return chunks;
+}
+
+function packingOf(layout: FrameLayout): Packing {
+  const packed = layoutFor(layout.format, layout.width, layout.height);
+  const runs = runsOf(packed, layout);
+  return { layout, runs, size: packed.size, slotBytes: endOf(runs) };
+}
+
+function giveBack(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
+  for (const mapping of mappings) mapping.unmap();
+  // Its pool may have been closed by force meanwhile.
+  if (buffer.isLive) buffer.release();
+}
+
+/** False too for a proxy that does not say what it is. */
+function isError(value: unknown): value is Error {
+  try {
+    return value instanceof Error;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a writable takes nothing any more. */
+function isOver(writable: Writable): boolean {
+  return writable.destroyed || writable.writableEnded || writable.closed;
+}
+
+function endedError(verb: string, cause: unknown): MillpondError {
+  const why = isError(cause) ? `: ${cause.message}` : "; a writer is for one stream, from its begin to its end";
+  return new MillpondError(
+    "ERR_ENDED",
+    `cannot ${verb}: the writable has ended${why}`,
+    undefined,
+    cause === undefined ? undefined : { cause },
+  );
+}

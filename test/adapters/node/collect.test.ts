@@ -1,0 +1,415 @@
+import { once } from "node:events";
+import { createServer, get, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Duplex, PassThrough, Readable } from "node:stream";
+import { afterEach, describe, expect, it } from "vitest";
+import { type CollectOptions, collect } from "../../../src/adapters/node/collect.ts";
+import { type MediaBuffer, PagePool } from "../../../src/index.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
+import { openDescriptors } from "../../helpers/descriptors.ts";
+
+const content = Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
+const servers: Server[] = [];
+
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+function chunksOf(bytes: Uint8Array, size: number): Uint8Array[] {
+  const chunks: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+  return chunks;
+}
+
+function streamOf(bytes: Uint8Array, size = 60_000): Readable {
+  return Readable.from(
+    chunksOf(bytes, size).map((chunk) => Buffer.from(chunk)),
+    { objectMode: false },
+  );
+}
+
+function expectBytes(buffer: MediaBuffer, expected: Uint8Array, pages: PagePool): void {
+  expect(buffer.size).toBe(expected.length);
+  expect(Buffer.compare(buffer.bytes, expected)).toBe(0);
+  buffer.release();
+  expect(pages.stats().live).toBe(0);
+}
+
+/** A server that collects each request and answers with its length, or with 413, 400 or 500 and the code. */
+async function serve(pages: PagePool, options: CollectOptions, seen: string[]): Promise<string> {
+  const answer = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    try {
+      const body = await collect(req, pages, options);
+      const right = Buffer.compare(body.bytes, content.subarray(0, body.size)) === 0;
+      seen.push(`${body.size} ${right}`);
+      body.release();
+      res.end(`${right}`);
+    } catch (error) {
+      const code = isMillpondError(error) ? error.code : String((error as NodeJS.ErrnoException).code);
+      seen.push(code);
+      res.writeHead(code === "ERR_TOO_LARGE" ? 413 : 400, { connection: "close" }).end(code);
+    }
+  };
+  const server = createServer((req, res) => void answer(req, res));
+  servers.push(server);
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+describe("collect from streams", () => {
+  it("collects what comes, in any pieces, into one block", async () => {
+    const pages = PagePool.create();
+    for (const size of [1_000_000, 65_536, 999, 100_001]) {
+      expectBytes(await collect(streamOf(content, size), pages), content, pages);
+    }
+    expectBytes(await collect(streamOf(content.subarray(0, 3), 1), pages), content.subarray(0, 3), pages);
+    expectBytes(await collect(streamOf(content.subarray(0, 0)), pages), content.subarray(0, 0), pages);
+  });
+
+  it("grows by doubling, and gives the smaller blocks back", async () => {
+    const pages = PagePool.create({ ageOut: Infinity });
+    const body = await collect(streamOf(content, 10_000), pages);
+    const { live, count, allocations } = pages.stats();
+    // 64 KiB, 128, 256, 512, 1024.
+    expect([live, count, allocations]).toEqual([1, 5, 5]);
+    body.release();
+  });
+
+  it("allocates once when the length is known, and trusts no length beyond maxBytes", async () => {
+    const pages = PagePool.create({ ageOut: Infinity });
+    expectBytes(await collect(streamOf(content), pages, { expected: content.length }), content, pages);
+    expect(pages.stats().allocations).toBe(1);
+    const small = content.subarray(0, 10);
+    const body = await collect(streamOf(small), pages, { expected: 2 ** 50, maxBytes: 100_000 });
+    expect(pages.stats().bytes).toBeLessThan(2_000_000);
+    expectBytes(body, small, pages);
+  });
+
+  it("takes exactly maxBytes; one byte more is ERR_TOO_LARGE and destroys the stream", async () => {
+    const pages = PagePool.create();
+    for (const size of [1, 7, 1000]) {
+      const bytes = content.subarray(0, 1001);
+      expectBytes(await collect(streamOf(bytes, size), pages, { maxBytes: 1001 }), bytes, pages);
+      const stream = streamOf(bytes, size);
+      expect(await codeOf(collect(stream, pages, { maxBytes: 1000 }))).toBe("ERR_TOO_LARGE");
+      expect(stream.destroyed).toBe(true);
+      expect(pages.stats().live).toBe(0);
+    }
+    expectBytes(await collect(streamOf(content.subarray(0, 0)), pages, { maxBytes: 0 }), content.subarray(0, 0), pages);
+    expect(await codeOf(collect(streamOf(content.subarray(0, 1)), pages, { maxBytes: 0 }))).toBe("ERR_TOO_LARGE");
+  });
+
+  it("pauses the stream while it waits for pages, and loses nothing", async () => {
+    const pages = PagePool.create({ maxBytes: 2 ** 20 });
+    const held = pages.allocate(2 ** 20);
+    const stream = new PassThrough({ highWaterMark: 1000 });
+    const collecting = collect(stream, pages, { expected: 5000 });
+    stream.write(content.subarray(0, 500));
+    await until(() => pages.stats().waiting === 1);
+    expect(stream.isPaused()).toBe(true);
+    let accepted = 500;
+    while (stream.write(content.subarray(accepted, accepted + 500))) accepted += 500;
+    accepted += 500;
+    await new Promise((resolve) => setImmediate(resolve));
+    // It is as full as it may be, so its writer is stopped.
+    expect([stream.readableLength, stream.writableNeedDrain]).toEqual([1000, true]);
+    stream.end();
+    held.release();
+    expectBytes(await collecting, content.subarray(0, accepted), pages);
+  });
+
+  it("keeps what a stream that cannot be paused pushes while pages are waited for, also its end", async () => {
+    const pages = PagePool.create({ maxBytes: 2 ** 20 });
+    const held = pages.allocate(2 ** 20);
+    const stream = new Readable({ read() {} });
+    stream.pause = () => stream;
+    const collecting = collect(stream, pages);
+    for (const chunk of chunksOf(content.subarray(0, 5000), 1000)) stream.push(chunk);
+    stream.push(null);
+    await until(() => pages.stats().waiting === 1 && stream.readableEnded);
+    held.release();
+    expectBytes(await collecting, content.subarray(0, 5000), pages);
+  });
+
+  it("refuses to grow in a full pool, and two that grow never wait for each other", async () => {
+    const pages = PagePool.create({ maxBytes: 3 * 65_536 });
+    const both = await Promise.all([
+      codeOf(collect(streamOf(content, 1000), pages)),
+      codeOf(collect(streamOf(content, 1000), pages)),
+    ]);
+    expect(both).toEqual(["ERR_POOL_FULL", "ERR_POOL_FULL"]);
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("rejects with the stream's error, or its premature end, and keeps nothing", async () => {
+    const pages = PagePool.create();
+    const failing = new PassThrough();
+    const collecting = collect(failing, pages);
+    failing.write("abc");
+    await new Promise((resolve) => setImmediate(resolve));
+    failing.destroy(new Error("the stream's own"));
+    await expect(collecting).rejects.toThrow("the stream's own");
+    const cut = new PassThrough();
+    const second = collect(cut, pages);
+    cut.write("abc");
+    cut.destroy();
+    await expect(second).rejects.toMatchObject({ code: "ERR_STREAM_PREMATURE_CLOSE" });
+    expect(pages.stats().live).toBe(0);
+    expect(failing.listenerCount("data") + cut.listenerCount("data")).toBe(0);
+  });
+
+  it("throws the signal's reason before, in the middle, and while it waits; the stream is destroyed", async () => {
+    const reason = new Error("enough");
+    const pages = PagePool.create({ maxBytes: 2 ** 20 });
+    const early = streamOf(content);
+    await expect(collect(early, pages, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(early.destroyed).toBe(true);
+
+    const middle = new PassThrough();
+    const during = new AbortController();
+    const collecting = collect(middle, pages, { signal: during.signal });
+    middle.write("abc");
+    await until(() => pages.stats().live === 1);
+    during.abort(reason);
+    await expect(collecting).rejects.toBe(reason);
+    expect([middle.destroyed, middle.listenerCount("data")]).toEqual([true, 0]);
+
+    const held = pages.allocate(2 ** 20);
+    const waits = new AbortController();
+    const waiting = collect(streamOf(content), pages, { signal: waits.signal });
+    await until(() => pages.stats().waiting === 1);
+    waits.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    held.release();
+    expect(pages.stats()).toMatchObject({ live: 0, waiting: 0 });
+  });
+
+  it("refuses text, objects, and streams that have ended, and does not touch them", async () => {
+    const pages = PagePool.create();
+    const objects = Readable.from([{ a: 1 }]);
+    expect(await codeOf(collect(objects, pages))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(objects.destroyed).toBe(false);
+    const text = streamOf(content).setEncoding("utf8");
+    expect(await codeOf(collect(text, pages))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(text.destroyed).toBe(false);
+    const ended = streamOf(content);
+    for await (const _ of ended);
+    expect(await codeOf(collect(ended, pages))).toBe("ERR_ENDED");
+    const destroyed = new PassThrough();
+    destroyed.destroy();
+    expect(await codeOf(collect(destroyed, pages))).toBe("ERR_ENDED");
+    const late = new PassThrough();
+    const collecting = codeOf(collect(late, pages));
+    late.setEncoding("utf8");
+    late.write("abc");
+    expect(await collecting).toBe("ERR_INVALID_ARG_TYPE");
+    for (const value of [undefined, null, 5, "x", {}, new Uint8Array(4), []]) {
+      expect(await codeOf(collect(value as never, pages))).toBe("ERR_INVALID_ARG_TYPE");
+    }
+    const untouched = streamOf(content);
+    expect(await codeOf(collect(untouched, {} as never))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(await codeOf(collect(untouched, pages, { maxBytes: 1.5 }))).toBe("ERR_OUT_OF_RANGE");
+    expect(await codeOf(collect(untouched, pages, { maxbytes: 1 } as never))).toBe("ERR_INVALID_ARG_VALUE");
+    expect([untouched.destroyed, untouched.listenerCount("data")]).toEqual([false, 0]);
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("collects a stream that was paused, and one that was peeked into and put back", async () => {
+    const pages = PagePool.create();
+    const paused = streamOf(content).pause();
+    expectBytes(await collect(paused, pages), content, pages);
+    const peeked = new PassThrough();
+    peeked.end(content);
+    await once(peeked, "readable");
+    peeked.unshift(peeked.read(10));
+    expectBytes(await collect(peeked, pages), content, pages);
+    const duplex = new Duplex({ read() {}, write: (_c, _e, done) => done() });
+    duplex.push(content.subarray(0, 5));
+    duplex.push(null);
+    expectBytes(await collect(duplex, pages), content.subarray(0, 5), pages);
+  });
+});
+
+describe("collect from web streams", () => {
+  function webOf(bytes: Uint8Array, onCancel: (reason: unknown) => void = () => {}): ReadableStream<Uint8Array> {
+    const chunks = chunksOf(bytes, 60_000);
+    return new ReadableStream({
+      pull(controller) {
+        const chunk = chunks.shift();
+        if (chunk === undefined) controller.close();
+        else controller.enqueue(chunk);
+      },
+      cancel: onCancel,
+    });
+  }
+
+  it("collects one, and the body of a fetch", async () => {
+    const pages = PagePool.create();
+    const stream = webOf(content);
+    expectBytes(await collect(stream as never, pages), content, pages);
+    expect(stream.locked).toBe(false);
+    const response = new Response(content);
+    expectBytes(await collect(response.body as never, pages, { expected: content.length }), content, pages);
+  });
+
+  it("cancels it when it is too large, fails, or is aborted", async () => {
+    const pages = PagePool.create();
+    const cancelled: unknown[] = [];
+    const cancel = (reason: unknown): void => void cancelled.push(reason);
+    expect(await codeOf(collect(webOf(content, cancel) as never, pages, { maxBytes: 500_000 }))).toBe("ERR_TOO_LARGE");
+    expect(cancelled).toHaveLength(1);
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    const never = new ReadableStream<Uint8Array>({ cancel });
+    const collecting = collect(never as never, pages, { signal: controller.signal });
+    controller.abort(reason);
+    await expect(collecting).rejects.toBe(reason);
+    expect(cancelled[1]).toBe(reason);
+    const text = new ReadableStream({ start: (c) => c.enqueue("abc"), cancel });
+    expect(await codeOf(collect(text as never, pages))).toBe("ERR_INVALID_ARG_TYPE");
+    const failing = new ReadableStream({ pull: (c) => c.error(new Error("the stream's own")) });
+    await expect(collect(failing as never, pages)).rejects.toThrow("the stream's own");
+    const locked = webOf(content);
+    locked.getReader();
+    expect(await codeOf(collect(locked as never, pages))).toBe("ERR_ENDED");
+    expect(pages.stats().live).toBe(0);
+  });
+});
+
+describe("collect of uploads", () => {
+  it("collects a body with a length, in one allocation, and a chunked one, from node:http and from fetch", async () => {
+    const pages = PagePool.create({ ageOut: Infinity });
+    const seen: string[] = [];
+    const url = await serve(pages, {}, seen);
+    expect(await (await fetch(url, { method: "POST", body: content })).text()).toBe("true");
+    expect(pages.stats().allocations).toBe(1);
+    const chunked = webBody(content);
+    expect(await (await fetch(url, { method: "POST", body: chunked, duplex: "half" } as RequestInit)).text()).toBe(
+      "true",
+    );
+    const req = request(url, { method: "PUT" });
+    for (const chunk of chunksOf(content, 100_000)) req.write(chunk);
+    req.end();
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    expect(Buffer.concat(await res.toArray()).toString()).toBe("true");
+    expect(await (await fetch(url, { method: "POST" })).text()).toBe("true");
+    expect(seen).toEqual(["1000000 true", "1000000 true", "1000000 true", "0 true"]);
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("takes exactly maxBytes; of one byte more the client hears 413, by its length and by its bytes", async () => {
+    const pages = PagePool.create();
+    const seen: string[] = [];
+    const url = await serve(pages, { maxBytes: 999_999 }, seen);
+    expect((await fetch(url, { method: "POST", body: content.subarray(0, 999_999) })).status).toBe(200);
+    expect(await post(url, content, { "content-length": "1000000" })).toBe(413);
+    expect(await post(url, content, {})).toBe(413);
+    expect(seen).toEqual(["999999 true", "ERR_TOO_LARGE", "ERR_TOO_LARGE"]);
+    expect(pages.stats().live).toBe(0);
+  });
+
+  it("does not read on behind the limit: the sender is stopped until it is answered", async () => {
+    const pages = PagePool.create();
+    let body: IncomingMessage | undefined;
+    let code = "";
+    const server = createServer((req) => {
+      body = req;
+      void codeOf(collect(req, pages, { maxBytes: 10 })).then((told) => {
+        code = told;
+      });
+    });
+    servers.push(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const req = request({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", method: "POST" });
+    req.on("error", () => {});
+    req.write(content.subarray(0, 1000));
+    await until(() => code !== "");
+    expect(code).toBe("ERR_TOO_LARGE");
+    expect([body!.isPaused(), body!.destroyed, body!.listenerCount("data")]).toEqual([true, false, 0]);
+    req.destroy();
+  });
+
+  it("rejects when the client hangs up, before and in the middle of the body", async () => {
+    const before = openDescriptors();
+    const pages = PagePool.create();
+    const seen: string[] = [];
+    const url = await serve(pages, {}, seen);
+    for (const bytes of [0, 100_000]) {
+      const req = request(url, { method: "POST", headers: { "content-length": "1000000" } });
+      req.on("error", () => {});
+      const arrived = once(servers[0]!, "request");
+      if (bytes > 0) req.write(content.subarray(0, bytes));
+      else req.flushHeaders();
+      await arrived;
+      const count = seen.length;
+      await until(() => bytes === 0 || pages.stats().live === 1);
+      req.destroy();
+      await until(() => seen.length > count);
+    }
+    expect(seen).toEqual(["ECONNRESET", "ECONNRESET"]);
+    expect(pages.stats().live).toBe(0);
+    const server = servers.pop()!;
+    await new Promise((resolve) => server.close(resolve));
+    await until(() => openDescriptors().length <= before.length);
+  });
+
+  it("holds no pages for a client that sends only headers", async () => {
+    const pages = PagePool.create();
+    const url = await serve(pages, {}, []);
+    const req = request(url, { method: "POST", headers: { "content-length": "60000000" } });
+    req.on("error", () => {});
+    const arrived = once(servers[0]!, "request");
+    req.flushHeaders();
+    await arrived;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(pages.stats().allocations).toBe(0);
+    req.destroy();
+  });
+
+  it("collects the answer to a request, and destroys one that is too large", async () => {
+    const server = createServer((_req, res) => res.end(content));
+    servers.push(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const pages = PagePool.create();
+    const [answer] = (await once(get({ port, host: "127.0.0.1" }), "response")) as [IncomingMessage];
+    expectBytes(await collect(answer, pages), content, pages);
+    const [large] = (await once(get({ port, host: "127.0.0.1" }), "response")) as [IncomingMessage];
+    expect(await codeOf(collect(large, pages, { maxBytes: 1000 }))).toBe("ERR_TOO_LARGE");
+    expect(large.destroyed).toBe(true);
+  });
+});
+
+function webBody(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  const chunks = chunksOf(bytes, 99_999);
+  return new ReadableStream({
+    pull(controller) {
+      const chunk = chunks.shift();
+      if (chunk === undefined) controller.close();
+      else controller.enqueue(chunk);
+    },
+  });
+}
+
+/** The status of an upload whose answer may come before it is sent. */
+async function post(url: string, body: Uint8Array, headers: Record<string, string>): Promise<number | undefined> {
+  const req = request(url, { method: "POST", headers });
+  req.on("error", () => {});
+  const answered = once(req, "response") as Promise<[IncomingMessage]>;
+  for (const chunk of chunksOf(body, 100_000)) req.write(chunk);
+  req.end();
+  const [res] = await answered;
+  res.resume();
+  return res.statusCode;
+}

@@ -1,0 +1,324 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { getEventListeners, once } from "node:events";
+import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PassThrough, Writable } from "node:stream";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { frameWriter } from "../../../../src/adapters/node/streams/frame-writer.ts";
+import { SharedAllocator } from "../../../../src/allocators/shared.ts";
+import { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
+import { VideoInfo } from "../../../../src/media/video/info.ts";
+import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
+import { PagePool } from "../../../../src/pools/page/page-pool.ts";
+import { codeOf } from "../../../helpers/code-of.ts";
+
+let folder = "";
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "frame-writer-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function untilTrue(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** A writable whose callbacks the test calls: it has read a chunk only then. */
+class Slow extends Writable {
+  readonly taken: Buffer[] = [];
+  waiting: (() => void) | undefined;
+  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+    this.waiting = () => {
+      this.waiting = undefined;
+      this.taken.push(Buffer.from(chunk));
+      callback();
+    };
+  }
+}
+
+/** A child that reads its input when it is told to, and gives it back. */
+function stallingReader(): ChildProcess & { go(): void; output: Promise<Buffer> } {
+  const child = spawn("sh", ["-c", "read x <&3; cat"], { stdio: ["pipe", "pipe", "inherit", "pipe"] });
+  const chunks: Buffer[] = [];
+  child.stdout!.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const output = once(child, "close").then(() => Buffer.concat(chunks));
+  return Object.assign(child, { go: () => void (child.stdio[3] as Writable).end("go\n"), output });
+}
+
+const SIZE = 300_000;
+const expected = (count: number, size = SIZE): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => Buffer.alloc(size, i + 1)));
+
+async function fill(pool: BufferPool, value: number): Promise<MediaBuffer> {
+  const buffer = await pool.acquire();
+  buffer.bytes.fill(value);
+  return buffer;
+}
+
+describe("a writer of frames", () => {
+  it("keeps a slot until a reader that stalls has its bytes, where a ring of buffers is overwritten", async () => {
+    const ring = [new Uint8Array(SIZE), new Uint8Array(SIZE)];
+    const naive = stallingReader();
+    for (let i = 0; i < 6; i++) {
+      const buffer = ring[i % 2]!;
+      buffer.fill(i + 1);
+      naive.stdin!.write(buffer);
+    }
+    naive.stdin!.end();
+    naive.go();
+    const overwritten = await naive.output;
+    expect(overwritten.length).toBe(6 * SIZE);
+    expect(overwritten.equals(expected(6))).toBe(false);
+
+    const pool = BufferPool.create({ size: SIZE, max: 2 });
+    const reader = stallingReader();
+    const writer = frameWriter(reader.stdin!);
+    let most = 0;
+    const writing = (async () => {
+      const writes: Promise<void>[] = [];
+      for (let i = 0; i < 6; i++) {
+        const frame = await fill(pool, i + 1);
+        writes.push(writer.write(frame));
+        most = Math.max(most, writer.inFlight);
+      }
+      await Promise.all(writes);
+      await writer.end();
+    })();
+    // Nothing more can be written before the reader reads.
+    await untilTrue(() => pool.stats().waiting === 1);
+    expect(writer.inFlight).toBe(2);
+    reader.go();
+    await writing;
+    expect((await reader.output).equals(expected(6))).toBe(true);
+    expect(most).toBe(2);
+    expect([pool.outstanding, writer.inFlight, writer.written]).toEqual([0, 0, 6]);
+  });
+
+  it("gives a lease back in the turn in which the writable calls back for it, and resolves then", async () => {
+    const pool = BufferPool.create({ size: 10, max: 3 });
+    const slow = new Slow();
+    const writer = frameWriter(slow);
+    const done: number[] = [];
+    for (let i = 1; i <= 3; i++) {
+      const frame = await fill(pool, i);
+      void writer.write(frame).then(() => done.push(i));
+      // It is the writer's: a second release is refused, and the bytes can be read only.
+      expect(() => frame.release()).toThrow("ERR_MAPPED");
+      expect(() => frame.map("write")).toThrow("ERR_MAPPED");
+    }
+    expect(writer.inFlight).toBe(3);
+    for (let i = 1; i <= 3; i++) {
+      expect([pool.outstanding, done.length]).toEqual([4 - i, i - 1]);
+      slow.waiting!();
+      await untilTrue(() => done.length === i);
+      expect(pool.outstanding).toBe(3 - i);
+    }
+    expect(slow.taken.map((chunk) => chunk[0])).toEqual([1, 2, 3]);
+    await writer.end();
+    expect(slow.writableFinished).toBe(true);
+    expect(slow.listenerCount("error") + slow.listenerCount("close")).toBe(0);
+  });
+
+  it("writes padded rows packed, by option or by the pool's format, with and without writev", async () => {
+    const info = VideoInfo.of({
+      format: "I420",
+      width: 37,
+      height: 19,
+      strideAlign: 32,
+      padding: { top: 2, left: 3, right: 1, bottom: 1 },
+    });
+    const packed = VideoInfo.of({ format: "I420", width: 37, height: 19 });
+    for (const allocator of [undefined, new SharedAllocator()]) {
+      for (const isInPool of [true, false]) {
+        for (const kind of ["file", "process", "without writev"]) {
+          const pool = BufferPool.create({
+            size: info.size,
+            max: 2,
+            ...(isInPool ? { format: info } : {}),
+            ...(allocator === undefined ? {} : { allocator }),
+          });
+          const path = join(folder, "packed");
+          const child = kind === "process" ? stallingReader() : undefined;
+          child?.go();
+          const slow = new Slow();
+          const writable = child?.stdin ?? (kind === "file" ? createWriteStream(path) : slow);
+          const writer = frameWriter(writable, isInPool ? {} : { layout: info });
+          const sent: Buffer[] = [];
+          for (let i = 0; i < 3; i++) {
+            const frame = await pool.acquire();
+            frame.bytes.fill(0xee);
+            for (const { offset, stride, rowBytes, height } of info.planes) {
+              for (let row = 0; row < height; row++) {
+                const line = Uint8Array.from({ length: rowBytes }, (_, x) => (x * 3 + row * 5 + i * 7) & 127);
+                frame.bytes.set(line, offset + row * stride);
+                sent.push(Buffer.from(line));
+              }
+            }
+            const write = writer.write(frame);
+            if (kind === "without writev") slow.waiting!();
+            await write;
+            expect(pool.outstanding).toBe(0);
+          }
+          await writer.end();
+          const got =
+            child !== undefined ? await child.output : kind === "file" ? readFileSync(path) : Buffer.concat(slow.taken);
+          expect(got.length).toBe(3 * packed.size);
+          expect(got.equals(Buffer.concat(sent)), `${kind}, ${isInPool}`).toBe(true);
+          if (kind === "without writev") expect(slow.taken).toHaveLength(3);
+        }
+      }
+    }
+  });
+
+  it("writes the memories of a buffer one after another, and buffers that are held by others too", async () => {
+    const slow = new Slow();
+    const writer = frameWriter(slow);
+    const buffer = MediaBuffer.wrap(Uint8Array.of(1, 2));
+    buffer.append(MediaBuffer.wrap(Uint8Array.of(3)));
+    buffer.append(MediaBuffer.wrap(Uint8Array.of(4, 5)));
+    const held = buffer.retain();
+    const write = writer.write(buffer);
+    while (slow.taken.length < 3) {
+      await untilTrue(() => slow.waiting !== undefined);
+      slow.waiting!();
+    }
+    await write;
+    expect(Buffer.concat(slow.taken)).toEqual(Buffer.from([1, 2, 3, 4, 5]));
+    expect([held.isLive, held.refCount]).toEqual([true, 1]);
+    held.release();
+    await writer.write(MediaBuffer.allocate(0));
+    expect(writer.written).toBe(2);
+  });
+
+  it("has every lease back, refuses the next and leaves no listener, whatever ends it", async () => {
+    const ways: [
+      string,
+      (slow: Slow, abort: AbortController, writer: ReturnType<typeof frameWriter>) => void,
+      string,
+    ][] = [
+      ["destroy by the other side", (slow) => void slow.destroy(), "ERR_STREAM_DESTROYED|ERR_ENDED"],
+      ["an error of the other side", (slow) => void slow.destroy(new Error("no space")), "no space"],
+      ["the signal", (_slow, abort) => abort.abort(new Error("enough")), "enough"],
+      ["the signal without an error", (_slow, abort) => abort.abort("enough"), "enough"],
+      ["destroy()", (_slow, _abort, writer) => writer.destroy(new Error("mine")), "mine"],
+      ["destroy() without a reason", (_slow, _abort, writer) => writer.destroy(), "ERR_ENDED"],
+      ["dispose", (_slow, _abort, writer) => writer[Symbol.dispose](), "ERR_ENDED"],
+    ];
+    for (const [name, way, message] of ways) {
+      const pool = BufferPool.create({ size: 10, max: 3 });
+      const slow = new Slow();
+      const abort = new AbortController();
+      const writer = frameWriter(slow, { signal: abort.signal });
+      const writes = [1, 2, 3].map(async (i) => writer.write(await fill(pool, i)));
+      await untilTrue(() => writer.inFlight === 3);
+      way(slow, abort, writer);
+      for (const write of writes) {
+        const end = await write.then(
+          () => "written",
+          (error: unknown) =>
+            String((error as { message?: unknown }).message ?? error) + (error as { code?: string }).code,
+        );
+        expect(end, name).toMatch(new RegExp(message));
+      }
+      expect([pool.outstanding, writer.inFlight, writer.isEnded], name).toEqual([0, 0, true]);
+      expect(await codeOf(writer.write(await fill(pool, 4))), name).toBe("ERR_ENDED");
+      expect(pool.outstanding, name).toBe(0);
+      await expect(writer.end(), name).rejects.toBeTruthy();
+      await untilTrue(() => slow.closed);
+      expect(slow.listenerCount("error") + slow.listenerCount("close") + slow.listenerCount("finish"), name).toBe(0);
+      expect(getEventListeners(abort.signal, "abort"), name).toHaveLength(0);
+      pool.validate();
+    }
+  });
+
+  it("rejects with EPIPE when the reader ends, with every lease back", async () => {
+    const pool = BufferPool.create({ size: SIZE, max: 4 });
+    const child = spawn("sh", ["-c", "head -c 100 >/dev/null"], { stdio: ["pipe", "ignore", "inherit"] });
+    const writer = frameWriter(child.stdin);
+    const codes = new Set<unknown>();
+    for (;;) {
+      try {
+        await writer.write(await fill(pool, 1));
+      } catch (error) {
+        codes.add((error as NodeJS.ErrnoException).code);
+        break;
+      }
+    }
+    expect([...codes]).toEqual([expect.stringMatching(/EPIPE|ECONNRESET/)]);
+    const refused = await writer.write(await fill(pool, 1)).catch((error: Error) => error);
+    expect(refused).toMatchObject({ code: "ERR_ENDED", cause: { code: expect.stringMatching(/EPIPE|ECONNRESET/) } });
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("has its bytes to the end when the pool is closed by force meanwhile", async () => {
+    const pages = PagePool.create({ maxBytes: 1 << 22 });
+    for (const config of [{}, { revoke: true }, { allocator: pages.allocator }]) {
+      const pool = BufferPool.create({ size: SIZE, max: 2, ...config });
+      const reader = stallingReader();
+      const writer = frameWriter(reader.stdin!);
+      const writes = [writer.write(await fill(pool, 1)), writer.write(await fill(pool, 2))];
+      expect(pool.close({ force: true })).toHaveLength(2);
+      // What is allocated now must not be what is still being written.
+      const others = Array.from({ length: 4 }, () => MediaBuffer.allocate(SIZE, { allocator: pages.allocator }));
+      for (const other of others) other.bytes.fill(99);
+      reader.go();
+      await Promise.all(writes);
+      await writer.end();
+      for (const other of others) other.release();
+      expect((await reader.output).equals(expected(2))).toBe(true);
+    }
+    pages.close();
+  });
+
+  it("writes the body of an HTTP response", async () => {
+    const pool = BufferPool.create({ size: SIZE, max: 2 });
+    const server = createServer((_request: IncomingMessage, response: ServerResponse) => {
+      const writer = frameWriter(response);
+      void (async () => {
+        for (let i = 0; i < 5; i++) void writer.write(await fill(pool, i + 1));
+        await writer.end();
+      })();
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const response = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    expect(Buffer.from(await response.arrayBuffer()).equals(expected(5))).toBe(true);
+    expect(pool.outstanding).toBe(0);
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it("refuses what it cannot write, and takes every live lease over all the same", async () => {
+    const slow = new Slow();
+    const info = VideoInfo.of({ format: "I420", width: 4, height: 4 });
+    const ended = new Slow().end();
+    const wrong: [unknown[], string][] = [
+      [[undefined], "writable must be a Writable"],
+      [[new PassThrough()], "PassThrough"],
+      [[new Writable({ objectMode: true })], "not of objects"],
+      [[slow, { layuot: info }], 'did you mean "layout"'],
+      [[slow, { layout: {} }], "options.layout must be a VideoInfo"],
+      [[slow, { layout: { ...info, format: "XYZ" } }], "raw video cannot be read in format"],
+      [[slow, { signal: 1 }], "options.signal"],
+      [[ended], "ERR_ENDED"],
+    ];
+    for (const [args, message] of wrong) {
+      expect(() => (frameWriter as (...all: unknown[]) => unknown)(...args), message).toThrow(message);
+    }
+    expect(slow.listenerCount("error") + slow.listenerCount("close")).toBe(0);
+
+    const writer = frameWriter(slow, { layout: info });
+    const pool = BufferPool.create({ size: 23, max: 1 });
+    expect(await codeOf(writer.write(await pool.acquire()))).toBe("ERR_OUT_OF_RANGE");
+    expect(pool.outstanding).toBe(0);
+    expect(await codeOf(writer.write({} as MediaBuffer))).toBe("ERR_INVALID_ARG_TYPE");
+    const released = await pool.acquire();
+    released.release();
+    expect(await codeOf(writer.write(released))).toBe("ERR_USE_AFTER_RELEASE");
+    const ending = writer.end();
+    expect(writer.end()).toBe(ending);
+    expect(await codeOf(writer.write(await pool.acquire()))).toBe("ERR_ENDED");
+    expect(pool.outstanding).toBe(0);
+    await ending;
+  });
+});

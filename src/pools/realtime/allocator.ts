@@ -13,7 +13,7 @@ import { opaqueRegion, Region } from "../../memory/region.ts";
 import type { MillpondError } from "../../util/errors.ts";
 
 /** What is known of a block that was handed out as a Memory. */
-interface Lease {
+interface RealtimeLease {
   /** The block's pointer in the pool; 0 once it went to another lease, or back. */
   pointer: number;
   /** Bytes asked for. */
@@ -47,7 +47,7 @@ export interface BlockSource {
 /** Blocks of a RealtimePool as Memories. */
 export class RealtimeAllocator extends Allocator {
   /** The live leases, in no order. */
-  readonly leases: Lease[] = [];
+  readonly leases: RealtimeLease[] = [];
   readonly #blocks: BlockSource;
 
   /** @internal Made by the pool. */
@@ -73,7 +73,7 @@ export class RealtimeAllocator extends Allocator {
 
   /** Gives the block back, unless another lease has it by now. */
   protected override freeRegion(region: Region): void {
-    const lease = region.handle as Lease;
+    const lease = region.handle as RealtimeLease;
     const last = this.leases.pop()!;
     if (last !== lease) {
       this.leases[lease.index] = last;
@@ -135,7 +135,7 @@ export class RealtimeAllocator extends Allocator {
 
   /** @internal A region and its lease over a block. */
   enter(pointer: number, bytes: Uint8Array): Region {
-    const lease: Lease = {
+    const lease: RealtimeLease = {
       pointer,
       requested: bytes.length,
       memory: null,
@@ -199,6 +199,6 @@ export class RealtimeAllocator extends Allocator {
 }
 
 /** The lease of a Memory, or of the root that it was cut from. */
-export function leaseOf(memory: Memory): Lease {
-  return memory.region.handle as Lease;
+export function leaseOf(memory: Memory): RealtimeLease {
+  return memory.region.handle as RealtimeLease;
 }

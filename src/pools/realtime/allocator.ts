@@ -165,15 +165,35 @@ export class RealtimeAllocator extends Allocator {
     return fresh;
   }
 
-  /** @internal Puts the bytes of every live Memory out of reach: the pool ends. */
+  /** @internal */
+  override deadMemoryError(_memory: Memory, verb: string): MillpondError | undefined {
+    return this.#blocks.closed(`${verb} a memory of`);
+  }
+
+  /**
+   * @internal Puts the bytes of every live Memory out of reach: the pool ends. Every later use of a Memory throws
+   * `ERR_POOL_DEAD`, also of one that is mapped, locked or retained; one that a buffer has goes with the buffer.
+   */
   closeLeases(): void {
     for (const lease of this.leases) {
       lease.pointer = 0;
       const { memory } = lease;
       if (memory === null) continue;
       memory.region.bytes = opaqueRegion(0, undefined).bytes;
-      memory.view = null;
-      for (const child of lease.children ?? []) child.view = null;
+      const memories = [memory, ...(lease.children ?? [])];
+      for (const one of memories) one.view = null;
+      if (lease.isWithheld) continue;
+      // As for a PagePool: an owner of the root beside its parts is a buffer.
+      const parts = memories.slice(1);
+      if (memory.ownerCount > parts.length || parts.some(({ ownerCount }) => ownerCount > 0)) continue;
+      for (const one of memories) {
+        // The access word stays: unmap() and unlock() of a holder that cleans up find their locks.
+        one.references = 0;
+        one.ownerCount = 0;
+        one.parentBuffer = null;
+      }
+      this.liveMemoryCount -= memories.length;
+      this.liveByteCount -= memory.region.size;
     }
   }
 }

@@ -350,14 +350,21 @@ export class PipelineRun implements Running {
     this.stopping = true;
     this.#setFlushing(true);
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
+    const failure = this.#each((element) => element.unlock());
+    if (failure !== undefined) this.failure ??= failure;
+  }
+
+  /** Calls a hook of each element, whatever those of the others throw; the first error. */
+  #each(hook: (element: Element) => void): { error: unknown; element: string } | undefined {
+    let failure: { error: unknown; element: string } | undefined;
     for (const element of this.#elements) {
       try {
-        element.unlock();
+        hook(element);
       } catch (error) {
-        // The others have to be woken all the same.
-        this.failure ??= { error, element: element.name };
+        failure ??= { error, element: element.name };
       }
     }
+    return failure;
   }
 
   #setFlushing(on: boolean): void {
@@ -392,10 +399,11 @@ export class PipelineRun implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      for (const element of this.#elements) element.unlock();
+      const unlocked = this.#each((element) => element.unlock());
       await this.#idle();
       if (this.stopping) return;
-      for (const element of this.#elements) element.onFlush();
+      const failure = this.#each((element) => element.onFlush()) ?? unlocked;
+      if (failure !== undefined) throw failure.error;
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
         for (const pad of element.outputs) Object.assign(pad, { ended: false, finished: false });

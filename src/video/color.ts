@@ -62,11 +62,15 @@ export function yuvOf(presentation: Colorimetry, height: number): RgbColor {
   };
 }
 
-/** Luma coefficients; unmarked video is taken by its height, as players do. */
+/** The matrix of a picture; unmarked video is taken by its height, as players do. */
+export function matrixOf(matrix: string | undefined, height: number): "bt709" | "smpte170m" | "bt2020-ncl" {
+  if (matrix === "bt2020-ncl" || matrix === "bt709") return matrix;
+  return matrix !== "smpte170m" && matrix !== "bt470bg" && height >= 720 ? "bt709" : "smpte170m";
+}
+
+/** Luma coefficients. */
 function coefficients(matrix: string | undefined, height: number): { kr: number; kb: number } {
-  if (matrix === "bt2020-ncl") return { kr: 0.2627, kb: 0.0593 };
-  if (matrix === "bt709" || (matrix !== "smpte170m" && matrix !== "bt470bg" && height >= 720)) {
-    return { kr: 0.2126, kb: 0.0722 };
-  }
-  return { kr: 0.299, kb: 0.114 };
+  const name = matrixOf(matrix, height);
+  if (name === "bt2020-ncl") return { kr: 0.2627, kb: 0.0593 };
+  return name === "bt709" ? { kr: 0.2126, kb: 0.0722 } : { kr: 0.299, kb: 0.114 };
 }

@@ -67,13 +67,16 @@ export class FrameConverter {
 }
 
 /** Bytes from the first sample to the last: what follows in the last row is padding. */
-function extentOf(info: VideoInfo): number {
+export function extentOf(info: VideoInfo): number {
   return Math.max(
     ...info.planes.map(({ offset, stride, rowBytes, height }) => offset + stride * (height - 1) + rowBytes),
   );
 }
 
-function checkPicture(name: string, bytes: Uint8Array, least: number, isWide: boolean): void {
+/**
+ * Checks the bytes of a picture. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE` below `least`, `ERR_DETACHED`.
+ */
+export function checkPicture(name: string, bytes: Uint8Array, least: number, isWide: boolean): void {
   bytesOf(name, bytes);
   if (bytes.length < least) throw outOfRange(`${name}.length`, `at least ${least}, the picture's`, bytes.length);
   if (isWide && bytes.byteOffset % 2 !== 0) throw badValue(`${name}.byteOffset`, "even", bytes.byteOffset);

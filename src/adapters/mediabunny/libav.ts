@@ -1,6 +1,6 @@
 /**
- * libav, as @mediabunny/server brings it along in the package node-av: the way from a decoded frame into a buffer that
- * makes no garbage.
+ * libav, as @mediabunny/server brings it along in the package node-av: the way from a decoded frame into a buffer, and
+ * back, that makes no garbage.
  *
  * To look at a frame's planes from JavaScript (`VideoSample.copyTo` does) makes external ArrayBuffers of its full size.
  * The engine counts those until it collects: on Node 24 a major collection every 13 frames of 1080p. Here the bytes go
@@ -29,6 +29,12 @@ export interface AvFrame {
   width: number;
   /** Rows. */
   height: number;
+  /** AVCOL_RANGE_*. */
+  colorRange: number;
+  /** AVCOL_SPC_*. */
+  colorSpace: number;
+  /** AVCHROMA_LOC_*. */
+  chromaLocation: number;
   /** AV_FRAME_FLAG_*. */
   readonly flags: number;
   /** FF_DECODE_ERROR_*. */
@@ -49,6 +55,18 @@ export interface AvFrame {
   copy(source: AvFrame): number;
 }
 
+/** What is used of node-av's SoftwareScaleContext. */
+export interface AvScaler {
+  /** Makes it a context, without sizes and formats: it takes those of the frames. */
+  allocContext(): void;
+  /** Sets an option by its name. Negative: there is none. */
+  setOption(name: string, value: string): number;
+  /** Scales and converts one frame into another, which has buffers. Negative: an error. */
+  scaleFrameSync(target: AvFrame, source: AvFrame): number;
+  /** Gives everything back. */
+  freeContext(): void;
+}
+
 /** What is used of node-av; the package belongs to @mediabunny/server, which is optional. */
 export interface Libav {
   readonly Log: {
@@ -56,6 +74,7 @@ export interface Libav {
     setCallback(callback: (level: number, message: string) => void, options: { maxLevel: number }): void;
   };
   readonly Frame: new () => AvFrame;
+  readonly SoftwareScaleContext: new () => AvScaler;
   readonly AV_PIX_FMT_YUV420P: number;
   avImageGetBufferSize(format: number, width: number, height: number, align: number): number;
 }
@@ -73,14 +92,16 @@ export async function importLibav(server: string): Promise<Libav | undefined> {
   }
 }
 
-/** A way from a native frame into bytes. */
+/** A way from a native frame into bytes, and back. */
 export interface FrameCopier {
   /** Copies a frame into bytes that hold it tightly packed, all of its `size` bytes. False: it cannot. */
   copy(source: AvFrame, bytes: Uint8Array, size: number): boolean;
+  /** Copies `size` bytes that hold a picture tightly packed into a frame of its shape, which has buffers. */
+  fill(target: AvFrame, bytes: Uint8Array, size: number): boolean;
 }
 
 /** A frame of the given shape, without buffers. */
-function frameOf(av: Libav, format: number, width: number, height: number): AvFrame {
+export function frameOf(av: Libav, format: number, width: number, height: number): AvFrame {
   const frame = new av.Frame();
   frame.alloc();
   setShape(frame, format, width, height);
@@ -110,7 +131,16 @@ export class DirectCopier implements FrameCopier {
 
   /** O(size). */
   copy(source: AvFrame, bytes: Uint8Array, size: number): boolean {
-    const { format, width, height } = source;
+    return this.#point(source, bytes, size) && this.#frame.copy(source) >= 0;
+  }
+
+  /** O(size). */
+  fill(target: AvFrame, bytes: Uint8Array, size: number): boolean {
+    return this.#point(target, bytes, size) && target.copy(this.#frame) >= 0;
+  }
+
+  /** Puts the planes of the frame, which gets the shape of another one, into bytes. */
+  #point({ format, width, height }: AvFrame, bytes: Uint8Array, size: number): boolean {
     if (format !== this.#format || width !== this.#width || height !== this.#height) {
       this.#size = this.#av.avImageGetBufferSize(format, width, height, 1);
       this.#format = format;
@@ -118,8 +148,7 @@ export class DirectCopier implements FrameCopier {
       this.#height = height;
       setShape(this.#frame, format, width, height);
     }
-    if (this.#size !== size || bytes.length < size) return false;
-    return this.#frame.fromBuffer(bytes) === size && this.#frame.copy(source) >= 0;
+    return this.#size === size && bytes.length >= size && this.#frame.fromBuffer(bytes) === size;
   }
 }
 
@@ -136,22 +165,8 @@ export class StagedCopier implements FrameCopier {
 
   /** O(size). */
   copy(source: AvFrame, bytes: Uint8Array, size: number): boolean {
-    const { format, width, height } = source;
-    let frame = this.#frame;
-    if (frame?.format !== format || frame.width !== width || frame.height !== height) {
-      // The views of the frame before end here, with its memory.
-      this.#planes = [];
-      this.#frame?.free();
-      this.#frame = undefined;
-      frame = frameOf(this.#av, format, width, height);
-      // Rows without gaps, so that a plane is one piece.
-      if (frame.getBuffer(1) < 0) return false;
-      this.#planes = frame.data ?? [];
-      this.#frame = frame;
-    }
-    let total = 0;
-    for (const plane of this.#planes) total += plane.length;
-    if (total !== size || bytes.length < size || frame.copy(source) < 0) return false;
+    const frame = this.#stage(source, bytes, size);
+    if (frame === undefined || frame.copy(source) < 0) return false;
     let at = 0;
     for (const plane of this.#planes) {
       bytes.set(plane, at);
@@ -159,19 +174,49 @@ export class StagedCopier implements FrameCopier {
     }
     return true;
   }
+
+  /** O(size). */
+  fill(target: AvFrame, bytes: Uint8Array, size: number): boolean {
+    const frame = this.#stage(target, bytes, size);
+    if (frame === undefined) return false;
+    let at = 0;
+    for (const plane of this.#planes) {
+      plane.set(bytes.subarray(at, at + plane.length));
+      at += plane.length;
+    }
+    return target.copy(frame) >= 0;
+  }
+
+  /** The frame, with the shape of another one; undefined where the bytes are not those of such a picture. */
+  #stage({ format, width, height }: AvFrame, bytes: Uint8Array, size: number): AvFrame | undefined {
+    if (this.#frame?.format !== format || this.#frame.width !== width || this.#frame.height !== height) {
+      // The views of the frame before end here, with its memory.
+      this.#planes = [];
+      this.#frame?.free();
+      this.#frame = undefined;
+      const frame = frameOf(this.#av, format, width, height);
+      // Rows without gaps, so that a plane is one piece.
+      if (frame.getBuffer(1) < 0) return undefined;
+      this.#planes = frame.data ?? [];
+      this.#frame = frame;
+    }
+    let total = 0;
+    for (const plane of this.#planes) total += plane.length;
+    return total === size && bytes.length >= size ? this.#frame : undefined;
+  }
 }
 
 const PROBE = { width: 6, height: 4, size: 36 };
 
-/** Whether a copier brings a small picture whole into shared memory, and writes nothing beside it. */
+/** Whether a copier brings a small picture whole into shared memory and back, and writes nothing beside it. */
 function works(av: Libav, copier: FrameCopier): boolean {
   const { width, height, size } = PROBE;
   const source = frameOf(av, av.AV_PIX_FMT_YUV420P, width, height);
   try {
     if (source.getBuffer(1) < 0) return false;
-    let value = 0;
-    for (const plane of source.data ?? []) for (let i = 0; i < plane.length; i++) plane[i] = ++value;
+    const numbers = Uint8Array.from({ length: size }, (_, i) => i + 1);
     const around = new Uint8Array(new SharedArrayBuffer(size + 2));
+    if (!copier.fill(source, numbers, size)) return false;
     if (!copier.copy(source, around.subarray(1, size + 1), size)) return false;
     return around.every((byte, i) => byte === (i > size ? 0 : i));
   } finally {
@@ -198,18 +243,18 @@ function pointsAtBytes(av: Libav): boolean {
   }
 }
 
-/** The best copier that works with a node-av; a text says why there is none. */
-export function chooseCopier(av: Libav): FrameCopier | string {
-  let why = "its frames cannot be copied natively";
+/** A kind of copier. */
+export type FrameCopierClass = new (av: Libav) => FrameCopier;
+
+/** The best kind of copier that works with a node-av; a text says why there is none. */
+export function chooseCopier(av: Libav): FrameCopierClass | string {
   try {
-    const direct = pointsAtBytes(av) ? new DirectCopier(av) : undefined;
-    if (direct !== undefined && works(av, direct)) return direct;
-    const staged = new StagedCopier(av);
-    if (works(av, staged)) return staged;
+    if (pointsAtBytes(av) && works(av, new DirectCopier(av))) return DirectCopier;
+    if (works(av, new StagedCopier(av))) return StagedCopier;
+    return "its frames cannot be copied natively";
   } catch (error) {
-    why = error instanceof Error ? error.message : String(error);
+    return error instanceof Error ? error.message : String(error);
   }
-  return why;
 }
 
 /** The code of the warning that frames are copied the slow way. */
@@ -235,7 +280,7 @@ export function useLibav(av: Libav, server: ServerPackage): void {
   if (copier !== undefined) return;
   const chosen = chooseCopier(av);
   if (typeof chosen === "string") warnOfSlowCopies(`node-av: ${chosen}`);
-  else copier = chosen;
+  else copier = new chosen(av);
   Resource = server.AvFrameVideoSampleResource;
   if (typeof Resource !== "function") warnOfSlowCopies("@mediabunny/server: no AvFrameVideoSampleResource");
 }

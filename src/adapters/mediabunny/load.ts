@@ -1,12 +1,14 @@
 /**
  * mediabunny and @mediabunny/server (its decoders for Node): optional peers, loaded when they are first needed, once.
+ * The scaler that comes with the decoders is offered to `VideoScale` from here.
  */
 import { MillpondError } from "../../util/errors.ts";
-import { importLibav, type Libav, useLibav } from "./libav.ts";
+import { type ConverterMaker, offerConverters } from "../../video/picture-converter.ts";
+import { chooseCopier, copyNatively, importLibav, type Libav, useLibav } from "./libav.ts";
+import { converterMaker } from "./libav-converter.ts";
 import { warnOfMissingBounds } from "./mediabunny-hooks.ts";
-
-/** The package, as it is loaded. */
-export type Mediabunny = typeof import("mediabunny");
+import type { Mediabunny } from "./package.ts";
+import type { CopyPast } from "./samples.ts";
 
 let loaded: Promise<Mediabunny> | undefined;
 
@@ -42,6 +44,38 @@ function catchLibavLog({ Log }: Libav): void {
   Log.setCallback(() => {}, { maxLevel: ERROR_LEVEL });
 }
 
+/** The code of the warning that pictures are scaled and converted in JavaScript, although the packages are there. */
+const SLOW_SCALE = "MILLPOND_SLOW_SCALE";
+
+async function loadConverters(): Promise<ConverterMaker | undefined> {
+  let server: string;
+  try {
+    server = import.meta.resolve("@mediabunny/server");
+  } catch {
+    // Not installed, which is nothing to talk about.
+    return undefined;
+  }
+  const libav = await importLibav(server);
+  if (libav === undefined) return undefined;
+  if (areDecodersQuiet) catchLibavLog(libav);
+  const copier = chooseCopier(libav);
+  const maker = typeof copier === "string" ? copier : converterMaker(libav, copier);
+  if (typeof maker === "function") return maker;
+  process.emitWarning(
+    `pictures are scaled and converted in JavaScript, because the installed node-av is not one that this version of millpond was tested with (${maker})`,
+    { code: SLOW_SCALE },
+  );
+  return undefined;
+}
+
+/**
+ * Offers libav's scaler to `VideoScale`. node-av, which @mediabunny/server brings along, is loaded for the first
+ * picture that is scaled; without it the pixels are computed in JavaScript.
+ */
+export function offerLibavScaler(): void {
+  offerConverters(loadConverters);
+}
+
 async function importPackages(): Promise<Mediabunny> {
   let missing = "mediabunny";
   try {
@@ -52,6 +86,7 @@ async function importPackages(): Promise<Mediabunny> {
     warnOfMissingBounds(mediabunny);
     const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
     if (libav !== undefined) useLibav(libav, server);
+    offerLibavScaler();
     if (areDecodersQuiet) {
       mediabunny.Logging.level = mediabunny.LogLevel.Silent;
       if (libav !== undefined) catchLibavLog(libav);
@@ -68,4 +103,21 @@ async function importPackages(): Promise<Mediabunny> {
       { cause },
     );
   }
+}
+
+/**
+ * The native copies of frames that @mediabunny/server decodes, for a program that has registered it in its own way;
+ * undefined where it is not installed.
+ */
+export async function nativeCopies(): Promise<CopyPast | undefined> {
+  let server: typeof import("@mediabunny/server");
+  try {
+    server = await import("@mediabunny/server");
+  } catch {
+    return undefined;
+  }
+  const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
+  if (libav === undefined) return undefined;
+  useLibav(libav, server);
+  return copyNatively;
 }

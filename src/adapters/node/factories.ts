@@ -7,6 +7,7 @@ import { type ElementFactory, type ParsedPipeline, type Properties, parsePipelin
 import { MillpondError } from "../../util/errors.ts";
 import { word } from "../../util/validate.ts";
 import { VIDEO_ELEMENTS } from "../../video/factories.ts";
+import { offerLibavScaler } from "../mediabunny/load.ts";
 import { MAX_THREADS } from "../workers/worker-slots.ts";
 import { WorkersElement } from "../workers/workers-element.ts";
 import { FileSink, FileSource, RawVideoSink } from "./file-elements.ts";
@@ -14,6 +15,9 @@ import { assertFilesApart } from "./file-paths.ts";
 import { DecodeElement, RawVideoElement } from "./frames-element.ts";
 import { ContactSheetFile, EncodeSink, type EncodeSinkOptions } from "./media-sinks.ts";
 import { OutputFile } from "./output-file.ts";
+
+// A pipeline whose frames come from elsewhere is scaled by libav too, where it is installed.
+offerLibavScaler();
 
 const path = { kind: "string", help: "the file" } as const;
 

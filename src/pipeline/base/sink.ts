@@ -17,6 +17,7 @@ import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { attachErrorSource, Element, isPromise, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
+import { releaseQuietly } from "./release.ts";
 
 /** The end of a long file may take this many times as long as a buffer may. */
 const FINISH_BOUNDS: WaitBounds = { times: 10 };
@@ -71,7 +72,7 @@ export abstract class Sink extends Element {
     try {
       rendered = this.render(buffer);
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
     if (rendered === undefined) {
@@ -86,7 +87,7 @@ export abstract class Sink extends Element {
     try {
       await this.bounded(rendering, "handling a buffer");
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
     if (this.#keepLast) this.#keep(buffer);
@@ -97,6 +98,12 @@ export abstract class Sink extends Element {
     const before = this.#last;
     this.#last = buffer;
     before?.release();
+  }
+
+  #dropLast(): void {
+    const last = this.#last;
+    this.#last = undefined;
+    last?.release();
   }
 
   /** Takes the format to {@link configure}. */
@@ -123,9 +130,9 @@ export abstract class Sink extends Element {
    */
   override proposeAllocation(query: AllocationQuery, _pad: InputPad): Maybe<boolean> {
     if (this.#last !== undefined && this.#last.pool !== null) {
-      const copy = this.#last.copy({ deep: true });
-      this.#last.release();
-      this.#last = copy;
+      const before = this.#last;
+      this.#last = before.copy({ deep: true });
+      before.release();
     }
     query.raise(this.retainedBuffers, "retained");
     if (this.#keepLast) query.raise(1, "its last buffer");
@@ -134,14 +141,12 @@ export abstract class Sink extends Element {
 
   /** Releases the last buffer. Subclasses that override it call `super`. */
   override onFlush(): void {
-    this.#last?.release();
-    this.#last = undefined;
+    this.#dropLast();
   }
 
   /** Releases the last buffer. Subclasses that override it call `super`. */
   override stop(): Maybe<void> {
-    this.#last?.release();
-    this.#last = undefined;
+    this.#dropLast();
   }
 
   /** Takes buffers. */

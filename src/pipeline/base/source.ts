@@ -25,6 +25,7 @@ import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
 import { isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise, TimeSlice } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
+import { releaseQuietly } from "./release.ts";
 
 /** A stage that makes buffers. */
 export abstract class Source extends Element {
@@ -140,7 +141,7 @@ export abstract class Source extends Element {
     try {
       filled = this.fill!(buffer);
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw error;
     }
     if (isPromise(filled)) return this.#fillLater(buffer, filled);
@@ -157,7 +158,7 @@ export abstract class Source extends Element {
     try {
       filled = await this.bounded(filling, "filling a buffer");
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw error;
     }
     if (filled === false) {

@@ -27,6 +27,7 @@ import { dropPool } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { attachErrorSource, Element, isPromise } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
+import { releaseOrDrop, releaseQuietly } from "./release.ts";
 
 /** How a {@link Transform} treats buffers. */
 export type TransformMode = "passthrough" | "in-place" | "copy";
@@ -136,7 +137,7 @@ export abstract class Transform extends Element {
     try {
       done = hook();
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#applyLater(buffer, done);
@@ -150,7 +151,7 @@ export abstract class Transform extends Element {
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw attachErrorSource(error, this);
     }
     if (done === false) buffer.release();
@@ -164,7 +165,7 @@ export abstract class Transform extends Element {
     try {
       output = this.out.acquire();
     } catch (error) {
-      input.release();
+      releaseQuietly(input);
       throw attachErrorSource(error, this);
     }
     if (isPromise(output)) return this.#copyLater(input, output);
@@ -172,12 +173,11 @@ export abstract class Transform extends Element {
     try {
       done = this.#fill(input, output);
     } catch (error) {
-      input.release();
-      output.release();
+      releaseQuietly(input, output);
       throw attachErrorSource(error, this);
     }
     if (isPromise(done)) return this.#finishLater(input, output, done);
-    input.release();
+    releaseOrDrop(input, output);
     if (done !== false) return this.out.push(output);
     output.release();
     return undefined;
@@ -196,11 +196,10 @@ export abstract class Transform extends Element {
       const filled = this.#fill(input, output);
       done = isPromise(filled) ? await this.bounded(filled, "working on a buffer") : filled;
     } catch (error) {
-      output?.release();
+      releaseQuietly(input, output);
       throw attachErrorSource(error, this);
-    } finally {
-      input.release();
     }
+    releaseOrDrop(input, output);
     if (done === false) output.release();
     else await this.out.push(output);
   }
@@ -210,11 +209,10 @@ export abstract class Transform extends Element {
     try {
       done = await this.bounded(work, "working on a buffer");
     } catch (error) {
-      output.release();
+      releaseQuietly(input, output);
       throw attachErrorSource(error, this);
-    } finally {
-      input.release();
     }
+    releaseOrDrop(input, output);
     if (done === false) output.release();
     else await this.out.push(output);
   }

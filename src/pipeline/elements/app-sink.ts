@@ -36,7 +36,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   readonly #retained: number;
   #ready: MediaBuffer | undefined;
   #taken: (() => void) | undefined;
-  #waiting: Waiting | undefined;
+  /** Calls of next() that no buffer has come for, in order. */
+  readonly #waiting: Waiting[] = [];
   #state: "idle" | "open" | "ended" = "idle";
   #failure: { error: unknown } | undefined;
 
@@ -70,9 +71,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   /** Hands the buffer to the loop, and waits until it was taken. */
   override render(buffer: MediaBuffer): Maybe<void> {
     const kept = buffer.retain();
-    const waiting = this.#waiting;
+    const waiting = this.#waiting.shift();
     if (waiting !== undefined) {
-      this.#waiting = undefined;
       waiting.resolve({ value: kept, done: false });
       return undefined;
     }
@@ -89,11 +89,10 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   #end(): void {
     this.#state = "ended";
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    if (waiting === undefined) return;
-    if (this.#failure === undefined) waiting.resolve({ value: undefined, done: true });
-    else waiting.reject(this.#failure.error);
+    for (const waiting of this.#waiting.splice(0)) {
+      if (this.#failure === undefined) waiting.resolve({ value: undefined, done: true });
+      else waiting.reject(this.#failure.error);
+    }
   }
 
   /** Ends the wait for the application's loop. */
@@ -102,11 +101,12 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   }
 
   #dropReady(): void {
-    this.#ready?.release();
-    this.#ready = undefined;
+    const ready = this.#ready;
     const taken = this.#taken;
+    this.#ready = undefined;
     this.#taken = undefined;
     taken?.();
+    ready?.release();
   }
 
   /** Drops what was not taken. */
@@ -118,13 +118,13 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   /** Ends the loop; with an error when the run ended with one. */
   override stop(): void {
-    void super.stop();
-    this.#dropReady();
     if (this.#state === "open") {
       const reason: unknown = this.running.signal.reason;
       this.#failure = { error: reason ?? flushingError(String(this.in)) };
       this.#end();
     }
+    void super.stop();
+    this.#dropReady();
   }
 
   /** The buffers, one at a time; one loop at a time. */
@@ -132,8 +132,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     return {
       next: () => this.#next(),
       return: async () => {
-        this.#dropReady();
         this.requestEos();
+        this.#dropReady();
         return { value: undefined, done: true };
       },
     };
@@ -153,7 +153,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       return Promise.resolve({ value: undefined, done: true });
     }
     return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
+      this.#waiting.push({ resolve, reject });
     });
   }
 

@@ -9,6 +9,7 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { Element, isPromise } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
+import { releaseQuietly } from "../base/release.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type StreamFormat, sameFormat } from "../stream-format.ts";
@@ -37,14 +38,14 @@ export class Funnel extends Element {
     try {
       changed = this.out.setFormat(format);
     } catch (error) {
-      buffer.release();
+      releaseQuietly(buffer);
       throw error;
     }
     if (!isPromise(changed)) return this.out.push(buffer);
     return changed.then(
       () => this.out.push(buffer),
       (error: unknown) => {
-        buffer.release();
+        releaseQuietly(buffer);
         throw error;
       },
     );

@@ -4,6 +4,7 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
+import { releaseAll } from "../base/release.ts";
 import { Sink } from "../base/sink.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 
@@ -60,7 +61,7 @@ export class NullSink extends Sink {
 
   /** Releases what it keeps. */
   override onFlush(): void {
-    for (const buffer of this.#kept.splice(0)) buffer.release();
+    releaseAll(this.#kept.splice(0));
   }
 
   /** Releases what it keeps. */

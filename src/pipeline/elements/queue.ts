@@ -16,6 +16,7 @@ import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/comm
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, Element, isPromise, TimeSlice } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
+import { releaseAll, releaseQuietly } from "../base/release.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -159,7 +160,8 @@ export class Queue extends Element {
     const [entry] = this.#line.splice(index, 1);
     if (entry?.kind !== "buffer") return;
     this.#leave(entry.measure);
-    drop(entry);
+    if (entry.work === undefined) entry.buffer.release();
+    else dropLater(entry.work);
   }
 
   #leave(measure: ItemMeasure | undefined): void {
@@ -263,7 +265,11 @@ export class Queue extends Element {
     } catch (error) {
       // The failure may wait for a stage upstream that waits for one of these buffers.
       if (!this.out.flushing) this.#failure = { error };
-      this.#dropLine();
+      try {
+        this.#dropLine();
+      } catch {
+        // The first error is the one that counts.
+      }
       throw error;
     }
   }
@@ -289,14 +295,19 @@ export class Queue extends Element {
   #dropLine(): void {
     const line = this.#line;
     this.#line = [];
+    const waiting: MediaBuffer[] = [];
     for (const entry of line) {
-      if (entry.kind === "buffer") drop(entry);
-      else if (entry.kind === "query") entry.answer(false);
+      if (entry.kind === "buffer") {
+        if (entry.work === undefined) waiting.push(entry.buffer);
+        else dropLater(entry.work);
+      } else if (entry.kind === "query") entry.answer(false);
       else this.#line.push(entry);
     }
     this.#count = 0;
     this.#level.clear();
     this.#wake();
+    // Last: whatever a release throws, nobody waits any more.
+    releaseAll(waiting);
   }
 
   #wake(): void {
@@ -309,35 +320,44 @@ export class Queue extends Element {
   /** The other end wants nothing more: releases the line, and ends the wait of a stage that is about to join it. */
   override outputFinished(pad: OutputPad): void {
     super.outputFinished(pad);
-    this.#dropLine();
-    this.unlock();
+    try {
+      this.#dropLine();
+    } finally {
+      this.unlock();
+    }
   }
 
   /** Wakes both sides, so that they look again. Releases the line, too, when the reason is a seek or the end. */
   override unlock(): void {
-    if (this.out.flushing) this.#dropLine();
     this.#wake();
     const wake = this.#wakeLoop;
     this.#wakeLoop = undefined;
     wake?.();
+    if (this.out.flushing) this.#dropLine();
   }
 
   /**
    * Releases the line. The last format stays in it: what comes after the seek has it, and downstream must learn of it.
    */
   override onFlush(): void {
-    this.#dropLine();
-    this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
-    this.#lastPts = undefined;
-    this.#failure = undefined;
+    try {
+      this.#dropLine();
+    } finally {
+      this.#line = this.#line.filter((entry) => entry.kind === "format").slice(-1);
+      this.#lastPts = undefined;
+      this.#failure = undefined;
+    }
   }
 
   /** Releases the line. */
   override stop(): void {
-    this.#dropLine();
-    this.#line = [];
-    this.#lastPts = undefined;
-    this.#failure = undefined;
+    try {
+      this.#dropLine();
+    } finally {
+      this.#line = [];
+      this.#lastPts = undefined;
+      this.#failure = undefined;
+    }
   }
 
   /** `up to 4 in line`, `up to 100 in line, 1048576 bytes, 500 ms`. */
@@ -360,11 +380,6 @@ function readLimits({ maxBytes, maxTime }: QueueOptions): QueueLimits | undefine
 }
 
 /** Work that has begun is not interrupted: its buffer is released when the work has ended. */
-function drop({ buffer, work }: Extract<Entry, { kind: "buffer" }>): void {
-  if (work === undefined) buffer.release();
-  else
-    work.then(
-      (made) => made.release(),
-      () => {},
-    );
+function dropLater(work: Promise<MediaBuffer>): void {
+  work.then(releaseQuietly, () => {});
 }

@@ -50,7 +50,11 @@ export class Tee extends Element {
         failure ??= { error };
       }
     }
-    buffer.release();
+    try {
+      buffer.release();
+    } catch (error) {
+      failure ??= { error };
+    }
     if (waits !== undefined) return settleAll(waits, failure);
     if (failure !== undefined) throw failure.error;
     return undefined;

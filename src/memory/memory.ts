@@ -446,20 +446,7 @@ export class Memory {
   makeWritable(): Memory {
     if (this.references === 0) throw usedAfterReleaseError(this, "makeWritable");
     if (this.isWritable) return this;
-    const before = this.references;
-    const copy = this.copy();
-    try {
-      this.release();
-    } catch (error) {
-      if (this.references < before) {
-        // The reference is given, whatever the allocator said to it: the caller needs what it was given for.
-        throwLater(error);
-      } else {
-        releaseFailed(copy);
-        throw error;
-      }
-    }
-    return copy;
+    return exchangeFor(this, this.copy());
   }
 
   /**
@@ -528,6 +515,26 @@ export function releaseFailed(memory: Memory): void {
   } catch (error) {
     throwLater(error);
   }
+}
+
+/**
+ * Gives the caller's reference of a memory back in exchange for a copy, which it returns. When that is refused, the
+ * copy is released and the reference is the caller's still. Where it was given and the allocator threw after that, the
+ * caller needs what it was given for: the error surfaces in a later turn. Throws as {@link Memory.release}.
+ */
+export function exchangeFor(memory: Memory, copy: Memory): Memory {
+  const before = memory.references;
+  try {
+    memory.release();
+  } catch (error) {
+    if (memory.references < before) {
+      throwLater(error);
+    } else {
+      releaseFailed(copy);
+      throw error;
+    }
+  }
+  return copy;
 }
 
 /** Ends a mapping that a failing call made, as {@link releaseFailed} does. Twice: nothing. */

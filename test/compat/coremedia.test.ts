@@ -18,7 +18,11 @@ import {
   kCMMemoryPoolError_InvalidParameter,
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "../../src/compat/coremedia.ts";
+import { Allocator } from "../../src/memory/allocator.ts";
+import { opaqueRegion, type Region } from "../../src/memory/region.ts";
 import { pageSize } from "../../src/os/pages.ts";
+import { MillpondError } from "../../src/util/errors.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { code } from "../pools/buffer/pools.ts";
 import { thrownBy } from "./thrown-by.ts";
 
@@ -251,5 +255,57 @@ describe("a clock that calls back", () => {
     expect(thrownBy(() => CFAllocatorReallocate(allocator, block, 0)).message).toMatch(/^CFAllocatorReallocate\(\)/);
     mapping.unmap();
     expect(CFAllocatorReallocate(allocator, block, 0)).toBeNull();
+  });
+});
+
+describe("CFAllocatorReallocate() that throws", () => {
+  class Opaque extends Allocator {
+    fails: "map" | "unmap" | "free" | undefined;
+    live = 0;
+    constructor() {
+      super("opaque");
+    }
+    #say(hook: "map" | "unmap" | "free"): void {
+      if (this.fails !== hook) return;
+      this.fails = undefined;
+      throw new MillpondError("ERR_CORRUPTED", hook);
+    }
+    protected override allocateRegion(size: number): Region {
+      this.live++;
+      return opaqueRegion(size, new Uint8Array(size));
+    }
+    protected override freeRegion(): void {
+      this.live--;
+      this.#say("free");
+    }
+    protected override mapRegion(region: Region, mode: string): Uint8Array {
+      if (mode === "write") this.#say("map");
+      return region.handle as Uint8Array;
+    }
+    protected override unmapRegion(): void {
+      this.#say("unmap");
+    }
+  }
+
+  it.each(["map", "unmap"] as const)("in %s: the old block is as it was, not mapped, and nothing is left", (hook) => {
+    const allocator = new Opaque();
+    const block = CFAllocatorAllocate(allocator, 100)!;
+    allocator.fails = hook;
+    expect(() => CFAllocatorReallocate(allocator, block, 9000)).toThrow();
+    expect([block.isMapped, block.size, allocator.live]).toEqual([false, 100, 1]);
+    CFAllocatorDeallocate(allocator, block);
+    expect(allocator.live).toBe(0);
+  });
+
+  it("in the end of the old block: the new one is given, and the error surfaces in a later turn", async () => {
+    const allocator = new Opaque();
+    const block = CFAllocatorAllocate(allocator, 100)!;
+    const late = await lateErrors(() => {
+      allocator.fails = "free";
+      const moved = CFAllocatorReallocate(allocator, block, 9000)!;
+      expect([moved.size, block.refCount, allocator.live]).toEqual([9000, 0, 1]);
+      CFAllocatorDeallocate(allocator, moved);
+    });
+    expect(late).toEqual(["free [ERR_CORRUPTED]"]);
   });
 });

@@ -12,6 +12,7 @@ import {
   MemAllocator,
   SampleFlags,
 } from "../../src/compat/directshow.ts";
+import { systemAllocator } from "../../src/memory/allocator.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 
 const props = (cBuffers: number, cbBuffer: number, cbAlign = 1, cbPrefix = 0): ALLOCATOR_PROPERTIES => ({
@@ -482,5 +483,68 @@ describe("samples", () => {
     held.Release();
     await Promise.all(waits);
     expect(order).toEqual([1, 2]);
+  });
+});
+
+describe("pointers of a sample whose bytes a copy shares", () => {
+  async function sampleOf(size = 64): Promise<MediaSample> {
+    return (await committed(2, size).GetBuffer(null, null, 0)) as MediaSample;
+  }
+  const first = (buffer: { extract(offset: number, target: Uint8Array): number }): number => {
+    const out = new Uint8Array(1);
+    buffer.extract(0, out);
+    return out[0]!;
+  };
+
+  it("GetPointer() shows the bytes that the sample has now, after a copy on write", async () => {
+    const sample = await sampleOf();
+    sample.GetPointer().fill(1);
+    const copy = sample.buffer.copy();
+    const mapping = sample.buffer.map("readwrite");
+    mapping.bytes.fill(2);
+    mapping.unmap();
+    expect([sample.GetPointer()[0], sample.GetSize(), sample.GetProperties().pbBuffer![0]]).toEqual([2, 64, 2]);
+    sample.GetPointer().fill(9);
+    expect([first(copy), first(sample.buffer)]).toEqual([1, 9]);
+    copy.release();
+    expect(sample.Release()).toBe(0);
+  });
+
+  it.each(["GetPointer", "GetProperties"] as const)("%s() makes the bytes the sample's own first", async (call) => {
+    const sample = await sampleOf();
+    sample.GetPointer().fill(1);
+    sample.SetActualDataLength(10);
+    const copy = sample.buffer.copy();
+    const pointer = call === "GetPointer" ? sample.GetPointer() : sample.GetProperties().pbBuffer!;
+    pointer.fill(9);
+    expect([first(copy), first(sample.buffer), pointer.length]).toEqual([1, 9, 64]);
+    expect([sample.GetSize(), sample.GetActualDataLength(), copy.size]).toEqual([64, 10, 10]);
+    sample.SetActualDataLength(64);
+    expect([sample.GetPointer() === pointer, sample.buffer.bytes[63]]).toEqual([true, 9]);
+    copy.release();
+    expect(sample.Release()).toBe(0);
+  });
+
+  it("a copy that ended leaves the pointer what it was, and a second reference too", async () => {
+    const sample = await sampleOf();
+    const pointer = sample.GetPointer();
+    sample.buffer.copy().release();
+    expect(sample.GetPointer()).toBe(pointer);
+    const again = sample.buffer.retain();
+    expect(sample.GetPointer()).toBe(pointer);
+    again.release();
+    sample.SetProperties({ pbBuffer: pointer, cbBuffer: 64 });
+    expect(sample.Release()).toBe(0);
+  });
+
+  it("memory that was added to the buffer counts for the pointer, up to the capacity", async () => {
+    const sample = await sampleOf();
+    sample.GetPointer().fill(1);
+    sample.SetActualDataLength(4);
+    sample.buffer.append(systemAllocator().allocate(8));
+    expect(sample.GetPointer().length).toBe(sample.GetSize());
+    sample.GetPointer().fill(5);
+    expect(first(sample.buffer)).toBe(5);
+    expect(sample.Release()).toBe(0);
   });
 });

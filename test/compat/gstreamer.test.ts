@@ -18,6 +18,8 @@ import {
   MetaFlags,
   type MetaInfo,
 } from "../../src/compat/gstreamer.ts";
+import { Allocator as CoreAllocator } from "../../src/memory/allocator.ts";
+import { Region } from "../../src/memory/region.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const params = (fields: Partial<AllocationParams>): AllocationParams => Object.assign(new AllocationParams(), fields);
@@ -281,13 +283,53 @@ describe("buffer", () => {
     expect([joined.parent, joined.get_sizes()]).toEqual([parent, [4, 0, 4]]);
   });
 
+  it("unmap() takes a live map of this very buffer alone, once, or of its memory", () => {
+    const [a, b] = [three(), three()];
+    const [, info] = b.map(MapFlags.READ);
+    expect(code(() => a.unmap(info))).toBe("ERR_INVALID_ARG_VALUE");
+    expect(info.data).not.toBe(null);
+    // The field that shows the memory is not what decides.
+    const [, own] = a.map(MapFlags.READ);
+    own.memory = info.memory;
+    expect(code(() => info.memory!.unmap(own))).toBe("ERR_INVALID_ARG_VALUE");
+    a.unmap(own);
+    b.unmap(info);
+    expect(code(() => b.unmap(info))).toBe("ERR_INVALID_ARG_VALUE");
+    const [, again] = b.map(MapFlags.READ);
+    again.memory!.unmap(again);
+    expect(code(() => b.unmap(again))).toBe("ERR_INVALID_ARG_VALUE");
+  });
+
+  it("make_mapped() that throws has changed nothing: the memory is the caller's, and no copy is left", () => {
+    let live = 0;
+    class Counted extends CoreAllocator {
+      constructor() {
+        super("counted");
+      }
+      protected override allocateRegion(size: number): Region {
+        live++;
+        return new Region(new Uint8Array(size));
+      }
+      protected override freeRegion(): void {
+        live--;
+      }
+    }
+    const memory = Memory.of(new Counted().allocate(16));
+    const [, info] = memory.map(MapFlags.WRITE);
+    expect(code(() => memory.make_mapped(MapFlags.READ))).toBe("ERR_MAPPED");
+    expect([live, memory.refcount]).toEqual([1, 1]);
+    memory.unmap(info);
+    memory.unref();
+    expect(live).toBe(0);
+  });
+
   it("map merges in place, also for reading; a second, conflicting map is [false] and loses nothing (Q14)", () => {
     const buffer = three();
     const [, info] = buffer.map(MapFlags.WRITE);
     expect([buffer.n_memory(), buffer.map(MapFlags.READ)[0]]).toEqual([1, false]);
     info.data![0] = 42;
     buffer.unmap(info);
-    buffer.unmap(info);
+    expect(code(() => buffer.unmap(info))).toBe("ERR_INVALID_ARG_VALUE");
     expect(bytesOf(buffer)).toEqual([42, 2, 3, 4, 5, 6]);
     buffer.ref();
     expect(code(() => buffer.map(MapFlags.WRITE))).toBe("ERR_NOT_WRITABLE");

@@ -11,7 +11,7 @@
  * ```
  */
 import { Allocator } from "../../memory/allocator.ts";
-import { Memory } from "../../memory/memory.ts";
+import { exchangeFor, type Mapping, Memory, releaseFailed, unmapFailed } from "../../memory/memory.ts";
 import { PageAllocator } from "../../pools/page/page-allocator.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
@@ -194,21 +194,29 @@ export function CFAllocatorReallocate(
 
 function moved(allocator: CFAllocator, memory: Memory, bytes: number): Memory {
   const target = CFAllocatorAllocate(allocator, bytes)!;
+  return inDoor(
+    () => {
+      copyOver(memory, target);
+      return exchangeFor(memory, target);
+    },
+    (cause) => misuse("CFAllocatorReallocate", memory, cause),
+  );
+}
+
+/** Copies what both have. When it throws, nothing is mapped, and the target is released. */
+function copyOver(memory: Memory, target: Memory): void {
+  let source: Mapping | undefined;
+  let sink: Mapping | undefined;
   try {
-    return inDoor(
-      () => {
-        const source = memory.map("read");
-        const sink = target.map("write");
-        sink.bytes.set(source.bytes.subarray(0, Math.min(bytes, memory.size)));
-        sink.unmap();
-        source.unmap();
-        memory.release();
-        return target;
-      },
-      (cause) => misuse("CFAllocatorReallocate", memory, cause),
-    );
+    source = memory.map("read");
+    sink = target.map("write");
+    sink.bytes.set(source.bytes.subarray(0, Math.min(target.size, memory.size)));
+    sink.unmap();
+    source.unmap();
   } catch (error) {
-    target.release();
+    unmapFailed(sink);
+    unmapFailed(source);
+    releaseFailed(target);
     throw error;
   }
 }

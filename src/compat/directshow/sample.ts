@@ -5,6 +5,7 @@
  */
 import { BufferFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Memory } from "../../memory/memory.ts";
 import { show } from "../../util/validate.ts";
 import { inDoor, MAKE } from "../door-error.ts";
 import type { IMemAllocator } from "./allocator.ts";
@@ -52,7 +53,12 @@ export class MediaSample implements IUnknown {
   /** The core's buffer underneath. */
   readonly buffer: MediaBuffer;
   readonly #allocator: IMemAllocator;
-  readonly #pointer: Uint8Array;
+  /** The bytes to the capacity, of {@link #memory}. */
+  #pointer: Uint8Array;
+  /** What they belong to; copy on write gives the buffer another one. */
+  #memory: Memory | undefined;
+  /** The capacity that it was given with. */
+  readonly #full: number;
   #references = 1;
   #mediaType: object | null = null;
   #typeFlags = 0;
@@ -64,6 +70,8 @@ export class MediaSample implements IUnknown {
     this.buffer = buffer;
     this.#allocator = allocator;
     this.#pointer = buffer.bytes;
+    this.#memory = buffer.live("read").memories[0];
+    this.#full = this.#pointer.length;
   }
 
   static {
@@ -116,18 +124,51 @@ export class MediaSample implements IUnknown {
   }
 
   /**
-   * The bytes behind the prefix, to the capacity. Throws `ERR_USE_AFTER_RELEASE`, as every method after the last
-   * Release.
+   * The bytes behind the prefix, to the capacity. They are the sample's own: where a copy of its buffer shares them,
+   * the sample gets others first (copy on write), and an older pointer is the copy's from then on. Throws
+   * `ERR_USE_AFTER_RELEASE`, as every method after the last Release, and what a copy of the bytes throws.
    */
   GetPointer(): Uint8Array {
-    this.#read("GetPointer");
+    return this.#own("GetPointer");
+  }
+
+  /** The pointer of the memory that the buffer has now, which is made its own where others hold it too. */
+  #own(call: string): Uint8Array {
+    const buffer = this.#read(call);
+    const { memories, refCount } = buffer.live("read");
+    const [memory] = memories;
+    // With several references all of them are holders of this sample, and see the same bytes.
+    if (memories.length === 1 && memory === this.#memory && (refCount > 1 || memory!.isExclusive)) return this.#pointer;
+    return this.#guard(call, () => {
+      if (refCount === 1) ownBytes(buffer, this.#capacity(buffer));
+      return this.#point(buffer);
+    });
+  }
+
+  /** Takes the pointer anew; empty where the buffer has not exactly one memory that can be read directly. */
+  #point(buffer: MediaBuffer): Uint8Array {
+    const { memories } = buffer.live("read");
+    const memory = memories.length === 1 ? memories[0] : undefined;
+    const length = this.#capacity(buffer);
+    if (memory !== this.#memory || this.#pointer.length !== length) {
+      this.#memory = memory;
+      const start = memory?.offset ?? 0;
+      this.#pointer = memory?.region.bytes.subarray(start, start + length) ?? this.#pointer.subarray(0, 0);
+    }
     return this.#pointer;
+  }
+
+  /** Bytes that the buffer has room for, as far as they were the sample's from the start. */
+  #capacity(buffer: MediaBuffer): number {
+    const { memories } = buffer.live("read");
+    if (memories.length === 1 && memories[0] === this.#memory) return this.#pointer.length;
+    const { maxSize, offset } = buffer.getSizes();
+    return Math.min(maxSize - offset, this.#full);
   }
 
   /** Capacity in bytes. */
   GetSize(): number {
-    this.#read("GetSize");
-    return this.#pointer.length;
+    return this.#capacity(this.#read("GetSize"));
   }
 
   /** Valid bytes; the capacity at every GetBuffer. */
@@ -138,8 +179,9 @@ export class MediaSample implements IUnknown {
   /** Sets the valid bytes. Throws `VFW_E_BUFFER_OVERFLOW` above the capacity or below 0; the old value stays then. */
   SetActualDataLength(length: number): void {
     const buffer = this.#read("SetActualDataLength");
-    if (!Number.isInteger(length) || length < 0 || length > this.#pointer.length) {
-      const text = `a length of ${show(length)} does not fit into ${this.#pointer.length} bytes`;
+    const capacity = this.#capacity(buffer);
+    if (!Number.isInteger(length) || length < 0 || length > capacity) {
+      const text = `a length of ${show(length)} does not fit into ${capacity} bytes`;
       throw new HResultError("VFW_E_BUFFER_OVERFLOW", text);
     }
     this.#guard("SetActualDataLength", () => buffer.resize(0, length));
@@ -247,7 +289,8 @@ export class MediaSample implements IUnknown {
 
   /** All properties at once. `pMediaType` is the attached type itself. */
   GetProperties(): SampleProperties {
-    const { pts, duration, size } = this.#read("GetProperties");
+    const pointer = this.#own("GetProperties");
+    const { pts, duration, size } = this.buffer;
     const tStart = (pts ?? 0n) / UNIT;
     return {
       dwTypeSpecificFlags: this.#typeFlags,
@@ -257,8 +300,8 @@ export class MediaSample implements IUnknown {
       tStop: tStart + (duration ?? 0n) / UNIT,
       dwStreamId: this.#streamId,
       pMediaType: this.#mediaType,
-      pbBuffer: this.#pointer,
-      cbBuffer: this.#pointer.length,
+      pbBuffer: pointer,
+      cbBuffer: pointer.length,
     };
   }
 
@@ -303,7 +346,7 @@ export class MediaSample implements IUnknown {
   /** Checks all fields; answers a copy of the media type that is to be attached, or null. */
   #check(properties: Partial<SampleProperties>): object | null {
     const { dwSampleFlags: flags, lActual, tStart, tStop, pMediaType, pbBuffer, cbBuffer } = properties;
-    const capacity = this.#pointer.length;
+    const capacity = this.#capacity(this.buffer);
     const refuse = (what: string): never => {
       throw new HResultError("E_INVALIDARG", `SetProperties(): ${what}`);
     };
@@ -326,7 +369,8 @@ export class MediaSample implements IUnknown {
     if (pMediaType !== undefined && typeof pMediaType !== "object") {
       refuse(`pMediaType must be an object or null, but it is ${show(pMediaType)}`);
     }
-    if (pbBuffer !== undefined && pbBuffer !== null && pbBuffer !== this.#pointer) refuse("pbBuffer cannot be changed");
+    if (pbBuffer !== undefined && pbBuffer !== null && pbBuffer !== this.#point(this.buffer))
+      refuse("pbBuffer cannot be changed");
     if (cbBuffer !== undefined && cbBuffer !== 0 && cbBuffer !== capacity) {
       refuse(`cbBuffer is ${capacity} and cannot be ${show(cbBuffer)}`);
     }
@@ -357,6 +401,19 @@ export class MediaSample implements IUnknown {
     const now = this.GetProperties();
     const hasStop = (valid & SampleFlags.STOPVALID) !== 0;
     this.SetTime(tStart ?? now.tStart, hasStop ? (tStop ?? now.tStop) : null);
+  }
+}
+
+/**
+ * Gives a buffer one memory of its own, with room for `capacity` bytes, where it has several or shares it. O(size).
+ */
+function ownBytes(buffer: MediaBuffer, capacity: number): void {
+  const length = buffer.size;
+  buffer.resize(0, capacity);
+  try {
+    buffer.map("readwrite").unmap();
+  } finally {
+    buffer.resize(0, length);
   }
 }
 

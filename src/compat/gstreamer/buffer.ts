@@ -233,16 +233,21 @@ export class Buffer {
 
   #mapped(index: number, length: number | undefined, mode: "read" | "write" | "readwrite", flags: number): MapInfo {
     const mapping = this.#core.mapRange(index, length, mode);
-    if ((flags & MapFlags.REF_MEMORY) !== 0) return MapInfo.of(mapping, flags, true);
+    if ((flags & MapFlags.REF_MEMORY) !== 0) return MapInfo.of(mapping, flags, true, this);
     this.#maps++;
-    return MapInfo.of(mapping, flags, true, () => {
+    return MapInfo.of(mapping, flags, true, this, () => {
       this.#maps--;
     });
   }
 
-  /** Ends a map; an empty or ended one: nothing. */
+  /**
+   * Ends a map of this buffer; an empty info (of a buffer without memory, or of a map that failed): nothing. Throws
+   * `ERR_INVALID_ARG_VALUE` for another buffer's info, or one that was ended.
+   */
   unmap(info: MapInfo): void {
-    checkInfo(info).clear();
+    if (checkInfo(info).isEmpty) return;
+    if (!info.isLiveOf(this)) throw bad("info", `of a live map of ${this}`, info);
+    info.clear();
   }
 
   /** Copies bytes in; how many found room. */

@@ -2,7 +2,7 @@
 import { allocators } from "../../allocators/registry.ts";
 import { Allocator as CoreAllocator, defaultAllocator, systemAllocator, wrapMemory } from "../../memory/allocator.ts";
 import type { Memory as CoreMemory, MapMode, Mapping } from "../../memory/memory.ts";
-import { lockBits, unlockBits } from "../../memory/memory.ts";
+import { exchangeFor, lockBits, unlockBits } from "../../memory/memory.ts";
 import {
   type AllocationParams as CoreParams,
   DEFAULT_ALIGN,
@@ -102,15 +102,20 @@ export class MapInfo {
   maxsize = 0;
   #mapping: Mapping | null = null;
   #ended: (() => void) | undefined;
+  /** Whose unmap() may end it; undefined: it never was a map, so that there is nothing to end. */
+  #owners: readonly object[] | undefined;
 
   /**
    * @internal Fills a map info; with `holds` it has a reference of the memory until {@link clear}, which calls `ended`.
+   * The memory's unmap() may end it, and that of the `buffer`.
    */
-  static of(mapping: Mapping, flags: number, holds: boolean, ended?: () => void): MapInfo {
+  static of(mapping: Mapping, flags: number, holds: boolean, buffer?: object, ended?: () => void): MapInfo {
     const core = mapping.memory;
     const info = new MapInfo();
     if (holds) core.retain();
-    info.memory = Memory.of(core);
+    const memory = Memory.of(core);
+    info.memory = memory;
+    info.#owners = buffer === undefined ? [memory] : [memory, buffer];
     info.flags = flags;
     info.data = mapping.bytes;
     info.size = mapping.size;
@@ -123,11 +128,22 @@ export class MapInfo {
     return info;
   }
 
+  /** @internal Whether it is a live map of this memory or buffer. */
+  isLiveOf(owner: object): boolean {
+    return this.#owners?.includes(owner) ?? false;
+  }
+
+  /** @internal Whether it never was a map: that of a buffer without memory, or one that failed. */
+  get isEmpty(): boolean {
+    return this.#owners === undefined;
+  }
+
   /** @internal Ends the access and forgets it; a second call does nothing. */
   clear(): void {
     const mapping = this.#mapping;
     const ended = this.#ended;
     if (mapping === null) return;
+    this.#owners = [];
     this.#mapping = null;
     this.#ended = undefined;
     this.memory = null;
@@ -249,7 +265,7 @@ export class Memory {
 
   /** Ends a map of this memory. Throws `ERR_INVALID_ARG_VALUE` for another's info, or one that was ended. */
   unmap(info: MapInfo): void {
-    if (checkInfo(info).memory !== this) throw bad("info", `of a live map of ${this}`, info);
+    if (!checkInfo(info).isLiveOf(this)) throw bad("info", `of a live map of ${this}`, info);
     info.clear();
   }
 
@@ -259,7 +275,7 @@ export class Memory {
     if (ok) return [this, info];
     const copy = this.copy(0, -1);
     if (copy === null) return [null, info];
-    this.unref();
+    exchangeFor(this.#core, copy.#core);
     const [done, copied] = copy.map(flags);
     if (done) return [copy, copied];
     copy.unref();

@@ -3,23 +3,34 @@
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, show, text, wholeNumber, wrongType } from "../../util/validate.ts";
-import { clearingMember } from "./core.ts";
+import { NONE } from "./core.ts";
 import {
   checkPool,
   checkShape,
   generationStart,
   Header,
+  holdsPool,
   isShared,
   LAYOUT_VERSION,
+  LINE,
   layoutOf,
   MAGIC,
+  MAX_MEMBERS,
   MemberState,
   PoolState,
   type SharedLayout,
   type SharedShape,
   writePool,
 } from "./layout.ts";
-import { activateReservation, claimMembership, type Membership, returnMembership } from "./membership.ts";
+import {
+  activateReservation,
+  claimMembership,
+  endVisit,
+  type Membership,
+  Occupied,
+  takeMemory,
+  visit,
+} from "./membership.ts";
 import { allocateCounted, type BudgetEntry } from "./memory-budget.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
@@ -149,6 +160,7 @@ export function makePool(options: SharedPoolOptions): Made {
   const [number, start] = randomWords();
   const pool = 1 + (number % (2 ** 30 - 1));
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
+  if (given !== undefined) takeOver(given);
   writePool(i32, layout, pool, generationStart(layout, start));
   return {
     layout,
@@ -194,18 +206,20 @@ export function joinPool(
   if (wrong !== undefined) {
     throw new MillpondError("ERR_BAD_DATA", `cannot attach to shared pool "${handle.name}": of its memory, ${wrong}`);
   }
-  if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) {
-    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${handle.name}": it was closed`);
-  }
   const { name, pool } = handle;
+  const dead = (): MillpondError =>
+    new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was closed`);
+  if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) throw dead();
   check?.(memory, layout, name);
-  const membership = findMembership(i32, layout, handle);
-  // Destroyed since the first look, and another pool made in the memory: the membership is that one's.
-  if (i32[Header.POOL] !== pool) {
-    returnMembership(i32, layout, membership);
-    throw new MillpondError("ERR_POOL_DEAD", `cannot attach to shared pool "${name}": it was closed`);
+  // Not a member yet: only what counts it in keeps another pool out of this memory.
+  if (!visit(i32, pool)) throw dead();
+  try {
+    if (Atomics.load(i32, Header.STATE) !== PoolState.LIVE) throw dead();
+    const membership = findMembership(i32, layout, handle);
+    return { layout, memory, name, pool, budget: undefined, isNew: false, membership };
+  } finally {
+    endVisit(i32);
   }
-  return { layout, memory, name, pool, budget: undefined, isNew: false, membership };
 }
 
 /** The error of one who finds no membership. */
@@ -258,20 +272,45 @@ function checkMemory(memory: unknown, layout: SharedLayout): void {
     throw badValue("options.memory", `of at least ${layout.bytes} bytes (SharedPool.bytesNeeded)`, memory.byteLength);
   }
   const i32 = new Int32Array(memory, 0, Header.END);
-  if (i32[Header.MAGIC] === MAGIC && isRunning(Atomics.load(i32, Header.STATE))) {
-    throw new MillpondError(
-      "ERR_ALREADY_EXISTS",
-      "there is a live shared pool in that memory; attach() to it, or close() it first",
+  if (i32[Header.MAGIC] === MAGIC && isRunning(Atomics.load(i32, Header.STATE))) throw runningError();
+}
+
+function runningError(): MillpondError {
+  return new MillpondError(
+    "ERR_ALREADY_EXISTS",
+    "there is a live shared pool in that memory; attach() to it, or close() it first",
+  );
+}
+
+/**
+ * The last step before a pool is written into memory that another one may have left. Nothing has changed if it throws.
+ */
+function takeOver(memory: SharedArrayBuffer): void {
+  const words = Math.min(memory.byteLength >>> 2, Header.END + MAX_MEMBERS * LINE);
+  const i32 = new Int32Array(memory, 0, words);
+  const found = holdsPool(i32) ? takeMemory(i32, i32.length) : NONE;
+  if (found === NONE) return;
+  if (found === Occupied.RUNNING) throw runningError();
+  const inUse = (text: string, details?: Record<string, unknown>): MillpondError =>
+    new MillpondError("ERR_IN_USE", text, details);
+  if (found === Occupied.MAKING)
+    throw inUse("another thread makes a shared pool in that memory; attach() to it, or use other memory");
+  if (found === Occupied.VISITED) {
+    throw inUse(
+      "a thread is at the words of the shared pool that was closed in that memory, to attach or to close it; try again, or use other memory if that thread has ended",
     );
   }
-  const clearing = i32[Header.MAGIC] === MAGIC && i32[Header.VERSION] === LAYOUT_VERSION ? clearingMember(i32) : -1;
-  if (clearing >= 0) {
-    throw new MillpondError(
-      "ERR_IN_USE",
-      `member ${clearing} of the shared pool that was closed in that memory still clears a slot; try again when its release() has returned, or use other memory if that thread has ended`,
-      { member: clearing },
+  if (found >= Occupied.CLEARING) {
+    const member = found - Occupied.CLEARING;
+    throw inUse(
+      `member ${member} of the shared pool that was closed in that memory still clears a slot; try again when its call has returned, or use other memory if that thread has ended`,
+      { member },
     );
   }
+  throw inUse(
+    `member ${found} of the shared pool that was closed in that memory has not left it, and may be inside an operation; call leave() in its thread, which may be this one, or reclaim(${found}) if that has ended, or use other memory`,
+    { member: found },
+  );
 }
 
 /**

@@ -29,8 +29,15 @@
  *
  * **A status word is the identity of a pool, and of a membership in it.** Its epoch begins at a number of the pool's
  * own and is never the same for two members. Every operation compares it with what this thread came in with: one plain
- * look on the fast path. So a thread that was declared dead, or whose pool's memory holds another pool now, changes
- * nothing.
+ * look on the fast path. So a thread that was declared dead changes nothing.
+ *
+ * **Nobody is at the words of a pool that is not there any more.** What lies where is another thing in the next pool in
+ * this memory, and between a look and the step after it a thread may stand still for any time. So a memory is given to
+ * another pool only when the last one is closed and has no member left that may be inside an operation (`takeMemory` in
+ * membership.ts). A membership in a pool that was closed is given up by its own thread, between two operations; from
+ * then on this thread has no place to compare its status with ({@link depart}), and changes nothing. One who is not a
+ * member (it attaches, or closes the pool after it left) counts itself in at a word that lies in the same place in
+ * every pool.
  *
  * **Every pass is bounded**, also when another thread writes into these words without end: each bitmap word is looked
  * at once, each state once, and a compare-exchange that fails is repeated at most {@link RETRIES} times.
@@ -45,7 +52,6 @@ import {
   DEAD_SLOT,
   Header,
   LINE,
-  MAX_MEMBERS,
   MemberWord,
   PoolState,
   RETIRING,
@@ -108,8 +114,8 @@ export interface Core {
   readonly me: number;
   /** Its status word when it came in. */
   readonly status: number;
-  /** Where that is now. */
-  readonly statusAt: number;
+  /** Where that is now; `Header.NOBODY` once this thread has given its membership up, see {@link depart}. */
+  statusAt: number;
   /** Looks for a slot between two readings of the clock, by a thread that is about to sleep. */
   readonly spins: number;
   /** The magazine: slots of this bitmap word are probably free, and nobody else probably looks at them. */
@@ -438,14 +444,6 @@ export function clearSlot(core: Core, index: number, from: number, to: number): 
   Atomics.compareExchange(i32, at, core.status, 0);
 }
 
-/** A member of the closed pool in this memory that may still clear a slot; -1: none. */
-export function clearingMember(i32: Int32Array): number {
-  for (let member = 0; member < MAX_MEMBERS; member++) {
-    if (Atomics.load(i32, Header.CLEARING + member * LINE) !== 0) return member;
-  }
-  return -1;
-}
-
 /** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was closed. */
 function freeClosed(core: Core, at: number, closed: number, free: number): void {
   const { i32, me, holderMask } = core;
@@ -599,6 +597,13 @@ export function isPinned(core: Core, index: number): boolean {
 export function forget(core: Core, index: number, id: number): void {
   core.localLease[index] = NOTHING;
   core.lastLease[index] = id;
+}
+
+/** This thread's membership has ended, by its own step: from now on its status is that of nobody, in every pool. */
+export function depart(core: Core): void {
+  core.statusAt = Header.NOBODY;
+  // A slot that is taken out of the magazine asks nobody whether this thread still takes part.
+  core.mask = 0;
 }
 
 /** Position of a slot's state. */

@@ -101,7 +101,7 @@ function damagedError(name: string, lease: string, verb: string, details: Record
 
 /** Whether this thread was declared dead. */
 export function isEvicted(core: Core): boolean {
-  return statusOf(core, core.member) !== core.status;
+  return Atomics.load(core.i32, core.statusAt) !== core.status;
 }
 
 /** The error of a thread that was declared dead, or has left, and goes on. */

@@ -24,7 +24,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 5;
+export const LAYOUT_VERSION = 6;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -51,6 +51,10 @@ export const Header = {
   ALIGN: 5,
   MEMBERS: 6,
   ZERO: 7,
+  /** Threads that are not members and are at the words of this pool: to attach, or to end what is left of it. */
+  VISITORS: 8,
+  /** 0 in every pool: what one who is not a member any more reads as its status. */
+  NOBODY: 9,
   /** One of {@link PoolState}. */
   STATE: 16,
   /** One bit for each member in which somebody waits. */
@@ -115,8 +119,11 @@ export const SlotWord = {
   CLOSED: 3,
 } as const;
 
-/** What a pool is. A memory of zeros has not become a pool yet; a pool that retires ends with its last lease. */
-export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2, RETIRING: 3 } as const;
+/**
+ * What a pool is. A memory of zeros has not become a pool yet; a pool that retires ends with its last lease; MAKING: a
+ * thread writes a new one over one that is dead.
+ */
+export const PoolState = { NONE: 0, LIVE: 1, DEAD: 2, RETIRING: 3, MAKING: 4 } as const;
 
 /** Set in `Header.WAITING` of a pool that retires, so that each last release looks further. No member has this bit. */
 export const RETIRING: number = 1 << 29;
@@ -278,8 +285,11 @@ export function generationStart(layout: SharedLayout, chance: number): Generatio
  * Members' epochs begin at a number of this pool's own.
  */
 export function writePool(i32: Int32Array, layout: SharedLayout, pool: number, start: GenerationStart = FIRST): void {
-  const again = checkPool(i32, layout, i32[Header.POOL]!) === undefined;
-  Atomics.store(i32, Header.STATE, PoolState.NONE);
+  const again = i32[Header.MAGIC] === MAGIC && difference(i32, layout, i32[Header.POOL]!) === undefined;
+  Atomics.store(i32, Header.STATE, PoolState.MAKING);
+  // One who comes too late for the last pool may be counted in at this moment, and counts itself out.
+  if (!holdsPool(i32)) Atomics.store(i32, Header.VISITORS, 0);
+  i32[Header.NOBODY] = 0;
   i32[Header.VERSION] = LAYOUT_VERSION;
   i32[Header.POOL] = pool;
   i32[Header.SIZE] = layout.size;
@@ -287,7 +297,7 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number, s
   i32[Header.ALIGN] = layout.align;
   i32[Header.MEMBERS] = layout.members;
   i32[Header.ZERO] = ZERO_POLICIES.indexOf(layout.zero);
-  i32.fill(0, Header.STATE, layout.statesAt);
+  i32.fill(0, Header.STATE + 1, layout.statesAt);
   if (!again) i32.fill(0, layout.statesAt, layout.statesAt + (layout.count << layout.stateShift));
   for (let member = 0; member < layout.members; member++) {
     i32[layout.membersAt + member * LINE + MemberWord.STATUS] = firstStatus(pool);
@@ -336,8 +346,19 @@ export function carried(high: number, highBits: number): number {
 
 /** Compares a memory's header with the layout that a handle promises; answers what is wrong, or undefined. */
 export function checkPool(i32: Int32Array, layout: SharedLayout, pool: number): string | undefined {
-  if (Atomics.load(i32, Header.STATE) === PoolState.NONE || i32[Header.MAGIC] !== MAGIC)
+  const state = Atomics.load(i32, Header.STATE);
+  if (state === PoolState.NONE || state === PoolState.MAKING || i32[Header.MAGIC] !== MAGIC)
     return "there is no pool in it";
+  return difference(i32, layout, pool);
+}
+
+/** Whether a memory holds, or held, a pool whose words mean what they mean here. */
+export function holdsPool(i32: Int32Array): boolean {
+  return i32[Header.MAGIC] === MAGIC && i32[Header.VERSION] === LAYOUT_VERSION;
+}
+
+/** What of the numbers in a header is not as a handle says. */
+function difference(i32: Int32Array, layout: SharedLayout, pool: number): string | undefined {
   if (i32[Header.VERSION] !== LAYOUT_VERSION) {
     return `its layout has version ${i32[Header.VERSION]}, this millpond reads ${LAYOUT_VERSION}`;
   }

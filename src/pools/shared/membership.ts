@@ -19,6 +19,9 @@
  * it, and the tests stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the
  * middle.
  *
+ * A member of a pool that was closed is LIVE until its own thread notices, or another one says that it has ended: as
+ * long as one is, the memory gets no other pool.
+ *
  * Complexity: joining O(members^2), a transfer O(1), a pass O(count). One call passes over all slots a few times at
  * most and clears {@link CLEAR_BYTES}. What is left stays with its RECLAIMING member, and {@link resumeReclaim} goes on
  * with it: at the next search that finds no slot, at each look of a waiter, at the next reclaim.
@@ -27,6 +30,7 @@ import {
   type Core,
   clearSlot,
   closeFree,
+  depart,
   dropHold,
   forget,
   holds,
@@ -47,6 +51,7 @@ import {
   DEAD_SLOT,
   Header,
   LINE,
+  MAX_MEMBERS,
   MemberState,
   MemberWord,
   PoolState,
@@ -217,6 +222,8 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
 /** Takes an announced transfer back: the message could not be sent. */
 export function cancelTransfer(core: Core): void {
   const { i32 } = core;
+  // A getter in what was posted may have left the pool: the words may be another one's.
+  if (i32[core.statusAt] !== core.status) return;
   Atomics.store(i32, memberAt(core, core.member) + MemberWord.TRANSFER, 0);
 }
 
@@ -228,6 +235,7 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   const index = id & core.indexMask;
   const at = stateAt(core, index);
   const bit = 1 << to;
+  if (i32[core.statusAt] !== core.status) return TransferResult.NOT_HELD;
   let outcome: number = TransferResult.DONE;
   // The usual case: this thread alone holds it, and once.
   const own = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | me;
@@ -324,10 +332,85 @@ export function leave(core: Core): number {
   if ((i32[Header.WAITING]! & RETIRING) !== 0) closeFree(core, leaving);
   // What is left is for the others, as if this thread had been evicted now.
   const end = (status & ~MemberState.MASK) | (whole ? MemberState.FREE : MemberState.RECLAIMING);
-  Atomics.compareExchange(i32, at, leaving, end);
   if (!whole) Atomics.store(i32, Header.UNRECLAIMED, 1);
+  depart(core);
+  Atomics.compareExchange(i32, at, leaving, end);
+  // In the header, which is the same in every pool: should the memory hold another one by now, it looks once too often.
   wake(core, ALL);
   return pass.freed;
+}
+
+/**
+ * Gives up this thread's membership in a pool that has ended. Only between two operations of this thread: from now on
+ * the memory may get another pool.
+ */
+export function leaveEnded(core: Core): void {
+  const { i32, status, statusAt } = core;
+  depart(core);
+  if (statusAt === core.statusAt || Atomics.load(i32, statusAt) !== status) return;
+  Atomics.and(i32, Header.WAITING, ~core.me);
+  Atomics.compareExchange(i32, statusAt, status, status & ~MemberState.MASK);
+}
+
+/**
+ * Ends the membership of a thread that has ended, in a pool that has ended: the one that had the status `then` (0:
+ * whichever is there). False: the memory holds another pool by now. This thread need not be a member.
+ */
+export function endMember(core: Core, member: number, then: number): boolean {
+  const { i32, pool } = core;
+  if (!visit(i32, pool)) return false;
+  const at = memberAt(core, member) + MemberWord.STATUS;
+  const status = Atomics.load(i32, at);
+  if (then === 0 || (status & ~MemberState.MASK) === (then & ~MemberState.MASK))
+    Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK);
+  endVisit(i32);
+  return true;
+}
+
+/**
+ * Counts in a thread that is not a member of the pool with that number, for some steps at its words. True: it is the
+ * pool in this memory, and stays that until {@link endVisit}.
+ */
+export function visit(i32: Int32Array, pool: number): boolean {
+  Atomics.add(i32, Header.VISITORS, 1);
+  // After that step: `takeMemory` marks the pool first and counts then.
+  const state = Atomics.load(i32, Header.STATE);
+  if (state !== PoolState.MAKING && i32[Header.POOL] === pool) return true;
+  endVisit(i32);
+  return false;
+}
+
+/** Counts a thread out that {@link visit} counted in. */
+export function endVisit(i32: Int32Array): void {
+  Atomics.sub(i32, Header.VISITORS, 1);
+}
+
+/** Why a memory gets no other pool: see {@link takeMemory}. */
+export const Occupied = { CLEARING: 100, VISITED: 200, MAKING: 201, RUNNING: 202 } as const;
+
+/**
+ * Marks a closed pool as one over which another is written: {@link NONE}. What comes out else says why not, and nothing
+ * has changed then: the number of a member that may be inside an operation, `Occupied.CLEARING` plus that of one that
+ * clears a slot, or another of {@link Occupied}.
+ *
+ * The mark comes first, so that one who attaches, or closes the pool after it left, either is seen here or sees the
+ * mark. A reservation is nobody's: what would make it live is such a visit. `end`: words of the memory.
+ */
+export function takeMemory(i32: Int32Array, end: number): number {
+  const was = Atomics.compareExchange(i32, Header.STATE, PoolState.DEAD, PoolState.MAKING);
+  if (was === PoolState.MAKING) return Occupied.MAKING;
+  if (was === PoolState.LIVE || was === PoolState.RETIRING) return Occupied.RUNNING;
+  let found: number = Atomics.load(i32, Header.VISITORS) === 0 ? NONE : Occupied.VISITED;
+  const members = Math.min(i32[Header.MEMBERS]!, MAX_MEMBERS, (end - Header.END) / LINE);
+  for (let member = 0; found === NONE && member < members; member++) {
+    const state = Atomics.load(i32, Header.END + member * LINE + MemberWord.STATUS) & MemberState.MASK;
+    if (state === MemberState.LIVE || state === MemberState.LEAVING) found = member;
+  }
+  for (let member = 0; found === NONE && member < MAX_MEMBERS; member++) {
+    if (Atomics.load(i32, Header.CLEARING + member * LINE) !== 0) found = Occupied.CLEARING + member;
+  }
+  if (found !== NONE) Atomics.compareExchange(i32, Header.STATE, PoolState.MAKING, was);
+  return found;
 }
 
 /** What a call that clears up has done, and may do still. */
@@ -424,12 +507,12 @@ export function resumeReclaim(core: Core): number {
  */
 export function reclaimAll(core: Core): number {
   const { i32, layout, me } = core;
-  // A thread whose membership or pool has ended clears up nothing: these words may be another pool's.
-  if (statusOf(core, core.member) !== core.status) return 0;
+  // One whose membership has ended clears up nothing: these words may be another pool's. Looked at in every round, for
+  // a waiter that is woken may be a program's own code.
   const pass = newPass();
   const passes = Math.max(1, Math.min(MAX_PASSES, Math.floor(MAX_SLOT_LOOKS / core.count)));
   // More than once: a member that ends after the last look and before the end of the pass would be left over.
-  for (let n = 0; ; n++) {
+  for (let n = 0; Atomics.load(i32, core.statusAt) === core.status; n++) {
     if (n === passes || pass.bytes <= 0 || pass.disturbed >= MAX_DISTURBED) {
       Atomics.store(i32, Header.UNRECLAIMED, 1);
       break;
@@ -606,15 +689,21 @@ function dropTransfer(core: Core, member: number): void {
   Atomics.store(i32, own + MemberWord.TRANSFER, 0);
 }
 
-/** Ends the pool: every lease is over, no slot is free. Returns how many slots were held. */
+/**
+ * Ends the pool: every lease is over, no slot is free; and this thread's part in it. Returns how many slots were held.
+ */
 export function closePool(core: Core): number {
   const { i32 } = core;
+  const isMember = Atomics.load(i32, core.statusAt) === core.status;
+  if (!isMember && !visit(i32, core.pool)) return 0;
   Atomics.store(i32, Header.STATE, PoolState.DEAD);
   let held = 0;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.or(i32, stateAt(core, index), DEAD_SLOT);
     if ((state & DEAD_SLOT) === 0 && (state & core.holderMask) !== 0) held++;
   }
+  if (isMember) leaveEnded(core);
+  else endVisit(i32);
   wake(core, ALL);
   return held;
 }

@@ -98,9 +98,11 @@ import { DEAD_SLOT, Header, LAYOUT_VERSION, MemberState, MemberWord, RETIRING, t
 import {
   claimMembership,
   closePool,
+  endMember,
   isAlive,
   isReservation,
   leave,
+  leaveEnded,
   type Membership,
   reclaim,
   resumeReclaim,
@@ -175,14 +177,19 @@ export class SharedPool implements LeasePool {
       this.waiter.notify,
       made.pool,
     );
-    this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => acquireRefusal(this, "wait for a slot of"));
+    this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => {
+      const error = acquireRefusal(this, "wait for a slot of");
+      if (!isAlive(this.core)) this.#ended();
+      return error;
+    });
   }
 
   /**
    * Makes a pool and attaches this thread to it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
    * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
-   * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE`
-   * while a thread of a pool that was closed there still clears a slot. O(count).
+   * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE` for one with a
+   * closed pool that a thread is still a member of: each has to call {@link leave} (a call that threw `ERR_POOL_DEAD`,
+   * and {@link close}, did so), or {@link reclaim} has to say that it ended. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);
@@ -347,7 +354,7 @@ export class SharedPool implements LeasePool {
 
   /** One hold more. @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`. */
   retainId(id: number): void {
-    if (!this.isIdentity(id) || !retain(this.core, id)) throw leaseError(this, id, "retain");
+    if (!this.isIdentity(id) || !retain(this.core, id)) throw this.#failed(id, "retain");
   }
 
   /** Whether this thread holds the lease. @realtime */
@@ -364,13 +371,13 @@ export class SharedPool implements LeasePool {
    * `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`.
    */
   bytesOf(id: number): Uint8Array {
-    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    if (!this.isHeld(id)) throw this.#failed(id, "use");
     return this.viewOf(id & this.core.indexMask);
   }
 
   /** Where a held slot's bytes begin in {@link memory}. @realtime Throws as {@link bytesOf}. */
   offsetOf(id: number): number {
-    if (!this.isHeld(id)) throw leaseError(this, id, "use");
+    if (!this.isHeld(id)) throw this.#failed(id, "use");
     return this.#layout.slotsAt + (id & this.core.indexMask) * this.#layout.stride;
   }
 
@@ -387,7 +394,8 @@ export class SharedPool implements LeasePool {
    * should it live after all, find another generation. Returns the slots that came free by this call. With
    * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
    * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
-   * another pool or without a reserved membership. O(count).
+   * another pool or without a reserved membership. O(count). In a pool that was closed, also by one who has left it:
+   * the thread is in the way of another pool in that memory no more. Throws `ERR_POOL_DEAD` once there is one.
    *
    * @param member number of the thread, or the handle that was reserved for it: then no later member is hit
    */
@@ -406,6 +414,7 @@ export class SharedPool implements LeasePool {
     if (reserved) this.#checkReserved(member, membership.status);
     if (number === this.member)
       throw badValue("member", "another thread than this one (leave() ends its own part)", number);
+    if (!isAlive(this.core) && endMember(this.core, number, membership.status)) return 0;
     const error = refusal(this, "reclaim a thread of");
     if (error !== undefined) throw error;
     return reclaim(this.core, number, membership.status);
@@ -413,11 +422,16 @@ export class SharedPool implements LeasePool {
 
   /**
    * This thread takes part no more. Throws `ERR_IN_USE` while it holds slots; with `force` those come free. Its waiters
-   * are rejected. A second time nothing happens. O(count).
+   * are rejected. A second time nothing happens. After {@link close}, by whichever thread, it says that this one is
+   * done with the memory. O(count).
    */
   leave(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (isEvicted(this.core) || !isAlive(this.core)) return;
+    if (isEvicted(this.core)) return;
+    if (!isAlive(this.core)) {
+      this.#ended();
+      return;
+    }
     const holds = this.stats().members.find((entry) => entry.self)?.holds ?? 0;
     if (holds > 0 && !force) {
       throw new MillpondError(
@@ -435,7 +449,9 @@ export class SharedPool implements LeasePool {
   /** @internal Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
   lookForEnd(): void {
     const error = refusal(this, "wait for a lease of");
-    if (error !== undefined) endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
+    if (error === undefined) return;
+    if (!isAlive(this.core)) this.#ended();
+    endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
 
   /**
@@ -462,8 +478,11 @@ export class SharedPool implements LeasePool {
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
-    if (this.#budget !== undefined && !isAlive(this.core)) uncount(this.#budget);
-    if (!isAlive(this.core)) return;
+    if (!isAlive(this.core)) {
+      if (this.#budget !== undefined) uncount(this.#budget);
+      this.#ended();
+      return;
+    }
     if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
@@ -550,12 +569,25 @@ export class SharedPool implements LeasePool {
   }
 
   #releaseSlow(id: number): void {
-    if (!this.isIdentity(id) || !releaseSlow(this.core, id)) throw leaseError(this, id, "release");
+    if (!this.isIdentity(id) || !releaseSlow(this.core, id)) throw this.#failed(id, "release");
+  }
+
+  #failed(id: unknown, verb: string): MillpondError {
+    const error = leaseError(this, id, verb);
+    if (!isAlive(this.core)) this.#ended();
+    return error;
+  }
+
+  /** The pool has ended, and this thread knows: it has nothing to do with the memory any more. */
+  #ended(): void {
+    leaveEnded(this.core);
   }
 
   #refuse(verb: string): void {
     const error = acquireRefusal(this, verb);
-    if (error !== undefined) throw error;
+    if (error === undefined) return;
+    if (!isAlive(this.core)) this.#ended();
+    throw error;
   }
 }
 

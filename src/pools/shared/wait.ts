@@ -11,7 +11,7 @@ import { throwLater } from "../../util/errors.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { acquireSlow, type Core, memberAt, NONE, wake } from "./core.ts";
 import { Header, MemberWord } from "./layout.ts";
-import { isOpen, resumeReclaim, statusOf } from "./membership.ts";
+import { isOpen, resumeReclaim } from "./membership.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /**
@@ -36,7 +36,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
     }
   } while (performance.now() - start < Math.min(SPIN_MS, ms));
   const { i32 } = core;
-  if (statusOf(core, core.member) !== core.status) return NONE;
+  if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   i32[memberAt(core, core.member) + MemberWord.WAITS]!++;
   Atomics.or(i32, Header.WAITING, core.me);
   try {
@@ -46,7 +46,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
       const id = acquireSlow(core);
       if (id !== NONE) return id;
       const left = ms - (performance.now() - start);
-      if (left <= 0 || !isOpen(core) || statusOf(core, core.member) !== core.status) {
+      if (left <= 0 || !isOpen(core) || Atomics.load(i32, core.statusAt) !== core.status) {
         // A wake-up may have come between the look and now, meant for one who can use it.
         wake(core, 1);
         return NONE;
@@ -63,7 +63,7 @@ export function acquireIdSync(core: Core, waiter: SharedWaiter, ms: number, othe
  */
 function stopWaiting(core: Core): void {
   const { i32 } = core;
-  if (statusOf(core, core.member) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
+  if (Atomics.load(i32, core.statusAt) === core.status) Atomics.and(i32, Header.WAITING, ~core.me);
 }
 
 /**
@@ -156,7 +156,8 @@ export class SharedQueue {
 
   /** Whether the pool goes on, and this thread takes part in it. */
   #isMember(): boolean {
-    return isOpen(this.#core) && statusOf(this.#core, this.#core.member) === this.#core.status;
+    const { i32, statusAt, status } = this.#core;
+    return isOpen(this.#core) && Atomics.load(i32, statusAt) === status;
   }
 
   /** Rejects all who wait. */

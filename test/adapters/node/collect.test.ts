@@ -223,6 +223,31 @@ describe("collect from streams", () => {
     expect(pages.stats().live).toBe(0);
   });
 
+  it("detaches chunks where that is asked for, but none that somebody else gets or that are parts of a larger block", async () => {
+    const pages = PagePool.create();
+    const whole = chunksOf(content, 100_000).map((chunk) => new Uint8Array(chunk));
+    const parts = chunksOf(new Uint8Array(content), 100_000);
+    const sizes = async (chunks: Uint8Array[], options: CollectOptions, listen = false): Promise<number> => {
+      const stream = Readable.from(chunks, { objectMode: false });
+      if (listen) stream.on("data", () => {});
+      expectBytes(await collect(stream, pages, options), content, pages);
+      return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    };
+    expect(await sizes(whole, {})).toBe(content.length);
+    expect(await sizes(parts, { detach: true })).toBe(content.length);
+    expect(await sizes(whole, { detach: true }, true)).toBe(content.length);
+    expect(await sizes(whole, { detach: true })).toBe("transfer" in ArrayBuffer.prototype ? 0 : content.length);
+    const web = chunksOf(content, 100_000).map((chunk) => new Uint8Array(chunk));
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const chunk of web) controller.enqueue(chunk);
+        controller.close();
+      },
+    });
+    expectBytes(await collect(body as never, pages, { detach: true }), content, pages);
+    expect(web.every((chunk) => chunk.length === 0)).toBe("transfer" in ArrayBuffer.prototype);
+  });
+
   it("collects a stream that was paused, and one that was peeked into and put back", async () => {
     const pages = PagePool.create();
     const paused = streamOf(content).pause();
@@ -289,7 +314,7 @@ describe("collect of uploads", () => {
   it("collects a body with a length, in one allocation, and a chunked one, from node:http and from fetch", async () => {
     const pages = PagePool.create({ ageOut: Infinity });
     const seen: string[] = [];
-    const url = await serve(pages, {}, seen);
+    const url = await serve(pages, { detach: true }, seen);
     expect(await (await fetch(url, { method: "POST", body: content })).text()).toBe("true");
     expect(pages.stats().allocations).toBe(1);
     const chunked = webBody(content);

@@ -5,7 +5,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
-import { Header, LINE, MemberState, MemberWord, PoolState, writePool } from "../../../src/pools/shared/layout.ts";
+import {
+  checkShape,
+  Header,
+  LINE,
+  layoutOf,
+  MemberState,
+  MemberWord,
+  PoolState,
+  writePool,
+} from "../../../src/pools/shared/layout.ts";
 import { CLEAR_BYTES, isSameMember, TransferResult } from "../../../src/pools/shared/membership.ts";
 import type { SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
@@ -499,10 +508,12 @@ describe("death between any two instructions", REPEATED, () => {
       Object.assign(world.cores[0]!, { clear });
       const gives = function* (): Thread {
         yield* world.giveStep(0, id);
+        yield { until: () => world.i32[Header.STATE] !== PoolState.LIVE };
+        yield* steps.leaveEnded(world.cores[0]!) as Step<unknown>;
       };
       const makes = function* (): Thread {
         yield* steps.closePool(world.cores[1]!) as Step<unknown>;
-        if ((yield* steps.clearingMember(world.i32)) >= 0) {
+        if ((yield* steps.takeMemory(world.i32, world.i32.length)) >= 0) {
           outcomes.refused++;
           return;
         }
@@ -513,7 +524,8 @@ describe("death between any two instructions", REPEATED, () => {
       const check = (): void => {
         if (!isMade) return;
         // What the late thread did has left no mark in the new pool.
-        if (alone(steps.clearingMember(world.i32)) >= 0) throw new Error("the new pool is marked");
+        world.i32[Header.STATE] = PoolState.DEAD;
+        if (alone(steps.takeMemory(world.i32, world.i32.length)) >= 0) throw new Error("the new pool is marked");
       };
       return { threads: [gives(), makes()], i32: world.i32, check };
     };
@@ -521,6 +533,108 @@ describe("death between any two instructions", REPEATED, () => {
     explore(make, { preemptions: 2 });
     expect(Math.min(outcomes.refused, outcomes.made)).toBeGreaterThan(0);
   });
+
+  const late: Readonly<Record<string, (world: World, id: number) => Step<unknown>>> = {
+    *"looks for a slot"(world) {
+      yield* steps.acquireSlow(world.cores[0]!);
+    },
+    *"takes from its magazine"(world) {
+      yield* steps.tryAcquire(world.cores[0]!);
+    },
+    *"gives, and takes"(world, id) {
+      yield* world.giveStep(0, id);
+      yield* steps.tryAcquire(world.cores[0]!);
+    },
+    *"joins, and gives"(world) {
+      const other = world.cores[1]!.localLease[0]!;
+      if (yield* steps.retain(world.cores[0]!, other)) yield* world.giveStep(0, other);
+    },
+    *sends(world, id) {
+      const { member, status } = world.cores[2]!;
+      if ((yield* steps.prepareTransfer(world.cores[0]!, id, member, status)) === TransferResult.DONE)
+        yield* steps.commitTransfer(world.cores[0]!, id, member, status);
+    },
+    *leaves(world) {
+      yield* steps.leave(world.cores[0]!);
+    },
+    *retires(world) {
+      yield* steps.retirePool(world.cores[0]!);
+    },
+    *closes(world) {
+      yield* steps.closePool(world.cores[0]!);
+    },
+    *"leaves, and closes"(world) {
+      yield* steps.leave(world.cores[0]!);
+      yield* steps.closePool(world.cores[0]!);
+    },
+    *"says that another has ended"(world) {
+      yield* steps.reclaim(world.cores[0]!, 2, 0);
+    },
+    *"leaves, and says of the ended pool that another has ended"(world) {
+      yield* steps.leave(world.cores[0]!);
+      yield* steps.endMember(world.cores[0]!, 2, 0);
+    },
+    *"leaves, and attaches anew"(world) {
+      yield* steps.leave(world.cores[0]!);
+      if (!(yield* steps.visit(world.i32, 1))) return;
+      const isLive = world.i32[Header.STATE] === PoolState.LIVE;
+      const own = isLive ? yield* steps.claimMembership(world.i32, world.layout, MemberState.LIVE) : null;
+      yield* steps.endVisit(world.i32);
+      if (own !== null) Object.assign(world.cores[0]!, own, { statusAt: world.layout.membersAt + own.member * LINE });
+    },
+  };
+
+  it.each(Object.entries(late))(
+    "a pool of another shape in the memory of one that was closed while a thread %s: no word of it is the late thread's",
+    (_, doing) => {
+      const outcomes = { refused: 0, made: 0 };
+      for (const zero of ["fresh", "release"] as const) {
+        const make = (): Run => {
+          const world = new World({ count: 3, threads: 3, zero });
+          const { i32 } = world;
+          const id = hold(world, 0);
+          hold(world, 1);
+          Object.assign(world.cores[0]!, { clear: () => {} });
+          const shape = checkShape({ size: 64, count: 1, members: 1 }, "never");
+          const other = layoutOf(shape);
+          // What is in the new pool's only slot: just what the thread saw there in the old one.
+          const bytes = i32.slice(other.slotsAt >>> 2);
+          let made: Int32Array | undefined;
+          let isClosed = false;
+          const doer = function* (): Thread {
+            yield* doing(world, id);
+            yield { until: () => isClosed };
+            yield* steps.leaveEnded(world.cores[0]!) as Step<unknown>;
+          };
+          const maker = function* (): Thread {
+            yield* steps.closePool(world.cores[1]!) as Step<unknown>;
+            isClosed = true;
+            yield* steps.endMember(world.cores[1]!, 2, 0) as Step<unknown>;
+            if ((yield* steps.takeMemory(i32, i32.length)) >= 0) {
+              outcomes.refused++;
+              return;
+            }
+            outcomes.made++;
+            // As one step: what is half written is no pool yet.
+            writePool(i32, other, 2);
+            i32.set(bytes, other.slotsAt >>> 2);
+            made = i32.slice();
+          };
+          const check = (): void => {
+            if (made === undefined) return;
+            // Of the header, wake-ups are counted once too often, no more.
+            for (let at: number = Header.VISITORS; at < i32.length; at++) {
+              if (at !== Header.WAKES && at !== Header.UNRECLAIMED && i32[at] !== made[at])
+                throw new Error(`word ${at} of the new pool was ${made[at]}, and is ${i32[at]}`);
+            }
+          };
+          return { threads: [doer(), maker()], i32, check };
+        };
+        tally(explore(make, { preemptions: 3 }));
+      }
+      expect(Math.min(outcomes.refused, outcomes.made)).toBeGreaterThan(0);
+    },
+  );
 
   it("slots that take several passes to clear, cleared by two in turns and at once, one of whom may die: whole, and then free", () => {
     const make = (dies: boolean) => (): Run => {

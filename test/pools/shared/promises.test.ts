@@ -142,9 +142,90 @@ describe("a memory that gets another pool", () => {
     const waits = codeOf(old.acquire());
     const other = SharedPool.attach(old.handle);
     other.close({ force: true });
-    const pool = SharedPool.create({ size: 8, count: 1, memory });
+    expect(code(() => SharedPool.create({ size: 8, count: 1, memory }))).toBe("ERR_IN_USE");
     clock.advance(20);
+    // It was told, so it is out of the way.
+    const pool = SharedPool.create({ size: 8, count: 1, memory });
     expect([await waits, pool.stats().held]).toEqual(["ERR_POOL_DEAD", 0]);
+  });
+});
+
+describe("a memory in which a closed pool still has members", () => {
+  const options = { size: 8, count: 2, members: 3 } as const;
+  const closed = (): { pool: SharedPool; other: SharedPool; memory: SharedArrayBuffer; remake: () => string } => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const pool = SharedPool.create({ ...options, memory });
+    const other = SharedPool.attach(pool.handle);
+    pool.close({ force: true });
+    const remake = (): string => code(() => SharedPool.create({ size: 64, count: 1, members: 1, memory }).close());
+    return { pool, other, memory, remake };
+  };
+
+  it("gets no other pool, of the same shape or not: the error names a member and what to do; nothing has changed", () => {
+    const { other, memory, remake } = closed();
+    const before = new Int32Array(memory).slice();
+    expect(() => SharedPool.create({ ...options, memory })).toThrow(
+      expect.objectContaining({
+        code: "ERR_IN_USE",
+        message: expect.stringMatching(/member 1 .* leave\(\) in its thread.* reclaim\(1\)/),
+        details: { member: 1 },
+      }),
+    );
+    expect([remake(), new Int32Array(memory)]).toEqual(["ERR_IN_USE", before]);
+    other.leave();
+    expect(remake()).toBe("ok");
+  });
+
+  it.each<[string, (other: SharedPool, pool: SharedPool) => unknown]>([
+    ["leaves", (other) => other.leave()],
+    ["closes it too", (other) => other.close()],
+    ["is told by a take", (other) => other.tryAcquireId()],
+    ["is told by a release", (other) => other.releaseId(1)],
+    ["is told by a wait", (other) => other.acquireSync(0)],
+    ["ended, says the one that closed it", (other, pool) => pool.reclaim(other.member)],
+  ])("gets one once the last member %s", (_, ends) => {
+    const { pool, other, remake } = closed();
+    expect(remake()).toBe("ERR_IN_USE");
+    code(() => ends(other, pool));
+    expect(remake()).toBe("ok");
+    expect(code(() => pool.reclaim(other.member))).toBe("ERR_POOL_DEAD");
+  });
+
+  it("is not kept by a membership that was reserved and never taken up", () => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const pool = SharedPool.create({ ...options, memory });
+    const handle = pool.reserve();
+    pool.close();
+    const next = SharedPool.create({ ...options, memory });
+    expect([code(() => SharedPool.attach(handle)), next.stats().members.length]).toEqual(["ERR_BAD_DATA", 1]);
+  });
+
+  it("is closed by one that had left it, whose late steps touch no later pool", () => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const pool = SharedPool.create({ ...options, memory });
+    pool.leave();
+    pool.close();
+    const next = SharedPool.create({ ...options, memory });
+    pool.close({ force: true });
+    expect(next.tryAcquireId()).toBeGreaterThan(0);
+  });
+
+  it("a getter in what is sent that closes the pool and makes another there changes nothing of that one", async () => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const pool = SharedPool.create({ ...options, memory });
+    const peer = SharedPool.attach(pool.handle);
+    const id = pool.tryAcquireId();
+    let before: Int32Array | undefined;
+    const post = (): void => {
+      pool.close({ force: true });
+      peer.leave();
+      SharedPool.create({ size: 64, count: 1, members: 1, memory });
+      new Int32Array(memory).fill(7, Header.END + 64);
+      before = new Int32Array(memory).slice();
+    };
+    const to = { member: peer.member, status: peer.core.status };
+    expect(code(() => sendLease(pool, id, to, post))).toBe("ERR_POOL_DEAD");
+    expect(new Int32Array(memory)).toEqual(before);
   });
 });
 

@@ -551,6 +551,7 @@ describe("memory", () => {
     far.release(lease);
     expect(pool.viewOf(lease.index)[0]).toBe(0);
     pool.close();
+    far.leave();
     expect(SharedPool.create({ ...options, memory }).stats().free).toBe(3);
   });
 

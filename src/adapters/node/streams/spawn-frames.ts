@@ -320,7 +320,7 @@ class Program implements FrameOrigin {
     const command = show(this.#command);
     const what =
       code === "ENOENT"
-        ? `${command} was not found (ENOENT): install it, or give its path; PATH and options.cwd are looked at too`
+        ? `${command} was not found (ENOENT): install it, or give its path; options.cwd has to be there too`
         : `${command} cannot be started: ${message}`;
     return new MillpondError("ERR_PROCESS_FAILED", what, this.#details(), { cause });
   }

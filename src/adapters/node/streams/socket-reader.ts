@@ -33,7 +33,7 @@ const LINE_BYTES = 16;
 /** Room for bytes of `onread` behind what is held. */
 const SPARE_BYTES = 8;
 
-export class SocketReader implements ByteReader {
+class SocketReader implements ByteReader {
   waitedMs = 0;
   readonly #socket: Socket;
   readonly #descriptor: number;
@@ -214,7 +214,7 @@ export class SocketReader implements ByteReader {
 }
 
 /** A reader, and the socket that a child gets as its standard output: close it here as soon as the child has it. */
-export interface SocketPair {
+interface SocketPair {
   readonly reader: SocketReader;
   readonly far: Socket;
 }

@@ -7,7 +7,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
 import { dts } from "rolldown-plugin-dts";
-import { entryPoints, sourceOf } from "./lib/api.ts";
+import { browserFiles, entryPoints, sourceOf } from "./lib/api.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
@@ -19,7 +19,9 @@ interface Entries {
 
 /** The sources of what package.json names: entry points, and the command. */
 function entrySources(): Entries {
-  const points = entryPoints(ROOT).map(({ code }) => [basename(code, ".js"), sourceOf(ROOT, code)] as const);
+  const points = [...entryPoints(ROOT).map(({ code }) => code), ...browserFiles(ROOT)].map(
+    (code) => [basename(code, ".js"), sourceOf(ROOT, code)] as const,
+  );
   return { cli: "src/cli/main.ts", ...Object.fromEntries(points) };
 }
 
@@ -145,8 +147,9 @@ async function buildCode(entries: Entries): Promise<void> {
 }
 
 async function buildDeclarations(entries: Entries): Promise<void> {
+  const browser = browserFiles(ROOT).map((code) => basename(code, ".js"));
   const bundle = await rolldown({
-    input: Object.fromEntries(Object.entries(entries).filter(([name]) => name !== "cli")),
+    input: Object.fromEntries(Object.entries(entries).filter(([name]) => name !== "cli" && !browser.includes(name))),
     external: /^[^./]/,
     platform: "neutral",
     checks,

@@ -33,7 +33,7 @@ export async function upload({ frames = 60, width = 320, height = 180, slots = 3
       mapping.bytes.fill(n); // stands for frame.copyTo(mapping.bytes, { layout: [{ offset: 0, stride: bytesPerRow }] })
       mapping.unmap();
       const encoder = device.createCommandEncoder();
-      const source = { buffer: WebGpuAllocator.bufferOf(memory.region), bytesPerRow };
+      const source = { buffer: WebGpuAllocator.bufferOf(memory), bytesPerRow };
       encoder.copyBufferToTexture(source, { texture }, [width, height]);
       device.queue.submit([encoder.finish()]);
       // Also when the device is lost.
@@ -57,11 +57,7 @@ export async function upload({ frames = 60, width = 320, height = 180, slots = 3
 async function firstPixel(device, texture) {
   const memory = new WebGpuAllocator(device, "read").allocate(ROW);
   const encoder = device.createCommandEncoder();
-  encoder.copyTextureToBuffer(
-    { texture },
-    { buffer: WebGpuAllocator.bufferOf(memory.region), bytesPerRow: ROW },
-    [1, 1],
-  );
+  encoder.copyTextureToBuffer({ texture }, { buffer: WebGpuAllocator.bufferOf(memory), bytesPerRow: ROW }, [1, 1]);
   device.queue.submit([encoder.finish()]);
   const mapping = await memory.mapAsync("read");
   const pixel = [...mapping.bytes.subarray(0, 4)];

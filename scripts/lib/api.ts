@@ -43,6 +43,14 @@ export function entryPoints(root: string): EntryPoint[] {
   });
 }
 
+/** The files that an entry point has in place of its own where "browser" is among the conditions. */
+export function browserFiles(root: string): string[] {
+  const { exports = {} } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    readonly exports?: Readonly<Record<string, string | { readonly browser?: string }>>;
+  };
+  return Object.values(exports).flatMap((target) => (typeof target === "string" ? [] : (target.browser ?? [])));
+}
+
 /**
  * Where sources of entry points are: those with lines of their own at the top of src/, doors and adapters in their
  * folders.

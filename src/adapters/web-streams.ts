@@ -1,5 +1,5 @@
 /**
- * millpond/web-streams: the streams of the platform, into pooled buffers and out of them. Browsers, Node, Deno, Bun.
+ * The streams of the platform, into pooled buffers and out of them: browsers, Node, Deno, Bun.
  *
  * ```ts
  * for await (const block of readInto(response.body, pool, { signal })) {   // waits while every slot is out

@@ -4,7 +4,7 @@
  * software adapter, and against a strict fake of the interface; on no real GPU yet.
  */
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
-import type { MapMode } from "../memory/memory.ts";
+import { type MapMode, Memory } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
 import { oneOf, wrongType } from "../util/validate.ts";
 
@@ -56,11 +56,15 @@ export class WebGpuAllocator extends Allocator {
     this.#direction = direction;
   }
 
-  /** The GPU buffer behind a region, for copy commands. Throws `ERR_INVALID_ARG_TYPE`. */
-  static bufferOf(region: Region): StagingBuffer {
+  /**
+   * The GPU buffer behind a memory or a region, for copy commands. The bytes of a memory begin `memory.offset` bytes
+   * into it. Throws `ERR_INVALID_ARG_TYPE`.
+   */
+  static bufferOf(memory: Memory | Region): StagingBuffer {
+    const region = memory instanceof Memory ? memory.region : memory;
     const handle: unknown = region instanceof Region ? region.handle : undefined;
     if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
-      throw wrongType("region", "a region of a WebGpuAllocator", region);
+      throw wrongType("memory", "a memory or a region of a WebGpuAllocator", memory);
     }
     return (handle as Staged).buffer;
   }

@@ -7,7 +7,7 @@
  * the memory that it has ({@link lockReportOf}). A revoked buffer hands its note on to the one that its bytes move to.
  * Everything is O(1) but for touching pages.
  */
-import { checkOptions, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
+import { checkOptions, show, wholeNumber, word, wrongType, yesOrNo } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import type { Memory } from "./memory.ts";
 import type { Region } from "./region.ts";
@@ -36,6 +36,27 @@ export function canPin(allocator: Allocator): allocator is Allocator & PinningAl
   return typeof lockRegion === "function" && typeof unlockRegion === "function";
 }
 
+/** Has an allocator lock a region; what it throws, or answers instead of a result, is a step that failed. */
+export function lockPages(allocator: PinningAllocator & Allocator, region: Region): StepResult {
+  return attempt(allocator, "lockRegion", () => allocator.lockRegion(region));
+}
+
+function attempt(allocator: Allocator, name: string, step: () => StepResult): StepResult {
+  const failed = (errno: string, what: string): StepResult => ({
+    ok: false,
+    errno,
+    hint: `${name}() of allocator "${allocator.name}" ${what}`,
+  });
+  try {
+    const result = step() as Partial<StepResult> | undefined;
+    if (result?.ok === true && typeof result.bytes === "number") return { ok: true, bytes: result.bytes };
+    if (result?.ok === false) return { ok: false, errno: String(result.errno), hint: String(result.hint) };
+    return failed("no result", `answered ${show(result)}, which is no result of a step`);
+  } catch (error) {
+    return failed("failed", `threw ${error instanceof Error ? error.message : show(error)}`);
+  }
+}
+
 /** Bytes between two touches: the smallest page of any system in use, so that none is skipped. */
 const PAGE = 4096;
 
@@ -43,7 +64,7 @@ const PAGE = 4096;
 export function prefault(allocator: Allocator, region: Region): StepResult {
   const native = (allocator as Partial<PinningAllocator>).prefaultRegion;
   if (typeof native === "function") {
-    const result = native.call(allocator, region);
+    const result = attempt(allocator, "prefaultRegion", () => native.call(allocator, region));
     if (result.ok) return result;
   }
   const { bytes } = region;

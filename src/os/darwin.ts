@@ -12,9 +12,9 @@ import {
   type NativeOps,
   type SharedOps,
 } from "./native-ops.ts";
-import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix/posix.ts";
-import { DARWIN_SOCKETS, posixSockets } from "./posix/sockets.ts";
+import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
 import { done, made, type NotDone, notDone } from "./result.ts";
+import { DARWIN_SOCKETS, posixSockets } from "./sockets.ts";
 
 const NUMBERS: PosixNumbers = {
   mapAnon: 0x1000,

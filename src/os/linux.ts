@@ -18,9 +18,9 @@ import {
   type NativeOps,
   type SharedOps,
 } from "./native-ops.ts";
-import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix/posix.ts";
-import { LINUX_SOCKETS, posixSockets } from "./posix/sockets.ts";
+import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
 import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "./result.ts";
+import { LINUX_SOCKETS, posixSockets } from "./sockets.ts";
 
 const NUMBERS: PosixNumbers = {
   mapAnon: 0x20,

@@ -5,6 +5,7 @@
 import { describe, expect, it } from "vitest";
 import { allocators } from "../../src/allocators/registry.ts";
 import { type StagingBuffer, type StagingDevice, WebGpuAllocator } from "../../src/allocators/webgpu.ts";
+import { SystemAllocator } from "../../src/memory/allocator.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 /** Refuses everything that the standard refuses. */
@@ -72,6 +73,10 @@ describe("WebGpuAllocator (fake)", () => {
       "unmapped",
       gpu,
     ]);
+    expect(WebGpuAllocator.bufferOf(memory)).toBe(gpu);
+    for (const foreign of [new SystemAllocator().allocate(8), gpu, undefined]) {
+      expect(code(() => WebGpuAllocator.bufferOf(foreign as never))).toBe("ERR_INVALID_ARG_TYPE");
+    }
     memory.release();
     expect(gpu.state).toBe("destroyed");
   });

@@ -11,7 +11,11 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const TYPES: Readonly<Record<string, string>> = { ".js": "text/javascript", ".html": "text/html" };
+const TYPES: Readonly<Record<string, string>> = {
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".html": "text/html",
+};
 
 /** Where Debian, and others, put it. */
 export const chromium: string | undefined = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/google-chrome"].find(
@@ -36,8 +40,8 @@ const FLAGS = [
 ];
 
 /**
- * Serves `dist`, `examples` and a page with this module script (isolated, so that SharedArrayBuffer exists); resolves
- * with what it posts to /result.
+ * Serves `dist`, `examples`, the package mediabunny and a page with this module script (isolated, so that
+ * SharedArrayBuffer exists); resolves with what it posts to /result.
  *
  * @param more further flags, and a reader of what the browser prints
  */
@@ -66,7 +70,7 @@ export async function runInChromium(
     } else if (path === "/") {
       response.writeHead(200, { ...headers, "content-type": "text/html" }).end(page);
     } else {
-      const file = /^\/(dist|examples)\//.test(path)
+      const file = /^\/(dist|examples|node_modules\/mediabunny)\//.test(path)
         ? await readFile(join(ROOT, path)).catch(() => undefined)
         : undefined;
       response

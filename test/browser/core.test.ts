@@ -42,7 +42,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
         view.set([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         sink.unmap();
         const encoder = device.createCommandEncoder();
-        encoder.copyBufferToBuffer(WebGpuAllocator.bufferOf(upload.region), 0, WebGpuAllocator.bufferOf(download.region), 0, 12);
+        encoder.copyBufferToBuffer(WebGpuAllocator.bufferOf(upload), 0, WebGpuAllocator.bufferOf(download.region), 0, 12);
         device.queue.submit([encoder.finish()]);
         const source = await download.mapAsync("read");
         const read = [...source.bytes];

@@ -4,12 +4,11 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { type ConverterMaker, offerConverters } from "../../video/picture-converter.ts";
-import { chooseCopier, importLibav, type Libav, useLibav } from "./libav.ts";
+import { chooseCopier, copyNatively, importLibav, type Libav, useLibav } from "./libav.ts";
 import { converterMaker } from "./libav-converter.ts";
 import { warnOfMissingBounds } from "./mediabunny-hooks.ts";
-
-/** The package, as it is loaded. */
-export type Mediabunny = typeof import("mediabunny");
+import type { Mediabunny } from "./package.ts";
+import type { CopyPast } from "./samples.ts";
 
 let loaded: Promise<Mediabunny> | undefined;
 
@@ -104,4 +103,21 @@ async function importPackages(): Promise<Mediabunny> {
       { cause },
     );
   }
+}
+
+/**
+ * The native copies of frames that @mediabunny/server decodes, for a program that has registered it in its own way;
+ * undefined where it is not installed.
+ */
+export async function nativeCopies(): Promise<CopyPast | undefined> {
+  let server: typeof import("@mediabunny/server");
+  try {
+    server = await import("@mediabunny/server");
+  } catch {
+    return undefined;
+  }
+  const libav = await importLibav(import.meta.resolve("@mediabunny/server"));
+  if (libav === undefined) return undefined;
+  useLibav(libav, server);
+  return copyNatively;
 }

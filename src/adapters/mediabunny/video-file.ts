@@ -25,8 +25,9 @@ import {
 } from "../node/frame-source.ts";
 import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage } from "./container-length.ts";
 import { copyNatively, frameOfSample } from "./libav.ts";
-import { loadMediabunny, type Mediabunny } from "./load.ts";
+import { loadMediabunny } from "./load.ts";
 import { boundReads, passOverDamage } from "./mediabunny-hooks.ts";
+import type { Mediabunny } from "./package.ts";
 import type { WholePackets } from "./transport-packets.ts";
 
 /** What a file says of its video track before anything is decoded. */

@@ -20,7 +20,16 @@ import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { abortable, onAbort } from "../../util/abortable.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, instance, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import {
+  abortSignal,
+  flag,
+  instance,
+  readOptions,
+  show,
+  wholeNumber,
+  withMethods,
+  wrongType,
+} from "../../util/validate.ts";
 import { GrowingBlock, tooLargeError } from "./growing-block.ts";
 import { throwIfAborted } from "./read-file.ts";
 
@@ -33,6 +42,14 @@ export interface CollectOptions {
    * A wrong one costs memory or copies, up to `maxBytes`, and nothing else.
    */
   expected?: number;
+  /**
+   * Free the memory of each chunk as soon as it is copied, by detaching it: half the processor time, half the memory
+   * and no major collections for a large body. Only for streams whose chunks nobody else has: requests, answers,
+   * sockets, files. A chunk that another listener gets too, or that is a part of a larger block, is left alone. The
+   * first detached block of a program slows its loops over typed arrays for good, as `revoke` of a pool does. Default
+   * false; nothing on Node 20.
+   */
+  detach?: boolean;
   /** Ends it; rejects with its reason. */
   signal?: AbortSignal;
 }
@@ -61,27 +78,39 @@ export async function collect(
   const isWeb = isWebStream(readable);
   if (!isWeb) withMethods("readable", "a Readable or a ReadableStream", readable, ["on", "pause", "resume", "destroy"]);
   instance("pages", "a PagePool", PagePool, pages);
-  const given = readOptions<CollectOptions>("options", options, ["maxBytes", "expected", "signal"]);
+  const given = readOptions<CollectOptions>("options", options, ["maxBytes", "expected", "detach", "signal"]);
   const maxBytes = wholeNumber("options.maxBytes", given.maxBytes === undefined ? DEFAULT_MAX_BYTES : given.maxBytes);
   const expected = given.expected === undefined ? undefined : wholeNumber("options.expected", given.expected);
+  const detach = flag("options.detach", given.detach, false);
   const signal = abortSignal("options.signal", given.signal);
   if (isWeb && readable.locked)
     throw endedError("it has another reader; hand over the stream before anything reads it");
   if (!isWeb) checkReadable(readable);
   const declared = isWeb ? undefined : contentLength(readable);
-  const source = isWeb ? new WebSource(readable.getReader()) : new NodeSource(readable);
+  const source = isWeb ? new WebSource(readable.getReader(), detach) : new NodeSource(readable, detach);
   const block = new GrowingBlock(pages, maxBytes, "the body");
   try {
     throwIfAborted(signal);
     if (declared !== undefined && declared > maxBytes) throw tooLargeError("the body", maxBytes, declared);
     await source.read(block, Math.min(expected ?? declared ?? 0, maxBytes), signal);
+    // A server sees to it that all of a body arrives: what is missing went to somebody else.
+    if (!isWeb && isServerRequest(readable) && block.length < (declared ?? 0)) {
+      throw endedError(
+        `${declared! - block.length} of its ${declared} bytes were read before; collect() it before anything else does`,
+      );
+    }
     return block.finish();
   } catch (error) {
     block.drop();
     source.abandon(error);
+    // What was read of it is lost, so nobody may take the rest for the whole.
+    abandoned.add(readable);
     throw error;
   }
 }
+
+/** Streams that a collect() gave up; those of node:http are still open then. */
+const abandoned: WeakSet<object> = new WeakSet();
 
 /** Where the bytes of a collect() come from. */
 interface Source {
@@ -93,9 +122,11 @@ interface Source {
 
 class NodeSource implements Source {
   readonly #readable: Readable;
+  readonly #detach: boolean;
 
-  constructor(readable: Readable) {
+  constructor(readable: Readable, detach: boolean) {
     this.#readable = readable;
+    this.#detach = detach;
   }
 
   read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void> {
@@ -111,7 +142,9 @@ class NodeSource implements Source {
           block.append(chunk);
         } catch (error) {
           reject(error);
+          return;
         }
+        if (this.#detach && readable.listenerCount("data") === 1) freeChunk(chunk);
       };
       // While the first pages are waited for, nothing else is to come; a stream that is pushed to all the same does not
       // lose what it delivers.
@@ -187,9 +220,11 @@ class NodeSource implements Source {
 
 class WebSource implements Source {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #detach: boolean;
 
-  constructor(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  constructor(reader: ReadableStreamDefaultReader<Uint8Array>, detach: boolean) {
     this.#reader = reader;
+    this.#detach = detach;
   }
 
   async read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void> {
@@ -203,6 +238,7 @@ class WebSource implements Source {
         if (!(value instanceof Uint8Array)) throw notBytesError(value);
         if (block.capacity === 0 && value.length > 0) await block.reserve(Math.max(expected, value.length), signal);
         block.append(value);
+        if (this.#detach) freeChunk(value);
       }
     } finally {
       stopped();
@@ -213,6 +249,17 @@ class WebSource implements Source {
   abandon(error: unknown): void {
     // What the stream says to its cancellation is of no use to anybody: the caller has the first error.
     this.#reader.cancel(error).catch(() => {});
+  }
+}
+
+/** Frees the memory of a chunk that is all of its ArrayBuffer; parts of larger blocks belong to others too. */
+function freeChunk(chunk: Uint8Array): void {
+  const { buffer } = chunk as { buffer: ArrayBufferLike & { transfer?: (length: number) => ArrayBuffer } };
+  if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== chunk.length || buffer.transfer === undefined) return;
+  try {
+    buffer.transfer(0);
+  } catch {
+    // WebAssembly's memory, or another that cannot be detached.
   }
 }
 
@@ -243,6 +290,9 @@ function checkReadable(readable: Readable): void {
   }
   if (readable.readableEncoding !== null && readable.readableEncoding !== undefined) {
     throw wrongType("readable", "a stream of bytes", `a stream of text (${readable.readableEncoding})`);
+  }
+  if (abandoned.has(readable)) {
+    throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone");
   }
   if (readable.readableEnded) {
     throw endedError("it was read to its end before, by a body parser perhaps; collect() it before anything else does");

@@ -255,7 +255,7 @@ function convertingCopy(picture: Picture, format: VideoPixelFormat): Way | undef
 }
 
 /** What is used of a canvas's 2D context. */
-export interface Surface {
+interface Surface {
   drawImage(image: unknown, x: number, y: number, width: number, height: number): void;
   getImageData(x: number, y: number, width: number, height: number): { readonly data: Uint8ClampedArray };
   readonly canvas: { width: number; height: number };

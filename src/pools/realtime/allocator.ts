@@ -13,7 +13,7 @@ import { opaqueRegion, Region } from "../../memory/region.ts";
 import type { MillpondError } from "../../util/errors.ts";
 
 /** What is known of a block that was handed out as a Memory. */
-interface Lease {
+interface RealtimeLease {
   /** The block's pointer in the pool; 0 once it went to another lease, or back. */
   pointer: number;
   /** Bytes asked for. */
@@ -47,7 +47,7 @@ export interface BlockSource {
 /** Blocks of a RealtimePool as Memories. */
 export class RealtimeAllocator extends Allocator {
   /** The live leases, in no order. */
-  readonly leases: Lease[] = [];
+  readonly leases: RealtimeLease[] = [];
   readonly #blocks: BlockSource;
 
   /** @internal Made by the pool. */
@@ -73,7 +73,7 @@ export class RealtimeAllocator extends Allocator {
 
   /** Gives the block back, unless another lease has it by now. */
   protected override freeRegion(region: Region): void {
-    const lease = region.handle as Lease;
+    const lease = region.handle as RealtimeLease;
     const last = this.leases.pop()!;
     if (last !== lease) {
       this.leases[lease.index] = last;
@@ -135,7 +135,7 @@ export class RealtimeAllocator extends Allocator {
 
   /** @internal A region and its lease over a block. */
   enter(pointer: number, bytes: Uint8Array): Region {
-    const lease: Lease = {
+    const lease: RealtimeLease = {
       pointer,
       requested: bytes.length,
       memory: null,
@@ -165,20 +165,40 @@ export class RealtimeAllocator extends Allocator {
     return fresh;
   }
 
-  /** @internal Puts the bytes of every live Memory out of reach: the pool ends. */
+  /** @internal */
+  override deadMemoryError(_memory: Memory, verb: string): MillpondError | undefined {
+    return this.#blocks.closed(`${verb} a memory of`);
+  }
+
+  /**
+   * @internal Puts the bytes of every live Memory out of reach: the pool ends. Every later use of a Memory throws
+   * `ERR_POOL_DEAD`, also of one that is mapped, locked or retained; one that a buffer has goes with the buffer.
+   */
   closeLeases(): void {
     for (const lease of this.leases) {
       lease.pointer = 0;
       const { memory } = lease;
       if (memory === null) continue;
       memory.region.bytes = opaqueRegion(0, undefined).bytes;
-      memory.view = null;
-      for (const child of lease.children ?? []) child.view = null;
+      const memories = [memory, ...(lease.children ?? [])];
+      for (const one of memories) one.view = null;
+      if (lease.isWithheld) continue;
+      // As for a PagePool: an owner of the root beside its parts is a buffer.
+      const parts = memories.slice(1);
+      if (memory.ownerCount > parts.length || parts.some(({ ownerCount }) => ownerCount > 0)) continue;
+      for (const one of memories) {
+        // The access word stays: unmap() and unlock() of a holder that cleans up find their locks.
+        one.references = 0;
+        one.ownerCount = 0;
+        one.parentBuffer = null;
+      }
+      this.liveMemoryCount -= memories.length;
+      this.liveByteCount -= memory.region.size;
     }
   }
 }
 
 /** The lease of a Memory, or of the root that it was cut from. */
-export function leaseOf(memory: Memory): Lease {
-  return memory.region.handle as Lease;
+export function leaseOf(memory: Memory): RealtimeLease {
+  return memory.region.handle as RealtimeLease;
 }

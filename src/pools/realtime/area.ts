@@ -5,9 +5,9 @@
 import { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import type { Memory } from "../../memory/memory.ts";
-import { canPin, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
+import { canPin, lockPages, lockReportOf, prefault, type StepResult } from "../../memory/pinning.ts";
 import { isRevocable, revokeViews } from "../../memory/region.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import { poolText } from "./errors.ts";
 import type { ResolvedRealtimeOptions } from "./options.ts";
 
@@ -81,7 +81,7 @@ function lockArea({ lock, source, name }: ResolvedRealtimeOptions, memory: Memor
 function pin(source: Allocator, memory: Memory): StepResult {
   const { locked, lockedBytes, lockReason } = lockReportOf(memory);
   if (locked) return { ok: true, bytes: lockedBytes };
-  if (canPin(source)) return source.lockRegion(memory.region);
+  if (canPin(source)) return lockPages(source, memory.region);
   const { name } = source;
   return { ok: false, errno: "unsupported", hint: `allocator "${name}" cannot lock memory: ${lockReason}` };
 }
@@ -93,7 +93,12 @@ function pin(source: Allocator, memory: Memory): StepResult {
  */
 export function closeArea({ memory, lock }: Area, stale: boolean): boolean {
   const { allocator, region } = memory;
-  if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
+  try {
+    if (lock.ok && canPin(allocator)) allocator.unlockRegion(region);
+  } catch (error) {
+    // The bytes go back all the same; who made the allocator hears of it.
+    throwLater(error);
+  }
   if (stale && isRevocable(region)) revokeViews(region);
   else if (stale && !allocator.viewsOutliveFree) return false;
   memory.release();

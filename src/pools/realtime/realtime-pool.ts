@@ -471,18 +471,7 @@ export class RealtimePool {
 
   /** {@link reallocate}, for a live Memory of the pool and a checked size. */
   #resizeMemory(memory: Memory, size: number): Memory {
-    if (memory.isMapped) {
-      throw new MillpondError(
-        "ERR_MAPPED",
-        `${memory} is mapped; unmap() it before it is reallocated, its bytes may move`,
-      );
-    }
-    if (memory.refCount !== 1 || memory.owners !== 0) {
-      throw new MillpondError(
-        "ERR_NOT_WRITABLE",
-        `${memory} is held elsewhere too (${memory.refCount} references, ${memory.owners} owners); only its only holder may reallocate it`,
-      );
-    }
+    assertMovable(memory);
     const lease = leaseOf(memory);
     this.#debug?.check(lease.pointer);
     this.#validateAtTimes();
@@ -502,6 +491,13 @@ export class RealtimePool {
       align: memory.align,
       ...(front === 0 ? {} : { prefix: front }),
     });
+    try {
+      // The source may have been asked for more bytes, and may hold or map this very memory since.
+      assertMovable(memory);
+    } catch (error) {
+      fresh.release();
+      throw error;
+    }
     fresh.region.bytes.set(memory.region.bytes.subarray(0, Math.min(front + memory.size, front + size)));
     fresh.region.wipe = memory.region.wipe;
     memory.release();
@@ -589,3 +585,18 @@ export class RealtimePool {
   }
 }
 disposeByForce(RealtimePool);
+
+/** Throws while a memory cannot be given other bytes. */
+function assertMovable(memory: Memory): void {
+  if (memory.isMapped) {
+    throw new MillpondError(
+      "ERR_MAPPED",
+      `${memory} is mapped; unmap() it before it is reallocated, its bytes may move`,
+    );
+  }
+  if (memory.refCount === 1 && memory.owners === 0) return;
+  throw new MillpondError(
+    "ERR_NOT_WRITABLE",
+    `${memory} is held elsewhere too (${memory.refCount} references, ${memory.owners} owners); only its only holder may reallocate it`,
+  );
+}

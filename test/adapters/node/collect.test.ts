@@ -223,6 +223,31 @@ describe("collect from streams", () => {
     expect(pages.stats().live).toBe(0);
   });
 
+  it("detaches chunks where that is asked for, but none that somebody else gets or that are parts of a larger block", async () => {
+    const pages = PagePool.create();
+    const whole = chunksOf(content, 100_000).map((chunk) => new Uint8Array(chunk));
+    const parts = chunksOf(new Uint8Array(content), 100_000);
+    const sizes = async (chunks: Uint8Array[], options: CollectOptions, listen = false): Promise<number> => {
+      const stream = Readable.from(chunks, { objectMode: false });
+      if (listen) stream.on("data", () => {});
+      expectBytes(await collect(stream, pages, options), content, pages);
+      return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    };
+    expect(await sizes(whole, {})).toBe(content.length);
+    expect(await sizes(parts, { detach: true })).toBe(content.length);
+    expect(await sizes(whole, { detach: true }, true)).toBe(content.length);
+    expect(await sizes(whole, { detach: true })).toBe("transfer" in ArrayBuffer.prototype ? 0 : content.length);
+    const web = chunksOf(content, 100_000).map((chunk) => new Uint8Array(chunk));
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const chunk of web) controller.enqueue(chunk);
+        controller.close();
+      },
+    });
+    expectBytes(await collect(body as never, pages, { detach: true }), content, pages);
+    expect(web.every((chunk) => chunk.length === 0)).toBe("transfer" in ArrayBuffer.prototype);
+  });
+
   it("collects a stream that was paused, and one that was peeked into and put back", async () => {
     const pages = PagePool.create();
     const paused = streamOf(content).pause();
@@ -289,7 +314,7 @@ describe("collect of uploads", () => {
   it("collects a body with a length, in one allocation, and a chunked one, from node:http and from fetch", async () => {
     const pages = PagePool.create({ ageOut: Infinity });
     const seen: string[] = [];
-    const url = await serve(pages, {}, seen);
+    const url = await serve(pages, { detach: true }, seen);
     expect(await (await fetch(url, { method: "POST", body: content })).text()).toBe("true");
     expect(pages.stats().allocations).toBe(1);
     const chunked = webBody(content);
@@ -337,6 +362,33 @@ describe("collect of uploads", () => {
     expect(code).toBe("ERR_TOO_LARGE");
     expect([body!.isPaused(), body!.destroyed, body!.listenerCount("data")]).toEqual([true, false, 0]);
     req.destroy();
+  });
+
+  it("does not give the rest of a body for the whole, when a part of it was read before", async () => {
+    const pages = PagePool.create();
+    const codes: string[] = [];
+    const server = createServer((req, res) => {
+      const answer = async (): Promise<void> => {
+        if (req.url === "/peeked") {
+          await once(req, "readable");
+          req.read(10);
+          codes.push(await codeOf(collect(req, pages)));
+        } else {
+          codes.push(await codeOf(collect(req, pages, { maxBytes: 10 })));
+          codes.push(await codeOf(collect(req, pages)));
+        }
+        res.writeHead(400, { connection: "close" }).end();
+      };
+      void answer();
+    });
+    servers.push(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    expect(await post(`${url}/peeked`, content, { "content-length": "1000000" })).toBe(400);
+    expect(await post(`${url}/twice`, content, {})).toBe(400);
+    expect(codes).toEqual(["ERR_ENDED", "ERR_TOO_LARGE", "ERR_ENDED"]);
+    expect(pages.stats().live).toBe(0);
   });
 
   it("rejects when the client hangs up, before and in the middle of the body", async () => {

@@ -28,6 +28,61 @@ class FakePinning extends SystemAllocator implements PinningAllocator {
   }
 }
 
+describe("a source that answers or does what it must not", () => {
+  it.each<[string, object]>([
+    ["lockRegion() answers nothing", { lockRegion: () => undefined, unlockRegion() {} }],
+    [
+      "lockRegion() throws",
+      {
+        lockRegion() {
+          throw new Error("of the source's own");
+        },
+        unlockRegion() {},
+      },
+    ],
+    ["prefaultRegion() answers nothing", { prefaultRegion: () => undefined }],
+  ])("%s: a step that failed, which lock: auto goes on from and required refuses", (_, methods) => {
+    const make = (lock: "auto" | "required") =>
+      RealtimePool.create({
+        totalSize: 4096,
+        prefault: true,
+        lock,
+        source: Object.assign(new SystemAllocator(), methods),
+      });
+    const pool = make("auto");
+    expect(pool.stats().lockedBytes).toBe(0);
+    pool.close();
+    expect(code(() => make("required"))).toMatch(/^ERR_(UNSUPPORTED|ALLOCATION_FAILED)$/);
+  });
+
+  it("maps the memory that is being reallocated while it is asked for more: refused, and no block is lost", () => {
+    let hook: (() => void) | undefined;
+    class Calls extends SystemAllocator {
+      protected override allocateRegion(...args: Parameters<SystemAllocator["allocateRegion"]>): Region | undefined {
+        hook?.();
+        return super.allocateRegion(...args);
+      }
+    }
+    const pool = RealtimePool.create({
+      totalSize: 4096,
+      maxBytes: 1 << 20,
+      growBy: 65_536,
+      source: new Calls(),
+      lock: "off",
+    });
+    const memory = pool.allocate(2000);
+    let mapping: { unmap(): void } | undefined;
+    hook = () => {
+      mapping ??= memory.map("read");
+    };
+    expect(code(() => pool.reallocate(memory, 8000))).toBe("ERR_MAPPED");
+    mapping!.unmap();
+    memory.release();
+    expect(pool.stats().liveBlocks).toBe(0);
+    pool.close();
+  });
+});
+
 describe("a pool's ceiling", () => {
   it.each([1, 8, 255, 256, 3841, 4080, 4096, 8192, 65_535])(
     "one block of the total size, %i, fits, and nothing beside it",
@@ -430,6 +485,36 @@ describe("close", () => {
     }
     expect(code(() => child.release())).toBe("ERR_POOL_DEAD");
     expect(source.stats().liveMemories).toBe(0);
+  });
+
+  it.each([
+    ["its own", undefined],
+    ["shared", new SharedAllocator()],
+  ])("by force ends Memories that are mapped, locked, retained or shared: %s bytes", (_, source) => {
+    const pool = RealtimePool.create({ totalSize: 4096, lock: "off", ...(source === undefined ? {} : { source }) });
+    const mapped = pool.allocate(64);
+    const retained = pool.allocate(64).retain();
+    const whole = pool.allocate(64);
+    const partial = whole.share(0);
+    const locked = pool.allocate(64);
+    const mapping = mapped.map("readwrite");
+    locked.lock("read");
+    pool.close({ force: true });
+    const uses = [
+      () => mapping.bytes,
+      () => mapped.release(),
+      () => locked.release(),
+      () => retained.release(),
+      () => retained.retain(),
+      () => retained.share(0),
+      () => retained.resize(0, 10),
+      () => whole.release(),
+      () => partial.release(),
+    ];
+    expect(uses.map(code)).toEqual(uses.map(() => "ERR_POOL_DEAD"));
+    // Who cleans up finds its locks.
+    mapping.unmap();
+    locked.unlock("read");
   });
 
   it("by force revokes the bytes of other allocators before they go back, or keeps what cannot be revoked", () => {

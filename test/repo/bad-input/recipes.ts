@@ -132,6 +132,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./pipeline#InputPad": () => linked().out.peer,
     "./video#FrameConverter": () => new pixels.FrameConverter(video() as never, video() as never),
 
+    "./mediabunny#InputVideoTrack": () => ({ canDecode: () => true, getCodedWidth: () => 16 }),
     "./mediabunny#VideoFileFrame": () => new mediabunny.VideoFileFrame(videoSample() as never, {} as never),
     "./raw-video#Readable": () => Readable.from([]),
     "./webcodecs#CopyableFrame": () => ({

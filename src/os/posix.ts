@@ -3,12 +3,12 @@
  * from the platform's own file. Every failing call reads errno at once, because any other system call overwrites it.
  */
 import { constants } from "node:buffer";
-import { alignUp } from "../../util/align.ts";
-import { wrongType } from "../../util/validate.ts";
-import type { Koffi, KoffiLibrary, NativeFunction } from "../koffi.ts";
-import type { Advice, Limits, MappedPages } from "../native-ops.ts";
-import { bytesToBoundary, innerPages, outerPages } from "../pages.ts";
-import { done, made, type NotDone, notDone, type Outcome, type Result, systemFailure } from "../result.ts";
+import { alignUp } from "../util/align.ts";
+import { wrongType } from "../util/validate.ts";
+import type { Koffi, KoffiLibrary, NativeFunction } from "./koffi.ts";
+import type { Advice, Limits, MappedPages } from "./native-ops.ts";
+import { bytesToBoundary, innerPages, outerPages } from "./pages.ts";
+import { done, made, type NotDone, notDone, type Outcome, type Result, systemFailure } from "./result.ts";
 
 /** The numbers of one POSIX platform. */
 export interface PosixNumbers {

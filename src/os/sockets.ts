@@ -3,10 +3,10 @@
  * user is talked to: the socket file is for its owner only, and the kernel is asked who is at the other end.
  */
 import { chmodSync } from "node:fs";
-import type { KoffiLibrary } from "../koffi.ts";
-import type { Peer, SocketOps } from "../native-ops.ts";
-import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "../result.ts";
+import type { KoffiLibrary } from "./koffi.ts";
+import type { Peer, SocketOps } from "./native-ops.ts";
 import type { PosixMemory } from "./posix.ts";
+import { done, made, type NotDone, notDone, type Outcome, systemFailure } from "./result.ts";
 
 /** The numbers and struct layouts of one platform, 64 bits, little-endian. */
 interface SocketNumbers {

@@ -173,26 +173,23 @@ describe("frames of a program", () => {
   });
 
   it("wait for slots: the program is not ahead of them by more than a frame and the sockets", async () => {
-    const size = 100_000;
-    const video = spawnFrames(NODE, writer(size, 26), { count: 2, format: "gray", width: 500, height: 200 });
+    // Larger than what sockets hold, which differs between systems.
+    const size = 4_000_000;
+    const video = spawnFrames(NODE, writer(size, 8), { count: 2, format: "gray", width: 2000, height: 2000 });
     const first = (await video.next()).value!;
     const second = (await video.next()).value!;
     const third = video.next();
     await untilTrue(() => video.pool!.stats().waiting === 1);
-    const whole = 2;
-    const inSockets = Math.ceil(500_000 / size);
-    // What the program has written grows until the sockets are full, and never beyond that.
     for (let turn = 0; turn < 50; turn++) {
       await new Promise((resolve) => setTimeout(resolve, 1));
-      expect(video.stderr.length).toBeLessThanOrEqual(whole + inSockets);
+      expect(video.stderr.length).toBeLessThanOrEqual(3);
     }
     expect(video.pool!.stats()).toMatchObject({ outstanding: 2, waiting: 1 });
     first.release();
     (await third).value!.release();
     second.release();
-    const rest = await numbersOf(video);
-    expect(rest).toEqual(Array.from({ length: 23 }, (_, i) => i + 4));
-    expect(video.stderr).toBe("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    expect(await numbersOf(video)).toEqual([4, 5, 6, 7, 8]);
+    expect(video.stderr).toBe("ABCDEFGH");
   });
 
   it("read one frame ahead into a free slot, and wait for no slot before they are asked for", async () => {
@@ -583,6 +580,51 @@ describe("frames of a program", () => {
       await untilTrue(() => !isRunning(pid) || isZombie(pid));
     }
     expect(readdirSync(join(folder, "tmp"))).toEqual([]);
+  });
+
+  it("come in order to many calls of next() at once, and to many programs at once", async () => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", onWarning);
+    const one = spawnFrames(NODE, writer(100, 6), { count: 6, ...GRAY });
+    const all = await Promise.all(Array.from({ length: 8 }, () => one.next()));
+    expect(all.map(({ value, done }) => (done === true ? "end" : value.bytes[0]))).toEqual([
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+      "end",
+      "end",
+    ]);
+    for (const { value } of all) value?.release();
+    const pool = BufferPool.create({ size: 100, max: 16 });
+    const many = Array.from({ length: 16 }, () => spawnFrames("head", ["-c", "300", "/dev/zero"], { pool, ...GRAY }));
+    expect(await Promise.all(many.map(numbersOf))).toEqual(many.map(() => [0, 0, 0]));
+    expect(pool.outstanding).toBe(0);
+    expect(readdirSync(join(folder, "tmp"))).toEqual([]);
+    await new Promise(setImmediate);
+    process.off("warning", onWarning);
+    expect(warnings).toEqual([]);
+  });
+
+  it("give the slot back and end the program when a hook of the pool throws, and when a read does", async () => {
+    class Failing extends BufferPool {
+      fails = false;
+      protected override reset(): void {
+        if (this.fails) throw new Error("the hook failed");
+      }
+    }
+    const pool = Failing.create({ size: 100, max: 2 });
+    const video = spawnFrames(NODE, writer(100, 1000), { pool, ...GRAY });
+    (await video.next()).value!.release();
+    pool.fails = true;
+    await expect(numbersOf(video)).rejects.toThrow("the hook failed");
+    pool.fails = false;
+    expect(isRunning(video.pid!)).toBe(false);
+    await untilTrue(() => pool.outstanding === 0);
+    pool.validate();
   });
 
   it("refuse wrong arguments before anything is started", () => {

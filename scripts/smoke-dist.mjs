@@ -97,6 +97,20 @@ const pipeline = new Pipeline().link(
 assert.deepEqual(Object.values((await pipeline.run()).sinks), [10]);
 assert.equal(VideoInfo.of({ format: "I420", width: 2, height: 2 }).size, 6);
 
+const { readInto, toReadable } = await import("millpond/web-streams");
+const blocks = BufferPool.create({ size: 1024, max: 1 });
+const round = await new Response(
+  toReadable(readInto(new Blob([new Uint8Array(5000).fill(7)]).stream(), blocks)),
+).arrayBuffer();
+assert.deepEqual([round.byteLength, new Uint8Array(round).every((byte) => byte === 7)], [5000, true]);
+assert.deepEqual([blocks.outstanding, blocks.stats().misses, blocks.stats().discards], [0, 1, {}]);
+blocks.close();
+
+// What is decoded by packages that a bare install has not loads without them, and says what is missing.
+const { copyFrame } = await import("millpond/webcodecs");
+await assert.rejects(copyFrame({ format: "I420" }, blocks), { code: "ERR_INVALID_ARG_TYPE" });
+assert.equal(typeof (await import("millpond/mediabunny")).pooledSamples, "function");
+
 for (const door of ["coremedia", "cork", "directshow", "gstreamer", "realtime"]) {
   assert.notEqual(Object.keys(await import(`millpond/compat/${door}`)).length, 0);
 }

@@ -60,17 +60,42 @@ function prepareScript(subject: ScriptSubject, source: string): Prepared {
   const args = [...(subject.nodeFlags ?? []), source, ...(subject.args ?? [])];
   const own = Number.parseInt(process.versions.node, 10);
   const wanted = subject.runtime === undefined ? own : Number(subject.runtime.slice("node".length));
+  if (wanted === own && subject.translated === true) {
+    return prepareTranslated(subject, source, { path: process.execPath, version: process.version });
+  }
   if (wanted === own) return { command: process.execPath, args, runtime: `node ${process.version}` };
   if (subject.root !== undefined) return { skipped: "an earlier commit runs on the project's own Node only" };
   const system = findSystemNode();
   if (system?.major !== wanted) {
     return { skipped: `needs Node ${wanted}; here are ${own}${system === undefined ? "" : ` and ${system.major}`}` };
   }
-  return prepareForSystemNode(subject, source, system);
+  return prepareTranslated(subject, source, system);
 }
 
-/** Type stripping came with Node 22.18: for an older one, tsc writes the subject and what it imports to .cache/js. */
-function prepareForSystemNode(subject: ScriptSubject, source: string, node: SystemNode): Prepared {
+/**
+ * Type stripping came with Node 22.18, and takes some 40 MB of the process that does it: for an older Node, and for a
+ * subject whose memory is compared, tsc writes the subject and what it imports to .cache/js.
+ */
+function prepareTranslated(
+  subject: ScriptSubject,
+  source: string,
+  node: Pick<SystemNode, "path" | "version">,
+): Prepared {
+  const failure = translated.get(source) ?? translate(source);
+  translated.set(source, failure);
+  if (failure !== "") return { skipped: `does not translate: ${failure}` };
+  const script = join(PROJECT, "bench", ".cache", "js", source.slice(PROJECT.length + 1).replace(/\.ts$/, ".js"));
+  return {
+    command: node.path,
+    args: [...(subject.nodeFlags ?? []), script, ...(subject.args ?? [])],
+    runtime: `node ${node.version}`,
+  };
+}
+
+/** What went wrong with each source that was translated in this process; empty: nothing. */
+const translated: Map<string, string> = new Map();
+
+function translate(source: string): string {
   const cache = join(PROJECT, "bench", ".cache");
   mkdirSync(cache, { recursive: true });
   const config = join(cache, `tsconfig.${basename(source, ".ts")}.json`);
@@ -94,13 +119,7 @@ function prepareForSystemNode(subject: ScriptSubject, source: string, node: Syst
   );
   const tsc = join(PROJECT, "node_modules", "typescript", "bin", "tsc");
   const built = spawnSync(process.execPath, [tsc, "-p", config], { encoding: "utf8" });
-  if (built.status !== 0) return { skipped: `does not translate: ${firstError(built.stdout)}` };
-  const script = join(cache, "js", source.slice(PROJECT.length + 1).replace(/\.ts$/, ".js"));
-  return {
-    command: node.path,
-    args: [...(subject.nodeFlags ?? []), script, ...(subject.args ?? [])],
-    runtime: `node ${node.version}`,
-  };
+  return built.status === 0 ? "" : firstError(built.stdout) || "tsc says nothing";
 }
 
 function modified(file: string): number {

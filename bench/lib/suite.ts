@@ -12,6 +12,8 @@ export interface ScriptSubject {
   readonly nodeFlags?: readonly string[];
   /** Major version of Node to run on: the project's own 24, or another one that the machine has. */
   readonly runtime?: `node${number}`;
+  /** Runs translated to JavaScript, as users' programs do: stripping types takes 40 MB of the process. */
+  readonly translated?: boolean;
   /** Another checkout's bench folder that the file is taken from: the code of an earlier commit, in the same run. */
   readonly root?: string;
   /** What is not like for like about it, in a few words; printed beside the row. */

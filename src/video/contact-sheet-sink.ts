@@ -1,6 +1,7 @@
 /**
- * ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. Only pictures that may come onto
- * the sheet are looked at, and the fewer the longer the stream gets: O(tiles) of memory and of pictures at any length.
+ * ContactSheetSink: pictures from all over the stream on one sheet, drawn at the end. Only frames that may come onto
+ * the sheet are looked at: those that do where a stage upstream knows how many come (a video file), the fewer the
+ * longer the stream gets where none does.
  */
 
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
@@ -66,6 +67,8 @@ export class ContactSheetSink extends Sink {
     const full: Presentation = { ...PLAIN_PRESENTATION, ...presentation };
     const size = thumbSize(info, full);
     const measures = createMeasures(size.columns, size.rows);
+    // The stages upstream have started, and know what comes.
+    if (this.#frame === 0) this.#sheet = new ContactSheet(this.#tiles, this.expectedBuffers);
     this.#prepared = {
       layout: info,
       presentation: full,

@@ -1,8 +1,10 @@
 /**
  * The contact sheet: pictures from all over the film, upright, each with its time.
  *
- * Life: `offer` the pictures in order, `draw` at the end. Every `step`th picture is kept, and the step doubles when
- * more than four times as many are kept as the sheet shows: O(tiles) of memory for a film of any length.
+ * Life: `offer` the pictures in order, `draw` at the end. One picture is kept every `step` frames. Where somebody knows
+ * how many frames come, the step is such that exactly the pictures of the sheet are made; else it begins at 1, and
+ * doubles when more than four times as many are kept as the sheet shows: O(tiles) of memory for a film of any length,
+ * and O(tiles log frames) pictures.
  */
 
 /** A frame's picture, as it is offered to a sheet. */
@@ -52,20 +54,36 @@ const GLYPHS: Readonly<Record<string, number>> = {
   ".": 0o00002,
 };
 
+/** Frames from one picture to the next, so that `tiles` of them are spread over all; at least 1. */
+export function sheetStep(tiles: number, frames: number | undefined): number {
+  return frames === undefined ? 1 : Math.max(1, frames / tiles);
+}
+
+/** Whether a frame is a multiple of a step, which need not be whole, rounded down. */
+export function isOnStep(frame: number, step: number): boolean {
+  // What is whole but for rounding is meant to be whole.
+  return Math.floor(Math.ceil(frame / step - 1e-9) * step + 1e-9) === frame;
+}
+
 /** Chooses frames while they pass, and draws them at the end. */
 export class ContactSheet {
   readonly #limit: number;
   readonly #kept: Map<number, Tile> = new Map();
-  #step = 1;
+  #step: number;
 
-  /** @param tiles most pictures on the sheet */
-  constructor(tiles: number) {
+  /**
+   * @param tiles most pictures on the sheet
+   * @param frames how many come, where somebody knows; when there are others, the sheet has fewer pictures, or they are
+   *   spread less evenly
+   */
+  constructor(tiles: number, frames?: number) {
     this.#limit = tiles;
+    this.#step = sheetStep(tiles, frames);
   }
 
   /** Whether the picture of a frame may come onto the sheet; others need not be made. */
   wants(frame: number): boolean {
-    return frame % this.#step === 0;
+    return isOnStep(frame, this.#step);
   }
 
   /** Looks at a frame that was measured; keeps a copy of its thumbnail when it may be needed. */
@@ -80,7 +98,7 @@ export class ContactSheet {
     });
     if (this.#kept.size <= KEPT_PER_TILE * this.#limit) return;
     this.#step *= 2;
-    for (const frame of this.#kept.keys()) if (frame % this.#step !== 0) this.#kept.delete(frame);
+    for (const frame of this.#kept.keys()) if (!isOnStep(frame, this.#step)) this.#kept.delete(frame);
   }
 
   /** Draws the sheet; undefined when there is no picture. */

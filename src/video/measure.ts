@@ -74,6 +74,8 @@ function sampleFormat(format: string): SampleFormat | undefined {
 /**
  * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma
  * samples). Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
+ *
+ * @param hasPicture false: the averages of the grid are not needed, and not all of them are made
  */
 export function measureFrame(
   bytes: Uint8Array,
@@ -81,6 +83,7 @@ export function measureFrame(
   columns: number,
   rows: number,
   out: Measures,
+  hasPicture = true,
 ): void {
   const format = sampleFormat(layout.format);
   const luma = layout.planes[0];
@@ -89,7 +92,7 @@ export function measureFrame(
   out.pixels = layout.width * layout.height;
   out.isRgb = format.kind === "packed";
   if (format.kind === "packed") {
-    out.lumaSum = scanPacked(bytes, luma.offset, luma.stride, layout, format.red, columns, rows, out);
+    out.lumaSum = scanPacked(bytes, luma.offset, luma.stride, layout, format.red, columns, rows, out, hasPicture);
     return;
   }
   const wide = format.shift > 0;
@@ -110,7 +113,7 @@ export function measureFrame(
       out.histogram,
     );
   if (wide) scaleAll(out.first, scale);
-  if (format.kind === "gray") return;
+  if (format.kind === "gray" || !hasPicture) return;
 
   const width = Math.ceil(layout.width / format.subX);
   const height = Math.ceil(layout.height / format.subY);
@@ -216,6 +219,7 @@ function scanPacked(
   columns: number,
   rows: number,
   out: Measures,
+  hasPicture: boolean,
 ): number {
   const { width, height } = size;
   const { histogram } = out;
@@ -228,6 +232,7 @@ function scanPacked(
       total += luma;
     }
   }
+  if (!hasPicture) return total;
   averageCells(bytes, offset + red, stride, 4, width, height, columns, rows, out.first);
   averageCells(bytes, offset + 1, stride, 4, width, height, columns, rows, out.second);
   averageCells(bytes, offset + 2 - red, stride, 4, width, height, columns, rows, out.third);

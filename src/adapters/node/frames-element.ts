@@ -46,6 +46,8 @@ export interface OpenFrames {
   readonly isVariable?: boolean | undefined;
   /** Frames in all, where somebody knows. */
   readonly expected?: number | undefined;
+  /** Frames in all, about, where somebody can tell; default: `expected`. */
+  readonly estimate?: number | undefined;
   /** What they are read from, for messages; default "the stream". */
   readonly from?: string | undefined;
 }
@@ -93,6 +95,11 @@ export class FramesElement extends Source {
   /** Frames in all; undefined when nobody knows. */
   get expected(): number | undefined {
     return this.#opened?.expected;
+  }
+
+  /** Frames in all, about. */
+  override get expectedBuffers(): number | undefined {
+    return this.#opened?.estimate ?? this.expected;
   }
 
   /** Opens the source. */
@@ -340,8 +347,11 @@ export class DecodeElement extends FramesElement {
     const { path } = upstream;
     if (this.#isPaced || (await isY4m(path))) return openRaw(path, {}, signal);
     const file = await openVideoFile(path);
-    const { expectedFrames: expected, frameRate, averageRate, isVariable } = file.facts;
-    return { frames: file, frameRate, averageRate, isVariable, expected, from: path };
+    const { expectedFrames: expected, frameRate, averageRate, isVariable, duration } = file.facts;
+    // Matroska does not count its frames; its length and rate tell about how many there are.
+    const counted = averageRate === undefined ? 0 : Math.round((duration * averageRate.num) / averageRate.den);
+    const estimate = expected ?? (counted > 0 ? counted : undefined);
+    return { frames: file, frameRate, averageRate, isVariable, expected, estimate, from: path };
   }
 
   /** The file source has nothing to send. */

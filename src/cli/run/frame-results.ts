@@ -33,6 +33,8 @@ export interface WorkerFault {
 export interface MeasureOptions {
   /** Places of {@link RESULT_BYTES} each. */
   readonly results: SharedArrayBuffer;
+  /** Frames from one that needs a picture to the next; 0: none does. */
+  readonly pictureStep: number;
   /** For tests. */
   readonly fault: WorkerFault | undefined;
 }
@@ -55,7 +57,7 @@ export interface FrameResult {
   readonly pixels: number;
   /** Pixels a bin; shared memory that a later frame overwrites. */
   readonly histogram: Uint32Array;
-  /** Upright RGB picture; shared memory that a later frame overwrites. */
+  /** Upright RGB picture; shared memory that a later frame overwrites. Only where a picture was asked for. */
   readonly thumbnail: Uint8Array;
   /** Its width in pixels. */
   readonly thumbWidth: number;

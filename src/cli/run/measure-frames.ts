@@ -1,6 +1,10 @@
-/** The module that the threads of `millpond run` call for every frame: measures it, and draws its picture. */
+/**
+ * The module that the threads of `millpond run` call for every frame: measures it, and draws its picture where one may
+ * be shown.
+ */
 import { threadId } from "node:worker_threads";
 import type { WorkerFormat, WorkerFrame } from "../../adapters/workers/workers-element.ts";
+import { isOnStep } from "../../video/contact-sheet.ts";
 import { createMeasures, type Measures, measureFrame } from "../../video/measure.ts";
 import { drawThumbnail, type ThumbSize, thumbSize } from "../../video/thumbnail.ts";
 import {
@@ -35,8 +39,9 @@ export default function measure(frame: WorkerFrame, options: MeasureOptions): Me
   if (prepared?.format !== frame.format) prepared = prepare(frame);
   const { layout, presentation, size, measures } = prepared;
   const place = places[frame.index % places.length]!;
-  measureFrame(frame.bytes, layout, size.columns, size.rows, measures);
-  drawThumbnail(measures, size, layout, presentation, place.thumbnail);
+  const hasPicture = options.pictureStep > 0 && isOnStep(frame.index, options.pictureStep);
+  measureFrame(frame.bytes, layout, size.columns, size.rows, measures, hasPicture);
+  if (hasPicture) drawThumbnail(measures, size, layout, presentation, place.thumbnail);
   place.sums[0] = measures.lumaSum;
   place.sums[1] = measures.pixels;
   place.size[0] = size.width;

@@ -22,8 +22,7 @@ const OUTPUT_NAMES = { sheet: "contact-sheet.png", frames: "frames.json" } as co
 
 /** The two result files, and what is collected for them. */
 export class Results {
-  /** Chooses pictures; undefined when nothing is to be written. */
-  readonly sheet: ContactSheet | undefined;
+  #sheet: ContactSheet | undefined;
   readonly #options: RunOptions;
   readonly #diskAfter: number | undefined;
   readonly #lines: string[] = [];
@@ -34,7 +33,11 @@ export class Results {
   constructor(options: RunOptions, diskAfter: number | undefined) {
     this.#options = options;
     this.#diskAfter = diskAfter;
-    this.sheet = options.out === undefined ? undefined : new ContactSheet(options.tiles);
+  }
+
+  /** Chooses pictures; undefined when nothing is to be written, and before {@link open}. */
+  get sheet(): ContactSheet | undefined {
+    return this.#sheet;
   }
 
   /** The journal's lines come here; undefined when nothing is to be written. */
@@ -50,6 +53,7 @@ export class Results {
   async open(source: OpenSource): Promise<void> {
     const { out } = this.#options;
     if (out === undefined) return;
+    this.#sheet = new ContactSheet(this.#options.tiles, source.facts.expectedFrames ?? undefined);
     const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
     await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     // At the end of a long film it would be late to hear that a package is missing.

@@ -16,6 +16,7 @@ import { byteFormat, type StreamFormat } from "../../pipeline/stream-format.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import type { SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
 import { isMillpondError } from "../../util/errors.ts";
+import { sheetStep } from "../../video/contact-sheet.ts";
 import { canMeasure } from "../../video/measure.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
@@ -206,7 +207,7 @@ class MeasureStage extends WorkersElement {
       name: "workers",
       workers,
       buffers,
-      options: { results, fault: parts.fault } satisfies MeasureOptions,
+      options: { results, pictureStep: pictureStep(parts), fault: parts.fault } satisfies MeasureOptions,
       onResult: (reply, index) => {
         const { thread, gc: collections } = reply as MeasureReply;
         gc.set(thread, collections);
@@ -235,6 +236,11 @@ class MeasureStage extends WorkersElement {
     this.#parts.meter.stages.handOff += performance.now() - start;
     return work;
   }
+}
+
+/** Pictures are for the sheet, and the sheet for `--out`. */
+function pictureStep({ options: { out, tiles }, source }: StageParts): number {
+  return out === undefined ? 0 : sheetStep(tiles, source.facts.expectedFrames ?? undefined);
 }
 
 /** Gives the buffers back. */

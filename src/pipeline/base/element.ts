@@ -173,6 +173,14 @@ export abstract class Element {
   }
 
   /**
+   * Buffers that come through in all, about, where a stage upstream knows, once it has started; undefined where none
+   * does. Default: as many as come in; a stage that knows better overrides it.
+   */
+  get expectedBuffers(): number | undefined {
+    return this.inputs.length === 1 ? this.inputs[0]!.peer?.element.expectedBuffers : undefined;
+  }
+
+  /**
    * @internal The promise of a hook, which the run waits for as long as the bound allows. The hook is not interrupted.
    */
   protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {

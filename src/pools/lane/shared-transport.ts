@@ -51,7 +51,9 @@ interface SharedEnd extends LeasePool {
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
-/** The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it. */
+/**
+ * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
+ */
 export function sharedCarrier(
   pool: SharedEnd,
   peer: Membership,

@@ -15,7 +15,7 @@
  * with its output, or when the loop ends (error, signal, `return()`, `kill()`), and is killed when it takes too long.
  *
  * Invariants: when the loop has ended, the process has ended, and no descriptor, file, listener, timer or slot of it is
- * left. A read never goes beyond its frame. A frame is delivered whole or not at all.
+ * left. A read into a slot never goes beyond its frame. A frame is delivered whole or not at all.
  */
 import type { SpawnOptions } from "node:child_process";
 import { constants } from "node:os";
@@ -320,7 +320,7 @@ class Program implements FrameOrigin {
     const command = show(this.#command);
     const what =
       code === "ENOENT"
-        ? `${command} was not found (ENOENT): install it, or give its path; PATH and options.cwd are looked at too`
+        ? `${command} was not found (ENOENT): install it, or give its path; options.cwd has to be there too`
         : `${command} cannot be started: ${message}`;
     return new MillpondError("ERR_PROCESS_FAILED", what, this.#details(), { cause });
   }

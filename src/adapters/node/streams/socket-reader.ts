@@ -103,9 +103,12 @@ class SocketReader implements ByteReader {
   }
 
   take(target: Uint8Array, start: number, end: number): number {
+    return this.#take(target, start, end, end - start >= DIRECT_BYTES);
+  }
+
+  #take(target: Uint8Array, start: number, end: number, isDirect: boolean): number {
     let position = this.#takeHeld(target, start, end);
-    if (position === end || !this.#readable) return position;
-    if (end - position >= DIRECT_BYTES) return this.#read(target, position, end);
+    if (isDirect && position < end) return this.#read(target, position, end);
     while (position < end && this.#readable) {
       this.#fillStage(STAGE_BYTES);
       position = this.#takeHeld(target, position, end);
@@ -114,8 +117,10 @@ class SocketReader implements ByteReader {
   }
 
   async fill(target: Uint8Array, start: number, end: number): Promise<number> {
-    let position = this.take(target, start, end);
-    while (position < end && (await this.#more(1))) position = this.take(target, position, end);
+    // The end of a long run is read like the rest of it, and nothing beyond it.
+    const isDirect = end - start >= DIRECT_BYTES;
+    let position = this.#take(target, start, end, isDirect);
+    while (position < end && (await this.#more(1))) position = this.#take(target, position, end, isDirect);
     return position;
   }
 
@@ -226,19 +231,33 @@ export async function openSocketPair(): Promise<SocketPair | undefined> {
   // Other runtimes give no descriptor, or take no socket as a child's output.
   if (process.platform === "win32" || bun !== undefined || deno !== undefined) return undefined;
   let folder: string | undefined;
-  const removeFolder = (): void => {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  };
-  process.on("exit", removeFolder);
   try {
     folder = await mkdtemp(join(tmpdir(), "millpond-"));
+    if (folders.size === 0) process.on("exit", removeAll);
+    folders.add(folder);
     const path = join(folder, "s");
     return Buffer.byteLength(path) > MAX_PATH ? undefined : await connectedPair(path);
   } catch {
     return undefined;
   } finally {
-    process.off("exit", removeFolder);
-    removeFolder();
+    if (folder !== undefined) remove(folder);
+  }
+}
+
+/** Folders that are there now: a few turns of the event loop for each pair. */
+const folders: Set<string> = new Set();
+
+function removeAll(): void {
+  for (const folder of folders) remove(folder);
+}
+
+function remove(folder: string): void {
+  folders.delete(folder);
+  if (folders.size === 0) process.off("exit", removeAll);
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch {
+    // Somebody else changed its rights: an empty folder stays.
   }
 }
 

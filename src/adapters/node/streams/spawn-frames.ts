@@ -15,7 +15,7 @@
  * with its output, or when the loop ends (error, signal, `return()`, `kill()`), and is killed when it takes too long.
  *
  * Invariants: when the loop has ended, the process has ended, and no descriptor, file, listener, timer or slot of it is
- * left. A read never goes beyond its frame. A frame is delivered whole or not at all.
+ * left. A read into a slot never goes beyond its frame. A frame is delivered whole or not at all.
  */
 import type { SpawnOptions } from "node:child_process";
 import { constants } from "node:os";

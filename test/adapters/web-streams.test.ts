@@ -155,6 +155,8 @@ describe("readInto", () => {
     const { stream, seen } = byteSource(pattern(100), 24);
     const read = readInto(stream, pool);
     const first = (await read.next()).value as MediaBuffer;
+    // As clean as a fresh lease: its release takes the fast path.
+    expect(first.slot.isClean()).toBe(true);
     // The rest of the slot at each read, in a buffer as long as the slot's, prefix included.
     expect([seen.views, seen.buffers]).toEqual([
       [64, 40, 16],

@@ -244,6 +244,15 @@ describe("frames of a stream", () => {
     }
   });
 
+  it("tell an error that came before they were asked for", async () => {
+    const stream = new PassThrough();
+    const video = frames(stream, 1, GRAY);
+    stream.destroy(new Error("the cable was pulled"));
+    await new Promise((resolve) => stream.on("close", resolve));
+    await expect(video.next()).rejects.toThrow("the cable was pulled");
+    expect(await video.next()).toEqual({ done: true, value: undefined });
+  });
+
   it("say how the stream ended inside a frame, which is not delivered", async () => {
     const pool = BufferPool.create({ size: 100, max: 1 });
     const video = frames(chunked(new Uint8Array(250), [64]), pool, { ...GRAY, frameRate: { num: 10, den: 1 } });

@@ -175,7 +175,9 @@ export function createTypedArrayPool(): TypedArrayPool {
   let stateOf!: (buffer: unknown) => number | undefined;
   let setState!: (buffer: ArrayBuffer, state: number) => void;
 
-  /** The field on each ArrayBuffer of this pool: below 0 while it is out ({@link AS_BUFFER}), then the tick of its free. */
+  /**
+   * The field on each ArrayBuffer of this pool: below 0 while it is out ({@link AS_BUFFER}), then the tick of its free.
+   */
   class Block extends Given {
     #state: number;
 

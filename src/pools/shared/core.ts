@@ -8,12 +8,12 @@
  * costs a step, never a slot: a thread that finds no hint looks at every state before it says that there is none.
  *
  * **A lease ends before its slot is free, and begins when its slot is ready.** A last release that has more to do than
- * to release first *closes* the slot: it moves the state to the next generation, sets {@link CLOSED_SLOT}, and stays the
- * only holder. There is no lease in a closed slot, so nobody can join, also one who knows what the next lease will be
- * called. Then it clears the bytes, and then it frees the slot in that generation. A thread that dies in between leaves
- * a slot that a dead member holds: reclaim closes it again, in a generation of its own, and starts over. Where bytes are
- * cleared before they are handed out, taking a slot is the same: it closes the slot, clears it, and only then begins the
- * lease, by one compare-exchange that fails where the thread was declared dead or the pool closed meanwhile.
+ * to release first *closes* the slot: it moves the state to the next generation, sets {@link CLOSED_SLOT}, and stays
+ * the only holder. There is no lease in a closed slot, so nobody can join, also one who knows what the next lease will
+ * be called. Then it clears the bytes, and then it frees the slot in that generation. A thread that dies in between
+ * leaves a slot that a dead member holds: reclaim closes it again, in a generation of its own, and starts over. Where
+ * bytes are cleared before they are handed out, taking a slot is the same: it closes the slot, clears it, and only then
+ * begins the lease, by one compare-exchange that fails where the thread was declared dead or the pool closed meanwhile.
  *
  * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it
  * holds the high part. No lease has the last value of the low part: a slot that reaches it is closed, its holder moves

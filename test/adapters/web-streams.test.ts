@@ -3,7 +3,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { readInto, toReadable } from "../../src/adapters/web-streams.ts";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
 import { WasmAllocator } from "../../src/allocators/wasm.ts";
@@ -631,6 +631,18 @@ describe("readInto", () => {
     expectWhole(pool);
   });
 
+  it("copies where the platform has no BYOB reader", async () => {
+    vi.stubGlobal("ReadableStreamBYOBReader", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const pool = openPool({ max: 1 });
+    const view = pool.tryAcquire()!;
+    const kept = view.bytes;
+    view.release();
+    const read = await pieces(new Blob([pattern(100)]).stream(), pool);
+    expect([joined(read).equals(pattern(100)), kept.length]).toEqual([true, 64]);
+    expectWhole(pool);
+  });
+
   it("reads the body of a fetch, and hangs up when it is left", async () => {
     const bytes = pattern(300_000);
     const closed: Promise<unknown>[] = [];
@@ -876,6 +888,16 @@ describe("toReadable", () => {
     );
     await expect(broken).rejects.toThrow("full");
     expectWhole(pool);
+  });
+
+  it("says where there are no streams, and takes nothing over", () => {
+    const pool = openPool({ size: 64, max: 1 });
+    const [lease] = leasesOf(pool, [64]);
+    vi.stubGlobal("ReadableStream", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    expect(code(() => toReadable([lease!]))).toBe("ERR_UNSUPPORTED");
+    lease!.release();
+    pool.close();
   });
 
   it("takes no lease of a list that it refuses", () => {

@@ -15,6 +15,7 @@ import type { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError, type MillpondError } from "../../../../src/util/errors.ts";
+import { run } from "../../../helpers/child.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
 import { REPEATED, seedOf, times } from "../../../helpers/effort.ts";
 
@@ -611,6 +612,34 @@ describe("frames of a program", () => {
     expect(await codeOf(next)).toBe("ERR_DETACHED");
     expect(new Set(away)).toEqual(new Set([9]));
     await video.exited;
+  });
+
+  it("end with a typed error or work, with any number of descriptors left to this process", async (context) => {
+    if (process.platform === "win32") context.skip("no limit of descriptors here");
+    const module = join(import.meta.dirname, "../../../../src/adapters/node/streams/spawn-frames.ts");
+    const text = `
+      import { closeSync, openSync } from "node:fs";
+      import { spawnFrames } from ${JSON.stringify(module)};
+      const run = async () => {
+        const video = spawnFrames("head", ["-c", "300", "/dev/zero"], { count: 2, format: "gray", width: 10, height: 10 });
+        let count = 0;
+        try {
+          for await (const frame of video) { count++; frame.release(); }
+          return count;
+        } catch (error) { return error.code; }
+      };
+      const answers = [];
+      for (let left = 0; left < 12; left++) {
+        const taken = [];
+        try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+        for (let i = 0; i < left; i++) closeSync(taken.pop());
+        answers.push(await run());
+        for (const descriptor of taken) closeSync(descriptor);
+      }
+      console.log(JSON.stringify([...new Set(answers)]), await run());`;
+    const exit = await run(["sh", "-c", 'ulimit -n 80; exec "$0" "$@"', NODE, "--input-type=module", "-e", text]);
+    expect(exit).toMatchObject({ stdout: '["ERR_PROCESS_FAILED",3] 3\n', code: 0 });
+    expect(readdirSync(join(folder, "tmp"))).toEqual([]);
   });
 
   it("do not outlive this process, whether it exits or is killed", async () => {

@@ -147,22 +147,33 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
-  /** Moves time forward by `ms` and fires what falls due on the way; negative steps set the clock back. */
+  /**
+   * Moves time forward by `ms` and fires what falls due on the way, also what is started meanwhile; negative steps set
+   * the clock back. `Infinity`: fires the timers that are pending now, and stays at the last of them, because a timer
+   * that starts itself anew would have no end. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`.
+   */
   advance(ms: number): void {
     if (typeof ms !== "number") throw wrongType("ms", "a number of milliseconds", ms);
     if (Number.isNaN(ms) || ms === Number.NEGATIVE_INFINITY) throw outOfRange("ms", "a number of milliseconds", ms);
+    const isEndless = ms === Number.POSITIVE_INFINITY;
     const end = this.#now + ms;
-    for (;;) {
-      let next: FakeTimer | undefined;
-      for (const timer of this.#timers.values()) {
-        if (timer.due > end) continue;
-        if (next === undefined || timer.due < next.due || (timer.due === next.due && timer.id < next.id)) next = timer;
-      }
-      if (next === undefined) break;
+    const known = isEndless ? this.#nextId : Number.POSITIVE_INFINITY;
+    for (let next = this.#next(end, known); next !== undefined; next = this.#next(end, known)) {
       this.#timers.delete(next.id);
       this.#now = Math.max(this.#now, next.due);
       next.fn();
     }
-    this.#now = end;
+    if (!isEndless) this.#now = end;
+  }
+
+  /** The timer to fire next: due at `end` at the latest, with an id below `known`. */
+  #next(end: number, known: number): FakeTimer | undefined {
+    let next: FakeTimer | undefined;
+    for (const timer of this.#timers.values()) {
+      // One that is due at the end of time never is.
+      if (timer.due > end || timer.id >= known || timer.due === Number.POSITIVE_INFINITY) continue;
+      if (next === undefined || timer.due < next.due || (timer.due === next.due && timer.id < next.id)) next = timer;
+    }
+    return next;
   }
 }

@@ -127,10 +127,10 @@ export function powerOfTwo(name: string, value: unknown, max: number): number {
   return value;
 }
 
-/** Checks a duration in milliseconds: zero or more, `Infinity` allowed, NaN refused. */
-export function milliseconds(name: string, value: unknown): number {
+/** Checks a duration in milliseconds: `min` or more, `Infinity` allowed, NaN refused. */
+export function milliseconds(name: string, value: unknown, min = 0): number {
   if (typeof value !== "number") throw wrongType(name, "a number of milliseconds", value);
-  if (!(value >= 0)) throw outOfRange(name, "0 or more milliseconds", value);
+  if (!(value >= min)) throw outOfRange(name, `${min} or more milliseconds`, value);
   return value;
 }
 

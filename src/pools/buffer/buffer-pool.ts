@@ -84,7 +84,14 @@ import {
   yesOrNo,
 } from "../../util/validate.ts";
 import { checkWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { type ActualPoolConfig, type BufferPoolConfig, CONFIG_KEYS, resolveConfig, sameConfig } from "./config.ts";
+import {
+  type ActualPoolConfig,
+  type BufferPoolConfig,
+  CONFIG_KEYS,
+  checkAdjusted,
+  resolveConfig,
+  sameConfig,
+} from "./config.ts";
 import {
   corruptedError,
   foreignError,
@@ -120,7 +127,10 @@ export interface BufferPoolOptions {
    * registered one.
    */
   leaks?: "off" | "sample" | "all";
-  /** Milliseconds a wait may last before the "starved" event tells who holds the buffers; default 1000. */
+  /**
+   * Milliseconds a wait may last before the "starved" event tells who holds the buffers, and between two of them; 1 or
+   * more, default 1000.
+   */
   starvedAfter?: number;
 }
 
@@ -163,6 +173,8 @@ export class BufferPool {
   readonly #starvation: StarvationMonitor;
   readonly #leaks: LeakMonitor | undefined;
   #config: ActualPoolConfig | null = null;
+  /** What {@link configure} was asked for when {@link adjust} made the configuration in force of it. */
+  #wanted: ActualPoolConfig | null = null;
   #state: PoolState = "inactive";
   #trace: boolean;
   /** The public method that the call under way came in by; what it called is not the caller's line. */
@@ -200,7 +212,7 @@ export class BufferPool {
       );
     }
     this.#waiters = new WaitQueue(clock);
-    const after = milliseconds("options.starvedAfter", starvedAfter);
+    const after = milliseconds("options.starvedAfter", starvedAfter, 1);
     this.#starvation = new StarvationMonitor(clock, after, this.#waiters, (waited) =>
       this.#reportStarved(waited, this.holders()),
     );
@@ -300,9 +312,21 @@ export class BufferPool {
     slot.next = null;
     slot.refCount = 1;
     if (++slots.outstanding > slots.highWater) slots.highWater = slots.outstanding;
-    if (++slots.acquires >= coarse.due) coarse.read(slots.acquires);
+    const buffer = new MediaBuffer(slot);
+    if (++slots.acquires >= coarse.due) return this.#stamp(buffer);
     slot.leasedAt = coarse.now;
-    return new MediaBuffer(slot);
+    return buffer;
+  }
+
+  /**
+   * Notes when a lease began. The clock may call the pool back, so the handle is there before it is read: when the
+   * clock ended the lease with its pool, no handle of another generation reaches the slot. Throws `ERR_POOL_DEAD` then.
+   */
+  #stamp(buffer: MediaBuffer): MediaBuffer {
+    const now = this.#coarse.read(this.#slots.acquires);
+    if (!buffer.isLive) throw this.#refusal("acquire from");
+    buffer.slot.leasedAt = now;
+    return buffer;
   }
 
   #tryAcquireSlow(options: { tag?: string; hint?: unknown } | undefined): MediaBuffer | undefined {
@@ -326,13 +350,12 @@ export class BufferPool {
     }
   }
 
-  /** Makes the handle of a lease whose slot has been taken. */
+  /** Makes the handle of a lease whose slot has been taken. Throws as {@link BufferPool.#stamp}. */
   #lease(slot: BufferSlot, tag: string | undefined, site: Site | undefined): MediaBuffer {
-    slot.leasedAt = this.#coarse.read(this.#slots.acquires);
     slot.tag = tag;
     slot.site = site;
     if (tag !== undefined || site !== undefined) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
-    const buffer = new MediaBuffer(slot);
+    const buffer = this.#stamp(new MediaBuffer(slot));
     this.#leaks?.watch(buffer);
     return buffer;
   }
@@ -474,7 +497,14 @@ export class BufferPool {
         continue;
       }
       if (slot === null) return;
-      const buffer = this.#lease(slot, waiter.tag.tag, waiter.tag.site);
+      let buffer: MediaBuffer;
+      try {
+        buffer = this.#lease(slot, waiter.tag.tag, waiter.tag.site);
+      } catch (error) {
+        // The clock ended the pool, and the waits with it.
+        this.#waiters.reject(waiter, error);
+        return;
+      }
       if (waiter.queued) this.#waiters.next(buffer);
       // A hook, the allocator or the clock ended the very wait that the slot was for: it is free for the next, unless
       // the pool ended too.
@@ -490,8 +520,8 @@ export class BufferPool {
   /**
    * Says what the pool shall hold. The same configuration again is accepted in any state; another one only while
    * inactive with no lease out. Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`, then `ERR_POOL_DEAD`, `ERR_ACTIVE`,
-   * `ERR_IN_USE`, and `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). A refused
-   * call changes nothing.
+   * `ERR_IN_USE`, and `ERR_CONFIG_ADJUSTED` when a subclass can only do something near it (`details.config`). What
+   * {@link adjust} returns is checked as strictly. A refused call changes nothing.
    *
    * @returns the configuration in force, with the actual size
    */
@@ -499,11 +529,13 @@ export class BufferPool {
     const wanted = resolveConfig(config);
     this.#slots.assertNoHook("configure");
     this.#assertNotEnded("configure");
-    if (this.#config !== null && sameConfig(wanted, this.#config)) return this.#config;
+    const { config: inForce } = this;
+    if (inForce !== null && (sameConfig(wanted, inForce) || sameConfig(wanted, this.#wanted!))) return inForce;
     if (this.isActive) throw refusedError(this.name, "active", "configure");
     if (this.#slots.outstanding > 0) throw inUseError(this.name, "configure", this.holders());
     try {
-      this.#config = this.#slots.callHook(() => this.adjust(wanted));
+      this.#config = this.#slots.callHook(() => checkAdjusted(this.adjust(wanted), wanted));
+      this.#wanted = wanted;
     } finally {
       this.#finishDeferred();
     }
@@ -722,7 +754,7 @@ export class BufferPool {
   }
 
   /**
-   * Hook: what the pool can really do of a wanted configuration. Return it, return a changed one to accept with
+   * Hook: what the pool can really do of a wanted configuration. Return it, return a changed copy of it to accept with
    * changes, or throw {@link adjusted} to refuse and say what would be accepted. Default: as wanted.
    */
   protected adjust(wanted: ActualPoolConfig): ActualPoolConfig {

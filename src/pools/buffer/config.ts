@@ -8,7 +8,17 @@ import { type MemoryFlags, type ResolvedParams, resolveParams } from "../../memo
 import { alignUp } from "../../util/align.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { frozenData, sameData } from "../../util/same-data.ts";
-import { flag, listOf, oneOf, outOfRange, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import {
+  badValue,
+  flag,
+  listOf,
+  oneOf,
+  outOfRange,
+  readOptions,
+  wholeNumber,
+  wrongType,
+  yesOrNo,
+} from "../../util/validate.ts";
 
 /**
  * When bytes are zeroed: never; when a block is new (which the system does for free); at every acquire; at every
@@ -116,30 +126,17 @@ export function resolveConfig(config: BufferPoolConfig, name = "config"): Actual
   const requestedSize = wholeNumber(`${name}.size`, given.size);
   const max = given.max === Infinity ? Infinity : wholeNumber(`${name}.max`, given.max);
   const min = given.min === undefined ? 0 : wholeNumber(`${name}.min`, given.min);
-  if (min > max) throw outOfRange(`${name}.min`, `at most ${name}.max, ${max}`, min);
   const maxBytes =
     given.maxBytes === undefined || given.maxBytes === Infinity
       ? Infinity
       : wholeNumber(`${name}.maxBytes`, given.maxBytes);
   const { allocator = defaultAllocator() } = given;
   const options = given.options === undefined ? [] : listOf(`${name}.options`, "a list of strings", given.options);
-  if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
-  if (!options.every((option) => typeof option === "string")) {
-    throw wrongType(`${name}.options`, "a list of strings", given.options);
-  }
   const roundSize = flag(`${name}.roundSize`, given.roundSize, false);
   const revoke = flag(`${name}.revoke`, given.revoke, debugLevel() > 0);
   const stride = wholeNumber(`${name}.size + ${name}.prefix`, alignUp(requestedSize + params.prefix, params.align));
   const size = roundSize && requestedSize > 0 ? stride - params.prefix : requestedSize;
-  const perBuffer = params.prefix + size + params.padding;
-  if (min > 0 && min * perBuffer > maxBytes) {
-    throw outOfRange(
-      `${name}.maxBytes`,
-      `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`,
-      maxBytes,
-    );
-  }
-  return Object.freeze({
+  const resolved: ActualPoolConfig = {
     size,
     requestedSize,
     max,
@@ -153,7 +150,72 @@ export function resolveConfig(config: BufferPoolConfig, name = "config"): Actual
     zero: given.zero === undefined ? "fresh" : oneOf(`${name}.zero`, given.zero, ZERO_POLICIES),
     revoke,
     mustRevoke: given.revoke === true,
-  });
+  };
+  assertConsistent(resolved, name);
+  return Object.freeze(resolved);
+}
+
+const ACTUAL_KEYS = [
+  "size",
+  "requestedSize",
+  "max",
+  "min",
+  "maxBytes",
+  "params",
+  "allocator",
+  "format",
+  "options",
+  "roundSize",
+  "zero",
+  "revoke",
+  "mustRevoke",
+] as const;
+
+/**
+ * Checks the configuration that an `adjust()` hook made of the `wanted` one, and keeps a frozen copy of it. Throws as
+ * {@link resolveConfig}.
+ */
+export function checkAdjusted(answer: ActualPoolConfig, wanted: ActualPoolConfig): ActualPoolConfig {
+  if (answer === wanted) return wanted;
+  const name = "adjust()'s config";
+  if (answer === undefined) throw wrongType(name, "the configuration, or a changed copy of it", answer);
+  const given = readOptions(name, answer, ACTUAL_KEYS);
+  const bound = (key: "max" | "maxBytes"): number =>
+    given[key] === Infinity ? Infinity : wholeNumber(`${name}.${key}`, given[key]);
+  const params = resolveParams(given.params, `${name}.params`);
+  const config: ActualPoolConfig = {
+    size: wholeNumber(`${name}.size`, given.size),
+    requestedSize: wholeNumber(`${name}.requestedSize`, given.requestedSize),
+    max: bound("max"),
+    min: wholeNumber(`${name}.min`, given.min),
+    maxBytes: bound("maxBytes"),
+    params: Object.freeze({ ...params }),
+    allocator: given.allocator,
+    format: given.format === wanted.format ? given.format : frozenData(`${name}.format`, given.format),
+    options: Object.freeze(listOf(`${name}.options`, "a list of strings", given.options)),
+    roundSize: yesOrNo(`${name}.roundSize`, given.roundSize),
+    zero: oneOf(`${name}.zero`, given.zero, ZERO_POLICIES),
+    revoke: yesOrNo(`${name}.revoke`, given.revoke),
+    mustRevoke: yesOrNo(`${name}.mustRevoke`, given.mustRevoke),
+  };
+  assertConsistent(config, name);
+  if (config.mustRevoke && !config.revoke) throw badValue(`${name}.revoke`, "true, as mustRevoke says", false);
+  return Object.freeze(config);
+}
+
+/** Throws when the fields of a configuration contradict one another. */
+function assertConsistent(config: ActualPoolConfig, name: string): void {
+  const { allocator, options, min, max, maxBytes } = config;
+  if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
+  if (!options.every((option) => typeof option === "string")) {
+    throw wrongType(`${name}.options`, "a list of strings", options);
+  }
+  if (min > max) throw outOfRange(`${name}.min`, `at most ${name}.max, ${max}`, min);
+  const perBuffer = wholeNumber(`${name}.size + prefix + padding`, bytesPerBuffer(config));
+  if (min > 0 && min * perBuffer > maxBytes) {
+    const least = `at least ${min * perBuffer}, for ${min} buffers of ${perBuffer} bytes`;
+    throw outOfRange(`${name}.maxBytes`, least, maxBytes);
+  }
 }
 
 /** Bytes that one buffer takes from the allocator, as far as the configuration can tell. */

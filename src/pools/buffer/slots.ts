@@ -165,10 +165,13 @@ export class SlotStore {
         this.#push(slot);
       }
     } catch (error) {
-      // The newest first: each is the head of the list then, and nothing is searched.
-      for (const slot of made.reverse()) this.#unlink(slot);
-      this.outstanding += made.length;
-      for (const slot of made) this.#free(slot);
+      // The newest first: each is the head of the list then, and nothing is searched. One by one, so that a dispose()
+      // sees the others where they are: free.
+      for (const slot of made.reverse()) {
+        this.#unlink(slot);
+        this.outstanding++;
+        this.#free(slot);
+      }
       throw error;
     }
   }

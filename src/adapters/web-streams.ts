@@ -294,7 +294,9 @@ async function* fromBytes(
         if (rest === undefined) scratch = value?.buffer as ArrayBuffer | undefined;
         const isThere = value !== undefined && (rest === undefined ? fill.copy(value) >= 0 : fill.returned(value));
         ended.throwIfAborted();
-        if (!isThere && rest !== undefined && fill.filled > 0) throw keptError(fill.filled);
+        if (isThere || rest === undefined) continue;
+        if (value !== undefined) throw strangeError(value.buffer);
+        if (fill.filled > 0) throw keptError(fill.filled);
       }
       if (fill.filled > 0) yield fill.handOut();
     }
@@ -326,6 +328,14 @@ function keptError(bytes: number): MillpondError {
     "ERR_DETACHED",
     `the stream was closed under a read and kept the buffer of that read, with ${bytes} bytes that were there before; its source ` +
       "has to call controller.byobRequest.respond(0) after controller.close()",
+  );
+}
+
+function strangeError(buffer: ArrayBufferLike): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `the stream gave back ${buffer.byteLength} bytes of another kind of buffer than it took, so the slot has lost its memory; ` +
+      "its source has to respond with a plain ArrayBuffer of the same length",
   );
 }
 
@@ -394,7 +404,7 @@ function bytesOfChunk(chunk: unknown): Uint8Array {
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` (also for a list of more than 65,536),
  * `ERR_UNSUPPORTED` where there is no ReadableStream; nothing is taken over then. Reads reject with what the iterator
- * throws, `ERR_INVALID_ARG_TYPE` for what is no lease, and what {@link MediaBuffer.extract} and
+ * throws, `ERR_INVALID_ARG_TYPE` for anything but a lease, and what {@link MediaBuffer.extract} and
  * {@link MediaBuffer.release} throw.
  */
 export function toReadable(
@@ -470,7 +480,7 @@ class LeaseSource {
   start(controller: ByteController): void {
     this.#ignore = onAbort(this.#signal, (reason) => {
       controller.error(reason);
-      // Whoever aborted has no place for an error of the source's end.
+      // The caller that aborted waits for nothing, so an error of the source's end has no receiver.
       this.#end().catch(() => {});
     });
     if (this.#isOver) this.#ignore();

@@ -127,7 +127,7 @@ function pictureOf(frame: CopyableFrame): Picture {
   if (visibleRect === null) {
     throw new MillpondError(
       "ERR_USE_AFTER_RELEASE",
-      "the frame was closed before it could be copied; clone() it for whoever else closes it",
+      "the frame was closed before it could be copied; clone() it for the code that closes it",
     );
   }
   const { width, height } = typeof visibleRect === "object" ? visibleRect : { width: undefined, height: undefined };
@@ -299,7 +299,8 @@ function surfaceFor(pool: BufferPool, format: string | null): Surface {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
       format === null
-        ? "the frame is on the GPU only, and there is no OffscreenCanvas here to read it through"
+        ? "the frame has no pixel format (it is on the GPU only, or in one that WebCodecs has no name for), and there is no " +
+            "OffscreenCanvas here to read it through"
         : `the frame is in ${format}, and neither the platform nor an OffscreenCanvas converts it here; copy it as it is`,
       { format },
     );
@@ -343,24 +344,43 @@ function laidOut(info: VideoInfo, planes: readonly { readonly offset: number; re
   return VideoInfo.of({ format, width, height, strides, offsets: planes.map(({ offset }) => offset) });
 }
 
+const FRAME_KEYS = ["info", "colorSpace", "displayWidth", "displayHeight"] as const;
+
+/** What {@link toVideoFrame} says of the frame beyond what the buffer does. */
+export interface ToVideoFrameOptions {
+  /** How the picture lies; default: what the buffer's `VideoMeta` says, as {@link copyFrame} sets it. */
+  info?: VideoInfo;
+  /** The colors, as `VideoColorSpaceInit` of the platform; default: what the platform takes a picture for. */
+  colorSpace?: object;
+  /** Pixels in a row as shown, where the stored ones are not square; default: those of the picture. */
+  displayWidth?: number;
+  /** Rows as shown; default: those of the picture. */
+  displayHeight?: number;
+}
+
 /**
  * A VideoFrame with a copy of a buffer's picture and its times; the lease stays the caller's, and may be released at
  * once. The caller closes the frame. The platform copies, as it does with all bytes that are not transferred to it:
  * those of a slot cannot be, the pool would lose them.
  *
- * @param info how the picture lies; default: what the buffer's `VideoMeta` says, as {@link copyFrame} sets it Throws
- * `ERR_UNSUPPORTED` where there is no VideoFrame and for GRAY8, which it does not have, `ERR_INVALID_ARG_TYPE`,
+ * Throws `ERR_UNSUPPORTED` where there is no VideoFrame and for GRAY8, which it does not have, `ERR_INVALID_ARG_TYPE`,
  * `ERR_INVALID_ARG_VALUE` for a buffer whose layout is not known, `ERR_OUT_OF_RANGE` for one that is too small, and
- * what {@link MediaBuffer.map} throws.
+ * what {@link MediaBuffer.map} and the platform throw.
  */
-export function toVideoFrame(buffer: MediaBuffer, info?: VideoInfo): VideoFrame {
+export function toVideoFrame(buffer: MediaBuffer, options?: ToVideoFrameOptions): VideoFrame {
   withMethods("buffer", "a MediaBuffer", buffer, ["map", "getMeta"]);
-  if (info !== undefined && !(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
+  const { info, colorSpace, displayWidth, displayHeight } = readOptions("options", options, FRAME_KEYS);
+  if (info !== undefined && !(info instanceof VideoInfo)) throw wrongType("options.info", "a VideoInfo", info);
+  if (colorSpace !== undefined && (typeof colorSpace !== "object" || colorSpace === null)) {
+    throw wrongType("options.colorSpace", "a VideoColorSpaceInit", colorSpace);
+  }
+  if (displayWidth !== undefined) wholeNumber("options.displayWidth", displayWidth, 1, MAX_SIDE);
+  if (displayHeight !== undefined) wholeNumber("options.displayHeight", displayHeight, 1, MAX_SIDE);
   const layout = info ?? buffer.getMeta(VideoMeta)?.info;
   if (layout === undefined) {
     throw new MillpondError(
       "ERR_INVALID_ARG_VALUE",
-      "buffer must have a VideoMeta, or info must say how its picture lies; copyFrame() adds one, addMeta(VideoMeta, info) does",
+      "buffer must have a VideoMeta, or options.info must say how its picture lies; copyFrame() adds one, addMeta(VideoMeta, info) does",
       { name: "buffer" },
     );
   }
@@ -383,11 +403,14 @@ export function toVideoFrame(buffer: MediaBuffer, info?: VideoInfo): VideoFrame 
       );
     }
     const { pts = 0n, duration } = buffer;
-    const times = {
-      timestamp: Number(pts / 1000n),
-      ...(duration === undefined ? {} : { duration: Number(duration / 1000n) }),
-    };
-    return new Frame(mapping.bytes, { format, codedWidth, codedHeight, ...times, layout: layout.layout });
+    const init: Record<string, unknown> = { format, codedWidth, codedHeight, layout: layout.layout };
+    init.timestamp = Number(pts / 1000n);
+    if (duration !== undefined) init.duration = Number(duration / 1000n);
+    // Some platforms take a key whose value is undefined for a wrong value.
+    for (const [key, value] of Object.entries({ colorSpace, displayWidth, displayHeight })) {
+      if (value !== undefined) init[key] = value;
+    }
+    return new Frame(mapping.bytes, init);
   } finally {
     mapping.unmap();
   }

@@ -16,7 +16,7 @@
  * Invariants: `onread` is armed only while a byte is waited for, or none has come since; nothing else reads the
  * descriptor; no descriptor is read after its socket was destroyed.
  */
-import { readSync, rmSync } from "node:fs";
+import { readSync, rmdirSync, unlinkSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -219,6 +219,8 @@ interface SocketPair {
   readonly far: Socket;
 }
 
+/** The socket's name in its folder. */
+const SOCKET = "s";
 /** Bytes of a path that every system's sockets take; longer ones are cut silently by some. */
 const MAX_PATH = 100;
 
@@ -235,7 +237,7 @@ export async function openSocketPair(): Promise<SocketPair | undefined> {
     folder = await mkdtemp(join(tmpdir(), "millpond-"));
     if (folders.size === 0) process.on("exit", removeAll);
     folders.add(folder);
-    const path = join(folder, "s");
+    const path = join(folder, SOCKET);
     return Buffer.byteLength(path) > MAX_PATH ? undefined : await connectedPair(path);
   } catch {
     return undefined;
@@ -254,10 +256,13 @@ function removeAll(): void {
 function remove(folder: string): void {
   folders.delete(folder);
   if (folders.size === 0) process.off("exit", removeAll);
-  try {
-    rmSync(folder, { recursive: true, force: true });
-  } catch {
-    // Somebody else changed its rights: an empty folder stays.
+  // Not rmSync(), which opens the folder: there may be no descriptor for it.
+  for (const undo of [() => unlinkSync(join(folder, SOCKET)), () => rmdirSync(folder)]) {
+    try {
+      undo();
+    } catch {
+      // The socket's name is gone with its server, as a rule; or somebody else changed the folder's rights.
+    }
   }
 }
 
@@ -273,6 +278,8 @@ function connectedPair(path: string): Promise<SocketPair> {
       far?.destroy();
       reject(error);
     };
+    // Out of descriptors, the server's end is accepted and closed at once, and nothing else says so.
+    const lost = (): void => fail(new Error("the other end was closed"));
     const ready = (): void => {
       if (far === undefined || near === undefined || near.connecting) return;
       server.close();
@@ -282,6 +289,7 @@ function connectedPair(path: string): Promise<SocketPair> {
         return;
       }
       near.off("error", fail);
+      near.off("close", lost);
       reader = new SocketReader(near, descriptor);
       far.on("error", () => {});
       resolve({ reader, far });
@@ -300,6 +308,7 @@ function connectedPair(path: string): Promise<SocketPair> {
         onread: { buffer, callback: () => reader === undefined || reader.arrived(buffer[0]!) },
       });
       near.on("error", fail);
+      near.on("close", lost);
       near.on("connect", ready);
     });
   });

@@ -3,6 +3,7 @@ import { getEventListeners, once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   type FrameProcess,
@@ -14,7 +15,9 @@ import type { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError, type MillpondError } from "../../../../src/util/errors.ts";
+import { run } from "../../../helpers/child.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
+import { REPEATED, seedOf, times } from "../../../helpers/effort.ts";
 
 const GRAY = { format: "gray", width: 10, height: 10 } as const;
 const NODE = process.execPath;
@@ -145,6 +148,58 @@ describe("frames of a program", () => {
       }
     }
     expect(readdirSync(join(folder, "tmp"))).toEqual([]);
+  });
+
+  it("are whole in whatever pieces the program writes them, however slow the loop is", REPEATED, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({
+          width: fc.integer({ min: 1, max: 700 }),
+          height: fc.integer({ min: 1, max: 300 }),
+          strideAlign: fc.constantFrom(1, 1, 64, 4096),
+          isY4m: fc.boolean(),
+          pieces: fc.array(fc.integer({ min: 1, max: 300_000 }), { minLength: 1, maxLength: 5 }),
+          max: fc.integer({ min: 1, max: 3 }),
+          ahead: fc.constantFrom(0, 1),
+          turns: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 5 }),
+          withSockets: fc.constantFrom(true, true, true, false),
+        }),
+        async ({ width, height, strideAlign, isY4m, pieces, max, ahead, turns, withSockets }) => {
+          process.env.TMPDIR = join(folder, "tmp");
+          if (!withSockets) withoutSockets();
+          const info = VideoInfo.of({ format: "I420", width, height, strideAlign });
+          const count = Math.max(3, Math.min(50, Math.floor(1_000_000 / info.payload)));
+          const program = script(`
+            const fs = require("node:fs");
+            const all = Buffer.concat([${isY4m} ? Buffer.from("YUV4MPEG2 W${width} H${height} C420\\n") : Buffer.alloc(0),
+              ...Array.from({ length: ${count} }, (_, i) => [Buffer.from(${isY4m} ? "FRAME\\n" : ""),
+                Buffer.from(Uint8Array.from({ length: ${info.payload} }, (_, k) => (k * 7 + (k >> 9) + i) & 255))]).flat()]);
+            const pieces = ${JSON.stringify(pieces)};
+            for (let at = 0, i = 0; at < all.length; i++)
+              at += fs.writeSync(1, all, at, Math.min(pieces[i % pieces.length], all.length - at));`);
+          const pool = BufferPool.create({ size: info.size, max, format: info });
+          let index = 0;
+          for await (const frame of spawnFrames(NODE, program, { pool, ahead })) {
+            let at = 0;
+            let isRight = true;
+            for (const { offset, stride, rowBytes, height: rows } of info.planes) {
+              for (let row = 0; row < rows; row++) {
+                for (let x = 0; x < rowBytes; x++, at++) {
+                  if (frame.bytes[offset + row * stride + x] !== ((at * 7 + (at >> 9) + index) & 255)) isRight = false;
+                }
+              }
+            }
+            expect(isRight).toBe(true);
+            for (let turn = turns[index % turns.length]!; turn > 0; turn--) await new Promise(setImmediate);
+            frame.release();
+            index++;
+          }
+          expect(index).toBe(count);
+          expect(pool.outstanding).toBe(0);
+        },
+      ),
+      { numRuns: times(10, 150), seed: seedOf("frames of a program") },
+    );
   });
 
   it("are what ffmpeg writes", async (context) => {
@@ -557,6 +612,34 @@ describe("frames of a program", () => {
     expect(await codeOf(next)).toBe("ERR_DETACHED");
     expect(new Set(away)).toEqual(new Set([9]));
     await video.exited;
+  });
+
+  it("end with a typed error or work, with any number of descriptors left to this process", async (context) => {
+    if (process.platform === "win32") context.skip("no limit of descriptors here");
+    const module = join(import.meta.dirname, "../../../../src/adapters/node/streams/spawn-frames.ts");
+    const text = `
+      import { closeSync, openSync } from "node:fs";
+      import { spawnFrames } from ${JSON.stringify(module)};
+      const run = async () => {
+        const video = spawnFrames("head", ["-c", "300", "/dev/zero"], { count: 2, format: "gray", width: 10, height: 10 });
+        let count = 0;
+        try {
+          for await (const frame of video) { count++; frame.release(); }
+          return count;
+        } catch (error) { return error.code; }
+      };
+      const answers = [];
+      for (let left = 0; left < 12; left++) {
+        const taken = [];
+        try { for (;;) taken.push(openSync("/dev/null")); } catch {}
+        for (let i = 0; i < left; i++) closeSync(taken.pop());
+        answers.push(await run());
+        for (const descriptor of taken) closeSync(descriptor);
+      }
+      console.log(JSON.stringify([...new Set(answers)]), await run());`;
+    const exit = await run(["sh", "-c", 'ulimit -n 80; exec "$0" "$@"', NODE, "--input-type=module", "-e", text]);
+    expect(exit).toMatchObject({ stdout: '["ERR_PROCESS_FAILED",3] 3\n', code: 0 });
+    expect(readdirSync(join(folder, "tmp"))).toEqual([]);
   });
 
   it("do not outlive this process, whether it exits or is killed", async () => {

@@ -138,18 +138,22 @@ export class SlabBlocks {
    */
   drop(numbers: ReadonlySet<number>, forced: boolean): unknown[] {
     const failures: unknown[] = [];
+    const gone: (Mapping | undefined)[] = [];
+    // All are gone before the first hook runs, which may look.
     for (const number of this.newestFirst()) {
       if (!numbers.has(number)) continue;
-      const mapping = this.#mappings[number];
+      gone.push(this.#mappings[number]);
       this.#mappings[number] = undefined;
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
+    }
+    this.#order = this.#order.filter((number) => !numbers.has(number));
+    for (const mapping of gone) {
       if (mapping === undefined) continue;
       if (forced) mapping.source.endByForce();
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }
-    this.#order = this.#order.filter((number) => !numbers.has(number));
     return failures;
   }
 

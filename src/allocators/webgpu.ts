@@ -6,7 +6,7 @@
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import { type MapMode, Memory } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
-import { oneOf, wrongType } from "../util/validate.ts";
+import { isMade, oneOf, wrongType } from "../util/validate.ts";
 
 /** What is used of a GPUBuffer. */
 export interface StagingBuffer {
@@ -61,8 +61,8 @@ export class WebGpuAllocator extends Allocator {
    * into it. Throws `ERR_INVALID_ARG_TYPE`.
    */
   static bufferOf(memory: Memory | Region): StagingBuffer {
-    const region = memory instanceof Memory ? memory.region : memory;
-    const handle: unknown = region instanceof Region ? region.handle : undefined;
+    const region = isMade(Memory, memory, "references") ? memory.region : memory;
+    const handle: unknown = isMade(Region, region, "bytes") ? region.handle : undefined;
     if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
       throw wrongType("memory", "a memory or a region of a WebGpuAllocator", memory);
     }

@@ -12,6 +12,7 @@ const CHECKS: readonly (readonly [name: string, command: string, ...args: string
   ["layers", process.execPath, "scripts/check-layers.ts"],
   ["docblocks", process.execPath, "scripts/check-docblocks.ts"],
   ["cycles", process.execPath, "scripts/check-cycles.ts"],
+  ["exports", process.execPath, "scripts/check-exports.ts"],
   ["sizes", process.execPath, "scripts/check-sizes.ts"],
   ["clean", process.execPath, "scripts/check-clean.ts"],
   ["docs", process.execPath, "scripts/check-docs.ts"],

@@ -1,6 +1,7 @@
 // The built package, imported by its name as a user does, doing a small real job on whatever Node runs this file.
 // Plain asserts and no test runner: vitest needs a newer Node than the library does.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -96,10 +97,51 @@ const pipeline = new Pipeline().link(
 assert.deepEqual(Object.values((await pipeline.run()).sinks), [10]);
 assert.equal(VideoInfo.of({ format: "I420", width: 2, height: 2 }).size, 6);
 
+const { readInto, toReadable } = await import("millpond/web-streams");
+const blocks = BufferPool.create({ size: 1024, max: 1 });
+const round = await new Response(
+  toReadable(readInto(new Blob([new Uint8Array(5000).fill(7)]).stream(), blocks)),
+).arrayBuffer();
+assert.deepEqual([round.byteLength, new Uint8Array(round).every((byte) => byte === 7)], [5000, true]);
+assert.deepEqual([blocks.outstanding, blocks.stats().misses, blocks.stats().discards], [0, 1, {}]);
+blocks.close();
+
+// What is decoded by packages that a bare install has not loads without them, and says what is missing.
+const { copyFrame } = await import("millpond/webcodecs");
+await assert.rejects(copyFrame({ format: "I420" }, blocks), { code: "ERR_INVALID_ARG_TYPE" });
+assert.equal(typeof (await import("millpond/mediabunny")).pooledSamples, "function");
+
 for (const door of ["coremedia", "cork", "directshow", "gstreamer", "realtime"]) {
   assert.notEqual(Object.keys(await import(`millpond/compat/${door}`)).length, 0);
 }
 const { pageOps } = await import("millpond/native");
 assert.match(pageOps().name, /^(koffi|none)$/);
+
+// Frames out of one program, changed in their slots, into another.
+const { frameWriter, spawnFrames } = await import("millpond/node");
+const copy = 'process.stdin.on("data", (chunk) => process.stdout.write(chunk))';
+const reader = spawn(process.execPath, ["-e", copy], { stdio: ["pipe", "pipe", "inherit"] });
+const writer = frameWriter(reader.stdin);
+const chunks = [];
+reader.stdout.on("data", (chunk) => chunks.push(chunk));
+const closed = new Promise((resolve) => reader.on("close", resolve));
+const write = "process.stdout.write(Buffer.alloc(300_000, 1))";
+const gray = { format: "gray", width: 1000, height: 100 };
+const source = spawnFrames(process.execPath, ["-e", write], { count: 2, ...gray });
+for await (const frame of source) {
+  frame.bytes.fill(7);
+  await writer.write(frame);
+}
+await writer.end();
+await closed;
+assert.deepEqual([Buffer.concat(chunks).equals(Buffer.alloc(300_000, 7)), writer.written], [true, 3]);
+assert.deepEqual([source.exitCode, source.pool.outstanding], [0, 0]);
+for await (const frame of spawnFrames(process.execPath, ["-e", `setInterval(() => ${write}, 5)`], {
+  count: 2,
+  ...gray,
+})) {
+  frame.release();
+  break;
+}
 
 console.log(`smoke: dist does its job on Node ${process.version}`);

@@ -10,4 +10,10 @@ export {
   WebCodecsEncoder,
   type WebCodecsEncoderOptions,
 } from "./adapters/webcodecs/coders.ts";
-export { type CopyableFrame, type CopyFrameOptions, copyFrame, toVideoFrame } from "./adapters/webcodecs/frames.ts";
+export {
+  type CopyableFrame,
+  type CopyFrameOptions,
+  copyFrame,
+  type ToVideoFrameOptions,
+  toVideoFrame,
+} from "./adapters/webcodecs/frames.ts";

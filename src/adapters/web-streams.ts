@@ -1,5 +1,5 @@
 /**
- * millpond/web-streams: the streams of the platform, into pooled buffers and out of them. Browsers, Node, Deno, Bun.
+ * The streams of the platform, into pooled buffers and out of them: browsers, Node, Deno, Bun.
  *
  * ```ts
  * for await (const block of readInto(response.body, pool, { signal })) {   // waits while every slot is out
@@ -294,7 +294,9 @@ async function* fromBytes(
         if (rest === undefined) scratch = value?.buffer as ArrayBuffer | undefined;
         const isThere = value !== undefined && (rest === undefined ? fill.copy(value) >= 0 : fill.returned(value));
         ended.throwIfAborted();
-        if (!isThere && rest !== undefined && fill.filled > 0) throw keptError(fill.filled);
+        if (isThere || rest === undefined) continue;
+        if (value !== undefined) throw strangeError(value.buffer);
+        if (fill.filled > 0) throw keptError(fill.filled);
       }
       if (fill.filled > 0) yield fill.handOut();
     }
@@ -326,6 +328,14 @@ function keptError(bytes: number): MillpondError {
     "ERR_DETACHED",
     `the stream was closed under a read and kept the buffer of that read, with ${bytes} bytes that were there before; its source ` +
       "has to call controller.byobRequest.respond(0) after controller.close()",
+  );
+}
+
+function strangeError(buffer: ArrayBufferLike): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `the stream gave back ${buffer.byteLength} bytes of another kind of buffer than it took, so the slot has lost its memory; ` +
+      "its source has to respond with a plain ArrayBuffer of the same length",
   );
 }
 

@@ -3,7 +3,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { readInto, toReadable } from "../../src/adapters/web-streams.ts";
 import { SharedAllocator } from "../../src/allocators/shared.ts";
 import { WasmAllocator } from "../../src/allocators/wasm.ts";
@@ -155,6 +155,8 @@ describe("readInto", () => {
     const { stream, seen } = byteSource(pattern(100), 24);
     const read = readInto(stream, pool);
     const first = (await read.next()).value as MediaBuffer;
+    // As clean as a fresh lease: its release takes the fast path.
+    expect(first.slot.isClean()).toBe(true);
     // The rest of the slot at each read, in a buffer as long as the slot's, prefix included.
     expect([seen.views, seen.buffers]).toEqual([
       [64, 40, 16],
@@ -419,6 +421,87 @@ describe("readInto", () => {
     }
   });
 
+  it("goes on in whatever plain buffer a source responds with, and in no other", async () => {
+    const answers: Record<string, (length: number) => Uint8Array> = {
+      another: (length) => new Uint8Array(length).fill(5),
+      resizable: (length) => new Uint8Array(new ArrayBuffer(length, { maxByteLength: length * 2 })).fill(5),
+    };
+    for (const [kind, make] of Object.entries(answers)) {
+      let view: Uint8Array | undefined;
+      const stream = new ReadableStream({
+        type: "bytes",
+        pull(controller) {
+          view = make(controller.byobRequest!.view!.byteLength);
+          controller.byobRequest!.respondWithNewView(view);
+        },
+      });
+      const pool = openPool({ max: 1 });
+      const read = readInto(stream, pool);
+      if (kind === "resizable") expect(await codeOf(read.next())).toBe("ERR_DETACHED");
+      else {
+        const buffer = (await read.next()).value as MediaBuffer;
+        expect(buffer.bytes.every((byte) => byte === 5)).toBe(true);
+        // What the source keeps is empty: the platform has transferred it.
+        expect(view!.length).toBe(0);
+        buffer.release();
+        await read.return!();
+      }
+      expectWhole(pool, kind === "resizable" ? 1 : 0);
+    }
+  });
+
+  it("answers turns that are asked for at once one after the other", async () => {
+    for (const stream of [byteSource(pattern(200)).stream, chunkSource([pattern(200)]).stream]) {
+      const pool = openPool({ max: 4 });
+      const read = readInto(stream, pool);
+      const steps = await Promise.all([
+        read.next(),
+        read.next(),
+        read.next(),
+        read.next(),
+        read.next(),
+        read.return!(),
+      ]);
+      const buffers = steps.filter(({ done }) => done !== true).map(({ value }) => value as MediaBuffer);
+      // What was asked for before the end came is given; nothing else is taken.
+      for (const [i, buffer] of buffers.entries()) {
+        expect(buffer.bytes).toEqual(pattern(buffer.size, i * 64));
+        buffer.release();
+      }
+      expect(stream.locked).toBe(false);
+      pool.validate();
+      expect(pool.stats()).toMatchObject({ outstanding: 0, waiting: 0 });
+    }
+  });
+
+  it("gives nothing when its source ends the pool, or the loop, in the middle of a read", async () => {
+    for (const way of ["close", "return", "abort"] as const) {
+      const pool = openPool({ max: 1 });
+      const stop = new AbortController();
+      let read: AsyncIterator<MediaBuffer> | undefined;
+      let left: Promise<unknown> | undefined;
+      const stream = new ReadableStream({
+        type: "bytes",
+        pull(controller) {
+          if (way === "close") pool.close({ force: true });
+          else if (way === "return") left = read!.return!();
+          else stop.abort(new Error("stop"));
+          if (controller.byobRequest !== null) controller.byobRequest.respond(10);
+        },
+      });
+      read = readInto(stream, pool, { signal: stop.signal });
+      const outcome = await read.next().then(
+        ({ done }) => done,
+        (error: Error) => error.message,
+      );
+      await left;
+      expect(outcome).toEqual(
+        { close: expect.stringContaining("ERR_POOL_DEAD"), return: true, abort: "stop" }[way] as unknown,
+      );
+      expect([stream.locked, pool.stats().outstanding]).toEqual([false, 0]);
+    }
+  });
+
   it("refuses chunks that are not bytes, and bytes that are gone", async () => {
     const gone = new Uint8Array(8);
     structuredClone(gone, { transfer: [gone.buffer] });
@@ -545,6 +628,18 @@ describe("readInto", () => {
     const pool = openPool();
     const read = await pieces(foreign as never, pool);
     expect([read.length, joined(read).equals(pattern(128)), asked]).toEqual([2, true, [undefined]]);
+    expectWhole(pool);
+  });
+
+  it("copies where the platform has no BYOB reader", async () => {
+    vi.stubGlobal("ReadableStreamBYOBReader", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const pool = openPool({ max: 1 });
+    const view = pool.tryAcquire()!;
+    const kept = view.bytes;
+    view.release();
+    const read = await pieces(new Blob([pattern(100)]).stream(), pool);
+    expect([joined(read).equals(pattern(100)), kept.length]).toEqual([true, 64]);
     expectWhole(pool);
   });
 
@@ -778,6 +873,31 @@ describe("toReadable", () => {
     const over = toReadable(leasesOf(dead, [64]));
     dead.close({ force: true });
     expect(await codeOf(bytesOf(over))).toBe("ERR_POOL_DEAD");
+  });
+
+  it("goes through the platform's own pipes, and into two readers", async () => {
+    const pool = openPool({ size: 64, max: 4 });
+    const list = leasesOf(pool, [64, 64, 10]);
+    const packed = toReadable(list).pipeThrough(new CompressionStream("gzip"));
+    expect(await bytesOf(packed.pipeThrough(new DecompressionStream("gzip")))).toEqual(pattern(138));
+    const [one, two] = toReadable(leasesOf(pool, [64, 20])).tee();
+    expect(await Promise.all([bytesOf(one), bytesOf(two)])).toEqual([pattern(84), pattern(84)]);
+    // A pipe that breaks releases what is left.
+    const broken = toReadable(leasesOf(pool, [64, 64, 64])).pipeTo(
+      new WritableStream({ write: () => Promise.reject(new Error("full")) }),
+    );
+    await expect(broken).rejects.toThrow("full");
+    expectWhole(pool);
+  });
+
+  it("says where there are no streams, and takes nothing over", () => {
+    const pool = openPool({ size: 64, max: 1 });
+    const [lease] = leasesOf(pool, [64]);
+    vi.stubGlobal("ReadableStream", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    expect(code(() => toReadable([lease!]))).toBe("ERR_UNSUPPORTED");
+    lease!.release();
+    pool.close();
   });
 
   it("takes no lease of a list that it refuses", () => {

@@ -410,23 +410,35 @@ describe("toVideoFrame", () => {
     expectWhole(pool);
     // Without times, and with a layout of the caller's.
     const plain = MediaBuffer.allocate(2000);
-    const rgba = toVideoFrame(plain, VideoInfo.of({ ...I420, format: "RGBA" })) as unknown as FakeVideoFrame;
-    expect(rgba.init).toMatchObject({ format: "RGBA", timestamp: 0 });
-    expect("duration" in rgba.init).toBe(false);
+    const rgba = toVideoFrame(plain, {
+      info: VideoInfo.of({ ...I420, format: "RGBA" }),
+      colorSpace: { fullRange: true },
+      displayWidth: 40,
+    }) as unknown as FakeVideoFrame;
+    expect(rgba.init).toMatchObject({
+      format: "RGBA",
+      timestamp: 0,
+      colorSpace: { fullRange: true },
+      displayWidth: 40,
+    });
+    expect(["duration" in rgba.init, "displayHeight" in rgba.init]).toEqual([false, false]);
     plain.release();
-    expect(code(() => toVideoFrame(plain, VideoInfo.of(I420)))).toBe("ERR_USE_AFTER_RELEASE");
+    expect(code(() => toVideoFrame(plain, { info: VideoInfo.of(I420) }))).toBe("ERR_USE_AFTER_RELEASE");
   });
 
   it("refuses what has no layout, what is too small, and what a VideoFrame cannot be", () => {
     const info = VideoInfo.of(I420);
     const buffer = MediaBuffer.allocate(SIZE - 1);
-    expect(code(() => toVideoFrame(buffer, info))).toBe("ERR_UNSUPPORTED");
+    expect(code(() => toVideoFrame(buffer, { info }))).toBe("ERR_UNSUPPORTED");
     (globalThis as Record<string, unknown>).VideoFrame = FakeVideoFrame;
     expect([
       code(() => toVideoFrame(buffer)),
-      code(() => toVideoFrame(buffer, info)),
-      code(() => toVideoFrame(buffer, VideoInfo.of({ format: "GRAY8", width: 4, height: 4 }))),
-      code(() => toVideoFrame(buffer, {} as never)),
+      code(() => toVideoFrame(buffer, { info })),
+      code(() => toVideoFrame(buffer, { info: VideoInfo.of({ format: "GRAY8", width: 4, height: 4 }) })),
+      code(() => toVideoFrame(buffer, { info: {} as never })),
+      code(() => toVideoFrame(buffer, { info, colorSpace: 5 as never })),
+      code(() => toVideoFrame(buffer, { info, displayWidth: 0 })),
+      code(() => toVideoFrame(buffer, info as never)),
       code(() => toVideoFrame(new Uint8Array(4) as never)),
       code(() => toVideoFrame(null as never)),
     ]).toEqual([
@@ -434,6 +446,9 @@ describe("toVideoFrame", () => {
       "ERR_OUT_OF_RANGE",
       "ERR_UNSUPPORTED",
       "ERR_INVALID_ARG_TYPE",
+      "ERR_INVALID_ARG_TYPE",
+      "ERR_OUT_OF_RANGE",
+      "ERR_INVALID_ARG_VALUE",
       "ERR_INVALID_ARG_TYPE",
       "ERR_INVALID_ARG_TYPE",
     ]);

@@ -26,7 +26,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
           buffer.bytes.fill(100 + i);
           buffer.pts = BigInt(i) * 40000000n;
           buffer.duration = 40000000n;
-          const frame = toVideoFrame(buffer, I420);
+          const frame = toVideoFrame(buffer, { info: I420 });
           buffer.release();                      // the frame has a copy
           encoder.encode(frame, { keyFrame: i % 30 === 0 });
           frame.close();

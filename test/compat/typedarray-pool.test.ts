@@ -134,6 +134,19 @@ describe.each([
     pool.clearCache();
   });
 
+  it("takes a view that the caller keeps for each lease of an ArrayBuffer", () => {
+    pool.clearCache();
+    const views = new Map<ArrayBuffer, Uint8Array>();
+    for (let n = 0; n < 3; n++) {
+      const buffer = pool.mallocArrayBuffer(64);
+      const view = views.get(buffer) ?? new Uint8Array(buffer);
+      views.set(buffer, view);
+      pool.free(view);
+    }
+    expect(views.size).toBe(1);
+    pool.clearCache();
+  });
+
   it("gives no elements for 0, and whole elements for a fraction", () => {
     for (const n of [0, 0.5, 1.5, 7.9, 100.25]) {
       const array = pool.mallocDouble(n);
@@ -494,6 +507,33 @@ describe("ages and bounds", () => {
     pool.free("free", pool.mallocUint8(8));
     clock.advance(500);
     expect(pool.stats().idle).toBe(1);
+  });
+
+  it("a clock that calls back, twice, or after it was told not to, ages nothing sooner", () => {
+    const timers: (() => void)[] = [];
+    const pool = createTypedArrayPool();
+    const spare = pool.mallocUint8(64);
+    let frees = 0;
+    pool.configure({
+      ageOut: 1000,
+      clock: {
+        now: () => 0,
+        setTimer(fn) {
+          if (frees++ === 0) pool.free("free", spare);
+          return timers.push(fn);
+        },
+        clearTimer: () => undefined,
+      },
+    });
+    pool.free("free", pool.mallocUint8(8));
+    expect([timers.length, pool.stats().idle]).toEqual([1, 2]);
+    const [first] = timers;
+    for (let n = 0; n < 10; n++) first!();
+    expect([timers.length, pool.stats().idle]).toEqual([2, 2]);
+    pool.clearCache();
+    pool.free("free", pool.mallocUint8(8));
+    for (const fn of timers.slice(0, 2)) fn();
+    expect([timers.length, pool.stats().idle]).toEqual([3, 1]);
   });
 
   it("a clock that throws loses no array: the error surfaces later, and the next free asks again", async () => {

@@ -1,4 +1,6 @@
-/** Buffers whose release throws, because their bytes were transferred away: no other buffer is lost, and no wait hangs. */
+/**
+ * Buffers whose release throws, because their bytes were transferred away: no other buffer is lost, and no wait hangs.
+ */
 import { describe, expect, it } from "vitest";
 import type { BufferPool, MediaBuffer } from "../../src/index.ts";
 import {

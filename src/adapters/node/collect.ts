@@ -43,11 +43,11 @@ export interface CollectOptions {
    */
   expected?: number;
   /**
-   * Free the memory of each chunk as soon as it is copied, by detaching it: half the processor time, half the memory and
-   * no major collections for a large body. Only for streams whose chunks nobody else has: requests, answers, sockets,
-   * files. A chunk that another listener gets too, or that is a part of a larger block, is left alone. The first
-   * detached block of a program slows its loops over typed arrays for good, as `revoke` of a pool does. Default false;
-   * nothing on Node 20.
+   * Free the memory of each chunk as soon as it is copied, by detaching it: half the processor time, half the memory
+   * and no major collections for a large body. Only for streams whose chunks nobody else has: requests, answers,
+   * sockets, files. A chunk that another listener gets too, or that is a part of a larger block, is left alone. The
+   * first detached block of a program slows its loops over typed arrays for good, as `revoke` of a pool does. Default
+   * false; nothing on Node 20.
    */
   detach?: boolean;
   /** Ends it; rejects with its reason. */
@@ -93,13 +93,24 @@ export async function collect(
     throwIfAborted(signal);
     if (declared !== undefined && declared > maxBytes) throw tooLargeError("the body", maxBytes, declared);
     await source.read(block, Math.min(expected ?? declared ?? 0, maxBytes), signal);
+    // A server sees to it that all of a body arrives: what is missing went to somebody else.
+    if (!isWeb && isServerRequest(readable) && block.length < (declared ?? 0)) {
+      throw endedError(
+        `${declared! - block.length} of its ${declared} bytes were read before; collect() it before anything else does`,
+      );
+    }
     return block.finish();
   } catch (error) {
     block.drop();
     source.abandon(error);
+    // What was read of it is lost, so nobody may take the rest for the whole.
+    abandoned.add(readable);
     throw error;
   }
 }
+
+/** Streams that a collect() gave up; those of node:http are still open then. */
+const abandoned: WeakSet<object> = new WeakSet();
 
 /** Where the bytes of a collect() come from. */
 interface Source {
@@ -279,6 +290,9 @@ function checkReadable(readable: Readable): void {
   }
   if (readable.readableEncoding !== null && readable.readableEncoding !== undefined) {
     throw wrongType("readable", "a stream of bytes", `a stream of text (${readable.readableEncoding})`);
+  }
+  if (abandoned.has(readable)) {
+    throw endedError("an earlier collect() gave up in the middle of it, and what it had read is gone");
   }
   if (readable.readableEnded) {
     throw endedError("it was read to its end before, by a body parser perhaps; collect() it before anything else does");

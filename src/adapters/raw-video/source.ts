@@ -26,6 +26,9 @@ const DEFAULT_PRESENTATION: Presentation = {
   fullRange: false,
 };
 
+/** Bytes of a row that a promise costs more than. */
+const SHORT_ROW = 4096;
+
 const Y4M_MAGIC = "YUV4MPEG2";
 
 /**
@@ -151,8 +154,8 @@ export class RawVideo implements FrameSource {
       for (let row = 0; row < rows; row++) {
         const start = offset + row * stride;
         const end = start + rowBytes;
-        // Rows are short: most of them are there already, and a wait for nothing costs more than the copy.
-        let at = reader.take(bytes, start, end);
+        // Most short rows are here already, and a wait for nothing costs more than the copy.
+        let at = rowBytes < SHORT_ROW ? reader.take(bytes, start, end) : start;
         if (at < end) at = await reader.fill(bytes, at, end);
         arrived += at - start;
         if (at < end) {

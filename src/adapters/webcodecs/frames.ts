@@ -255,7 +255,7 @@ function convertingCopy(picture: Picture, format: VideoPixelFormat): Way | undef
 }
 
 /** What is used of a canvas's 2D context. */
-export interface Surface {
+interface Surface {
   drawImage(image: unknown, x: number, y: number, width: number, height: number): void;
   getImageData(x: number, y: number, width: number, height: number): { readonly data: Uint8ClampedArray };
   readonly canvas: { width: number; height: number };
@@ -343,24 +343,43 @@ function laidOut(info: VideoInfo, planes: readonly { readonly offset: number; re
   return VideoInfo.of({ format, width, height, strides, offsets: planes.map(({ offset }) => offset) });
 }
 
+const FRAME_KEYS = ["info", "colorSpace", "displayWidth", "displayHeight"] as const;
+
+/** What {@link toVideoFrame} says of the frame beyond what the buffer does. */
+export interface ToVideoFrameOptions {
+  /** How the picture lies; default: what the buffer's `VideoMeta` says, as {@link copyFrame} sets it. */
+  info?: VideoInfo;
+  /** The colors, as `VideoColorSpaceInit` of the platform; default: what the platform takes a picture for. */
+  colorSpace?: object;
+  /** Pixels in a row as shown, where the stored ones are not square; default: those of the picture. */
+  displayWidth?: number;
+  /** Rows as shown; default: those of the picture. */
+  displayHeight?: number;
+}
+
 /**
  * A VideoFrame with a copy of a buffer's picture and its times; the lease stays the caller's, and may be released at
  * once. The caller closes the frame. The platform copies, as it does with all bytes that are not transferred to it:
  * those of a slot cannot be, the pool would lose them.
  *
- * @param info how the picture lies; default: what the buffer's `VideoMeta` says, as {@link copyFrame} sets it Throws
- * `ERR_UNSUPPORTED` where there is no VideoFrame and for GRAY8, which it does not have, `ERR_INVALID_ARG_TYPE`,
+ * Throws `ERR_UNSUPPORTED` where there is no VideoFrame and for GRAY8, which it does not have, `ERR_INVALID_ARG_TYPE`,
  * `ERR_INVALID_ARG_VALUE` for a buffer whose layout is not known, `ERR_OUT_OF_RANGE` for one that is too small, and
- * what {@link MediaBuffer.map} throws.
+ * what {@link MediaBuffer.map} and the platform throw.
  */
-export function toVideoFrame(buffer: MediaBuffer, info?: VideoInfo): VideoFrame {
+export function toVideoFrame(buffer: MediaBuffer, options?: ToVideoFrameOptions): VideoFrame {
   withMethods("buffer", "a MediaBuffer", buffer, ["map", "getMeta"]);
-  if (info !== undefined && !(info instanceof VideoInfo)) throw wrongType("info", "a VideoInfo", info);
+  const { info, colorSpace, displayWidth, displayHeight } = readOptions("options", options, FRAME_KEYS);
+  if (info !== undefined && !(info instanceof VideoInfo)) throw wrongType("options.info", "a VideoInfo", info);
+  if (colorSpace !== undefined && (typeof colorSpace !== "object" || colorSpace === null)) {
+    throw wrongType("options.colorSpace", "a VideoColorSpaceInit", colorSpace);
+  }
+  if (displayWidth !== undefined) wholeNumber("options.displayWidth", displayWidth, 1, MAX_SIDE);
+  if (displayHeight !== undefined) wholeNumber("options.displayHeight", displayHeight, 1, MAX_SIDE);
   const layout = info ?? buffer.getMeta(VideoMeta)?.info;
   if (layout === undefined) {
     throw new MillpondError(
       "ERR_INVALID_ARG_VALUE",
-      "buffer must have a VideoMeta, or info must say how its picture lies; copyFrame() adds one, addMeta(VideoMeta, info) does",
+      "buffer must have a VideoMeta, or options.info must say how its picture lies; copyFrame() adds one, addMeta(VideoMeta, info) does",
       { name: "buffer" },
     );
   }
@@ -383,11 +402,14 @@ export function toVideoFrame(buffer: MediaBuffer, info?: VideoInfo): VideoFrame 
       );
     }
     const { pts = 0n, duration } = buffer;
-    const times = {
-      timestamp: Number(pts / 1000n),
-      ...(duration === undefined ? {} : { duration: Number(duration / 1000n) }),
-    };
-    return new Frame(mapping.bytes, { format, codedWidth, codedHeight, ...times, layout: layout.layout });
+    const init: Record<string, unknown> = { format, codedWidth, codedHeight, layout: layout.layout };
+    init.timestamp = Number(pts / 1000n);
+    if (duration !== undefined) init.duration = Number(duration / 1000n);
+    // A key that is there and undefined is no key to every platform.
+    for (const [key, value] of Object.entries({ colorSpace, displayWidth, displayHeight })) {
+      if (value !== undefined) init[key] = value;
+    }
+    return new Frame(mapping.bytes, init);
   } finally {
     mapping.unmap();
   }

@@ -37,6 +37,9 @@ const AGE_OUT = 30_000;
 
 const MAX_IDLE_BYTES = 2 ** 30;
 
+/** The states of blocks that are out: -1 - their class as an array, and so much less as an ArrayBuffer. */
+const AS_BUFFER = 64;
+
 /** `Buffer` where the platform has it, else the Uint8Array that it is. */
 export type NodeBuffer = typeof globalThis extends { Buffer: { alloc(size: number): infer B } } ? B : Uint8Array;
 
@@ -162,12 +165,19 @@ function classOf(bytes: number): number {
   return bytes > 1 ? 32 - Math.clz32(bytes - 1) : 0;
 }
 
+/** The class of a block that is out. */
+function indexOf(state: number): number {
+  return state < -CLASSES ? -1 - AS_BUFFER - state : -1 - state;
+}
+
 /** Makes a pool of its own; a program has one, see the entry point. */
 export function createTypedArrayPool(): TypedArrayPool {
   let stateOf!: (buffer: unknown) => number | undefined;
   let setState!: (buffer: ArrayBuffer, state: number) => void;
 
-  /** The field on each ArrayBuffer of this pool: -1 - its class while it is out, from its free on the tick of that. */
+  /**
+   * The field on each ArrayBuffer of this pool: below 0 while it is out ({@link AS_BUFFER}), then the tick of its free.
+   */
   class Block extends Given {
     #state: number;
 
@@ -207,7 +217,7 @@ export function createTypedArrayPool(): TypedArrayPool {
   let clock: Clock = systemClock;
 
   let tick = 0;
-  let timer: { readonly handle: TimerHandle } | undefined;
+  let timer: { handle: TimerHandle } | undefined;
   /** Whether a free has more to do than to put a block into its list. */
   let isSlow = true;
 
@@ -293,12 +303,13 @@ export function createTypedArrayPool(): TypedArrayPool {
     if (!isSlow) {
       if (!ArrayBuffer.isView(array)) {
         const state = stateOf(array);
-        if (state !== undefined && state < 0 && array.byteLength > 0 && keepFast(array, -1 - state)) return;
+        if (state !== undefined && state < 0 && array.byteLength > 0 && keepFast(array, indexOf(state))) return;
         // Of no length are also views that were detached, and a DataView has none.
       } else if ((array as Uint8Array).length > 0 && (array as Marked)[FREED] === undefined) {
         const { buffer } = array;
         const state = stateOf(buffer);
-        if (state !== undefined && state < 0 && keepFast(buffer, -1 - state)) {
+        // Views of an ArrayBuffer are the caller's own, and he may keep one for its next lease.
+        if (state !== undefined && state < 0 && state >= -CLASSES && keepFast(buffer, -1 - state)) {
           mark(array);
           return;
         }
@@ -327,14 +338,14 @@ export function createTypedArrayPool(): TypedArrayPool {
       onMisuse(error);
       return;
     }
-    if (view !== undefined) mark(view);
+    if (view !== undefined && state! >= -CLASSES) mark(view);
     setState(buffer as ArrayBuffer, tick);
     let block = buffer as ArrayBuffer;
     if (revoke) {
       block = transfer(block);
       new Block(block, tick);
     }
-    keep(block, -1 - state!);
+    keep(block, indexOf(state!));
   }
 
   /** Why an array cannot be freed. A block that was transferred away is let go here. */
@@ -349,9 +360,9 @@ export function createTypedArrayPool(): TypedArrayPool {
     if (state >= 0 || (view !== undefined && isMarked(view))) return doubleError(call, array);
     if ((buffer as ArrayBuffer).byteLength !== 0) return undefined;
     setState(buffer as ArrayBuffer, tick);
-    forget(-1 - state);
+    forget(indexOf(state));
     detachedOut++;
-    return detachedError(call, array, SIZES[-1 - state]!);
+    return detachedError(call, array, SIZES[indexOf(state)]!);
   }
 
   function mark(view: object): void {
@@ -420,10 +431,14 @@ export function createTypedArrayPool(): TypedArrayPool {
     if (timer !== undefined || ageOut === Infinity || sums.idleBytes === 0) return;
     // A thread of audio has no timers, and keeps its blocks.
     if (clock === systemClock && typeof setTimeout !== "function") return;
+    const started: { handle: TimerHandle } = { handle: undefined };
+    timer = started;
     try {
-      timer = { handle: clock.setTimer(onTick, ageOut / TICKS, true) };
+      // A timer that was cleared, or that a clock calls twice, is over.
+      started.handle = clock.setTimer(() => timer === started && onTick(), ageOut / TICKS, true);
     } catch (error) {
       // The array is freed either way; the next free tries again.
+      if (timer === started) timer = undefined;
       throwLater(error);
     }
     updateFastPath();
@@ -491,7 +506,11 @@ export function createTypedArrayPool(): TypedArrayPool {
 
   const pool: TypedArrayPool = {
     malloc: (n, dtype) => makers.get(dtype ?? "arraybuffer")?.(n) ?? null,
-    mallocArrayBuffer: (n) => replaced("mallocArrayBuffer", take("mallocArrayBuffer", n, 1), n, 1),
+    mallocArrayBuffer(n) {
+      const block = replaced("mallocArrayBuffer", take("mallocArrayBuffer", n, 1), n, 1);
+      setState(block, -1 - AS_BUFFER - classOf(n));
+      return block;
+    },
     mallocUint8: (n) => make("mallocUint8", Uint8Array, n, 1),
     mallocUint16: (n) => make("mallocUint16", Uint16Array, n, 2),
     mallocUint32: (n) => make("mallocUint32", Uint32Array, n, 4),

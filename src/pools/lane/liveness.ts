@@ -2,7 +2,7 @@
  * What ends a lane from outside: the end of its pool in this thread, or the end of the thread or process at the other
  * end.
  *
- * A thread ends and nothing tells it: browsers send no event when a worker ends, but they take its Web Locks
+ * Browsers send no event when a worker ends, but they take its Web Locks
  * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
  */
 

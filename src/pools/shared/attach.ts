@@ -106,7 +106,7 @@ export interface SharedPoolStats {
 export interface SharedHolder {
   /** Which slot. */
   readonly slot: number;
-  /** Its lease, as the integer API calls it. */
+  /** Its lease, as the integer API calls it; -1 while the slot is cleared, which is between two leases. */
   readonly id: number;
   /** Numbers of the members that hold it. */
   readonly members: readonly number[];

@@ -7,11 +7,13 @@
  * the workers' magazines are hints where to look. A hint that is lost (its thread died) or stale (the slot is taken)
  * costs a step, never a slot: a thread that finds no hint looks at every state before it says that there is none.
  *
- * **A lease ends before its slot is free.** A last release that has more to do than to release first *closes* the slot:
- * it moves the state to a generation that no lease ever had, and stays the only holder. Nobody can join from then on,
- * since a join compares the generation. Then it clears the bytes, and then it frees the slot in that generation. A
- * thread that dies in between leaves a slot that a dead member holds: reclaim closes it again, in a generation of its
- * own, and starts over.
+ * **A lease ends before its slot is free, and begins when its slot is ready.** A last release that has more to do than
+ * to release first *closes* the slot: it moves the state to the next generation, sets {@link CLOSED_SLOT}, and stays
+ * the only holder. There is no lease in a closed slot, so nobody can join, also one who knows what the next lease will
+ * be called. Then it clears the bytes, and then it frees the slot in that generation. A thread that dies in between
+ * leaves a slot that a dead member holds: reclaim closes it again, in a generation of its own, and starts over. Where
+ * bytes are cleared before they are handed out, taking a slot is the same: it closes the slot, clears it, and only then
+ * begins the lease, by one compare-exchange that fails where the thread was declared dead or the pool closed meanwhile.
  *
  * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it
  * holds the high part. No lease has the last value of the low part: a slot that reaches it is closed, its holder moves
@@ -48,6 +50,7 @@
  * ns.
  */
 import {
+  CLOSED_SLOT,
   carried,
   DEAD_SLOT,
   Header,
@@ -108,6 +111,8 @@ export interface Core {
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
   readonly plain: boolean;
+  /** True when a slot is cleared before its lease begins, which the fast path does not. */
+  readonly clearsFirst: boolean;
   /** Number of this thread among the members. */
   readonly member: number;
   /** Its bit. */
@@ -196,6 +201,7 @@ export function createCore(
     stateShift: layout.stateShift,
     batch: layout.batch,
     plain: layout.zero !== "release",
+    clearsFirst: layout.zero === "acquire",
     member,
     me: 1 << member,
     status,
@@ -227,7 +233,7 @@ const SHIFT: number = WORD_SHIFT;
 export function tryAcquire(core: Core): number {
   const { mask, i32 } = core;
   // This plain read costs nothing. A thread that was declared dead and still runs takes no more slots.
-  if (mask !== 0 && i32[core.statusAt] === core.status) {
+  if (mask !== 0 && i32[core.statusAt] === core.status && !core.clearsFirst) {
     const bit = mask & -mask;
     core.mask = mask ^ bit;
     const index = core.word * SLOTS + 31 - Math.clz32(bit);
@@ -298,8 +304,25 @@ function acquireAt(core: Core, index: number): number {
   const at = stateAt(core, index);
   const state = i32[at]!;
   if ((state & core.takenMask) !== 0) return NONE;
+  if (core.clearsFirst) return acquireCleared(core, index, state);
   if (Atomics.compareExchange(i32, at, state, state | core.me) !== state) return NONE;
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.memberBits) << core.indexBits) | index);
+  core.localLease[index] = id;
+  core.localRefs[index] = 0;
+  return id;
+}
+
+/** Takes the slot that was seen free in that state, and clears it before its lease begins. */
+function acquireCleared(core: Core, index: number, state: number): number {
+  const { i32, me } = core;
+  const at = stateAt(core, index);
+  const closed = state | me | CLOSED_SLOT;
+  if (Atomics.compareExchange(i32, at, state, closed) !== state) return NONE;
+  // Else the pool was closed; the slot is closed too.
+  if (!clearSlot(core, index, 0, core.layout.size)) return NONE;
+  const id = leaseOf(core, index, state);
+  // It fails where this thread was declared dead meanwhile: another one has freed the slot.
+  if (Atomics.compareExchange(i32, at, closed, state | me) !== closed) return NONE;
   core.localLease[index] = id;
   core.localRefs[index] = 0;
   return id;
@@ -396,12 +419,13 @@ export function dropHold(core: Core, index: number, id: number): boolean {
     const state = Atomics.load(i32, at);
     if (!holds(core, state, id)) return false;
     const last = (state & core.holderMask) === me;
-    const next = last ? state + core.step : state & ~me;
-    const free = last && core.plain && next - me !== core.lastState;
-    if (Atomics.compareExchange(i32, at, state, free ? next - me : next) !== state) continue;
+    const free = state - me + core.step;
+    const closes = !core.plain || free === core.lastState;
+    const next = !last ? state & ~me : closes ? free | me | CLOSED_SLOT : free;
+    if (Atomics.compareExchange(i32, at, state, next) !== state) continue;
     forget(core, index, id);
     if (last) {
-      if (!free) reopen(core, index, next);
+      if (closes) reopen(core, index, free);
       publishFree(core, index);
       if (Atomics.load(i32, Header.WAITING) !== 0) wake(core, 1);
     }
@@ -411,16 +435,18 @@ export function dropHold(core: Core, index: number, id: number): boolean {
 }
 
 /**
- * Frees a slot that this thread has closed, and first does what must be done while nobody can join. `closed` is the
- * slot's state.
+ * Frees a slot that this thread has closed, and first does what must be done while nobody can join. `next` is the state
+ * in which it is to be free.
  */
-export function reopen(core: Core, index: number, closed: number, cleared = false): void {
+export function reopen(core: Core, index: number, next: number, cleared = false): void {
   const { i32, me } = core;
   const at = stateAt(core, index);
   // This thread was declared dead meanwhile: another one frees the slot, and the bytes may have a new holder.
   if ((Atomics.load(i32, at) & me) === 0) return;
-  if (!core.plain && !cleared) clearSlot(core, index, 0, core.layout.size);
-  let free = closed - me;
+  // Not cleared in a pool that was closed: it stays closed.
+  if (!core.plain && !cleared && !clearSlot(core, index, 0, core.layout.size)) return;
+  const closed = next | me | CLOSED_SLOT;
+  let free = next;
   if (free === core.lastState) {
     carryGeneration(core, at, closed);
     free = 0;
@@ -431,17 +457,18 @@ export function reopen(core: Core, index: number, closed: number, cleared = fals
 /**
  * Clears bytes of a slot that this thread has closed, unless the pool was closed. It announces that in the header
  * before it looks at the pool's state. A thread that makes another pool in this memory looks for announcements after
- * the end of this pool. So either that other pool is refused, or nothing is cleared here.
+ * the end of this pool. So either that other pool is refused, or nothing is cleared here. False: nothing was cleared.
  */
-export function clearSlot(core: Core, index: number, from: number, to: number): void {
+export function clearSlot(core: Core, index: number, from: number, to: number): boolean {
   const { i32 } = core;
   const at = Header.CLEARING + core.member * LINE;
   Atomics.store(i32, at, core.status);
   const state = Atomics.load(i32, Header.STATE);
-  const isAlive = state === PoolState.LIVE || state === PoolState.RETIRING;
-  if (isAlive && i32[Header.POOL] === core.pool) core.clear(index, from, to);
+  const isAlive = (state === PoolState.LIVE || state === PoolState.RETIRING) && i32[Header.POOL] === core.pool;
+  if (isAlive) core.clear(index, from, to);
   // Not a store: in a new pool in this memory the word belongs to one of its members.
   Atomics.compareExchange(i32, at, core.status, 0);
+  return isAlive;
 }
 
 /** Frees a closed slot, unless this thread was declared dead and another one does it, or the pool was closed. */
@@ -450,8 +477,6 @@ function freeClosed(core: Core, at: number, closed: number, free: number): void 
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
     if ((state & me) === 0 || (state & ~holderMask) !== (closed & ~holderMask)) return;
-    // A thread that joins an old lease may have set its bit here, where the low part is the same. It drops out, and
-    // frees the slot if it is the last.
     const next = (state & holderMask) === me ? free : state & ~me;
     if (Atomics.compareExchange(i32, at, state, next) === state) return;
   }

@@ -6,6 +6,7 @@
  * ```
  *   | header | members | bitmap words, 64 bytes apart | two words for each slot | slot 0 | slot 1 | ...
  *   first word of a slot, its state, 30 bits:  | low part of the generation | one bit for each member that holds it |
+ *     two bits above them:                     | closed | of a dead pool |
  *   second word of a slot, up to 30 bits:      | high part of the generation |
  *   identity of a lease, up to 53 bits:        | high part | low part | index of the slot |
  * ```
@@ -130,6 +131,12 @@ export const RETIRING: number = 1 << 29;
 
 /** Set in every state of a dead pool: no slot is free, and no lease is good. */
 export const DEAD_SLOT: number = 1 << 30;
+
+/**
+ * Set in the state of a slot that is closed: its holder clears it, or moves the high part of its generation. It is not
+ * free, and no lease of it is good, neither the last one nor the next. The highest bit, so the state is negative.
+ */
+export const CLOSED_SLOT: number = -(2 ** 31);
 
 /** Bits of a state, and of the low part of an identity. */
 const BITS = 30;

@@ -48,6 +48,7 @@ import {
   wake,
 } from "./core.ts";
 import {
+  CLOSED_SLOT,
   DEAD_SLOT,
   Header,
   LINE,
@@ -620,9 +621,9 @@ function reclaimSlot(core: Core, index: number, bits: number, pass: Pass): boole
     const next = generation === core.lastState || resumed ? generation : generation + core.step;
     const free = core.plain && next !== core.lastState;
     // Closed by the reclaimer, so that nothing is lost if it ends as well.
-    if (Atomics.compareExchange(i32, at, state, free ? next : next | me) !== state) continue;
+    if (Atomics.compareExchange(i32, at, state, free ? next : next | me | CLOSED_SLOT) !== state) continue;
     if (partly && !clearPart(core, index, next, state & core.holderMask, resumed, pass)) break;
-    if (!free) reopen(core, index, next | me, partly);
+    if (!free) reopen(core, index, next, partly);
     if (!core.plain && !partly) pass.bytes -= Math.max(core.layout.size, LEAST_BYTES);
     pass.freed++;
     return true;
@@ -642,14 +643,7 @@ function takesPasses(core: Core): boolean {
  * it, still closed, and two words beside its state say how far it was cleared, and in which state: no other state is
  * ever the same. True: all of it.
  */
-function clearPart(
-  core: Core,
-  index: number,
-  closed: number,
-  reclaiming: number,
-  resumed: boolean,
-  pass: Pass,
-): boolean {
+function clearPart(core: Core, index: number, next: number, reclaiming: number, resumed: boolean, pass: Pass): boolean {
   const { i32, me } = core;
   const at = stateAt(core, index);
   const { size } = core.layout;
@@ -657,8 +651,9 @@ function clearPart(
   i32[at + SlotWord.CLOSED] = 0;
   const to = Math.min(size, from + pass.bytes);
   pass.bytes -= Math.max(to - from, LEAST_BYTES);
-  clearSlot(core, index, from, to);
+  if (!clearSlot(core, index, from, to)) return false;
   if (to === size) return true;
+  const closed = next | CLOSED_SLOT;
   i32[at + SlotWord.CLEARED] = to;
   Atomics.store(i32, at + SlotWord.CLOSED, closed | reclaiming);
   Atomics.compareExchange(i32, at, closed | me, closed | reclaiming);

@@ -94,7 +94,16 @@ import {
   refusal,
   starvedError,
 } from "./errors.ts";
-import { DEAD_SLOT, Header, LAYOUT_VERSION, MemberState, MemberWord, RETIRING, type SharedLayout } from "./layout.ts";
+import {
+  CLOSED_SLOT,
+  DEAD_SLOT,
+  Header,
+  LAYOUT_VERSION,
+  MemberState,
+  MemberWord,
+  RETIRING,
+  type SharedLayout,
+} from "./layout.ts";
 import {
   claimMembership,
   closePool,
@@ -138,7 +147,6 @@ export class SharedPool implements LeasePool {
   // Numbers and flags from the first moment: the engine keeps the representation that it sees first.
   readonly #isMaker: boolean = false;
   readonly #pool: number = 0;
-  readonly #zeroOnAcquire: boolean = false;
   /** @internal */
   declare readonly waiter: SharedWaiter;
   /** @internal */
@@ -161,7 +169,6 @@ export class SharedPool implements LeasePool {
     this.member = membership.member;
     this.transport = "shared";
     this.#layout = layout;
-    this.#zeroOnAcquire = layout.zero === "acquire";
     this.waiter = checkWaiter("options.waiter", options.waiter);
     this.clock = checkClock("options.clock", options.clock);
     this.#views = new Array<Uint8Array | undefined>(layout.count).fill(undefined);
@@ -276,7 +283,7 @@ export class SharedPool implements LeasePool {
     const id = await this.#queue.wait({ signal, timeout }, (waiter) =>
       starvedError(this, this.clock.now() - waiter.since),
     );
-    return this.lease(this.#prepared(id));
+    return this.lease(id);
   }
 
   /**
@@ -299,7 +306,7 @@ export class SharedPool implements LeasePool {
     } catch (cause) {
       throw isMillpondError(cause) ? cause : cannotBlock(this.name, cause);
     }
-    if (id !== NONE) return this.#prepared(id);
+    if (id !== NONE) return id;
     this.#refuse("wait for a slot of");
     throw starvedError(this, this.clock.now() - start);
   }
@@ -340,8 +347,7 @@ export class SharedPool implements LeasePool {
    */
   tryAcquireId(): number {
     const id = tryAcquire(this.core);
-    if (id >= 0 && !this.#zeroOnAcquire) return id;
-    return id >= 0 ? this.#prepared(id) : this.#missed();
+    return id >= 0 ? id : this.#missed();
   }
 
   /**
@@ -552,18 +558,13 @@ export class SharedPool implements LeasePool {
     if (!isReservation(status)) throw badValue("member.membership.status", "that of a reserved membership", status);
   }
 
-  #prepared(id: number): number {
-    if (this.#zeroOnAcquire) zeroBytes(this.viewOf(id & this.core.indexMask));
-    return id;
-  }
-
   #missed(): number {
     const { core } = this;
     // First this: where the memory holds another pool now, nothing is counted.
     this.#refuse("take a slot of");
     // What a cut-off pass over dead members' slots left may be just what is wanted.
     const id = resumeReclaim(core) > 0 ? tryAcquire(core) : NONE;
-    if (id !== NONE) return this.#prepared(id);
+    if (id !== NONE) return id;
     core.i32[memberAt(core, core.member) + MemberWord.MISSES]!++;
     return NONE;
   }
@@ -665,7 +666,8 @@ function readHolders(core: Core): SharedHolder[] {
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
     if ((state & DEAD_SLOT) !== 0 || (state & core.holderMask) === 0) continue;
-    holders.push({ slot, id: leaseOf(core, slot, state), members: holdersOf(core, state) });
+    const id = (state & CLOSED_SLOT) === 0 ? leaseOf(core, slot, state) : NONE;
+    holders.push({ slot, id, members: holdersOf(core, state) });
   }
   return holders;
 }
@@ -686,14 +688,15 @@ function validatePool({ core, name }: { readonly core: Core; readonly name: stri
     const state = Atomics.load(i32, stateAt(core, index));
     if ((state & DEAD_SLOT) !== 0) continue;
     const holders = state & core.holderMask;
-    if ((state & ~core.stateMask) !== 0) fail(`slot ${index} has bits that mean nothing: ${state}`);
+    if ((state & ~(core.stateMask | CLOSED_SLOT)) !== 0) fail(`slot ${index} has bits that mean nothing: ${state}`);
     if ((holders & ~live) !== 0)
       fail(`slot ${index} is held by members ${holdersOf(core, holders & ~live)}, who are gone`);
     const mine = core.localLease[index]!;
     const many = mine !== NOTHING && mine < 0;
     const id = many ? MANY - mine : mine;
     const believed = mine !== NOTHING && holds(core, state, id) && isCurrent(core, index, id);
-    if ((state & core.lastState) === core.lastState) fail(`slot ${index} is closed, and nobody is at it`);
+    if ((state & CLOSED_SLOT) !== 0 || (state & core.lastState) === core.lastState)
+      fail(`slot ${index} is closed, and nobody is at it`);
     if (many && !believed) fail(`this thread counts holds of slot ${index}, which it does not hold`);
     if (many && core.localRefs[index]! < 1) fail(`this thread has a wrong count for slot ${index}`);
   }

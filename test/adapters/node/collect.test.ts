@@ -364,6 +364,33 @@ describe("collect of uploads", () => {
     req.destroy();
   });
 
+  it("does not give the rest of a body for the whole, when a part of it was read before", async () => {
+    const pages = PagePool.create();
+    const codes: string[] = [];
+    const server = createServer((req, res) => {
+      const answer = async (): Promise<void> => {
+        if (req.url === "/peeked") {
+          await once(req, "readable");
+          req.read(10);
+          codes.push(await codeOf(collect(req, pages)));
+        } else {
+          codes.push(await codeOf(collect(req, pages, { maxBytes: 10 })));
+          codes.push(await codeOf(collect(req, pages)));
+        }
+        res.writeHead(400, { connection: "close" }).end();
+      };
+      void answer();
+    });
+    servers.push(server);
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    expect(await post(`${url}/peeked`, content, { "content-length": "1000000" })).toBe(400);
+    expect(await post(`${url}/twice`, content, {})).toBe(400);
+    expect(codes).toEqual(["ERR_ENDED", "ERR_TOO_LARGE", "ERR_ENDED"]);
+    expect(pages.stats().live).toBe(0);
+  });
+
   it("rejects when the client hangs up, before and in the middle of the body", async () => {
     const before = openDescriptors();
     const pages = PagePool.create();

@@ -9,6 +9,8 @@ import { SharedAllocator } from "../../../src/allocators/shared.ts";
 import { BufferPool, MediaBuffer } from "../../../src/index.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { openDescriptors } from "../../helpers/descriptors.ts";
+import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
+import { generator } from "../../helpers/random.ts";
 
 const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
 const servers: Server[] = [];
@@ -490,6 +492,81 @@ describe("connectSocket, every way out", () => {
       expect(await codeOf(socket.read())).toBe(expected);
       expect(await codeOf(socket.closed)).toBe(expected);
       expect(pool.outstanding).toBe(0);
+    }
+  });
+
+  it("ends one that is still looking for its host, by the signal, destroy() and options.timeout", async () => {
+    const before = openDescriptors();
+    const pool = poolOf();
+    const options = { host: "nobody.invalid", port: 1, lookup: () => {} };
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const aborted = connectSocket(options, pool, { signal: controller.signal });
+    const read = aborted.read();
+    controller.abort(reason);
+    await expect(read).rejects.toBe(reason);
+    const destroyed = connectSocket(options, pool);
+    const write = codeOf(destroyed.write(pool.tryAcquire()!));
+    destroyed.destroy();
+    expect(await write).toBe("ERR_ENDED");
+    const late = connectSocket({ ...options, timeout: 10 }, pool);
+    expect(await codeOf(late.opened)).toBe("ERR_TIMED_OUT");
+    expect(await codeOf(late.read())).toBe("ERR_TIMED_OUT");
+    for (const socket of [aborted, destroyed, late]) await codeOf(socket.closed);
+    expect(openDescriptors()).toEqual(before);
+    expectHome(pool);
+  });
+
+  it("writes into no slot that is not its own: the leases of others keep their bytes", REPEATED, async () => {
+    const random = generator(seedOf("pooled-socket"));
+    for (let round = 0; round < times(8, 200); round++) {
+      const size = [1, 100, 4096, 5000, 70_000][random(5)]!;
+      const pool = BufferPool.create({ size, max: 2 + random(6), revoke: random(4) === 0 });
+      const total = Math.min(content.length, size * (10 + random(200)));
+      const address = await serve((peer) => {
+        const step = 1 + random(200_000);
+        const write = (at: number): void => {
+          if (at >= total) peer.end();
+          else if (random(3) === 0)
+            setImmediate(() => peer.write(content.subarray(at, Math.min(at + step, total)), () => write(at + step)));
+          else peer.write(content.subarray(at, Math.min(at + step, total)), () => write(at + step));
+        };
+        write(0);
+      });
+      // Slots go from one connection to the other, and to a holder who marks them.
+      const marked: MediaBuffer[] = [];
+      const mark = (): void => {
+        const lease = pool.stats().free > 1 ? pool.tryAcquire() : undefined;
+        if (lease === undefined) return;
+        lease.bytes.fill(0xee);
+        marked.push(lease);
+      };
+      const unmark = (): void => {
+        const lease = marked.shift();
+        if (lease === undefined) return;
+        expect(lease.bytes.every((byte) => byte === 0xee)).toBe(true);
+        lease.release();
+      };
+      const reading = [0, 1].map(async () => {
+        const how = { fill: (["any", "full"] as const)[random(2)]!, ahead: 1 + random(3) };
+        let at = 0;
+        for await (const lease of connectSocket(address, pool, how)) {
+          expect(Buffer.compare(lease.bytes, content.subarray(at, at + lease.size))).toBe(0);
+          at += lease.size;
+          if (random(4) === 0) await turn();
+          lease.release();
+          if (random(2) === 0) mark();
+          else unmark();
+        }
+        expect(at).toBe(total);
+      });
+      // Whoever has marked slots gives them back for those who wait.
+      const giving = setInterval(unmark, 1);
+      await Promise.all(reading);
+      clearInterval(giving);
+      while (marked.length > 0) unmark();
+      await until(() => pool.outstanding === 0);
+      expectHome(pool);
     }
   });
 

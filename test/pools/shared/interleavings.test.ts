@@ -77,11 +77,12 @@ const sizes: readonly WorldOptions[] = [
   { count: 2, threads: 3 },
   { count: 2, threads: 3, batch: true },
   { count: 1, threads: 3, zero: "release" },
+  { count: 1, threads: 3, zero: "acquire" },
   { count: 1, threads: 3, generationBits: 2 },
 ];
 
 /** Whether there are releases that close a slot before they free it. */
-const closes = (size: WorldOptions): boolean => size.zero === "release" || size.generationBits !== undefined;
+const closes = (size: WorldOptions): boolean => size.zero !== undefined || size.generationBits !== undefined;
 
 const situations = sizes.flatMap((size) => pairs.map(([first, second]) => [first, second, size] as const));
 
@@ -154,7 +155,7 @@ describe("a lease that two threads know", REPEATED, () => {
   });
 
   /** Joins, and looks whether what it joined is that lease, and whether its bytes stay as they are. */
-  const joins = (zero: "fresh" | "release") =>
+  const joins = (zero: "fresh" | "release" | "acquire") =>
     function* (world: World, id: number): Thread {
       const core = world.cores[1]!;
       const before = world.cleared[0];
@@ -173,6 +174,82 @@ describe("a lease that two threads know", REPEATED, () => {
       return world.run([gives(0)(world, id), joins("release")(world, id)], 2);
     };
     expect(tally(explore(make)).schedules).toBeGreaterThan(20);
+  });
+
+  it.each([
+    { zero: "release" },
+    { zero: "acquire" },
+    { zero: "release", generationBits: 2 },
+    { zero: "acquire", generationBits: 2 },
+  ] as const)(
+    "%o: one who joins what the words say, while another gives back and takes, joins a lease that was handed out",
+    (size) => {
+      const joined = { leases: 0, refused: 0 };
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 3, ...size });
+        const id = hold(world, 0);
+        const giver = function* (): Thread {
+          yield* world.give(0, id);
+          yield* world.take(0);
+        };
+        let isJoined = false;
+        for (const core of world.cores) {
+          const { clear } = core;
+          const looks = (index: number, from: number, to: number): void => {
+            if (isJoined) throw new Error("cleared while it was joined");
+            clear(index, from, to);
+          };
+          Object.assign(core, { clear: looks });
+        }
+        const joiner = function* (): Thread {
+          const core = world.cores[1]!;
+          yield;
+          const now = world.i32[world.layout.statesAt]!;
+          // Of a slot that is cleared, too: as one who knows how leases are numbered.
+          const next = yield* steps.leaseOf(core, 0, now);
+          if (!(yield* steps.retain(core, next))) {
+            joined.refused++;
+            return;
+          }
+          if (next !== id && world.cleared[0] === 0) throw new Error("joined the former holder's bytes");
+          joined.leases++;
+          isJoined = true;
+          yield;
+          isJoined = false;
+          if (!(yield* world.giveStep(1, next))) throw new Error("what it joined is over");
+        };
+        return world.run([giver(), joiner()], 2);
+      };
+      tally(explore(make, { preemptions: 5 }));
+      expect(Math.min(joined.leases, joined.refused)).toBeGreaterThan(0);
+    },
+  );
+
+  it("zero: acquire. One that was declared dead while it clears gets no lease, and another clears and has the slot", () => {
+    const make = (): Run => {
+      const world = new World({ count: 1, threads: 3, zero: "acquire" });
+      const late = function* (): Thread {
+        const id = yield* steps.tryAcquire(world.cores[0]!);
+        // Before it was declared dead.
+        if (id >= 0) world.seen.add(id);
+      };
+      Object.assign(world.cores[0]!, { clear: () => {} });
+      const other = function* (): Thread {
+        yield* world.reclaim(1, 0);
+        const id = yield* world.take(1);
+        if (id < 0) return;
+        yield;
+        if (!holds(world.cores[1]!, world.i32[world.layout.statesAt]!, id)) throw new Error("its lease is over");
+        yield* world.give(1, id);
+      };
+      const check = (): void => {
+        // It may have taken the slot after it was declared dead, which the next reclaim finds.
+        alone(world.reclaim(1, 0));
+        world.check(2);
+      };
+      return { ...world.run([late(), other()], 2), check };
+    };
+    expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
   });
 
   it("the low part of the generation comes round while one joins an old lease: it joins that lease or none", () => {
@@ -195,7 +272,13 @@ describe("a lease that two threads know", REPEATED, () => {
     }
   });
 
-  it.each([{ zero: "release" }, { generationBits: 2 }, { zero: "release", generationBits: 2 }] as const)(
+  it.each([
+    { zero: "release" },
+    { zero: "acquire" },
+    { generationBits: 2 },
+    { zero: "release", generationBits: 2 },
+    { zero: "acquire", generationBits: 2 },
+  ] as const)(
     "%o: the giver dies at any point while one joins and another clears up: nothing is lost or cleared in a hand",
     (size) => {
       for (const uses of [0, 1, 2]) {

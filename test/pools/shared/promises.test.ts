@@ -150,6 +150,80 @@ describe("a memory that gets another pool", () => {
   });
 });
 
+describe("zero: acquire", () => {
+  const idle = { wait() {}, notify() {}, waitAsync: undefined } as unknown as SharedWaiter;
+  /** Somebody waits in `pool`, the only slot was `9`, and it is free: the next look takes it. */
+  const waits = (): { other: SharedPool; pool: SharedPool; clock: FakeClock; got: Promise<string> } => {
+    const clock = new FakeClock();
+    const other = SharedPool.create({ size: 64, count: 1, zero: "acquire" });
+    const pool = SharedPool.attach(other.handle, { clock, waiter: idle });
+    const lease = other.tryAcquire()!;
+    other.bytes(lease).fill(9);
+    const got = codeOf(pool.acquire());
+    other.release(lease);
+    return { other, pool, clock, got };
+  };
+
+  it("one that waited has cleared the slot when it has it: who joins reads no byte of the former holder, and is not wiped", async () => {
+    const { other, clock, got } = waits();
+    clock.advance(20);
+    const { id } = other.holders()[0]!;
+    other.retainId(id);
+    expect(other.bytesOf(id).every((byte) => byte === 0)).toBe(true);
+    other.bytesOf(id).fill(5);
+    await got;
+    expect(other.bytesOf(id).every((byte) => byte === 5)).toBe(true);
+  });
+
+  it("one that left in the same turn as it got a slot clears nothing later: another has it by then", async () => {
+    const { other, pool, clock, got } = waits();
+    clock.advance(20);
+    pool.leave({ force: true });
+    const id = other.tryAcquireId();
+    other.bytesOf(id).fill(7);
+    await got;
+    expect(other.bytesOf(id).every((byte) => byte === 7)).toBe(true);
+  });
+
+  it.each(["acquire", "release"] as const)(
+    "zero: %s. While a slot is cleared it has no lease: holders() says -1, the next identity is refused, create() too",
+    (zero) => {
+      const pool = SharedPool.create({ size: 64, count: 1, zero });
+      const other = SharedPool.attach(pool.handle);
+      let looked = 0;
+      const { clear } = pool.core;
+      const look = (index: number, from: number, to: number): void => {
+        const next = other.currentLease(0);
+        expect([other.holders(), other.stats().held]).toEqual([[{ slot: 0, id: -1, members: [pool.member] }], 1]);
+        expect(code(() => other.retainId(next))).toMatch(/^ERR_/);
+        expect(code(() => other.retainId(-1))).toBe("ERR_FOREIGN_RELEASE");
+        expect(other.tryAcquireId()).toBe(-1);
+        clear(index, from, to);
+        looked++;
+      };
+      Object.assign(pool.core, { clear: look });
+      const lease = pool.tryAcquire()!;
+      pool.release(lease);
+      expect([looked, pool.stats().free]).toEqual([1, 1]);
+      pool.validate();
+    },
+  );
+
+  it("a pool that is closed while a slot is cleared hands out nothing, and its memory gets no other pool before", () => {
+    const options = { size: 64, count: 1, zero: "acquire" } as const;
+    const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
+    const pool = SharedPool.create({ ...options, memory });
+    const other = SharedPool.attach(pool.handle);
+    const clear = (): void => {
+      other.close({ force: true });
+      expect(code(() => SharedPool.create({ ...options, memory }))).toBe("ERR_IN_USE");
+    };
+    Object.assign(pool.core, { clear });
+    expect(code(() => pool.tryAcquireId())).toBe("ERR_POOL_DEAD");
+    expect(code(() => SharedPool.create({ ...options, memory }))).toBe("ok");
+  });
+});
+
 describe("a memory in which a closed pool still has members", () => {
   const options = { size: 8, count: 2, members: 3 } as const;
   const closed = (): { pool: SharedPool; other: SharedPool; memory: SharedArrayBuffer; remake: () => string } => {

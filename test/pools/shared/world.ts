@@ -19,7 +19,7 @@ export interface WorldOptions {
   readonly threads: number;
   /** Workers take whole words, as in large pools. */
   readonly batch?: boolean;
-  readonly zero?: "fresh" | "release";
+  readonly zero?: "fresh" | "release" | "acquire";
   /** Bits of the low part of a generation: with 2, each third release carries. */
   readonly generationBits?: number;
   /** Bytes of a slot. They are not there: only who clears how much of them is looked at. */
@@ -99,7 +99,7 @@ export class World {
     if (holders.size > 0) throw new Error(`slot ${index} was handed out twice: to ${[...holders]} and ${thread}`);
     if (this.seen.has(id)) throw new Error(`lease ${id} was handed out before`);
     this.seen.add(id);
-    if (this.layout.zero === "release" && this.dirty[index]) throw new Error(`slot ${index} was not cleared`);
+    if (this.layout.zero !== "fresh" && this.dirty[index]) throw new Error(`slot ${index} was not cleared`);
     this.dirty[index] = true;
     this.clearedTo[index] = 0;
     holders.add(thread);

@@ -83,6 +83,8 @@ export class OwnedChild {
       this.abandon({ error });
     });
     child.on("exit", () => this.#exited(child));
+    // What reads them sees their errors, and may not have begun.
+    child.stdout?.on("error", () => {});
     child.stderr?.on("error", () => {});
     child.stderr?.on("data", (chunk: Buffer) => this.#keep(chunk));
   }

@@ -35,7 +35,7 @@ export interface FrameOrigin {
 }
 
 /** How a loop waits. */
-export interface FrameLoopOptions {
+interface FrameLoopOptions {
   readonly signal: AbortSignal | undefined;
   /** Milliseconds to wait for a slot. */
   readonly timeout: number | undefined;

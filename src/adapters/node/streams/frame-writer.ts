@@ -178,13 +178,12 @@ export class FrameWriter {
         else reject(this.#failure === undefined ? error : this.#failure.error);
       };
       this.#pending.add(end);
+      const last = chunks.length - 1;
       try {
-        if (chunks.length > 1) writable.cork();
-        chunks.forEach((chunk, i) => {
-          if (i < chunks.length - 1) writable.write(chunk);
-          else writable.write(chunk, end);
-        });
-        if (chunks.length > 1) writable.uncork();
+        if (last > 0) writable.cork();
+        for (let i = 0; i < last; i++) writable.write(chunks[i]!);
+        writable.write(chunks[last]!, end);
+        if (last > 0) writable.uncork();
       } catch (error) {
         end(error);
       }

@@ -64,7 +64,9 @@ export function frames(readable: Readable, pool: BufferPool | number, options: F
   abortSignal("options.signal", given.signal);
   if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
   const { signal, timeout } = given;
-  return new FrameStream(new FrameLoop(originOf(readable), slots, planRawVideo(given), { signal, timeout, ahead: 0 }));
+  const plan = planRawVideo(given);
+  // From here on the stream is not the caller's.
+  return new FrameStream(new FrameLoop(originOf(readable), slots, plan, { signal, timeout, ahead: 0 }));
 }
 
 /** The frames of a stream, for one `for await`. Made by {@link frames}. */
@@ -108,6 +110,10 @@ export class FrameStream implements AsyncIterableIterator<MediaBuffer, void, und
 }
 
 function originOf(readable: Readable): FrameOrigin {
+  // An error that comes before the first next() is told by it; with nobody listening it would end the process.
+  const keep = (): void => {};
+  readable.on("error", keep);
+  readable.once("close", () => readable.off("error", keep));
   return {
     open: () => Promise.resolve(new ChunkReader(readable)),
     // Wakes whatever waits for bytes.

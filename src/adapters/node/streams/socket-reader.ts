@@ -16,7 +16,7 @@
  * Invariants: `onread` is armed only while a byte is waited for, or none has come since; nothing else reads the
  * descriptor; no descriptor is read after its socket was destroyed.
  */
-import { readSync, rmSync } from "node:fs";
+import { readSync, rmdirSync, unlinkSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -33,7 +33,7 @@ const LINE_BYTES = 16;
 /** Room for bytes of `onread` behind what is held. */
 const SPARE_BYTES = 8;
 
-export class SocketReader implements ByteReader {
+class SocketReader implements ByteReader {
   waitedMs = 0;
   readonly #socket: Socket;
   readonly #descriptor: number;
@@ -103,9 +103,12 @@ export class SocketReader implements ByteReader {
   }
 
   take(target: Uint8Array, start: number, end: number): number {
+    return this.#take(target, start, end, end - start >= DIRECT_BYTES);
+  }
+
+  #take(target: Uint8Array, start: number, end: number, isDirect: boolean): number {
     let position = this.#takeHeld(target, start, end);
-    if (position === end || !this.#readable) return position;
-    if (end - position >= DIRECT_BYTES) return this.#read(target, position, end);
+    if (isDirect && position < end) return this.#read(target, position, end);
     while (position < end && this.#readable) {
       this.#fillStage(STAGE_BYTES);
       position = this.#takeHeld(target, position, end);
@@ -114,8 +117,10 @@ export class SocketReader implements ByteReader {
   }
 
   async fill(target: Uint8Array, start: number, end: number): Promise<number> {
-    let position = this.take(target, start, end);
-    while (position < end && (await this.#more(1))) position = this.take(target, position, end);
+    // The end of a long run is read like the rest of it, and nothing beyond it.
+    const isDirect = end - start >= DIRECT_BYTES;
+    let position = this.#take(target, start, end, isDirect);
+    while (position < end && (await this.#more(1))) position = this.#take(target, position, end, isDirect);
     return position;
   }
 
@@ -209,11 +214,13 @@ export class SocketReader implements ByteReader {
 }
 
 /** A reader, and the socket that a child gets as its standard output: close it here as soon as the child has it. */
-export interface SocketPair {
+interface SocketPair {
   readonly reader: SocketReader;
   readonly far: Socket;
 }
 
+/** The socket's name in its folder. */
+const SOCKET = "s";
 /** Bytes of a path that every system's sockets take; longer ones are cut silently by some. */
 const MAX_PATH = 100;
 
@@ -226,19 +233,36 @@ export async function openSocketPair(): Promise<SocketPair | undefined> {
   // Other runtimes give no descriptor, or take no socket as a child's output.
   if (process.platform === "win32" || bun !== undefined || deno !== undefined) return undefined;
   let folder: string | undefined;
-  const removeFolder = (): void => {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  };
-  process.on("exit", removeFolder);
   try {
     folder = await mkdtemp(join(tmpdir(), "millpond-"));
-    const path = join(folder, "s");
+    if (folders.size === 0) process.on("exit", removeAll);
+    folders.add(folder);
+    const path = join(folder, SOCKET);
     return Buffer.byteLength(path) > MAX_PATH ? undefined : await connectedPair(path);
   } catch {
     return undefined;
   } finally {
-    process.off("exit", removeFolder);
-    removeFolder();
+    if (folder !== undefined) remove(folder);
+  }
+}
+
+/** Folders that are there now: a few turns of the event loop for each pair. */
+const folders: Set<string> = new Set();
+
+function removeAll(): void {
+  for (const folder of folders) remove(folder);
+}
+
+function remove(folder: string): void {
+  folders.delete(folder);
+  if (folders.size === 0) process.off("exit", removeAll);
+  // Not rmSync(), which opens the folder: there may be no descriptor for it.
+  for (const undo of [() => unlinkSync(join(folder, SOCKET)), () => rmdirSync(folder)]) {
+    try {
+      undo();
+    } catch {
+      // The socket's name is gone with its server, as a rule; or somebody else changed the folder's rights.
+    }
   }
 }
 
@@ -254,6 +278,8 @@ function connectedPair(path: string): Promise<SocketPair> {
       far?.destroy();
       reject(error);
     };
+    // Out of descriptors, the server's end is accepted and closed at once, and nothing else says so.
+    const lost = (): void => fail(new Error("the other end was closed"));
     const ready = (): void => {
       if (far === undefined || near === undefined || near.connecting) return;
       server.close();
@@ -263,6 +289,7 @@ function connectedPair(path: string): Promise<SocketPair> {
         return;
       }
       near.off("error", fail);
+      near.off("close", lost);
       reader = new SocketReader(near, descriptor);
       far.on("error", () => {});
       resolve({ reader, far });
@@ -281,6 +308,7 @@ function connectedPair(path: string): Promise<SocketPair> {
         onread: { buffer, callback: () => reader === undefined || reader.arrived(buffer[0]!) },
       });
       near.on("error", fail);
+      near.on("close", lost);
       near.on("connect", ready);
     });
   });

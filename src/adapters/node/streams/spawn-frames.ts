@@ -15,7 +15,7 @@
  * with its output, or when the loop ends (error, signal, `return()`, `kill()`), and is killed when it takes too long.
  *
  * Invariants: when the loop has ended, the process has ended, and no descriptor, file, listener, timer or slot of it is
- * left. A read never goes beyond its frame. A frame is delivered whole or not at all.
+ * left. A read into a slot never goes beyond its frame. A frame is delivered whole or not at all.
  */
 import type { SpawnOptions } from "node:child_process";
 import { constants } from "node:os";
@@ -108,10 +108,10 @@ export interface ProcessFailure {
  * is involved. The format is said as to `frames()`: by options, by a Y4M header, or by the format of the pool.
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for the arguments, and
- * nothing is started then. The loop throws `ERR_PROCESS_FAILED` (it cannot be started, it ends by itself with another
- * exit code than 0 or by a signal), `ERR_BAD_DATA` (no byte was written; the output ends inside a frame; it is not what
- * it should be), the signal's reason, and what `pool.acquire` throws. Errors about the program's output say how it
- * ended and what it said on stderr ({@link ProcessFailure}).
+ * nothing is started then. The loop ends when the program has. It throws `ERR_PROCESS_FAILED` (it cannot be started, it
+ * ends by itself with another exit code than 0 or by a signal), `ERR_BAD_DATA` (no byte was written; the output ends
+ * inside a frame; it is not what it should be), the signal's reason, and what `pool.acquire` throws. Errors about the
+ * program's output say how it ended and what it said on stderr ({@link ProcessFailure}).
  *
  * @param command the program, looked up on PATH
  * @param args its arguments; it writes to `pipe:1`, `-` or whatever it calls its standard output
@@ -195,7 +195,10 @@ export class FrameProcess implements AsyncIterableIterator<MediaBuffer, void, un
     return this.#program.child.stderr;
   }
 
-  /** Resolves when the process has ended and nothing of it is left, whatever ended it; never rejects. */
+  /**
+   * Resolves when the process has ended, whatever ended it; never rejects. What it had written by then can still be
+   * read.
+   */
   get exited(): Promise<void> {
     return this.#program.child.gone;
   }

@@ -8,6 +8,7 @@ import { allocators } from "../../../../src/allocators/registry.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
 import { codeOf } from "../../../helpers/code-of.ts";
+import { REPEATED, seedOf, times } from "../../../helpers/effort.ts";
 
 function chunked(bytes: Uint8Array, sizes: readonly number[]): Readable {
   const chunks: Buffer[] = [];
@@ -39,52 +40,56 @@ function packed(info: VideoInfo, bytes: Uint8Array): Buffer {
 const GRAY = { format: "gray", width: 10, height: 10 };
 
 describe("frames of a stream", () => {
-  it("land in the slots of a given pool, in whatever chunks they arrive, rows where the pool's format has them", async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 6 }),
-        fc.constantFrom("I420", "NV12", "RGBA", "I422P10"),
-        fc.constantFrom(1, 16, 64),
-        fc.constantFrom(0, 5),
-        fc.boolean(),
-        async (sizes, format, strideAlign, left, isY4m) => {
-          const name = isY4m ? "I420" : format;
-          const info = VideoInfo.of({
-            format: name as "I420",
-            width: 67,
-            height: 35,
-            strideAlign,
-            padding: { left, top: left },
-          });
-          const sent = numbered(3, info.payload);
-          const parts = isY4m
-            ? [Buffer.from("YUV4MPEG2 W67 H35 F25:1\n"), ...sent.flatMap((one) => [Buffer.from("FRAME\n"), one])]
-            : sent;
-          const pool = BufferPool.create({
-            size: info.size,
-            max: 2,
-            format: info,
-            allocator: allocators.find("shared")!,
-          });
-          let index = 0;
-          for await (const frame of frames(chunked(Buffer.concat(parts), sizes), pool)) {
-            expect(packed(info, frame.bytes).equals(sent[index]!)).toBe(true);
-            // What belongs to no row stays as the pool gave it.
-            expect(frame.bytes.reduce((sum, byte) => sum + byte, 0)).toBe(
-              sent[index]!.reduce((sum, byte) => sum + byte, 0),
-            );
-            expect(frame.pts).toBe(isY4m ? BigInt(index) * 40_000_000n : undefined);
-            frame.memset(0, 0);
-            frame.release();
-            index++;
-          }
-          expect(index).toBe(3);
-          pool.close();
-        },
-      ),
-      { numRuns: 40 },
-    );
-  });
+  it(
+    "land in the slots of a given pool, in whatever chunks they arrive, rows where the pool's format has them",
+    REPEATED,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 6 }),
+          fc.constantFrom("I420", "NV12", "RGBA", "I422P10"),
+          fc.constantFrom(1, 16, 64),
+          fc.constantFrom(0, 5),
+          fc.boolean(),
+          async (sizes, format, strideAlign, left, isY4m) => {
+            const name = isY4m ? "I420" : format;
+            const info = VideoInfo.of({
+              format: name as "I420",
+              width: 67,
+              height: 35,
+              strideAlign,
+              padding: { left, top: left },
+            });
+            const sent = numbered(3, info.payload);
+            const parts = isY4m
+              ? [Buffer.from("YUV4MPEG2 W67 H35 F25:1\n"), ...sent.flatMap((one) => [Buffer.from("FRAME\n"), one])]
+              : sent;
+            const pool = BufferPool.create({
+              size: info.size,
+              max: 2,
+              format: info,
+              allocator: allocators.find("shared")!,
+            });
+            let index = 0;
+            for await (const frame of frames(chunked(Buffer.concat(parts), sizes), pool)) {
+              expect(packed(info, frame.bytes).equals(sent[index]!)).toBe(true);
+              // What belongs to no row stays as the pool gave it.
+              expect(frame.bytes.reduce((sum, byte) => sum + byte, 0)).toBe(
+                sent[index]!.reduce((sum, byte) => sum + byte, 0),
+              );
+              expect(frame.pts).toBe(isY4m ? BigInt(index) * 40_000_000n : undefined);
+              frame.memset(0, 0);
+              frame.release();
+              index++;
+            }
+            expect(index).toBe(3);
+            pool.close();
+          },
+        ),
+        { numRuns: times(40, 1000), seed: seedOf("frames of a stream") },
+      );
+    },
+  );
 
   it("come in a pool of their own for a count, which goes with its last lease", async () => {
     const sent = numbered(5, 6);
@@ -237,6 +242,15 @@ describe("frames of a stream", () => {
         expect(getEventListeners(controller.signal, "abort")).toHaveLength(0);
       }
     }
+  });
+
+  it("tell an error that came before they were asked for", async () => {
+    const stream = new PassThrough();
+    const video = frames(stream, 1, GRAY);
+    stream.destroy(new Error("the cable was pulled"));
+    await new Promise((resolve) => stream.on("close", resolve));
+    await expect(video.next()).rejects.toThrow("the cable was pulled");
+    expect(await video.next()).toEqual({ done: true, value: undefined });
   });
 
   it("say how the stream ended inside a frame, which is not delivered", async () => {

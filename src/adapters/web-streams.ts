@@ -404,7 +404,7 @@ function bytesOfChunk(chunk: unknown): Uint8Array {
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` (also for a list of more than 65,536),
  * `ERR_UNSUPPORTED` where there is no ReadableStream; nothing is taken over then. Reads reject with what the iterator
- * throws, `ERR_INVALID_ARG_TYPE` for what is no lease, and what {@link MediaBuffer.extract} and
+ * throws, `ERR_INVALID_ARG_TYPE` for anything but a lease, and what {@link MediaBuffer.extract} and
  * {@link MediaBuffer.release} throw.
  */
 export function toReadable(
@@ -480,7 +480,7 @@ class LeaseSource {
   start(controller: ByteController): void {
     this.#ignore = onAbort(this.#signal, (reason) => {
       controller.error(reason);
-      // Whoever aborted has no place for an error of the source's end.
+      // The caller that aborted waits for nothing, so an error of the source's end has no receiver.
       this.#end().catch(() => {});
     });
     if (this.#isOver) this.#ignore();

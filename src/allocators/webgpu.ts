@@ -4,9 +4,10 @@
  * software adapter, and against a strict fake of the interface; on no real GPU yet.
  */
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
+import { usedAfterReleaseError } from "../memory/errors.ts";
 import { type MapMode, Memory } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
-import { oneOf, wrongType } from "../util/validate.ts";
+import { isMade, oneOf, wrongType } from "../util/validate.ts";
 
 /** What is used of a GPUBuffer. */
 export interface StagingBuffer {
@@ -58,11 +59,13 @@ export class WebGpuAllocator extends Allocator {
 
   /**
    * The GPU buffer behind a memory or a region, for copy commands. The bytes of a memory begin `memory.offset` bytes
-   * into it. Throws `ERR_INVALID_ARG_TYPE`.
+   * into it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_USE_AFTER_RELEASE` for a memory that was released.
    */
   static bufferOf(memory: Memory | Region): StagingBuffer {
-    const region = memory instanceof Memory ? memory.region : memory;
-    const handle: unknown = region instanceof Region ? region.handle : undefined;
+    const isMemory = isMade(Memory, memory, "references");
+    if (isMemory && memory.refCount === 0) throw usedAfterReleaseError(memory, "find the GPU buffer of");
+    const region = isMemory ? memory.region : memory;
+    const handle: unknown = isMade(Region, region, "bytes") ? region.handle : undefined;
     if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
       throw wrongType("memory", "a memory or a region of a WebGpuAllocator", memory);
     }

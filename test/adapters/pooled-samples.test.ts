@@ -28,8 +28,8 @@ const INFO = VideoInfo.of({ format: "I420", width: 32, height: 16 });
 /** Packets of the clip. */
 const PACKETS = 75;
 
-/** What the fake decoder has lent, and how it goes on. */
-const lent = {
+/** What the fake decoder has given out, and how it goes on. */
+const given = {
   open: 0,
   mostOpen: 0,
   made: 0,
@@ -42,16 +42,16 @@ const lent = {
   wake: (): void => {},
 };
 
-class LentPicture extends VideoSampleResource {
+class DecodedPicture extends VideoSampleResource {
   readonly #value: number;
   constructor(value: number) {
     super();
     this.#value = value;
-    lent.made++;
-    lent.mostOpen = Math.max(lent.mostOpen, ++lent.open);
+    given.made++;
+    given.mostOpen = Math.max(given.mostOpen, ++given.open);
   }
   getFormat(): "I420" | null {
-    return lent.format;
+    return given.format;
   }
   getCodedWidth(): number {
     return INFO.width;
@@ -79,8 +79,8 @@ class LentPicture extends VideoSampleResource {
     return new VideoSample(bytes, { ...init, format: "RGBA", codedWidth: INFO.width, codedHeight: INFO.height });
   }
   close(): void {
-    lent.open--;
-    lent.wake();
+    given.open--;
+    given.wake();
   }
 }
 
@@ -92,14 +92,14 @@ class FewFrames extends CustomVideoDecoder {
   }
   override init(): void {}
   override async decode(packet: EncodedPacket): Promise<void> {
-    await lent.hold;
-    if (lent.made >= lent.failAt) {
+    await given.hold;
+    if (given.made >= given.failAt) {
       this.onError(new Error("the stream is damaged"));
       return;
     }
-    while (lent.open >= lent.frames) {
+    while (given.open >= given.frames) {
       await new Promise<void>((resolve) => {
-        lent.wake = resolve;
+        given.wake = resolve;
       });
     }
     // Packets are in decoding order: what is shown next is known once two later ones are there.
@@ -110,13 +110,13 @@ class FewFrames extends CustomVideoDecoder {
   #emit(): void {
     const timestamp = this.#times.shift()!;
     const number = Math.round(timestamp * 25);
-    this.onSample(new VideoSample(new LentPicture(number), { timestamp, duration: 0.04 }));
+    this.onSample(new VideoSample(new DecodedPicture(number), { timestamp, duration: 0.04 }));
   }
   override async flush(): Promise<void> {
     while (this.#times.length > 0) {
-      while (lent.open >= lent.frames) {
+      while (given.open >= given.frames) {
         await new Promise<void>((resolve) => {
-          lent.wake = resolve;
+          given.wake = resolve;
         });
       }
       this.#emit();
@@ -137,7 +137,7 @@ async function openTrack(): Promise<InputVideoTrack> {
 
 afterEach(() => {
   for (const input of inputs.splice(0)) input.dispose();
-  Object.assign(lent, { open: 0, mostOpen: 0, made: 0, frames: 8, failAt: Infinity, hold: undefined, format: "I420" });
+  Object.assign(given, { open: 0, mostOpen: 0, made: 0, frames: 8, failAt: Infinity, hold: undefined, format: "I420" });
 });
 
 async function settle(): Promise<void> {
@@ -146,7 +146,7 @@ async function settle(): Promise<void> {
 
 /** Every frame is back in the decoder, every lease in the pool. */
 async function expectWhole(pool: BufferPool): Promise<void> {
-  while (lent.open > 0) await settle();
+  while (given.open > 0) await settle();
   pool.validate();
   const { outstanding, awaitingMemory, waiting } = pool.stats();
   expect({ outstanding, awaitingMemory, waiting }).toEqual({ outstanding: 0, awaitingMemory: 0, waiting: 0 });
@@ -181,7 +181,7 @@ describe("pooledSamples", () => {
       if (kept.push(buffer) === 20) for (const lease of kept.splice(0)) lease.release();
     }
     for (const lease of kept) lease.release();
-    expect([frames, lent.made, lent.mostOpen <= 8, pool.stats().highWater]).toEqual([PACKETS, PACKETS, true, 20]);
+    expect([frames, given.made, given.mostOpen <= 8, pool.stats().highWater]).toEqual([PACKETS, PACKETS, true, 20]);
     await expectWhole(pool);
   });
 
@@ -190,10 +190,10 @@ describe("pooledSamples", () => {
     const loop = pooledSamples(await openTrack(), pool);
     const held = [await loop.next(), await loop.next()].map(({ value }) => value as MediaBuffer);
     const third = loop.next();
-    while (pool.stats().waiting === 0 || lent.open < 8) await settle();
+    while (pool.stats().waiting === 0 || given.open < 8) await settle();
     await settle();
     // Two were copied; the decoder has its eight, one of them at the loop.
-    expect([lent.made, lent.open]).toEqual([10, 8]);
+    expect([given.made, given.open]).toEqual([10, 8]);
     held.shift()!.release();
     ((await third).value as MediaBuffer).release();
     held.shift()!.release();
@@ -231,7 +231,7 @@ describe("pooledSamples", () => {
     await expectWhole(pool);
     // It waits for the decoder.
     let go = (): void => {};
-    lent.hold = new Promise<void>((resolve) => {
+    given.hold = new Promise<void>((resolve) => {
       go = resolve;
     });
     const loop = pooledSamples(await openTrack(), pool);
@@ -251,7 +251,7 @@ describe("pooledSamples", () => {
     const reason = new Error("stop");
     const pool = openPool({ size: INFO.size, max: 1 });
     let go = (): void => {};
-    lent.hold = new Promise<void>((resolve) => {
+    given.hold = new Promise<void>((resolve) => {
       go = resolve;
     });
     const decoding = new AbortController();
@@ -260,7 +260,7 @@ describe("pooledSamples", () => {
     decoding.abort(reason);
     await expect(first).rejects.toBe(reason);
     go();
-    lent.hold = undefined;
+    given.hold = undefined;
     await settle();
     await expectWhole(pool);
     const slots = new AbortController();
@@ -278,7 +278,7 @@ describe("pooledSamples", () => {
   });
 
   it("throws what the decoder throws, and what the pool does, with every frame closed", async () => {
-    lent.failAt = 10;
+    given.failAt = 10;
     const pool = openPool({ size: INFO.size, max: 2 });
     const read = async (): Promise<number> => {
       let frames = 0;
@@ -290,7 +290,7 @@ describe("pooledSamples", () => {
     };
     await expect(read()).rejects.toThrow("the stream is damaged");
     await expectWhole(pool);
-    lent.failAt = Number.POSITIVE_INFINITY;
+    given.failAt = Number.POSITIVE_INFINITY;
     const small = openPool({ size: INFO.size - 1, max: 2 });
     expect(await codeOf(pooledSamples(await openTrack(), small).next())).toBe("ERR_OUT_OF_RANGE");
     await expectWhole(small);
@@ -301,10 +301,10 @@ describe("pooledSamples", () => {
     other.release();
     await expectWhole(pool);
     // On the GPU only, and nothing here that reads those.
-    lent.format = null;
+    given.format = null;
     expect(await codeOf(pooledSamples(await openTrack(), pool).next())).toBe("ERR_UNSUPPORTED");
     await expectWhole(pool);
-    lent.format = "I420";
+    given.format = "I420";
     pool.close();
     expect(await codeOf(pooledSamples(await openTrack(), pool).next())).toBe("ERR_POOL_DEAD");
     await expectWhole(pool);
@@ -332,7 +332,7 @@ describe("pooledSamples", () => {
     // Alike in its methods only: told when the package has seen it.
     const foreign = { canDecode: () => true, getCodedWidth: () => 8 };
     expect(await codeOf(pooledSamples(foreign as never, pool).next())).toBe("ERR_INVALID_ARG_TYPE");
-    expect(lent.made).toBe(0);
+    expect(given.made).toBe(0);
   });
 });
 

@@ -563,7 +563,7 @@ describe("readInto", () => {
 
   it("starves with the pool's own report", async () => {
     const pool = openPool({ max: 1 });
-    const lease = await pool.acquire({ tag: "hoarder" });
+    const lease = await pool.acquire({ tag: "keeper" });
     const { stream, seen } = byteSource(pattern(10));
     expect(await codeOf(readInto(stream, pool, { timeout: 0 }).next())).toBe("ERR_STARVED");
     expect([seen.canceled.length, stream.locked]).toEqual([1, false]);

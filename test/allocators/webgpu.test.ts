@@ -79,6 +79,7 @@ describe("WebGpuAllocator (fake)", () => {
     }
     memory.release();
     expect(gpu.state).toBe("destroyed");
+    expect(code(() => WebGpuAllocator.bufferOf(memory))).toBe("ERR_USE_AFTER_RELEASE");
   });
 
   it("two who map at once share one request; the GPU gets the bytes back with the last", async () => {

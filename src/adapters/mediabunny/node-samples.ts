@@ -7,7 +7,7 @@ import { type PooledSamplesOptions, samplesInto } from "./samples.ts";
 
 /**
  * The frames of a video track, each in a buffer of `pool` that the consumer owns and releases, with its times and a
- * `VideoMeta`. Each frame that the decoder lends is copied once and closed at once. When every slot is out, the loop
+ * `VideoMeta`. Each frame of the decoder is copied once and closed at once. When every slot is out, the loop
  * waits with one frame, and the decoder with the few that it has ahead; leaving the loop, an error and the signal close
  * all of them.
  *

@@ -202,7 +202,7 @@ function classFor(mediabunny: Mediabunny): ResourceClass {
     }
 
     close(): void {
-      // Its pool may have been closed by force, or the lease released by whoever was not to.
+      // Its pool may have been closed by force, or somebody has released a reference too many.
       if (this.buffer.isLive) this.buffer.release();
     }
   }

@@ -1,6 +1,6 @@
 /**
- * The frames of a track in pooled buffers, in browsers and in Node. mediabunny lends a few frames of the decoder at a
- * time; each is copied into a slot and closed before the next is asked for, so that what a program keeps are its
+ * The frames of a track in pooled buffers, in browsers and in Node. mediabunny gives out a few frames of the decoder at
+ * a time; each is copied into a slot and closed before the next is asked for, so that what a program keeps are its
  * leases, and the decoder never runs dry.
  *
  * Life: the decoder starts with the first turn of the loop. When every slot is out the loop waits with one frame, and

@@ -1,42 +1,44 @@
 /**
- * PooledSocket: a connection whose bytes the system writes straight into slots of a BufferPool, and takes straight out
+ * PooledSocket: a connection whose bytes the system reads straight into slots of a BufferPool, and writes straight out
  * of leases. It stands on `net.connect({ onread })`; connections that a server accepts, and TLS, have no such way in
  * Node.
  *
  * ```
- *   kernel --read--> [ slot ] --full, or nothing more has come--> waits for the loop (at most ahead) --> the loop
- *                       ^                                                                                     |
- *                       +---------------------------------- the pool <------------------------- release() ----+
+ *   kernel --> [ front ] --copy--> [ slot ] --full, or nothing more has come--> waits for the loop --> the loop
+ *      |        4 KiB               ^    ^                                                               |
+ *      +---- the rest, read(2) -----+    +------------------- the pool <------------------ release() ---+
  * ```
+ * The front. The event loop keeps the address of `onread`'s buffer between two reads. Were that a slot, a pool closed
+ * by force, or a stale view of it that is transferred to a worker, would have the kernel write into memory of somebody
+ * else. So the first 4 KiB of what has come lie in a block of the socket's own, and are copied; when there may be more,
+ * the rest is read in the same moment, by calls that end before anything else runs, into slots that were looked at in
+ * that moment. A connection that waits for bytes has no slot at all. Where the descriptor cannot be had (Windows), the
+ * front has 64 KiB, and all bytes are copied once.
+ *
  * Life-cycle: connecting, open, ended (by the other side), closed; `destroy()`, the signal, an error and leaving the
  * loop close it from anywhere. Reading begins with the first `read()`.
  *
- * | reading | the kernel writes into         | goes on                                                     |
- * | ------- | ------------------------------ | ----------------------------------------------------------- |
- * | idle    | nothing; it stops the sender   | when the loop asks                                          |
- * | waiting | nothing                        | when the pool has a free slot                               |
- * | on      | a slot, or once the bounce     | until no slot is free or `ahead` leases wait: then idle |
+ * | reading | goes on                                                              |
+ * | ------- | -------------------------------------------------------------------- |
+ * | idle    | when the loop asks: it has not yet, or `ahead` leases wait for it    |
+ * | waiting | when the pool has a free slot; at most the front waits for it        |
+ * | on      | until one of the others; meanwhile the kernel stops the sender       |
  *
- * The bounce. Node asks for the next target only when a read has ended, so after a pause the first read goes where the
- * last answer said. That must be no slot of somebody else: it is a small block of the socket's own, from which up to 4
- * KiB are copied once for each pause.
+ * Invariants: bytes come in order, each once; at most `ahead` leases wait for the loop. A lease that is written is
+ * mapped until its bytes are out, so that a release meanwhile is refused (`ERR_MAPPED`) and a pool that is closed by
+ * force keeps its bytes. When the socket is destroyed it holds no lease but those that are being written; when `closed`
+ * has settled, none but those that wait to be read.
  *
- * Invariants: a slot that the kernel may write into is mapped and in nobody's hands; a pool that is closed by force
- * keeps its bytes until the connection is closed. Bytes of one read never lie in two leases, but for those of the
- * bounce that a slot of under 4 KiB has no room for. A lease that is written is mapped until its bytes are out, so that
- * a release meanwhile is refused (`ERR_MAPPED`). When `closed` has settled the socket holds no lease that is not
- * waiting to be read.
- *
- * Complexity: a read is one system call, no allocation but the handle of the lease. The view of a whole slot is made
- * once for each slot; the rest of a slot that is not full yet is a view of its own.
+ * Complexity: a lease is one or two system calls and one small object. The view of a slot is made once for each slot.
  */
+import { readSync } from "node:fs";
 import { type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
 import { disposeWith } from "../../util/dispose.ts";
-import { type ErrorCode, MillpondError } from "../../util/errors.ts";
+import { type ErrorCode, isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
   abortSignal,
   badValue,
@@ -51,6 +53,7 @@ import {
   wrongType,
   yesOrNo,
 } from "../../util/validate.ts";
+import { giveBack } from "./give-back.ts";
 
 /** How a {@link PooledSocket} hands out what arrives. */
 export interface PooledSocketOptions {
@@ -134,8 +137,11 @@ const TLS_KEYS = [
 const DEFAULT_AHEAD = 2;
 const MAX_AHEAD = 64;
 
-/** 4 KiB: what is copied once for each pause costs less than the system call that brought it. */
-const BOUNCE_BYTES = 4096;
+/** 4 KiB: to copy it costs less than the system call that brought it; most messages are smaller. */
+const FRONT_BYTES = 4096;
+
+/** Where all bytes are copied: as much as one read brings. */
+const WHOLE_FRONT_BYTES = 1 << 16;
 
 /**
  * Connects, and reads into slots of `pool`. Returns at once; `opened` resolves when the connection is there.
@@ -210,52 +216,43 @@ function checkAddress(options: SocketAddress): SocketAddress {
 /** Node's timers take no more: 2^31 - 1 ms. */
 const MAX_TIMER = 2 ** 31 - 1;
 
-/** A slot that the kernel writes into. */
+/** A slot that is being filled. */
 class Target {
   readonly buffer: MediaBuffer;
-  readonly bytes: Uint8Array;
-  readonly #mapping: Mapping;
+  readonly size: number;
   filled = 0;
 
   constructor(buffer: MediaBuffer) {
-    try {
-      this.#mapping = buffer.map("write");
-    } catch (error) {
-      buffer.release();
-      throw error;
-    }
     this.buffer = buffer;
-    this.bytes = this.#mapping.bytes;
-  }
-
-  /** Where the next byte goes. */
-  get rest(): Uint8Array {
-    return this.filled === 0 ? this.bytes : this.bytes.subarray(this.filled);
+    this.size = buffer.size;
   }
 
   get isFull(): boolean {
-    return this.filled === this.bytes.length;
+    return this.filled === this.size;
+  }
+
+  /** All bytes of the slot, looked at now. Throws `ERR_POOL_DEAD`, `ERR_DETACHED`, `ERR_NOT_MAPPABLE`. */
+  get bytes(): Uint8Array {
+    return this.buffer.bytes;
   }
 
   /** Copies as much as there is room for; returns what is left. */
   fill(bytes: Uint8Array): Uint8Array {
-    const count = Math.min(bytes.length, this.bytes.length - this.filled);
-    this.bytes.set(bytes.subarray(0, count), this.filled);
+    const count = Math.min(bytes.length, this.size - this.filled);
+    this.bytes.set(count === bytes.length ? bytes : bytes.subarray(0, count), this.filled);
     this.filled += count;
     return bytes.subarray(count);
   }
 
-  /** The lease, as large as what has arrived. Nothing writes into it any more. Throws `ERR_POOL_DEAD`. */
+  /** The lease, as large as what has arrived. Throws `ERR_POOL_DEAD`. */
   finish(): MediaBuffer {
     const { buffer, filled } = this;
-    this.#mapping.unmap();
-    if (filled < buffer.size) buffer.resize(0, filled);
+    if (filled < this.size) buffer.resize(0, filled);
     return buffer;
   }
 
   drop(): void {
-    this.#mapping.unmap();
-    if (this.buffer.isLive) this.buffer.release();
+    giveBack(this.buffer);
   }
 }
 
@@ -283,11 +280,12 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   readonly #ready: MediaBuffer[] = [];
   /** Calls of read() that wait for a lease, in order. While there is one, `#ready` is empty. */
   readonly #readers: Reader[] = [];
-  /** What is being filled; undefined: bytes go to the bounce. */
+  /** What is being filled; undefined while nothing has come. */
   #target: Target | undefined;
-  #bounce: Uint8Array = new Uint8Array(BOUNCE_BYTES);
-  /** What the bounce brought and no slot has room for yet, in order. */
-  #spill: Uint8Array[] = [];
+  /** What the event loop reads into. */
+  #front: Uint8Array;
+  /** What came in the front and is in no slot yet, in order. */
+  #held: Uint8Array[] = [];
   #state: "idle" | "waiting" | "on" = "idle";
   /** The other side has ended: no byte comes any more. */
   #isEnded = false;
@@ -301,6 +299,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
   #settleClosed: () => void = () => {};
   /** Milliseconds without a byte that end the connection; 0: none do. */
   readonly #timeout: number;
+  #bytesRead = 0;
   /** Ends the wait for a slot. */
   readonly #stop: AbortController = new AbortController();
   readonly #undo: (() => void)[] = [];
@@ -317,15 +316,16 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.#isEager = fill === "any";
     this.#ahead = ahead;
     this.#timeout = address.timeout ?? 0;
+    this.#front = new Uint8Array(process.platform === "win32" ? WHOLE_FRONT_BYTES : FRONT_BYTES);
     const socket = openSocket({
       ...address,
       onread: {
-        buffer: () => this.#target?.rest ?? this.#bounce,
+        buffer: () => this.#front,
         callback: (count: number, bytes: Uint8Array) => this.#onRead(count, bytes),
       },
     } as NetConnectOpts);
     this.#socket = socket;
-    // Or it would read before there is a slot.
+    // Or it would read before anybody asks.
     socket.pause();
     this.opened = new Promise((resolve, reject) => {
       socket.once("connect", resolve);
@@ -341,8 +341,8 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     socket.on("timeout", () => this.#onTimeout());
     socket.once("end", () => this.#onEnd());
     socket.once("close", () => this.#onClose());
-    // A pool that is closed by force while the kernel writes into a slot of it tells by this alone.
-    this.#undo.push(pool.on("drained", () => this.#onDrained()));
+    // A pool that is closed by force tells by this alone.
+    this.#undo.push(pool.on("drained", () => this.#onPoolDrained()));
     try {
       this.#undo.push(onAbort(signal, (reason) => this.#shut({ error: reason })));
     } catch (error) {
@@ -353,7 +353,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   /** Bytes that have arrived. */
   get bytesRead(): number {
-    return this.#socket.bytesRead;
+    return this.#bytesRead;
   }
 
   /** Bytes that were given to the socket to send. */
@@ -368,19 +368,21 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
    * connection.
    */
   read(): Promise<MediaBuffer | undefined> {
+    // What has come while nobody asked is handed out as it is.
+    if (this.#ready.length === 0 && this.#isEager && (this.#target?.filled ?? 0) > 0) this.#handOut();
     const lease = this.#ready.shift();
-    if (lease === undefined) {
-      if (this.#isOver) return Promise.reject(this.#refusal("read"));
-      // What the bounce brought may still wait for a slot.
-      if (this.#isEnded && this.#spill.length === 0) return Promise.resolve(undefined);
-      return new Promise((resolve, reject) => {
-        this.#readers.push({ resolve, reject });
-        this.#start();
-      });
+    if (lease !== undefined) {
+      this.#start();
+      this.#stopListening();
+      return Promise.resolve(lease);
     }
-    this.#start();
-    this.#stopListening();
-    return Promise.resolve(lease);
+    if (this.#isOver) return Promise.reject(this.#refusal("read"));
+    // What came in the front may still wait for a slot.
+    if (this.#isEnded && this.#held.length === 0) return Promise.resolve(undefined);
+    return new Promise((resolve, reject) => {
+      this.#readers.push({ resolve, reject });
+      this.#start();
+    });
   }
 
   /** Reads to the end, lease by lease, as {@link read}. Leaving the loop early destroys the connection. */
@@ -474,7 +476,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   /**
    * Closes the connection now. What waits to be read is released; calls that wait reject with `error`, or with
-   * `ERR_ENDED` without one. What the kernel still works on comes back before {@link closed} settles. Twice: nothing.
+   * `ERR_ENDED` without one; leases that are being written come back before {@link closed} settles. Twice: nothing.
    */
   destroy(error?: unknown): void {
     this.#shut(error === undefined ? undefined : { error });
@@ -490,7 +492,10 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.#failure = failure;
     this.#stop.abort();
     this.#socket.destroy();
-    for (const lease of this.#ready.splice(0)) if (lease.isLive) lease.release();
+    this.#target?.drop();
+    this.#target = undefined;
+    this.#held = [];
+    for (const lease of this.#ready.splice(0)) giveBack(lease);
     for (const reader of this.#readers.splice(0)) reader.reject(this.#refusal("read"));
     this.#stopListening();
   }
@@ -501,134 +506,145 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     return new MillpondError("ERR_ENDED", `cannot ${verb} the connection: ${why}; connectSocket() makes another one`);
   }
 
-  /** Begins to read again, when there is somebody to read for. */
+  /** Begins to read again, when reading stopped for want of somebody to read for. */
   #start(): void {
-    if (this.#state !== "idle" || this.#isOver || this.#ready.length >= this.#ahead) return;
-    if (this.#isEnded && this.#spill.length === 0) return;
-    if (this.#nextTarget()) this.#readOn();
+    if (this.#state === "idle" && !this.#isOver) this.#readOn(false);
   }
 
-  /** Takes a slot to fill. False: there is none now; reading goes on by itself when there is. */
-  #nextTarget(): boolean {
-    let buffer: MediaBuffer | undefined;
+  /** Places what was held, then lets the kernel go on. */
+  #readOn(mayHaveMore: boolean): void {
+    this.#state = "on";
+    if (!this.#pump(mayHaveMore) || this.#isEnded) return;
+    // The time that the loop or the pool took is not the other side's.
+    if (this.#timeout > 0) this.#socket.setTimeout(this.#timeout);
+    this.#socket.resume();
+  }
+
+  /** The kernel has written `count` bytes into the front. True: it may go on. */
+  #onRead(count: number, bytes: Uint8Array): boolean {
+    if (this.#isOver) return false;
+    this.#bytesRead += count;
+    this.#held.push(bytes.subarray(0, count));
+    // A stream that was paused may still deliver once: it is held until reading goes on.
+    const canGoOn = this.#state === "on" && this.#pump(count === bytes.length);
+    if (this.#held.length > 0) this.#front = new Uint8Array(this.#front.length);
+    return canGoOn;
+  }
+
+  /**
+   * Puts what is held into slots, then what the kernel has, when it may have more. False: reading has stopped, and goes
+   * on by itself.
+   */
+  #pump(mayHaveMore: boolean): boolean {
     try {
-      buffer = this.#pool.tryAcquire();
-      if (buffer !== undefined) {
-        this.#target = new Target(buffer);
-        return true;
+      while (!this.#isOver) {
+        const held = this.#held[0];
+        if (held === undefined && !mayHaveMore) {
+          this.#onDrained();
+          return !this.#isOver;
+        }
+        const target = this.#target ?? this.#nextTarget();
+        if (target === undefined) break;
+        if (held === undefined) mayHaveMore = this.#readInto(target);
+        else if (held.length > target.size - target.filled) this.#held[0] = target.fill(held);
+        else {
+          target.fill(held);
+          this.#held.shift();
+        }
+        if (target.isFull) this.#handOut();
       }
     } catch (error) {
       this.#shut({ error });
-      return false;
+    }
+    if (!this.#isOver) this.#socket.pause();
+    return false;
+  }
+
+  /** Reads what the kernel has into the rest of a slot. True: it may have more. */
+  #readInto(target: Target): boolean {
+    // Gone when the socket was destroyed, so that no number is read that belongs to another file by now.
+    const descriptor = (this.#socket as unknown as { _handle: { fd?: number } | null })._handle?.fd ?? -1;
+    if (this.#isOver || descriptor < 0) return false;
+    let count: number;
+    try {
+      count = readSync(descriptor, target.bytes, target.filled, target.size - target.filled, null);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EAGAIN") return false;
+      throw error;
+    }
+    target.filled += count;
+    this.#bytesRead += count;
+    // At the end it is 0, and the event loop finds that too.
+    return count > 0 && target.isFull;
+  }
+
+  /** Takes a slot to fill; undefined: nobody reads what is ready, or none is free, and then it comes by itself. */
+  #nextTarget(): Target | undefined {
+    if (this.#ready.length >= this.#ahead) {
+      this.#state = "idle";
+      return undefined;
+    }
+    const buffer = this.#pool.tryAcquire();
+    if (buffer !== undefined) {
+      this.#target = new Target(buffer);
+      return this.#target;
     }
     this.#state = "waiting";
     this.#pool.acquire({ signal: this.#stop.signal }).then(
       (late) => this.#onSlot(late),
       (error: unknown) => this.#shut({ error }),
     );
-    return false;
+    return undefined;
   }
 
   #onSlot(buffer: MediaBuffer): void {
     if (this.#isOver) {
-      if (buffer.isLive) buffer.release();
+      giveBack(buffer);
       return;
     }
-    this.#state = "idle";
     try {
       this.#target = new Target(buffer);
     } catch (error) {
+      // The pool was closed by force while the slot was on its way.
       this.#shut({ error });
       return;
     }
-    this.#readOn();
+    this.#readOn(!this.#isEnded);
   }
 
-  /** There is a target: what has arrived goes first, then the kernel. */
-  #readOn(): void {
-    this.#state = "on";
-    if (!this.#place() || this.#isEnded) return;
-    // The time that the loop or the pool took is not the other side's.
-    if (this.#timeout > 0) this.#socket.setTimeout(this.#timeout);
-    this.#socket.resume();
-  }
-
-  /** The kernel has written `count` bytes. True: it may go on, to where `onread.buffer()` says now. */
-  #onRead(count: number, bytes: Uint8Array): boolean {
-    if (this.#isOver) return false;
-    const isDrained = count < bytes.length;
-    if (bytes !== this.#bounce) {
-      this.#target!.filled += count;
-      return this.#goOn(isDrained);
-    }
-    this.#spill.push(bytes.subarray(0, count));
-    // While nothing is read a stream may still deliver once.
-    const canGoOn = this.#state === "on" && this.#place();
-    if (this.#spill.length > 0) this.#bounce = new Uint8Array(BOUNCE_BYTES);
-    if (!canGoOn) this.#socket.pause();
-    return canGoOn;
-  }
-
-  /** Copies what the bounce brought into slots. True: all of it has found room, and there is a target. */
-  #place(): boolean {
-    while (this.#spill.length > 0) {
-      const rest = this.#target!.fill(this.#spill[0]!);
-      if (rest.length > 0) this.#spill[0] = rest;
-      else this.#spill.shift();
-      // What the bounce had may have been all there was, full or not.
-      if (!this.#goOn(this.#spill.length === 0)) return false;
-    }
-    return true;
-  }
-
-  /**
-   * Hands the target out when it is time. True: there is a target, the same or the next, that the kernel may write
-   * into.
-   */
-  #goOn(isDrained: boolean): boolean {
+  /** Hands the target out, to who waits for it or to who comes. */
+  #handOut(): void {
     const target = this.#target!;
-    if (!target.isFull && !(isDrained && this.#isEager) && !this.#isEnded) return true;
     this.#target = undefined;
-    this.#state = "idle";
-    if (!this.#handOut(target)) return false;
-    if (this.#isEnded && this.#spill.length === 0) {
-      this.#finishReaders();
-      return false;
-    }
-    if (this.#ready.length < this.#ahead && this.#nextTarget()) {
-      this.#state = "on";
-      return true;
-    }
-    if (!this.#isOver) this.#socket.pause();
-    return false;
-  }
-
-  #handOut(target: Target): boolean {
     let lease: MediaBuffer;
     try {
       lease = target.finish();
     } catch (error) {
       target.drop();
       this.#shut({ error });
-      return false;
+      return;
     }
     const reader = this.#readers.shift();
     if (reader === undefined) this.#ready.push(lease);
     else reader.resolve(lease);
-    return true;
   }
 
-  /** The other side has ended. Nothing is written into the target any more, so it can be handed out here. */
+  /** All that has come is in slots. */
+  #onDrained(): void {
+    const target = this.#target;
+    if (target !== undefined && target.filled === 0) {
+      this.#target = undefined;
+      target.drop();
+    } else if (target !== undefined && (this.#isEnded || (this.#isEager && this.#readers.length > 0))) this.#handOut();
+    if (this.#isEnded) this.#finishReaders();
+  }
+
+  /** The other side has ended. */
   #onEnd(): void {
     if (this.#isOver) return;
     this.#isEnded = true;
-    const target = this.#target;
-    if (this.#spill.length > 0) return;
-    this.#target = undefined;
-    this.#state = "idle";
-    if (target !== undefined && target.filled > 0) this.#handOut(target);
-    else target?.drop();
-    this.#finishReaders();
+    // What is held waits for a slot, or for a read().
+    if (this.#held.length === 0) this.#onDrained();
   }
 
   #finishReaders(): void {
@@ -641,25 +657,24 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     else this.#shut({ error: timedOutError(this.#timeout) });
   }
 
-  #onDrained(): void {
+  /** No lease of the pool is out: leases that are here are dead, and a pool that has ended gives no others. */
+  #onPoolDrained(): void {
     const target = this.#target?.buffer;
-    if ((target === undefined || target.isLive) && this.#ready.every((lease) => lease.isLive)) return;
-    this.#shut({
-      error: new MillpondError(
-        "ERR_POOL_DEAD",
-        `pool "${this.#pool.name}" was closed while a connection read into it, so the connection was destroyed; end it first`,
-      ),
-    });
+    const isReading = this.#readers.length > 0 || target !== undefined || this.#ready.length > 0;
+    if (!isReading || this.#pool.isActive) return;
+    try {
+      (target ?? this.#ready[0])?.live("read");
+      this.#pool.tryAcquire();
+    } catch (error) {
+      // A pool that is only inactive may be active again when bytes come.
+      if (!isMillpondError(error, "ERR_INACTIVE")) this.#shut({ error });
+    }
   }
 
   #onClose(): void {
     // Closed by neither side's end and by no error: nothing will come.
     if (!this.#isEnded) this.#shut(undefined);
     this.#isClosed = true;
-    if (this.#isOver || this.#spill.length === 0) {
-      this.#target?.drop();
-      this.#target = undefined;
-    }
     this.#settle();
     this.#stopListening();
   }
@@ -670,7 +685,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
 
   /** The signal and the pool are listened to for as long as there is something to give back. */
   #stopListening(): void {
-    if (!this.#isClosed || this.#ready.length > 0) return;
+    if (!this.#isClosed || this.#ready.length > 0 || this.#held.length > 0) return;
     for (const undo of this.#undo.splice(0)) undo();
   }
 }

@@ -22,6 +22,7 @@ import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
 import { abortSignal, instance, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
+import { giveBack } from "./give-back.ts";
 import { checkFile, type FileInput, type OpenFile, openFile } from "./open-file.ts";
 
 /** What {@link readBlocks} reads. */
@@ -212,7 +213,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
       buffer.offset = BigInt(position);
       buffer.offsetEnd = BigInt(position + count);
     } catch (error) {
-      if (buffer.isLive) buffer.release();
+      giveBack(buffer);
       throw error;
     }
     this.#readOn();
@@ -270,7 +271,7 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
     for (let read = this.#reads.shift(); read !== undefined; read = this.#reads.shift()) {
       await read.result;
       read.mapping.unmap();
-      if (read.buffer.isLive) read.buffer.release();
+      giveBack(read.buffer);
     }
     const file = this.#file;
     this.#file = undefined;

@@ -127,7 +127,7 @@ function pictureOf(frame: CopyableFrame): Picture {
   if (visibleRect === null) {
     throw new MillpondError(
       "ERR_USE_AFTER_RELEASE",
-      "the frame was closed before it could be copied; clone() it for whoever else closes it",
+      "the frame was closed before it could be copied; clone() it for the code that closes it",
     );
   }
   const { width, height } = typeof visibleRect === "object" ? visibleRect : { width: undefined, height: undefined };
@@ -299,7 +299,8 @@ function surfaceFor(pool: BufferPool, format: string | null): Surface {
     throw new MillpondError(
       "ERR_UNSUPPORTED",
       format === null
-        ? "the frame is on the GPU only, and there is no OffscreenCanvas here to read it through"
+        ? "the frame has no pixel format (it is on the GPU only, or in one that WebCodecs has no name for), and there is no " +
+            "OffscreenCanvas here to read it through"
         : `the frame is in ${format}, and neither the platform nor an OffscreenCanvas converts it here; copy it as it is`,
       { format },
     );
@@ -405,7 +406,7 @@ export function toVideoFrame(buffer: MediaBuffer, options?: ToVideoFrameOptions)
     const init: Record<string, unknown> = { format, codedWidth, codedHeight, layout: layout.layout };
     init.timestamp = Number(pts / 1000n);
     if (duration !== undefined) init.duration = Number(duration / 1000n);
-    // A key that is there and undefined is no key to every platform.
+    // Some platforms take a key whose value is undefined for a wrong value.
     for (const [key, value] of Object.entries({ colorSpace, displayWidth, displayHeight })) {
       if (value !== undefined) init[key] = value;
     }

@@ -21,12 +21,13 @@ import type { ResolvedParams } from "../../memory/params.ts";
 import { Region } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, instance, readOptions, wholeNumber } from "../../util/validate.ts";
-import { BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
+import { type AcquireOptions, BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../buffer/config.ts";
 import type { Holder } from "../buffer/stats.ts";
 import { type Made, makePool, type SharedHolder } from "./attach.ts";
 import { NONE, pin, renewLease, stateAt, unpin } from "./core.ts";
 import { inUseError, isEvicted, leaseError } from "./errors.ts";
+import { Header, PoolState } from "./layout.ts";
 import { isAlive } from "./membership.ts";
 import { SharedPool } from "./shared-pool.ts";
 
@@ -73,13 +74,23 @@ class BufferSlots extends SharedPool {
   end(how: SlotsEnd): void {
     if (how === "close") super.close({ force: true });
     else if (how === "leave") super.leave({ force: true });
-    // Nothing more to do where it was closed, or left, under its buffers.
     else if (!this.isOver) this.retire();
+    // It was closed, or left, under its buffers. Only now is nothing of them in the memory.
+    if (!isAlive(this.core)) super.giveUp();
   }
+
+  /** As long as there are buffers in it, another pool must not be made in the memory. */
+  override giveUp(): void {}
 
   /** Whether its leases are good no more here: it was closed, or this thread left it or was reclaimed. */
   get isOver(): boolean {
     return !isAlive(this.core) || isEvicted(this.core);
+  }
+
+  /** As {@link isOver}, by plain reads, which cost nothing. */
+  get seemsOver(): boolean {
+    const { i32, statusAt, status } = this.core;
+    return i32[Header.STATE] === PoolState.DEAD || i32[statusAt] !== status;
   }
 
   /** Slots with a hold that is not a buffer's: another member's, or one of this thread by retain() or acquire(). */
@@ -140,6 +151,31 @@ export class SharedBufferPool extends BufferPool {
     super(others);
     // A shared pool has 20 memberships at most, and this thread takes one of them.
     this.#threads = wholeNumber("options.threads", threads, 0, 19);
+  }
+
+  /** As BufferPool.tryAcquire. Also throws `ERR_POOL_DEAD` once another thread has closed {@link shared}. */
+  override tryAcquire(options?: { tag?: string; hint?: unknown }): MediaBuffer | undefined {
+    if (this.#slots?.pool.seemsOver === true) this.#lookForEnd();
+    return super.tryAcquire(options);
+  }
+
+  /** As BufferPool.acquire. Also rejects with `ERR_POOL_DEAD` once another thread has closed {@link shared}. */
+  override acquire(options?: AcquireOptions): Promise<MediaBuffer> {
+    try {
+      if (this.#slots?.pool.seemsOver === true) this.#lookForEnd();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return super.acquire(options);
+  }
+
+  /**
+   * Another thread has closed the slots' pool, for all threads: the buffers end with it, as when this thread does so.
+   * Every use of one is refused from then on, and every wait.
+   */
+  #lookForEnd(): void {
+    const slots = this.#slots?.pool;
+    if (slots?.isOver === true) this.#endBy(slots, "close");
   }
 
   /**
@@ -237,7 +273,7 @@ export class SharedBufferPool extends BufferPool {
 
   /** Ends the buffers by force, and then the slots; false where `slots` are not in use by buffers any more. */
   #endBy(slots: BufferSlots, end: SlotsEnd): boolean {
-    if (this.#slots?.pool !== slots || slots.isOver) return false;
+    if (this.#slots?.pool !== slots) return false;
     this.#slotsEnd = end;
     try {
       super.close({ force: true });

@@ -186,7 +186,7 @@ export class SharedPool implements LeasePool {
     );
     this.#queue = new SharedQueue(this.core, this.waiter, this.clock, () => {
       const error = acquireRefusal(this, "wait for a slot of");
-      if (!isAlive(this.core)) this.#ended();
+      if (!isAlive(this.core)) this.giveUp();
       return error;
     });
   }
@@ -435,7 +435,7 @@ export class SharedPool implements LeasePool {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (isEvicted(this.core)) return;
     if (!isAlive(this.core)) {
-      this.#ended();
+      this.giveUp();
       return;
     }
     const holds = this.stats().members.find((entry) => entry.self)?.holds ?? 0;
@@ -456,7 +456,7 @@ export class SharedPool implements LeasePool {
   lookForEnd(): void {
     const error = refusal(this, "wait for a lease of");
     if (error === undefined) return;
-    if (!isAlive(this.core)) this.#ended();
+    if (!isAlive(this.core)) this.giveUp();
     endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
 
@@ -486,7 +486,7 @@ export class SharedPool implements LeasePool {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
     if (!isAlive(this.core)) {
       if (this.#budget !== undefined) uncount(this.#budget);
-      this.#ended();
+      this.giveUp();
       return;
     }
     if (!force && this.stats().held > 0) throw inUseError(this);
@@ -494,6 +494,11 @@ export class SharedPool implements LeasePool {
     if (this.#budget !== undefined) uncount(this.#budget);
     this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));
     endUsers(this, () => refusal(this, "wait for a lease of")!, force ? "forced" : "closed");
+  }
+
+  /** @internal The pool has ended, and this thread knows: from now on the memory is another pool's as far as it cares. */
+  giveUp(): void {
+    leaveEnded(this.core);
   }
 
   /** @internal What `using` does. */
@@ -575,19 +580,14 @@ export class SharedPool implements LeasePool {
 
   #failed(id: unknown, verb: string): MillpondError {
     const error = leaseError(this, id, verb);
-    if (!isAlive(this.core)) this.#ended();
+    if (!isAlive(this.core)) this.giveUp();
     return error;
-  }
-
-  /** The pool has ended, and this thread knows: it has nothing to do with the memory any more. */
-  #ended(): void {
-    leaveEnded(this.core);
   }
 
   #refuse(verb: string): void {
     const error = acquireRefusal(this, verb);
     if (error === undefined) return;
-    if (!isAlive(this.core)) this.#ended();
+    if (!isAlive(this.core)) this.giveUp();
     throw error;
   }
 }

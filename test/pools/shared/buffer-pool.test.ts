@@ -7,6 +7,7 @@ import { acceptTransfer, TransferResult } from "../../../src/pools/shared/member
 import { SharedBufferPool } from "../../../src/pools/shared/shared-buffer-pool.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { lateErrors } from "../../helpers/late-errors.ts";
 import { code } from "../buffer/pools.ts";
 
@@ -259,6 +260,38 @@ describe("the hold of a buffer", () => {
       pool.close({ force: true });
     });
     expect(late).toEqual([]);
+  });
+
+  it.each<[string, (pool: SharedBufferPool) => Promise<string>]>([
+    ["tryAcquire()", async (pool) => code(() => pool.tryAcquire())],
+    ["tryAcquire({ tag })", async (pool) => code(() => pool.tryAcquire({ tag: "a" }))],
+    ["acquire()", (pool) => codeOf(pool.acquire())],
+    ["acquire({ tag })", (pool) => codeOf(pool.acquire({ tag: "a", timeout: 5 }))],
+  ])(
+    "of which another member closes the slots hands out none by %s, and its memory is another pool's only then",
+    async (_, take) => {
+      const pool = open(3, 3);
+      const buffer = pool.tryAcquire()!;
+      const { shared } = pool;
+      const { size, count, members } = shared.handle;
+      SharedPool.attach(shared.handle).close({ force: true });
+      const remake = (): string => code(() => SharedPool.create({ memory: shared.memory, size, count, members }));
+      // A buffer is out, over bytes in that memory.
+      expect([code(() => shared.tryAcquire()), remake()]).toEqual(["ERR_POOL_DEAD", "ERR_IN_USE"]);
+      expect(await take(pool)).toBe("ERR_POOL_DEAD");
+      expect([code(() => buffer.bytes), code(() => buffer.release())]).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+      expect([pool.stats().outstanding, remake()]).toEqual([0, "ok"]);
+      pool.close();
+    },
+  );
+
+  it("of which another member closes the slots rejects who waits for a buffer when one comes back", async () => {
+    const pool = open(1, 1);
+    const buffer = pool.tryAcquire()!;
+    const waits = codeOf(pool.acquire());
+    SharedPool.attach(pool.shared.handle).close({ force: true });
+    expect(code(() => buffer.release())).toBe("ERR_POOL_DEAD");
+    expect(await waits).toBe("ERR_POOL_DEAD");
   });
 
   it.each(["close", "leave"] as const)("ends by shared.%s({ force: true }), and the buffer says so", async (how) => {

@@ -20,12 +20,7 @@ export const suite: Suite = {
     subject("pipeline", "millpond, decode ! null", "ours", "no scaling"),
     subject("sheet", "millpond, decode ! contactsheet", "ours", "20 pictures"),
     subject("ffmpeg-scale", "ffmpeg, decode and scale", "peer", "one thread, to nothing; bilinear as ours"),
-    {
-      name: "millpond, one picture, portable",
-      kind: "ours",
-      file: "subjects/scale-portable.ts",
-      note: "scaling alone",
-    },
+    subject("picture", "millpond, one picture, portable", "ours", "scaling alone"),
   ],
   goals: [
     {

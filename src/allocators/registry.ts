@@ -5,7 +5,7 @@
 
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../memory/allocator.ts";
 import { MillpondError } from "../util/errors.ts";
-import { checkOptions, flag, wrongType } from "../util/validate.ts";
+import { checkOptions, flag, isMade, wrongType } from "../util/validate.ts";
 import { SharedAllocator } from "./shared.ts";
 import { WasmAllocator } from "./wasm.ts";
 
@@ -53,7 +53,7 @@ export const allocators = {
    */
   register(name: string, allocator: Allocator, options?: { replace?: boolean }): void {
     if (typeof name !== "string" || name === "") throw wrongType("name", "a non-empty string", name);
-    if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
+    if (!isMade(Allocator, allocator, "name")) throw wrongType("allocator", "an Allocator", allocator);
     const replace = flag("options.replace", checkOptions("options", options, ["replace"]).replace, false);
     const present = allocators.find(name);
     if (present !== undefined && present !== allocator && !replace) {

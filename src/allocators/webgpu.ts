@@ -7,7 +7,7 @@ import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import { usedAfterReleaseError } from "../memory/errors.ts";
 import { type MapMode, Memory } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
-import { oneOf, wrongType } from "../util/validate.ts";
+import { isMade, oneOf, wrongType } from "../util/validate.ts";
 
 /** What is used of a GPUBuffer. */
 export interface StagingBuffer {
@@ -62,10 +62,10 @@ export class WebGpuAllocator extends Allocator {
    * into it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_USE_AFTER_RELEASE` for a memory that was released.
    */
   static bufferOf(memory: Memory | Region): StagingBuffer {
-    const isMemory = memory instanceof Memory;
+    const isMemory = isMade(Memory, memory, "references");
     if (isMemory && memory.refCount === 0) throw usedAfterReleaseError(memory, "find the GPU buffer of");
     const region = isMemory ? memory.region : memory;
-    const handle: unknown = region instanceof Region ? region.handle : undefined;
+    const handle: unknown = isMade(Region, region, "bytes") ? region.handle : undefined;
     if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
       throw wrongType("memory", "a memory or a region of a WebGpuAllocator", memory);
     }

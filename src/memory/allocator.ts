@@ -22,10 +22,11 @@
  */
 
 import { MillpondError, throwLater } from "../util/errors.ts";
-import { callback, checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { callback, checkOptions, isMade, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { replaceDefault, replacedDefault } from "./default.ts";
 import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import {
+  answered,
   checkRange,
   type MapMode,
   type Mapping,
@@ -137,7 +138,7 @@ export abstract class Allocator {
       }
       cause = error;
     }
-    if (!(region instanceof Region)) {
+    if (!isMade(Region, region, "bytes")) {
       this.#failures++;
       throw noRegionError(this.name, total, params.align, cause);
     }
@@ -383,7 +384,7 @@ export abstract class Allocator {
   }
 
   #opened(bytes: Uint8Array | undefined, region: Region, mode: MapMode): Uint8Array {
-    if (bytes !== undefined && bytes !== null && bytes.length >= region.size) return bytes;
+    if (bytes instanceof Uint8Array && bytes.length >= region.size) return bytes;
     throw notMappableError(this, mode, undefined);
   }
 }
@@ -468,7 +469,7 @@ function zeroEdges(memory: Memory): void {
 }
 
 function assertMemory(name: string, memory: unknown): void {
-  if (!(memory instanceof Memory)) throw wrongType(name, "a Memory", memory);
+  if (!isMade(Memory, memory, "references")) throw wrongType(name, "a Memory", memory);
 }
 
 const system = new SystemAllocator();
@@ -490,7 +491,7 @@ export function defaultAllocator(): Allocator {
  */
 export function allocateCopy(target: Allocator, size: number, align: number | undefined, revocable: boolean): Memory {
   const params = align === undefined ? undefined : { align };
-  const memory = target.allocate(size, params);
+  const memory = answered(target, target.allocate(size, params), size);
   if (!revocable || !memory.region.isPlain || isRevocable(memory.region)) return memory;
   memory.release();
   return system.allocate(size, params);
@@ -498,7 +499,7 @@ export function allocateCopy(target: Allocator, size: number, align: number | un
 
 /** Replaces the default allocator of this realm. Throws `ERR_INVALID_ARG_TYPE`. */
 export function setDefaultAllocator(allocator: Allocator): void {
-  if (!(allocator instanceof Allocator)) throw wrongType("allocator", "an Allocator", allocator);
+  if (!isMade(Allocator, allocator, "name")) throw wrongType("allocator", "an Allocator", allocator);
   replaceDefault(allocator === system ? undefined : allocator);
 }
 

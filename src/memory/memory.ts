@@ -28,7 +28,16 @@
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
-import { abortSignal, badValue, checkOptions, outOfRange, wholeNumber, wrongType } from "../util/validate.ts";
+import {
+  abortSignal,
+  badValue,
+  checkOptions,
+  isMade,
+  outOfRange,
+  show,
+  wholeNumber,
+  wrongType,
+} from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
@@ -356,7 +365,7 @@ export class Memory {
         `${this} is mapped for writing, so its bytes may still change; unmap it before share()`,
       );
     }
-    return this.allocator.shareMemory(this, offset, length);
+    return answered(this.allocator, this.allocator.shareMemory(this, offset, length));
   }
 
   /**
@@ -369,7 +378,7 @@ export class Memory {
   copy(offset = 0, size?: number): Memory {
     if (this.references === 0) throw usedAfterReleaseError(this, "copy");
     const { region } = this;
-    const copy = this.allocator.copyMemory(this, offset, checkRange(this, offset, size));
+    const copy = answered(this.allocator, this.allocator.copyMemory(this, offset, checkRange(this, offset, size)));
     inheritWipe(copy.region, region);
     return copy;
   }
@@ -408,7 +417,7 @@ export class Memory {
    * Throws `ERR_INVALID_ARG_TYPE`.
    */
   isSpan(next: Memory): number | undefined {
-    if (!(next instanceof Memory)) throw wrongType("next", "a Memory", next);
+    if (!isMade(Memory, next, "references")) throw wrongType("next", "a Memory", next);
     const parent = this.parent;
     if (parent === null || parent !== next.parent || this.allocator !== next.allocator) return undefined;
     if (!this.allocator.isSpan(this, next)) return undefined;
@@ -489,7 +498,8 @@ export class Memory {
 
   /** What this memory is, for messages: `memory #3 (4096 bytes of "system")`. */
   toString(): string {
-    return `memory #${this.id} (${this.currentSize} bytes of "${this.allocator.name}")`;
+    // What only has this prototype is named in messages, too.
+    return `memory #${this.id} (${this.currentSize} bytes of "${this.allocator?.name}")`;
   }
 }
 disposeWith(Memory, function (this: Memory): void {
@@ -503,6 +513,21 @@ disposeWith(Memory, function (this: Memory): void {
  */
 export function mapToRead(memory: Memory): Mapping {
   return memory.map(heldAccess(memory.accessWord) === Access.WRITE ? "write" : "read");
+}
+
+/**
+ * Checks what an allocator, which may be the application's, answered. `size`: the bytes that were asked for. Throws
+ * `ERR_ALLOCATION_FAILED`.
+ */
+export function answered(allocator: Allocator, memory: Memory, size?: number): Memory {
+  const isMemory = isMade(Memory, memory, "references") && memory.references > 0;
+  if (isMemory && (size === undefined || memory.currentSize === size)) return memory;
+  if (isMemory) releaseFailed(memory);
+  throw new MillpondError(
+    "ERR_ALLOCATION_FAILED",
+    `allocator "${allocator.name}" answered ${isMemory ? `${memory}, and ${size} bytes were due` : show(memory)}; mend its hooks, ` +
+      "which must give a live Memory",
+  );
 }
 
 /**

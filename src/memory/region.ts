@@ -91,7 +91,13 @@ export function opaqueRegion(size: number, handle: unknown): Region {
  */
 export function viewBytes(source: unknown): Uint8Array | undefined {
   if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
-  const tag = Object.prototype.toString.call(source);
+  let tag: string;
+  try {
+    tag = Object.prototype.toString.call(source);
+  } catch {
+    // A Proxy that was revoked.
+    return undefined;
+  }
   if (tag === "[object ArrayBuffer]" || tag === "[object SharedArrayBuffer]") {
     const buffer = source as ArrayBufferLike;
     return new Uint8Array(buffer, 0, buffer.byteLength);

@@ -34,7 +34,13 @@ export function show(value: unknown): string {
 export function checkOptions<T extends object>(name: string, value: T | undefined, known: readonly string[]): T {
   if (value === undefined) return {} as T;
   // A view too, and before its keys are listed: those of large bytes would not fit into memory.
-  if (value === null || typeof value !== "object" || Array.isArray(value) || ArrayBuffer.isView(value)) {
+  if (
+    value === null ||
+    typeof value !== "object" ||
+    isRevoked(value) ||
+    Array.isArray(value) ||
+    ArrayBuffer.isView(value)
+  ) {
     throw wrongType(name, "an object of options", value);
   }
   // A plain object, the usual one: for-in has its keys from the engine's cache, where Object.keys() makes an array of
@@ -78,6 +84,28 @@ export function readOptions<T extends object>(name: string, value: T | undefined
   const own: Partial<T> = {};
   for (const key of known) own[key] = given[key];
   return own as T;
+}
+
+/**
+ * True for an object that a constructor of `type` made, by a `field` that every one has: not for one that only has the
+ * prototype (`Object.create`), nor for a revoked Proxy, at which even `instanceof` throws the engine's TypeError.
+ */
+export function isMade<T extends object>(type: ClassOf<T>, value: unknown, field: keyof T): value is T {
+  try {
+    return type[Symbol.hasInstance](value) && (value as T)[field] !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** True for a Proxy that was revoked: every question that is put to it throws the engine's TypeError. */
+export function isRevoked(value: unknown): boolean {
+  try {
+    // The answer is used, or the bundler would leave out a call that it takes for pure.
+    return Array.isArray(value) === undefined;
+  } catch {
+    return true;
+  }
 }
 
 /** Builds the error for a value of the wrong type. */
@@ -185,7 +213,7 @@ function isCallable(value: unknown): boolean {
 /** Checks an object that is known by its methods, such as a clock of the caller's. Throws `ERR_INVALID_ARG_TYPE`. */
 export function withMethods<T>(name: string, expected: string, value: T, methods: readonly (keyof T)[]): T {
   const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
-  if (isObject && methods.every((method) => isCallable(value[method]))) return value;
+  if (isObject && !isRevoked(value) && methods.every((method) => isCallable(value[method]))) return value;
   throw wrongType(name, expected, value);
 }
 
@@ -200,7 +228,7 @@ export function methodsOf<T, K extends keyof T>(
   value: T,
   methods: readonly K[],
 ): Pick<T, K> {
-  if ((typeof value !== "object" || value === null) && typeof value !== "function") {
+  if (((typeof value !== "object" || value === null) && typeof value !== "function") || isRevoked(value)) {
     throw wrongType(name, expected, value);
   }
   const bound: Partial<Pick<T, K>> = {};
@@ -214,7 +242,7 @@ export function methodsOf<T, K extends keyof T>(
 
 /** Checks an instance of a class of the library. Throws `ERR_INVALID_ARG_TYPE`. */
 export function instance<T>(name: string, expected: string, type: ClassOf<T>, value: T): T {
-  if (!type[Symbol.hasInstance](value)) throw wrongType(name, expected, value);
+  if (isRevoked(value) || !type[Symbol.hasInstance](value)) throw wrongType(name, expected, value);
   return value;
 }
 
@@ -234,14 +262,14 @@ const MAX_LIST = 65_536;
  * items.
  */
 export function listOf<T>(name: string, expected: string, value: readonly T[]): T[] {
-  if (!Array.isArray(value)) throw wrongType(name, expected, value);
+  if (isRevoked(value) || !Array.isArray(value)) throw wrongType(name, expected, value);
   if (value.length > MAX_LIST) throw outOfRange(`${name}.length`, `at most ${MAX_LIST}`, value.length);
   return [...(value as readonly T[])];
 }
 
 /** Checks a Uint8Array whose bytes are there, not transferred away. Throws `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`. */
 export function bytesOf(name: string, value: Uint8Array): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw wrongType(name, "a Uint8Array", value);
+  if (isRevoked(value) || !(value instanceof Uint8Array)) throw wrongType(name, "a Uint8Array", value);
   try {
     value.subarray(0, 0);
   } catch (cause) {

@@ -17,7 +17,7 @@ import { bytesToBoundary } from "../../os/pages.ts";
 import { describeResult, done, notDone, type Result } from "../../os/result.ts";
 import { alignUp } from "../../util/align.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, oneOf, readOptions, text, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, isMade, oneOf, readOptions, text, wrongType } from "../../util/validate.ts";
 import { wasmBuffer } from "../wasm.ts";
 
 /**
@@ -145,7 +145,7 @@ export class PagesAllocator extends Allocator implements PinningAllocator {
   }
 
   #recordOfRegion(region: Region): PageRecord {
-    const record: unknown = region instanceof Region ? region.handle : undefined;
+    const record: unknown = isMade(Region, region, "bytes") ? region.handle : undefined;
     if (typeof record !== "object" || record === null || !("report" in record)) {
       throw wrongType("region", `a region of allocator "${this.name}"`, region);
     }

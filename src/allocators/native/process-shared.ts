@@ -16,7 +16,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { made, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, readOptions, show, text } from "../../util/validate.ts";
+import { checkOptions, isMade, readOptions, show, text } from "../../util/validate.ts";
 
 /** How a {@link ProcessSharedAllocator} is made. */
 export interface ProcessSharedOptions {
@@ -51,7 +51,7 @@ export class ProcessSharedAllocator extends Allocator {
 
   /** The shared block behind a live memory of this allocator. Throws `ERR_FOREIGN_RELEASE`. */
   sharedOf(memory: Memory): SharedMemory {
-    if (memory instanceof Memory && memory.allocator === this && memory.refCount > 0)
+    if (isMade(Memory, memory, "references") && memory.allocator === this && memory.refCount > 0)
       return memory.region.handle as SharedMemory;
     throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is not a live memory of allocator "${this.name}"`);
   }

@@ -8,7 +8,7 @@
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange } from "../../util/validate.ts";
 import { memalign } from "../tlsf/core.ts";
-import { unreachable } from "../tlsf/errors.ts";
+import { corrupt, unreachable } from "../tlsf/errors.ts";
 import { blockWords, Control } from "../tlsf/layout.ts";
 import type { TlsfArena } from "../tlsf/tlsf-arena.ts";
 import {
@@ -72,10 +72,49 @@ export function findRoot(arena: TlsfArena): Root {
   return rootAt(pointer, arena.bytes.length);
 }
 
-/** Pointers to the spans of a class, the newest first. */
+/**
+ * Pointers to the spans of a class, the newest first. Each is checked before it is answered, and all together take no
+ * more pages than the arena has, so a walk over the objects of all ends, whatever was written over the headers. Throws
+ * `ERR_CORRUPTED`.
+ */
 export function* spansOf(words: Int32Array, root: Root, index: number): IterableIterator<number> {
   const record = root.records + (index << RECORD_BITS);
-  for (let span = words[record + Class.SPANS]! >>> 0; span !== 0; span = words[span >>> 2]! >>> 0) yield span;
+  let left = Math.floor(words.length / (PAGE / 4)) + 1;
+  for (let span = words[record + Class.SPANS]! >>> 0; span !== 0; span = words[span >>> 2]! >>> 0) {
+    const header = span >>> 2;
+    const [objects, pages] = [words[header + 1]!, words[header + 3]!];
+    const isSpan = span % PAGE === 0 && words[header + 2] === index && pages >= 1 && pages <= left;
+    if (
+      !isSpan ||
+      objects < 1 ||
+      objects > objectsIn(pages, sizeOfClass(index)) ||
+      header + pages * (PAGE / 4) - 2 > words.length
+    ) {
+      throw corrupt(`the span at ${span} was written to in front of its first object`, span);
+    }
+    left -= pages;
+    yield span;
+  }
+}
+
+/**
+ * The stack of a class: the words from `base` to `top` are pointers to free objects. Throws `ERR_CORRUPTED` when the
+ * record of the class does not say what the arena says of that block.
+ */
+export function stackOf(arena: TlsfArena, root: Root, index: number): { readonly base: number; readonly top: number } {
+  const { words } = arena;
+  const record = root.records + (index << RECORD_BITS);
+  const [top, base, end] = [words[record]!, words[record + Class.BASE]!, words[record + Class.END]!];
+  const pointer = base * 4;
+  const isEmpty = base === 0 && top === 0 && end === 0;
+  const isStack =
+    base > 0 &&
+    top >= base &&
+    top <= end &&
+    arena.isTagged(pointer) &&
+    (pointer + arena.ownSizeOf(pointer)) / 4 === end;
+  if (!isEmpty && !isStack) throw corrupt(`the record of the class of ${sizeOfClass(index)} bytes was written to`);
+  return { base, top };
 }
 
 /** An object of a class that was never handed out; makes a span where there is none. 0: the arena is full. */
@@ -150,19 +189,21 @@ function growStack(arena: TlsfArena, record: number, objects: number): boolean {
   return true;
 }
 
-/** Gives the spans of a class back in which no object lives. O(objects of the class). */
+/** Gives the spans of a class back in which no object lives. O(objects of the class). Throws `ERR_CORRUPTED`. */
 export function trimSpans(arena: TlsfArena, root: Root, index: number): void {
   const { words } = arena;
   const record = root.records + (index << RECORD_BITS);
   const size = sizeOfClass(index);
   const empty = new Set(emptySpans(words, root, index));
   if (empty.size === 0) return;
+  // Both are checked before the first word changes.
+  const stack = stackOf(arena, root, index);
   const pageOf = (pointer: number): number => root.pages + (pointer >>> PAGE_BITS);
   // The page table says first which objects are gone: looking each up among the spans would take the square of their
   // number.
   for (const span of empty) arena.bytes.fill(NO_CLASS, pageOf(span), pageOf(span) + words[(span >>> 2) + 3]!);
-  let top = words[record + Class.BASE]!;
-  for (let at = top; at < words[record]!; at++) {
+  let top = stack.base;
+  for (let at = top; at < stack.top; at++) {
     if (arena.bytes[pageOf(words[at]!)] === index) words[top++] = words[at]!;
   }
   words[record + Class.TOP] = top;

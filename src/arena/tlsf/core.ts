@@ -23,7 +23,7 @@
  */
 import { MillpondError } from "../../util/errors.ts";
 import { outOfRange, wholeNumber, wrongType } from "../../util/validate.ts";
-import { corruptFreeList, isArena, unreachable } from "./errors.ts";
+import { corrupt, corruptFreeList, isArena, unreachable } from "./errors.ts";
 import {
   Control,
   controlWords,
@@ -315,9 +315,17 @@ export function resizeBlock(words: Int32Array, block: number, present: number, n
   return true;
 }
 
-/** First words of the regions, the one added last first. */
+/**
+ * First words of the regions, the one added last first. They do not overlap, so together they have no more words than
+ * the arena: a list that runs in a circle ends. Throws `ERR_CORRUPTED`.
+ */
 export function* regionsOf(words: Int32Array): IterableIterator<number> {
-  for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) yield region;
+  let left = words.length;
+  for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) {
+    left -= Math.max(regionWords(words, region), REGION_COST + MIN_BLOCK);
+    if (!(left >= 0)) throw corrupt("its list of regions runs in a circle, or a region reaches beyond the arena");
+    yield region;
+  }
 }
 
 /**
@@ -362,7 +370,7 @@ export function addRegion(words: Int32Array, start: number, length: number): voi
 export function eraseArena(words: Int32Array): void {
   const root = words[Control.ROOT]! >>> 0;
   let regions = 0;
-  for (const region of regionsOf(words)) {
+  for (let region = words[Control.REGIONS]!; region > 0; region = words[region]!) {
     // Shared memory may say anything: each step is within the words, and goes on.
     if (++regions > words.length || region + 3 > words.length) break;
     const end = Math.min(region + regionWords(words, region) - 2, words.length - 1);
@@ -384,9 +392,11 @@ export function removeRegion(words: Int32Array, start: number): void {
   if (!isArena(words)) throw unreachable(words);
   const region = start >>> 2;
   let link: number = Control.REGIONS;
+  let steps = 0;
   while (words[link] !== region || region * 4 !== start) {
     link = words[link]!;
     if (!(link > 0)) throw outOfRange("start", "the start of a region", start);
+    if (++steps > words.length) throw corrupt("its list of regions runs in a circle");
   }
   const free = regionWords(words, region) - REGION_COST;
   const block = region + 2;

@@ -12,7 +12,7 @@
 import { disposeWith } from "../../util/dispose.ts";
 import { MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
-import { MediaBuffer } from "./media-buffer.ts";
+import { isMediaBuffer, type MediaBuffer } from "./media-buffer.ts";
 
 /**
  * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the
@@ -223,7 +223,7 @@ function rethrow(failures: readonly unknown[]): void {
   if (failures.length > 1) throw new AggregateError(failures, `${failures.length} buffers of a list failed at release`);
 }
 
-function checkBuffer(buffer: unknown): void {
-  if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
+function checkBuffer(buffer: MediaBuffer): void {
+  if (!isMediaBuffer(buffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
   buffer.live("put into a list");
 }

@@ -30,9 +30,15 @@
  * copies, fills or merges is O(size).
  */
 
-import { type Allocator, defaultAllocator, type WrapOptions, wrapMemory } from "../../memory/allocator.ts";
+import {
+  type Allocator,
+  Allocator as AllocatorClass,
+  defaultAllocator,
+  type WrapOptions,
+  wrapMemory,
+} from "../../memory/allocator.ts";
 import type { MapMode, Mapping } from "../../memory/memory.ts";
-import { Memory } from "../../memory/memory.ts";
+import { answered, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -41,10 +47,10 @@ import { MillpondError, throwLater } from "../../util/errors.ts";
 import {
   checkOptions,
   flag,
+  isMade,
   outOfRange,
   readOptions,
   wholeNumber,
-  withMethods,
   word,
   wrongType,
 } from "../../util/validate.ts";
@@ -95,8 +101,8 @@ export class MediaBuffer {
   static allocate(size: number, options?: AllocationParams & { allocator?: Allocator }): MediaBuffer {
     if (options === undefined) return allocated(size, defaultAllocator(), undefined);
     const { allocator: given, ...params } = readOptions("options", options, ALLOCATION_KEYS);
-    const allocator =
-      given === undefined ? defaultAllocator() : withMethods("options.allocator", "an Allocator", given, ["allocate"]);
+    const allocator = given === undefined ? defaultAllocator() : given;
+    if (!isMade(AllocatorClass, allocator, "name")) throw wrongType("options.allocator", "an Allocator", allocator);
     return allocated(size, allocator, params);
   }
 
@@ -336,11 +342,11 @@ export class MediaBuffer {
    */
   append(what: Memory | MediaBuffer): void {
     const slot = this.writable("change its memories");
-    if (what instanceof Memory) {
+    if (isMade(Memory, what, "references")) {
       this.insert(slot.memories.length, what);
       return;
     }
-    if (!(what instanceof MediaBuffer)) throw wrongType("what", "a Memory or a MediaBuffer", what);
+    if (!isMediaBuffer(what)) throw wrongType("what", "a Memory or a MediaBuffer", what);
     const other = what.live("append");
     if (other === slot) throw wrongType("what", "another buffer than the one it is appended to", what);
     what.assertReleasable();
@@ -498,7 +504,7 @@ export class MediaBuffer {
    * nothing.
    */
   copyFrom(source: MediaBuffer, flags: CopyFlags = CopyFlags.ALL, offset = 0, size?: number): void {
-    if (!(source instanceof MediaBuffer)) throw wrongType("source", "a MediaBuffer", source);
+    if (!isMediaBuffer(source)) throw wrongType("source", "a MediaBuffer", source);
     copyFlags("flags", flags);
     const from = source.live("copy");
     copyInto(this.live("copy into"), this, from, source, flags, offset, size);
@@ -555,12 +561,21 @@ disposeWith(MediaBuffer, function (this: MediaBuffer): void {
   if (this.isLive) this.release();
 });
 
+/** True for a buffer that was made as one: not for what only has the prototype, nor for a revoked Proxy. */
+export function isMediaBuffer(value: unknown): value is MediaBuffer {
+  try {
+    return value instanceof MediaBuffer && value.slot !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 const ALLOCATION_KEYS = ["allocator", "align", "prefix", "padding", "flags"] as const;
 
 function allocated(size: number, allocator: Allocator, params: AllocationParams | undefined): MediaBuffer {
   const buffer = new MediaBuffer();
   if (size === 0) return buffer;
-  list.insertMemory(buffer.slot, 0, allocator.allocate(size, params));
+  list.insertMemory(buffer.slot, 0, answered(allocator, allocator.allocate(size, params), size));
   buffer.slot.memoryChanged = false;
   return buffer;
 }
@@ -570,7 +585,7 @@ function copyFlags(name: string, flags: CopyFlags): CopyFlags {
 }
 
 function checkMemory(memory: unknown): void {
-  if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+  if (!isMade(Memory, memory, "references")) throw wrongType("memory", "a Memory", memory);
 }
 
 function invalidSlot(slot: unknown): MillpondError {

@@ -5,7 +5,7 @@
 import { MillpondError } from "../../util/errors.ts";
 import { sameData } from "../../util/same-data.ts";
 import { badValue, callback, checkOptions, instance, listOf, word, wrongType } from "../../util/validate.ts";
-import { MediaBuffer } from "../buffer/media-buffer.ts";
+import { isMediaBuffer, MediaBuffer } from "../buffer/media-buffer.ts";
 import { accept, decodeJson, encodeJson } from "./json-bytes.ts";
 import {
   type CopyTransform,
@@ -161,7 +161,7 @@ export const ParentBufferMeta: MetaType<ParentBuffer, MediaBuffer> = registerMet
   name: "millpond.parent-buffer",
   tags: [TAG_MEMORY_REFERENCE],
   init(meta, parent, buffer) {
-    if (!(parent instanceof MediaBuffer)) throw wrongType("params", "a MediaBuffer to keep", parent);
+    if (!isMediaBuffer(parent)) throw wrongType("params", "a MediaBuffer to keep", parent);
     if (isKeptBy(buffer, parent)) {
       throw badValue("params", "a buffer that this one does not keep alive itself, or neither would ever go", parent);
     }

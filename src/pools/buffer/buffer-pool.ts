@@ -65,7 +65,7 @@
  * no closure and no view, 13 ns together. Whatever is unusual (a waiter, a listener, a hook, tracing, zeroing,
  * revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
-import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
@@ -414,7 +414,7 @@ export class BufferPool {
    * Throws `ERR_FOREIGN_RELEASE`, `ERR_INVALID_ARG_TYPE`, and what {@link MediaBuffer.release} throws.
    */
   release(buffer: MediaBuffer): void {
-    if (!(buffer instanceof MediaBuffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
+    if (!isMediaBuffer(buffer)) throw wrongType("buffer", "a MediaBuffer", buffer);
     const { owner } = buffer.slot;
     if (owner !== this) throw foreignError(this.name, owner?.name);
     buffer.release();

@@ -11,6 +11,7 @@ import { frozenData, sameData } from "../../util/same-data.ts";
 import {
   badValue,
   flag,
+  isMade,
   listOf,
   oneOf,
   outOfRange,
@@ -206,7 +207,7 @@ export function checkAdjusted(answer: ActualPoolConfig, wanted: ActualPoolConfig
 /** Throws when the fields of a configuration contradict one another. */
 function assertConsistent(config: ActualPoolConfig, name: string): void {
   const { allocator, options, min, max, maxBytes } = config;
-  if (!(allocator instanceof AllocatorClass)) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
+  if (!isMade(AllocatorClass, allocator, "name")) throw wrongType(`${name}.allocator`, "an Allocator", allocator);
   if (!options.every((option) => typeof option === "string")) {
     throw wrongType(`${name}.options`, "a list of strings", options);
   }

@@ -11,7 +11,16 @@ import { pageSize } from "../../os/pages.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { debugLevel } from "../../util/debug.ts";
 import { callerOf } from "../../util/stack.ts";
-import { flag, milliseconds, oneOf, powerOfTwo, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
+import {
+  flag,
+  isMade,
+  milliseconds,
+  oneOf,
+  powerOfTwo,
+  readOptions,
+  wholeNumber,
+  wrongType,
+} from "../../util/validate.ts";
 import type { ZeroPolicy } from "../buffer/config.ts";
 import type { Holders, PoolWords } from "../common/lease-errors.ts";
 import type { PageBlock } from "./page-cache.ts";
@@ -170,7 +179,7 @@ export function resolvePageOptions(options: PagePoolOptions): PageConfig {
   const { curve = "cliff", min = 0, zero = "fresh" } = given;
   const clock = checkClock("options.clock", given.clock);
   if (typeof name !== "string") throw wrongType("options.name", "a string", name);
-  if (!(source instanceof AllocatorClass)) throw wrongType("options.source", "an Allocator", source);
+  if (!isMade(AllocatorClass, source, "name")) throw wrongType("options.source", "an Allocator", source);
   if (powerOfTwo("options.pageSize", page, MAX_PAGE) < MIN_PAGE) wholeNumber("options.pageSize", page, MIN_PAGE);
   const revoke = flag("options.revoke", given.revoke, debugLevel() > 0);
   return Object.freeze({

@@ -16,7 +16,7 @@
  * bounds; a class exists as long as one of its blocks does. Leasing and releasing are O(1), dropping the oldest
  * O(classes), counting idle bytes O(blocks).
  */
-import type { Memory } from "../../memory/memory.ts";
+import { answered, type Memory } from "../../memory/memory.ts";
 import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
@@ -401,7 +401,7 @@ export class PageCache {
  */
 function obtainBlock(config: PageConfig, cls: PageClass): PageBlock {
   const { source, zero, name } = config;
-  const memory = source.allocate(cls.bytes, { align: cls.align });
+  const memory = answered(source, source.allocate(cls.bytes, { align: cls.align }), cls.bytes);
   const { region: pages, offset } = memory;
   if (!pages.isPlain) {
     if (zero === "acquire" || zero === "release" || config.mustRevoke) {

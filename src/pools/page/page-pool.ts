@@ -36,7 +36,7 @@ import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
-import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, isMade, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import {
   closedError,
   corruptedError,
@@ -127,7 +127,7 @@ export class PagePool {
    * and what that throws.
    */
   release(memory: Memory): void {
-    if (!(memory instanceof Memory)) throw wrongType("memory", "a Memory", memory);
+    if (!isMade(Memory, memory, "references")) throw wrongType("memory", "a Memory", memory);
     if (memory.allocator !== this.#allocator) throw this.#foreignError(memory);
     memory.release();
   }

@@ -12,10 +12,10 @@
  * multiplication; a division would cost more than the rest of the access together.
  */
 import type { Allocator } from "../../memory/allocator.ts";
-import type { Mapping } from "../../memory/memory.ts";
+import type { Mapping, Memory } from "../../memory/memory.ts";
 import { alignUp } from "../../util/align.ts";
-import { MillpondError } from "../../util/errors.ts";
-import { outOfRange, powerOfTwo, wholeNumber } from "../../util/validate.ts";
+import { isMillpondError, MillpondError, throwLater } from "../../util/errors.ts";
+import { outOfRange, powerOfTwo, show, wholeNumber } from "../../util/validate.ts";
 
 /** libcork's 64-bit model: a block begins with a link, an element with a header, 8 bytes each. */
 const WORD = 8;
@@ -117,14 +117,19 @@ export class SlabBlocks {
   }
 
   #allocate(source: Allocator): Mapping {
-    const memory = source.allocate(this.#layout.blockSize, { align: this.#layout.align });
+    const { blockSize, align } = this.#layout;
+    const memory = source.allocate(blockSize, { align });
+    let mapping: Mapping;
     try {
+      if (!(memory.refCount > 0)) throw refusedBlock(source, blockSize, memory, undefined);
       // As long as the block exists: memory that is not plain is reachable only while it is mapped.
-      return memory.map("readwrite");
+      mapping = memory.map("readwrite");
     } catch (error) {
-      memory.release();
-      throw error;
+      throw refusedBlock(source, blockSize, memory, error);
     }
+    if (mapping?.bytes instanceof Uint8Array && mapping.bytes.length === blockSize) return mapping;
+    mapping?.unmap?.();
+    throw refusedBlock(source, blockSize, memory, undefined);
   }
 
   /** Block numbers, the one carved last first. */
@@ -138,18 +143,22 @@ export class SlabBlocks {
    */
   drop(numbers: ReadonlySet<number>, forced: boolean): unknown[] {
     const failures: unknown[] = [];
+    const gone: (Mapping | undefined)[] = [];
+    // All are gone before the first hook runs, which may look.
     for (const number of this.newestFirst()) {
       if (!numbers.has(number)) continue;
-      const mapping = this.#mappings[number];
+      gone.push(this.#mappings[number]);
       this.#mappings[number] = undefined;
       this.views[number] = undefined;
       this.dataViews[number] = undefined;
+    }
+    this.#order = this.#order.filter((number) => !numbers.has(number));
+    for (const mapping of gone) {
       if (mapping === undefined) continue;
       if (forced) mapping.source.endByForce();
       attempt(failures, () => mapping.unmap());
       attempt(failures, () => mapping.source.release());
     }
-    this.#order = this.#order.filter((number) => !numbers.has(number));
     return failures;
   }
 
@@ -173,6 +182,22 @@ export class SlabBlocks {
     }
     return expired;
   }
+}
+
+/**
+ * The error for an allocator that answered what cannot be a block; what it answered goes back, where it can. Told by
+ * what it does and not by its class, which every bundle with a SlabPool would have to carry.
+ */
+function refusedBlock(source: Allocator, size: number, memory: Memory, cause: unknown): unknown {
+  try {
+    if (memory.refCount > 0) memory.release();
+  } catch (error) {
+    // What is no memory at all throws the engine's error here.
+    if (isMillpondError(error)) throwLater(error);
+  }
+  if (isMillpondError(cause)) return cause;
+  const message = `allocator ${show(source.name)} answered ${show(memory)} that cannot be mapped as a block of ${size} bytes; mend its hooks`;
+  return new MillpondError("ERR_ALLOCATION_FAILED", message, { size }, { cause });
 }
 
 /** A block without an allocator: what the system allocator would give. */

@@ -175,6 +175,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #end = 0;
   /** The element that a hook is called for, or -1. */
   #hooked = -1;
+  /** Where the free list begins while foreign code runs and {@link head} says that it is empty. */
+  #freeHead: number = END;
   /** Whether code that is not the pool's (source, clock, hook) is being called: it may look, and change nothing. */
   #calling = false;
   #timer: TimerHandle;
@@ -476,6 +478,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
         init?.(this.#pointerOf(pointer));
         table[pointer] = head;
         head = pointer;
+        this.#freeHead = head;
       }
     } finally {
       this.#endForeign(head);
@@ -488,6 +491,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    */
   #beginForeign(): void {
     this.#calling = true;
+    this.#freeHead = this.head;
     // Plain ArrayBuffers and the system clock do not call back, and the sentinel costs memory once it is read.
     if (this.#foreign) this.#links = sentinelLinks(this.#table.length);
     this.head = END;
@@ -568,13 +572,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     for (const pointer of this.#freePointers()) (gone.has(pointer >> this.shift) ? doomed : stay).push(pointer);
     const failures = this.#finish(doomed);
     if (gone.has(this.#next >> this.shift)) this.#end = this.#next;
-    failures.push(...this.#drop(gone, false));
     let head = END;
     for (const pointer of stay.reverse()) {
       this.#table[pointer] = head;
       head = pointer;
     }
-    this.head = head;
+    failures.push(...this.#drop(gone, false, head));
     errors.rethrow(this.name, failures);
   }
 
@@ -597,8 +600,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     return failures;
   }
 
-  /** Gives blocks back; the list is to be set by the caller. The answer is what the source threw. */
-  #drop(gone: ReadonlySet<number>, forced: boolean): unknown[] {
+  /** Gives blocks back; `head` is where the list of what stays begins. The answer is what the source threw. */
+  #drop(gone: ReadonlySet<number>, forced: boolean, head: number): unknown[] {
     const views = new Set<DataView>();
     for (const number of gone) views.add(this.#dataViews[number]!);
     cursorsOf.get(this)?.leaveBlocks(views, () => errors.blockGoneError(this.name, this.#closed));
@@ -607,13 +610,18 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       this.#table.fill(UNMAPPED, first, first + this.capacity);
     }
     this.#beginForeign();
+    this.#freeHead = head;
     const failures = this.#blocks.drop(gone, forced);
-    this.#endForeign(END);
+    this.#endForeign(head);
     return failures;
   }
 
+  get #firstFree(): number {
+    return this.#calling ? this.#freeHead : this.head;
+  }
+
   *#freePointers(): IterableIterator<number> {
-    for (let pointer = this.head; pointer >= 0; pointer = this.#table[pointer]!) yield pointer;
+    for (let pointer = this.#firstFree; pointer >= 0; pointer = this.#table[pointer]!) yield pointer;
   }
 
   /**
@@ -643,8 +651,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     } catch (error) {
       failures.push(error);
     }
-    failures.push(...this.#drop(new Set(this.#blocks.newestFirst()), left.live > 0));
     this.#next = this.#end;
+    failures.push(...this.#drop(new Set(this.#blocks.newestFirst()), left.live > 0, END));
     this.#table = new Int32Array(0);
     this.#endForeign(END);
     if (failures.length > 0) unreported.set(this, left);
@@ -670,7 +678,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     return {
       live: this.live,
       free,
-      failed: countLinks(this.#table, FAILED),
+      failed: countLinks(this.#table, FAILED) - (this.#isMaking ? 1 : 0),
       blocks: count,
       carved,
       bytes,
@@ -679,9 +687,14 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     };
   }
 
-  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests, outside hooks. */
+  /** Whether `init` runs for a slot, which counts as failed until it has returned. */
+  get #isMaking(): boolean {
+    return this.#calling && this.#hooked >= 0 && this.#table[this.#hooked] === FAILED;
+  }
+
+  /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(pointers). For tests. */
   validate(): void {
-    const wrong = findCorruption(this.#table, this.head, this.#views, this.#layout, this.#end - this.#next);
+    const wrong = findCorruption(this.#table, this.#firstFree, this.#views, this.#layout, this.#end - this.#next);
     if (wrong !== undefined) throw errors.corruptedError(this.name, wrong);
   }
 

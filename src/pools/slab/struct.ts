@@ -10,7 +10,7 @@
  * const second = Packet.cursor(pool);          // for two elements at a time
  * ```
  */
-import { wholeNumber, wrongType } from "../../util/validate.ts";
+import { isRevoked, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 
 /** The number of bytes of a byte field; made by {@link bytes}. */
 export interface BytesField {
@@ -80,7 +80,10 @@ export interface Struct<S extends StructFields> {
   readonly align: number;
   /** Where each field begins. */
   readonly offsets: { readonly [K in keyof S]: number };
-  /** A new cursor over the elements of a pool; reading before `at()` throws. */
+  /**
+   * A new cursor over the elements of a pool; reading before `at()` throws. Throws `ERR_INVALID_ARG_TYPE`,
+   * `ERR_OUT_OF_RANGE` for what is none.
+   */
   cursor(source: ElementSource): Cursor<S>;
 }
 
@@ -100,10 +103,10 @@ class BaseCursor {
   readonly #stride: number;
 
   constructor(elements: ElementSource) {
-    this.#elements = elements;
-    this.#mask = (1 << elements.shift) - 1;
-    this.#firstOffset = elements.firstOffset;
-    this.#stride = elements.stride;
+    this.#elements = withMethods("source", "a SlabPool", elements, ["blockViewOf"]);
+    this.#mask = (1 << wholeNumber("source.shift", elements.shift, 0, 30)) - 1;
+    this.#firstOffset = wholeNumber("source.firstOffset", elements.firstOffset);
+    this.#stride = wholeNumber("source.stride", elements.stride);
     const list = cursorsOf.get(elements) ?? new CursorList();
     cursorsOf.set(elements, list);
     list.add(this);
@@ -228,7 +231,8 @@ function define(prototype: object, name: string, type: FieldType, offset: number
  * that a cursor has itself (`at`).
  */
 export function struct<const S extends StructFields>(fields: S): Struct<S> {
-  if (fields === null || typeof fields !== "object") throw wrongType("fields", "an object of fields", fields);
+  if (fields === null || typeof fields !== "object" || isRevoked(fields))
+    throw wrongType("fields", "an object of fields", fields);
   class LayoutCursor extends BaseCursor {}
   const offsets: Record<string, number> = {};
   let size = 0;

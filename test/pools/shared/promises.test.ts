@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
-import { stateAt } from "../../../src/pools/shared/core.ts";
+import { dropUndelivered, stateAt } from "../../../src/pools/shared/core.ts";
 import {
   checkShape,
   Header,
@@ -147,6 +147,87 @@ describe("a memory that gets another pool", () => {
     // It was told, so it is out of the way.
     const pool = SharedPool.create({ size: 8, count: 1, memory });
     expect([await waits, pool.stats().held]).toEqual(["ERR_POOL_DEAD", 0]);
+  });
+});
+
+describe("a lease on its way to a thread that joins it besides", () => {
+  const sent = (): { from: SharedPool; to: SharedPool; id: number; arrive: () => unknown } => {
+    const from = SharedPool.create({ size: 64, count: 1, members: 3 });
+    const to = SharedPool.attach(from.handle);
+    const id = from.tryAcquireId();
+    sendLease(from, id, { member: to.member, status: to.core.status }, () => {});
+    const peer = { member: from.member, status: from.core.status };
+    return { from, to, id, arrive: () => receiveLease(to, id, peer) };
+  };
+  const count = { retain: 1, release: -1 };
+
+  it.each([
+    ["retain", "release", "arrive", "release"],
+    ["retain", "arrive", "release", "release"],
+    ["arrive", "retain", "release", "release"],
+    ["retain", "retain", "release", "release", "arrive", "release"],
+    ["retain", "release", "retain", "release", "arrive", "retain", "release", "release"],
+    ["retain", "retain", "release", "arrive", "release", "release"],
+  ] as const)("%s, %s, %s, %s ...: each hold is one, and the slot is free with the last", (...doings) => {
+    const { from, to, id, arrive } = sent();
+    let holds = 0;
+    let arrived = false;
+    for (const doing of doings) {
+      expect([from.stats().free, to.isHeld(id)]).toEqual([0, holds > 0]);
+      if (holds === 0) expect(code(() => to.releaseId(id))).toMatch(/^ERR_(FOREIGN|DOUBLE)_RELEASE$/);
+      if (doing === "arrive") {
+        expect(arrive()).toMatchObject({ id });
+        arrived = true;
+        holds++;
+        continue;
+      }
+      to[`${doing}Id`](id);
+      holds += count[doing];
+    }
+    expect([arrived, holds, from.stats().free]).toEqual([true, 0, 1]);
+    expect(code(() => to.releaseId(id))).toBe("ERR_DOUBLE_RELEASE");
+    from.validate();
+    to.validate();
+  });
+
+  it("sends its own hold on: the one on its way comes all the same", () => {
+    const { from, to, id, arrive } = sent();
+    const third = SharedPool.attach(from.handle);
+    to.retainId(id);
+    sendLease(to, id, { member: third.member, status: third.core.status }, () => {});
+    expect(receiveLease(third, id, { member: to.member, status: to.core.status })).toMatchObject({ id });
+    third.releaseId(id);
+    expect([to.isHeld(id), arrive()]).toEqual([false, expect.objectContaining({ id })]);
+    to.releaseId(id);
+    expect(from.stats().free).toBe(1);
+  });
+
+  it("pops it from a ring", () => {
+    const from = SharedPool.create({ size: 64, count: 1 });
+    const to = SharedPool.attach(from.handle);
+    const push = LeaseRing.create(from, 4, "push");
+    const pop = LeaseRing.attach(to, push.memory, "pop");
+    const id = from.tryAcquireId();
+    push.tryPush(id);
+    to.retainId(id);
+    to.releaseId(id);
+    expect([pop.tryPop(), to.isHeld(id)]).toEqual([id, true]);
+    to.releaseId(id);
+    expect(from.stats().free).toBe(1);
+  });
+
+  it("says so when it releases what has not come", () => {
+    const { to, id } = sent();
+    expect(() => to.releaseId(id)).toThrow(/it is on its way to this thread/);
+  });
+
+  it.each([0, 1, 2])("gives it back when its message is lost, and keeps %i holds of its own", (own) => {
+    const { from, to, id } = sent();
+    for (let i = 0; i < own; i++) to.retainId(id);
+    expect([dropUndelivered(to.core, id), dropUndelivered(to.core, id)]).toEqual([true, false]);
+    expect([to.isHeld(id), from.stats().free]).toEqual([own > 0, own > 0 ? 0 : 1]);
+    for (let i = 0; i < own; i++) to.releaseId(id);
+    expect(from.stats().free).toBe(1);
   });
 });
 

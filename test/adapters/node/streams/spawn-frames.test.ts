@@ -11,6 +11,7 @@ import {
   spawnFrames,
 } from "../../../../src/adapters/node/streams/spawn-frames.ts";
 import { SharedAllocator } from "../../../../src/allocators/shared.ts";
+import { WasmAllocator } from "../../../../src/allocators/wasm.ts";
 import type { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
@@ -111,7 +112,7 @@ describe("frames of a program", () => {
     );
     for (const isPadded of [false, true]) {
       for (const isY4m of [false, true]) {
-        for (const allocator of [undefined, new SharedAllocator()]) {
+        for (const allocator of [undefined, new SharedAllocator(), new WasmAllocator()]) {
           for (const transport of ["socketpair", "pipe"] as const) {
             process.env.TMPDIR = join(folder, "tmp");
             if (transport === "pipe") withoutSockets();

@@ -171,6 +171,12 @@ export const NOTHING: number = Number.NEGATIVE_INFINITY;
 export const RETRIES = 4096;
 
 /**
+ * Hints in one search that may turn out stale: some 30 us of them, or 100 where each is of a whole word. The look at all
+ * states, which follows, takes 2 ms for 2^20 slots and needs no hint.
+ */
+const MAX_STALE = 256;
+
+/**
  * 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does.
  */
 const SPINS = { few: 8, many: 1, manyFrom: 257 } as const;
@@ -268,10 +274,12 @@ export function acquireSlow(core: Core): number {
   if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   let id = takeHinted(core);
   const start = core.start;
-  // Each word and each of its bits is tried once: a thread that sets bits without end does not keep this one here.
-  for (let i = 0; id === NONE && i < words; i++) {
+  // Each word is tried once, and hints that turn out stale so many times: a thread that sets bits without end does not
+  // keep this one here.
+  let left = MAX_STALE;
+  for (let i = 0; id === NONE && i < words && left > 0; i++) {
     const word = start + i < words ? start + i : start + i - words;
-    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
+    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++, left--) id = takeHinted(core);
   }
   const first = core.start * WORD_SLOTS;
   for (let i = 0; id === NONE && i < count; i++)

@@ -37,7 +37,7 @@ import {
   unmapFailed,
 } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
-import { isRevocable, promisesRevocation, Region, viewBytes } from "./region.ts";
+import { inheritWipe, isRevocable, promisesRevocation, Region, viewBytes } from "./region.ts";
 
 /** Bit flags of an allocator. */
 export const AllocatorFlags = {
@@ -272,6 +272,8 @@ export abstract class Allocator {
         memory.align === 0 ? undefined : memory.align,
         promisesRevocation(memory.region),
       );
+      // Before the bytes are there: a copy that fails after that is freed as what it is.
+      inheritWipe(copy.region, memory.region);
       sink = copy.map("write");
       sink.bytes.set(source.bytes.subarray(offset, offset + size));
       sink.unmap();

@@ -28,6 +28,7 @@ import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import {
   answered,
   checkRange,
+  isMemory,
   type MapMode,
   type Mapping,
   Memory,
@@ -471,7 +472,7 @@ function zeroEdges(memory: Memory): void {
 }
 
 function assertMemory(name: string, memory: unknown): void {
-  if (!isMade(Memory, memory, "references")) throw wrongType(name, "a Memory", memory);
+  if (!isMemory(memory)) throw wrongType(name, "a Memory", memory);
 }
 
 const system = new SystemAllocator();

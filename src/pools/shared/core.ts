@@ -155,8 +155,8 @@ export const MANY: number = -1;
 const BUFFER = 1;
 
 /**
- * In {@link Core.pins}: one hold of this thread is that of a message which is on its way here. This thread has joined the
- * lease besides, and has one bit in the state for both.
+ * In {@link Core.pins}: one hold of this thread is that of a message which is on its way here. This thread has joined
+ * the lease besides, and has one bit in the state for both.
  */
 const DELIVERY = 2;
 
@@ -169,6 +169,12 @@ export const NOTHING: number = Number.NEGATIVE_INFINITY;
  * millisecond.
  */
 export const RETRIES = 4096;
+
+/**
+ * Hints in one search that may turn out stale: some 30 us of them, or 100 where each is of a whole word. The look at all
+ * states, which follows, takes 2 ms for 2^20 slots and needs no hint.
+ */
+const MAX_STALE = 256;
 
 /**
  * 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does.
@@ -268,10 +274,12 @@ export function acquireSlow(core: Core): number {
   if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   let id = takeHinted(core);
   const start = core.start;
-  // Each word and each of its bits is tried once: a thread that sets bits without end does not keep this one here.
-  for (let i = 0; id === NONE && i < words; i++) {
+  // Each word is tried once, and hints that turn out stale so many times: a thread that sets bits without end does not
+  // keep this one here.
+  let left = MAX_STALE;
+  for (let i = 0; id === NONE && i < words && left > 0; i++) {
     const word = start + i < words ? start + i : start + i - words;
-    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
+    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++, left--) id = takeHinted(core);
   }
   const first = core.start * WORD_SLOTS;
   for (let i = 0; id === NONE && i < count; i++)
@@ -442,8 +450,8 @@ export function isUndelivered(core: Core, index: number, id: number, state: numb
 }
 
 /**
- * Ends the hold of a lease that was sent to this thread, by a message that is lost. False, and nothing changed: there is
- * no such lease. Only where nothing can deliver it any more.
+ * Ends the hold of a lease that was sent to this thread, by a message that is lost. False, and nothing changed: there
+ * is no such lease. Only where nothing can deliver it any more.
  */
 export function dropUndelivered(core: Core, id: number): boolean {
   const { i32 } = core;

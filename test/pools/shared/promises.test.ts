@@ -665,6 +665,42 @@ describe("one that writes control words without end", () => {
     expect(against(steps.acquireSlow(world.cores[1]!), write, 10 * count)).toBeGreaterThan(count);
   });
 
+  it("sets those bits again that a look has just cleared: a look at 10,000 slots tries a few hundred hints", () => {
+    const many = 10_000;
+    for (const batch of [false, true]) {
+      const world = new World({ count: many, threads: 3, batch });
+      const { bitmapAt, words } = world.layout;
+      for (let n = 0; n < many; n++) world.i32[stateAt(world.cores[0]!, n)]! |= world.cores[0]!.me;
+      const core = world.cores[1]!;
+      const write = (): void => {
+        for (let n = -1; n < 3; n++) world.i32[bitmapAt + ((core.word + n + words) % words) * 16] = 0xffff;
+      };
+      for (let word = 0; word < words; word++) world.i32[bitmapAt + word * 16] = 0xffff;
+      // Each state once, each word once, and then hints: two steps at the word, and one at each slot that it names.
+      expect(against(steps.acquireSlow(core), write, 20 * many)).toBeLessThan(
+        many + words + 256 * (batch ? 18 : 3) + 10,
+      );
+    }
+  });
+
+  it("moves the wake counter while many slots are looked at: a wait looks at 2^18 of them a turn, or once", async () => {
+    for (const [count, most] of [
+      [2 ** 18, 1],
+      [2 ** 17, 2],
+      [64, 4],
+    ] as const) {
+      const clock = new FakeClock();
+      let looks = 0;
+      const waiter: SharedWaiter = { ...atomicsWaiter, waitAsync: () => void looks++ as undefined };
+      const pool = SharedPool.create({ size: 1, align: 1, count, members: 1, clock, waiter });
+      for (let n = 0; n < count; n++) pool.tryAcquireId();
+      const late = codeOf(pool.acquire({ timeout: 30 }));
+      expect(looks).toBe(most);
+      clock.advance(30);
+      expect(await late).toBe("ERR_STARVED");
+    }
+  });
+
   it("declares members dead again and again: reclaim passes over the slots a few times, and a later call goes on", () => {
     const world = full();
     const at = world.layout.membersAt + world.cores[0]!.member * 16;

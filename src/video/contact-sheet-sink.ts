@@ -7,14 +7,17 @@
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
 import { findVideoFormat, videoFormatNames } from "../media/video/format.ts";
 import { type FrameLayout, PLAIN_PRESENTATION, type Presentation } from "../media/video/frame-layout.ts";
+import { VideoInfo } from "../media/video/info.ts";
 import { checkName } from "../pipeline/base/element.ts";
+import type { Maybe } from "../pipeline/base/pad.ts";
 import { Sink } from "../pipeline/base/sink.ts";
 import { Caps } from "../pipeline/caps.ts";
 import type { StreamFormat, VideoStream } from "../pipeline/stream-format.ts";
 import { callback, readOptions, wholeNumber } from "../util/validate.ts";
 import { ContactSheet } from "./contact-sheet.ts";
 import { canMeasure, createMeasures, type Measures, measureFrame } from "./measure.ts";
-import { drawThumbnail, type ThumbSize, thumbSize } from "./thumbnail.ts";
+import { libraryConverter, type PictureConverter } from "./picture-converter.ts";
+import { drawThumbnail, drawUpright, type ThumbSize, thumbSize } from "./thumbnail.ts";
 
 /** How a {@link ContactSheetSink} is made. */
 export interface ContactSheetSinkOptions {
@@ -31,6 +34,8 @@ interface Prepared {
   readonly layout: FrameLayout;
   readonly presentation: Presentation;
   readonly size: ThumbSize;
+  /** The picture as RGBA before it is turned, by a library; undefined: out of the measures. */
+  readonly scaled: { readonly converter: PictureConverter; readonly rgba: Uint8Array } | undefined;
   readonly measures: Measures;
   readonly rgb: Uint8Array;
 }
@@ -41,6 +46,8 @@ export class ContactSheetSink extends Sink {
   readonly #tiles: number;
   #sheet: ContactSheet;
   #prepared: Prepared | undefined;
+  /** Counts the formats, so that a converter that comes late is not taken for another one. */
+  #plan = 0;
   #frame = 0;
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
@@ -62,34 +69,60 @@ export class ContactSheetSink extends Sink {
   }
 
   /** Prepares thumbnails of that format. */
-  override configure(format: StreamFormat): void {
+  override async configure(format: StreamFormat): Promise<void> {
+    this.#close();
+    const plan = this.#plan;
     const { info, presentation } = format as VideoStream;
     const full: Presentation = { ...PLAIN_PRESENTATION, ...presentation };
     const size = thumbSize(info, full);
-    const measures = createMeasures(size.columns, size.rows);
     // The stages upstream have started, and know what comes.
     if (this.#frame === 0) this.#sheet = new ContactSheet(this.#tiles, this.expectedBuffers);
+    const small = VideoInfo.of({ format: "RGBA", width: size.columns, height: size.rows });
+    const converter = await libraryConverter(info, small, full);
+    if (plan !== this.#plan) {
+      // The run has ended meanwhile.
+      converter?.close();
+      return;
+    }
     this.#prepared = {
       layout: info,
       presentation: full,
       size,
-      measures,
+      scaled: converter && { converter, rgba: new Uint8Array(small.size) },
+      measures: createMeasures(size.columns, size.rows),
       rgb: new Uint8Array(3 * size.width * size.height),
     };
+  }
+
+  #close(): void {
+    this.#plan++;
+    this.#prepared?.scaled?.converter.close();
+    this.#prepared = undefined;
+  }
+
+  /** Gives back what it computed with. */
+  override stop(): Maybe<void> {
+    this.#close();
+    return super.stop();
   }
 
   /** Draws a thumbnail of those pictures that may come onto the sheet. */
   override render(buffer: MediaBuffer): void {
     const frame = this.#frame++;
     if (!this.#sheet.wants(frame)) return;
-    const { layout, presentation, size, measures, rgb } = this.#prepared!;
+    const { layout, presentation, size, scaled, measures, rgb } = this.#prepared!;
     const source = buffer.map("read");
     try {
-      measureFrame(source.bytes, layout, size.columns, size.rows, measures);
+      if (scaled === undefined) {
+        measureFrame(source.bytes, layout, size.columns, size.rows, measures, "picture");
+        drawThumbnail(measures, size, layout, presentation, rgb);
+      } else {
+        scaled.converter.run(source.bytes, scaled.rgba);
+        drawUpright(scaled.rgba, size, presentation, rgb);
+      }
     } finally {
       source.unmap();
     }
-    drawThumbnail(measures, size, layout, presentation, rgb);
     const time = buffer.pts === undefined ? undefined : Number(buffer.pts) / 1e9;
     this.#sheet.offer({ frame, thumbnail: rgb, thumbWidth: size.width, thumbHeight: size.height }, time);
   }

@@ -25,6 +25,9 @@ export interface Measures {
   isRgb: boolean;
 }
 
+/** What of the measures is wanted. */
+type MeasureNeeds = "all" | "luma" | "picture";
+
 /** How the samples of a format lie; enough to walk through them. */
 interface SampleFormat {
   readonly kind: "planar" | "nv12" | "packed" | "gray";
@@ -75,7 +78,7 @@ function sampleFormat(format: string): SampleFormat | undefined {
  * Measures one frame into `out`, whose grid has `columns` x `rows` cells (neither more than the frame has chroma
  * samples). Throws `RangeError` for a format that {@link canMeasure} does not know. O(pixels).
  *
- * @param hasPicture false: the averages of the grid are not needed, and not all of them are made
+ * @param needs "luma": only the sum and the histogram; "picture": only the averages of the grid
  */
 export function measureFrame(
   bytes: Uint8Array,
@@ -83,35 +86,34 @@ export function measureFrame(
   columns: number,
   rows: number,
   out: Measures,
-  hasPicture = true,
+  needs: MeasureNeeds = "all",
 ): void {
   const format = sampleFormat(layout.format);
   const luma = layout.planes[0];
   if (format === undefined || luma === undefined) throw new RangeError(`frames in ${layout.format} cannot be measured`);
-  out.histogram.fill(0);
-  out.pixels = layout.width * layout.height;
+  const hasPicture = needs !== "luma";
   out.isRgb = format.kind === "packed";
+  if (needs !== "picture") {
+    out.histogram.fill(0);
+    out.pixels = layout.width * layout.height;
+  }
   if (format.kind === "packed") {
-    out.lumaSum = scanPacked(bytes, luma.offset, luma.stride, layout, format.red, columns, rows, out, hasPicture);
+    if (needs !== "picture")
+      out.lumaSum = scanPacked(bytes, luma.offset, luma.stride, layout, format.red, out.histogram);
+    if (hasPicture) averagePacked(bytes, luma.offset, luma.stride, layout, format.red, columns, rows, out);
     return;
   }
   const wide = format.shift > 0;
   const samples: Samples = wide ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length >> 1) : bytes;
   const unit = wide ? 2 : 1;
   const scale = 1 / (1 << format.shift);
-  out.lumaSum =
-    scale *
-    scanLuma(
-      samples,
-      luma.offset / unit,
-      luma.stride / unit,
-      layout,
-      format.shift,
-      columns,
-      rows,
-      out.first,
-      out.histogram,
-    );
+  const [start, stride] = [luma.offset / unit, luma.stride / unit];
+  if (needs === "picture") {
+    averageCells(samples, start, stride, 1, layout.width, layout.height, columns, rows, out.first);
+  } else {
+    const { first, histogram } = out;
+    out.lumaSum = scale * scanLuma(samples, start, stride, layout, format.shift, columns, rows, first, histogram);
+  }
   if (wide) scaleAll(out.first, scale);
   if (format.kind === "gray" || !hasPicture) return;
 
@@ -154,6 +156,7 @@ function scanLuma(
   const { width, height } = size;
   // 64 bins of 8-bit code values: two bits off, and whatever the format has beyond eight.
   const binShift = shift + 2;
+  const ends = endsOf(columns, width, 1);
   let total = 0;
   for (let row = 0; row < rows; row++) {
     const top = edge(row, rows, height);
@@ -164,7 +167,7 @@ function scanLuma(
       const line = offset + y * stride;
       let x = line;
       for (let column = 0; column < columns; column++) {
-        const end = line + edge(column + 1, columns, width);
+        const end = line + ends[column]!;
         let sum = 0;
         for (; x < end; x++) {
           const value = samples[x]!;
@@ -191,6 +194,7 @@ function averageCells(
   rows: number,
   cells: Float32Array,
 ): void {
+  const ends = endsOf(columns, width, step);
   for (let row = 0; row < rows; row++) {
     const top = edge(row, rows, height);
     const bottom = edge(row + 1, rows, height);
@@ -200,7 +204,7 @@ function averageCells(
       const line = offset + y * stride;
       let x = line;
       for (let column = 0; column < columns; column++) {
-        const end = line + step * edge(column + 1, columns, width);
+        const end = line + ends[column]!;
         let sum = 0;
         for (; x < end; x += step) sum += samples[x]!;
         cells[start + column]! += sum;
@@ -214,15 +218,10 @@ function scanPacked(
   bytes: Uint8Array,
   offset: number,
   stride: number,
-  size: { readonly width: number; readonly height: number },
+  { width, height }: { readonly width: number; readonly height: number },
   red: number,
-  columns: number,
-  rows: number,
-  out: Measures,
-  hasPicture: boolean,
+  histogram: Uint32Array,
 ): number {
-  const { width, height } = size;
-  const { histogram } = out;
   let total = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0, at = offset + y * stride; x < width; x++, at += 4) {
@@ -232,11 +231,37 @@ function scanPacked(
       total += luma;
     }
   }
-  if (!hasPicture) return total;
-  averageCells(bytes, offset + red, stride, 4, width, height, columns, rows, out.first);
-  averageCells(bytes, offset + 1, stride, 4, width, height, columns, rows, out.second);
-  averageCells(bytes, offset + 2 - red, stride, 4, width, height, columns, rows, out.third);
   return total;
+}
+
+function averagePacked(
+  bytes: Uint8Array,
+  offset: number,
+  stride: number,
+  { width, height }: { readonly width: number; readonly height: number },
+  red: number,
+  columns: number,
+  rows: number,
+  { first, second, third }: Measures,
+): void {
+  averageCells(bytes, offset + red, stride, 4, width, height, columns, rows, first);
+  averageCells(bytes, offset + 1, stride, 4, width, height, columns, rows, second);
+  averageCells(bytes, offset + 2 - red, stride, 4, width, height, columns, rows, third);
+}
+
+/** Where each cell of a row ends, in units of its samples: kept, because a division a cell costs as much as its sum. */
+const knownEnds: Map<string, Int32Array> = new Map();
+/** The planes of a few formats. */
+const MAX_KNOWN = 32;
+
+function endsOf(columns: number, width: number, step: number): Int32Array {
+  const key = `${columns} ${width} ${step}`;
+  const known = knownEnds.get(key);
+  if (known !== undefined) return known;
+  if (knownEnds.size >= MAX_KNOWN) knownEnds.clear();
+  const ends = Int32Array.from({ length: columns }, (_, column) => step * edge(column + 1, columns, width));
+  knownEnds.set(key, ends);
+  return ends;
 }
 
 /** Where cell `index` of `count` begins in a run of `length` samples. */

@@ -1,6 +1,6 @@
 /**
- * Who computes the pixels of a `VideoScale`: a kept library where one has been offered and can make the pair of
- * layouts, this package's own code (convert.ts) else.
+ * Who computes the pixels of a `VideoScale` and of a contact sheet: a kept library where one has been offered and can
+ * make the pair of layouts, this package's own code (convert.ts) else.
  *
  * A library is offered by an adapter, because no file here knows a package: {@link offerConverters} takes a function
  * that loads it, which is called once, when the first converter is asked for.
@@ -49,14 +49,25 @@ export function portableConverter(from: VideoInfo, to: VideoInfo, presentation?:
   return { by: "millpond", run: (source, target) => converter.run(source, target), close: () => {} };
 }
 
+/**
+ * The library's converter for a pair of layouts; undefined where there is no library, or it leaves the pair to others.
+ */
+export async function libraryConverter(
+  from: VideoInfo,
+  to: VideoInfo,
+  presentation: VideoPresentation = {},
+): Promise<PictureConverter | undefined> {
+  loading ??= load?.();
+  const make = await loading;
+  hasFound = make !== undefined;
+  return make?.(from, to, presentation);
+}
+
 /** The best converter that there is. Rejects as {@link FrameConverter}'s constructor throws. */
 export async function bestConverter(
   from: VideoInfo,
   to: VideoInfo,
-  presentation: VideoPresentation = {},
+  presentation?: VideoPresentation,
 ): Promise<PictureConverter> {
-  loading ??= load?.();
-  const make = await loading;
-  hasFound = make !== undefined;
-  return make?.(from, to, presentation) ?? portableConverter(from, to, presentation);
+  return (await libraryConverter(from, to, presentation)) ?? portableConverter(from, to, presentation);
 }

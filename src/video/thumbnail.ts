@@ -43,31 +43,37 @@ export function drawThumbnail(
   presentation: Presentation,
   rgb: Uint8Array,
 ): void {
-  const { columns, rows, width, height } = size;
-  const { rotation, flip } = presentation;
   const color = colorOf(presentation, layout.height);
-  let at = 0;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      // Backwards from what is shown to what is stored: undo the mirroring, then the rotation.
-      const across = flip ? width - 1 - x : x;
-      let column = across;
-      let row = y;
-      if (rotation === 90) {
-        column = y;
-        row = rows - 1 - across;
-      } else if (rotation === 180) {
-        column = columns - 1 - across;
-        row = rows - 1 - y;
-      } else if (rotation === 270) {
-        column = columns - 1 - y;
-        row = across;
-      }
-      const cell = row * columns + column;
-      writePixel(measures, cell, color, rgb, at);
-      at += 3;
+  for (let y = 0, at = 0; y < size.height; y++) {
+    for (let x = 0; x < size.width; x++, at += 3)
+      writePixel(measures, storedCell(x, y, size, presentation), color, rgb, at);
+  }
+}
+
+/** Writes a picture of `columns * rows` RGBA pixels into `rgb`, upright. */
+export function drawUpright(rgba: Uint8Array, size: ThumbSize, presentation: Presentation, rgb: Uint8Array): void {
+  for (let y = 0, at = 0; y < size.height; y++) {
+    for (let x = 0; x < size.width; x++, at += 3) {
+      const from = 4 * storedCell(x, y, size, presentation);
+      rgb[at] = rgba[from]!;
+      rgb[at + 1] = rgba[from + 1]!;
+      rgb[at + 2] = rgba[from + 2]!;
     }
   }
+}
+
+/** Backwards from what is shown to what is stored: undoes the mirroring, then the rotation. */
+function storedCell(
+  x: number,
+  y: number,
+  { width, columns, rows }: ThumbSize,
+  { rotation, flip }: Presentation,
+): number {
+  const across = flip ? width - 1 - x : x;
+  if (rotation === 90) return (rows - 1 - across) * columns + y;
+  if (rotation === 180) return (rows - 1 - y) * columns + columns - 1 - across;
+  if (rotation === 270) return across * columns + columns - 1 - y;
+  return y * columns + across;
 }
 
 function writePixel(measures: Measures, cell: number, color: YuvColor, rgb: Uint8Array, at: number): void {

@@ -2,6 +2,8 @@
  * The native way from a decoded frame into a buffer: the same bytes as VideoSample.copyTo, without a look at the
  * planes.
  */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import * as server from "@mediabunny/server";
 import { VideoSample, type VideoSamplePixelFormat } from "mediabunny";
 import { beforeAll, describe, expect, it, vi } from "vitest";
@@ -299,4 +301,12 @@ describe("native copies into memory that comes and goes", () => {
       expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
     },
   );
+
+  it("are each thread's own: three decode at once, and get the same frames", async () => {
+    const threads = [1, 2, 3].map(() => new Worker(new URL("./libav-thread.ts", import.meta.url)));
+    const answers = await Promise.all(threads.map(async (thread) => (await once(thread, "message"))[0] as unknown));
+    await Promise.all(threads.map((thread) => thread.terminate()));
+    expect(answers[0]).toEqual({ frames: 75, sum: expect.any(Number) });
+    expect(answers).toEqual([answers[0], answers[0], answers[0]]);
+  });
 });

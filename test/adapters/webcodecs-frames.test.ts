@@ -43,7 +43,9 @@ class FakeFrame implements CopyableFrame {
 
   #layout(options: { format?: string } = {}): VideoInfo {
     if (this.closed > 0) throw new Error("InvalidStateError: closed");
-    if (this.format === null) throw new Error("NotSupportedError: no format");
+    if (this.format === null && (this.converts === undefined || options.format === undefined)) {
+      throw new Error("NotSupportedError: no format");
+    }
     if (this.converts === undefined || options.format === undefined) return this.info;
     if (!this.converts.includes(options.format)) throw new Error("NotSupportedError: no such conversion");
     return VideoInfo.of({ ...I420, format: options.format as "RGBA" });
@@ -245,7 +247,12 @@ describe("copyFrame", () => {
       expect(await codeOf(copyFrame(other, pool, { format: "RGBA" }))).toBe("ERR_UNSUPPORTED");
       expect(other.closed).toBe(1);
     }
-    // Its own format by name is no conversion.
+    // One that is on the GPU only is RGBA then, without a canvas.
+    const gpu = Object.assign(new FakeFrame(), { format: null, converts: ["RGBA"] });
+    const read = await copyFrame(gpu, pool);
+    expect([read.getMeta(VideoMeta)!.info.format, gpu.closed]).toEqual(["RGBA", 1]);
+    read.release();
+    // Its own format by name needs no conversion.
     const own = await copyFrame(new FakeFrame(), pool, { format: "I420" });
     expect(own.size).toBe(SIZE);
     own.release();

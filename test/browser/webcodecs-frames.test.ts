@@ -99,6 +99,10 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
         };
         const gpu = red();
         Object.defineProperty(gpu, "format", { value: null });
+        // A platform that has no conversion for such a frame.
+        const drawn = red();
+        Object.defineProperty(drawn, "format", { value: null });
+        Object.defineProperty(drawn, "allocationSize", { value: () => { throw new TypeError("no format"); } });
         const cropped = new VideoFrame(red(), { visibleRect: { x: 2, y: 2, width: 20, height: 10 }, timestamp: 0 });
         const closed = red();
         closed.close();
@@ -108,6 +112,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
           converted: await told(grey(), pool, { format: "RGBA" }),
           bgra: await told(red(), shared, { format: "BGRA" }),
           gpu: (await told(gpu)).slice(0, 7),
+          drawn: (await told(drawn)).slice(0, 7),
           cropped: (await told(cropped)).slice(0, 4),
           closed: await copyFrame(closed, pool).catch((error) => error.code),
           small: await copyFrame(red(), BufferPool.create({ size: 100, max: 1 })).catch((error) => [error.code, error.details.needed]),
@@ -135,6 +140,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
         converted: ["RGBA", 64, 48, true, [130, 130, 130, 255], "2000000", "undefined", true],
         bgra: ["BGRA", 64, 48, true, [10, 30, 200, 255], "1000000", "500000", true],
         gpu: ["RGBA", 64, 48, true, red, "1000000", "500000"],
+        drawn: ["RGBA", 64, 48, true, red, "1000000", "500000"],
         cropped: ["RGBA", 20, 10, true],
         closed: "ERR_USE_AFTER_RELEASE",
         small: ["ERR_OUT_OF_RANGE", 12_288],

@@ -299,6 +299,37 @@ describe("what the package corrupts", () => {
     expect(pool.stats()).toMatchObject({ detached: 8, idle: 0, idleBytes: 0, hits: 4, misses: 16 });
   });
 
+  it("a free that does nothing there, or pools the wrong thing, takes the array back here", () => {
+    original.clearCache();
+    const view = original.mallocUint8(64);
+    original.freeArrayBuffer(view as never);
+    expect(original.mallocArrayBuffer(64)).toBeInstanceOf(Uint8Array);
+    const lost = original.mallocArrayBuffer(64);
+    original.freeUint8(lost as never);
+    expect(original.mallocArrayBuffer(64)).not.toBe(lost);
+    original.clearCache();
+
+    door.clearCache();
+    const array = door.mallocUint8(64);
+    door.freeArrayBuffer(array);
+    const buffer = door.mallocArrayBuffer(64);
+    expect(buffer).toBe(array.buffer);
+    door.freeUint8(buffer);
+    expect(door.mallocArrayBuffer(64)).toBe(buffer);
+    door.freeArrayBuffer(buffer);
+  });
+
+  it("Buffers have the lists of all types, and each is an object of its own", () => {
+    const { pool } = poolWith();
+    const array = pool.mallocFloat(16);
+    pool.free("free", array);
+    const first = pool.mallocBuffer(50);
+    expect([first.buffer === array.buffer, first.length, first.byteOffset]).toEqual([true, 64, 0]);
+    pool.free("freeBuffer", first);
+    const second = pool.mallocBuffer(50);
+    expect([second.buffer === first.buffer, second === first]).toEqual([true, false]);
+  });
+
   it("2 GiB and more give an empty buffer there; here they are made, or refused", () => {
     expect(original.mallocArrayBuffer(2 ** 31 + 1).byteLength).toBe(0);
     const { pool } = poolWith();

@@ -3,6 +3,8 @@ import { describe, expect, it, vi } from "vitest";
 import { FileSource } from "../../src/adapters/node/file-elements.ts";
 import { DecodeElement } from "../../src/adapters/node/frames-element.ts";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { PLAIN_PRESENTATION } from "../../src/media/video/frame-layout.ts";
+import { VideoInfo } from "../../src/media/video/info.ts";
 import type { Element } from "../../src/pipeline/base/element.ts";
 import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
@@ -10,7 +12,9 @@ import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { ContactSheet } from "../../src/video/contact-sheet.ts";
 import { ContactSheetSink } from "../../src/video/contact-sheet-sink.ts";
+import { createMeasures } from "../../src/video/measure.ts";
 import { VideoScale } from "../../src/video/scale.ts";
+import { drawThumbnail, drawUpright, thumbSize } from "../../src/video/thumbnail.ts";
 import { CLIP } from "../cli/command.ts";
 
 const thumbnail = new Uint8Array(3);
@@ -80,4 +84,30 @@ describe("a contact sheet at the end of a pipeline", () => {
     expect(source.expectedBuffers).toBeUndefined();
     expect(await looks(source, new ContactSheetSink({ tiles: 2 }))).toBeGreaterThan(8);
   });
+});
+
+describe("a thumbnail", () => {
+  it.each([0, 90, 180, 270] as const)(
+    "turned by %d degrees is the same out of averages and out of RGBA, mirrored too",
+    (rotation) => {
+      const layout = VideoInfo.of({ format: "RGBA", width: 14, height: 10 });
+      for (const flip of [false, true]) {
+        const shown = { ...PLAIN_PRESENTATION, rotation, flip };
+        const size = thumbSize(layout, shown);
+        const cells = size.columns * size.rows;
+        const measures = { ...createMeasures(size.columns, size.rows), isRgb: true };
+        const rgba = new Uint8Array(4 * cells).fill(255);
+        for (let cell = 0; cell < cells; cell++) {
+          measures.first[cell] = rgba[4 * cell] = cell;
+          measures.second[cell] = rgba[4 * cell + 1] = 255 - cell;
+          measures.third[cell] = rgba[4 * cell + 2] = 2 * cell;
+        }
+        const [a, b] = [new Uint8Array(3 * cells), new Uint8Array(3 * cells)];
+        drawThumbnail(measures, size, layout, shown, a);
+        drawUpright(rgba, size, shown, b);
+        expect(Buffer.compare(a, b)).toBe(0);
+        expect(new Set(a).size).toBeGreaterThan(cells);
+      }
+    },
+  );
 });

@@ -5,6 +5,7 @@ import { expect, it } from "vitest";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
 import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { ContactSheetSink } from "../../src/video/contact-sheet-sink.ts";
 import { type ConverterMaker, offerConverters, portableConverter } from "../../src/video/picture-converter.ts";
 import { VideoScale } from "../../src/video/scale.ts";
 
@@ -68,4 +69,11 @@ it("is the library that was offered, closed at the end of the run, or nobody's c
   await play();
   expect(scale.role).toMatch(/by library 3$/);
   expect(events.slice(4)).toEqual(["made 3", "closed 3"]);
+
+  // A contact sheet asks too: one converter for its format, closed at the end.
+  let drawn = 0;
+  const sheet = new ContactSheetSink({ tiles: 2, onSheet: () => void drawn++ });
+  const frames = new PatternSource({ format: "I420", width: 64, height: 36, frames: 3 });
+  await new Pipeline().link(frames, sheet).run();
+  expect([drawn, events.slice(6)]).toEqual([1, ["made 4", "closed 4"]]);
 });

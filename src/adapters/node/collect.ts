@@ -104,7 +104,7 @@ export async function collect(
     block.drop();
     source.abandon(error);
     // What was read of it is lost, so nobody may take the rest for the whole.
-    abandoned.add(readable);
+    if (source.hasRead) abandoned.add(readable);
     throw error;
   }
 }
@@ -114,6 +114,8 @@ const abandoned: WeakSet<object> = new WeakSet();
 
 /** Where the bytes of a collect() come from. */
 interface Source {
+  /** Whether a byte of it was taken. */
+  readonly hasRead: boolean;
   /** Reads to the end into `block`, whose first pages hold `expected` bytes. */
   read(block: GrowingBlock, expected: number, signal: AbortSignal | undefined): Promise<void>;
   /** Stops a stream that is not read any further. */
@@ -121,6 +123,7 @@ interface Source {
 }
 
 class NodeSource implements Source {
+  hasRead = false;
   readonly #readable: Readable;
   readonly #detach: boolean;
 
@@ -151,6 +154,7 @@ class NodeSource implements Source {
       const waiting: Uint8Array[] = [];
       const onData = (chunk: unknown): void => {
         if (isOver) return;
+        this.hasRead = true;
         if (!(chunk instanceof Uint8Array)) {
           reject(notBytesError(chunk));
           return;
@@ -219,6 +223,8 @@ class NodeSource implements Source {
 }
 
 class WebSource implements Source {
+  // It is locked for good, which says enough.
+  readonly hasRead = false;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #detach: boolean;
 

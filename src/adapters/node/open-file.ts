@@ -57,7 +57,8 @@ export class OpenFile {
    */
   async readAt(bytes: Uint8Array, offset: number, length: number, position: number): Promise<number> {
     let done = 0;
-    while (done < length) {
+    // Without bytes when a stale view of them was transferred away meanwhile.
+    while (done < length && bytes.length > 0) {
       const step = Math.min(length - done, MAX_READ);
       const { bytesRead } = await this.#handle.read(bytes, offset + done, step, position + done);
       if (bytesRead === 0) break;

@@ -10,10 +10,11 @@
  * signal, or `return()` (which `break` calls); then the reads that are under way end, their leases go back to the pool,
  * and the file is closed. Only after that does the last call answer, because until then the system writes into slots.
  *
- * Invariants: blocks come in order and without gaps; at most `ahead` blocks are being read or wait for the loop,
- * and never more than the pool has free slots for; a slot that is being read into is mapped, so a pool that is closed
- * by force keeps its bytes until the read has ended. Reads ahead take free slots only and never wait; with none under
- * way the next block waits in the pool's line.
+ * Invariants: blocks come in order and without gaps; at most `ahead` blocks are being read or wait for the loop, and
+ * never more than the pool has free slots for; a slot that is being read into is mapped, so a pool that is closed by
+ * force keeps its bytes until the read has ended. (A stale view of a slot that is transferred away while the system
+ * writes is beyond it, as in every read of `node:fs`: pools with `revoke: true` leave no stale views.) Reads ahead take
+ * free slots only and never wait; with none under way the next block waits in the pool's line.
  *
  * Complexity: a block is one system call and one view, which the slot keeps; no copy.
  */
@@ -208,8 +209,8 @@ class BlockReader implements AsyncIterableIterator<MediaBuffer, undefined> {
         buffer.release();
         return undefined;
       }
-      // A pool that was closed by force meanwhile says so here.
-      if (count < buffer.size) buffer.resize(0, count);
+      // A pool that was closed by force meanwhile says so here, and a slot whose bytes were transferred away.
+      if (count < buffer.bytes.length) buffer.resize(0, count);
       buffer.offset = BigInt(position);
       buffer.offsetEnd = BigInt(position + count);
     } catch (error) {

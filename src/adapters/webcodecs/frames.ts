@@ -8,9 +8,9 @@
  * How a frame is copied:
  *
  * - in its own format: `copyTo`, once, into the slot;
- * - as RGB: `copyTo` with `format`, where the platform converts;
- * - on the GPU only (`format` is null), or where the platform does not convert: drawn to a canvas and read back as
- * RGBA.
+ * - as RGB, and as RGBA one without a format (it is on the GPU only): `copyTo` with `format`, where the platform
+ * converts;
+ * - where it does not: drawn to a canvas and read back as RGBA.
  *
  * Invariants: a slot is released only when nothing writes into it any more, also after an abort; a lease that is handed
  * out has a `VideoMeta` that says how the picture lies. O(size of the picture).
@@ -212,7 +212,9 @@ const RGB: readonly string[] = ["RGBA", "RGBX", "BGRA", "BGRX"];
 function wayOf(picture: Picture, wanted: VideoPixelFormat | undefined, pool: BufferPool): Way {
   const { format } = picture;
   if (format !== null && (wanted === undefined || wanted === format)) return plainCopy(picture, format);
-  const converted = wanted !== undefined && RGB.includes(wanted) ? convertingCopy(picture, wanted) : undefined;
+  // A platform that converts does so for frames without a format too, straight into the slot.
+  const target = wanted ?? "RGBA";
+  const converted = RGB.includes(target) ? convertingCopy(picture, target) : undefined;
   return converted ?? canvasCopy(picture, wanted, pool);
 }
 

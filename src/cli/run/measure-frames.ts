@@ -40,7 +40,7 @@ export default function measure(frame: WorkerFrame, options: MeasureOptions): Me
   const { layout, presentation, size, measures } = prepared;
   const place = places[frame.index % places.length]!;
   const hasPicture = options.pictureStep > 0 && isOnStep(frame.index, options.pictureStep);
-  measureFrame(frame.bytes, layout, size.columns, size.rows, measures, hasPicture);
+  measureFrame(frame.bytes, layout, size.columns, size.rows, measures, hasPicture ? "all" : "luma");
   if (hasPicture) drawThumbnail(measures, size, layout, presentation, place.thumbnail);
   place.sums[0] = measures.lumaSum;
   place.sums[1] = measures.pixels;

@@ -14,13 +14,13 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
-import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
 import { onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
-import { isLease, isLocalHolder, leaseOf, stateAt } from "../shared/core.ts";
+import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
@@ -349,15 +349,8 @@ export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<
   await inTurns(pool, (index) => {
     const id = unknownLease(pool, index);
     if (id === undefined || !unknown.has(id) || isOnTheWay(pushed, id)) return;
-    try {
-      // To join a lease that is on its way here is to take it in.
-      pool.retainId(id);
-      pool.releaseId(id);
-      given++;
-    } catch (error) {
-      // Another process may write into these words without end; what it has made of them is then no lease of ours.
-      if (!isMillpondError(error)) throw error;
-    }
+    // Where another process writes into these words without end, it is no lease of ours by now.
+    if (dropUndelivered(pool.core, id)) given++;
   });
   return given;
 }
@@ -380,7 +373,7 @@ export function unknownLease({ core }: ProcessPool, index: number): number | und
   const state = Atomics.load(core.i32, stateAt(core, index));
   if ((state & core.me) === 0) return undefined;
   const id = leaseOf(core, index, state);
-  return isLease(core, state, id) && !isLocalHolder(core, index, id) ? id : undefined;
+  return isUndelivered(core, index, id, state) ? id : undefined;
 }
 
 /**

@@ -133,7 +133,7 @@ export interface Core {
   readonly localLease: Float64Array;
   /** By slot: holds of this thread beyond the first. */
   readonly localRefs: Int32Array;
-  /** Slots whose hold here is a buffer's; see {@link pin}. */
+  /** By slot: {@link BUFFER} or {@link DELIVERY} where one of this thread's holds is not for it to end; else 0. */
   readonly pins: Uint8Array;
   /** By slot: the lease that this thread gave up last while others went on holding it. */
   readonly lastLease: Float64Array;
@@ -151,6 +151,15 @@ export const NONE: number = -1;
 /** `MANY - id` stands for a lease that is held more than once: negative for every identity. */
 export const MANY: number = -1;
 
+/** In {@link Core.pins}: one hold of this thread is a buffer's; see {@link pin}. */
+const BUFFER = 1;
+
+/**
+ * In {@link Core.pins}: one hold of this thread is that of a message which is on its way here. This thread has joined
+ * the lease besides, and has one bit in the state for both.
+ */
+const DELIVERY = 2;
+
 /** No lease: neither an identity nor one that is held more than once. */
 export const NOTHING: number = Number.NEGATIVE_INFINITY;
 
@@ -160,6 +169,12 @@ export const NOTHING: number = Number.NEGATIVE_INFINITY;
  * millisecond.
  */
 export const RETRIES = 4096;
+
+/**
+ * Hints in one search that may turn out stale: some 30 us of them, or 100 where each is of a whole word. The look at all
+ * states, which follows, takes 2 ms for 2^20 slots and needs no hint.
+ */
+const MAX_STALE = 256;
 
 /**
  * 20 us of spinning is 8 looks at a small pool; over many slots a single look takes longer than reading the clock does.
@@ -259,10 +274,12 @@ export function acquireSlow(core: Core): number {
   if (Atomics.load(i32, core.statusAt) !== core.status) return NONE;
   let id = takeHinted(core);
   const start = core.start;
-  // Each word and each of its bits is tried once: a thread that sets bits without end does not keep this one here.
-  for (let i = 0; id === NONE && i < words; i++) {
+  // Each word is tried once, and hints that turn out stale so many times: a thread that sets bits without end does not
+  // keep this one here.
+  let left = MAX_STALE;
+  for (let i = 0; id === NONE && i < words && left > 0; i++) {
     const word = start + i < words ? start + i : start + i - words;
-    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++) id = takeHinted(core);
+    for (let n = 0; id === NONE && n < WORD_SLOTS && refill(core, word); n++, left--) id = takeHinted(core);
   }
   const first = core.start * WORD_SLOTS;
   for (let i = 0; id === NONE && i < count; i++)
@@ -404,8 +421,48 @@ export function releaseSlow(core: Core, id: number): boolean {
   if (!isLocalHolder(core, index, id)) return false;
   if (core.localLease[index] !== MANY - id) return dropHold(core, index, id);
   if (isPinned(core, index) || !holds(core, Atomics.load(i32, stateAt(core, index)), id)) return false;
-  if (--core.localRefs[index]! === 0) core.localLease[index] = id;
+  endOne(core, index, id);
   return true;
+}
+
+/** One of several holds of this thread ends, with no step in shared memory. */
+export function endOne(core: Core, index: number, id: number): void {
+  if (--core.localRefs[index]! > 0) return;
+  core.localLease[index] = id;
+  // What is left is that of a lease on its way here: not this thread's before it has come.
+  if (!takeDelivery(core, index)) return;
+  forget(core, index, id);
+}
+
+/** Whether one of the holds was that of a lease on its way here; from now on it is as the others. */
+export function takeDelivery(core: Core, index: number): boolean {
+  if (core.pins[index] !== DELIVERY) return false;
+  core.pins[index] = 0;
+  return true;
+}
+
+/**
+ * Whether a lease was sent to this thread and has not come, whether or not it has joined it besides. `state` is that of
+ * its slot.
+ */
+export function isUndelivered(core: Core, index: number, id: number, state: number): boolean {
+  return holds(core, state, id) && (!isLocalHolder(core, index, id) || core.pins[index] === DELIVERY);
+}
+
+/**
+ * Ends the hold of a lease that was sent to this thread, by a message that is lost. False, and nothing changed: there
+ * is no such lease. Only where nothing can deliver it any more.
+ */
+export function dropUndelivered(core: Core, id: number): boolean {
+  const { i32 } = core;
+  const index = id & core.indexMask;
+  const state = Atomics.load(i32, stateAt(core, index));
+  if (!isUndelivered(core, index, id, state) || !isCurrent(core, index, id)) return false;
+  if (!takeDelivery(core, index)) {
+    core.localLease[index] = id;
+    core.localRefs[index] = 0;
+  }
+  return releaseSlow(core, id);
 }
 
 /**
@@ -544,16 +601,17 @@ export function retain(core: Core, id: number): boolean {
       return true;
     }
     if (!isCurrent(core, index, id)) return false;
-    // The bit may be set already, for a lease that is on its way to this thread. This hold is then the one that was
-    // sent.
+    // The bit may be set already, for a lease that is on its way to this thread. This hold is one more.
     if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
     // From here on the generation stands still. Between the two reads it may have come round to the same low part.
     if ((state & me) === 0 && !isCurrent(core, index, id)) {
       dropHold(core, index, id);
       return false;
     }
-    core.localLease[index] = id;
-    core.localRefs[index] = 0;
+    const isDelivered = (state & me) === 0;
+    core.localLease[index] = isDelivered ? id : MANY - id;
+    core.localRefs[index] = isDelivered ? 0 : 1;
+    core.pins[index] = isDelivered ? 0 : DELIVERY;
     return true;
   }
   return false;
@@ -599,7 +657,7 @@ export function isLocalHolder(core: Core, index: number, id: number): boolean {
  */
 export function pin(core: Core, id: number): void {
   const index = id & core.indexMask;
-  core.pins[index] = 1;
+  core.pins[index] = BUFFER;
   core.localLease[index] = MANY - id;
   core.localRefs[index]!++;
 }
@@ -607,7 +665,7 @@ export function pin(core: Core, id: number): void {
 /** Ends what {@link pin} began; false where this thread does not know the lease any more. */
 export function unpin(core: Core, id: number): boolean {
   const index = id & core.indexMask;
-  if (core.pins[index] === 0 || core.localLease[index] !== MANY - id) return false;
+  if (core.pins[index] !== BUFFER || core.localLease[index] !== MANY - id) return false;
   core.pins[index] = 0;
   if (--core.localRefs[index]! === 0) core.localLease[index] = id;
   return true;
@@ -615,7 +673,7 @@ export function unpin(core: Core, id: number): boolean {
 
 /** Whether the only hold that this thread has is a buffer's. */
 export function isPinned(core: Core, index: number): boolean {
-  return core.pins[index] !== 0 && core.localRefs[index] === 1;
+  return core.pins[index] === BUFFER && core.localRefs[index] === 1;
 }
 
 /** Notes that this thread holds the lease no more. */

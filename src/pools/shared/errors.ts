@@ -65,8 +65,10 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   if (!over && !known) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",
-      `cannot ${verb} ${lease}: this thread (member ${core.member}) does not hold it, ${sayHolders(core, state)}; ` +
-        "retain() it first, or let its holder send it",
+      (state & core.me) !== 0
+        ? `cannot ${verb} ${lease}: it is on its way to this thread (member ${core.member}); receive it first, or retain() it for a hold besides`
+        : `cannot ${verb} ${lease}: this thread (member ${core.member}) does not hold it, ${sayHolders(core, state)}; ` +
+            "retain() it first, or let its holder send it",
       details,
     );
   }

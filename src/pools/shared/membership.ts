@@ -32,6 +32,7 @@ import {
   closeFree,
   depart,
   dropHold,
+  endOne,
   forget,
   holds,
   isCurrent,
@@ -45,6 +46,7 @@ import {
   reopen,
   retain,
   stateAt,
+  takeDelivery,
   wake,
 } from "./core.ts";
 import {
@@ -254,7 +256,7 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
   if (outcome === TransferResult.DONE && !isSameMember(statusOf(core, to), status)) {
     outcome = revertTransfer(core, id, at, bit) ? TransferResult.GONE : TransferResult.NOT_HELD;
   } else if (outcome === TransferResult.DONE && core.localLease[index] === MANY - id) {
-    if (--core.localRefs[index]! === 0) core.localLease[index] = id;
+    endOne(core, index, id);
   } else if (outcome === TransferResult.DONE) forget(core, index, id);
   // A plain store: only a thread that wants the receiver's membership has to see it, and may do so later.
   i32[memberAt(core, core.member) + MemberWord.TRANSFER] = 0;
@@ -290,7 +292,9 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
   const state = Atomics.load(i32, stateAt(core, index));
   if (!isLease(core, state, id) || !isCurrent(core, index, id)) return TransferResult.GONE;
   if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? TransferResult.GONE : TransferResult.NOT_YET;
-  if (isLocalHolder(core, index, id)) return retain(core, id) ? TransferResult.DONE : TransferResult.GONE;
+  // It has joined the lease while this hold was under way, which was counted then.
+  if (isLocalHolder(core, index, id))
+    return takeDelivery(core, index) || retain(core, id) ? TransferResult.DONE : TransferResult.GONE;
   core.localLease[index] = id;
   core.localRefs[index] = 0;
   return TransferResult.DONE;

@@ -78,6 +78,8 @@ const MASK = 0x1fffffff;
 /** Above a counter: the other side sleeps on this word. */
 const BIT = 0x20000000;
 const NOT_YET = -1;
+/** What a place can hold. Shared memory may say anything: a negative number would read as an empty ring. */
+const ITEM_MASK = 0x7fffffff;
 
 /** What one side of a ring knows. */
 export interface RingState {
@@ -132,7 +134,7 @@ export function tryPush(ring: RingState, value: number): boolean {
 export function tryPop(ring: RingState): number {
   const { head, i32 } = ring;
   if (head === ring.cachedTail && !hasItem(ring)) return NOT_YET;
-  const value = i32[ITEMS + (head & ring.last)]!;
+  const value = i32[ITEMS + (head & ring.last)]! & ITEM_MASK;
   const next = (head + 1) & MASK;
   ring.head = next;
   if (next === ring.publishAt) publishHead(ring);
@@ -144,7 +146,7 @@ export function tryPop(ring: RingState): number {
 export function peek(ring: RingState): number {
   const { head, i32 } = ring;
   if (head === ring.cachedTail && !hasItem(ring)) return NOT_YET;
-  return i32[ITEMS + (head & ring.last)]!;
+  return i32[ITEMS + (head & ring.last)]! & ITEM_MASK;
 }
 
 /** What the popping side has not popped yet, oldest first; all stays in. */

@@ -164,7 +164,7 @@ export class SpscRing {
     const next = (head + 1) & MASK;
     // Empty as far as was seen, or the counter is to be published.
     if (head === ring.cachedTail || next === ring.publishAt) return tryPop(ring);
-    const value = i32[ITEMS + (head & ring.last)]!;
+    const value = i32[ITEMS + (head & ring.last)]! & MAX_VALUE;
     ring.head = next;
     i32[POPPED] = next;
     return value;

@@ -72,6 +72,9 @@ function stopWaiting(core: Core): void {
  */
 const MAX_LOOKS = 4;
 
+/** Slots that these looks go over: some 2 ms. One look there is in any case. */
+const MAX_WAIT_SLOTS = 2 ** 18;
+
 /**
  * Where nothing wakes: at first often, for the usual wait for a frame; then less often, as such a wait is long anyway.
  */
@@ -145,7 +148,7 @@ export class SharedQueue {
         continue;
       }
       if (this.#asleep || this.#sleep(wakes)) break;
-      if (++looks < MAX_LOOKS) continue;
+      if (++looks < MAX_LOOKS && looks * this.#core.count < MAX_WAIT_SLOTS) continue;
       // A timer that was set for one who sleeps is a long one.
       this.#clearTimer();
       break;

@@ -269,6 +269,24 @@ describe("readBlocks", () => {
     expect(pool.outstanding).toBe(0);
   });
 
+  it("says so when a stale view of a slot was transferred away while the system read", async () => {
+    const pool = poolOf(1);
+    const lease = pool.tryAcquire()!;
+    const stale = lease.bytes;
+    lease.release();
+    const handle = await open(file("whole"));
+    const read = async (view: Uint8Array): Promise<unknown> => {
+      const result = await handle.read(view, 0, 10, 0);
+      structuredClone(stale.buffer, { transfer: [stale.buffer as ArrayBuffer] });
+      return result;
+    };
+    const blocks = readBlocks({ ...shape(handle), read } as unknown as FileHandle, pool);
+    expect(await codeOf(blocks.next())).toBe("ERR_DETACHED");
+    expect(await blocks.next()).toEqual({ done: true, value: undefined });
+    await handle.close();
+    expectHome(pool);
+  });
+
   it("throws what the pool refuses with, and a read's own error, with everything given back", async () => {
     const before = openDescriptors();
     const pool = poolOf();

@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
 import type { SharedHandle } from "../../../src/pools/shared/attach.ts";
-import { stateAt } from "../../../src/pools/shared/core.ts";
+import { dropUndelivered, stateAt } from "../../../src/pools/shared/core.ts";
 import {
   checkShape,
   Header,
@@ -147,6 +147,87 @@ describe("a memory that gets another pool", () => {
     // It was told, so it is out of the way.
     const pool = SharedPool.create({ size: 8, count: 1, memory });
     expect([await waits, pool.stats().held]).toEqual(["ERR_POOL_DEAD", 0]);
+  });
+});
+
+describe("a lease on its way to a thread that joins it besides", () => {
+  const sent = (): { from: SharedPool; to: SharedPool; id: number; arrive: () => unknown } => {
+    const from = SharedPool.create({ size: 64, count: 1, members: 3 });
+    const to = SharedPool.attach(from.handle);
+    const id = from.tryAcquireId();
+    sendLease(from, id, { member: to.member, status: to.core.status }, () => {});
+    const peer = { member: from.member, status: from.core.status };
+    return { from, to, id, arrive: () => receiveLease(to, id, peer) };
+  };
+  const count = { retain: 1, release: -1 };
+
+  it.each([
+    ["retain", "release", "arrive", "release"],
+    ["retain", "arrive", "release", "release"],
+    ["arrive", "retain", "release", "release"],
+    ["retain", "retain", "release", "release", "arrive", "release"],
+    ["retain", "release", "retain", "release", "arrive", "retain", "release", "release"],
+    ["retain", "retain", "release", "arrive", "release", "release"],
+  ] as const)("%s, %s, %s, %s ...: each hold is one, and the slot is free with the last", (...doings) => {
+    const { from, to, id, arrive } = sent();
+    let holds = 0;
+    let arrived = false;
+    for (const doing of doings) {
+      expect([from.stats().free, to.isHeld(id)]).toEqual([0, holds > 0]);
+      if (holds === 0) expect(code(() => to.releaseId(id))).toMatch(/^ERR_(FOREIGN|DOUBLE)_RELEASE$/);
+      if (doing === "arrive") {
+        expect(arrive()).toMatchObject({ id });
+        arrived = true;
+        holds++;
+        continue;
+      }
+      to[`${doing}Id`](id);
+      holds += count[doing];
+    }
+    expect([arrived, holds, from.stats().free]).toEqual([true, 0, 1]);
+    expect(code(() => to.releaseId(id))).toBe("ERR_DOUBLE_RELEASE");
+    from.validate();
+    to.validate();
+  });
+
+  it("sends its own hold on: the one on its way comes all the same", () => {
+    const { from, to, id, arrive } = sent();
+    const third = SharedPool.attach(from.handle);
+    to.retainId(id);
+    sendLease(to, id, { member: third.member, status: third.core.status }, () => {});
+    expect(receiveLease(third, id, { member: to.member, status: to.core.status })).toMatchObject({ id });
+    third.releaseId(id);
+    expect([to.isHeld(id), arrive()]).toEqual([false, expect.objectContaining({ id })]);
+    to.releaseId(id);
+    expect(from.stats().free).toBe(1);
+  });
+
+  it("pops it from a ring", () => {
+    const from = SharedPool.create({ size: 64, count: 1 });
+    const to = SharedPool.attach(from.handle);
+    const push = LeaseRing.create(from, 4, "push");
+    const pop = LeaseRing.attach(to, push.memory, "pop");
+    const id = from.tryAcquireId();
+    push.tryPush(id);
+    to.retainId(id);
+    to.releaseId(id);
+    expect([pop.tryPop(), to.isHeld(id)]).toEqual([id, true]);
+    to.releaseId(id);
+    expect(from.stats().free).toBe(1);
+  });
+
+  it("says so when it releases what has not come", () => {
+    const { to, id } = sent();
+    expect(() => to.releaseId(id)).toThrow(/it is on its way to this thread/);
+  });
+
+  it.each([0, 1, 2])("gives it back when its message is lost, and keeps %i holds of its own", (own) => {
+    const { from, to, id } = sent();
+    for (let i = 0; i < own; i++) to.retainId(id);
+    expect([dropUndelivered(to.core, id), dropUndelivered(to.core, id)]).toEqual([true, false]);
+    expect([to.isHeld(id), from.stats().free]).toEqual([own > 0, own > 0 ? 0 : 1]);
+    for (let i = 0; i < own; i++) to.releaseId(id);
+    expect(from.stats().free).toBe(1);
   });
 });
 
@@ -582,6 +663,42 @@ describe("one that writes control words without end", () => {
       for (let word = 0; word < words; word++) world.i32[bitmapAt + word * 16] = -1;
     };
     expect(against(steps.acquireSlow(world.cores[1]!), write, 10 * count)).toBeGreaterThan(count);
+  });
+
+  it("sets those bits again that a look has just cleared: a look at 10,000 slots tries a few hundred hints", () => {
+    const many = 10_000;
+    for (const batch of [false, true]) {
+      const world = new World({ count: many, threads: 3, batch });
+      const { bitmapAt, words } = world.layout;
+      for (let n = 0; n < many; n++) world.i32[stateAt(world.cores[0]!, n)]! |= world.cores[0]!.me;
+      const core = world.cores[1]!;
+      const write = (): void => {
+        for (let n = -1; n < 3; n++) world.i32[bitmapAt + ((core.word + n + words) % words) * 16] = 0xffff;
+      };
+      for (let word = 0; word < words; word++) world.i32[bitmapAt + word * 16] = 0xffff;
+      // Each state once, each word once, and then hints: two steps at the word, and one at each slot that it names.
+      expect(against(steps.acquireSlow(core), write, 20 * many)).toBeLessThan(
+        many + words + 256 * (batch ? 18 : 3) + 10,
+      );
+    }
+  });
+
+  it("moves the wake counter while many slots are looked at: a wait looks at 2^18 of them a turn, or once", async () => {
+    for (const [count, most] of [
+      [2 ** 18, 1],
+      [2 ** 17, 2],
+      [64, 4],
+    ] as const) {
+      const clock = new FakeClock();
+      let looks = 0;
+      const waiter: SharedWaiter = { ...atomicsWaiter, waitAsync: () => void looks++ as undefined };
+      const pool = SharedPool.create({ size: 1, align: 1, count, members: 1, clock, waiter });
+      for (let n = 0; n < count; n++) pool.tryAcquireId();
+      const late = codeOf(pool.acquire({ timeout: 30 }));
+      expect(looks).toBe(most);
+      clock.advance(30);
+      expect(await late).toBe("ERR_STARVED");
+    }
   });
 
   it("declares members dead again and again: reclaim passes over the slots a few times, and a later call goes on", () => {

@@ -164,6 +164,44 @@ describe("LeaseRing", () => {
     expect([far.tryPop(), far.length]).toEqual([-1, 0]);
   });
 
+  it("goes on behind a negative number that somebody wrote over a place: only what lay there is lost", async () => {
+    const pool = SharedPool.create({ size: 8, count: 8 });
+    const far = SharedPool.attach(pool.handle);
+    const push = LeaseRing.create(pool, 4, "push");
+    const pop = LeaseRing.attach(far, push.memory, "pop");
+    push.tryPush(pool.tryAcquireId());
+    new Int32Array(push.memory)[RingWord.ITEMS] = -5;
+    const ids = [1, 2, 3].map(() => pool.tryAcquireId());
+    for (const id of ids) push.tryPush(id);
+    expect([await pop.pop(), pop.popSync(), pop.tryPop(), pop.tryPop()]).toEqual([...ids, -1]);
+    expect(push.tryPush(pool.tryAcquireId())).toBe(true);
+  });
+
+  it("gives a number out for a negative one that somebody wrote over a place of a ring of integers", async () => {
+    const ring = SpscRing.create(4);
+    for (const word of [0, 1, 2, 3]) {
+      ring.tryPush(word);
+      new Int32Array(ring.memory)[RingWord.ITEMS + word] = -1;
+    }
+    expect([ring.peek(), await ring.pop(), ring.popSync(), ring.tryPop(), ring.count]).toEqual([
+      ...Array(4).fill(2 ** 31 - 1),
+      1,
+    ]);
+  });
+
+  it("skips a bounded number of what no lease is in one call, and comes to the lease behind it", async () => {
+    const pool = SharedPool.create({ size: 8, count: 1 });
+    const far = SharedPool.attach(pool.handle);
+    const push = LeaseRing.create(pool, 2 ** 14, "push");
+    const pop = LeaseRing.attach(far, push.memory, "pop");
+    const raw = SpscRing.attach(push.memory);
+    for (let n = 0; n < 2 ** 14 - 1; n++) raw.tryPush(7);
+    LeaseRing.attach(pool, push.memory, "push").tryPush(pool.tryAcquireId());
+    const before = pop.items().length;
+    expect([pop.tryPop(), before - pop.items().length]).toEqual([-1, 1024]);
+    expect(far.isHeld(await pop.pop())).toBe(true);
+  });
+
   it("brings leases from another thread with their bytes", REPEATED, async () => {
     const pool = SharedPool.create({ size: 64, count: 4 });
     const handle = pool.reserve();

@@ -1,12 +1,15 @@
 /**
- * FrameLoop: the loop behind every reader of frames. It asks a source for bytes, puts each frame into a slot, and gives
- * the lease to who asked.
+ * FrameLoop: the loop behind every reader of frames. It asks an origin for bytes, puts each frame into a slot, and
+ * gives the lease to the next call that waits for one.
  *
  * Life: idle until the first `next()`; then it reads; it ends once, with the stream, an error, the signal or a
- * `stop()`, and then the source has let go of everything ({@link FrameOrigin.end}).
+ * `stop()`, and then the origin has let go of everything ({@link FrameOrigin.end}).
  *
- * Invariants: no slot is taken before a byte for it is here; at most `ahead` leases are here that nobody asked for, and
- * such a one takes a slot that is free and waits for none; after the end no lease is here.
+ * Invariants: no slot is taken before a byte for it is here; at most `ahead` frames are here that no call has asked
+ * for, and a frame that is read ahead takes a free slot and never joins the pool's line of waiters; after the end no
+ * lease is here. Calls are served in order.
+ *
+ * Complexity: O(1) a frame beside its bytes; two promises a call.
  */
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { BufferPool } from "../../../pools/buffer/buffer-pool.ts";

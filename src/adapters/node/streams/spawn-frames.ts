@@ -53,8 +53,9 @@ export interface SpawnFramesOptions extends FramesOptions {
   /** How many frames a pool of its own has at most. */
   count?: number;
   /**
-   * Frames that are read before they are asked for, 0 or 1; default 1, so that the program goes on while a frame is
-   * worked on. Such a frame takes a slot that is free and never waits for one.
+   * Frames that are read before they are asked for, 0 or 1: with 1 the program goes on while a frame is worked on. Such
+   * a frame takes a slot that is free and never waits for one. Default: 1 in a pool of its own; 0 in a given pool,
+   * where the loop may wait for the very slot.
    */
   ahead?: number;
   /** Milliseconds that the program has to end after the signal it gets; then it gets SIGKILL. Default 2000. */
@@ -138,7 +139,8 @@ export function spawnFrames(command: string, args: readonly string[], options: S
   );
   abortSignal("options.signal", given.signal);
   if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
-  const ahead = given.ahead === undefined ? 1 : wholeNumber("options.ahead", given.ahead, 0, 1);
+  const ahead =
+    given.ahead === undefined ? Number(given.pool === undefined) : wholeNumber("options.ahead", given.ahead, 0, 1);
   const grace = given.grace === undefined ? GRACE_MS : milliseconds("options.grace", given.grace);
   if (given.cwd !== undefined) plainText("options.cwd", given.cwd);
   const env = given.env === undefined ? undefined : environmentOf(given.env);

@@ -11,6 +11,7 @@ import {
   spawnFrames,
 } from "../../../../src/adapters/node/streams/spawn-frames.ts";
 import { SharedAllocator } from "../../../../src/allocators/shared.ts";
+import { WasmAllocator } from "../../../../src/allocators/wasm.ts";
 import type { MediaBuffer } from "../../../../src/media/buffer/media-buffer.ts";
 import { VideoInfo } from "../../../../src/media/video/info.ts";
 import { BufferPool } from "../../../../src/pools/buffer/buffer-pool.ts";
@@ -111,7 +112,7 @@ describe("frames of a program", () => {
     );
     for (const isPadded of [false, true]) {
       for (const isY4m of [false, true]) {
-        for (const allocator of [undefined, new SharedAllocator()]) {
+        for (const allocator of [undefined, new SharedAllocator(), new WasmAllocator()]) {
           for (const transport of ["socketpair", "pipe"] as const) {
             process.env.TMPDIR = join(folder, "tmp");
             if (transport === "pipe") withoutSockets();
@@ -260,7 +261,7 @@ describe("frames of a program", () => {
       expect(pool.outstanding).toBe(0);
     }
     const pool = BufferPool.create({ size: 100, max: 1 });
-    const video = spawnFrames(NODE, writer(100, 3), { pool, ...GRAY });
+    const video = spawnFrames(NODE, writer(100, 3), { pool, ...GRAY, ahead: 1 });
     const first = (await video.next()).value!;
     await untilTrue(() => video.stderr === "ABC");
     for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
@@ -270,6 +271,28 @@ describe("frames of a program", () => {
     expect((await mine).isLive).toBe(true);
     (await mine).release();
     expect(await numbersOf(video)).toEqual([2, 3]);
+  });
+
+  it("read nothing ahead into a given pool, where the loop may wait for the slot, and one frame into their own", async () => {
+    const pool = BufferPool.create({ size: 100, max: 2 });
+    const given = spawnFrames(NODE, writer(100, 9), { pool, ...GRAY });
+    let count = 0;
+    for await (const frame of given) {
+      // Long enough for a frame to arrive, had it been read.
+      await untilTrue(() => given.stderr.length === 9);
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+      const out = pool.tryAcquire();
+      expect(out).toBeDefined();
+      out?.release();
+      frame.release();
+      count++;
+    }
+    expect(count).toBe(9);
+    const own = spawnFrames(NODE, writer(100, 2), { count: 2, ...GRAY });
+    const first = (await own.next()).value!;
+    await untilTrue(() => own.pool!.outstanding === 2);
+    first.release();
+    expect(await numbersOf(own)).toEqual([2]);
   });
 
   it("end with the program's exit code, its signal and the end of its stderr, whatever it did before", async () => {
@@ -545,7 +568,7 @@ describe("frames of a program", () => {
         const args = script(
           "const frame = Buffer.alloc(100, 1); const put = () => process.stdout.write(frame, (error) => error ?? put()); put();",
         );
-        const video = spawnFrames(NODE, args, { pool, ...GRAY, signal: abort.signal });
+        const video = spawnFrames(NODE, args, { pool, ...GRAY, signal: abort.signal, ahead: 1 });
         const end = await way(video, pool, abort).then(
           () => undefined,
           (error: Error) => error.message,

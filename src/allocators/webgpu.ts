@@ -5,7 +5,7 @@
  */
 import { Allocator, AllocatorFlags } from "../memory/allocator.ts";
 import { usedAfterReleaseError } from "../memory/errors.ts";
-import { type MapMode, Memory } from "../memory/memory.ts";
+import { isMemory, type MapMode, type Memory } from "../memory/memory.ts";
 import { opaqueRegion, Region } from "../memory/region.ts";
 import { isMade, oneOf, wrongType } from "../util/validate.ts";
 
@@ -62,9 +62,9 @@ export class WebGpuAllocator extends Allocator {
    * into it. Throws `ERR_INVALID_ARG_TYPE`, `ERR_USE_AFTER_RELEASE` for a memory that was released.
    */
   static bufferOf(memory: Memory | Region): StagingBuffer {
-    const isMemory = isMade(Memory, memory, "references");
-    if (isMemory && memory.refCount === 0) throw usedAfterReleaseError(memory, "find the GPU buffer of");
-    const region = isMemory ? memory.region : memory;
+    const isOfMemory = isMemory(memory);
+    if (isOfMemory && memory.refCount === 0) throw usedAfterReleaseError(memory, "find the GPU buffer of");
+    const region = isOfMemory ? memory.region : memory;
     const handle: unknown = isMade(Region, region, "bytes") ? region.handle : undefined;
     if (typeof handle !== "object" || handle === null || !("pending" in handle)) {
       throw wrongType("memory", "a memory or a region of a WebGpuAllocator", memory);

@@ -28,6 +28,7 @@ import { badRegionError, noRegionError, notMappableError } from "./errors.ts";
 import {
   answered,
   checkRange,
+  isMemory,
   type MapMode,
   type Mapping,
   Memory,
@@ -37,7 +38,7 @@ import {
   unmapFailed,
 } from "./memory.ts";
 import { type AllocationParams, MemoryFlags, type ResolvedParams, resolveParams } from "./params.ts";
-import { isRevocable, promisesRevocation, Region, viewBytes } from "./region.ts";
+import { inheritWipe, isRevocable, promisesRevocation, Region, viewBytes } from "./region.ts";
 
 /** Bit flags of an allocator. */
 export const AllocatorFlags = {
@@ -272,6 +273,8 @@ export abstract class Allocator {
         memory.align === 0 ? undefined : memory.align,
         promisesRevocation(memory.region),
       );
+      // Before the bytes are there: a copy that fails after that is freed as what it is.
+      inheritWipe(copy.region, memory.region);
       sink = copy.map("write");
       sink.bytes.set(source.bytes.subarray(offset, offset + size));
       sink.unmap();
@@ -469,7 +472,7 @@ function zeroEdges(memory: Memory): void {
 }
 
 function assertMemory(name: string, memory: unknown): void {
-  if (!isMade(Memory, memory, "references")) throw wrongType(name, "a Memory", memory);
+  if (!isMemory(memory)) throw wrongType(name, "a Memory", memory);
 }
 
 const system = new SystemAllocator();

@@ -28,16 +28,7 @@
 import { abortable } from "../util/abortable.ts";
 import { disposeBy, disposeWith } from "../util/dispose.ts";
 import { isMillpondError, MillpondError, throwLater } from "../util/errors.ts";
-import {
-  abortSignal,
-  badValue,
-  checkOptions,
-  isMade,
-  outOfRange,
-  show,
-  wholeNumber,
-  wrongType,
-} from "../util/validate.ts";
+import { abortSignal, badValue, checkOptions, outOfRange, show, wholeNumber, wrongType } from "../util/validate.ts";
 import type { Allocator } from "./allocator.ts";
 import { detachedError, doubleReleaseError, lockError, notLockedError, usedAfterReleaseError } from "./errors.ts";
 import {
@@ -417,7 +408,7 @@ export class Memory {
    * Throws `ERR_INVALID_ARG_TYPE`.
    */
   isSpan(next: Memory): number | undefined {
-    if (!isMade(Memory, next, "references")) throw wrongType("next", "a Memory", next);
+    if (!isMemory(next)) throw wrongType("next", "a Memory", next);
     const parent = this.parent;
     if (parent === null || parent !== next.parent || this.allocator !== next.allocator) return undefined;
     if (!this.allocator.isSpan(this, next)) return undefined;
@@ -520,14 +511,28 @@ export function mapToRead(memory: Memory): Mapping {
  * `ERR_ALLOCATION_FAILED`.
  */
 export function answered(allocator: Allocator, memory: Memory, size?: number): Memory {
-  const isMemory = isMade(Memory, memory, "references") && memory.references > 0;
-  if (isMemory && (size === undefined || memory.currentSize === size)) return memory;
-  if (isMemory) releaseFailed(memory);
-  throw new MillpondError(
+  const isLive = isMemory(memory) && memory.references > 0;
+  if (isLive && (size === undefined || memory.currentSize === size)) return memory;
+  throw wrongAnswerError(allocator, memory, isLive, size);
+}
+
+/** The error for an answer that is not what was due; a live memory goes back. */
+function wrongAnswerError(allocator: Allocator, memory: Memory, isLive: boolean, size?: number): MillpondError {
+  if (isLive) releaseFailed(memory);
+  return new MillpondError(
     "ERR_ALLOCATION_FAILED",
-    `allocator "${allocator.name}" answered ${isMemory ? `${memory}, and ${size} bytes were due` : show(memory)}; mend its hooks, ` +
+    `allocator "${allocator.name}" answered ${isLive ? `${memory}, and ${size} bytes were due` : show(memory)}; mend its hooks, ` +
       "which must give a live Memory",
   );
+}
+
+/** True for a memory that was made as one: not for what only has the prototype, nor for a revoked Proxy. */
+export function isMemory(value: unknown): value is Memory {
+  try {
+    return value instanceof Memory && value.references !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /**

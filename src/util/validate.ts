@@ -92,7 +92,7 @@ export function readOptions<T extends object>(name: string, value: T | undefined
  */
 export function isMade<T extends object>(type: ClassOf<T>, value: unknown, field: keyof T): value is T {
   try {
-    return type[Symbol.hasInstance](value) && (value as T)[field] !== undefined;
+    return value instanceof (type as unknown as new () => T) && value[field] !== undefined;
   } catch {
     return false;
   }

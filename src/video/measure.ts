@@ -26,7 +26,7 @@ export interface Measures {
 }
 
 /** What of the measures is wanted. */
-export type MeasureNeeds = "all" | "luma" | "picture";
+type MeasureNeeds = "all" | "luma" | "picture";
 
 /** How the samples of a format lie; enough to walk through them. */
 interface SampleFormat {

@@ -2,6 +2,8 @@
  * The native way from a decoded frame into a buffer: the same bytes as VideoSample.copyTo, without a look at the
  * planes.
  */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import * as server from "@mediabunny/server";
 import { VideoSample, type VideoSamplePixelFormat } from "mediabunny";
 import { beforeAll, describe, expect, it, vi } from "vitest";
@@ -19,9 +21,15 @@ import {
   warnOfSlowCopies,
 } from "../../src/adapters/mediabunny/libav.ts";
 import { loadMediabunny } from "../../src/adapters/mediabunny/load.ts";
-import { type VideoFileFacts, VideoFileFrame } from "../../src/adapters/mediabunny/video-file.ts";
+import { openVideoFile, type VideoFileFacts, VideoFileFrame } from "../../src/adapters/mediabunny/video-file.ts";
+import { FileSource } from "../../src/adapters/node/file-elements.ts";
+import { DecodeElement } from "../../src/adapters/node/frames-element.ts";
 import { VideoInfo, type VideoPixelFormat } from "../../src/media/video/info.ts";
+import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { VideoScale } from "../../src/video/scale.ts";
+import { CLIP } from "../cli/command.ts";
 import { answerOf, run } from "../helpers/child.ts";
 import { codeOf } from "../helpers/code-of.ts";
 import { REPEATED, times } from "../helpers/effort.ts";
@@ -299,4 +307,53 @@ describe("native copies into memory that comes and goes", () => {
       expect(answerOf(exit)).toEqual({ rounds, bad: 0 });
     },
   );
+
+  it("are each thread's own: three decode at once, and get the same frames", async () => {
+    const threads = [1, 2, 3].map(() => new Worker(new URL("./libav-thread.ts", import.meta.url)));
+    const answers = await Promise.all(threads.map(async (thread) => (await once(thread, "message"))[0] as unknown));
+    await Promise.all(threads.map((thread) => thread.terminate()));
+    expect(answers[0]).toEqual({ frames: 75, sum: expect.any(Number) });
+    expect(answers).toEqual([answers[0], answers[0], answers[0]]);
+  });
+});
+
+describe("a decoded film", () => {
+  /** How often JavaScript looked at the planes of a native frame, each time for as many external ArrayBuffers. */
+  async function looks(copy: (frame: VideoFileFrame, bytes: Uint8Array) => Promise<unknown>): Promise<number> {
+    const spy = vi.spyOn(av.Frame.prototype as AvFrame, "data", "get");
+    const bytes = new Uint8Array(new SharedArrayBuffer((1280 * 720 * 3) / 2));
+    try {
+      const file = await openVideoFile(CLIP);
+      for (let frame = await file.next(); frame !== undefined; frame = await file.next()) {
+        await copy(frame, bytes);
+        frame.close();
+      }
+      await file.close();
+      return spy.mock.calls.length;
+    } finally {
+      spy.mockRestore();
+    }
+  }
+
+  it("is copied without one look at a native frame, where VideoSample.copyTo looks at each", async () => {
+    expect(await looks((frame, bytes) => frame.copyTo(bytes))).toBe(0);
+    expect(await looks(({ sample }, bytes) => sample.copyTo(bytes))).toBeGreaterThanOrEqual(75);
+  });
+
+  it("is scaled without a look either", async () => {
+    // The packages are tried when they are loaded, with one look.
+    await new Pipeline()
+      .link(new FileSource(CLIP), new DecodeElement(), new VideoScale({ width: 320 }), new NullSink())
+      .run();
+    const spy = vi.spyOn(av.Frame.prototype as AvFrame, "data", "get");
+    try {
+      const [source, decode, sink] = [new FileSource(CLIP), new DecodeElement(), new NullSink()];
+      const scale = new VideoScale({ width: 320 });
+      await new Pipeline().link(source, decode, scale, sink).run();
+      expect(scale.role).toMatch(/by libav$/);
+      expect([sink.count, spy.mock.calls.length]).toEqual([75, 0]);
+    } finally {
+      spy.mockRestore();
+    }
+  });
 });

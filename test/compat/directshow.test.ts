@@ -537,6 +537,33 @@ describe("pointers of a sample whose bytes a copy shares", () => {
     expect(sample.Release()).toBe(0);
   });
 
+  it("a buffer whose memory was taken out has an empty pointer, and other memory one of the capacity at most", async () => {
+    const sample = await sampleOf();
+    sample.buffer.remove();
+    expect([sample.GetPointer().length, sample.GetSize(), sample.GetProperties().cbBuffer]).toEqual([0, 0, 0]);
+    const memory = systemAllocator().allocate(100);
+    sample.buffer.append(memory.share(0));
+    expect([sample.GetPointer().length, sample.GetSize(), sample.GetActualDataLength()]).toEqual([64, 64, 64]);
+    sample.GetPointer().fill(7);
+    expect([first(sample.buffer), memory.map("read").bytes[0]]).toEqual([7, 0]);
+    expect(sample.Release()).toBe(0);
+  });
+
+  it("a copy that is mapped keeps what it shows, and the sample its length", async () => {
+    const sample = await sampleOf();
+    sample.GetPointer().fill(1);
+    const copy = sample.buffer.copy();
+    const mapping = copy.map("read");
+    sample.SetActualDataLength(10);
+    sample.GetPointer().fill(2);
+    expect([mapping.bytes[0], mapping.bytes[63], sample.GetPointer().length, sample.GetActualDataLength()]).toEqual([
+      1, 1, 64, 10,
+    ]);
+    mapping.unmap();
+    copy.release();
+    expect(sample.Release()).toBe(0);
+  });
+
   it("memory that was added to the buffer counts for the pointer, up to the capacity", async () => {
     const sample = await sampleOf();
     sample.GetPointer().fill(1);

@@ -5,11 +5,13 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import { Allocator, defaultAllocator, setDefaultAllocator, systemAllocator } from "../../src/memory/allocator.ts";
+import { Memory } from "../../src/memory/memory.ts";
 import { MemoryFlags } from "../../src/memory/params.ts";
-import { Region } from "../../src/memory/region.ts";
+import { opaqueRegion, Region, Wipe } from "../../src/memory/region.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../src/pools/buffer/config.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
+import { MillpondError } from "../../src/util/errors.ts";
 
 const SECRET = 0x53;
 
@@ -237,6 +239,41 @@ describe("zero and revoke go with the bytes", () => {
     expect(view.length).toBe(0);
     expect(recycler.secrets).toEqual([]);
     pages.close();
+  });
+
+  test("a PagePool that takes leases back by force does what pools above it demanded of their bytes", () => {
+    const source = new Recycler();
+    const pages = PagePool.create({ source, pageSize: 512 });
+    const pool = BufferPool.create({ size: 512, max: 1, zero: "release", allocator: pages.allocator });
+    const buffer = pool.tryAcquire()!;
+    write(buffer.bytes);
+    buffer.memoryAt(0).copy();
+    buffer.release();
+    pool.close();
+    pages.close({ force: true });
+    expect([source.live, source.secrets]).toEqual([0, []]);
+  });
+
+  test("a copy that fails after the bytes are there leaves no secret", () => {
+    class Failing extends Recycler {
+      protected override mapRegion(region: Region): Uint8Array {
+        return region.handle as Uint8Array;
+      }
+      protected override unmapRegion(): void {
+        throw new MillpondError("ERR_CORRUPTED", "unmap");
+      }
+      override copyMemory(memory: Memory, offset: number, size: number): Memory {
+        return systemLike.copyMemory(memory, offset, size);
+      }
+    }
+    const systemLike = new Recycler();
+    const opaque = new Failing();
+    const bytes = new Uint8Array(64).fill(SECRET);
+    const region = opaqueRegion(64, bytes);
+    region.wipe = Wipe.ZERO;
+    const memory = new Memory(opaque, region, null, 8, 0, 64, 0);
+    expect(() => memory.copy()).toThrow("unmap");
+    expect([systemLike.live, systemLike.secrets]).toEqual([0, []]);
   });
 
   test("a BufferPool that zeroes nothing keeps its bytes between leases, whatever its allocator does at the end", () => {

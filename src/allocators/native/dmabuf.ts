@@ -6,8 +6,7 @@
  * Experimental: the DMA kinds are written from the kernel's documentation and have not met a device yet.
  */
 import { Allocator } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/memory.ts";
-import { Memory } from "../../memory/memory.ts";
+import { isMemory, type MapMode, type Memory } from "../../memory/memory.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
 import { opaqueRegion, Region } from "../../memory/region.ts";
 import { checkOps } from "../../os/load.ts";
@@ -15,7 +14,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { made, type NotDone, type Outcome } from "../../os/result.ts";
 import { createSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, flag, isMade, show, text } from "../../util/validate.ts";
+import { checkOptions, flag, show, text } from "../../util/validate.ts";
 import { refusal } from "./process-shared.ts";
 
 /**
@@ -70,7 +69,7 @@ export class DmabufAllocator extends Allocator {
 
   /** What a live memory of this allocator really is. Throws `ERR_FOREIGN_RELEASE`. */
   reportOf(memory: Memory): DmabufReport {
-    if (isMade(Memory, memory, "references") && memory.allocator === this && memory.refCount > 0)
+    if (isMemory(memory) && memory.allocator === this && memory.refCount > 0)
       return (memory.region.handle as DmaRecord).report;
     throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is not a live memory of allocator "${this.name}"`);
   }

@@ -6,7 +6,7 @@
  * A peer may write at any time: read a header with `Atomics`, once, and check every offset that comes from it.
  */
 import { Allocator } from "../../memory/allocator.ts";
-import { Memory } from "../../memory/memory.ts";
+import { isMemory, Memory } from "../../memory/memory.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
 import { Region } from "../../memory/region.ts";
 import { type DescriptorWait, receiveDescriptor, sendDescriptor } from "../../os/descriptors.ts";
@@ -16,7 +16,7 @@ import type { NativeOps } from "../../os/native-ops.ts";
 import { made, type NotDone, type Outcome, type Result } from "../../os/result.ts";
 import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { checkOptions, isMade, readOptions, show, text } from "../../util/validate.ts";
+import { checkOptions, readOptions, show, text } from "../../util/validate.ts";
 
 /** How a {@link ProcessSharedAllocator} is made. */
 export interface ProcessSharedOptions {
@@ -51,7 +51,7 @@ export class ProcessSharedAllocator extends Allocator {
 
   /** The shared block behind a live memory of this allocator. Throws `ERR_FOREIGN_RELEASE`. */
   sharedOf(memory: Memory): SharedMemory {
-    if (isMade(Memory, memory, "references") && memory.allocator === this && memory.refCount > 0)
+    if (isMemory(memory) && memory.allocator === this && memory.refCount > 0)
       return memory.region.handle as SharedMemory;
     throw new MillpondError("ERR_FOREIGN_RELEASE", `${show(memory)} is not a live memory of allocator "${this.name}"`);
   }

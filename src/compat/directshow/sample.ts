@@ -408,7 +408,8 @@ export class MediaSample implements IUnknown {
  * Gives a buffer one memory of its own, with room for `capacity` bytes, where it has several or shares it. O(size).
  */
 function ownBytes(buffer: MediaBuffer, capacity: number): void {
-  const length = buffer.size;
+  if (buffer.memoryCount === 0) return;
+  const length = Math.min(buffer.size, capacity);
   buffer.resize(0, capacity);
   try {
     buffer.map("readwrite").unmap();

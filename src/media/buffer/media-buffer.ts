@@ -37,8 +37,7 @@ import {
   type WrapOptions,
   wrapMemory,
 } from "../../memory/allocator.ts";
-import type { MapMode, Mapping } from "../../memory/memory.ts";
-import { answered, Memory } from "../../memory/memory.ts";
+import { answered, isMemory, type MapMode, type Mapping, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, MemoryFlags } from "../../memory/params.ts";
 // The one type that points up: a buffer names its pool. Nothing of it is there at run time (scripts/check-layers.ts).
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
@@ -342,7 +341,7 @@ export class MediaBuffer {
    */
   append(what: Memory | MediaBuffer): void {
     const slot = this.writable("change its memories");
-    if (isMade(Memory, what, "references")) {
+    if (isMemory(what)) {
       this.insert(slot.memories.length, what);
       return;
     }
@@ -585,7 +584,7 @@ function copyFlags(name: string, flags: CopyFlags): CopyFlags {
 }
 
 function checkMemory(memory: unknown): void {
-  if (!isMade(Memory, memory, "references")) throw wrongType("memory", "a Memory", memory);
+  if (!isMemory(memory)) throw wrongType("memory", "a Memory", memory);
 }
 
 function invalidSlot(slot: unknown): MillpondError {

@@ -26,7 +26,7 @@
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";
 import { type MapMode, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
-import { Region, zeroBytes } from "../../memory/region.ts";
+import { Region, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
@@ -461,7 +461,8 @@ export class PageAllocator extends Allocator {
       return;
     }
     if (block.region.isPlain && !isLost(block)) {
-      if (this.config.zero === "release") zeroBytes(block.region.bytes);
+      // The demand of this pool, and of pools whose bytes were copied here.
+      wipeRegion(block.region);
       revokeBlock(block);
     }
     this.#dropForced(block);

@@ -30,13 +30,13 @@
  * holders() O(blocks).
  */
 import type { Allocator } from "../../memory/allocator.ts";
-import { Memory } from "../../memory/memory.ts";
+import { isMemory, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
-import { checkOptions, flag, isMade, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
+import { checkOptions, flag, oneOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import {
   closedError,
   corruptedError,
@@ -127,7 +127,7 @@ export class PagePool {
    * and what that throws.
    */
   release(memory: Memory): void {
-    if (!isMade(Memory, memory, "references")) throw wrongType("memory", "a Memory", memory);
+    if (!isMemory(memory)) throw wrongType("memory", "a Memory", memory);
     if (memory.allocator !== this.#allocator) throw this.#foreignError(memory);
     memory.release();
   }

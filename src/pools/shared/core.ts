@@ -155,8 +155,8 @@ export const MANY: number = -1;
 const BUFFER = 1;
 
 /**
- * In {@link Core.pins}: one hold of this thread is that of a message which is on its way here. This thread has joined the
- * lease besides, and has one bit in the state for both.
+ * In {@link Core.pins}: one hold of this thread is that of a message which is on its way here. This thread has joined
+ * the lease besides, and has one bit in the state for both.
  */
 const DELIVERY = 2;
 
@@ -450,8 +450,8 @@ export function isUndelivered(core: Core, index: number, id: number, state: numb
 }
 
 /**
- * Ends the hold of a lease that was sent to this thread, by a message that is lost. False, and nothing changed: there is
- * no such lease. Only where nothing can deliver it any more.
+ * Ends the hold of a lease that was sent to this thread, by a message that is lost. False, and nothing changed: there
+ * is no such lease. Only where nothing can deliver it any more.
  */
 export function dropUndelivered(core: Core, id: number): boolean {
   const { i32 } = core;

@@ -496,7 +496,9 @@ export class SharedPool implements LeasePool {
     endUsers(this, () => refusal(this, "wait for a lease of")!, force ? "forced" : "closed");
   }
 
-  /** @internal The pool has ended, and this thread knows: from now on the memory is another pool's as far as it cares. */
+  /**
+   * @internal The pool has ended, and this thread knows: from now on the memory is another pool's as far as it cares.
+   */
   giveUp(): void {
     leaveEnded(this.core);
   }

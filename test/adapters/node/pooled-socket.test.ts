@@ -638,6 +638,72 @@ describe("connectSocket, every way out", () => {
     }
   });
 
+  it("gives everything back, wherever it ends and whoever ends it", REPEATED, async () => {
+    const random = generator(seedOf("pooled-socket ends"));
+    const before = openDescriptors();
+    for (let round = 0; round < times(30, 600); round++) {
+      const pool = poolOf(1 + random(4), [1, 500, 4096, 100_000][random(4)]!);
+      const out = poolOf(2, 1 + random(100_000));
+      const controller = new AbortController();
+      const how = {
+        fill: (["any", "full"] as const)[random(2)]!,
+        ahead: 1 + random(3),
+        signal: controller.signal,
+      };
+      const [socket, peer] = await pair(pool, how, { allowHalfOpen: random(2) === 0 });
+      const send = (): void => {
+        if (!peer.destroyed) peer.write(content.subarray(0, 1 + random(100_000)), () => setImmediate(send));
+      };
+      if (random(3) > 0) send();
+      else peer.pipe(peer);
+      peer.resume();
+      const ends = [
+        () => controller.abort(new Error("aborted")),
+        () => socket.destroy(),
+        () => socket.destroy(new Error("given")),
+        () => pool.close({ force: true }),
+        () => pool.retire(),
+        () => pool.deactivate(),
+        () => peer.resetAndDestroy(),
+        () => peer.destroy(),
+        () => void socket.end(),
+      ];
+      const end = ends[random(ends.length)]!;
+      let left = random(40);
+      const step = (): void => {
+        if (left-- === 0) end();
+      };
+      const writing = async (): Promise<void> => {
+        for (let i = 0; i < 1 + random(20); i++) {
+          const lease = await out.acquire();
+          step();
+          if (random(3) > 0) await socket.write(lease);
+          else void codeOf(socket.write(lease));
+        }
+      };
+      const reading = async (): Promise<void> => {
+        for await (const lease of socket) {
+          if (random(4) === 0) await turn();
+          step();
+          if (lease.isLive) lease.release();
+          if (random(200) === 0) break;
+        }
+      };
+      const both = Promise.all([codeOf(writing()), codeOf(reading())]);
+      // It ends at a step of its own, or when nothing happens any more.
+      await Promise.race([both, new Promise((resolve) => setTimeout(resolve, 50))]);
+      socket.destroy();
+      await both;
+      await codeOf(socket.closed);
+      expect([pool.outstanding, out.outstanding]).toEqual([0, 0]);
+      pool.validate();
+      peer.destroy();
+      await new Promise((resolve) => servers.pop()!.close(resolve));
+    }
+    peers.length = 0;
+    await until(() => openDescriptors().length <= before.length);
+  });
+
   it("ends an idle connection after options.timeout", async () => {
     const pool = poolOf(2, 1000);
     const [socket] = await pair(pool, {}, { timeout: 20 });

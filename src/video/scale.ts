@@ -139,12 +139,12 @@ export class VideoScale extends Transform {
 
   #take(converter: PictureConverter): TransformMode {
     this.#converter = converter;
-    this.#by = converter.by;
     return "copy";
   }
 
   #closeConverter(): void {
     this.#plan++;
+    this.#by = this.#converter?.by ?? this.#by;
     this.#converter?.close();
     this.#converter = undefined;
   }
@@ -170,7 +170,8 @@ export class VideoScale extends Transform {
     const { width, height, format } = this.#options;
     const size = width === undefined && height === undefined ? "" : `${width ?? "?"}x${height ?? "?"}`;
     const what = [size, format].filter((word) => word !== undefined && word !== "").join(" ");
-    const by = this.#by === undefined ? "" : `, by ${this.#by}`;
+    const who = this.#converter?.by ?? this.#by;
+    const by = who === undefined ? "" : `, by ${who}`;
     return `${what === "" ? "as downstream wants it" : what}, ${super.role}${by}`;
   }
 }

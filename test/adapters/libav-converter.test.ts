@@ -232,6 +232,49 @@ describe("a node-av that is another one", () => {
   });
 });
 
+describe("libav that gets no memory", () => {
+  it("is asked for none before the first picture, and then gives way to this package's own code", () => {
+    let asked = 0;
+    let isOut = false;
+    class Frame extends av.Frame {
+      override getBuffer(align: number): number {
+        asked++;
+        return isOut ? -12 : super.getBuffer(align);
+      }
+    }
+    const maker = makerOf({ ...av, Frame } as Libav);
+    isOut = true;
+    asked = 0;
+    maker(infoOf("I420", 65_534, 65_534), infoOf("I420", 65_534, 32_000, 64), {})!.close();
+    expect(asked).toBe(0);
+    const [from, to] = [infoOf("I420", 64, 36), infoOf("I420", 32, 18)];
+    const converter = maker(from, to, {})!;
+    const [wanted, target] = [new Uint8Array(to.size), new Uint8Array(to.size)];
+    new FrameConverter(from, to).run(picture(from), wanted);
+    converter.run(picture(from), target);
+    converter.run(picture(from), target);
+    expect([converter.by, asked]).toEqual(["millpond", 1]);
+    expect(Buffer.compare(target, wanted)).toBe(0);
+    converter.close();
+  });
+
+  it("says so when it fails later", () => {
+    let isBroken = false;
+    class Scaler extends av.SoftwareScaleContext {
+      override scaleFrameSync(target: AvFrame, source: AvFrame): number {
+        return isBroken ? -12 : super.scaleFrameSync(target, source);
+      }
+    }
+    const maker = makerOf({ ...av, SoftwareScaleContext: Scaler } as Libav);
+    const [from, to] = [infoOf("I420", 64, 36), infoOf("I420", 32, 18)];
+    const converter = maker(from, to, {})!;
+    converter.run(picture(from), new Uint8Array(to.size));
+    isBroken = true;
+    expect(() => converter.run(picture(from), new Uint8Array(to.size))).toThrow(/out of memory.*ERR_ALLOCATION_FAILED/);
+    converter.close();
+  });
+});
+
 describe("VideoScale", () => {
   async function run(scale: VideoScale): Promise<string> {
     const sink = new NullSink();

@@ -6,7 +6,8 @@
  * the work, and swscale, which reads and writes beyond the ends of rows, never sees memory that is not its own. A
  * converter allocates nothing for a frame.
  *
- * Life: made for a pair of layouts, after a trial on black pictures; `close` frees both frames.
+ * Life: made for a pair of layouts; the first picture gets the frames' buffers, after a trial, or goes to this package's
+ * own code for good; `close` frees both frames.
  *
  * Not everything that swscale can do has the same result as this package's own code: `canConvert` says what has.
  * Complexity: O(pixels).
@@ -17,7 +18,7 @@ import type { VideoPresentation } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { matrixOf } from "../../video/color.ts";
 import { checkPicture, extentOf, FrameConverter } from "../../video/convert.ts";
-import type { ConverterMaker, PictureConverter } from "../../video/picture-converter.ts";
+import { type ConverterMaker, type PictureConverter, portableConverter } from "../../video/picture-converter.ts";
 import { type AvFrame, type AvScaler, type FrameCopier, type FrameCopierClass, frameOf, type Libav } from "./libav.ts";
 
 /** libav's names of the pixel formats, behind AV_PIX_FMT_. */
@@ -78,7 +79,8 @@ class NativePicture {
   readonly #least: number;
   readonly #isWide: boolean;
   /** Rows one behind the other, for a layout with gaps. */
-  readonly #packed: { readonly info: VideoInfo; readonly bytes: Uint8Array } | undefined;
+  readonly #packed: VideoInfo | undefined;
+  #bytes: Uint8Array | undefined;
 
   constructor(
     av: Libav,
@@ -101,7 +103,7 @@ class NativePicture {
     this.#isWide = findVideoFormat(format)!.bits > 8;
     const packed = VideoInfo.of({ format, width, height: rows });
     this.#size = packed.size;
-    if (!packed.equals(info)) this.#packed = { info: packed, bytes: new Uint8Array(packed.size) };
+    if (!packed.equals(info)) this.#packed = packed;
   }
 
   check(name: string, bytes: Uint8Array): void {
@@ -110,18 +112,18 @@ class NativePicture {
 
   /** Bytes into the frame. */
   load(bytes: Uint8Array): boolean {
-    const packed = this.#packed;
-    if (packed === undefined) return this.#copier.fill(this.frame, bytes, this.#size);
-    copyRows(this.#info, bytes, packed.info, packed.bytes);
-    return this.#copier.fill(this.frame, packed.bytes, this.#size);
+    if (this.#packed === undefined) return this.#copier.fill(this.frame, bytes, this.#size);
+    this.#bytes ??= new Uint8Array(this.#size);
+    copyRows(this.#info, bytes, this.#packed, this.#bytes);
+    return this.#copier.fill(this.frame, this.#bytes, this.#size);
   }
 
   /** The frame into bytes. */
   store(bytes: Uint8Array): boolean {
-    const packed = this.#packed;
-    if (packed === undefined) return this.#copier.copy(this.frame, bytes, this.#size);
-    if (!this.#copier.copy(this.frame, packed.bytes, this.#size)) return false;
-    copyRows(packed.info, packed.bytes, this.#info, bytes);
+    if (this.#packed === undefined) return this.#copier.copy(this.frame, bytes, this.#size);
+    this.#bytes ??= new Uint8Array(this.#size);
+    if (!this.#copier.copy(this.frame, this.#bytes, this.#size)) return false;
+    copyRows(this.#packed, this.#bytes, this.#info, bytes);
     return true;
   }
 }
@@ -138,34 +140,56 @@ function copyRows(from: VideoInfo, source: Uint8Array, to: VideoInfo, target: Ui
 
 /** libswscale on one pair of layouts. */
 class LibavConverter implements PictureConverter {
-  readonly by = "libav";
   readonly #scaler: AvScaler;
   readonly #from: NativePicture;
   readonly #to: NativePicture;
+  /** Takes over where libav turns out not to get its buffers. */
+  readonly #other: () => PictureConverter;
+  #state: "new" | "ready" | PictureConverter = "new";
 
-  constructor(scaler: AvScaler, from: NativePicture, to: NativePicture) {
+  constructor(scaler: AvScaler, from: NativePicture, to: NativePicture, other: () => PictureConverter) {
     this.#scaler = scaler;
     this.#from = from;
     this.#to = to;
+    this.#other = other;
   }
 
-  /** Whether it works at all: gets the buffers, and scales one picture of whatever is in them. */
-  begin(): boolean {
-    const isReady = this.#from.frame.getBuffer(0) >= 0 && this.#to.frame.getBuffer(0) >= 0;
-    return isReady && this.#scaler.scaleFrameSync(this.#to.frame, this.#from.frame) >= 0;
+  get by(): string {
+    return typeof this.#state === "string" ? "libav" : this.#state.by;
   }
 
   run(source: Uint8Array, target: Uint8Array): void {
     this.#from.check("source", source);
     this.#to.check("target", target);
-    const isDone =
-      this.#from.load(source) &&
-      this.#scaler.scaleFrameSync(this.#to.frame, this.#from.frame) >= 0 &&
-      this.#to.store(target);
+    if (this.#state === "new") this.#state = this.#begin();
+    if (this.#state !== "ready") {
+      this.#state.run(source, target);
+      return;
+    }
+    const isDone = this.#from.load(source) && this.#scale() && this.#to.store(target);
     if (!isDone) throw new MillpondError("ERR_ALLOCATION_FAILED", "libav could not convert a picture: out of memory");
   }
 
+  /**
+   * Gets the buffers, and scales one picture of whatever is in them. With the first picture, not before: then a pool has
+   * been allowed to have slots of that size.
+   */
+  #begin(): "ready" | PictureConverter {
+    if (this.#from.frame.getBuffer(0) >= 0 && this.#to.frame.getBuffer(0) >= 0 && this.#scale()) return "ready";
+    this.#free();
+    return this.#other();
+  }
+
+  #scale(): boolean {
+    return this.#scaler.scaleFrameSync(this.#to.frame, this.#from.frame) >= 0;
+  }
+
   close(): void {
+    if (typeof this.#state === "string") this.#free();
+    else this.#state.close();
+  }
+
+  #free(): void {
     this.#scaler.freeContext();
     this.#from.frame.free();
     this.#to.frame.free();
@@ -181,8 +205,9 @@ export function converterMaker(av: Libav, Copier: FrameCopierClass): ConverterMa
     // Unmarked colors are taken by the height of the picture that has a matrix.
     const { height } = isRgb(from.format) ? to : from;
     const pictures = [from, to].map((info) => new NativePicture(av, Copier, info, presentation, height));
-    const converter = new LibavConverter(scaler, pictures[0]!, pictures[1]!);
-    if (OPTIONS.every(([name, value]) => scaler.setOption(name, value) >= 0) && converter.begin()) return converter;
+    const other = (): PictureConverter => portableConverter(from, to, presentation);
+    const converter = new LibavConverter(scaler, pictures[0]!, pictures[1]!, other);
+    if (OPTIONS.every(([name, value]) => scaler.setOption(name, value) >= 0)) return converter;
     converter.close();
     return undefined;
   };
@@ -205,7 +230,8 @@ function isAlike(make: ConverterMaker): boolean {
     const converter = make(from, to, shown);
     if (converter === undefined) return false;
     converter.run(source, theirs);
+    const isLibav = converter.by === "libav";
     converter.close();
-    return own.every((value, i) => Math.abs(value - theirs[i]!) <= 3);
+    return isLibav && own.every((value, i) => Math.abs(value - theirs[i]!) <= 3);
   });
 }

@@ -117,9 +117,11 @@ it("tells a worker that waits for a slot when the pool is retired, and each that
   const worker = new Worker(new URL("./waiting.worker.ts", import.meta.url), { execArgv: [] });
   workers.push(worker);
   const held = pool.tryAcquire()!;
-  await pool.connect(worker);
   const said = new Promise((resolve) => worker.on("message", (message) => message !== "waits" && resolve(message)));
-  await new Promise((resolve) => worker.once("message", resolve));
+  // It may come in the same turn as the end of the connection.
+  const waits = new Promise((resolve) => worker.once("message", resolve));
+  await pool.connect(worker);
+  await waits;
   pool.retire();
   expect(await said).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
   pool.release(held);

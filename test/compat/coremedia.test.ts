@@ -7,6 +7,8 @@ import {
   CFAllocatorDeallocate,
   CFAllocatorGetPreferredSizeForSize,
   CFAllocatorReallocate,
+  CFRelease,
+  CFRetain,
   CMMemoryPool,
   CMMemoryPoolCreate,
   CMMemoryPoolError,
@@ -18,7 +20,9 @@ import {
   kCMMemoryPoolError_InvalidParameter,
   kCMMemoryPoolOption_AgeOutPeriod,
 } from "../../src/compat/coremedia.ts";
-import { Allocator } from "../../src/memory/allocator.ts";
+import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
+import { Allocator, systemAllocator } from "../../src/memory/allocator.ts";
+import { Memory } from "../../src/memory/memory.ts";
 import { opaqueRegion, type Region } from "../../src/memory/region.ts";
 import { pageSize } from "../../src/os/pages.ts";
 import { MillpondError } from "../../src/util/errors.ts";
@@ -307,5 +311,25 @@ describe("CFAllocatorReallocate() that throws", () => {
       CFAllocatorDeallocate(allocator, moved);
     });
     expect(late).toEqual(["free [ERR_CORRUPTED]"]);
+  });
+});
+
+describe("what only looks right", () => {
+  const revoked = (target: object): never => {
+    const { proxy, revoke } = Proxy.revocable(target, {});
+    revoke();
+    return proxy as never;
+  };
+  it.each<[string, () => unknown]>([
+    ["CFRetain", () => CFRetain(revoked({}))],
+    ["CFRelease", () => CFRelease(Object.create(MediaBuffer.prototype) as MediaBuffer)],
+    ["CFAllocatorAllocate", () => CFAllocatorAllocate(revoked({}), 8)],
+    ["CFAllocatorDeallocate", () => CFAllocatorDeallocate(systemAllocator(), revoked({}))],
+    [
+      "CFAllocatorDeallocate",
+      () => CFAllocatorDeallocate(systemAllocator(), Object.create(Memory.prototype) as Memory),
+    ],
+  ])("%s() of a forged or revoked object gets this door's own error", (_name, call) => {
+    expect(call).toThrow(expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }));
   });
 });

@@ -15,9 +15,10 @@
 
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { Allocator } from "../../memory/allocator.ts";
-import { Memory } from "../../memory/memory.ts";
+import { isMemory } from "../../memory/memory.ts";
 import { PageAllocator } from "../../pools/page/page-allocator.ts";
 import type { ErrorCode } from "../../util/errors.ts";
+import { isMade } from "../../util/validate.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import {
   assure,
@@ -676,21 +677,21 @@ function readSource(
 /** The system would free the block with that allocator: it has to be the one that made it. */
 function checkFreer(call: string, given: CMMemoryBlock, allocator: Allocator | null): void {
   if (allocator === null || allocator === kCFAllocatorNull) return;
-  if (given instanceof Memory && given.allocator === allocator) return;
+  if (isMemory(given) && given.allocator === allocator) return;
   const message = `${call}(): memoryBlock is not of ${allocator}, which is to free it; pass the allocator that made it, or kCFAllocatorNull`;
   throw bad(kCMBlockBufferBadPointerParameterErr, "ERR_FOREIGN_RELEASE", message);
 }
 
 function checkAllocator(call: string, allocator: CFAllocator | null): Allocator | null {
   if (allocator === null) return null;
-  if (allocator instanceof Allocator && allocator.name !== undefined) return allocator;
+  if (isMade(Allocator, allocator, "name")) return allocator;
   const message = `${call}(): ${wants("blockAllocator", "an allocator or null", allocator)}`;
   throw bad(kCMBlockBufferBadPointerParameterErr, "ERR_INVALID_ARG_TYPE", message);
 }
 
 function checkStructureAllocator(call: string, allocator: CFAllocator | null): void {
   if (allocator === null) return;
-  if (!(allocator instanceof Allocator) || allocator.name === undefined) {
+  if (!isMade(Allocator, allocator, "name")) {
     const message = `${call}(): ${wants("structureAllocator", "an allocator or null", allocator)}`;
     throw bad(kCMBlockBufferBadPointerParameterErr, "ERR_INVALID_ARG_TYPE", message);
   }

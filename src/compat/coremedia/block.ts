@@ -3,8 +3,7 @@
  * Life-cycle: promised, allocated by {@link assure}, freed with its last holder. The promise is kept at most once.
  */
 import { type Allocator, defaultAllocator, wrapMemory } from "../../memory/allocator.ts";
-import type { MapMode } from "../../memory/memory.ts";
-import { Memory } from "../../memory/memory.ts";
+import { isMemory, type MapMode, type Memory } from "../../memory/memory.ts";
 import type { ErrorCode, MillpondError } from "../../util/errors.ts";
 import { throwLater } from "../../util/errors.ts";
 import { DoorError, fromHook, inDoor, messageOf, wants } from "../door-error.ts";
@@ -99,7 +98,7 @@ export class Block {
    */
   adopt(given: CMMemoryBlock, isBorrowed: boolean): void {
     if (this.#source !== null) this.#adoptFromSource(given);
-    else if (!(given instanceof Memory)) this.#memory = this.#wrap(given, undefined);
+    else if (!isMemory(given)) this.#memory = this.#wrap(given, undefined);
     else this.#memory = isBorrowed ? given.retain() : given;
   }
 
@@ -188,7 +187,7 @@ export class Block {
   #adoptFromSource(given: CMMemoryBlock): void {
     const { free, refCon } = this.#source!;
     const onFree = free === null ? undefined : (): void => free(refCon, given, this.length);
-    if (given instanceof Memory) {
+    if (isMemory(given)) {
       this.#memory = given.retain();
       this.#onFree = onFree ?? null;
     } else this.#memory = this.#wrap(given, onFree);
@@ -258,7 +257,7 @@ export function assure(blocks: readonly Block[]): void {
 export function checkBlock(name: string, given: CMMemoryBlock, length: number, status: number): void {
   let size: number;
   let code: ErrorCode = "ERR_OUT_OF_RANGE";
-  if (given instanceof Memory && given.allocator !== undefined) {
+  if (isMemory(given)) {
     if (given.refCount === 0) code = "ERR_USE_AFTER_RELEASE";
     size = given.refCount === 0 ? -1 : given.size;
   } else if (given instanceof Uint8Array) size = given.byteLength;

@@ -2,7 +2,7 @@
  * What every object of this door is: counted by `CFRetain` and `CFRelease`, as Core Foundation's objects are. The last
  * release finalizes it and gives back all that it holds; a call with it after that is refused.
  */
-import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { isMediaBuffer, type MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { MillpondError } from "../../util/errors.ts";
 import { assertMaker, DoorError, inDoor, messageOf, wants } from "../door-error.ts";
 
@@ -60,7 +60,7 @@ export type CFTypeRef = CFType | MediaBuffer;
 
 /** Adds a reference, to be given back by {@link CFRelease}; returns the object. Throws a `DoorError`. @realtime */
 export function CFRetain<T extends CFTypeRef>(cf: T): T {
-  if (cf instanceof MediaBuffer) inDoor(() => cf.retain(), refused("CFRetain", cf));
+  if (isMediaBuffer(cf)) inDoor(() => cf.retain(), refused("CFRetain", cf));
   else {
     checkLive(cf, "CFRetain");
     count(cf, 1);
@@ -73,7 +73,7 @@ export function CFRetain<T extends CFTypeRef>(cf: T): T {
  * an object that is released already, and where bytes that would go are mapped; nothing has changed then.
  */
 export function CFRelease(cf: CFTypeRef): void {
-  if (cf instanceof MediaBuffer) {
+  if (isMediaBuffer(cf)) {
     inDoor(() => cf.release(), refused("CFRelease", cf));
     return;
   }
@@ -85,7 +85,7 @@ export function CFRelease(cf: CFTypeRef): void {
 
 /** References of an object; 0 once it is finalized. Throws a `DoorError` for what is none. @realtime */
 export function CFGetRetainCount(cf: CFTypeRef): number {
-  if (cf instanceof MediaBuffer) return inDoor(() => cf.refCount, refused("CFGetRetainCount", cf));
+  if (isMediaBuffer(cf)) return inDoor(() => cf.refCount, refused("CFGetRetainCount", cf));
   if (!isObject(cf)) throw noObject("CFGetRetainCount", cf);
   return count(cf, 0);
 }
@@ -95,7 +95,7 @@ const BUFFER_TYPE_ID = 0x434d4d42;
 
 /** The number of an object's type. Throws a `DoorError` for what is none. @realtime */
 export function CFGetTypeID(cf: CFTypeRef): number {
-  if (cf instanceof MediaBuffer) return BUFFER_TYPE_ID;
+  if (isMediaBuffer(cf)) return BUFFER_TYPE_ID;
   if (!isObject(cf)) throw noObject("CFGetTypeID", cf);
   return kindOf(cf).typeID;
 }
@@ -112,7 +112,7 @@ export function assertAlive(call: string, object: CFType): void {
 
 /** @internal Whether a value can be retained and released. */
 export function isCFType(value: unknown): value is CFTypeRef {
-  return value instanceof MediaBuffer || isObject(value);
+  return isMediaBuffer(value) || isObject(value);
 }
 
 /** @internal Whether an object is finalized. */

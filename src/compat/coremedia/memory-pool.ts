@@ -11,11 +11,12 @@
  * ```
  */
 import { Allocator } from "../../memory/allocator.ts";
-import { exchangeFor, type Mapping, Memory, releaseFailed, unmapFailed } from "../../memory/memory.ts";
+import { exchangeFor, isMemory, type Mapping, type Memory, releaseFailed, unmapFailed } from "../../memory/memory.ts";
 import { PageAllocator } from "../../pools/page/page-allocator.ts";
 import { PagePool } from "../../pools/page/page-pool.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import type { DoorCode, ErrorCode, MillpondError } from "../../util/errors.ts";
+import { isMade } from "../../util/validate.ts";
 import { argumentCode, DoorError, inDoor, MAKE, messageOf, wants } from "../door-error.ts";
 import { assertAlive, CFType, isFinalized } from "./cf-type.ts";
 
@@ -278,8 +279,7 @@ function failed(call: string, size: number, cause: MillpondError): CMMemoryPoolE
 }
 
 function sizeOf(allocator: CFAllocator, size: number): number {
-  if (!(allocator instanceof Allocator) || allocator.name === undefined)
-    throw invalid("allocator", "an allocator", allocator);
+  if (!isMade(Allocator, allocator, "name")) throw invalid("allocator", "an allocator", allocator);
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
     throw invalid("size", "a whole number of bytes, 0 or more", size, true);
   return size;
@@ -291,8 +291,7 @@ function assertHint(hint: unknown): void {
 }
 
 function assertOurs(allocator: CFAllocator, memory: Memory): void {
-  if (!(memory instanceof Memory) || memory.allocator === undefined)
-    throw invalid("memory", "a Memory or null", memory);
+  if (!isMemory(memory)) throw invalid("memory", "a Memory or null", memory);
   if (memory.allocator === allocator) return;
   throw new CMMemoryPoolError(
     kCMMemoryPoolError_InvalidParameter,

@@ -82,7 +82,10 @@ export interface SharedHandle extends SharedShape {
   readonly membership?: { readonly member: number; readonly status: number };
 }
 
-/** What a pool tells about itself. Other threads go on meanwhile: exact only while they rest. */
+/**
+ * What a pool tells about itself. Other threads go on meanwhile: exact only while they rest. Of a pool that has ended
+ * there is nothing to tell but its size: no slot is free or held, and nobody takes part.
+ */
 export interface SharedPoolStats {
   /** Slots. */
   readonly count: number;
@@ -96,7 +99,7 @@ export interface SharedPoolStats {
   readonly bytes: number;
   /** Of those, bytes in no slot: state, and what alignment costs. */
   readonly wastedBytes: number;
-  /** Members that were reclaimed since the pool was made. */
+  /** Members, and memberships reserved for one, that were reclaimed since the pool was made, each once. */
   readonly reclaimed: number;
   /** Who takes part. */
   readonly members: readonly SharedMemberStats[];

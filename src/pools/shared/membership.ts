@@ -453,7 +453,10 @@ export function evict(core: Core, member: number, then: number): void {
     const state = status & MemberState.MASK;
     if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) break;
     const reclaiming = (status & ~MemberState.MASK) | MemberState.RECLAIMING;
-    if (Atomics.compareExchange(i32, at, status, reclaiming) === status) break;
+    if (Atomics.compareExchange(i32, at, status, reclaiming) !== status) continue;
+    // Once for each member: who left by itself, or never came, is none.
+    if (state !== MemberState.FREE) Atomics.add(i32, Header.RECLAIMED, 1);
+    break;
   }
 }
 
@@ -553,9 +556,7 @@ export function reclaimAll(core: Core): number {
     const waits = done.length > 0 && anyPresent(core, others);
     for (const { member, status } of waits ? [] : done) {
       const at = memberAt(core, member) + MemberWord.STATUS;
-      if (Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK) === status) {
-        Atomics.add(i32, Header.RECLAIMED, 1);
-      }
+      Atomics.compareExchange(i32, at, status, status & ~MemberState.MASK);
     }
     // All of them: a wake-up may have gone to a dead member.
     if (bits !== 0) wake(core, ALL);

@@ -616,9 +616,14 @@ function checkedOptions<T extends AttachOptions>(options: T, keys: readonly (key
 
 const STATES = ["reserved", "live", "leaving", "reclaiming"] as const;
 
-/** A snapshot. O(count). */
+/** A snapshot. Of a pool that has ended, whose memory may be another one's, nothing is read. O(count). */
 function readStats(core: Core): SharedPoolStats {
   const { i32, layout } = core;
+  const { bytes, size, count } = layout;
+  const none = { free: 0, held: 0, heldByMany: 0, reclaimed: 0, members: [] };
+  const ended: SharedPoolStats = { count, bytes, wastedBytes: bytes - size * count, ...none };
+  if (!isAlive(core)) return ended;
+  const isMember = !isEvicted(core);
   const counts = new Array<number>(layout.members).fill(0);
   let free = 0;
   let held = 0;
@@ -641,7 +646,7 @@ function readStats(core: Core): SharedPoolStats {
     const at = memberAt(core, member);
     members.push({
       member,
-      self: member === core.member,
+      self: isMember && member === core.member,
       state: state ?? "reclaiming",
       holds: counts[member]!,
       waiting: (waiting & (1 << member)) !== 0,
@@ -649,29 +654,22 @@ function readStats(core: Core): SharedPoolStats {
       waits: i32[at + MemberWord.WAITS]!,
     });
   }
-  const { bytes, size, count } = layout;
-  return {
-    count,
-    free,
-    held,
-    heldByMany,
-    bytes,
-    wastedBytes: bytes - size * count,
-    reclaimed: Atomics.load(i32, Header.RECLAIMED),
-    members,
-  };
+  const reclaimed = Atomics.load(i32, Header.RECLAIMED);
+  // It may have ended while it was read, and that have been another pool's.
+  return isAlive(core) ? { ...ended, free, held, heldByMany, reclaimed, members } : ended;
 }
 
-/** Who has each slot that is held. O(count). */
+/** Who has each slot that is held: nobody in a pool that has ended. O(count). */
 function readHolders(core: Core): SharedHolder[] {
   const holders: SharedHolder[] = [];
+  if (!isAlive(core)) return holders;
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
     if ((state & DEAD_SLOT) !== 0 || (state & core.holderMask) === 0) continue;
     const id = (state & CLOSED_SLOT) === 0 ? leaseOf(core, slot, state) : NONE;
     holders.push({ slot, id, members: holdersOf(core, state) });
   }
-  return holders;
+  return isAlive(core) ? holders : [];
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */
@@ -680,6 +678,8 @@ function validatePool({ core, name }: { readonly core: Core; readonly name: stri
     throw new MillpondError("ERR_CORRUPTED", `shared pool "${name}": ${what}`);
   };
   const { i32, layout } = core;
+  // It has nothing that could be wrong.
+  if (!isAlive(core)) return;
   let live = 0;
   for (let member = 0; member < layout.members; member++) {
     const status = statusOf(core, member) & MemberState.MASK;

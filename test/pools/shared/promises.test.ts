@@ -305,6 +305,60 @@ describe("zero: acquire", () => {
   });
 });
 
+describe("stats() and holders()", () => {
+  it("count each member that was reclaimed once, and none that left or never came", () => {
+    const pool = SharedPool.create({ size: 8, count: 1, members: 8 });
+    const reclaimed: number[] = [];
+    const note = (step: () => unknown): void => {
+      step();
+      reclaimed.push(pool.stats().reclaimed);
+    };
+    note(() => [5, 5, 5].map((member) => pool.reclaim(member)));
+    const handle = pool.reserve();
+    const other = SharedPool.attach(handle);
+    note(() => [0, 1, 2].map(() => pool.reclaim(handle)));
+    const left = pool.reserve();
+    note(() => SharedPool.attach(left).leave());
+    note(() => pool.reclaim(left));
+    note(() => pool.reclaim(pool.reserve()));
+    expect([reclaimed, code(() => other.tryAcquireId())]).toEqual([[0, 1, 1, 1, 2], "ERR_POOL_DEAD"]);
+  });
+
+  it.each([{}, { size: 4096, count: 1, members: 1 }])(
+    "of a pool that has ended tell nothing of the one in its memory, %o",
+    (shape) => {
+      const memory = new SharedArrayBuffer(2 ** 14);
+      const options = { size: 64, count: 4, members: 4, memory } as const;
+      const old = SharedPool.create(options);
+      const { bytes } = old.stats();
+      old.close();
+      const pool = SharedPool.create({ ...options, ...shape });
+      pool.bytesOf(pool.tryAcquireId()).fill(3);
+      old.validate();
+      expect(old.holders()).toEqual([]);
+      expect(old.stats()).toEqual({
+        count: 4,
+        free: 0,
+        held: 0,
+        heldByMany: 0,
+        bytes,
+        wastedBytes: bytes - 256,
+        reclaimed: 0,
+        members: [],
+      });
+    },
+  );
+
+  it("of one that left tell of the pool, and call nobody in it this thread", () => {
+    const pool = SharedPool.create({ size: 8, count: 1, members: 2 });
+    const other = SharedPool.attach(pool.handle);
+    other.leave();
+    const next = SharedPool.attach(pool.handle);
+    expect(next.member).toBe(other.member);
+    expect(other.stats().members.map(({ self }) => self)).toEqual([false, false]);
+  });
+});
+
 describe("a memory in which a closed pool still has members", () => {
   const options = { size: 8, count: 2, members: 3 } as const;
   const closed = (): { pool: SharedPool; other: SharedPool; memory: SharedArrayBuffer; remake: () => string } => {

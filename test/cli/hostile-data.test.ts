@@ -435,7 +435,7 @@ describe("cuts and flips of every container", () => {
   console.info(`damage with MILLPOND_SEED=${seeds.join(" and ")}`);
   for (const [nth, seed] of seeds.entries()) {
     const random = mulberry32(seed);
-    const runs = shipped.flatMap((name) => {
+    const runs = shipped.flatMap((name, container) => {
       const whole = readFileSync(join(scratch, name));
       return Array.from({ length: 6 }, (_, round): HostileRun => {
         const isCut = round < 3;
@@ -443,8 +443,8 @@ describe("cuts and flips of every container", () => {
         if (!isCut)
           for (let n = 0; n < 1 + round * 3; n++) bytes[Math.floor(random() * bytes.length)]! ^= 1 << (random() * 8);
         const what = isCut ? `cut at ${bytes.length}` : `flips, round ${round}`;
-        // A cut and a flip of each container are enough for the fast lane.
-        const isMore = nth > 0 || (round !== 1 && round !== 4);
+        // A cut of two containers and a flip of two others are enough for the fast lane.
+        const isMore = nth > 0 || round !== (container % 2 === 0 ? 1 : 4);
         return {
           ...damagedRun(`${name}, ${what}, seed ${seed}: one end`, `in-${name}`, bytes, round % 2 === 1),
           isMore,
@@ -596,15 +596,19 @@ describe("Matroska that is cut short", () => {
         },
       );
     }
-    it(`${kind}, whole, has every frame`, kind === "of unknown size" ? FULL : {}, async () => {
-      await hold({
-        name: "whole",
-        args: ["run", "in.webm", "--json"],
-        code: 0,
-        arrange: (folder) => writeFileSync(join(folder, "in.webm"), make(readFileSync(join(scratch, "a.webm")))),
-        check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),
-      });
-    });
+    it(
+      `${kind}, whole, has every frame`,
+      kind === "of unknown size with clusters of unknown size" ? {} : FULL,
+      async () => {
+        await hold({
+          name: "whole",
+          args: ["run", "in.webm", "--json"],
+          code: 0,
+          arrange: (folder) => writeFileSync(join(folder, "in.webm"), make(readFileSync(join(scratch, "a.webm")))),
+          check: ({ stdout }) => expect(JSON.parse(stdout.toString()).measures.frames).toBe(60),
+        });
+      },
+    );
   }
 });
 

@@ -8,6 +8,7 @@ import { rolldown } from "rolldown";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findSystemNode } from "../../scripts/lib/system-node.ts";
 import { nativeOps } from "../../src/os/load.ts";
+import { FULL } from "../helpers/effort.ts";
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -131,53 +132,57 @@ describe("the packed package", () => {
     expect(readdirSync(join(folder, "out")).length).toBeGreaterThan(0);
   });
 
-  it("takes the place of typedarray-pool by one line of overrides, also in packages that require it", async () => {
-    // Outside the repository, where nothing is found but what npm installed.
-    const app = mkdtempSync(join(tmpdir(), "millpond-overrides-"));
-    try {
-      const npm = (cwd: string, ...args: string[]): unknown =>
-        execFileSync("npm", [...args, "--silent", "--offline", "--no-audit", "--no-fund"], { cwd });
-      const user = join(app, "user");
-      mkdirSync(user);
-      writeFileSync(
-        join(user, "package.json"),
-        JSON.stringify({ name: "user", version: "1.0.0", dependencies: { "typedarray-pool": "^1.1.0" } }),
-      );
-      writeFileSync(join(user, "index.js"), USER);
-      npm(user, "pack", "--pack-destination", app);
-      const tarball = readdirSync(folder).find((file) => file.endsWith(".tgz"))!;
-      writeFileSync(
-        join(app, "package.json"),
-        JSON.stringify({
-          name: "app",
-          dependencies: { user: "file:user-1.0.0.tgz", millpond: `file:${join(folder, tarball)}` },
-          overrides: { "typedarray-pool": "file:./node_modules/millpond/compat/typedarray-pool" },
-        }),
-      );
-      npm(app, "install");
-      writeFileSync(
-        join(app, "main.mjs"),
-        `import user from "user";
+  it(
+    "takes the place of typedarray-pool by one line of overrides, also in packages that require it",
+    FULL,
+    async () => {
+      // Outside the repository, where nothing is found but what npm installed.
+      const app = mkdtempSync(join(tmpdir(), "millpond-overrides-"));
+      try {
+        const npm = (cwd: string, ...args: string[]): unknown =>
+          execFileSync("npm", [...args, "--silent", "--offline", "--no-audit", "--no-fund"], { cwd });
+        const user = join(app, "user");
+        mkdirSync(user);
+        writeFileSync(
+          join(user, "package.json"),
+          JSON.stringify({ name: "user", version: "1.0.0", dependencies: { "typedarray-pool": "^1.1.0" } }),
+        );
+        writeFileSync(join(user, "index.js"), USER);
+        npm(user, "pack", "--pack-destination", app);
+        const tarball = readdirSync(folder).find((file) => file.endsWith(".tgz"))!;
+        writeFileSync(
+          join(app, "package.json"),
+          JSON.stringify({
+            name: "app",
+            dependencies: { user: "file:user-1.0.0.tgz", millpond: `file:${join(folder, tarball)}` },
+            overrides: { "typedarray-pool": "file:./node_modules/millpond/compat/typedarray-pool" },
+          }),
+        );
+        npm(app, "install");
+        writeFileSync(
+          join(app, "main.mjs"),
+          `import user from "user";
          import other, { mallocUint8 } from "typedarray-pool";
          import { free, stats } from "millpond/compat/typedarray-pool";
          const array = mallocUint8(8);
          free(array);
          console.log(JSON.stringify([user.run(), user.refuses(array), other.stats().live, stats().live]));`,
-      );
-      const told = async (): Promise<unknown> => {
-        const { stdout } = await run(NODE, [join(app, "main.mjs")], { cwd: app, timeout: 100_000 });
-        return JSON.parse(stdout);
-      };
-      // The ES module and what is required are two copies of the code, and one pool.
-      expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
-      // From the lock file, as on a build machine.
-      npm(app, "ci");
-      expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
-      expect(realpathSync(join(app, "node_modules", "typedarray-pool"))).toBe(
-        realpathSync(join(app, "node_modules", "millpond", "compat", "typedarray-pool")),
-      );
-    } finally {
-      rmSync(app, { recursive: true, force: true });
-    }
-  });
+        );
+        const told = async (): Promise<unknown> => {
+          const { stdout } = await run(NODE, [join(app, "main.mjs")], { cwd: app, timeout: 100_000 });
+          return JSON.parse(stdout);
+        };
+        // The ES module and what is required are two copies of the code, and one pool.
+        expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
+        // From the lock file, as on a build machine.
+        npm(app, "ci");
+        expect(await told()).toEqual(["ERR_DOUBLE_RELEASE", "ERR_DOUBLE_RELEASE", 1, 1]);
+        expect(realpathSync(join(app, "node_modules", "typedarray-pool"))).toBe(
+          realpathSync(join(app, "node_modules", "millpond", "compat", "typedarray-pool")),
+        );
+      } finally {
+        rmSync(app, { recursive: true, force: true });
+      }
+    },
+  );
 });

@@ -11,6 +11,7 @@ import { Mapping, Memory } from "../../../src/memory/memory.ts";
 import { Region } from "../../../src/memory/region.ts";
 import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
 import type { ActualPoolConfig } from "../../../src/pools/buffer/config.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 import { MillpondError } from "../../../src/util/errors.ts";
 
 /** What a cell acts on. */
@@ -51,6 +52,8 @@ const HOOKS: Record<string, Kind> = {
   start: "busy",
   stop: "busy",
   adjust: "busy",
+  "now of a clock": "free",
+  "setTimer of a clock": "free",
   'on("release")': "free",
   'on("discard")': "free",
   'on("starved")': "free",
@@ -310,6 +313,17 @@ const leased = metaType({
   },
 });
 
+class TableClock extends FakeClock {
+  override now(): number {
+    run("now of a clock");
+    return super.now();
+  }
+  override setTimer(fn: () => void, ms: number, background: boolean): unknown {
+    run("setTimer of a clock");
+    return super.setTimer(fn, ms, background);
+  }
+}
+
 class TablePool extends BufferPool {
   readonly allocator = new TableAllocator((hook) => run(hook));
   protected override populate(buffer: MediaBuffer, config: ActualPoolConfig): void {
@@ -373,7 +387,7 @@ function letGo(what: unknown): void {
 
 async function walk(hook: string, name: string, row: Row): Promise<string> {
   const where = `${name} in ${hook}`;
-  const pool = new TablePool({ name: "table" });
+  const pool = new TablePool({ name: "table", clock: new TableClock() });
   const held: MediaBuffer[] = [];
   let answer = "the hook did not run";
   let result: unknown;
@@ -397,6 +411,11 @@ async function walk(hook: string, name: string, row: Row): Promise<string> {
   switches.act = act;
   const outer = attempt(() => {
     if (hook === "populate" || hook === "allocateRegion") letGo(pool.tryAcquire());
+    if (hook === "now of a clock") letGo(pool.tryAcquire({ tag: "timed" }));
+    if (hook === "setTimer of a clock") {
+      held.push(pool.tryAcquire()!, pool.tryAcquire()!);
+      void pool.acquire({ timeout: 1000 }).then(letGo, () => {});
+    }
     if (hook === "meta init" || hook === "meta free" || hook.startsWith("meta transform")) lease!.addMeta(leased, 0);
     if (hook.startsWith("meta transform")) held.push(lease!.copy());
     if (hook.startsWith("on(")) {

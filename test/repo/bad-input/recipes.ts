@@ -210,6 +210,7 @@ export const ALLOCATED: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/#MediaBuffer\.allocate$/, "bytes, prefix and padding"],
   [/#Buffer\.new_allocate$/, "bytes, prefix and padding"],
   [/#CFAllocatorAllocate argument 1$/, "bytes"],
+  [/typedarray-pool#malloc\w* argument 0$/, "elements, of up to 8 bytes each"],
 ];
 
 /** What an argument is while another one is hostile, where the first value of its type would do harm. */

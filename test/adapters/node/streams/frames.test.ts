@@ -256,12 +256,12 @@ describe("frames of a stream", () => {
   it("say how the stream ended inside a frame, which is not delivered", async () => {
     const pool = BufferPool.create({ size: 100, max: 1 });
     const video = frames(chunked(new Uint8Array(250), [64]), pool, { ...GRAY, frameRate: { num: 10, den: 1 } });
-    const times: unknown[] = [];
+    const shown: unknown[] = [];
     for await (const frame of video) {
-      times.push(frame.pts);
+      shown.push(frame.pts);
       frame.release();
     }
-    expect(times).toEqual([0n, 100_000_000n]);
+    expect(shown).toEqual([0n, 100_000_000n]);
     expect(video.shortfall).toBe("the stream ends inside frame 3: 50 of its 100 bytes arrived");
     expect(pool.outstanding).toBe(0);
   });

@@ -171,8 +171,8 @@ export const NOTHING: number = Number.NEGATIVE_INFINITY;
 export const RETRIES = 4096;
 
 /**
- * Hints in one search that may turn out stale: some 30 us of them, or 100 where each is of a whole word. The look at all
- * states, which follows, takes 2 ms for 2^20 slots and needs no hint.
+ * Hints in one search that may turn out stale: some 30 us of them, or 100 where each is of a whole word. The look at
+ * all states, which follows, takes 2 ms for 2^20 slots and needs no hint.
  */
 const MAX_STALE = 256;
 

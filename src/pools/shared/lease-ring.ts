@@ -174,8 +174,8 @@ export class LeaseRing {
   }
 
   /**
-   * Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped, and numbers that name
-   * no lease, up to 1024 in one call. @realtime
+   * Takes the oldest lease over, or answers -1. Leases of a side that died on the way are skipped, and numbers that
+   * name no lease, up to 1024 in one call. @realtime
    */
   tryPop(): number {
     const got = this.#take();

@@ -289,6 +289,7 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
 export function acceptTransfer(core: Core, id: number, from: number): number {
   const { i32 } = core;
   const index = id & core.indexMask;
+  if (i32[core.statusAt] !== core.status) return TransferResult.GONE;
   const state = Atomics.load(i32, stateAt(core, index));
   if (!isLease(core, state, id) || !isCurrent(core, index, id)) return TransferResult.GONE;
   if ((state & core.me) === 0) return (state & (1 << from)) === 0 ? TransferResult.GONE : TransferResult.NOT_YET;
@@ -308,8 +309,8 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
 export function acceptCommitted(core: Core, low: number, mask: number): number {
   const { i32, localLease: mine } = core;
   const index = low & core.indexMask;
-  // What comes out of shared memory may be anything.
-  if (index >= core.count) return NONE;
+  // What comes out of shared memory may be anything, and the memory another pool's.
+  if (index >= core.count || i32[core.statusAt] !== core.status) return NONE;
   const at = core.statesAt + (index << core.stateShift);
   const state = Atomics.load(i32, at);
   const generation = (state >>> core.memberBits) & core.generationMask;

@@ -21,6 +21,7 @@
  *   free (g, no bit) --acquire--> held (g, one bit) --retain, transfer--> held (g, other bits, or more)
  *   held (g, last bit) --release--> free (g+1)                                  nothing to clear
  *   held (g, last bit) --release--> closed (g+1, the same bit) --clear--> free  bytes to clear, or g's low part ends
+ *   free (g, no bit) --acquire--> closed (g, one bit) --clear--> held (g, the same bit)   zero: "acquire"
  *   held or closed, of a dead member --reclaim--> as by release, by the member that reclaims
  *   any --close--> dead; free --retire--> dead
  * ```

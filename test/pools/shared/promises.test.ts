@@ -15,6 +15,7 @@ import {
 } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import { CLEAR_BYTES, closePool } from "../../../src/pools/shared/membership.ts";
+import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
 import { FakeClock } from "../../../src/util/clock.ts";
@@ -407,6 +408,24 @@ describe("a memory in which a closed pool still has members", () => {
     pool.close();
     const next = SharedPool.create({ ...options, memory });
     expect([code(() => SharedPool.attach(handle)), next.stats().members.length]).toEqual(["ERR_BAD_DATA", 1]);
+  });
+
+  it("is left by one to whom a ring or a message then names a lease of the next pool: it gets none", () => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const pool = SharedPool.create({ ...options, memory });
+    const other = SharedPool.attach(pool.handle);
+    const ring = LeaseRing.create(other, 4, "pop");
+    LeaseRing.attach(pool, ring.memory, "push");
+    const from = { member: pool.member, status: pool.core.status };
+    pool.close();
+    other.leave();
+    const next = SharedPool.create({ ...options, memory });
+    // On the same place as the old member.
+    const heir = SharedPool.attach(next.handle);
+    const id = heir.tryAcquireId();
+    SpscRing.attach(ring.memory).tryPush(id & 0x3fffffff);
+    expect([heir.member, ring.tryPop(), receiveLease(other, id, from)]).toEqual([other.member, -1, undefined]);
+    heir.releaseId(id);
   });
 
   it("is closed by one that had left it, whose late steps touch no later pool", () => {

@@ -1,6 +1,7 @@
 /** Shared memory: one SharedArrayBuffer a memory, visible to every worker that it is posted to, without a copy. */
 
 import { Allocator } from "../memory/allocator.ts";
+import type { Memory } from "../memory/memory.ts";
 import type { ResolvedParams } from "../memory/params.ts";
 import { Region } from "../memory/region.ts";
 import { MillpondError } from "../util/errors.ts";
@@ -41,6 +42,11 @@ export class SharedAllocator extends Allocator {
       );
     }
     return new Region(new Uint8Array(new SharedArrayBuffer(size)));
+  }
+
+  /** @internal The garbage collector waits for what uses them. */
+  override withhold(memory: Memory): void {
+    this.reclaim(memory);
   }
 
   /** The garbage collector takes it when no agent refers to it any more. */

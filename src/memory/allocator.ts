@@ -309,7 +309,8 @@ export abstract class Allocator {
 
   /**
    * @internal The last reference went, and the bytes must never be handed out again: a holder may have kept views that
-   * cannot be detached (`Wipe.FORCED`). They stay counted as live, and `freeRegion` never gets them.
+   * cannot be detached (`Wipe.FORCED`), or something may still read them (`Wipe.IN_USE`). They stay counted as live, and
+   * `freeRegion` never gets them.
    */
   withhold(_memory: Memory): void {}
 
@@ -416,6 +417,11 @@ export class SystemAllocator extends Allocator {
     const region = new Region(new Uint8Array(size));
     region.replaceable = true;
     return region;
+  }
+
+  /** @internal The garbage collector waits for what uses them; whose bytes were wrapped may not. */
+  override withhold(memory: Memory): void {
+    if (typeof memory.region.handle !== "function") this.reclaim(memory);
   }
 
   /** Calls the release callback of wrapped bytes; the garbage collector does the rest. */

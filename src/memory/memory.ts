@@ -457,6 +457,16 @@ export class Memory {
     this.region.wipe |= Wipe.FORCED;
   }
 
+  /**
+   * @internal Something that cannot be asked may still read the bytes: they are left as they are, a pool discards the
+   * slot, and no later memory gets them.
+   */
+  markInUse(): void {
+    this.region.wipe |= Wipe.IN_USE;
+    // What is cached is what a pool takes for a slot that needs no look.
+    this.view = null;
+  }
+
   /** @internal One owner more: false when a live write map forbids a second one. @realtime */
   acquireOwnership(): boolean {
     if (!canShare(this.accessWord, this.ownerCount)) return false;

@@ -35,6 +35,11 @@ export const Wipe = {
    * false, the views are detached; where the memory does not allow that, the bytes stay out for good.
    */
   FORCED: 4,
+  /**
+   * Code that cannot be asked may still read the bytes: the system, or a stream that closed under a write. They are
+   * neither zeroed nor detached, and no later memory gets them.
+   */
+  IN_USE: 8,
 } as const;
 
 /** A range of bytes that an allocator owns, with its cached view. */
@@ -196,6 +201,7 @@ export function promisesRevocation(source: Region): boolean {
  */
 export function wipeRegion(region: Region): void {
   const { wipe } = region;
+  if ((wipe & Wipe.IN_USE) !== 0) return;
   region.wipe = 0;
   if (!region.isPlain || region.isDetached) return;
   if ((wipe & Wipe.ZERO) !== 0) zeroBytes(region.bytes);
@@ -203,10 +209,12 @@ export function wipeRegion(region: Region): void {
 }
 
 /**
- * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because the lease was ended
- * by force, `recycles` says that a later memory may get them, and the views that the holder kept cannot be detached.
+ * As {@link wipeRegion}, for bytes that go back to their allocator. False: they must not, because something may still
+ * read them ({@link Wipe.IN_USE}), or because the lease was ended by force, `recycles` says that a later memory may get
+ * them, and the views that the holder kept cannot be detached.
  */
 export function wipeToFree(region: Region, recycles: boolean): boolean {
+  if ((region.wipe & Wipe.IN_USE) !== 0) return false;
   const isForced = (region.wipe & Wipe.FORCED) !== 0 && recycles;
   if (isForced) region.wipe |= Wipe.REVOKE;
   // Views of opaque bytes ended with their mapping, those of detached ones with the transfer.

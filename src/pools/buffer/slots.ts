@@ -254,7 +254,7 @@ export class SlotStore {
       (slot.slotFlags & SlotFlags.MEMORY_CHANGED) === 0 &&
       slot.hasFreshMemory() &&
       slot.baseMemory!.parent === null &&
-      (slot.baseMemory!.region.wipe & Wipe.FORCED) === 0
+      (slot.baseMemory!.region.wipe & (Wipe.FORCED | Wipe.IN_USE)) === 0
     )
       return undefined;
     return discardReason(slot, this.#config.size);
@@ -548,8 +548,9 @@ function discardReason(slot: BufferSlot, size: number): DiscardReason | undefine
   if (slot.memories.some((memory) => memory.region.isDetached)) return "detached";
   if (slot.memoryChanged) return "memory-changed";
   if (!slot.isExclusive() || slot.memories.some((memory) => memory.parent !== null)) return "memory-unfit";
-  // Another pool's buffer shared these bytes and was taken back by force: its holder may have kept views of them.
-  if (slot.memories.some(({ region }) => (region.wipe & Wipe.FORCED) !== 0)) return "memory-unfit";
+  // Another pool's buffer shared these bytes and was taken back by force: its holder may have kept views of them. Or a
+  // stream may still read them.
+  if (slot.memories.some(({ region }) => (region.wipe & (Wipe.FORCED | Wipe.IN_USE)) !== 0)) return "memory-unfit";
   undoResize(slot, size);
   return totalSize(slot) === size ? undefined : "memory-unfit";
 }

@@ -13,7 +13,10 @@ import { callerOf } from "../../util/stack.ts";
 export type DiscardReason =
   /** Its list of memories was changed. */
   | "memory-changed"
-  /** Its memory was resized beyond repair, or made read-only. */
+  /**
+   * Its memory was resized beyond repair, or made read-only; or a writable closed without saying that it was done with
+   * the bytes.
+   */
   | "memory-unfit"
   /** Its ArrayBuffer was transferred away. */
   | "detached"

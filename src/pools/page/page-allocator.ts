@@ -26,7 +26,7 @@
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";
 import { type MapMode, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
-import { Region, wipeRegion, zeroBytes } from "../../memory/region.ts";
+import { Region, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
@@ -318,6 +318,7 @@ export class PageAllocator extends Allocator {
 
   /** Gives a block whose lease was ended by force to the source, which judges the views that may be left. */
   #dropForced(block: PageBlock): void {
+    if ((block.region.wipe & Wipe.IN_USE) !== 0) block.memory.markInUse();
     block.memory.endByForce();
     this.cache.drop(block);
   }

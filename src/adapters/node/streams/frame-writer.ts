@@ -9,9 +9,11 @@
  * Life of a {@link FrameWriter}: open; ended by `end()`, which writes what is under way, or by `destroy()`, the signal,
  * an error or the other side, which drop it; then every write is refused.
  *
- * Invariants: every lease that `write` takes over is released once, when the Writable has called back for its last
- * byte, or has closed; its bytes are mapped until then, so that neither a writer nor a forced close of the pool changes
- * them.
+ * Invariants: every lease that `write` takes over is released once, when the Writable has called back for each of its
+ * chunks, or has closed; its bytes are mapped until then, so that neither a writer nor a forced close of the pool
+ * changes them. A Writable that closes without calling back may still have them queued, as may an HTTP/2 session whose
+ * stream was destroyed: then the write rejects at once, and the pool discards the slot, so that no later lease has its
+ * bytes.
  */
 import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
@@ -23,6 +25,7 @@ import { MillpondError } from "../../../util/errors.ts";
 import { abortSignal, badValue, instance, readOptions, withMethods, wrongType } from "../../../util/validate.ts";
 import { endOf, pictureOf, type Run, runsOf } from "../../raw-video/frame-runs.ts";
 import { layoutFor } from "../../raw-video/layout.ts";
+import type { Thrown } from "./frame-loop.ts";
 import { layoutOf } from "./frame-slots.ts";
 
 /** How {@link frameWriter} writes. */
@@ -70,8 +73,15 @@ interface Packing {
   readonly slotBytes: number;
 }
 
-/** Ends a write that is under way; the first call counts. */
+/** Ends a write whose callbacks have not come; the first call counts. */
 type EndWrite = (error: unknown) => void;
+
+/** How a write ended. */
+interface Outcome {
+  readonly failure: Thrown | undefined;
+  /** Whether the writable, or what is behind it, may still read the bytes. */
+  readonly isInUse: boolean;
+}
 
 /** Writes leases to a Writable. Made by {@link frameWriter}. */
 export class FrameWriter {
@@ -128,7 +138,11 @@ export class FrameWriter {
       const packing = this.#packing ?? this.#packingFor(buffer);
       const chunks =
         packing === undefined ? plainChunks(buffer, mappings) : this.#packedChunks(buffer, packing, mappings);
-      if (chunks.length > 0) await this.#put(chunks);
+      if (chunks.length > 0) {
+        const { failure, isInUse } = await this.#put(chunks);
+        if (isInUse) for (const { source } of mappings) source.markInUse();
+        if (failure !== undefined) throw failure.error;
+      }
       this.#written++;
     } finally {
       giveBack(buffer, mappings);
@@ -147,7 +161,7 @@ export class FrameWriter {
 
   /**
    * Drops what is under way and destroys the writable; the writes that wait reject with the reason, and their leases
-   * come back when the writable lets go of them.
+   * come back when the writable has let go of them or has closed. Slots that it has not let go of by then are discarded.
    */
   destroy(reason?: unknown): void {
     if (this.#writable.destroyed) return;
@@ -164,26 +178,32 @@ export class FrameWriter {
     this.#unlisten();
     this.#writable.off("error", this.#onError);
     this.#writable.off("close", this.#onClose);
-    // Those whose callbacks never came: a writable that has closed reads nothing any more.
     for (const pending of [...this.#pending]) pending(endedError("finish a write to it", undefined));
   };
 
-  /** Gives the chunks to the writable; ends with its callback for the last one, or with its close. */
-  #put(chunks: readonly Uint8Array[]): Promise<void> {
+  /** Gives the chunks to the writable; resolves when it has called back for each of them, or has closed. */
+  #put(chunks: readonly Uint8Array[]): Promise<Outcome> {
     const writable = this.#writable;
-    return new Promise((resolve, reject) => {
-      const end = (error: unknown): void => {
-        if (!this.#pending.delete(end)) return;
-        if (error === undefined || error === null) resolve();
-        else reject(this.#failure === undefined ? error : this.#failure.error);
+    return new Promise((resolve) => {
+      let left = chunks.length;
+      let failure: Thrown | undefined;
+      const end: EndWrite = (error) => {
+        // Without its callbacks, nothing says that it will not read them any more.
+        if (this.#pending.delete(end)) resolve({ failure: this.#failure ?? { error }, isInUse: true });
+      };
+      const onCalledBack = (error?: unknown): void => {
+        left--;
+        if (error !== undefined && error !== null) failure ??= { error };
+        if (left > 0 || !this.#pending.delete(end)) return;
+        // Node reports what a destroy() cut off as written.
+        if (failure !== undefined || writable.destroyed) failure = this.#failure ?? failure;
+        resolve({ failure, isInUse: isHttp2(writable) && writable.destroyed });
       };
       this.#pending.add(end);
-      const last = chunks.length - 1;
       try {
-        if (last > 0) writable.cork();
-        for (let i = 0; i < last; i++) writable.write(chunks[i]!);
-        writable.write(chunks[last]!, end);
-        if (last > 0) writable.uncork();
+        if (chunks.length > 1) writable.cork();
+        for (const chunk of chunks) writable.write(chunk, onCalledBack);
+        if (chunks.length > 1) writable.uncork();
       } catch (error) {
         end(error);
       }
@@ -284,6 +304,15 @@ function isError(value: unknown): value is Error {
   } catch {
     return false;
   }
+}
+
+/**
+ * A stream of HTTP/2, or its response: when it is destroyed it calls back at once, and its session still sends the
+ * frames that it has begun.
+ */
+function isHttp2(writable: Writable): boolean {
+  const { stream = writable } = writable as { stream?: unknown };
+  return typeof stream === "object" && stream !== null && "rstCode" in stream;
 }
 
 /** Whether a writable takes nothing any more. */

@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { getEventListeners, once } from "node:events";
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import http2 from "node:http2";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Writable } from "node:stream";
@@ -45,6 +46,49 @@ function stallingReader(): ChildProcess & { go(): void; output: Promise<Buffer> 
   child.stdout!.on("data", (chunk: Buffer) => chunks.push(chunk));
   const output = once(child, "close").then(() => Buffer.concat(chunks));
   return Object.assign(child, { go: () => void (child.stdio[3] as Writable).end("go\n"), output });
+}
+
+/** A client of HTTP/2 that asks for one answer, takes so many bytes of it, and does not read until it is told. */
+function rawHttp2(socket: Socket, window: number): { rest(): Promise<Buffer> } {
+  const frame = (type: number, flags: number, id: number, payload: Buffer): Buffer => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head[3] = type;
+    head[4] = flags;
+    head.writeUInt32BE(id, 5);
+    return Buffer.concat([head, payload]);
+  };
+  const settings = Buffer.alloc(12);
+  settings.writeUInt16BE(4, 0);
+  settings.writeUInt32BE(window, 2);
+  settings.writeUInt16BE(5, 6);
+  settings.writeUInt32BE(16_777_215, 8);
+  const more = Buffer.alloc(4);
+  more.writeUInt32BE(window - 65_535);
+  // GET http://a/
+  const request = Buffer.from([0x82, 0x86, 0x84, 0x41, 1, 0x61]);
+  socket.pause();
+  socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  socket.write(
+    Buffer.concat([
+      frame(4, 0, 0, settings),
+      frame(8, 0, 0, more),
+      frame(4, 1, 0, Buffer.alloc(0)),
+      frame(1, 5, 1, request),
+    ]),
+  );
+  return {
+    async rest(): Promise<Buffer> {
+      // The answer to a ping is behind all that the session had to send.
+      const chunks: Buffer[] = [];
+      socket.write(frame(6, 0, 0, Buffer.from("pingpong")));
+      for await (const chunk of socket) {
+        chunks.push(chunk as Buffer);
+        if (Buffer.concat(chunks.slice(-2)).includes("pingpong")) break;
+      }
+      return Buffer.concat(chunks);
+    },
+  };
 }
 
 const SIZE = 300_000;
@@ -321,4 +365,115 @@ describe("a writer of frames", () => {
     expect(pool.outstanding).toBe(0);
     await ending;
   });
+
+  it("discards a slot that a writable may still read when it closes without calling back", async () => {
+    let sink: Buffer | undefined;
+    const writable = new Writable({
+      write(chunk: Buffer) {
+        sink = chunk;
+      },
+    });
+    const pool = BufferPool.create({ size: 16, max: 1 });
+    const writer = frameWriter(writable);
+    const writing = writer.write(await fill(pool, 1));
+    writer.destroy(new Error("stop"));
+    await expect(writing).rejects.toThrow("stop");
+    expect(pool.outstanding).toBe(0);
+    await fill(pool, 2);
+    expect([...sink!]).toEqual(Array.from({ length: 16 }, () => 1));
+    expect(pool.stats().discards).toEqual({ "memory-unfit": 1 });
+  });
+
+  it("discards it also where the memory of a lease would be zeroed, detached or used again", async () => {
+    const pages = PagePool.create({ maxBytes: 2 ** 20 });
+    const pools: BufferPool[] = [
+      BufferPool.create({ size: 16, max: 1, zero: "release" }),
+      BufferPool.create({ size: 16, max: 1, revoke: true }),
+      BufferPool.create({ size: 16, max: 1, allocator: new SharedAllocator() }),
+      BufferPool.create({ size: 4096, max: 1, allocator: pages.allocator }),
+    ];
+    for (const pool of pools) {
+      let sink: Buffer | undefined;
+      const writable = new Writable({
+        write(chunk: Buffer) {
+          sink = chunk;
+        },
+      });
+      const writer = frameWriter(writable);
+      const writing = writer.write(await fill(pool, 1));
+      writable.destroy();
+      expect(await codeOf(writing)).toBe("ERR_ENDED");
+      expect(pool.outstanding).toBe(0);
+      await fill(pool, 2);
+      expect(sink!.length).toBe(pool.config!.size);
+      expect(sink!.every((byte) => byte === 1)).toBe(true);
+    }
+  });
+
+  it("waits for the callback of each chunk, so that the last one's error does not give back the first one's bytes", async () => {
+    let callback: (() => void) | undefined;
+    let sink: Buffer | undefined;
+    const writable = new Writable({
+      emitClose: false,
+      write(chunk: Buffer, _encoding, done) {
+        sink = chunk;
+        callback = done;
+      },
+    });
+    const pool = BufferPool.create({ size: 16, max: 1 });
+    const writer = frameWriter(writable);
+    const buffer = await fill(pool, 1);
+    buffer.append(MediaBuffer.wrap(new Uint8Array(16).fill(1)));
+    const writing = writer.write(buffer);
+    writer.destroy(new Error("stop"));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(pool.outstanding).toBe(1);
+    expect([...sink!]).toEqual(Array.from({ length: 16 }, () => 1));
+    callback!();
+    await expect(writing).rejects.toThrow("stop");
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("gives slots of a child that was killed back to the pool, because a pipe calls back for each write", async () => {
+    const child = stallingReader();
+    child.stdin!.on("error", () => {});
+    const pool = BufferPool.create({ size: SIZE, max: 2 });
+    const writer = frameWriter(child.stdin!);
+    const writes = [writer.write(await fill(pool, 1)), writer.write(await fill(pool, 2))];
+    child.kill("SIGKILL");
+    const results = await Promise.allSettled(writes);
+    expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(pool.outstanding).toBe(0);
+    expect(pool.stats().discards).toEqual({});
+    await child.output;
+  });
+
+  it.each([2 ** 31 - 1, 6 << 20])(
+    "an HTTP/2 session sends no bytes of a later lease behind a stream that was destroyed (window %i)",
+    async (window) => {
+      const pool = BufferPool.create({ size: 8 << 20, max: 1 });
+      const server = http2.createServer();
+      const done = new Promise<void>((resolve, reject) => {
+        server.on("stream", (stream) => {
+          (async () => {
+            stream.on("error", () => {});
+            stream.respond({ ":status": 200 });
+            const writer = frameWriter(stream);
+            const writing = writer.write(await fill(pool, 0x41));
+            // By then the kernel's buffers are full, and the session has taken what the window lets it.
+            for (let i = 0; i < 20; i++) await new Promise((next) => setImmediate(next));
+            writer.destroy(new Error("stop"));
+            await expect(writing).rejects.toThrow("stop");
+            expect(pool.outstanding).toBe(0);
+            await fill(pool, 0x42);
+          })().then(resolve, reject);
+        });
+      });
+      await once(server.listen(0, "127.0.0.1"), "listening");
+      const client = rawHttp2(connect((server.address() as AddressInfo).port, "127.0.0.1"), window);
+      await done;
+      expect((await client.rest()).includes(Buffer.alloc(64, 0x42))).toBe(false);
+      server.close();
+    },
+  );
 });

@@ -25,7 +25,7 @@ import {
   videoFormat,
 } from "../../pipeline/stream-format.ts";
 import { onAbort } from "../../util/abortable.ts";
-import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../../util/errors.ts";
 import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
 import { openVideoFile } from "../mediabunny/video-file.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
@@ -297,10 +297,9 @@ async function openRaw(input: string | Readable, options: RawVideoOptions, signa
 /** A container cannot be read from a pipe, which the parser of raw video does not know. */
 function pipeError(path: string, error: unknown): unknown {
   if (!isMillpondError(error, "ERR_BAD_DATA")) return error;
-  const why = error.message.replace(/ \[ERR_\w+\]$/, "");
   return new MillpondError(
     "ERR_BAD_DATA",
-    `${path} is a pipe, which can bring raw video only: ${why}`,
+    `${path} is a pipe, which can bring raw video only: ${plainMessage(error)}`,
     {},
     { cause: error },
   );

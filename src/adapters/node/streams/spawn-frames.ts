@@ -23,7 +23,7 @@ import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
 import { disposeAsyncBy, disposeBy } from "../../../util/dispose.ts";
-import { isMillpondError, MillpondError } from "../../../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../../../util/errors.ts";
 import {
   abortSignal,
   badValue,
@@ -312,7 +312,7 @@ class Program implements FrameOrigin {
     await this.#reader?.close();
     const { failure } = this.child;
     const why =
-      video?.shortfall ?? (isBadData(thrown) ? thrown.error.message.replace(/ \[ERR_BAD_DATA\]$/, "") : undefined);
+      video?.shortfall ?? (isBadData(thrown) ? plainMessage(thrown.error) : undefined);
     if (failure !== undefined) return { error: this.#startError(failure.error) };
     if (hasEnded && !this.child.isTerminated && this.child.exitCode !== 0)
       return { error: this.#error("ERR_PROCESS_FAILED", why) };

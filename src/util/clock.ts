@@ -28,6 +28,9 @@ interface Unrefable {
   unref?: () => void;
 }
 
+/** 2^31 - 1 ms, 24.8 days: longer timers fire at once on every platform, and Node's sockets refuse them. */
+export const MAX_TIMER = 0x7fffffff;
+
 /** The platform's own monotonic clock and timers. */
 export const systemClock: Clock = {
   now: () => performance.now(),
@@ -35,8 +38,7 @@ export const systemClock: Clock = {
     required("fn", fn);
     milliseconds("ms", ms);
     yesOrNo("background", background);
-    // Timers above 2^31 - 1 ms fire at once on every platform; a longer wait is waited in slices.
-    const handle = setTimeout(fn, Math.min(ms, 0x7fffffff));
+    const handle = setTimeout(fn, Math.min(ms, MAX_TIMER));
     if (background && typeof handle === "object") (handle as Unrefable).unref?.();
     return handle;
   },

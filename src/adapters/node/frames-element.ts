@@ -12,7 +12,7 @@
 
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { VideoInfo } from "../../media/video/info.ts";
+import { MAX_SIDE, VideoInfo } from "../../media/video/info.ts";
 import { checkName } from "../../pipeline/base/element.ts";
 import type { Maybe } from "../../pipeline/base/pad.ts";
 import { Source } from "../../pipeline/base/source.ts";
@@ -273,8 +273,8 @@ function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoO
   return {
     ...(name !== undefined && { name }),
     ...(format !== undefined && { format: word("options.format", format) }),
-    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, 65_535) }),
-    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, 65_535) }),
+    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, MAX_SIDE) }),
+    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, MAX_SIDE) }),
     ...(frameRate !== undefined && { frameRate: checkFraction("options.frameRate", frameRate) }),
   };
 }

@@ -37,6 +37,7 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
+import { MAX_TIMER } from "../../util/clock.ts";
 import { disposeWith } from "../../util/dispose.ts";
 import { type ErrorCode, isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
@@ -212,9 +213,6 @@ function checkAddress(options: SocketAddress): SocketAddress {
   for (const key of ADDRESS_KEYS) if (given[key] === undefined) delete given[key];
   return given;
 }
-
-/** Node's timers take no more: 2^31 - 1 ms. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /** A slot that is being filled. */
 class Target {

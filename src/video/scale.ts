@@ -4,7 +4,7 @@
  * O(pixels) a frame, and no allocation.
  */
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
-import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
+import { findVideoFormat, isRgb, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
 import { MAX_SIDE, VideoInfo } from "../media/video/info.ts";
 import { checkName } from "../pipeline/base/element.ts";
 import type { Maybe } from "../pipeline/base/pad.ts";
@@ -194,7 +194,6 @@ function shape(
 /** What can be made of a format, the nearest first: the same, then its own kind, then the rest. */
 function formatsFrom(format: VideoPixelFormat): VideoPixelFormat[] {
   const own = findVideoFormat(format)!;
-  const isRgb = (name: string): boolean => /^(RGB|BGR)/.test(name);
   const rank = (name: VideoPixelFormat): number => {
     if (name === format) return 0;
     const other = findVideoFormat(name)!;

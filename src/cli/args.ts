@@ -2,8 +2,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { MAX_TIMER } from "../util/clock.ts";
-import { nearest } from "../util/validate.ts";
+import { MAX_TIMER, nearest } from "../util/validate.ts";
 import { Failure } from "./exit.ts";
 
 /** As package.json has it; both the source tree and the built one lie one folder below it. */

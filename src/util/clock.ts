@@ -3,7 +3,7 @@
  * acquire; tests pass a {@link FakeClock} and never sleep.
  */
 import { throwLater } from "./errors.ts";
-import { milliseconds, outOfRange, required, withMethods, wrongType, yesOrNo } from "./validate.ts";
+import { MAX_TIMER, milliseconds, outOfRange, required, withMethods, wrongType, yesOrNo } from "./validate.ts";
 
 /** A timer that {@link Clock.setTimer} started; opaque. */
 export type TimerHandle = unknown;
@@ -27,9 +27,6 @@ export function checkClock(name: string, clock: Clock | undefined): Clock {
 interface Unrefable {
   unref?: () => void;
 }
-
-/** 2^31 - 1 ms, 24.8 days: longer timers fire at once on every platform, and Node's sockets refuse them. */
-export const MAX_TIMER = 0x7fffffff;
 
 /** The platform's own monotonic clock and timers. */
 export const systemClock: Clock = {

@@ -37,7 +37,6 @@ import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
-import { MAX_TIMER } from "../../util/clock.ts";
 import { disposeWith } from "../../util/dispose.ts";
 import { type ErrorCode, isMillpondError, MillpondError } from "../../util/errors.ts";
 import {
@@ -45,6 +44,7 @@ import {
   badValue,
   callback,
   instance,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   outOfRange,

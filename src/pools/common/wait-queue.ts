@@ -15,9 +15,9 @@
  */
 
 import { onAbort } from "../../util/abortable.ts";
-import { type Clock, MAX_TIMER, type TimerHandle } from "../../util/clock.ts";
+import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
-import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
+import { abortSignal, checkOptions, MAX_TIMER, milliseconds } from "../../util/validate.ts";
 
 /** How a wait may end early. */
 export interface WaitOptions {

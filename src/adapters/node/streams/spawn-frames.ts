@@ -22,7 +22,6 @@ import { constants } from "node:os";
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
-import { MAX_TIMER } from "../../../util/clock.ts";
 import { disposeAsyncBy, disposeBy } from "../../../util/dispose.ts";
 import { isMillpondError, MillpondError, plainMessage } from "../../../util/errors.ts";
 import {
@@ -30,6 +29,7 @@ import {
   badValue,
   instance,
   listOf,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   readOptions,

@@ -32,7 +32,7 @@ import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { isPipe, isY4m, openInput } from "./input-stream.ts";
+import { isPipe, isY4mFile, openInput } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
 export interface OpenFrames {
@@ -345,7 +345,7 @@ export class DecodeElement extends FramesElement {
       );
     }
     const { path } = upstream;
-    if (this.#isPaced || (await isY4m(path))) return openRaw(path, {}, signal);
+    if (this.#isPaced || (await isY4mFile(path))) return openRaw(path, {}, signal);
     const file = await openVideoFile(path);
     const { expectedFrames: expected, frameRate, averageRate, isVariable, duration } = file.facts;
     // Matroska does not count its frames; its length and rate tell about how many there are.

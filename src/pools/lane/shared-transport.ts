@@ -121,7 +121,14 @@ export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): P
     isEvicted(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  return connect<Data>(checked, offer, { pool, carrier, exited, isSettled, abandoned });
+  return connect<Data>(checked, offer, {
+    pool,
+    carrier,
+    exited,
+    isSettled,
+    abandoned,
+    lookForEnd: () => pool.lookForEnd(),
+  });
 }
 
 /** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */

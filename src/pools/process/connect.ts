@@ -18,7 +18,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
-import { onPoolEnd, watchExit } from "../lane/liveness.ts";
+import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
 import { sharedCarrier } from "../lane/shared-transport.ts";
 import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
@@ -213,7 +213,10 @@ export function firstMessage(
       const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
       onEnd(() => clock.clearTimer(timer));
     }
-    if (pool !== undefined) onEnd(onPoolEnd(pool, { poolEnded: reject }));
+    if (pool !== undefined) {
+      onEnd(onPoolEnd(pool, { poolEnded: reject, poolRetired: reject }));
+      onEnd(lookNowAndThen(clock, () => pool.lookForEnd()));
+    }
     port.addEventListener("close", () => failed("ended"));
     port.onmessage = (event) => resolve(event.data);
     onEnd(() => {

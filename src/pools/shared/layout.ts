@@ -159,7 +159,7 @@ export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 const BATCH_FROM = 256;
 
 /**
- * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighbouring
+ * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighboring
  * slots, and threads that write to one line slow each other down. Beyond, the states of a word share lines.
  */
 const SPREAD_UP_TO = 1024;

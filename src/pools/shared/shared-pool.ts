@@ -50,7 +50,7 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
-import { endUsers } from "../lane/liveness.ts";
+import { endUsers, retireUsers } from "../lane/liveness.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import {
   type AttachOptions,
@@ -110,6 +110,7 @@ import {
   closePool,
   endMember,
   isAlive,
+  isOpen,
   isReservation,
   leave,
   leaveEnded,
@@ -457,7 +458,10 @@ export class SharedPool implements LeasePool {
   /** @internal Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
   lookForEnd(): void {
     const error = refusal(this, "wait for a lease of");
-    if (error === undefined) return;
+    if (error === undefined) {
+      if (!isOpen(this.core)) retireUsers(this, () => acquireRefusal(this, "connect to")!);
+      return;
+    }
     if (!isAlive(this.core)) this.giveUp();
     endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
@@ -472,6 +476,7 @@ export class SharedPool implements LeasePool {
     if (isEvicted(this.core)) throw evictedError(this, "retire the pool");
     const held = retirePool(this.core);
     this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
+    retireUsers(this, () => acquireRefusal(this, "connect to")!);
     if (held > 0) return this.holders();
     if (isAlive(this.core)) return this.holders();
     if (this.#budget !== undefined) uncount(this.#budget);

@@ -1,4 +1,4 @@
-/** What a shared pool promises against hostile neighbours, reused memory, late hands and forged handles. */
+/** What a shared pool promises against hostile neighbors, reused memory, late hands and forged handles. */
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
@@ -848,7 +848,7 @@ describe("one that writes control words without end", () => {
     const at = stateAt(pool.core, 0);
     const original = Atomics.compareExchange;
     try {
-      // A neighbour that is always faster: no exchange ever finds what was read.
+      // A neighbor that is always faster: no exchange ever finds what was read.
       (Atomics as { compareExchange: unknown }).compareExchange = (
         array: Int32Array,
         index: number,

@@ -1,4 +1,4 @@
-/** GstBufferPool's behaviours, in the words of the reference's section 6, with the core's decisions. */
+/** GstBufferPool's behaviors, in the words of the reference's section 6, with the core's decisions. */
 import { describe, expect, it } from "vitest";
 import {
   AllocationParams,

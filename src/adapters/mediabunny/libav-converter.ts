@@ -6,8 +6,8 @@
  * the work, and swscale, which reads and writes beyond the ends of rows, never sees memory that is not its own. A
  * converter allocates nothing for a frame.
  *
- * Life: made for a pair of layouts; the first picture gets the frames' buffers, after a trial, or goes to this package's
- * own code for good; `close` frees both frames.
+ * Life: made for a pair of layouts; the first picture gets the frames' buffers, after a trial, or goes to this
+ * package's own code for good; `close` frees both frames.
  *
  * Not everything that swscale can do has the same result as this package's own code: `canConvert` says what has.
  * Complexity: O(pixels).
@@ -167,8 +167,8 @@ class LibavConverter implements PictureConverter {
   }
 
   /**
-   * Gets the buffers, and scales one picture of whatever is in them. With the first picture, not before: then a pool has
-   * been allowed to have slots of that size.
+   * Gets the buffers, and scales one picture of whatever is in them. With the first picture, not before: then a pool
+   * has been allowed to have slots of that size.
    */
   #begin(): "ready" | PictureConverter {
     if (this.#from.frame.getBuffer(0) >= 0 && this.#to.frame.getBuffer(0) >= 0 && this.#scale()) return "ready";

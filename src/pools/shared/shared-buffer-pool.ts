@@ -212,7 +212,7 @@ export class SharedBufferPool extends BufferPool {
 
   /** @internal */
   protected override start(): void {
-    // What a thread still looks at after a drain was cancelled stays good, so the slots do too.
+    // What a thread still looks at after a drain was canceled stays good, so the slots do too.
     if (this.#slots !== undefined) {
       super.start();
       return;

@@ -12,7 +12,7 @@
  * Not everything that swscale can do has the same result as this package's own code: `canConvert` says what has.
  * Complexity: O(pixels).
  */
-import { findVideoFormat, type VideoFormat } from "../../media/video/format.ts";
+import { findVideoFormat, isRgb, type VideoFormat } from "../../media/video/format.ts";
 import { VideoInfo } from "../../media/video/info.ts";
 import type { VideoPresentation } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -43,10 +43,6 @@ const OPTIONS: readonly (readonly [string, string])[] = [
   ["sws_flags", "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"],
   ["sws_dither", "none"],
 ];
-
-function isRgb(format: string): boolean {
-  return /^(RGB|BGR)/.test(format);
-}
 
 /** Swscale's weights at the edges are others, and below this edges are a good part of a picture. */
 const MIN_SIDE = 16;

@@ -44,6 +44,7 @@ import {
   badValue,
   callback,
   instance,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   outOfRange,
@@ -212,9 +213,6 @@ function checkAddress(options: SocketAddress): SocketAddress {
   for (const key of ADDRESS_KEYS) if (given[key] === undefined) delete given[key];
   return given;
 }
-
-/** Node's timers take no more: 2^31 - 1 ms. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /** A slot that is being filled. */
 class Target {

@@ -69,6 +69,11 @@ export function findVideoFormat(name: string): VideoFormat | undefined {
   return formats.get(word("name", name));
 }
 
+/** Whether a format's pixels are red, green and blue in one plane: neither Y with U and V nor gray. O(1). */
+export function isRgb(format: VideoPixelFormat): boolean {
+  return format.startsWith("RGB") || format.startsWith("BGR");
+}
+
 /** Every format name. */
 export function videoFormatNames(): VideoPixelFormat[] {
   return [...formats.values()].map((format) => format.name);

@@ -20,7 +20,6 @@ import {
   checkShape,
   generationStart,
   Header,
-  holdsPool,
   isShared,
   LAYOUT_VERSION,
   LINE,
@@ -297,18 +296,21 @@ function runningError(): MillpondError {
 }
 
 /**
- * The last step before a pool is written into memory that another one may have left. Nothing has changed if it throws.
+ * The last step before a pool is written into memory that was given: from now on it is this thread's. Nothing has
+ * changed if it throws.
  */
 function takeOver(memory: SharedArrayBuffer): void {
   const words = Math.min(memory.byteLength >>> 2, Header.END + MAX_MEMBERS * LINE);
   const i32 = new Int32Array(memory, 0, words);
-  const found = holdsPool(i32) ? takeMemory(i32, i32.length) : NONE;
+  const found = takeMemory(i32, i32.length);
   if (found === NONE) return;
   if (found === Occupied.RUNNING) throw runningError();
   const inUse = (text: string, details?: Record<string, unknown>): MillpondError =>
     new MillpondError("ERR_IN_USE", text, details);
   if (found === Occupied.MAKING)
-    throw inUse("another thread makes a shared pool in that memory; attach() to it, or use other memory");
+    throw inUse(
+      "another thread makes a shared pool in that memory; attach() to it, or use other memory; if that thread ended before it was done, fill the memory with zeros",
+    );
   if (found === Occupied.VISITED) {
     throw inUse(
       "a thread is at the words of the shared pool that was closed in that memory, to attach or to close it; try again, or use other memory if that thread has ended",

@@ -198,7 +198,8 @@ export class SharedPool implements LeasePool {
    * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
    * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE` for one with a
    * closed pool that a thread is still a member of: each has to call {@link leave} (a call that threw `ERR_POOL_DEAD`,
-   * and {@link close}, did so), or {@link reclaim} has to say that it ended. O(count).
+   * and {@link close}, did so), or {@link reclaim} has to say that it ended; and for one in which another thread makes
+   * a pool. If that has ended before it was done, fill the memory with zeros. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);

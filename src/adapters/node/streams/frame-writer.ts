@@ -134,7 +134,7 @@ export class FrameWriter {
       if (chunks.length > 0) await this.#put(chunks);
       this.#written++;
     } finally {
-      giveBack(buffer, mappings);
+      unmapAndRelease(buffer, mappings);
     }
   }
 
@@ -274,7 +274,7 @@ function packingOf(layout: FrameLayout): Packing {
   return { layout, runs, size: packed.size, slotBytes: endOf(runs) };
 }
 
-function giveBack(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
+function unmapAndRelease(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
   for (const mapping of mappings) mapping.unmap();
   // Its pool may have been closed by force meanwhile.
   if (buffer.isLive) buffer.release();

@@ -101,6 +101,6 @@ export function parseFigures(output: string): Figures {
     }
   }
   // A compiler that removed the work would leave a pool that costs nothing.
-  if (value.ns === 0) throw new Error("it measured 0 ns: the work was optimised away");
+  if (value.ns === 0) throw new Error("it measured 0 ns: the work was optimized away");
   return { p999: null, gc: null, gcMajor: null, ...value } as Figures;
 }

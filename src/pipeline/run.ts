@@ -25,7 +25,7 @@ import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
 import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
-import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../util/errors.ts";
 import {
   attachErrorSource,
   type Element,
@@ -106,10 +106,6 @@ function innermost(wait: StageWait, waits: ReadonlySet<StageWait>): StageWait {
 
 function seconds(ms: number): string {
   return String(Math.round(ms / 10) / 100);
-}
-
-function plainMessage(error: MillpondError): string {
-  return error.message.replace(/ \[ERR_\w+\]$/, "");
 }
 
 function stalledError({ element, doing, limit }: StageWait): MillpondError {

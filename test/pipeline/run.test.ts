@@ -204,7 +204,7 @@ describe("an error", () => {
   });
 });
 
-describe("cancelling", () => {
+describe("canceling", () => {
   test("rejects with the signal's reason, and every buffer is home", async () => {
     const stop = new AbortController();
     const reason = new Error("enough");

@@ -44,6 +44,7 @@ import {
   badValue,
   callback,
   instance,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   outOfRange,
@@ -213,9 +214,6 @@ function checkAddress(options: SocketAddress): SocketAddress {
   return given;
 }
 
-/** Node's timers take no more: 2^31 - 1 ms. */
-const MAX_TIMER = 2 ** 31 - 1;
-
 /** A slot that is being filled. */
 class Target {
   readonly buffer: MediaBuffer;
@@ -334,7 +332,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.closed = new Promise((resolve, reject) => {
       this.#settleClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure.error));
     });
-    // Whoever does not look at them hears of the error from read() and write().
+    // Who does not look at them hears of the error from read() and write().
     this.opened.catch(() => {});
     this.closed.catch(() => {});
     socket.on("error", (error) => this.#shut({ error }));

@@ -406,7 +406,7 @@ export class TransferPool implements LeasePool {
       entry.away = carrier;
       entry.view = undefined;
     } catch {
-      // Cancelled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
+      // Canceled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
       if (!want.signal.aborted) post(["retired"] satisfies TransferMessage);
     } finally {
       wants.delete(request);

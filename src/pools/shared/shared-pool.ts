@@ -198,7 +198,8 @@ export class SharedPool implements LeasePool {
    * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
    * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE` for one with a
    * closed pool that a thread is still a member of: each has to call {@link leave} (a call that threw `ERR_POOL_DEAD`,
-   * and {@link close}, did so), or {@link reclaim} has to say that it ended. O(count).
+   * and {@link close}, did so), or {@link reclaim} has to say that it ended; and for one in which another thread makes
+   * a pool. If that has ended before it was done, fill the memory with zeros. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);
@@ -398,8 +399,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease,
-   * should it live after all, find another generation. Returns the slots that came free by this call. With
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Should it live after
+   * all, its late calls find another generation. Returns the slots that came free by this call. With
    * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
    * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
    * another pool or without a reserved membership. O(count). In a pool that was closed, also by one who has left it:

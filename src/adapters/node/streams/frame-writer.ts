@@ -12,6 +12,9 @@
  * Invariants: every lease that `write` takes over is released once, when the Writable has called back for its last
  * byte, or has closed; its bytes are mapped until then, so that neither a writer nor a forced close of the pool changes
  * them.
+ *
+ * Complexity: no byte is copied here, and a frame is one write for each memory, or for each row where its slot has
+ * padded rows. Only where a Writable takes one chunk at a time are padded rows first copied into one.
  */
 import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
@@ -131,7 +134,7 @@ export class FrameWriter {
       if (chunks.length > 0) await this.#put(chunks);
       this.#written++;
     } finally {
-      giveBack(buffer, mappings);
+      unmapAndRelease(buffer, mappings);
     }
   }
 
@@ -271,7 +274,7 @@ function packingOf(layout: FrameLayout): Packing {
   return { layout, runs, size: packed.size, slotBytes: endOf(runs) };
 }
 
-function giveBack(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
+function unmapAndRelease(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
   for (const mapping of mappings) mapping.unmap();
   // Its pool may have been closed by force meanwhile.
   if (buffer.isLive) buffer.release();

@@ -1,4 +1,4 @@
-/** The end of leases that nobody will see. */
+/** Releases leases where no holder is left to be told of an error. */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 
 /**

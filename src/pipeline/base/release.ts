@@ -1,6 +1,6 @@
 /**
  * Releasing buffers where something else goes on whatever that throws: a release fails when the bytes of the buffer
- * were transferred away, or it was released behind the stage's back. Its lease is over then all the same.
+ * were transferred away, or it was released by other code. Its lease is over then all the same.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 

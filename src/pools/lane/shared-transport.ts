@@ -1,4 +1,15 @@
-/** Carries leases of a SharedPool: the slot stays where it is, and its member's bit moves. */
+/**
+ * Carries leases of a SharedPool: the slot stays where it is, and its member's bit moves.
+ *
+ * Life-cycle of a connection: a membership is reserved for the other thread; that thread attaches with it; the lane
+ * carries leases; when the thread ends without leaving, its membership and its children's are reclaimed. Where it never
+ * attached, the reservation is canceled.
+ *
+ * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
+ * leaves it with one who knows of it; what comes in a message is checked before it names anything.
+ *
+ * Complexity: send and receive O(1); reclaiming O(slots).
+ */
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
@@ -171,7 +182,10 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   return lane;
 }
 
-/** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */
+/**
+ * Moves a lease to `peer`; `post` tells it. Throws the lease's errors: the lease is still this thread's then, or this
+ * thread's membership is over; `post` may have run.
+ */
 export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: () => void): void {
   const { core } = pool;
   if (!pool.isHeld(id)) throw leaseError(pool, id, "send");

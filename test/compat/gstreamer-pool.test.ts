@@ -142,7 +142,7 @@ describe("configuration", () => {
     expect(pool.set_config(other)).toBe(true);
   });
 
-  it("the adjusted-config handshake: refused, read back, validated, set again; null caps on both sides are equal (Q6, Q7)", () => {
+  it("a config that the pool adjusts is refused, read back, validated and set again; null caps on both sides are equal (Q6, Q7)", () => {
     class Aligned extends BufferPool {
       override vfunc_set_config(config: PoolConfig): boolean {
         if (config.size! % 16 === 0) return true;

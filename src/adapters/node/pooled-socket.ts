@@ -332,7 +332,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.closed = new Promise((resolve, reject) => {
       this.#settleClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure.error));
     });
-    // Whoever does not look at them hears of the error from read() and write().
+    // Who does not look at them hears of the error from read() and write().
     this.opened.catch(() => {});
     this.closed.catch(() => {});
     socket.on("error", (error) => this.#shut({ error }));

@@ -69,7 +69,7 @@ export interface WorkerErrorDetails {
   readonly frame?: number;
   /** What the thread exited with; undefined while it lives. */
   readonly code?: number;
-  /** What it threw, or why it ended, in words; undefined where it ended without a word. */
+  /** What it threw, or why it ended, in words; undefined where it ended without an error. */
   readonly reason?: string;
 }
 

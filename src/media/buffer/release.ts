@@ -1,6 +1,6 @@
 /**
  * Releasing buffers where something else goes on whatever that throws: a release fails when the bytes of the buffer
- * were transferred away, or it was released behind its owner's back. Its lease is over then all the same.
+ * were transferred away, or it was released by other code. Its lease is over then all the same.
  */
 import type { MediaBuffer } from "./media-buffer.ts";
 
@@ -29,8 +29,9 @@ export function releaseAll(buffers: Iterable<MediaBuffer>): void {
 }
 
 /**
- * Releases a lease that nobody will see when it is not over yet: a pool that was closed by force has it already. What
- * release() throws (`ERR_DETACHED`: a stale view was transferred away) is for a holder to hear, and there is none.
+ * Releases a lease when it is not over yet: a pool that was closed by force has it already. What release() throws
+ * (`ERR_DETACHED`: a stale view was transferred away) is for a holder to hear, and none is left; the lease is over all
+ * the same.
  */
 export function giveBack(lease: MediaBuffer): void {
   if (lease.isLive) releaseQuietly(lease);

@@ -10,6 +10,19 @@
  * for await (const { lease, data } of lane) { ... lease.release(); }
  * await lane.close();
  * ```
+ *
+ * Life-cycle of one end:
+ * ```
+ *   open --close()--> closing --the other side has heard, or has closed too--> ended
+ *     +---- the port closes, or the pool of either side ends ----------------> ended
+ * ```
+ * Where the other side closes first, this end receives what came before that, and sends nothing more.
+ *
+ * Invariants: what is sent arrives in order; at most `window` leases are under way in each direction; a lease that has
+ * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. Nothing
+ * waits after the end.
+ *
+ * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { isMillpondError, MillpondError, throwLater } from "../../util/errors.ts";
@@ -35,18 +48,22 @@ export interface LanePort {
 export interface Carrier {
   /** The pool on this side. */
   readonly pool: LeasePool;
-  /** Gives the lease up and posts it in one: when it throws, nothing has changed. */
+  /**
+   * Gives the lease up and posts it in one. When it throws, the lease is still the sender's, or its membership is over;
+   * a message may have gone.
+   */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
   receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
-  /** Called once, when the lane is at its end: `lost` when the other side went without a word. */
+  /** Called once, when the lane is at its end: `lost` when the other side ended without closing it. */
   ended(lost: boolean): void;
   /** What the loss of the other side means for what it held, for messages. */
   readonly lossNote: string;
   /**
-   * Where others can end the pool unheard: ends this thread's lanes if that has happened. Absent: only this thread can.
+   * Where others can end the pool and tell nobody: ends this thread's lanes if that has happened. Absent: only this
+   * thread can.
    */
   readonly lookForEnd?: () => void;
 }

@@ -1,4 +1,15 @@
-/** Making a shared pool in a memory, and joining one: all checks, before anything is changed. */
+/**
+ * Making a shared pool in a memory, and joining one: all checks, before anything is changed.
+ *
+ * Life-cycle. Making: the options are checked, memory is allocated or taken over from a pool that has ended, the header
+ * and the states are written, the maker gets the first membership. Joining: the handle is copied and checked, the
+ * memory is compared with it, this thread counts itself in as a visitor, claims a membership, and counts itself out.
+ *
+ * Invariants: each field of a handle is read once; a call that throws leaves the memory as it was, and takes no
+ * membership; no pool is made over one that lives or that a thread may still be at.
+ *
+ * Complexity: making O(slots), joining O(members^2).
+ */
 
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";

@@ -277,7 +277,7 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
     const state = Atomics.load(i32, at);
     if (!isLease(core, state, id) || !isCurrent(core, index, id)) return false;
     if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
-    // As in retain(): from here on the generation stands still.
+    // As in retain(): from here on the generation does not change.
     if (isCurrent(core, index, id)) return true;
     dropHold(core, index, id);
     return false;
@@ -307,7 +307,7 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
 /**
  * As {@link acceptTransfer}, for a lease of which this thread knows only the low bits, `mask` of them: its identity, or
  * NONE when the step has not been taken yet or anything else is unusual. Where the bit of this thread is in the state
- * the generation stands still, so one look at the state and a plain one at the high part are enough. @realtime
+ * the generation does not change, so one look at the state and a plain one at the high part are enough. @realtime
  */
 export function acceptCommitted(core: Core, low: number, mask: number): number {
   const { i32, localLease: mine } = core;

@@ -399,8 +399,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease,
-   * should it live after all, find another generation. Returns the slots that came free by this call. With
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Should it live after
+   * all, its late calls find another generation. Returns the slots that came free by this call. With
    * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
    * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
    * another pool or without a reserved membership. O(count). In a pool that was closed, also by one who has left it:

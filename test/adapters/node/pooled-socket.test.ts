@@ -628,7 +628,7 @@ describe("connectSocket, every way out", () => {
         }
         expect(at).toBe(total);
       });
-      // Whoever has marked slots gives them back for those who wait.
+      // Who has marked slots gives them back for those who wait.
       const giving = setInterval(unmark, 1);
       await Promise.all(reading);
       clearInterval(giving);
@@ -638,7 +638,7 @@ describe("connectSocket, every way out", () => {
     }
   });
 
-  it("gives everything back, wherever it ends and whoever ends it", REPEATED, async () => {
+  it("gives everything back, wherever it ends and by either side", REPEATED, async () => {
     const random = generator(seedOf("pooled-socket ends"));
     const before = openDescriptors();
     for (let round = 0; round < times(30, 600); round++) {

@@ -159,7 +159,7 @@ export class MediaBufferList {
       }
       rethrow(failures);
     } else if (--this.#references === 1) {
-      // Gives back what retain() took. A buffer that was released behind the list's back is skipped.
+      // Gives back what retain() took. A buffer that was released by other code is skipped.
       rethrow(dropAll(this.#buffers.filter((buffer) => buffer.isLive)).failures);
     }
   }

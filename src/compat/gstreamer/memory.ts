@@ -1,4 +1,6 @@
-/** GstMemory, GstMapInfo, GstAllocator and GstAllocationParams over the core's Memory and Allocator, and DMA buffers. */
+/**
+ * GstMemory, GstMapInfo, GstAllocator and GstAllocationParams over the core's Memory and Allocator, and DMA buffers.
+ */
 import type { DmabufAllocator, DmabufReport } from "../../allocators/native/dmabuf.ts";
 import { allocators } from "../../allocators/registry.ts";
 import { Allocator as CoreAllocator, defaultAllocator, systemAllocator, wrapMemory } from "../../memory/allocator.ts";

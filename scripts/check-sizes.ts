@@ -9,7 +9,7 @@ import { listTypeScript, rootFromArguments } from "./lib/source-tree.ts";
 
 /** Above this a file may hold more than one type: worth a look. */
 export const LARGE_LINES = 900;
-/** Below this a file may be a fragment that belongs to its neighbour: worth a look, never an error. */
+/** Below this a file may be a fragment that belongs to its neighbor: worth a look, never an error. */
 export const SMALL_LINES = 80;
 
 /** Lines in each `.ts` file under root/src. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes assets/clip.mp4, the clip that `npm start` and the tests run on, and records what ffprobe says of it.
 #
-# Three scenes of 25 frames (a moving test pattern, a fractal, colour bars that move), so that a scene-cut measure has two
+# Three scenes of 25 frames (a moving test pattern, a fractal, color bars that move), so that a scene-cut measure has two
 # right answers; H.264 High with B-frames, so that decoding order is not presentation order; AAC, so that there is a
 # second track to leave alone; index in front, so that a file cut short still says how many frames it should have.
 # Needs ffmpeg with libx264 (any since 5). Output differs by encoder version; that is why the facts are recorded with it.

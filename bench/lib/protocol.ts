@@ -9,7 +9,7 @@ export interface Effort {
   readonly repetitions: number;
   /** Length of one repetition in ns. */
   readonly repetitionNs: number;
-  /** Warm-up in ns: long enough for the optimising compiler, whose work would else be measured. */
+  /** Warm-up in ns: long enough for the optimizing compiler, whose work would else be measured. */
   readonly warmUpNs: number;
   /** Single operations timed for the p99.9, as many as fit into sampleNs. */
   readonly samples: number;
@@ -101,6 +101,6 @@ export function parseFigures(output: string): Figures {
     }
   }
   // A compiler that removed the work would leave a pool that costs nothing.
-  if (value.ns === 0) throw new Error("it measured 0 ns: the work was optimised away");
+  if (value.ns === 0) throw new Error("it measured 0 ns: the work was optimized away");
   return { p999: null, gc: null, gcMajor: null, ...value } as Figures;
 }

@@ -11,7 +11,7 @@ const MIB = 2 ** 20;
 const SLOT = 2 ** 18;
 const which = process.argv[2];
 
-/** Sends `total` bytes to whoever connects. */
+/** Sends `total` bytes to each client that connects. */
 async function send(total: number): Promise<void> {
   const piece = new Uint8Array(MIB).fill(1);
   const server = createServer(async (peer) => {

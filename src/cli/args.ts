@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { nearest } from "../util/validate.ts";
+import { MAX_TIMER, nearest } from "../util/validate.ts";
 import { Failure } from "./exit.ts";
 
 /** As package.json has it; both the source tree and the built one lie one folder below it. */
@@ -379,15 +379,12 @@ function whole(name: string, text: string | undefined, min: number, max: number)
   return value;
 }
 
-/** The longest that a timer of the platform can wait: 24.8 days. A longer patience is cut to it. */
-const MAX_TIMER_MS = 0x7fffffff;
-
-/** Milliseconds. */
+/** Milliseconds; a longer patience than a timer has is cut to it. */
 function patienceOf(text: string | undefined): number {
   const value = text?.trim() === "" ? Number.NaN : Number(text ?? 30);
   if (!(value > 0)) throw new Failure(`--patience is a number of seconds above 0, not "${text}"`);
   // A fraction of a millisecond would be no time at all.
-  return Math.max(1, Math.min(1000 * value, MAX_TIMER_MS));
+  return Math.max(1, Math.min(1000 * value, MAX_TIMER));
 }
 
 function isVariant(text: string): text is Variant {

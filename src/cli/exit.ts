@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { isMillpondError } from "../util/errors.ts";
+import { isMillpondError, plainMessage } from "../util/errors.ts";
 import { complain } from "./terminal.ts";
 
 /** Exit codes of the command; docs/run.md explains each. */
@@ -98,7 +98,7 @@ const SYSTEM_ERRORS: Readonly<Record<string, string>> = {
 export function explain(error: unknown): string {
   if (error instanceof Failure) return error.message;
   // The code behind the message is for programs.
-  if (isMillpondError(error)) return error.message.replace(/ \[ERR_\w+\]$/, "");
+  if (isMillpondError(error)) return plainMessage(error);
   if (error instanceof Error) {
     const { code, path, syscall } = error as NodeJS.ErrnoException;
     if (code !== undefined && syscall !== undefined) {

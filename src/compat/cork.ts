@@ -43,7 +43,7 @@ class State {
 let stateOf: (mp: unknown) => State | undefined;
 
 /**
- * The caller-owned struct; `cork_mempool_init*` makes it usable, `cork_mempool_done` ends it, and it may be initialised
+ * The caller-owned struct; `cork_mempool_init*` makes it usable, `cork_mempool_done` ends it, and it may be initialized
  * again.
  */
 export class cork_mempool {
@@ -52,7 +52,7 @@ export class cork_mempool {
   /** What this pool is and holds. */
   toString(): string {
     const { pool } = this.#state;
-    if (pool === undefined) return "cork_mempool (not initialised)";
+    if (pool === undefined) return "cork_mempool (not initialized)";
     const what = `cork_mempool of ${pool.elementSize}-byte objects in blocks of ${pool.blockSize}`;
     return pool.isClosed ? `${what} (done)` : `${what} (${pool.live} live)`;
   }
@@ -62,13 +62,13 @@ export class cork_mempool {
   }
 }
 
-/** Initialises a pool of `element_size` bytes in blocks of 4096. Throws as {@link cork_mempool_init_size_ex}. */
+/** Initializes a pool of `element_size` bytes in blocks of 4096. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_size(mp: cork_mempool, element_size: number): void {
   initialize("cork_mempool_init_size", mp, "element_size", element_size);
 }
 
 /**
- * Initialises a pool with a block size in bytes; no block is allocated yet, and there are no hooks and no user data.
+ * Initializes a pool with a block size in bytes; no block is allocated yet, and there are no hooks and no user data.
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE` when not one element fits into a block, `ERR_ALREADY_EXISTS` when
  * the struct holds a pool that is not done.
  */
@@ -77,12 +77,12 @@ export function cork_mempool_init_size_ex(mp: cork_mempool, element_size: number
   initialize("cork_mempool_init_size_ex", mp, "element_size", element_size, blockSize);
 }
 
-/** Initialises a pool for a struct layout. Throws as {@link cork_mempool_init_size_ex}. */
+/** Initializes a pool for a struct layout. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init(mp: cork_mempool, type: { readonly size: number }): void {
   initialize("cork_mempool_init", mp, "type.size", sizeOf("cork_mempool_init", type));
 }
 
-/** Initialises a pool for a struct layout, with a block size. Throws as {@link cork_mempool_init_size_ex}. */
+/** Initializes a pool for a struct layout, with a block size. Throws as {@link cork_mempool_init_size_ex}. */
 export function cork_mempool_init_ex(mp: cork_mempool, type: { readonly size: number }, block_size: number): void {
   const blockSize = blockSizeOf("cork_mempool_init_ex", block_size);
   initialize("cork_mempool_init_ex", mp, "type.size", sizeOf("cork_mempool_init_ex", type), blockSize);
@@ -102,7 +102,7 @@ function blockSizeOf(call: string, blockSize: number): number {
 function initialize(call: string, mp: cork_mempool, sizeName: string, elementSize: number, blockSize?: number): void {
   const state = structOf(call, mp);
   if (state.pool?.isClosed === false) {
-    throw refused(call, "ERR_ALREADY_EXISTS", `${mp} is initialised already; cork_mempool_done() it first`);
+    throw refused(call, "ERR_ALREADY_EXISTS", `${mp} is initialized already; cork_mempool_done() it first`);
   }
   const pool: SlabPool = inDoor(
     () =>
@@ -265,7 +265,7 @@ function usable(call: string, mp: cork_mempool): State {
 function poolOf(call: string, mp: cork_mempool): SlabPool {
   const { pool } = structOf(call, mp);
   if (pool === undefined) {
-    throw refused(call, "ERR_NOT_CONFIGURED", "this cork_mempool is not initialised; call cork_mempool_init() first");
+    throw refused(call, "ERR_NOT_CONFIGURED", "this cork_mempool is not initialized; call cork_mempool_init() first");
   }
   return pool;
 }

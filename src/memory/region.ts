@@ -149,7 +149,7 @@ export function forbidRevocation(buffer: ArrayBufferLike): void {
 
 /**
  * True when the views of a region can be revoked: an ArrayBuffer of its own, fixed in length. Shared memory cannot be
- * taken back from another agent, and a part of a larger buffer would take its neighbours along.
+ * taken back from another agent, and to detach a part of a larger buffer would detach all of it.
  */
 export function isRevocable(region: Region): boolean {
   const { buffer } = region.bytes;

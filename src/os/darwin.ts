@@ -10,10 +10,11 @@ import {
   absentSockets,
   type FutexOps,
   type NativeOps,
+  orAbsent,
   type SharedOps,
 } from "./native-ops.ts";
 import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
-import { done, made, type NotDone, notDone } from "./result.ts";
+import { done, made, notDone } from "./result.ts";
 import { DARWIN_SOCKETS, posixSockets } from "./sockets.ts";
 
 const NUMBERS: PosixNumbers = {
@@ -57,14 +58,6 @@ export function darwinOps(koffi: Koffi): NativeOps {
     futex: orAbsent("os_sync_wait_on_address (macOS 14.4)", absentFutex, () => darwinFutex(libc, memory)),
     dma: absentDma(notDone("unsupported", "NO_DMABUF", "DMA buffers are a Linux thing")),
   };
-}
-
-function orAbsent<T>(what: string, absent: (why: NotDone) => T, build: () => T): T {
-  try {
-    return build();
-  } catch (error) {
-    return absent(notDone("unsupported", "NO_SYMBOL", `${what}: ${(error as Error).message}`));
-  }
 }
 
 /**

@@ -16,6 +16,7 @@ import {
   type FutexOps,
   type Limits,
   type NativeOps,
+  orAbsent,
   type SharedOps,
 } from "./native-ops.ts";
 import { PosixMemory, type PosixNumbers, recyclesRanges } from "./posix.ts";
@@ -61,15 +62,6 @@ export function linuxOps(koffi: Koffi): NativeOps {
     futex: orAbsent("futex", absentFutex, () => linuxFutex(libc, memory)),
     dma: orAbsent("DMA buffers", absentDma, () => linuxDma(libc, memory)),
   };
-}
-
-/** A part whose calls an old libc lacks is absent by itself and takes nothing else along. */
-function orAbsent<T>(what: string, absent: (why: ReturnType<typeof notDone>) => T, build: () => T): T {
-  try {
-    return build();
-  } catch (error) {
-    return absent(notDone("unsupported", "NO_SYMBOL", `${what}: ${(error as Error).message}`));
-  }
 }
 
 function effectiveLimits(limits: Limits): Limits {

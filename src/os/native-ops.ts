@@ -5,7 +5,7 @@
  * There is always a NativeOps: where nothing native can run, one whose every step answers `unsupported` with the
  * reason.
  */
-import type { NotDone, Outcome, Result } from "./result.ts";
+import { type NotDone, notDone, type Outcome, type Result } from "./result.ts";
 
 /** What can be said to the kernel about pages. */
 export type Advice =
@@ -199,6 +199,15 @@ export function absentFutex(why: NotDone): FutexOps {
 export function absentDma(why: NotDone): DmaOps {
   const no = (): NotDone => why;
   return { fromHeap: no, fromShared: no, map: no, sync: no };
+}
+
+/** A part whose calls an old libc lacks is absent by itself and takes nothing else along. */
+export function orAbsent<T>(what: string, absent: (why: NotDone) => T, build: () => T): T {
+  try {
+    return build();
+  } catch (error) {
+    return absent(notDone("unsupported", "NO_SYMBOL", `${what}: ${(error as Error).message}`));
+  }
 }
 
 /** Operations of which every one answers `why`. */

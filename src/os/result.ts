@@ -40,23 +40,23 @@ export interface NotDone {
   readonly hint: string;
 }
 
-/** The honest answer of one native step. */
+/** The result of one native step. */
 export type Result = Done | NotDone;
 
-/** The answer of a step that makes something. */
+/** The result of a step that makes something. */
 export type Outcome<T> = { readonly ok: true; readonly value: T } | NotDone;
 
-/** Builds the answer of a step that was done over so many bytes. */
+/** Builds the result of a step that was done over so many bytes. */
 export function done(bytes: number): Done {
   return { ok: true, bytes };
 }
 
-/** Builds the answer of a step that was not done. */
+/** Builds the result of a step that was not done. */
 export function notDone(status: FailureStatus, errno: string, hint: string): NotDone {
   return { ok: false, status, errno, hint };
 }
 
-/** Builds the answer of a step that made something. */
+/** Builds the result of a step that made something. */
 export function made<T>(value: T): { readonly ok: true; readonly value: T } {
   return { ok: true, value };
 }

@@ -288,7 +288,8 @@ export class Pipeline {
 
   /**
    * Seeks while running: releases every buffer that is under way, tells the sources where to go on
-   * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing.
+   * ({@link Source.seek}), and goes on. Rejects with `ERR_INACTIVE` when it is not playing, and with what ends the run
+   * before it goes on: a source's own error, `ERR_STARVED`, the reason of an abort.
    */
   seek(position?: unknown): Promise<void> {
     if (!this.#isRunning || this.#run === undefined) {

@@ -25,7 +25,7 @@ import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import type { BufferPoolStats, Holder } from "../pools/buffer/stats.ts";
 import { onAbort } from "../util/abortable.ts";
 import { type Clock, systemClock } from "../util/clock.ts";
-import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../util/errors.ts";
 import {
   attachErrorSource,
   type Element,
@@ -108,10 +108,6 @@ function seconds(ms: number): string {
   return String(Math.round(ms / 10) / 100);
 }
 
-function plainMessage(error: MillpondError): string {
-  return error.message.replace(/ \[ERR_\w+\]$/, "");
-}
-
 function stalledError({ element, doing, limit }: StageWait): MillpondError {
   return new MillpondError(
     "ERR_STARVED",
@@ -137,7 +133,10 @@ export class PipelineRun implements Running {
   readonly #pools: Set<BufferPool> = new Set();
   readonly #waiting: Set<Element> = new Set();
   readonly #warnings: Set<string> = new Set();
+  /** A seek goes on. */
   #flushing = false;
+  /** What is under way is dropped: pads and pools refuse. */
+  #isDropping = false;
   #isPlaying = false;
   #settle: () => void = () => {};
   readonly #waits: Set<StageWait> = new Set();
@@ -145,6 +144,11 @@ export class PipelineRun implements Running {
   /** The wait that lasted too long: the run no longer waits for its stage. */
   #stalled: StageWait | undefined;
   #onStall: () => void = () => {};
+  #onHalt!: () => void;
+  /** Resolves when {@link Run.#halt} begins. */
+  readonly #halted: Promise<void> = new Promise((resolve) => {
+    this.#onHalt = resolve;
+  });
   readonly #stall: Promise<void> = new Promise((resolve) => {
     this.#onStall = resolve;
   });
@@ -211,6 +215,7 @@ export class PipelineRun implements Running {
           finished: false,
           flushing: false,
           needsReconfigure: false,
+          missedFormat: null,
         };
         Object.assign(pad, fresh, { pool: null, decision: null });
         pad.updateClosed();
@@ -350,6 +355,7 @@ export class PipelineRun implements Running {
     this.stopping = true;
     this.#setFlushing(true);
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
+    this.#onHalt();
     const failure = this.#each((element) => element.unlock());
     if (failure !== undefined) this.failure ??= failure;
   }
@@ -368,6 +374,7 @@ export class PipelineRun implements Running {
   }
 
   #setFlushing(on: boolean): void {
+    this.#isDropping = on;
     for (const element of this.#elements) {
       for (const pad of element.outputs) {
         pad.flushing = on;
@@ -390,7 +397,10 @@ export class PipelineRun implements Running {
     if (this.#waiting.size === 0) this.#settle();
   }
 
-  /** A seek: drops what is under way, moves the sources, and goes on. */
+  /**
+   * A seek: drops what is under way, moves the sources, and goes on. Rejects with what ends the run meanwhile, or with
+   * its own failure, which ends it.
+   */
   async flush(position: unknown): Promise<void> {
     if (!this.#isPlaying || this.stopping || this.#flushing) {
       const why = this.#flushing ? "another seek is going on" : "it is not playing";
@@ -400,8 +410,7 @@ export class PipelineRun implements Running {
     try {
       this.#setFlushing(true);
       const unlocked = this.#each((element) => element.unlock());
-      await this.#idle();
-      if (this.stopping) return;
+      await this.#unlessHalted(this.#idle());
       const failure = this.#each((element) => element.onFlush()) ?? unlocked;
       if (failure !== undefined) throw failure.error;
       for (const element of this.#elements) {
@@ -410,15 +419,37 @@ export class PipelineRun implements Running {
         if (element.outputs.length === 0) this.#waiting.add(element);
       }
       this.#setFlushing(false);
-      for (const element of this.#elements) if (element instanceof Source) await element.seek(position);
+      for (const element of this.#elements) if (!(element instanceof Source)) this.#spawn(element, element.task);
+      // Who wanted nothing before the seek, and does now, has not heard of the formats since.
+      for (const element of this.#elements) {
+        for (const pad of element.outputs) {
+          const { missedFormat } = pad;
+          if (missedFormat !== null) await this.#unlessHalted(pad.setFormat(missedFormat));
+        }
+      }
+      for (const element of this.#elements) if (element instanceof Source) await this.#seekSource(element, position);
     } catch (error) {
       this.fail(error);
-      return;
+      throw this.failure?.error ?? error;
     } finally {
       this.#flushing = false;
     }
-    if (this.stopping) return;
-    for (const element of this.#elements) this.#spawn(element, element.task);
+    for (const element of this.#elements) if (element instanceof Source) this.#spawn(element, element.task);
+  }
+
+  async #seekSource(source: Source, position: unknown): Promise<void> {
+    const wait = this.beginWait(source, "seeking");
+    try {
+      await this.#unlessHalted(source.seek(position));
+    } finally {
+      this.endWait(wait);
+    }
+  }
+
+  /** Waits for work that may never end when the run is over; throws what ended the run then. */
+  async #unlessHalted(work: void | Promise<void>): Promise<void> {
+    if (isPromise(work)) await Promise.race([work, this.#halted]);
+    if (this.stopping) throw this.failure?.error ?? this.#abort.signal.reason;
   }
 
   /** Only now may files get their names: no stage has failed, and none that has ended well can fail any more. */
@@ -532,7 +563,7 @@ export class PipelineRun implements Running {
     // collect them.
     for (const old of this.#pools) if (!old.isActive && old.outstanding === 0) this.#pools.delete(old);
     this.#pools.add(pool);
-    if ((this.#flushing || this.stopping) && !pool.isFlushing) pool.setFlushing(true);
+    if (this.#isDropping && !pool.isFlushing) pool.setFlushing(true);
   }
 
   overBudget(bytes: number, pad: OutputPad): string | undefined {

@@ -40,7 +40,7 @@ export interface VideoPresentation {
   readonly flip?: boolean;
   /** Width of a pixel over its height. */
   readonly pixelAspect?: number;
-  /** Colour matrix by its WebCodecs name. */
+  /** Color matrix by its WebCodecs name. */
   readonly matrix?: string | undefined;
   /** Luma uses 0 to 255. */
   readonly fullRange?: boolean;

@@ -10,7 +10,7 @@
  * error points at the word that it is about.
  */
 
-import { isMillpondError, MillpondError } from "../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../util/errors.ts";
 import { instance, listOf, nearest, oneOf, required, word, wrongType } from "../util/validate.ts";
 import { Element } from "./base/element.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
@@ -176,7 +176,7 @@ export function parsePipeline(
       try {
         pipeline.link(from, to);
       } catch (error) {
-        throw textError(text, at.kind === "node" ? at.node.word : at.word, plainMessage(error), error);
+        throw textError(text, at.kind === "node" ? at.node.word : at.word, messageInText(error), error);
       }
     }
   }
@@ -187,7 +187,7 @@ export function parsePipeline(
       const name = namedIn(error, words) ?? pipeline.failedIn;
       const word = name === undefined ? undefined : words.get(name);
       if (word === undefined || !(error instanceof Error)) return error;
-      return textError(text, word, plainMessage(error), error);
+      return textError(text, word, messageInText(error), error);
     },
   };
 }
@@ -235,10 +235,9 @@ function namedIn(error: unknown, words: ReadonlyMap<string, Word>): string | und
   return undefined;
 }
 
-function plainMessage(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  // In a text there are properties, and no options with paths to them.
-  return message.replace(/ \[ERR_\w+\]$/, "").replaceAll(/\boptions\.(\w+)/g, "$1");
+/** In a text there are properties, and no options with paths to them. */
+function messageInText(error: unknown): string {
+  return plainMessage(error).replaceAll(/\boptions\.(\w+)/g, "$1");
 }
 
 function readChains(text: string, words: readonly Word[]): Link[][] {
@@ -332,7 +331,7 @@ function makeElement(
     const element = factory.create(values, name ?? (count === 1 ? factory.word : `${factory.word}${count}`));
     return instance(`what create() of "${factory.word}" returned`, "an Element", Element, element);
   } catch (error) {
-    throw textError(text, word, plainMessage(error), error);
+    throw textError(text, word, messageInText(error), error);
   }
 }
 

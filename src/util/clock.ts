@@ -3,7 +3,7 @@
  * acquire; tests pass a {@link FakeClock} and never sleep.
  */
 import { throwLater } from "./errors.ts";
-import { milliseconds, outOfRange, required, withMethods, wrongType, yesOrNo } from "./validate.ts";
+import { MAX_TIMER, milliseconds, outOfRange, required, withMethods, wrongType, yesOrNo } from "./validate.ts";
 
 /** A timer that {@link Clock.setTimer} started; opaque. */
 export type TimerHandle = unknown;
@@ -35,8 +35,7 @@ export const systemClock: Clock = {
     required("fn", fn);
     milliseconds("ms", ms);
     yesOrNo("background", background);
-    // Timers above 2^31 - 1 ms fire at once on every platform; a longer wait is waited in slices.
-    const handle = setTimeout(fn, Math.min(ms, 0x7fffffff));
+    const handle = setTimeout(fn, Math.min(ms, MAX_TIMER));
     if (background && typeof handle === "object") (handle as Unrefable).unref?.();
     return handle;
   },

@@ -156,6 +156,11 @@ export function isMillpondError(value: unknown, code?: ErrorCode | DoorCode): va
   return code === undefined || (value as MillpondError).code === code;
 }
 
+/** What was thrown, as its message without the code behind it: for a message of another error, or for a person. */
+export function plainMessage(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/ \[ERR_\w+\]$/, "");
+}
+
 /**
  * Lets an error surface as an uncaught one in a later turn. For callbacks that are called in the middle of bookkeeping
  * (a listener, a meta's free hook): the work is finished first, and the error is still not swallowed.

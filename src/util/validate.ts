@@ -155,6 +155,9 @@ export function powerOfTwo(name: string, value: unknown, max: number): number {
   return value;
 }
 
+/** 2^31 - 1 ms, 24.8 days: longer timers fire at once on every platform, and Node's sockets refuse them. */
+export const MAX_TIMER = 0x7fffffff;
+
 /** Checks a duration in milliseconds: `min` or more, `Infinity` allowed, NaN refused. */
 export function milliseconds(name: string, value: unknown, min = 0): number {
   if (typeof value !== "number") throw wrongType(name, "a number of milliseconds", value);

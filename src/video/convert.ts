@@ -2,7 +2,7 @@
  * Converts a picture from one layout to another: size, chroma subsampling, interleaving, bit depth, Y'CbCr to RGB and
  * back. Planned once for a pair of layouts; a frame then allocates nothing.
  */
-import { findVideoFormat } from "../media/video/format.ts";
+import { findVideoFormat, isRgb } from "../media/video/format.ts";
 import { VideoInfo } from "../media/video/info.ts";
 import { checkPresentation, type VideoPresentation } from "../pipeline/stream-format.ts";
 import { MillpondError } from "../util/errors.ts";
@@ -91,10 +91,6 @@ function complete({ matrix, fullRange = false }: VideoPresentation): {
   fullRange: boolean;
 } {
   return { matrix, fullRange };
-}
-
-function isRgb(format: string): boolean {
-  return /^(RGB|BGR)[AX]$/.test(format);
 }
 
 /** Where a component lies, in units of its sample type; undefined when the format does not have it. */

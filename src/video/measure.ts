@@ -1,6 +1,6 @@
 /**
- * Looks at every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, out
- * of which the thumbnail is made. Works on any memory, shared or not, and allocates nothing once it is warm.
+ * Reads every pixel of a frame once: luma sum and histogram over all of them, and the averages of a coarse grid, of
+ * which the thumbnail is made. Works on any memory, shared or not, and allocates nothing after the first frame.
  */
 import type { FrameLayout } from "../media/video/frame-layout.ts";
 

@@ -4,8 +4,8 @@
  * O(pixels) a frame, and no allocation.
  */
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
-import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
-import { VideoInfo } from "../media/video/info.ts";
+import { findVideoFormat, isRgb, type VideoPixelFormat, videoFormatNames } from "../media/video/format.ts";
+import { MAX_SIDE, VideoInfo } from "../media/video/info.ts";
 import { checkName } from "../pipeline/base/element.ts";
 import type { Maybe } from "../pipeline/base/pad.ts";
 import { Transform, type TransformMode } from "../pipeline/base/transform.ts";
@@ -50,8 +50,8 @@ export class VideoScale extends Transform {
     const given = readOptions("options", options, ["name", "width", "height", "format", "strideAlign", "portable"]);
     const { name, width, height, format, strideAlign, portable } = given;
     if (portable !== undefined) yesOrNo("options.portable", portable);
-    if (width !== undefined) wholeNumber("options.width", width, 1, 65_535);
-    if (height !== undefined) wholeNumber("options.height", height, 1, 65_535);
+    if (width !== undefined) wholeNumber("options.width", width, 1, MAX_SIDE);
+    if (height !== undefined) wholeNumber("options.height", height, 1, MAX_SIDE);
     if (strideAlign !== undefined) powerOfTwo("options.strideAlign", strideAlign, 4096);
     if (format !== undefined && findVideoFormat(format) === undefined) {
       throw badValue("options.format", `one of ${videoFormatNames().join(", ")}`, format);
@@ -194,7 +194,6 @@ function shape(
 /** What can be made of a format, the nearest first: the same, then its own kind, then the rest. */
 function formatsFrom(format: VideoPixelFormat): VideoPixelFormat[] {
   const own = findVideoFormat(format)!;
-  const isRgb = (name: string): boolean => /^(RGB|BGR)/.test(name);
   const rank = (name: VideoPixelFormat): number => {
     if (name === format) return 0;
     const other = findVideoFormat(name)!;

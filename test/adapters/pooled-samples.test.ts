@@ -419,13 +419,13 @@ describe("PooledSampleResource", () => {
   it("leaves a lease that it refuses to its holder", async () => {
     const pool = openPool({ size: INFO.size, max: 1 });
     const plain = await pool.acquire();
-    const grey = VideoInfo.of({ format: "GRAY8", width: 16, height: 16 });
+    const gray = VideoInfo.of({ format: "GRAY8", width: 16, height: 16 });
     const large = VideoInfo.of({ format: "RGBA", width: 160, height: 160 });
     expect([
       await codeOf(PooledSampleResource.create(null as never)),
       await codeOf(PooledSampleResource.create(plain)),
       await codeOf(PooledSampleResource.create(plain, { info: {} as never })),
-      await codeOf(PooledSampleResource.create(plain, { info: grey })),
+      await codeOf(PooledSampleResource.create(plain, { info: gray })),
       await codeOf(PooledSampleResource.create(plain, { info: large })),
       await codeOf(PooledSampleResource.create(plain, { info: INFO, colorSpace: 5 as never })),
       await codeOf(PooledSampleResource.create(plain, { info: INFO, colorSpace: { matrix: "bt7" as never } })),

@@ -203,13 +203,13 @@ describe("a workers stage", () => {
     expectHome(pipeline);
   });
 
-  test("a function that hangs does not keep a cancelled run", async () => {
+  test("a function that hangs does not keep a canceled run", async () => {
     const stop = new AbortController();
     const stage = workers("export default () => { for (;;); };");
     const pipeline = new Pipeline().link(new Numbers("src", 1000), stage, new Collector("sink"));
     const run = pipeline.run({ signal: stop.signal });
-    setTimeout(() => stop.abort(new Error("cancelled")), 100);
-    await expect(run).rejects.toThrow("cancelled");
+    setTimeout(() => stop.abort(new Error("canceled")), 100);
+    await expect(run).rejects.toThrow("canceled");
     expectHome(pipeline);
   });
 

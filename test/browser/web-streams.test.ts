@@ -48,16 +48,16 @@ describe.skipIf(chromium === undefined)("streams in Chromium", () => {
       const first = await byob.read(new Uint8Array(10));
       await byob.cancel();
       // Left under a read: the body never ends.
-      let cancelled = 0;
+      let canceled = 0;
       const stop = new AbortController();
-      const endless = new ReadableStream({ type: "bytes", pull: () => new Promise(() => {}), cancel() { cancelled++; } });
+      const endless = new ReadableStream({ type: "bytes", pull: () => new Promise(() => {}), cancel() { canceled++; } });
       const read = readInto(endless, pool, { signal: stop.signal }).next();
       await new Promise((resolve) => setTimeout(resolve));
       stop.abort(new Error("stop"));
       const reason = await read.catch((error) => error.message);
       pool.validate();
       send({ answers, round: await digest(round) === await digest(expected), first: first.value.length,
-        reason, cancelled, outstanding: pool.outstanding, discards: pool.stats().discards, length: expected.length });`)) as {
+        reason, canceled, outstanding: pool.outstanding, discards: pool.stats().discards, length: expected.length });`)) as {
       answers: Record<string, { isByob: boolean }>;
     };
     const sound = { same: true, whole: true, locked: false, outstanding: 0, discards: {}, misses: 1 };
@@ -72,7 +72,7 @@ describe.skipIf(chromium === undefined)("streams in Chromium", () => {
       round: true,
       first: 10,
       reason: "stop",
-      cancelled: 1,
+      canceled: 1,
       outstanding: 0,
       discards: { detached: 1 },
       length: statSync(FILE).size,

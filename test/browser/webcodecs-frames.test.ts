@@ -68,7 +68,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
       context.skip();
     }
     expect(result).toMatchObject({ frames: 60, ordered: true, layouts: 60, outstanding: 0, live: 0 });
-    // VP8 is lossy; a picture of one grey comes out within a few steps of it.
+    // VP8 is lossy; a picture of one gray comes out within a few steps of it.
     expect(result.off).toBeLessThanOrEqual(4);
     expect(result.highWater).toBeGreaterThanOrEqual(20);
   });
@@ -86,7 +86,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
           for (let i = 0; i < bytes.length; i += 4) bytes.set([200, 30, 10, 255], i);
           return new VideoFrame(bytes, { format: "RGBA", codedWidth: width, codedHeight: height, timestamp: 1000, duration: 500 });
         };
-        const grey = () => new VideoFrame(new Uint8Array(width * height * 3 / 2).fill(128), { format: "I420", codedWidth: width, codedHeight: height, timestamp: 2000 });
+        const gray = () => new VideoFrame(new Uint8Array(width * height * 3 / 2).fill(128), { format: "I420", codedWidth: width, codedHeight: height, timestamp: 2000 });
         const pool = BufferPool.create({ size: width * height * 4, max: 2 });
         const shared = BufferPool.create({ size: width * height * 4, max: 2, allocator: allocators.find("shared") });
         const told = async (frame, to = pool, options) => {
@@ -109,7 +109,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
         const answers = {
           same: await told(red()),
           shared: await told(red(), shared),
-          converted: await told(grey(), pool, { format: "RGBA" }),
+          converted: await told(gray(), pool, { format: "RGBA" }),
           bgra: await told(red(), shared, { format: "BGRA" }),
           gpu: (await told(gpu)).slice(0, 7),
           drawn: (await told(drawn)).slice(0, 7),
@@ -117,7 +117,7 @@ describe.skipIf(chromium === undefined)("frames in Chromium", () => {
           closed: await copyFrame(closed, pool).catch((error) => error.code),
           small: await copyFrame(red(), BufferPool.create({ size: 100, max: 1 })).catch((error) => [error.code, error.details.needed]),
         };
-        const buffer = await copyFrame(grey(), shared);
+        const buffer = await copyFrame(gray(), shared);
         const again = toVideoFrame(buffer);
         buffer.bytes.fill(7);                     // the frame has a copy
         buffer.release();

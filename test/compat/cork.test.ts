@@ -57,7 +57,7 @@ describe("the numbers of the 64-bit model", () => {
     expect([cork_mempool_new(mp), cork_mempool_new(mp)]).toEqual([80, 16]);
   });
 
-  it("initialises by size and by layout, in blocks of 4096 unless told", () => {
+  it("initializes by size and by layout, in blocks of 4096 unless told", () => {
     const [a, b, c] = [new cork_mempool(), new cork_mempool(), new cork_mempool()];
     cork_mempool_init_size(a, 64);
     cork_mempool_init(b, struct({ x: "f64" }));
@@ -117,7 +117,7 @@ describe("the life of objects", () => {
     ]);
   });
 
-  it("a struct that is done may be initialised again; one that is not may not", () => {
+  it("a struct that is done may be initialized again; one that is not may not", () => {
     const mp = poolOf(8, 64);
     const ptr = cork_mempool_new(mp)!;
     expect(code(() => cork_mempool_init_size(mp, 16))).toBe("ERR_ALREADY_EXISTS");
@@ -206,7 +206,7 @@ describe("failures and misuse", () => {
       expect(thrownBy(() => cork_mempool_init_size_ex(mp, 8, missing)).code).toBe("ERR_INVALID_ARG_TYPE");
       expect(thrownBy(() => cork_mempool_init_ex(mp, { size: 8 }, missing)).code).toBe("ERR_INVALID_ARG_TYPE");
     }
-    expect(String(mp)).toMatch(/not initialised/);
+    expect(String(mp)).toMatch(/not initialized/);
   });
 
   it("what a hook may not call is refused in libcork's words", () => {

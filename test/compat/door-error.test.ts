@@ -327,7 +327,7 @@ describe("libcork's door", () => {
     thrownBy(() => cork_mempool_new({ toString: () => "cork_mempool" }));
     expect([String(mp), String(new cork_mempool())]).toEqual([
       "cork_mempool of 8-byte objects in blocks of 64 (2 live)",
-      "cork_mempool (not initialised)",
+      "cork_mempool (not initialized)",
     ]);
   });
 

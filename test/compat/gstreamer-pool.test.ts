@@ -1,4 +1,4 @@
-/** GstBufferPool's behaviours, in the words of the reference's section 6, with the core's decisions. */
+/** GstBufferPool's behaviors, in the words of the reference's section 6, with the core's decisions. */
 import { describe, expect, it } from "vitest";
 import {
   AllocationParams,
@@ -142,7 +142,7 @@ describe("configuration", () => {
     expect(pool.set_config(other)).toBe(true);
   });
 
-  it("the adjusted-config handshake: refused, read back, validated, set again; null caps on both sides are equal (Q6, Q7)", () => {
+  it("a config that the pool adjusts is refused, read back, validated and set again; null caps on both sides are equal (Q6, Q7)", () => {
     class Aligned extends BufferPool {
       override vfunc_set_config(config: PoolConfig): boolean {
         if (config.size! % 16 === 0) return true;
@@ -309,6 +309,30 @@ describe("vfuncs", () => {
       }
     }
     expect(await active(new Own()).acquire_buffer()).toEqual([FlowReturn.EOS, null]);
+  });
+
+  it("an acquire of a subclass that answers no buffer of the pool is an error, and reaches nobody", async () => {
+    const other = active(new BufferPool(), 10, 0, 2);
+    const [, foreign] = await other.acquire_buffer();
+    for (const answer of [
+      5,
+      [],
+      [FlowReturn.OK],
+      [FlowReturn.OK, null],
+      [FlowReturn.OK, {}],
+      [FlowReturn.OK, foreign],
+      [FlowReturn.EOS, foreign],
+      [99, null],
+      ["x", null],
+    ]) {
+      class Odd extends BufferPool {
+        override async vfunc_acquire_buffer(): Promise<[FlowReturn, Buffer | null]> {
+          return answer as [FlowReturn, Buffer | null];
+        }
+      }
+      expect(await active(new Odd(), 10, 0, 2).acquire_buffer()).toEqual([FlowReturn.ERROR, null]);
+    }
+    foreign!.unref();
   });
 
   it("a failing preallocation leaves the pool inactive and empty", () => {

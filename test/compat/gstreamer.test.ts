@@ -64,7 +64,7 @@ describe("memory", () => {
     expect(memory.share(0, -1)?.parent).toBe(memory);
   });
 
-  it("alloc honours mask, prefix and padding: the region starts aligned, sizes tell the rest", () => {
+  it("alloc honors mask, prefix and padding: the region starts aligned, sizes tell the rest", () => {
     const memory = Allocator.find(null)!.alloc(100, params({ align: 63, prefix: 10, padding: 6 }))!;
     const [size, offset, maxsize] = memory.get_sizes();
     expect([size, offset, maxsize >= 116, memory.core.align, memory.is_type("SystemMemory")]).toEqual([
@@ -274,7 +274,7 @@ describe("buffer", () => {
     ]).toEqual([9, 1, true, true]);
   });
 
-  it("a merge joins neighbours of one parent without a copy", () => {
+  it("a merge joins neighbors of one parent without a copy", () => {
     const parent = wrap([1, 2, 3, 4]);
     const buffer = Buffer.new();
     buffer.append_memory(parent.share(0, 2)!);

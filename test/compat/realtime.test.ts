@@ -164,7 +164,7 @@ describe("rtm_realloc", () => {
     expect([rtm_size_for(block), rtm_phys_size_for(block), block.bytes.length]).toEqual([341, 344, 341]);
   });
 
-  it("takes in a free right neighbour, where Haiku's never does", () => {
+  it("takes in a free right neighbor, where Haiku's never does", () => {
     const block = rtm_alloc(rtm_create_pool(65_536), 100)!;
     block.bytes.fill(5);
     expect(rtm_realloc(block, 20_000)).toBe(block);

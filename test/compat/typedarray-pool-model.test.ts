@@ -79,8 +79,7 @@ function play(seed: number, steps: number): void {
     } else if (random() < 0.5) clock.advance(below(60));
     else if (random() < 0.2) pool.clearCache();
     else if (random() < 0.3) {
-      // Somebody transfers what he has freed: the bytes of whoever has them by now go with it, as he had a view of
-      // them.
+      // Somebody transfers what he has freed: the bytes of the present holder go with it, as he had a view of them.
       const late = stale[below(stale.length)];
       const { buffer } = (late ?? new Uint8Array(0)) as Uint8Array<ArrayBuffer>;
       if (buffer.byteLength > 0 && live.every(({ bytes }) => bytes.buffer !== buffer)) {

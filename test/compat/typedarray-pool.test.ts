@@ -159,7 +159,7 @@ describe.each([
 });
 
 describe("the package and the drop-in export", () => {
-  it("the same functions, and two more", () => {
+  it("the drop-in has the functions of the package, and two more", () => {
     const more = Object.keys(door).filter((name) => !(name in original));
     expect(more.sort()).toEqual(["configure", "stats"]);
     for (const name of Object.keys(original)) expect(typeof calls(door)[name]).toBe("function");

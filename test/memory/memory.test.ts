@@ -259,7 +259,7 @@ describe("share, copy, span, makeWritable", () => {
     expect([copy.offset, copy.align, copy.size, [...copy.map("read").bytes]]).toEqual([0, 64, 3, [3, 4, 5]]);
   });
 
-  it("isSpan holds only for neighbours of one parent, in order, and tells where to re-join", () => {
+  it("isSpan holds only for neighbors of one parent, in order, and tells where to re-join", () => {
     const root = system.allocate(16, { prefix: 4 });
     const [a, b, c] = [root.share(2, 4), root.share(6, 4), root.share(11, 1)];
     expect([a.isSpan(b), b.isSpan(a), b.isSpan(c), root.isSpan(a), a.isSpan(system.allocate(4).share(0))]).toEqual([

@@ -53,14 +53,14 @@ describe("native code is forbidden", () => {
     expectNothingNative(answerOf<Steps>(await run(command)), "KOFFI_FORBIDDEN");
   });
 
-  it("node --no-addons: the same", async () => {
+  it("node --no-addons: every step is unsupported (KOFFI_FORBIDDEN), and pools work", async () => {
     expectNothingNative(
       answerOf<Steps>(await run([process.execPath, "--no-addons", STEPS, folder])),
       "KOFFI_FORBIDDEN",
     );
   });
 
-  it("deno without --allow-ffi: the same", async (context) => {
+  it("deno without --allow-ffi: every step is unsupported, and pools work", async (context) => {
     const deno = runtimes().find(({ name }) => name === "deno")!;
     if (deno.command === undefined) return context.skip(deno.reason);
     const command = [

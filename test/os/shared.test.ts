@@ -417,7 +417,7 @@ describe("bad input gets a typed error", () => {
     ["a label that is none", () => createSharedMemory(1, 5 as never), "ERR_INVALID_ARG_TYPE"],
     ["a memory that is none", () => new ProcessSharedAllocator().descriptorOf(null as never), "ERR_FOREIGN_RELEASE"],
   ];
-  it.each(cases)("%s", (_, call, expected) => expect(code(call)).toBe(expected));
+  it.each(cases)("%s is refused", (_, call, expected) => expect(code(call)).toBe(expected));
 
   it("what is asynchronous rejects with it", async () => {
     await expect(receiveDescriptor(0, { timeout: -1 })).rejects.toMatchObject({ code: "ERR_OUT_OF_RANGE" });

@@ -159,7 +159,7 @@ describe("scaling and converting", () => {
     expect(back).toEqual(source);
   });
 
-  test("alpha stays, X is opaque, grey gets neutral chroma", () => {
+  test("alpha stays, X is opaque, gray gets neutral chroma", () => {
     const of = (format: VideoPixelFormat): VideoInfo => VideoInfo.of({ format, width: 4, height: 2 });
     const rgba = new Uint8Array(of("RGBA").size).fill(77);
     const out = new Uint8Array(of("I420A").size);
@@ -569,7 +569,7 @@ describe("an application", () => {
     expectHome(pipeline);
   });
 
-  test("whose run is cancelled hears of it in its loop, also while its source waits", async () => {
+  test("whose run is canceled hears of it in its loop, also while its source waits", async () => {
     const stop = new AbortController();
     async function* never(): AsyncGenerator<Uint8Array> {
       yield new Uint8Array(4);
@@ -581,11 +581,11 @@ describe("an application", () => {
     const loop = (async () => {
       for await (const buffer of sink) {
         buffer.release();
-        stop.abort(new Error("cancelled"));
+        stop.abort(new Error("canceled"));
       }
     })();
-    await expect(run).rejects.toThrow("cancelled");
-    await expect(loop).rejects.toThrow("cancelled");
+    await expect(run).rejects.toThrow("canceled");
+    await expect(loop).rejects.toThrow("canceled");
     expectHome(pipeline);
   });
 

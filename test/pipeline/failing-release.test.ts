@@ -79,7 +79,7 @@ describe("a run with a buffer whose bytes were transferred away", () => {
     expect(source.pool!.outstanding).toBe(0);
   });
 
-  it("a cancelled run with a full queue ends, and its buffers are back", async () => {
+  it("a canceled run with a full queue ends, and its buffers are back", async () => {
     const source = new Failing(100, 2);
     const sink = new Stuck();
     const queue = new Queue({ max: 6 });

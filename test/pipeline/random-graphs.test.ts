@@ -164,10 +164,10 @@ test(
 );
 
 test(
-  "random graphs that are cancelled, fail, or seek at any moment bring every buffer home, and do not stall",
+  "random graphs that are canceled, fail, or seek at any moment bring every buffer home, and do not stall",
   REPEATED,
   async () => {
-    const ends = { done: 0, cancelled: 0, failed: 0 };
+    const ends = { done: 0, canceled: 0, failed: 0 };
     const trouble = fc.record({
       kind: fc.constantFrom("cancel", "fail", "seek", "seek", "leave"),
       turn: fc.integer({ min: 0, max: 12 }),
@@ -182,7 +182,7 @@ test(
         if (kind === "fail") victim.failAt = turn;
         const run = runOrStall(pipeline, { signal: stop.signal });
         for (let i = 0; i < turn; i++) await nextTurn();
-        if (kind === "cancel") stop.abort(new Error("cancelled"));
+        if (kind === "cancel") stop.abort(new Error("canceled"));
         if (kind === "leave") victim.in.finish();
         if (kind === "seek") {
           await pipeline.seek(20).catch((error: unknown) => {
@@ -191,7 +191,7 @@ test(
         }
         const result = await run;
         if (result === "done") ends.done++;
-        else if (/cancelled/.test(result.message)) ends.cancelled++;
+        else if (/canceled/.test(result.message)) ends.canceled++;
         else {
           expect(result.message).toMatch(/fails at/);
           ends.failed++;
@@ -201,7 +201,7 @@ test(
       }),
       { numRuns: RUNS, seed: SEED },
     );
-    expect(Math.min(ends.done, ends.cancelled, ends.failed)).toBeGreaterThan(times(2, 10));
+    expect(Math.min(ends.done, ends.canceled, ends.failed)).toBeGreaterThan(times(2, 10));
   },
 );
 

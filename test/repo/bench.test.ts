@@ -165,7 +165,7 @@ describe("the figures", () => {
     ["no JSON", "hello"],
     ["a figure missing", '{"ns":1}'],
     ["a figure that is no number", '{"ns":null,"ops":1,"faultsMinor":0,"faultsMajor":0,"rss":1}'],
-    ["work that was optimised away", '{"ns":0,"ops":1,"faultsMinor":0,"faultsMajor":0,"rss":1}'],
+    ["work that was optimized away", '{"ns":0,"ops":1,"faultsMinor":0,"faultsMajor":0,"rss":1}'],
   ])("refuses a line with %s", (_, line) => {
     expect(() => parseFigures(line)).toThrow();
   });

@@ -6,13 +6,13 @@
  * the work, and swscale, which reads and writes beyond the ends of rows, never sees memory that is not its own. A
  * converter allocates nothing for a frame.
  *
- * Life: made for a pair of layouts; the first picture gets the frames' buffers, after a trial, or goes to this package's
- * own code for good; `close` frees both frames.
+ * Life: made for a pair of layouts; the first picture gets the frames' buffers, after a trial, or goes to this
+ * package's own code for good; `close` frees both frames.
  *
  * Not everything that swscale can do has the same result as this package's own code: `canConvert` says what has.
  * Complexity: O(pixels).
  */
-import { findVideoFormat, type VideoFormat } from "../../media/video/format.ts";
+import { findVideoFormat, isRgb, type VideoFormat } from "../../media/video/format.ts";
 import { VideoInfo } from "../../media/video/info.ts";
 import type { VideoPresentation } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -43,10 +43,6 @@ const OPTIONS: readonly (readonly [string, string])[] = [
   ["sws_flags", "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"],
   ["sws_dither", "none"],
 ];
-
-function isRgb(format: string): boolean {
-  return /^(RGB|BGR)/.test(format);
-}
 
 /** Swscale's weights at the edges are others, and below this edges are a good part of a picture. */
 const MIN_SIDE = 16;
@@ -171,8 +167,8 @@ class LibavConverter implements PictureConverter {
   }
 
   /**
-   * Gets the buffers, and scales one picture of whatever is in them. With the first picture, not before: then a pool has
-   * been allowed to have slots of that size.
+   * Gets the buffers, and scales one picture of whatever is in them. With the first picture, not before: then a pool
+   * has been allowed to have slots of that size.
    */
   #begin(): "ready" | PictureConverter {
     if (this.#from.frame.getBuffer(0) >= 0 && this.#to.frame.getBuffer(0) >= 0 && this.#scale()) return "ready";

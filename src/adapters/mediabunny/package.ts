@@ -1,4 +1,7 @@
-/** mediabunny alone, wherever it runs: an optional peer, loaded on first use. Decoders for Node are in load.ts. */
+/**
+ * mediabunny alone, wherever it runs: an optional peer, loaded on first use, and its times. Decoders for Node are in
+ * load.ts.
+ */
 import { MillpondError } from "../../util/errors.ts";
 
 /** The package, as it is loaded. */
@@ -17,4 +20,9 @@ export async function importMediabunny(): Promise<Mediabunny> {
       { cause },
     );
   }
+}
+
+/** Seconds to nanoseconds, to the nearest: mediabunny's times are exact to far below a microsecond. */
+export function nanoseconds(seconds: number): bigint {
+  return BigInt(Math.round(seconds * 1e9));
 }

@@ -15,7 +15,7 @@ import { abortable } from "../../util/abortable.ts";
 import { endable } from "../../util/endable.ts";
 import { outOfRange, readOptions, withMethods, wrongType } from "../../util/validate.ts";
 import { type CopyFrameOptions, checkCopy, copyPicture, type Picture } from "../webcodecs/frames.ts";
-import { importMediabunny, type Mediabunny } from "./package.ts";
+import { importMediabunny, type Mediabunny, nanoseconds } from "./package.ts";
 
 /** Which frames {@link pooledSamples} gives, and how. */
 export interface PooledSamplesOptions extends CopyFrameOptions {
@@ -128,9 +128,4 @@ function pictureOf(sample: VideoSample, past: CopyPast | undefined): Picture {
     draw: (surface, width, height) => sample.draw(surface as never, 0, 0, width, height),
     ...(past === undefined ? {} : { copyPast: (bytes: Uint8Array, info: VideoInfo) => past(sample, bytes, info) }),
   };
-}
-
-/** Seconds to nanoseconds, to the nearest: mediabunny's times are exact to far below a microsecond. */
-function nanoseconds(time: number): bigint {
-  return BigInt(Math.round(time * 1e9));
 }

@@ -27,7 +27,7 @@ import { type ContainerLength, containerLength, type MatroskaCut, matroskaDamage
 import { copyNatively, frameOfSample } from "./libav.ts";
 import { loadMediabunny } from "./load.ts";
 import { boundReads, passOverDamage } from "./mediabunny-hooks.ts";
-import type { Mediabunny } from "./package.ts";
+import { type Mediabunny, nanoseconds } from "./package.ts";
 import type { WholePackets } from "./transport-packets.ts";
 
 /** What a file says of its video track before anything is decoded. */
@@ -544,9 +544,4 @@ function layoutOf(format: VideoPixelFormat, width: number, height: number): Vide
   const layout = VideoInfo.of({ format, width, height });
   lastLayout = layout;
   return layout;
-}
-
-/** Seconds to nanoseconds, to the nearest: mediabunny's times are exact to far below a microsecond. */
-function nanoseconds(seconds: number): bigint {
-  return BigInt(Math.round(seconds * 1e9));
 }

@@ -10,7 +10,7 @@
  *
  * What happens to the stream when it is not read to its end: a request that a server received is left paused, because
  * destroying it would cut the connection before an answer (413) is sent; the answer is to have `connection: close`. Any
- * other stream is destroyed, a web stream cancelled: nobody else would end it.
+ * other stream is destroyed, a web stream canceled: nobody else would end it.
  *
  * Complexity: O(bytes). With a true `content-length` nothing is copied twice; without one, see growing-block.ts.
  */

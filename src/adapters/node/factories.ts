@@ -1,6 +1,6 @@
 /** The factories of all stages, those that need Node too, and pipelines made of a text. */
 
-import { COMMON_ELEMENTS } from "../../pipeline/elements/factories.ts";
+import { COMMON_ELEMENTS, named } from "../../pipeline/elements/factories.ts";
 import type { PipelineOptions } from "../../pipeline/pipeline.ts";
 import type { Fraction } from "../../pipeline/stream-format.ts";
 import { type ElementFactory, type ParsedPipeline, type Properties, parsePipeline } from "../../pipeline/text.ts";
@@ -229,8 +229,4 @@ export const ALL_ELEMENTS: readonly ElementFactory[] = [
 /** Makes a pipeline of a text with every factory there is. Errors as {@link parsePipeline}. */
 export function pipelineFromText(source: string, options?: PipelineOptions): ParsedPipeline {
   return parsePipeline(word("source", source), ALL_ELEMENTS, options);
-}
-
-function named(name: string | undefined): { name?: string } {
-  return name === undefined ? {} : { name };
 }

@@ -17,6 +17,7 @@ import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.
 import { type ByteStream, byteFormat, type StreamFormat, type VideoStream } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { flag, readOptions, wholeNumber } from "../../util/validate.ts";
+import { Y4M_MAGIC } from "../raw-video/y4m.ts";
 import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
@@ -261,7 +262,7 @@ export class RawVideoSink extends FileSink {
     this.#frameNs = (1e9 * rate.den) / rate.num;
     const range = presentation?.fullRange === true ? " XCOLORRANGE=FULL" : "";
     const { num, den } = nearestFraction(presentation?.pixelAspect ?? 1);
-    const line = `YUV4MPEG2 W${info.width} H${info.height} F${rate.num}:${rate.den} Ip A${num}:${den} C${Y4M_TAGS[info.format]}${range}\n`;
+    const line = `${Y4M_MAGIC} W${info.width} H${info.height} F${rate.num}:${rate.den} Ip A${num}:${den} C${Y4M_TAGS[info.format]}${range}\n`;
     await this.write([new TextEncoder().encode(line)]);
   }
 

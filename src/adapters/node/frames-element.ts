@@ -12,7 +12,7 @@
 
 import type { Readable } from "node:stream";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
-import { VideoInfo } from "../../media/video/info.ts";
+import { MAX_SIDE, VideoInfo } from "../../media/video/info.ts";
 import { checkName } from "../../pipeline/base/element.ts";
 import type { Maybe } from "../../pipeline/base/pad.ts";
 import { Source } from "../../pipeline/base/source.ts";
@@ -25,14 +25,14 @@ import {
   videoFormat,
 } from "../../pipeline/stream-format.ts";
 import { onAbort } from "../../util/abortable.ts";
-import { isMillpondError, MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../../util/errors.ts";
 import { readOptions, required, wholeNumber, withMethods, word } from "../../util/validate.ts";
 import { openVideoFile } from "../mediabunny/video-file.ts";
 import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { isPipe, isY4m, openInput } from "./input-stream.ts";
+import { isPipe, isY4mFile, openInput } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
 export interface OpenFrames {
@@ -273,8 +273,8 @@ function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoO
   return {
     ...(name !== undefined && { name }),
     ...(format !== undefined && { format: word("options.format", format) }),
-    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, 65_535) }),
-    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, 65_535) }),
+    ...(width !== undefined && { width: wholeNumber("options.width", width, 1, MAX_SIDE) }),
+    ...(height !== undefined && { height: wholeNumber("options.height", height, 1, MAX_SIDE) }),
     ...(frameRate !== undefined && { frameRate: checkFraction("options.frameRate", frameRate) }),
   };
 }
@@ -297,10 +297,9 @@ async function openRaw(input: string | Readable, options: RawVideoOptions, signa
 /** A container cannot be read from a pipe, which the parser of raw video does not know. */
 function pipeError(path: string, error: unknown): unknown {
   if (!isMillpondError(error, "ERR_BAD_DATA")) return error;
-  const why = error.message.replace(/ \[ERR_\w+\]$/, "");
   return new MillpondError(
     "ERR_BAD_DATA",
-    `${path} is a pipe, which can bring raw video only: ${why}`,
+    `${path} is a pipe, which can bring raw video only: ${plainMessage(error)}`,
     {},
     { cause: error },
   );
@@ -345,7 +344,7 @@ export class DecodeElement extends FramesElement {
       );
     }
     const { path } = upstream;
-    if (this.#isPaced || (await isY4m(path))) return openRaw(path, {}, signal);
+    if (this.#isPaced || (await isY4mFile(path))) return openRaw(path, {}, signal);
     const file = await openVideoFile(path);
     const { expectedFrames: expected, frameRate, averageRate, isVariable, duration } = file.facts;
     // Matroska does not count its frames; its length and rate tell about how many there are.

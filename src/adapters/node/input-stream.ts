@@ -6,6 +6,7 @@ import { constants, createReadStream, openSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
+import { isY4m, Y4M_MAGIC } from "../raw-video/y4m.ts";
 
 // What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself
 // cannot.
@@ -33,11 +34,11 @@ export function openInput(path: string): Readable {
 }
 
 /** True for a file that begins as Y4M does, whatever it is called. Rejects with the file system's error. */
-export async function isY4m(path: string): Promise<boolean> {
+export async function isY4mFile(path: string): Promise<boolean> {
   const file = await open(path, "r");
   try {
-    const { bytesRead, buffer } = await file.read(new Uint8Array(9), 0, 9, 0);
-    return bytesRead === 9 && String.fromCharCode(...buffer) === "YUV4MPEG2";
+    const { bytesRead, buffer } = await file.read(new Uint8Array(Y4M_MAGIC.length), 0, Y4M_MAGIC.length, 0);
+    return isY4m(buffer.subarray(0, bytesRead));
   } finally {
     await file.close();
   }

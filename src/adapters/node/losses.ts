@@ -1,4 +1,6 @@
-/** What a kind of file cannot say of a stream: told when the format is settled, instead of dropped without a word. */
+/**
+ * What a kind of file cannot say of a stream: told when the format is settled, instead of dropped without a warning.
+ */
 import type { Fraction, VideoPresentation, VideoStream } from "../../pipeline/stream-format.ts";
 
 /** The things about a picture that only some files can say. */

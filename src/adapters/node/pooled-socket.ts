@@ -34,6 +34,7 @@
 import { readSync } from "node:fs";
 import { type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
@@ -44,6 +45,7 @@ import {
   badValue,
   callback,
   instance,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   outOfRange,
@@ -53,7 +55,6 @@ import {
   wrongType,
   yesOrNo,
 } from "../../util/validate.ts";
-import { giveBack } from "./give-back.ts";
 
 /** How a {@link PooledSocket} hands out what arrives. */
 export interface PooledSocketOptions {
@@ -213,9 +214,6 @@ function checkAddress(options: SocketAddress): SocketAddress {
   return given;
 }
 
-/** Node's timers take no more: 2^31 - 1 ms. */
-const MAX_TIMER = 2 ** 31 - 1;
-
 /** A slot that is being filled. */
 class Target {
   readonly buffer: MediaBuffer;
@@ -334,7 +332,7 @@ export class PooledSocket implements AsyncIterable<MediaBuffer> {
     this.closed = new Promise((resolve, reject) => {
       this.#settleClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure.error));
     });
-    // Whoever does not look at them hears of the error from read() and write().
+    // Who does not look at them hears of the error from read() and write().
     this.opened.catch(() => {});
     this.closed.catch(() => {});
     socket.on("error", (error) => this.#shut({ error }));

@@ -16,7 +16,7 @@ import {
 import type { ByteReader } from "./chunk-reader.ts";
 import type { Run } from "./frame-runs.ts";
 import { layoutFor, type RawVideoPlan } from "./layout.ts";
-import { isFrameLine, MAX_Y4M_LINE, parseY4mHeader } from "./y4m.ts";
+import { isFrameLine, isY4m, MAX_Y4M_LINE, parseY4mHeader, Y4M_MAGIC } from "./y4m.ts";
 
 const DEFAULT_PRESENTATION: Presentation = {
   rotation: 0,
@@ -28,8 +28,6 @@ const DEFAULT_PRESENTATION: Presentation = {
 
 /** Bytes of a row that a promise costs more than. */
 const SHORT_ROW = 4096;
-
-const Y4M_MAGIC = "YUV4MPEG2";
 
 /**
  * Begins to read: frames of the plan's layout one behind the other; without one Y4M, or frames of `fallback` where the
@@ -43,7 +41,7 @@ export async function startRawVideo(
 ): Promise<RawVideo> {
   try {
     if (await reader.atEnd()) throw new MillpondError("ERR_BAD_DATA", "the stream is empty: not one byte arrived");
-    const plain = layout ?? ((await isY4m(reader)) ? undefined : fallback);
+    const plain = layout ?? (isY4m(await reader.peek(Y4M_MAGIC.length)) ? undefined : fallback);
     if (plain === undefined) return await openY4m(reader, frameRate);
     return new RawVideo(reader, plain, { ...DEFAULT_PRESENTATION }, frameRate, false);
   } catch (error) {
@@ -52,12 +50,8 @@ export async function startRawVideo(
   }
 }
 
-async function isY4m(reader: ByteReader): Promise<boolean> {
-  return (await reader.peek(Y4M_MAGIC.length)).toString("latin1") === Y4M_MAGIC;
-}
-
 async function openY4m(reader: ByteReader, frameRate: RawVideoPlan["frameRate"]): Promise<RawVideo> {
-  if (!(await isY4m(reader))) {
+  if (!isY4m(await reader.peek(Y4M_MAGIC.length))) {
     throw new MillpondError(
       "ERR_BAD_DATA",
       "the stream is not Y4M (it does not begin with YUV4MPEG2), and its format is not given; " +

@@ -22,6 +22,9 @@ interface Y4mHeader {
   readonly fullRange: boolean;
 }
 
+/** How a stream header begins. */
+export const Y4M_MAGIC = "YUV4MPEG2";
+
 /**
  * Longest header or FRAME line that is looked for. The format sets no limit; a file that is not Y4M must not be read
  * to its end in search of a line feed.
@@ -52,13 +55,18 @@ const FORMATS: Readonly<Record<string, string>> = {
 /** The chroma tags that are understood. */
 const Y4M_CHROMA: readonly string[] = Object.keys(FORMATS);
 
+/** True for bytes that begin as Y4M does. */
+export function isY4m(bytes: Uint8Array): boolean {
+  return String.fromCharCode(...bytes.subarray(0, Y4M_MAGIC.length)) === Y4M_MAGIC;
+}
+
 /**
  * Reads a stream header, without its line feed.
  * Throws `ERR_BAD_DATA` when it is none, `ERR_UNSUPPORTED` for a chroma tag that is not understood.
  */
 export function parseY4mHeader(line: string): Y4mHeader {
   const [magic, ...params] = line.split(" ").filter((word) => word !== "");
-  if (magic !== "YUV4MPEG2") {
+  if (magic !== Y4M_MAGIC) {
     throw new MillpondError("ERR_BAD_DATA", "this is not a Y4M stream: it does not begin with YUV4MPEG2");
   }
   let width = 0;

@@ -17,7 +17,7 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { VideoMeta } from "../../media/meta/layout-metas.ts";
-import { VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
+import { MAX_SIDE, VideoInfo, type VideoPixelFormat } from "../../media/video/info.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
 import {
@@ -144,9 +144,6 @@ function pictureOf(frame: CopyableFrame): Picture {
     draw: (surface, width, height) => surface.drawImage(frame, 0, 0, width, height),
   };
 }
-
-/** What VideoInfo takes. */
-const MAX_SIDE = 65_535;
 
 function nanoseconds(name: string, microseconds: unknown): bigint {
   if (typeof microseconds !== "number") throw wrongType(name, "a number of microseconds", microseconds);

@@ -69,7 +69,7 @@ export interface WorkerErrorDetails {
   readonly frame?: number;
   /** What the thread exited with; undefined while it lives. */
   readonly code?: number;
-  /** What it threw, or why it ended, in words; undefined where it ended without a word. */
+  /** What it threw, or why it ended, in words; undefined where it ended without an error. */
   readonly reason?: string;
 }
 
@@ -337,7 +337,7 @@ export class WorkersElement extends Queue {
     const writes = this.#options.writes === true;
     if (this.transfers) return this.#move(incoming, index, format);
     const buffer =
-      isShared(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
+      isInSharedMemory(incoming) && (!writes || incoming.isWritable) ? incoming : await this.#copy(incoming, passed);
     try {
       const mapped = buffer.map(writes ? "readwrite" : "read");
       try {
@@ -510,7 +510,7 @@ function passage(): Passage {
   return made;
 }
 
-function isShared(buffer: MediaBuffer): boolean {
+function isInSharedMemory(buffer: MediaBuffer): boolean {
   if (buffer.memoryCount !== 1) return false;
   const mapped = buffer.map("read");
   try {

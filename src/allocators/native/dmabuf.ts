@@ -1,6 +1,6 @@
 /**
  * Memory for devices: a DMA buffer from a dma-heap, or made of a sealed memfd's pages by udmabuf. Where the kernel has
- * neither, what is handed out is a plain memfd and is labelled so: an encoder or GPU then copies or imports host
+ * neither, what is handed out is a plain memfd and is labeled so: an encoder or GPU then copies or imports host
  * memory. It is never passed off as a DMA buffer.
  *
  * Experimental: the DMA kinds are written from the kernel's documentation and have not met a device yet.
@@ -52,7 +52,7 @@ interface DmaRecord {
   readonly block: { readonly bytes: Uint8Array; retire(): unknown };
 }
 
-/** Makes DMA buffers where the kernel can, else labelled memfds. */
+/** Makes DMA buffers where the kernel can, else labeled memfds. */
 export class DmabufAllocator extends Allocator {
   readonly #ops: NativeOps;
   readonly #heap: string;

@@ -86,7 +86,7 @@ export function malloc(words: Int32Array, need: number): number {
     if (block === 0) return 0;
     size = words[block + 1]! - 1;
   } else {
-    // The links of free blocks lie where their last users wrote: a list that was led astray must not hand out others'
+    // The links of free blocks lie where their last users wrote: a list that was overwritten must not hand out others'
     // bytes.
     if (words[block + size] !== block + 1) throw corruptFreeList(words, block);
     const next = words[block + 2]!;

@@ -23,7 +23,7 @@ export interface FrameShape {
 
 /** A way in which a thread fails on purpose, for tests. */
 export interface WorkerFault {
-  /** `throw` inside a frame, `exit` without a word, `hang` without end, `crash` from outside any frame. */
+  /** `throw` inside a frame, `exit` without an error, `hang` without end, `crash` from outside any frame. */
   readonly kind: "throw" | "exit" | "hang" | "crash";
   /** At the frame with this number. */
   readonly frame: number;

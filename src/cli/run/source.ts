@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny/video-file.ts";
 import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
-import { isPipe, isY4m, openInput } from "../../adapters/node/input-stream.ts";
+import { isPipe, isY4mFile, openInput } from "../../adapters/node/input-stream.ts";
 import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";
 import { onAbort } from "../../util/abortable.ts";
 import type { RunOptions } from "../args.ts";
@@ -53,7 +53,7 @@ export async function openSource(options: RunOptions, signal: AbortSignal): Prom
   try {
     if (options.input === "-") return await openStdin(options, signal);
     if (isPipe(options.input)) return await openPipe(options, signal);
-    if (options.format !== undefined || (await isY4m(options.input))) return await openRawFile(options);
+    if (options.format !== undefined || (await isY4mFile(options.input))) return await openRawFile(options);
     return await openFile(options);
   } catch (error) {
     signal.throwIfAborted();

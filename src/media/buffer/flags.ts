@@ -24,7 +24,7 @@ export const BufferFlags = {
   DROPPABLE: 256,
   /** Not decodable on its own. */
   DELTA_UNIT: 512,
-  /** Synchronise to storage after it. */
+  /** Synchronize to storage after it. */
   SYNC_AFTER: 1024,
   /** Must not be dropped. */
   NON_DROPPABLE: 2048,

@@ -92,7 +92,7 @@ export class BufferSlot implements HoldingBuffer {
   baseView: Uint8Array | null = null;
   /** {@link SlotFlags}: what the last holder did beyond writing bytes. */
   slotFlags = 0;
-  /** What a resize over several memories may grow back to (buffer-resize.ts); null: nothing beyond the valid parts. */
+  /** What a resize over several memories may grow back to (`resizeRange` in memory-list.ts); null: nothing more. */
   line: number[] | null = null;
   /** Presentation time in nanoseconds. */
   pts: bigint | undefined = undefined;
@@ -299,7 +299,7 @@ export function unpooledSlot(): BufferSlot {
   return slot;
 }
 
-/** Takes back a loose slot that holds no memory any more; its handles are stale from now on. */
+/** Takes back a slot without a pool that holds no memory any more; its handles are stale from now on. */
 export function freeUnpooledSlot(slot: BufferSlot): void {
   slot.refCount = 0;
   slot.generation++;

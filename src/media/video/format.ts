@@ -54,9 +54,9 @@ for (const [family, subX, subY] of [
   for (const alpha of ["", "A"]) {
     for (const bits of [8, 10, 12]) {
       const bytes = bits > 8 ? 2 : 1;
-      const colour = [plane("Y", 1, 1, bytes), plane("U", subX, subY, bytes), plane("V", subX, subY, bytes)];
-      if (alpha !== "") colour.push(plane("A", 1, 1, bytes));
-      add(`${family}${alpha}${bits > 8 ? `P${bits}` : ""}`, bits, colour);
+      const color = [plane("Y", 1, 1, bytes), plane("U", subX, subY, bytes), plane("V", subX, subY, bytes)];
+      if (alpha !== "") color.push(plane("A", 1, 1, bytes));
+      add(`${family}${alpha}${bits > 8 ? `P${bits}` : ""}`, bits, color);
     }
   }
 }
@@ -67,6 +67,11 @@ add("GRAY8", 8, [plane("Y")]);
 /** The format of that name, or undefined. O(1). */
 export function findVideoFormat(name: string): VideoFormat | undefined {
   return formats.get(word("name", name));
+}
+
+/** Whether a format's pixels are red, green and blue in one plane: neither Y with U and V nor gray. O(1). */
+export function isRgb(format: VideoPixelFormat): boolean {
+  return format.startsWith("RGB") || format.startsWith("BGR");
 }
 
 /** Every format name. */

@@ -36,13 +36,13 @@ export interface Presentation {
   readonly flip: boolean;
   /** Width of a pixel over its height, before rotation. */
   readonly pixelAspect: number;
-  /** Colour matrix by its WebCodecs name; undefined where the stream does not say. */
+  /** Color matrix by its WebCodecs name; undefined where the stream does not say. */
   readonly matrix: string | undefined;
   /** True when luma uses 0 to 255, false for 16 to 235. */
   readonly fullRange: boolean;
 }
 
-/** Upright, square pixels, colour as the height suggests, 16 to 235. */
+/** Upright, square pixels, color as the height suggests, 16 to 235. */
 export const PLAIN_PRESENTATION: Presentation = /* @__PURE__ */ Object.freeze({
   rotation: 0,
   flip: false,

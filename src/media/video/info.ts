@@ -87,7 +87,7 @@ export interface PlaneInfo extends PlanePlacement {
 }
 
 /** 65,535: what 16-bit header fields of every container carry; it keeps all products far below 2^53. */
-const MAX_SIDE = 65_535;
+export const MAX_SIDE = 65_535;
 
 /** 4,096: more than any codec's largest block and its motion vectors reach beyond the edge. */
 const MAX_PADDING = 4096;

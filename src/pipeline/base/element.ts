@@ -76,7 +76,7 @@ export interface Running {
   readonly clock: Clock;
   /** Aborted when the run ends in any way but the good one. */
   readonly signal: AbortSignal;
-  /** True when nothing more shall be started: failed, cancelled, or done. */
+  /** True when nothing more shall be started: failed, canceled, or done. */
   readonly stopping: boolean;
   /** Ends the run with an error. */
   fail(error: unknown, element: Element): void;

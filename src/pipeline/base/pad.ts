@@ -103,6 +103,8 @@ export class OutputPad extends Pad {
   closed = true;
   /** Negotiate again before the next buffer. */
   needsReconfigure = false;
+  /** @internal The format that was announced while the other end wanted nothing; it needs it when it does again. */
+  missedFormat: StreamFormat | null = null;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
   pool: BufferPool | null = null;
   /** How that was decided; null without a pool. */
@@ -144,7 +146,11 @@ export class OutputPad extends Pad {
     const { peer } = this;
     const checked = checkFormat("format", format);
     if (peer === null) throw new MillpondError("ERR_INACTIVE", `${this} is not linked`);
-    if (this.finished) return undefined;
+    if (this.finished) {
+      this.missedFormat = checked;
+      return undefined;
+    }
+    this.missedFormat = null;
     if (sameFormat(this.format, checked)) return undefined;
     const bad = peer.caps.whyNot(checked);
     if (bad !== undefined) {

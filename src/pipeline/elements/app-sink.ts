@@ -40,6 +40,8 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   readonly #waiting: Waiting[] = [];
   #state: "idle" | "open" | "ended" = "idle";
   #failure: { error: unknown } | undefined;
+  /** The loop was left before the end; a seek does not bring it back. */
+  #isLeft = false;
 
   /** Throws `ERR_INVALID_ARG_*`, `ERR_OUT_OF_RANGE`. */
   constructor(options: AppSinkOptions = {}) {
@@ -66,10 +68,15 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   override start(): void {
     this.#state = "open";
     this.#failure = undefined;
+    this.#isLeft = false;
   }
 
   /** Hands the buffer to the loop, and waits until it was taken. */
   override render(buffer: MediaBuffer): Maybe<void> {
+    if (this.#isLeft) {
+      this.requestEos();
+      return undefined;
+    }
     const kept = buffer.retain();
     const waiting = this.#waiting.shift();
     if (waiting !== undefined) {
@@ -129,9 +136,11 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   /** The buffers, one at a time; one loop at a time. */
   [Symbol.asyncIterator](): AsyncIterator<MediaBuffer, undefined> {
+    this.#isLeft = false;
     return {
       next: () => this.#next(),
       return: async () => {
+        this.#isLeft = true;
         this.requestEos();
         this.#dropReady();
         return { value: undefined, done: true };

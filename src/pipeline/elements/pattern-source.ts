@@ -1,7 +1,7 @@
 /** PatternSource: moving test pictures in any 8-bit format and size that downstream takes. */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { findVideoFormat, type VideoPixelFormat, videoFormatNames } from "../../media/video/format.ts";
-import { VideoInfo } from "../../media/video/info.ts";
+import { MAX_SIDE, VideoInfo } from "../../media/video/info.ts";
 import { oneOf, readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { Source } from "../base/source.ts";
@@ -46,8 +46,8 @@ export class PatternSource extends Source {
     const given = readOptions("options", options, OPTIONS);
     const { format, width, height, frameRate = DEFAULT_RATE, frames, pattern = "bars" } = given;
     super(checkName("options.name", given.name), Caps.video({ format: BYTE_FORMATS }));
-    if (width !== undefined) wholeNumber("options.width", width, 1, 65_535);
-    if (height !== undefined) wholeNumber("options.height", height, 1, 65_535);
+    if (width !== undefined) wholeNumber("options.width", width, 1, MAX_SIDE);
+    if (height !== undefined) wholeNumber("options.height", height, 1, MAX_SIDE);
     if (format !== undefined) oneOf("options.format", format, BYTE_FORMATS);
     this.#options = given;
     this.#rate = checkFraction("options.frameRate", frameRate);

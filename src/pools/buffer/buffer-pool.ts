@@ -39,16 +39,17 @@
  *             acquire                    last release()
  *    FREE ----------------> LEASED --------------------------------> RETURNING --> FREE, or its memory is freed
  *                              |                                         ^
- *                              | last release(), while a copy or a       | the copy or mapping ends
- *                              | mapping still holds bytes               |
+ *                              | last release(), while a copy or a       | the last other holder
+ *                              | sub-memory still holds bytes            | of the bytes lets go
  *                              +-----------------> AWAITING -------------+
  * ```
+ * A mapping refuses the release (`ERR_MAPPED`), unless its memory has another holder too: then the release is deferred.
  *
  * Invariants:
  * - at most `max` slots exist, and at most `maxBytes` bytes;
  * - while the pool is active and a slot is free, nobody waits; waiters are served in order of arrival;
- * - one function ends a lease, whatever ends it: {@link SlotStore.finish}. So zeroing, revocation and hooks are never
- *   skipped;
+ * - every lease ends in the fast path of {@link BufferPool.onRelease}, which is taken only when nothing is to be run,
+ *   zeroed or revoked, or in {@link SlotStore.finish}. So zeroing, revocation and hooks are never skipped;
  * - a refused call changes nothing;
  * - hooks of one pool never nest. Inside a hook (docs/hooks.md has the whole table):
  *
@@ -61,9 +62,9 @@
  * | acquire, configure, activate, deactivate, ends  | `ERR_REENTRANT`, nothing changes                            |
  *
  * Complexity: acquire and release O(1), plus O(size) where bytes are zeroed; activate O(min); stats, holders and
- * validate O(buffers). The fast paths of {@link BufferPool.tryAcquire} and of the last release take no clock reading,
- * no closure and no view, 13 ns together. Whatever is unusual (a waiter, a listener, a hook, tracing, zeroing,
- * revoking) switches them off: {@link BufferPool.#updateFastPath}.
+ * validate O(buffers). The fast paths of {@link BufferPool.tryAcquire} and of the last release make no closure and no
+ * view, and read the clock once in 64 acquires while they come fast. Whatever is unusual (a waiter, a listener, a hook,
+ * tracing, zeroing, revoking) switches them off: {@link BufferPool.#updateFastPath}.
  */
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
@@ -544,7 +545,7 @@ export class BufferPool {
 
   /**
    * Makes `min` buffers, all or none, and opens the pool. On an active pool: nothing; on a draining one: the drain is
-   * cancelled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`,
+   * canceled, and {@link drained} rejects. Throws `ERR_NOT_CONFIGURED` (also for size or count 0), `ERR_POOL_DEAD`,
    * and what the allocator throws.
    */
   activate(): void {
@@ -563,7 +564,7 @@ export class BufferPool {
       );
     }
     this.#slots.open(config);
-    // A drain that is cancelled was never stopped, so nothing is started again.
+    // A drain that is canceled was never stopped, so nothing is started again.
     const isStarted = this.#state === "draining";
     const entry = this.#entry;
     this.#entry = entry ?? BufferPool.prototype.activate;

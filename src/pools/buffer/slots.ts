@@ -217,7 +217,7 @@ export class SlotStore {
 
   /**
    * The one end of a lease, for every way that it ends. The slot's handles are void already; what is left are the
-   * hooks, with a handle of their own, then the judgement of what they left, then the slot is kept, wiped, or freed.
+   * hooks, with a handle of their own, then the judgment of what they left, then the slot is kept, wiped, or freed.
    * Freed memory is wiped by its region's demand when its last holder lets go, so no way round this function skips it.
    *
    * @param because why the slot is freed in any case; undefined: it is kept when it is fit for another lease

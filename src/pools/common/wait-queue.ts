@@ -17,7 +17,7 @@
 import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
-import { abortSignal, checkOptions, milliseconds } from "../../util/validate.ts";
+import { abortSignal, checkOptions, MAX_TIMER, milliseconds } from "../../util/validate.ts";
 
 /** How a wait may end early. */
 export interface WaitOptions {
@@ -29,9 +29,6 @@ export interface WaitOptions {
    */
   timeout?: number | undefined;
 }
-
-/** Timers above 2^31 - 1 ms fire at once on every platform; a longer wait goes in slices of it. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /**
  * Checks how a wait may end, before anything is taken or queued. Callers read each option once and pass what they read.
@@ -137,6 +134,7 @@ export class WaitQueue<T, Tag = string | undefined> {
 
   /** Starts the timer of a wait. It keeps the process alive: the caller is owed an answer at that time. */
   #arm(waiter: Waiter<T, Tag>, left: number, onTimeout: (waiter: Waiter<T, Tag>) => unknown): void {
+    // A longer wait goes in slices.
     const slice = Math.min(left, MAX_TIMER);
     const fire = (): void => {
       if (slice < left) this.#arm(waiter, left - slice, onTimeout);

@@ -5,9 +5,9 @@
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, callback, methodsOf, milliseconds, readOptions, wholeNumber } from "../../util/validate.ts";
+import { abortSignal, callback, methodsOf, milliseconds, readOptions, show, wholeNumber } from "../../util/validate.ts";
 import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { lockName, onLivenessLost, onPoolEnd, watchExit } from "./liveness.ts";
+import { lockName, lookNowAndThen, onLivenessLost, onPoolEnd, watchExit } from "./liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -55,6 +55,8 @@ const EXIT_GRACE_MS = 100;
 interface Peer {
   /** The pool on this side: its end ends the attempt. */
   readonly pool: object;
+  /** As a carrier's. */
+  readonly lookForEnd?: () => void;
   /** Called when the other side has answered: makes this side's carrier. */
   carrier(): Carrier;
   /** Called when the thread ended, connected or not. */
@@ -143,7 +145,16 @@ export async function connect<Data>(
     });
     // A target that cannot be posted to is told of by the catch below; the port's end says nothing more.
     answered.catch(() => {});
-    leavePool = onPoolEnd(peer.pool, { poolEnded: (error) => gone?.(error) });
+    const leave = onPoolEnd(peer.pool, {
+      poolEnded: (error) => gone?.(error),
+      poolRetired: (error) => gone?.(error),
+    });
+    const { lookForEnd } = peer;
+    const stopLooking = lookForEnd === undefined ? undefined : lookNowAndThen(clock, lookForEnd);
+    leavePool = () => {
+      leave();
+      stopLooking?.();
+    };
     if (once !== undefined) {
       unwatch = watchExit(target, once, {
         ended() {
@@ -163,7 +174,7 @@ export async function connect<Data>(
       lock,
     };
     postMessage(request, [port2 as never]);
-    const { holds } = (await answered) as Answer;
+    const { holds } = checkAnswer(await answered);
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {
       onLivenessLost(lock!, () => {
@@ -181,6 +192,14 @@ export async function connect<Data>(
   } finally {
     leavePool?.();
   }
+}
+
+/** What came is another thread's word for it. Throws `ERR_INACTIVE`, with its reason where it gives one. */
+function checkAnswer(given: unknown): Answer {
+  const { kind, failed } = (given ?? {}) as Partial<Answer> & { readonly failed?: unknown };
+  if (kind === "millpond.ready") return given as Answer;
+  const why = typeof failed === "string" ? failed : `it answered ${show(given)}`;
+  throw new MillpondError("ERR_INACTIVE", `the worker could not join the pool: ${why}`);
 }
 
 function answer(

@@ -10,14 +10,27 @@
  * for await (const { lease, data } of lane) { ... lease.release(); }
  * await lane.close();
  * ```
+ *
+ * Life-cycle of one end:
+ * ```
+ *   open --close()--> closing --the other side has heard, or has closed too--> ended
+ *     +---- the port closes, or the pool of either side ends ----------------> ended
+ * ```
+ * Where the other side closes first, this end receives what came before that, and sends nothing more.
+ *
+ * Invariants: what is sent arrives in order; at most `window` leases are under way in each direction; a lease that has
+ * come is in the inbox, or with who took it, or released; a refused send leaves the lease with the sender. Nothing
+ * waits after the end.
+ *
+ * Complexity: each send and each receive O(1), beside the copy of `data`; close O(inbox).
  */
 import { type Clock, systemClock } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError, throwLater } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Delivery, Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import { closedError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
-import { onPoolEnd, type PoolEnd } from "./liveness.ts";
+import { lookNowAndThen, onPoolEnd, type PoolEnd } from "./liveness.ts";
 
 /** The part of a MessagePort that a lane needs; browsers' and Node's both are one. */
 export interface LanePort {
@@ -35,18 +48,22 @@ export interface LanePort {
 export interface Carrier {
   /** The pool on this side. */
   readonly pool: LeasePool;
-  /** Gives the lease up and posts it in one: when it throws, nothing has changed. */
+  /**
+   * Gives the lease up and posts it in one. When it throws, the lease is still the sender's, or its membership is over;
+   * a message may have gone.
+   */
   send(lease: LeaseData, post: (payload: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
   /** Takes a lease in; "later": it is not quite there; undefined: it is over. */
   receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
-  /** Called once, when the lane is at its end: `lost` when the other side went without a word. */
+  /** Called once, when the lane is at its end: `lost` when the other side ended without closing it. */
   ended(lost: boolean): void;
   /** What the loss of the other side means for what it held, for messages. */
   readonly lossNote: string;
   /**
-   * Where others can end the pool unheard: ends this thread's lanes if that has happened. Absent: only this thread can.
+   * Where others can end the pool and tell nobody: ends this thread's lanes if that has happened. Absent: only this
+   * thread can.
    */
   readonly lookForEnd?: () => void;
 }
@@ -56,9 +73,6 @@ export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
-
-/** How often a lane that is waited on looks whether another thread has ended its pool, which tells nobody. */
-const LOOK_MS = 250;
 
 /** How a lane is made. */
 export interface LaneOptions {
@@ -87,7 +101,8 @@ export class Lane<Data = unknown> {
   #ending: Promise<void> | undefined;
   readonly #leavePool: () => void;
   #isPosting = false;
-  #isLooking = false;
+  /** Stops the looks for the pool's end; undefined: nobody waits here. */
+  #stopLooking: (() => void) | undefined;
 
   /** @internal Made by a pool's `connect`, and by `receiveLane`. */
   constructor(port: LanePort, carrier: Carrier, options: LaneOptions = {}) {
@@ -145,17 +160,12 @@ export class Lane<Data = unknown> {
     const { signal, timeout } = readWait(options);
     if (signal?.aborted) throw signal.reason;
     if (this.trySend(lease, data)) return;
+    this.#look();
     await this.#senders.wait({ signal, timeout }, undefined, (waiter) => this.#behind(waiter.since));
     // The place was kept for this one: #serveSenders counted it.
     this.#checkOpen();
     this.#credit++;
-    try {
-      this.#post(lease, data);
-    } catch (error) {
-      // The place is free again, and no message will come to tell those behind.
-      this.#serveSenders();
-      throw error;
-    }
+    this.#post(lease, data);
   }
 
   /** The oldest lease that has come, or undefined. This thread holds it; release it, or send it on. */
@@ -184,17 +194,19 @@ export class Lane<Data = unknown> {
     }
   }
 
-  /** While somebody waits here. The timer keeps no process alive: the port does, as long as the lane is open. */
+  /** Looks for the pool's end while somebody waits here. */
   #look(): void {
     const { lookForEnd } = this.#carrier;
-    if (lookForEnd === undefined || this.#isLooking) return;
-    this.#isLooking = true;
-    const look = (): void => {
-      this.#isLooking = false;
+    if (lookForEnd === undefined || this.#stopLooking !== undefined || this.#state === "ended") return;
+    this.#stopLooking = lookNowAndThen(this.#clock, () => {
       lookForEnd();
-      if (this.#state === "open" && this.#readers.length > 0) this.#look();
-    };
-    this.#clock.setTimer(look, LOOK_MS, true);
+      if (this.#readers.length === 0 && this.#senders.length === 0) this.#stopLook();
+    });
+  }
+
+  #stopLook(): void {
+    this.#stopLooking?.();
+    this.#stopLooking = undefined;
   }
 
   /** The leases as they come, until the other side closes. Leaving the loop leaves the lane open. */
@@ -261,6 +273,7 @@ export class Lane<Data = unknown> {
 
   #end(lost: boolean): void {
     this.#state = "ended";
+    this.#stopLook();
     this.#leavePool();
     this.#carrier.ended(lost);
     this.#port.onmessage = null;
@@ -272,20 +285,29 @@ export class Lane<Data = unknown> {
 
   #post(lease: LeaseData, data: Data | undefined): void {
     const before = this.#isPosting;
-    this.#carrier.send(lease, (payload, transfer) => {
-      this.#isPosting = true;
-      try {
-        this.#port.postMessage(
-          data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data],
-          transfer,
-        );
-      } catch (error) {
-        throw cloneError(error);
-      } finally {
-        this.#isPosting = before;
-      }
-    });
+    // Taken before anything is posted: getters in the data may send, too.
     this.#credit--;
+    try {
+      this.#carrier.send(lease, (payload, transfer) => this.#postLease(payload, data, transfer));
+    } catch (error) {
+      this.#credit++;
+      this.#serveSenders();
+      throw error;
+    } finally {
+      this.#isPosting = before;
+    }
+  }
+
+  #postLease(payload: unknown, data: Data | undefined, transfer: readonly ArrayBuffer[] | undefined): void {
+    this.#isPosting = true;
+    try {
+      this.#port.postMessage(
+        data === undefined ? [MessageType.LEASE, payload] : [MessageType.LEASE, payload, data],
+        transfer,
+      );
+    } catch (error) {
+      throw cloneError(error);
+    }
   }
 
   #onMessage(message: unknown): void {
@@ -355,7 +377,7 @@ export class Lane<Data = unknown> {
   #deliver(lease: Lease, data: Data): void {
     // Only this side's close gives up what comes late; what the other side sent before its own still counts.
     if (this.#ending !== undefined) {
-      this.pool.release(lease);
+      this.#giveBack(lease);
       return;
     }
     this.#inbox.push({ lease, data });
@@ -375,7 +397,16 @@ export class Lane<Data = unknown> {
   }
 
   #dropInbox(): void {
-    for (const { lease } of this.#inbox.splice(0)) this.pool.release(lease);
+    for (const { lease } of this.#inbox.splice(0)) this.#giveBack(lease);
+  }
+
+  /** A lease that nobody will see. Its pool may be over, and the lease with it. */
+  #giveBack(lease: Lease): void {
+    try {
+      this.pool.release(lease);
+    } catch (error) {
+      if (!isMillpondError(error)) throwLater(error);
+    }
   }
 
   #wakeReaders(): void {

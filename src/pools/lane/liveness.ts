@@ -6,6 +6,8 @@
  * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
  */
 
+import type { Clock, TimerHandle } from "../../util/clock.ts";
+
 interface LockManager {
   request(name: string, callback: () => Promise<void> | void): Promise<void>;
 }
@@ -97,6 +99,8 @@ export type PoolEnd = "closed" | "forced" | "left";
 interface PoolUser {
   /** The pool was closed here, or this thread left it. */
   poolEnded(error: Error, end: PoolEnd): void;
+  /** The pool takes nobody in any more; leases go on. Absent: that is of no concern. */
+  poolRetired?(error: Error): void;
 }
 
 const usersOf: WeakMap<object, Set<PoolUser>> = new WeakMap();
@@ -107,6 +111,38 @@ export function onPoolEnd(pool: object, user: PoolUser): () => void {
   usersOf.set(pool, users);
   users.add(user);
   return () => users.delete(user);
+}
+
+/** The pool takes nobody in any more. */
+export function retireUsers(pool: object, error: () => Error): void {
+  for (const user of [...(usersOf.get(pool) ?? [])]) user.poolRetired?.(error());
+}
+
+/** How often a wait looks whether another thread has ended its pool, which tells nobody. */
+const LOOK_MS = 250;
+
+/**
+ * Calls `look` every {@link LOOK_MS} until it is stopped by what this returns. The timer keeps no process alive: what
+ * waits there has a port or a channel that does.
+ */
+export function lookNowAndThen(clock: Clock, look: () => void): () => void {
+  let timer: TimerHandle | undefined;
+  let isOver = false;
+  const arm = (): void => {
+    timer = clock.setTimer(
+      () => {
+        look();
+        if (!isOver) arm();
+      },
+      LOOK_MS,
+      true,
+    );
+  };
+  arm();
+  return () => {
+    isOver = true;
+    clock.clearTimer(timer);
+  };
 }
 
 /** The pool is over in this thread. */

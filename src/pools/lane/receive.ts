@@ -250,8 +250,9 @@ export async function receiveLane<Data = unknown>(
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
-    const pool = SharedPool.attach(handle);
+    let pool: SharedPool | undefined;
     try {
+      pool = SharedPool.attach(handle);
       const lane = new Lane<Data>(
         port,
         sharedCarrier(pool, from, false, () => {}),
@@ -260,7 +261,10 @@ export async function receiveLane<Data = unknown>(
       port.postMessage(ready);
       return lane;
     } catch (error) {
-      pool.leave({ force: true });
+      // The other side waits for an answer.
+      port.postMessage({ kind: "millpond.refused", failed: (error as Error).message });
+      port.close();
+      pool?.leave({ force: true });
       throw error;
     }
   }

@@ -1,4 +1,15 @@
-/** Carries leases of a SharedPool: the slot stays where it is, and its member's bit moves. */
+/**
+ * Carries leases of a SharedPool: the slot stays where it is, and its member's bit moves.
+ *
+ * Life-cycle of a connection: a membership is reserved for the other thread; that thread attaches with it; the lane
+ * carries leases; when the thread ends without leaving, its membership and its children's are reclaimed. Where it never
+ * attached, the reservation is canceled.
+ *
+ * Invariants: a lease is posted between {@link prepareTransfer} and {@link commitTransfer}, so that a sender that dies
+ * leaves it with one who knows of it; what comes in a message is checked before it names anything.
+ *
+ * Complexity: send and receive O(1); reclaiming O(slots).
+ */
 
 import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
@@ -51,6 +62,31 @@ interface SharedEnd extends LeasePool {
 /** 20 us, as long as acquireSync() spins; a timer would be a millisecond. */
 const SPINS = 2000;
 
+/** The open lanes of each pool in this thread, of those whose other sides were connected from here. */
+const open: WeakMap<object, Set<Lane<unknown>>> = new WeakMap();
+const questions: Map<number, () => void> = new Map();
+let lastQuestion = 0;
+
+/** @internal The open lanes of a pool in this thread: what was sent to it is from one of their other sides. */
+export function lanesOf(pool: object): Set<Lane<unknown>> {
+  const known = open.get(pool);
+  if (known !== undefined) return known;
+  const made = new Set<Lane<unknown>>();
+  open.set(pool, made);
+  return made;
+}
+
+/**
+ * @internal Asks a lane's other side for an answer, which comes after everything that it sent before; returns what
+ *   gives the question up.
+ */
+export function ask(lane: Lane<unknown>, answered: () => void): () => void {
+  const question = ++lastQuestion;
+  questions.set(question, answered);
+  lane.control(["ask", question]);
+  return () => questions.delete(question);
+}
+
 /**
  * The carrier of this side; `peer` is the other thread's membership, `reclaims` whether this side clears up after it.
  */
@@ -72,7 +108,11 @@ export function sharedCarrier(
     receive(payload) {
       return receiveLease(pool, payload, peer);
     },
-    control() {},
+    control(message, post) {
+      const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
+      if (what === "ask") post(["answer", question]);
+      else if (what === "answer" && typeof question === "number") questions.get(question)?.();
+    },
     ended,
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
@@ -89,13 +129,15 @@ export interface SharedOffer {
 }
 
 /** A lane to a worker, with a membership that is reclaimed when the worker ends. */
-export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
+export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): Promise<Lane<Data>> {
   const { member, core } = pool;
   const handle = pool.reserve();
   const { membership } = handle;
   if (checked.isChild) adopt(core, membership);
   let reclaimed = false;
   let isConnected = false;
+  let isEnded = false;
+  let own: Lane<unknown> | undefined;
   /** The lane has lost its other side. The thread there may live: it may have left the pool by force. */
   const lost = (): void => {
     if (reclaimed || !isAlive(core) || isEvicted(core)) return;
@@ -114,17 +156,36 @@ export function connectShared<Data>(pool: SharedEnd, checked: CheckedConnect): P
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
     isConnected = true;
-    return sharedCarrier(pool, handle.membership, true, (isLost) => (isLost ? lost() : undefined));
+    return sharedCarrier(pool, handle.membership, true, (isLost) => {
+      isEnded = true;
+      if (own !== undefined) lanesOf(pool).delete(own);
+      if (isLost) lost();
+    });
   };
   const isSettled = (): boolean =>
     !isAlive(core) ||
     isEvicted(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  return connect<Data>(checked, offer, { pool, carrier, exited, isSettled, abandoned });
+  const lane = await connect<Data>(checked, offer, {
+    pool,
+    carrier,
+    exited,
+    isSettled,
+    abandoned,
+    lookForEnd: () => pool.lookForEnd(),
+  });
+  if (!isEnded) {
+    own = lane as Lane<unknown>;
+    lanesOf(pool).add(own);
+  }
+  return lane;
 }
 
-/** Moves a lease to `peer`; `post` tells it. Throws the lease's errors; nothing has changed then. */
+/**
+ * Moves a lease to `peer`; `post` tells it. Throws the lease's errors: the lease is still this thread's then, or this
+ * thread's membership is over; `post` may have run.
+ */
 export function sendLease(pool: SharedEnd, id: number, peer: Membership, post: () => void): void {
   const { core } = pool;
   if (!pool.isHeld(id)) throw leaseError(pool, id, "send");

@@ -29,7 +29,7 @@ import {
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, connect, type LaneTarget } from "./connect.ts";
 import type { Carrier, Lane } from "./lane.ts";
-import { endUsers } from "./liveness.ts";
+import { endUsers, type PoolEnd, retireUsers } from "./liveness.ts";
 
 /** How a TransferPool is made. */
 export interface TransferPoolOptions {
@@ -256,9 +256,16 @@ export class TransferPool implements LeasePool {
   retire(): readonly TransferHolder[] {
     const holders = this.holders();
     if (this.#state !== "open") return holders;
-    this.#state = holders.length === 0 ? "closed" : "retired";
+    this.#state = "retired";
     this.#queue.rejectAll(() => this.#closedError("wait for a slot of"));
+    retireUsers(this, () => this.#closedError("connect"));
+    if (holders.length === 0) this.#end("closed");
     return holders;
+  }
+
+  #end(how: PoolEnd): void {
+    this.#state = "closed";
+    endUsers(this, () => this.#closedError("wait for a lease of"), how);
   }
 
   /**
@@ -274,13 +281,13 @@ export class TransferPool implements LeasePool {
       throw inUseError(wordsOf(this.name), "close", holdersOf(holders), remedy);
     }
     this.retire();
-    this.#state = "closed";
     for (const { slot } of holders) {
       const entry = this.#entries[slot]!;
       if (entry.view === undefined) entry.view = new Uint8Array(0);
       this.#reset(entry);
+      this.#free.push(slot);
     }
-    endUsers(this, () => this.#closedError("wait for a lease of"), force ? "forced" : "closed");
+    if (holders.length > 0) this.#end("forced");
   }
 
   #lease(index: number): Lease {
@@ -294,7 +301,7 @@ export class TransferPool implements LeasePool {
     // A slot is leased or free at every moment, also before a waiter has heard of it.
     if (this.#queue.length > 0) this.#queue.next(this.#lease(index));
     else this.#free.push(index);
-    if (this.#state === "retired" && this.#free.length === this.count) this.#state = "closed";
+    if (this.#state === "retired" && this.#free.length === this.count) this.#end("closed");
   }
 
   #reset(entry: Entry): void {
@@ -330,6 +337,8 @@ export class TransferPool implements LeasePool {
           }
           throw error;
         }
+        // A getter closed the pool by force: nobody over there gets it.
+        if (idOf(entry) !== id) throw this.#closedError(`send slot ${entry.index} of`);
       },
       receive: (payload) => {
         const [id, buffer] = Array.isArray(payload) ? (payload as [number, ArrayBuffer]) : [];
@@ -397,7 +406,7 @@ export class TransferPool implements LeasePool {
       entry.away = carrier;
       entry.view = undefined;
     } catch {
-      // Cancelled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
+      // Canceled over there, or the lane has ended: nobody is owed an answer. Else the pool has.
       if (!want.signal.aborted) post(["retired"] satisfies TransferMessage);
     } finally {
       wants.delete(request);

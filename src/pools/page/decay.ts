@@ -83,7 +83,7 @@ const SMOOTH_LOOK = 5;
  */
 const LEFT: Record<PressureLevel, number> = { low: 1, medium: 0.5, high: 0 };
 
-/** The ageing of one pool's idle blocks. */
+/** The aging of one pool's idle blocks. */
 export class PageAge {
   readonly #cache: PageCache;
   readonly #config: PageConfig;

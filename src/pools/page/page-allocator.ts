@@ -1,6 +1,6 @@
 /**
- * The allocator of a PagePool: whole pages, the last freed first, and a look at the time on the way. It outlives its
- * pool.
+ * The allocator of a PagePool: whole pages, the last freed first; allocating and releasing also read the clock and free
+ * what has aged out. It outlives its pool.
  *
  * | state     | allocate()          | a released block   | the next state                                    |
  * | --------- | ------------------- | ------------------ | ------------------------------------------------- |
@@ -19,8 +19,8 @@
  * The clock. One reading costs as much as a whole allocation, so while calls come fast only one in 16 reads it. Two
  * things keep the age exact all the same: readings 5 ms apart or more make every call read, and while calls come fast a
  * background timer reads after 5 ms, so that the first call after a pause never trusts an old reading. What is left:
- * when the event loop stands still in the middle of a run of fast calls, up to 15 calls take the time before the halt
- * for the time after it.
+ * when the event loop is blocked in the middle of a run of fast calls, up to 15 calls take the time before the halt for
+ * the time after it.
  */
 
 import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/allocator.ts";

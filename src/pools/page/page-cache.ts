@@ -70,7 +70,7 @@ export class PageBlock {
   }
 }
 
-/** The blocks of one size (and alignment) that wait to be leased again. */
+/** The blocks of one size (and alignment); the idle ones are its list. */
 class PageClass {
   /** What finds it in the pool's table. */
   declare readonly key: number;

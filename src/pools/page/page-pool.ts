@@ -26,8 +26,8 @@
  * come first.
  *
  * Invariants: no fresh pages are taken past a waiter; a refused call changes nothing; code of others (the source, the
- * clock) that calls back gets `ERR_REENTRANT`. allocate() and release() of an idle block are O(1), stats() and
- * holders() O(blocks).
+ * clock) that calls back gets `ERR_REENTRANT`, but for the clock that a waiting acquire() reads. allocate() and
+ * release() of an idle block are O(1), stats() and holders() O(blocks).
  */
 import type { Allocator } from "../../memory/allocator.ts";
 import { isMemory, type Memory } from "../../memory/memory.ts";

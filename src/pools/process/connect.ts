@@ -18,8 +18,8 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
-import { onPoolEnd, watchExit } from "../lane/liveness.ts";
-import { sharedCarrier } from "../lane/shared-transport.ts";
+import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
+import { ask, lanesOf, sharedCarrier } from "../lane/shared-transport.ts";
 import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
@@ -213,7 +213,10 @@ export function firstMessage(
       const timer = clock.setTimer(() => failed(`did not answer within ${timeout} ms`), timeout, false);
       onEnd(() => clock.clearTimer(timer));
     }
-    if (pool !== undefined) onEnd(onPoolEnd(pool, { poolEnded: reject }));
+    if (pool !== undefined) {
+      onEnd(onPoolEnd(pool, { poolEnded: reject, poolRetired: reject }));
+      onEnd(lookNowAndThen(clock, () => pool.lookForEnd()));
+    }
     port.addEventListener("close", () => failed("ended"));
     port.onmessage = (event) => resolve(event.data);
     onEnd(() => {
@@ -280,23 +283,15 @@ function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promis
  * found and given back.
  */
 
-/**
- * One second: a message between threads of this process, which cannot be asked whether it is under way, is here by
- * then.
- */
+/** One second: a message of a lane that is being connected at the moment, and is not asked yet, is here by then. */
 const GRACE_MS = 1000;
+
+/** How often a look is taken whether an answer has come. */
+const POLL_MS = 50;
 
 /** A turn of the event loop spends so long on slots; the clock is read every 64 of them. */
 const TURN_MS = 4;
 const SLOTS_A_LOOK = 64;
-
-/**
- * The lanes of a pool in this process. A peer that answers after another was lost has received every message that was
- * sent to it before.
- */
-const lanes: WeakMap<ProcessPool, Set<Lane<unknown>>> = new WeakMap();
-const answers: Map<string, () => void> = new Map();
-let questions = 0;
 
 /** A lane's carrier, and how it learns of its lane. */
 interface ProcessCarrier extends Carrier {
@@ -306,8 +301,7 @@ interface ProcessCarrier extends Carrier {
 
 /** The carrier of this side; `peer` is the other process's membership, `ended` is called when the lane is over. */
 function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
-  const open = lanes.get(pool) ?? new Set<Lane<unknown>>();
-  lanes.set(pool, open);
+  const open = lanesOf(pool);
   let own: Lane<unknown> | undefined;
   // Whichever side it is: the looks for processes that have ended find the other one.
   const inner = sharedCarrier(pool, peer, true, () => {});
@@ -317,24 +311,23 @@ function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boole
       own = lane;
       open.add(lane);
     },
-    control(message, post) {
-      const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
-      if (what === "ask") post(["answer", question]);
-      else if (what === "answer" && typeof question === "string") answers.get(question)?.();
-    },
     ended(lost) {
       if (own !== undefined) open.delete(own);
-      if (lost) void giveBackUnknown(pool, open);
+      if (lost) void giveBackUnknown(pool);
       ended(lost);
     },
   };
 }
 
 /**
- * Gives back leases that were sent to this thread and that it will never get a message about. Answers how many there
- * were.
+ * Gives back leases that were sent to this thread and that it will never get a message about: the other sides of all
+ * lanes that are open, of processes and of threads, have answered since, or their lanes have ended. Answers how many
+ * there were.
  */
-export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<unknown>>): Promise<number> {
+export async function giveBackUnknown(
+  pool: ProcessPool,
+  open: ReadonlySet<Lane<unknown>> = lanesOf(pool),
+): Promise<number> {
   const suspects: number[] = [];
   await inTurns(pool, (index) => {
     const id = unknownLease(pool, index);
@@ -342,6 +335,8 @@ export async function giveBackUnknown(pool: ProcessPool, open: ReadonlySet<Lane<
   });
   if (suspects.length === 0) return 0;
   await Promise.all([pause(GRACE_MS), ...[...open].map((lane) => answered(lane, open))]);
+  // What has come and is taken in a turn later is taken in by then.
+  await pause(POLL_MS);
   let given = 0;
   const unknown = new Set(suspects);
   // Those in a ring are known to the ring, and nothing else.
@@ -380,18 +375,17 @@ export function unknownLease({ core }: ProcessPool, index: number): number | und
  * Resolves when that lane's other side has answered, after everything that it sent before; or when the lane is over.
  */
 async function answered(lane: Lane<unknown>, open: ReadonlySet<Lane<unknown>>): Promise<void> {
-  const question = `${process.pid}:${++questions}`;
   let heard = false;
-  answers.set(question, () => {
-    heard = true;
-  });
+  let end: (() => void) | undefined;
   try {
-    lane.control(["ask", question]);
-    while (!heard && open.has(lane)) await pause(GRACE_MS / 20);
+    end = ask(lane, () => {
+      heard = true;
+    });
+    while (!heard && open.has(lane)) await pause(POLL_MS);
   } catch {
     // The other side is gone: nothing comes from there.
   } finally {
-    answers.delete(question);
+    end?.();
   }
 }
 

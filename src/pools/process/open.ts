@@ -120,7 +120,10 @@ export function createProcess<T>(options: ProcessPoolOptions, construct: Constru
   const layout = layoutOf(checkShape(given, "release"));
   const settings = withOps(checkAttach(given));
   const { name = "shared" } = settings;
-  const block = orThrow(createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops), "make", name);
+  const block = orThrow(
+    createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops),
+    cannot("make", name),
+  );
   try {
     const own = ownIdentity();
     const { table, word } = writeTable(block.buffer, layout, own);
@@ -142,9 +145,9 @@ export function attachProcess<T>(
   const settings = withOps(checkAttach(readOptions("options", options, OPEN_KEYS)));
   const { ops, name = "shared" } = settings;
   if (typeof source === "string")
-    return joinOwn(orThrow(openName(source, ops), "open", source), settings, source, construct);
+    return joinOwn(orThrow(openName(source, ops), cannot("open", source)), settings, source, construct);
   if (typeof source === "number")
-    return joinOwn(orThrow(openSharedMemory(source, ops), "open", name), settings, name, construct);
+    return joinOwn(orThrow(openSharedMemory(source, ops), cannot("open", name)), settings, name, construct);
   if (source === null || typeof source !== "object") {
     throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   }
@@ -332,9 +335,14 @@ function badMemory(name: string, what: string, cause?: unknown): MillpondError {
   );
 }
 
-function orThrow(outcome: Outcome<SharedMemory>, verb: string, name: string): SharedMemory {
+function cannot(verb: string, name: string): string {
+  return `cannot ${verb} shared pool "${name}" between processes`;
+}
+
+/** What a native step made; throws {@link nativeError} when it was not done. */
+export function orThrow<T>(outcome: Outcome<T>, what: string): T {
   if (outcome.ok) return outcome.value;
-  throw nativeError(outcome, `cannot ${verb} shared pool "${name}" between processes`);
+  throw nativeError(outcome, what);
 }
 
 /** The error for a native step that was not done: `details` has its status and errno. */

@@ -22,7 +22,6 @@ import {
   serveDescriptors,
 } from "../../os/descriptors.ts";
 import { nativeOps } from "../../os/load.ts";
-import type { Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
@@ -39,7 +38,7 @@ import {
   ready,
   refusalText,
 } from "./connect.ts";
-import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
+import { checkAttach, nativeError, orThrow, type ProcessOpenOptions } from "./open.ts";
 import { type ProcessPort, socketPort } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 
@@ -285,9 +284,4 @@ function listening(server: Server, path: string): Promise<void> {
       }
     });
   });
-}
-
-function orThrow<T>(outcome: Outcome<T>, what: string): T {
-  if (outcome.ok) return outcome.value;
-  throw nativeError(outcome, what);
 }

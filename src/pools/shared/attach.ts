@@ -1,4 +1,15 @@
-/** Making a shared pool in a memory, and joining one: all checks, before anything is changed. */
+/**
+ * Making a shared pool in a memory, and joining one: all checks, before anything is changed.
+ *
+ * Life-cycle. Making: the options are checked, memory is allocated or taken over from a pool that has ended, the header
+ * and the states are written, the maker gets the first membership. Joining: the handle is copied and checked, the
+ * memory is compared with it, this thread counts itself in as a visitor, claims a membership, and counts itself out.
+ *
+ * Invariants: each field of a handle is read once; a call that throws leaves the memory as it was, and takes no
+ * membership; no pool is made over one that lives or that a thread may still be at.
+ *
+ * Complexity: making O(slots), joining O(members^2).
+ */
 
 import type { Clock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -9,7 +20,6 @@ import {
   checkShape,
   generationStart,
   Header,
-  holdsPool,
   isShared,
   LAYOUT_VERSION,
   LINE,
@@ -286,18 +296,21 @@ function runningError(): MillpondError {
 }
 
 /**
- * The last step before a pool is written into memory that another one may have left. Nothing has changed if it throws.
+ * The last step before a pool is written into memory that was given: from now on it is this thread's. Nothing has
+ * changed if it throws.
  */
 function takeOver(memory: SharedArrayBuffer): void {
   const words = Math.min(memory.byteLength >>> 2, Header.END + MAX_MEMBERS * LINE);
   const i32 = new Int32Array(memory, 0, words);
-  const found = holdsPool(i32) ? takeMemory(i32, i32.length) : NONE;
+  const found = takeMemory(i32, i32.length);
   if (found === NONE) return;
   if (found === Occupied.RUNNING) throw runningError();
   const inUse = (text: string, details?: Record<string, unknown>): MillpondError =>
     new MillpondError("ERR_IN_USE", text, details);
   if (found === Occupied.MAKING)
-    throw inUse("another thread makes a shared pool in that memory; attach() to it, or use other memory");
+    throw inUse(
+      "another thread makes a shared pool in that memory; attach() to it, or use other memory; if that thread ended before it was done, fill the memory with zeros",
+    );
   if (found === Occupied.VISITED) {
     throw inUse(
       "a thread is at the words of the shared pool that was closed in that memory, to attach or to close it; try again, or use other memory if that thread has ended",

@@ -17,7 +17,7 @@
  *
  * **The generation has two words.** The state holds the low part, which every release counts up; the word beside it
  * holds the high part. No lease has the last value of the low part: a slot that reaches it is closed, its holder moves
- * the high part on by one compare-exchange, and frees the slot at low part 0. So the high part stands still while
+ * the high part on by one compare-exchange, and frees the slot at low part 0. So the high part does not change while
  * anybody holds a lease or takes one:
  * - Taking a slot is the compare-exchange on the state; the high part is read after it, when this thread is the holder.
  * - Joining is a compare-exchange on the state as well, so the high part is compared *after* it: if the slot went
@@ -34,7 +34,7 @@
  * look on the fast path. So a thread that was declared dead changes nothing.
  *
  * **Nobody is at the words of a pool that is not there any more.** What lies where is another thing in the next pool in
- * this memory, and between a look and the step after it a thread may stand still for any time. So a memory is given to
+ * this memory, and between a look and the step after it a thread may rest for any time. So a memory is given to
  * another pool only when the last one is closed and has no member left that may be inside an operation (`takeMemory` in
  * membership.ts). A membership in a pool that was closed is given up by its own thread, between two operations; from
  * then on this thread has no place to compare its status with ({@link depart}), and changes nothing. One who is not a
@@ -129,7 +129,11 @@ export interface Core {
   mask: number;
   /** Where the next search begins. */
   start: number;
-  /** By slot: the lease that this thread holds or held last; `MANY - id` while it holds it more than once. */
+  /**
+   * By slot, one of four: {@link NOTHING}: no lease is known; an identity that the state confirms: this thread holds
+   * that lease once; an identity that it does not: the lease that this thread gave back last, which the fast path
+   * leaves here; `MANY - id`: it holds that lease `localRefs + 1` times.
+   */
   readonly localLease: Float64Array;
   /** By slot: holds of this thread beyond the first. */
   readonly localRefs: Int32Array;
@@ -549,7 +553,7 @@ function carryGeneration(core: Core, at: number, closed: number): void {
 }
 
 /**
- * Whether a state says that this thread holds that very lease. The high part is not compared: it stands still while
+ * Whether a state says that this thread holds that very lease. The high part is not compared: it does not change while
  * this thread holds the lease.
  */
 export function holds(core: Core, state: number, id: number): boolean {
@@ -603,7 +607,7 @@ export function retain(core: Core, id: number): boolean {
     if (!isCurrent(core, index, id)) return false;
     // The bit may be set already, for a lease that is on its way to this thread. This hold is one more.
     if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
-    // From here on the generation stands still. Between the two reads it may have come round to the same low part.
+    // From here on the generation does not change. Between the two reads it may have come round to the same low part.
     if ((state & me) === 0 && !isCurrent(core, index, id)) {
       dropHold(core, index, id);
       return false;

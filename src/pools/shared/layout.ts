@@ -30,6 +30,9 @@ export const LAYOUT_VERSION = 6;
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
 
+/** "MPSM": a thread makes the first pool in that memory. Until it is there the memory holds none. */
+export const MAKING_MAGIC = 0x4d50534d;
+
 /** 64 bytes, a cache line of every machine that we know, in 32-bit words. */
 export const LINE = 16;
 
@@ -156,7 +159,7 @@ export const MAX_MEMBERS: number = BITS - MIN_GENERATION_BITS;
 const BATCH_FROM = 256;
 
 /**
- * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighbouring
+ * Up to this many slots each state has a cache line of its own (64 KiB in all): other threads may use the neighboring
  * slots, and threads that write to one line slow each other down. Beyond, the states of a word share lines.
  */
 const SPREAD_UP_TO = 1024;
@@ -318,7 +321,7 @@ export function writePool(i32: Int32Array, layout: SharedLayout, pool: number, s
     nextGeneration(i32, layout, at);
     i32[bitmapWordOf(layout, index)]! |= 1 << (index % WORD_SLOTS);
   }
-  i32[Header.MAGIC] = MAGIC;
+  Atomics.store(i32, Header.MAGIC, MAGIC);
   // Last, and atomically: a thread that sees a live pool sees all of it.
   Atomics.store(i32, Header.STATE, PoolState.LIVE);
 }

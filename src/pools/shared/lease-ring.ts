@@ -11,6 +11,15 @@
  * const id = ring.tryPop();                                 // -1: empty
  * const next = ring.popSync(1000);                // waits; await ring.pop({ timeout: 1000 }) does without blocking
  * ```
+ *
+ * Life-cycle: made by one side, attached by the other, closed by either; then pushes are refused and pops give what is
+ * left. When a side dies, another thread may take it and go on.
+ *
+ * Invariants: a lease in the ring is the popping side's, but for one whose push has not returned, because it goes on or
+ * its thread died; a refused push leaves the lease with the pusher; a number that names no lease is skipped.
+ *
+ * Complexity: tryPush and tryPop O(1), with one compare-exchange more than {@link SpscRing}; tryPop skips 1024 numbers
+ * at most.
  */
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
@@ -56,7 +65,7 @@ import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
 
 /**
  * An item is the low 30 bits of an identity. The slot has the other bits: a lease under way is held, so its generation
- * stands still. Another lease with the same low bits can be there only after 2^10 uses or more of the slot, when the
+ * does not change. Another lease with the same low bits can be there only after 2^10 uses or more of the slot, when the
  * sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;

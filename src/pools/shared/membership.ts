@@ -53,7 +53,10 @@ import {
   CLOSED_SLOT,
   DEAD_SLOT,
   Header,
+  LAYOUT_VERSION,
   LINE,
+  MAGIC,
+  MAKING_MAGIC,
   MAX_MEMBERS,
   MemberState,
   MemberWord,
@@ -274,7 +277,7 @@ function revertTransfer(core: Core, id: number, at: number, bit: number): boolea
     const state = Atomics.load(i32, at);
     if (!isLease(core, state, id) || !isCurrent(core, index, id)) return false;
     if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
-    // As in retain(): from here on the generation stands still.
+    // As in retain(): from here on the generation does not change.
     if (isCurrent(core, index, id)) return true;
     dropHold(core, index, id);
     return false;
@@ -304,7 +307,7 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
 /**
  * As {@link acceptTransfer}, for a lease of which this thread knows only the low bits, `mask` of them: its identity, or
  * NONE when the step has not been taken yet or anything else is unusual. Where the bit of this thread is in the state
- * the generation stands still, so one look at the state and a plain one at the high part are enough. @realtime
+ * the generation does not change, so one look at the state and a plain one at the high part are enough. @realtime
  */
 export function acceptCommitted(core: Core, low: number, mask: number): number {
   const { i32, localLease: mine } = core;
@@ -395,17 +398,27 @@ export function endVisit(i32: Int32Array): void {
 export const Occupied = { CLEARING: 100, VISITED: 200, MAKING: 201, RUNNING: 202 } as const;
 
 /**
- * Marks a closed pool as one over which another is written: {@link NONE}. What comes out else says why not, and nothing
- * has changed then: the number of a member that may be inside an operation, `Occupied.CLEARING` plus that of one that
- * clears a slot, or another of {@link Occupied}.
+ * Claims a memory for the thread that writes a pool into it; of any number of threads one succeeds: {@link NONE}. What
+ * comes out else says why not, and nothing has changed then: the number of a member that may be inside an operation,
+ * `Occupied.CLEARING` plus that of one that clears a slot, or another of {@link Occupied}.
  *
- * The mark comes first, so that one who attaches, or closes the pool after it left, either is seen here or sees the
- * mark. A reservation is nobody's: what would make it live is such a visit. `end`: words of the memory.
+ * Where no pool has been, the claim is one step on the first word, whatever is there: no step that expects another
+ * value than {@link MAGIC} there meets a pool. Where one has been it is one step on its state, and the mark comes
+ * before the looks, so that one who attaches, or closes the pool after it left, either is seen here or sees the mark. A
+ * reservation is nobody's: what would make it live is such a visit. `end`: words of the memory.
  */
 export function takeMemory(i32: Int32Array, end: number): number {
-  const was = Atomics.compareExchange(i32, Header.STATE, PoolState.DEAD, PoolState.MAKING);
-  if (was === PoolState.MAKING) return Occupied.MAKING;
+  const magic = Atomics.load(i32, Header.MAGIC);
+  if (magic !== MAGIC) {
+    if (magic === MAKING_MAGIC) return Occupied.MAKING;
+    return Atomics.compareExchange(i32, Header.MAGIC, magic, MAKING_MAGIC) === magic ? NONE : Occupied.MAKING;
+  }
+  const was = Atomics.load(i32, Header.STATE);
   if (was === PoolState.LIVE || was === PoolState.RETIRING) return Occupied.RUNNING;
+  if (was === PoolState.MAKING || Atomics.compareExchange(i32, Header.STATE, was, PoolState.MAKING) !== was)
+    return Occupied.MAKING;
+  // The members of a pool of another version are elsewhere.
+  if (i32[Header.VERSION] !== LAYOUT_VERSION) return NONE;
   let found: number = Atomics.load(i32, Header.VISITORS) === 0 ? NONE : Occupied.VISITED;
   const members = Math.min(i32[Header.MEMBERS]!, MAX_MEMBERS, (end - Header.END) / LINE);
   for (let member = 0; found === NONE && member < members; member++) {

@@ -74,8 +74,9 @@ const HEAD: number = RingWord.HEAD;
 const CLOSED: number = RingWord.CLOSED;
 const POPPED: number = RingWord.POPPED;
 const ITEMS: number = RingWord.ITEMS;
+// WRAP.
 const MASK = 0x1fffffff;
-/** Above a counter: the other side sleeps on this word. */
+/** Above a counter: the other side sleeps on this word. With it a word is still a small integer. */
 const BIT = 0x20000000;
 const NOT_YET = -1;
 /** What a place can hold. Shared memory may say anything: a negative number would read as an empty ring. */

@@ -11,6 +11,14 @@
  * const value = await ring.pop({ signal });       // there: waits for a number; popSync blocks, tryPop answers -1
  * ring.close();                                             // ends every wait, on both sides
  * ```
+ *
+ * Life-cycle: made by one side, attached by the other, closed by either. After that every push is refused, and pops
+ * give what is left. A later thread may take over a side: it begins where the counters are.
+ *
+ * Invariants: one thread pushes and one pops; integers come out once each, in order; a counter is written by its own
+ * side alone; no wake-up is lost between a look and a sleep (ring-steps.ts says how).
+ *
+ * Complexity: tryPush and tryPop O(1), without a lock and without garbage; a wait spins shortly, then sleeps.
  */
 import { type Clock, checkClock, type TimerHandle } from "../../util/clock.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
@@ -55,6 +63,7 @@ const PUBLISH_EACH_BELOW = 32;
 const TAIL: number = RingWord.TAIL;
 const POPPED: number = RingWord.POPPED;
 const ITEMS: number = RingWord.ITEMS;
+// WRAP, and the bit of who sleeps: above every counter, and both together still a small integer in every engine.
 const MASK = 0x1fffffff;
 const BIT = 0x20000000;
 

@@ -13,6 +13,16 @@
  * ```
  * A buffer that comes back gets another lease on its slot, so that a late message names a lease that is over:
  * `retainId` throws.
+ *
+ * Life-cycle: a {@link BufferPool}'s. The slots are made at the first activation; they retire when the pool stops, and
+ * end with the last thread that looks. A forced close of either pool ends both, the buffers first.
+ *
+ * Invariants: each buffer's hold on its slot is pinned, so that only the buffer ends it; there are `threads` more slots
+ * than buffers; a slot is leased again only when nobody looks at it; no other pool is made in the memory while there
+ * are buffers in it.
+ *
+ * Complexity: as BufferPool; a return takes one step more in shared memory, by which the slot's lease is renewed; close
+ * O(slots).
  */
 import { allocators } from "../../allocators/registry.ts";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -212,7 +222,7 @@ export class SharedBufferPool extends BufferPool {
 
   /** @internal */
   protected override start(): void {
-    // What a thread still looks at after a drain was cancelled stays good, so the slots do too.
+    // What a thread still looks at after a drain was canceled stays good, so the slots do too.
     if (this.#slots !== undefined) {
       super.start();
       return;

@@ -50,7 +50,7 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { readWait, type WaitOptions } from "../common/wait-queue.ts";
 import { type ConnectOptions, checkConnect, type LaneTarget } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
-import { endUsers } from "../lane/liveness.ts";
+import { endUsers, retireUsers } from "../lane/liveness.ts";
 import { connectShared } from "../lane/shared-transport.ts";
 import {
   type AttachOptions,
@@ -110,6 +110,7 @@ import {
   closePool,
   endMember,
   isAlive,
+  isOpen,
   isReservation,
   leave,
   leaveEnded,
@@ -197,7 +198,8 @@ export class SharedPool implements LeasePool {
    * `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` where there is no shared memory, `ERR_POOL_FULL` beyond
    * {@link limitSharedMemory}, `ERR_ALREADY_EXISTS` for a `memory` with a live pool in it, `ERR_IN_USE` for one with a
    * closed pool that a thread is still a member of: each has to call {@link leave} (a call that threw `ERR_POOL_DEAD`,
-   * and {@link close}, did so), or {@link reclaim} has to say that it ended. O(count).
+   * and {@link close}, did so), or {@link reclaim} has to say that it ended; and for one in which another thread makes
+   * a pool. If that has ended before it was done, fill the memory with zeros. O(count).
    */
   static create(options: SharedPoolOptions): SharedPool {
     const given = checkedOptions(options, CREATE_KEYS);
@@ -397,8 +399,8 @@ export class SharedPool implements LeasePool {
   }
 
   /**
-   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Its late hands on a lease,
-   * should it live after all, find another generation. Returns the slots that came free by this call. With
+   * Ends a thread that has ended: what only it held is free, and those who wait are woken. Should it live after
+   * all, its late calls find another generation. Returns the slots that came free by this call. With
    * `zero: "release"` one call clears 64 MiB; later calls, and those that find no slot, go on. Throws
    * `ERR_OUT_OF_RANGE`, and `ERR_INVALID_ARG_VALUE` for this thread itself (that is {@link leave}) and for a handle of
    * another pool or without a reserved membership. O(count). In a pool that was closed, also by one who has left it:
@@ -456,7 +458,10 @@ export class SharedPool implements LeasePool {
   /** @internal Ends this thread's lanes where another one has ended the pool, or this thread's part in it. */
   lookForEnd(): void {
     const error = refusal(this, "wait for a lease of");
-    if (error === undefined) return;
+    if (error === undefined) {
+      if (!isOpen(this.core)) retireUsers(this, () => acquireRefusal(this, "connect to")!);
+      return;
+    }
     if (!isAlive(this.core)) this.giveUp();
     endUsers(this, () => error, isAlive(this.core) ? "left" : "forced");
   }
@@ -471,6 +476,7 @@ export class SharedPool implements LeasePool {
     if (isEvicted(this.core)) throw evictedError(this, "retire the pool");
     const held = retirePool(this.core);
     this.#queue.rejectAll(() => acquireRefusal(this, "wait for a slot of"));
+    retireUsers(this, () => acquireRefusal(this, "connect to")!);
     if (held > 0) return this.holders();
     if (isAlive(this.core)) return this.holders();
     if (this.#budget !== undefined) uncount(this.#budget);

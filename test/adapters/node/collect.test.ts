@@ -288,17 +288,17 @@ describe("collect from web streams", () => {
 
   it("cancels it when it is too large, fails, or is aborted", async () => {
     const pages = PagePool.create();
-    const cancelled: unknown[] = [];
-    const cancel = (reason: unknown): void => void cancelled.push(reason);
+    const canceled: unknown[] = [];
+    const cancel = (reason: unknown): void => void canceled.push(reason);
     expect(await codeOf(collect(webOf(content, cancel) as never, pages, { maxBytes: 500_000 }))).toBe("ERR_TOO_LARGE");
-    expect(cancelled).toHaveLength(1);
+    expect(canceled).toHaveLength(1);
     const reason = new Error("enough");
     const controller = new AbortController();
     const never = new ReadableStream<Uint8Array>({ cancel });
     const collecting = collect(never as never, pages, { signal: controller.signal });
     controller.abort(reason);
     await expect(collecting).rejects.toBe(reason);
-    expect(cancelled[1]).toBe(reason);
+    expect(canceled[1]).toBe(reason);
     const text = new ReadableStream({ start: (c) => c.enqueue("abc"), cancel });
     expect(await codeOf(collect(text as never, pages))).toBe("ERR_INVALID_ARG_TYPE");
     const failing = new ReadableStream({ pull: (c) => c.error(new Error("the stream's own")) });

@@ -606,7 +606,7 @@ describe("a source that calls back into the pool it serves", () => {
     expectWhole(pool);
   });
 
-  it("and does not catch it: the acquire fails with it and nothing has changed", async () => {
+  it("that does not catch ERR_REENTRANT makes the acquire fail with it, and nothing has changed", async () => {
     const allocator = new CallingBack();
     const pool = openPool({ max: 1, allocator });
     allocator.call = () => pool.tryAcquire();

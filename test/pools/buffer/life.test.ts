@@ -37,7 +37,7 @@ describe("states (GStreamer's table)", () => {
     expect(code(() => pool.tryAcquire())).toBe("ERR_INACTIVE");
   });
 
-  it("active: normal", () => expect(openPool().tryAcquire()?.size).toBe(64));
+  it("active: an acquire gives a buffer of the configured size", () => expect(openPool().tryAcquire()?.size).toBe(64));
 
   it("active and flushing: refused even with free buffers, and what comes back is kept", () => {
     const pool = openPool({ min: 2 });

@@ -82,6 +82,46 @@ describe("a worker that is terminated, with workers of its own", () => {
   });
 });
 
+describe("a wait that only the end of the pool can end", () => {
+  it("of a send, and of an attempt to connect, when another member closes the pool by force", async () => {
+    const pool = SharedPool.create({ size: 8, count: 4 });
+    const lane = await pool.connect(start("./lane.worker.ts", { job: "hold when asked" }), { window: 1 });
+    const connecting = codeOf(pool.connect(start("./deaf.worker.mjs", undefined)));
+    await lane.send(pool.tryAcquire()!);
+    const sending = codeOf(lane.send(pool.tryAcquire()!));
+    SharedPool.attach(pool.handle).close({ force: true });
+    expect(await Promise.all([sending, connecting])).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+  });
+
+  it("of an attempt to connect, when the pool is retired while leases are out; lanes go on", async () => {
+    const pool = SharedPool.create({ size: 8, count: 4 });
+    const lane = await pool.connect<{ n: number }>(start("./lane.worker.ts", { job: "echo" }));
+    const lease = pool.tryAcquire()!;
+    const connecting = codeOf(pool.connect(start("./deaf.worker.mjs", undefined)));
+    pool.retire();
+    expect(await connecting).toBe("ERR_POOL_DEAD");
+    await lane.send(lease, { n: 1 });
+    pool.release((await lane.receive())!.lease);
+  });
+
+  it("of an attempt to connect, when the worker is refused or answers what is no answer", async () => {
+    for (const answer of [null, 5, { kind: "millpond.other" }]) {
+      const pool = SharedPool.create({ size: 8, count: 4 });
+      expect(await codeOf(pool.connect(start("./odd-answer.worker.mjs", answer)))).toBe("ERR_INACTIVE");
+    }
+  });
+
+  it("of a lane, when a lease in its inbox is over with the pool: close() ends all of it", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4 });
+    const lane = await pool.connect<{ n: number }>(start("./lane.worker.ts", { job: "echo" }), { window: 1 });
+    await lane.send(pool.tryAcquire()!, { n: 1 });
+    while (lane.pending === 0) await new Promise((resolve) => setImmediate(resolve));
+    SharedPool.attach(pool.handle).close({ force: true });
+    await lane.close();
+    expect(lane.isOpen).toBe(false);
+  });
+});
+
 describe("a lane on which somebody waits", () => {
   const third = (pool: SharedPool): SharedPool => SharedPool.attach(pool.handle);
   it.each<[string, (pool: SharedPool) => unknown]>([

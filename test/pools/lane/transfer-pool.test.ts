@@ -2,6 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
+import { codeOf } from "../../helpers/code-of.ts";
 import { code } from "../buffer/pools.ts";
 
 const workers: Worker[] = [];
@@ -125,4 +126,69 @@ it("tells a worker that waits for a slot when the pool is retired, and each that
   pool.retire();
   expect(await said).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
   pool.release(held);
+});
+
+describe("the end of a TransferPool", () => {
+  const begin = async () => {
+    const pool = TransferPool.create({ size: 64, count: 1 });
+    const worker = new Worker(new URL("./lane.worker.ts", import.meta.url), {
+      workerData: { job: "report the end" },
+      execArgv: [],
+    });
+    const deaf = new Worker(new URL("./deaf.worker.mjs", import.meta.url), { execArgv: [] });
+    workers.push(worker, deaf);
+    const said = new Promise((resolve) => worker.once("message", resolve));
+    const lane = await pool.connect(worker);
+    return { pool, said, lane, waits: [codeOf(lane.receive()), codeOf(pool.connect(deaf))] };
+  };
+
+  it.each(["with no lease out", "with the last lease"])("by retire(), %s, ends lanes and connections", async (when) => {
+    const { pool, said, waits } = await begin();
+    const lease = when === "with the last lease" ? pool.tryAcquire() : undefined;
+    pool.retire();
+    if (lease !== undefined) pool.release(lease);
+    expect(await Promise.all(waits)).toEqual(["ERR_POOL_DEAD", "ERR_POOL_DEAD"]);
+    expect(await said).toBe("end");
+    pool.close();
+  });
+
+  it("by force leaves nothing held", () => {
+    const pool = TransferPool.create({ size: 64, count: 2 });
+    pool.tryAcquire();
+    pool.close({ force: true });
+    expect([pool.stats(), pool.holders()]).toEqual([{ count: 2, free: 2, held: 0, away: 0 }, []]);
+    pool.validate();
+  });
+
+  it("by force in a getter of what is sent is told to the sender", async () => {
+    const { pool, lane } = await begin();
+    const lease = pool.tryAcquire()!;
+    const data = {
+      get n() {
+        pool.close({ force: true });
+        return 1;
+      },
+    };
+    expect(code(() => lane.trySend(lease, data))).toBe("ERR_POOL_DEAD");
+  });
+});
+
+it("a getter that sends another lease finds the window as full as it is", async () => {
+  const pool = TransferPool.create({ size: 8, count: 4 });
+  const worker = new Worker(new URL("./lane.worker.ts", import.meta.url), {
+    workerData: { job: "hold when asked" },
+    execArgv: [],
+  });
+  workers.push(worker);
+  const lane = await pool.connect<object>(worker, { window: 1 });
+  const other = pool.tryAcquire()!;
+  const said: boolean[] = [];
+  const data = {
+    get n() {
+      said.push(lane.trySend(other));
+      return 1;
+    },
+  };
+  expect(lane.trySend(pool.tryAcquire()!, data)).toBe(true);
+  expect([said, lane.credit]).toEqual([[false], 0]);
 });

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { serialize } from "node:v8";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { connectProcess, connectToPool, ProcessPool, serveProcesses } from "../../../src/native.ts";
 import { closeDescriptor, sendDescriptor, serveDescriptors } from "../../../src/os/descriptors.ts";
@@ -18,9 +18,11 @@ import { nativeOps } from "../../../src/os/load.ts";
 import { absentOps } from "../../../src/os/native-ops.ts";
 import { notDone } from "../../../src/os/result.ts";
 import type { Lane } from "../../../src/pools/lane/lane.ts";
+import { receiveLane } from "../../../src/pools/lane/receive.ts";
 import { giveBackUnknown, unknownLease } from "../../../src/pools/process/connect.ts";
 import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
+import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { kill } from "../../helpers/child.ts";
 import { codeOf } from "../../helpers/code-of.ts";
@@ -329,6 +331,44 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
     expect(ring.tryPop()).toBe(id);
     pool.releaseId(id);
     other.leave();
+  });
+
+  it("a lease that a living thread sent, whose message waits in the port, is not taken for a lost one", async () => {
+    const pool = make(2);
+    const between = new MessageChannel();
+    const door = new MessageChannel();
+    const held: unknown[] = [];
+    let isBusy = false;
+    let isAsked: () => void;
+    const asked = new Promise<void>((resolve) => {
+      isAsked = resolve;
+    });
+    let port!: MessagePort;
+    // Every message passes here, and waits while the pool's own thread is busy, as it were.
+    const pass = (data: unknown): void => void (isBusy ? held.push(data) : port.postMessage(data));
+    const target = {
+      postMessage(request: { port: MessagePort }) {
+        port = request.port;
+        between.port1.on("message", pass);
+        port.on("message", (data: unknown) => {
+          if (isBusy && JSON.stringify(data).includes("ask")) isAsked();
+          between.port1.postMessage(data);
+        });
+        door.port1.postMessage({ ...request, port: between.port2 }, [between.port2]);
+      },
+    };
+    const [lane, far] = await Promise.all([pool.connect<Data>(target as never), receiveLane(door.port2 as never)]);
+    isBusy = true;
+    await far.send((far.pool as SharedPool).tryAcquire()!, { n: 7 });
+    const given = giveBackUnknown(pool);
+    expect(await Promise.race([given, asked])).toBeUndefined();
+    isBusy = false;
+    for (const data of held.splice(0)) pass(data);
+    expect(await given).toBe(0);
+    const { lease, data } = (await lane.receive())!;
+    expect(data).toEqual({ n: 7 });
+    pool.release(lease);
+    for (const one of [port, between.port1, door.port1, door.port2]) one.close();
   });
 
   it("a peer that calls all slots ours makes nothing throw, and no turn of the event loop long", async () => {

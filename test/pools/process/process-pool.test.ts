@@ -396,7 +396,7 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     throw new Error("it was not refused");
   };
 
-  it("an ordinary file, a closed descriptor, a memory too short, one without a pool", () => {
+  it("an ordinary file, a closed descriptor, a memory too short and one without a pool are refused", () => {
     const folder = mkdtempSync(join(tmpdir(), "mp-"));
     const file = openSync(join(folder, "file"), "w+");
     truncateSync(join(folder, "file"), 65536);
@@ -414,7 +414,7 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     expect(() => ProcessPool.attach(empty)).toThrow(/promises/);
   });
 
-  it.runIf(isRoot)("memory of another user", async () => {
+  it.runIf(isRoot)("memory of another user is refused", async () => {
     const pool = make({ size: 64, count: 1 });
     expect(answerOf(await ask(["open", "nobody"], pool.descriptor))).toMatchObject({
       code: "ERR_BAD_DATA",

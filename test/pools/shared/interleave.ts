@@ -158,7 +158,7 @@ export type Thread = Step<void>;
 /** A run: made anew for each schedule. */
 export interface Run {
   readonly threads: readonly Thread[];
-  /** What all of shared memory is, for recognising a situation that was seen before. */
+  /** What all of shared memory is, for recognizing a situation that was seen before. */
   readonly i32: Int32Array;
   /** Called when all have ended; throws when something is wrong. */
   check(): void;

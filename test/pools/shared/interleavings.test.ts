@@ -720,6 +720,56 @@ describe("death between any two instructions", REPEATED, () => {
     },
   );
 
+  it.each([
+    ["zeros", (): void => {}],
+    ["words of another program, one of which is as a live pool's state", (i32: Int32Array): void => void i32.fill(1)],
+    ["words of another program, one of which is as a closed pool's state", (i32: Int32Array): void => void i32.fill(2)],
+    [
+      "a closed pool",
+      (i32: Int32Array): void => {
+        writePool(i32, layoutOf(checkShape({ size: 8, count: 1, members: 1 }, "never")), 9);
+        i32[Header.STATE] = PoolState.DEAD;
+      },
+    ],
+    [
+      "a closed pool of another version",
+      (i32: Int32Array): void => {
+        writePool(i32, layoutOf(checkShape({ size: 8, count: 1, members: 1 }, "never")), 9);
+        i32[Header.VERSION] = 1;
+        i32[Header.STATE] = PoolState.DEAD;
+      },
+    ],
+  ])("two threads make a pool at once in a memory of %s, and one may die: one of them does", (_, fill) => {
+    const layout = layoutOf(checkShape({ size: 8, count: 2, members: 2 }, "never"));
+    const make = (): Run => {
+      const i32 = new Int32Array(layout.slotsAt >>> 2);
+      fill(i32);
+      const made: number[] = [];
+      let hasDied = false;
+      const maker = function* (pool: number): Thread {
+        const found = yield* steps.takeMemory(i32, i32.length);
+        if (found >= 0) return;
+        yield;
+        writePool(i32, layout, pool);
+        made.push(pool);
+      };
+      const check = (): void => {
+        if (made.length > 1 || (made.length === 0 && !hasDied)) throw new Error(`${made.length} pools were made`);
+        if (made.length === 1 && i32[Header.POOL] !== made[0]) throw new Error("the pool is another one");
+        // Whatever was done, all of it or a part, it is nobody else's; and free for all once it is zeros.
+        const nobody = made.length === 0 && alone(steps.takeMemory(i32, i32.length)) < 0;
+        if (nobody && alone(steps.takeMemory(i32, i32.length)) < 0) throw new Error("two have claimed it");
+        i32.fill(0);
+        if (alone(steps.takeMemory(i32, i32.length)) >= 0) throw new Error("a memory of zeros is refused");
+      };
+      const died = (): void => {
+        hasDied = true;
+      };
+      return { threads: [maker(1), maker(2)], i32, check, mortal: [true, true], died };
+    };
+    expect(tally(explore(make)).schedules).toBeGreaterThan(5);
+  });
+
   it("slots that take several passes to clear, cleared by two in turns and at once, one of whom may die: whole, and then free", () => {
     const make = (dies: boolean) => (): Run => {
       const world = new World({ count: 1, threads: 4, zero: "release", size: 2.5 * CLEAR_BYTES });

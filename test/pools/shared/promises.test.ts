@@ -1,4 +1,4 @@
-/** What a shared pool promises against hostile neighbours, reused memory, late hands and forged handles. */
+/** What a shared pool promises against hostile neighbors, reused memory, late hands and forged handles. */
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { receiveLease, sendLease } from "../../../src/pools/lane/shared-transport.ts";
@@ -14,7 +14,7 @@ import {
   PoolState,
 } from "../../../src/pools/shared/layout.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
-import { CLEAR_BYTES, closePool } from "../../../src/pools/shared/membership.ts";
+import { CLEAR_BYTES, closePool, takeMemory } from "../../../src/pools/shared/membership.ts";
 import { SpscRing } from "../../../src/pools/shared/ring.ts";
 import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
 import { atomicsWaiter, type SharedWaiter } from "../../../src/pools/shared/waiter.ts";
@@ -478,6 +478,19 @@ describe("a memory in which a thread of a closed pool still clears a slot", () =
     next.close();
   });
 
+  it("gets none either while another thread makes its first one; if that has died there, once it is zeros", () => {
+    const memory = new SharedArrayBuffer(2 ** 16);
+    const i32 = new Int32Array(memory);
+    expect(takeMemory(i32, i32.length)).toBeLessThan(0);
+    const before = i32.slice();
+    expect(() => SharedPool.create({ size: 64, count: 2, memory })).toThrow(
+      expect.objectContaining({ code: "ERR_IN_USE", message: expect.stringContaining("with zeros") }),
+    );
+    expect(i32).toEqual(before);
+    i32.fill(0);
+    SharedPool.create({ size: 64, count: 2, memory }).close();
+  });
+
   it("is not asked for such a thread where no pool was in it", () => {
     const options = { size: 64, count: 2 };
     const memory = new SharedArrayBuffer(SharedPool.bytesNeeded(options));
@@ -835,7 +848,7 @@ describe("one that writes control words without end", () => {
     const at = stateAt(pool.core, 0);
     const original = Atomics.compareExchange;
     try {
-      // A neighbour that is always faster: no exchange ever finds what was read.
+      // A neighbor that is always faster: no exchange ever finds what was read.
       (Atomics as { compareExchange: unknown }).compareExchange = (
         array: Int32Array,
         index: number,

@@ -239,7 +239,7 @@ describe("misuse", () => {
     a.releaseId(id);
   });
 
-  it("a dead pool: release, use, take, attach, wait", async () => {
+  it("a dead pool refuses to release, use, take, attach and wait", async () => {
     const [a, b] = two();
     const lease = a.tryAcquire()!;
     expect(code(() => b.close())).toBe("ERR_IN_USE");

@@ -10,6 +10,8 @@
  * Invariants: `gone` resolves once and never rejects; then the process and its pipes here are no more. A process that
  * ignores the signal it gets is killed after a grace. While a child runs, one listener of the process's "exit" kills
  * it, so that it does not outlive a `process.exit()`.
+ *
+ * Complexity: each step O(1); of stderr the last 8 KiB are kept.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import type { Readable } from "node:stream";

@@ -6,6 +6,8 @@
  * with the last lease.
  *
  * Invariant: a lease leaves `fill` with a whole frame in it, or goes back to its pool.
+ *
+ * Complexity: a frame costs one copy of its bytes, in one run where its rows are packed, else row by row.
  */
 import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";

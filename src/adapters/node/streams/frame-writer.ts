@@ -14,6 +14,9 @@
  * changes them. A Writable that closes without calling back may still have them queued, as may an HTTP/2 session whose
  * stream was destroyed: then the write rejects at once, and the pool discards the slot, so that no later lease has its
  * bytes.
+ *
+ * Complexity: no byte is copied here, and a frame is one write for each memory, or for each row where its slot has
+ * padded rows. Only where a Writable takes one chunk at a time are padded rows first copied into one.
  */
 import { PassThrough, type Writable } from "node:stream";
 import { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
@@ -145,7 +148,7 @@ export class FrameWriter {
       }
       this.#written++;
     } finally {
-      giveBack(buffer, mappings);
+      unmapAndRelease(buffer, mappings);
     }
   }
 
@@ -291,7 +294,7 @@ function packingOf(layout: FrameLayout): Packing {
   return { layout, runs, size: packed.size, slotBytes: endOf(runs) };
 }
 
-function giveBack(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
+function unmapAndRelease(buffer: MediaBuffer, mappings: readonly Mapping[]): void {
   for (const mapping of mappings) mapping.unmap();
   // Its pool may have been closed by force meanwhile.
   if (buffer.isLive) buffer.release();

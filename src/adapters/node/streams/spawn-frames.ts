@@ -16,6 +16,9 @@
  *
  * Invariants: when the loop has ended, the process has ended, and no descriptor, file, listener, timer or slot of it is
  * left. A read into a slot never goes beyond its frame. A frame is delivered whole or not at all.
+ *
+ * Complexity: where there are Unix sockets a frame costs one copy of its bytes, by the kernel, and one system call for
+ * each part that the pipe holds.
  */
 import type { SpawnOptions } from "node:child_process";
 import { constants } from "node:os";
@@ -23,12 +26,13 @@ import type { MediaBuffer } from "../../../media/buffer/media-buffer.ts";
 import type { FrameLayout } from "../../../media/video/frame-layout.ts";
 import { BufferPool } from "../../../pools/buffer/buffer-pool.ts";
 import { disposeAsyncBy, disposeBy } from "../../../util/dispose.ts";
-import { isMillpondError, MillpondError } from "../../../util/errors.ts";
+import { isMillpondError, MillpondError, plainMessage } from "../../../util/errors.ts";
 import {
   abortSignal,
   badValue,
   instance,
   listOf,
+  MAX_TIMER,
   milliseconds,
   oneOf,
   readOptions,
@@ -80,8 +84,6 @@ const SPAWN_KEYS: readonly (keyof SpawnFramesOptions)[] = [
 const GRACE_MS = 2000;
 /** Lines of stderr that a message shows; `details` has more. */
 const MESSAGE_LINES = 5;
-/** Timers above 2^31 - 1 ms fire at once. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /**
  * How the bytes of a program come here: by a pair of connected sockets, read straight into the slots, or in chunks that
@@ -311,8 +313,7 @@ class Program implements FrameOrigin {
     await this.child.gone;
     await this.#reader?.close();
     const { failure } = this.child;
-    const why =
-      video?.shortfall ?? (isBadData(thrown) ? thrown.error.message.replace(/ \[ERR_BAD_DATA\]$/, "") : undefined);
+    const why = video?.shortfall ?? (isBadData(thrown) ? plainMessage(thrown.error) : undefined);
     if (failure !== undefined) return { error: this.#startError(failure.error) };
     if (hasEnded && !this.child.isTerminated && this.child.exitCode !== 0)
       return { error: this.#error("ERR_PROCESS_FAILED", why) };

@@ -1,0 +1,168 @@
+/** Seeks while stages hang, fail, or want nothing: every promise settles, and what was missed is caught up. */
+import { describe, expect, it } from "vitest";
+import type { MediaBuffer } from "../../src/index.ts";
+import {
+  AppSink,
+  byteFormat,
+  NullSink,
+  Pipeline,
+  Sink,
+  Source,
+  type StreamFormat,
+  Tee,
+  Transform,
+} from "../../src/pipeline.ts";
+import { FakeClock } from "../../src/testing.ts";
+import { codeOf } from "../helpers/code-of.ts";
+
+const never = (): Promise<never> => new Promise(() => {});
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Buffers of 64 bytes, then of 128, a turn of the event loop each. */
+class Steps extends Source {
+  at = 0;
+  readonly #count: number;
+  readonly #onSeek: () => void | Promise<void>;
+
+  constructor(count: number, onSeek: () => void | Promise<void> = () => {}) {
+    super("steps");
+    this.#count = count;
+    this.#onSeek = onSeek;
+  }
+
+  override next(): StreamFormat | undefined {
+    return this.at < this.#count ? byteFormat(this.at < this.#count / 2 ? 64 : 128) : undefined;
+  }
+
+  override async fill(_buffer: MediaBuffer): Promise<undefined> {
+    this.at++;
+    await turn();
+    return undefined;
+  }
+
+  override seek(position: unknown): void | Promise<void> {
+    this.at = position as number;
+    return this.#onSeek();
+  }
+}
+
+describe("the promise of a seek", () => {
+  it("rejects with the error of a source that cannot seek, as the run does", async () => {
+    const pipeline = new Pipeline();
+    pipeline.link(
+      new Steps(1e6, () => {
+        throw new Error("of the source's own");
+      }),
+      new NullSink(),
+    );
+    const run = codeOf(pipeline.run());
+    await turn();
+    expect(await codeOf(pipeline.seek(0))).toMatch(/of the source's own/);
+    expect(await run).toMatch(/of the source's own/);
+  });
+
+  it("and the run end when a source seeks for too long, and at an abort", async () => {
+    const clock = new FakeClock();
+    const pipeline = new Pipeline({ clock, acquireTimeout: 200 });
+    let reached: () => void = () => {};
+    const isThere = new Promise<void>((resolve) => {
+      reached = resolve;
+    });
+    const hang = (): Promise<void> => {
+      reached();
+      return never();
+    };
+    pipeline.link(new Steps(1e6, hang), new NullSink());
+    const run = codeOf(pipeline.run());
+    await turn();
+    const seek = codeOf(pipeline.seek(0));
+    await isThere;
+    clock.advance(1000);
+    expect(await Promise.all([run, seek])).toEqual(["ERR_STARVED", "ERR_STARVED"]);
+
+    const other = new Pipeline();
+    other.link(new Steps(1e6, never), new NullSink());
+    const aborted = new AbortController();
+    const ended = codeOf(other.run({ signal: aborted.signal }));
+    await turn();
+    const sought = codeOf(other.seek(0));
+    await turn();
+    aborted.abort();
+    expect(await ended).toBe(await sought);
+  });
+
+  it("rejects when a stage hangs that it has to wait for", async () => {
+    const clock = new FakeClock();
+    const pipeline = new Pipeline({ clock, acquireTimeout: 200 });
+    let reached: () => void = () => {};
+    const isThere = new Promise<void>((resolve) => {
+      reached = resolve;
+    });
+    class Hangs extends Sink {
+      override render(): Promise<void> {
+        reached();
+        return never();
+      }
+    }
+    pipeline.link(new Steps(1e6), new Hangs("hangs"));
+    const run = codeOf(pipeline.run());
+    await isThere;
+    const seek = codeOf(pipeline.seek(0));
+    clock.advance(1000);
+    expect(await Promise.all([run, seek])).toEqual(["ERR_STARVED", "ERR_STARVED"]);
+  });
+});
+
+class InPlace extends Transform {
+  constructor() {
+    super("in place", { mode: "in-place" });
+  }
+  override transformInPlace(): void {}
+}
+
+describe("a branch whose loop was left", () => {
+  it("stays left after a seek, and the other branch goes on", async () => {
+    const pipeline = new Pipeline();
+    const tee = new Tee();
+    const app = new AppSink();
+    const sink = new NullSink();
+    const source = new Steps(60);
+    pipeline.link(source, tee);
+    pipeline.link(tee, sink);
+    pipeline.link(tee, app);
+    const run = pipeline.run();
+    for await (const buffer of app) {
+      buffer.release();
+      break;
+    }
+    await pipeline.seek(30);
+    await run;
+    expect(sink.count).toBeGreaterThanOrEqual(30);
+  });
+
+  it("that is entered again after a seek gets the format that came while it was away", async () => {
+    const pipeline = new Pipeline();
+    const tee = new Tee();
+    const app = new AppSink();
+    const source = new Steps(60);
+    pipeline.link(source, tee);
+    pipeline.link(tee, new NullSink());
+    pipeline.link(tee, new InPlace(), app);
+    const run = pipeline.run();
+    for await (const buffer of app) {
+      buffer.release();
+      break;
+    }
+    while (source.at < 40) await turn();
+    const sizes = new Set<number>();
+    const again = (async () => {
+      for await (const buffer of app) {
+        sizes.add(buffer.size);
+        buffer.release();
+      }
+    })();
+    await pipeline.seek(45);
+    await Promise.all([run, again]);
+    expect([...sizes]).toEqual([128]);
+  });
+});

@@ -9,7 +9,7 @@ export interface Effort {
   readonly repetitions: number;
   /** Length of one repetition in ns. */
   readonly repetitionNs: number;
-  /** Warm-up in ns: long enough for the optimising compiler, whose work would else be measured. */
+  /** Warm-up in ns: long enough for the optimizing compiler, whose work would else be measured. */
   readonly warmUpNs: number;
   /** Single operations timed for the p99.9, as many as fit into sampleNs. */
   readonly samples: number;

@@ -88,12 +88,12 @@ export async function runSuite(name: string, suite: Suite, options: RunOptions):
     machine: describeMachine(),
     load: { before, after: load() },
     busyStarts,
-    results: lanes.map(({ subject, runtime, runs }) => summarise(subject, runtime, runs, across)),
+    results: lanes.map(({ subject, runtime, runs }) => summarize(subject, runtime, runs, across)),
     skipped,
   };
 }
 
-function summarise(
+function summarize(
   subject: Subject,
   runtime: string,
   runs: readonly Figures[],

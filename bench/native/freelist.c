@@ -15,7 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t mutex_head;
 static uint32_t mutex_next[OBJECTS];
 
-/* A line of its own, or the table's neighbours would travel with it between the cores. */
+/* A line of its own, or the table's neighbors would travel with it between the cores. */
 static _Alignas(64) _Atomic uint64_t stack_head;
 static _Alignas(64) _Atomic uint32_t stack_next[OBJECTS];
 

@@ -1,7 +1,7 @@
 /** A worker that computes a tone, block by block, into pooled slots. It is ahead by the whole pool, and then waits for it. */
 import { LeaseRing, SharedPool } from "../../dist/shared.js";
 
-/** A function of its own, because the engine optimises functions: in a loop that never ends, each sum would be an object. */
+/** A function of its own, because the engine optimizes functions: in a loop that never ends, each sum would be an object. */
 function fill(block, step, first) {
   for (let i = 0; i < block.length; i++) block[i] = 0.2 * Math.sin(step * (first + i));
 }

@@ -23,6 +23,7 @@
  */
 import { bytesToGive, takeBytesBack } from "../media/buffer/exchange.ts";
 import type { MediaBuffer } from "../media/buffer/media-buffer.ts";
+import { releaseAll } from "../media/buffer/release.ts";
 import { viewBytes } from "../memory/region.ts";
 import type { BufferPool } from "../pools/buffer/buffer-pool.ts";
 import { abortable, onAbort } from "../util/abortable.ts";
@@ -559,21 +560,13 @@ class LeaseSource {
       if (this.#lease?.isLive === true) this.#release();
     } finally {
       this.#lease = undefined;
-      if (this.#isList) releaseAll(leases as IterableIterator<MediaBuffer>);
+      if (this.#isList) releaseAll(stillLive(leases as IterableIterator<MediaBuffer>));
       else await leases.return?.();
     }
   }
 }
 
-/** Releases every lease that is left in a list, and then throws the first error of them. */
-function releaseAll(leases: Iterable<MediaBuffer>): void {
-  const errors: unknown[] = [];
-  for (const lease of leases) {
-    try {
-      if (lease.isLive) lease.release();
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
+/** What is left in a list, but for leases that are over when it is their turn. */
+function* stillLive(leases: Iterable<MediaBuffer>): IterableIterator<MediaBuffer> {
+  for (const lease of leases) if (lease.isLive) yield lease;
 }

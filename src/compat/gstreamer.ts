@@ -16,7 +16,6 @@ export {
   MemoryFlags,
   MetaFlags,
 } from "./gstreamer/constants.ts";
-export { dmabuf_memory_get_fd, is_dmabuf_memory, UdmabufAllocator } from "./gstreamer/dmabuf.ts";
 export {
   AudioBufferPool,
   BUFFER_POOL_OPTION_AUDIO_META,
@@ -27,7 +26,15 @@ export {
   VideoAlignment,
   VideoBufferPool,
 } from "./gstreamer/media-pools.ts";
-export { AllocationParams, Allocator, MapInfo, Memory } from "./gstreamer/memory.ts";
+export {
+  AllocationParams,
+  Allocator,
+  dmabuf_memory_get_fd,
+  is_dmabuf_memory,
+  MapInfo,
+  Memory,
+  UdmabufAllocator,
+} from "./gstreamer/memory.ts";
 export { Meta, MetaHandle, type MetaHooks, MetaInfo, type MetaInstance } from "./gstreamer/meta.ts";
 export { Query } from "./gstreamer/query.ts";
 export { lastError } from "./gstreamer/words.ts";

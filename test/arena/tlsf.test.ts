@@ -282,7 +282,7 @@ describe("misuse", () => {
       const error = code(() => {
         for (let i = 0; i < 8; i++) given.push(arena.alloc(64));
       });
-      // Led to the end of the list it loses a hole; led astray it says so. No bytes are handed out twice.
+      // Led to the end of the list it loses a hole; led elsewhere it says so. No bytes are handed out twice.
       expect(error === "ERR_CORRUPTED" || value === 0).toBe(true);
       expect(given.some((pointer) => live.includes(pointer))).toBe(false);
       expect(new Set(given).size).toBe(given.length);

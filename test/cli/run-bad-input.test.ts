@@ -104,7 +104,7 @@ describe("a worker that fails", () => {
   it("throws: names the frame and the reason", () =>
     expectNothing([SMALL], /worker \d failed at frame 13: a fault was asked for/, "throw:12"));
 
-  it("ends without a word: says so", () =>
+  it("says so of a function that ends without an error", () =>
     expectNothing([SMALL], /worker \d ended with code 7 in the middle of its work/, "exit:12"));
 
   it("crashes outside any frame: says why", () =>

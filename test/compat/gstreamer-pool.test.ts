@@ -311,6 +311,30 @@ describe("vfuncs", () => {
     expect(await active(new Own()).acquire_buffer()).toEqual([FlowReturn.EOS, null]);
   });
 
+  it("an acquire of a subclass that answers no buffer of the pool is an error, and reaches nobody", async () => {
+    const other = active(new BufferPool(), 10, 0, 2);
+    const [, foreign] = await other.acquire_buffer();
+    for (const answer of [
+      5,
+      [],
+      [FlowReturn.OK],
+      [FlowReturn.OK, null],
+      [FlowReturn.OK, {}],
+      [FlowReturn.OK, foreign],
+      [FlowReturn.EOS, foreign],
+      [99, null],
+      ["x", null],
+    ]) {
+      class Odd extends BufferPool {
+        override async vfunc_acquire_buffer(): Promise<[FlowReturn, Buffer | null]> {
+          return answer as [FlowReturn, Buffer | null];
+        }
+      }
+      expect(await active(new Odd(), 10, 0, 2).acquire_buffer()).toEqual([FlowReturn.ERROR, null]);
+    }
+    foreign!.unref();
+  });
+
   it("a failing preallocation leaves the pool inactive and empty", () => {
     class Third extends BufferPool {
       made = 0;

@@ -143,7 +143,7 @@ describe("an allocator that answers nonsense", () => {
     expect(code(() => new Forging("forging").allocate(8))).toBe("ERR_ALLOCATION_FAILED");
   });
 
-  test("a map hook that answers something else than bytes", () => {
+  test("a map hook that answers something else than bytes is refused", () => {
     for (const answer of [5, {}, "12345678", [1, 2, 3, 4, 5, 6, 7, 8], new Uint16Array(8)]) {
       class Opaque extends Allocator {
         protected override allocateRegion(size: number): Region {

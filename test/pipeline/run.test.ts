@@ -171,7 +171,7 @@ describe("an error", () => {
     expectHome(pipeline);
   });
 
-  test("of a source, of a transform, in one branch of a tee", async () => {
+  test("of a source, of a transform, or in one branch of a tee ends the run", async () => {
     const source = new Numbers("src", 100);
     source.failAt = 3;
     await expect(new Pipeline().link(source, new Collector("sink")).run()).rejects.toThrow("src fails at 3");

@@ -34,6 +34,7 @@
 import { readSync } from "node:fs";
 import { type LookupFunction, type NetConnectOpts, connect as netConnect, type Socket } from "node:net";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
@@ -54,7 +55,6 @@ import {
   wrongType,
   yesOrNo,
 } from "../../util/validate.ts";
-import { giveBack } from "./give-back.ts";
 
 /** How a {@link PooledSocket} hands out what arrives. */
 export interface PooledSocketOptions {

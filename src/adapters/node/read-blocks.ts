@@ -19,11 +19,11 @@
  * Complexity: a block is one system call and one view, which the slot keeps; no copy.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { giveBack } from "../../media/buffer/release.ts";
 import type { Mapping } from "../../memory/memory.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { onAbort } from "../../util/abortable.ts";
 import { abortSignal, instance, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
-import { giveBack } from "./give-back.ts";
 import { checkFile, type FileInput, type OpenFile, openFile } from "./open-file.ts";
 
 /** What {@link readBlocks} reads. */

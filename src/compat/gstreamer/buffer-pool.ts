@@ -10,6 +10,8 @@ import { BufferPoolAcquireFlags, FlowReturn } from "./constants.ts";
 import { AllocationParams, Allocator, checkParams, coreAllocator, Memory, paramsIn, paramsOut } from "./memory.ts";
 import { checkName, checkNames, checkWhole, lastError, note, outside, refuse, speaks, wrong } from "./words.ts";
 
+const FLOWS: readonly unknown[] = Object.values(FlowReturn);
+
 /** Caps are plain data, compared deeply. */
 export type Caps = unknown;
 
@@ -431,13 +433,26 @@ export class BufferPool {
       this.#inAcquire = false;
     }
     try {
-      const got: unknown = await answer;
-      if (Array.isArray(got)) return got as [FlowReturn, Buffer | null];
-      throw wrong("what vfunc_acquire_buffer() returns", "[FlowReturn, Buffer | null]", got);
+      return this.#checkAcquired(await answer);
     } catch (error) {
       note(error);
       return [FlowReturn.ERROR, null];
     }
+  }
+
+  /** What a subclass gives out has to be a buffer that this pool leases; with any other flow there is none. */
+  #checkAcquired(got: unknown): [FlowReturn, Buffer | null] {
+    const what = "what vfunc_acquire_buffer() returns";
+    if (!Array.isArray(got)) throw wrong(what, "[FlowReturn, Buffer | null]", got);
+    const [flow, buffer] = got as [unknown, unknown];
+    if (!FLOWS.includes(flow)) throw wrong(`${what}[0]`, "a FlowReturn", flow);
+    if (flow !== FlowReturn.OK) {
+      if (buffer !== null) throw wrong(`${what}[1]`, "null beside a flow that is not OK", buffer);
+      return [flow as FlowReturn, null];
+    }
+    const core = coreBuffer(`${what}[1]`, buffer as Buffer);
+    if (core.isLive && core.slot.owner === this.#core) return [FlowReturn.OK, buffer as Buffer];
+    throw refuse("ERR_FOREIGN_RELEASE", `${what}[1], ${buffer}, is not a buffer that ${this} leases`);
   }
 
   async #acquire(params: AcquireParams, flags: number): Promise<[FlowReturn, Buffer | null]> {

@@ -13,6 +13,7 @@ import { disposeWith } from "../../util/dispose.ts";
 import { MillpondError, reentrantError } from "../../util/errors.ts";
 import { checkOptions, flag, listOf, wholeNumber, wrongType } from "../../util/validate.ts";
 import { isMediaBuffer, type MediaBuffer } from "./media-buffer.ts";
+import { dropAll } from "./release.ts";
 
 /**
  * A counted list of buffers. The list holds one reference of each buffer. With two references nobody may change the
@@ -158,7 +159,7 @@ export class MediaBufferList {
       }
       rethrow(failures);
     } else if (--this.#references === 1) {
-      // Gives back what retain() took. A buffer that was released behind the list's back is skipped.
+      // Gives back what retain() took. A buffer that was released by other code is skipped.
       rethrow(dropAll(this.#buffers.filter((buffer) => buffer.isLive)).failures);
     }
   }
@@ -201,21 +202,6 @@ disposeWith(MediaBufferList, function (this: MediaBufferList): void {
 /** Refuses while a buffer cannot be released; one that is over already keeps nobody from releasing the others. */
 function checkDroppable(buffers: readonly MediaBuffer[]): void {
   for (const buffer of buffers) if (buffer.isLive) buffer.assertReleasable();
-}
-
-/** Releases each, whatever the others throw; `refused` are those that stayed as they were. */
-function dropAll(buffers: readonly MediaBuffer[]): { readonly refused: MediaBuffer[]; readonly failures: unknown[] } {
-  const refused: MediaBuffer[] = [];
-  const failures: unknown[] = [];
-  for (const buffer of buffers) {
-    try {
-      buffer.release();
-    } catch (error) {
-      failures.push(error);
-      if (buffer.isLive) refused.push(buffer);
-    }
-  }
-  return { refused, failures };
 }
 
 function rethrow(failures: readonly unknown[]): void {

@@ -11,13 +11,13 @@
  * Complexity: O(1) beside the hooks.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseQuietly } from "../../media/buffer/release.ts";
 import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { attachErrorSource, Element, isPromise, type WaitBounds } from "./element.ts";
 import type { InputPad, Maybe } from "./pad.ts";
-import { releaseQuietly } from "./release.ts";
 
 /** The end of a long file may take this many times as long as a buffer may. */
 const FINISH_BOUNDS: WaitBounds = { times: 10 };

@@ -20,12 +20,12 @@
  * Complexity: a step is O(1) beside the hooks, and makes no promise when no hook and no stage downstream waits.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseQuietly } from "../../media/buffer/release.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
 import { isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise, TimeSlice } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
-import { releaseQuietly } from "./release.ts";
 
 /** A stage that makes buffers. */
 export abstract class Source extends Element {

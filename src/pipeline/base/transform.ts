@@ -19,6 +19,7 @@
  */
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
 import { oneOf, readOptions } from "../../util/validate.ts";
 import { type Caps, checkCaps } from "../caps.ts";
@@ -27,7 +28,6 @@ import { dropPool } from "../negotiate/pool.ts";
 import type { StreamFormat } from "../stream-format.ts";
 import { attachErrorSource, Element, isPromise } from "./element.ts";
 import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
-import { releaseOrDrop, releaseQuietly } from "./release.ts";
 
 /** How a {@link Transform} treats buffers. */
 export type TransformMode = "passthrough" | "in-place" | "copy";

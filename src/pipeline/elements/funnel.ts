@@ -7,9 +7,9 @@
  * Complexity: O(1) for each buffer, and a format downstream where two inputs with different formats take turns.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseQuietly } from "../../media/buffer/release.ts";
 import { Element, isPromise } from "../base/element.ts";
 import type { InputPad, Maybe, OutputPad } from "../base/pad.ts";
-import { releaseQuietly } from "../base/release.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import { type StreamFormat, sameFormat } from "../stream-format.ts";

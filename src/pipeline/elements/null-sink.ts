@@ -2,9 +2,9 @@
  * NullSink: takes every buffer and does nothing with it; it may retain the last few, as a stage does that looks back.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseAll } from "../../media/buffer/release.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
-import { releaseAll } from "../base/release.ts";
 import { Sink } from "../base/sink.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 

@@ -12,11 +12,11 @@
  * Complexity: joining is O(1), leaving moves the entries behind (an array of about `max`).
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, Element, isPromise, TimeSlice } from "../base/element.ts";
 import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
-import { releaseAll, releaseQuietly } from "../base/release.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";

@@ -1,0 +1,59 @@
+/**
+ * Releasing buffers where something else goes on whatever that throws: a release fails when the bytes of the buffer
+ * were transferred away, or it was released by other code. Its lease is over then all the same.
+ */
+import type { MediaBuffer } from "./media-buffer.ts";
+
+/** Releases each, whatever the others throw; `refused` are those that stayed as they were. */
+export function dropAll(buffers: Iterable<MediaBuffer>): {
+  readonly refused: MediaBuffer[];
+  readonly failures: unknown[];
+} {
+  const refused: MediaBuffer[] = [];
+  const failures: unknown[] = [];
+  for (const buffer of buffers) {
+    try {
+      buffer.release();
+    } catch (error) {
+      failures.push(error);
+      if (buffer.isLive) refused.push(buffer);
+    }
+  }
+  return { refused, failures };
+}
+
+/** Releases each, and throws the first error when all are released. */
+export function releaseAll(buffers: Iterable<MediaBuffer>): void {
+  const { failures } = dropAll(buffers);
+  if (failures.length > 0) throw failures[0];
+}
+
+/**
+ * Releases a lease when it is not over yet: a pool that was closed by force has it already. What release() throws
+ * (`ERR_DETACHED`: a stale view was transferred away) is for a holder to hear, and none is left; the lease is over all
+ * the same.
+ */
+export function giveBack(lease: MediaBuffer): void {
+  if (lease.isLive) releaseQuietly(lease);
+}
+
+/** Releases on the way out with an error, which is the one that counts. */
+export function releaseQuietly(...buffers: readonly (MediaBuffer | undefined)[]): void {
+  for (const buffer of buffers) {
+    try {
+      buffer?.release();
+    } catch {
+      // The error that is on its way says what happened first.
+    }
+  }
+}
+
+/** Releases the first; when that throws, the others go no further, and are released as well. */
+export function releaseOrDrop(buffer: MediaBuffer, ...others: readonly (MediaBuffer | undefined)[]): void {
+  try {
+    buffer.release();
+  } catch (error) {
+    releaseQuietly(...others);
+    throw error;
+  }
+}

@@ -12,6 +12,7 @@ import { SystemAllocator, wrapMemory } from "../../src/memory/allocator.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { codeOf } from "../helpers/code-of.ts";
+import { watchedSignal } from "../helpers/watched-signal.ts";
 import { code, openPool } from "../pools/buffer/pools.ts";
 
 /** Bytes that tell their place: no two runs of a slot's length are alike. */
@@ -358,14 +359,7 @@ describe("readInto", () => {
 
   it("takes its listener off the signal, whatever ends it", async () => {
     for (const way of ["end", "break", "error"]) {
-      let listeners = 0;
-      const signal = new AbortController().signal;
-      const add = signal.addEventListener.bind(signal);
-      const remove = signal.removeEventListener.bind(signal);
-      Object.assign(signal, {
-        addEventListener: (...args: Parameters<typeof add>) => [listeners++, add(...args)],
-        removeEventListener: (...args: Parameters<typeof remove>) => [listeners--, remove(...args)],
-      });
+      const { signal, listeners } = watchedSignal();
       const stream = way === "error" ? chunkSource(["text"]).stream : byteSource(pattern(200)).stream;
       const read = (async () => {
         for await (const buffer of readInto(stream, openPool(), { signal })) {
@@ -374,7 +368,7 @@ describe("readInto", () => {
         }
       })();
       await read.catch(() => {});
-      expect([way, listeners]).toEqual([way, 0]);
+      expect([way, listeners()]).toEqual([way, 0]);
     }
   });
 

@@ -11,6 +11,7 @@ import { codeOf } from "../../helpers/code-of.ts";
 import { openDescriptors } from "../../helpers/descriptors.ts";
 import { REPEATED, seedOf, times } from "../../helpers/effort.ts";
 import { generator } from "../../helpers/random.ts";
+import { watchedSignal } from "../../helpers/watched-signal.ts";
 
 const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 31 + (i >> 8)) & 255);
 const servers: Server[] = [];
@@ -750,39 +751,27 @@ describe("connectSocket, every way out", () => {
 
   it("leaves no listener at the signal and the pool", async () => {
     const pool = poolOf();
-    const { signal } = new AbortController();
-    let listeners = 0;
-    const add = signal.addEventListener.bind(signal);
-    const remove = signal.removeEventListener.bind(signal);
-    Object.assign(signal, {
-      addEventListener: (...args: Parameters<typeof add>) => {
-        listeners++;
-        add(...args);
-      },
-      removeEventListener: (...args: Parameters<typeof remove>) => {
-        listeners--;
-        remove(...args);
-      },
-    });
+    const { signal, listeners } = watchedSignal();
+    let atPool = 0;
     const on = pool.on.bind(pool);
     Object.assign(pool, {
       on: (...args: Parameters<typeof on>) => {
-        listeners++;
+        atPool++;
         const off = on(...args);
         return () => {
-          listeners--;
+          atPool--;
           off();
         };
       },
     });
     const socket = connectSocket(await serve((peer) => peer.end("x")), pool, { signal });
-    expect(listeners).toBe(2);
+    expect([listeners(), atPool]).toEqual([1, 1]);
     await readAll(socket);
     await socket.closed;
     const gone = connectSocket(await serve(), pool, { signal });
     gone.destroy();
     await gone.closed;
-    expect(listeners).toBe(0);
+    expect([listeners(), atPool]).toEqual([0, 0]);
     expectHome(pool);
   });
 

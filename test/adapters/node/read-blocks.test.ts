@@ -8,6 +8,7 @@ import { readBlocks } from "../../../src/adapters/node/read-blocks.ts";
 import { BufferPool } from "../../../src/index.ts";
 import { codeOf } from "../../helpers/code-of.ts";
 import { mkfifo, openDescriptors } from "../../helpers/descriptors.ts";
+import { watchedSignal } from "../../helpers/watched-signal.ts";
 
 const SIZE = 1000;
 let folder: string;
@@ -350,26 +351,13 @@ describe("readBlocks", () => {
 
   it("leaves no listener at the signal", async () => {
     const pool = poolOf();
-    let listeners = 0;
-    const { signal } = new AbortController();
-    const add = signal.addEventListener.bind(signal);
-    const remove = signal.removeEventListener.bind(signal);
-    Object.assign(signal, {
-      addEventListener: (...args: Parameters<typeof add>) => {
-        listeners++;
-        add(...args);
-      },
-      removeEventListener: (...args: Parameters<typeof remove>) => {
-        listeners--;
-        remove(...args);
-      },
-    });
+    const { signal, listeners } = watchedSignal();
     await readAll(readBlocks(file("whole"), pool, { signal }));
     for await (const block of readBlocks(file("whole"), pool, { signal })) {
       block.release();
       break;
     }
-    expect(listeners).toBe(0);
+    expect(listeners()).toBe(0);
     expectHome(pool);
   });
 });

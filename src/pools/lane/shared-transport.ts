@@ -78,7 +78,7 @@ export function lanesOf(pool: object): Set<Lane<unknown>> {
 
 /**
  * @internal Asks a lane's other side for an answer, which comes after everything that it sent before; returns what
- *   gives the question up.
+ * gives the question up.
  */
 export function ask(lane: Lane<unknown>, answered: () => void): () => void {
   const question = ++lastQuestion;

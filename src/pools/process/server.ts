@@ -27,6 +27,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
+import { lookNowAndThen, onPoolEnd } from "../lane/liveness.ts";
 import type { SharedHandle } from "../shared/attach.ts";
 import { cancelReservation, type Membership } from "../shared/membership.ts";
 import {
@@ -52,7 +53,10 @@ const MAX_PENDING = 16;
 export interface ProcessServer<Data = unknown> {
   /** Where. */
   readonly path: string;
-  /** The lanes of those who connect, as they come, until the server is closed. One iteration at a time. */
+  /**
+   * The lanes of those who connect, as they come, until the server is closed, or its pool ends here or by another
+   * process. Of several iterations each lane comes to one.
+   */
   [Symbol.asyncIterator](): AsyncGenerator<Lane<Data>, void, void>;
   /** Takes no more connections and removes the path; lanes that exist go on. */
   close(): void;
@@ -95,8 +99,9 @@ export async function serveProcesses<Data = unknown>(
   const server = createServer((socket) => void desk.greet(socket));
   try {
     await listening(server, path);
+    desk.listensOn(server);
   } catch (cause) {
-    descriptors.close();
+    desk.close();
     const hint = (cause as Error).message;
     throw new MillpondError("ERR_INACTIVE", `cannot serve at ${path}: ${hint}`, { path }, { cause });
   }
@@ -105,7 +110,6 @@ export async function serveProcesses<Data = unknown>(
     [Symbol.asyncIterator]: () => desk.lanes(),
     close() {
       desk.close();
-      server.close();
     },
   };
 }
@@ -118,7 +122,10 @@ class ProcessAcceptor<Data> {
   readonly #tickets: Set<string> = new Set();
   readonly #lanes: Lane<Data>[] = [];
   readonly #sockets: Set<Socket> = new Set();
-  #wake: (() => void) | undefined;
+  readonly #loops: Set<() => void> = new Set();
+  readonly #leavePool: () => void;
+  #stopLooking: (() => void) | undefined;
+  #server: Server | undefined;
   #sending: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -126,6 +133,13 @@ class ProcessAcceptor<Data> {
     this.#pool = pool;
     this.#descriptors = descriptors;
     this.#options = options;
+    this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close() });
+  }
+
+  /** Closes that one too; at once where the pool has ended before it could listen. */
+  listensOn(server: Server): void {
+    this.#server = server;
+    if (this.#closed) server.close();
   }
 
   async greet(socket: Socket): Promise<void> {
@@ -156,7 +170,7 @@ class ProcessAcceptor<Data> {
       port.postMessage({ offer });
       await ready(answered);
       this.#lanes.push(processLane<Data>(port, this.#pool, handle.membership, { window, clock }));
-      this.#wake?.();
+      this.#wake();
     } catch (error) {
       port.postMessage({ failed: (error as Error).message });
       port.close();
@@ -187,18 +201,31 @@ class ProcessAcceptor<Data> {
       if (lane !== undefined) yield lane;
       else if (this.#closed) return;
       else {
+        // The pool may be ended by another process, which tells nobody.
+        this.#stopLooking ??= lookNowAndThen(this.#options.clock ?? systemClock, () => this.#pool.lookForEnd());
         await new Promise<void>((resolve) => {
-          this.#wake = resolve;
+          this.#loops.add(resolve);
         });
       }
     }
   }
 
+  /** Each loop looks anew: one of them finds the lane, or all that there are no more. */
+  #wake(): void {
+    this.#stopLooking?.();
+    this.#stopLooking = undefined;
+    for (const loop of this.#loops) loop();
+    this.#loops.clear();
+  }
+
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
+    this.#leavePool();
     this.#descriptors.close();
+    this.#server?.close();
     for (const socket of this.#sockets) socket.destroy();
-    this.#wake?.();
+    this.#wake();
   }
 }
 

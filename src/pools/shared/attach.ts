@@ -41,7 +41,7 @@ import {
   takeMemory,
   visit,
 } from "./membership.ts";
-import { allocateCounted, type BudgetEntry } from "./memory-budget.ts";
+import { allocateCounted, type BudgetEntry, countUntil } from "./memory-budget.ts";
 import type { SharedWaiter } from "./waiter.ts";
 
 /** How this thread takes part. */
@@ -175,6 +175,7 @@ export function makePool(options: SharedPoolOptions): Made {
   const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
   if (given !== undefined) takeOver(given);
   writePool(i32, layout, pool, generationStart(layout, start));
+  if (made !== undefined) countUntil(made.entry, memory, isDead);
   return {
     layout,
     memory,
@@ -184,6 +185,11 @@ export function makePool(options: SharedPoolOptions): Made {
     isNew: true,
     membership: claimMembership(i32, layout, MemberState.LIVE)!,
   };
+}
+
+/** Whether the pool that was made in a memory has ended, by whichever thread. */
+function isDead(memory: SharedArrayBuffer): boolean {
+  return Atomics.load(new Int32Array(memory, 0, Header.END), Header.STATE) === PoolState.DEAD;
 }
 
 /** Where there is one; an AudioWorklet has none. */

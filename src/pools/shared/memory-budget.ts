@@ -18,6 +18,9 @@ let memories = 0;
 const lost: FinalizationRegistry<BudgetEntry> | undefined =
   typeof FinalizationRegistry === "function" ? new FinalizationRegistry(uncount) : undefined;
 
+/** The memories that count, and what says that one is done with. */
+const counting: Map<BudgetEntry, () => boolean> = new Map();
+
 /** What was counted for one memory. */
 export interface BudgetEntry {
   /** Bytes of the memory. */
@@ -34,6 +37,7 @@ export function allocateCounted(size: number): { memory: SharedArrayBuffer; entr
       "there is no SharedArrayBuffer here; serve the page with COOP and COEP headers, or use leasePool(), which transfers",
     );
   }
+  if (bytes + size > limit) uncountEnded();
   if (bytes + size > limit) {
     throw new MillpondError(
       "ERR_POOL_FULL",
@@ -59,12 +63,38 @@ export function allocateCounted(size: number): { memory: SharedArrayBuffer; entr
 export function uncount(entry: BudgetEntry): void {
   if (!entry.counted) return;
   entry.counted = false;
+  counting.delete(entry);
   bytes -= entry.bytes;
   memories--;
 }
 
-/** The shared memories that this thread made, and that were neither closed nor collected. */
+/**
+ * Has a memory counted no more once it is done with, which whichever thread may bring about; looked at where it
+ * matters.
+ */
+export function countUntil(
+  entry: BudgetEntry,
+  memory: SharedArrayBuffer,
+  isDone: (memory: SharedArrayBuffer) => boolean,
+): void {
+  if (typeof WeakRef !== "function") return;
+  const held = new WeakRef(memory);
+  counting.set(entry, () => {
+    const found = held.deref();
+    return found !== undefined && isDone(found);
+  });
+}
+
+/** O(memories). */
+function uncountEnded(): void {
+  for (const [entry, isDone] of counting) if (isDone()) uncount(entry);
+}
+
+/**
+ * The shared memories that this thread made, and whose pools have neither ended nor were collected. O(memories).
+ */
 export function sharedMemoryBudget(): { readonly memories: number; readonly bytes: number; readonly limit: number } {
+  uncountEnded();
   return { memories, bytes, limit };
 }
 

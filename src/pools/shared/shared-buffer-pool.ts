@@ -77,13 +77,15 @@ class BufferSlots extends SharedPool {
 
   override close(options: { force?: boolean } = {}): void {
     const force = isForced(options);
-    if (!force || !this.#endBuffers("close")) super.close({ force });
+    if (this.isOut || !force || !this.#endBuffers("close")) super.close({ force });
   }
 
   /** Ends this pool, called by its buffers' one. */
   end(how: SlotsEnd): void {
-    if (how === "close") super.close({ force: true });
-    else if (how === "leave") super.leave({ force: true });
+    if (how === "close") {
+      // Of one who is out the buffers end, and nothing of the others'.
+      if (!this.isOut) super.close({ force: true });
+    } else if (how === "leave") super.leave({ force: true });
     else if (!this.isOver) this.retire();
     // It was closed, or left, under its buffers. Only now is nothing of them in the memory.
     if (!isAlive(this.core)) super.giveUp();

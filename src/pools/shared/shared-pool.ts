@@ -486,8 +486,8 @@ export class SharedPool implements LeasePool {
 
   /**
    * Ends the pool for all threads: no lease is good, nobody gets a slot, who waits is rejected. Throws `ERR_IN_USE`
-   * while slots are held, with who holds them; `force` ends those leases too. The memory goes when no thread refers to
-   * it. O(count).
+   * while slots are held, with who holds them; `force` ends those leases too. Throws `ERR_POOL_DEAD`, and the pool goes
+   * on, where this thread has left it or was reclaimed. The memory goes when no thread refers to it. O(count).
    */
   close(options: { force?: boolean } = {}): void {
     const force = flag("options.force", checkOptions("options", options, ["force"]).force, false);
@@ -496,6 +496,7 @@ export class SharedPool implements LeasePool {
       this.giveUp();
       return;
     }
+    if (isEvicted(this.core)) throw evictedError(this, "close the pool");
     if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
@@ -512,8 +513,13 @@ export class SharedPool implements LeasePool {
 
   /** @internal What `using` does. */
   disposeByForce(): void {
-    if (this.#isMaker) this.close({ force: true });
+    if (this.#isMaker && !this.isOut) this.close({ force: true });
     else this.leave({ force: true });
+  }
+
+  /** @internal Whether the pool goes on without this thread, which left it or was reclaimed. */
+  get isOut(): boolean {
+    return isAlive(this.core) && isEvicted(this.core);
   }
 
   /** Who has each slot that is not free, in the order of the slots; other threads go on meanwhile. O(count). */

@@ -23,6 +23,7 @@ import { giveBackUnknown, unknownLease } from "../../../src/pools/process/connec
 import { leaseOf, stateAt } from "../../../src/pools/shared/core.ts";
 import { LeaseRing } from "../../../src/pools/shared/lease-ring.ts";
 import type { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+import { FakeClock } from "../../../src/util/clock.ts";
 import { isMillpondError } from "../../../src/util/errors.ts";
 import { kill } from "../../helpers/child.ts";
 import { codeOf } from "../../helpers/code-of.ts";
@@ -486,6 +487,36 @@ describe.runIf(nativeOps().availability.ok)("a server", () => {
     expect(same.member).toBe(1);
     same.close();
     await lane.close().catch(() => {});
+  });
+
+  it("ends all loops over it when it is closed, or its pool by this process or another; its paths are gone", async () => {
+    const ways = {
+      close: (_: ProcessPool, server: { close(): void }) => server.close(),
+      "the pool's close": (pool: ProcessPool) => pool.close({ force: true }),
+      "its leave": (pool: ProcessPool) => pool.leave(),
+      "another's close": (_: ProcessPool, _server: object, other: ProcessPool, clock: FakeClock) => {
+        other.close({ force: true });
+        clock.advance(250);
+      },
+    };
+    for (const end of Object.values(ways)) {
+      const pool = make(2);
+      const other = ProcessPool.attach(pool.reserve());
+      const path = join(folder, `s${++paths}`);
+      const clock = new FakeClock();
+      const server = await serveProcesses<Data>(pool, path, { clock });
+      closers.push(() => server.close());
+      const loops = [1, 2, 3].map(() => server[Symbol.asyncIterator]().next());
+      // Each is at its wait by then.
+      await new Promise((resolve) => setImmediate(resolve));
+      end(pool, server, other, clock);
+      for (const loop of loops) expect((await loop).done).toBe(true);
+      expect(readdirSync(folder).filter((name) => name.startsWith(`s${paths}`))).toEqual([]);
+      for await (const _ of server) throw new Error("it was closed");
+      server.close();
+      if (!pool.isOver) pool.close({ force: true });
+      other.leave();
+    }
   });
 
   it("a path that is taken, too long, or where nobody serves is refused with its reason", async () => {

@@ -35,6 +35,20 @@ describe("a buffer in a shared slot", () => {
     pool.close();
   });
 
+  it("is lost with its pool to a thread that was reclaimed, which ends nothing of the others'", async () => {
+    const pool = open();
+    const other = SharedPool.attach(pool.shared.reserve());
+    const lease = other.tryAcquire()!;
+    const { shared } = pool;
+    other.reclaim(shared.member);
+    expect(code(() => shared.close({ force: true }))).toBe("ERR_POOL_DEAD");
+    expect(await codeOf(pool.acquire())).toBe("ERR_POOL_DEAD");
+    pool.close({ force: true });
+    expect(other.bytes(lease)).toHaveLength(100);
+    other.release(lease);
+    other.close();
+  });
+
   it("has another lease at each acquire, so that a late look finds the old one over", () => {
     const pool = open(1, 1);
     const other = SharedPool.attach(pool.shared.reserve());

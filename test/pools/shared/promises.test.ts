@@ -428,11 +428,12 @@ describe("a memory in which a closed pool still has members", () => {
     heir.releaseId(id);
   });
 
-  it("is closed by one that had left it, whose late steps touch no later pool", () => {
+  it("is closed by one that had left it when it has attached anew; late steps of the first touch no later pool", () => {
     const memory = new SharedArrayBuffer(2 ** 16);
     const pool = SharedPool.create({ ...options, memory });
     pool.leave();
-    pool.close();
+    expect(code(() => pool.close())).toBe("ERR_POOL_DEAD");
+    SharedPool.attach(pool.handle).close();
     const next = SharedPool.create({ ...options, memory });
     pool.close({ force: true });
     expect(next.tryAcquireId()).toBeGreaterThan(0);

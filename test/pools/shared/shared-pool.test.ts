@@ -555,6 +555,49 @@ describe("memory", () => {
     expect(SharedPool.create({ ...options, memory }).stats().free).toBe(3);
   });
 
+  it("who has left, or was reclaimed, closes it for nobody: ERR_POOL_DEAD, and `using` in its maker does nothing", () => {
+    const pool = SharedPool.create({ size: 8, count: 2 });
+    const [left, gone, last] = [1, 2, 3].map(() => SharedPool.attach(pool.handle));
+    const lease = last!.tryAcquire()!;
+    left!.leave();
+    last!.reclaim(gone!.member);
+    pool.leave();
+    for (const one of [left!, gone!, pool]) {
+      expect(code(() => one.close({ force: true }))).toBe("ERR_POOL_DEAD");
+      expect(code(() => one.close())).toBe("ERR_POOL_DEAD");
+      one.disposeByForce();
+    }
+    last!.release(lease);
+    last!.close();
+    for (const one of [left!, gone!, pool]) one.close({ force: true });
+  });
+
+  it("a memory counts no more once its pool has ended, also by its last lease or by another thread", () => {
+    const before = sharedMemoryBudget();
+    const options = { size: 1000, count: 1 };
+    try {
+      limitSharedMemory(before.bytes + SharedPool.bytesNeeded(options));
+      for (let round = 0; round < 3; round++) {
+        const pool = SharedPool.create(options);
+        const other = SharedPool.attach(pool.handle);
+        const lease = (round === 1 ? other : pool).tryAcquire()!;
+        expect(code(() => SharedPool.create(options))).toBe("ERR_POOL_FULL");
+        if (round < 2) {
+          pool.retire();
+          expect(sharedMemoryBudget().memories).toBe(before.memories + 1);
+          lease.release();
+        } else other.close({ force: true });
+        if (round > 0) expect(sharedMemoryBudget()).toMatchObject({ memories: before.memories, bytes: before.bytes });
+        // Without a look at the budget before: what is made next finds the room.
+        SharedPool.create(options).close();
+        pool.close();
+        expect(sharedMemoryBudget()).toMatchObject({ memories: before.memories, bytes: before.bytes });
+      }
+    } finally {
+      limitSharedMemory(before.limit);
+    }
+  });
+
   it("shared memories are counted and bounded: engines do not see their bytes", () => {
     const before = sharedMemoryBudget();
     try {

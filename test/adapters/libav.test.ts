@@ -255,6 +255,7 @@ describe("a decoded frame", () => {
     expect(await decoded.copyTo(bytes)).toBe(true);
     expect(Buffer.compare(bytes, pixels)).toBe(0);
     decoded.close();
+    await expect(decoded.copyTo(bytes)).rejects.toMatchObject({ code: "ERR_USE_AFTER_RELEASE" });
   });
 
   it("cannot be copied once it is closed, though a clone of it is open", async () => {

@@ -2,7 +2,8 @@ import { Readable } from "node:stream";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { pooledFrames } from "../../src/adapters/node/frame-source.ts";
-import { openRawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
+import { frames } from "../../src/adapters/node/streams/frames.ts";
+import { openRawVideo, type RawVideo, rawLayout } from "../../src/adapters/raw-video/raw-video.ts";
 import { parseY4mHeader } from "../../src/adapters/raw-video/y4m.ts";
 import { allocators } from "../../src/allocators/registry.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
@@ -88,7 +89,7 @@ describe("raw video", () => {
     first.value!.release();
     (await third).value!.release();
     second.value!.release();
-    await frames.return();
+    await frames.return!();
     expect(pool.outstanding).toBe(0);
     expect(stream.destroyed).toBe(true);
   });
@@ -176,5 +177,71 @@ describe("Y4M headers", () => {
       interlacing: "?",
       fullRange: false,
     });
+  });
+});
+
+describe("pooledFrames over a source that waits", () => {
+  const stalled = async (): Promise<[Readable, RawVideo]> => {
+    const stream = new Readable({ read() {} });
+    stream.push(Buffer.alloc(7));
+    return [stream, await openRawVideo(stream, { format: "GRAY8", width: 2, height: 3 })];
+  };
+
+  it("ends by the signal, by return(), and by return() before the first next()", async () => {
+    const pool = BufferPool.create({ size: 6, max: 2 });
+    const stop = new AbortController();
+    const [first, video] = await stalled();
+    const aborted = pooledFrames(video, pool, { signal: stop.signal });
+    (await aborted.next()).value!.release();
+    const waiting = aborted.next();
+    stop.abort(new Error("stop"));
+    await expect(waiting).rejects.toThrow("stop");
+    expect((await aborted.return!()).done).toBe(true);
+    expect(first.destroyed).toBe(true);
+
+    const [second, other] = await stalled();
+    const returned = pooledFrames(other, pool);
+    (await returned.next()).value!.release();
+    const late = returned.next();
+    expect((await returned.return!()).done).toBe(true);
+    expect((await late).done).toBe(true);
+    expect(second.destroyed).toBe(true);
+
+    const [third, unread] = await stalled();
+    expect((await pooledFrames(unread, pool).return!()).done).toBe(true);
+    expect(third.destroyed).toBe(true);
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("ends over a stream whose close never comes", async () => {
+    const stream = new Readable({ read() {}, destroy() {} });
+    stream.push(Buffer.alloc(7));
+    const pool = BufferPool.create({ size: 6, max: 1 });
+    const loop = pooledFrames(await openRawVideo(stream, { format: "GRAY8", width: 2, height: 3 }), pool);
+    (await loop.next()).value!.release();
+    const waiting = loop.next();
+    expect((await loop.return!()).done).toBe(true);
+    expect((await waiting).done).toBe(true);
+    expect(pool.outstanding).toBe(0);
+  });
+
+  it("frames() ends by return() and by the signal over a stream whose close never comes", async () => {
+    for (const isReturn of [true, false]) {
+      const stream = new Readable({ read() {}, destroy() {} });
+      stream.push(Buffer.alloc(7));
+      const stop = new AbortController();
+      const pool = BufferPool.create({ size: 6, max: 1 });
+      const loop = frames(stream, pool, { format: "GRAY8", width: 2, height: 3, signal: stop.signal });
+      (await loop.next()).value!.release();
+      const waiting = loop.next();
+      if (isReturn) {
+        expect((await loop.return()).done).toBe(true);
+        expect((await waiting).done).toBe(true);
+      } else {
+        stop.abort(new Error("stop"));
+        await expect(waiting).rejects.toThrow("stop");
+      }
+      expect(pool.outstanding).toBe(0);
+    }
   });
 });

@@ -462,3 +462,39 @@ describe("toVideoFrame", () => {
     buffer.release();
   });
 });
+
+describe("copyFrame of a frame that misbehaves", () => {
+  const layout = [
+    { offset: 0, stride: 2 },
+    { offset: 4, stride: 1 },
+    { offset: 5, stride: 1 },
+  ];
+  const odd = (more: object): CopyableFrame => ({
+    format: "I420",
+    visibleRect: { width: 2, height: 2 },
+    displayWidth: 2,
+    displayHeight: 2,
+    timestamp: 0,
+    duration: null,
+    allocationSize: () => 6,
+    copyTo: () => Promise.resolve(layout),
+    close() {},
+    ...more,
+  });
+
+  it("keeps no lease when close() throws, when a plane lies outside the slot, or when the size is none", async () => {
+    const pool = BufferPool.create({ size: 6, max: 2 });
+    const failing = odd({
+      close() {
+        throw new Error("close fails");
+      },
+    });
+    await expect(copyFrame(failing, pool)).rejects.toThrow("close fails");
+    const far = [layout[0], { offset: 400, stride: 1 }, { offset: 500, stride: 1 }];
+    expect(await codeOf(copyFrame(odd({ copyTo: () => Promise.resolve(far) }), pool))).toBe("ERR_OUT_OF_RANGE");
+    for (const size of [Number.NaN, 0, -6, 1.5, "6"]) {
+      await expect(copyFrame(odd({ allocationSize: () => size }), pool)).rejects.toThrow("frame.allocationSize()");
+    }
+    expect(pool.outstanding).toBe(0);
+  });
+});

@@ -467,6 +467,8 @@ export class VideoFileFrame implements SourceFrame {
 
   readonly #facts: VideoFileFacts;
 
+  #isClosed = false;
+
   /** @internal Throws `ERR_UNSUPPORTED` when the frame has no format that the CPU can read. */
   constructor(sample: VideoSample, facts: VideoFileFacts) {
     this.sample = sample;
@@ -510,9 +512,12 @@ export class VideoFileFrame implements SourceFrame {
   /**
    * One copy, out of the decoder's memory into `bytes`, plain or shared: natively, so that the frame's planes are no
    * garbage. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_DETACHED`,
-   * `ERR_OUT_OF_RANGE` when they are too few.
+   * `ERR_OUT_OF_RANGE` when they are too few, `ERR_USE_AFTER_RELEASE` after {@link close}.
    */
   async copyTo(bytes: Uint8Array): Promise<boolean> {
+    if (this.#isClosed) {
+      throw new MillpondError("ERR_USE_AFTER_RELEASE", "the frame was closed; copy it before close()");
+    }
     const { planes, size } = this.layout;
     bytesFor("bytes", bytes, size);
     if (copyNatively(this.sample, bytes, this.layout)) return true;
@@ -522,6 +527,7 @@ export class VideoFileFrame implements SourceFrame {
 
   /** Gives the decoder its frame back. */
   close(): void {
+    this.#isClosed = true;
     this.sample.close();
   }
 }

@@ -208,6 +208,8 @@ class NodeSource implements Source {
       readable.on("data", onData);
       onEnd(() => {
         readable.off("data", onData);
+        // One that pushes in its read() would otherwise run on in this very call.
+        if (!readable.readableEnded) readable.pause();
       });
       // A stream that the caller has paused stays paused when it is listened to.
       readable.resume();
@@ -217,8 +219,15 @@ class NodeSource implements Source {
   abandon(_error: unknown): void {
     const readable = this.#readable;
     if (isServerRequest(readable)) readable.pause();
-    // Without the error: nobody may listen for it, and it has been told already.
-    else readable.destroy();
+    else {
+      // Errors that come after this call's have no receiver, and would end the process.
+      if (!readable.closed) {
+        const ignore = (): void => {};
+        readable.on("error", ignore);
+        readable.once("close", () => readable.off("error", ignore));
+      }
+      readable.destroy();
+    }
   }
 }
 

@@ -6,6 +6,8 @@
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { FrameLayout, Presentation } from "../../media/video/frame-layout.ts";
 import { BufferPool } from "../../pools/buffer/buffer-pool.ts";
+import { abortable, onAbort } from "../../util/abortable.ts";
+import { endable } from "../../util/endable.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, bytesOf, instance, milliseconds, readOptions, withMethods } from "../../util/validate.ts";
 
@@ -56,7 +58,7 @@ export interface PooledFramesOptions {
 /**
  * The frames of a source, each in a buffer of `pool` that the consumer owns and releases. When every buffer is out, the
  * loop waits, and so does the decoder or the process at the other end of the pipe. The source is closed at the end,
- * also when the loop is left early.
+ * also when the loop is left early; the signal and `return()` end it while it waits for a frame, too.
  *
  * The pool must be active, with buffers of at least `layout.size` bytes. Throws `ERR_INVALID_ARG_TYPE`,
  * `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE` at once; the source is not touched then. The loop throws what
@@ -66,32 +68,55 @@ export function pooledFrames(
   source: FrameSource,
   pool: BufferPool,
   options: PooledFramesOptions = {},
-): AsyncGenerator<MediaBuffer, void, undefined> {
+): AsyncIterableIterator<MediaBuffer, void, undefined> {
   withMethods("source", "a source of frames, with next() and close()", source, ["next", "close"]);
   instance("pool", "a BufferPool", BufferPool, pool);
   const given = readOptions("options", options, ["signal", "timeout"]);
   abortSignal("options.signal", given.signal);
   if (given.timeout !== undefined) milliseconds("options.timeout", given.timeout);
-  return readFrames(source, pool, given);
+  const { timeout } = given;
+  return endable(given.signal, (signal) =>
+    readFrames(source, pool, timeout === undefined ? { signal } : { signal, timeout }),
+  );
 }
 
 async function* readFrames(
   source: FrameSource,
   pool: BufferPool,
-  options: PooledFramesOptions,
+  options: PooledFramesOptions & { signal: AbortSignal },
 ): AsyncGenerator<MediaBuffer, void, undefined> {
+  const { signal } = options;
+  // Ends a copy that waits for bytes; what it rejects with is told by the close() below.
+  const ignore = onAbort(signal, () => void source.close().catch(() => {}));
   try {
     for (;;) {
-      const frame = await source.next();
+      const frame = await nextFrame(source, signal);
       if (frame === undefined) return;
       const buffer = await fill(frame, pool, options);
+      if (signal.aborted) buffer?.release();
+      signal.throwIfAborted();
       if (buffer === undefined) return;
       // From here on the buffer is the consumer's, also when it leaves the loop with this one in hand.
       yield buffer;
     }
   } finally {
+    ignore();
     await source.close();
   }
+}
+
+/** Waits for a frame; one that comes after the end of the wait is closed. */
+function nextFrame(source: FrameSource, signal: AbortSignal): Promise<SourceFrame | undefined> {
+  return abortable(signal, ({ resolve, reject, onEnd }) => {
+    let isOver = false;
+    source.next().then((frame) => {
+      if (isOver) frame?.close();
+      else resolve(frame);
+    }, reject);
+    onEnd(() => {
+      isOver = true;
+    });
+  });
 }
 
 async function fill(

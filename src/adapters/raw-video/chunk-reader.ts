@@ -38,6 +38,8 @@ export class ChunkReader implements ByteReader {
   #over = false;
   #ended = false;
   #closed = false;
+  /** Ends a wait for a chunk. */
+  #wake: () => void = () => {};
 
   /** Takes over the stream. */
   constructor(stream: Readable) {
@@ -126,8 +128,16 @@ export class ChunkReader implements ByteReader {
     if (this.#closed) return;
     this.#closed = true;
     this.#over = true;
-    // Destroying is what wakes a pending read; the iterator's own return() would wait for it instead.
     this.#stream.destroy();
+    // The stream's own end may come late, or not at all: that of a FIFO waits for a read in a thread.
+    this.#wake();
+  }
+
+  #next(): Promise<IteratorResult<unknown>> {
+    return new Promise((resolve, reject) => {
+      this.#wake = () => resolve({ done: true, value: undefined });
+      this.#chunks.next().then(resolve, reject);
+    });
   }
 
   async #more(): Promise<boolean> {
@@ -135,7 +145,7 @@ export class ChunkReader implements ByteReader {
     const before = performance.now();
     try {
       for (;;) {
-        const { value, done } = await this.#chunks.next();
+        const { value, done } = await this.#next();
         if (done === true || this.#closed) break;
         if (!(value instanceof Uint8Array)) {
           throw new MillpondError("ERR_INVALID_ARG_TYPE", "the stream delivers text or objects; give it no encoding");

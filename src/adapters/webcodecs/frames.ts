@@ -82,12 +82,25 @@ export async function copyFrame(
   // Read first, and once: what has one is closed, whatever else is wrong with it.
   const close = frame?.close;
   if (typeof close !== "function") throw wrongType("frame", "a VideoFrame", frame);
+  let copy: MediaBuffer;
   try {
     const given = checkCopy(pool, options);
-    return await copyPicture(pictureOf(frame), pool, given);
-  } finally {
-    close.call(frame);
+    copy = await copyPicture(pictureOf(frame), pool, given);
+  } catch (error) {
+    try {
+      close.call(frame);
+    } catch {
+      // The first error is the one to mend.
+    }
+    throw error;
   }
+  try {
+    close.call(frame);
+  } catch (error) {
+    if (copy.isLive) copy.release();
+    throw error;
+  }
+  return copy;
 }
 
 /** The options of a copy, checked and the callee's own. */
@@ -174,6 +187,8 @@ export async function copyPicture(picture: Picture, pool: BufferPool, options: C
     assertFits(picture, way.size, buffer.size, pool);
     const info = await way.copy(buffer.bytes);
     signal?.throwIfAborted();
+    // The layout is the frame's own to say.
+    assertFits(picture, info.size, buffer.size, pool);
     if (info.size < buffer.size) buffer.resize(0, info.size);
     buffer.pts = picture.pts;
     buffer.duration = picture.duration;
@@ -231,7 +246,8 @@ function plainCopy(picture: Picture, format: string): Way {
       copy: async (bytes) => (picture.copyPast!(bytes, info) ? info : laidOut(info, await picture.copyTo(bytes))),
     };
   }
-  return { size: picture.allocationSize(), copy: async (bytes) => laidOut(info, await picture.copyTo(bytes)) };
+  const size = wholeNumber("frame.allocationSize()", picture.allocationSize(), 1);
+  return { size, copy: async (bytes) => laidOut(info, await picture.copyTo(bytes)) };
 }
 
 /** The platform's conversion to RGB; undefined where it has none: an older one throws, or ignores the option. */

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createReadStream } from "node:fs";
 import { createServer, get, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Duplex, PassThrough, Readable } from "node:stream";
@@ -469,3 +470,39 @@ async function post(url: string, body: Uint8Array, headers: Record<string, strin
   res.resume();
   return res.statusCode;
 }
+
+describe("a collect() that has given up", () => {
+  it("a stream's error that comes after the rejection ends no process, and a stream that pushes at once is not read on", async () => {
+    const pages = PagePool.create();
+    const unheard: unknown[] = [];
+    const onUncaught = (error: unknown): void => void unheard.push(error);
+    const before = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", onUncaught);
+    try {
+      let reads = 0;
+      const failing = new Readable({
+        read() {
+          reads++;
+          this.push(Buffer.alloc(100));
+        },
+        destroy(_error, callback) {
+          callback(new Error("close failed"));
+        },
+      });
+      expect(await codeOf(collect(failing, pages, { maxBytes: 1000 }))).toBe("ERR_TOO_LARGE");
+      await until(() => failing.closed);
+      // As much as the stream itself buffers.
+      expect(reads).toBeLessThan(2 + failing.readableHighWaterMark / 100 + 11);
+      const missing = createReadStream("/nonexistent");
+      const signal = AbortSignal.abort(new Error("stop"));
+      await expect(collect(missing, pages, { signal })).rejects.toThrow("stop");
+      await until(() => missing.closed);
+      expect(failing.listenerCount("error") + missing.listenerCount("error")).toBe(0);
+    } finally {
+      process.off("uncaughtException", onUncaught);
+      for (const listener of before) process.on("uncaughtException", listener);
+    }
+    expect(unheard).toEqual([]);
+  });
+});

@@ -116,10 +116,17 @@ function originOf(readable: Readable): FrameOrigin {
   const keep = (): void => {};
   readable.on("error", keep);
   readable.once("close", () => readable.off("error", keep));
+  let reader: ChunkReader | undefined;
   return {
-    open: () => Promise.resolve(new ChunkReader(readable)),
+    open() {
+      reader = new ChunkReader(readable);
+      return Promise.resolve(reader);
+    },
     // Wakes whatever waits for bytes.
-    stop: () => void readable.destroy(),
+    stop() {
+      readable.destroy();
+      void reader?.close();
+    },
     end(thrown) {
       readable.destroy();
       return Promise.resolve(thrown);

@@ -16,8 +16,7 @@
  * Invariants: `onread` is armed only while a byte is waited for, or none has come since; nothing else reads the
  * descriptor; no descriptor is read after its socket was destroyed.
  */
-import { readSync, rmdirSync, unlinkSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtempSync, readSync, rmdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -234,7 +233,8 @@ export async function openSocketPair(): Promise<SocketPair | undefined> {
   if (process.platform === "win32" || bun !== undefined || deno !== undefined) return undefined;
   let folder: string | undefined;
   try {
-    folder = await mkdtemp(join(tmpdir(), "millpond-"));
+    // In one step with its entry below, so that an exit at any moment finds it there.
+    folder = mkdtempSync(join(tmpdir(), "millpond-"));
     if (folders.size === 0) process.on("exit", removeAll);
     folders.add(folder);
     const path = join(folder, SOCKET);

@@ -768,3 +768,17 @@ function isZombie(pid: number): boolean {
     return true;
   }
 }
+
+it.skipIf(process.platform === "win32")(
+  "the folder of the sockets is gone when the process exits right after the call",
+  async () => {
+    const tmp = join(folder, "tmp");
+    const listeners = process.listeners("exit");
+    const program = spawnFrames("true", [], { count: 1 });
+    const added = process.listeners("exit").filter((listener) => !listeners.includes(listener));
+    expect([readdirSync(tmp).length, added.length]).toEqual([1, 1]);
+    added[0]!.call(process, 0);
+    expect(readdirSync(tmp)).toEqual([]);
+    await program.return();
+  },
+);

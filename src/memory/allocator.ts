@@ -309,8 +309,8 @@ export abstract class Allocator {
 
   /**
    * @internal The last reference went, and the bytes must never be handed out again: a holder may have kept views that
-   * cannot be detached (`Wipe.FORCED`), or something may still read them (`Wipe.IN_USE`). They stay counted as live, and
-   * `freeRegion` never gets them.
+   * cannot be detached (`Wipe.FORCED`), or something may still read them (`Wipe.IN_USE`). They stay counted as live,
+   * and `freeRegion` never gets them.
    */
   withhold(_memory: Memory): void {}
 

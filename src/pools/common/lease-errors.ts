@@ -36,8 +36,10 @@ export interface HolderText {
 
 /** A pool's holders, whole, and how a message shows one. */
 export interface Holders<H> {
-  /** All, longest first. */
+  /** All, longest first; or the first of so many that a list of them is slow to make. */
   readonly list: readonly H[];
+  /** How many there are; absent: those in the list. */
+  readonly total?: number;
   /** How a message shows one. */
   readonly show: (holder: H) => HolderText;
 }
@@ -51,7 +53,7 @@ export function poolText({ kind, name }: PoolWords): string {
 }
 
 /** Who holds what, in one clause. */
-function holdersText<H>({ list, show }: Holders<H>): string {
+function holdersText<H>({ list, show, total = list.length }: Holders<H>): string {
   if (list.length === 0) return "nobody holds any";
   const shown = list.slice(0, MAX_SHOWN).map((holder) => {
     const { lease, age, tag, note, site } = show(holder);
@@ -63,7 +65,7 @@ function holdersText<H>({ list, show }: Holders<H>): string {
       (site === undefined ? "" : `, taken ${site.split("\n", 1)[0]}`)
     );
   });
-  const more = list.length > MAX_SHOWN ? `, and ${list.length - MAX_SHOWN} more` : "";
+  const more = total > shown.length ? `, and ${total - shown.length} more` : "";
   return `held: ${shown.join("; ")}${more}`;
 }
 

@@ -143,27 +143,39 @@ interface Held extends Named {
   holders(): readonly SharedHolder[];
 }
 
+/** A pool that can say who holds its first slots, and how many are held. */
+interface Counted extends Named {
+  firstHolders(most: number): { readonly list: readonly SharedHolder[]; readonly total: number };
+}
+
+/** A wait ends in a turn of an event loop: objects for a million holders would take 100 ms of it. */
+const MAX_HOLDERS = 1024;
+
 /** The error of a wait that ended without a slot: who has them. */
-export function starvedError(pool: Held, waited: number): MillpondError {
+export function starvedError(pool: Counted, waited: number): MillpondError {
   const missing = `no slot of shared pool "${pool.name}" came back`;
   const remedy = "Release them sooner, or create the pool with a larger count";
-  return common.starvedError(words(pool.name), missing, waited, holding(pool), remedy);
+  return common.starvedError(
+    words(pool.name),
+    missing,
+    waited,
+    { ...shownBy(pool), ...pool.firstHolders(MAX_HOLDERS) },
+    remedy,
+  );
 }
 
 /** The error of a close while slots are leased. */
 export function inUseError(pool: Held): MillpondError {
   const remedy = "Wait for them, reclaim() members that have ended, or close({ force: true })";
-  return common.inUseError(words(pool.name), "close", holding(pool), remedy);
+  return common.inUseError(words(pool.name), "close", { ...shownBy(pool), list: pool.holders() }, remedy);
 }
 
 function words(name: string): common.PoolWords {
   return { kind: "shared pool", name, unit: "slot", over: "released or sent away" };
 }
 
-function holding(pool: Held): common.Holders<SharedHolder> {
-  const { core } = pool;
+function shownBy({ core }: Named): Pick<common.Holders<SharedHolder>, "show"> {
   return {
-    list: pool.holders(),
     show: ({ slot, members }) => ({
       lease: `slot ${slot}`,
       note: members.map((member) => memberText(core, member)).join(", "),

@@ -276,7 +276,8 @@ export class SharedPool implements LeasePool {
 
   /**
    * Waits for a slot: first come, first served within this thread; how far it goes between threads is in wait.ts.
-   * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it), `ERR_POOL_DEAD`.
+   * Rejects with `signal.reason`, `ERR_STARVED` after `timeout` ms (who holds what is in it, of 1024 slots at
+   * most), `ERR_POOL_DEAD`.
    */
   async acquire(options: WaitOptions = {}): Promise<Lease> {
     const { signal, timeout } = readWait(options);
@@ -524,7 +525,12 @@ export class SharedPool implements LeasePool {
 
   /** Who has each slot that is not free, in the order of the slots; other threads go on meanwhile. O(count). */
   holders(): readonly SharedHolder[] {
-    return readHolders(this.core);
+    return readHolders(this.core, this.count).list;
+  }
+
+  /** @internal The first of them, at most so many, and how many there are. */
+  firstHolders(most: number): { list: SharedHolder[]; total: number } {
+    return readHolders(this.core, most);
   }
 
   /** What is where, and who holds it. O(count). */
@@ -673,16 +679,18 @@ function readStats(core: Core): SharedPoolStats {
 }
 
 /** Who has each slot that is held: nobody in a pool that has ended. O(count). */
-function readHolders(core: Core): SharedHolder[] {
-  const holders: SharedHolder[] = [];
-  if (!isAlive(core)) return holders;
+function readHolders(core: Core, most: number): { list: SharedHolder[]; total: number } {
+  const list: SharedHolder[] = [];
+  let total = 0;
+  if (!isAlive(core)) return { list, total };
   for (let slot = 0; slot < core.count; slot++) {
     const state = Atomics.load(core.i32, stateAt(core, slot));
     if ((state & DEAD_SLOT) !== 0 || (state & core.holderMask) === 0) continue;
+    if (++total > most) continue;
     const id = (state & CLOSED_SLOT) === 0 ? leaseOf(core, slot, state) : NONE;
-    holders.push({ slot, id, members: holdersOf(core, state) });
+    list.push({ slot, id, members: holdersOf(core, state) });
   }
-  return isAlive(core) ? holders : [];
+  return isAlive(core) ? { list, total } : { list: [], total: 0 };
 }
 
 /** Checks a pool at rest: what this thread believes to hold, and what the shared words say. Throws `ERR_CORRUPTED`. */

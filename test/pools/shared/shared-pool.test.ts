@@ -572,6 +572,21 @@ describe("memory", () => {
     for (const one of [left!, gone!, pool]) one.close({ force: true });
   });
 
+  it("a wait without a slot names 1024 holders at most, and says how many more there are", () => {
+    const pool = SharedPool.create({ size: 1, count: 1030 });
+    while (pool.tryAcquire() !== undefined);
+    const first = pool.holders().slice(0, 1024);
+    expect(() => pool.acquireSync(0)).toThrow(
+      expect.objectContaining({
+        code: "ERR_STARVED",
+        message: expect.stringContaining("and 1022 more."),
+        details: expect.objectContaining({ holders: first }),
+      }),
+    );
+    expect(pool.holders()).toHaveLength(1030);
+    pool.close({ force: true });
+  });
+
   it("a memory counts no more once its pool has ended, also by its last lease or by another thread", () => {
     const before = sharedMemoryBudget();
     const options = { size: 1000, count: 1 };

@@ -164,7 +164,8 @@ export class FrameWriter {
 
   /**
    * Drops what is under way and destroys the writable; the writes that wait reject with the reason, and their leases
-   * come back when the writable has let go of them or has closed. Slots that it has not let go of by then are discarded.
+   * come back when the writable has let go of them or has closed. Slots that it has not let go of by then are
+   * discarded.
    */
   destroy(reason?: unknown): void {
     if (this.#writable.destroyed) return;

@@ -25,6 +25,21 @@ export interface ByteReader {
   skip(count: number): Promise<number>;
   /** Ends it, also while a call waits: that call sees the end. A second one does nothing. */
   close(): Promise<void>;
+  /** From now on a wait for bytes that lasts `ms` is taken for the end; what is here already is still read. */
+  limitWaits(ms: number): void;
+}
+
+/**
+ * Calls `end` in `ms` milliseconds, behind what has arrived by then; returns what cancels it. A turn that took longer
+ * than that has left bytes behind the timer.
+ */
+export function endAfter(ms: number, end: () => void): () => void {
+  let isOff = false;
+  const timer = setTimeout(() => setImmediate(() => isOff || end()), ms);
+  return () => {
+    isOff = true;
+    clearTimeout(timer);
+  };
 }
 
 /** Pulls bytes out of a Readable. One reader a stream, one call at a time. */
@@ -40,6 +55,9 @@ export class ChunkReader implements ByteReader {
   #closed = false;
   /** Ends a wait for a chunk. */
   #wake: () => void = () => {};
+  #limit: number | undefined;
+  #isWaiting = false;
+  #cancel: (() => void) | undefined;
 
   /** Takes over the stream. */
   constructor(stream: Readable) {
@@ -136,8 +154,15 @@ export class ChunkReader implements ByteReader {
   #next(): Promise<IteratorResult<unknown>> {
     return new Promise((resolve, reject) => {
       this.#wake = () => resolve({ done: true, value: undefined });
+      this.#isWaiting = true;
+      this.#cancel = this.#limit === undefined ? undefined : endAfter(this.#limit, this.#wake);
       this.#chunks.next().then(resolve, reject);
     });
+  }
+
+  limitWaits(ms: number): void {
+    this.#limit = ms;
+    if (this.#isWaiting) this.#cancel ??= endAfter(ms, this.#wake);
   }
 
   async #more(): Promise<boolean> {
@@ -159,6 +184,9 @@ export class ChunkReader implements ByteReader {
       // A read that close() interrupted has seen the end, and not an error.
       if (!this.#closed) throw error;
     } finally {
+      this.#isWaiting = false;
+      this.#cancel?.();
+      this.#cancel = undefined;
       this.waitedMs += performance.now() - before;
     }
     this.#over = true;

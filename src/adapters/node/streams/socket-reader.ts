@@ -21,7 +21,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MillpondError } from "../../../util/errors.ts";
-import type { ByteReader } from "../../raw-video/chunk-reader.ts";
+import { type ByteReader, endAfter } from "../../raw-video/chunk-reader.ts";
 
 /** Rows shorter than this are read together and copied: a system call costs as much as copying a few kilobytes. */
 const DIRECT_BYTES = 4096;
@@ -47,6 +47,8 @@ class SocketReader implements ByteReader {
   #ended = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
+  #limit: number | undefined;
+  #cancel: (() => void) | undefined;
 
   /** Takes over a connected socket whose `onread` calls {@link arrived}. */
   constructor(socket: Socket, descriptor: number) {
@@ -139,6 +141,16 @@ class SocketReader implements ByteReader {
     return Promise.resolve();
   }
 
+  limitWaits(ms: number): void {
+    this.#limit = ms;
+    if (this.#wake !== undefined) this.#cancel ??= endAfter(ms, this.#expire);
+  }
+
+  readonly #expire = (): void => {
+    this.#ended = !this.#over;
+    this.#finish();
+  };
+
   /** Waits until `count` bytes are held, and reads up to `most` for it; false when there are not so many. */
   async #more(count: number, most: number = count): Promise<boolean> {
     for (;;) {
@@ -151,7 +163,10 @@ class SocketReader implements ByteReader {
         this.#wake = resolve;
       });
       this.#socket.resume();
+      if (this.#limit !== undefined) this.#cancel = endAfter(this.#limit, this.#expire);
       await arrival;
+      this.#cancel?.();
+      this.#cancel = undefined;
       this.waitedMs += performance.now() - before;
     }
   }

@@ -82,6 +82,8 @@ const SPAWN_KEYS: readonly (keyof SpawnFramesOptions)[] = [
 
 /** ffmpeg takes some 100 ms to end. */
 const GRACE_MS = 2000;
+/** How long a program that has ended may leave its output open and silent, because a child of its own has it. */
+const OUTPUT_GRACE_MS = 250;
 /** Lines of stderr that a message shows; `details` has more. */
 const MESSAGE_LINES = 5;
 
@@ -108,7 +110,8 @@ export interface ProcessFailure {
 /**
  * Starts a program and gives the frames that it writes to its standard output, each in a slot that the consumer owns
  * and releases. When every slot is out, nothing is read, and the program waits. Its standard input is empty; no shell
- * is involved. The format is said as to `frames()`: by options, by a Y4M header, or by the format of the pool.
+ * is involved. When the program has ended and a child of its own still holds its output, what is there is read, and the
+ * loop ends once nothing has come for 250 ms. The format is said as to `frames()`: by options, by a Y4M header, or by the format of the pool.
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for the arguments, and
  * nothing is started then. The loop ends when the program has. It throws `ERR_PROCESS_FAILED` (it cannot be started, it
@@ -285,6 +288,7 @@ class Program implements FrameOrigin {
     if (this.child.process === undefined || this.#isStopped) await reader?.close();
     else this.transport = pair === undefined ? "pipe" : "socketpair";
     this.#reader = reader;
+    void this.child.gone.then(() => reader?.limitWaits(OUTPUT_GRACE_MS));
     return reader;
   }
 

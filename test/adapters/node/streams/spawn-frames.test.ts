@@ -782,3 +782,25 @@ it.skipIf(process.platform === "win32")(
     await program.return();
   },
 );
+
+it.each(["socketpair", "pipe"])(
+  "a child of the program that holds its output (%s) does not keep the loop",
+  async (how) => {
+    const tmp = process.env.TMPDIR;
+    if (how === "pipe") process.env.TMPDIR = join(folder, "nothing");
+    try {
+      const format = { format: "GRAY8", width: 2, height: 3 } as const;
+      const program = spawnFrames("sh", ["-c", "printf aaaaaa; sleep 1000 & echo $! >&2"], { count: 2, ...format });
+      let count = 0;
+      for await (const frame of program) {
+        count++;
+        frame.release();
+      }
+      expect(count).toBe(1);
+      // It is still there.
+      process.kill(Number(program.stderr), "SIGKILL");
+    } finally {
+      process.env.TMPDIR = tmp;
+    }
+  },
+);

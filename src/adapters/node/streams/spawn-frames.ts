@@ -111,7 +111,8 @@ export interface ProcessFailure {
  * Starts a program and gives the frames that it writes to its standard output, each in a slot that the consumer owns
  * and releases. When every slot is out, nothing is read, and the program waits. Its standard input is empty; no shell
  * is involved. When the program has ended and a child of its own still holds its output, what is there is read, and the
- * loop ends once nothing has come for 250 ms. The format is said as to `frames()`: by options, by a Y4M header, or by the format of the pool.
+ * loop ends once nothing has come for 250 ms. The format is said as to `frames()`: by options, by a Y4M header, or by
+ * the format of the pool.
  *
  * Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_UNSUPPORTED` for the arguments, and
  * nothing is started then. The loop ends when the program has. It throws `ERR_PROCESS_FAILED` (it cannot be started, it

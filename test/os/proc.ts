@@ -1,13 +1,14 @@
 /** What the kernel says about this process's memory: an opinion that does not come from the code under test. */
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
 /** Bytes that this process has locked (VmLck of /proc/self/status). */
 export function lockedBytesOfProcess(): number {
   return 1024 * Number(/^VmLck:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))![1]);
 }
 
-/** Sums over the mappings that lie in a range, in bytes, from /proc/self/smaps. */
+/** What lies in a range, in bytes. */
 export interface RangeFacts {
+  /** Of the pages of the range alone: a mapping may have grown together with its neighbor. */
   rss: number;
   locked: number;
   huge: number;
@@ -17,10 +18,27 @@ export interface RangeFacts {
   names: Set<string>;
 }
 
+const PAGE = 4096n;
+/** Bytes of a page's entry in pagemap; the highest bit says whether it is in RAM. */
+const ENTRY = 8;
+
+/** Bytes of the range's pages that are in RAM, from /proc/self/pagemap. */
+function residentBytes(address: bigint, end: bigint): number {
+  const first = address / PAGE;
+  const pages = Number((end + PAGE - 1n) / PAGE - first);
+  const entries = Buffer.alloc(pages * ENTRY);
+  const file = openSync("/proc/self/pagemap", "r");
+  const read = readSync(file, entries, 0, entries.length, first * BigInt(ENTRY));
+  closeSync(file);
+  let resident = 0;
+  for (let at = ENTRY - 1; at < read; at += ENTRY) if ((entries[at]! & 0x80) !== 0) resident++;
+  return resident * Number(PAGE);
+}
+
 /** Reads smaps for the mappings that begin inside `[address, address + bytes)` or cover its start. */
 export function factsOfRange(address: bigint, bytes: number): RangeFacts {
   const end = address + BigInt(bytes);
-  const facts: RangeFacts = { rss: 0, locked: 0, huge: 0, marked: 0, names: new Set() };
+  const facts: RangeFacts = { rss: residentBytes(address, end), locked: 0, huge: 0, marked: 0, names: new Set() };
   let inside = false;
   let overlap = 0;
   for (const line of readFileSync("/proc/self/smaps", "utf8").split("\n")) {
@@ -35,8 +53,7 @@ export function factsOfRange(address: bigint, bytes: number): RangeFacts {
     }
     if (!inside) continue;
     const field = /^(\w+):\s+(\d+) kB/.exec(line);
-    if (field?.[1] === "Rss") facts.rss += Number(field[2]) * 1024;
-    else if (field?.[1] === "Locked") facts.locked += Number(field[2]) * 1024;
+    if (field?.[1] === "Locked") facts.locked += Number(field[2]) * 1024;
     else if (field?.[1] === "AnonHugePages") facts.huge += Number(field[2]) * 1024;
     else if (/^VmFlags:.*\blo\b/.test(line)) facts.marked += overlap;
   }

@@ -17,17 +17,22 @@ import {
   wrongType,
 } from "../../util/validate.ts";
 import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
-import { foreignError, overError, type PoolWords } from "../common/lease-errors.ts";
+import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import type { Answer, ConnectRequest } from "./connect.ts";
 import { type Carrier, Lane } from "./lane.ts";
 import { holdLivenessLock } from "./liveness.ts";
 import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
-import { type TransferMessage, type TransferOffer, TransferPool } from "./transfer-pool.ts";
-
-/** As at its other end: the slot is the rest of an identity by this. */
-const SLOTS = 2 ** 16;
+import {
+  detachedError,
+  heldTwiceError,
+  slotOf,
+  type TransferMessage,
+  type TransferOffer,
+  TransferPool,
+  wordsOf,
+} from "./transfer-pool.ts";
 
 interface RemoteLease {
   readonly id: number;
@@ -72,8 +77,8 @@ class RemoteTransferPool implements LeasePool {
       lossNote: `transfer pool "${this.name}" gives no slots to this thread any more`,
       send: (lease, post) => {
         const held = this.#held(lease, "send");
-        if (held.holds > 1) throw this.#shared(held);
-        if (held.view.byteLength !== this.size) throw this.#detached(held);
+        if (held.holds > 1) throw heldTwiceError(this.name, slotOf(held.id), held.holds);
+        if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
         const { buffer } = held.view;
         // Getters in the data find that it is not theirs any more.
         this.#leases.delete(held.id);
@@ -138,7 +143,7 @@ class RemoteTransferPool implements LeasePool {
    */
   bytes(lease: LeaseData): Uint8Array {
     const held = this.#held(lease, "use");
-    if (held.view.byteLength !== this.size) throw this.#detached(held);
+    if (held.view.byteLength !== this.size) throw detachedError(this.name, slotOf(held.id));
     return held.view;
   }
 
@@ -163,7 +168,7 @@ class RemoteTransferPool implements LeasePool {
       const message: TransferMessage = ["return", held.id, detached ? undefined : buffer];
       this.#post(message, detached ? [] : [buffer]);
     }
-    if (detached) throw this.#detached(held);
+    if (detached) throw detachedError(this.name, slotOf(held.id));
   }
 
   #acceptLease(id: unknown, buffer: unknown): Lease | undefined {
@@ -175,12 +180,7 @@ class RemoteTransferPool implements LeasePool {
     )
       return undefined;
     this.#leases.set(id, { id, view: new Uint8Array(buffer), holds: 1 });
-    return new Lease(id, id % SLOTS, this.#pool, this);
-  }
-
-  /** What messages call the pool and its leases; as at its other end. */
-  get #words(): PoolWords {
-    return { kind: "transfer pool", name: this.name, unit: "slot", over: "released or sent" };
+    return new Lease(id, slotOf(id), this.#pool, this);
   }
 
   #held(lease: LeaseData, verb: string): RemoteLease {
@@ -190,23 +190,9 @@ class RemoteTransferPool implements LeasePool {
     const held = pool === this.#pool ? this.#leases.get(id) : undefined;
     if (held !== undefined) return held;
     if (pool !== this.#pool) {
-      throw foreignError(this.#words, "that lease", `${verb} it where it came from`);
+      throw foreignError(wordsOf(this.name), "that lease", `${verb} it where it came from`);
     }
-    throw overError(this.#words, `slot ${show(index)} of transfer pool "${this.name}"`, verb);
-  }
-
-  #shared(held: RemoteLease): MillpondError {
-    return new MillpondError(
-      "ERR_NOT_WRITABLE",
-      `slot ${held.id % SLOTS} of transfer pool "${this.name}" is held ${held.holds} times, and its bytes can be in one thread only; release the others first`,
-    );
-  }
-
-  #detached(held: RemoteLease): MillpondError {
-    return new MillpondError(
-      "ERR_DETACHED",
-      `slot ${held.id % SLOTS} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred; send() moves a lease`,
-    );
+    throw overError(wordsOf(this.name), `slot ${show(index)} of transfer pool "${this.name}"`, verb);
   }
 
   #dead(verb: string, why = "its lane has ended"): MillpondError {

@@ -95,7 +95,7 @@ function idOf(entry: Entry): number {
 }
 
 /** The slot of an identity; what is no integer has been refused before. */
-function indexOf(id: number): number {
+export function slotOf(id: number): number {
   return id % SLOTS;
 }
 
@@ -170,7 +170,7 @@ export class TransferPool implements LeasePool {
    */
   bytes(lease: LeaseData): Uint8Array {
     const entry = this.#held(lease, "use");
-    if (entry.view!.byteLength !== this.size) throw this.#detached(entry);
+    if (entry.view!.byteLength !== this.size) throw detachedError(this.name, entry.index);
     return entry.view!;
   }
 
@@ -188,7 +188,7 @@ export class TransferPool implements LeasePool {
     const detached = entry.view!.byteLength !== this.size;
     if (detached) entry.view = new Uint8Array(this.size);
     this.#recycle(entry.index);
-    if (detached) throw this.#detached(entry);
+    if (detached) throw detachedError(this.name, entry.index);
   }
 
   /** Connects to a worker, which calls `receiveLane`. Throws as {@link connect}. */
@@ -320,9 +320,9 @@ export class TransferPool implements LeasePool {
         const entry = this.#held(lease, "send");
         // The thread has ended and its port has not said so yet; a buffer that is posted now never comes back.
         if (over) throw this.#ended(entry);
-        if (entry.holds > 1) throw this.#shared(entry);
+        if (entry.holds > 1) throw heldTwiceError(this.name, entry.index, entry.holds);
         const view = entry.view!;
-        if (view.byteLength !== this.size) throw this.#detached(entry);
+        if (view.byteLength !== this.size) throw detachedError(this.name, entry.index);
         const id = idOf(entry);
         // It is away before anything is posted: getters in the data run then, and find that it is not theirs any more.
         entry.away = carrier;
@@ -374,7 +374,7 @@ export class TransferPool implements LeasePool {
   /** The entry of a buffer that came back over the lane that it went; undefined for anything else that came. */
   #acceptReturn(carrier: Carrier, id: unknown, buffer: unknown): Entry | undefined {
     if (typeof id !== "number" || !Number.isSafeInteger(id)) return undefined;
-    const entry = this.#entries[indexOf(id)];
+    const entry = this.#entries[slotOf(id)];
     if (entry?.away !== carrier || idOf(entry) !== id) return undefined;
     const good = buffer instanceof ArrayBuffer && buffer.byteLength === this.size;
     entry.view = good ? new Uint8Array(buffer) : new Uint8Array(this.size);
@@ -428,13 +428,6 @@ export class TransferPool implements LeasePool {
     throw overError(wordsOf(this.name), `slot ${index} of transfer pool "${this.name}"`, verb, now);
   }
 
-  #shared(entry: Entry): MillpondError {
-    return new MillpondError(
-      "ERR_NOT_WRITABLE",
-      `slot ${entry.index} of transfer pool "${this.name}" is held ${entry.holds} times, and its bytes can be in one thread only; release the others first`,
-    );
-  }
-
   #ended(entry: Entry): MillpondError {
     return new MillpondError(
       "ERR_INACTIVE",
@@ -444,13 +437,6 @@ export class TransferPool implements LeasePool {
 
   #closedError(verb: string): MillpondError {
     return closedError(wordsOf(this.name), verb, this.#state);
-  }
-
-  #detached(entry: Entry): MillpondError {
-    return new MillpondError(
-      "ERR_DETACHED",
-      `slot ${entry.index} of transfer pool "${this.name}" lost its bytes: its ArrayBuffer was transferred; send() moves a lease`,
-    );
   }
 
   #starved(since: number): MillpondError {
@@ -463,8 +449,24 @@ export class TransferPool implements LeasePool {
 
 disposeByForce(TransferPool);
 
+/** The error of a lease that cannot go to another thread yet. */
+export function heldTwiceError(name: string, slot: number, holds: number): MillpondError {
+  return new MillpondError(
+    "ERR_NOT_WRITABLE",
+    `slot ${slot} of transfer pool "${name}" is held ${holds} times, and its bytes can be in one thread only; release the others first`,
+  );
+}
+
+/** The error of a lease without bytes. */
+export function detachedError(name: string, slot: number): MillpondError {
+  return new MillpondError(
+    "ERR_DETACHED",
+    `slot ${slot} of transfer pool "${name}" lost its bytes: its ArrayBuffer was transferred; send() moves a lease`,
+  );
+}
+
 /** What messages call a pool and its leases. */
-function wordsOf(name: string): PoolWords {
+export function wordsOf(name: string): PoolWords {
   return { kind: "transfer pool", name, unit: "slot", over: "released or sent" };
 }
 

@@ -41,8 +41,11 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
 ];
 
-/** Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB. */
-const PACKAGE_BYTES = 1800 * KB;
+/**
+ * Unpacked, without source maps: 1.5 MB, 300 kB for the adapters of streams, files and frames, 70 kB for the doctor of
+ * programs.
+ */
+const PACKAGE_BYTES = 1870 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */

@@ -21,6 +21,7 @@ export const LAYERS = [
   "allocators",
   "memory",
   "os",
+  "observe",
   "util",
 ] as const;
 

@@ -95,6 +95,9 @@ const END = 7;
 const HAS_TEXT = 8;
 const HAS_SITE = 16;
 
+/** @internal What {@link Recorder.leasesFrom} has for the time of a lease that ended. */
+export const ENDED: number = Number.NEGATIVE_INFINITY;
+
 const DEFAULT_CAPACITY = 65_536;
 const MAX_CAPACITY = 2 ** 24;
 
@@ -126,12 +129,18 @@ export class Recorder {
   readonly #from: number = performance.timeOrigin + performance.now();
   readonly #observer: PoolObserver;
   #to: number | undefined;
+  /** Leases that were taken, by the pool's number. */
+  readonly #taken: number[] = [];
   #next = 0;
   #count = 0;
   #waits = 0;
 
-  /** @internal Made by {@link record}. */
-  constructor(capacity: number, ids: ReadonlySet<number> | undefined) {
+  /** @internal Made by {@link record}; `onStarved` hears of starvation as it happens. */
+  constructor(
+    capacity: number,
+    ids: ReadonlySet<number> | undefined,
+    onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void,
+  ) {
     this.capacity = capacity;
     this.#times = new Float64Array(capacity);
     this.#heads = new Uint32Array(capacity);
@@ -142,6 +151,7 @@ export class Recorder {
     this.#observer = {
       onAcquire: (pool, slot, lease, tag, site) => {
         const at = this.#add(performance.now(), pool.id * 32 + ACQUIRE, slot, lease);
+        this.#taken[pool.id]!++;
         if (tag !== undefined || site !== undefined) this.#note(at, tag, site);
       },
       onRelease: (pool, slot) => {
@@ -162,6 +172,7 @@ export class Recorder {
       },
       onStarved: (pool, waited, waiting) => {
         this.#add(performance.now(), pool.id * 32 + STARVED, waiting, waited);
+        onStarved?.(pool, waited, waiting);
       },
       onEnd: (pool) => {
         this.#add(performance.now(), pool.id * 32 + END, 0, 0);
@@ -201,6 +212,35 @@ export class Recorder {
     return events.sort((a, b) => a.time - b.time);
   }
 
+  /** @internal Events that were recorded until now, the overwritten ones included: where the next one will be. */
+  get sequence(): number {
+    return this.#count;
+  }
+
+  /** @internal Leases of a pool that were taken while it was recorded. */
+  takenOf(pool: number): number {
+    return this.#taken[pool] ?? 0;
+  }
+
+  /** @internal The newest events from `sequence` on, at most `most`, in the order in which they were recorded. */
+  eventsFrom(sequence: number, most: number): RecordedEvent[] {
+    const length = Math.max(0, Math.min(this.#count - sequence, this.length, most));
+    const first = this.#next - length + this.capacity;
+    return Array.from({ length }, (_, i) => this.#eventAt((first + i) % this.capacity));
+  }
+
+  /** @internal Leases that began and ended from `sequence` on, as numbers, without a look at their sites. */
+  leasesFrom(sequence: number, visit: (pool: number, slot: number, lease: number, began: number) => void): void {
+    const length = Math.min(this.#count - sequence, this.length);
+    for (let i = this.#next - length; i < this.#next; i++) {
+      const at = i < 0 ? i + this.capacity : i;
+      const head = this.#heads[at]!;
+      const type = head & 7;
+      if (type === ACQUIRE) visit(head >>> 5, this.#subjects[at]!, this.#values[at]!, this.#times[at]!);
+      else if (type === RELEASE) visit(head >>> 5, this.#subjects[at]!, 0, ENDED);
+    }
+  }
+
   /** Stops; what was recorded stays. The pools' fast paths are open again. A second time nothing happens. */
   stop(): void {
     if (this.#to !== undefined) return;
@@ -212,6 +252,7 @@ export class Recorder {
     const { id, kind, name, probe } = pool;
     const { count } = probe.counts();
     this.#recorded.push({ id, kind, name, count, ...(probe.shared === undefined ? {} : { shared: probe.shared }) });
+    this.#taken[id] = 0;
     const now = performance.now();
     for (const { slot, lease, age, tag } of probe.holders(Math.floor(this.capacity / 2))) {
       this.#note(this.#add(now - (age ?? 0), id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);

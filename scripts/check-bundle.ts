@@ -25,32 +25,32 @@ const KB = 1000;
 
 /** Goals that are not reached: BufferPool 9 kB, SlabPool 4 kB (docs/architecture.md says what stands in the way). */
 const BUNDLES: readonly BundleLimit[] = [
-  { entry: "millpond", name: "BufferPool", bytes: 22.4 * KB },
+  { entry: "millpond", name: "BufferPool", bytes: 23.6 * KB },
   { entry: "millpond", name: "MediaBuffer", bytes: 13.6 * KB },
-  { entry: "millpond", name: "PagePool", bytes: 14.9 * KB },
-  { entry: "millpond", name: "SlabPool", bytes: 6.9 * KB },
-  { entry: "millpond", name: "RealtimePool", bytes: 17.3 * KB },
+  { entry: "millpond", name: "PagePool", bytes: 16.1 * KB },
+  { entry: "millpond", name: "SlabPool", bytes: 8 * KB },
+  { entry: "millpond", name: "RealtimePool", bytes: 18.3 * KB },
   { entry: "millpond", name: "VideoInfo", bytes: 2.6 * KB },
   { entry: "millpond", name: "MillpondError", bytes: 0.4 * KB },
-  { entry: "millpond/shared", name: "SharedPool", bytes: 18.2 * KB },
-  { entry: "millpond/shared", name: "TransferPool", bytes: 7.5 * KB },
-  { entry: "millpond/shared", name: "SpscRing", bytes: 5.1 * KB },
+  { entry: "millpond/shared", name: "SharedPool", bytes: 19.3 * KB },
+  { entry: "millpond/shared", name: "TransferPool", bytes: 8.4 * KB },
+  { entry: "millpond/shared", name: "SpscRing", bytes: 5.4 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 38.9 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 39.9 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.6 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
 ];
 
 /**
- * Unpacked, without source maps: 1.5 MB, 300 kB for the adapters of streams, files and frames, 70 kB for the doctor of
- * programs.
+ * Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB, and
+ * what looks at pools: 500 kB.
  */
-const PACKAGE_BYTES = 1870 * KB;
+const PACKAGE_BYTES = 2300 * KB;
 /**
  * `import "millpond"`: each file costs some 1 ms, each 100 kB some 3 ms (Node 20). 25 ms is the goal, 16 are reached.
  */
 const IMPORT_FILES = 13;
-const IMPORT_BYTES = 314 * KB;
+const IMPORT_BYTES = 326 * KB;
 
 /** The bytes of brotli that one name of a built entry point costs in an application's bundle. */
 export async function bundledBytes(file: string, name: string): Promise<number> {

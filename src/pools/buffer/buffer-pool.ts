@@ -68,6 +68,7 @@
  */
 import { isMediaBuffer, MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { type BufferSlot, heldByHook, SlotFlags } from "../../media/buffer/slot.ts";
+import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, CoarseClock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
@@ -107,10 +108,12 @@ import { SlotStore } from "./slots.ts";
 import {
   type BufferPoolEvents,
   type BufferPoolStats,
+  countsOf,
   type Holder,
   holderOf,
   LEAK_SAMPLE,
   LeakMonitor,
+  poolHolder,
   StarvationMonitor,
 } from "./stats.ts";
 
@@ -173,6 +176,7 @@ export class BufferPool {
   readonly #slots: SlotStore;
   readonly #starvation: StarvationMonitor;
   readonly #leaks: LeakMonitor | undefined;
+  readonly #registration: PoolRegistration;
   #config: ActualPoolConfig | null = null;
   /** What {@link configure} was asked for when {@link adjust} made the configuration in force of it. */
   #wanted: ActualPoolConfig | null = null;
@@ -184,8 +188,11 @@ export class BufferPool {
   #fastAcquire = false;
   /** What `#fastAcquire` is while no hook runs. */
   #fastAcquireAllowed = false;
-  /** Release may take the fast path: nobody waits or listens, nothing is zeroed, revoked or hooked. */
+  /** Release may take the fast path: nobody waits, listens or watches, nothing is zeroed, revoked or hooked. */
   #fastRelease = false;
+  /** As the two above, in a pool that would be on the fast path if an observer did not watch it. */
+  #watchedAcquire = false;
+  #watchedRelease = false;
   #waitCount = 0;
   #starvedCount = 0;
   #drainedWaits: { resolve: () => void; reject: (error: MillpondError) => void }[] = [];
@@ -208,9 +215,11 @@ export class BufferPool {
     this.#coarse = new CoarseClock(clock);
     const level = oneOf("options.leaks", leaks, ["off", "sample", "all"]);
     if (level !== "off") {
-      this.#leaks = new LeakMonitor(level === "all" ? 1 : LEAK_SAMPLE, (slot) =>
-        this.#events.emit("leak", { pool: this.name, holder: holderOf(slot, this.#clock.now()) }),
-      );
+      this.#leaks = new LeakMonitor(level === "all" ? 1 : LEAK_SAMPLE, (slot) => {
+        const holder = holderOf(slot, this.#clock.now());
+        this.#events.emit("leak", { pool: this.name, holder });
+        this.#registration.leaked(poolHolder(holder, this.#config?.size ?? 0));
+      });
     }
     this.#waiters = new WaitQueue(clock);
     const after = milliseconds("options.starvedAfter", starvedAfter, 1);
@@ -228,6 +237,16 @@ export class BufferPool {
     this.#slots = new SlotStore(this, hooks, (hookRuns) => {
       this.#fastAcquire = !hookRuns && this.#fastAcquireAllowed;
     });
+    this.#registration = registerPool("BufferPool", this.name, {
+      counts: () => countsOf(BufferPool.prototype.stats.call(this), this.#state),
+      stats: () => this.stats(),
+      holders: (most) => this.#holders(most).map((holder) => poolHolder(holder, this.#config?.size ?? 0)),
+      watch: () => this.#updateFastPath(),
+    });
+    this.#waiters.registration = this.#registration;
+    this.#slots.registration = this.#registration;
+    // An observer may watch every pool from its beginning.
+    if (this.#registration.observer !== null) this.#updateFastPath();
   }
 
   /**
@@ -331,9 +350,28 @@ export class BufferPool {
   }
 
   #tryAcquireSlow(options: { tag?: string; hint?: unknown } | undefined): MediaBuffer | undefined {
-    if (options === undefined) return this.#acquireNow(undefined, undefined);
+    if (options === undefined) {
+      const { head } = this.#slots;
+      return head !== null && this.#watchedAcquire && !this.#slots.inHook
+        ? this.#acquireWatched(head)
+        : this.#acquireNow(undefined, undefined);
+    }
     const { tag, hint } = checkOptions("options", options, TRY_KEYS);
     return this.#acquireNow(tag, hint);
+  }
+
+  /** The fast path of {@link tryAcquire} once more, and the observer is told. */
+  #acquireWatched(slot: BufferSlot): MediaBuffer {
+    const slots = this.#slots;
+    slots.head = slot.next;
+    slot.next = null;
+    slot.refCount = 1;
+    if (++slots.outstanding > slots.highWater) slots.highWater = slots.outstanding;
+    let buffer = new MediaBuffer(slot);
+    if (++slots.acquires >= this.#coarse.due) buffer = this.#stamp(buffer);
+    else slot.leasedAt = this.#coarse.now;
+    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, undefined, undefined);
+    return buffer;
   }
 
   #acquireNow(tag: string | undefined, hint: unknown): MediaBuffer | undefined {
@@ -358,6 +396,7 @@ export class BufferPool {
     if (tag !== undefined || site !== undefined) slot.slotFlags |= SlotFlags.DIRTY_FIELDS;
     const buffer = this.#stamp(new MediaBuffer(slot));
     this.#leaks?.watch(buffer);
+    this.#registration.observer?.onAcquire(this.#registration, slot.index, slot.generation, tag, site);
     return buffer;
   }
 
@@ -393,9 +432,10 @@ export class BufferPool {
     const wait = this.#waiters.wait(options, request, (waiter) => this.#timeoutError(this.#clock.now() - waiter.since));
     // Only now: a clock or a signal that gave buffers back while the wait was made has opened the fast path again.
     this.#fastRelease = false;
+    this.#watchedRelease = false;
     this.#serveWaiters();
     this.#finishDeferred();
-    if (this.#events.has("starved")) this.#starvation.arm();
+    if (this.#events.has("starved") || this.#registration.isStarvationHeard) this.#starvation.arm();
     return wait;
   }
 
@@ -408,6 +448,7 @@ export class BufferPool {
 
   #reportStarved(waited: number, holders: readonly Holder[]): void {
     this.#events.emit("starved", { pool: this.name, waited, waiting: this.#waiters.length, holders });
+    this.#registration.starved(waited, this.#waiters.length);
   }
 
   /**
@@ -437,6 +478,10 @@ export class BufferPool {
   }
 
   #onReleaseSlow(slot: BufferSlot): void {
+    if (this.#watchedRelease && slot.isClean()) {
+      this.#releaseWatched(slot);
+      return;
+    }
     if ((slot.slotFlags & SlotFlags.HELD) !== 0) throw heldByHook(slot, "release");
     this.#slots.assertReturnable(slot);
     slot.refCount = 0;
@@ -449,6 +494,18 @@ export class BufferPool {
       return;
     }
     this.onReturned(slot);
+  }
+
+  /** The fast path of {@link onRelease} once more, and the observer is told. */
+  #releaseWatched(slot: BufferSlot): void {
+    const slots = this.#slots;
+    if (slot.slotFlags !== 0) slot.resetFields();
+    slot.refCount = 0;
+    slot.generation++;
+    slot.next = slots.head;
+    slots.head = slot;
+    slots.outstanding--;
+    this.#registration.observer?.onRelease(this.#registration, slot.index);
   }
 
   /** @internal A slot holds its memory alone again: it is kept, handed on, or freed. */
@@ -472,7 +529,11 @@ export class BufferPool {
   /** Ends one lease: its hooks, then the waiters, then the listeners. Returns what its holder must hear. */
   #finishReturn(slot: BufferSlot): unknown {
     const { reason, error } = this.#slots.finish(slot, this.isActive ? undefined : "drained");
-    if (reason !== undefined) this.#events.emit("discard", { slot: slot.index, reason });
+    this.#registration.observer?.onRelease(this.#registration, slot.index);
+    if (reason !== undefined) {
+      this.#events.emit("discard", { slot: slot.index, reason });
+      this.#registration.discarded(slot.index, reason);
+    }
     this.#serveWaiters();
     if (this.#waiters.length === 0) this.#updateFastPath();
     this.#events.emit("release", { slot: slot.index, free: this.#slots.free });
@@ -624,6 +685,7 @@ export class BufferPool {
 
   /** The pool is stopped before anybody hears that it is drained, because a listener may activate it anew. */
   #endDrain(): void {
+    if (this.#state === "closed") this.#registration.end();
     try {
       this.#slots.callHook(() => this.stop());
     } finally {
@@ -704,11 +766,13 @@ export class BufferPool {
 
   /** The leases, oldest first, with age, tag and (tracing on) the place where each was acquired. O(buffers). */
   holders(): Holder[] {
+    return this.#holders(Infinity);
+  }
+
+  #holders(most: number): Holder[] {
     const now = this.#clock.now();
-    return this.#slots
-      .leased()
-      .map((slot) => holderOf(slot, now))
-      .sort((a, b) => b.age - a.age);
+    const leased = this.#slots.leased().sort((a, b) => a.leasedAt - b.leasedAt);
+    return leased.slice(0, most).map((slot) => holderOf(slot, now));
   }
 
   /** Checks every invariant; throws `ERR_CORRUPTED` when one does not hold. O(buffers). For tests and debug levels. */
@@ -734,9 +798,12 @@ export class BufferPool {
   #updateFastPath(): void {
     const config = this.#config;
     const plain = config !== null && config.zero !== "acquire" && !this.#trace && this.#leaks === undefined;
-    this.#fastAcquireAllowed = plain && this.#state === "active";
+    const isWatched = this.#registration.observer !== null;
+    const mayAcquire = plain && this.#state === "active";
+    this.#fastAcquireAllowed = mayAcquire && !isWatched;
+    this.#watchedAcquire = mayAcquire && isWatched;
     this.#fastAcquire = this.#fastAcquireAllowed && !this.#slots.inHook;
-    this.#fastRelease =
+    const mayRelease =
       plain &&
       this.isActive &&
       config.zero !== "release" &&
@@ -744,6 +811,8 @@ export class BufferPool {
       !this.#slots.hasHooks &&
       this.#waiters.length === 0 &&
       !this.#events.has("release");
+    this.#fastRelease = mayRelease && !isWatched;
+    this.#watchedRelease = mayRelease && isWatched;
   }
 
   #assertNotEnded(verb: string): void {

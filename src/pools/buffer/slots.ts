@@ -18,12 +18,14 @@
  *
  * Complexity: taking and keeping a slot O(1), or O(size) where bytes are zeroed; stats, leased and validate O(buffers).
  */
+
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { dropMemories, totalSize } from "../../media/buffer/memory-list.ts";
 import { type BufferOwner, BufferSlot, SlotFlags } from "../../media/buffer/slot.ts";
 import { freeMetas, metaFlags, poolMetas, recycleMetas } from "../../media/meta/attach.ts";
 import type { Memory } from "../../memory/memory.ts";
 import { isRevocable, revokeViews, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
+import type { PoolRegistration } from "../../observe/registry.ts";
 import { isMillpondError, MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { type ActualPoolConfig, bytesPerBuffer } from "./config.ts";
 import { corruptedError, detachedError, mappedError } from "./errors.ts";
@@ -85,6 +87,9 @@ export class SlotStore {
   #misses = 0;
   /** Where errors of a freed slot's hooks and allocators go while close() frees; null: to a later turn. */
   #failures: unknown[] | null = null;
+
+  /** The pool, once it is registered. */
+  registration: PoolRegistration | undefined = undefined;
 
   /**
    * @param owner what slots point back to
@@ -446,6 +451,7 @@ export class SlotStore {
     this.#slots[index] = slot;
     this.#count++;
     this.#bytes += bytesPerBuffer(this.#config);
+    this.#noteCount();
     return slot;
   }
 
@@ -537,6 +543,12 @@ export class SlotStore {
     this.#count--;
     this.outstanding--;
     this.#bytes -= bytesPerBuffer(this.#config);
+    this.#noteCount();
+  }
+
+  #noteCount(): void {
+    const { registration } = this;
+    if (registration !== undefined) registration.observer?.onResize(registration, this.#count);
   }
 }
 

@@ -5,6 +5,7 @@
 
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { BufferSlot } from "../../media/buffer/slot.ts";
+import type { PoolCounts, PoolHolder, PoolPhase } from "../../observe/pool-info.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
 import { callerOf } from "../../util/stack.ts";
@@ -116,6 +117,22 @@ export function holderOf(slot: BufferSlot, now: number): Holder {
     refCount: over ? 0 : slot.refCount,
     site: slot.site === undefined ? undefined : callerOf(slot.site),
   };
+}
+
+/** The stats in the words that all pools share. */
+export function countsOf(stats: BufferPoolStats, phase: PoolPhase): PoolCounts {
+  const { size, count, max, bytes, maxBytes, free, outstanding, waiting, acquires, misses, waits, starved } = stats;
+  let discarded = 0;
+  for (const number of Object.values(stats.discards)) discarded += number;
+  const { highWater } = stats;
+  const all = { phase, size, count, max, bytes, maxBytes, free, leased: outstanding, waiting };
+  return { ...all, acquires, misses, waits, starved, discarded, highWater };
+}
+
+/** A holder in the words that all pools share. */
+export function poolHolder({ slot, generation, tag, age, refCount, site }: Holder, size: number): PoolHolder {
+  const note = refCount === 0 ? "released; its memory is still held" : undefined;
+  return { slot, lease: generation, size, age, tag, note, site };
 }
 
 /** One lease in 128, as Netty's detector samples: registering costs 200 ns, so a sample costs under 2 ns an acquire. */

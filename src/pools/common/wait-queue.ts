@@ -14,6 +14,7 @@
  * else to do, nothing could end it.
  */
 
+import type { PoolRegistration, WaitSpan } from "../../observe/registry.ts";
 import { onAbort } from "../../util/abortable.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
@@ -69,6 +70,8 @@ export class Waiter<T, Tag = string | undefined> {
   readonly reject: (error: unknown) => void;
   /** @internal */
   stopListening: (() => void) | undefined = undefined;
+  /** @internal Who is told of its end; null: nobody. */
+  span: WaitSpan | null = null;
 
   /** @internal Made by {@link WaitQueue.wait}. */
   constructor(resolve: (value: T) => void, reject: (error: unknown) => void, tag: Tag) {
@@ -86,6 +89,9 @@ export class WaitQueue<T, Tag = string | undefined> {
   #length = 0;
 
   readonly #onLeave: (() => void) | undefined;
+
+  /** The pool that these wait for, once it is registered. */
+  registration: PoolRegistration | undefined = undefined;
 
   /**
    * @param clock gives the time of arrival and the timeouts
@@ -119,6 +125,7 @@ export class WaitQueue<T, Tag = string | undefined> {
       this.#append(waiter);
       try {
         waiter.since = this.#clock.now();
+        if (waiter.queued) this.#beginSpan(waiter);
         if (signal !== undefined && waiter.queued) {
           const stop = onAbort(signal, (reason) => this.#endEarly(waiter, () => reason));
           if (waiter.queued) waiter.stopListening = stop;
@@ -130,6 +137,13 @@ export class WaitQueue<T, Tag = string | undefined> {
         this.reject(waiter, error);
       }
     });
+  }
+
+  /** Subscribers of the platform's diagnostics run here, and may end the wait. */
+  #beginSpan(waiter: Waiter<T, Tag>): void {
+    const span = this.registration?.beginWait(this.#length - 1) ?? null;
+    if (waiter.queued) waiter.span = span;
+    else span?.end(false, undefined);
   }
 
   /** Starts the timer of a wait. It keeps the process alive: the caller is owed an answer at that time. */
@@ -148,6 +162,7 @@ export class WaitQueue<T, Tag = string | undefined> {
     const waiter = this.#first;
     if (waiter === null) return false;
     this.#remove(waiter);
+    waiter.span?.end(true, undefined);
     waiter.resolve(value);
     return true;
   }
@@ -172,6 +187,7 @@ export class WaitQueue<T, Tag = string | undefined> {
   reject(waiter: Waiter<T, Tag>, error: unknown): void {
     if (!waiter.queued) return;
     this.#remove(waiter);
+    waiter.span?.end(false, error);
     waiter.reject(error);
   }
 

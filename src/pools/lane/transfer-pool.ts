@@ -10,6 +10,8 @@
  * next one. When a lane ends, its slots get new buffers. Every call is O(1), except making and closing the pool,
  * `stats()`, `holders()`, `validate()` and a lane's end: O(count).
  */
+import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -119,6 +121,7 @@ export class TransferPool implements LeasePool {
   readonly #free: number[];
   readonly #clock: Clock;
   readonly #queue: WaitQueue<Lease>;
+  readonly #registration: PoolRegistration;
   #state: "open" | "retired" | "closed" = "open";
 
   private constructor(options: TransferPoolOptions) {
@@ -138,6 +141,13 @@ export class TransferPool implements LeasePool {
     }));
     this.#free = this.#entries.map((_, index) => index).reverse();
     this.#queue = new WaitQueue(this.#clock);
+    this.#registration = registerPool("TransferPool", this.name, {
+      counts: () => this.#counts(),
+      stats: () => this.stats(),
+      holders: (most) => this.#poolHolders(most),
+      watch() {},
+    });
+    this.#queue.registration = this.#registration;
   }
 
   /** Makes a pool. Throws `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`. O(count). */
@@ -265,6 +275,7 @@ export class TransferPool implements LeasePool {
 
   #end(how: PoolEnd): void {
     this.#state = "closed";
+    this.#registration.end();
     endUsers(this, () => this.#closedError("wait for a lease of"), how);
   }
 
@@ -293,6 +304,7 @@ export class TransferPool implements LeasePool {
   #lease(index: number): Lease {
     const entry = this.#entries[index]!;
     entry.holds = 1;
+    this.#registration.observer?.onAcquire(this.#registration, index, entry.generation, undefined, undefined);
     return new Lease(idOf(entry), index, this.#pool, this);
   }
 
@@ -305,9 +317,30 @@ export class TransferPool implements LeasePool {
   }
 
   #reset(entry: Entry): void {
+    this.#registration.observer?.onRelease(this.#registration, entry.index);
     entry.holds = 0;
     entry.away = undefined;
     entry.generation = (entry.generation + 1) % GENERATIONS;
+  }
+
+  #counts(): PoolCounts {
+    const { count, free } = this.stats();
+    const bytes = count * this.size;
+    const phase = this.#state === "open" ? "active" : this.#state;
+    const uncounted = { acquires: null, misses: null, waits: null, starved: null, discarded: null, highWater: null };
+    const bounds = { count, max: count, bytes, maxBytes: bytes };
+    const leased = phase === "closed" ? 0 : count - free;
+    return { phase, size: this.size, ...bounds, free, leased, waiting: this.#queue.length, ...uncounted };
+  }
+
+  #poolHolders(most: number): PoolHolder[] {
+    const { size } = this;
+    return this.holders()
+      .slice(0, most)
+      .map(({ slot, isAway }) => {
+        const lease = this.#entries[slot]!.generation;
+        return { slot, lease, size, age: null, ...(isAway ? { note: "in another thread" } : {}) };
+      });
   }
 
   #carrier(): Carrier {

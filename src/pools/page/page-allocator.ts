@@ -27,6 +27,7 @@ import { Allocator, AllocatorFlags, type AllocatorStats } from "../../memory/all
 import { type MapMode, Memory } from "../../memory/memory.ts";
 import { type AllocationParams, DEFAULT_ALIGN, type ResolvedParams } from "../../memory/params.ts";
 import { Region, Wipe, wipeRegion, zeroBytes } from "../../memory/region.ts";
+import type { PoolRegistration } from "../../observe/registry.ts";
 import { CoarseClock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { type MillpondError, reentrantError, throwLater } from "../../util/errors.ts";
 import { callSite, type Site } from "../../util/stack.ts";
@@ -65,6 +66,8 @@ export class PageAllocator extends Allocator {
   readonly age: PageAge;
   /** @internal */
   readonly config: PageConfig;
+  /** @internal The pool, once it is registered. */
+  registration: PoolRegistration | undefined = undefined;
   /** @internal Set while the pool wants to hear of every return. */
   declare listener: PageListener | null;
   /** @internal Whether there are waiters: no other call may take fresh pages before them. */
@@ -129,7 +132,8 @@ export class PageAllocator extends Allocator {
   /** @internal */
   updateFastPath(): void {
     const { zero, trace, ageOut, revoke } = this.config;
-    const plain = this.#state === "recycling" && !trace && !this.age.isSmooth && this.cache.calling === 0;
+    const isWatched = (this.registration?.observer ?? null) !== null;
+    const plain = this.#state === "recycling" && !trace && !isWatched && !this.age.isSmooth && this.cache.calling === 0;
     this.#canTakeFast = plain && zero !== "acquire";
     this.#canKeepFast =
       plain && zero !== "release" && !revoke && ageOut > 0 && !this.age.holdsNothing && this.listener === null;
@@ -180,8 +184,16 @@ export class PageAllocator extends Allocator {
   allocateSlow(size: number, params?: AllocationParams): Memory {
     const memory = super.allocate(size, params);
     const block = memory.region.handle as PageBlock | undefined;
-    if (block !== undefined) block.lease = memory;
+    if (block === undefined) return memory;
+    block.lease = memory;
+    const { registration } = this;
+    registration?.observer?.onAcquire(registration, block.memory.id, memory.id, undefined, block.site);
     return memory;
+  }
+
+  #noteRelease(block: PageBlock): void {
+    const { registration } = this;
+    registration?.observer?.onRelease(registration, block.memory.id);
   }
 
   /** The pages of one allocation. */
@@ -284,8 +296,12 @@ export class PageAllocator extends Allocator {
     if (block === undefined) return;
     block.lease = null;
     block.site = undefined;
+    this.#noteRelease(block);
     const lost = isLost(block);
-    if (lost) this.detached++;
+    if (lost) {
+      this.detached++;
+      this.registration?.discarded(block.memory.id, "detached");
+    }
     // The release has wiped the bytes, and taken the demand off.
     region.wipe = this.config.wipe;
     if (this.#state === "dead" && !lost) {
@@ -294,7 +310,7 @@ export class PageAllocator extends Allocator {
       this.#dropForced(block);
     } else if (lost || this.#state !== "recycling" || this.age.holdsNothing) this.cache.drop(block);
     else this.#keep(block);
-    if (this.#state === "retired" && this.cache.count === 0) this.#state = "dead";
+    this.#endIfEmpty();
     this.listener?.onAvailable();
     if (lost)
       throw detachedError(this.#words, `a block of ${region.size} bytes of ${poolText(this.#words)}`, {
@@ -311,9 +327,16 @@ export class PageAllocator extends Allocator {
     this.liveMemoryCount--;
     block.lease = null;
     block.site = undefined;
+    this.#noteRelease(block);
     this.#dropForced(block);
-    if (this.#state === "retired" && this.cache.count === 0) this.#state = "dead";
+    this.#endIfEmpty();
     this.listener?.onAvailable();
+  }
+
+  #endIfEmpty(): void {
+    if (this.#state !== "retired" || this.cache.count > 0) return;
+    this.#state = "dead";
+    this.registration?.end();
   }
 
   /** Gives a block whose lease was ended by force to the source, which judges the views that may be left. */
@@ -408,6 +431,7 @@ export class PageAllocator extends Allocator {
     this.cache.flush();
     this.stopTimer();
     this.updateFastPath();
+    if (this.#state === "dead") this.registration?.end();
   }
 
   /** @internal */

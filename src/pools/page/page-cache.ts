@@ -16,8 +16,10 @@
  * bounds; a class exists as long as one of its blocks does. Leasing and releasing are O(1), dropping the oldest
  * O(classes), counting idle bytes O(blocks).
  */
+
 import { answered, type Memory } from "../../memory/memory.ts";
 import { isRevocable, opaqueRegion, Region, revokeViews, zeroBytes } from "../../memory/region.ts";
+import type { PoolRegistration } from "../../observe/registry.ts";
 import { MillpondError, throwLater } from "../../util/errors.ts";
 import type { Site } from "../../util/stack.ts";
 import { corruptedError } from "../common/lease-errors.ts";
@@ -158,6 +160,8 @@ export class PageCache {
    * one.
    */
   calling = 0;
+  /** The pool, once it is registered. */
+  registration: PoolRegistration | undefined = undefined;
   readonly #onCalling: () => void;
   readonly #config: PageConfig;
   readonly #classes: Map<number, PageClass> = new Map();
@@ -250,6 +254,7 @@ export class PageCache {
       block = this.#obtain(cls);
     }
     block.index = this.#blocks.push(block) - 1;
+    this.#noteCount();
     block.region.handle = block;
     this.bytes += cls.bytes;
     if (cls.count++ === 0) {
@@ -328,6 +333,12 @@ export class PageCache {
     }
     this.bytes -= cls.bytes;
     this.#forget(cls);
+    this.#noteCount();
+  }
+
+  #noteCount(): void {
+    const { registration } = this;
+    registration?.observer?.onResize(registration, this.count);
   }
 
   /** Gives a block that was removed back to the source. A source that throws does so in a later turn. */

@@ -29,9 +29,12 @@
  * clock) that calls back gets `ERR_REENTRANT`, but for the clock that a waiting acquire() reads. allocate() and
  * release() of an idle block are O(1), stats() and holders() O(blocks).
  */
+
 import type { Allocator } from "../../memory/allocator.ts";
 import { isMemory, type Memory } from "../../memory/memory.ts";
 import { type AllocationParams, resolveParams } from "../../memory/params.ts";
+import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { registerPool } from "../../observe/registry.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { Emitter } from "../../util/emitter.ts";
 import { MillpondError } from "../../util/errors.ts";
@@ -96,6 +99,16 @@ export class PagePool {
     this.#isTraced = config.trace;
     this.#allocator = new PageAllocator(config);
     this.#waiters = new WaitQueue(config.clock, () => this.#serveWaiters());
+    const registration = registerPool("PagePool", config.name, {
+      counts: () => this.#counts(),
+      stats: () => this.stats(),
+      holders: (most) => this.#poolHolders(most),
+      watch: () => this.#allocator.updateFastPath(),
+    });
+    this.#waiters.registration = registration;
+    this.#allocator.registration = registration;
+    this.#allocator.cache.registration = registration;
+    this.#allocator.updateFastPath();
   }
 
   /** For messages and reports. */
@@ -344,6 +357,26 @@ export class PagePool {
       detached,
       waiting: this.#waiters.length,
     };
+  }
+
+  #counts(): PoolCounts {
+    const { count, bytes, idle, live, allocations, misses, detached, waiting } = this.stats();
+    const { max, maxBytes } = this.#allocator.config;
+    const { state } = this.#allocator;
+    const phase = state === "dead" ? "closed" : state === "retired" ? "retired" : "active";
+    const size = 0;
+    const base = { phase, size, count, max, bytes, maxBytes, free: idle, leased: live, waiting } as const;
+    return { ...base, acquires: allocations, misses, waits: null, starved: null, discarded: detached, highWater: null };
+  }
+
+  #poolHolders(most: number): PoolHolder[] {
+    const leased = this.#allocator.cache.blocks.filter((block) => block.lease !== null);
+    return this.holders()
+      .slice(0, most)
+      .map(({ memory, size, age, site }) => {
+        const block = leased.find(({ lease }) => lease!.id === memory);
+        return { slot: block?.memory.id ?? memory, lease: memory, size, age, site };
+      });
   }
 
   /**

@@ -108,7 +108,7 @@ export class ProcessPool extends SharedPool {
     const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
     const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
     const waiter = new ProcessWaiter({ i32, ops, asyncWait, stop, look: () => this.lookNow() });
-    super(made, made.membership, clock === undefined ? { waiter } : { waiter, clock });
+    super(made, made.membership, clock === undefined ? { waiter } : { waiter, clock }, "ProcessPool");
     this.block = block;
     this.ops = ops;
     this.#table = table;
@@ -208,6 +208,11 @@ export class ProcessPool extends SharedPool {
   /** @internal A peer's connection is gone: looks soon and often, for its process may need some moments to end. */
   expectEnd(): void {
     for (const ms of SOON_MS) setTimeout(() => this.isOver || this.reclaimEnded(), ms).unref();
+  }
+
+  /** @internal */
+  override processOf(member: number): number {
+    return pidOf(this.#table, member);
   }
 
   /** The process of each member: its number, or 0. */

@@ -32,11 +32,14 @@
  * but for the object; `realloc` and `reallocate` are O(1) but for a copy. In a pool that has grown all of them are
  * O(areas). `holders`, `stats` and `validate` are O(blocks).
  */
+
 import type { TlsfArena } from "../../arena/tlsf/tlsf-arena.ts";
 import type { Allocator } from "../../memory/allocator.ts";
 import { Memory } from "../../memory/memory.ts";
 import type { AllocationParams } from "../../memory/params.ts";
 import { Wipe, zeroBytes } from "../../memory/region.ts";
+import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { debugLevelOf, watchDebug } from "../../util/debug.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError, reentrantError } from "../../util/errors.ts";
@@ -59,7 +62,7 @@ export type { LockPolicy, RealtimeHolder, RealtimePoolOptions, RealtimePoolStats
 const DEFAULT_TOTAL = 1_048_576;
 
 /** Why calls take the slow path; 0: they take the fast one. CALLING: the source is being called, and may call back. */
-const Slow = { DEBUG: 1, CLOSED: 2, GROWN: 4, CALLING: 8 } as const;
+const Slow = { DEBUG: 1, CLOSED: 2, GROWN: 4, CALLING: 8, WATCHED: 16 } as const;
 
 let defaultPool: RealtimePool | undefined;
 let makingDefault = false;
@@ -87,6 +90,7 @@ export class RealtimePool {
   /** Requests that failed because the pool was full. */
   #failures = 0;
   /** What debug patterns reach, weakly: it has to live as long as the pool. */
+  readonly #registration: PoolRegistration;
   readonly #debugTarget = { name: "", setDebug: (level: number): void => this.#setDebug(level) };
   /** `close({ force: true })`, where the platform has `Symbol.dispose`. */
   declare [Symbol.dispose]: () => void;
@@ -114,6 +118,13 @@ export class RealtimePool {
     this.#debugTarget.name = options.name;
     this.#setDebug(debugLevelOf(options.name));
     watchDebug(this.#debugTarget);
+    this.#registration = registerPool("RealtimePool", options.name, {
+      counts: () => this.#counts(),
+      stats: () => this.stats(),
+      holders: (most) => this.#poolHolders(most),
+      watch: () => this.#watch(),
+    });
+    this.#watch();
   }
 
   /**
@@ -305,6 +316,7 @@ export class RealtimePool {
       }
     }
     this.#slow &= ~Slow.CALLING;
+    this.#registration.end();
     if (failures.length === 1) throw failures[0];
     if (failures.length > 1)
       throw new AggregateError(failures, `areas of ${errors.poolText(this.name)} could not go back`);
@@ -367,6 +379,27 @@ export class RealtimePool {
     return { ...own, ...sum, largest, areas: this.#areas.length };
   }
 
+  #watch(): void {
+    if (this.#registration.observer === null) this.#slow &= ~Slow.WATCHED;
+    else this.#slow |= Slow.WATCHED;
+  }
+
+  #counts(): PoolCounts {
+    const { totalSize, liveBlocks, failures } = this.stats();
+    const phase = this.isClosed ? "closed" : "active";
+    const { maxBytes } = this.#options;
+    const base = { phase, size: 0, count: liveBlocks, max: Infinity, bytes: totalSize, maxBytes } as const;
+    const uncounted = { acquires: null, misses: null, waits: null, discarded: null, highWater: null };
+    return { ...base, free: null, leased: liveBlocks, waiting: 0, starved: failures, ...uncounted };
+  }
+
+  #poolHolders(most: number): PoolHolder[] {
+    if (this.isClosed) return [];
+    return this.holders()
+      .slice(0, most)
+      .map(({ pointer, size, memory }) => ({ slot: pointer, lease: memory ?? null, size, age: null }));
+  }
+
   /** The debug level changes while the pool is in use; blocks that are out keep what they were given. */
   #setDebug(level: number): void {
     if (level === 0) {
@@ -398,6 +431,7 @@ export class RealtimePool {
     arena.tag(pointer - base, false);
     this.#debug?.onFree(arena, pointer - base, pointer);
     arena.free(pointer - base);
+    this.#registration.observer?.onRelease(this.#registration, pointer);
   }
 
   /** A block as an integer, from the first area that has one; 0: none has. */
@@ -412,6 +446,7 @@ export class RealtimePool {
       if (local === 0 && extra > 0) local = arena.allocAligned(size, align);
       if (local === 0) continue;
       this.#debug?.onAlloc(arena, local, base + local, size, guarded);
+      this.#registration.observer?.onAcquire(this.#registration, base + local, 0, undefined, undefined);
       return base + local;
     }
     return 0;
@@ -445,6 +480,7 @@ export class RealtimePool {
       this.#debug.onFree(arena, local, pointer);
     }
     arena.free(local);
+    this.#registration.observer?.onRelease(this.#registration, pointer);
   }
 
   /** Another area, where that is allowed and would help; a source that has none left is as good as a full pool. */

@@ -111,8 +111,16 @@ export interface Core {
   readonly batch: boolean;
   /** True when the last release has nothing to do but to release. */
   readonly plain: boolean;
-  /** True when a slot is cleared before its lease begins, which the fast path does not. */
+  /** True when a slot is cleared before its lease begins. */
   readonly clearsFirst: boolean;
+  /** Whether an acquire takes the slow path always: slots are cleared first, or an observer watches. */
+  slowAcquire: boolean;
+  /** Whether a release may take the fast path: `plain`, and no observer watches. */
+  fastRelease: boolean;
+  /** Told when a hold of this thread begins, on the slow paths; null: nobody watches. */
+  onHold: ((index: number, id: number) => void) | null;
+  /** Told when this thread's last hold of a slot ends; null: nobody watches. */
+  onDrop: ((index: number) => void) | null;
   /** Number of this thread among the members. */
   readonly member: number;
   /** Its bit. */
@@ -221,6 +229,10 @@ export function createCore(
     batch: layout.batch,
     plain: layout.zero !== "release",
     clearsFirst: layout.zero === "acquire",
+    slowAcquire: layout.zero === "acquire",
+    fastRelease: layout.zero !== "release",
+    onHold: null,
+    onDrop: null,
     member,
     me: 1 << member,
     status,
@@ -252,7 +264,7 @@ const SHIFT: number = WORD_SHIFT;
 export function tryAcquire(core: Core): number {
   const { mask, i32 } = core;
   // This plain read costs nothing. A thread that was declared dead and still runs takes no more slots.
-  if (mask !== 0 && i32[core.statusAt] === core.status && !core.clearsFirst) {
+  if (mask !== 0 && i32[core.statusAt] === core.status && !core.slowAcquire) {
     const bit = mask & -mask;
     core.mask = mask ^ bit;
     const index = core.word * SLOTS + 31 - Math.clz32(bit);
@@ -328,8 +340,7 @@ function acquireAt(core: Core, index: number): number {
   if (core.clearsFirst) return acquireCleared(core, index, state);
   if (Atomics.compareExchange(i32, at, state, state | core.me) !== state) return NONE;
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + (((state >>> core.memberBits) << core.indexBits) | index);
-  core.localLease[index] = id;
-  core.localRefs[index] = 0;
+  beginHold(core, index, id);
   return id;
 }
 
@@ -344,9 +355,15 @@ function acquireCleared(core: Core, index: number, state: number): number {
   const id = leaseOf(core, index, state);
   // It fails where this thread was declared dead meanwhile: another one has freed the slot.
   if (Atomics.compareExchange(i32, at, closed, state | me) !== closed) return NONE;
+  beginHold(core, index, id);
+  return id;
+}
+
+/** Notes that this thread holds a lease once, which it did not hold. */
+export function beginHold(core: Core, index: number, id: number): void {
   core.localLease[index] = id;
   core.localRefs[index] = 0;
-  return id;
+  if (core.onHold !== null) core.onHold(index, id);
 }
 
 /**
@@ -358,7 +375,7 @@ export function release(core: Core, id: number): boolean {
   const index = id & core.indexMask;
   // Also false for what is not a whole number or is beyond the pool; and for a thread whose pool or membership has
   // ended.
-  if (core.localLease[index] !== id || !core.plain || i32[core.statusAt] !== core.status) return false;
+  if (core.localLease[index] !== id || !core.fastRelease || i32[core.statusAt] !== core.status) return false;
   const at = core.statesAt + (index << core.stateShift);
   const held = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   const free = held - core.me + core.step;
@@ -616,6 +633,7 @@ export function retain(core: Core, id: number): boolean {
     core.localLease[index] = isDelivered ? id : MANY - id;
     core.localRefs[index] = isDelivered ? 0 : 1;
     core.pins[index] = isDelivered ? 0 : DELIVERY;
+    if (core.onHold !== null) core.onHold(index, id);
     return true;
   }
   return false;
@@ -644,8 +662,7 @@ export function renewLease(core: Core, id: number): number {
   }
   forget(core, index, id);
   const fresh = leaseOf(core, index, next);
-  core.localLease[index] = fresh;
-  core.localRefs[index] = 0;
+  beginHold(core, index, fresh);
   return fresh;
 }
 
@@ -684,6 +701,7 @@ export function isPinned(core: Core, index: number): boolean {
 export function forget(core: Core, index: number, id: number): void {
   core.localLease[index] = NOTHING;
   core.lastLease[index] = id;
+  if (core.onDrop !== null) core.onDrop(index);
 }
 
 /** This thread's membership has ended, by its own step: from now on its status is that of nobody, in every pool. */

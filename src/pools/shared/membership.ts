@@ -27,6 +27,7 @@
  * with it: at the next search that finds no slot, at each look of a waiter, at the next reclaim.
  */
 import {
+  beginHold,
   type Core,
   clearSlot,
   closeFree,
@@ -299,8 +300,7 @@ export function acceptTransfer(core: Core, id: number, from: number): number {
   // It has joined the lease while this hold was under way, which was counted then.
   if (isLocalHolder(core, index, id))
     return takeDelivery(core, index) || retain(core, id) ? TransferResult.DONE : TransferResult.GONE;
-  core.localLease[index] = id;
-  core.localRefs[index] = 0;
+  beginHold(core, index, id);
   return TransferResult.DONE;
 }
 
@@ -321,8 +321,7 @@ export function acceptCommitted(core: Core, low: number, mask: number): number {
   const id = (i32[at + 1]! & core.highMask) * core.highUnit + ((generation << core.indexBits) | index);
   const known = mine[index];
   if ((id & mask) !== low || known === id || known === MANY - id) return NONE;
-  mine[index] = id;
-  core.localRefs[index] = 0;
+  beginHold(core, index, id);
   return id;
 }
 

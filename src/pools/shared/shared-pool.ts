@@ -33,6 +33,8 @@
  * `reclaim`, `leave`, `retire`, `close`, `stats`, `holders` and `validate` are O(count).
  */
 import { zeroBytes } from "../../memory/region.ts";
+import type { PoolCounts, PoolHolder, PoolKind, PoolMember } from "../../observe/pool-info.ts";
+import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { disposeBy } from "../../util/dispose.ts";
 import { isMillpondError, MillpondError } from "../../util/errors.ts";
@@ -156,9 +158,10 @@ export class SharedPool implements LeasePool {
   readonly #queue: SharedQueue;
   readonly #views: (Uint8Array | undefined)[];
   readonly #budget: BudgetEntry | undefined;
+  readonly #registration: PoolRegistration;
 
   /** @internal Made by {@link SharedPool.create} and {@link SharedPool.attach}. */
-  constructor(made: Made, membership: Membership, options: AttachOptions) {
+  constructor(made: Made, membership: Membership, options: AttachOptions, kind: PoolKind = "SharedPool") {
     const { layout, memory } = made;
     const i32 = new Int32Array(memory, 0, layout.slotsAt >>> 2);
     this.name = made.name;
@@ -191,6 +194,16 @@ export class SharedPool implements LeasePool {
       if (!isAlive(this.core)) this.giveUp();
       return error;
     });
+    this.#registration = registerPool(kind, made.name, {
+      counts: () => this.#counts(),
+      stats: () => this.stats(),
+      holders: (most) => this.#poolHolders(most),
+      members: () => this.#poolMembers(),
+      watch: () => this.#watch(),
+      shared: made.pool,
+    });
+    this.#queue.registration = this.#registration;
+    if (this.#registration.observer !== null) this.#watch();
   }
 
   /**
@@ -451,6 +464,7 @@ export class SharedPool implements LeasePool {
       );
     }
     leave(this.core);
+    this.#registration.end();
     this.#queue.rejectAll(() => evictedError(this, "wait for a slot"));
     // Who held nothing leaves in good order: the other sides' iterations end.
     endUsers(this, () => evictedError(this, "wait for a lease"), force ? "left" : "closed");
@@ -481,6 +495,7 @@ export class SharedPool implements LeasePool {
     if (held > 0) return this.holders();
     if (isAlive(this.core)) return this.holders();
     if (this.#budget !== undefined) uncount(this.#budget);
+    this.#registration.end();
     endUsers(this, () => refusal(this, "wait for a lease of")!, "closed");
     return [];
   }
@@ -501,6 +516,7 @@ export class SharedPool implements LeasePool {
     if (!force && this.stats().held > 0) throw inUseError(this);
     closePool(this.core);
     if (this.#budget !== undefined) uncount(this.#budget);
+    this.#registration.end();
     this.#queue.rejectAll(() => refusal(this, "wait for a slot of"));
     endUsers(this, () => refusal(this, "wait for a lease of")!, force ? "forced" : "closed");
   }
@@ -510,6 +526,12 @@ export class SharedPool implements LeasePool {
    */
   giveUp(): void {
     leaveEnded(this.core);
+    this.#registration.end();
+  }
+
+  /** @internal The process of a member, where members are processes. */
+  processOf(_member: number): number | undefined {
+    return undefined;
   }
 
   /** @internal What `using` does. */
@@ -582,6 +604,48 @@ export class SharedPool implements LeasePool {
       throw badValue("member", "a handle of this pool", `one of pool ${show(handle.pool)}`);
     wholeNumber("member.membership.status", status, 1, 2 ** 30 - 1);
     if (!isReservation(status)) throw badValue("member.membership.status", "that of a reserved membership", status);
+  }
+
+  /** An observer came or went: the fast paths of the core are closed while there is one. */
+  #watch(): void {
+    const { core } = this;
+    const registration = this.#registration;
+    const { observer } = registration;
+    core.onHold =
+      observer === null ? null : (index, id) => observer.onAcquire(registration, index, id, undefined, undefined);
+    core.onDrop = observer === null ? null : (index) => observer.onRelease(registration, index);
+    core.slowAcquire = core.clearsFirst || observer !== null;
+    core.fastRelease = core.plain && observer === null;
+  }
+
+  #counts(): PoolCounts {
+    const { count, bytes, free, held, members } = readStats(this.core);
+    const { size } = this;
+    const phase = this.isOut || !isAlive(this.core) ? "closed" : isOpen(this.core) ? "active" : "retired";
+    let misses = 0;
+    let waits = 0;
+    let waiting = this.#queue.length;
+    for (const member of members) {
+      misses += member.misses;
+      waits += member.waits;
+      if (member.waiting && !member.self) waiting++;
+    }
+    const uncounted = { acquires: null, starved: null, discarded: null, highWater: null };
+    const bounds = { count, max: count, bytes, maxBytes: bytes };
+    return { phase, size, ...bounds, free, leased: held, waiting, misses, waits, ...uncounted };
+  }
+
+  #poolHolders(most: number): PoolHolder[] {
+    const { size } = this;
+    const { list } = readHolders(this.core, most);
+    return list.map(({ slot, id, members }) => ({ slot, lease: id === NONE ? null : id, size, age: null, members }));
+  }
+
+  #poolMembers(): PoolMember[] {
+    return readStats(this.core).members.map(({ member, self, state, holds, waiting }) => {
+      const pid = this.processOf(member);
+      return { member, self, state, holds, waiting, ...(pid === undefined ? {} : { pid }) };
+    });
   }
 
   #missed(): number {

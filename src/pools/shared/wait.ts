@@ -6,6 +6,7 @@
  * and that one then queues anew behind the others: that is how far the order goes.
  */
 
+import type { PoolRegistration } from "../../observe/registry.ts";
 import type { Clock, TimerHandle } from "../../util/clock.ts";
 import { throwLater } from "../../util/errors.ts";
 import { type Waiter, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
@@ -98,6 +99,11 @@ export class SharedQueue {
     this.#clock = clock;
     this.#queue = new WaitQueue(clock);
     this.#dead = dead;
+  }
+
+  /** The pool that these wait for, once it is registered. */
+  set registration(pool: PoolRegistration) {
+    this.#queue.registration = pool;
   }
 
   /** How many wait. */

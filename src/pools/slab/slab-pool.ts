@@ -40,6 +40,8 @@
  * The format of the links, the numbers of pointers and the blocks are in blocks.ts.
  */
 
+import type { PoolCounts, PoolHolder } from "../../observe/pool-info.ts";
+import { type PoolRegistration, registerPool } from "../../observe/registry.ts";
 import { type Clock, systemClock, type TimerHandle } from "../../util/clock.ts";
 import { disposeByForce } from "../../util/dispose.ts";
 import { type MillpondError, reentrantError } from "../../util/errors.ts";
@@ -179,8 +181,13 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   #freeHead: number = END;
   /** Whether code that is not the pool's (source, clock, hook) is being called: it may look, and change nothing. */
   #calling = false;
+  /** Whether an observer watches: {@link head} and the links are as while foreign code runs. */
+  #isWatched = false;
+  /** Whether a watched pool is as if nobody watched it, for one call. */
+  #isOpened = false;
   #timer: TimerHandle;
   #closed = false;
+  readonly #registration: PoolRegistration;
 
   /**
    * Makes a pool, usable at once; it has no block yet. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`,
@@ -219,6 +226,13 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#generations = resolved.generations ? new SlabGenerations(numbers) : undefined;
     if (this.#generations !== undefined) this.#useGenerations(this.#generations);
     if (this.#sites !== undefined) traceAllocs(this, this.#sites, this.#generations?.mask ?? MAX_POINTERS * 2 - 1);
+    this.#registration = registerPool("SlabPool", this.name, {
+      counts: () => this.#counts(),
+      stats: () => this.stats(),
+      holders: (most) => this.#poolHolders(most),
+      watch: () => this.#watch(),
+    });
+    this.#watch();
   }
 
   /** Methods of this pool's own, over those of plain pointers: a pool without generations pays nothing for them. */
@@ -244,7 +258,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       free: (pointer: number): void => {
         const number = typeof pointer === "number" ? pointer & mask : 0;
         const links = this.#links;
-        if (generations.pointers[number] !== pointer || links[number] !== LIVE) throw this.#misuse(pointer, "free");
+        if (generations.pointers[number] !== pointer || links[number] !== LIVE) {
+          this.#freeSlow(pointer);
+          return;
+        }
         links[number] = this.head;
         this.head = number;
         generations.retire(number);
@@ -319,7 +336,10 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
    */
   free(pointer: number): void {
     const links = this.#links;
-    if (typeof pointer !== "number" || links[pointer] !== LIVE) throw this.#misuse(pointer, "free");
+    if (typeof pointer !== "number" || links[pointer] !== LIVE) {
+      this.#freeSlow(pointer);
+      return;
+    }
     links[pointer] = this.head;
     // -0 is element 0 to an array, but would turn the field into a double for good.
     this.head = pointer | 0;
@@ -405,16 +425,84 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
 
   /** Lets a hook at its own element and at live ones; throws for all others. */
   #reach(pointer: number): void {
+    if (this.#isWatched && this.#table[pointer] === LIVE) return;
     if (this.#calling && (this.isLive(pointer) || (this.#hooked >= 0 && pointer === this.#hooked))) return;
     throw this.#misuse(pointer, "use");
   }
 
+  /** Whether an alloc has to fail, when {@link head} says that nothing is free. */
   #isFull(): boolean {
+    if (this.#isWatched && this.#freeHead >= 0) return false;
     return this.#next === this.#end && this.#blocks.count >= this.#maxBlocks;
+  }
+
+  /**
+   * An observer came or went. While one watches, the list looks empty and nothing looks live, so that every alloc and
+   * free takes its slow path, as while foreign code runs.
+   */
+  #watch(): void {
+    // A hook, or an observer of a pool that is open for a call: at the end of this turn the pool is at rest.
+    if (this.#calling || this.#isOpened) {
+      queueMicrotask(() => this.#watch());
+      return;
+    }
+    const { observer } = this.#registration;
+    if (observer === null) this.#openWatched();
+    else this.#shutWatched();
+  }
+
+  #openWatched(): void {
+    if (!this.#isWatched) return;
+    this.#isWatched = false;
+    this.#links = this.#table;
+    this.head = this.#freeHead;
+  }
+
+  #shutWatched(): void {
+    if (this.#isWatched || this.#closed) return;
+    this.#isWatched = true;
+    this.#freeHead = this.head;
+    this.#links = sentinelLinks(this.#table.length);
+    this.head = END;
+  }
+
+  /** Calls `fn` with the pool as it is when nobody watches. */
+  #whileOpen<T>(fn: () => T): T {
+    this.#openWatched();
+    this.#isOpened = true;
+    try {
+      return fn();
+    } finally {
+      this.#isOpened = false;
+      this.#shutWatched();
+    }
+  }
+
+  #allocWatched(): number {
+    const number = this.#whileOpen(() => {
+      const first = this.head;
+      if (first < 0) return this.#allocSlow();
+      this.head = this.#table[first]!;
+      this.#table[first] = LIVE;
+      return first;
+    });
+    const registration = this.#registration;
+    registration.observer?.onAcquire(registration, number, this.#pointerOf(number), undefined, undefined);
+    return number;
+  }
+
+  /** The slow path of {@link free}: an observer is told, or the pointer is not one. */
+  #freeSlow(pointer: number): void {
+    if (!this.#isWatched || !this.isLive(pointer)) throw this.#misuse(pointer, "free");
+    this.#whileOpen(() => this.free(pointer));
+    const registration = this.#registration;
+    const number = this.#generations === undefined ? pointer : pointer & this.#generations.mask;
+    registration.observer?.onRelease(registration, number);
   }
 
   /** The slow path of {@link alloc}: the list is empty. */
   #allocSlow(): number {
+    if (this.#isWatched) return this.#allocWatched();
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "alloc from");
     if (this.#closed) throw errors.closedError(this.name, "alloc from");
     if (this.#isFull()) throw errors.fullError(this.name, this.#blocks.count, this.live);
@@ -543,7 +631,8 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     }
     if (this.#calling) throw reentrantError(errors.slabText(this.name), "maintain");
     if (this.#ageOut === Number.POSITIVE_INFINITY || this.#closed) return;
-    this.#age(now ?? this.#readClock());
+    if (this.#isWatched) this.#whileOpen(() => this.#age(now ?? this.#readClock()));
+    else this.#age(now ?? this.#readClock());
   }
 
   #readClock(): number {
@@ -617,7 +706,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
   }
 
   get #firstFree(): number {
-    return this.#calling ? this.#freeHead : this.head;
+    return this.#calling || this.#isWatched ? this.#freeHead : this.head;
   }
 
   *#freePointers(): IterableIterator<number> {
@@ -643,6 +732,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     if (left.live > 0 && !force) {
       throw errors.inUseError(this.name, left, this.#sites !== undefined);
     }
+    this.#openWatched();
     const failures = this.#destroy === undefined ? [] : this.#finish([...this.#freePointers(), ...this.#liveNumbers()]);
     this.#closed = true;
     this.#beginForeign();
@@ -655,6 +745,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     failures.push(...this.#drop(new Set(this.#blocks.newestFirst()), left.live > 0, END));
     this.#table = new Int32Array(0);
     this.#endForeign(END);
+    this.#registration.end();
     if (failures.length > 0) unreported.set(this, left);
     errors.rethrow(this.name, failures);
     return left;
@@ -685,6 +776,26 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
       wastedBytes: bytes - count * this.capacity * this.elementSize,
       capacity: this.capacity,
     };
+  }
+
+  #counts(): PoolCounts {
+    const { live, free, blocks, bytes, capacity } = this.stats();
+    const max = this.#maxBlocks;
+    const bounds = { count: blocks * capacity, max: max * capacity, bytes, maxBytes: max * this.blockSize };
+    const uncounted = { acquires: null, misses: null, waits: null, starved: null, discarded: null, highWater: null };
+    const phase = this.#closed ? "closed" : "active";
+    return { phase, size: this.elementSize, ...bounds, free, leased: live, waiting: 0, ...uncounted };
+  }
+
+  #poolHolders(most: number): PoolHolder[] {
+    const holders: PoolHolder[] = [];
+    for (const number of this.#liveNumbers()) {
+      if (holders.length >= most) break;
+      const lease = this.#pointerOf(number);
+      const site = this.#sites?.siteOf(number);
+      holders.push({ slot: number, lease, size: this.elementSize, age: null, site });
+    }
+    return holders;
   }
 
   /** Whether `init` runs for a slot, which counts as failed until it has returned. */

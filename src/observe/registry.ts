@@ -1,0 +1,214 @@
+/**
+ * The pools of this realm. Each registers when it is made, and is held weakly: a pool that the program forgot is
+ * forgotten here too.
+ *
+ * A pool that nobody looks at pays for its registration and for nothing else. Who looks *asks* (`counts`, `holders`) or
+ * *watches*: an observer is told of every lease. While a pool is watched its fast paths are closed; the pool's own
+ * slow path tells the observer. Observers are the library's own, and never throw.
+ *
+ * Life-cycle of a registration: made by {@link registerPool}, watched and not watched any more as observers come and
+ * go, ended once by {@link PoolRegistration.end}. Complexity: registering is O(1), {@link registrations} O(pools).
+ */
+import type { Site } from "../util/stack.ts";
+import {
+  discardChannel,
+  leakChannel,
+  type PoolIdentity,
+  type PoolMessage,
+  poolChannel,
+  starvedChannel,
+  type WaitMessage,
+  waitChannel,
+} from "./channels.ts";
+import type { PoolCounts, PoolHolder, PoolKind, PoolMember } from "./pool-info.ts";
+
+/** What a pool answers when it is asked. It changes nothing. */
+export interface PoolProbe {
+  /** Its counters. */
+  counts(): PoolCounts;
+  /** Its own stats(). */
+  stats(): object;
+  /** The leases that are out, at most so many, longest first where ages are known. */
+  holders(most: number): readonly PoolHolder[];
+  /** Who takes part, in a shared pool. */
+  members?(): readonly PoolMember[];
+  /** The same number for every registration of one shared pool. */
+  shared?: number;
+  /** Opens or closes the fast paths: the registration's `observer` was set or taken away. */
+  watch(): void;
+}
+
+/** Who is told of every lease, wait and discard of the pools that it watches. It must not call the pool. */
+export interface PoolObserver {
+  /** A lease began. */
+  onAcquire(pool: PoolRegistration, slot: number, lease: number, tag: string | undefined, site: Site | undefined): void;
+  /** The slot's lease ended, and the slot is free or gone. */
+  onRelease(pool: PoolRegistration, slot: number): void;
+  /** A wait began; returns its number. */
+  onWait(pool: PoolRegistration): number;
+  /** That wait ended. */
+  onWaitEnd(pool: PoolRegistration, wait: number, served: boolean): void;
+  /** The pool has so many slots now. */
+  onResize(pool: PoolRegistration, count: number): void;
+  /** A slot was freed instead of kept. */
+  onDiscard(pool: PoolRegistration, slot: number, reason: string): void;
+  /** A wait lasts too long. */
+  onStarved(pool: PoolRegistration, waited: number, waiting: number): void;
+  /** The pool has ended, and all its leases. */
+  onEnd(pool: PoolRegistration): void;
+}
+
+/** What a {@link StarvedMessage} lists at most. */
+const MAX_HOLDERS = 64;
+
+/** A pool, as the registry knows it. The pool holds it. */
+export class PoolRegistration implements PoolIdentity {
+  /** The pool's number in this realm; the first is 1. */
+  readonly id: number;
+  /** Its kind. */
+  readonly kind: PoolKind;
+  /** Its name. */
+  readonly name: string;
+  /** What it answers. */
+  readonly probe: PoolProbe;
+  /** Who watches; null: nobody. Set by {@link setObserver}. */
+  observer: PoolObserver | null = null;
+  #ended = false;
+
+  /** Made by {@link registerPool}. */
+  constructor(id: number, kind: PoolKind, name: string, probe: PoolProbe) {
+    this.id = id;
+    this.kind = kind;
+    this.name = name;
+    this.probe = probe;
+  }
+
+  /** Whether the pool has ended. */
+  get isEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** Sets who is told of everything from now on. Several share by {@link watchPool}. */
+  setObserver(observer: PoolObserver | null): void {
+    this.observer = observer;
+    if (!this.#ended) this.probe.watch();
+  }
+
+  /** The pool has ended. A second call does nothing. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    live.delete(this.id);
+    this.observer?.onEnd(this);
+    if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(this), event: "close" } satisfies PoolMessage);
+  }
+
+  /** A wait begins behind `ahead` others; null: nobody wants to know. */
+  beginWait(ahead: number): WaitSpan | null {
+    const heard = waitChannel.hasSubscribers === true;
+    if (this.observer === null && !heard) return null;
+    return new WaitSpan(this, heard ? { ...identityOf(this), ahead } : null);
+  }
+
+  /** Whether a listener wants to hear of starved waits. */
+  get isStarvationHeard(): boolean {
+    return this.observer !== null || starvedChannel.hasSubscribers;
+  }
+
+  /** Somebody has waited too long. */
+  starved(waited: number, waiting: number): void {
+    this.observer?.onStarved(this, waited, waiting);
+    if (!starvedChannel.hasSubscribers) return;
+    starvedChannel.publish({ ...identityOf(this), waited, waiting, holders: this.probe.holders(MAX_HOLDERS) });
+  }
+
+  /** A slot was freed instead of kept. */
+  discarded(slot: number, reason: string): void {
+    this.observer?.onDiscard(this, slot, reason);
+    if (discardChannel.hasSubscribers) discardChannel.publish({ ...identityOf(this), slot, reason });
+  }
+
+  /** A lease was collected and never released. */
+  leaked(holder: PoolHolder): void {
+    if (leakChannel.hasSubscribers) leakChannel.publish({ ...identityOf(this), holder });
+  }
+}
+
+/** One wait, from its place in the line to its end. */
+export class WaitSpan {
+  readonly #pool: PoolRegistration;
+  readonly #message: WaitMessage | null;
+  readonly #observer: PoolObserver | null;
+  readonly #number: number;
+  readonly #since: number = performance.now();
+
+  /** Publishes the beginning. Subscribers run here. */
+  constructor(pool: PoolRegistration, message: WaitMessage | null) {
+    this.#pool = pool;
+    this.#message = message;
+    this.#observer = pool.observer;
+    this.#number = this.#observer?.onWait(pool) ?? 0;
+    if (message === null) return;
+    waitChannel.start.publish(message);
+    waitChannel.end.publish(message);
+  }
+
+  /** The wait is over. Subscribers run in a later turn, when the pool is at rest. */
+  end(served: boolean, error: unknown): void {
+    this.#observer?.onWaitEnd(this.#pool, this.#number, served);
+    const message = this.#message;
+    if (message === null) return;
+    message.waited = performance.now() - this.#since;
+    queueMicrotask(() => {
+      if (!served) {
+        message.error = error;
+        waitChannel.error.publish(message);
+      }
+      waitChannel.asyncStart.publish(message);
+      waitChannel.asyncEnd.publish(message);
+    });
+  }
+}
+
+/** By number; held weakly, because the pools hold their registrations. */
+const live: Map<number, WeakRef<PoolRegistration>> = new Map();
+const newcomers: Set<(pool: PoolRegistration) => void> = new Set();
+let last = 0;
+
+/** References to collected pools are swept when there are this many more than the sweep before left. */
+const SWEEP = 256;
+let sweepAt = SWEEP;
+
+/** Registers a pool that is made. The pool keeps what it gets. To be called last in its constructor. */
+export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): PoolRegistration {
+  if (live.size >= sweepAt) {
+    for (const [id, reference] of live) if (reference.deref() === undefined) live.delete(id);
+    sweepAt = live.size + SWEEP;
+  }
+  const pool = new PoolRegistration(++last, kind, name, probe);
+  live.set(pool.id, new WeakRef(pool));
+  for (const hear of newcomers) hear(pool);
+  if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(pool), event: "create" } satisfies PoolMessage);
+  return pool;
+}
+
+/** Calls `hear` with every pool that registers from now on; returns what ends that. */
+export function onRegister(hear: (pool: PoolRegistration) => void): () => void {
+  newcomers.add(hear);
+  return () => newcomers.delete(hear);
+}
+
+/** The registrations of all live pools, oldest first. O(pools). */
+export function registrations(): PoolRegistration[] {
+  const found: PoolRegistration[] = [];
+  for (const [id, reference] of live) {
+    const pool = reference.deref();
+    if (pool === undefined) live.delete(id);
+    else found.push(pool);
+  }
+  return found;
+}
+
+function identityOf({ id, kind, name }: PoolRegistration): PoolIdentity {
+  return { id, kind, name };
+}

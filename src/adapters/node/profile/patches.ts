@@ -7,6 +7,7 @@
  * WebAssembly memories, other contexts (`node:vm`) and native code have constructors of their own, which stay as they
  * are.
  */
+import { ChildProcess } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { basename } from "node:path";
@@ -79,15 +80,25 @@ class Patches {
   }
 
   install(): void {
-    this.#patchToString();
-    this.#patchBlocks();
-    for (const name of TYPED_ARRAYS) this.#patchTypedArray(name);
-    this.#patchSlices();
-    this.#patchBuffer();
-    this.#patchFiles();
-    this.#patchPosts();
-    this.#patchAddons();
-    syncBuiltinESMExports();
+    const steps = [
+      () => this.#patchToString(),
+      () => this.#patchBlocks(),
+      ...TYPED_ARRAYS.map((name) => () => this.#patchTypedArray(name)),
+      () => this.#patchSlices(),
+      () => this.#patchBuffer(),
+      () => this.#patchFiles(),
+      () => this.#patchPosts(),
+      () => this.#patchAddons(),
+      () => this.#patchPrograms(),
+      () => syncBuiltinESMExports(),
+    ];
+    for (const step of steps) {
+      try {
+        step();
+      } catch {
+        // Frozen intrinsics are left as they are: their buffers are not counted.
+      }
+    }
   }
 
   /** What counts a view that was just made; `source` is what it was made of. */
@@ -371,6 +382,22 @@ class Patches {
     );
   }
 
+  #patchPrograms(): void {
+    const recorder = this.#recorder;
+    this.#replace(
+      ChildProcess.prototype,
+      "spawn",
+      (original) =>
+        function spawn(this: ChildProcess, options: { readonly file?: unknown } | undefined): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const result = apply(original, this, arguments as unknown as readonly unknown[]);
+          const file = options?.file;
+          if (typeof file === "string" && this.stdout != null) recorder.programs.add(basename(file));
+          return result;
+        } as Callable,
+    );
+  }
+
   #patchPosts(): void {
     const patches = this;
     const counted = (holder: object, name: string, api: Api): void =>
@@ -416,7 +443,11 @@ const DEPTH = 3;
 function buffersOf(value: unknown): Set<object> | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const found = new Set<object>();
-  lookFor(value, DEPTH, found);
+  try {
+    lookFor(value, DEPTH, found);
+  } catch {
+    // A namespace of a module that is not evaluated yet: the original says what it thinks of it.
+  }
   return found.size === 0 ? undefined : found;
 }
 
@@ -432,8 +463,10 @@ function lookFor(value: unknown, depth: number, found: Set<object>): void {
     return;
   }
   if (depth === 0) return;
+  // The keys of a long array are as many strings.
+  const keys = isArray(value) ? value.keys() : ownKeys(value).values();
   let left = PROPERTIES;
-  for (const key of ownKeys(value)) {
+  for (const key of keys) {
     if (left-- === 0) return;
     const property = getOwnPropertyDescriptor(value, key);
     if (property !== undefined && "value" in property) lookFor(property.value, depth - 1, found);

@@ -39,6 +39,8 @@ export interface SiteProfile {
   readonly api: Api;
   /** The innermost frame that is not Node's. */
   readonly place: Place;
+  /** The innermost file of Node's own above that frame; absent: none is. */
+  readonly by?: string;
   /** The package of that frame; absent: the program's own code. */
   readonly package?: string;
   /** The innermost frame of the program's own code, where the place is a package's. */
@@ -69,9 +71,9 @@ export interface SiteProfile {
   stale: number;
   /** Of so many that were followed then. */
   staleOf: number;
-  /** Followed buffers that were posted with a transfer list. */
+  /** Buffers that were posted with a transfer list. */
   transferred: number;
-  /** Followed buffers that were posted and cloned. */
+  /** Buffers that were posted and cloned. */
   cloned: number;
 }
 
@@ -126,14 +128,18 @@ export interface ThreadProfile {
   readonly gc: GcProfile;
   /** What the doctor's own collections told. */
   readonly live: {
-    /** Bytes of large buffers made up to then, and bytes of array buffers that were reachable then. */
-    readonly series: readonly (readonly [made: number, reachable: number])[];
+    /** Looks: bytes of large buffers made up to then, and bytes of array buffers that were reachable then. */
+    readonly looks: readonly (readonly [made: number, reachable: number])[];
+    /** Bytes of array buffers that were left, when some had gone by themselves: reachable ones and garbage. */
+    readonly falls: readonly (readonly [made: number, left: number])[];
     /** Reachable at the end of the thread; absent: it did not end in order. */
     readonly atEnd?: number;
     /** Milliseconds that they took. */
     readonly ms: number;
-    /** The most bytes by which the process shrank around one of them, beyond what the engine knows of. */
-    readonly nativeFreed: number;
+    /** Bytes of large buffers made while nothing was freed and the process was at its largest. */
+    readonly grownBy: number;
+    /** By how many bytes the process grew meanwhile beyond what the engine knows of: native memory. */
+    readonly unknown: number;
   };
   /** Bytes of large buffers made. */
   readonly bytes: number;
@@ -148,6 +154,8 @@ export interface ThreadProfile {
   readonly elsewhere: number;
   /** File names of the native addons that were loaded. */
   readonly addons: readonly string[];
+  /** File names of the programs that were started with a pipe for their output. */
+  readonly programs: readonly string[];
 }
 
 /** Places that are told apart in one thread: each costs some 10 kB at most, and no report names so many. */

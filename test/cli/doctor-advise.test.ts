@@ -209,6 +209,12 @@ describe("a pool is advised", () => {
     expect(remedies([bodies], ["ffmpeg"])).toEqual(["collect"]);
   });
 
+  it("with room for bodies that are still coming", () => {
+    const [pool] = advise(profileOf([siteOf({ api: "Buffer.concat" })], { liveBytes: 400 * MB })).pools;
+    expect(pool!.bytes).toBe(800 * MB);
+    expect(pool!.cautions.join()).toContain("ERR_POOL_FULL");
+  });
+
   it("for memory alone", () => {
     const idle = { resources: { userMs: 1e6, systemMs: 0, minorFaults: 0, majorFaults: 0, maxRss: 500 * MB } };
     const gc = { peakExternal: 400 * MB, majorMsByBuffers: 100 };
@@ -378,6 +384,7 @@ describe("what threads saw is added up", () => {
     lifeMs: 1,
     inUse: 2,
     inUseSamples: 5,
+    underWay: 0,
     stale: 0,
     staleOf: 30,
     transferred: 0,
@@ -428,6 +435,11 @@ describe("what threads saw is added up", () => {
     expect(profile.sites).toMatchObject([
       { count: 200, inUse: 6, inUseFrom: "place", threads: 2, keptShare: 0.1, sizes: [[MB, 200]] },
     ]);
+  });
+
+  it("with what is being read", () => {
+    const [site] = merge([thread([seen({ api: "fs.readFile", inUse: 1, underWay: 12 })])], 65_536)!.sites;
+    expect(site).toMatchObject({ inUse: 13 });
   });
 
   it("by the thread's memory, where no turn of the event loop told of the place", () => {

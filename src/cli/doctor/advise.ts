@@ -264,7 +264,7 @@ function refusalOf(
   }
   if (slotsFor(inUse) * LIMITS.minReuse > count) {
     // What is known by the thread's memory alone is too much as a rule.
-    if (site.inUseFrom === "thread" && profile.samples === 0) {
+    if (site.inUseFrom === "thread" && profile.samples < 2) {
       return { reason: "unknown", words: "the run was too short to tell how many are in use at a time" };
     }
     return {
@@ -331,7 +331,7 @@ function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
     remedy === "BufferPool"
       ? size
       : isPaged(remedy)
-        ? pageBytes(site, slots)
+        ? pageBytes(site, slots, remedy === "collect" ? profile.liveBytes : 0)
         : remedy === "readBlocks"
           ? LIMITS.blockBytes
           : site.largest;
@@ -354,10 +354,14 @@ export function isPaged(remedy: PoolAdvice["remedy"]): boolean {
   return remedy === "PagePool" || remedy === "collect" || remedy === "readFile";
 }
 
-/** Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. */
-function pageBytes({ sizes, largest }: ObservedSite, slots: number): number {
+/**
+ * Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. Bodies that
+ * are still coming are in use as well, as chunks: twice all that is reachable has room for them.
+ */
+function pageBytes({ sizes, largest }: ObservedSite, slots: number, reachable: number): number {
+  const used = Math.max(slots * largest, 2 * reachable);
   const idle = 2 * sizes.reduce((sum, [bytes]) => sum + bytes, 0);
-  const bytes = Math.max(slots * largest, Math.min(LIMITS.maxPages, slots * largest + idle));
+  const bytes = Math.max(used, Math.min(LIMITS.maxPages, used + idle));
   return Math.ceil(bytes / MB) * MB;
 }
 
@@ -510,6 +514,7 @@ function cautionsFor(site: ObservedSite, remedy: Remedy, profile: Profile): stri
   if (remedy === "collect") {
     cautions.push(
       "detach: true frees each chunk when it is copied, which is most of the gain: the chunks of requests, sockets and files are nobody else's, others may be",
+      "maxBytes is for all bodies at a time, those that are coming too: a body without a length that finds the pool full fails with ERR_POOL_FULL",
       "for frames that are cut out of an endless stream: spawnFrames() for a program's, connectSocket() for TCP, both of millpond/node; what else joins chunks gains nothing",
     );
   }

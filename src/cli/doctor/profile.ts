@@ -11,7 +11,7 @@ import {
 } from "../../adapters/node/profile/profile.ts";
 
 /** One place, over all threads. */
-export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples" | "stale" | "staleOf"> {
+export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples" | "underWay" | "stale" | "staleOf"> {
   /** The most buffers that a thread had in use at a time; undefined: not known. */
   inUse: number | undefined;
   /**
@@ -151,16 +151,16 @@ function growthOf(levels: Levels): number {
 }
 
 function inUseOf(
-  { inUse, inUseSamples, stale, staleOf, bytes, count }: SiteProfile,
+  { inUse, inUseSamples, underWay, stale, staleOf, bytes, count }: SiteProfile,
   { live }: ThreadProfile,
 ): Pick<ObservedSite, "inUse" | "inUseFrom" | "keptShare"> {
   if (inUseSamples >= LOOKS) {
-    return { inUse: Math.max(1, inUse), inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
+    return { inUse: Math.max(1, inUse) + underWay, inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
   }
   const levels = levelsOf(live);
   if (levels.length === 0) return { inUse: undefined, inUseFrom: undefined, keptShare: 0 };
   const room = Math.ceil((highest(levels) * count) / bytes);
-  return { inUse: Math.max(1, Math.min(room, count)), inUseFrom: "thread", keptShare: growthOf(levels) };
+  return { inUse: Math.max(1, Math.min(room, count)) + underWay, inUseFrom: "thread", keptShare: growthOf(levels) };
 }
 
 function add(to: ObservedSite, site: SiteProfile, thread: ThreadProfile): void {

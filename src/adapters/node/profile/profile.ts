@@ -67,6 +67,8 @@ export interface SiteProfile {
   inUse: number;
   /** Of how many looks that is the most. */
   inUseSamples: number;
+  /** The most that were being read at a time, by a call that takes a while; they are not in {@link inUse}. */
+  underWay: number;
   /** Buffers of earlier looks that were still reachable at the last one. */
   stale: number;
   /** Of so many that were followed then. */

@@ -102,6 +102,7 @@ export class Recorder {
   /** Buffers that were not posted yet. A weak key does not keep a young buffer from its scavenge. */
   readonly #byBuffer = new WeakMap<object, SiteProfile>();
   readonly #followedBuffers = new WeakMap<object, Followed>();
+  readonly #underWay = new WeakMap<SiteProfile, number>();
   /** How many of a place were followed up to the look before. */
   readonly #followedBefore = new Map<SiteProfile, number>();
   readonly #registry: FinalizationRegistry<Followed>;
@@ -197,6 +198,14 @@ export class Recorder {
   /** Where the call of `below` stands, for a buffer that is there later; undefined: it is not looked at. */
   siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
     return this.#siteOf(api, below);
+  }
+
+  /** A buffer of the place is being read (1), or is no more (-1): it is in use, and counted when it is there. */
+  underWay(site: SiteProfile | undefined, change: 1 | -1): void {
+    if (site === undefined) return;
+    const now = (this.#underWay.get(site) ?? 0) + change;
+    this.#underWay.set(site, now);
+    if (now > site.underWay) site.underWay = now;
   }
 
   /** Counts one buffer of a place that {@link siteOf} told. */
@@ -327,6 +336,7 @@ export class Recorder {
         lifeMs: 0,
         inUse: 0,
         inUseSamples: 0,
+        underWay: 0,
         stale: 0,
         staleOf: 0,
         transferred: 0,

@@ -34,7 +34,9 @@ export const LIMITS = {
   maxKept: 0.02,
   /** Share of a place's buffers that must have one size for slots of that size. */
   oneSize: 0.9,
-  /** Slots as large as the largest buffer, where that is at most so many times the mean: the rest is memory for nothing. */
+  /**
+   * Slots as large as the largest buffer, where that is at most so many times the mean: the rest is memory for nothing.
+   */
   maxWaste: 4,
   /** Sizes that a pool of pages is for: it serves each from blocks of its own, and others from none. */
   maxSizes: 8,
@@ -47,8 +49,8 @@ export const LIMITS = {
   /** Slots for each worker: one that it works on, one under way each way, and one that is filled. */
   slotsPerWorker: 4,
   /**
-   * Growth that the engine does not know of, as a share of the buffers that were made meanwhile: sharp reached 0.13, frames
-   * that nobody freed 0.95.
+   * Growth that the engine does not know of, as a share of the buffers that were made meanwhile: sharp reached 0.13,
+   * frames that nobody freed 0.95.
    */
   unknownShare: 0.35,
   /** The same in bytes: eight frames of 1080p. */
@@ -355,8 +357,8 @@ export function isPaged(remedy: PoolAdvice["remedy"]): boolean {
 }
 
 /**
- * Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. Bodies that
- * are still coming are in use as well, as chunks: twice all that is reachable has room for them.
+ * Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. Bodies
+ * that are still coming are in use as well, as chunks: twice all that is reachable has room for them.
  */
 function pageBytes({ sizes, largest }: ObservedSite, slots: number, reachable: number): number {
   const used = Math.max(slots * largest, 2 * reachable);

@@ -126,8 +126,8 @@ type Levels = readonly (readonly [made: number, bytes: number])[];
 const FALLS = 4;
 
 /**
- * What was reachable in the course of a run: what looks told; without them the lowest that array buffers fell to in each
- * quarter, which has some garbage in it.
+ * What was reachable in the course of a run: what looks told; without them the lowest that array buffers fell to in
+ * each quarter, which has some garbage in it.
  */
 function levelsOf({ looks, falls }: Live): Levels {
   if (looks.length >= LOOKS) return looks;

@@ -166,5 +166,5 @@ export const SITES_MAX = 500;
 /** Stacks are taken of each of the first {@link EXACT} buffers of a thread, then of one in so many. */
 export const STRIDE = 16;
 
-/** A stack costs 5 to 10 us: half a second at most, then a sixteenth of that. */
-export const EXACT = 50_000;
+/** A stack costs 5 to 20 us: less than half a second, then a sixteenth of that. */
+export const EXACT = 20_000;

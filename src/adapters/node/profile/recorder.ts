@@ -3,12 +3,13 @@
  * and sums up the thread's collections. It belongs to the doctor's preload, and imports nothing of the package but
  * data.
  *
- * What is in use is not what the engine's own collections tell: garbage waits for them. And buffers cannot be followed all
- * the time: what a FinalizationRegistry knows survives every scavenge, and a program without mark-compacts would have
- * forty. So the first {@link NATURAL_BYTES} are left alone: the bytes of array buffers are read as they rise and fall, and
- * the lowest tell what is in use at most. After that there are looks: the buffers of a short while are followed, then the
- * recorder asks for a collection, reads what is left, and counts the buffers of each place when the engine has told which
- * were collected, as the event loop turns. What collections a look causes is left out of all counts, which stand for the rest.
+ * What is in use is not what the engine's own collections tell: garbage waits for them. And buffers cannot be followed
+ * all the time: what a FinalizationRegistry knows survives every scavenge, and a program without mark-compacts would
+ * have forty. So the first {@link NATURAL_BYTES} are left alone: the bytes of array buffers are read as they rise and
+ * fall, and the lowest tell what is in use at most. After that there are looks: the buffers of a short while are
+ * followed, then the recorder asks for a collection, reads what is left, and counts the buffers of each place when the
+ * engine has told which were collected, as the event loop turns. What collections a look causes is left out of all
+ * counts, which stand for the rest.
  *
  * Memory: bounded, however many buffers there are ({@link SITES_MAX}, {@link SIZES_MAX}, {@link FOLLOWED_MAX}).
  */
@@ -33,15 +34,15 @@ const FOLLOWED_MAX = 4096;
 const FRAMES = 32;
 
 /**
- * Bytes of large buffers before the first look: it changes the limits that the engine collects at. Each further look comes
- * when a quarter as many again have been made, so that 2 GB have 10 of them and 1 TB 37.
+ * Bytes of large buffers before the first look: it changes the limits that the engine collects at. Each further look
+ * comes when a quarter as many again have been made, so that 2 GB have 10 of them and 1 TB 37.
  */
 const NATURAL_BYTES = 256 * 1024 * 1024;
 const LOOK_GROWTH = 1.25;
 /**
- * Until the first look memory is read once in so many bytes of large buffers, and not more often, because the engine tidies
- * up when it is asked: read every 20 ms, a program had half as many mark-compacts again; and with process.memoryUsage(),
- * which has the engine look at its limits, twice as many.
+ * Until the first look memory is read once in so many bytes of large buffers, and not more often, because the engine
+ * tidies up when it is asked: read every 20 ms, a program had half as many mark-compacts again; and with
+ * process.memoryUsage(), which has the engine look at its limits, twice as many.
  */
 const READ_BYTES = 8 * 1024 * 1024;
 /** What a program loads and warms up before this many bytes is no sign of what it does with each buffer. */

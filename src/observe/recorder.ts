@@ -19,7 +19,7 @@
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
 import { checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
-import { watchGc } from "./gc.ts";
+import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
 import type { PoolKind } from "./pool-info.ts";
 import type { PoolInfo } from "./pools.ts";
@@ -118,6 +118,9 @@ const END = 7;
 const HAS_TEXT = 8;
 const HAS_SITE = 16;
 
+/** @internal What {@link Recorder.leasesFrom} has for the time of a lease that ended. */
+export const ENDED: number = Number.NEGATIVE_INFINITY;
+
 const DEFAULT_CAPACITY = 65_536;
 const MAX_CAPACITY = 2 ** 24;
 
@@ -127,10 +130,18 @@ export function record(options: RecordOptions = {}): Recorder {
   const { pools: wanted, capacity = DEFAULT_CAPACITY } = given;
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
   const thread = given.thread === undefined ? threadName() : word("options.thread", given.thread);
-  if (wanted === undefined) return new Recorder(capacity, undefined, thread);
+  if (wanted === undefined) return new Recorder(capacity, undefined, { thread });
   if (!Array.isArray(wanted)) throw wrongType("options.pools", "an array of what pools() gave", wanted);
   const ids = new Set(wanted.map((info: PoolInfo) => wholeNumber("options.pools[].id", info?.id, 1)));
-  return new Recorder(capacity, ids, thread);
+  return new Recorder(capacity, ids, { thread });
+}
+
+/** What only the library says of a recorder. */
+interface RecorderExtra {
+  /** What the thread is called. */
+  readonly thread?: string;
+  /** Hears of starvation as it happens. */
+  readonly onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void;
 }
 
 /** A pool that is recorded, or was until it ended. */
@@ -163,19 +174,24 @@ export class Recorder {
   #sweepAt = SWEEP;
   readonly #thread: string;
   readonly #spans: SpanRing;
-  /** End what tells of new pools, stages and pauses. */
+  readonly #gcWatch: GcWatch;
+  /** End what tells of new pools and stages. */
   readonly #endings: (() => void)[] = [];
-  readonly #from: number = performance.timeOrigin + performance.now();
+  readonly #began: number = performance.now();
+  readonly #from: number = performance.timeOrigin + this.#began;
   readonly #observer: PoolObserver;
   #to: number | undefined;
   /** The pools as they were at the end. */
   #ends: readonly RecordedPool[] | undefined;
+  /** Leases that were taken, by the pool's number. */
+  readonly #taken: number[] = [];
   #next = 0;
   #count = 0;
   #waits = 0;
 
   /** @internal Made by {@link record}. */
-  constructor(capacity: number, ids: ReadonlySet<number> | undefined, thread: string) {
+  constructor(capacity: number, ids: ReadonlySet<number> | undefined, extra: RecorderExtra = {}) {
+    const { thread = threadName(), onStarved } = extra;
     this.capacity = capacity;
     this.#thread = thread;
     this.#spans = new SpanRing(capacity);
@@ -188,6 +204,7 @@ export class Recorder {
     this.#observer = {
       onAcquire: (pool, slot, lease, tag, site) => {
         const at = this.#add(performance.now(), pool.id * 32 + ACQUIRE, slot, lease);
+        this.#taken[pool.id]!++;
         if (tag !== undefined || site !== undefined) this.#note(at, tag, site);
       },
       onRelease: (pool, slot) => {
@@ -208,6 +225,7 @@ export class Recorder {
       },
       onStarved: (pool, waited, waiting) => {
         this.#add(performance.now(), pool.id * 32 + STARVED, waiting, waited);
+        onStarved?.(pool, waited, waiting);
       },
       onEnd: (pool) => {
         this.#add(performance.now(), pool.id * 32 + END, 0, 0);
@@ -219,7 +237,7 @@ export class Recorder {
     const onStage: StageObserver["onStage"] = (stage, activity, isWait, since) =>
       this.#spans.addStage(stage, activity, isWait, since);
     this.#endings.push(watchStages({ onStage }));
-    this.#endings.push(watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration)));
+    this.#gcWatch = watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration));
   }
 
   /** Events that are kept now. */
@@ -241,6 +259,7 @@ export class Recorder {
   recording(): Recording {
     const to = this.#to ?? performance.timeOrigin + performance.now();
     this.#sweep();
+    this.#gcWatch.poll();
     return {
       thread: this.#thread,
       pools: this.#ends ?? this.#describePools(),
@@ -262,8 +281,13 @@ export class Recorder {
   #describePools(): RecordedPool[] {
     return [...this.#watched.values()].map(({ recorded, pool }) => {
       if (pool === undefined) return recorded;
-      const { count, leased, waiting } = pool.probe.counts();
-      return { ...recorded, last: { count, leased, waiting } };
+      try {
+        const { count, leased, waiting } = pool.probe.counts();
+        return { ...recorded, last: { count, leased, waiting } };
+      } catch {
+        // A clock or an allocator of the program's own threw.
+        return recorded;
+      }
     });
   }
 
@@ -276,12 +300,42 @@ export class Recorder {
     return events.sort((a, b) => a.time - b.time);
   }
 
+  /** @internal Events that were recorded until now, the overwritten ones included: where the next one will be. */
+  get sequence(): number {
+    return this.#count;
+  }
+
+  /** @internal Leases of a pool that were taken while it was recorded. */
+  takenOf(pool: number): number {
+    return this.#taken[pool] ?? 0;
+  }
+
+  /** @internal The newest events from `sequence` on, at most `most`, in the order in which they were recorded. */
+  eventsFrom(sequence: number, most: number): RecordedEvent[] {
+    const length = Math.max(0, Math.min(this.#count - sequence, this.length, most));
+    const first = this.#next - length + this.capacity;
+    return Array.from({ length }, (_, i) => this.#eventAt((first + i) % this.capacity));
+  }
+
+  /** @internal Leases that began and ended from `sequence` on, as numbers, without a look at their sites. */
+  leasesFrom(sequence: number, visit: (pool: number, slot: number, lease: number, began: number) => void): void {
+    const length = Math.min(this.#count - sequence, this.length);
+    for (let i = this.#next - length; i < this.#next; i++) {
+      const at = i < 0 ? i + this.capacity : i;
+      const head = this.#heads[at]!;
+      const type = head & 7;
+      if (type === ACQUIRE) visit(head >>> 5, this.#subjects[at]!, this.#values[at]!, this.#times[at]!);
+      else if (type === RELEASE) visit(head >>> 5, this.#subjects[at]!, 0, ENDED);
+    }
+  }
+
   /** Stops; what was recorded stays. The pools' fast paths are open again. A second time nothing happens. */
   stop(): void {
     if (this.#to !== undefined) return;
     this.#ends = this.#describePools();
     this.#to = performance.timeOrigin + performance.now();
     for (const end of this.#endings.splice(0)) end();
+    this.#gcWatch.stop();
     for (const { unwatch } of this.#watched.values()) unwatch();
     this.#watched.clear();
   }
@@ -294,9 +348,14 @@ export class Recorder {
       this.#sweepAt = this.#watched.size + SWEEP;
     }
     const recorded = { id, kind, name, count, ...(probe.shared === undefined ? {} : { shared: probe.shared }) };
+    this.#taken[id] = 0;
     const now = performance.now();
-    for (const { slot, lease, age, tag } of probe.holders(Math.floor(this.capacity / 2))) {
-      this.#note(this.#add(now - (age ?? 0), id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
+    // Other members' leases of a shared pool are recorded where they are; this thread would not hear of their ends.
+    const self = probe.members?.().find((member) => member.self)?.member;
+    for (const { slot, lease, age, tag, members } of probe.holders(Math.floor(this.capacity / 2))) {
+      if (members !== undefined && self !== undefined && !members.includes(self)) continue;
+      const began = Math.min(this.#began, now - (age ?? 0));
+      this.#note(this.#add(began, id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
     }
     this.#watched.set(id, { recorded, pool, unwatch: watchPool(pool, this.#observer), endedAt: Infinity });
   }

@@ -17,7 +17,7 @@
  */
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
-import { checkOptions, wholeNumber, wrongType } from "../util/validate.ts";
+import { checkOptions, listOf, wholeNumber } from "../util/validate.ts";
 import { watchPool } from "./observers.ts";
 import type { PoolKind } from "./pool-info.ts";
 import type { PoolInfo } from "./pools.ts";
@@ -79,7 +79,7 @@ export interface Recording {
 export interface RecordOptions {
   /** Which pools; default: all that live, and all that are made while it records. */
   pools?: readonly PoolInfo[];
-  /** Events that are kept; 16 to 16,777,216, default 65,536, which take 2.5 MB. */
+  /** Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB. */
   capacity?: number;
 }
 
@@ -96,16 +96,17 @@ const HAS_TEXT = 8;
 const HAS_SITE = 16;
 
 const DEFAULT_CAPACITY = 65_536;
-const MAX_CAPACITY = 2 ** 24;
+const MAX_CAPACITY = 2 ** 20;
 
 /** Starts to record. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function record(options: RecordOptions = {}): Recorder {
   const { pools: wanted, capacity = DEFAULT_CAPACITY } = checkOptions("options", options, ["pools", "capacity"]);
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
   if (wanted === undefined) return new Recorder(capacity, undefined);
-  if (!Array.isArray(wanted)) throw wrongType("options.pools", "an array of what pools() gave", wanted);
-  const ids = new Set(wanted.map((info: PoolInfo) => wholeNumber("options.pools[].id", info?.id, 1)));
-  return new Recorder(capacity, ids);
+  const ids = listOf("options.pools", "an array of what pools() gave", wanted).map((info) =>
+    wholeNumber("options.pools[].id", info?.id, 1),
+  );
+  return new Recorder(capacity, new Set(ids));
 }
 
 /** See the module text. */

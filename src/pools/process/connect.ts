@@ -303,20 +303,34 @@ interface ProcessCarrier extends Carrier {
 function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanesOf(pool);
   let own: Lane<unknown> | undefined;
+  let isOver = false;
   // Whichever side it is: the looks for processes that have ended find the other one.
   const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
     joined(lane) {
+      // What came before the lane was made may have ended it.
+      if (isOver) return;
       own = lane;
       open.add(lane);
     },
     ended(lost) {
+      isOver = true;
       if (own !== undefined) open.delete(own);
-      if (lost) void giveBackUnknown(pool);
+      if (lost) void giveBackLost(pool, peer);
       ended(lost);
     },
   };
+}
+
+/**
+ * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
+ * and nobody tells it. So as long as that member takes part, this looks for them.
+ */
+async function giveBackLost(pool: ProcessPool, peer: Membership): Promise<void> {
+  const isThere = (): boolean => !pool.isOver && !hasLeft(statusOf(pool.core, peer.member), peer.status);
+  do await giveBackUnknown(pool);
+  while (isThere() && (await pause(GRACE_MS), isThere()));
 }
 
 /**

@@ -317,7 +317,7 @@ function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boole
     ended(lost) {
       isOver = true;
       if (own !== undefined) open.delete(own);
-      if (lost) void giveBackLost(pool, peer);
+      if (lost) void giveBackLost(new WeakRef(pool), peer);
       ended(lost);
     },
   };
@@ -327,10 +327,17 @@ function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boole
  * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
  * and nobody tells it. So as long as that member takes part, this looks for them.
  */
-async function giveBackLost(pool: ProcessPool, peer: Membership): Promise<void> {
-  const isThere = (): boolean => !pool.isOver && !hasLeft(statusOf(pool.core, peer.member), peer.status);
-  do await giveBackUnknown(pool);
-  while (isThere() && (await pause(GRACE_MS), isThere()));
+async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
+  while (await giveBackFrom(pool.deref(), peer)) await pause(GRACE_MS);
+}
+
+/** Whether there may be more. */
+async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: Membership): Promise<boolean> {
+  if (pool === undefined || pool.isOver) return false;
+  // Asked first: what it has sent before it left is found then.
+  const isThere = !hasLeft(statusOf(pool.core, member), status);
+  await giveBackUnknown(pool);
+  return isThere;
 }
 
 /**

@@ -88,7 +88,7 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
     const unfit = [
       new wasm.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])),
       // What is missing in the middle shifts everything behind it.
-      { first: new wasm.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])), then: 1 },
+      { first: new wasm.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])), last: 1 },
       // More than can be read, and more than can be written.
       nested(3000),
       nested(100_000),

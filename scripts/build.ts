@@ -39,6 +39,9 @@ function entrySources(): Entries {
 const BY_URL =
   /new URL\(\s*(?:import\.meta\.url\.endsWith\("\.ts"\) \? "([^"]+)" : "[^"]+"|"([^"]+)"),\s*import\.meta\.url,?\s*\)/g;
 
+/** Files that code loads by URL as CommonJS, because `node --require` takes nothing else on Node 20: name to source. */
+const commonJs = new Map<string, string>();
+
 /** Makes what code loads by URL an entry, and rewrites its URL: everything built lies in one folder. */
 function filesByUrl(sources: Entries): Plugin {
   const names = new Map(Object.entries(sources).map(([name, source]) => [join(ROOT, source), name]));
@@ -48,10 +51,15 @@ function filesByUrl(sources: Entries): Plugin {
       if (!id.startsWith(join(ROOT, "src")) || !code.includes("new URL(")) return null;
       const rewritten = code.replaceAll(BY_URL, (text, script: string | undefined, plain: string | undefined) => {
         const target = resolve(dirname(id), (script ?? plain)!);
+        const required = /"(\.\/[\w-]+\.cjs)"/.exec(text)?.[1];
         // As many lines as before: the map of lines stays right.
         const url = (path: string): string =>
           `new URL(${JSON.stringify(path)}, import.meta.url${text.replaceAll(/[^\n]/g, "")})`;
         if (!target.endsWith(".ts")) return url(relative(DIST, target));
+        if (required !== undefined) {
+          commonJs.set(basename(required, ".cjs"), target);
+          return url(required);
+        }
         let name = names.get(target);
         if (name === undefined) {
           name = basename(target, ".ts");
@@ -68,7 +76,11 @@ function filesByUrl(sources: Entries): Plugin {
 
 /** A URL that is not rewritten would point beside the built files. */
 function checkUrls(chunks: readonly OutputChunk[]): void {
-  const files = new Set([PAGE, ...chunks.map(({ fileName }) => fileName)]);
+  const files = new Set([
+    PAGE,
+    ...chunks.map(({ fileName }) => fileName),
+    ...[...commonJs.keys()].map((name) => `${name}.cjs`),
+  ]);
   for (const { fileName, code } of chunks) {
     for (const [, target] of code.matchAll(/new URL\(\s*"([^"]+)"\s*,\s*import\.meta\.url/g)) {
       if (target !== "../package.json" && !files.has(target!.replace(/^\.\//, ""))) {
@@ -230,10 +242,10 @@ function requiredEntries(entries: Entries): [name: string, source: string][] {
 }
 
 /** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
-async function buildCommonJs(entries: Entries): Promise<void> {
+async function buildCommonJs(inputs: Iterable<readonly [name: string, source: string]>): Promise<void> {
   const transform = { target: "es2022" };
   const comments = { legal: false, annotation: false, jsdoc: false };
-  for (const [name, input] of requiredEntries(entries)) {
+  for (const [name, input] of inputs) {
     const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
     await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
     await bundle.close();
@@ -255,5 +267,11 @@ function writeRequiredDeclarations(entries: Entries): void {
 const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
-await Promise.all([buildCode(entries), buildDeclarations(entries), buildCommonJs(entries), buildPage()]);
+await Promise.all([
+  buildCode(entries),
+  buildDeclarations(entries),
+  buildCommonJs(requiredEntries(entries)),
+  buildPage(),
+]);
+await buildCommonJs(commonJs);
 writeRequiredDeclarations(entries);

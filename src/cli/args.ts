@@ -74,11 +74,24 @@ export interface TextOptions {
   readonly quiet: boolean;
 }
 
+/** What `millpond doctor app.js` was asked for. */
+export interface ProgramOptions {
+  /** A path, or "-" for standard input. */
+  readonly program: string;
+  /** The program's own arguments. */
+  readonly args: readonly string[];
+  /** Bytes; smaller buffers are not looked at. */
+  readonly threshold: number;
+  /** true: the report is JSON, on standard error; a string: the file that it goes to. */
+  readonly json: boolean | string;
+}
+
 /** What the command line means. */
 type Command =
   | { readonly kind: "help"; readonly topic: "main" | "run" | "doctor" }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }
+  | { readonly kind: "program"; readonly options: ProgramOptions }
   | { readonly kind: "elements" }
   | { readonly kind: "text"; readonly options: TextOptions }
   | { readonly kind: "run"; readonly options: RunOptions };
@@ -95,6 +108,9 @@ Commands:
                    "file clip.mp4 ! decode ! scale width=320 ! contactsheet out.png"
   doctor [--json]  what this machine can do: locked memory, huge pages, shared memory,
                    DMA buffers
+  doctor app.js [args]
+                   run a program, see which large buffers it makes where, and say whether
+                   a pool would help, with the lines to write
 
   millpond <command> --help   its options
   millpond --version
@@ -157,6 +173,23 @@ pages, locking, sharing with other processes, DMA buffers), and prints which one
 how long each took, and what to do about the others. It changes nothing.
 
   --json   the same as JSON
+
+Usage: millpond doctor [options] <app.js> [arguments of the program]
+
+Runs the program with this Node, its own arguments, standard streams, signals and exit
+code, and counts the large buffers that it makes, in its workers and forks too: where,
+how many, of which sizes, how many in use at a time, and what their collections cost.
+When it has ended, a report on standard error says what a pool would do, with the lines
+to write, or that none would help, and why.
+
+  --json [FILE.json]  the report as JSON, on standard error or in a file; --json=FILE
+                      for a file of any name
+  --threshold N       smaller buffers are not looked at: bytes, or 100k, 2M
+                      (default: 64k)
+  --                  what comes next is the program, although its name begins with -
+
+Options of Node go into NODE_OPTIONS. A program that serves without end is ended by
+Ctrl-C, and reported on all the same.
 `;
 
 /** Reads the arguments after the program's name. Throws {@link Failure} with a hint. */
@@ -177,10 +210,52 @@ export function parseCommand(argv: readonly string[]): Command {
 }
 
 function parseDoctor(args: readonly string[]): Command {
-  if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: "doctor" };
-  const odd = args.find((argument) => argument !== "--json");
-  if (odd !== undefined) throw new Failure(`millpond doctor takes only --json, not "${odd}"`);
-  return { kind: "doctor", json: args.length > 0 };
+  let json: boolean | string = false;
+  let threshold: number | undefined;
+  let at = 0;
+  for (; at < args.length; at++) {
+    const arg = args[at]!;
+    if (arg === "--") {
+      at++;
+      break;
+    }
+    if (!arg.startsWith("-") || arg === "-") break;
+    const next = args[at + 1];
+    if (arg === "--help" || arg === "-h") return { kind: "help", topic: "doctor" };
+    if (arg === "--json") {
+      json = next?.endsWith(".json") === true ? next : true;
+      if (json !== true) at++;
+    } else if (arg.startsWith("--json=")) {
+      json = arg.slice("--json=".length);
+      if (json === "") throw new Failure("--json= needs the name of a file");
+    } else if (arg === "--threshold" || arg.startsWith("--threshold=")) {
+      threshold = byteCount("threshold", arg === "--threshold" ? args[++at] : arg.slice("--threshold=".length));
+    } else {
+      throw new Failure(
+        `millpond doctor takes --json and --threshold, not "${arg}"; options of Node go into NODE_OPTIONS`,
+      );
+    }
+  }
+  const [program, ...rest] = args.slice(at);
+  if (program === undefined) {
+    if (threshold !== undefined || typeof json === "string") {
+      throw new Failure("which program? millpond doctor --threshold and --json FILE need one, such as app.js");
+    }
+    return { kind: "doctor", json };
+  }
+  if (program === "") throw new Failure("the name of the program is empty");
+  return { kind: "program", options: { program, args: rest, threshold: threshold ?? THRESHOLD, json } };
+}
+
+/** Below, Node's slab and the C library's heap serve as fast as a pool. */
+const THRESHOLD = 64 * 1024;
+
+function byteCount(name: string, text: string | undefined): number {
+  const match = /^(\d{1,12})([kKmM]?)$/.exec(text ?? "");
+  const value = Number(match?.[1]) * (match?.[2] === "" ? 1 : /k/i.test(match?.[2] ?? "") ? 1024 : 1024 * 1024);
+  if (!(value >= 1024))
+    throw new Failure(`--${name} is a number of bytes from 1024, such as 65536, 100k or 2M, not "${text ?? ""}"`);
+  return value;
 }
 
 function parseRun(args: string[]): Command {

@@ -9,7 +9,8 @@ import { elementList, runText } from "./pipeline-text.ts";
 import { run } from "./run.ts";
 import { complain } from "./terminal.ts";
 
-async function main(argv: readonly string[]): Promise<ExitCode> {
+/** Answers {@link ExitCode}, or the exit code of the program that was examined. */
+async function main(argv: readonly string[]): Promise<number> {
   try {
     const command = parseCommand(argv);
     switch (command.kind) {
@@ -25,6 +26,10 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
         const diagnosis = diagnose();
         await print(command.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : printable(diagnosis));
         return ExitCode.OK;
+      }
+      case "program": {
+        const { examine } = await import("./doctor/program.ts");
+        return await examine(command.options);
       }
       case "run":
         return await run(command.options);

@@ -74,6 +74,7 @@ export class PoolRegistration implements PoolIdentity {
   /** Who watches; null: nobody. Set by {@link setObserver}. */
   observer: PoolObserver | null = null;
   #ended = false;
+  #isReady = false;
 
   /** Made by {@link registerPool}. */
   constructor(id: number, kind: PoolKind, name: string, probe: PoolProbe) {
@@ -91,7 +92,12 @@ export class PoolRegistration implements PoolIdentity {
   /** Sets who is told of everything from now on. Several share by {@link watchPool}. */
   setObserver(observer: PoolObserver | null): void {
     this.observer = observer;
-    if (!this.#ended) this.probe.watch();
+    if (this.#isReady && !this.#ended) this.probe.watch();
+  }
+
+  /** The pool's constructor looks at {@link observer} itself; from now on the pool is told. */
+  ready(): void {
+    this.#isReady = true;
   }
 
   /** The pool has ended. A second call does nothing. */
@@ -188,6 +194,7 @@ export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): Po
   const pool = new PoolRegistration(++last, kind, name, probe);
   live.set(pool.id, new WeakRef(pool));
   for (const hear of newcomers) hear(pool);
+  pool.ready();
   if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(pool), event: "create" } satisfies PoolMessage);
   return pool;
 }

@@ -60,7 +60,7 @@ export interface RealmSnapshot {
   readonly runtime: string;
   /** Its live pools, oldest first. */
   readonly pools: readonly PoolSnapshot[];
-  /** Collections since the inspector started here, and their milliseconds; zeros where they cannot be seen. */
+  /** Collections while somebody looked, and their milliseconds; zeros where they cannot be seen. */
   readonly gc: { readonly count: number; readonly major: number; readonly ms: number };
   /** Bytes; null where they cannot be seen. */
   readonly heap: { readonly used: number; readonly external: number } | null;
@@ -100,8 +100,10 @@ export interface RealmEvent extends RecordedEvent {
 export interface InspectorUpdate {
   /** The process now. */
   readonly snapshot: ProcessSnapshot;
-  /** What happened since the update before, in order of time within each thread. */
+  /** What happened since the update before, in order of time within each thread: the newest {@link MAX_EVENTS}. */
   readonly events: readonly RealmEvent[];
+  /** Events since the update before that are left out, because there were more. */
+  readonly dropped: number;
 }
 
 /** Where a page gets its data: over HTTP, or from the realm that it is in. */
@@ -116,6 +118,8 @@ export interface InspectorSource {
 export const MAX_HOLDERS = 256;
 /** Characters of a pool's name and of a tag. */
 export const MAX_NAME = 200;
+/** Events in one update. */
+export const MAX_EVENTS = 4096;
 /** Characters of a site or a note. */
 export const MAX_TEXT = 2000;
 

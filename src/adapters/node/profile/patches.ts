@@ -1,0 +1,448 @@
+/**
+ * Puts counting functions in the places of those that make large buffers. Each does what the original does, by calling
+ * it, and looks at what came out: names, lengths, properties, prototypes, `new.target`, errors and `toString()` are the
+ * original's. A small buffer costs a comparison more (20 to 60 ns for a typed array: the engine's short cuts for the
+ * default constructors are gone).
+ *
+ * WebAssembly memories, other contexts (`node:vm`) and native code have constructors of their own, which stay as they
+ * are.
+ */
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { basename } from "node:path";
+import { types } from "node:util";
+import { BroadcastChannel, MessagePort, Worker } from "node:worker_threads";
+import type { Api } from "./profile.ts";
+import type { Recorder } from "./recorder.ts";
+
+type Callable = (...args: never) => unknown;
+type Target = Record<PropertyKey, unknown>;
+
+const { apply, construct, ownKeys, getOwnPropertyDescriptor, defineProperty, getPrototypeOf, setPrototypeOf } = Reflect;
+const { isAnyArrayBuffer, isArrayBuffer, isProxy } = types;
+const { isView } = ArrayBuffer;
+const isArray = Array.isArray;
+
+/** A property's getter as a function of the object, so that no property of the program's own answers. */
+function getterOf<T>(prototype: object, name: string): (of: unknown) => T {
+  const { get } = getOwnPropertyDescriptor(prototype, name)!;
+  return Function.prototype.call.bind(get!) as (of: unknown) => T;
+}
+
+const TypedArray = getPrototypeOf(Uint8Array) as unknown as { readonly prototype: object };
+const viewBytes = getterOf<number>(TypedArray.prototype, "byteLength");
+const viewMemory = getterOf<object>(TypedArray.prototype, "buffer");
+const dataMemory = getterOf<object>(DataView.prototype, "buffer");
+const blockBytes = getterOf<number>(ArrayBuffer.prototype, "byteLength");
+const sharedBytes = getterOf<number>(SharedArrayBuffer.prototype, "byteLength");
+
+const TYPED_ARRAYS = [
+  "Int8Array",
+  "Uint8Array",
+  "Uint8ClampedArray",
+  "Int16Array",
+  "Uint16Array",
+  "Int32Array",
+  "Uint32Array",
+  "Float16Array",
+  "Float32Array",
+  "Float64Array",
+  "BigInt64Array",
+  "BigUint64Array",
+] as const;
+
+/** Small buffers between two looks at the clock. */
+const TICK_MASK = 4095;
+
+/**
+ * Puts counters everywhere. `tick` is called with each large buffer and once in 4096 small ones, for a loop that lets
+ * nothing else run.
+ */
+export function patch(recorder: Recorder, threshold: number, tick: () => void): void {
+  new Patches(recorder, threshold, tick).install();
+}
+
+class Patches {
+  readonly #recorder: Recorder;
+  readonly #threshold: number;
+  readonly #tick: () => void;
+  /** Each function's original. */
+  readonly #originals = new WeakMap<object, object>();
+  /** Above 0 while a counted function is at work: what it calls is not counted again. */
+  #depth = 0;
+  #small = 0;
+
+  constructor(recorder: Recorder, threshold: number, tick: () => void) {
+    this.#recorder = recorder;
+    this.#threshold = threshold;
+    this.#tick = tick;
+  }
+
+  install(): void {
+    this.#patchToString();
+    this.#patchBlocks();
+    for (const name of TYPED_ARRAYS) this.#patchTypedArray(name);
+    this.#patchSlices();
+    this.#patchBuffer();
+    this.#patchFiles();
+    this.#patchPosts();
+    this.#patchAddons();
+    syncBuiltinESMExports();
+  }
+
+  /** What counts a view that was just made; `source` is what it was made of. */
+  #noteView(made: object, source: unknown, api: Api, below: Callable): void {
+    const bytes = viewBytes(made);
+    if (bytes < this.#threshold) {
+      if ((++this.#small & TICK_MASK) === 0) this.#tick();
+      return;
+    }
+    if (this.#depth > 0) return;
+    const memory = viewMemory(made);
+    // A view of what was there.
+    if (memory === source) return;
+    this.#note(api, bytes, memory, below);
+  }
+
+  #note(api: Api, bytes: number, memory: object | null, below: Callable, parts = 0): void {
+    this.#depth++;
+    try {
+      this.#recorder.note(api, bytes, memory, below, parts);
+      this.#tick();
+    } catch {
+      // Counting is no reason for a program to fail.
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** Calls the original while nothing inside it is counted. */
+  #inside(original: Callable, self: unknown, args: ArrayLike<unknown>): unknown {
+    this.#depth++;
+    try {
+      return apply(original, self, args as readonly unknown[]);
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** Gives a function the looks of its original. */
+  #dress<T extends object>(wrapper: T, original: object): T {
+    setPrototypeOf(wrapper, getPrototypeOf(original));
+    for (const key of ownKeys(original)) defineProperty(wrapper, key, getOwnPropertyDescriptor(original, key)!);
+    const { prototype } = original as { readonly prototype?: object };
+    const property = prototype && getOwnPropertyDescriptor(prototype, "constructor");
+    if (property?.value === original) defineProperty(prototype!, "constructor", { ...property, value: wrapper });
+    this.#originals.set(wrapper, original);
+    return wrapper;
+  }
+
+  /** Puts a function in the place of another, as the property that it was. */
+  #replace(holder: object, name: PropertyKey, make: (original: Callable) => Callable): void {
+    const property = getOwnPropertyDescriptor(holder, name);
+    if (property === undefined) return;
+    // Some globals are made when they are first read, by a pair of functions.
+    const original = (property.value ?? (holder as Target)[name]) as unknown;
+    if (typeof original !== "function") return;
+    const wrapper = this.#dress(make(original as Callable), original);
+    const { configurable = false, enumerable = false } = property;
+    defineProperty(
+      holder,
+      name,
+      property.get === undefined
+        ? { ...property, value: wrapper }
+        : { configurable, enumerable, writable: true, value: wrapper },
+    );
+  }
+
+  #patchToString(): void {
+    const originals = this.#originals;
+    this.#replace(
+      Function.prototype,
+      "toString",
+      (original) =>
+        ({
+          toString(this: object): unknown {
+            return apply(original, originals.get(this) ?? this, []);
+          },
+        }).toString,
+    );
+  }
+
+  #patchBlocks(): void {
+    const patches = this;
+    const counted = (api: Api, bytesOf: (of: unknown) => number) => (original: Callable) =>
+      function Block(this: unknown): unknown {
+        const target = new.target as unknown;
+        // biome-ignore lint/complexity/noArguments: as many as there were.
+        if (target === undefined) return apply(original, this, arguments as unknown as readonly unknown[]);
+        const made = construct(
+          original,
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          arguments as unknown as readonly unknown[],
+          (target === Block ? original : target) as Callable,
+        ) as object;
+        const bytes = bytesOf(made);
+        if (bytes >= patches.#threshold && patches.#depth === 0) patches.#note(api, bytes, made, Block);
+        return made;
+      } as Callable;
+    this.#replace(globalThis, "ArrayBuffer", counted("new ArrayBuffer", blockBytes));
+    this.#replace(globalThis, "SharedArrayBuffer", counted("new SharedArrayBuffer", sharedBytes));
+  }
+
+  #patchTypedArray(name: string): void {
+    const patches = this;
+    const api = `new ${name}` as Api;
+    this.#replace(
+      globalThis,
+      name,
+      (original) =>
+        function View(this: unknown, source: unknown): unknown {
+          const target = new.target as unknown;
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          if (target === undefined) return apply(original, this, arguments as unknown as readonly unknown[]);
+          const made = construct(
+            original,
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            arguments as unknown as readonly unknown[],
+            (target === View ? original : target) as Callable,
+          ) as object;
+          patches.#noteView(made, source, api, View);
+          return made;
+        } as Callable,
+    );
+    // Buffer inherits its statics from it.
+    if (name === "Uint8Array") setPrototypeOf(Buffer, (globalThis as unknown as Target).Uint8Array as object);
+  }
+
+  #patchSlices(): void {
+    const patches = this;
+    this.#replace(
+      ArrayBuffer.prototype,
+      "slice",
+      (original) =>
+        ({
+          slice(this: unknown, _begin: unknown, _end: unknown): unknown {
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const made = patches.#inside(original, this, arguments);
+            if (patches.#depth === 0 && isArrayBuffer(made)) {
+              const bytes = blockBytes(made);
+              if (bytes >= patches.#threshold) patches.#note("ArrayBuffer.slice", bytes, made, sliceOf(ArrayBuffer));
+            }
+            return made;
+          },
+        }).slice,
+    );
+    this.#replace(
+      TypedArray.prototype,
+      "slice",
+      (original) =>
+        ({
+          slice(this: unknown, _begin: unknown, _end: unknown): unknown {
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const made = patches.#inside(original, this, arguments) as object;
+            patches.#noteView(made, undefined, "TypedArray.slice", sliceOf(TypedArray));
+            return made;
+          },
+        }).slice,
+    );
+  }
+
+  #patchBuffer(): void {
+    const patches = this;
+    const holder = Buffer as unknown as Target;
+    /** `Buffer.from(arrayBuffer)` is a view of it, and small buffers lie in a slab of many. */
+    const counted = (api: Api, name: string, partsOf?: (list: unknown) => number) =>
+      this.#replace(
+        holder,
+        name,
+        (original) =>
+          function Make(this: unknown, source: unknown): unknown {
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const args = arguments as unknown as readonly unknown[];
+            const made =
+              new.target === undefined
+                ? patches.#inside(original, this, args)
+                : construct(original, args, new.target === (Make as unknown) ? original : new.target);
+            const bytes = isView(made) ? made.byteLength : 0;
+            if (bytes < patches.#threshold) {
+              if ((++patches.#small & TICK_MASK) === 0) patches.#tick();
+            } else if (patches.#depth === 0) {
+              const memory = viewMemory(made);
+              if (memory !== source && blockBytes(memory) === bytes) {
+                patches.#note(api, bytes, memory, Make, partsOf === undefined ? 0 : partsOf(source));
+              }
+            }
+            return made;
+          } as Callable,
+      );
+    counted("Buffer.alloc", "alloc");
+    counted("Buffer.allocUnsafe", "allocUnsafe");
+    counted("Buffer.allocUnsafeSlow", "allocUnsafeSlow");
+    counted("Buffer.from", "from");
+    counted("Buffer.concat", "concat", (list) => (isArray(list) ? list.length : 0));
+  }
+
+  #patchFiles(): void {
+    const patches = this;
+    const recorder = this.#recorder;
+    const isLarge = (data: unknown): data is Uint8Array => isView(data) && data.byteLength >= this.#threshold;
+    const noteAt = (site: ReturnType<Recorder["siteOf"]>, data: Uint8Array): void => {
+      try {
+        recorder.noteAt(site, viewBytes(data), viewMemory(data));
+      } catch {
+        // As in #note.
+      }
+    };
+    const siteOf = (api: Api, below: Callable): ReturnType<Recorder["siteOf"]> => {
+      this.#depth++;
+      try {
+        return recorder.siteOf(api, below);
+      } catch {
+        return undefined;
+      } finally {
+        this.#depth--;
+      }
+    };
+    this.#replace(
+      fs,
+      "readFileSync",
+      (original) =>
+        function readFileSync(this: unknown): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const data = patches.#inside(original, this, arguments);
+          if (isLarge(data) && patches.#depth === 0) {
+            patches.#note("fs.readFileSync", viewBytes(data), viewMemory(data), readFileSync as Callable);
+          }
+          return data;
+        } as Callable,
+    );
+    this.#replace(
+      fs,
+      "readFile",
+      (original) =>
+        function readFile(this: unknown): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const args = [...(arguments as unknown as readonly unknown[])];
+          // The original takes its third argument, or its second.
+          const at = args.length > 2 && args[2] !== undefined ? 2 : 1;
+          const callback = args[at];
+          if (typeof callback === "function" && patches.#depth === 0) {
+            const site = siteOf("fs.readFile", readFile as Callable);
+            args[at] = function onRead(this: unknown, _error: unknown, data: unknown): unknown {
+              if (isLarge(data)) noteAt(site, data);
+              // biome-ignore lint/complexity/noArguments: as many as there were.
+              return apply(callback as Callable, this, arguments as unknown as readonly unknown[]);
+            };
+          }
+          return apply(original, this, args);
+        } as Callable,
+    );
+    this.#replace(
+      fs.promises,
+      "readFile",
+      (original) =>
+        ({
+          async readFile(this: unknown): Promise<unknown> {
+            const site = patches.#depth === 0 ? siteOf("fs.promises.readFile", fs.promises.readFile) : undefined;
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const data = await apply(original, this, arguments as unknown as readonly unknown[]);
+            if (isLarge(data)) noteAt(site, data);
+            return data;
+          },
+        }).readFile,
+    );
+  }
+
+  #patchAddons(): void {
+    const recorder = this.#recorder;
+    this.#replace(
+      process,
+      "dlopen",
+      (original) =>
+        ({
+          dlopen(this: unknown, _module: unknown, path: unknown): unknown {
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const result = apply(original, this, arguments as unknown as readonly unknown[]);
+            if (typeof path === "string") recorder.addons.add(basename(path));
+            return result;
+          },
+        }).dlopen,
+    );
+  }
+
+  #patchPosts(): void {
+    const patches = this;
+    const counted = (holder: object, name: string, api: Api): void =>
+      this.#replace(
+        holder,
+        name,
+        (original) =>
+          ({
+            post(this: unknown, value: unknown, options: unknown): unknown {
+              const found = patches.#depth === 0 ? buffersOf(value) : undefined;
+              const moved = found === undefined ? undefined : transferred(options);
+              const sizes = found === undefined ? undefined : [...found].map(blockBytes);
+              // biome-ignore lint/complexity/noArguments: as many as there were.
+              const result = patches.#inside(original, this, arguments);
+              let at = 0;
+              for (const memory of found ?? []) {
+                const bytes = sizes![at++]!;
+                if (bytes < patches.#threshold) continue;
+                const isMoved = moved!.includes(memory);
+                patches.#recorder.posted(memory, isMoved);
+                if (!isMoved) patches.#note(api, bytes, null, (holder as Target)[name] as Callable);
+              }
+              return result;
+            },
+          }).post,
+      );
+    counted(globalThis, "structuredClone", "structuredClone");
+    counted(MessagePort.prototype, "postMessage", "postMessage");
+    counted(Worker.prototype, "postMessage", "postMessage");
+    counted(BroadcastChannel.prototype, "postMessage", "postMessage");
+  }
+}
+
+function sliceOf(holder: { readonly prototype: object }): Callable {
+  return (holder.prototype as { readonly slice: Callable }).slice;
+}
+
+/** Properties of a message that are looked at, and how deep: frames lie near the top. */
+const PROPERTIES = 64;
+const DEPTH = 3;
+
+/** The array buffers that a message has, found without calling anything of the program's; undefined: none. */
+function buffersOf(value: unknown): Set<object> | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const found = new Set<object>();
+  lookFor(value, DEPTH, found);
+  return found.size === 0 ? undefined : found;
+}
+
+function lookFor(value: unknown, depth: number, found: Set<object>): void {
+  if (typeof value !== "object" || value === null || isProxy(value)) return;
+  if (isAnyArrayBuffer(value)) {
+    if (isArrayBuffer(value)) found.add(value);
+    return;
+  }
+  if (isView(value)) {
+    const memory = types.isDataView(value) ? dataMemory(value) : viewMemory(value);
+    if (isArrayBuffer(memory)) found.add(memory);
+    return;
+  }
+  if (depth === 0) return;
+  let left = PROPERTIES;
+  for (const key of ownKeys(value)) {
+    if (left-- === 0) return;
+    const property = getOwnPropertyDescriptor(value, key);
+    if (property !== undefined && "value" in property) lookFor(property.value, depth - 1, found);
+  }
+}
+
+/** What a second argument says is to be moved. */
+function transferred(options: unknown): readonly unknown[] {
+  const isPlain = typeof options === "object" && options !== null && !isProxy(options);
+  const list = isPlain && !isArray(options) ? getOwnPropertyDescriptor(options, "transfer")?.value : options;
+  return isArray(list) && !isProxy(list) ? list : [];
+}

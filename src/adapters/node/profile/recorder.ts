@@ -1,0 +1,568 @@
+/**
+ * Counts the large buffers of one thread by the place that made them, looks now and then how many are in use at a time,
+ * and sums up the thread's collections. It belongs to the doctor's preload, and imports nothing of the package but
+ * data.
+ *
+ * What is in use is not what the engine's own collections tell: garbage waits for them. And buffers cannot be followed
+ * all the time: what a FinalizationRegistry knows survives every scavenge, and a program without mark-compacts would
+ * have forty. So there are looks: the buffers of a short while are followed, then the recorder asks for a collection,
+ * reads what array buffers are left, and counts those of each place when the engine has told which were collected, as
+ * the event loop turns. The collections of that while are left out of all counts, which stand for the rest.
+ *
+ * Memory: bounded, however many buffers there are ({@link SITES_MAX}, {@link SIZES_MAX}, {@link FOLLOWED_MAX}).
+ */
+import { GCProfiler, getHeapStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import {
+  type Api,
+  EXACT,
+  type GcProfile,
+  type Place,
+  SITES_MAX,
+  SIZES_MAX,
+  type SiteProfile,
+  STRIDE,
+  type ThreadProfile,
+} from "./profile.ts";
+
+/** Buffers of a thread that are followed at a time: a record takes some 200 bytes. */
+const FOLLOWED_MAX = 4096;
+
+/** Frames of a stack that are looked at: a program's own are seldom below twenty of a package's. */
+const FRAMES = 32;
+
+/**
+ * Looks: the first after so many bytes of large buffers, each further one when half as many again have been made, so
+ * that 2 GB have 14 of them and 1 TB 29.
+ */
+const FIRST_LOOK_BYTES = 8 * 1024 * 1024;
+const LOOK_GROWTH = 1.5;
+/** A look ends with so many buffers, or with so many bytes when it has some. */
+const LOOK_BUFFERS = 48;
+const LOOK_BYTES = 32 * 1024 * 1024;
+const LOOK_BUFFERS_MIN = 8;
+/** The first looks come in any case; more only while their collections took less than this share of the time. */
+const SURE_LOOKS = 6;
+const LOOK_SHARE = 0.03;
+/** Where more of the followed buffers than this are left, the look was too short to see one go. */
+const SATURATED = 0.75;
+/** A heap as large as this takes most of a second to collect, which is not for the end of a program. */
+const LAST_LOOK_HEAP = 512 * 1024 * 1024;
+
+/** Half of the young generation: emptier, and it was not its objects that asked for a scavenge. */
+const YOUNG_FILL = 0.5;
+
+/** A heap that has grown by less asks for no mark-compact, and less outside of it neither. */
+const HEAP_STEP = 1024 * 1024;
+const EXTERNAL_STEP = 16 * 1024 * 1024;
+
+/** A collection that took longer than so many typical ones was kept from the processor, or its heap was another. */
+const LONGEST = 4;
+/** Collections whose cost is kept, for the typical one. */
+const COSTS_MAX = 1024;
+
+/** One buffer that is followed. */
+interface Followed {
+  readonly site: SiteProfile;
+  /** The look that it is followed for. */
+  readonly look: number;
+  readonly bornAt: number;
+}
+
+// Taken before the program can put others in their places.
+const { captureStackTrace } = Error;
+const { hasOwn } = Object;
+const { memoryUsage } = process;
+const { setImmediate: soon } = globalThis;
+const now: () => number = performance.now.bind(performance);
+const NodeError = Error as unknown as { prepareStackTrace?: unknown; stackTraceLimit?: unknown };
+
+/** Counts large buffers. One a thread. */
+export class Recorder {
+  /** File names of the native addons that were loaded. */
+  readonly addons: Set<string> = new Set();
+  readonly #ownFolder: string;
+  readonly #sites = new Map<string, SiteProfile>();
+  readonly #followed = new Set<Followed>();
+  readonly #byBuffer = new WeakMap<object, Followed>();
+  /** How many of a place were followed up to the look before. */
+  readonly #followedBefore = new Map<SiteProfile, number>();
+  readonly #registry: FinalizationRegistry<Followed>;
+  readonly #collect: (() => void) | undefined;
+  readonly #gc: GcProfile = {
+    minors: 0,
+    minorMs: 0,
+    minorsByBuffers: 0,
+    minorMsByBuffers: 0,
+    majors: 0,
+    majorMs: 0,
+    majorsByBuffers: 0,
+    majorMsByBuffers: 0,
+    peakExternal: 0,
+    grownExternal: 0,
+  };
+  #profiler: GCProfiler | undefined;
+  /** Heap after the last mark-compact, the least outside the heap since, and what marking has taken since. */
+  #heapAfterMajor: number;
+  #leastExternal: number;
+  #lastExternal: number;
+  #markingMs = 0;
+  readonly #majorCosts = new Costs();
+  readonly #minorCosts = new Costs();
+  /** Bytes of array buffers before the program began. */
+  readonly #base: number;
+  #count = 0;
+  #bytes = 0;
+  #elsewhere = 0;
+  #random = 0x2545f491;
+  #nextLook = FIRST_LOOK_BYTES;
+  /** Looks begun; the present one's buffers, while one is under way. */
+  #looks = 0;
+  #look: { buffers: number; bytes: number } | undefined;
+  /** Bytes that were made in looks. */
+  #lookBytes = 0;
+  #live: { series: [made: number, reachable: number][]; atEnd?: number; ms: number; nativeFreed: number } = {
+    series: [],
+    ms: 0,
+    nativeFreed: 0,
+  };
+  /** Memory before the collection that ended the last one. */
+  #before: NodeJS.MemoryUsage = memoryUsage();
+  readonly #began = now();
+
+  /** @param ownFolder where this package's files lie, as stacks name it: frames there are the package's */
+  constructor(ownFolder: string) {
+    this.#ownFolder = ownFolder;
+    this.#registry = new FinalizationRegistry((followed) => this.#onCollected(followed));
+    this.#collect = collector();
+    const { used_heap_size, external_memory } = getHeapStatistics();
+    this.#heapAfterMajor = used_heap_size;
+    this.#leastExternal = external_memory;
+    this.#lastExternal = external_memory;
+    this.#base = memoryUsage().arrayBuffers;
+    this.#startProfiler();
+  }
+
+  /** Milliseconds since the recorder began. */
+  get age(): number {
+    return now() - this.#began;
+  }
+
+  /**
+   * Counts one buffer, made by a call of `below`, which is the outermost function of the preload on the stack.
+   *
+   * @param memory what the bytes lie in; null: nothing that could be followed
+   */
+  note(api: Api, bytes: number, memory: object | null, below: (...args: never) => unknown, parts = 0): void {
+    this.#count++;
+    this.#bytes += bytes;
+    const weight = this.#weight();
+    if (weight > 0) {
+      const site = this.#siteOf(api, below);
+      if (site === undefined) this.#elsewhere += weight;
+      else {
+        addTo(site, bytes, weight, parts);
+        if (memory !== null && this.#look !== undefined) this.#follow(site, memory);
+      }
+    }
+    this.#onBytes(bytes);
+  }
+
+  /** Where the call of `below` stands, for a buffer that is there later; undefined: it is not looked at. */
+  siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
+    return this.#siteOf(api, below);
+  }
+
+  /** Counts one buffer of a place that {@link siteOf} told. */
+  noteAt(site: SiteProfile | undefined, bytes: number, memory: object): void {
+    this.#count++;
+    this.#bytes += bytes;
+    if (site === undefined) this.#elsewhere++;
+    else {
+      addTo(site, bytes, 1, 0);
+      if (this.#look !== undefined) this.#follow(site, memory);
+    }
+    this.#onBytes(bytes);
+  }
+
+  /** A followed buffer was posted. */
+  posted(memory: object, isTransferred: boolean): void {
+    const followed = this.#byBuffer.get(memory);
+    if (followed === undefined) return;
+    this.#byBuffer.delete(memory);
+    if (isTransferred) followed.site.transferred++;
+    else followed.site.cloned++;
+    // Its memory is the receiver's: what is left here is no buffer in use.
+    if (isTransferred) this.#followed.delete(followed);
+  }
+
+  /** What is known. */
+  profile(
+    isFinal: boolean,
+  ): Pick<ThreadProfile, "gc" | "live" | "bytes" | "count" | "isEstimate" | "sites" | "elsewhere"> {
+    this.#foldCollections();
+    if (isFinal) this.#lastLook();
+    else if (this.#look === undefined) this.#startProfiler();
+    return {
+      gc: this.#collections(),
+      live: this.#live,
+      bytes: this.#bytes,
+      count: this.#count,
+      isEstimate: this.#count > EXACT,
+      sites: [...this.#sites.values()].filter(({ count }) => count > 0),
+      elsewhere: this.#elsewhere,
+    };
+  }
+
+  /** As many collections as there were if those in looks came as often as the others. */
+  #collections(): GcProfile {
+    const gc = { ...this.#gc };
+    gc.majorsByBuffers = this.#majorCosts.count;
+    gc.majorMsByBuffers = this.#majorCosts.sum();
+    gc.minorsByBuffers = this.#minorCosts.count;
+    gc.minorMsByBuffers = this.#minorCosts.sum();
+    const factor = this.#bytes / Math.max(1, this.#bytes - this.#lookBytes);
+    // A run that is little else than looks tells nothing of the rest.
+    if (!(factor > 1 && factor < 4)) return gc;
+    for (const key of ["minorMs", "minorMsByBuffers", "majorMs", "majorMsByBuffers"] as const) gc[key] *= factor;
+    for (const key of ["minors", "minorsByBuffers", "majors", "majorsByBuffers"] as const) {
+      gc[key] = Math.round(gc[key] * factor);
+    }
+    return gc;
+  }
+
+  /** How many buffers this one stands for; 0: it is not looked at. Random, because places may take turns. */
+  #weight(): number {
+    if (this.#count <= EXACT) return 1;
+    let x = this.#random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random = x;
+    return (x >>> 0) % STRIDE === 0 ? STRIDE : 0;
+  }
+
+  #siteOf(api: Api, below: (...args: never) => unknown): SiteProfile | undefined {
+    const frames = framesBelow(below);
+    let place: Place | undefined;
+    let caller: Place | undefined;
+    let packageName: string | undefined;
+    let nodes = "";
+    for (const [i, frame] of frames.entries()) {
+      const file = fileOf(frame);
+      if (file === "") continue;
+      if (file.startsWith("node:")) {
+        if (nodes === "") nodes = file;
+        continue;
+      }
+      const owner = this.#packageOf(file);
+      if (place === undefined) {
+        const inner = placeOf(frame, file);
+        // An arrow function has no name: that of the function around it, mostly, is the next.
+        const named =
+          inner.function === "" ? frames.slice(i).find((one) => fileOf(one) === file && nameOf(one) !== "") : frame;
+        place = named === undefined ? inner : { ...inner, function: nameOf(named) };
+        packageName = owner;
+        if (owner === undefined) break;
+      } else if (owner === undefined) {
+        caller = placeOf(frame, file);
+        break;
+      }
+    }
+    // Node's own calls of the functions that are counted by what they give.
+    if (api.startsWith("Buffer.") && /^node:(?:internal\/fs\/(?:read|promises)|fs$)/.test(nodes)) return undefined;
+    place ??= { function: "", file: nodes, line: 0, column: 0 };
+    const at = (one: Place | undefined): string =>
+      one === undefined ? "" : `${one.file}:${one.line}:${one.column}:${one.function}`;
+    const key = `${api}|${at(place)}|${at(caller)}`;
+    let site = this.#sites.get(key);
+    if (site === undefined) {
+      if (this.#sites.size >= SITES_MAX) return undefined;
+      site = {
+        api,
+        place,
+        ...(packageName !== undefined && { package: packageName }),
+        ...(caller !== undefined && { caller }),
+        count: 0,
+        bytes: 0,
+        sizes: [],
+        otherSizes: 0,
+        largest: 0,
+        parts: 0,
+        followed: 0,
+        collected: 0,
+        lifeMs: 0,
+        inUse: 0,
+        inUseSamples: 0,
+        stale: 0,
+        staleOf: 0,
+        transferred: 0,
+        cloned: 0,
+      };
+      this.#sites.set(key, site);
+    }
+    return site;
+  }
+
+  #packageOf(file: string): string | undefined {
+    const plain = file.replaceAll("\\", "/");
+    if (plain.includes(this.#ownFolder)) return "millpond";
+    const at = plain.lastIndexOf("/node_modules/");
+    if (at < 0) return undefined;
+    return /^(?:@[^/]+\/)?[^/]+/.exec(plain.slice(at + "/node_modules/".length))?.[0] ?? "node_modules";
+  }
+
+  #follow(site: SiteProfile, memory: object): void {
+    if (this.#followed.size >= FOLLOWED_MAX) return;
+    const followed: Followed = { site, look: this.#looks, bornAt: now() };
+    site.followed++;
+    this.#followed.add(followed);
+    this.#byBuffer.set(memory, followed);
+    this.#registry.register(memory, followed);
+  }
+
+  #onCollected(followed: Followed): void {
+    followed.site.collected++;
+    followed.site.lifeMs += now() - followed.bornAt;
+    attempt(() => this.#followed.delete(followed));
+  }
+
+  /** Begins a look, or ends one, as bytes are made. */
+  #onBytes(bytes: number): void {
+    const look = this.#look;
+    if (look === undefined) {
+      if (this.#bytes >= this.#nextLook) this.#beginLook();
+      return;
+    }
+    look.buffers++;
+    look.bytes += bytes;
+    this.#lookBytes += bytes;
+    const { buffers } = look;
+    if (buffers >= LOOK_BUFFERS || (look.bytes >= LOOK_BYTES && buffers >= LOOK_BUFFERS_MIN)) this.#endLook();
+  }
+
+  #beginLook(): void {
+    this.#nextLook = this.#bytes * LOOK_GROWTH;
+    if (this.#collect === undefined) return;
+    const { series, ms } = this.#live;
+    if (series.length >= SURE_LOOKS && ms > this.age * LOOK_SHARE) return;
+    this.#foldCollections();
+    this.#looks++;
+    this.#look = { buffers: 0, bytes: 0 };
+  }
+
+  /** Collects, and looks at what is left. */
+  #endLook(): void {
+    this.#look = undefined;
+    this.#before = memoryUsage();
+    const reachable = this.#collectNow();
+    this.#live.series.push([this.#bytes, reachable]);
+    this.#startProfiler();
+    // The engine's word on each buffer comes with the turns of the event loop.
+    const [look, made] = [this.#looks, this.#bytes];
+    const count = (): void => {
+      // What was made meanwhile may have been collected with some of those that were in use.
+      if (look === this.#looks && this.#bytes - made < LOOK_BYTES) attempt(() => this.#countSurvivors(reachable));
+    };
+    soon(() => soon(() => soon(count).unref()).unref()).unref();
+  }
+
+  /** Bytes of the program's array buffers that can be reached. */
+  #collectNow(): number {
+    const began = now();
+    // Once more, because the first leaves the sweeping of array buffers to another thread, which the second waits for.
+    this.#collect!();
+    this.#collect!();
+    const { arrayBuffers } = memoryUsage();
+    this.#live.ms += now() - began;
+    const { used_heap_size, external_memory } = getHeapStatistics();
+    this.#heapAfterMajor = used_heap_size;
+    this.#leastExternal = external_memory;
+    this.#lastExternal = external_memory;
+    this.#markingMs = 0;
+    return Math.max(0, arrayBuffers - this.#base);
+  }
+
+  #lastLook(): void {
+    if (this.#collect === undefined || this.#count === 0 || memoryUsage().heapUsed > LAST_LOOK_HEAP) return;
+    this.#live.atEnd = this.#collectNow();
+  }
+
+  #countSurvivors(reachable: number): void {
+    const look = this.#looks;
+    const { rss, heapTotal, external } = memoryUsage();
+    const before = this.#before;
+    const ours = Math.max(0, before.heapTotal - heapTotal) + Math.max(0, before.external - external);
+    this.#live.nativeFreed = Math.max(this.#live.nativeFreed, before.rss - rss - ours);
+    const left = new Map<SiteProfile, number>();
+    for (const site of this.#sites.values()) site.stale = 0;
+    for (const followed of this.#followed) {
+      const { site } = followed;
+      if (followed.look === look) left.set(site, (left.get(site) ?? 0) + 1);
+      // Since an earlier look half as many bytes again have been made: it is kept.
+      else site.stale++;
+    }
+    for (const site of this.#sites.values()) {
+      const followed = site.followed - (this.#followedBefore.get(site) ?? 0);
+      this.#followedBefore.set(site, site.followed);
+      if (followed === 0) continue;
+      const survivors = left.get(site) ?? 0;
+      const room = Math.min(site.count, Math.ceil((reachable * site.count) / site.bytes));
+      site.inUseSamples++;
+      // Where none was seen to go, what all reachable memory has room for is the bound.
+      site.inUse = Math.max(site.inUse, survivors > SATURATED * followed ? Math.max(survivors, room) : survivors);
+      site.staleOf = site.followed - followed;
+    }
+  }
+
+  #startProfiler(): void {
+    this.#profiler = new GCProfiler();
+    this.#profiler.start();
+  }
+
+  /**
+   * Adds what the engine says of its collections since the last time. It has to be asked now and then: it keeps 4 kB of
+   * each.
+   */
+  #foldCollections(): void {
+    const report = this.#profiler?.stop();
+    this.#profiler = undefined;
+    const gc = this.#gc;
+    for (const { gcType, cost, beforeGC, afterGC } of report?.statistics ?? []) {
+      // Microseconds.
+      const ms = cost / 1000;
+      const external = beforeGC.heapStatistics.externalMemory;
+      const after = afterGC.heapStatistics;
+      gc.peakExternal = Math.max(gc.peakExternal, external);
+      gc.grownExternal += Math.max(0, external - this.#lastExternal);
+      this.#lastExternal = after.externalMemory;
+      this.#leastExternal = Math.min(this.#leastExternal, external);
+      if (gcType === "MarkSweepCompact") {
+        const grown = external - this.#leastExternal;
+        const grownHeap = Math.max(0, beforeGC.heapStatistics.usedHeapSize - this.#heapAfterMajor);
+        // Array buffers are freed beside the program, so that what is outside the heap may seem not to grow.
+        const byBuffers = grown > grownHeap || (grownHeap < HEAP_STEP && external > EXTERNAL_STEP);
+        gc.majors++;
+        gc.majorMs += ms + this.#markingMs;
+        if (byBuffers) this.#majorCosts.add(ms + this.#markingMs);
+        this.#markingMs = 0;
+        this.#heapAfterMajor = after.usedHeapSize;
+        this.#leastExternal = after.externalMemory;
+      } else if (gcType === "Scavenge" || gcType.startsWith("Minor")) {
+        const young = beforeGC.heapSpaceStatistics.find(({ spaceName }) => spaceName === "new_space");
+        gc.minors++;
+        gc.minorMs += ms;
+        if (young === undefined) continue;
+        const { spaceUsedSize, spaceAvailableSize } = young;
+        if (spaceUsedSize < YOUNG_FILL * (spaceUsedSize + spaceAvailableSize)) {
+          this.#minorCosts.add(ms);
+        }
+      } else {
+        this.#markingMs += ms;
+      }
+    }
+  }
+}
+
+/**
+ * What collections took, as if none had been kept from the processor: a busy machine stretches some of them tenfold.
+ */
+class Costs {
+  count = 0;
+  readonly #kept: number[] = [];
+
+  add(ms: number): void {
+    this.#kept[this.count++ % COSTS_MAX] = ms;
+  }
+
+  sum(): number {
+    const sorted = this.#kept.slice().sort((a, b) => a - b);
+    const most = LONGEST * (sorted[sorted.length >> 1] ?? 0);
+    const sum = sorted.reduce((total, ms) => total + Math.min(ms, most), 0);
+    return sorted.length === 0 ? 0 : (sum * this.count) / sorted.length;
+  }
+}
+
+/**
+ * What runs on its own in the program's thread must not throw there, whatever the program has done to the built-in
+ * classes.
+ */
+function attempt(work: () => unknown): void {
+  try {
+    work();
+  } catch {
+    // It is not counted.
+  }
+}
+
+function addTo(site: SiteProfile, bytes: number, weight: number, parts: number): void {
+  site.count += weight;
+  site.bytes += bytes * weight;
+  site.parts += parts * weight;
+  if (bytes > site.largest) site.largest = bytes;
+  // Most places have one size, and a list of 64 is read faster than a map is kept.
+  const known = site.sizes.find((entry) => entry[0] === bytes);
+  if (known !== undefined) known[1] += weight;
+  else if (site.sizes.length < SIZES_MAX) site.sizes.push([bytes, weight]);
+  else site.otherSizes += weight;
+}
+
+/** The engine's own collector, without a `gc` in the program's globals; undefined where there is none. */
+function collector(): (() => void) | undefined {
+  try {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as unknown;
+    setFlagsFromString("--no-expose-gc");
+    return typeof collect === "function" ? () => void collect() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The frames below a function, whatever the program has done to `Error`; none where it cannot be asked. */
+function framesBelow(below: (...args: never) => unknown): readonly NodeJS.CallSite[] {
+  const hadLimit = hasOwn(NodeError, "stackTraceLimit");
+  const hadPrepare = hasOwn(NodeError, "prepareStackTrace");
+  const { stackTraceLimit, prepareStackTrace } = NodeError;
+  try {
+    NodeError.stackTraceLimit = FRAMES;
+    NodeError.prepareStackTrace = (_: unknown, frames: unknown) => frames;
+    const holder: { stack?: unknown } = {};
+    captureStackTrace(holder, below);
+    const frames = holder.stack;
+    return Array.isArray(frames) ? frames : [];
+  } catch {
+    return [];
+  } finally {
+    restore("stackTraceLimit", stackTraceLimit, hadLimit);
+    restore("prepareStackTrace", prepareStackTrace, hadPrepare);
+  }
+}
+
+function restore(name: "stackTraceLimit" | "prepareStackTrace", value: unknown, had: boolean): void {
+  try {
+    if (had) NodeError[name] = value;
+    else delete NodeError[name];
+  } catch {
+    // A frozen Error was not changed either.
+  }
+}
+
+function fileOf(frame: NodeJS.CallSite): string {
+  const file = frame.getFileName() ?? "";
+  if (file !== "" || !frame.isEval()) return file;
+  return frame.getEvalOrigin() === undefined ? "" : "(eval)";
+}
+
+function nameOf(frame: NodeJS.CallSite): string {
+  return frame.getFunctionName() ?? "";
+}
+
+function placeOf(frame: NodeJS.CallSite, file: string): Place {
+  return {
+    function: nameOf(frame),
+    file,
+    line: frame.getLineNumber() ?? 0,
+    column: frame.getColumnNumber() ?? 0,
+  };
+}

@@ -1,0 +1,443 @@
+/**
+ * What a pool would do for a program, from what was observed of it. A pure function: the same profile has the same
+ * advice, and the machine's mood is in neither. Every threshold and every price is in {@link LIMITS}, with its reason.
+ *
+ * A place gets a pool when all of this holds: it makes many buffers, few of them are in use at a time, making them
+ * afresh costs a share of the program's processor time or memory that is worth some lines of code, and these lines can
+ * be written in the program. In every other case the advice says which of these fails, and not to.
+ */
+import type { ObservedSite, Profile } from "./profile.ts";
+
+/** Numbers that verdicts hang on. docs/doctor.md has the same table. */
+export const LIMITS = {
+  /** Fewer buffers than this are made in less time than it takes to read the advice. */
+  minCount: 32,
+  /** Each slot must serve so many buffers, or the pool mostly allocates as the program does now. */
+  minReuse: 8,
+  /** Share of the processor time that all pools together must save; less is lost in the noise of any measurement. */
+  minCpuShare: 0.03,
+  /** Share of the processor time that one pool among several must save. */
+  minSiteShare: 0.01,
+  /** Milliseconds of processor time that a pool must save: a run so short says little. */
+  minMs: 20,
+  /** Garbage that must go, in bytes and as a share of the peak RSS, for memory alone to be a reason. */
+  minGarbage: 67_108_864,
+  minGarbageShare: 0.25,
+  /** Collections for objects of which the advice speaks: a start has a few. */
+  minMajors: 8,
+  /** Slots per buffer that was seen in use, and one more: samples miss peaks, and a wait costs more than a slot. */
+  slotsPerUse: 1.5,
+  /**
+   * Share of a place's buffers that may stay in use for good: a bounded pool would run out of slots sooner or later.
+   */
+  maxKept: 0.02,
+  /** Share of a place's buffers that must have one size for a pool of equal slots. */
+  oneSize: 0.9,
+  /** Share of a place's buffers that must be posted for a pool between threads. */
+  posted: 0.5,
+  /** Slots for each worker: one that it works on, one under way each way, and one that is filled. */
+  slotsPerWorker: 4,
+  /** Native memory that goes with one collection: ten frames of 1080p that nobody closed. */
+  nativeFreed: 33_554_432,
+  /** Chunks of Node's own file streams are replaced by blocks of a pool of this many bytes. */
+  blockBytes: 262_144,
+  /** Milliseconds for a megabyte of fresh zeros: page faults and clearing. Half of what was measured from 1 to 8 MB. */
+  freshMsPerMb: 0.05,
+  /** The same where the bytes are written by a copy, which a pool needs as well: the page faults alone. */
+  copiedMsPerMb: 0.025,
+  /** The same for a clone to another thread: written twice and faulted in twice. */
+  clonedMsPerMb: 0.1,
+} as const;
+
+/** Why a place gets no pool. */
+type Refusal =
+  | "few" // too few buffers
+  | "cheap" // they cost next to nothing
+  | "kept" // they are in use for long, so that each needs memory of its own
+  | "unknown" // nothing tells how many are in use at a time
+  | "place" // nothing tells where they are made
+  | "package" // made in a package
+  | "pool" // made by a pool of this package
+  | "native" // native memory is freed by the collections that a pool would end
+  | "sync" // read in one go by a synchronous call
+  | "posted"; // goes to another thread, whose pool is advised elsewhere
+
+/** What replaces the allocations of a place. */
+type Remedy = "BufferPool" | "PagePool" | "SharedPool" | "collect" | "readFile" | "readBlocks";
+
+/** What a place costs. */
+interface Cost {
+  /** Milliseconds of processor time that fresh memory and its collections took, estimated. */
+  readonly ms: number;
+  /** As a share of the program's processor time. */
+  readonly share: number;
+  /** Major collections that came from this place's bytes. */
+  readonly majors: number;
+  /** Bytes of its garbage at the peak. */
+  readonly garbage: number;
+}
+
+/** A pool that would help. */
+export interface PoolAdvice {
+  readonly site: ObservedSite;
+  readonly remedy: Remedy;
+  /** Name of the pool. */
+  readonly name: string;
+  /** Slots; for a pool of pages the most blocks that were in use at a time, with the same margin. */
+  readonly slots: number;
+  /** Bytes of a slot, or the most bytes of a pool of pages. */
+  readonly bytes: number;
+  /** Share of the place's buffers that the pool would serve from memory that is there. */
+  readonly served: number;
+  readonly cost: Cost;
+  /** The lines to write. */
+  readonly code: readonly string[];
+  /** What to heed. */
+  readonly cautions: readonly string[];
+}
+
+/** A place that is better left alone. */
+interface RefusedSite {
+  readonly site: ObservedSite;
+  readonly reason: Refusal;
+  /** The reason with its figures: a sentence without a full stop. */
+  readonly words: string;
+  readonly cost: Cost;
+}
+
+/** What to do. */
+export interface Advice {
+  /** "pool": at least one would help. "none": none would. "longer": the run was too short to tell. */
+  readonly verdict: "pool" | "none" | "longer";
+  readonly pools: readonly PoolAdvice[];
+  readonly refused: readonly RefusedSite[];
+  /** About the whole program. */
+  readonly notes: readonly string[];
+}
+
+const MB = 1024 * 1024;
+
+/** What a pool would do for this program. */
+export function advise(profile: Profile): Advice {
+  const cpu = cpuMs(profile);
+  const candidates: PoolAdvice[] = [];
+  const refused: RefusedSite[] = [];
+  for (const site of profile.sites) {
+    const cost = costOf(site, profile, cpu);
+    const refusal = refusalOf(site, cost, profile);
+    if (refusal !== undefined) refused.push({ site, cost, ...refusal });
+    else candidates.push(poolFor(site, cost, profile));
+  }
+  // Several small gains are a gain, and each has to be worth its lines.
+  const total = candidates.reduce((sum, { cost }) => sum + cost.share, 0);
+  const isWorth = ({ cost }: PoolAdvice): boolean =>
+    savesMemory(cost, profile) || (total >= LIMITS.minCpuShare && cost.share >= LIMITS.minSiteShare);
+  const pools = candidates.filter(isWorth);
+  for (const one of candidates) {
+    if (!isWorth(one)) refused.push({ site: one.site, cost: one.cost, reason: "cheap", words: cheapWords(one.cost) });
+  }
+  refused.sort((a, b) => b.site.bytes - a.site.bytes);
+  const isUnknown = refused.some(({ reason }) => reason === "unknown");
+  const verdict = pools.length > 0 ? "pool" : isUnknown ? "longer" : "none";
+  return { verdict, pools, refused, notes: notesOf(profile, cpu, pools) };
+}
+
+/** Milliseconds of processor time, without the doctor's own collections. */
+export function cpuMs({ resources, wallMs, doctorMs }: Profile): number {
+  const all = resources === undefined ? wallMs : resources.userMs + resources.systemMs;
+  return Math.max(1, all - doctorMs);
+}
+
+/** Bytes of buffers that were garbage at the peak. */
+export function garbageBytes({ gc, liveBytes, samples }: Profile): number {
+  return samples === 0 ? 0 : Math.max(0, gc.peakExternal - liveBytes);
+}
+
+function costOf(site: ObservedSite, profile: Profile, cpu: number): Cost {
+  const { gc } = profile;
+  // Memory that the doctor does not see, such as a decoder's, takes part in the collections too.
+  const part = site.bytes / Math.max(1, profile.bytes, gc.grownExternal);
+  const gcMs = (gc.majorMsByBuffers + gc.minorMsByBuffers) * part;
+  const ms = (site.bytes / MB) * freshPrice(site) + gcMs;
+  return {
+    ms,
+    share: ms / cpu,
+    majors: Math.round(gc.majorsByBuffers * part),
+    garbage: Math.min(site.bytes, garbageBytes(profile) * part),
+  };
+}
+
+function freshPrice({ api }: ObservedSite): number {
+  if (api === "postMessage" || api === "structuredClone") return LIMITS.clonedMsPerMb;
+  const isCopy = /slice|from|concat|readFile|allocUnsafe/.test(api);
+  return isCopy ? LIMITS.copiedMsPerMb : LIMITS.freshMsPerMb;
+}
+
+function savesMemory({ garbage }: Cost, { resources }: Profile): boolean {
+  return garbage >= LIMITS.minGarbage && garbage >= LIMITS.minGarbageShare * (resources?.maxRss ?? Infinity);
+}
+
+function refusalOf(
+  site: ObservedSite,
+  cost: Cost,
+  profile: Profile,
+): { readonly reason: Refusal; readonly words: string } | undefined {
+  const { count, inUse } = site;
+  if (site.package === "millpond") return { reason: "pool", words: "they are the slots of a pool already" };
+  if (count < LIMITS.minCount) return { reason: "few", words: `${some(count, "buffer")} in all: too few to matter` };
+  if ((cost.share < LIMITS.minSiteShare || cost.ms < LIMITS.minMs) && !savesMemory(cost, profile)) {
+    return { reason: "cheap", words: cheapWords(cost) };
+  }
+  if (site.place.file === "") return { reason: "place", words: "the engine did not tell where they are made" };
+  if (site.package !== undefined) {
+    return {
+      reason: "package",
+      words: `they are made inside ${site.package}, which a pool of yours does not reach; they cost about ${percent(cost.share)} of the processor time`,
+    };
+  }
+  if (isPosted(site)) {
+    return {
+      reason: "posted",
+      words:
+        "their bytes are posted to another thread and cloned there: what that costs stands at the place that posts them",
+    };
+  }
+  if (site.api === "fs.readFileSync") {
+    return {
+      reason: "sync",
+      words:
+        "no pool waits in a synchronous call; `await readFile(path, pages)` of millpond/node reads into pages that are kept",
+    };
+  }
+  // How many of a clone are in use is the receiver's matter.
+  if (isBetweenThreads(site)) return nativeRefusal(profile);
+  if (inUse === undefined) {
+    return { reason: "unknown", words: "the run was too short to tell how many are in use at a time" };
+  }
+  if (slotsFor(inUse) * LIMITS.minReuse > count) {
+    return {
+      reason: "kept",
+      words:
+        site.inUseFrom === "place"
+          ? `up to ${inUse} of ${count} were in use at a time: a pool would allocate nearly as many`
+          : `up to ${inUse} of ${count} may have been in use at a time, as far as the memory that is in use tells`,
+    };
+  }
+  if (site.keptShare > LIMITS.maxKept) {
+    return {
+      reason: "kept",
+      words: `about ${percent(site.keptShare)} of them stay in use for good: a pool would run out of slots. Copy those that are kept, then ask again`,
+    };
+  }
+  return nativeRefusal(profile);
+}
+
+function nativeRefusal({
+  nativeFreed,
+  addons,
+}: Profile): { readonly reason: Refusal; readonly words: string } | undefined {
+  if (nativeFreed < LIMITS.nativeFreed || addons.length === 0) return undefined;
+  return {
+    reason: "native",
+    words:
+      `${Math.round(nativeFreed / MB)} MB of native memory went with a single collection (${addons.join(", ")}): something native is freed only ` +
+      "when its JavaScript object is collected. A pool makes collections rare, and that memory would grow. Close or free those objects " +
+      "as soon as they are used, then ask again",
+  };
+}
+
+function isPosted({ cloned, followed, api }: ObservedSite): boolean {
+  return api !== "postMessage" && followed > 0 && cloned >= LIMITS.posted * followed;
+}
+
+function isBetweenThreads({ api, transferred, followed }: ObservedSite): boolean {
+  return api === "postMessage" || (followed > 0 && transferred >= LIMITS.posted * followed);
+}
+
+function slotsFor(inUse: number): number {
+  return Math.ceil(inUse * LIMITS.slotsPerUse) + 1;
+}
+
+/** The size that most buffers have, and how many do. */
+export function mainSize({ sizes }: ObservedSite): readonly [bytes: number, times: number] {
+  return sizes.reduce((most, one) => (one[1] > most[1] ? one : most), [0, 0]);
+}
+
+function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
+  const { count } = site;
+  const [size, times] = mainSize(site);
+  const isOneSize = times >= LIMITS.oneSize * count;
+  const remedy = remedyFor(site, isOneSize);
+  const name = nameOf(site);
+  const between = remedy === "SharedPool";
+  const slots = between ? LIMITS.slotsPerWorker * Math.max(1, profile.threads - 1) : slotsFor(site.inUse ?? 1);
+  const isPaged = remedy === "PagePool" || remedy === "collect" || remedy === "readFile";
+  // Of pages, the largest are to fit as often as they were in use, and the bound is to be a round number.
+  const bytes = isPaged
+    ? Math.ceil((slots * site.largest) / MB) * MB
+    : remedy === "readBlocks"
+      ? LIMITS.blockBytes
+      : between
+        ? site.largest
+        : size;
+  const eligible = isPaged || between || remedy === "readBlocks" ? count : times;
+  return {
+    site,
+    remedy,
+    name,
+    slots,
+    bytes,
+    served: Math.max(0, eligible - slots * site.threads) / count,
+    cost,
+    code: codeFor(remedy, { name, slots, bytes, site }),
+    cautions: cautionsFor(site, remedy, isOneSize, profile),
+  };
+}
+
+function remedyFor(site: ObservedSite, isOneSize: boolean): Remedy {
+  if (isBetweenThreads(site)) return "SharedPool";
+  if (site.api === "Buffer.concat") return "collect";
+  if (site.api === "fs.readFile" || site.api === "fs.promises.readFile") return "readFile";
+  if (site.place.file === "node:internal/fs/streams") return "readBlocks";
+  return isOneSize ? "BufferPool" : "PagePool";
+}
+
+/** Of the function, without its class; of the file, at the top level. */
+function nameOf({ place }: ObservedSite): string {
+  const own = place.function
+    .split(/[.\s]/)
+    .at(-1)!
+    .replace(/[^\w$]/g, "");
+  const file = /([^/\\]+?)(?:\.\w+)?$/.exec(place.file)?.[1]?.replace(/[^\w$-]/g, "");
+  return own !== "" && own !== "anonymous" ? own : file || "buffers";
+}
+
+function codeFor(
+  remedy: Remedy,
+  { name, slots, bytes, site }: { name: string; slots: number; bytes: number; site: ObservedSite },
+): string[] {
+  const named = JSON.stringify(name);
+  const megabytes = `${bytes / MB} * 2 ** 20`;
+  switch (remedy) {
+    case "BufferPool":
+      return [
+        `import { BufferPool } from "millpond";`,
+        `const pool = BufferPool.create({ name: ${named}, size: ${digits(bytes)}, max: ${slots} });`,
+        `const frame = await pool.acquire();  // waits while all ${slots} are out; pool.tryAcquire() gives undefined instead`,
+        `frame.bytes;                         // in the place of ${site.api}: ${digits(bytes)} bytes`,
+        "frame.release();                     // when nothing reads or writes it any more",
+      ];
+    case "PagePool":
+      return [
+        `import { PagePool } from "millpond";`,
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
+        "const block = await pages.acquire(size);  // waits at the bound; pages.tryAllocate(size) gives undefined instead",
+        `block.bytes;                              // in the place of ${site.api}`,
+        "block.release();                          // when nothing reads or writes it any more",
+      ];
+    case "SharedPool":
+      return [
+        `import { SharedPool } from "millpond/shared";`,
+        `const pool = SharedPool.create({ name: ${named}, size: ${digits(bytes)}, count: ${slots} });`,
+        "const lane = await pool.connect(worker);  // there: await receiveLane(parentPort), lease.release() when done",
+        "const lease = await pool.acquire();       // waits while all are out",
+        "pool.bytes(lease);                        // write here what is posted now",
+        "await lane.send(lease);",
+      ];
+    case "collect":
+      return [
+        `import { PagePool } from "millpond";`,
+        `import { collect } from "millpond/node";`,
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
+        "const body = await collect(readable, pages);  // in the place of a list of chunks and Buffer.concat",
+        "body.release();                               // when body.bytes is not read any more",
+      ];
+    case "readFile":
+      return [
+        `import { PagePool } from "millpond";`,
+        `import { readFile } from "millpond/node";`,
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
+        "const file = await readFile(path, pages);",
+        "file.release();  // when file.bytes is not read any more",
+      ];
+    case "readBlocks":
+      return [
+        `import { BufferPool } from "millpond";`,
+        `import { readBlocks } from "millpond/node";`,
+        `const blocks = BufferPool.create({ name: "blocks", size: ${digits(bytes)}, max: ${slots} });`,
+        "for await (const block of readBlocks(path, blocks)) {",
+        "  block.bytes;      // in the place of a chunk of fs.createReadStream",
+        "  block.release();",
+        "}",
+      ];
+  }
+}
+
+function cautionsFor(site: ObservedSite, remedy: Remedy, isOneSize: boolean, profile: Profile): string[] {
+  const cautions: string[] = [];
+  const isZeroed = /^new |alloc$/.test(site.api) && !isBetweenThreads(site);
+  if (isZeroed && (remedy === "BufferPool" || remedy === "PagePool")) {
+    cautions.push(
+      'a slot comes with the bytes of its last use: code that relies on zeros needs zero: "acquire", which costs about half of the gain',
+    );
+  }
+  if (remedy !== "readBlocks" && remedy !== "SharedPool") {
+    cautions.push(
+      "release when the last reader has done: after the callback of a write or send, not after the call; a copy that is kept (a cache) is no lease",
+    );
+  }
+  if (remedy === "BufferPool" && (!isOneSize || mainSize(site)[1] < site.count)) {
+    cautions.push(`other sizes (${site.count - mainSize(site)[1]} of ${site.count}) stay as they are`);
+  }
+  if (site.inUseFrom === "thread") {
+    cautions.push("the number of slots is what all reachable buffers leave room for: fewer may do");
+  }
+  if (site.threads > 1 && remedy !== "SharedPool") {
+    cautions.push(`${site.threads} threads run this: each has a pool of its own`);
+  }
+  if (profile.addons.length > 0) {
+    cautions.push(
+      `native code is loaded (${profile.addons.join(", ")}): where it frees frames only when they are collected, close each frame yourself before there are fewer collections`,
+    );
+  }
+  return cautions;
+}
+
+function cheapWords({ share, ms }: Cost): string {
+  const time = ms < LIMITS.minMs ? `${ms < 1 ? "less than 1" : Math.round(ms)} ms, ` : "";
+  return `making and collecting them takes about ${time}${percent(share)} of the processor time`;
+}
+
+function notesOf(profile: Profile, cpu: number, pools: readonly PoolAdvice[]): string[] {
+  const notes: string[] = [];
+  const { gc, isComplete, isEstimate } = profile;
+  const others = gc.majors - gc.majorsByBuffers;
+  if (others >= LIMITS.minMajors && gc.majorMs > LIMITS.minCpuShare * cpu && others > gc.majorsByBuffers) {
+    notes.push(
+      `${others} of ${some(gc.majors, "major collection")} came from objects in the heap, not from buffers: no pool of buffers changes that`,
+    );
+  }
+  if (gc.grownExternal > 2 * profile.bytes && gc.grownExternal > 64 * MB) {
+    notes.push(
+      `${Math.round((gc.grownExternal - profile.bytes) / MB)} MB outside the heap came from native code, which is not counted by place`,
+    );
+  }
+  if (!isComplete) notes.push("a thread was ended from outside: its last second may be missing");
+  if (isEstimate)
+    notes.push("there were so many buffers that places are known of one in sixteen: their counts are estimates");
+  if (pools.length > 0 && profile.wallMs < 1000) notes.push("the run took less than a second: a longer one tells more");
+  return notes;
+}
+
+function percent(share: number): string {
+  return share < 0.001 ? "0 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
+function some(count: number, noun: string): string {
+  return `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A number as it stands in code. */
+function digits(value: number): string {
+  return value.toString().replace(/\B(?=(?:\d{3})+$)/g, "_");
+}

@@ -1,0 +1,180 @@
+/** What the doctor observed of a program: the profiles of its threads, added up. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  type GcProfile,
+  PROFILE_FORMAT,
+  type ResourceProfile,
+  SIZES_MAX,
+  type SiteProfile,
+  type ThreadProfile,
+} from "../../adapters/node/profile/profile.ts";
+
+/** One place, over all threads. */
+export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples" | "stale" | "staleOf"> {
+  /** The most buffers that a thread had in use at a time; undefined: not known. */
+  inUse: number | undefined;
+  /**
+   * How that is known: each buffer of the place was looked for, or it is what all reachable array buffers of the thread
+   * leave room for.
+   */
+  inUseFrom: "place" | "thread" | undefined;
+  /** Share of the buffers that stay in use for good, as far as it was seen. */
+  keptShare: number;
+  /** Threads that ran it. */
+  threads: number;
+}
+
+/** All that advice is made of. */
+export interface Profile {
+  /** The version of Node that ran the program. */
+  readonly node: string;
+  /** Bytes; smaller buffers were not looked at. */
+  readonly threshold: number;
+  /** From the start of the first thread to its end. */
+  readonly wallMs: number;
+  readonly processes: number;
+  readonly threads: number;
+  /** False when a thread was terminated or killed: its last second may be missing. */
+  readonly isComplete: boolean;
+  /** Of all processes; `maxRss` is the largest one's. Undefined: none told. */
+  readonly resources: ResourceProfile | undefined;
+  readonly gc: GcProfile;
+  /** Milliseconds of the doctor's own collections, which are in no other figure but `resources`. */
+  readonly doctorMs: number;
+  /** Collections of the doctor's own that were looked at. */
+  readonly samples: number;
+  /** The most bytes of array buffers that were reachable at one of them. */
+  readonly liveBytes: number;
+  /** Bytes of native memory that went with one of them. */
+  readonly nativeFreed: number;
+  /** Large buffers, and their bytes. */
+  readonly count: number;
+  readonly bytes: number;
+  readonly isEstimate: boolean;
+  /** Most bytes first. */
+  readonly sites: readonly ObservedSite[];
+  readonly addons: readonly string[];
+}
+
+/** The profiles that lie in a folder; what another version wrote is left out. */
+export function readProfiles(folder: string): ThreadProfile[] {
+  const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
+  return names.flatMap((name) => {
+    try {
+      const profile = JSON.parse(readFileSync(join(folder, name), "utf8")) as ThreadProfile;
+      return profile.format === PROFILE_FORMAT ? [profile] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Fewer looks at a place say little about how many of its buffers are in use at a time. */
+const LOOKS = 2;
+
+/** Adds up what threads saw; undefined when no thread told anything. */
+export function merge(threads: readonly ThreadProfile[], threshold: number): Profile | undefined {
+  const [first] = threads;
+  if (first === undefined) return undefined;
+  const sum = (of: (thread: ThreadProfile) => number): number => threads.reduce((total, one) => total + of(one), 0);
+  const most = (of: (thread: ThreadProfile) => number): number => Math.max(...threads.map(of));
+  const sites = new Map<string, ObservedSite>();
+  for (const thread of threads) {
+    for (const site of thread.sites) {
+      const key = JSON.stringify([site.api, site.place, site.caller]);
+      const known = sites.get(key);
+      if (known === undefined) sites.set(key, { ...site, ...inUseOf(site, thread), threads: 1 });
+      else add(known, site, thread);
+    }
+  }
+  const gc = { ...first.gc };
+  for (const { gc: more } of threads.slice(1)) {
+    for (const key of Object.keys(gc) as (keyof GcProfile)[]) gc[key] += more[key];
+  }
+  return {
+    node: first.node,
+    threshold,
+    wallMs: most(({ wallMs }) => wallMs),
+    processes: new Set(threads.map(({ pid }) => pid)).size,
+    threads: threads.length,
+    isComplete: threads.every(({ isFinal }) => isFinal),
+    resources: resourcesOf(threads),
+    gc,
+    doctorMs: sum(({ live }) => live.ms),
+    samples: sum(({ live }) => live.series.length),
+    liveBytes: sum(({ live }) => mostReachable(live.series)),
+    nativeFreed: most(({ live }) => live.nativeFreed),
+    count: sum(({ count }) => count),
+    bytes: sum(({ bytes }) => bytes),
+    isEstimate: threads.some(({ isEstimate }) => isEstimate),
+    sites: [...sites.values()].sort((a, b) => b.bytes - a.bytes),
+    addons: [...new Set(threads.flatMap(({ addons }) => addons))],
+  };
+}
+
+type Series = ThreadProfile["live"]["series"];
+
+function mostReachable(series: Series): number {
+  return series.reduce((most, [, reachable]) => Math.max(most, reachable), 0);
+}
+
+/** Share of the bytes made in the second half of the looks by which what is reachable grew meanwhile. */
+function growthOf(series: Series): number {
+  const [first] = series.slice(Math.floor(series.length / 2) - 1);
+  const last = series.at(-1);
+  if (first === undefined || last === undefined || last[0] <= first[0]) return 0;
+  return Math.max(0, (last[1] - first[1]) / (last[0] - first[0]));
+}
+
+function inUseOf(
+  { inUse, inUseSamples, stale, staleOf, bytes, count }: SiteProfile,
+  { live: { series } }: ThreadProfile,
+): Pick<ObservedSite, "inUse" | "inUseFrom" | "keptShare"> {
+  if (inUseSamples >= LOOKS) {
+    return { inUse: Math.max(1, inUse), inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
+  }
+  if (series.length < LOOKS) return { inUse: undefined, inUseFrom: undefined, keptShare: 0 };
+  const room = Math.ceil((mostReachable(series) * count) / bytes);
+  return { inUse: Math.max(1, Math.min(room, count)), inUseFrom: "thread", keptShare: growthOf(series) };
+}
+
+function add(to: ObservedSite, site: SiteProfile, thread: ThreadProfile): void {
+  const { inUse, inUseFrom, keptShare } = inUseOf(site, thread);
+  to.keptShare = Math.max(to.keptShare, keptShare);
+  if (inUse !== undefined && inUse >= (to.inUse ?? 0)) Object.assign(to, { inUse, inUseFrom });
+  to.threads++;
+  to.largest = Math.max(to.largest, site.largest);
+  for (const key of [
+    "count",
+    "bytes",
+    "otherSizes",
+    "parts",
+    "followed",
+    "collected",
+    "lifeMs",
+    "transferred",
+    "cloned",
+  ] as const) {
+    to[key] += site[key];
+  }
+  const sizes = new Map(to.sizes);
+  for (const [bytes, times] of site.sizes) {
+    if (sizes.has(bytes) || sizes.size < SIZES_MAX) sizes.set(bytes, (sizes.get(bytes) ?? 0) + times);
+    else to.otherSizes += times;
+  }
+  to.sizes = [...sizes];
+}
+
+function resourcesOf(threads: readonly ThreadProfile[]): ResourceProfile | undefined {
+  const known = threads.flatMap(({ resources }) => (resources === undefined ? [] : [resources]));
+  if (known.length === 0) return undefined;
+  const sum = (of: (one: ResourceProfile) => number): number => known.reduce((total, one) => total + of(one), 0);
+  return {
+    userMs: sum(({ userMs }) => userMs),
+    systemMs: sum(({ systemMs }) => systemMs),
+    minorFaults: sum(({ minorFaults }) => minorFaults),
+    majorFaults: sum(({ majorFaults }) => majorFaults),
+    maxRss: Math.max(...known.map(({ maxRss }) => maxRss)),
+  };
+}

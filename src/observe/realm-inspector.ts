@@ -1,0 +1,262 @@
+/**
+ * RealmInspector: what the inspector knows of the realm that it is in, for a page inside this realm or a server.
+ *
+ * Life-cycle: made once for a realm. It records while somebody looks ({@link RealmInspector.look}); when nobody does,
+ * it has no recorder, no observer and no timer, and the pools' fast paths are open.
+ *
+ * Invariants: a snapshot changes nothing, has no bytes of buffers, and is bounded whatever the program names its pools:
+ * {@link MAX_POOLS} pools, {@link MAX_LISTED} holders, texts are cut. A pool that cannot be read is left out.
+ * Complexity: a snapshot is O(slots) and the events since the one before; 20 us more for each traced lease, once.
+ */
+import { type GcWatch, MAJOR_GC, watchGc } from "./gc.ts";
+import type { PoolHolder, PoolMember } from "./pool-info.ts";
+import { ENDED, Recorder, type Recording } from "./recorder.ts";
+import { type PoolRegistration, registrations } from "./registry.ts";
+import {
+  MAX_EVENTS,
+  MAX_HOLDERS,
+  MAX_NAME,
+  MAX_TEXT,
+  type PoolSnapshot,
+  type RealmEvent,
+  type RealmSnapshot,
+  type StarvedReport,
+} from "./snapshot.ts";
+
+/** What only the platform knows of a realm. */
+export interface RealmFacts {
+  /** The thread's number; default 0, the main thread. */
+  readonly thread?: number;
+  /** "Node 24.1.0"; default: "JavaScript". */
+  readonly runtime?: string;
+  /** Bytes of the heap now; absent: cannot be seen. */
+  readonly heap?: () => { readonly used: number; readonly external: number };
+}
+
+/** Events of a realm from a place on. */
+export interface RealmEvents {
+  /** The newest, at most {@link MAX_EVENTS}. */
+  readonly events: RealmEvent[];
+  /** Those that were left out. */
+  readonly dropped: number;
+  /** Where to go on. */
+  readonly next: number;
+}
+
+/** Pools in a snapshot: above that a table helps nobody. */
+export const MAX_POOLS = 2000;
+/** Holders in a snapshot of all pools together. */
+const MAX_LISTED = 8192;
+/** Holders that each pool may list, however many pools there are. */
+const MIN_HOLDERS = 4;
+/** Members of a shared pool in a snapshot. */
+const MAX_MEMBERS = 64;
+/** Leases whose beginning is remembered of one pool that does not know their age. */
+const MAX_TIMED = 65_536;
+/** 2 to 3 MB while somebody looks: four seconds of 8,000 leases a second. */
+const CAPACITY = 65_536;
+/** Holders in a report of starvation. */
+const MAX_REPORTED = 64;
+
+/** The note of a lease that was out already when somebody began to look, in a pool that does not know its age. */
+export const AT_LEAST = "at least";
+
+/** See the module text. */
+export class RealmInspector {
+  readonly #facts: RealmFacts;
+  readonly #gc = { count: 0, major: 0, ms: 0 };
+  readonly #starved: Map<number, StarvedReport> = new Map();
+  /** Since when, and which lease, by slot, of pools that do not know it themselves. */
+  readonly #timed: Map<number, Map<number, { readonly lease: number; readonly began: number }>> = new Map();
+  #gcWatch: GcWatch | undefined;
+  #recorder: Recorder | undefined;
+  #lookers = 0;
+  /** When the recorder began, by performance.now(). */
+  #since = 0;
+  #timedTo = 0;
+  /** What the recorders before the present one recorded: numbers of events go on. */
+  #base = 0;
+
+  /** Starts nothing. */
+  constructor(facts: RealmFacts = {}) {
+    this.#facts = facts;
+  }
+
+  /** Whether somebody looks. */
+  get isRecording(): boolean {
+    return this.#recorder !== undefined;
+  }
+
+  /** Somebody looks: events are recorded. Returns what ends that; with the last look the recording is dropped. */
+  look(): () => void {
+    if (++this.#lookers === 1) this.#start();
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      if (--this.#lookers === 0) this.#stop();
+    };
+  }
+
+  /** This realm now. */
+  snapshot(): RealmSnapshot {
+    this.#readTimes();
+    this.#gcWatch?.poll();
+    const live = registrations().slice(0, MAX_POOLS);
+    const most = Math.min(MAX_HOLDERS, Math.max(MIN_HOLDERS, Math.floor(MAX_LISTED / Math.max(1, live.length))));
+    const pools: PoolSnapshot[] = [];
+    for (const pool of live) {
+      try {
+        pools.push(this.#poolSnapshot(pool, most));
+      } catch {
+        // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
+      }
+    }
+    const { thread = 0, runtime = "JavaScript", heap } = this.#facts;
+    return {
+      version: 1,
+      time: performance.timeOrigin + performance.now(),
+      thread,
+      runtime,
+      pools,
+      gc: { ...this.#gc },
+      heap: heap?.() ?? null,
+      recording: this.isRecording,
+    };
+  }
+
+  /** Events from `sequence` on; 0: all that are kept. */
+  eventsFrom(sequence: number): RealmEvents {
+    const recorder = this.#recorder;
+    if (recorder === undefined) return { events: [], dropped: 0, next: this.#base };
+    const from = Math.max(0, sequence - this.#base);
+    const { thread = 0 } = this.#facts;
+    const events = recorder.eventsFrom(from, MAX_EVENTS).map((event) => ({ ...event, ...cutTexts(event), thread }));
+    return { events, dropped: recorder.sequence - from - events.length, next: this.#base + recorder.sequence };
+  }
+
+  /** What was recorded since somebody looks; undefined: nobody does. */
+  recording(): Recording | undefined {
+    return this.#recorder?.recording();
+  }
+
+  #start(): void {
+    this.#timedTo = 0;
+    this.#recorder = new Recorder(CAPACITY, undefined, {
+      onStarved: (pool, waited, waiting) => {
+        const time = performance.timeOrigin + performance.now();
+        this.#starved.set(pool.id, {
+          time,
+          waited,
+          waiting,
+          holders: pool.probe.holders(MAX_REPORTED).map(plainHolder),
+        });
+      },
+    });
+    this.#since = performance.now();
+    this.#gcWatch = watchGc((kind, _start, duration) => {
+      this.#gc.count++;
+      if (kind === MAJOR_GC) this.#gc.major++;
+      this.#gc.ms += duration;
+    });
+  }
+
+  #stop(): void {
+    this.#gcWatch?.stop();
+    this.#gcWatch = undefined;
+    this.#base += this.#recorder?.sequence ?? 0;
+    this.#recorder?.stop();
+    this.#recorder = undefined;
+    this.#starved.clear();
+    this.#timed.clear();
+  }
+
+  /** Reads of the recorder since when leases are out whose pools do not know it. */
+  #readTimes(): void {
+    const recorder = this.#recorder;
+    if (recorder === undefined) return;
+    if (this.#timed.size > 0) {
+      recorder.leasesFrom(this.#timedTo, (pool, slot, lease, began) => {
+        const leases = this.#timed.get(pool);
+        if (leases === undefined) return;
+        if (began === ENDED) leases.delete(slot);
+        else if (leases.size < MAX_TIMED || leases.has(slot)) leases.set(slot, { lease, began });
+      });
+    }
+    this.#timedTo = recorder.sequence;
+  }
+
+  #poolSnapshot(pool: PoolRegistration, most: number): PoolSnapshot {
+    const { id, kind, name, probe } = pool;
+    const counts = probe.counts();
+    const holders = counts.leased === 0 ? [] : probe.holders(most).map(plainHolder);
+    const members = (probe.members?.() ?? []).slice(0, MAX_MEMBERS);
+    const starvedLast = this.#starved.get(id);
+    return {
+      id,
+      kind,
+      name: cut(name, MAX_NAME),
+      ...counts,
+      max: finite(counts.max),
+      maxBytes: finite(counts.maxBytes),
+      ...(probe.shared === undefined ? {} : { shared: probe.shared }),
+      ...(this.#recorder === undefined ? {} : { taken: this.#recorder.takenOf(id) }),
+      holders: holders.some(({ age }) => age === null) ? this.#withAges(pool, holders, members) : holders,
+      members,
+      ...(starvedLast === undefined ? {} : { starvedLast }),
+    };
+  }
+
+  #withAges(pool: PoolRegistration, holders: PoolHolder[], members: readonly PoolMember[]): PoolHolder[] {
+    if (this.#recorder === undefined) return holders;
+    const known = this.#timed.get(pool.id);
+    if (known === undefined) {
+      // The first of its kind: all that was recorded is read once more.
+      this.#timed.set(pool.id, new Map());
+      this.#timedTo = 0;
+      this.#readTimes();
+      return this.#withAges(pool, holders, members);
+    }
+    const own = members.find(({ self }) => self)?.member;
+    const now = performance.now();
+    const aged = holders.map((holder) => {
+      const lease = known.get(holder.slot);
+      if (holder.age !== null || lease === undefined) return holder;
+      // Another thread's lease of a slot that this one had before is told apart by its number, and by who has it.
+      if (own !== undefined && (holder.lease !== lease.lease || holder.members?.includes(own) === false)) return holder;
+      const note = lease.began > this.#since ? {} : { note: [AT_LEAST, holder.note].filter(Boolean).join("; ") };
+      return { ...holder, age: now - lease.began, ...note };
+    });
+    return aged.sort((a, b) => (b.age ?? -1) - (a.age ?? -1));
+  }
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}
+
+function plainHolder(holder: PoolHolder): PoolHolder {
+  return { ...holder, ...cutTexts(holder) };
+}
+
+interface Texts {
+  readonly tag?: string | undefined;
+  readonly note?: string | undefined;
+  readonly text?: string | undefined;
+  readonly site?: string | undefined;
+}
+
+function cutTexts({ tag, note, text, site }: Texts): Texts {
+  return {
+    ...(tag === undefined ? {} : { tag: cut(tag, MAX_NAME) }),
+    ...(note === undefined ? {} : { note: cut(note, MAX_TEXT) }),
+    ...(text === undefined ? {} : { text: cut(text, MAX_NAME) }),
+    ...(site === undefined ? {} : { site: cut(site, MAX_TEXT) }),
+  };
+}
+
+/** Half a surrogate pair at the end would not be UTF-8. */
+function cut(value: unknown, most: number): string {
+  const text = String(value);
+  return text.length <= most ? text : `${text.slice(0, most - 1).toWellFormed()}…`;
+}

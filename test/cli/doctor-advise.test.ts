@@ -1,0 +1,384 @@
+/**
+ * The doctor's advice as a function of what was observed: a table of programs with the verdict that each must get. No
+ * program runs here.
+ */
+import { describe, expect, it } from "vitest";
+import {
+  type GcProfile,
+  PROFILE_FORMAT,
+  type SiteProfile,
+  type ThreadProfile,
+} from "../../src/adapters/node/profile/profile.ts";
+import { advise, LIMITS } from "../../src/cli/doctor/advise.ts";
+import { merge, type ObservedSite, type Profile } from "../../src/cli/doctor/profile.ts";
+import { reportText } from "../../src/cli/doctor/report.ts";
+
+const MB = 1024 * 1024;
+const FRAME = 3_110_400;
+
+const NO_GC: GcProfile = {
+  minors: 0,
+  minorMs: 0,
+  minorsByBuffers: 0,
+  minorMsByBuffers: 0,
+  majors: 0,
+  majorMs: 0,
+  majorsByBuffers: 0,
+  majorMsByBuffers: 0,
+  peakExternal: 0,
+  grownExternal: 0,
+};
+
+type Changes = Partial<Omit<Profile, "gc">> & { readonly gc?: Partial<GcProfile> };
+
+/** A place that makes frames, four of them in use at a time. */
+function siteOf(changes: Partial<ObservedSite> & { size?: number } = {}): ObservedSite {
+  const { size = FRAME, count = 2310, ...rest } = changes;
+  return {
+    api: "new Uint8Array",
+    place: { function: "decode", file: "/app.js", line: 31, column: 1 },
+    count,
+    bytes: count * size,
+    sizes: [[size, count]],
+    otherSizes: 0,
+    largest: size,
+    parts: 0,
+    followed: 100,
+    collected: 96,
+    lifeMs: 960,
+    transferred: 0,
+    cloned: 0,
+    inUse: 4,
+    inUseFrom: "place",
+    keptShare: 0,
+    threads: 1,
+    ...rest,
+  };
+}
+
+/** Ten seconds of processor time, a tenth of them in 63 collections that buffers asked for. */
+function profileOf(sites: readonly ObservedSite[], changes: Changes = {}): Profile {
+  const { gc, ...rest } = changes;
+  return {
+    node: "v24.0.0",
+    threshold: 65_536,
+    wallMs: 12_000,
+    processes: 1,
+    threads: 1,
+    isComplete: true,
+    resources: { userMs: 9000, systemMs: 1000, minorFaults: 1e6, majorFaults: 0, maxRss: 300 * MB },
+    doctorMs: 0,
+    samples: 12,
+    liveBytes: 4 * FRAME,
+    nativeFreed: 0,
+    count: sites.reduce((sum, { count }) => sum + count, 0),
+    bytes: sites.reduce((sum, { bytes }) => sum + bytes, 0),
+    isEstimate: false,
+    sites,
+    addons: [],
+    ...rest,
+    gc: {
+      ...NO_GC,
+      majors: 63,
+      majorMs: 1000,
+      majorsByBuffers: 63,
+      majorMsByBuffers: 1000,
+      peakExternal: 150 * MB,
+      ...gc,
+    },
+  };
+}
+
+describe("a pool is advised", () => {
+  it("for many equal buffers of which few are in use", () => {
+    const { verdict, pools, refused } = advise(profileOf([siteOf()]));
+    expect([verdict, refused]).toEqual(["pool", []]);
+    expect(pools).toMatchObject([
+      { remedy: "BufferPool", name: "decode", slots: 7, bytes: FRAME, cost: { majors: 63 } },
+    ]);
+    expect(pools[0]!.served).toBeCloseTo((2310 - 7) / 2310);
+    expect(pools[0]!.code.join("\n")).toContain('BufferPool.create({ name: "decode", size: 3_110_400, max: 7 })');
+  });
+
+  it.each<[string, Partial<ObservedSite> & { size?: number }, string, RegExp]>([
+    [
+      "sizes that differ",
+      {
+        sizes: [
+          [MB, 800],
+          [2 * MB, 800],
+          [3 * MB, 710],
+        ],
+        largest: 3 * MB,
+      },
+      "PagePool",
+      /maxBytes: 21 \* 2 \*\* 20/,
+    ],
+    [
+      "a few odd sizes",
+      {
+        sizes: [
+          [FRAME, 2200],
+          [90_000, 110],
+        ],
+      },
+      "BufferPool",
+      /size: 3_110_400/,
+    ],
+    ["a stream that is joined", { api: "Buffer.concat", parts: 9000 }, "collect", /collect\(readable, pages\)/],
+    ["files", { api: "fs.promises.readFile" }, "readFile", /readFile\(path, pages\)/],
+    ["files by callback", { api: "fs.readFile" }, "readFile", /readFile\(path, pages\)/],
+    [
+      "chunks of Node's file streams",
+      { place: { function: "", file: "node:internal/fs/streams", line: 1, column: 1 } },
+      "readBlocks",
+      /readBlocks\(path, blocks\)/,
+    ],
+    [
+      "clones to a worker",
+      { api: "postMessage", followed: 0, inUse: undefined, inUseFrom: undefined },
+      "SharedPool",
+      /lane\.send\(lease\)/,
+    ],
+    ["new buffers that are moved to a worker", { transferred: 90 }, "SharedPool", /pool\.connect\(worker\)/],
+  ])("%s: as the place needs it", (_, changes, remedy, code) => {
+    const { pools } = advise(profileOf([siteOf(changes)]));
+    expect(pools.map((pool) => pool.remedy)).toEqual([remedy]);
+    expect(pools[0]!.code.join("\n")).toMatch(code);
+  });
+
+  it("for memory alone", () => {
+    const idle = { resources: { userMs: 1e6, systemMs: 0, minorFaults: 0, majorFaults: 0, maxRss: 500 * MB } };
+    const gc = { peakExternal: 400 * MB, majorMsByBuffers: 100 };
+    const { pools } = advise(profileOf([siteOf()], { ...idle, gc }));
+    expect(pools).toHaveLength(1);
+    expect(advise(profileOf([siteOf()], { ...idle, gc: { ...gc, peakExternal: 60 * MB } })).pools).toEqual([]);
+  });
+
+  it("with what to heed", () => {
+    const cautions = (changes: Partial<ObservedSite>, profile: Partial<Profile> = {}): string =>
+      advise(profileOf([siteOf(changes)], profile)).pools[0]!.cautions.join("\n");
+    expect(cautions({})).toContain('zero: "acquire"');
+    expect(cautions({ api: "Buffer.allocUnsafe" })).not.toContain("zero:");
+    expect(
+      cautions({
+        sizes: [
+          [FRAME, 2200],
+          [90_000, 110],
+        ],
+      }),
+    ).toContain("110 of 2310");
+    expect(cautions({ inUseFrom: "thread" })).toContain("fewer may do");
+    expect(cautions({ threads: 3 })).toContain("3 threads run this");
+    expect(cautions({}, { addons: ["some.node"] })).toContain("some.node");
+  });
+});
+
+describe("no pool is advised", () => {
+  it.each<[string, string, Partial<ObservedSite> & { size?: number }, Changes?]>([
+    ["few buffers", "few", { count: LIMITS.minCount - 1, inUse: 1 }],
+    ["small and cheap ones", "cheap", { size: 70_000, count: 500 }, { gc: { majorMsByBuffers: 0 } }],
+    ["buffers beside much other work", "cheap", { count: 100 }, { gc: { majorMsByBuffers: 5, peakExternal: 0 } }],
+    [
+      "a run of a few milliseconds",
+      "cheap",
+      { count: 100, size: 100_000 },
+      {
+        resources: { userMs: 50, systemMs: 0, minorFaults: 0, majorFaults: 0, maxRss: 60 * MB },
+        gc: { majorMsByBuffers: 0 },
+      },
+    ],
+    ["all in use at once", "kept", { inUse: 2310 }],
+    ["a queue of a fifth of them", "kept", { inUse: 462 }],
+    ["some that stay for good", "kept", { keptShare: 0.05 }],
+    ["too short a run", "unknown", { inUse: undefined, inUseFrom: undefined }],
+    [
+      "a package's own",
+      "package",
+      { package: "ws", caller: { function: "serve", file: "/app.js", line: 3, column: 1 } },
+    ],
+    ["slots of pools", "pool", { package: "millpond" }],
+    ["synchronous reads", "sync", { api: "fs.readFileSync" }],
+    ["what another thread gets a clone of", "posted", { cloned: 90 }],
+    ["a place that is not known", "place", { place: { function: "", file: "", line: 0, column: 0 } }],
+    ["frames that a decoder frees at collections", "native", {}, { nativeFreed: 200 * MB, addons: ["node-av.node"] }],
+    [
+      "clones beside such a decoder",
+      "native",
+      { api: "postMessage", inUse: undefined },
+      { nativeFreed: 200 * MB, addons: ["node-av.node"] },
+    ],
+  ])("for %s: %s", (_, reason, site, changes) => {
+    const advice = advise(profileOf([siteOf(site)], changes));
+    expect(advice.pools).toEqual([]);
+    expect(advice.refused.map((one) => one.reason)).toEqual([reason]);
+    expect(advice.verdict).toBe(reason === "unknown" ? "longer" : "none");
+    expect(advice.refused[0]!.words).not.toMatch(/\.$|undefined|NaN|Infinity/);
+  });
+
+  it("for a program without large buffers, nor for one that told nothing of its resources", () => {
+    expect(advise(profileOf([]))).toMatchObject({ verdict: "none", pools: [], refused: [] });
+    expect(
+      advise(
+        profileOf([siteOf({ count: 40 })], {
+          resources: undefined,
+          wallMs: 1e6,
+          gc: { majorMsByBuffers: 0, peakExternal: 0 },
+        }),
+      ).pools,
+    ).toEqual([]);
+  });
+
+  it("for collections that objects asked for", () => {
+    const gc = { majors: 80, majorMs: 4000, majorsByBuffers: 0, majorMsByBuffers: 0, peakExternal: 20 * MB };
+    const { pools, notes } = advise(profileOf([siteOf({ count: 100, size: 100_000 })], { gc }));
+    expect(pools).toEqual([]);
+    expect(notes.join()).toContain("80 of 80 major collections came from objects in the heap");
+  });
+});
+
+describe("a verdict", () => {
+  it("takes native memory that it does not see into account", () => {
+    const seen = advise(profileOf([siteOf()])).pools[0]!.cost;
+    const beside = advise(profileOf([siteOf()], { gc: { grownExternal: 10 * 2310 * FRAME } })).pools[0]!.cost;
+    expect(beside.majors).toBe(6);
+    expect(beside.ms).toBeLessThan(seen.ms);
+  });
+
+  it("never gets worse for a program that makes more of the same buffers", () => {
+    for (let count = 8; count < 100_000; count *= 2) {
+      const few = advise(profileOf([siteOf({ count })])).pools.length;
+      const more = advise(profileOf([siteOf({ count: 2 * count })])).pools.length;
+      expect(more).toBeGreaterThanOrEqual(few);
+    }
+  });
+
+  it("never advises a pool whose slots do not serve at least eight buffers each", () => {
+    for (let inUse = 1; inUse < 3000; inUse++) {
+      for (const { slots } of advise(profileOf([siteOf({ inUse })])).pools)
+        expect(slots * LIMITS.minReuse).toBeLessThanOrEqual(2310);
+    }
+  });
+
+  it("of several places says each one's own", () => {
+    const other = (line: number) => ({ place: { function: `f${line}`, file: "/app.js", line, column: 1 } });
+    const { pools, refused } = advise(
+      profileOf([siteOf(), siteOf({ ...other(2), inUse: 2310 }), siteOf({ ...other(3), count: 10 })]),
+    );
+    expect(pools.map(({ name }) => name)).toEqual(["decode"]);
+    expect(refused.map(({ site, reason }) => [site.place.function, reason])).toEqual([
+      ["f2", "kept"],
+      ["f3", "few"],
+    ]);
+  });
+});
+
+describe("what threads saw is added up", () => {
+  const seen = (changes: Partial<SiteProfile> = {}): SiteProfile => ({
+    api: "new Uint8Array",
+    place: { function: "decode", file: "/app.js", line: 31, column: 1 },
+    count: 100,
+    bytes: 100 * MB,
+    sizes: [[MB, 100]],
+    otherSizes: 0,
+    largest: MB,
+    parts: 0,
+    followed: 40,
+    collected: 40,
+    lifeMs: 1,
+    inUse: 2,
+    inUseSamples: 5,
+    stale: 0,
+    staleOf: 30,
+    transferred: 0,
+    cloned: 0,
+    ...changes,
+  });
+  const thread = (sites: SiteProfile[], changes: Partial<ThreadProfile> = {}): ThreadProfile => ({
+    format: PROFILE_FORMAT,
+    pid: 1,
+    thread: 0,
+    node: "v24.0.0",
+    wallMs: 1000,
+    isFinal: true,
+    gc: { ...NO_GC, majors: 3 },
+    live: {
+      series: [
+        [8 * MB, 2 * MB],
+        [20 * MB, 3 * MB],
+      ],
+      ms: 10,
+      nativeFreed: 0,
+    },
+    bytes: 100 * MB,
+    count: 100,
+    isEstimate: false,
+    sites,
+    elsewhere: 0,
+    addons: [],
+    ...changes,
+  });
+
+  it("by place, with the most that one thread had in use", () => {
+    const profile = merge(
+      [thread([seen()]), thread([seen({ inUse: 6, stale: 3 })], { thread: 1, wallMs: 2000 })],
+      65_536,
+    )!;
+    expect(profile).toMatchObject({
+      threads: 2,
+      processes: 1,
+      wallMs: 2000,
+      count: 200,
+      gc: { majors: 6 },
+      samples: 4,
+    });
+    expect(profile.sites).toMatchObject([
+      { count: 200, inUse: 6, inUseFrom: "place", threads: 2, keptShare: 0.1, sizes: [[MB, 200]] },
+    ]);
+  });
+
+  it("by the thread's memory, where no turn of the event loop told of the place", () => {
+    const [site] = merge([thread([seen({ inUseSamples: 0 })])], 65_536)!.sites;
+    expect(site).toMatchObject({ inUse: 3, inUseFrom: "thread" });
+  });
+
+  it("as unknown without looks", () => {
+    const none = { live: { series: [], ms: 0, nativeFreed: 0 } };
+    const [site] = merge([thread([seen({ inUseSamples: 0 })], none)], 65_536)!.sites;
+    expect(site).toMatchObject({ inUse: undefined, inUseFrom: undefined });
+    expect(merge([], 65_536)).toBeUndefined();
+  });
+
+  it("and growth of what is reachable is kept memory", () => {
+    const series = Array.from({ length: 10 }, (_, i) => [i * 100 * MB, (i + 1) * 10 * MB] as const);
+    const [site] = merge(
+      [thread([seen({ inUseSamples: 0 })], { live: { series, ms: 0, nativeFreed: 0 } })],
+      65_536,
+    )!.sites;
+    expect(site!.keptShare).toBeCloseTo(0.1);
+  });
+});
+
+describe("the text", () => {
+  it("has the sentence, the reasons and no control characters", () => {
+    const evil = siteOf({ place: { function: "de\u001b[31mcode", file: "/a\u0007.js", line: 1, column: 1 } });
+    const profile = profileOf([
+      evil,
+      siteOf({ inUse: 2310, place: { function: "keep", file: "/app.js", line: 2, column: 1 } }),
+    ]);
+    const text = reportText(["app.js", "\u001b]0;x"], { code: 0, signal: null }, profile, advise(profile));
+    const plain = text.replaceAll(/\s+/g, " ");
+    expect(plain).toContain(
+      "7 x 3.1 MB at de\ufffd[31mcode (/a\ufffd.js:1) would serve 99 % of 2,310 allocations; 32 major GCs came from them.",
+    );
+    expect(plain).toContain("keep (/app.js:2), 2,310 x 3.1 MB: up to 2310 of 2310 were in use at a time");
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: those are looked for
+    expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
+  });
+
+  it("says why there is none", () => {
+    expect(reportText(["app.js"], { code: null, signal: "SIGKILL" }, undefined, undefined)).toMatch(
+      /was ended by SIGKILL[\s\S]*told nothing/,
+    );
+  });
+});

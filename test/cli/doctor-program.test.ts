@@ -1,0 +1,301 @@
+/**
+ * `millpond doctor app.js` on programs whose buffers are known by count: what it counts, by place, in threads and
+ * forks; that the program behaves as it does by itself; and how each of its ends is reported.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { parseCommand } from "../../src/cli/args.ts";
+import type { ObservedSite } from "../../src/cli/doctor/profile.ts";
+import type { Diagnosis } from "../../src/cli/doctor/program.ts";
+import { type Exit, exitOf, run } from "../helpers/child.ts";
+import { MAIN, millpond, ROOT, scratchFolder } from "./command.ts";
+
+const PROGRAMS = join(ROOT, "test/cli/doctor-programs");
+const scratch = scratchFolder();
+afterAll(scratch.remove);
+let files = 0;
+
+const program = (name: string): string => join(PROGRAMS, name);
+
+/** A program of these lines, in a file of its own. */
+function written(code: string, name = `program-${files++}.mjs`): string {
+  const path = join(scratch.path, name);
+  writeFileSync(path, code);
+  return path;
+}
+
+async function examined(...args: string[]): Promise<Diagnosis & { readonly exit: Exit }> {
+  const report = join(scratch.path, `report-${files++}.json`);
+  const exit = await millpond(["doctor", "--json", report, ...args]);
+  return { exit, ...(JSON.parse(readFileSync(report, "utf8")) as Diagnosis) };
+}
+
+function sitesOf({ profile }: Diagnosis): Map<string, ObservedSite> {
+  return new Map(profile!.sites.map((site) => [site.place.function, site]));
+}
+
+describe("what the doctor counts", () => {
+  it("every large buffer, by the place that made it, and nothing else", async () => {
+    const big = join(scratch.path, "big");
+    writeFileSync(big, new Uint8Array(100_000));
+    const found = await examined(program("counts.mjs"), big);
+    const lines = JSON.parse(found.exit.stdout) as Record<string, number>;
+    const sites = sitesOf(found);
+    const names = Object.keys(lines).filter((name) => !["readText", "views", "small", "subclass"].includes(name));
+    const kept = names.map((name) => {
+      const site = sites.get(name);
+      return [
+        name,
+        site && [basename(site.place.file), site.place.line, site.api, site.count, site.bytes / site.count],
+      ];
+    });
+    const apis = {
+      typed: "new Float32Array",
+      block: "new ArrayBuffer",
+      shared: "new SharedArrayBuffer",
+      alloc: "Buffer.alloc",
+      unsafe: "Buffer.allocUnsafe",
+      slow: "Buffer.allocUnsafeSlow",
+      from: "Buffer.from",
+      concat: "Buffer.concat",
+      ofArray: "new Uint8Array",
+      sliced: "ArrayBuffer.slice",
+      copied: "TypedArray.slice",
+      readSync: "fs.readFileSync",
+      readBack: "fs.readFile",
+      readPromise: "fs.promises.readFile",
+      clone: "structuredClone",
+      post: "postMessage",
+      move: "new ArrayBuffer",
+    };
+    const order = [
+      "typed",
+      "block",
+      "shared",
+      "alloc",
+      "unsafe",
+      "slow",
+      "from",
+      "concat",
+      "ofArray",
+      "sliced",
+      "copied",
+    ];
+    order.push(
+      "readSync",
+      "readBack",
+      "readPromise",
+      "readText",
+      "clone",
+      "subclass",
+      "views",
+      "small",
+      "post",
+      "move",
+    );
+    expect(Object.fromEntries(kept)).toEqual(
+      Object.fromEntries(
+        Object.entries(apis).map(([name, api]) => [
+          name,
+          ["counts.mjs", lines[name], api, order.indexOf(name) + 1, name === "concat" ? 200_000 : 100_000],
+        ]),
+      ),
+    );
+    expect(sites.get("Frame")).toMatchObject({ api: "new Uint8Array", count: order.indexOf("subclass") + 1 });
+    expect(sites.get("concat")!.parts).toBe(2 * sites.get("concat")!.count);
+    // These, the one at the top level, and no more.
+    expect(sites.size).toBe(Object.keys(apis).length + 2);
+    expect(found.advice!.pools).toEqual([]);
+  });
+
+  it("a threshold leaves smaller ones out", async () => {
+    const code =
+      "for (let n = 0; n < 5; n++) { new Uint8Array(99_999); new Uint8Array(100_000); new Uint16Array(50_000); }";
+    const { profile } = await examined("--threshold", "100000", written(code));
+    expect(profile!.sites.map(({ api, count }) => [api, count])).toEqual([
+      ["new Uint8Array", 5],
+      ["new Uint16Array", 5],
+    ]);
+  });
+
+  it("in workers and forks too, and all but the last second of a worker that is terminated", async () => {
+    const found = await examined(program("threads.mjs"));
+    const sites = sitesOf(found);
+    expect(["inWorker", "inFork", "inVain"].map((name) => sites.get(name)?.count)).toEqual([20, 30, 10]);
+    expect(found.profile).toMatchObject({ processes: 2, threads: 4, isComplete: false });
+    expect(found.advice!.notes.join()).toContain("its last second may be missing");
+  });
+
+  it("by the package, and the program's line that called it", async () => {
+    const folder = join(scratch.path, "node_modules/@some/frames");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "package.json"), '{"name":"@some/frames","type":"module","exports":"./index.js"}');
+    writeFileSync(join(folder, "index.js"), "export function make() { return new Uint8Array(100_000); }\n");
+    const code =
+      'import { make } from "@some/frames";\nfunction caller() {\n  make();\n}\nfor (let n = 0; n < 40; n++) caller();\n';
+    const { profile } = await examined(written(code));
+    expect(profile!.sites).toMatchObject([
+      { package: "@some/frames", count: 40, place: { function: "make" }, caller: { function: "caller", line: 3 } },
+    ]);
+  });
+
+  it.each([
+    [1, "place"],
+    [0, "thread"],
+  ])("how many are in use at a time (turns of the event loop: %i)", async (turns, from) => {
+    const found = await examined(program("stream.mjs"), "400", "3", "0", String(turns));
+    const site = sitesOf(found).get("decode")!;
+    // Three in hand, and the one that is made.
+    expect(site).toMatchObject({ count: 400, inUse: 4, inUseFrom: from });
+    expect(site.keptShare).toBeLessThan(0.02);
+  });
+
+  it.each([1, 0])("that some stay in use for good (turns of the event loop: %i)", async (turns) => {
+    const found = await examined(program("stream.mjs"), "400", "3", "10", String(turns));
+    expect(sitesOf(found).get("decode")!.keptShare).toBeGreaterThan(0.05);
+    expect(found.advice!.pools).toEqual([]);
+  });
+
+  it("holds no memory for small buffers, nor for places", async () => {
+    const code = `
+      const makers = Array.from({ length: 2000 }, (_, n) => new Function("return new Uint8Array(65536) //# sourceURL=maker" + n));
+      for (const make of makers) make();
+      for (let n = 0; n < 2_000_000; n++) new Uint8Array(8);`;
+    const { profile } = await examined(written(code));
+    expect(profile!.count).toBe(2000);
+    expect(profile!.sites.length).toBeLessThanOrEqual(500);
+  });
+});
+
+describe("a program under the doctor", () => {
+  it.each(["identity.cjs"])("sees functions, classes and errors as they are (%s)", async (name) => {
+    const plain = await run([process.execPath, program(name), "a", "b"]);
+    const { exit } = await examined(program(name), "a", "b");
+    expect(plain.code).toBe(0);
+    expect(exit.stdout).toBe(plain.stdout);
+  });
+
+  it("has its streams, arguments, environment and exit code", async () => {
+    const code = `
+      process.stdin.on("data", (text) => process.stdout.write(text)).on("end", () => {
+        console.error(process.argv.slice(2).join());
+        console.log(Object.keys(process.env).filter((name) => name.startsWith("MILLPOND_DOCTOR")).length);
+        process.exitCode = 7;
+      });`;
+    const exit = await millpond(["doctor", written(code), "--json", "-x"], { stdin: Buffer.from("in\n") });
+    expect([exit.code, exit.stdout]).toEqual([7, "in\n0\n"]);
+    expect(exit.stderr).toMatch(/^--json,-x\n/);
+    expect(exit.stderr).toContain("ended with exit code 7");
+  });
+
+  it.each([
+    ["process.exit(3)", 3],
+    ["throw new Error('boom')", 1],
+    ["process.on('uncaughtException', () => process.exit(9)); setTimeout(() => { throw 1 })", 9],
+    ["process.removeAllListeners('exit')", 0],
+    ["await new Promise(() => {})", 13],
+  ])("may end by %s", async (code, expected) => {
+    const { exit, ending } = await examined(written(code));
+    expect([exit.code, ending.code]).toEqual([expected, expected]);
+  });
+
+  it.each([
+    ["globalThis.ArrayBuffer = class extends ArrayBuffer {}; globalThis.Buffer = { alloc: () => 1 }", 100],
+    ["Error.prepareStackTrace = () => { throw new Error('mine') }", 100],
+    ["Object.freeze(Error)", 100],
+    ["Error.stackTraceLimit = 0", 100],
+    ["Error.stackTraceLimit = 'x'; Object.defineProperty(Error, 'stackTraceLimit', { writable: false })", 100],
+    ["Map.prototype.get = Map.prototype.set = WeakMap.prototype.get = () => { throw 1 }", 100],
+    ["performance.now = process.memoryUsage = Date.now = () => { throw 1 }", 100],
+    ["Object.prototype.get = () => 1; Array.prototype.slice = undefined", 100],
+  ])("may change what the doctor could lean on: %s", async (code, count) => {
+    const body = `${code};\nfor (let n = 0; n < ${count}; n++) new ArrayBuffer(100_000);\nprocess.stdout.write("done");`;
+    const { exit } = await examined(written(body));
+    expect([exit.code, exit.stdout]).toEqual([0, "done"]);
+  });
+
+  it("is stopped by a signal to the doctor, and reported on: in a loop that lets nothing else run", async () => {
+    const code = "let n = 0; for (;;) { new Uint8Array(100_000); if (++n === 20_000) process._rawDebug('busy'); }";
+    const report = join(scratch.path, "loop.json");
+    const child = spawn(process.execPath, [MAIN, "doctor", `--json=${report}`, written(code)], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const ended = exitOf(child);
+    await once(child.stderr!, "data");
+    // What was known a second ago is written by then, however slow the loop is.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    child.kill("SIGINT");
+    expect((await ended).code).toBe(130);
+    const { ending, profile } = JSON.parse(readFileSync(report, "utf8")) as Diagnosis;
+    expect(ending).toEqual({ code: null, signal: "SIGINT" });
+    expect(profile!.count).toBeGreaterThan(0);
+    expect(profile!.isComplete).toBe(false);
+  });
+
+  it("may have any name, and be a folder", async () => {
+    const odd = written("process.stdout.write('odd')", "an odd #1 name 100% \u00fc.js");
+    expect((await examined(odd)).exit.stdout).toBe("odd");
+    expect((await examined(odd.replace(/\.js$/, ""))).exit.stdout).toBe("odd");
+    mkdirSync(join(scratch.path, "folder"));
+    written("process.stdout.write('index')", "folder/index.js");
+    expect((await examined(join(scratch.path, "folder"))).exit.stdout).toBe("index");
+  });
+
+  it("that is not there is said so", async () => {
+    const exit = await millpond(["doctor", join(scratch.path, "nothing.js")]);
+    expect(exit.code).toBe(1);
+    expect(exit.stderr).toContain("there is no file");
+    expect(exit.stderr).not.toContain("at Module");
+  });
+});
+
+describe("the report", () => {
+  it("says where a pool would help, and the lines to write", async () => {
+    const { stderr } = await millpond(["doctor", program("stream.mjs"), "3000", "3", "0", "1"]);
+    const text = stderr.replaceAll(/\s+/g, " ");
+    expect(text).toContain(
+      "7 x 1.0 MB at decode (test/cli/doctor-programs/stream.mjs:10) would serve 99 % of 3,000 allocations",
+    );
+    expect(text).toContain('BufferPool.create({ name: "decode", size: 1_000_000, max: 7 });');
+  });
+
+  it("says that none would", async () => {
+    const { stderr } = await millpond(["doctor", written("console.log(1)")]);
+    expect(stderr).toContain("A pool would not help this program.");
+    expect(stderr).toContain("It made no buffer of 66 kB or more.");
+  });
+});
+
+describe("its arguments", () => {
+  const options = { program: "app.js", args: [], threshold: 65_536, json: false };
+
+  it.each([
+    [["app.js"], {}],
+    [["app.js", "--json", "--threshold", "1"], { args: ["--json", "--threshold", "1"] }],
+    [["--json", "app.js"], { json: true }],
+    [["--json", "r.json", "app.js"], { json: "r.json" }],
+    [["--json=r.txt", "app.js", "r.json"], { json: "r.txt", args: ["r.json"] }],
+    [["--threshold", "100k", "app.js"], { threshold: 102_400 }],
+    [["--threshold=2M", "--", "-app.js", "--"], { program: "-app.js", threshold: 2_097_152, args: ["--"] }],
+    [["-"], { program: "-" }],
+  ])("%j", (args, expected) => {
+    expect(parseCommand(["doctor", ...args])).toEqual({ kind: "program", options: { ...options, ...expected } });
+  });
+
+  it.each([
+    [["--jsno", "app.js"], 'not "--jsno"'],
+    [["--threshold", "many", "app.js"], "--threshold is a number of bytes"],
+    [["--threshold"], "--threshold is a number of bytes"],
+    [["--threshold", "10", "app.js"], "from 1024"],
+    [["--threshold", "100k"], "which program?"],
+    [["--json=r.json"], "which program?"],
+    [["--json=", "app.js"], "needs the name of a file"],
+    [["--inspect", "app.js"], "NODE_OPTIONS"],
+    [[""], "empty"],
+  ])("%j are refused", (args, message) => {
+    expect(() => parseCommand(["doctor", ...args])).toThrow(message);
+  });
+});

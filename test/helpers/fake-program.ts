@@ -160,7 +160,7 @@ export class FakeProgram {
       cpu,
       realms,
     } as const;
-    return { snapshot: { ...snapshot, time: this.time }, events };
+    return { snapshot: { ...snapshot, time: this.time }, events, dropped: 0 };
   }
 }
 

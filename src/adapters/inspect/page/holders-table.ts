@@ -1,4 +1,5 @@
 /** The table of leases that are out, longest first. */
+import { AT_LEAST } from "../../../observe/realm-inspector.ts";
 import { el, KeyedList, setAttribute, setName, setPlace, setText, show } from "./dom.ts";
 import { Mark, STATE_NAMES } from "./marks.ts";
 import { type PoolModel, type SlotRow, SlotState } from "./model.ts";
@@ -117,7 +118,9 @@ class HolderRow {
     setAttribute(this.#mark.element, "title", STATE_NAMES[state]);
     setName(this.#pool, nameOf(info), 28);
     setText(this.#slot, String(row.slot));
-    setText(this.#age, age === null ? "not known" : formatDuration(age));
+    // It was out already when somebody began to look, and its pool does not know since when.
+    const isAtLeast = holder?.note === AT_LEAST;
+    setText(this.#age, age === null ? "not known" : `${isAtLeast ? "at least " : ""}${formatDuration(age)}`);
     setName(this.#tag, holder?.tag ?? row.tag ?? "\u2013", 32);
     const members = holder?.members ?? [];
     const threads = members.map((member) => {
@@ -129,6 +132,6 @@ class HolderRow {
     setText(this.#size, holder === null ? formatBytes(info.size) : formatBytes(holder.size));
     const site = holder?.site;
     if (site !== undefined) setPlace(this.#site, site, 80);
-    else setName(this.#site, holder?.note ?? "\u2013", 80);
+    else setName(this.#site, isAtLeast ? "\u2013" : (holder?.note ?? "\u2013"), 80);
   }
 }

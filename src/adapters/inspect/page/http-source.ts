@@ -97,7 +97,8 @@ function parse(line: string): InspectorUpdate | undefined {
   if (line === "") return undefined;
   const value = JSON.parse(line) as Partial<InspectorUpdate> | null;
   if (value?.snapshot?.version !== 1 || !Array.isArray(value.snapshot.realms)) return undefined;
-  return { snapshot: value.snapshot, events: Array.isArray(value.events) ? value.events : [] };
+  const events = Array.isArray(value.events) ? value.events : [];
+  return { snapshot: value.snapshot, events, dropped: value.dropped ?? 0 };
 }
 
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {

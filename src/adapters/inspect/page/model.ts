@@ -126,7 +126,7 @@ export interface Sample {
 }
 
 /** Kinds whose slots are numbered from 0; the others name a block's address or number. */
-const NUMBERED: ReadonlySet<string> = new Set(["BufferPool", "SharedPool", "TransferPool", "ProcessPool", "SlabPool"]);
+const NUMBERED: ReadonlySet<string> = new Set(["BufferPool", "SharedPool", "TransferPool", "ProcessPool"]);
 
 /** One pool over time. */
 export class PoolModel {

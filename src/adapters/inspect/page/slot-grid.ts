@@ -6,6 +6,7 @@
  *
  * Only squares whose state changed are drawn again: O(slots) comparisons an update, and no element is touched.
  */
+import { AT_LEAST } from "../../../observe/realm-inspector.ts";
 import { el, KeyedList, setAttribute, setName, setText, show } from "./dom.ts";
 import { drawSlot, legend, STATE_NAMES } from "./marks.ts";
 import { MAX_SLOTS, type PoolModel, type SlotRow } from "./model.ts";
@@ -233,7 +234,7 @@ function describe(pool: PoolModel, cell: number, now: number): string {
   const state = pool.stateOf(row, now);
   const name = `slot ${row.slot}`;
   if (!row.isOpen) return `${name} is ${STATE_NAMES[state]!}`;
-  return `${name} is held${row.isTimed ? ` for ${formatDuration(now - row.openSince)}` : ""}${who(row)}`;
+  return `${name} is held${row.isTimed ? ` for ${row.holder?.note === AT_LEAST ? "at least " : ""}${formatDuration(now - row.openSince)}` : ""}${who(row)}`;
 }
 
 function who({ holder, tag }: SlotRow): string {
@@ -243,7 +244,7 @@ function who({ holder, tag }: SlotRow): string {
   if (holder?.members !== undefined && holder.members.length > 0) parts.push(` by member ${holder.members.join(", ")}`);
   if (holder !== null) parts.push(`, ${formatBytes(holder.size)}`);
   if (holder?.site !== undefined) parts.push(`, taken at ${cutFront(visible(holder.site), 100)}`);
-  if (holder?.note !== undefined) parts.push(` (${cut(visible(holder.note), 100)})`);
+  if (holder?.note !== undefined && holder.note !== AT_LEAST) parts.push(` (${cut(visible(holder.note), 100)})`);
   return parts.join("");
 }
 

@@ -48,8 +48,6 @@ async function main(argv: readonly string[]): Promise<number> {
 
 quietDecoders();
 process.on("unhandledRejection", (error) => {
-  // A decoder that stumbles over a packet in the background fails the next call too, which is where it is told.
-  if (error instanceof Error && error.constructor.name === "FFmpegError") return;
   complain(explain(error));
   process.exit(exitCodeOf(error));
 });

@@ -18,7 +18,7 @@
  */
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
-import { checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { checkOptions, listOf, wholeNumber, word } from "../util/validate.ts";
 import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
 import type { PoolKind } from "./pool-info.ts";
@@ -100,7 +100,7 @@ export interface Recording {
 export interface RecordOptions {
   /** Which pools; default: all that live, and all that are made while it records. */
   pools?: readonly PoolInfo[];
-  /** Events that are kept; 16 to 16,777,216, default 65,536, which take 2.5 MB; as many spans of stages. */
+  /** Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB; as many spans of stages. */
   capacity?: number;
   /** What this thread is called in a trace; default: "main", "worker 2". */
   thread?: string;
@@ -122,7 +122,7 @@ const HAS_SITE = 16;
 export const ENDED: number = Number.NEGATIVE_INFINITY;
 
 const DEFAULT_CAPACITY = 65_536;
-const MAX_CAPACITY = 2 ** 24;
+const MAX_CAPACITY = 2 ** 20;
 
 /** Starts to record. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function record(options: RecordOptions = {}): Recorder {
@@ -131,9 +131,10 @@ export function record(options: RecordOptions = {}): Recorder {
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
   const thread = given.thread === undefined ? threadName() : word("options.thread", given.thread);
   if (wanted === undefined) return new Recorder(capacity, undefined, { thread });
-  if (!Array.isArray(wanted)) throw wrongType("options.pools", "an array of what pools() gave", wanted);
-  const ids = new Set(wanted.map((info: PoolInfo) => wholeNumber("options.pools[].id", info?.id, 1)));
-  return new Recorder(capacity, ids, { thread });
+  const ids = listOf("options.pools", "an array of what pools() gave", wanted).map((info) =>
+    wholeNumber("options.pools[].id", info?.id, 1),
+  );
+  return new Recorder(capacity, new Set(ids), { thread });
 }
 
 /** What only the library says of a recorder. */

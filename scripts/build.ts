@@ -96,7 +96,8 @@ function checkUrls(chunks: readonly OutputChunk[]): void {
 
 /**
  * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`,
- * `ReadableStream`, `VideoFrame`, `HTMLElement` and `Blob` of the platforms. Where they are known, these lines add nothing to them.
+ * `ReadableStream`, `VideoFrame`, `HTMLElement` and `Blob` of the platforms. Where they are known, these lines add
+ * nothing to them.
  */
 const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
 interface SymbolConstructor {

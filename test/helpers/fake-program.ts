@@ -1,4 +1,6 @@
-/** A program that a test makes up for the inspector's page: pools, leases over time, and the updates that tell of them. */
+/**
+ * A program that a test makes up for the inspector's page: pools, leases over time, and the updates that tell of them.
+ */
 import type { PoolHolder, PoolKind, PoolMember } from "../../src/observe/pool-info.ts";
 import type { InspectorUpdate, PoolSnapshot, RealmEvent, RealmSnapshot } from "../../src/observe/snapshot.ts";
 
@@ -164,7 +166,9 @@ export class FakeProgram {
   }
 }
 
-/** Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken. */
+/**
+ * Pools of 256 slots, half of them held; `step` goes on by one update in which some are given back and others taken.
+ */
 export function crowd(
   pools: number,
   slots = 256,

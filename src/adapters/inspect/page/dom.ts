@@ -1,4 +1,6 @@
-/** Small helpers for the document. Texts become text nodes; nothing is parsed as markup; what is equal is not written. */
+/**
+ * Small helpers for the document. Texts become text nodes; nothing is parsed as markup; what is equal is not written.
+ */
 import { cut, cutFront, visible } from "./text.ts";
 
 /** What an element is made with: attributes, and children that are elements or texts. */

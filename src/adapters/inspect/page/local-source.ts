@@ -75,7 +75,7 @@ export class LocalSource implements PageSource {
 }
 
 /** "Chrome 143", from what a browser calls itself. */
-export function browserName(agent: string): string {
+function browserName(agent: string): string {
   for (const name of ["Firefox", "Edg", "Chrome"]) {
     const version = new RegExp(`\\b${name}/(\\d+)`).exec(agent)?.[1];
     if (version !== undefined) return `${name === "Edg" ? "Edge" : name} ${version}`;

@@ -26,13 +26,15 @@ export const SAMPLE_MS = 250;
 export const MAX_SAMPLES = 240;
 
 /** A lease; of a shared pool with the thread that has it, where that is known. */
-export interface ModelHolder extends PoolHolder {
+interface ModelHolder extends PoolHolder {
   /** See {@link ModelHolder}. */
   readonly thread?: number;
 }
 
-/** A pool as {@link mergePools} has it; the leases of a pool that one thread sees are not copied to name that thread. */
-export interface ModelPool extends Omit<ShownPool, "holders"> {
+/**
+ * A pool as {@link mergePools} has it; the leases of a pool that one thread sees are not copied to name that thread.
+ */
+interface ModelPool extends Omit<ShownPool, "holders"> {
   /** The leases that are out. */
   readonly holders: readonly ModelHolder[];
 }
@@ -106,7 +108,7 @@ export interface Report {
 }
 
 /** One pool's numbers at one moment. */
-export interface PoolSample {
+interface PoolSample {
   /** Leases that are out. */
   readonly leased: number;
   /** Waiters. */
@@ -402,7 +404,9 @@ export class InspectorModel {
   }
 }
 
-/** As {@link mergePools}, without a copy of each lease of the pools that are not shared: 1 ms less for 2,500 of them. */
+/**
+ * As {@link mergePools}, without a copy of each lease of the pools that are not shared: 1 ms less for 2,500 of them.
+ */
 function modelPools(snapshot: ProcessSnapshot): ModelPool[] {
   const isShared = ({ shared }: { readonly shared?: number }): boolean => shared !== undefined;
   const realms = snapshot.realms.map((realm) => ({ ...realm, pools: realm.pools.filter(isShared) }));

@@ -1,6 +1,6 @@
 /**
- * The slots of each pool, as squares on one canvas that lies behind all of them: 20 canvases cost a browser 20 layers. A
- * canvas has no parts that a keyboard or a screen reader could reach, so above the squares of each pool lies a grid
+ * The slots of each pool, as squares on one canvas that lies behind all of them: 20 canvases cost a browser 20 layers.
+ * A canvas has no parts that a keyboard or a screen reader could reach, so above the squares of each pool lies a grid
  * (ARIA) that has one cell in the document: the active one. All grids together are one tab stop: arrows move inside a
  * grid and on to the next pool, Page Up and Page Down by pools.
  *

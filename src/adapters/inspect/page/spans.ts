@@ -3,8 +3,8 @@
  * that is open. Spans that begin within {@link MERGE_MS} of the end of the one before become one with it: a pixel of
  * the timeline is longer than that, and a slot that is leased 100,000 times a second must not fill the ring.
  *
- * Invariants: starts and ends grow; at most {@link MAX_SPANS} closed spans are kept, and those of the last minute as far
- * as they fit. begin and end are O(1), each() is O(spans that end after `from`).
+ * Invariants: starts and ends grow; at most {@link MAX_SPANS} closed spans are kept, and those of the last minute as
+ * far as they fit. begin and end are O(1), each() is O(spans that end after `from`).
  */
 
 /** Gaps shorter than this cannot be seen: 5 s on 1,000 pixels are 5 ms a pixel. */

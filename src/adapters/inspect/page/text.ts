@@ -3,7 +3,9 @@
  * and those that turn the direction of what follows or are not seen at all, become escapes that can be read.
  */
 
-/** C0 and C1 controls, soft hyphen, direction marks and overrides, invisible characters, line separators, surrogates. */
+/**
+ * C0 and C1 controls, soft hyphen, direction marks and overrides, invisible characters, line separators, surrogates.
+ */
 const HIDDEN =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|\u034f|\u17b4|\u17b5|[\u{e0000}-\u{e0fff}]|\p{Surrogate}/gu;

@@ -2,8 +2,8 @@
  * Stages: the second kind of thing that is observed. A stage works on a buffer or waits for something, and each span of
  * it is told when it is over.
  *
- * While nobody records, a hook costs one look at {@link stagesWatched}, and a wait nothing that a wait would notice: the
- * three calls below are for the case that somebody does, or for a promise that is there anyway.
+ * While nobody records, a hook costs one look at {@link stagesWatched}, and a wait nothing that a wait would notice:
+ * the three calls below are for the case that somebody does, or for a promise that is there anyway.
  *
  * An observer is one of the library's own, is told in the stage's own turn, and never throws.
  */

@@ -7,24 +7,12 @@
  * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a
  * socket.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, constants, fstatSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
+import { fileFailure, privateFolder, userFolder } from "./private-folder.ts";
 import { made, notDone, type Outcome } from "./result.ts";
 import { dropDescriptor, keepDescriptor, openSharedMemory, type SharedMemory } from "./shared-memory.ts";
 
@@ -192,39 +180,6 @@ function fileOf(name: string): Outcome<string> {
   if (typeof name !== "string" || !NAME.test(name)) {
     return notDone("refused", "BAD_NAME", "a name has 1 to 64 letters, digits, dots, dashes and underscores");
   }
-  const folder = privateFolder();
+  const folder = privateFolder(userFolder);
   return folder.ok ? made(join(folder.value, name)) : folder;
-}
-
-/** The user's runtime folder, or one in the temporary folder that is checked to be this user's alone. */
-function privateFolder(): Outcome<string> {
-  let folder = "the folder of names";
-  try {
-    // Inside, because each of these may want a permission that this process has not got.
-    const user = process.geteuid?.() ?? 0;
-    const runtime = process.env.XDG_RUNTIME_DIR;
-    folder = runtime !== undefined && runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const facts = lstatSync(folder);
-    if (!facts.isDirectory() || facts.uid !== user) {
-      return notDone(
-        "refused",
-        "FOREIGN_FOLDER",
-        `${folder} is not a folder of this user; remove it, or set XDG_RUNTIME_DIR`,
-      );
-    }
-    if ((facts.mode & 0o077) !== 0) chmodSync(folder, 0o700);
-    return made(folder);
-  } catch (error) {
-    return fileFailure(error, `${folder} cannot be used`);
-  }
-}
-
-function fileFailure(error: unknown, hint: string): ReturnType<typeof notDone> {
-  const code = String((error as { code?: unknown }).code ?? (error as Error).name);
-  return notDone(
-    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code) ? "forbidden" : "failed",
-    code,
-    hint,
-  );
 }

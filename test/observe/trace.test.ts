@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { type PoolInfo, pools } from "../../src/observe/pools.ts";
 import { type RecordedEvent, type Recorder, type Recording, record } from "../../src/observe/recorder.ts";
-import { stageClock, stageDone, stageDoneLater, stageWaited, stageWaits } from "../../src/observe/stages.ts";
+import { stagesWatched, stageWaits, stageWorks, watchedCall } from "../../src/observe/stages.ts";
 import { type Trace, type TraceEvent, traceOf } from "../../src/observe/trace.ts";
 import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { TransferPool } from "../../src/pools/lane/transfer-pool.ts";
@@ -461,20 +461,23 @@ describe("a recorder", () => {
   });
 
   it("tells of stages while it records, and nobody does otherwise", async () => {
-    const stage = { name: "scale" };
-    expect(stageClock()).toBe(0);
-    stageDone(stage, "transform", 0);
+    const stage = { name: "scale", transform: (n: number) => n + 1, fail: () => unsupported() };
+    const unsupported = (): never => {
+      throw new Error("it fails");
+    };
+    expect(stagesWatched).toBe(false);
     const recorder = start({ pools: [], thread: "here" });
-    const since = stageClock();
-    expect(since).toBeGreaterThan(0);
-    stageDone(stage, "transform", since);
-    stageDoneLater(stage, "render", stageClock(), Promise.reject(new Error("failed")));
-    stageWaited(stage, "for input", stageClock());
+    expect(stagesWatched).toBe(true);
+    expect(watchedCall(stage, "transform", stage.transform, 1)).toBe(2);
+    expect(() => watchedCall(stage, "render", stage.fail)).toThrow("it fails");
+    stageWorks(stage, "works", Promise.reject(new Error("failed")));
     stageWaits(stage, "for a buffer", Promise.resolve());
     await turn();
     recorder.stop();
-    expect(stageClock()).toBe(0);
-    stageDone(stage, "transform", since);
+    expect(stagesWatched).toBe(false);
+    stageWaits(stage, "for a buffer", Promise.resolve());
+    stageWorks(stage, "works", Promise.resolve());
+    await turn();
     const { spans, thread } = recorder.recording();
     expect(
       spans.filter(({ type }) => type !== "gc").map(({ type, track, name, text }) => [type, track, name, text]),
@@ -482,7 +485,7 @@ describe("a recorder", () => {
       expect.arrayContaining([
         ["work", 1, "scale", "transform"],
         ["work", 1, "scale", "render"],
-        ["wait", 1, "scale", "for input"],
+        ["work", 1, "scale", "works"],
         ["wait", 1, "scale", "for a buffer"],
       ]),
     );
@@ -493,7 +496,7 @@ describe("a recorder", () => {
   it("keeps the newest spans and counts the others", () => {
     const recorder = start({ pools: [], capacity: 16 });
     const stage = { name: "fast" };
-    for (let i = 0; i < 20; i++) stageDone(stage, String(i), stageClock());
+    for (let i = 0; i < 20; i++) watchedCall(stage, String(i), () => undefined);
     const { spans, droppedSpans } = recorder.recording();
     expect(spans).toHaveLength(16);
     expect(droppedSpans).toBeGreaterThanOrEqual(4);

@@ -14,6 +14,7 @@
  * when the caller must wait: back-pressure costs nothing where there is none.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { stageWaits } from "../../observe/stages.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { instance, wholeNumber } from "../../util/validate.ts";
@@ -29,6 +30,9 @@ export type Maybe<T> = T | Promise<T>;
 /** What a hook that may refuse returns: false refuses, anything else (nothing, too) does not. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
 export type HookResult = boolean | undefined | void;
+
+/** What a stage does, for recorders, until that which it has pushed has gone through. */
+export const DOWNSTREAM = "waits for downstream";
 
 /** What both kinds of pads have. */
 export abstract class Pad {
@@ -248,19 +252,21 @@ export class OutputPad extends Pad {
     const { pool } = this;
     if (pool === null)
       throw new MillpondError("ERR_NOT_CONFIGURED", `${this} has not settled where its buffers come from`);
-    return pool.tryAcquire() ?? this.#acquireLater(pool);
+    return pool.tryAcquire() ?? this.#waitFor(pool);
   }
 
-  async #acquireLater(pool: BufferPool): Promise<MediaBuffer> {
+  #waitFor(pool: BufferPool): Promise<MediaBuffer> {
     const { element, traffic } = this;
     const { running } = element;
+    const coming = running.acquire(pool);
     traffic.acquires++;
-    try {
-      return await running.acquire(pool);
-    } finally {
+    const end = (): void => {
       traffic.acquires--;
       element.ownSince = running.clock.now();
-    }
+    };
+    coming.then(end, end);
+    stageWaits(element, "waits for a buffer", coming);
+    return coming;
   }
 }
 

@@ -303,20 +303,41 @@ interface ProcessCarrier extends Carrier {
 function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanesOf(pool);
   let own: Lane<unknown> | undefined;
+  let isOver = false;
   // Whichever side it is: the looks for processes that have ended find the other one.
   const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
     joined(lane) {
+      // What came before the lane was made may have ended it.
+      if (isOver) return;
       own = lane;
       open.add(lane);
     },
     ended(lost) {
+      isOver = true;
       if (own !== undefined) open.delete(own);
-      if (lost) void giveBackUnknown(pool);
+      if (lost) void giveBackLost(new WeakRef(pool), peer);
       ended(lost);
     },
   };
+}
+
+/**
+ * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
+ * and nobody tells it. So as long as that member takes part, this looks for them.
+ */
+async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
+  while (await giveBackFrom(pool.deref(), peer)) await pause(GRACE_MS);
+}
+
+/** Whether there may be more. */
+async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: Membership): Promise<boolean> {
+  if (pool === undefined || pool.isOver) return false;
+  // Asked first: what it has sent before it left is found then.
+  const isThere = !hasLeft(statusOf(pool.core, member), status);
+  await giveBackUnknown(pool);
+  return isThere;
 }
 
 /**

@@ -3,15 +3,16 @@
  * look like the MessagePort that a lane between threads has.
  */
 import type { Socket } from "node:net";
-import { deserialize, serialize } from "node:v8";
+import { deserialize } from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
 import { type LanePort, MessageType } from "../lane/lane.ts";
-
-/** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
-const MAX_MESSAGE: number = 2 ** 20;
+import { encode, MAX_MESSAGE } from "./wire.ts";
 
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
+
+/** 5 seconds: what a closed connection has still to send. */
+const CLOSING_MS = 5000;
 
 /** Sends and ends; what comes is given to {@link ProcessPort.onMessage}. */
 interface Channel {
@@ -203,7 +204,7 @@ export function socketPort(socket: Socket): ProcessPort {
   const port = new ProcessPort({
     isOpen: () => socket.writable,
     send: (messages) => socket.write(frames(messages)),
-    close: () => socket.end(),
+    close: () => endSocket(socket),
   });
   socket.on("data", (chunk: Buffer) => {
     held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
@@ -226,13 +227,13 @@ export function socketPort(socket: Socket): ProcessPort {
   return port;
 }
 
-function encode(message: unknown): Uint8Array {
-  const bytes = serialize(message);
-  if (bytes.length <= MAX_MESSAGE) return bytes;
-  throw new MillpondError(
-    "ERR_OUT_OF_RANGE",
-    `what goes with a lease has ${bytes.length} bytes, at most ${MAX_MESSAGE}; put it into the slot`,
-  );
+/**
+ * Ends with the last byte that is sent: the other side may be stopped, or keep its end open, and this process is not to
+ * live for that. What it has not taken in time is dropped.
+ */
+function endSocket(socket: Socket): void {
+  socket.destroySoon();
+  setTimeout(() => socket.destroy(), CLOSING_MS).unref();
 }
 
 /** Each after its length. */

@@ -335,14 +335,3 @@ const CARRIED: Carried = { rotation: false, matrix: false, fullRange: true, time
 // Times in milliseconds, as Matroska has them, are off by half of one; more than a whole one is another time.
 const TIME_TOLERANCE_NS = 1_000_000;
 const FRAME = new TextEncoder().encode("FRAME\n");
-
-/** Writes a file in one piece at the end: for what is only known when the stream is over. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await OutputFile.open(path);
-  try {
-    await file.write(bytes);
-    await file.commit();
-  } finally {
-    await file.discard();
-  }
-}

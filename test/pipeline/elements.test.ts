@@ -18,7 +18,7 @@ import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/node/file-elements.ts";
 import type { FrameSource } from "../../src/adapters/node/frame-source.ts";
 import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapters/node/frames-element.ts";
-import { EncodeSink } from "../../src/adapters/node/media-sinks.ts";
+import { ContactSheetFile, EncodeSink } from "../../src/adapters/node/media-sinks.ts";
 import { openRawVideo } from "../../src/adapters/raw-video/raw-video.ts";
 import { AudioInfo } from "../../src/media/audio/info.ts";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
@@ -274,6 +274,32 @@ describe("files", () => {
     expect(readFileSync(path("piped.bin")).equals(bytes)).toBe(true);
     expect(openDescriptors()).toEqual(before);
     expectHome(pipeline);
+  });
+
+  test("that were written leave no listener to the exit of the process behind", async () => {
+    const before = process.listenerCount("exit");
+    for (let n = 0; n < 12; n++) {
+      const failing = n % 3 === 0 ? AbortSignal.abort() : undefined;
+      const pipeline = new Pipeline().link(new PatternSource({ frames: 2 }), new FileSink(path("listeners.bin")));
+      await pipeline.run({ ...(failing && { signal: failing }) }).catch(() => {});
+    }
+    expect(process.listenerCount("exit")).toBe(before);
+  });
+
+  test("a contact sheet has no name before every other stage has ended well", async () => {
+    class Fails extends NullSink {
+      override finish(): void {
+        expect(readdirSync(folder).filter((name) => name === "early.png")).toEqual([]);
+        throw new Error("at the end");
+      }
+    }
+    const [tee, queue] = [new Tee(), new Queue()];
+    const sheet = new ContactSheetFile(path("early.png"));
+    const pipeline = new Pipeline().link(new PatternSource({ frames: 3 }), tee, sheet).link(tee, queue, new Fails());
+    await expect(pipeline.run()).rejects.toThrow("at the end");
+    expect(readdirSync(folder).filter((name) => name.includes("early.png"))).toEqual([]);
+    await new Pipeline().link(new PatternSource({ frames: 3 }), new ContactSheetFile(path("late.png"))).run();
+    expect(readFileSync(path("late.png")).length).toBeGreaterThan(100);
   });
 
   test("that cannot be written or were not finished are not there", async () => {

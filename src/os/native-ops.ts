@@ -23,6 +23,9 @@ export type Advice =
   /** Leave these pages out of core dumps. */
   | "nodump";
 
+/** Every {@link Advice}. */
+export const ADVICE: readonly Advice[] = ["huge", "populate", "release", "punch", "nodump"];
+
 /** What this process may do. */
 export interface Limits {
   /** Bytes that it may lock; Infinity without a limit. */

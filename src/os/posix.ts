@@ -5,6 +5,7 @@
 import { constants } from "node:buffer";
 import { alignUp } from "../util/align.ts";
 import { wrongType } from "../util/validate.ts";
+import { isResizable } from "./bytes.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "./koffi.ts";
 import type { Advice, Limits, MappedPages } from "./native-ops.ts";
 import { bytesToBoundary, innerPages, outerPages } from "./pages.ts";
@@ -117,8 +118,7 @@ export class PosixMemory {
   }
 
   #unfitToLock(bytes: Uint8Array): NotDone | undefined {
-    if (!(bytes instanceof Uint8Array)) throw wrongType("bytes", "a Uint8Array", bytes);
-    if ((bytes.buffer as { resizable?: boolean }).resizable === true) {
+    if (isResizable(bytes.buffer)) {
       // V8 gives the pages of a shrunk buffer back with a call that fails on locked pages, and aborts when it fails.
       return notDone(
         "refused",

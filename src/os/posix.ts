@@ -81,12 +81,13 @@ export class PosixMemory {
   /** The limits of this process. */
   limits(): Limits {
     return {
-      memlock: this.#limit(this.#numbers.rlimitMemlock),
-      addressSpace: this.#limit(this.#numbers.rlimitAddressSpace),
+      memlock: this.limit(this.#numbers.rlimitMemlock),
+      addressSpace: this.limit(this.#numbers.rlimitAddressSpace),
     };
   }
 
-  #limit(resource: number): number {
+  /** One limit of this process; Infinity without one. */
+  limit(resource: number): number {
     const pair = new BigUint64Array(2);
     if (Number(this.#getrlimit(resource, pair)) !== 0) return Number.POSITIVE_INFINITY;
     return pair[0]! >= this.#numbers.unlimited ? Number.POSITIVE_INFINITY : Number(pair[0]);

@@ -46,6 +46,8 @@ export interface RunOptions {
   readonly quiet: boolean;
   /** Damage that the decoder concealed counts as missing. */
   readonly strict: boolean;
+  /** Where a trace of the run is written; undefined: nothing is recorded. */
+  readonly trace: string | undefined;
   /** Hidden: this process is one subject of a comparison. */
   readonly variant: Variant | undefined;
   /** Hidden: how often a subject plays the file, as one longer stream. */
@@ -62,6 +64,8 @@ export interface TextOptions {
   readonly describe: boolean;
   /** Where a picture of the pipeline is written: .svg, .mmd (Mermaid), anything else text. */
   readonly graph: string | undefined;
+  /** Where a trace of the run is written; undefined: nothing is recorded. */
+  readonly trace: string | undefined;
   /** The most bytes that all pools may have. */
   readonly buffers: number | undefined;
   /** Milliseconds that one wait of a stage may last. */
@@ -154,6 +158,8 @@ measure them, and writes contact-sheet.png and frames.json.
   --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds, except for a
                    pipe that brings nothing (default: 30)
+  --trace FILE     write what pools, stages and threads did, as a trace that opens in
+                   Perfetto (ui.perfetto.dev) and chrome://tracing
   --quiet          print nothing but problems
   --strict         frames that the decoder had to conceal count as missing: exit code 2
 
@@ -176,7 +182,7 @@ Quote the text, so that the shell leaves "!" alone.
                    that brings nothing (default: 30)
   --strict         refuse to lose rotation, colors or times that a file cannot carry;
                    concealed frames count as missing
-  --json, --quiet  as above
+  --json, --quiet, --trace FILE  as above
 
 A sink whose file is "-" writes to standard output; the report goes to standard error.
 
@@ -416,6 +422,7 @@ function parseRun(args: string[]): Command {
       json: values.json === true,
       quiet: values.quiet === true,
       strict: values.strict === true,
+      trace: traceOf(values.trace),
       variant,
       passes: whole("passes", values.passes, 1, 1000) ?? 1,
     },
@@ -429,7 +436,7 @@ function quoteWord(word: string): string {
 const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
 
 /** Options that a pipeline understands; the others are for a file. */
-const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict"];
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict", "trace"];
 
 function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
   const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
@@ -438,6 +445,8 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       `--${other} is for a file, not for a pipeline; the stages of a pipeline have properties, such as "contactsheet out.png tiles=12"`,
     );
   }
+  if (values.trace !== undefined && values["dry-run"] === true)
+    throw new Failure("--trace shows a run, and with --dry-run there is none");
   return {
     kind: "text",
     options: {
@@ -445,6 +454,7 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       dryRun: values["dry-run"] === true,
       describe: values.describe === true,
       graph: values.graph,
+      trace: traceOf(values.trace),
       buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
       patience: patienceOf(values.patience),
       strict: values.strict === true,
@@ -524,6 +534,7 @@ const OPTIONS = {
   graph: { type: "string" },
   "max-bytes": { type: "string" },
   strict: { type: "boolean" },
+  trace: { type: "string" },
 } as const;
 
 function parse(args: string[]) {
@@ -575,6 +586,12 @@ function patienceOf(text: string | undefined): number {
   if (!(value > 0)) throw new Failure(`--patience is a number of seconds above 0, not "${text}"`);
   // A fraction of a millisecond would be no time at all.
   return Math.max(1, Math.min(1000 * value, MAX_TIMER));
+}
+
+/** A trace is a file: standard output has the summary. */
+function traceOf(path: string | undefined): string | undefined {
+  if (path === "" || path === "-") throw new Failure("--trace needs the name of a file, such as trace.json");
+  return path;
 }
 
 function isVariant(text: string): text is Variant {

@@ -252,6 +252,10 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
     /Ring\.prototype\.(pushSync|popSync)$/,
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
   ],
+  [
+    /^\.\/inspect\/page#/,
+    "needs a browser's document; test/browser/inspector-mount.test.ts tries hostile values there",
+  ],
 ];
 
 /** Questions that may be asked of any value and answer no; they still may throw nothing that is not the library's. */

@@ -14,6 +14,7 @@ import { concealedText, describeRun, type RunSummary, summarize } from "./run/re
 import { Results } from "./run/results.ts";
 import { type OpenSource, openSource } from "./run/source.ts";
 import { playStages, type StageParts, type StagesResult } from "./run/stages.ts";
+import { TraceFile } from "./run/trace-file.ts";
 import { complain, count, createProgress, type Progress, paintFor } from "./terminal.ts";
 
 // Lines of frames.json are written in batches: a system call a frame would be most of the work.
@@ -59,12 +60,21 @@ async function play(options: RunOptions, signal: AbortSignal, progress: Progress
   const source = await openSource(options, signal);
   const faults = readFaults();
   const results = new Results(options, faults.diskAfter);
+  let trace: TraceFile | undefined;
   try {
     await results.open(source);
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace);
+    trace?.begin();
     const summary = await new Playback(options, source, results, signal, progress).run(faults);
+    await trace?.seal();
     await results.commit(summary);
+    await trace?.commit();
     return summary;
+  } catch (error) {
+    await trace?.keep(error);
+    throw error;
   } finally {
+    await trace?.discard();
     await results.discard();
     await source.frames.close();
   }

@@ -130,7 +130,7 @@ export function record(options: RecordOptions = {}): Recorder {
   const { pools: wanted, capacity = DEFAULT_CAPACITY } = given;
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
   const thread = given.thread === undefined ? threadName() : word("options.thread", given.thread);
-  if (wanted === undefined) return new Recorder(capacity, undefined, { thread });
+  if (wanted === undefined) return new Recorder(capacity, undefined, { thread, threads: true });
   const ids = listOf("options.pools", "an array of what pools() gave", wanted).map((info) =>
     wholeNumber("options.pools[].id", info?.id, 1),
   );
@@ -141,6 +141,8 @@ export function record(options: RecordOptions = {}): Recorder {
 interface RecorderExtra {
   /** What the thread is called. */
   readonly thread?: string;
+  /** Whether threads of stages record, too, and hand it in. */
+  readonly threads?: boolean;
   /** Hears of starvation as it happens. */
   readonly onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void;
 }
@@ -157,6 +159,8 @@ interface Watched {
 
 /** Pools that ended, and whose events were overwritten, are forgotten when there are so many more than before. */
 const SWEEP = 256;
+/** Recordings of threads that are kept: three stages with all the threads that they may have. */
+const MAX_THREADS = 64;
 
 /** See the module text. */
 export class Recorder {
@@ -175,6 +179,7 @@ export class Recorder {
   #sweepAt = SWEEP;
   readonly #thread: string;
   readonly #spans: SpanRing;
+  readonly #ofThreads: Recording[] = [];
   readonly #gcWatch: GcWatch;
   /** End what tells of new pools and stages. */
   readonly #endings: (() => void)[] = [];
@@ -192,7 +197,7 @@ export class Recorder {
 
   /** @internal Made by {@link record}. */
   constructor(capacity: number, ids: ReadonlySet<number> | undefined, extra: RecorderExtra = {}) {
-    const { thread = threadName(), onStarved } = extra;
+    const { thread = threadName(), threads = false, onStarved } = extra;
     this.capacity = capacity;
     this.#thread = thread;
     this.#spans = new SpanRing(capacity);
@@ -237,7 +242,11 @@ export class Recorder {
     if (ids === undefined) this.#endings.push(onRegister((pool) => this.#watch(pool)));
     const onStage: StageObserver["onStage"] = (stage, activity, isWait, since) =>
       this.#spans.addStage(stage, activity, isWait, since);
-    this.#endings.push(watchStages({ onStage }));
+    const onRecording = (recording: Recording): void => {
+      this.#ofThreads.push(recording);
+      if (this.#ofThreads.length > MAX_THREADS) this.#ofThreads.shift();
+    };
+    this.#endings.push(watchStages(threads ? { onStage, onRecording } : { onStage }));
     this.#gcWatch = watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration));
   }
 
@@ -273,9 +282,17 @@ export class Recorder {
     };
   }
 
-  /** {@link traceOf} this recording. Throws `ERR_INVALID_ARG_*`. O(capacity log capacity). */
+  /**
+   * {@link Recorder.recording}, and what the threads of `workers` stages recorded that began and ended well meanwhile;
+   * at most 64, the newest. None of a recorder that was given its pools.
+   */
+  recordings(): Recording[] {
+    return [this.recording(), ...this.#ofThreads];
+  }
+
+  /** {@link traceOf} all {@link Recorder.recordings}. Throws `ERR_INVALID_ARG_*`. O(events log events). */
   trace(extra?: TraceExtra): Trace {
-    return traceOf([this.recording()], extra);
+    return traceOf(this.recordings(), extra);
   }
 
   /** The pools, with what those say that have not ended. O(slots). */

@@ -23,7 +23,7 @@ import {
 import type { PoolCounts, PoolHolder, PoolKind, PoolMember } from "./pool-info.ts";
 
 /** What a pool answers when it is asked. It changes nothing. */
-export interface PoolProbe {
+interface PoolProbe {
   /** Its counters. */
   counts(): PoolCounts;
   /** Its own stats(). */

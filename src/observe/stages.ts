@@ -1,12 +1,14 @@
 /**
  * Stages: the second kind of thing that is observed. A stage works on a buffer or waits for something, and each span of
- * it is told when it is over.
+ * it is told when it is over. A stage with threads of its own hands on what these recorded.
  *
- * While nobody records, a hook costs one look at {@link stagesWatched}, and a wait nothing that a wait would notice: the
- * three calls below are for the case that somebody does, or for a promise that is there anyway.
+ * While nobody records, a hook costs one look at {@link stagesWatched}, and a wait nothing that a wait would notice:
+ * the three calls below are for the case that somebody does, or for a promise that is there anyway.
  *
  * An observer is one of the library's own, is told in the stage's own turn, and never throws.
  */
+
+import type { Recording } from "./recorder.ts";
 
 /** What works or waits. Its name is read when it is told of first. */
 export interface Stage {
@@ -23,6 +25,8 @@ export interface StageObserver {
    * @param since when it began, as `performance.now()` counts
    */
   onStage(stage: Stage, activity: string, isWait: boolean, since: number): void;
+  /** What a thread of a stage recorded, at its end. Absent: nobody needs to record there. */
+  onRecording?(recording: Recording): void;
 }
 
 let observers: readonly StageObserver[] = [];
@@ -38,6 +42,16 @@ export function watchStages(observer: StageObserver): () => void {
     observers = observers.filter((other) => other !== observer);
     stagesWatched = observers.length > 0;
   };
+}
+
+/** Whether threads of a stage that begins now are to record. */
+export function recordingsWanted(): boolean {
+  return observers.some((observer) => observer.onRecording !== undefined);
+}
+
+/** A thread of a stage has recorded this. */
+export function threadRecorded(recording: Recording): void {
+  for (const observer of observers) observer.onRecording?.(recording);
 }
 
 /**

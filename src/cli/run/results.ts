@@ -51,11 +51,13 @@ export class Results {
 
   /** Makes the folder, and begins frames.json. Throws {@link Failure}. */
   async open(source: OpenSource): Promise<void> {
-    const { out } = this.#options;
+    const { out, trace } = this.#options;
+    const names = out === undefined ? [] : Object.values(OUTPUT_NAMES).map((name) => join(out, name));
+    const writes = names.map((path) => ({ path, by: "--out" }));
+    if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
+    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     if (out === undefined) return;
     this.#sheet = new ContactSheet(this.#options.tiles, source.facts.expectedFrames ?? undefined);
-    const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
-    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     // At the end of a long film it would be late to hear that a package is missing.
     await loadPng();
     await prepareFolder(out);
@@ -76,7 +78,7 @@ export class Results {
   get paths(): RunSummary["outputs"] {
     const [frames] = this.#files;
     const sheet = this.#files[1];
-    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null };
+    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null, trace: this.#options.trace ?? null };
   }
 
   /** Draws the sheet next to the measures, without publishing either. */

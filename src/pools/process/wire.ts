@@ -3,8 +3,8 @@
  * deserializer reads again (a WebAssembly.Module; objects nested deeper than its stack), and says what it refuses by
  * plain errors.
  *
- * Invariant: what {@link encode} returns was read here, or is of a form that every reader of this format knows. A reader
- * with a smaller stack may still fail at deep nesting: its lane ends then, and the lease comes back.
+ * Invariant: what {@link encode} returns was read here, or is of a form that every reader of this format knows. A
+ * reader with a smaller stack may still fail at deep nesting: its lane ends then, and the lease comes back.
  */
 import { deserialize, serialize } from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
@@ -16,8 +16,8 @@ export const MAX_MESSAGE: number = 2 ** 20;
 const PLAIN_DEPTH = 16;
 
 /**
- * The bytes of a message. Throws `ERR_INVALID_ARG_VALUE` for what cannot be written or read, `ERR_OUT_OF_RANGE` for what
- * is too large, and what getters in it throw.
+ * The bytes of a message. Throws `ERR_INVALID_ARG_VALUE` for what cannot be written or read, `ERR_OUT_OF_RANGE` for
+ * what is too large, and what getters in it throw.
  */
 export function encode(message: unknown): Uint8Array {
   const bytes = written(message);
@@ -71,7 +71,9 @@ function cannotSend(cause: unknown, why = ""): MillpondError {
   return new MillpondError("ERR_INVALID_ARG_VALUE", text, { name: "data" }, { cause });
 }
 
-/* The usual kinds, in V8's format: a byte that says which, and what follows. To walk them is a tenth of reading them. */
+/*
+ * The usual kinds, in V8's format: a byte that says which, and what follows. To walk them is a tenth of reading them.
+ */
 
 /** The format's mark and its version; of another one nothing is known. */
 const MARK = 0xff;

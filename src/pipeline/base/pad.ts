@@ -76,7 +76,8 @@ export class InputPad extends Pad {
     if (peer === null || peer.finished) return;
     peer.finished = true;
     peer.closed = true;
-    peer.element.outputFinished(peer);
+    const { element } = peer;
+    element.guarded(element.outputFinished(peer));
   }
 
   /**
@@ -89,8 +90,17 @@ export class InputPad extends Pad {
 
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
   reconfigure(): void {
-    if (this.peer !== null) this.peer.element.reconfigureRequested(this.peer);
+    const { peer } = this;
+    if (peer !== null) peer.element.guarded(peer.element.reconfigureRequested(peer));
   }
+}
+
+/** What is under way through an output: an element that waits for it does nothing itself. */
+interface Traffic {
+  /** Calls of the stage at the other end that have not settled. */
+  calls: number;
+  /** Waits for a buffer of the pad's pool. */
+  acquires: number;
 }
 
 /** Where buffers go out. */
@@ -107,6 +117,8 @@ export class OutputPad extends Pad {
   closed = true;
   /** Negotiate again before the next buffer. */
   needsReconfigure = false;
+  /** @internal What is under way through this pad, in the present run. */
+  traffic: Traffic = { calls: 0, acquires: 0 };
   /** @internal The format that was announced while the other end wanted nothing; it needs it when it does again. */
   missedFormat: StreamFormat | null = null;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
@@ -125,7 +137,8 @@ export class OutputPad extends Pad {
     if (this.closed || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
     this.buffers++;
     peer.buffers++;
-    return peer.element.chain(buffer, peer);
+    const done = peer.element.chain(buffer, peer);
+    return done === undefined ? undefined : peer.element.boundedCall(done, this, "handling a buffer");
   }
 
   #refuse(buffer: MediaBuffer): void {
@@ -166,7 +179,7 @@ export class OutputPad extends Pad {
     }
     this.format = checked;
     this.updateClosed();
-    return peer.element.onFormat(checked, peer);
+    return peer.element.boundedCall(peer.element.onFormat(checked, peer), this, "taking a format");
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */
@@ -177,7 +190,8 @@ export class OutputPad extends Pad {
     this.ended = true;
     this.closed = true;
     peer.ended = true;
-    return peer.element.onEos(peer);
+    // A disk may take minutes to store what the system has kept back of a long film.
+    return peer.element.boundedCall(peer.element.onEos(peer), this, "handling the end of the stream", 10);
   }
 
   /** What the stages downstream could take here: never more than both pads' own caps. */
@@ -197,7 +211,7 @@ export class OutputPad extends Pad {
     instance("query", "an AllocationQuery", AllocationQuery, query);
     if (peer === null) return false;
     query.answering = peer.element.name;
-    return peer.element.proposeAllocation(query, peer);
+    return peer.element.boundedCall(peer.element.proposeAllocation(query, peer), this, "saying what memory it needs");
   }
 
   /**
@@ -220,7 +234,8 @@ export class OutputPad extends Pad {
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.answering = element.name;
-      element.decideAllocation(query, this);
+      const deciding: Maybe<void> = element.decideAllocation(query, this);
+      if (deciding !== undefined) await element.bounded(deciding, "choosing its memory");
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
       // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled
@@ -241,8 +256,16 @@ export class OutputPad extends Pad {
   }
 
   #waitFor(pool: BufferPool): Promise<MediaBuffer> {
-    const coming = this.element.running.acquire(pool);
-    stageWaits(this.element, "waits for a buffer", coming);
+    const { element, traffic } = this;
+    const { running } = element;
+    const coming = running.acquire(pool);
+    traffic.acquires++;
+    const end = (): void => {
+      traffic.acquires--;
+      element.ownSince = running.clock.now();
+    };
+    coming.then(end, end);
+    stageWaits(element, "waits for a buffer", coming);
     return coming;
   }
 }

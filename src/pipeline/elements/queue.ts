@@ -259,7 +259,9 @@ export class Queue extends Element {
         if (entry.kind === "buffer") {
           this.#leave(entry.measure);
           this.#wake();
-          const buffer = entry.work === undefined ? entry.buffer : await entry.work;
+          const { work } = entry;
+          const buffer =
+            work === undefined ? entry.buffer : await this.boundedCall(work, undefined, "working on a buffer");
           const pushed = out.push(buffer);
           if (pushed !== undefined) {
             stageWaits(this, DOWNSTREAM, pushed);
@@ -288,9 +290,10 @@ export class Queue extends Element {
       await this.out.setFormat(entry.format);
       this.formatPassed();
     } else if (entry.kind === "query") {
-      const answered = this.out.query(entry.query);
-      entry.answer(answered);
-      await answered;
+      // It has left the line: whatever becomes of it, the asker is told.
+      const asked = (async () => this.out.query(entry.query))();
+      entry.answer(asked);
+      await asked;
     } else {
       await this.out.end();
       return true;

@@ -196,8 +196,8 @@ th,td{text-align:start;padding:4px 10px 4px 0;vertical-align:top;border-bottom:1
 th{font-weight:600;color:var(--soft);position:sticky;top:0;background:var(--panel);z-index:1}
 td.num,th.num{text-align:end}
 td.wide{white-space:normal;overflow-wrap:anywhere}
-th:nth-child(1){width:18%}th:nth-child(2){width:8%}th:nth-child(3){width:11%}th:nth-child(4){width:15%}
-th:nth-child(5){width:17%}th:nth-child(6){width:8%}
+th:nth-child(1){width:17%}th:nth-child(2){width:7%}th:nth-child(3){width:11%}th:nth-child(4){width:14%}
+th:nth-child(5){width:18%}th:nth-child(6){width:9%}
 tr.old td:first-child{box-shadow:inset 3px 0 0 var(--alarm);padding-left:8px}
 .mark{display:inline-block;width:.8em;height:.8em;margin-inline-end:6px;border:1px solid var(--edge);border-radius:2px;
   position:relative;overflow:hidden;vertical-align:-1px}

@@ -9,17 +9,17 @@
  * const stop = instrument(metrics.getMeter("my-app"));
  * ```
  *
- * | instrument                   | kind             | unit       | what                                                 |
- * | ---------------------------- | ---------------- | ---------- | ---------------------------------------------------- |
- * | `millpond.pool.buffers`      | up-down counter  | `{buffer}` | slots or blocks, by `state`: `"free"` or `"leased"`  |
- * | `millpond.pool.buffers.max`  | up-down counter  | `{buffer}` | the most there may be, of pools that have such a bound |
- * | `millpond.pool.bytes`        | up-down counter  | `By`       | bytes that exist                                     |
- * | `millpond.pool.waiting`      | up-down counter  | `{waiter}` | waiters                                              |
- * | `millpond.pool.acquires`     | counter          | `{lease}`  | leases                                               |
- * | `millpond.pool.starved`      | counter          | `{wait}`   | waits that ended because none came in time           |
- * | `millpond.pool.discarded`    | counter          | `{buffer}` | slots that were freed instead of kept                |
- * | `millpond.pool.leaked`       | counter          | `{lease}`  | leases that were collected without a release         |
- * | `millpond.pool.wait.duration`| histogram        | `s`        | how long an acquire waited                           |
+ * | instrument                    | kind            | unit       | what                                        |
+ * | ----------------------------- | --------------- | ---------- | ------------------------------------------- |
+ * | `millpond.pool.buffers`       | up-down counter | `{buffer}` | slots, by `state`: `"free"` or `"leased"`   |
+ * | `millpond.pool.limit`         | up-down counter | `{buffer}` | the most there may be, where that is known  |
+ * | `millpond.pool.bytes`         | up-down counter | `By`       | bytes that exist                            |
+ * | `millpond.pool.waiting`       | up-down counter | `{waiter}` | waiters                                     |
+ * | `millpond.pool.acquires`      | counter         | `{lease}`  | leases                                      |
+ * | `millpond.pool.starved`       | counter         | `{wait}`   | waits that ended because none came in time  |
+ * | `millpond.pool.discarded`     | counter         | `{buffer}` | slots that were freed instead of kept       |
+ * | `millpond.pool.leaked`        | counter         | `{lease}`  | leases that were collected, not released    |
+ * | `millpond.pool.wait.duration` | histogram       | `s`        | how long an acquire waited                  |
  *
  * Each has the attributes `millpond.pool.name` and `millpond.pool.kind`, `millpond.pool.id` with `ids`, and a wait in
  * vain `error.type`.
@@ -27,9 +27,10 @@
  * Life-cycle: instruments are made at the first {@link instrument} of a meter; pools are asked when the SDK collects,
  * and heard when a wait is over. Nothing watches a pool, so that its fast paths stay open.
  *
- * Invariants: a series is the sum of the pools that have its attributes. It goes on when they have ended, with zeros for
- * what goes up and down, so that no counter falls; the newest 2000 such series are kept. A counter that a kind of pool does not have is not reported. A shared pool of
- * which this thread has several views counts once. Complexity: a collection is O(slots), a wait O(1).
+ * Invariants: a series is the sum of the pools that have its attributes. It goes on when they have ended, with zeros
+ * for what goes up and down, so that no counter falls; the newest 2000 such series are kept. A counter that a kind of
+ * pool does not have is not reported. A shared pool of which this thread has several views counts once. Complexity: a
+ * collection is O(slots), a wait O(1).
  */
 import type {
   Attributes,
@@ -50,8 +51,8 @@ export interface InstrumentOptions {
   /** Which pools; default: all that live, and all that are made later. */
   pools?: readonly PoolInfo[];
   /**
-   * Whether each pool has series of its own, told apart by the attribute `millpond.pool.id`. Default false: pools of one
-   * name and kind are added up. A program that makes pools without end makes series without end then.
+   * Whether each pool has series of its own, told apart by the attribute `millpond.pool.id`. Default false: pools of
+   * one name and kind are added up. A program that makes pools without end makes series without end then.
    */
   ids?: boolean;
 }
@@ -150,7 +151,7 @@ class PoolMetrics {
     const counter = (name: string, unit: string, description: string): Observable =>
       meter.createObservableCounter(`millpond.pool.${name}`, { unit, description });
     this.#buffers = level("buffers", "{buffer}", "Slots or blocks of the pool, by state");
-    this.#max = level("buffers.max", "{buffer}", "The most slots that the pool may have");
+    this.#max = level("limit", "{buffer}", "The most slots that the pool may have");
     this.#bytes = level("bytes", "By", "Bytes that the pool has");
     this.#waiting = level("waiting", "{waiter}", "Acquires that wait");
     this.#counters = {

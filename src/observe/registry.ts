@@ -221,11 +221,11 @@ export function onEnd(hear: (pool: PoolRegistration) => void): () => void {
 }
 
 /** Told of a wait that is over: its milliseconds, and the error of one in vain. */
-export type WaitListener = (pool: PoolRegistration, waited: number, served: boolean, error: unknown) => void;
+type WaitListener = (pool: PoolRegistration, waited: number, served: boolean, error: unknown) => void;
 
 /**
- * Calls `hear` in a later turn with every wait that begins from now on, when it is over; returns what ends that. Nothing
- * else of a pool is slower for it: this is for who wants to know of waits only.
+ * Calls `hear` in a later turn with every wait that begins from now on, when it is over; returns what ends that.
+ * Nothing else of a pool is slower for it: this is for who wants to know of waits only.
  */
 export function onWaited(hear: WaitListener): () => void {
   waitListeners.add(hear);

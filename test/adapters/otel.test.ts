@@ -87,7 +87,7 @@ describe("metrics of a pool", () => {
     expect(await read()).toMatchObject({
       [`buffers ${KIND} state="free"`]: 0,
       [`buffers ${KIND} state="leased"`]: 2,
-      [`buffers_max ${KIND}`]: 2,
+      [`limit ${KIND}`]: 2,
       [`bytes ${KIND}`]: bytes,
       [`waiting ${KIND}`]: 2,
       [`acquires_total ${KIND}`]: 2,
@@ -154,7 +154,7 @@ describe("metrics of a pool", () => {
       Object.keys(keys)
         .filter((key) => key.includes(`"${kind}"`))
         .map((key) => key.split(" ")[0]!);
-    expect(of("SlabPool").sort()).toEqual(["buffers", "buffers", "buffers_max", "bytes", "waiting"]);
+    expect(of("SlabPool").sort()).toEqual(["buffers", "buffers", "bytes", "limit", "waiting"]);
     expect(of("PagePool")).toEqual(expect.arrayContaining(["acquires_total", "discarded_total"]));
     expect(of("PagePool")).not.toContain("starved_total");
     expect(keys[`leaked_total ${KIND}`]).toBe(0);
@@ -179,13 +179,13 @@ describe("metrics of a pool", () => {
     const lease = second.tryAcquire()!;
     expect(await read()).toMatchObject({
       [`acquires_total ${KIND}`]: 6,
-      [`buffers_max ${KIND}`]: 4,
+      [`limit ${KIND}`]: 4,
       [`buffers ${KIND} state="leased"`]: 1,
     });
     // What it counted since the last collection is not lost.
     first.tryAcquire()!.release();
     first.close();
-    expect(await read()).toMatchObject({ [`acquires_total ${KIND}`]: 7, [`buffers_max ${KIND}`]: 2 });
+    expect(await read()).toMatchObject({ [`acquires_total ${KIND}`]: 7, [`limit ${KIND}`]: 2 });
     const third = make();
     third.tryAcquire()!.release();
     expect((await read())[`acquires_total ${KIND}`]).toBe(8);
@@ -199,7 +199,7 @@ describe("metrics of a pool", () => {
       [`discarded_total ${KIND}`]: expect.any(Number) as number,
       [`buffers ${KIND} state="free"`]: 0,
       [`buffers ${KIND} state="leased"`]: 0,
-      [`buffers_max ${KIND}`]: 0,
+      [`limit ${KIND}`]: 0,
       [`bytes ${KIND}`]: 0,
       [`waiting ${KIND}`]: 0,
     });
@@ -229,7 +229,7 @@ describe("metrics of a pool", () => {
     const elsewhere = await scrape(name);
     const stops = [measure(meter, { pools: [infos[0]!] }), measure(meter, { pools: infos.slice(0, 2) })];
     measure(elsewhere.meter);
-    const max = async (from: Scrape["read"]): Promise<unknown> => (await from())[`buffers_max ${KIND}`];
+    const max = async (from: Scrape["read"]): Promise<unknown> => (await from())[`limit ${KIND}`];
     expect([await max(read), await max(elsewhere.read)]).toEqual([2, 3]);
     const held = one.tryAcquire()!;
     const waiting = one.acquire();
@@ -267,9 +267,9 @@ describe("metrics of a pool", () => {
     });
     const { meter, read } = await scrape(name);
     measure(meter);
-    expect((await read())[`buffers_max ${KIND}`]).toBe(1);
+    expect((await read())[`limit ${KIND}`]).toBe(1);
     throwing.end();
-    expect((await read())[`buffers_max ${KIND}`]).toBe(1);
+    expect((await read())[`limit ${KIND}`]).toBe(1);
     pool.close();
   });
 

@@ -35,6 +35,7 @@ import {
   attachProcess,
   type Construct,
   createProcess,
+  knownIdentity,
   type ProcessAttachOptions,
   type ProcessMade,
   type ProcessOpenOptions,
@@ -67,7 +68,7 @@ export class ProcessPool extends SharedPool {
   /** @internal */
   declare readonly ops: NativeOps;
   readonly #table: ProcessTable;
-  readonly #self: ProcessIdentity;
+  #self: ProcessIdentity;
   readonly #row: bigint | undefined;
   readonly #layout: SharedLayout;
   readonly #waiter: ProcessWaiter;
@@ -159,6 +160,7 @@ export class ProcessPool extends SharedPool {
   override reserve(): SharedHandle & { readonly membership: Membership } {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
+    this.#self = knownIdentity(`cannot reserve a membership of shared pool "${this.name}"`);
     this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
     let claim = this.#claim();
     if (claim === null) {

@@ -1,5 +1,5 @@
 /** A browser with the inspector's page, whose data come from a made-up program that the test moves on. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -64,7 +64,7 @@ export class FakeServer {
     const file = pathname === "/" ? "inspector.html" : pathname.slice(1);
     if (pathname === "/trace") response.end('{"traceEvents":[]}');
     else if (pathname === "/blank.html") response.setHeader("content-type", TYPES.html!).end(this.blank);
-    else if (!/^[\w.-]+$/.test(file)) response.writeHead(404).end();
+    else if (!/^[\w.-]+$/.test(file) || !existsSync(join(DIST, file))) response.writeHead(404).end();
     else
       response
         .setHeader("content-type", TYPES[file.split(".").at(-1)!] ?? "text/plain")

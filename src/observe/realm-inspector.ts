@@ -89,7 +89,8 @@ export class RealmInspector {
 
   /** Somebody looks: events are recorded. Returns what ends that; with the last look the recording is dropped. */
   look(): () => void {
-    if (++this.#lookers === 1) this.#start();
+    if (this.#lookers === 0) this.#start();
+    this.#lookers++;
     let isOver = false;
     return () => {
       if (isOver) return;

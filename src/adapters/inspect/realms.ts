@@ -112,11 +112,12 @@ export class RealmHub {
 
   /** Somebody looks: all realms record. Returns what ends that. */
   look(): () => void {
-    if (++this.#lookers === 1) {
+    if (this.#lookers === 0) {
       this.#stopOwn = this.#own.look();
       this.#ownNext = 0;
       for (const remote of this.#remotes.values()) remote.next = 0;
     }
+    this.#lookers++;
     let isOver = false;
     return () => {
       if (isOver) return;

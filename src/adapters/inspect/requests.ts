@@ -62,6 +62,50 @@ export interface Page {
   readonly scripts: readonly string[];
 }
 
+/** The paths that are answered, with the keys that their queries may have beside the token. */
+const ROUTES: Readonly<Record<string, readonly string[]>> = {
+  "/": [],
+  "/snapshot": [],
+  "/stream": ["interval", "events"],
+  "/trace": ["seconds"],
+};
+
+type Answerer = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: string,
+  query: URLSearchParams,
+) => void | Promise<void>;
+
+/** Checks requests, answers the page, and has `answer` do the rest. */
+export function answerWith(gate: Gate, readPage: () => Page, answer: Answerer): RequestListener {
+  return (request, response) => {
+    // Written to a viewer that has gone: the program must not hear of it.
+    response.on("error", () => {});
+    request.on("error", () => {});
+    harden(response);
+    void (async () => {
+      try {
+        const { path, values } = admit(request, gate);
+        const keys = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+        if (keys === undefined) throw new Refusal(404, `there is only ${Object.keys(ROUTES).join(", ")}`);
+        for (const key of values.keys()) {
+          if (key !== "token" && !keys.includes(key)) throw new Refusal(400, "the query has an unknown key");
+        }
+        if (path !== "/") {
+          await answer(request, response, path, values);
+          return;
+        }
+        const { html, scripts } = readPage();
+        response.setHeader("Content-Security-Policy", policyOf(scripts));
+        send(response, "text/html; charset=utf-8", html);
+      } catch (error) {
+        refuse(response, error);
+      }
+    })();
+  };
+}
+
 /** Answers requests about the realms of `hub`. */
 export function answerRequests(
   hub: RealmHub,
@@ -70,72 +114,25 @@ export function answerRequests(
   limits: Limits = LIMITS,
 ): RequestListener {
   let streams = 0;
-  const routes: Readonly<Record<string, Route>> = {
-    "/": {
-      keys: [],
-      answer(_request, response) {
-        const { html, scripts } = readPage();
-        response.setHeader("Content-Security-Policy", policyOf(scripts));
-        send(response, "text/html; charset=utf-8", html);
-      },
-    },
-    "/snapshot": {
-      keys: [],
-      async answer(_request, response) {
-        const { snapshot } = await hub.update(0);
-        send(response, "application/json; charset=utf-8", JSON.stringify(snapshot));
-      },
-    },
-    "/stream": {
-      keys: ["interval", "events"],
-      answer(request, response, query) {
-        const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
-        const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
-        if (streams >= limits.streams) throw new Refusal(503, `there are ${streams} viewers already`);
-        streams++;
-        const isEventSource = String(request.headers.accept ?? "").includes("text/event-stream");
-        new Stream(
-          hub,
-          response,
-          { interval, hasEvents, isEventSource, stalled: limits.stalled },
-          () => streams--,
-        ).start();
-      },
-    },
-    "/trace": {
-      keys: ["seconds"],
-      async answer(_request, response, query) {
-        const seconds = numberOf(query, "seconds", 1, MAX_SECONDS);
-        if (!hub.isRecording) await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
-        else await sendTrace(hub, seconds, response);
-      },
-    },
-  };
-  const names = Object.keys(routes).join(", ");
-  return (request, response) => {
-    // Written to a viewer that has gone: the program must not hear of it.
-    response.on("error", () => {});
-    request.on("error", () => {});
-    harden(response);
-    void (async () => {
-      try {
-        const query = admit(request, gate);
-        const route = Object.hasOwn(routes, query.path) ? routes[query.path] : undefined;
-        if (route === undefined) throw new Refusal(404, `there is only ${names}`);
-        for (const key of query.values.keys()) {
-          if (key !== "token" && !route.keys.includes(key)) throw new Refusal(400, "the query has an unknown key");
-        }
-        await route.answer(request, response, query.values);
-      } catch (error) {
-        refuse(response, error);
-      }
-    })();
-  };
-}
-
-interface Route {
-  readonly keys: readonly string[];
-  answer(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): void | Promise<void>;
+  return answerWith(gate, readPage, async (request, response, path, query) => {
+    if (path === "/snapshot") {
+      const { snapshot } = await hub.update(0);
+      send(response, "application/json; charset=utf-8", JSON.stringify(snapshot));
+    } else if (path === "/stream") {
+      const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
+      const hasEvents = (numberOf(query, "events", 0, 1) ?? 1) === 1;
+      if (streams >= limits.streams) throw new Refusal(503, `there are ${streams} viewers already`);
+      const isEventSource = String(request.headers.accept ?? "").includes("text/event-stream");
+      const options = { interval, hasEvents, isEventSource, stalled: limits.stalled };
+      const stream = new Stream(hub, response, options, () => streams--);
+      streams++;
+      stream.start();
+    } else {
+      const seconds = numberOf(query, "seconds", 1, MAX_SECONDS);
+      if (!hub.isRecording) await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
+      else await sendTrace(hub, seconds, response);
+    }
+  });
 }
 
 /** Refuses a request that no viewer of ours sends; else its path and query. Every way out takes the same checks. */

@@ -3,12 +3,12 @@
 import { checkOps, nativeOps } from "../../os/load.ts";
 import { openName } from "../../os/names.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
-import { ownIdentity } from "../../os/process-liveness.ts";
+import { ownIdentity, type ProcessIdentity, whyUnknown } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
-import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
+import { createSharedMemory, MAX_SHARED_BYTES, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { oneOf, outOfRange, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import {
   joinPool,
   type Made,
@@ -120,12 +120,17 @@ export function createProcess<T>(options: ProcessPoolOptions, construct: Constru
   const layout = layoutOf(checkShape(given, "release"));
   const settings = withOps(checkAttach(given));
   const { name = "shared" } = settings;
-  const block = orThrow(
-    createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops),
-    cannot("make", name),
-  );
+  const bytes = bytesWithTable(layout);
+  if (bytes > MAX_SHARED_BYTES) {
+    throw outOfRange(
+      "options.count",
+      `so many that the pool has at most ${MAX_SHARED_BYTES} bytes, not ${bytes}`,
+      given.count,
+    );
+  }
+  const block = orThrow(createSharedMemory(bytes, "millpond-pool", settings.ops), cannot("make", name));
   try {
-    const own = ownIdentity();
+    const own = knownIdentity(cannot("make", name));
     const { table, word } = writeTable(block.buffer, layout, own);
     const { size, count, align, members, zero } = layout;
     const made = makePool({ size, count, align, members, zero, name, memory: block.buffer });
@@ -199,7 +204,7 @@ function rowOf(
   given: Membership | undefined,
   name: string,
 ): Claim {
-  const own = ownIdentity();
+  const own = knownIdentity(cannot("join", name));
   if (given === undefined) {
     let claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
     // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a
@@ -315,6 +320,22 @@ export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(
 
 function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {
   return { ...options, ops: options.ops ?? nativeOps() };
+}
+
+/**
+ * @internal This process, which others must be able to tell from every other one: of one that nobody can judge, nothing
+ * would come back when it is killed. Throws `ERR_UNSUPPORTED`, and `ERR_ALLOCATION_FAILED` when no descriptor is left to
+ * ask.
+ */
+export function knownIdentity(what: string): ProcessIdentity {
+  const own = ownIdentity();
+  if (own.start !== undefined) return own;
+  const { isFull, reason } = whyUnknown();
+  throw new MillpondError(
+    isFull ? "ERR_ALLOCATION_FAILED" : "ERR_UNSUPPORTED",
+    `${what}: ${reason}, and without it nobody could see that this process has ended; ${isFull ? "close some files, or raise ulimit -n" : "let it read /proc"}`,
+    { status: isFull ? "limit" : "forbidden", errno: isFull ? "EMFILE" : "NO_IDENTITY" },
+  );
 }
 
 function reservationGone(name: string, { member }: Membership): MillpondError {

@@ -404,7 +404,8 @@ async function listening(server: Server, path: string): Promise<RemoveOwn> {
 /** The path with three more bytes, which is as long as that of the other socket. */
 async function listenAside(server: Server, path: string): Promise<string> {
   for (let left = DRAFTS; ; left--) {
-    const draft = `${path}.${randomUUID().slice(0, 2)}`;
+    // With a letter that no number has: of what reads as one, the runtime makes a port of TCP.
+    const draft = `${path}.m${randomUUID().slice(0, 1)}`;
     try {
       await new Promise<void>((done, failed) => {
         server.once("error", failed);

@@ -10,6 +10,7 @@ import {
   formatTime,
   nameOf,
   plural,
+  shortPlace,
   visible,
 } from "../../../src/adapters/inspect/page/text.ts";
 
@@ -42,6 +43,15 @@ describe("a text of the program", () => {
     expect(cutFront("/app/src/main.js:12", 10)).toBe("\u2026ain.js:12");
     expect(cutFront("short", 10)).toBe("short");
     expect(Array.from(cutFront("👍👍👍👍", 3))).toHaveLength(3);
+  });
+
+  test("of a place in a file loses the folders in front, and nothing else", () => {
+    expect(shortPlace("at file:///app/src/main.js:3:14")).toBe("src/main.js:3:14");
+    expect(shortPlace("decode (file:///app/src/main.js:3:14)")).toBe("decode (src/main.js:3:14)");
+    expect(shortPlace("new Foo (C:\\app\\src\\main.js:3:14)")).toBe("new Foo (src\\main.js:3:14)");
+    expect(shortPlace("https://example.com/a/b.js:1:2")).toBe("a/b.js:1:2");
+    expect(shortPlace("main.js:3 and/or more")).toBe("main.js:3 and/or more");
+    expect(shortPlace("/".repeat(100_000))).toHaveLength(500);
   });
 
   test("stands for a pool that has no name", () => {

@@ -1,7 +1,7 @@
 /**
  * Small helpers for the document. Texts become text nodes; nothing is parsed as markup; what is equal is not written.
  */
-import { cut, cutFront, visible } from "./text.ts";
+import { cut, cutFront, firstLine, shortPlace, visible } from "./text.ts";
 
 /** What an element is made with: attributes, and children that are elements or texts. */
 type Child = Node | string;
@@ -54,7 +54,7 @@ export function setName(element: HTMLElement, value: string, most: number): void
 /** As {@link setName}, for places in files: their end says more. */
 export function setPlace(element: HTMLElement, value: string, most: number): void {
   const text = visible(value);
-  const short = cutFront(text, most);
+  const short = cutFront(shortPlace(firstLine(value)), most);
   setText(element, short);
   setAttribute(element, "title", short === text ? undefined : text);
 }

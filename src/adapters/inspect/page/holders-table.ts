@@ -27,7 +27,7 @@ export class HoldersTable {
 
   /** Empty until the first update. */
   constructor() {
-    const head = ["Pool", "Slot", "Held for", "Holder", "Thread or members", "Size", "Taken at"].map((text) => {
+    const head = ["Pool", "Slot", "Held for", "Holder", "Thread, members", "Size", "Taken at"].map((text) => {
       return el("th", { scope: "col", ...(["Slot", "Held for", "Size"].includes(text) ? { class: "num" } : {}) }, text);
     });
     const table = el(
@@ -39,7 +39,7 @@ export class HoldersTable {
     );
     this.#scroll = el(
       "div",
-      { class: "scroll", role: "region", tabindex: "0", "aria-labelledby": "holders-title" },
+      { class: "scroll", role: "group", tabindex: "0", "aria-labelledby": "holders-title" },
       table,
     );
     this.element = el(

@@ -4,7 +4,7 @@
  */
 import { RealmInspector } from "../../../observe/realm-inspector.ts";
 import type { InspectorUpdate } from "../../../observe/snapshot.ts";
-import { traceOf } from "../../../observe/trace.ts";
+import { traceFile } from "../trace-file.ts";
 import type { PageSource } from "./source.ts";
 
 /** Chrome's own; others have none. */
@@ -53,10 +53,12 @@ export class LocalSource implements PageSource {
   }
 
   /** See {@link PageSource}. */
-  async trace(): Promise<Blob> {
+  async trace(seconds?: number): Promise<Blob> {
     const recording = this.#realm.recording();
-    const trace = traceOf(recording === undefined ? [] : [recording], { about: { title: document.title } });
-    return new Blob([JSON.stringify(trace)], { type: "application/json" });
+    const about = { title: document.title, pid: 0 };
+    return new Blob([traceFile(recording === undefined ? [] : [recording], about, seconds)], {
+      type: "application/json",
+    });
   }
 
   #snapshot(): InspectorUpdate["snapshot"] {

@@ -25,6 +25,8 @@ export type InspectorTheme = "system" | "light" | "dark";
 
 /** Milliseconds between two updates of what is read. */
 const READ_MS = 250;
+/** The same of what is scrolled out of sight; a screen reader may read it all the same. */
+const UNSEEN_MS = 1000;
 /** Milliseconds without news after which the page says so. */
 const QUIET_MS = 3000;
 
@@ -52,7 +54,7 @@ export class InspectorPage {
   readonly #onScheme = (): void => this.#setTheme(this.#theme);
   readonly #onTheme: ((theme: InspectorTheme) => void) | undefined;
   readonly #body: readonly HTMLElement[];
-  /** Parts that are scrolled out of sight: they are not drawn until they come back. */
+  /** Parts that are scrolled out of sight: they are not drawn, or less often. */
   readonly #unseen: Set<Element> = new Set();
   readonly #sight: IntersectionObserver = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -65,6 +67,8 @@ export class InspectorPage {
   #palette: Palette = paletteOf(false);
   #unsubscribe: (() => void) | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
+  /** Draws what was left out because something else was drawn a moment ago, when nothing comes after it. */
+  #rest: ReturnType<typeof setTimeout> | undefined;
   #frame: number | undefined;
   #connection: SourceStatus = { state: "connecting" };
   #pid: number | undefined;
@@ -74,6 +78,7 @@ export class InspectorPage {
   #isClosed = false;
   #isDue = true;
   #readAt = Number.NEGATIVE_INFINITY;
+  #unseenAt = Number.NEGATIVE_INFINITY;
   #updatedAt = Number.NEGATIVE_INFINITY;
   #recordingSince: number | undefined;
   /** Why there is no trace. */
@@ -116,6 +121,7 @@ export class InspectorPage {
     this.#isClosed = true;
     this.#unsubscribe?.();
     clearInterval(this.#timer);
+    clearTimeout(this.#rest);
     if (this.#frame !== undefined) cancelAnimationFrame(this.#frame);
     this.#scheme.removeEventListener("change", this.#onScheme);
     this.#sight.disconnect();
@@ -252,21 +258,31 @@ export class InspectorPage {
       return;
     }
     const scene = this.#scene(process, isDue);
+    // What was paused stays: all of it is of the same moment.
+    const isAll = isDue && (this.#isPaused || performance.now() - this.#unseenAt >= UNSEEN_MS);
+    clearTimeout(this.#rest);
+    if (!isAll) {
+      const wait = isDue ? UNSEEN_MS : READ_MS;
+      this.#rest = setTimeout(() => {
+        if (!this.#isPaused) this.#schedule(true);
+      }, wait);
+    }
     if (isDue) {
       this.#isDue = false;
       this.#readAt = performance.now();
+      if (isAll) this.#unseenAt = this.#readAt;
       for (const part of this.#body) show(part, true);
       this.#head(process);
       // This one is heard, not only seen.
       this.#reports.update(scene);
-      for (const part of [this.#pools, this.#graphs, this.#holders]) this.#show(part, scene);
+      for (const part of [this.#pools, this.#graphs, this.#holders]) this.#show(part, scene, isAll);
     }
-    this.#show(this.#slots, scene);
-    this.#show(this.#timeline, scene);
+    this.#show(this.#slots, scene, this.#isPaused);
+    this.#show(this.#timeline, scene, this.#isPaused);
   }
 
-  #show(part: { readonly element: HTMLElement; update(scene: Scene): void }, scene: Scene): void {
-    if (!this.#unseen.has(part.element)) part.update(scene);
+  #show(part: { readonly element: HTMLElement; update(scene: Scene): void }, scene: Scene, always: boolean): void {
+    if (always || !this.#unseen.has(part.element)) part.update(scene);
   }
 
   #process(): ProcessModel | undefined {

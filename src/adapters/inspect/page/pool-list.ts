@@ -67,16 +67,20 @@ export class PoolList {
   }
 
   #choose(key: string): void {
+    // At once, and not with the next frame: the next key may be pressed before.
+    this.#options.views.get(this.#chosen)?.select(false);
+    this.#chosen = key;
+    const option = this.#options.views.get(key);
+    option?.select(true);
+    setAttribute(this.#list, "aria-activedescendant", option?.element.id);
+    option?.element.scrollIntoView({ block: "nearest" });
     this.#onChoose(key === ALL ? undefined : key);
-    this.#options.views.get(key)?.element.scrollIntoView({ block: "nearest" });
   }
 
   #onKey(event: KeyboardEvent): void {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const keys = [...this.#options.views.values()].map(({ key }) => key);
-    // The order of the document is that of the list; that of the map is the order in which they came.
     const order = [...this.#list.children].map((child) => child.getAttribute("data-key")!);
-    if (keys.length === 0) return;
+    if (order.length === 0) return;
     const at = Math.max(0, order.indexOf(this.#chosen));
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: order.length - 1 }[event.key];
     if (to === undefined) return;

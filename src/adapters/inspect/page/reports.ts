@@ -1,7 +1,18 @@
 /** Reports of starvation, newest first; the newest is said to screen readers, at most once in five seconds. */
 import { el, KeyedList, setText, show } from "./dom.ts";
 import type { ProcessModel, Report } from "./model.ts";
-import { cut, cutFront, formatCount, formatDuration, formatTime, nameOf, plural, visible } from "./text.ts";
+import {
+  cut,
+  cutFront,
+  firstLine,
+  formatCount,
+  formatDuration,
+  formatTime,
+  nameOf,
+  plural,
+  shortPlace,
+  visible,
+} from "./text.ts";
 import type { Scene } from "./view.ts";
 
 /** Reports that are listed. */
@@ -26,7 +37,7 @@ export class Reports {
   constructor() {
     this.#scroll = el(
       "div",
-      { class: "scroll", role: "region", tabindex: "0", "aria-labelledby": "reports-title" },
+      { class: "scroll", role: "group", tabindex: "0", "aria-labelledby": "reports-title" },
       this.#list,
     );
     this.#empty = el(
@@ -106,13 +117,20 @@ class ReportItem {
 function holdersInWords({ holders }: Report): string {
   if (holders === undefined) return "";
   if (holders.length === 0) return "No lease was out: the pool had no memory to give.";
-  const named = holders.slice(0, MAX_NAMED).map(({ slot, tag, age, members, site }) => {
+  const named = holders.slice(0, MAX_NAMED);
+  const places = new Set(named.map(({ site }) => site));
+  const [common] = places.size === 1 ? places : [];
+  const texts = named.map(({ slot, tag, age, members, site }) => {
     const by = tag !== undefined ? ` by ${cut(visible(tag), 40)}` : "";
     const member = members !== undefined && members.length > 0 ? ` by member ${members.join(", ")}` : "";
     const since = age === null ? "" : ` for ${formatDuration(age)}`;
-    const at = site === undefined ? "" : ` (taken at ${cutFront(visible(site), 36)})`;
+    const at = site === undefined || common !== undefined ? "" : ` (taken at ${placeOf(site)})`;
     return `slot ${slot}${since}${by}${member}${at}`;
   });
-  const more = holders.length > MAX_NAMED ? `, and ${holders.length - MAX_NAMED} more` : "";
-  return `Held then: ${named.join("; ")}${more}.`;
+  const more = holders.length > MAX_NAMED ? `; and ${holders.length - MAX_NAMED} more` : "";
+  return `Held then: ${texts.join("; ")}${more}.${common === undefined ? "" : ` Taken at ${placeOf(common)}.`}`;
+}
+
+function placeOf(site: string): string {
+  return cutFront(shortPlace(firstLine(site)), 48);
 }

@@ -11,7 +11,18 @@ import { el, KeyedList, setAttribute, setName, setText, show } from "./dom.ts";
 import { drawSlot, legend, STATE_NAMES } from "./marks.ts";
 import { MAX_SLOTS, type PoolModel, type SlotRow } from "./model.ts";
 import type { Palette } from "./style.ts";
-import { cut, cutFront, formatBytes, formatCount, formatDuration, nameOf, plural, visible } from "./text.ts";
+import {
+  cut,
+  cutFront,
+  firstLine,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  nameOf,
+  plural,
+  shortPlace,
+  visible,
+} from "./text.ts";
 import type { Scene } from "./view.ts";
 
 /** Pixels of a square with its gap, by how many squares there are. */
@@ -243,7 +254,7 @@ function who({ holder, tag }: SlotRow): string {
   if (name !== undefined) parts.push(` by ${cut(visible(name), 60)}`);
   if (holder?.members !== undefined && holder.members.length > 0) parts.push(` by member ${holder.members.join(", ")}`);
   if (holder !== null) parts.push(`, ${formatBytes(holder.size)}`);
-  if (holder?.site !== undefined) parts.push(`, taken at ${cutFront(visible(holder.site), 100)}`);
+  if (holder?.site !== undefined) parts.push(`, taken at ${cutFront(shortPlace(firstLine(holder.site)), 100)}`);
   if (holder?.note !== undefined && holder.note !== AT_LEAST) parts.push(` (${cut(visible(holder.note), 100)})`);
   return parts.join("");
 }

@@ -83,13 +83,12 @@ export const FILL: readonly number[] = [0, 0.4, 0.6, 0.8, 1, 1, 0];
 
 function variables({ states, ...theme }: Theme, scheme: string): string {
   const names = Object.entries(theme).map(([name, value]) => `--${name}:${value}`);
-  return `color-scheme:${scheme};${names.join(";")};${states.map((value, i) => `--state${i + 1}:${value}`).join(";")}`;
+  return `color-scheme:${scheme};--scheme:${scheme};${names.join(";")};${states.map((value, i) => `--state${i + 1}:${value}`).join(";")}`;
 }
 
 /** The style sheet. */
 export const STYLE: string = `
-:host{display:block;${variables(LIGHT, "light")};background:var(--background);color:var(--text);
-  font:14px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;text-align:start;container-type:inline-size}
+:host{display:block;${variables(LIGHT, "light")};background:var(--background);container-type:inline-size}
 @media (prefers-color-scheme:dark){:host{${variables(DARK, "dark")}}}
 :host([data-theme=light]){${variables(LIGHT, "light")}}
 :host([data-theme=dark]){${variables(DARK, "dark")}}
@@ -107,7 +106,9 @@ code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans M
 .soft{color:var(--soft)}
 .num{font-variant-numeric:tabular-nums}
 .sr{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-.page{display:grid;grid-template-columns:320px minmax(0,1fr);grid-template-areas:"head head" "side main";
+/* What the page around it says of the host element is inherited; here it ends. */
+.page{all:initial;color-scheme:var(--scheme);color:var(--text);background:var(--background);
+  font:14px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;text-align:start;display:grid;grid-template-columns:320px minmax(0,1fr);grid-template-areas:"head head" "side main";
   gap:12px;padding:12px;max-width:1800px;margin:0 auto}
 header{grid-area:head;display:flex;flex-wrap:wrap;gap:8px 16px;align-items:center;background:var(--panel);
   border:1px solid var(--line);border-radius:10px;padding:8px 12px}
@@ -196,8 +197,8 @@ th,td{text-align:start;padding:4px 10px 4px 0;vertical-align:top;border-bottom:1
 th{font-weight:600;color:var(--soft);position:sticky;top:0;background:var(--panel);z-index:1}
 td.num,th.num{text-align:end}
 td.wide{white-space:normal;overflow-wrap:anywhere}
-th:nth-child(1){width:18%}th:nth-child(2){width:8%}th:nth-child(3){width:11%}th:nth-child(4){width:15%}
-th:nth-child(5){width:17%}th:nth-child(6){width:8%}
+th:nth-child(1){width:17%}th:nth-child(2){width:7%}th:nth-child(3){width:11%}th:nth-child(4){width:14%}
+th:nth-child(5){width:18%}th:nth-child(6){width:9%}
 tr.old td:first-child{box-shadow:inset 3px 0 0 var(--alarm);padding-left:8px}
 .mark{display:inline-block;width:.8em;height:.8em;margin-inline-end:6px;border:1px solid var(--edge);border-radius:2px;
   position:relative;overflow:hidden;vertical-align:-1px}

@@ -40,6 +40,20 @@ export function cutFront(text: string, most: number): string {
   return points.length <= most ? text : `\u2026${points.slice(points.length - most + 1).join("")}`;
 }
 
+/** The first line of a text, as {@link visible} shows it: where a stack says who called. */
+export function firstLine(text: string): string {
+  return visible(text.trimStart().split("\n", 1)[0]);
+}
+
+/** A place in a file, with the folders in front of its last. */
+const PLACE = /(?:[a-z][\w+.-]*:\/\/)?[^\s()]*[\\/]([^\s()\\/]+[\\/][^\s()\\/]+:\d+)/gi;
+
+/** `decode (file:///app/src/decode.js:31:14)` as `decode (src/decode.js:31:14)`: the folders are the same for all. */
+export function shortPlace(site: string): string {
+  // Bounded, because the pattern looks again at every place of a text without one.
+  return site.slice(0, 500).replace(/^at /, "").replaceAll(PLACE, "$1");
+}
+
 const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
 /** 12,345; a dash for what is not counted. */

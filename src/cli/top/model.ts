@@ -166,7 +166,8 @@ export class TopModel {
     this.#height = rows;
     const writer = new LineWriter(columns, look);
     if (this.#snapshot === undefined) return [writer.line([" waiting for the first answer", look.paint.dim])];
-    const head = this.#head(writer, look, silent);
+    // On a low screen the pools are what matters.
+    const head = this.#head(writer, look, silent).slice(0, rows < LOW ? 1 : undefined);
     const foot = this.#foot(writer, look);
     const room = Math.max(0, rows - head.length - 1);
     const body =
@@ -293,7 +294,7 @@ export class TopModel {
       });
       return writer.line([mark, paint.accent], ...parts);
     });
-    return [title, ...lines];
+    return room < 2 ? lines : [title, ...lines];
   }
 
   #firstVisible(visible: number): number {
@@ -353,6 +354,9 @@ export class TopModel {
     return [...lines, ...list.slice(this.#scroll, this.#scroll + visible)];
   }
 }
+
+/** Rows of a screen that has no room for more than a line about the process. */
+const LOW = 8;
 
 /** A worker is shown as blocked from then on; a busy machine makes any thread wait for some turns. */
 const BLOCKED_MS = 1000;

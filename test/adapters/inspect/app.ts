@@ -31,8 +31,10 @@ if (isMainThread) {
         else worker.postMessage(text);
       });
     } else console.log("ready");
-    if (process.connected !== true) process.stdin.resume();
-    process.on("disconnect", () => process.exit());
+    if (mode === "input") process.disconnect?.();
+    else process.on("disconnect", () => process.exit());
+    // Alive until its input ends; then nothing is left that keeps it.
+    process.stdin.resume();
   }
 } else {
   const { parentPort } = await import("node:worker_threads");

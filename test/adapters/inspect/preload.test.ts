@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { isPreloaded, preloadedBy, splitOptions } from "../../../src/adapters/inspect/preload.ts";
 import { mergePools, type ProcessSnapshot } from "../../../src/observe/snapshot.ts";
 import { exitOf, kill } from "../../helpers/child.ts";
-import { ask, PRELOAD, scratch, updatesOf, updateWhere } from "./kit.ts";
+import { ask, PRELOAD, scratch, sendRaw, updatesOf, updateWhere } from "./kit.ts";
 
 const APP = fileURLToPath(new URL("app.ts", import.meta.url));
 
@@ -138,6 +138,18 @@ describe("a program that has the inspector preloaded", () => {
     killed.child.kill("SIGTERM");
     const [, signal] = (await once(killed.child, "exit")) as [number | null, string | null];
     expect(signal).toBe("SIGTERM");
+  });
+
+  it("ends when nothing of its own is left, though somebody looks", async () => {
+    const running = await ready("input");
+    const updates = updatesOf(running, "/stream?interval=50");
+    await updateWhere(updates, () => true);
+    const { socket } = sendRaw(running, "GET /half");
+    await once(socket, "connect");
+    running.child.stdin!.end();
+    const [code, signal] = (await once(running.child, "exit")) as [number | null, string | null];
+    expect([code, signal]).toEqual([0, null]);
+    expect(readdirSync(running.folder)).toEqual([]);
   });
 
   it("may exit in the middle of an answer", async () => {

@@ -170,7 +170,7 @@ describe("the table of pools", () => {
     ] as const) {
       model.render(80, 60, PLAIN);
       model.act(action);
-      for (const rows of [60, 24, 7]) {
+      for (const rows of [60, 24, 8, 7, 4, 3]) {
         const lines = model.render(80, rows, PLAIN);
         expect(lines.filter((line) => line.startsWith(`▸ ${name} `))).toHaveLength(1);
       }

@@ -218,6 +218,20 @@ function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, sta
   return (pid !== own.pid || start !== own.start) && ended(pid, start);
 }
 
+/** The members beside `member` that are, or may be, of this process: their rows name it, or nobody. */
+export function othersOf(table: ProcessTable, core: Core, own: ProcessIdentity, member: number): number[] {
+  const found: number[] = [];
+  for (let other = 0; other < core.layout.members; other++) {
+    const state = Atomics.load(core.i32, statusAt(core.layout, other)) & MemberState.MASK;
+    if (other === member || state === MemberState.FREE || state === MemberState.RECLAIMED) continue;
+    const word = rowOf(table, other);
+    const pid = Number(word & PID_MASK);
+    const isOwn = pid === own.pid && Number((word >> PID_BITS) & START_MASK) === (own.start ?? 0);
+    if (pid === 0 || isOwn) found.push(other);
+  }
+  return found;
+}
+
 /** The process that has a row: its number, or 0. For reports. */
 export function pidOf(table: ProcessTable, member: number): number {
   return Number(rowOf(table, member) & PID_MASK);

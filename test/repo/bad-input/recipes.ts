@@ -1,6 +1,7 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
 import { Readable, Writable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
+import { metrics } from "@opentelemetry/api";
 
 /** The built entry points, by subpath. */
 export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -94,6 +95,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./meta#MetaType": () => meta.VideoMeta,
     ".#Region": () => core.opaqueRegion(64, {}),
     "./observe#Recorder": () => observe.record({ capacity: 16, pools: [] }),
+    "./otel#Meter": () => metrics.getMeter("none"),
     "./observe#PoolInfo": () => observe.pools()[0]!,
     "./testing#FakeClock": () => new testing.FakeClock(),
     ".#Clock": () => new testing.FakeClock(),

@@ -36,7 +36,7 @@ export async function readSnapshot(path: string, timeout: number): Promise<Proce
 }
 
 /** How a stream is read. */
-export interface WatchOptions {
+interface WatchOptions {
   /** The socket. */
   readonly path: string;
   /** Milliseconds between updates. */

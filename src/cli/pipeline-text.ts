@@ -3,14 +3,14 @@ import { extname } from "node:path";
 import { ALL_ELEMENTS, pipelineFromText } from "../adapters/node/factories.ts";
 import { assertPathsApart, filesOf } from "../adapters/node/file-paths.ts";
 import { FramesElement } from "../adapters/node/frames-element.ts";
-import { OutputFile } from "../adapters/node/output-file.ts";
+import { filesAreNamed, OutputFile } from "../adapters/node/output-file.ts";
 import type { Description } from "../pipeline/describe.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 import { type ParsedPipeline, usageOf } from "../pipeline/text.ts";
 import { isMillpondError } from "../util/errors.ts";
 import type { TextOptions } from "./args.ts";
-import { ExitCode, explain, Failure, listenForSignals, print } from "./exit.ts";
+import { ExitCode, explain, Failure, listenForSignals, print, withResults } from "./exit.ts";
 import { concealedText } from "./run/report.ts";
 import { TraceFile } from "./run/trace-file.ts";
 import { bytes, complain, count, createProgress, number, type Paint, paintFor, table } from "./terminal.ts";
@@ -24,6 +24,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   const progress = createProgress(process.stderr, options.quiet || options.json);
   const graph = options.graph === undefined ? undefined : new GraphFile(options.graph);
   let trace: TraceFile | undefined;
+  let hasResults = false;
   try {
     await assertApart(parsed, options);
     await graph?.open();
@@ -49,6 +50,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
         progress.update(() => ({ done: buffers, expected: expectedOf(pipeline), label, showsRate: true, note: "" }));
       },
     });
+    hasResults = filesAreNamed();
     progress.clear();
     await graph?.write(pipeline.describe());
     await trace?.seal();
@@ -69,6 +71,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     // What was settled before it failed helps to see why; that the picture fails too is not worth a second message.
     await graph?.write(pipeline.describe()).catch(() => {});
     await trace?.keep(error);
+    if (hasResults) throw withResults(error);
     if (error instanceof Failure) throw error;
     throw failureOf(parsed.pointAt(error));
   } finally {

@@ -122,9 +122,15 @@ interface Envelope {
   readonly closed?: true;
 }
 
+/** What a child says whenever it begins to wait for a request: one that came before nobody may have heard. */
+export interface Receiving {
+  readonly millpondReceive: true;
+}
+
 /** One lane's part of a channel. */
 interface ChannelUser {
   onMessage(envelope: Partial<Envelope>): void;
+  onReceiving(): void;
   onDisconnect(): void;
 }
 
@@ -136,9 +142,10 @@ class IpcChannel {
   readonly users: Map<string, ChannelUser> = new Map();
 
   readonly onMessage = (value: unknown): void => {
-    const envelope = value as Partial<Envelope> | null;
-    if (envelope === null || typeof envelope !== "object" || typeof envelope.millpondLane !== "string") return;
-    this.users.get(envelope.millpondLane)?.onMessage(envelope);
+    const envelope = value as Partial<Envelope & Receiving> | null;
+    if (envelope === null || typeof envelope !== "object") return;
+    if (typeof envelope.millpondLane === "string") this.users.get(envelope.millpondLane)?.onMessage(envelope);
+    else if (envelope.millpondReceive === true) for (const user of [...this.users.values()]) user.onReceiving();
   };
 
   readonly onDisconnect = (): void => {
@@ -166,8 +173,11 @@ function leaveChannel(end: IpcEnd, id: string): void {
   end.removeListener("disconnect", channel.onDisconnect);
 }
 
-/** A port over an IPC channel, which carries other messages too: those of the lane `id` are its. */
-export function ipcPort(end: IpcEnd, id: string): ProcessPort {
+/**
+ * A port over an IPC channel, which carries other messages too: those of the lane `id` are its. `onReceiving` is called
+ * when the other side begins to wait for a request.
+ */
+export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () => {}): ProcessPort {
   // An error that comes later is the other side's end, which "disconnect" tells.
   const post = (envelope: Envelope): unknown => end.send!(envelope as never, () => {});
   const onMessage = (envelope: Partial<Envelope>): void => {
@@ -194,7 +204,7 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
       leaveChannel(end, id);
     },
   });
-  joinChannel(end, id, { onMessage, onDisconnect: over });
+  joinChannel(end, id, { onMessage, onReceiving, onDisconnect: over });
   return port;
 }
 

@@ -40,11 +40,7 @@ export class Reports {
       { class: "scroll", role: "group", tabindex: "0", "aria-labelledby": "reports-title" },
       this.#list,
     );
-    this.#empty = el(
-      "p",
-      { class: "empty" },
-      "No wait has lasted too long since this page was opened. Reports of starvation show up here as they happen, with who held the slots.",
-    );
+    this.#empty = el("p", { class: "empty" });
     this.element = el(
       "section",
       { class: "reports", "aria-labelledby": "reports-title" },
@@ -63,6 +59,9 @@ export class Reports {
     this.element.classList.toggle("alert", listed.length > 0 && now - listed[0]!.time < 10_000);
     show(this.#scroll, listed.length > 0);
     show(this.#empty, listed.length === 0);
+    const of = isOne ? " for a lease of this pool" : "";
+    const since = `No wait${of} has been reported as too long since this page was opened.`;
+    setText(this.#empty, `${since} Reports of starvation show up here as they happen, with who held the slots.`);
     setText(
       this.#count,
       reports.length > listed.length
@@ -118,7 +117,8 @@ function holdersInWords({ holders }: Report): string {
   if (holders === undefined) return "";
   if (holders.length === 0) return "No lease was out: the pool had no memory to give.";
   const named = holders.slice(0, MAX_NAMED);
-  const places = new Set(named.map(({ site }) => site));
+  // Most of the time all of them were taken at one place: it is said once.
+  const places = new Set(named.map(({ site }) => (site === undefined ? undefined : placeOf(site))));
   const [common] = places.size === 1 ? places : [];
   const texts = named.map(({ slot, tag, age, members, site }) => {
     const by = tag !== undefined ? ` by ${cut(visible(tag), 40)}` : "";
@@ -128,7 +128,7 @@ function holdersInWords({ holders }: Report): string {
     return `slot ${slot}${since}${by}${member}${at}`;
   });
   const more = holders.length > MAX_NAMED ? `; and ${holders.length - MAX_NAMED} more` : "";
-  return `Held then: ${texts.join("; ")}${more}.${common === undefined ? "" : ` Taken at ${placeOf(common)}.`}`;
+  return `Held then: ${texts.join("; ")}${more}.${common === undefined ? "" : ` Taken at ${common}.`}`;
 }
 
 function placeOf(site: string): string {

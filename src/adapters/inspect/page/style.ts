@@ -98,6 +98,7 @@ h1,h2,h3,p,ul,ol,figure,dl,dd{margin:0;padding:0}
 ul,ol{list-style:none}
 button,select{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--edge);border-radius:6px;
   padding:4px 10px;min-height:32px;cursor:pointer}
+select{max-width:11em}
 button:hover,select:hover{background:var(--raised)}
 button:disabled{color:var(--soft);cursor:default}
 :focus{outline:none}

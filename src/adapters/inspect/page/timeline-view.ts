@@ -22,6 +22,9 @@ const TALLEST_PX = 16;
 const SHORTEST_PX = 4;
 /** What the rows may take before they scroll. */
 const VIEW_PX = 300;
+/** What the readout says while nothing is pointed at. */
+const HINT =
+  "Point at a row to see how long its slot was held. The red line above the slots of a pool: somebody waited.";
 /** News from other threads come this much later. */
 const LATE_MS = 400;
 
@@ -44,7 +47,7 @@ export class TimelineView {
   readonly #scroll: HTMLElement;
   readonly #ticks: HTMLElement = el("div", { class: "ticks num", "aria-hidden": "true" });
   readonly #note: HTMLElement = el("p", { class: "note" });
-  readonly #readout: HTMLElement = el("p", { class: "readout" });
+  readonly #readout: HTMLElement = el("p", { class: "readout soft" }, HINT);
   readonly #empty: HTMLElement = el(
     "p",
     { class: "empty" },
@@ -77,7 +80,7 @@ export class TimelineView {
     this.#scroll = el("div", { class: "scroll", role: "group", tabindex: "0" }, this.#space);
     this.#scroll.addEventListener("scroll", () => this.#redraw());
     this.#scroll.addEventListener("pointermove", (event) => this.#point(event));
-    this.#scroll.addEventListener("pointerleave", () => setText(this.#readout, ""));
+    this.#scroll.addEventListener("pointerleave", () => setText(this.#readout, HINT));
     this.element = el(
       "section",
       { "aria-labelledby": "timeline-title" },
@@ -246,7 +249,7 @@ export class TimelineView {
     const time = scene.now - (1 - (event.clientX - box.left) / box.width) * this.#seconds * 1000;
     const row = this.#rows.find((candidate) => y >= candidate.y && y < candidate.y + candidate.height);
     if (row === undefined || row.kind === "head") {
-      setText(this.#readout, "");
+      setText(this.#readout, HINT);
       return;
     }
     const spans = row.kind === "waits" ? row.pool.waits : row.pool.rows[row.index];

@@ -15,7 +15,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import type { Core } from "../shared/core.ts";
+import { type Core, dropUndelivered } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -29,6 +29,7 @@ import {
   type Membership,
   prepareTransfer,
   reclaim,
+  reclaimFromOutside,
   reclaimThread,
   statusOf,
   TransferResult,
@@ -112,7 +113,9 @@ export function sharedCarrier(
       const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
       if (what === "ask") post(["answer", question]);
       else if (what === "answer" && typeof question === "number") questions.get(question)?.();
+      else if (what === "unread" && pool.isIdentity(question)) dropUndelivered(pool.core, question);
     },
+    unread: (id, post) => post(["unread", id]),
     ended,
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
@@ -146,12 +149,16 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   };
   let hasEnded = false;
   const exited = (): void => {
-    if (hasEnded || !isAlive(core) || isEvicted(core)) return;
+    if (hasEnded || !isAlive(core)) return;
     hasEnded = true;
     // Where no thread has joined and nothing was sent, there is nothing to reclaim: the pool is as it was before.
     if (!isConnected && cancelReservation(core, membership)) return;
-    lost();
-    for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+    // This thread has left the pool, and the others have not.
+    if (isEvicted(core)) reclaimFromOutside(core, membership);
+    else {
+      lost();
+      for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+    }
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
@@ -164,7 +171,6 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   };
   const isSettled = (): boolean =>
     !isAlive(core) ||
-    isEvicted(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
   const lane = await connect<Data>(checked, offer, {
@@ -173,6 +179,7 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     exited,
     isSettled,
     abandoned,
+    outlivesLane: true,
     lookForEnd: () => pool.lookForEnd(),
   });
   if (!isEnded) {

@@ -528,6 +528,19 @@ export function reclaimThread(core: Core, { member, status }: Membership): numbe
   return reclaimAll(core);
 }
 
+/**
+ * As {@link reclaimThread}, by one that is not a member of the pool any more: it marks the members, and those that are
+ * present clear up, at their next look for a slot.
+ */
+export function reclaimFromOutside(core: Core, thread: Membership): void {
+  const { i32, pool } = core;
+  if (!visit(i32, pool)) return;
+  evictThread(core, thread);
+  Atomics.store(i32, Header.UNRECLAIMED, 1);
+  wake(core, ALL);
+  endVisit(i32);
+}
+
 /** The first half of {@link reclaimThread}. Each place is looked at once, whatever is written there meanwhile. */
 function evictThread(core: Core, thread: Membership): void {
   const ended = [thread];

@@ -59,11 +59,10 @@ export interface Carrier {
   receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
-  /**
-   * The other side could not read the message that lease `id` went with: takes the lease back, or has the other side
-   * give it back.
-   */
-  unread(id: number, post: (message: unknown) => void): void;
+  /** The other side could not read the message that lease `id` went with; it is told so afterwards. */
+  unread(id: number): void;
+  /** This side could not read the message of lease `id`; undefined: of which nobody will tell. */
+  unreadable(id: number | undefined): void;
   /** Called once, when the lane is at its end: `lost` when the other side ended without closing it. */
   ended(lost: boolean): void;
   /** What the loss of the other side means for what it held, for messages. */
@@ -76,7 +75,16 @@ export interface Carrier {
 }
 
 /** @internal What a message says; the first place of each. */
-export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4, POOL_CLOSED: 5, UNREAD: 6 } as const;
+export const MessageType = {
+  LEASE: 0,
+  CREDIT: 1,
+  CLOSE: 2,
+  CLOSED: 3,
+  CONTROL: 4,
+  POOL_CLOSED: 5,
+  UNREAD: 6,
+  UNREAD_WAS: 7,
+} as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
@@ -103,6 +111,10 @@ export class Lane<Data = unknown> {
   readonly #sent: number[] = [];
   #sentCount = 0;
   #arrivedCount = 0;
+  /** Messages that could not be read, and of which it is not known yet which leases they were of. */
+  #unreadable = 0;
+  /** All is said but that. */
+  #endsThen = false;
   readonly #readers: { resolve: () => void }[] = [];
   #credit: number;
   #taken = 0;
@@ -256,7 +268,7 @@ export class Lane<Data = unknown> {
     this.#dropInbox();
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
-    if (this.#theyClosed) this.#end(false);
+    if (this.#theyClosed) this.#endInOrder();
     else this.#port.postMessage([MessageType.CLOSE]);
     await heard;
   }
@@ -289,11 +301,18 @@ export class Lane<Data = unknown> {
     this.#end(false);
   }
 
+  /** Nothing more comes, but the answers to what this side has asked. */
+  #endInOrder(): void {
+    if (this.#unreadable > 0) this.#endsThen = true;
+    else this.#end(false);
+  }
+
   #end(lost: boolean): void {
     this.#state = "ended";
     this.#stopLook();
     this.#leavePool();
     this.#carrier.ended(lost);
+    if (this.#unreadable > 0) this.#carrier.unreadable(undefined);
     this.#port.onmessage = null;
     this.#port.onmessageerror = null;
     this.#port.close();
@@ -348,11 +367,11 @@ export class Lane<Data = unknown> {
         this.#theyClosed = true;
         this.#port.postMessage([MessageType.CLOSED]);
         this.#senders.rejectAll(() => this.#closedError());
-        if (this.#state === "closing") this.#end(false);
+        if (this.#state === "closing") this.#endInOrder();
         this.#wakeReaders();
         break;
       case MessageType.CLOSED:
-        this.#end(false);
+        this.#endInOrder();
         break;
       case MessageType.POOL_CLOSED:
         if (this.#state === "ended") break;
@@ -371,10 +390,18 @@ export class Lane<Data = unknown> {
           Number.isInteger(number) &&
           (number as number) < this.#sentCount &&
           (number as number) >= Math.max(0, this.#sentCount - this.#window);
-        if (isUnderWay)
-          this.#carrier.unread(this.#sent[(number as number) % this.#window]!, (answer) => this.control(answer));
+        if (!isUnderWay) break;
+        const id = this.#sent[(number as number) % this.#window]!;
+        this.#carrier.unread(id);
+        this.#port.postMessage([MessageType.UNREAD_WAS, id]);
         break;
       }
+      case MessageType.UNREAD_WAS:
+        if (this.#unreadable === 0) break;
+        this.#unreadable--;
+        this.#carrier.unreadable(Number(message[1]));
+        if (this.#endsThen && this.#unreadable === 0) this.#end(false);
+        break;
       case MessageType.CONTROL:
         this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
         break;
@@ -392,6 +419,7 @@ export class Lane<Data = unknown> {
    */
   #onUnreadable(): void {
     if (this.#state === "ended") return;
+    this.#unreadable++;
     this.#port.postMessage([MessageType.UNREAD, this.#arrivedCount++]);
     if (this.#ending !== undefined) return;
     const error = new MillpondError(

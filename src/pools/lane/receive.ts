@@ -23,7 +23,7 @@ import { SharedPool } from "../shared/shared-pool.ts";
 import { type Answer, type ConnectRequest, Greeting } from "./connect.ts";
 import { type Carrier, Lane, type LanePort } from "./lane.ts";
 import { holdLivenessLock, keepLife } from "./liveness.ts";
-import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { lanesOf, type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import {
   detachedError,
   heldTwiceError,
@@ -93,8 +93,9 @@ class RemoteTransferPool implements LeasePool {
         const [id, buffer] = Array.isArray(payload) ? (payload as [unknown, unknown]) : [];
         return this.#acceptLease(id, buffer);
       },
-      // Its buffer went with the message; the pool makes another.
-      unread: (id) => this.#post(["return", id, undefined] satisfies TransferMessage),
+      // Its buffer went with the message; the pool makes another when it hears of it.
+      unread() {},
+      unreadable() {},
       control: (message) => {
         if (!Array.isArray(message)) return;
         const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
@@ -258,11 +259,13 @@ async function accept<Data>(
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      const lane = new Lane<Data>(
+      const open = lanesOf(pool);
+      const lane: Lane<Data> = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, false, () => {}),
+        sharedCarrier(pool, from, false, () => open.delete(lane as Lane<unknown>)),
         settings,
       );
+      open.add(lane as Lane<unknown>);
       port.postMessage(ready);
       return lane;
     } catch (error) {

@@ -15,7 +15,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import { type Core, dropUndelivered } from "../shared/core.ts";
+import { type Core, dropUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -113,15 +113,45 @@ export function sharedCarrier(
       const [what, question] = Array.isArray(message) ? (message as unknown[]) : [];
       if (what === "ask") post(["answer", question]);
       else if (what === "answer" && typeof question === "number") questions.get(question)?.();
-      else if (what === "unread" && pool.isIdentity(question)) dropUndelivered(pool.core, question);
     },
-    unread: (id, post) => post(["unread", id]),
+    // The bit is the other side's, and so is the step.
+    unread() {},
+    unreadable(id) {
+      if (id === undefined) dropUnknown(pool);
+      else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
+    },
     ended,
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
       : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
     lookForEnd: () => pool.lookForEnd(),
   };
+}
+
+/**
+ * Gives back what was sent to this thread and cannot be told of any more, where that is all that can be on its way
+ * here. With another lane, or a ring that this thread pops from, it is not known which: it stays until this thread
+ * leaves. O(slots).
+ */
+function dropUnknown(pool: SharedEnd): void {
+  const { core } = pool;
+  if (lanesOf(pool).size > 0 || hasRings(pool) || !isAlive(core) || isEvicted(core)) return;
+  for (let index = 0; index < core.count; index++) {
+    const state = Atomics.load(core.i32, stateAt(core, index));
+    if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
+  }
+}
+
+/** Pools that this thread pops leases of from a ring. */
+const withRings = new WeakSet<object>();
+
+/** @internal Leases of a pool come to this thread by a ring. */
+export function noteRing(pool: object): void {
+  withRings.add(pool);
+}
+
+function hasRings(pool: object): boolean {
+  return withRings.has(pool);
 }
 
 /** @internal What the other side of {@link connectShared} gets. */

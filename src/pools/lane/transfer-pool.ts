@@ -387,6 +387,9 @@ export class TransferPool implements LeasePool {
         const entry = this.#acceptReturn(carrier, id, undefined);
         if (entry !== undefined) this.#recycle(entry.index);
       },
+      unreadable(id) {
+        carrier.unread(id ?? Number.NaN);
+      },
       control: (message, post) => {
         if (!Array.isArray(message)) return;
         const [what, number, buffer] = message as unknown as TransferMessage;

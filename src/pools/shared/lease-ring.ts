@@ -24,7 +24,7 @@
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
-import { transferError } from "../lane/shared-transport.ts";
+import { noteRing, transferError } from "../lane/shared-transport.ts";
 import { leaseError, refusal } from "./errors.ts";
 import {
   acceptCommitted,
@@ -126,6 +126,7 @@ export class LeaseRing {
     if (side === "pop") {
       const rings = poppedBy.get(pool) ?? new Set();
       poppedBy.set(pool, rings.add(new WeakRef(this)));
+      noteRing(pool);
     }
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);

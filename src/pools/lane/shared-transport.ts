@@ -135,7 +135,8 @@ export function sharedCarrier(
  */
 function dropUnknown(pool: SharedEnd): void {
   const { core } = pool;
-  if (lanesOf(pool).size > 0 || hasRings(pool) || !isAlive(core) || isEvicted(core)) return;
+  if (lanesOf(pool).size > 0 || connecting.has(pool) || withRings.has(pool) || !isAlive(core) || isEvicted(core))
+    return;
   for (let index = 0; index < core.count; index++) {
     const state = Atomics.load(core.i32, stateAt(core, index));
     if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
@@ -150,8 +151,17 @@ export function noteRing(pool: object): void {
   withRings.add(pool);
 }
 
-function hasRings(pool: object): boolean {
-  return withRings.has(pool);
+/** Pools whose connections are being made in this thread, and how many: their lanes are not known yet. */
+const connecting = new Map<object, number>();
+
+/** Counts a connection that is being made; returns what counts it out. */
+function beginConnecting(pool: object): () => void {
+  connecting.set(pool, (connecting.get(pool) ?? 0) + 1);
+  return () => {
+    const left = connecting.get(pool)! - 1;
+    if (left > 0) connecting.set(pool, left);
+    else connecting.delete(pool);
+  };
 }
 
 /** @internal What the other side of {@link connectShared} gets. */
@@ -203,20 +213,25 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
     !isAlive(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  const lane = await connect<Data>(checked, offer, {
-    pool,
-    carrier,
-    exited,
-    isSettled,
-    abandoned,
-    outlivesLane: true,
-    lookForEnd: () => pool.lookForEnd(),
-  });
-  if (!isEnded) {
-    own = lane as Lane<unknown>;
-    lanesOf(pool).add(own);
+  const connected = beginConnecting(pool);
+  try {
+    const lane = await connect<Data>(checked, offer, {
+      pool,
+      carrier,
+      exited,
+      isSettled,
+      abandoned,
+      outlivesLane: true,
+      lookForEnd: () => pool.lookForEnd(),
+    });
+    if (!isEnded) {
+      own = lane as Lane<unknown>;
+      lanesOf(pool).add(own);
+    }
+    return lane;
+  } finally {
+    connected();
   }
-  return lane;
 }
 
 /**

@@ -70,6 +70,9 @@ import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
  */
 const ITEM_BITS = 0x3fffffff;
 
+/** For the hot path: what is imported, or a property, is loaded anew at each use. */
+const CLOSED: number = RingWord.CLOSED;
+
 /** Numbers that name no lease, in one call: each takes some 60 ns to tell. */
 const MAX_SKIPPED = 1024;
 
@@ -155,8 +158,8 @@ export class LeaseRing {
   }
 
   /**
-   * Gives a lease up to the other side. False, with nothing changed: the ring is full, or nobody is at its other side
-   * yet.
+   * Gives a lease up to the other side. False, with nothing changed: the ring is full or closed, or nobody is at its
+   * other side yet.
    * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the
    * other side holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
    */
@@ -167,6 +170,8 @@ export class LeaseRing {
     if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
     if (this.#peer < 0 && !this.#meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
+    // Who closed it may pop no more.
+    if (state.i32[CLOSED] !== 0) return false;
     let begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);
     // Another thread may have taken the place of one that ended.
     if (begun === TransferResult.GONE && this.#meet()) begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);

@@ -166,7 +166,9 @@ export abstract class Allocator {
     return false;
   }
 
-  /** @internal True when {@link freeRegion} itself zeroes bytes that are to be zeroed: others may still look at them. */
+  /**
+   * @internal True when {@link freeRegion} itself zeroes bytes that are to be zeroed: others may still look at them.
+   */
   get zeroesFreed(): boolean {
     return false;
   }

@@ -64,7 +64,9 @@ interface LifePort {
   close(): void;
 }
 
-/** What is watched by a channel of its own. A set: an end that nobody refers to may be collected, and closed by that. */
+/**
+ * What is watched by a channel of its own. A set: an end that nobody refers to may be collected, and closed by that.
+ */
 const lives = new Set<{ readonly port: LifePort; readonly watch: EndWatch }>();
 
 /**

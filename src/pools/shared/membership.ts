@@ -15,10 +15,10 @@
  * read, so that no step meets a later member.
  *
  * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members
- * after each. The receiver's bit is not set before the second: a bit is one hold, or one that was joined while it was on
- * its way; a thread neither joins a lease that is being sent to it nor is sent one that it is about to join. Any number of members may reclaim at once; each of these steps may be the last of the thread that takes
- * it, and the tests stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the
- * middle.
+ * after each. The receiver's bit is not set before the second: a bit is one hold, or one that was joined while it was
+ * on its way; a thread neither joins a lease that is being sent to it nor is sent one that it is about to join. Any
+ * number of members may reclaim at once; each of these steps may be the last of the thread that takes it, and the tests
+ * stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the middle.
  *
  * A member of a pool that was closed is LIVE until its own thread notices, or another one says that it has ended: as
  * long as one is, the memory gets no other pool.

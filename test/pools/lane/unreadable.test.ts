@@ -1,4 +1,6 @@
-/** Data that the sender can write and the receiver cannot read, and data that cannot be sent: what becomes of leases. */
+/**
+ * Data that the sender can write and the receiver cannot read, and data that cannot be sent: what becomes of leases.
+ */
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import type { Lane, LanePort } from "../../../src/pools/lane/lane.ts";

@@ -3,15 +3,16 @@ import { extname } from "node:path";
 import { ALL_ELEMENTS, pipelineFromText } from "../adapters/node/factories.ts";
 import { assertPathsApart, filesOf } from "../adapters/node/file-paths.ts";
 import { FramesElement } from "../adapters/node/frames-element.ts";
-import { OutputFile } from "../adapters/node/output-file.ts";
+import { filesAreNamed, OutputFile } from "../adapters/node/output-file.ts";
 import type { Description } from "../pipeline/describe.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 import { type ParsedPipeline, usageOf } from "../pipeline/text.ts";
 import { isMillpondError } from "../util/errors.ts";
 import type { TextOptions } from "./args.ts";
-import { ExitCode, explain, Failure, listenForSignals, print } from "./exit.ts";
+import { ExitCode, explain, Failure, listenForSignals, print, withResults } from "./exit.ts";
 import { concealedText } from "./run/report.ts";
+import { TraceFile } from "./run/trace-file.ts";
 import { bytes, complain, count, createProgress, number, type Paint, paintFor, table } from "./terminal.ts";
 
 /** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
@@ -22,8 +23,10 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   const forget = listenForSignals(stop);
   const progress = createProgress(process.stderr, options.quiet || options.json);
   const graph = options.graph === undefined ? undefined : new GraphFile(options.graph);
+  let trace: TraceFile | undefined;
+  let hasResults = false;
   try {
-    await assertApart(parsed, options.graph);
+    await assertApart(parsed, options);
     await graph?.open();
     const onWarning = (text: string): void => {
       progress.clear();
@@ -36,6 +39,8 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
       await graph?.write(pipeline.describe());
       return ExitCode.OK;
     }
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace, stop.signal);
+    trace?.begin();
     const summary = await pipeline.run({
       signal: stop.signal,
       onWarning,
@@ -45,8 +50,11 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
         progress.update(() => ({ done: buffers, expected: expectedOf(pipeline), label, showsRate: true, note: "" }));
       },
     });
+    hasResults = filesAreNamed();
     progress.clear();
     await graph?.write(pipeline.describe());
+    await trace?.seal();
+    await trace?.commit();
     const report = reportStream(pipeline);
     const missing = shortfallOf(pipeline, options.strict);
     if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`, report);
@@ -62,10 +70,13 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   } catch (error) {
     // What was settled before it failed helps to see why; that the picture fails too is not worth a second message.
     await graph?.write(pipeline.describe()).catch(() => {});
+    await trace?.keep(error);
+    if (hasResults) throw withResults(error);
     if (error instanceof Failure) throw error;
     throw failureOf(parsed.pointAt(error));
   } finally {
     await graph?.discard();
+    await trace?.discard();
     progress.clear();
     forget();
   }
@@ -194,9 +205,10 @@ class GraphFile {
 }
 
 /** Nothing has been opened yet: a file that is both read and written is still whole. */
-async function assertApart({ pipeline }: ParsedPipeline, graph: string | undefined): Promise<void> {
+async function assertApart({ pipeline }: ParsedPipeline, { graph, trace }: TextOptions): Promise<void> {
   const { reads, writes } = filesOf(pipeline.elements);
   if (graph !== undefined) writes.push({ path: graph, by: "--graph" });
+  if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
   await assertPathsApart(reads, writes);
 }
 

@@ -89,7 +89,8 @@ export class RealmInspector {
 
   /** Somebody looks: events are recorded. Returns what ends that; with the last look the recording is dropped. */
   look(): () => void {
-    if (++this.#lookers === 1) this.#start();
+    if (this.#lookers === 0) this.#start();
+    this.#lookers++;
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -225,7 +226,7 @@ export class RealmInspector {
       // Another thread's lease of a slot that this one had before is told apart by its number, and by who has it.
       if (own !== undefined && (holder.lease !== lease.lease || holder.members?.includes(own) === false)) return holder;
       const note = lease.began > this.#since ? {} : { note: [AT_LEAST, holder.note].filter(Boolean).join("; ") };
-      return { ...holder, age: now - lease.began, ...note };
+      return { ...holder, age: Math.round((now - lease.began) * 100) / 100, ...note };
     });
     return aged.sort((a, b) => (b.age ?? -1) - (a.age ?? -1));
   }
@@ -235,8 +236,12 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
+/** As it is, unless a text has to be cut; ages to a hundredth of a millisecond, which is half the characters. */
 function plainHolder(holder: PoolHolder): PoolHolder {
-  return { ...holder, ...cutTexts(holder) };
+  const { age, tag, note, site } = holder;
+  const rounded = age === null ? null : Math.round(age * 100) / 100;
+  const isShort = (tag?.length ?? 0) <= MAX_NAME && (note?.length ?? 0) <= MAX_TEXT && (site?.length ?? 0) <= MAX_TEXT;
+  return isShort ? { ...holder, age: rounded } : { ...holder, ...cutTexts(holder), age: rounded };
 }
 
 interface Texts {

@@ -18,7 +18,7 @@
  */
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
-import { checkOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
+import { checkOptions, listOf, wholeNumber, word } from "../util/validate.ts";
 import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
 import type { PoolKind } from "./pool-info.ts";
@@ -100,7 +100,7 @@ export interface Recording {
 export interface RecordOptions {
   /** Which pools; default: all that live, and all that are made while it records. */
   pools?: readonly PoolInfo[];
-  /** Events that are kept; 16 to 16,777,216, default 65,536, which take 2.5 MB; as many spans of stages. */
+  /** Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB; as many spans of stages. */
   capacity?: number;
   /** What this thread is called in a trace; default: "main", "worker 2". */
   thread?: string;
@@ -122,7 +122,7 @@ const HAS_SITE = 16;
 export const ENDED: number = Number.NEGATIVE_INFINITY;
 
 const DEFAULT_CAPACITY = 65_536;
-const MAX_CAPACITY = 2 ** 24;
+const MAX_CAPACITY = 2 ** 20;
 
 /** Starts to record. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function record(options: RecordOptions = {}): Recorder {
@@ -130,16 +130,19 @@ export function record(options: RecordOptions = {}): Recorder {
   const { pools: wanted, capacity = DEFAULT_CAPACITY } = given;
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
   const thread = given.thread === undefined ? threadName() : word("options.thread", given.thread);
-  if (wanted === undefined) return new Recorder(capacity, undefined, { thread });
-  if (!Array.isArray(wanted)) throw wrongType("options.pools", "an array of what pools() gave", wanted);
-  const ids = new Set(wanted.map((info: PoolInfo) => wholeNumber("options.pools[].id", info?.id, 1)));
-  return new Recorder(capacity, ids, { thread });
+  if (wanted === undefined) return new Recorder(capacity, undefined, { thread, threads: true });
+  const ids = listOf("options.pools", "an array of what pools() gave", wanted).map((info) =>
+    wholeNumber("options.pools[].id", info?.id, 1),
+  );
+  return new Recorder(capacity, new Set(ids), { thread });
 }
 
 /** What only the library says of a recorder. */
 interface RecorderExtra {
   /** What the thread is called. */
   readonly thread?: string;
+  /** Whether threads of stages record, too, and hand it in. */
+  readonly threads?: boolean;
   /** Hears of starvation as it happens. */
   readonly onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void;
 }
@@ -156,6 +159,8 @@ interface Watched {
 
 /** Pools that ended, and whose events were overwritten, are forgotten when there are so many more than before. */
 const SWEEP = 256;
+/** Recordings of threads that are kept: three stages with all the threads that they may have. */
+const MAX_THREADS = 64;
 
 /** See the module text. */
 export class Recorder {
@@ -174,6 +179,7 @@ export class Recorder {
   #sweepAt = SWEEP;
   readonly #thread: string;
   readonly #spans: SpanRing;
+  readonly #ofThreads: Recording[] = [];
   readonly #gcWatch: GcWatch;
   /** End what tells of new pools and stages. */
   readonly #endings: (() => void)[] = [];
@@ -191,7 +197,7 @@ export class Recorder {
 
   /** @internal Made by {@link record}. */
   constructor(capacity: number, ids: ReadonlySet<number> | undefined, extra: RecorderExtra = {}) {
-    const { thread = threadName(), onStarved } = extra;
+    const { thread = threadName(), threads = false, onStarved } = extra;
     this.capacity = capacity;
     this.#thread = thread;
     this.#spans = new SpanRing(capacity);
@@ -236,7 +242,11 @@ export class Recorder {
     if (ids === undefined) this.#endings.push(onRegister((pool) => this.#watch(pool)));
     const onStage: StageObserver["onStage"] = (stage, activity, isWait, since) =>
       this.#spans.addStage(stage, activity, isWait, since);
-    this.#endings.push(watchStages({ onStage }));
+    const onRecording = (recording: Recording): void => {
+      this.#ofThreads.push(recording);
+      if (this.#ofThreads.length > MAX_THREADS) this.#ofThreads.shift();
+    };
+    this.#endings.push(watchStages(threads ? { onStage, onRecording } : { onStage }));
     this.#gcWatch = watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration));
   }
 
@@ -272,9 +282,17 @@ export class Recorder {
     };
   }
 
-  /** {@link traceOf} this recording. Throws `ERR_INVALID_ARG_*`. O(capacity log capacity). */
+  /**
+   * {@link Recorder.recording}, and what the threads of `workers` stages recorded that began and ended well meanwhile;
+   * at most 64, the newest. None of a recorder that was given its pools.
+   */
+  recordings(): Recording[] {
+    return [this.recording(), ...this.#ofThreads];
+  }
+
+  /** {@link traceOf} all {@link Recorder.recordings}. Throws `ERR_INVALID_ARG_*`. O(events log events). */
   trace(extra?: TraceExtra): Trace {
-    return traceOf([this.recording()], extra);
+    return traceOf(this.recordings(), extra);
   }
 
   /** The pools, with what those say that have not ended. O(slots). */

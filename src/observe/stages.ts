@@ -1,10 +1,14 @@
 /**
- * Stages: the second kind of thing that is observed. A stage works on a buffer or waits for something, and says so when
- * it is over: `since = stageClock()`, the work, `stageDone(stage, activity, since)`. Whether anybody records is one
- * variable; nothing else happens while nobody does.
+ * Stages: the second kind of thing that is observed. A stage works on a buffer or waits for something, and each span of
+ * it is told when it is over. A stage with threads of its own hands on what these recorded.
+ *
+ * While nobody records, a hook costs one look at {@link stagesWatched}, and a wait nothing that a wait would notice:
+ * the three calls below are for the case that somebody does, or for a promise that is there anyway.
  *
  * An observer is one of the library's own, is told in the stage's own turn, and never throws.
  */
+
+import type { Recording } from "./recorder.ts";
 
 /** What works or waits. Its name is read when it is told of first. */
 export interface Stage {
@@ -21,51 +25,69 @@ export interface StageObserver {
    * @param since when it began, as `performance.now()` counts
    */
   onStage(stage: Stage, activity: string, isWait: boolean, since: number): void;
+  /** What a thread of a stage recorded, at its end. Absent: nobody needs to record there. */
+  onRecording?(recording: Recording): void;
 }
 
 let observers: readonly StageObserver[] = [];
-let isWatched = false;
+
+/** Whether anybody records. */
+export let stagesWatched = false;
 
 /** Tells `observer` of every stage of this realm from now on; returns what ends that. */
 export function watchStages(observer: StageObserver): () => void {
   observers = [...observers, observer];
-  isWatched = true;
+  stagesWatched = true;
   return () => {
     observers = observers.filter((other) => other !== observer);
-    isWatched = observers.length > 0;
+    stagesWatched = observers.length > 0;
   };
 }
 
-/** When a stage begins; 0: nobody records, and {@link stageDone} does nothing. @realtime */
-export function stageClock(): number {
-  return isWatched ? performance.now() : 0;
+/** Whether threads of a stage that begins now are to record. */
+export function recordingsWanted(): boolean {
+  return observers.some((observer) => observer.onRecording !== undefined);
 }
 
-/** The stage is done with what it began at `since`. @realtime while nobody records */
-export function stageDone(stage: Stage, activity: string, since: number): void {
-  if (since !== 0) tell(stage, activity, false, since);
+/** A thread of a stage has recorded this. */
+export function threadRecorded(recording: Recording): void {
+  for (const observer of observers) observer.onRecording?.(recording);
 }
 
-/** The same for what ends with a promise, well or not. */
-export function stageDoneLater(stage: Stage, activity: string, since: number, work: PromiseLike<unknown>): void {
-  if (since === 0) return;
-  const done = (): void => tell(stage, activity, false, since);
-  work.then(done, done);
-}
-
-/** A wait of the stage that began at `since` is over. */
-export function stageWaited(stage: Stage, activity: string, since: number): void {
-  if (since !== 0) tell(stage, activity, true, since);
-}
-
-/** The same for a wait that ends with a promise, well or not. */
-export function stageWaits(stage: Stage, activity: string, work: PromiseLike<unknown>): void {
-  if (!isWatched) return;
+/**
+ * Calls a hook of a stage, and tells of it when it is over, or the promise that it gave. To be called where
+ * {@link stagesWatched} is true; otherwise the hook itself.
+ */
+export function watchedCall<S extends Stage, A extends readonly unknown[], R>(
+  stage: S,
+  activity: string,
+  hook: (this: S, ...args: A) => R,
+  ...args: A
+): R {
   const since = performance.now();
-  const done = (): void => tell(stage, activity, true, since);
-  work.then(done, done);
+  let result: R | undefined;
+  try {
+    result = hook.apply(stage, args as never);
+    return result;
+  } finally {
+    tellLater(stage, activity, false, since, result);
+  }
 }
 
-function tell(stage: Stage, activity: string, isWait: boolean, since: number): void {
-  for (const observer of observers) observer.onStage(stage, activity, isWait, since);
+/** The stage works until a promise has ended. */
+export function stageWorks(stage: Stage, activity: string, work: PromiseLike<unknown>): void {
+  if (stagesWatched) tellLater(stage, activity, false, performance.now(), work);
+}
+
+/** The stage waits until a promise has ended. */
+export function stageWaits(stage: Stage, activity: string, work: PromiseLike<unknown>): void {
+  if (stagesWatched) tellLater(stage, activity, true, performance.now(), work);
+}
+
+function tellLater(stage: Stage, activity: string, isWait: boolean, since: number, result: unknown): void {
+  const done = (): void => {
+    for (const observer of observers) observer.onStage(stage, activity, isWait, since);
+  };
+  if (typeof (result as PromiseLike<unknown> | null | undefined)?.then !== "function") done();
+  else (result as PromiseLike<unknown>).then(done, done);
 }

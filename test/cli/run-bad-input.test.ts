@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -176,6 +176,39 @@ describe("Ctrl-C", () => {
     expect(message(outcome)).toMatch(/interrupted after \d frames?; nothing was written, and every buffer is back/);
     expect(filesIn(out)).toEqual([]);
     pipe.destroy();
+  });
+});
+
+describe("a second signal", () => {
+  it("leaves neither a file nor the folders that were made for it", async () => {
+    const folder = join(scratch.path, "twice");
+    mkdirSync(folder);
+    const out = join(folder, "x", "y");
+    const running = start(["run", CLIP, "--out", out], { fault: "hang:10" });
+    await until(() => filesIn(out).length > 0);
+    // Of two kinds: two of one kind that wait at once are one.
+    running.child.kill("SIGTERM");
+    running.child.kill("SIGHUP");
+    const { code } = await running.done;
+    expect([129, 143]).toContain(code);
+    expect(filesIn(folder)).toEqual([]);
+  });
+});
+
+describe("a report that cannot be printed", () => {
+  it.skipIf(!existsSync("/dev/full"))("is code 2, when the results have their names", async () => {
+    const full = openSync("/dev/full", "w");
+    try {
+      const out = join(scratch.path, "unreported");
+      const { code, stderr } = await millpond(["run", CLIP, "--out", out], { stdout: full });
+      expect(stderr).toMatch(/standard output could not be written: .*; the results are there/);
+      expect({ code, left: filesIn(out) }).toEqual({ code: 2, left: ["contact-sheet.png", "frames.json"] });
+      const sheet = join(scratch.path, "unreported.png");
+      const text = await millpond(["run", `pattern frames=3 ! contactsheet ${sheet}`], { stdout: full });
+      expect({ code: text.code, isThere: existsSync(sheet) }).toEqual({ code: 2, isThere: true });
+    } finally {
+      closeSync(full);
+    }
   });
 });
 

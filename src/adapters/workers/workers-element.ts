@@ -25,6 +25,8 @@ import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { allocators } from "../../allocators/registry.ts";
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import type { Recording } from "../../observe/recorder.ts";
+import { recordingsWanted, threadRecorded } from "../../observe/stages.ts";
 import type { Running, StageWait, WaitBounds } from "../../pipeline/base/element.ts";
 import { flushingError } from "../../pipeline/base/pad.ts";
 import { Queue } from "../../pipeline/elements/queue.ts";
@@ -34,7 +36,7 @@ import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { SharedBufferPool, type SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
-import type { FromThread, ToThread, WorkerFormat } from "./protocol.ts";
+import type { FromThread, ThreadData, ToThread, WorkerFormat } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
 import { MAX_THREADS, type Place, ThreadSlots } from "./worker-slots.ts";
 
@@ -91,6 +93,8 @@ interface Thread {
   readonly jobs: Map<number, Job>;
   readonly exited: Promise<void>;
   format: WorkerFormat | undefined;
+  /** Called with what it recorded, or undefined at its end. */
+  onRecording: (recording: Recording | undefined) => void;
 }
 
 // From the source tree Node runs the TypeScript file, from the package the compiled one.
@@ -110,6 +114,9 @@ const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 // What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the
 // whole process with it; frames lie outside of it.
 const THREAD_HEAP_MB = 512;
+
+/** A thread that is not busy answers in some milliseconds; a run is not kept much longer for what it recorded. */
+const RECORDING_MS = 2000;
 
 const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "onResult"] as const;
 
@@ -142,6 +149,8 @@ export class WorkersElement extends Queue {
   #index = 0;
   #format: WorkerFormat = { kind: "bytes" };
   #isStopping = false;
+  /** Whether the threads of this run record. */
+  #isRecorded = false;
   #broken: MillpondError | undefined;
   #passage: Passage = passage();
   #inWork: Set<Promise<unknown>> = new Set();
@@ -181,12 +190,19 @@ export class WorkersElement extends Queue {
     this.#broken = undefined;
     this.#index = 0;
     this.#threads = [];
+    this.#isRecorded = recordingsWanted();
     await Promise.all(Array.from({ length: this.#threadCount }, (_, n) => this.#spawn(n + 1)));
   }
 
   #spawn(number: number): Promise<void> {
     const { port1: port, port2: theirs } = new MessageChannel();
-    const workerData = { module: this.module, options: this.#options.options, port: theirs };
+    const record = { thread: `${this.name} ${number}`, stage: this.name };
+    const workerData: ThreadData = {
+      module: this.module,
+      options: this.#options.options,
+      port: theirs,
+      ...(this.#isRecorded ? { record } : {}),
+    };
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
     const worker = new Worker(THREAD_FILE, {
       workerData,
@@ -211,11 +227,13 @@ export class WorkersElement extends Queue {
           exited = settled;
         }),
         format: undefined,
+        onRecording: () => {},
       };
       this.#threads.push(thread);
       port.on("message", (message: FromThread) => {
         if (message.type === "ready") ready();
         else if (message.type === "broken") refuse(this.#cannotLoad(message.message));
+        else if (message.type === "recording") thread.onRecording(message.recording);
         else this.#done(thread, message);
       });
       let why: string | undefined;
@@ -246,9 +264,28 @@ export class WorkersElement extends Queue {
         this.#slots.left(port);
         for (const job of thread.jobs.values()) job.reject(error);
         thread.jobs.clear();
+        thread.onRecording(undefined);
         exited();
       });
     }).finally(() => running.endWait(loading));
+  }
+
+  /** Hands what the threads recorded to the recorders of this one. Overrides call it. */
+  override async commit(): Promise<void> {
+    if (!this.#isRecorded) return;
+    const recordings = this.#threads.map(
+      (thread) =>
+        new Promise<Recording | undefined>((resolve) => {
+          // A thread that does not come to its messages any more has been asked for nothing but this.
+          const timer = setTimeout(resolve, RECORDING_MS, undefined);
+          thread.onRecording = (recording) => {
+            clearTimeout(timer);
+            resolve(recording);
+          };
+          thread.port.postMessage({ type: "recording" } satisfies ToThread);
+        }),
+    );
+    for (const recording of await Promise.all(recordings)) if (recording !== undefined) threadRecorded(recording);
   }
 
   /** The module for messages: as a path. */

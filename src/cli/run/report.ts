@@ -51,7 +51,11 @@ export interface RunSummary {
   /** Worker threads. */
   readonly workers: number;
   /** Files that were written. */
-  readonly outputs: { readonly contactSheet: string | null; readonly frames: string | null };
+  readonly outputs: {
+    readonly contactSheet: string | null;
+    readonly frames: string | null;
+    readonly trace: string | null;
+  };
 }
 
 /** The parts that {@link summarize} puts together. */
@@ -159,7 +163,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     const listed = cuts.length > 8 ? `${cuts.slice(0, 8).join(", ")} and ${cuts.length - 8} more` : cuts.join(", ");
     lines.push(["cuts", cuts.length === 0 ? "none" : `${cuts.length}, at ${listed}`]);
   }
-  const written = [outputs.contactSheet, outputs.frames].filter((path) => path !== null);
+  const written = [outputs.contactSheet, outputs.frames, outputs.trace].filter((path) => path !== null);
   if (written.length > 0) lines.push(["wrote", written.join(", ")]);
   const title = paint.bold(source.name);
   // Below a name stands only its text.

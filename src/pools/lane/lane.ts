@@ -136,12 +136,13 @@ export class Lane<Data = unknown> {
     this.#window = wholeNumber("options.window", options.window ?? DEFAULT_WINDOW, 1, 2 ** 20);
     this.#credit = this.#window;
     this.#senders = new WaitQueue(this.#clock);
-    port.onmessage = (event) => this.#onMessage(event.data);
-    port.onmessageerror = () => this.#onUnreadable();
-    port.addEventListener("close", () => this.lost());
     this.#leavePool = onPoolEnd(carrier.pool, {
       poolEnded: (error, end) => this.#poolEnded(error as MillpondError, end),
     });
+    // Last: what came before is handed over at once, and may end this lane.
+    port.onmessageerror = () => this.#onUnreadable();
+    port.onmessage = (event) => this.#onMessage(event.data);
+    port.addEventListener("close", () => this.lost());
   }
 
   /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */

@@ -555,6 +555,48 @@ function evictThread(core: Core, thread: Membership): void {
   }
 }
 
+/**
+ * Makes the place of a member that has ended the next one's, reserved, with all that it held: where every member has
+ * ended, and so nobody is there to reclaim it. The one who joins there calls {@link disown} first. Null, and nothing
+ * changed: it is another one's by now, or is being reclaimed.
+ */
+export function inheritMembership(
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+): Membership | null {
+  const state = status & MemberState.MASK;
+  if (!isPresent(status) && state !== MemberState.LEAVING) return null;
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const mine = (((status & ~MemberState.MASK) + MemberState.EPOCH) & ALL) | MemberState.RESERVED;
+  if (Atomics.compareExchange(i32, at, status, mine) !== status) return null;
+  Atomics.store(i32, at - MemberWord.STATUS + MemberWord.JOINING, 0);
+  Atomics.add(i32, Header.RECLAIMED, 1);
+  return { member, status: mine };
+}
+
+/** Gives a membership back that was inherited and not used: what was held there is others' to reclaim. */
+export function returnInherited(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const epoch = status & ~MemberState.MASK;
+  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+    if (Atomics.compareExchange(i32, at, epoch | state, epoch | MemberState.RECLAIMING) === (epoch | state)) break;
+  }
+  Atomics.store(i32, Header.UNRECLAIMED, 1);
+}
+
+/**
+ * Takes this thread out of every slot that the last member in its place held, before it holds one itself. If it is
+ * stopped on the way, its own end is met by the same step, or by a reclaim.
+ */
+export function disown(core: Core): void {
+  const { size } = core.layout;
+  const passes = MAX_PASSES + Math.ceil((core.count * Math.max(size, LEAST_BYTES)) / CLEAR_BYTES);
+  // Bounded: another process may write into these words without end.
+  for (let n = 0; n < passes && isAlive(core) && !reclaimPass(core, core.me, newPass()); n++);
+  wake(core, ALL);
+}
+
 /** Goes on with clearing up that an earlier call left. Returns how many slots came free. */
 export function resumeReclaim(core: Core): number {
   const { i32 } = core;

@@ -1,0 +1,74 @@
+/** Threads of a `workers` stage record when somebody here does, and hand it in at the end. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { WorkersElement } from "../../src/adapters/workers/workers-element.ts";
+import { RealmInspector } from "../../src/observe/realm-inspector.ts";
+import { record } from "../../src/observe/recorder.ts";
+import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { PatternSource } from "../../src/pipeline/elements/pattern-source.ts";
+import { Pipeline } from "../../src/pipeline/pipeline.ts";
+import { traceProblems } from "./trace-schema.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "millpond-test-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const module = join(folder, "look.mjs");
+writeFileSync(module, "export default ({ bytes }) => bytes.length;");
+const throwing = join(folder, "throws.mjs");
+writeFileSync(throwing, "export default () => { throw new Error('it fails'); };");
+
+async function play(path = module): Promise<void> {
+  const source = new PatternSource({ width: 16, height: 16, frames: 10 });
+  await new Pipeline().link(source, new WorkersElement(path, { name: "look", workers: 2 }), new NullSink()).run();
+}
+
+describe("the threads of a workers stage", () => {
+  it("record while somebody here does: their frames, and their part of the shared pool", async () => {
+    const recorder = record({ thread: "here" });
+    await play();
+    recorder.stop();
+    const recordings = recorder.recordings();
+    expect(recordings.map(({ thread }) => thread)).toEqual(["here", "look 1", "look 2"]);
+    const frames = recordings.slice(1).flatMap(({ spans }) => spans.filter(({ type }) => type === "work"));
+    expect(frames).toHaveLength(10);
+    const shared = recordings.flatMap(({ pools }) => pools.filter(({ kind }) => kind === "SharedPool"));
+    expect(new Set(shared.map((pool) => pool.shared)).size).toBe(1);
+    for (const { from, to, events } of recordings.slice(1)) {
+      expect(events.filter(({ type }) => type === "acquire").length).toBeGreaterThan(0);
+      expect([from > recordings[0]!.from, to < recordings[0]!.to]).toEqual([true, true]);
+    }
+    expect(traceProblems(JSON.stringify(recorder.trace()))).toEqual([]);
+  });
+
+  it("do not keep a run from its end when one is stuck behind its last frame", async () => {
+    const stuck = join(folder, "stuck.mjs");
+    // Behind the answer of the last frame, and before any other message.
+    writeFileSync(stuck, "export default ({ index }) => { if (index === 9) setImmediate(() => { for (;;); }); };");
+    const recorder = record();
+    await play(stuck);
+    recorder.stop();
+    // The other thread's is there.
+    expect(recorder.recordings()).toHaveLength(2);
+  });
+
+  it("hand nothing in of a run that fails", async () => {
+    const recorder = record();
+    await expect(play(throwing)).rejects.toThrow("it fails");
+    recorder.stop();
+    expect(recorder.recordings()).toHaveLength(1);
+  });
+
+  it("do not record for an inspector, nor for a recorder that begins later or has stopped", async () => {
+    const stop = new RealmInspector().look();
+    const early = record();
+    early.stop();
+    const run = play();
+    await new Promise((resolve) => setImmediate(resolve));
+    const late = record();
+    await run;
+    late.stop();
+    stop();
+    expect([early.recordings().length, late.recordings().length]).toEqual([1, 1]);
+  });
+});

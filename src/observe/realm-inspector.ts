@@ -55,6 +55,9 @@ const MAX_MEMBERS = 64;
 const MAX_TIMED = 65_536;
 /** 2 to 3 MB while somebody looks: four seconds of 8,000 leases a second. */
 const CAPACITY = 65_536;
+/** A pool that takes so long to read is read rarely: it rests so many times as long. */
+const SLOW_MS = 2;
+const RARELY = 50;
 /** Holders in a report of starvation. */
 const MAX_REPORTED = 64;
 
@@ -68,6 +71,9 @@ export class RealmInspector {
   readonly #starved: Map<number, StarvedReport> = new Map();
   /** Since when, and which lease, by slot, of pools that do not know it themselves. */
   readonly #timed: Map<number, Map<number, { readonly lease: number; readonly began: number }>> = new Map();
+  /** What pools said that take long to read. */
+  readonly #slow: WeakMap<PoolRegistration, { readonly snapshot: PoolSnapshot; readonly until: number }> =
+    new WeakMap();
   #gcWatch: GcWatch | undefined;
   #recorder: Recorder | undefined;
   #lookers = 0;
@@ -108,7 +114,7 @@ export class RealmInspector {
     const pools: PoolSnapshot[] = [];
     for (const pool of live) {
       try {
-        pools.push(this.#poolSnapshot(pool, most));
+        pools.push(this.#read(pool, most));
       } catch {
         // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
       }
@@ -185,6 +191,21 @@ export class RealmInspector {
       });
     }
     this.#timedTo = recorder.sequence;
+  }
+
+  /** A pool of a million slots takes 50 ms to be counted: it is read again when that is 2 % of the time. */
+  #read(pool: PoolRegistration, most: number): PoolSnapshot {
+    const began = performance.now();
+    const known = this.#slow.get(pool);
+    if (known !== undefined && began < known.until) {
+      const { holders } = known.snapshot;
+      return holders.length <= most ? known.snapshot : { ...known.snapshot, holders: holders.slice(0, most) };
+    }
+    const snapshot = this.#poolSnapshot(pool, most);
+    const ended = performance.now();
+    if (ended - began >= SLOW_MS) this.#slow.set(pool, { snapshot, until: ended + RARELY * (ended - began) });
+    else if (known !== undefined) this.#slow.delete(pool);
+    return snapshot;
   }
 
   #poolSnapshot(pool: PoolRegistration, most: number): PoolSnapshot {

@@ -142,6 +142,34 @@ describe("a realm's inspector", () => {
     pool.close();
   });
 
+  it("reads a pool rarely that takes long to read, and others each time", () => {
+    const model = BufferPool.create({ name: "quick", size: 1, max: 1 });
+    const counts = pools()
+      .find(({ name }) => name === "quick")!
+      .counts();
+    let reads = 0;
+    const slow = registerPool("BufferPool", "slow", {
+      counts: () => {
+        reads++;
+        // Half a minute's pause for what takes half a second.
+        for (const until = performance.now() + 500; performance.now() < until; );
+        return counts;
+      },
+      stats: () => ({}),
+      holders: () => [],
+      watch: () => {},
+    });
+    const inspector = new RealmInspector();
+    const first = viewOf(inspector, "slow");
+    const lease = model.tryAcquire()!;
+    expect(viewOf(inspector, "slow")).toBe(first);
+    expect(viewOf(inspector, "quick").leased).toBe(1);
+    expect(reads).toBe(1);
+    lease.release();
+    model.close();
+    slow.end();
+  });
+
   it("is bounded whatever the program's names and numbers are, and leaves out a pool that throws", () => {
     const name = `\u001b[31m${"x".repeat(1_000_000)}`;
     const pool = BufferPool.create({ name, size: 1, max: 1000 });

@@ -39,7 +39,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
       await graph?.write(pipeline.describe());
       return ExitCode.OK;
     }
-    if (options.trace !== undefined) trace = await TraceFile.open(options.trace);
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace, stop.signal);
     trace?.begin();
     const summary = await pipeline.run({
       signal: stop.signal,

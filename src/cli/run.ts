@@ -77,7 +77,7 @@ async function play(options: RunOptions, signal: AbortSignal, progress: Progress
   let trace: TraceFile | undefined;
   try {
     await results.open(source);
-    if (options.trace !== undefined) trace = await TraceFile.open(options.trace);
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace, signal);
     trace?.begin();
     const summary = await new Playback(options, source, results, signal, progress).run(faults);
     await trace?.seal();

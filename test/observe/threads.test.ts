@@ -41,6 +41,17 @@ describe("the threads of a workers stage", () => {
     expect(traceProblems(JSON.stringify(recorder.trace()))).toEqual([]);
   });
 
+  it("do not keep a run from its end when one is stuck behind its last frame", async () => {
+    const stuck = join(folder, "stuck.mjs");
+    // Behind the answer of the last frame, and before any other message.
+    writeFileSync(stuck, "export default ({ index }) => { if (index === 9) setImmediate(() => { for (;;); }); };");
+    const recorder = record();
+    await play(stuck);
+    recorder.stop();
+    // The other thread's is there.
+    expect(recorder.recordings()).toHaveLength(2);
+  });
+
   it("hand nothing in of a run that fails", async () => {
     const recorder = record();
     await expect(play(throwing)).rejects.toThrow("it fails");

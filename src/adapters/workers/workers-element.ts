@@ -115,6 +115,9 @@ const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
 // whole process with it; frames lie outside of it.
 const THREAD_HEAP_MB = 512;
 
+/** A thread that is not busy answers in some milliseconds; a run is not kept much longer for what it recorded. */
+const RECORDING_MS = 2000;
+
 const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "onResult"] as const;
 
 /**
@@ -273,7 +276,12 @@ export class WorkersElement extends Queue {
     const recordings = this.#threads.map(
       (thread) =>
         new Promise<Recording | undefined>((resolve) => {
-          thread.onRecording = resolve;
+          // A thread that does not come to its messages any more has been asked for nothing but this.
+          const timer = setTimeout(resolve, RECORDING_MS, undefined);
+          thread.onRecording = (recording) => {
+            clearTimeout(timer);
+            resolve(recording);
+          };
           thread.port.postMessage({ type: "recording" } satisfies ToThread);
         }),
     );

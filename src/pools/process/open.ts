@@ -331,8 +331,8 @@ function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeO
 
 /**
  * @internal This process, which others must be able to tell from every other one: of one that nobody can judge, nothing
- * would come back when it is killed. Throws `ERR_UNSUPPORTED`, and `ERR_ALLOCATION_FAILED` when no descriptor is left to
- * ask.
+ * would come back when it is killed. Throws `ERR_UNSUPPORTED`, and `ERR_ALLOCATION_FAILED` when no descriptor is left
+ * to ask.
  */
 export function knownIdentity(what: string): ProcessIdentity {
   const own = ownIdentity();

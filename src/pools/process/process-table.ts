@@ -119,8 +119,10 @@ export function inheritRow(
   for (let member = 0; member < layout.members; member++) {
     const seen = rowOf(table, member);
     const status = Atomics.load(i32, statusAt(layout, member));
-    const isFree = (seen & PID_MASK) === 0n && (status & MemberState.MASK) === MemberState.FREE;
-    if (isFree) continue;
+    const state = status & MemberState.MASK;
+    // Nobody is there any more, and what was held is a reclaim's.
+    if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) continue;
+    if (state === MemberState.FREE && (seen & PID_MASK) === 0n) continue;
     if (!namesEnded(seen, own, ended)) return null;
     left.push({ seen, membership: { member, status } });
   }

@@ -13,7 +13,18 @@ import type { TextOptions } from "./args.ts";
 import { ExitCode, explain, Failure, listenForSignals, print, withResults } from "./exit.ts";
 import { concealedText } from "./run/report.ts";
 import { TraceFile } from "./run/trace-file.ts";
-import { bytes, complain, count, createProgress, number, type Paint, paintFor, table } from "./terminal.ts";
+import {
+  bytes,
+  complain,
+  count,
+  createProgress,
+  number,
+  type Paint,
+  paintFor,
+  printableLine,
+  printableText,
+  table,
+} from "./terminal.ts";
 
 /** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
 export async function runText(options: TextOptions): Promise<ExitCode> {
@@ -35,7 +46,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     const { strict } = options;
     if (options.dryRun) {
       await pipeline.negotiate({ signal: stop.signal, onWarning, strict });
-      await print(`${pipeline.describe().text()}\n`);
+      await print(`${printableText(pipeline.describe().text())}\n`);
       await graph?.write(pipeline.describe());
       return ExitCode.OK;
     }
@@ -59,7 +70,7 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     const missing = shortfallOf(pipeline, options.strict);
     if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`, report);
     else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(report))}\n`, report);
-    if (options.describe) await print(`\n${pipeline.describe().text()}\n`, report);
+    if (options.describe) await print(`\n${printableText(pipeline.describe().text())}\n`, report);
     if (summary.holders.length > 0) {
       complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug in a stage`);
       return ExitCode.LEAKED;
@@ -147,7 +158,7 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
   const seconds = summary.elapsed / 1000;
   const lines: string[] = [];
   for (const [name, buffers] of Object.entries(summary.sinks)) {
-    const role = pipeline.elements.find((one) => one.name === name)?.role ?? "";
+    const role = printableLine(pipeline.elements.find((one) => one.name === name)?.role ?? "");
     const rate = seconds > 0 ? `${number(buffers / seconds)} a second` : "";
     lines.push(`${paint.bold(name)}  ${count(buffers, "buffer")} in ${number(seconds)} s, ${rate}  ${paint.dim(role)}`);
   }

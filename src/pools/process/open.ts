@@ -168,13 +168,13 @@ export function attachProcess<T>(
   return join(source, buffer, size, settings, name, construct);
 }
 
-function shapeOf(source: SharedMemory): Partial<Pick<SharedMemory, "buffer" | "size">> {
+function shapeOf(source: SharedMemory): { readonly buffer: unknown; readonly size: number } {
   try {
     const { buffer, size } = source;
     return { buffer, size };
   } catch {
     // What has the prototype of a view alone throws the engine's TypeError here.
-    return {};
+    return { buffer: undefined, size: 0 };
   }
 }
 

@@ -260,13 +260,16 @@ function requiredEntries(entries: Entries): [name: string, source: string][] {
   });
 }
 
-/** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
+/**
+ * What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. As strict as the
+ * modules that it was: code that is not strict passes over what it may not write.
+ */
 async function buildCommonJs(inputs: Iterable<readonly [name: string, source: string]>): Promise<void> {
   const transform = { target: "es2022" };
   const comments = { legal: false, annotation: false, jsdoc: false };
   for (const [name, input] of inputs) {
     const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
-    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
+    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments, banner: '"use strict";' });
     await bundle.close();
   }
 }

@@ -6,7 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ReadError, readSnapshot, watchProcess } from "../adapters/inspect/client.ts";
 import { type FoundSocket, findSockets, isRunning, removeStale } from "../adapters/inspect/sockets.ts";
-import type { ProcessSnapshot } from "../observe/snapshot.ts";
+import type { InspectorUpdate, ProcessSnapshot } from "../observe/snapshot.ts";
 import type { TopOptions } from "./args.ts";
 import { ExitCode, Failure, type Interruption, listenForSignals, print } from "./exit.ts";
 import { complain, paintFor } from "./terminal.ts";
@@ -22,6 +22,8 @@ const NAME_MS = 1000;
 const REDRAW_MS = 500;
 /** Milliseconds between updates, unless told. */
 const DEFAULT_INTERVAL = 1000;
+/** Before a stream that ended is opened again. */
+const RETRY_MS = 250;
 /** Between the two snapshots of a table that is printed once: rates need two. */
 const ONCE_MS = 500;
 
@@ -172,8 +174,7 @@ async function live(target: Found, interval: number, signal: AbortSignal): Promi
   const redraw = setInterval(draw, REDRAW_MS);
   let title = `process ${target.pid}`;
   try {
-    const updates = watchProcess({ path: target.path, interval, timeout: ANSWER_MS, signal: ended });
-    for await (const { snapshot } of updates) {
+    for await (const { snapshot } of watch(target, interval, ended)) {
       heardAt = performance.now();
       title = `process ${target.pid} (${clip(shown(String(snapshot.title)), 60)})`;
       model.accept(snapshot);
@@ -186,13 +187,32 @@ async function live(target: Found, interval: number, signal: AbortSignal): Promi
     clearInterval(redraw);
     screen.close();
   }
-  return finish(title, signal, quit.signal.aborted);
+  return await finish(target, title, signal, quit.signal.aborted);
+}
+
+/**
+ * Updates until the process ends or serves no more. A stream may end before: that of a viewer which was stopped for a
+ * while is cut off.
+ */
+async function* watch(target: Found, interval: number, signal: AbortSignal): AsyncGenerator<InspectorUpdate> {
+  for (let isFirst = true; ; isFirst = false) {
+    try {
+      yield* watchProcess({ path: target.path, interval, timeout: ANSWER_MS, signal });
+    } catch (error) {
+      if (isFirst) throw error;
+      if (error instanceof ReadError && error.kind === "gone") return;
+    }
+    if (signal.aborted || !isThere(target)) return;
+    await delay(RETRY_MS, undefined, { signal }).catch(() => {});
+  }
 }
 
 /** How a watch is over: by a signal, by the user, or because there is nothing left to watch. */
-function finish(title: string, signal: AbortSignal, isQuit: boolean): ExitCode {
+async function finish({ pid }: Found, title: string, signal: AbortSignal, isQuit = false): Promise<ExitCode> {
   if (signal.aborted) return (signal.reason as Interruption).exitCode;
-  if (!isQuit) complain(`${title} has ended`);
+  // Its socket goes some moments before it does.
+  for (let i = 0; i < 10 && !isQuit && isRunning(pid); i++) await delay(RETRY_MS / 5);
+  if (!isQuit) complain(`${title} ${isRunning(pid) ? "serves its inspector no more" : "has ended"}`);
   return ExitCode.OK;
 }
 
@@ -204,13 +224,7 @@ async function plain(target: Found, interval: number | undefined, signal: AbortS
   let title = `process ${target.pid}`;
   let count = 0;
   try {
-    const path = target.path;
-    for await (const { snapshot } of watchProcess({
-      path,
-      interval: interval ?? ONCE_MS,
-      timeout: ANSWER_MS,
-      signal,
-    })) {
+    for await (const { snapshot } of watch(target, interval ?? ONCE_MS, signal)) {
       title = `process ${target.pid} (${clip(shown(String(snapshot.title)), 60)})`;
       model.accept(snapshot);
       if (interval === undefined && ++count < 2) continue;
@@ -221,25 +235,24 @@ async function plain(target: Found, interval: number | undefined, signal: AbortS
     if (error instanceof Failure) throw error;
     if (!signal.aborted) throw explainRead(error, target);
   }
-  return finish(title, signal, false);
+  return await finish(target, title, signal);
 }
 
 /** One snapshot, or one a line. */
 async function json(target: Found, interval: number | undefined, signal: AbortSignal): Promise<ExitCode> {
-  const { path } = target;
   try {
     if (interval === undefined) {
-      await print(`${jsonOf(await readSnapshot(path, ANSWER_MS))}\n`);
+      await print(`${jsonOf(await readSnapshot(target.path, ANSWER_MS))}\n`);
       return ExitCode.OK;
     }
-    for await (const { snapshot } of watchProcess({ path, interval, timeout: ANSWER_MS, signal })) {
+    for await (const { snapshot } of watch(target, interval, signal)) {
       await print(`${jsonOf(snapshot)}\n`);
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
     if (!signal.aborted) throw explainRead(error, target);
   }
-  return finish(`process ${target.pid}`, signal, false);
+  return await finish(target, `process ${target.pid}`, signal);
 }
 
 /** JSON leaves some characters as they are that a terminal takes for commands. */
@@ -265,14 +278,15 @@ async function web(target: Found, port: number, signal: AbortSignal): Promise<Ex
   try {
     await print(`${page.url}\n`);
     complain(`serves ${clip(shown(title), 60)} (process ${target.pid}) until Ctrl-C; whoever has the address can look`);
-    while (!signal.aborted && (await isThere(target))) await delay(1000, undefined, { signal }).catch(() => {});
+    while (!signal.aborted && isThere(target)) await delay(1000, undefined, { signal }).catch(() => {});
   } finally {
     await page.close();
   }
-  return finish(`process ${target.pid}`, signal, false);
+  return await finish(target, `process ${target.pid}`, signal);
 }
 
-async function isThere({ pid, path }: Found): Promise<boolean> {
+/** Whether it runs, and has its socket. */
+function isThere({ pid, path }: Found): boolean {
   return isRunning(pid) && findSockets().some((socket) => socket.path === path);
 }
 
@@ -281,6 +295,7 @@ function explainRead(error: unknown, { pid }: Found): Failure {
   const kind = error instanceof ReadError ? error.kind : "odd";
   const text = {
     gone: isRunning(pid) ? `process ${pid} serves its inspector no more` : `process ${pid} has ended`,
+    busy: `process ${pid} has as many viewers as it serves; end one of them`,
     silent: `process ${pid} does not answer: its main thread is blocked or stopped`,
     odd: `process ${pid} does not answer as an inspector of this version does`,
   }[kind];

@@ -31,6 +31,8 @@ export interface RealmFacts {
   readonly runtime?: string;
   /** Bytes of the heap now; absent: cannot be seen. */
   readonly heap?: () => { readonly used: number; readonly external: number };
+  /** Milliseconds from which on a pool takes long to read, and is read rarely; default 2. */
+  readonly slow?: number;
 }
 
 /** Events of a realm from a place on. */
@@ -55,11 +57,22 @@ const MAX_MEMBERS = 64;
 const MAX_TIMED = 65_536;
 /** 2 to 3 MB while somebody looks: four seconds of 8,000 leases a second. */
 const CAPACITY = 65_536;
+/** A pool that takes so long to read is read rarely: it rests so many times as long. */
+const SLOW_MS = 2;
+const RARELY = 50;
 /** Holders in a report of starvation. */
 const MAX_REPORTED = 64;
 
 /** The note of a lease that was out already when somebody began to look, in a pool that does not know its age. */
 export const AT_LEAST = "at least";
+
+interface SlowRead {
+  readonly snapshot: PoolSnapshot;
+  /** Milliseconds that it took. */
+  readonly took: number;
+  /** It stands for the pool until then. */
+  readonly until: number;
+}
 
 /** See the module text. */
 export class RealmInspector {
@@ -68,6 +81,8 @@ export class RealmInspector {
   readonly #starved: Map<number, StarvedReport> = new Map();
   /** Since when, and which lease, by slot, of pools that do not know it themselves. */
   readonly #timed: Map<number, Map<number, { readonly lease: number; readonly began: number }>> = new Map();
+  /** What pools said that take long to read. */
+  readonly #slow: WeakMap<PoolRegistration, SlowRead> = new WeakMap();
   #gcWatch: GcWatch | undefined;
   #recorder: Recorder | undefined;
   #lookers = 0;
@@ -108,7 +123,7 @@ export class RealmInspector {
     const pools: PoolSnapshot[] = [];
     for (const pool of live) {
       try {
-        pools.push(this.#poolSnapshot(pool, most));
+        pools.push(this.#read(pool, most));
       } catch {
         // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
       }
@@ -187,6 +202,25 @@ export class RealmInspector {
     this.#timedTo = recorder.sequence;
   }
 
+  /** A pool of a million slots takes 50 ms to be counted: it is read again when that is 2 % of the time. */
+  #read(pool: PoolRegistration, most: number): PoolSnapshot {
+    const began = performance.now();
+    const known = this.#slow.get(pool);
+    if (known !== undefined && began < known.until) {
+      const { holders } = known.snapshot;
+      return holders.length <= most ? known.snapshot : { ...known.snapshot, holders: holders.slice(0, most) };
+    }
+    const snapshot = this.#poolSnapshot(pool, most);
+    const took = performance.now() - began;
+    if (took < (this.#facts.slow ?? SLOW_MS)) this.#slow.delete(pool);
+    else {
+      // Once may be another program's turn: the quicker one of two counts.
+      const rest = known === undefined ? 0 : RARELY * Math.min(took, known.took);
+      this.#slow.set(pool, { snapshot, took, until: began + took + rest });
+    }
+    return snapshot;
+  }
+
   #poolSnapshot(pool: PoolRegistration, most: number): PoolSnapshot {
     const { id, kind, name, probe } = pool;
     const counts = probe.counts();
@@ -226,7 +260,7 @@ export class RealmInspector {
       // Another thread's lease of a slot that this one had before is told apart by its number, and by who has it.
       if (own !== undefined && (holder.lease !== lease.lease || holder.members?.includes(own) === false)) return holder;
       const note = lease.began > this.#since ? {} : { note: [AT_LEAST, holder.note].filter(Boolean).join("; ") };
-      return { ...holder, age: now - lease.began, ...note };
+      return { ...holder, age: Math.round((now - lease.began) * 100) / 100, ...note };
     });
     return aged.sort((a, b) => (b.age ?? -1) - (a.age ?? -1));
   }
@@ -236,8 +270,12 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
+/** As it is, unless a text has to be cut; ages to a hundredth of a millisecond, which is half the characters. */
 function plainHolder(holder: PoolHolder): PoolHolder {
-  return { ...holder, ...cutTexts(holder) };
+  const { age, tag, note, site } = holder;
+  const rounded = age === null ? null : Math.round(age * 100) / 100;
+  const isShort = (tag?.length ?? 0) <= MAX_NAME && (note?.length ?? 0) <= MAX_TEXT && (site?.length ?? 0) <= MAX_TEXT;
+  return isShort ? { ...holder, age: rounded } : { ...holder, ...cutTexts(holder), age: rounded };
 }
 
 interface Texts {

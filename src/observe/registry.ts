@@ -9,6 +9,7 @@
  * Life-cycle of a registration: made by {@link registerPool}, watched and not watched any more as observers come and
  * go, ended once by {@link PoolRegistration.end}. Complexity: registering is O(1), {@link registrations} O(pools).
  */
+import { throwLater } from "../util/errors.ts";
 import type { Site } from "../util/stack.ts";
 import {
   discardChannel,
@@ -170,7 +171,13 @@ export class WaitSpan {
     if (message === null && waitListeners.size === 0) return;
     const waited = performance.now() - this.#since;
     queueMicrotask(() => {
-      for (const hear of waitListeners) hear(this.#pool, waited, served, error);
+      for (const hear of waitListeners) {
+        try {
+          hear(this.#pool, waited, served, error);
+        } catch (thrown) {
+          throwLater(thrown);
+        }
+      }
       if (message === null) return;
       message.waited = waited;
       if (!served) {

@@ -96,7 +96,7 @@ export function traceOf(recordings: readonly Recording[], extra: TraceExtra = {}
   for (const [i, group] of groupPools(list).entries()) addPool(writer, group, POOLS_FROM + i);
   const sum = (of: (recording: Recording) => number): number => list.reduce((all, one) => all + of(one), 0);
   const overwritten = sum(({ dropped }) => dropped) + sum(({ droppedSpans }) => droppedSpans);
-  const otherData = { ...about, producer: "millpond", began: dateOf(base), overwritten };
+  const otherData = { ...about, producer: "millpond", began: new Date(base).toISOString(), overwritten };
   return { traceEvents: writer.finish(), displayTimeUnit: "ms", otherData };
 }
 
@@ -107,14 +107,26 @@ function checkRecording(name: string, recording: Recording): void {
   }
   for (const key of ["from", "to", "dropped", "droppedSpans"] as const) {
     if (typeof recording[key] !== "number") throw wrongType(`${name}.${key}`, "a number", recording[key]);
-    if (!Number.isFinite(recording[key])) throw badValue(`${name}.${key}`, "a finite number", recording[key]);
+    if (!isTime(recording[key])) throw badValue(`${name}.${key}`, "a time or a count", recording[key]);
   }
   if (typeof recording.thread !== "string") throw wrongType(`${name}.thread`, "a string", recording.thread);
 }
 
-function dateOf(time: number): string {
-  // Beyond this there is no date.
-  return Math.abs(time) <= 8.64e15 ? new Date(time).toISOString() : String(time);
+/** The last moment that a date has. */
+const MAX_TIME = 8.64e15;
+
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && Math.abs(value) <= MAX_TIME;
+}
+
+/** Entries that can be read: a recording may have come from anywhere. */
+function objects<T extends object>(list: readonly T[]): T[] {
+  return list.filter((one) => typeof one === "object" && one !== null);
+}
+
+/** A number that JSON has. */
+function countOf(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? Math.max(0, value) : 0;
 }
 
 type Arguments = Record<string, string | number | boolean>;
@@ -277,8 +289,8 @@ function threadLabel({ thread }: Recording, index: number, all: readonly Recordi
 function addThread(writer: TraceWriter, index: number, all: readonly Recording[]): void {
   const recording = all[index]!;
   const tracks = new Map<number, { name: string; spans: Span[] }>();
-  for (const { type, time, duration, track, name, text } of recording.spans) {
-    if (!Number.isFinite(time) || !Number.isFinite(duration) || duration < 0) continue;
+  for (const { type, time, duration, track, name, text } of objects(recording.spans)) {
+    if (!isTime(time) || !isTime(duration) || duration < 0) continue;
     const label = cut(String(name));
     const spans = tracks.get(track) ?? { name: label, spans: [] };
     tracks.set(track, spans);
@@ -316,13 +328,14 @@ function groupPools(list: readonly Recording[]): PoolGroup[] {
   const groups = new Map<string, { kind: PoolKind; name: string; views: PoolView[] }>();
   list.forEach((recording, source) => {
     const events = new Map<number, RecordedEvent[]>();
-    for (const event of recording.events) {
-      if (!POOL_TYPES.has(event.type) || ![event.time, event.subject, event.value].every(Number.isFinite)) continue;
+    for (const event of objects(recording.events)) {
+      const { type, time, subject, value } = event;
+      if (!POOL_TYPES.has(type) || !isTime(time) || !Number.isFinite(subject) || !Number.isFinite(value)) continue;
       const of = events.get(event.pool);
       if (of === undefined) events.set(event.pool, [event]);
       else of.push(event);
     }
-    for (const pool of recording.pools) {
+    for (const pool of objects(recording.pools)) {
       const { id, kind, name, shared } = pool;
       const key = shared === undefined ? `${source}.${id}` : `shared.${shared}`;
       const group = groups.get(key) ?? { kind, name: cut(String(name)), views: [] };
@@ -361,6 +374,7 @@ class PoolTracer {
   /** By view and slot, and by view and number. */
   readonly #openLeases: Map<string, Open> = new Map();
   readonly #openWaits: Map<string, Open> = new Map();
+  readonly #ended: Set<PoolView> = new Set();
   /** How many views have a slot. */
   readonly #holds: Map<number, number> = new Map();
   #count: number;
@@ -371,7 +385,7 @@ class PoolTracer {
   constructor(writer: TraceWriter, group: PoolGroup) {
     this.#writer = writer;
     this.#group = group;
-    this.#count = Number(group.views[0]!.pool.count) || 0;
+    this.#count = countOf(group.views[0]!.pool.count);
     const steps = group.views.flatMap((view) => view.events.map((event) => ({ view, event })));
     if (group.views.length > 1) steps.sort((a, b) => a.event.time - b.event.time);
     this.#sample(group.views.reduce((least, { recording }) => Math.min(least, recording.from), Infinity));
@@ -400,8 +414,9 @@ class PoolTracer {
       this.moments.push({ name: "starved", ticks, args: { waited_ms: value, waiting: subject } });
     } else {
       this.#endView(view, time);
-      // A shared pool goes on without the thread that has left it.
-      if (this.#group.views.length === 1) this.#count = 0;
+      // A shared pool goes on without the thread that has left it, as long as another one sees it.
+      this.#ended.add(view);
+      if (this.#group.views.every((one) => this.#ended.has(one) || one.recording.to <= time)) this.#count = 0;
       this.moments.push({ name: "pool ended", ticks, args: this.#threadOf(view) });
     }
     this.#sample(time);
@@ -411,14 +426,18 @@ class PoolTracer {
   #finish(): void {
     const last = this.#group.views.reduce((a, b) => (b.recording.to >= a.recording.to ? b : a));
     const { last: end } = last.pool;
-    const leased = Math.max(0, (end?.leased ?? 0) - this.#holds.size) + this.#lostLeases;
-    const waiting = Math.max(0, (end?.waiting ?? 0) - this.#openWaits.size) + this.#lostWaits;
+    const leased = Math.max(0, countOf(end?.leased) - this.#holds.size) + this.#lostLeases;
+    const waiting = Math.max(0, countOf(end?.waiting) - this.#openWaits.size) + this.#lostWaits;
     this.#sample(last.recording.to);
     for (const sample of this.samples) {
       sample.leased += leased;
       sample.waiting += waiting;
     }
-    if (end !== undefined) this.samples.push({ ticks: this.#writer.ticks(last.recording.to), ...end });
+    if (end !== undefined) {
+      const ticks = this.#writer.ticks(last.recording.to);
+      const [count, nowLeased, nowWaiting] = [countOf(end.count), countOf(end.leased), countOf(end.waiting)];
+      this.samples.push({ ticks, count, leased: nowLeased, waiting: nowWaiting });
+    }
     for (const view of this.#group.views) this.#endView(view, view.recording.to);
   }
 

@@ -140,8 +140,6 @@ const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 const O_RDWR = 2;
-const O_CREAT = 0o100;
-const O_NOFOLLOW: number = arch === "arm64" || arch === "ppc64" ? 0o100000 : 0o400000;
 // LOCK_EX | LOCK_NB.
 const LOCK_AT_ONCE = 6;
 const RLIMIT_FSIZE = 1;
@@ -158,8 +156,7 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
   const ftruncate = libc.func("ftruncate", "int", ["int", "int64_t"]);
   const fchmod = libc.func("fchmod", "int", ["int", "uint"]);
   const fcntl = libc.func("fcntl", "int", ["int", "int", "int"]);
-  // Fixed arguments although `open` is variadic, as with `syscall`.
-  const open = libc.func("open", "int", ["str", "int", "uint"]);
+  const open = libc.func("open", "int", ["str", "int"]);
   const flock = libc.func("flock", "int", ["int", "int"]);
   const statx = libc.func("statx", "int", ["int", "str", "int", "uint", "void *"]);
   const geteuid = libc.func("geteuid", "uint", []);
@@ -251,11 +248,11 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
         const status = code === "EACCES" || code === "EPERM" ? "forbidden" : "failed";
         return notDone(status, code, `process ${pid} has no descriptor ${descriptor} that this process may open`);
       }
-      const opened = Number(open(path, O_RDWR | O_CLOEXEC, 0));
+      const opened = Number(open(path, O_RDWR | O_CLOEXEC));
       return opened < 0 ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`) : made(opened);
     },
-    lockFile(path) {
-      const opened = Number(open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600));
+    lockFolder(path) {
+      const opened = Number(open(path, O_CLOEXEC));
       if (opened < 0) return memory.failed("open", path);
       if (Number(flock(opened, LOCK_AT_ONCE)) === 0) return made(opened);
       const failure = memory.failed("flock", path);

@@ -44,7 +44,7 @@ export function pageOps(): PageOps {
  * What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance.
  */
 const PARTS = {
-  shared: ["create", "inspect", "overlay", "openOf", "lockFile", "close"],
+  shared: ["create", "inspect", "overlay", "openOf", "lockFolder", "close"],
   sockets: ["pair", "listen", "connect", "accept", "peer", "send", "receive"],
   futex: ["wait", "wake"],
   dma: ["fromHeap", "fromShared", "map", "sync"],

@@ -39,9 +39,6 @@ interface Entry {
   readonly namespace?: number;
 }
 
-/** Beside the names, and no name: whoever changes a name that is there holds the kernel's lock on it. */
-const LOCK = ".lock";
-
 /** 0.5 s, a thousand times what one who holds the lock needs: it was stopped then. */
 const LOCK_TRIES: { readonly times: number; readonly ms: number } = { times: 100, ms: 5 };
 
@@ -99,8 +96,8 @@ function write(name: string, file: string, entry: Entry, ops: NativeOps): NotDon
 }
 
 /**
- * Takes a name over that was left behind. Under the lock: the one that is judged and the one that is removed are one, and
- * nobody else's that has taken it over in between.
+ * Takes a name over that was left behind. Under the lock: the one that is judged and the one that is removed are one,
+ * and nobody else's that has taken it over in between.
  */
 function takeOver(name: string, file: string, draft: string, ops: NativeOps): NotDone | undefined {
   const lock = takeLock(file, ops);
@@ -113,11 +110,14 @@ function takeOver(name: string, file: string, draft: string, ops: NativeOps): No
   }
 }
 
-/** A descriptor that has the lock until it is closed, also by the end of its process. */
+/**
+ * Whoever changes a name that is there holds the kernel's lock on the folder of names: a descriptor has it until it is
+ * closed, also by the end of its process.
+ */
 function takeLock(file: string, ops: NativeOps): Outcome<number> {
   const word = new Int32Array(new SharedArrayBuffer(4));
   for (let left = LOCK_TRIES.times; ; left--) {
-    const lock = ops.shared.lockFile(join(dirname(file), LOCK));
+    const lock = ops.shared.lockFolder(dirname(file));
     if (lock.ok || lock.errno !== "EAGAIN" || left === 0) return lock;
     Atomics.wait(word, 0, 0, LOCK_TRIES.ms);
   }

@@ -79,10 +79,10 @@ export interface SharedOps {
   /** Opens the object that another process of the same user has as `descriptor`. */
   openOf(pid: number, descriptor: number): Outcome<number>;
   /**
-   * Opens a file, which is made when it is not there, and takes the kernel's lock on it. The answer is a descriptor that
-   * has the lock until it is closed; "EAGAIN": another one has it.
+   * Takes the kernel's lock on a folder. The answer is a descriptor that has it until it is closed; "EAGAIN": another
+   * one has it.
    */
-  lockFile(path: string): Outcome<number>;
+  lockFolder(path: string): Outcome<number>;
   /** Closes a descriptor. */
   close(descriptor: number): Result;
 }
@@ -188,7 +188,7 @@ export interface NativeOps extends PageOps {
 /** Shared objects where there are none. */
 export function absentShared(why: NotDone): SharedOps {
   const no = (): NotDone => why;
-  return { create: no, inspect: no, overlay: no, openOf: no, lockFile: no, close: no };
+  return { create: no, inspect: no, overlay: no, openOf: no, lockFolder: no, close: no };
 }
 
 /** Descriptor sockets where there are none. */

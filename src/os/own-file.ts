@@ -1,12 +1,14 @@
 /**
  * The file of a socket that this process listens at, which is removed with it: that file, and not another one that has
- * its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket is
- * closed.
+ * its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket
+ * is closed.
  */
 import { lstatSync, rmSync } from "node:fs";
 import { resolve } from "node:path";
 
-/** Removes the file, unless it is gone, or another one's, or may not be removed: a socket without a server is harmless. */
+/**
+ * Removes the file, unless it is gone, or another one's, or may not be removed: a socket without a server is harmless.
+ */
 export type RemoveOwn = () => void;
 
 /** For the file that is at that path now. Throws what the file system throws. */

@@ -100,8 +100,8 @@ const forgotten: FinalizationRegistry<Descriptor> = new FinalizationRegistry(clo
 const published: Map<SharedMemory, Set<() => void>> = new Map();
 
 /**
- * @internal Keeps a block, and so its descriptor, until {@link dropDescriptor}. `withdraw` is called when the descriptor
- * is closed, or the thread ends.
+ * @internal Keeps a block, and so its descriptor, until {@link dropDescriptor}. `withdraw` is called when the
+ * descriptor is closed, or the thread ends.
  */
 export function keepDescriptor(memory: SharedMemory, withdraw: () => void): void {
   if (published.size === 0) process.once("exit", withdrawAll);
@@ -148,8 +148,8 @@ const LAST_STANDARD_DESCRIPTOR = 2;
 
 /**
  * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is
- * closed, unless it is one of the standard streams' or another block's, "OWNED"). Refused unless the kernel says that the size is sealed
- * ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
+ * closed, unless it is one of the standard streams' or another block's, "OWNED"). Refused unless the kernel says that
+ * the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   wholeNumber("descriptor", descriptor, 0, 0x7fffffff);

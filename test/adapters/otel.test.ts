@@ -13,6 +13,7 @@ import { PagePool } from "../../src/pools/page/page-pool.ts";
 import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
 import { SlabPool } from "../../src/pools/slab/slab-pool.ts";
 import { FakeClock } from "../../src/util/clock.ts";
+import { lateErrors } from "../helpers/late-errors.ts";
 import { code } from "../pools/buffer/pools.ts";
 
 const endings: (() => unknown)[] = [];
@@ -270,6 +271,28 @@ describe("metrics of a pool", () => {
     expect((await read())[`limit ${KIND}`]).toBe(1);
     throwing.end();
     expect((await read())[`limit ${KIND}`]).toBe(1);
+    pool.close();
+  });
+
+  it("of a meter that throws reach nobody's acquire", async () => {
+    const name = freshName();
+    const pool = BufferPool.create({ name, size: 64, max: 1 });
+    const { meter, read } = await scrape(name);
+    measure(meter);
+    const noop = api.getMeter("none");
+    const record = (): never => {
+      throw new Error("no room");
+    };
+    const createHistogram = (): object => ({ record });
+    measure(Object.assign(Object.create(noop) as Meter, { createHistogram }) as Meter);
+    const errors = await lateErrors(async () => {
+      const held = pool.tryAcquire()!;
+      const waiting = pool.acquire();
+      held.release();
+      (await waiting).release();
+    });
+    expect(errors).toEqual(["no room"]);
+    expect((await read())[`wait_duration_count ${KIND}`]).toBe(1);
     pool.close();
   });
 

@@ -224,6 +224,11 @@ describe("a trace", () => {
       { ...event("acquire", 1001, 0), pool: 77 },
     ];
     expect(spansOf(read(traceOf([recorded(strange)])), "lease")).toEqual([]);
+    const last = { count: Number.NaN, leased: "many", waiting: -1 };
+    const pool = { id: 1, kind: "BufferPool", name: "frames", count: Infinity, last };
+    const broken = { events: [null, event("acquire", 1e300, 0)], pools: [null, pool], spans: [null, { time: "now" }] };
+    expect(read(traceOf([{ ...recorded([]), ...broken } as never])).length).toBeGreaterThan(0);
+    expect(bad([{ ...recorded([]), to: 1e300 }])).toBe("ERR_INVALID_ARG_VALUE");
   });
 
   it("cuts texts, so that its size is bounded", () => {
@@ -249,6 +254,8 @@ describe("a trace of any recording", () => {
     );
     const time = fc.oneof(
       fc.integer({ min: 0, max: 40 }).map((n) => 1000 + n / 4),
+      // A quarter of a microsecond apart, which is the least that a trace tells apart.
+      fc.integer({ min: 0, max: 40 }).map((n) => 1000 + n / 4000),
       fc.double({ min: 990, max: 1020, noNaN: true }),
     );
     const one = fc.record({
@@ -262,7 +269,10 @@ describe("a trace of any recording", () => {
     const span = fc.record({
       type: fc.constantFrom("gc", "work", "wait"),
       time,
-      duration: fc.double({ min: 0, max: 5, noNaN: true }),
+      duration: fc.oneof(
+        fc.double({ min: 0, max: 5, noNaN: true }),
+        fc.integer({ min: 0, max: 8 }).map((n) => n / 4000),
+      ),
       track: fc.integer({ min: 0, max: 2 }),
       name: fc.constant("stage"),
       text: fc.constantFrom("transform", "render"),
@@ -441,6 +451,18 @@ describe.each(KINDS)("the numbers of a %s", (_kind, make) => {
 });
 
 describe("a recorder", () => {
+  it("follows a SlabPool that makes blocks", () => {
+    const pool = SlabPool.create({ name: "blocks", elementSize: 1024 });
+    const recorder = start({ pools: [infoOf("blocks")] });
+    const pointers = Array.from({ length: 10 }, () => pool.alloc());
+    const { count: slots } = infoOf("blocks").counts();
+    for (const pointer of pointers) pool.free(pointer);
+    const counters = read(recorder.trace()).filter(({ ph, name }) => ph === "C" && name === "slots");
+    const full = counters.find(({ args }) => args!.leased === 10)!;
+    expect(full.args!.free).toBe(slots - 10);
+    pool.close();
+  });
+
   it("does not count other members' leases of a shared pool as its own", () => {
     const pool = SharedPool.create({ name: "two members", size: 64, count: 4 });
     const other = SharedPool.attach(pool.reserve());
@@ -457,7 +479,11 @@ describe("a recorder", () => {
     expect(lastCounters(events)).toMatchObject({ leased: 1, free: 3 });
     mine.release();
     other.leave();
+    const left = read(traceOf(recorders.map((one) => one.recording())));
+    expect(lastCounters(left)).toMatchObject({ leased: 0, free: 4 });
     pool.close();
+    const ended = read(traceOf(recorders.map((one) => one.recording())));
+    expect(lastCounters(ended)).toMatchObject({ leased: 0, free: 0 });
   });
 
   it("tells of stages while it records, and nobody does otherwise", async () => {

@@ -8,6 +8,7 @@ import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { Funnel } from "../../src/pipeline/elements/funnel.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Identity } from "../../src/pipeline/elements/pass-through.ts";
 import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
@@ -271,4 +272,23 @@ describe("an abort while files get their names", () => {
     await expect(pipeline.run({ signal: stop.signal })).rejects.toThrow("no name");
     await expect(pipeline.seek(0)).rejects.toMatchObject({ code: "ERR_INACTIVE" });
   });
+});
+
+test("a pipeline of many stages looks at each name a few times only, however many there are", () => {
+  let reads = 0;
+  const stage = (n: number): Identity => {
+    const made = new Identity(`stage${n}`);
+    return Object.defineProperty(made, "name", {
+      get: () => {
+        reads++;
+        return `stage${n}`;
+      },
+    });
+  };
+  const stages = Array.from({ length: 500 }, (_, n) => stage(n));
+  const pipeline = new Pipeline();
+  for (const one of stages) pipeline.add(one);
+  for (let n = 1; n < stages.length; n++) pipeline.link(stages[n - 1]!, stages[n]!);
+  expect(reads).toBeLessThan(10 * stages.length);
+  expect(() => pipeline.add(new Identity("stage7"))).toThrow(/already/);
 });

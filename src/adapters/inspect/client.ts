@@ -7,11 +7,11 @@ const MAX_UPDATE = 64 * 2 ** 20;
 
 /** Why a process could not be read. */
 export class ReadError extends Error {
-  /** "gone": nobody listens; "silent": it does not answer; "odd": it is not an inspector, or refuses. */
-  readonly kind: "gone" | "silent" | "odd";
+  /** "gone": nobody listens; "silent": it does not answer; "busy": too many look; "odd": it is not an inspector. */
+  readonly kind: "gone" | "silent" | "busy" | "odd";
 
   /** Says why. */
-  constructor(kind: "gone" | "silent" | "odd", message: string) {
+  constructor(kind: "gone" | "silent" | "busy" | "odd", message: string) {
     super(message);
     this.kind = kind;
   }
@@ -36,7 +36,7 @@ export async function readSnapshot(path: string, timeout: number): Promise<Proce
 }
 
 /** How a stream is read. */
-export interface WatchOptions {
+interface WatchOptions {
   /** The socket. */
   readonly path: string;
   /** Milliseconds between updates. */
@@ -106,7 +106,7 @@ function open(path: string, target: string, timeout: number, signal?: AbortSigna
       if (response.statusCode === 200) resolve(response);
       else {
         response.destroy();
-        reject(new ReadError("odd", `it answers ${response.statusCode}`));
+        reject(new ReadError(response.statusCode === 503 ? "busy" : "odd", `it answers ${response.statusCode}`));
       }
     });
     asked.on("error", (error: NodeJS.ErrnoException) => {

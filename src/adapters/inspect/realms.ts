@@ -77,6 +77,7 @@ export class RealmHub {
   /** Events until now, those that were lost included. */
   #sequence = 0;
   #ownNext = 0;
+  #cost = 0;
   #stopOwn: (() => void) | undefined;
   #lookers = 0;
   #polling: Promise<void> | undefined;
@@ -103,6 +104,11 @@ export class RealmHub {
   /** The place of the oldest event that is kept: where a new viewer begins. */
   get oldest(): number {
     return this.#sequence - this.#events.length;
+  }
+
+  /** Milliseconds that the main thread's own snapshot took last. */
+  get cost(): number {
+    return this.#cost;
   }
 
   /** Whether events are recorded now. */
@@ -274,8 +280,10 @@ export class RealmHub {
   }
 
   #processSnapshot(): ProcessSnapshot {
+    const began = performance.now();
     const realms: RealmSnapshot[] = [this.#own.snapshot()];
     const now = performance.now();
+    this.#cost = now - began;
     for (const { thread, snapshot, askedAt } of [...this.#remotes.values()].sort((a, b) => a.thread - b.thread)) {
       const known = snapshot ?? { ...realms[0]!, ...UNKNOWN, thread };
       if (askedAt !== undefined) realms.push({ ...known, silent: now - askedAt });

@@ -41,6 +41,8 @@ const MAX_INTERVAL = 60_000;
 const DEFAULT_INTERVAL = 1000;
 const MAX_SECONDS = 60;
 const DEFAULT_SECONDS = 5;
+/** An update that takes long is followed by a pause of so many times that: looking takes a twentieth of the thread. */
+const RESTS = 20;
 /** Bytes of a request's target. */
 const MAX_TARGET = 1024;
 
@@ -226,6 +228,8 @@ class Stream {
   readonly #onEnd: () => void;
   #next: number;
   #stalledSince: number | undefined;
+  /** Milliseconds of this thread that the last update took. */
+  #cost = 0;
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
@@ -257,7 +261,8 @@ class Stream {
       // A realm that cannot be read now may be read later; a viewer that is gone has ended the stream.
     }
     if (this.#isOver) return;
-    this.#timer = setTimeout(() => void this.#tick(), this.#options.interval);
+    const pause = Math.max(this.#options.interval, RESTS * this.#cost);
+    this.#timer = setTimeout(() => void this.#tick(), pause);
     this.#timer.unref();
   }
 
@@ -275,8 +280,10 @@ class Stream {
     if (this.#isOver) return;
     this.#next = next;
     const update: InspectorUpdate = { snapshot, events: hasEvents ? events : [], dropped: hasEvents ? dropped : 0 };
+    const began = performance.now();
     const text = JSON.stringify(update);
     response.write(isEventSource ? `data: ${text}\n\n` : `${text}\n`);
+    this.#cost = this.#hub.cost + performance.now() - began;
   }
 
   #end(): void {

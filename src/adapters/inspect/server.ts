@@ -237,7 +237,8 @@ export class InspectorServer {
 
   async #close(): Promise<void> {
     this.#remove?.();
-    found = undefined;
+    // Not what is being made after it, or beside it on a port.
+    if ((await found?.catch(() => undefined)) === this) found = undefined;
     await this.#listener?.close();
     if (--users === 0) leave();
   }

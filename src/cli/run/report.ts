@@ -2,7 +2,7 @@
 
 import { MILLPOND_VERSION } from "../args.ts";
 import type { ExitCode } from "../exit.ts";
-import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
+import { bytes, count, number, type Paint, printableLine, terminalWidth, wrap } from "../terminal.ts";
 import type { SupplyReport } from "./frame-pools.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type GcCount, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -140,7 +140,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
       ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (rotated by ${source.rotation} degrees)`}`
       : "";
   const what = source.codec === null ? source.kind : `${source.container}, ${source.codec}`;
-  lines.push(["input", `${what}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
+  lines.push(["input", `${printableLine(what)}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
   const span =
     measures.firstTime === null || measures.endTime === null
       ? ""
@@ -164,8 +164,8 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     lines.push(["cuts", cuts.length === 0 ? "none" : `${cuts.length}, at ${listed}`]);
   }
   const written = [outputs.contactSheet, outputs.frames, outputs.trace].filter((path) => path !== null);
-  if (written.length > 0) lines.push(["wrote", written.join(", ")]);
-  const title = paint.bold(source.name);
+  if (written.length > 0) lines.push(["wrote", written.map(printableLine).join(", ")]);
+  const title = paint.bold(printableLine(source.name));
   // Below a name stands only its text.
   const width = terminalWidth(process.stdout) - 10;
   return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${wrap(text, width, " ".repeat(10))}`).join("\n")}`;

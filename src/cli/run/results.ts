@@ -10,7 +10,7 @@ import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { assertPathsApart } from "../../adapters/node/file-paths.ts";
 import { encodePng, loadPng } from "../../adapters/node/media-sinks.ts";
-import { OutputFile } from "../../adapters/node/output-file.ts";
+import { OutputFile, removeUnfinished } from "../../adapters/node/output-file.ts";
 import { ContactSheet } from "../../video/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
@@ -108,20 +108,13 @@ export class Results {
   }
 }
 
-/** Folders that were made for results which are not there yet, the innermost first. */
+/** Folders that were made for results which are not there yet, the outermost first. */
 const emptyFolders: Set<string> = new Set();
 
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
 async function prepareFolder(path: string): Promise<void> {
   try {
-    const first = await makeFolders(resolve(path));
-    if (first !== undefined) {
-      if (emptyFolders.size === 0) process.once("exit", removeEmptyFoldersNow);
-      for (let at = resolve(path); ; at = dirname(at)) {
-        emptyFolders.add(at);
-        if (at === resolve(first) || at === dirname(at)) break;
-      }
-    }
+    await makeFolders(resolve(path));
     if (!(await stat(path)).isDirectory()) throw new Failure(`${path} is not a folder`);
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -130,24 +123,27 @@ async function prepareFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a
- * file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again
- * without end.
+ * Makes a folder and those above it that are missing; each is listed before it is there, so that an exit at any moment
+ * removes it. One by one: where a file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir`
+ * with `recursive` tries again without end.
  */
-async function makeFolders(path: string): Promise<string | undefined> {
+async function makeFolders(path: string): Promise<void> {
   const present = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT") throw error;
   });
-  if (present?.isDirectory() === true) return undefined;
+  if (present?.isDirectory() === true) return;
   if (present !== undefined) throw Object.assign(new Error("EEXIST"), { code: "EEXIST", syscall: "mkdir", path });
-  const above = dirname(path) === path ? undefined : await makeFolders(dirname(path));
+  if (dirname(path) !== path) await makeFolders(dirname(path));
+  if (emptyFolders.size === 0) process.on("exit", removeEmptyFoldersNow);
+  emptyFolders.add(path);
   try {
     await mkdir(path);
-    return above ?? path;
   } catch (error) {
+    emptyFolders.delete(path);
+    if (emptyFolders.size === 0) keepFolders();
     const { code } = error as NodeJS.ErrnoException;
     // Another run made it meanwhile.
-    if (code === "EEXIST" && (await stat(path)).isDirectory()) return above;
+    if (code === "EEXIST" && (await stat(path)).isDirectory()) return;
     // The folder above is there: this one cannot be made in it.
     if (code === "ENOENT") throw Object.assign(error as Error, { code: "EPERM" });
     throw error;
@@ -157,17 +153,19 @@ async function makeFolders(path: string): Promise<string | undefined> {
 /** The results are there: the folders that were made for them stay. */
 function keepFolders(): void {
   emptyFolders.clear();
+  process.off("exit", removeEmptyFoldersNow);
 }
 
 /** Removes the folders that were made for results which did not come about; one that has something in it stays. */
 async function removeEmptyFolders(): Promise<void> {
-  for (const path of emptyFolders) await rmdir(path).catch(() => {});
-  emptyFolders.clear();
+  for (const path of [...emptyFolders].reverse()) await rmdir(path).catch(() => {});
+  keepFolders();
 }
 
-/** The same for an exit that cannot wait; the temporary files in them have gone by then. */
+/** The same for an exit that cannot wait: first the files that are not complete, in whatever order listeners run. */
 function removeEmptyFoldersNow(): void {
-  for (const path of emptyFolders) {
+  removeUnfinished();
+  for (const path of [...emptyFolders].reverse()) {
     try {
       rmdirSync(path);
     } catch {

@@ -23,11 +23,12 @@ export class TraceFile {
     this.#file = file;
   }
 
-  /** Throws {@link Failure} when the file cannot be written. */
-  static async open(path: string): Promise<TraceFile> {
+  /** Throws {@link Failure} when the file cannot be written, and the signal's reason. */
+  static async open(path: string, signal: AbortSignal): Promise<TraceFile> {
     try {
-      return new TraceFile(await OutputFile.open(path));
+      return new TraceFile(await OutputFile.open(path, { signal }));
     } catch (error) {
+      signal.throwIfAborted();
       throw cannotWrite(error);
     }
   }

@@ -27,7 +27,7 @@ export type Action =
 const ORDERS = ["as made", "name", "waiting", "leased", "acquires/s", "oldest", "bytes"] as const;
 
 /** The orders that a table of pools may have. */
-export type Order = (typeof ORDERS)[number];
+type Order = (typeof ORDERS)[number];
 
 /** A pool with what two snapshots say together. */
 interface Row {

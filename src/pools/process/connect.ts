@@ -271,7 +271,8 @@ function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outco
 }
 
 /**
- * Waits for a request, one for each who waits, and says so to the parent, which sends it again: it may have come before.
+ * Waits for a request, one for each who waits, and says so to the parent, which sends it again: it may have come
+ * before.
  */
 function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promise<ConnectRequest> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {

@@ -28,7 +28,7 @@ import type { Lease } from "../common/lease.ts";
 import { poolFullError, type SharedHandle } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
-import { isAlive, type Membership } from "../shared/membership.ts";
+import { disown, isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { ProcessWaiter } from "./futex-waiter.ts";
 import {
@@ -112,7 +112,7 @@ export class ProcessPool extends SharedPool {
   }
 
   /** @internal Made by {@link ProcessPool.create} and {@link ProcessPool.attach}. */
-  constructor({ made, table, word, block }: ProcessMade, options: ProcessAttachOptions) {
+  constructor({ made, table, word, block, isInherited }: ProcessMade, options: ProcessAttachOptions) {
     const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
     const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
     const waiter = new ProcessWaiter({ i32, ops, asyncWait, stop, look: () => this.lookNow() });
@@ -130,6 +130,10 @@ export class ProcessPool extends SharedPool {
     this.#lastLook = performance.now();
     this.#timer = undefined;
     if (watch !== Number.POSITIVE_INFINITY) this.#timer = watchWeakly(new WeakRef(this), watch);
+    if (isInherited === true) {
+      disown(this.core);
+      this.reclaimEnded();
+    }
   }
 
   /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */

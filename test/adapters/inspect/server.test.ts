@@ -64,6 +64,9 @@ describe("an inspector on a socket", () => {
     await server.close();
     const again = await served();
     expect(again).not.toBe(server);
+    // The end of another one, on a port, is not its end.
+    await (await served({ port: 0 })).close();
+    expect(await serveInspector()).toBe(again);
     expect((await ask({ socketPath: again.path! }, "/snapshot")).status).toBe(200);
   });
 

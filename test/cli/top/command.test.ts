@@ -152,6 +152,34 @@ describe("millpond top", () => {
     expect((await exit).code).toBe(0);
   });
 
+  it("goes on when the process cuts its stream off, and says when it serves no more", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const real = join(runtime, "millpond/inspect", `${program.pid}.sock`);
+    const snapshot = JSON.parse((await ask({ socketPath: real }, "/snapshot")).body) as ProcessSnapshot;
+    await kill(program);
+    let streams = 0;
+    const server = createServer((_request, response) => {
+      streams++;
+      response.write(`${JSON.stringify({ snapshot: { ...snapshot, uptime: streams }, events: [], dropped: 0 })}\n`);
+      setTimeout(() => response.destroy(), 50);
+    });
+    // A socket of a living process's number.
+    const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    const { exit } = command(runtime, String(process.pid), "--json", "--interval", "0.05");
+    await expect.poll(() => streams, { timeout: 20_000 }).toBeGreaterThan(2);
+    server.close();
+    server.closeAllConnections();
+    const { code, stdout, stderr } = await exit;
+    expect([code, stderr]).toEqual([0, `millpond: process ${process.pid} serves its inspector no more\n`]);
+    const uptimes = stdout
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as ProcessSnapshot).uptime);
+    expect(uptimes.slice(0, 3)).toEqual([1, 2, 3]);
+  });
+
   it("ends with the signal's code when it is told to", async () => {
     const runtime = scratch();
     await served(runtime);

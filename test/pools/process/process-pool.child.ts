@@ -51,6 +51,11 @@ if (job === "name") {
   pool.bytes(lease).fill(9);
   answer({ member: pool.member, pid: pool.processes()[pool.member] === process.pid, waits: pool.waits });
 }
+if (job === "create and hold") {
+  const pool = ProcessPool.create({ size: 4096, count: 3, members: Number(rest[1]), watch: Number.POSITIVE_INFINITY });
+  console.log(JSON.stringify({ descriptor: pool.descriptor }));
+  hold(pool);
+}
 if (job === "hold") hold(ProcessPool.attach(3));
 if (job === "wait") await wait(ProcessPool.attach(3));
 if (job === "load") load(ProcessPool.attach(3), Number(rest[0]));

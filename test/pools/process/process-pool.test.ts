@@ -210,6 +210,31 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(again().member).toBe(1);
   });
 
+  it("a pool whose members were all killed is the next one's who has its descriptor, with every slot, cleared", async () => {
+    const creator = spawn(process.execPath, [CHILD, "create and hold", "2", "2"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(creator);
+    const lines = createInterface({ input: creator.stdout! })[Symbol.asyncIterator]();
+    const { descriptor } = JSON.parse((await lines.next()).value!) as { descriptor: number };
+    expect(JSON.parse((await lines.next()).value!)).toEqual({ holds: 2 });
+    const open = (): number => openSync(`/proc/${creator.pid}/fd/${descriptor}`, "r+");
+    const [first, second] = [open(), open()];
+    const holder = spawn(process.execPath, [CHILD, "hold", "1"], { stdio: ["ignore", "pipe", "inherit", first] });
+    children.push(holder);
+    expect(await firstLine(holder)).toEqual({ holds: 1 });
+    await kill(holder);
+    await kill(creator);
+    const heir = ProcessPool.attach(first, { watch: Number.POSITIVE_INFINITY });
+    const other = ProcessPool.attach(second, { watch: Number.POSITIVE_INFINITY });
+    pools.push(heir, other);
+    expect(heir.stats()).toMatchObject({ free: 3, held: 0, reclaimed: 2 });
+    for (let slot = 0; slot < 3; slot++) expect(heir.bytes(heir.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
+    expect(other.tryAcquire()).toBeUndefined();
+    heir.validate();
+    expect(heir.processes()).toEqual([process.pid, process.pid]);
+  });
+
   it("a reserved membership is taken once; one that was taken back is refused", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const handle = pool.reserve();

@@ -159,8 +159,8 @@ interface Watched {
 
 /** Pools that ended, and whose events were overwritten, are forgotten when there are so many more than before. */
 const SWEEP = 256;
-/** Recordings of threads that are kept: three stages with all the threads that they may have. */
-const MAX_THREADS = 64;
+/** Events and spans of threads that are kept, by capacity: full rings of two stages, or what many short runs leave. */
+const THREADS_KEEP = 4;
 
 /** See the module text. */
 export class Recorder {
@@ -244,9 +244,14 @@ export class Recorder {
       this.#spans.addStage(stage, activity, isWait, since);
     const onRecording = (recording: Recording): void => {
       this.#ofThreads.push(recording);
-      if (this.#ofThreads.length > MAX_THREADS) this.#ofThreads.shift();
+      let kept = 0;
+      for (const { events, spans } of this.#ofThreads) kept += events.length + spans.length;
+      while (kept > THREADS_KEEP * capacity && this.#ofThreads.length > 1) {
+        const { events, spans } = this.#ofThreads.shift()!;
+        kept -= events.length + spans.length;
+      }
     };
-    this.#endings.push(watchStages(threads ? { onStage, onRecording } : { onStage }));
+    this.#endings.push(watchStages({ onStage, threads: threads ? { capacity, onRecording } : undefined }));
     this.#gcWatch = watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration));
   }
 
@@ -283,8 +288,8 @@ export class Recorder {
   }
 
   /**
-   * {@link Recorder.recording}, and what the threads of `workers` stages recorded that began and ended well meanwhile;
-   * at most 64, the newest. None of a recorder that was given its pools.
+   * {@link Recorder.recording}, and what the threads of `workers` stages recorded that began and ended well meanwhile:
+   * the newest, with at most four times `capacity` events and spans. None of a recorder that was given its pools.
    */
   recordings(): Recording[] {
     return [this.recording(), ...this.#ofThreads];

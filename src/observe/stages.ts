@@ -25,8 +25,8 @@ export interface StageObserver {
    * @param since when it began, as `performance.now()` counts
    */
   onStage(stage: Stage, activity: string, isWait: boolean, since: number): void;
-  /** What a thread of a stage recorded, at its end. Absent: nobody needs to record there. */
-  onRecording?(recording: Recording): void;
+  /** Where threads of a stage are to record, too: the events that all of one stage keep, and who gets them at its end. */
+  readonly threads?: { readonly capacity: number; onRecording(recording: Recording): void } | undefined;
 }
 
 let observers: readonly StageObserver[] = [];
@@ -44,14 +44,14 @@ export function watchStages(observer: StageObserver): () => void {
   };
 }
 
-/** Whether threads of a stage that begins now are to record. */
-export function recordingsWanted(): boolean {
-  return observers.some((observer) => observer.onRecording !== undefined);
+/** Events that the threads of a stage which begins now are to keep together; 0: they need not record. */
+export function eventsWanted(): number {
+  return observers.reduce((most, { threads }) => Math.max(most, threads?.capacity ?? 0), 0);
 }
 
 /** A thread of a stage has recorded this. */
 export function threadRecorded(recording: Recording): void {
-  for (const observer of observers) observer.onRecording?.(recording);
+  for (const observer of observers) observer.threads?.onRecording(recording);
 }
 
 /**

@@ -52,6 +52,18 @@ describe("the threads of a workers stage", () => {
     expect(recorder.recordings()).toHaveLength(2);
   });
 
+  it("keep as many events together as the recorder, which keeps those of the newest runs", async () => {
+    const recorder = record({ capacity: 32 });
+    for (let run = 0; run < 8; run++) await play();
+    recorder.stop();
+    const threads = recorder.recordings().slice(1);
+    const sizes = threads.map(({ events, spans }) => events.length + spans.length);
+    expect(threads.every(({ events, spans }) => events.length <= 16 && spans.length <= 16)).toBe(true);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(4 * 32);
+    expect([threads.at(-2)!.thread, threads.at(-1)!.thread]).toEqual(["look 1", "look 2"]);
+    expect(threads.length).toBeLessThan(16);
+  });
+
   it("hand nothing in of a run that fails", async () => {
     const recorder = record();
     await expect(play(throwing)).rejects.toThrow("it fails");

@@ -46,8 +46,8 @@ export interface ThreadData {
   readonly options: unknown;
   /** What the stage and the thread talk through; taken away before the module is loaded. */
   port?: MessagePort;
-  /** What its recording calls it and its stage; absent: it does not record. */
-  readonly record?: { readonly thread: string; readonly stage: string };
+  /** What its recording calls it and its stage, and the events that it keeps; absent: it does not record. */
+  readonly record?: { readonly thread: string; readonly stage: string; readonly capacity: number };
 }
 
 /** Stage to thread. */

@@ -11,8 +11,6 @@ import { SharedPool } from "../../pools/shared/shared-pool.ts";
 import type { FromThread, ThreadData, ToThread, WorkerFormat, WorkerFrame } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
 
-const RECORDED_EVENTS = 32_768;
-
 type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
 
 const given = workerData as ThreadData;
@@ -28,7 +26,7 @@ let format: WorkerFormat = { kind: "bytes" };
 const recorder =
   record === undefined
     ? undefined
-    : (await import("../../observe/recorder.ts")).record({ thread: record.thread, capacity: RECORDED_EVENTS });
+    : (await import("../../observe/recorder.ts")).record({ thread: record.thread, capacity: record.capacity });
 const stage = { name: record?.stage ?? "" };
 const call = (run: WorkerFunction, frame: WorkerFrame): unknown =>
   stagesWatched ? watchedCall(stage, `frame ${frame.index}`, () => run(frame, options)) : run(frame, options);

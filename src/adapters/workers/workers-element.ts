@@ -26,7 +26,7 @@ import { allocators } from "../../allocators/registry.ts";
 import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import type { Recording } from "../../observe/recorder.ts";
-import { recordingsWanted, threadRecorded } from "../../observe/stages.ts";
+import { eventsWanted, threadRecorded } from "../../observe/stages.ts";
 import type { Running, StageWait, WaitBounds } from "../../pipeline/base/element.ts";
 import { flushingError } from "../../pipeline/base/pad.ts";
 import { Queue } from "../../pipeline/elements/queue.ts";
@@ -118,6 +118,9 @@ const THREAD_HEAP_MB = 512;
 /** A thread that is not busy answers in some milliseconds; a run is not kept much longer for what it recorded. */
 const RECORDING_MS = 2000;
 
+/** The smallest ring of a recorder. */
+const MIN_EVENTS = 16;
+
 const OPTIONS = ["name", "workers", "buffers", "writes", "options", "console", "onResult"] as const;
 
 /**
@@ -149,8 +152,8 @@ export class WorkersElement extends Queue {
   #index = 0;
   #format: WorkerFormat = { kind: "bytes" };
   #isStopping = false;
-  /** Whether the threads of this run record. */
-  #isRecorded = false;
+  /** Events that the threads of this run keep together; 0: they do not record. */
+  #events = 0;
   #broken: MillpondError | undefined;
   #passage: Passage = passage();
   #inWork: Set<Promise<unknown>> = new Set();
@@ -190,18 +193,19 @@ export class WorkersElement extends Queue {
     this.#broken = undefined;
     this.#index = 0;
     this.#threads = [];
-    this.#isRecorded = recordingsWanted();
+    this.#events = eventsWanted();
     await Promise.all(Array.from({ length: this.#threadCount }, (_, n) => this.#spawn(n + 1)));
   }
 
   #spawn(number: number): Promise<void> {
     const { port1: port, port2: theirs } = new MessageChannel();
-    const record = { thread: `${this.name} ${number}`, stage: this.name };
+    const capacity = Math.max(MIN_EVENTS, Math.floor(this.#events / this.#threadCount));
+    const record = { thread: `${this.name} ${number}`, stage: this.name, capacity };
     const workerData: ThreadData = {
       module: this.module,
       options: this.#options.options,
       port: theirs,
-      ...(this.#isRecorded ? { record } : {}),
+      ...(this.#events > 0 ? { record } : {}),
     };
     // Flags like --expose-gc or a test runner's loaders are not for these threads.
     const worker = new Worker(THREAD_FILE, {
@@ -272,7 +276,7 @@ export class WorkersElement extends Queue {
 
   /** Hands what the threads recorded to the recorders of this one. Overrides call it. */
   override async commit(): Promise<void> {
-    if (!this.#isRecorded) return;
+    if (this.#events === 0) return;
     const recordings = this.#threads.map(
       (thread) =>
         new Promise<Recording | undefined>((resolve) => {

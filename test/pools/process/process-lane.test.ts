@@ -355,7 +355,7 @@ describe.runIf(nativeOps().availability.ok)("a lane to another process", () => {
           if (isBusy && JSON.stringify(data).includes("ask")) isAsked();
           between.port1.postMessage(data);
         });
-        door.port1.postMessage({ ...request, port: between.port2 }, [between.port2]);
+        door.port1.postMessage({ ...request, port: between.port2, life: undefined }, [between.port2]);
       },
     };
     const [lane, far] = await Promise.all([pool.connect<Data>(target as never), receiveLane(door.port2 as never)]);

@@ -161,11 +161,21 @@ export function attachProcess<T>(
   }
   if ("kind" in source) return joinThread(source, settings, construct);
   // By shape: it may be of another copy of this library. What is read of it is read once.
-  const { buffer, size } = source;
+  const { buffer, size } = shapeOf(source);
   if (!isShared(buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   withMethods("source", "a block of shared memory", source, ["retire", "closeDescriptor"]);
   wholeNumber("source.size", size, 0, buffer.byteLength);
   return join(source, buffer, size, settings, name, construct);
+}
+
+function shapeOf(source: SharedMemory): { readonly buffer: unknown; readonly size: number } {
+  try {
+    const { buffer, size } = source;
+    return { buffer, size };
+  } catch {
+    // What has the prototype of a view alone throws the engine's TypeError here.
+    return { buffer: undefined, size: 0 };
+  }
 }
 
 /** Joins the pool in a block that was opened for it. */

@@ -11,7 +11,7 @@ import { encode, MAX_MESSAGE } from "./wire.ts";
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
 
-/** 5 seconds: what a closed connection has still to send. */
+/** 5 seconds: for what a closed connection has still to send, and the other side to end it. */
 const CLOSING_MS = 5000;
 
 /** Sends and ends; what comes is given to {@link ProcessPort.onMessage}. */
@@ -209,12 +209,12 @@ export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () =>
 }
 
 /** A port over a connected Unix socket of its own. What is not a message of ours ends it. */
-export function socketPort(socket: Socket): ProcessPort {
+export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): ProcessPort {
   let held: Buffer = Buffer.alloc(0);
   const port = new ProcessPort({
     isOpen: () => socket.writable,
     send: (messages) => socket.write(frames(messages)),
-    close: () => endSocket(socket),
+    close: () => endSocket(socket, closingMs),
   });
   socket.on("data", (chunk: Buffer) => {
     held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
@@ -238,12 +238,13 @@ export function socketPort(socket: Socket): ProcessPort {
 }
 
 /**
- * Ends with the last byte that is sent: the other side may be stopped, or keep its end open, and this process is not to
- * live for that. What it has not taken in time is dropped.
+ * Ends this side, and goes on reading what the other one still writes, or its write would fail and what it has not read
+ * be gone. But the other process may be stopped: that keeps this one not alive, and only for a time.
  */
-function endSocket(socket: Socket): void {
-  socket.destroySoon();
-  setTimeout(() => socket.destroy(), CLOSING_MS).unref();
+function endSocket(socket: Socket, closingMs: number): void {
+  socket.end();
+  socket.unref();
+  setTimeout(() => socket.destroy(), closingMs).unref();
 }
 
 /** Each after its length. */

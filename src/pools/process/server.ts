@@ -63,6 +63,9 @@ const MAX_TAKEN = 128;
 /** Bytes of a path: a socket's name has 107, and three are the other one's. */
 const MAX_PATH = 104;
 
+/** Of a draft's name, where there is room: enough that no other file has it. */
+const DRAFT_BYTES = 20;
+
 /** Names that are tried for a socket before it gets its own. */
 const DRAFTS = 8;
 
@@ -401,11 +404,11 @@ async function listening(server: Server, path: string): Promise<RemoveOwn> {
   }
 }
 
-/** The path with three more bytes, which is as long as that of the other socket. */
+/** The path with at least three more bytes: as long as that of the other socket. */
 async function listenAside(server: Server, path: string): Promise<string> {
   for (let left = DRAFTS; ; left--) {
     // With a letter that no number has: of what reads as one, the runtime makes a port of TCP.
-    const draft = `${path}.m${randomUUID().slice(0, 1)}`;
+    const draft = `${path}.m${randomUUID().slice(0, 1 + Math.min(MAX_PATH - Buffer.byteLength(path), DRAFT_BYTES))}`;
     try {
       await new Promise<void>((done, failed) => {
         server.once("error", failed);

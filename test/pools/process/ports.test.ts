@@ -141,7 +141,7 @@ describe.runIf(nativeOps().availability.ok)("the ports of a lane between process
     // It reads nothing and closes nothing, as a process that is stopped.
     const stopped = createConnection({ path, allowHalfOpen: true });
     const [socket] = await accepted;
-    const port = socketPort(socket);
+    const port = socketPort(socket, 10);
     port.postMessage("last");
     const closed = once(socket, "close");
     port.close();

@@ -60,6 +60,8 @@ async function choose({ pid, json: isJson, web: isWeb }: TopOptions, signal: Abo
   const [first] = sockets;
   if (first === undefined) throw new Failure(await whyNone(pid));
   if (sockets.length === 1) return { ...first, title: undefined };
+  // Two copies of this package in one process.
+  if (pid !== undefined) return await fullest(sockets);
   const found = await Promise.all(sockets.map(nameOf));
   if (!isLive() || process.stdin.isTTY !== true || isJson || isWeb) {
     const list = found.map(describe).join(", ");
@@ -68,6 +70,19 @@ async function choose({ pid, json: isJson, web: isWeb }: TopOptions, signal: Abo
     );
   }
   return await chooseFrom(found, signal);
+}
+
+/** The one that knows the most pools. */
+async function fullest(sockets: readonly FoundSocket[]): Promise<Found> {
+  const counted = await Promise.all(
+    sockets.map(async (socket) => {
+      const snapshot = await readSnapshot(socket.path, NAME_MS).catch(() => undefined);
+      const pools = snapshot?.realms.reduce((sum, realm) => sum + realm.pools.length, 0) ?? -1;
+      return { socket, pools };
+    }),
+  );
+  const { socket } = counted.reduce((best, one) => (one.pools > best.pools ? one : best));
+  return { ...socket, title: undefined };
 }
 
 /** The sockets that somebody listens on; those that ended processes left behind are removed. */

@@ -35,7 +35,7 @@ export class Listener {
   constructor(load: () => Promise<RequestListener>, options: ListenerOptions = {}) {
     this.#load = load;
     this.#options = options;
-    this.#server = createServer({ pauseOnConnect: false }, (socket) => this.#onConnection(socket));
+    this.#server = createServer((socket) => this.#onConnection(socket));
     this.#server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
     if (options.keepsAlive !== true) this.#server.unref();
   }

@@ -88,6 +88,21 @@ describe("millpond top", () => {
     expect(absent).toMatchObject({ code: 1, stderr: "millpond: there is no process 2147483647\n" });
   });
 
+  it("takes the socket that knows more pools where a process has two", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const folder = join(runtime, "millpond/inspect");
+    const real = JSON.parse(
+      (await ask({ socketPath: join(folder, `${program.pid}.sock`) }, "/snapshot")).body,
+    ) as object;
+    const empty = { ...real, title: "empty", realms: [] };
+    const server = createServer((_request, response) => void response.end(JSON.stringify(empty)));
+    await new Promise<void>((resolve) => server.listen(join(folder, `${program.pid}.abc.sock`), resolve));
+    onTestFinished(() => void server.close());
+    const { stdout } = await top(runtime, String(program.pid), "--json");
+    expect((JSON.parse(stdout) as ProcessSnapshot).title).toBe("app.ts plain");
+  });
+
   it("removes the socket of a process that was killed, and never that of one that lives", async () => {
     const runtime = scratch();
     const [killed, living] = [await served(runtime), await served(runtime)];

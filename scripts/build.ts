@@ -1,16 +1,24 @@
 /**
  * `npm run build`: the package in dist/. Every entry point of package.json is one file, what several of them use is in
  * shared chunks, and files that run-time code loads by URL (`new URL("./x.ts", import.meta.url)`) are entries of their
- * own. The declarations are bundled in the same way. Source maps lie beside the code and are not shipped.
+ * own. The declarations are bundled in the same way. Source maps lie beside the code and are not shipped. The page of
+ * the inspector is one file of HTML, with its script, its style and a policy that allows nothing else.
  */
+import { createHash } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { type OutputChunk, type Plugin, rolldown } from "rolldown";
+import { minifySync } from "rolldown/utils";
 import { dts } from "rolldown-plugin-dts";
 import { browserFiles, entryPoints, sourceOf } from "./lib/api.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const DIST = join(ROOT, "dist");
+/** The inspector's page: its source is the script and the frame around it. */
+const PAGE = "inspector.html";
+const PAGE_SOURCE = join(ROOT, "src/adapters/inspect/page");
+/** The one package that is part of what is built; its notice goes with it. */
+const BUNDLED = "uplot";
 
 /** Built file to source, for every file whose name is promised: by package.json, or by a URL in the code. */
 interface Entries {
@@ -70,6 +78,7 @@ function filesByUrl(sources: Entries): Plugin {
 /** A URL that is not rewritten would point beside the built files. */
 function checkUrls(chunks: readonly OutputChunk[]): void {
   const files = new Set([
+    PAGE,
     ...chunks.map(({ fileName }) => fileName),
     ...[...commonJs.keys()].map((name) => `${name}.cjs`),
   ]);
@@ -87,7 +96,8 @@ function checkUrls(chunks: readonly OutputChunk[]): void {
 
 /**
  * What the declarations need of libraries that a user may not have: `Symbol.dispose` of newer engines, `AbortSignal`,
- * `ReadableStream` and `VideoFrame` of the platforms. Where they are known, these lines add nothing to them.
+ * `ReadableStream`, `VideoFrame`, `HTMLElement` and `Blob` of the platforms. Where they are known, these lines add
+ * nothing to them.
  */
 const GLOBALS = `/** What the declarations name of newer libraries; where a program's own libraries have it, this adds nothing. */
 interface SymbolConstructor {
@@ -96,6 +106,8 @@ interface SymbolConstructor {
 interface AbortSignal {}
 interface ReadableStream<R = any> {}
 interface VideoFrame {}
+interface HTMLElement {}
+interface Blob {}
 `;
 
 /**
@@ -126,17 +138,38 @@ const CHUNKS: readonly (readonly [chunk: string, files: RegExp])[] = [
   ["shared-pool", /^pools\/shared\//],
 ];
 
+/** What is imported and not built: everything but our own files and {@link BUNDLED}. */
+const isExternal = (id: string): boolean => /^[^./]/.test(id) && id !== BUNDLED;
+
+/** Takes 70 kB off the package: nobody reads another project's code in ours. */
+const minifyBundled: Plugin = {
+  name: "minify-bundled",
+  transform(code, id) {
+    if (!id.includes(`/node_modules/${BUNDLED}/`)) return null;
+    return { code: minifySync(id, code, { module: true }).code, map: null };
+  },
+};
+
+/** The notice of {@link BUNDLED}, as its licence asks for it in every copy. */
+function bundledNotice(): string {
+  const folder = join(ROOT, "node_modules", BUNDLED);
+  const { version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { readonly version: string };
+  return `/*! ${BUNDLED} ${version}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n*/`;
+}
+
 /** The declarations' plugin reads 150 files, and a warning that it takes 3 s helps nobody. */
 const checks = { pluginTimings: false, bundlerTimings: false };
 
 async function buildCode(entries: Entries): Promise<void> {
   const bundle = await rolldown({
     input: { ...entries },
-    external: /^[^./]/,
+    external: isExternal,
     platform: "neutral",
     checks,
+    // Without conditions of a platform a package's main file is the one for require().
+    resolve: { mainFields: ["module", "main"] },
     transform: { target: "es2022" },
-    plugins: [filesByUrl(entries)],
+    plugins: [filesByUrl(entries), minifyBundled],
   });
   const { output } = await bundle.write({
     dir: DIST,
@@ -144,13 +177,18 @@ async function buildCode(entries: Entries): Promise<void> {
     entryFileNames: "[name].js",
     chunkFileNames: "_[name].js",
     sourcemap: "hidden",
+    banner: ({ moduleIds }) =>
+      moduleIds.some((id) => id.includes(`/node_modules/${BUNDLED}/`)) ? bundledNotice() : "",
     comments: { legal: false, annotation: true, jsdoc: false },
     codeSplitting: {
-      groups: CHUNKS.map(([name, files], index) => ({
-        name,
-        test: (id) => files.test(relative(join(ROOT, "src"), id)),
-        priority: CHUNKS.length - index,
-      })),
+      groups: [
+        ...CHUNKS.map(([name, files], index) => ({
+          name,
+          test: (id: string) => files.test(relative(join(ROOT, "src"), id)),
+          priority: CHUNKS.length - index,
+        })),
+        { name: BUNDLED, test: (id: string) => id.includes(`/node_modules/${BUNDLED}/`), priority: 0 },
+      ],
     },
   });
   await bundle.close();
@@ -177,9 +215,37 @@ async function buildDeclarations(entries: Entries): Promise<void> {
   for (const { fileName } of output) {
     const file = join(DIST, fileName);
     const text = readFileSync(file, "utf8");
-    if (/\bAbortSignal\b|\bReadableStream\b|\bVideoFrame\b|Symbol\.dispose/.test(text))
+    if (/\b(?:AbortSignal|ReadableStream|VideoFrame|HTMLElement|Blob)\b|Symbol\.dispose/.test(text))
       writeFileSync(file, `/// <reference path="./globals.d.ts" />\n${text}`);
   }
+}
+
+/**
+ * The inspector's page. Its policy names the hashes of its one script and its one style; a server may add a policy of
+ * its own, and both hold.
+ */
+async function buildPage(): Promise<void> {
+  const bundle = await rolldown({
+    input: join(PAGE_SOURCE, "app.ts"),
+    platform: "browser",
+    checks,
+    transform: { target: "es2022" },
+  });
+  const { output } = await bundle.generate({ format: "esm", minify: true, comments: false });
+  await bundle.close();
+  if (output.length !== 1) throw new Error(`the page is ${output.length} files instead of one`);
+  // The end of the element, wherever it stands: in strings only, where a backslash changes nothing.
+  const code = `${bundledNotice()}\n${output[0].code}`
+    .replaceAll(/<\/(?=script)/gi, "<\\/")
+    .replaceAll("<!--", "<\\!--");
+  const frame = readFileSync(join(PAGE_SOURCE, "index.html"), "utf8");
+  const style = /<style>(.*?)<\/style>/s.exec(frame)![1]!;
+  const hash = (text: string): string => `sha256-${createHash("sha256").update(text).digest("base64")}`;
+  const parts: Readonly<Record<string, string>> = { CODE: code, SCRIPT: hash(code), STYLE: hash(style) };
+  writeFileSync(
+    join(DIST, PAGE),
+    frame.replaceAll(/\s*"%(CODE)%";\s*|%(SCRIPT|STYLE)%/g, (_, a, b) => parts[a ?? b]!),
+  );
 }
 
 /** The entry points that package.json has files of their own for when they are required. */
@@ -194,13 +260,16 @@ function requiredEntries(entries: Entries): [name: string, source: string][] {
   });
 }
 
-/** What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. */
+/**
+ * What require() gets: one file each, because Node before 22.12 cannot load the modules beside it. As strict as the
+ * modules that it was: code that is not strict passes over what it may not write.
+ */
 async function buildCommonJs(inputs: Iterable<readonly [name: string, source: string]>): Promise<void> {
   const transform = { target: "es2022" };
   const comments = { legal: false, annotation: false, jsdoc: false };
   for (const [name, input] of inputs) {
     const bundle = await rolldown({ input, external: /^[^./]/, platform: "neutral", checks, transform });
-    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments });
+    await bundle.write({ file: join(DIST, `${name}.cjs`), format: "cjs", comments, banner: '"use strict";' });
     await bundle.close();
   }
 }
@@ -220,6 +289,11 @@ function writeRequiredDeclarations(entries: Entries): void {
 const entries = entrySources();
 process.chdir(ROOT);
 rmSync(DIST, { recursive: true, force: true });
-await Promise.all([buildCode(entries), buildDeclarations(entries), buildCommonJs(requiredEntries(entries))]);
+await Promise.all([
+  buildCode(entries),
+  buildDeclarations(entries),
+  buildCommonJs(requiredEntries(entries)),
+  buildPage(),
+]);
 await buildCommonJs(commonJs);
 writeRequiredDeclarations(entries);

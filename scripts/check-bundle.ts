@@ -4,7 +4,7 @@
  * makes something larger says so here. Needs a built dist/.
  */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { brotliCompressSync, constants } from "node:zlib";
 import { rolldown } from "rolldown";
@@ -36,10 +36,15 @@ const BUNDLES: readonly BundleLimit[] = [
   { entry: "millpond/shared", name: "TransferPool", bytes: 8.4 * KB },
   { entry: "millpond/shared", name: "SpscRing", bytes: 5.4 * KB },
   { entry: "millpond/arena", name: "TlsfArena", bytes: 6.4 * KB },
-  { entry: "millpond/pipeline", name: "Pipeline", bytes: 39.9 * KB },
+  { entry: "millpond/pipeline", name: "Pipeline", bytes: 40.4 * KB },
   { entry: "millpond/webcodecs", name: "copyFrame", bytes: 6.6 * KB },
   { entry: "millpond/web-streams", name: "readInto", bytes: 3.5 * KB },
+  { entry: "millpond/inspect/page", name: "mountInspector", bytes: 45 * KB },
 ];
+
+/** The page that is served, brotli; 60 kB is the promise. */
+const PAGE = "dist/inspector.html";
+const PAGE_BYTES = 42 * KB;
 
 /**
  * Unpacked, without source maps: 1.5 MB without the adapters of streams, files and frames, which may be 300 kB, and
@@ -68,11 +73,12 @@ export async function bundledBytes(file: string, name: string): Promise<number> 
   });
   const { output } = await bundle.generate({ format: "esm", minify: true, comments: false });
   await bundle.close();
-  const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY };
-  return output.reduce(
-    (sum, part) => sum + (part.type === "chunk" ? brotliCompressSync(part.code, { params }).length : 0),
-    0,
-  );
+  return output.reduce((sum, part) => sum + (part.type === "chunk" ? brotliBytes(part.code) : 0), 0);
+}
+
+function brotliBytes(text: string | Uint8Array): number {
+  return brotliCompressSync(text, { params: { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY } })
+    .length;
 }
 
 /** Every file that Node reads before an import of this one is there. */
@@ -91,6 +97,7 @@ function filesRead(file: string, found: Map<string, number> = new Map()): Map<st
 export async function checkBundle(
   root: string,
   limits: readonly BundleLimit[] = BUNDLES,
+  pageBytes: number = PAGE_BYTES,
 ): Promise<{ readonly findings: Finding[]; readonly measured: string[] }> {
   const findings: Finding[] = [];
   const measured: string[] = [];
@@ -106,6 +113,9 @@ export async function checkBundle(
     if (file === undefined) throw new Error(`package.json has no entry point ${entry}`);
     judge(`{ ${name} } from "${entry}", brotli`, await bundledBytes(file, name), bytes, "kB");
   }
+  const page = join(root, PAGE);
+  if (files.has("millpond/inspect/page") || existsSync(page))
+    judge(`${PAGE}, brotli`, brotliBytes(readFileSync(page)), pageBytes, "kB");
   const packed = execFileSync("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], {
     cwd: root,
     encoding: "utf8",

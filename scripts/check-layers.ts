@@ -37,7 +37,10 @@ const TYPES_ABOVE: ReadonlySet<string> = new Set([
   "src/media/buffer/media-buffer.ts -> src/pools/buffer/buffer-pool.ts",
 ]);
 // Builtins that a layer for every runtime may ask the process for, as "file -> module": it goes on where there is none.
-const OPTIONAL_BUILTINS: ReadonlySet<string> = new Set(["src/observe/channels.ts -> node:diagnostics_channel"]);
+const OPTIONAL_BUILTINS: ReadonlySet<string> = new Set([
+  "src/observe/channels.ts -> node:diagnostics_channel",
+  "src/observe/realm.ts -> node:worker_threads",
+]);
 const BUILTINS: ReadonlySet<string> = new Set(builtinModules);
 const ENTRY = "(entry point)";
 

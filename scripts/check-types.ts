@@ -11,7 +11,7 @@ import { type Finding, reportFindings } from "./lib/findings.ts";
 import { rootFromArguments } from "./lib/source-tree.ts";
 
 /** Entry points that are for Node, or for packages with types of their own. */
-const PLATFORM = /\/(?:native|node|pipeline\/node|mediabunny|raw-video)$/;
+const PLATFORM = /\/(?:native|node|pipeline\/node|inspect|mediabunny|raw-video)$/;
 
 /** What a user's program has: the libraries of its compiler, and packages of types. */
 export interface Setting {

@@ -8,6 +8,7 @@ const BIN = join(ROOT, "node_modules", ".bin");
 // `build` stands before those that look at what it leaves.
 const CHECKS: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ["typecheck", join(BIN, "tsc"), "-p", "tsconfig.json"],
+  ["typecheck of the page", join(BIN, "tsc"), "-p", "tsconfig.page.json"],
   ["lint", join(BIN, "biome"), "check", "."],
   ["layers", process.execPath, "scripts/check-layers.ts"],
   ["docblocks", process.execPath, "scripts/check-docblocks.ts"],

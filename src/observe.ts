@@ -18,3 +18,5 @@ export {
   type RecordOptions,
   record,
 } from "./observe/recorder.ts";
+export type { RecordedSpan, SpanType } from "./observe/spans.ts";
+export { type Trace, type TraceEvent, type TraceExtra, traceOf } from "./observe/trace.ts";

@@ -46,6 +46,8 @@ export interface RunOptions {
   readonly quiet: boolean;
   /** Damage that the decoder concealed counts as missing. */
   readonly strict: boolean;
+  /** Where a trace of the run is written; undefined: nothing is recorded. */
+  readonly trace: string | undefined;
   /** Hidden: this process is one subject of a comparison. */
   readonly variant: Variant | undefined;
   /** Hidden: how often a subject plays the file, as one longer stream. */
@@ -62,6 +64,8 @@ export interface TextOptions {
   readonly describe: boolean;
   /** Where a picture of the pipeline is written: .svg, .mmd (Mermaid), anything else text. */
   readonly graph: string | undefined;
+  /** Where a trace of the run is written; undefined: nothing is recorded. */
+  readonly trace: string | undefined;
   /** The most bytes that all pools may have. */
   readonly buffers: number | undefined;
   /** Milliseconds that one wait of a stage may last. */
@@ -86,15 +90,33 @@ export interface ProgramOptions {
   readonly json: boolean | string;
 }
 
+/** What `millpond top` was asked for. */
+export interface TopOptions {
+  /** Which process; undefined: the one that serves, or the one that the user chooses. */
+  readonly pid: number | undefined;
+  /** Machine-readable snapshots on standard output. */
+  readonly json: boolean;
+  /** Milliseconds between updates; undefined: of the live table one second, of output to a pipe one snapshot. */
+  readonly interval: number | undefined;
+  /** Serve the page. */
+  readonly web: boolean;
+  /** Its port; 0: any. */
+  readonly port: number;
+}
+
 /** What the command line means. */
 type Command =
-  | { readonly kind: "help"; readonly topic: "main" | "run" | "doctor" }
+  | { readonly kind: "help"; readonly topic: Topic }
+  | { readonly kind: "top"; readonly options: TopOptions }
   | { readonly kind: "version" }
   | { readonly kind: "doctor"; readonly json: boolean }
   | { readonly kind: "program"; readonly options: ProgramOptions }
   | { readonly kind: "elements" }
   | { readonly kind: "text"; readonly options: TextOptions }
   | { readonly kind: "run"; readonly options: RunOptions };
+
+const TOPICS = ["main", "run", "top", "doctor"] as const;
+type Topic = (typeof TOPICS)[number];
 
 /** `millpond --help`. */
 export const MAIN_HELP = `millpond: pooled memory for media
@@ -106,6 +128,8 @@ Commands:
                    and write a contact sheet and the measures
   run "<pipeline>" run stages joined by "!", such as
                    "file clip.mp4 ! decode ! scale width=320 ! contactsheet out.png"
+  top [pid]        the pools of a running process, live: who holds what since when, and
+                   who waits; --web shows them in the browser
   doctor [--json]  what this machine can do: locked memory, huge pages, shared memory,
                    DMA buffers
   doctor app.js [args]
@@ -134,6 +158,8 @@ measure them, and writes contact-sheet.png and frames.json.
   --rounds N       rounds of --compare (default: 5)
   --patience S     give up when no buffer comes back for S seconds, except for a
                    pipe that brings nothing (default: 30)
+  --trace FILE     write what pools, stages and threads did, as a trace that opens in
+                   Perfetto (ui.perfetto.dev) and chrome://tracing
   --quiet          print nothing but problems
   --strict         frames that the decoder had to conceal count as missing: exit code 2
 
@@ -156,7 +182,7 @@ Quote the text, so that the shell leaves "!" alone.
                    that brings nothing (default: 30)
   --strict         refuse to lose rotation, colors or times that a file cannot carry;
                    concealed frames count as missing
-  --json, --quiet  as above
+  --json, --quiet, --trace FILE  as above
 
 A sink whose file is "-" writes to standard output; the report goes to standard error.
 
@@ -192,21 +218,108 @@ Options of Node go into NODE_OPTIONS. A program that serves without end is ended
 Ctrl-C, and reported on all the same.
 `;
 
+/** `millpond top --help`. */
+export const TOP_HELP = `Usage: millpond top [pid] [options]
+
+Shows the pools of a process that serves its inspector, live: slots that are leased and
+free, bytes, leases a second, who waits, and the oldest holder. It changes nothing there.
+Start the program with
+
+  node --import millpond/inspect app.js
+
+or call serveInspector() of millpond/inspect in it. Without a number, the process that
+serves is taken; of several, the one that is chosen from a list.
+
+  --interval S   seconds between updates, 0.05 to 60 (default: 1)
+  --json         print one snapshot as JSON; with --interval, one a line until the end
+  --web          serve the page on a port of 127.0.0.1, and print its address
+  --port N       which port (default: 0, any)
+
+Keys: arrows choose a pool, Enter shows its holders, s sorts, p pauses, ? helps, q quits.
+To a pipe the table is printed once, or every --interval seconds.
+
+Exit codes: 0 quit, or the process has ended; 1 there is no process to look at;
+128 + the signal's number when a signal ended it.
+`;
+
 /** Reads the arguments after the program's name. Throws {@link Failure} with a hint. */
 export function parseCommand(argv: readonly string[]): Command {
   const [command, ...rest] = argv;
   if (command === undefined || command === "--help" || command === "-h" || command === "help") {
     const [topic] = rest;
-    return { kind: "help", topic: topic === "run" || topic === "doctor" ? topic : "main" };
+    return { kind: "help", topic: TOPICS.find((known) => known === topic) ?? "main" };
   }
   if (command === "--version" || command === "-v") return { kind: "version" };
   if (command === "doctor") return parseDoctor(rest);
+  if (command === "top") return parseTop(rest);
   if (command !== "run") {
-    const near = nearest(command, ["run", "doctor", "help"]);
-    const hint = near === undefined ? `the commands are "run" and "doctor"` : `did you mean "${near}"?`;
+    const near = nearest(command, ["run", "top", "doctor", "help"]);
+    const hint = near === undefined ? `the commands are "run", "top" and "doctor"` : `did you mean "${near}"?`;
     throw new Failure(`there is no command "${command}"; ${hint} (see millpond --help)`);
   }
   return parseRun(rest);
+}
+
+/** What systems number processes with: above, kill() would mean another one. */
+const MAX_PID = 2 ** 31 - 1;
+
+const TOP_OPTIONS = {
+  json: { type: "boolean" },
+  interval: { type: "string" },
+  web: { type: "boolean" },
+  port: { type: "string" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
+function parseTop(args: readonly string[]): Command {
+  let parsed: ReturnType<typeof parseTopArgs>;
+  try {
+    parsed = parseTopArgs(args);
+  } catch (error) {
+    throw new Failure(`${explainOption(error, Object.keys(TOP_OPTIONS))} (see millpond top --help)`);
+  }
+  const { values, positionals, tokens } = parsed;
+  if (values.help === true) return { kind: "help", topic: "top" };
+  const names = tokens.flatMap((token) => (token.kind === "option" ? [token.name] : []));
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) throw new Failure(`--${twice} is given twice`);
+  const [number, ...more] = positionals;
+  if (more.length > 0) throw new Failure(`millpond top looks at one process, and here are ${positionals.length}`);
+  if (number !== undefined && (!/^\d{1,10}$/.test(number) || Number(number) < 1 || Number(number) > MAX_PID)) {
+    throw new Failure(`millpond top takes the number of a process, not "${number}"`);
+  }
+  const web = values.web === true;
+  if (web && values.json === true) throw new Failure("--web and --json exclude each other");
+  if (web && values.interval !== undefined) throw new Failure("--interval is not for --web: the page has its own");
+  if (!web && values.port !== undefined) throw new Failure("--port belongs to --web");
+  return {
+    kind: "top",
+    options: {
+      pid: number === undefined ? undefined : Number(number),
+      json: values.json === true,
+      interval: intervalOf(values.interval),
+      web,
+      port: whole("port", values.port, 0, 65_535) ?? 0,
+    },
+  };
+}
+
+function parseTopArgs(args: readonly string[]) {
+  return parseArgs({
+    args: joinNegative(args, TOP_OPTIONS),
+    allowPositionals: true,
+    tokens: true,
+    options: TOP_OPTIONS,
+  });
+}
+
+/** Milliseconds. */
+function intervalOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const seconds = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(seconds >= 0.05 && seconds <= 60))
+    throw new Failure(`--interval is a number of seconds from 0.05 to 60, not "${text}"`);
+  return Math.round(1000 * seconds);
 }
 
 function parseDoctor(args: readonly string[]): Command {
@@ -309,6 +422,7 @@ function parseRun(args: string[]): Command {
       json: values.json === true,
       quiet: values.quiet === true,
       strict: values.strict === true,
+      trace: traceOf(values.trace),
       variant,
       passes: whole("passes", values.passes, 1, 1000) ?? 1,
     },
@@ -322,7 +436,7 @@ function quoteWord(word: string): string {
 const TEXT_ONLY = ["dry-run", "describe", "graph", "max-bytes"] as const;
 
 /** Options that a pipeline understands; the others are for a file. */
-const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict"];
+const TEXT_OPTIONS: readonly string[] = [...TEXT_ONLY, "json", "quiet", "patience", "strict", "trace"];
 
 function parseText(text: string, values: ReturnType<typeof parse>["values"]): Command {
   const other = Object.keys(values).find((name) => !TEXT_OPTIONS.includes(name));
@@ -331,6 +445,8 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       `--${other} is for a file, not for a pipeline; the stages of a pipeline have properties, such as "contactsheet out.png tiles=12"`,
     );
   }
+  if (values.trace !== undefined && values["dry-run"] === true)
+    throw new Failure("--trace shows a run, and with --dry-run there is none");
   return {
     kind: "text",
     options: {
@@ -338,6 +454,7 @@ function parseText(text: string, values: ReturnType<typeof parse>["values"]): Co
       dryRun: values["dry-run"] === true,
       describe: values.describe === true,
       graph: values.graph,
+      trace: traceOf(values.trace),
       buffers: whole("max-bytes", values["max-bytes"], 1, Number.MAX_SAFE_INTEGER),
       patience: patienceOf(values.patience),
       strict: values.strict === true,
@@ -352,20 +469,18 @@ function readOptions(args: string[]): ReturnType<typeof parse> {
     return parse(args);
   } catch (error) {
     if (error instanceof Failure) throw error;
-    throw new Failure(`${explainOption(error)} (see millpond run --help)`);
+    const known = Object.keys(OPTIONS).filter((one) => !HIDDEN.includes(one));
+    throw new Failure(`${explainOption(error, known)} (see millpond run --help)`);
   }
 }
 
 /** What parseArgs says, in one sentence, with the option that was probably meant. */
-function explainOption(error: unknown): string {
+function explainOption(error: unknown, known: readonly string[]): string {
   // Its hints about "--" and "-XYZ" are noise here.
   const message = error instanceof Error ? error.message.split(/\.\s/)[0]! : String(error);
   const [, name = ""] = /'(?:-\w, )?--?([\w-]+)/.exec(message) ?? [];
   if (message.startsWith("Unknown option")) {
-    const near = nearest(
-      name,
-      Object.keys(OPTIONS).filter((one) => !HIDDEN.includes(one)),
-    );
+    const near = nearest(name, known);
     return near === undefined ? message : `${message}; did you mean --${near}?`;
   }
   if (message.includes("ambiguous"))
@@ -379,9 +494,20 @@ function isNegative(arg: string): boolean {
   return /^-\d/.test(arg);
 }
 
-function takesValue(arg: string): boolean {
+type Options = Readonly<Record<string, { readonly type: "string" | "boolean" }>>;
+
+function takesValue(arg: string, options: Options): boolean {
   const name = arg.startsWith("--") ? arg.slice(2) : "";
-  return Object.hasOwn(OPTIONS, name) && OPTIONS[name as keyof typeof OPTIONS].type === "string";
+  return Object.hasOwn(options, name) && options[name]!.type === "string";
+}
+
+/** "--patience -1" means -1, which the option's own check refuses better than a word about ambiguity. */
+function joinNegative(args: readonly string[], options: Options): string[] {
+  return args.flatMap((arg, i) => {
+    if (i > 0 && isNegative(arg) && takesValue(args[i - 1]!, options)) return [];
+    const next = args[i + 1];
+    return next !== undefined && isNegative(next) && takesValue(arg, options) ? [`${arg}=${next}`] : [arg];
+  });
 }
 
 const HIDDEN: readonly string[] = ["variant", "passes"];
@@ -408,16 +534,16 @@ const OPTIONS = {
   graph: { type: "string" },
   "max-bytes": { type: "string" },
   strict: { type: "boolean" },
+  trace: { type: "string" },
 } as const;
 
 function parse(args: string[]) {
-  // "--patience -1" means -1, which the option's own check refuses better than a word about ambiguity.
-  const joined = args.flatMap((arg, i) => {
-    if (i > 0 && isNegative(arg) && takesValue(args[i - 1]!)) return [];
-    const next = args[i + 1];
-    return next !== undefined && isNegative(next) && takesValue(arg) ? [`${arg}=${next}`] : [arg];
+  const { tokens, ...parsed } = parseArgs({
+    args: joinNegative(args, OPTIONS),
+    allowPositionals: true,
+    tokens: true,
+    options: OPTIONS,
   });
-  const { tokens, ...parsed } = parseArgs({ args: joined, allowPositionals: true, tokens: true, options: OPTIONS });
   const seen = new Set<string>();
   for (const token of tokens) {
     if (token.kind !== "option") continue;
@@ -460,6 +586,12 @@ function patienceOf(text: string | undefined): number {
   if (!(value > 0)) throw new Failure(`--patience is a number of seconds above 0, not "${text}"`);
   // A fraction of a millisecond would be no time at all.
   return Math.max(1, Math.min(1000 * value, MAX_TIMER));
+}
+
+/** A trace is a file: standard output has the summary. */
+function traceOf(path: string | undefined): string | undefined {
+  if (path === "" || path === "-") throw new Failure("--trace needs the name of a file, such as trace.json");
+  return path;
 }
 
 function isVariant(text: string): text is Variant {

@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
+import { filesAreNamed } from "../adapters/node/output-file.ts";
 import { isMillpondError, plainMessage } from "../util/errors.ts";
 import { complain } from "./terminal.ts";
 
@@ -13,7 +14,7 @@ export const ExitCode = {
   OK: 0,
   /** Nothing useful was done: bad usage, bad input, a failure on the way. No output is left behind. */
   FAILED: 1,
-  /** What could be decoded was, and written; something is missing, and the message says what. */
+  /** What could be decoded was, and written; something is missing (the report, too), and the message says what. */
   PARTIAL: 2,
   /** Buffers were still leased at the end: a bug in millpond, reported with the holders. */
   LEAKED: 3,
@@ -138,12 +139,18 @@ export function print(text: string, stream: NodeJS.WriteStream = process.stdout)
   });
 }
 
+/** What failed when the results had their names already: their files are there, so it is no {@link ExitCode.FAILED}. */
+export function withResults(error: unknown): unknown {
+  if (error instanceof Interruption || exitCodeOf(error) !== ExitCode.FAILED) return error;
+  return new Failure(`${explain(error)}; the results are there`, ExitCode.PARTIAL, { cause: error });
+}
+
 // A decoder or a disk that does not answer must not keep what was told to end.
 const END_GRACE_MS = 5_000;
 
 /**
- * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Returns
- * what forgets about signals.
+ * The first signal ends the run in order; when that takes too long, or another signal comes, it ends at once. Both come
+ * too late when files get their names. Returns what forgets about signals.
  */
 export function listenForSignals(stop: AbortController): () => void {
   let grace: NodeJS.Timeout | undefined;
@@ -154,12 +161,15 @@ export function listenForSignals(stop: AbortController): () => void {
   const on = (signal: EndSignal): void => {
     const interruption = new Interruption(signal);
     if (grace !== undefined) {
+      // All has ended well, and the command is about to end by itself; code and files shall say the same.
+      if (filesAreNamed()) return;
       complain(`${interruption.message} a second time; nothing was written`);
       endNow(interruption);
       return;
     }
     grace = setTimeout(() => {
-      complain(`${interruption.message}; a stage did not end in time, and nothing was written`);
+      const left = filesAreNamed() ? "some files may be there" : "nothing was written";
+      complain(`${interruption.message}; a stage did not end in time, and ${left}`);
       endNow(interruption);
     }, END_GRACE_MS);
     stop.abort(interruption);
@@ -167,6 +177,12 @@ export function listenForSignals(stop: AbortController): () => void {
   for (const signal of END_SIGNALS) process.on(signal, on);
   return () => {
     clearTimeout(grace);
-    for (const signal of END_SIGNALS) process.removeListener(signal, on);
+    for (const signal of END_SIGNALS) {
+      // Between here and the exit a signal would end the process with a code of its own, and the files are there.
+      if (filesAreNamed() && !process.listeners(signal).includes(ignore)) process.on(signal, ignore);
+      process.removeListener(signal, on);
+    }
   };
 }
+
+function ignore(): void {}

@@ -3,7 +3,7 @@
  * The `millpond` command: reads its arguments, runs what they name, and turns every end into one paragraph and a code.
  */
 import { quietDecoders } from "../adapters/mediabunny/load.ts";
-import { DOCTOR_HELP, MAIN_HELP, MILLPOND_VERSION, parseCommand, RUN_HELP } from "./args.ts";
+import { DOCTOR_HELP, MAIN_HELP, MILLPOND_VERSION, parseCommand, RUN_HELP, TOP_HELP } from "./args.ts";
 import { ExitCode, exitCodeOf, explain, Failure, print } from "./exit.ts";
 import { elementList, runText } from "./pipeline-text.ts";
 import { run } from "./run.ts";
@@ -15,7 +15,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const command = parseCommand(argv);
     switch (command.kind) {
       case "help":
-        await print({ main: MAIN_HELP, run: RUN_HELP, doctor: DOCTOR_HELP }[command.topic]);
+        await print({ main: MAIN_HELP, run: RUN_HELP, top: TOP_HELP, doctor: DOCTOR_HELP }[command.topic]);
         return ExitCode.OK;
       case "version":
         await print(`${MILLPOND_VERSION}\n`);
@@ -30,6 +30,10 @@ async function main(argv: readonly string[]): Promise<number> {
       case "program": {
         const { examine } = await import("./doctor/program.ts");
         return await examine(command.options);
+      }
+      case "top": {
+        const { top } = await import("./top.ts");
+        return await top(command.options);
       }
       case "run":
         return await run(command.options);
@@ -48,8 +52,6 @@ async function main(argv: readonly string[]): Promise<number> {
 
 quietDecoders();
 process.on("unhandledRejection", (error) => {
-  // A decoder that stumbles over a packet in the background fails the next call too, which is where it is told.
-  if (error instanceof Error && error.constructor.name === "FFmpegError") return;
   complain(explain(error));
   process.exit(exitCodeOf(error));
 });

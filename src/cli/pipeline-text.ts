@@ -3,16 +3,28 @@ import { extname } from "node:path";
 import { ALL_ELEMENTS, pipelineFromText } from "../adapters/node/factories.ts";
 import { assertPathsApart, filesOf } from "../adapters/node/file-paths.ts";
 import { FramesElement } from "../adapters/node/frames-element.ts";
-import { OutputFile } from "../adapters/node/output-file.ts";
+import { filesAreNamed, OutputFile } from "../adapters/node/output-file.ts";
 import type { Description } from "../pipeline/describe.ts";
 import type { Pipeline } from "../pipeline/pipeline.ts";
 import type { RunSummary } from "../pipeline/run.ts";
 import { type ParsedPipeline, usageOf } from "../pipeline/text.ts";
 import { isMillpondError } from "../util/errors.ts";
 import type { TextOptions } from "./args.ts";
-import { ExitCode, explain, Failure, listenForSignals, print } from "./exit.ts";
+import { ExitCode, explain, Failure, listenForSignals, print, withResults } from "./exit.ts";
 import { concealedText } from "./run/report.ts";
-import { bytes, complain, count, createProgress, number, type Paint, paintFor, table } from "./terminal.ts";
+import { TraceFile } from "./run/trace-file.ts";
+import {
+  bytes,
+  complain,
+  count,
+  createProgress,
+  number,
+  type Paint,
+  paintFor,
+  printableLine,
+  printableText,
+  table,
+} from "./terminal.ts";
 
 /** Runs the text; resolves with the exit code. Throws {@link Failure} for an end that has only a message. */
 export async function runText(options: TextOptions): Promise<ExitCode> {
@@ -22,8 +34,10 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   const forget = listenForSignals(stop);
   const progress = createProgress(process.stderr, options.quiet || options.json);
   const graph = options.graph === undefined ? undefined : new GraphFile(options.graph);
+  let trace: TraceFile | undefined;
+  let hasResults = false;
   try {
-    await assertApart(parsed, options.graph);
+    await assertApart(parsed, options);
     await graph?.open();
     const onWarning = (text: string): void => {
       progress.clear();
@@ -32,10 +46,12 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
     const { strict } = options;
     if (options.dryRun) {
       await pipeline.negotiate({ signal: stop.signal, onWarning, strict });
-      await print(`${pipeline.describe().text()}\n`);
+      await print(`${printableText(pipeline.describe().text())}\n`);
       await graph?.write(pipeline.describe());
       return ExitCode.OK;
     }
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace, stop.signal);
+    trace?.begin();
     const summary = await pipeline.run({
       signal: stop.signal,
       onWarning,
@@ -45,13 +61,16 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
         progress.update(() => ({ done: buffers, expected: expectedOf(pipeline), label, showsRate: true, note: "" }));
       },
     });
+    hasResults = filesAreNamed();
     progress.clear();
     await graph?.write(pipeline.describe());
+    await trace?.seal();
+    await trace?.commit();
     const report = reportStream(pipeline);
     const missing = shortfallOf(pipeline, options.strict);
     if (options.json) await print(`${JSON.stringify(plainSummary(summary, pipeline))}\n`, report);
     else if (!options.quiet) await print(`${describe(summary, pipeline, paintFor(report))}\n`, report);
-    if (options.describe) await print(`\n${pipeline.describe().text()}\n`, report);
+    if (options.describe) await print(`\n${printableText(pipeline.describe().text())}\n`, report);
     if (summary.holders.length > 0) {
       complain(`${count(summary.holders.length, "buffer")} did not come back, which is a bug in a stage`);
       return ExitCode.LEAKED;
@@ -62,10 +81,13 @@ export async function runText(options: TextOptions): Promise<ExitCode> {
   } catch (error) {
     // What was settled before it failed helps to see why; that the picture fails too is not worth a second message.
     await graph?.write(pipeline.describe()).catch(() => {});
+    await trace?.keep(error);
+    if (hasResults) throw withResults(error);
     if (error instanceof Failure) throw error;
     throw failureOf(parsed.pointAt(error));
   } finally {
     await graph?.discard();
+    await trace?.discard();
     progress.clear();
     forget();
   }
@@ -136,7 +158,7 @@ function describe(summary: RunSummary, pipeline: Pipeline, paint: Paint): string
   const seconds = summary.elapsed / 1000;
   const lines: string[] = [];
   for (const [name, buffers] of Object.entries(summary.sinks)) {
-    const role = pipeline.elements.find((one) => one.name === name)?.role ?? "";
+    const role = printableLine(pipeline.elements.find((one) => one.name === name)?.role ?? "");
     const rate = seconds > 0 ? `${number(buffers / seconds)} a second` : "";
     lines.push(`${paint.bold(name)}  ${count(buffers, "buffer")} in ${number(seconds)} s, ${rate}  ${paint.dim(role)}`);
   }
@@ -194,9 +216,10 @@ class GraphFile {
 }
 
 /** Nothing has been opened yet: a file that is both read and written is still whole. */
-async function assertApart({ pipeline }: ParsedPipeline, graph: string | undefined): Promise<void> {
+async function assertApart({ pipeline }: ParsedPipeline, { graph, trace }: TextOptions): Promise<void> {
   const { reads, writes } = filesOf(pipeline.elements);
   if (graph !== undefined) writes.push({ path: graph, by: "--graph" });
+  if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
   await assertPathsApart(reads, writes);
 }
 

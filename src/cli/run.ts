@@ -5,7 +5,7 @@
  */
 import type { RunOptions } from "./args.ts";
 import { compare, describeComparison } from "./compare.ts";
-import { ExitCode, explain, Failure, Interruption, listenForSignals, print } from "./exit.ts";
+import { ExitCode, explain, Failure, Interruption, listenForSignals, print, withResults } from "./exit.ts";
 import { FramePools, type SupplyReport } from "./run/frame-pools.ts";
 import type { WorkerFault } from "./run/frame-results.ts";
 import { Journal, type JournalSummary } from "./run/journal.ts";
@@ -14,6 +14,7 @@ import { concealedText, describeRun, type RunSummary, summarize } from "./run/re
 import { Results } from "./run/results.ts";
 import { type OpenSource, openSource } from "./run/source.ts";
 import { playStages, type StageParts, type StagesResult } from "./run/stages.ts";
+import { TraceFile } from "./run/trace-file.ts";
 import { complain, count, createProgress, type Progress, paintFor } from "./terminal.ts";
 
 // Lines of frames.json are written in batches: a system call a frame would be most of the work.
@@ -27,22 +28,36 @@ export async function run(options: RunOptions): Promise<ExitCode> {
   try {
     const summary = await play(options, stop.signal, progress);
     progress.clear();
-    const isForPeople = !options.json && !options.quiet;
-    const paint = paintFor(process.stdout);
-    if (isForPeople) await print(`${describeRun(summary, paint)}\n`);
-    if (summary.missing !== null) complain(`partial result: ${summary.missing}`);
-    const comparison = options.compare
-      ? await compare(options, summary.measures.frames, stop.signal, progress).catch(interruptedComparison)
-      : undefined;
-    progress.clear();
-    if (isForPeople && comparison !== undefined) await print(`\n${describeComparison(comparison, paint)}\n`);
-    if (options.json) {
-      await print(`${JSON.stringify(comparison === undefined ? summary : { ...summary, comparison })}\n`);
+    try {
+      await report(options, summary, stop.signal, progress);
+    } catch (error) {
+      throw summary.outputs.frames === null ? error : withResults(error);
     }
     return summary.exitCode;
   } finally {
     progress.clear();
     forget();
+  }
+}
+
+/** Prints how it went, and compares if asked. The results have their names by then. */
+async function report(
+  options: RunOptions,
+  summary: RunSummary,
+  signal: AbortSignal,
+  progress: Progress,
+): Promise<void> {
+  const isForPeople = !options.json && !options.quiet;
+  const paint = paintFor(process.stdout);
+  if (isForPeople) await print(`${describeRun(summary, paint)}\n`);
+  if (summary.missing !== null) complain(`partial result: ${summary.missing}`);
+  const comparison = options.compare
+    ? await compare(options, summary.measures.frames, signal, progress).catch(interruptedComparison)
+    : undefined;
+  progress.clear();
+  if (isForPeople && comparison !== undefined) await print(`\n${describeComparison(comparison, paint)}\n`);
+  if (options.json) {
+    await print(`${JSON.stringify(comparison === undefined ? summary : { ...summary, comparison })}\n`);
   }
 }
 
@@ -59,12 +74,21 @@ async function play(options: RunOptions, signal: AbortSignal, progress: Progress
   const source = await openSource(options, signal);
   const faults = readFaults();
   const results = new Results(options, faults.diskAfter);
+  let trace: TraceFile | undefined;
   try {
     await results.open(source);
+    if (options.trace !== undefined) trace = await TraceFile.open(options.trace, signal);
+    trace?.begin();
     const summary = await new Playback(options, source, results, signal, progress).run(faults);
+    await trace?.seal();
     await results.commit(summary);
+    await trace?.commit();
     return summary;
+  } catch (error) {
+    await trace?.keep(error);
+    throw error;
   } finally {
+    await trace?.discard();
     await results.discard();
     await source.frames.close();
   }

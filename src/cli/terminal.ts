@@ -110,9 +110,14 @@ function visible(text: string): number {
  * A file's name may hold what a terminal takes for commands; each such character becomes one that shows. Line feeds
  * stay.
  */
-function printableText(text: string): string {
+export function printableText(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
   return text.replaceAll(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, "\ufffd");
+}
+
+/** The same for what is one line, or a part of one. */
+export function printableLine(text: string): string {
+  return printableText(text).replaceAll("\n", "\ufffd");
 }
 
 /** Writes a message for people to standard error, wrapped to its width; an excerpt below it stays as it is. */
@@ -167,7 +172,7 @@ export function createProgress(stream: NodeJS.WriteStream, isQuiet: boolean): Pr
       const state = read();
       const rate = state.done / Math.max(0.001, (now - began) / 1000);
       const parts = [
-        state.label,
+        printableLine(state.label),
         bar(state, paint.accent, paint.dim),
         state.expected === undefined
           ? `${number(state.done)} frames`

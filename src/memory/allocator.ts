@@ -167,6 +167,13 @@ export abstract class Allocator {
   }
 
   /**
+   * @internal True when {@link freeRegion} itself zeroes bytes that are to be zeroed: others may still look at them.
+   */
+  get zeroesFreed(): boolean {
+    return false;
+  }
+
+  /**
    * Why this allocator's memory does not have a caps feature ("memory:DMABuf"), in words; undefined: it has. Default:
    * it has the one that is named after its memory type. An allocator that can only tell by trying overrides it.
    */

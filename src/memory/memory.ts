@@ -761,6 +761,7 @@ function releaseLast(memory: Memory): void {
     // A release that is refused changes nothing: the bytes stay, and so do the views of them.
     const refusal = memory.allocator.reclaimRefusal(memory);
     if (refusal !== undefined) throw refusal;
+    if (memory.allocator.zeroesFreed) memory.region.wipe &= ~Wipe.ZERO;
     if (!wipeToFree(memory.region, !memory.allocator.viewsOutliveFree)) {
       memory.references = 0;
       memory.view = null;

@@ -32,7 +32,7 @@ export function pools(): PoolInfo[] {
 }
 
 /** What the registry says of a pool. */
-export function infoOf(pool: PoolRegistration): PoolInfo {
+function infoOf(pool: PoolRegistration): PoolInfo {
   const { id, kind, name, probe } = pool;
   return {
     id,

@@ -1,13 +1,14 @@
 /**
  * RealmInspector: what the inspector knows of the realm that it is in, for a page inside this realm or a server.
  *
- * Life-cycle: made once for a realm. It records while somebody looks ({@link RealmInspector.look}); when nobody does, it
- * has no recorder, no observer and no timer, and the pools' fast paths are open.
+ * Life-cycle: made once for a realm. It records while somebody looks ({@link RealmInspector.look}); when nobody does,
+ * it has no recorder, no observer and no timer, and the pools' fast paths are open.
  *
  * Invariants: a snapshot changes nothing, has no bytes of buffers, and is bounded whatever the program names its pools:
  * {@link MAX_POOLS} pools, {@link MAX_LISTED} holders, texts are cut. A pool that cannot be read is left out.
  * Complexity: a snapshot is O(slots) and the events since the one before; 20 us more for each traced lease, once.
  */
+import { type GcWatch, MAJOR_GC, watchGc } from "./gc.ts";
 import type { PoolHolder, PoolMember } from "./pool-info.ts";
 import { ENDED, Recorder, type Recording } from "./recorder.ts";
 import { type PoolRegistration, registrations } from "./registry.ts";
@@ -30,6 +31,8 @@ export interface RealmFacts {
   readonly runtime?: string;
   /** Bytes of the heap now; absent: cannot be seen. */
   readonly heap?: () => { readonly used: number; readonly external: number };
+  /** Milliseconds from which on a pool takes long to read, and is read rarely; default 2. */
+  readonly slow?: number;
 }
 
 /** Events of a realm from a place on. */
@@ -54,30 +57,22 @@ const MAX_MEMBERS = 64;
 const MAX_TIMED = 65_536;
 /** 2 to 3 MB while somebody looks: four seconds of 8,000 leases a second. */
 const CAPACITY = 65_536;
+/** A pool that takes so long to read is read rarely: it rests so many times as long. */
+const SLOW_MS = 2;
+const RARELY = 50;
 /** Holders in a report of starvation. */
 const MAX_REPORTED = 64;
 
 /** The note of a lease that was out already when somebody began to look, in a pool that does not know its age. */
 export const AT_LEAST = "at least";
 
-interface GcEntry {
-  readonly duration: number;
-  readonly detail?: { readonly kind?: number };
+interface SlowRead {
+  readonly snapshot: PoolSnapshot;
+  /** Milliseconds that it took. */
+  readonly took: number;
+  /** It stands for the pool until then. */
+  readonly until: number;
 }
-
-interface GcObserver {
-  observe(options: { readonly entryTypes: readonly string[] }): void;
-  disconnect(): void;
-  takeRecords(): readonly GcEntry[];
-}
-
-type GcObserverClass = {
-  new (hear: (list: { getEntries(): readonly GcEntry[] }) => void): GcObserver;
-  readonly supportedEntryTypes?: readonly string[];
-};
-
-/** NODE_PERFORMANCE_GC_MAJOR. */
-const GC_MAJOR = 4;
 
 /** See the module text. */
 export class RealmInspector {
@@ -86,7 +81,9 @@ export class RealmInspector {
   readonly #starved: Map<number, StarvedReport> = new Map();
   /** Since when, and which lease, by slot, of pools that do not know it themselves. */
   readonly #timed: Map<number, Map<number, { readonly lease: number; readonly began: number }>> = new Map();
-  #gcObserver: GcObserver | undefined;
+  /** What pools said that take long to read. */
+  readonly #slow: WeakMap<PoolRegistration, SlowRead> = new WeakMap();
+  #gcWatch: GcWatch | undefined;
   #recorder: Recorder | undefined;
   #lookers = 0;
   /** When the recorder began, by performance.now(). */
@@ -107,7 +104,8 @@ export class RealmInspector {
 
   /** Somebody looks: events are recorded. Returns what ends that; with the last look the recording is dropped. */
   look(): () => void {
-    if (++this.#lookers === 1) this.#start();
+    if (this.#lookers === 0) this.#start();
+    this.#lookers++;
     let isOver = false;
     return () => {
       if (isOver) return;
@@ -119,13 +117,13 @@ export class RealmInspector {
   /** This realm now. */
   snapshot(): RealmSnapshot {
     this.#readTimes();
-    this.#countGc(this.#gcObserver?.takeRecords() ?? []);
+    this.#gcWatch?.poll();
     const live = registrations().slice(0, MAX_POOLS);
     const most = Math.min(MAX_HOLDERS, Math.max(MIN_HOLDERS, Math.floor(MAX_LISTED / Math.max(1, live.length))));
     const pools: PoolSnapshot[] = [];
     for (const pool of live) {
       try {
-        pools.push(this.#poolSnapshot(pool, most));
+        pools.push(this.#read(pool, most));
       } catch {
         // An allocator or a clock of the program's own threw, or the pool is in the middle of its end.
       }
@@ -160,34 +158,33 @@ export class RealmInspector {
 
   #start(): void {
     this.#timedTo = 0;
-    this.#recorder = new Recorder(CAPACITY, undefined, (pool, waited, waiting) => {
-      const time = performance.timeOrigin + performance.now();
-      this.#starved.set(pool.id, { time, waited, waiting, holders: pool.probe.holders(MAX_REPORTED).map(plainHolder) });
+    this.#recorder = new Recorder(CAPACITY, undefined, {
+      onStarved: (pool, waited, waiting) => {
+        const time = performance.timeOrigin + performance.now();
+        this.#starved.set(pool.id, {
+          time,
+          waited,
+          waiting,
+          holders: pool.probe.holders(MAX_REPORTED).map(plainHolder),
+        });
+      },
     });
     this.#since = performance.now();
-    const { PerformanceObserver: observerClass } = globalThis as { PerformanceObserver?: GcObserverClass };
-    if (observerClass?.supportedEntryTypes?.includes("gc") !== true) return;
-    this.#gcObserver = new observerClass((list) => this.#countGc(list.getEntries()));
-    this.#gcObserver.observe({ entryTypes: ["gc"] });
+    this.#gcWatch = watchGc((kind, _start, duration) => {
+      this.#gc.count++;
+      if (kind === MAJOR_GC) this.#gc.major++;
+      this.#gc.ms += duration;
+    });
   }
 
   #stop(): void {
-    this.#countGc(this.#gcObserver?.takeRecords() ?? []);
-    this.#gcObserver?.disconnect();
-    this.#gcObserver = undefined;
+    this.#gcWatch?.stop();
+    this.#gcWatch = undefined;
     this.#base += this.#recorder?.sequence ?? 0;
     this.#recorder?.stop();
     this.#recorder = undefined;
     this.#starved.clear();
     this.#timed.clear();
-  }
-
-  #countGc(entries: readonly GcEntry[]): void {
-    for (const { duration, detail } of entries) {
-      this.#gc.count++;
-      if (detail?.kind === GC_MAJOR) this.#gc.major++;
-      this.#gc.ms += duration;
-    }
   }
 
   /** Reads of the recorder since when leases are out whose pools do not know it. */
@@ -203,6 +200,25 @@ export class RealmInspector {
       });
     }
     this.#timedTo = recorder.sequence;
+  }
+
+  /** A pool of a million slots takes 50 ms to be counted: it is read again when that is 2 % of the time. */
+  #read(pool: PoolRegistration, most: number): PoolSnapshot {
+    const began = performance.now();
+    const known = this.#slow.get(pool);
+    if (known !== undefined && began < known.until) {
+      const { holders } = known.snapshot;
+      return holders.length <= most ? known.snapshot : { ...known.snapshot, holders: holders.slice(0, most) };
+    }
+    const snapshot = this.#poolSnapshot(pool, most);
+    const took = performance.now() - began;
+    if (took < (this.#facts.slow ?? SLOW_MS)) this.#slow.delete(pool);
+    else {
+      // Once may be another program's turn: the quicker one of two counts.
+      const rest = known === undefined ? 0 : RARELY * Math.min(took, known.took);
+      this.#slow.set(pool, { snapshot, took, until: began + took + rest });
+    }
+    return snapshot;
   }
 
   #poolSnapshot(pool: PoolRegistration, most: number): PoolSnapshot {
@@ -244,7 +260,7 @@ export class RealmInspector {
       // Another thread's lease of a slot that this one had before is told apart by its number, and by who has it.
       if (own !== undefined && (holder.lease !== lease.lease || holder.members?.includes(own) === false)) return holder;
       const note = lease.began > this.#since ? {} : { note: [AT_LEAST, holder.note].filter(Boolean).join("; ") };
-      return { ...holder, age: now - lease.began, ...note };
+      return { ...holder, age: Math.round((now - lease.began) * 100) / 100, ...note };
     });
     return aged.sort((a, b) => (b.age ?? -1) - (a.age ?? -1));
   }
@@ -254,8 +270,12 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
+/** As it is, unless a text has to be cut; ages to a hundredth of a millisecond, which is half the characters. */
 function plainHolder(holder: PoolHolder): PoolHolder {
-  return { ...holder, ...cutTexts(holder) };
+  const { age, tag, note, site } = holder;
+  const rounded = age === null ? null : Math.round(age * 100) / 100;
+  const isShort = (tag?.length ?? 0) <= MAX_NAME && (note?.length ?? 0) <= MAX_TEXT && (site?.length ?? 0) <= MAX_TEXT;
+  return isShort ? { ...holder, age: rounded } : { ...holder, ...cutTexts(holder), age: rounded };
 }
 
 interface Texts {

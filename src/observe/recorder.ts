@@ -1,6 +1,7 @@
 /**
  * Recorder: what the pools of this realm did, in a ring of fixed size: the beginning and end of every lease and wait,
- * discards and starvation. It allocates its ring once and nothing for an event.
+ * discards and starvation. It allocates its ring once and nothing for an event. What the stages of pipelines did, and
+ * pauses of the garbage collector, are in a second ring of the same size.
  *
  * ```ts
  * const recorder = record();
@@ -17,11 +18,16 @@
  */
 import { disposeWith } from "../util/dispose.ts";
 import { callerOf, type Site } from "../util/stack.ts";
-import { checkOptions, wholeNumber, wrongType } from "../util/validate.ts";
+import { checkOptions, listOf, wholeNumber, word } from "../util/validate.ts";
+import { type GcWatch, watchGc } from "./gc.ts";
 import { watchPool } from "./observers.ts";
 import type { PoolKind } from "./pool-info.ts";
 import type { PoolInfo } from "./pools.ts";
+import { threadName } from "./realm.ts";
 import { onRegister, type PoolObserver, type PoolRegistration, registrations } from "./registry.ts";
+import { type RecordedSpan, SpanRing } from "./spans.ts";
+import { type StageObserver, watchStages } from "./stages.ts";
+import { type Trace, type TraceExtra, traceOf } from "./trace.ts";
 
 /** What happened. */
 export type RecordedType = "acquire" | "release" | "wait" | "waitEnd" | "resize" | "discard" | "starved" | "end";
@@ -59,16 +65,31 @@ export interface RecordedPool {
   readonly count: number;
   /** The same for all recordings of one shared pool; else undefined. */
   readonly shared?: number;
+  /** What it said when the recording ended or was asked for; absent: the pool had ended by then. */
+  readonly last?: {
+    /** Slots that exist. */
+    readonly count: number;
+    /** Leases that are out. */
+    readonly leased: number;
+    /** Waiters. */
+    readonly waiting: number;
+  };
 }
 
 /** What a recorder recorded, as plain data: it can be posted to another thread. */
 export interface Recording {
+  /** What the thread is called. */
+  readonly thread: string;
   /** The pools that were watched. */
   readonly pools: readonly RecordedPool[];
   /** Oldest first. */
   readonly events: readonly RecordedEvent[];
   /** Events that were overwritten. */
   readonly dropped: number;
+  /** Pauses of the garbage collector, and what stages of pipelines did, in order of beginning. */
+  readonly spans: readonly RecordedSpan[];
+  /** Spans that were overwritten. */
+  readonly droppedSpans: number;
   /** When the recording began and ended (or was asked for), in milliseconds since 1970. */
   readonly from: number;
   /** See `from`. */
@@ -79,8 +100,10 @@ export interface Recording {
 export interface RecordOptions {
   /** Which pools; default: all that live, and all that are made while it records. */
   pools?: readonly PoolInfo[];
-  /** Events that are kept; 16 to 16,777,216, default 65,536, which take 2.5 MB. */
+  /** Events that are kept; 16 to 1,048,576, default 65,536, which take 2.9 MB; as many spans of stages. */
   capacity?: number;
+  /** What this thread is called in a trace; default: "main", "worker 2". */
+  thread?: string;
 }
 
 const TYPES: readonly RecordedType[] = ["acquire", "release", "wait", "waitEnd", "resize", "discard", "starved", "end"];
@@ -99,17 +122,45 @@ const HAS_SITE = 16;
 export const ENDED: number = Number.NEGATIVE_INFINITY;
 
 const DEFAULT_CAPACITY = 65_536;
-const MAX_CAPACITY = 2 ** 24;
+const MAX_CAPACITY = 2 ** 20;
 
 /** Starts to record. Throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`. */
 export function record(options: RecordOptions = {}): Recorder {
-  const { pools: wanted, capacity = DEFAULT_CAPACITY } = checkOptions("options", options, ["pools", "capacity"]);
+  const given = checkOptions("options", options, ["pools", "capacity", "thread"]);
+  const { pools: wanted, capacity = DEFAULT_CAPACITY } = given;
   wholeNumber("options.capacity", capacity, 16, MAX_CAPACITY);
-  if (wanted === undefined) return new Recorder(capacity, undefined);
-  if (!Array.isArray(wanted)) throw wrongType("options.pools", "an array of what pools() gave", wanted);
-  const ids = new Set(wanted.map((info: PoolInfo) => wholeNumber("options.pools[].id", info?.id, 1)));
-  return new Recorder(capacity, ids);
+  const thread = given.thread === undefined ? threadName() : word("options.thread", given.thread);
+  if (wanted === undefined) return new Recorder(capacity, undefined, { thread, threads: true });
+  const ids = listOf("options.pools", "an array of what pools() gave", wanted).map((info) =>
+    wholeNumber("options.pools[].id", info?.id, 1),
+  );
+  return new Recorder(capacity, new Set(ids), { thread });
 }
+
+/** What only the library says of a recorder. */
+interface RecorderExtra {
+  /** What the thread is called. */
+  readonly thread?: string;
+  /** Whether threads of stages record, too, and hand it in. */
+  readonly threads?: boolean;
+  /** Hears of starvation as it happens. */
+  readonly onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void;
+}
+
+/** A pool that is recorded, or was until it ended. */
+interface Watched {
+  readonly recorded: RecordedPool;
+  /** Undefined from the pool's end on. */
+  pool: PoolRegistration | undefined;
+  readonly unwatch: () => void;
+  /** How many events there had been when it had ended. */
+  endedAt: number;
+}
+
+/** Pools that ended, and whose events were overwritten, are forgotten when there are so many more than before. */
+const SWEEP = 256;
+/** Events and spans of threads that are kept, by capacity: full rings of two stages, or what many short runs leave. */
+const THREADS_KEEP = 4;
 
 /** See the module text. */
 export class Recorder {
@@ -124,24 +175,32 @@ export class Recorder {
   readonly #values: Float64Array;
   readonly #texts: (string | undefined)[];
   readonly #sites: (Site | undefined)[];
-  readonly #recorded: RecordedPool[] = [];
-  readonly #unwatch: (() => void)[] = [];
-  readonly #from: number = performance.timeOrigin + performance.now();
+  readonly #watched: Map<number, Watched> = new Map();
+  #sweepAt = SWEEP;
+  readonly #thread: string;
+  readonly #spans: SpanRing;
+  readonly #ofThreads: Recording[] = [];
+  readonly #gcWatch: GcWatch;
+  /** End what tells of new pools and stages. */
+  readonly #endings: (() => void)[] = [];
+  readonly #began: number = performance.now();
+  readonly #from: number = performance.timeOrigin + this.#began;
   readonly #observer: PoolObserver;
   #to: number | undefined;
+  /** The pools as they were at the end. */
+  #ends: readonly RecordedPool[] | undefined;
   /** Leases that were taken, by the pool's number. */
   readonly #taken: number[] = [];
   #next = 0;
   #count = 0;
   #waits = 0;
 
-  /** @internal Made by {@link record}; `onStarved` hears of starvation as it happens. */
-  constructor(
-    capacity: number,
-    ids: ReadonlySet<number> | undefined,
-    onStarved?: (pool: PoolRegistration, waited: number, waiting: number) => void,
-  ) {
+  /** @internal Made by {@link record}. */
+  constructor(capacity: number, ids: ReadonlySet<number> | undefined, extra: RecorderExtra = {}) {
+    const { thread = threadName(), threads = false, onStarved } = extra;
     this.capacity = capacity;
+    this.#thread = thread;
+    this.#spans = new SpanRing(capacity);
     this.#times = new Float64Array(capacity);
     this.#heads = new Uint32Array(capacity);
     this.#subjects = new Float64Array(capacity);
@@ -176,10 +235,24 @@ export class Recorder {
       },
       onEnd: (pool) => {
         this.#add(performance.now(), pool.id * 32 + END, 0, 0);
+        this.#ended(pool.id);
       },
     };
     for (const pool of registrations()) if (ids === undefined || ids.has(pool.id)) this.#watch(pool);
-    if (ids === undefined) this.#unwatch.push(onRegister((pool) => this.#watch(pool)));
+    if (ids === undefined) this.#endings.push(onRegister((pool) => this.#watch(pool)));
+    const onStage: StageObserver["onStage"] = (stage, activity, isWait, since) =>
+      this.#spans.addStage(stage, activity, isWait, since);
+    const onRecording = (recording: Recording): void => {
+      this.#ofThreads.push(recording);
+      let kept = 0;
+      for (const { events, spans } of this.#ofThreads) kept += events.length + spans.length;
+      while (kept > THREADS_KEEP * capacity && this.#ofThreads.length > 1) {
+        const { events, spans } = this.#ofThreads.shift()!;
+        kept -= events.length + spans.length;
+      }
+    };
+    this.#endings.push(watchStages({ onStage, threads: threads ? { capacity, onRecording } : undefined }));
+    this.#gcWatch = watchGc((kind, start, duration) => this.#spans.addPause(kind, start, duration));
   }
 
   /** Events that are kept now. */
@@ -200,7 +273,45 @@ export class Recorder {
   /** What was recorded until now, as plain data. O(capacity), and 20 us for each traced place. */
   recording(): Recording {
     const to = this.#to ?? performance.timeOrigin + performance.now();
-    return { pools: [...this.#recorded], events: this.events(), dropped: this.dropped, from: this.#from, to };
+    this.#sweep();
+    this.#gcWatch.poll();
+    return {
+      thread: this.#thread,
+      pools: this.#ends ?? this.#describePools(),
+      events: this.events(),
+      dropped: this.dropped,
+      spans: this.#spans.spans(),
+      droppedSpans: this.#spans.dropped,
+      from: this.#from,
+      to,
+    };
+  }
+
+  /**
+   * {@link Recorder.recording}, and what the threads of `workers` stages recorded that began and ended well meanwhile:
+   * the newest, with at most four times `capacity` events and spans. None of a recorder that was given its pools.
+   */
+  recordings(): Recording[] {
+    return [this.recording(), ...this.#ofThreads];
+  }
+
+  /** {@link traceOf} all {@link Recorder.recordings}. Throws `ERR_INVALID_ARG_*`. O(events log events). */
+  trace(extra?: TraceExtra): Trace {
+    return traceOf(this.recordings(), extra);
+  }
+
+  /** The pools, with what those say that have not ended. O(slots). */
+  #describePools(): RecordedPool[] {
+    return [...this.#watched.values()].map(({ recorded, pool }) => {
+      if (pool === undefined) return recorded;
+      try {
+        const { count, leased, waiting } = pool.probe.counts();
+        return { ...recorded, last: { count, leased, waiting } };
+      } catch {
+        // A clock or an allocator of the program's own threw.
+        return recorded;
+      }
+    });
   }
 
   /** The events, oldest first. O(capacity). */
@@ -244,20 +355,47 @@ export class Recorder {
   /** Stops; what was recorded stays. The pools' fast paths are open again. A second time nothing happens. */
   stop(): void {
     if (this.#to !== undefined) return;
+    this.#ends = this.#describePools();
     this.#to = performance.timeOrigin + performance.now();
-    for (const unwatch of this.#unwatch.splice(0)) unwatch();
+    for (const end of this.#endings.splice(0)) end();
+    this.#gcWatch.stop();
+    for (const { unwatch } of this.#watched.values()) unwatch();
+    this.#watched.clear();
   }
 
   #watch(pool: PoolRegistration): void {
     const { id, kind, name, probe } = pool;
     const { count } = probe.counts();
-    this.#recorded.push({ id, kind, name, count, ...(probe.shared === undefined ? {} : { shared: probe.shared }) });
+    if (this.#watched.size >= this.#sweepAt) {
+      this.#sweep();
+      this.#sweepAt = this.#watched.size + SWEEP;
+    }
+    const recorded = { id, kind, name, count, ...(probe.shared === undefined ? {} : { shared: probe.shared }) };
     this.#taken[id] = 0;
     const now = performance.now();
-    for (const { slot, lease, age, tag } of probe.holders(Math.floor(this.capacity / 2))) {
-      this.#note(this.#add(now - (age ?? 0), id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
+    // Other members' leases of a shared pool are recorded where they are; this thread would not hear of their ends.
+    const self = probe.members?.().find((member) => member.self)?.member;
+    for (const { slot, lease, age, tag, members } of probe.holders(Math.floor(this.capacity / 2))) {
+      if (members !== undefined && self !== undefined && !members.includes(self)) continue;
+      const began = Math.min(this.#began, now - (age ?? 0));
+      this.#note(this.#add(began, id * 32 + ACQUIRE, slot, lease ?? 0), tag, undefined);
     }
-    this.#unwatch.push(watchPool(pool, this.#observer));
+    this.#watched.set(id, { recorded, pool, unwatch: watchPool(pool, this.#observer), endedAt: Infinity });
+  }
+
+  #ended(id: number): void {
+    const watched = this.#watched.get(id);
+    if (watched === undefined) return;
+    watched.pool = undefined;
+    watched.endedAt = this.#count;
+  }
+
+  #sweep(): void {
+    for (const [id, { endedAt, unwatch }] of this.#watched) {
+      if (this.#count - endedAt < this.capacity) continue;
+      unwatch();
+      this.#watched.delete(id);
+    }
   }
 
   #add(now: number, head: number, subject: number, value: number): number {

@@ -9,6 +9,7 @@
  * Life-cycle of a registration: made by {@link registerPool}, watched and not watched any more as observers come and
  * go, ended once by {@link PoolRegistration.end}. Complexity: registering is O(1), {@link registrations} O(pools).
  */
+import { throwLater } from "../util/errors.ts";
 import type { Site } from "../util/stack.ts";
 import {
   discardChannel,
@@ -23,7 +24,7 @@ import {
 import type { PoolCounts, PoolHolder, PoolKind, PoolMember } from "./pool-info.ts";
 
 /** What a pool answers when it is asked. It changes nothing. */
-export interface PoolProbe {
+interface PoolProbe {
   /** Its counters. */
   counts(): PoolCounts;
   /** Its own stats(). */
@@ -73,7 +74,10 @@ export class PoolRegistration implements PoolIdentity {
   readonly probe: PoolProbe;
   /** Who watches; null: nobody. Set by {@link setObserver}. */
   observer: PoolObserver | null = null;
+  /** Leases that were collected without a release; null: the pool does not look for them. */
+  leaks: number | null = null;
   #ended = false;
+  #isReady = false;
 
   /** Made by {@link registerPool}. */
   constructor(id: number, kind: PoolKind, name: string, probe: PoolProbe) {
@@ -91,7 +95,12 @@ export class PoolRegistration implements PoolIdentity {
   /** Sets who is told of everything from now on. Several share by {@link watchPool}. */
   setObserver(observer: PoolObserver | null): void {
     this.observer = observer;
-    if (!this.#ended) this.probe.watch();
+    if (this.#isReady && !this.#ended) this.probe.watch();
+  }
+
+  /** The pool's constructor looks at {@link observer} itself; from now on the pool is told. */
+  ready(): void {
+    this.#isReady = true;
   }
 
   /** The pool has ended. A second call does nothing. */
@@ -100,13 +109,14 @@ export class PoolRegistration implements PoolIdentity {
     this.#ended = true;
     live.delete(this.id);
     this.observer?.onEnd(this);
+    for (const hear of leavers) hear(this);
     if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(this), event: "close" } satisfies PoolMessage);
   }
 
   /** A wait begins behind `ahead` others; null: nobody wants to know. */
   beginWait(ahead: number): WaitSpan | null {
     const heard = waitChannel.hasSubscribers === true;
-    if (this.observer === null && !heard) return null;
+    if (this.observer === null && !heard && waitListeners.size === 0) return null;
     return new WaitSpan(this, heard ? { ...identityOf(this), ahead } : null);
   }
 
@@ -130,6 +140,7 @@ export class PoolRegistration implements PoolIdentity {
 
   /** A lease was collected and never released. */
   leaked(holder: PoolHolder): void {
+    this.leaks = (this.leaks ?? 0) + 1;
     if (leakChannel.hasSubscribers) leakChannel.publish({ ...identityOf(this), holder });
   }
 }
@@ -157,9 +168,18 @@ export class WaitSpan {
   end(served: boolean, error: unknown): void {
     this.#observer?.onWaitEnd(this.#pool, this.#number, served);
     const message = this.#message;
-    if (message === null) return;
-    message.waited = performance.now() - this.#since;
+    if (message === null && waitListeners.size === 0) return;
+    const waited = performance.now() - this.#since;
     queueMicrotask(() => {
+      for (const hear of waitListeners) {
+        try {
+          hear(this.#pool, waited, served, error);
+        } catch (thrown) {
+          throwLater(thrown);
+        }
+      }
+      if (message === null) return;
+      message.waited = waited;
       if (!served) {
         message.error = error;
         waitChannel.error.publish(message);
@@ -173,6 +193,8 @@ export class WaitSpan {
 /** By number; held weakly, because the pools hold their registrations. */
 const live: Map<number, WeakRef<PoolRegistration>> = new Map();
 const newcomers: Set<(pool: PoolRegistration) => void> = new Set();
+const leavers: Set<(pool: PoolRegistration) => void> = new Set();
+const waitListeners: Set<WaitListener> = new Set();
 let last = 0;
 
 /** References to collected pools are swept when there are this many more than the sweep before left. */
@@ -188,6 +210,7 @@ export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): Po
   const pool = new PoolRegistration(++last, kind, name, probe);
   live.set(pool.id, new WeakRef(pool));
   for (const hear of newcomers) hear(pool);
+  pool.ready();
   if (poolChannel.hasSubscribers) poolChannel.publish({ ...identityOf(pool), event: "create" } satisfies PoolMessage);
   return pool;
 }
@@ -196,6 +219,24 @@ export function registerPool(kind: PoolKind, name: string, probe: PoolProbe): Po
 export function onRegister(hear: (pool: PoolRegistration) => void): () => void {
   newcomers.add(hear);
   return () => newcomers.delete(hear);
+}
+
+/** Calls `hear` with every pool that ends from now on, before it is over; returns what ends that. It must not throw. */
+export function onEnd(hear: (pool: PoolRegistration) => void): () => void {
+  leavers.add(hear);
+  return () => leavers.delete(hear);
+}
+
+/** Told of a wait that is over: its milliseconds, and the error of one in vain. */
+type WaitListener = (pool: PoolRegistration, waited: number, served: boolean, error: unknown) => void;
+
+/**
+ * Calls `hear` in a later turn with every wait that begins from now on, when it is over; returns what ends that.
+ * Nothing else of a pool is slower for it: this is for who wants to know of waits only.
+ */
+export function onWaited(hear: WaitListener): () => void {
+  waitListeners.add(hear);
+  return () => waitListeners.delete(hear);
 }
 
 /** The registrations of all live pools, oldest first. O(pools). */

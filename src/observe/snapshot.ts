@@ -130,7 +130,7 @@ export interface ShownHolder extends PoolHolder {
 }
 
 /** A member, with its thread where that is known. */
-export interface ShownMember extends PoolMember {
+interface ShownMember extends PoolMember {
   /** Its thread in this process; undefined: none of those that answered. */
   readonly thread: number | undefined;
 }

@@ -8,11 +8,11 @@
  * `ERR_OUT_OF_RANGE`.
  */
 
-import { rmSync } from "node:fs";
 import { abortable } from "../util/abortable.ts";
 import { abortSignal, milliseconds, readOptions, wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
+import { ownFile, type RemoveOwn } from "./own-file.ts";
 import { made, notDone, type Outcome, type Result } from "./result.ts";
 
 /** Bounds of an asynchronous wait. */
@@ -39,7 +39,7 @@ export interface DescriptorServer {
   readonly path: string;
   /** Waits for a peer; the answer's value is a socket to send on. Close it with `closeDescriptor`. */
   accept(wait?: DescriptorWait): Promise<Outcome<number>>;
-  /** Closes the socket and removes its file. */
+  /** Closes the socket and removes its file, if it is still its own and can be. Does not throw. */
   close(): void;
 }
 
@@ -59,6 +59,13 @@ export function serveDescriptors(path: string, ops?: NativeOps): Outcome<Descrip
   const { shared, sockets } = checkOps("ops", ops);
   const listening = sockets.listen(path);
   if (!listening.ok) return listening;
+  let remove: RemoveOwn;
+  try {
+    remove = ownFile(path);
+  } catch (error) {
+    shared.close(listening.value);
+    return notDone("failed", String((error as { code?: unknown }).code), `${path} was taken away at once`);
+  }
   let open = true;
   return made({
     path,
@@ -69,8 +76,8 @@ export function serveDescriptors(path: string, ops?: NativeOps): Outcome<Descrip
     close() {
       if (!open) return;
       open = false;
+      remove();
       shared.close(listening.value);
-      rmSync(path, { force: true });
     },
   });
 }
@@ -79,6 +86,19 @@ export function serveDescriptors(path: string, ops?: NativeOps): Outcome<Descrip
 export function connectDescriptors(path: string, ops?: NativeOps): Outcome<number> {
   word("path", path);
   return checkOps("ops", ops).sockets.connect(path);
+}
+
+/**
+ * The same, and waits while too many others wait there to be accepted. Rejects only when the signal is aborted.
+ */
+export async function connectDescriptorsSoon(path: string, wait: DescriptorWait): Promise<Outcome<number>> {
+  word("path", path);
+  const given = checkWait(wait);
+  const { sockets } = checkOps("wait.ops", given.ops);
+  return askAgain(given, () => {
+    const connected = sockets.connect(path);
+    return connected.ok || connected.errno !== "EAGAIN" ? connected : { ...connected, status: "timeout" };
+  });
 }
 
 /** Sends a descriptor with a note of 1 to 1024 bytes. The sender keeps its own descriptor. */

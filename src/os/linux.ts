@@ -140,6 +140,9 @@ const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 const O_RDWR = 2;
+// LOCK_EX | LOCK_NB.
+const LOCK_AT_ONCE = 6;
+const RLIMIT_FSIZE = 1;
 const O_CLOEXEC = 0o2000000;
 // statx rather than fstat: its struct is the same on every architecture. Rather than the runtime's own, because that
 // wants a permission on Deno, and counts descriptors in its own way there.
@@ -154,6 +157,7 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
   const fchmod = libc.func("fchmod", "int", ["int", "uint"]);
   const fcntl = libc.func("fcntl", "int", ["int", "int", "int"]);
   const open = libc.func("open", "int", ["str", "int"]);
+  const flock = libc.func("flock", "int", ["int", "int"]);
   const statx = libc.func("statx", "int", ["int", "str", "int", "uint", "void *"]);
   const geteuid = libc.func("geteuid", "uint", []);
   const closeDescriptor = libc.func("close", "int", ["int"]);
@@ -184,6 +188,11 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
   return {
     create(bytes, label) {
       const whole = alignUp(bytes, memory.pageSize);
+      // Beyond this limit the kernel does not only refuse: it ends the process by SIGXFSZ.
+      const most = memory.limit(RLIMIT_FSIZE);
+      if (whole > most) {
+        return notDone("limit", "EFBIG", `${whole} bytes are more than a file may have (${most}); raise it: ulimit -f`);
+      }
       const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
       let descriptor = Number(memfdCreate(label, flags | MFD_NOEXEC_SEAL));
       if (descriptor < 0) descriptor = Number(memfdCreate(label, flags));
@@ -241,6 +250,14 @@ function linuxShared(libc: KoffiLibrary, memory: PosixMemory): SharedOps {
       }
       const opened = Number(open(path, O_RDWR | O_CLOEXEC));
       return opened < 0 ? memory.failed("open", `descriptor ${descriptor} of process ${pid}`) : made(opened);
+    },
+    lockFolder(path) {
+      const opened = Number(open(path, O_CLOEXEC));
+      if (opened < 0) return memory.failed("open", path);
+      if (Number(flock(opened, LOCK_AT_ONCE)) === 0) return made(opened);
+      const failure = memory.failed("flock", path);
+      closeDescriptor(opened);
+      return failure;
     },
     close(descriptor) {
       return Number(closeDescriptor(descriptor)) === 0 ? done(0) : memory.failed("close", `descriptor ${descriptor}`);

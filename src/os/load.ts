@@ -1,9 +1,10 @@
 /** Which operations there are in this process: found once a thread, lazily, and never by throwing. */
-import { withMethods, wrongType } from "../util/validate.ts";
+import { oneOf, withMethods, wrongType } from "../util/validate.ts";
+import { plainBytes } from "./bytes.ts";
 import { darwinOps } from "./darwin.ts";
 import { type Koffi, loadKoffi } from "./koffi.ts";
 import { linuxOps } from "./linux.ts";
-import { absentOps, type NativeOps, type PageOps } from "./native-ops.ts";
+import { ADVICE, absentOps, type NativeOps, type PageOps } from "./native-ops.ts";
 import { type NotDone, notDone, type Outcome } from "./result.ts";
 import { windowsOps } from "./windows.ts";
 
@@ -43,7 +44,7 @@ export function pageOps(): PageOps {
  * What each part of a {@link NativeOps} can do: enough to tell one from an object that only looks like it at a glance.
  */
 const PARTS = {
-  shared: ["create", "inspect", "overlay", "openOf", "close"],
+  shared: ["create", "inspect", "overlay", "openOf", "lockFolder", "close"],
   sockets: ["pair", "listen", "connect", "accept", "peer", "send", "receive"],
   futex: ["wait", "wake"],
   dma: ["fromHeap", "fromShared", "map", "sync"],
@@ -79,10 +80,29 @@ export function findOps(load: () => Outcome<Koffi>, platform: string, arch: stri
   const koffi = load();
   if (!koffi.ok) return absentOps(koffi, platform);
   try {
-    return build(koffi.value);
+    return checked(build(koffi.value));
   } catch (error) {
     return absentOps(brokenLibrary(error), platform);
   }
+}
+
+/** Operations that reach the bytes which they were given, and no others, whatever the view says of itself. */
+function checked(ops: NativeOps): NativeOps {
+  const { shared, sockets } = ops;
+  return {
+    ...ops,
+    lock: (bytes) => ops.lock(plainBytes("bytes", bytes)),
+    unlock: (bytes) => ops.unlock(plainBytes("bytes", bytes)),
+    advise: (bytes, advice) => ops.advise(plainBytes("bytes", bytes), oneOf("advice", advice, ADVICE)),
+    shared: {
+      ...shared,
+      overlay: (target, descriptor, offset) => shared.overlay(plainBytes("target", target), descriptor, offset),
+    },
+    sockets: {
+      ...sockets,
+      send: (socket, descriptor, note) => sockets.send(socket, descriptor, plainBytes("note", note)),
+    },
+  };
 }
 
 function brokenLibrary(error: unknown): NotDone {

@@ -7,32 +7,21 @@
  * It needs the publisher alive and in the same PID namespace; where that does not hold, send the descriptor over a
  * socket.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { closeSync, constants, fstatSync, linkSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { wholeNumber, word, wrongType } from "../util/validate.ts";
 import { checkOps } from "./load.ts";
 import type { NativeOps } from "./native-ops.ts";
-import { made, notDone, type Outcome } from "./result.ts";
+import { fileFailure, privateFolder, userFolder } from "./private-folder.ts";
+import { pidNamespace } from "./process-liveness.ts";
+import { made, type NotDone, notDone, type Outcome } from "./result.ts";
 import { dropDescriptor, keepDescriptor, openSharedMemory, type SharedMemory } from "./shared-memory.ts";
 
 /** A name that is taken; give it back with {@link PublishedName.withdraw}. */
 export interface PublishedName {
   /** The name. */
   readonly name: string;
-  /** Removes the name; blocks that were opened by it stay. */
+  /** Removes the name, as the end of the block or of the process does; blocks that were opened by it stay. */
   withdraw(): void;
 }
 
@@ -46,10 +35,12 @@ interface Entry {
   readonly inode: string;
   /** Tells two publications of one block apart. */
   readonly token: string;
+  /** The PID namespace that the process's number counts in; 0 or absent: not known. */
+  readonly namespace?: number;
 }
 
-/** How many names a block has that were not withdrawn. */
-const namesOf: WeakMap<SharedMemory, number> = new WeakMap();
+/** 0.5 s, a thousand times what one who holds the lock needs: it was stopped then. */
+const LOCK_TRIES: { readonly times: number; readonly ms: number } = { times: 100, ms: 5 };
 
 /** What a name may look like: it becomes a file name. 64 characters fit every file system. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -66,38 +57,70 @@ export function publishName(name: string, memory: SharedMemory, given?: NativeOp
   if (!file.ok) return file;
   if (memory.descriptor < 0) return notDone("refused", "CLOSED", "the block's descriptor is closed");
   const token = Math.random().toString(36).slice(2);
-  const entry: Entry = { pid: process.pid, descriptor: memory.descriptor, inode: String(memory.inode), token };
+  const entry: Entry = {
+    pid: process.pid,
+    descriptor: memory.descriptor,
+    inode: String(memory.inode),
+    token,
+    namespace: pidNamespace() ?? 0,
+  };
+  const refused = write(name, file.value, entry, ops);
+  if (refused !== undefined) return refused;
+  let kept: SharedMemory | undefined = memory;
+  const withdraw = (): void => {
+    if (kept === undefined) return;
+    const block = kept;
+    kept = undefined;
+    removeOwn(file.value, entry, ops);
+    dropDescriptor(block, withdraw);
+  };
+  // The name says the descriptor's number: a block that is forgotten must not close it.
+  keepDescriptor(memory, withdraw);
+  return made({ name, withdraw });
+}
+
+/** Undefined once the name is this entry's. */
+function write(name: string, file: string, entry: Entry, ops: NativeOps): NotDone | undefined {
+  // Written aside and linked into place: a reader never sees half an entry, and of two publishers one wins.
+  const draft = `${file}.${process.pid}.${entry.token}.new`;
   try {
-    // Written aside and linked into place: a reader never sees half an entry, and of two publishers one wins.
-    const draft = `${file.value}.${process.pid}.${token}.new`;
-    writeFileSync(draft, JSON.stringify(entry), { mode: 0o600, flag: "wx" });
     try {
-      const taken = link(draft, file.value);
-      if (taken && !removeStale(file.value, ops)) return notDone("refused", "EEXIST", `the name "${name}" is taken`);
-      if (taken && link(draft, file.value))
-        return notDone("refused", "EEXIST", `the name "${name}" was taken just now`);
+      writeFileSync(draft, JSON.stringify(entry), { mode: 0o600, flag: "wx" });
+      return link(draft, file) ? takeOver(name, file, draft, ops) : undefined;
     } finally {
       rmSync(draft, { force: true });
     }
   } catch (error) {
     return fileFailure(error, `the name "${name}" could not be written`);
   }
-  // The name says the descriptor's number: a block that is forgotten must not close it.
-  const names = namesOf.get(memory) ?? 0;
-  namesOf.set(memory, names + 1);
-  keepDescriptor(memory);
-  let kept: SharedMemory | undefined = memory;
-  return made({
-    name,
-    withdraw() {
-      withdraw(file.value, entry);
-      if (kept === undefined) return;
-      const left = (namesOf.get(kept) ?? 1) - 1;
-      namesOf.set(kept, left);
-      if (left === 0) dropDescriptor(kept);
-      kept = undefined;
-    },
-  });
+}
+
+/**
+ * Takes a name over that was left behind. Under the lock: the one that is judged and the one that is removed are one,
+ * and nobody else's that has taken it over in between.
+ */
+function takeOver(name: string, file: string, draft: string, ops: NativeOps): NotDone | undefined {
+  const lock = takeLock(file, ops);
+  if (!lock.ok) return lock;
+  try {
+    if (!removeStale(file, ops)) return notDone("refused", "EEXIST", `the name "${name}" is taken`);
+    return link(draft, file) ? notDone("refused", "EEXIST", `the name "${name}" was taken just now`) : undefined;
+  } finally {
+    ops.shared.close(lock.value);
+  }
+}
+
+/**
+ * Whoever changes a name that is there holds the kernel's lock on the folder of names: a descriptor has it until it is
+ * closed, also by the end of its process.
+ */
+function takeLock(file: string, ops: NativeOps): Outcome<number> {
+  const word = new Int32Array(new SharedArrayBuffer(4));
+  for (let left = LOCK_TRIES.times; ; left--) {
+    const lock = ops.shared.lockFolder(dirname(file));
+    if (lock.ok || lock.errno !== "EAGAIN" || left === 0) return lock;
+    Atomics.wait(word, 0, 0, LOCK_TRIES.ms);
+  }
 }
 
 /** By shape: a block is an object of its own class or of the caller's. */
@@ -141,9 +164,18 @@ function openEntry(file: string, ops: NativeOps): Outcome<number> {
   } catch (error) {
     return fileFailure(error, "there is no such name");
   }
-  const { pid, descriptor, inode } = entry;
+  const { pid, descriptor, inode, namespace = 0 } = entry;
   if (!Number.isInteger(pid) || pid < 1 || !Number.isInteger(descriptor) || descriptor < 0) {
     return notDone("refused", "BAD_NAME_FILE", "the name's file is damaged; remove it");
+  }
+  const own = pidNamespace() ?? 0;
+  // Its number is another process's here, or nobody's: nothing can be said about it.
+  if (own !== 0 && namespace !== 0 && namespace !== own) {
+    return notDone(
+      "failed",
+      "OTHER_NAMESPACE",
+      `its publisher is in another PID namespace; connect to it over a socket, or remove ${file} if it is gone`,
+    );
   }
   const opened = ops.shared.openOf(pid, descriptor);
   if (!opened.ok) {
@@ -179,12 +211,15 @@ function removeStale(file: string, ops: NativeOps): boolean {
   return true;
 }
 
-function withdraw(file: string, entry: Entry): void {
+function removeOwn(file: string, entry: Entry, ops: NativeOps): void {
+  const lock = takeLock(file, ops);
   try {
-    // Somebody else's by now, if this process withdrew it before.
-    if (JSON.stringify(readEntry(file)) === JSON.stringify(entry)) rmSync(file, { force: true });
+    // Somebody else's by now, if this one's block was closed before.
+    if (lock.ok && readEntry(file).token === entry.token) rmSync(file, { force: true });
   } catch {
     // It is gone already, which is what was asked for.
+  } finally {
+    if (lock.ok) ops.shared.close(lock.value);
   }
 }
 
@@ -192,39 +227,6 @@ function fileOf(name: string): Outcome<string> {
   if (typeof name !== "string" || !NAME.test(name)) {
     return notDone("refused", "BAD_NAME", "a name has 1 to 64 letters, digits, dots, dashes and underscores");
   }
-  const folder = privateFolder();
+  const folder = privateFolder(userFolder);
   return folder.ok ? made(join(folder.value, name)) : folder;
-}
-
-/** The user's runtime folder, or one in the temporary folder that is checked to be this user's alone. */
-function privateFolder(): Outcome<string> {
-  let folder = "the folder of names";
-  try {
-    // Inside, because each of these may want a permission that this process has not got.
-    const user = process.geteuid?.() ?? 0;
-    const runtime = process.env.XDG_RUNTIME_DIR;
-    folder = runtime !== undefined && runtime !== "" ? join(runtime, "millpond") : join(tmpdir(), `millpond-${user}`);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const facts = lstatSync(folder);
-    if (!facts.isDirectory() || facts.uid !== user) {
-      return notDone(
-        "refused",
-        "FOREIGN_FOLDER",
-        `${folder} is not a folder of this user; remove it, or set XDG_RUNTIME_DIR`,
-      );
-    }
-    if ((facts.mode & 0o077) !== 0) chmodSync(folder, 0o700);
-    return made(folder);
-  } catch (error) {
-    return fileFailure(error, `${folder} cannot be used`);
-  }
-}
-
-function fileFailure(error: unknown, hint: string): ReturnType<typeof notDone> {
-  const code = String((error as { code?: unknown }).code ?? (error as Error).name);
-  return notDone(
-    /^(?:EACCES|EPERM|ERR_ACCESS_DENIED|NotCapable|PermissionDenied)$/.test(code) ? "forbidden" : "failed",
-    code,
-    hint,
-  );
 }

@@ -23,6 +23,9 @@ export type Advice =
   /** Leave these pages out of core dumps. */
   | "nodump";
 
+/** Every {@link Advice}. */
+export const ADVICE: readonly Advice[] = ["huge", "populate", "release", "punch", "nodump"];
+
 /** What this process may do. */
 export interface Limits {
   /** Bytes that it may lock; Infinity without a limit. */
@@ -75,6 +78,11 @@ export interface SharedOps {
   overlay(target: Uint8Array, descriptor: number, offset?: number): Result;
   /** Opens the object that another process of the same user has as `descriptor`. */
   openOf(pid: number, descriptor: number): Outcome<number>;
+  /**
+   * Takes the kernel's lock on a folder. The answer is a descriptor that has it until it is closed; "EAGAIN": another
+   * one has it.
+   */
+  lockFolder(path: string): Outcome<number>;
   /** Closes a descriptor. */
   close(descriptor: number): Result;
 }
@@ -180,7 +188,7 @@ export interface NativeOps extends PageOps {
 /** Shared objects where there are none. */
 export function absentShared(why: NotDone): SharedOps {
   const no = (): NotDone => why;
-  return { create: no, inspect: no, overlay: no, openOf: no, close: no };
+  return { create: no, inspect: no, overlay: no, openOf: no, lockFolder: no, close: no };
 }
 
 /** Descriptor sockets where there are none. */

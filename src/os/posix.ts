@@ -5,6 +5,7 @@
 import { constants } from "node:buffer";
 import { alignUp } from "../util/align.ts";
 import { wrongType } from "../util/validate.ts";
+import { isResizable } from "./bytes.ts";
 import type { Koffi, KoffiLibrary, NativeFunction } from "./koffi.ts";
 import type { Advice, Limits, MappedPages } from "./native-ops.ts";
 import { bytesToBoundary, innerPages, outerPages } from "./pages.ts";
@@ -80,12 +81,13 @@ export class PosixMemory {
   /** The limits of this process. */
   limits(): Limits {
     return {
-      memlock: this.#limit(this.#numbers.rlimitMemlock),
-      addressSpace: this.#limit(this.#numbers.rlimitAddressSpace),
+      memlock: this.limit(this.#numbers.rlimitMemlock),
+      addressSpace: this.limit(this.#numbers.rlimitAddressSpace),
     };
   }
 
-  #limit(resource: number): number {
+  /** One limit of this process; Infinity without one. */
+  limit(resource: number): number {
     const pair = new BigUint64Array(2);
     if (Number(this.#getrlimit(resource, pair)) !== 0) return Number.POSITIVE_INFINITY;
     return pair[0]! >= this.#numbers.unlimited ? Number.POSITIVE_INFINITY : Number(pair[0]);
@@ -117,8 +119,7 @@ export class PosixMemory {
   }
 
   #unfitToLock(bytes: Uint8Array): NotDone | undefined {
-    if (!(bytes instanceof Uint8Array)) throw wrongType("bytes", "a Uint8Array", bytes);
-    if ((bytes.buffer as { resizable?: boolean }).resizable === true) {
+    if (isResizable(bytes.buffer)) {
       // V8 gives the pages of a shrunk buffer back with a call that fails on locked pages, and aborts when it fails.
       return notDone(
         "refused",

@@ -32,14 +32,32 @@ interface ProcessStat {
   readonly start: number;
 }
 
-/** This process. */
+let known: ProcessIdentity | undefined;
+
+/** This process. Asked once: later there may be no descriptor to spare for it. */
 export function ownIdentity(): ProcessIdentity {
+  if (known !== undefined) return known;
   const own = readStat("self");
-  return {
-    pid: process.pid,
-    start: typeof own === "string" ? undefined : own.start,
-    namespace: ownNamespace(),
-  };
+  const namespace = ownNamespace();
+  const start = typeof own === "string" || namespace === undefined ? undefined : own.start;
+  const identity: ProcessIdentity = { pid: process.pid, start, namespace: namespace ?? 0 };
+  if (start !== undefined) known = identity;
+  return identity;
+}
+
+/** Why {@link ownIdentity} does not know the start of this process: in words, and whether descriptors were used up. */
+export function whyUnknown(): { readonly isFull: boolean; readonly reason: string } {
+  try {
+    readFileSync("/proc/self/stat");
+    return { isFull: false, reason: "/proc does not say which process this is" };
+  } catch (error) {
+    const code = String((error as { code?: unknown }).code);
+    return { isFull: isFull(code), reason: `/proc/self/stat cannot be read (${code})` };
+  }
+}
+
+function isFull(code: unknown): boolean {
+  return code === "EMFILE" || code === "ENFILE";
 }
 
 /**
@@ -71,7 +89,7 @@ function readStat(which: string): ProcessStat | "none" | "unknown" | "no descrip
     return parseStat(readFileSync(`/proc/${which}/stat`, "latin1")) ?? "unknown";
   } catch (error) {
     const code = (error as { code?: unknown }).code;
-    if (code === "EMFILE" || code === "ENFILE") return "no descriptor";
+    if (isFull(code)) return "no descriptor";
     return code === "ENOENT" || code === "ESRCH" ? "none" : "unknown";
   }
 }
@@ -89,16 +107,23 @@ function isUnknownNumber(pid: number): boolean {
 /**
  * The kernel tells every start by the reader's own time namespace: in another one the living would look like others.
  */
-function ownNamespace(): number {
-  const pid = namespaceOf("pid");
-  return pid === 0 ? 0 : pid ^ Math.imul(namespaceOf("time"), 31);
+function ownNamespace(): number | undefined {
+  const pid = pidNamespace();
+  const time = namespaceOf("time");
+  if (pid === undefined || time === undefined) return undefined;
+  return pid === 0 ? 0 : pid ^ Math.imul(time, 31);
 }
 
-function namespaceOf(kind: "pid" | "time"): number {
+/** The PID namespace that numbers of processes count in here; 0: this kernel has none; undefined: it does not say. */
+export function pidNamespace(): number | undefined {
+  return namespaceOf("pid");
+}
+
+function namespaceOf(kind: "pid" | "time"): number | undefined {
   try {
     return Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/self/ns/${kind}`))?.[1] ?? 0);
-  } catch {
+  } catch (error) {
     // Before Linux 5.6 there are no time namespaces.
-    return 0;
+    return (error as { code?: unknown }).code === "ENOENT" ? 0 : undefined;
   }
 }

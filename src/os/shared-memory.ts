@@ -21,6 +21,9 @@ const WASM_PAGE: number = 64 * 1024;
 /** 65536 pages, 4 GiB: the most that one WebAssembly memory has. */
 const MAX_PAGES = 65536;
 
+/** The most bytes that a block has. */
+export const MAX_SHARED_BYTES: number = MAX_PAGES * WASM_PAGE;
+
 interface WasmMemory {
   readonly buffer: SharedArrayBuffer;
 }
@@ -57,30 +60,69 @@ const kept: Set<SharedMemory> = new Set();
 /** A descriptor, apart from its block, so that it can be closed when the block is collected; -1 once closed. */
 interface Descriptor {
   readonly ops: NativeOps;
+  readonly inode: bigint;
   number: number;
 }
 
+/**
+ * The descriptors that blocks of this thread have. A number has one owner, or the second one to close it closes a file
+ * that got it in between.
+ */
+const owned: Map<number, Descriptor> = new Map();
+
 function closeNumber(descriptor: Descriptor): void {
-  if (descriptor.number >= 0) descriptor.ops.shared.close(descriptor.number);
+  const { number, ops } = descriptor;
   descriptor.number = -1;
+  if (number < 0) return;
+  owned.delete(number);
+  ops.shared.close(number);
+}
+
+/** Whether a block of this thread has that descriptor. */
+function isOwned(number: number, ops: NativeOps): boolean {
+  const owner = owned.get(number);
+  if (owner === undefined) return false;
+  const facts = ops.shared.inspect(number);
+  if (facts.ok && facts.value.inode === owner.inode) return true;
+  // Somebody closed it by its number, which is another file's by now.
+  owner.number = -1;
+  owned.delete(number);
+  return false;
 }
 
 /** The back-stop for blocks that nobody retired: closes the descriptor and touches no memory. */
 const forgotten: FinalizationRegistry<Descriptor> = new FinalizationRegistry(closeNumber);
 
 /**
- * Blocks that are found by their descriptor, which nobody may hold but the file of a name; see {@link keepDescriptor}.
+ * Blocks that are found by their descriptor, which nobody may hold but the files of their names, and what withdraws
+ * those; see {@link keepDescriptor}.
  */
-const published: Set<SharedMemory> = new Set();
+const published: Map<SharedMemory, Set<() => void>> = new Map();
 
-/** @internal Keeps a block, and so its descriptor, until {@link dropDescriptor} or until the descriptor is closed. */
-export function keepDescriptor(memory: SharedMemory): void {
-  published.add(memory);
+/**
+ * @internal Keeps a block, and so its descriptor, until {@link dropDescriptor}. `withdraw` is called when the
+ * descriptor is closed, or the thread ends.
+ */
+export function keepDescriptor(memory: SharedMemory, withdraw: () => void): void {
+  if (published.size === 0) process.once("exit", withdrawAll);
+  const names = published.get(memory) ?? new Set();
+  published.set(memory, names.add(withdraw));
 }
 
 /** @internal Undoes {@link keepDescriptor}. */
-export function dropDescriptor(memory: SharedMemory): void {
+export function dropDescriptor(memory: SharedMemory, withdraw: () => void): void {
+  const names = published.get(memory);
+  if (names?.delete(withdraw) !== true || names.size > 0) return;
   published.delete(memory);
+  if (published.size === 0) process.removeListener("exit", withdrawAll);
+}
+
+function withdrawNames(memory: SharedMemory): void {
+  for (const withdraw of [...(published.get(memory) ?? [])]) withdraw();
+}
+
+function withdrawAll(): void {
+  for (const memory of [...published.keys()]) withdrawNames(memory);
 }
 
 /**
@@ -92,8 +134,8 @@ export function createSharedMemory(
   label = "millpond",
   ops: NativeOps = nativeOps(),
 ): Outcome<SharedMemory> {
-  if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_PAGES * WASM_PAGE) {
-    return notDone("refused", "BAD_SIZE", `a shared block has 1 to ${MAX_PAGES * WASM_PAGE} bytes, not ${bytes}`);
+  if (!Number.isInteger(bytes) || bytes < 1 || bytes > MAX_SHARED_BYTES) {
+    return notDone("refused", "BAD_SIZE", `a shared block has 1 to ${MAX_SHARED_BYTES} bytes, not ${bytes}`);
   }
   if (typeof label !== "string") throw wrongType("label", "a string", label);
   const created = ops.shared.create(alignUp(bytes, Math.max(WASM_PAGE, ops.pageSize)), label);
@@ -106,11 +148,18 @@ const LAST_STANDARD_DESCRIPTOR = 2;
 
 /**
  * Opens a block by a descriptor that was received, inherited or made, and takes the descriptor over (on failure it is
- * closed, unless it is one of the standard streams'). Refused unless the kernel says that the size is sealed
- * ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
+ * closed, unless it is one of the standard streams' or another block's, "OWNED"). Refused unless the kernel says that
+ * the size is sealed ("NOT_SEALED") and that it belongs to this user ("FOREIGN_USER").
  */
 export function openSharedMemory(descriptor: number, ops: NativeOps = nativeOps()): Outcome<SharedMemory> {
   wholeNumber("descriptor", descriptor, 0, 0x7fffffff);
+  if (isOwned(descriptor, ops)) {
+    return notDone(
+      "refused",
+      "OWNED",
+      `descriptor ${descriptor} is that of a block of this thread already; use the block, or a descriptor of its own`,
+    );
+  }
   const opened = lay(descriptor, ops);
   if (!opened.ok && descriptor > LAST_STANDARD_DESCRIPTOR) ops.shared.close(descriptor);
   if (opened.ok && ops.recyclesRanges) keep(opened.value);
@@ -135,7 +184,7 @@ function lay(descriptor: number, ops: NativeOps): Outcome<SharedMemory> {
     return notDone("refused", "NOT_SEALED", "its size can change: a peer could end this process by shrinking it");
   }
   if (!isOwn) return notDone("refused", "FOREIGN_USER", `it belongs to user ${uid}; memory is shared within one user`);
-  if (size === 0 || size % ops.pageSize !== 0 || size > MAX_PAGES * WASM_PAGE) {
+  if (size === 0 || size % ops.pageSize !== 0 || size > MAX_SHARED_BYTES) {
     return notDone("refused", "BAD_SIZE", `it has ${size} bytes, which is not a number of whole pages up to 4 GiB`);
   }
   const memory = sharedWasmMemory(size);
@@ -173,7 +222,8 @@ class Block implements SharedMemory {
     this.#ops = ops;
     this.#memory = memory;
     this.#address = ops.addressOf(bytes);
-    this.#descriptor = { ops, number: descriptor };
+    this.#descriptor = { ops, inode, number: descriptor };
+    owned.set(descriptor, this.#descriptor);
     forgotten.register(this, this.#descriptor, this);
   }
 
@@ -190,9 +240,9 @@ class Block implements SharedMemory {
   }
 
   closeDescriptor(): void {
+    withdrawNames(this);
     closeNumber(this.#descriptor);
     forgotten.unregister(this);
-    dropDescriptor(this);
   }
 
   retire(): Result {

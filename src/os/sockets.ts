@@ -71,8 +71,8 @@ const POLLIN = 1;
 const MAX_NOTE = 1024;
 /** Room for the one descriptor that is expected and for some that a rude peer adds, so that they can be closed. */
 const MAX_DESCRIPTORS = 8;
-/** Connections that may wait for accept. */
-const BACKLOG = 16;
+/** Connections that may wait for accept: as many as every kernel allows. */
+const BACKLOG = 128;
 
 /** Throws what koffi throws when libc lacks a call. */
 export function posixSockets(libc: KoffiLibrary, memory: PosixMemory, numbers: SocketNumbers): SocketOps {

@@ -4,6 +4,7 @@
  * owns.
  */
 import { alignUp } from "../util/align.ts";
+import { isResizable } from "./bytes.ts";
 import type { Koffi } from "./koffi.ts";
 import { absentDma, absentFutex, absentShared, absentSockets, type NativeOps } from "./native-ops.ts";
 import { bytesToBoundary, innerPages, outerPages } from "./pages.ts";
@@ -55,7 +56,7 @@ export function windowsOps(koffi: Koffi): NativeOps {
   };
   const failed = (call: string): NotDone => answer(call, Number(getLastError()));
   const unfit = (bytes: Uint8Array): NotDone | undefined => {
-    if ((bytes.buffer as { resizable?: boolean }).resizable === true) {
+    if (isResizable(bytes.buffer)) {
       return notDone("refused", "RESIZABLE", "a resizable ArrayBuffer must not be locked");
     }
     return bytes.length >= MIN_LOCK ? undefined : notDone("refused", "TOO_SMALL", `lock at least ${MIN_LOCK} bytes`);

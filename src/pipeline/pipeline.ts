@@ -98,6 +98,8 @@ export class Pipeline {
   /** For messages and pictures. */
   readonly name: string;
   readonly #elements: Set<Element> = new Set();
+  /** Names of the elements: a text may have thousands. */
+  readonly #names: Set<string> = new Set();
   readonly #clock: Clock;
   readonly #acquireTimeout: number;
   readonly #maxBytes: number;
@@ -139,7 +141,7 @@ export class Pipeline {
    */
   add(...elements: Element[]): this {
     this.#assertStill("change");
-    const names = new Set([...this.#elements].map((element) => element.name));
+    const added = new Set<string>();
     for (const element of elements) {
       if (!(element instanceof Element)) throw wrongType("element", "an Element", element);
       if (this.#elements.has(element)) continue;
@@ -147,17 +149,18 @@ export class Pipeline {
       if (owner !== undefined) {
         throw new MillpondError("ERR_ALREADY_EXISTS", `element "${element.name}" belongs to pipeline "${owner.name}"`);
       }
-      if (names.has(element.name)) {
+      if (this.#names.has(element.name) || added.has(element.name)) {
         throw new MillpondError(
           "ERR_ALREADY_EXISTS",
           `the pipeline has an element "${element.name}" already; give one of them another name`,
         );
       }
-      names.add(element.name);
+      added.add(element.name);
     }
     for (const element of elements) {
       owners.set(element, this);
       this.#elements.add(element);
+      this.#names.add(element.name);
     }
     return this;
   }
@@ -231,15 +234,15 @@ export class Pipeline {
     this.add(element);
     undo.push(() => {
       this.#elements.delete(element);
+      this.#names.delete(element.name);
       owners.delete(element);
     });
   }
 
   #free(name: string): string {
-    const taken = new Set([...this.#elements].map((element) => element.name));
     for (let n = 1; ; n++) {
       const candidate = n === 1 ? name : `${name}${n}`;
-      if (!taken.has(candidate)) return candidate;
+      if (!this.#names.has(candidate)) return candidate;
     }
   }
 

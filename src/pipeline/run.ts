@@ -35,7 +35,7 @@ import {
   type StageWait,
   type WaitBounds,
 } from "./base/element.ts";
-import type { OutputPad } from "./base/pad.ts";
+import type { InputPad, Maybe, OutputPad } from "./base/pad.ts";
 import { Source } from "./base/source.ts";
 import { type Decision, dropPool } from "./negotiate/pool.ts";
 
@@ -97,10 +97,15 @@ function givenBy(element: Element): number {
   return given;
 }
 
+/** Nothing comes in there now, and something may come yet. */
+function isQuiet({ ended, peer }: InputPad): boolean {
+  return !ended && peer !== null && peer.traffic.calls === 0;
+}
+
 /** What the stage of a wait has begun to wait for last: inside its start that is what hangs. */
 function innermost(wait: StageWait, waits: ReadonlySet<StageWait>): StageWait {
   let last = wait;
-  for (const other of waits) if (other.element === wait.element) last = other;
+  for (const other of waits) if (other.element === wait.element && (wait.isCall || !other.isCall)) last = other;
   return last;
 }
 
@@ -138,6 +143,9 @@ export class PipelineRun implements Running {
   /** What is under way is dropped: pads and pools refuse. */
   #isDropping = false;
   #isPlaying = false;
+  #isCommitting = false;
+  /** What comes now is not this run's any more. */
+  #isOver = false;
   #settle: () => void = () => {};
   readonly #waits: Set<StageWait> = new Set();
   #waitTimer: { readonly handle: unknown; readonly due: number } | undefined;
@@ -197,6 +205,7 @@ export class PipelineRun implements Running {
     this.clock.clearTimer(timer);
     stopListening?.();
     await this.#close(opened);
+    this.#isOver = true;
     const summary = this.#summary(this.clock.now() - started);
     for (const element of this.#elements) element.attach(null);
     if (this.failure !== undefined) throw this.failure.error;
@@ -216,6 +225,7 @@ export class PipelineRun implements Running {
           flushing: false,
           needsReconfigure: false,
           missedFormat: null,
+          traffic: { calls: 0, acquires: 0 },
         };
         Object.assign(pad, fresh, { pool: null, decision: null });
         pad.updateClosed();
@@ -273,18 +283,52 @@ export class PipelineRun implements Running {
   }
 
   beginWait(element: Element, doing: string, bounds: WaitBounds = {}): StageWait | undefined {
+    return this.#beginWait(element, doing, bounds, false);
+  }
+
+  #beginWait(element: Element, doing: string, bounds: WaitBounds, isCall: boolean): StageWait | undefined {
     const { acquireTimeout } = this.#options;
     const { fallback = Number.POSITIVE_INFINITY, times = 1, atLeast = 0 } = bounds;
     const limit = acquireTimeout === Number.POSITIVE_INFINITY ? fallback : Math.max(acquireTimeout * times, atLeast);
     if (limit === Number.POSITIVE_INFINITY || element.isPacedFromOutside) return undefined;
-    const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element) };
+    const wait: StageWait = { element, doing, limit, since: this.clock.now(), given: givenBy(element), isCall };
     this.#waits.add(wait);
     this.#watchWait(wait.since + limit);
     return wait;
   }
 
   endWait(wait: StageWait | undefined): void {
-    if (wait !== undefined) this.#waits.delete(wait);
+    if (wait === undefined || !this.#waits.delete(wait) || wait.isCall) return;
+    wait.element.ownSince = this.clock.now();
+  }
+
+  boundCall<T>(work: Promise<T>, callee: Element, caller: OutputPad | undefined, doing: string, times = 1): Promise<T> {
+    if (this.#options.acquireTimeout === Number.POSITIVE_INFINITY) return work;
+    const wait = this.#beginWait(callee, doing, { times }, true);
+    const traffic = caller?.traffic;
+    if (traffic !== undefined) traffic.calls++;
+    const end = (): void => {
+      this.endWait(wait);
+      if (traffic === undefined) return;
+      traffic.calls--;
+      caller!.element.ownSince = this.clock.now();
+    };
+    work.then(end, end);
+    return work;
+  }
+
+  /** Since when the stage of a call has done nothing but this itself; undefined while something else is waited for. */
+  #ownSince({ element, since }: StageWait): number | undefined {
+    for (const { traffic } of element.outputs) if (traffic.calls + traffic.acquires > 0) return undefined;
+    // A stage that joins streams waits with one for the others.
+    for (const pad of element.inputs) if (element.inputs.length > 1 && isQuiet(pad)) return undefined;
+    let own = Math.max(since, element.ownSince);
+    for (const other of this.#waits) {
+      if (other.element !== element) continue;
+      if (!other.isCall) return undefined;
+      own = Math.max(own, other.since);
+    }
+    return own;
   }
 
   /**
@@ -309,7 +353,7 @@ export class PipelineRun implements Running {
       if (given !== wait.given) {
         wait.given = given;
         wait.since = now;
-      }
+      } else if (wait.isCall) wait.since = this.#ownSince(wait) ?? now;
       if (now - wait.since >= wait.limit) {
         this.#stopWaiting(innermost(wait, this.#waits));
         return;
@@ -326,6 +370,7 @@ export class PipelineRun implements Running {
     this.fail(error, wait.element);
     // All went well until a stage did not close: the caller has to hear of it all the same.
     this.failure ??= { error, element: wait.element.name };
+    this.#isCommitting = false;
     this.#onStall();
   }
 
@@ -345,6 +390,8 @@ export class PipelineRun implements Running {
 
   fail(error: unknown, element?: Element): void {
     if (this.failure !== undefined || this.stopping) return;
+    // Some files have their names: it comes too late.
+    if (this.#isCommitting) return;
     this.failure = { error, element: errorSource(error) ?? element?.name };
     this.#halt(error);
     this.#settle();
@@ -356,7 +403,7 @@ export class PipelineRun implements Running {
     this.#setFlushing(true);
     if (!this.#abort.signal.aborted) this.#abort.abort(reason);
     this.#onHalt();
-    const failure = this.#each((element) => element.unlock());
+    const failure = this.#each((element) => this.#guarded(element.unlock(), element));
     if (failure !== undefined) this.failure ??= failure;
   }
 
@@ -371,6 +418,18 @@ export class PipelineRun implements Running {
       }
     }
     return failure;
+  }
+
+  /**
+   * A hook's promise that is not waited for. When it rejects, that is the run's error, also while the run ends; the
+   * rejection of one that comes later still has nobody to go to.
+   */
+  #guarded(work: unknown, element: Element): void {
+    if (!isPromise(work as Maybe<void>)) return;
+    (work as Promise<void>).then(undefined, (error: unknown) => {
+      this.fail(error, element);
+      if (!this.#isOver) this.failure ??= { error, element: element.name };
+    });
   }
 
   #setFlushing(on: boolean): void {
@@ -409,9 +468,9 @@ export class PipelineRun implements Running {
     this.#flushing = true;
     try {
       this.#setFlushing(true);
-      const unlocked = this.#each((element) => element.unlock());
+      const unlocked = this.#each((element) => this.#guarded(element.unlock(), element));
       await this.#unlessHalted(this.#idle());
-      const failure = this.#each((element) => element.onFlush()) ?? unlocked;
+      const failure = this.#each((element) => this.#guarded(element.onFlush(), element)) ?? unlocked;
       if (failure !== undefined) throw failure.error;
       for (const element of this.#elements) {
         for (const pad of element.inputs) pad.ended = false;
@@ -452,15 +511,22 @@ export class PipelineRun implements Running {
     if (this.stopping) throw this.failure?.error ?? this.#abort.signal.reason;
   }
 
-  /** Only now may files get their names: no stage has failed, and none that has ended well can fail any more. */
+  /**
+   * Only now may files get their names: no stage has failed, and every stream has ended well. From here on nothing but
+   * the failure of a commit() counts, so that a run that was canceled has no files.
+   */
   async #commit(): Promise<void> {
+    this.#isPlaying = false;
+    if (this.failure !== undefined) return;
+    this.#isCommitting = true;
     for (const element of this.#elements) {
-      if (this.failure !== undefined) return;
       try {
         await this.#within(() => element.commit(), element, "completing its file");
       } catch (error) {
+        this.#isCommitting = false;
         this.fail(error, element);
       }
+      if (this.failure !== undefined) return;
     }
   }
 

@@ -5,7 +5,12 @@
 import * as mediabunny from "mediabunny";
 import { BufferSource } from "mediabunny";
 import { describe, expect, it } from "vitest";
-import { boundReads, missingBounds, warnOfMissingBounds } from "../../src/adapters/mediabunny/mediabunny-hooks.ts";
+import {
+  boundReads,
+  missingBounds,
+  passOverDamage,
+  warnOfMissingBounds,
+} from "../../src/adapters/mediabunny/mediabunny-hooks.ts";
 import { sampleTablePatches } from "../../src/adapters/mediabunny/sample-tables.ts";
 
 const MANY = 0xffffffff;
@@ -74,6 +79,65 @@ describe("the methods of mediabunny that bounds are hooked into", () => {
     const { code, message } = await warned;
     expect(code).toBe("MILLPOND_MISSING_BOUND");
     expect(message).toMatch(/installed version of mediabunny .* Missing: VideoSampleSink\._createDecoder: /);
+  });
+});
+
+describe("a decoder that refuses packets", () => {
+  class FFmpegError extends Error {}
+  type Decoder = { decode(packet: { timestamp: number }): Promise<void>; flush(): Promise<void> };
+  type Sink = {
+    _createDecoder(): Promise<{ customDecoder: Decoder; getDecodeQueueSize(): number }>;
+    _createPacketSink(): { packets(): AsyncGenerator<number, void, unknown> };
+  };
+
+  async function damaged(decoder: Decoder): Promise<{ told: unknown[]; decoder: Decoder; sink: Sink }> {
+    const told: unknown[] = [];
+    const sink: Sink = {
+      _createDecoder: async () => ({ customDecoder: decoder, getDecodeQueueSize: () => 0 }),
+      _createPacketSink: () => ({
+        packets: async function* () {
+          for (let packet = 0; packet < 100; packet++) yield packet;
+        },
+      }),
+    };
+    passOverDamage(sink as unknown as mediabunny.VideoSampleSink, {
+      onRefusal: (seconds) => told.push(seconds),
+      onFailure: (error) => told.push((error as Error).message),
+    });
+    return { told, decoder: (await sink._createDecoder()).customDecoder, sink };
+  }
+
+  it("no call of it rejects, also when all are refused: the eighth in a row is passed over, the ninth ends it", async () => {
+    let calls = 0;
+    const refuse = async (): Promise<void> => {
+      calls++;
+      throw new FFmpegError("refused");
+    };
+    const { told, decoder, sink } = await damaged({ decode: refuse, flush: refuse });
+    const packets = sink._createPacketSink().packets();
+    let given = 0;
+    for await (const packet of packets) {
+      given++;
+      await decoder.decode({ timestamp: packet });
+    }
+    await decoder.decode({ timestamp: 100 });
+    expect(told).toEqual([0, 1, 2, 3, 4, 5, 6, 7, "refused"]);
+    expect({ given, calls }).toEqual({ given: 9, calls: 9 });
+    await decoder.flush();
+    expect(calls).toBe(10);
+  });
+
+  it("an error of another kind, or of flush(), ends it at once, without a rejection", async () => {
+    const fail = async (): Promise<void> => {
+      throw new Error("bug");
+    };
+    const first = await damaged({ decode: fail, flush: fail });
+    await first.decoder.decode({ timestamp: 0 });
+    expect(first.told).toEqual(["bug"]);
+    const second = await damaged({ decode: async () => {}, flush: fail });
+    await second.decoder.decode({ timestamp: 0 });
+    await second.decoder.flush();
+    expect(second.told).toEqual(["bug"]);
   });
 });
 

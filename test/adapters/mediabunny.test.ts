@@ -9,6 +9,7 @@ import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
 import { isMillpondError } from "../../src/util/errors.ts";
 import { CLIP, scratchFolder } from "../cli/command.ts";
 import { recordedClip } from "../cli/facts.ts";
+import { lateRejections } from "../helpers/late-errors.ts";
 
 const scratch = scratchFolder();
 afterAll(scratch.remove);
@@ -82,6 +83,41 @@ describe("a video file", () => {
     await file.close();
     await file.close();
     expect(await file.next()).toBeUndefined();
+  });
+
+  describe("whose tail is garbage", () => {
+    const path = join(scratch.path, "half-garbage.mp4");
+    const bytes = readFileSync(CLIP);
+    const data = bytes.indexOf("mdat");
+    const length = bytes.readUInt32BE(data - 4);
+    for (let i = data + Math.floor(length * 0.2); i < data + length - 8; i++)
+      bytes[i] = ((i * 2_654_435_761) >>> 7) & 255;
+    writeFileSync(path, bytes);
+
+    it.each(["read to its end", "left by break", "left by throw"])(
+      "%s: no rejection is left unhandled",
+      async (way) => {
+        const pool = sharedPool(FRAME_BYTES, 2);
+        const late = await lateRejections(async () => {
+          const file = await openVideoFile(path);
+          let frames = 0;
+          try {
+            for await (const buffer of pooledFrames(file, pool)) {
+              buffer.release();
+              if (++frames < 12) continue;
+              if (way === "left by break") break;
+              if (way === "left by throw") throw new Error("mine");
+            }
+          } catch (error) {
+            expect((error as Error).message).toBe("mine");
+          }
+          expect(frames).toBeGreaterThanOrEqual(way === "read to its end" ? 5 : 1);
+          if (way === "read to its end") expect(file.shortfall).toMatch(/^decoding stopped after frame \d+/);
+        });
+        expect(late).toEqual([]);
+        expect(pool.outstanding).toBe(0);
+      },
+    );
   });
 
   it("is refused with a typed error when it is none", async () => {

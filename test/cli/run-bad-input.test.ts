@@ -1,10 +1,11 @@
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { RunSummary } from "../../src/cli/run/report.ts";
 import type { Exit } from "../helpers/child.ts";
-import { CLIP, filesIn, millpond, scratchFolder, start, untilListening } from "./command.ts";
+import { CLIP, filesIn, MAIN, millpond, scratchFolder, start, untilListening } from "./command.ts";
 
 const scratch = scratchFolder();
 afterAll(scratch.remove);
@@ -176,6 +177,69 @@ describe("Ctrl-C", () => {
     expect(message(outcome)).toMatch(/interrupted after \d frames?; nothing was written, and every buffer is back/);
     expect(filesIn(out)).toEqual([]);
     pipe.destroy();
+  });
+});
+
+describe("a folder as standard input", () => {
+  it.each([["-"], ["rawvideo - ! null"]])("of run %j is named as one, and not taken for an empty stream", (input) => {
+    const folder = openSync(scratch.path, "r");
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, "run", input], { stdio: [folder, "ignore", "pipe"] });
+    closeSync(folder);
+    expect(status).toBe(1);
+    expect(String(stderr)).toContain("standard input is a folder (EISDIR)");
+  });
+});
+
+describe("a file's name with what a terminal takes for commands", () => {
+  it("shows in the summary, and is not printed as it is", async () => {
+    const name = "red\u001b[31m\nname";
+    const picture = file(
+      `${name}.y4m`,
+      Buffer.concat([Buffer.from("YUV4MPEG2 W2 H2 F25:1\nFRAME\n"), Buffer.alloc(6)]),
+    );
+    const out = join(scratch.path, `out-${name}`);
+    const [film, text] = await Promise.all([
+      millpond(["run", picture, "--out", out]),
+      millpond(["run", `pattern frames=1 ! y4msink "${join(scratch.path, `${name}2.y4m`)}"`, "--describe"]),
+    ]);
+    for (const { code, stdout, stderr } of [film, text]) {
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toContain("red\ufffd[31m");
+      expect(stdout).not.toContain("\u001b");
+    }
+  });
+});
+
+describe("a second signal", () => {
+  it("leaves neither a file nor the folders that were made for it", async () => {
+    const folder = join(scratch.path, "twice");
+    mkdirSync(folder);
+    const out = join(folder, "x", "y");
+    const running = start(["run", CLIP, "--out", out], { fault: "hang:10" });
+    await until(() => filesIn(out).length > 0);
+    // Of two kinds: two of one kind that wait at once are one.
+    running.child.kill("SIGTERM");
+    running.child.kill("SIGHUP");
+    const { code } = await running.done;
+    expect([129, 143]).toContain(code);
+    expect(filesIn(folder)).toEqual([]);
+  });
+});
+
+describe("a report that cannot be printed", () => {
+  it.skipIf(!existsSync("/dev/full"))("is code 2, when the results have their names", async () => {
+    const full = openSync("/dev/full", "w");
+    try {
+      const out = join(scratch.path, "unreported");
+      const { code, stderr } = await millpond(["run", CLIP, "--out", out], { stdout: full });
+      expect(stderr).toMatch(/standard output could not be written: .*; the results are there/);
+      expect({ code, left: filesIn(out) }).toEqual({ code: 2, left: ["contact-sheet.png", "frames.json"] });
+      const sheet = join(scratch.path, "unreported.png");
+      const text = await millpond(["run", `pattern frames=3 ! contactsheet ${sheet}`], { stdout: full });
+      expect({ code: text.code, isThere: existsSync(sheet) }).toEqual({ code: 2, isThere: true });
+    } finally {
+      closeSync(full);
+    }
   });
 });
 

@@ -221,6 +221,17 @@ describe("what the package corrupts", () => {
     expect(pool.stats()).toMatchObject({ live: 0, idle: 2, refused: 2, frees: 4 });
   });
 
+  it("the same for an array that takes no mark and does not say so, as in code that is not strict", () => {
+    const { pool } = poolWith();
+    const array = pool.mallocUint8(64);
+    Object.setPrototypeOf(array, new Proxy(Uint8Array.prototype, { set: () => true }));
+    pool.free("free", array);
+    const after = pool.mallocUint8(64);
+    expect(after.buffer).toBe(array.buffer);
+    expect(code(() => pool.free("free", array))).toBe("ERR_DOUBLE_RELEASE");
+    expect(pool.mallocUint8(64).buffer).not.toBe(after.buffer);
+  });
+
   it("a foreign array becomes the next malloc's bytes; the drop-in refuses it and takes nothing", () => {
     original.clearCache();
     const mine = new Uint8Array(64);

@@ -15,3 +15,19 @@ export async function lateErrors(fn: () => unknown): Promise<string[]> {
     for (const listener of listeners) process.on("uncaughtException", listener);
   }
 }
+
+/** Runs `fn` and gives the messages of the rejections that nobody handled by some turns after it. */
+export async function lateRejections(fn: () => unknown): Promise<string[]> {
+  const late: string[] = [];
+  const listeners = process.listeners("unhandledRejection");
+  process.removeAllListeners("unhandledRejection");
+  process.on("unhandledRejection", (error) => late.push(error instanceof Error ? error.message : String(error)));
+  try {
+    await fn();
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
+    return late;
+  } finally {
+    process.removeAllListeners("unhandledRejection");
+    for (const listener of listeners) process.on("unhandledRejection", listener);
+  }
+}

@@ -42,7 +42,7 @@ describe("a realm's inspector", () => {
   });
 
   it("records only while somebody looks, and leaves the fast paths open before and after", () => {
-    const inspector = new RealmInspector();
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
     let observer: unknown;
     const model = BufferPool.create({ name: "model", size: 1, max: 1 });
     const counts = pools()
@@ -76,7 +76,7 @@ describe("a realm's inspector", () => {
   });
 
   it("gives each event once, numbers that go on from look to look, and says how many are left out", () => {
-    const inspector = new RealmInspector({ thread: 2 });
+    const inspector = new RealmInspector({ thread: 2, slow: Number.POSITIVE_INFINITY });
     const pool = BufferPool.create({ name: "events", size: 64, min: 1, max: 1 });
     const end = inspector.look();
     const { next } = inspector.eventsFrom(0);
@@ -104,7 +104,7 @@ describe("a realm's inspector", () => {
     const shared = SharedPool.create({ name: "slots", size: 16, count: 4, members: 2 });
     const other = SharedPool.attach(shared.handle);
     const before = slab.alloc();
-    const inspector = new RealmInspector();
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
     expect(viewOf(inspector, "elements").holders).toMatchObject([{ age: null }]);
     lookAt(inspector);
     const during = slab.alloc();
@@ -130,7 +130,7 @@ describe("a realm's inspector", () => {
 
   it("keeps the last report of starvation with those who had the leases then", async () => {
     const pool = BufferPool.create({ name: "starving", size: 64, max: 1 });
-    const inspector = new RealmInspector();
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
     lookAt(inspector);
     const lease = pool.tryAcquire({ tag: "greedy" })!;
     await expect(pool.acquire({ timeout: 1 })).rejects.toMatchObject({ code: "ERR_STARVED" });
@@ -142,11 +142,40 @@ describe("a realm's inspector", () => {
     pool.close();
   });
 
+  it("reads a pool rarely that takes long to read, and others each time", () => {
+    const model = BufferPool.create({ name: "quick", size: 1, max: 1 });
+    const counts = pools()
+      .find(({ name }) => name === "quick")!
+      .counts();
+    let reads = 0;
+    const slow = registerPool("BufferPool", "slow", {
+      counts: () => {
+        reads++;
+        // Half a minute's pause for what takes half a second.
+        for (const until = performance.now() + 500; performance.now() < until; );
+        return counts;
+      },
+      stats: () => ({}),
+      holders: () => [],
+      watch: () => {},
+    });
+    const inspector = new RealmInspector({ slow: 400 });
+    viewOf(inspector, "slow");
+    const second = viewOf(inspector, "slow");
+    const lease = model.tryAcquire()!;
+    expect(viewOf(inspector, "slow")).toBe(second);
+    expect(viewOf(inspector, "quick").leased).toBe(1);
+    expect(reads).toBe(2);
+    lease.release();
+    model.close();
+    slow.end();
+  });
+
   it("is bounded whatever the program's names and numbers are, and leaves out a pool that throws", () => {
     const name = `\u001b[31m${"x".repeat(1_000_000)}`;
     const pool = BufferPool.create({ name, size: 1, max: 1000 });
     const leases = Array.from({ length: 1000 }, () => pool.tryAcquire({ tag: "\u{1f600}".repeat(50_000) })!);
-    const inspector = new RealmInspector();
+    const inspector = new RealmInspector({ slow: Number.POSITIVE_INFINITY });
     const view = inspector.snapshot().pools.at(-1)!;
     expect(view.name).toHaveLength(MAX_NAME);
     expect(view.holders.length).toBeLessThanOrEqual(MAX_HOLDERS);

@@ -83,6 +83,16 @@ describe("native calls refuse at the call", () => {
     expect(await codeOf(() => receiveProcess({ descriptor: -1, source: child as never }))).toBe("ERR_OUT_OF_RANGE");
   });
 
+  it("sources of a pool that are no block, whatever their prototype is", async () => {
+    const unfit = [
+      Object.create(Uint8Array.prototype),
+      new Proxy(new Uint8Array(8), {}),
+      new Uint8Array(8),
+      {},
+    ] as never[];
+    for (const source of unfit) expect(await codeOf(() => ProcessPool.attach(source))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+
   it("pools that are not a ProcessPool", async () => {
     for (const wrong of [undefined, null, 5, {}, { block: {} }] as never[]) {
       expect(await codeOf(() => connectProcess(wrong, child))).toBe("ERR_INVALID_ARG_TYPE");

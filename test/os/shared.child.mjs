@@ -24,6 +24,7 @@ const shared = new native.ProcessSharedAllocator();
 if (way === "publish") {
   const memory = shared.allocate(100);
   orAnswer(shared.publish(where, memory));
+  if (user === "killed") process.kill(process.pid, "SIGKILL");
   answer({ ok: true });
 }
 

@@ -268,15 +268,33 @@ describe.skipIf(process.platform !== "linux")("names (Linux)", () => {
 
   it("a name whose process is gone is stale, and can be taken over", async () => {
     const name = `stale-${process.pid}`;
-    expect(answerOf(await run([...NODE, CHILD, folder, "publish", name]))).toEqual({ ok: true });
+    await run([...NODE, CHILD, folder, "publish", name, "killed"]);
     expect(openName(name)).toMatchObject({ ok: false, errno: "STALE_NAME" });
     const block = value(createSharedMemory(65536));
     const published = value(publishName(name, block));
     value(openName(name)).retire();
-    block.retire();
-    // This process lives, and no longer holds it.
+    // This process lives, and no longer holds it: somebody closed the descriptor by its number.
+    nativeOps().shared.close(block.descriptor);
     expect(openName(name)).toMatchObject({ ok: false, errno: "STALE_NAME" });
     published.withdraw();
+    expect(openName(name)).toMatchObject({ ok: false, errno: "ENOENT" });
+  });
+
+  it("a name goes with its block, and with a process that ends by itself", async () => {
+    const name = `gone-${process.pid}`;
+    expect(answerOf(await run([...NODE, CHILD, folder, "publish", name]))).toEqual({ ok: true });
+    expect(openName(name)).toMatchObject({ ok: false, errno: "ENOENT" });
+    const block = value(createSharedMemory(65536));
+    const published = value(publishName(name, block));
+    block.retire();
+    expect(openName(name)).toMatchObject({ ok: false, errno: "ENOENT" });
+    // And is another one's by now.
+    const other = value(createSharedMemory(65536));
+    const others = value(publishName(name, other));
+    published.withdraw();
+    value(openName(name)).retire();
+    others.withdraw();
+    other.retire();
   });
 
   it("what lies in a name's place and is no name's file is refused: text, a fifo, a folder, a file without end", () => {

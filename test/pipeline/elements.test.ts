@@ -1,5 +1,16 @@
 import { spawnSync } from "node:child_process";
-import { createReadStream, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -7,12 +18,13 @@ import { openVideoFile } from "../../src/adapters/mediabunny/video-file.ts";
 import { FileSink, FileSource, RawVideoSink } from "../../src/adapters/node/file-elements.ts";
 import type { FrameSource } from "../../src/adapters/node/frame-source.ts";
 import { DecodeElement, FramesElement, RawVideoElement } from "../../src/adapters/node/frames-element.ts";
-import { EncodeSink } from "../../src/adapters/node/media-sinks.ts";
+import { ContactSheetFile, EncodeSink } from "../../src/adapters/node/media-sinks.ts";
 import { openRawVideo } from "../../src/adapters/raw-video/raw-video.ts";
 import { AudioInfo } from "../../src/media/audio/info.ts";
 import { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
 import type { VideoPixelFormat } from "../../src/media/video/format.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
+import { nextTurn } from "../../src/pipeline/base/element.ts";
 import { Caps } from "../../src/pipeline/caps.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
 import { type AppItem, AppSource } from "../../src/pipeline/elements/app-source.ts";
@@ -23,9 +35,11 @@ import { Queue } from "../../src/pipeline/elements/queue.ts";
 import { Tee } from "../../src/pipeline/elements/tee.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { audioFormat, byteFormat, type VideoStream } from "../../src/pipeline/stream-format.ts";
+import { FakeClock } from "../../src/util/clock.ts";
 import { ContactSheetSink } from "../../src/video/contact-sheet-sink.ts";
 import { FrameConverter } from "../../src/video/convert.ts";
 import { VideoScale } from "../../src/video/scale.ts";
+import { mkfifo, openDescriptors } from "../helpers/descriptors.ts";
 import { expectHome } from "./kit.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "millpond-elements-"));
@@ -225,6 +239,67 @@ describe("files", () => {
     // One being read, one in line, one on its way, and no more for 49 blocks.
     expect(source.out.decision!.count).toBe(3);
     expectHome(pipeline);
+  });
+
+  test("that are named pipes are read as they come, in whole blocks, and waited for without a thread", async () => {
+    mkfifo(path("pipe"));
+    const before = openDescriptors();
+    const stop = new AbortController();
+    const waiting = new FileSource(path("pipe"));
+    const waits = new Pipeline({ acquireTimeout: 100, clock: new FakeClock() }).link(waiting, new NullSink());
+    const canceled = waits.run({ signal: stop.signal });
+    canceled.catch(() => {});
+    for (let turn = 0; turn < 50; turn++) await nextTurn();
+    expect(waiting.isPacedFromOutside).toBe(true);
+    stop.abort(new Error("mine"));
+    await expect(canceled).rejects.toThrow("mine");
+
+    const bytes = Uint8Array.from({ length: 30_001 }, (_, i) => (i * 31) ^ (i >> 8));
+    const writer = openSync(path("pipe"), constants.O_RDWR);
+    const source = new FileSource(path("pipe"), { blockSize: 4096 });
+    const pipeline = new Pipeline().link(source, new FileSink(path("piped.bin")));
+    const run = pipeline.run();
+    writeSync(writer, bytes);
+    while (source.out.buffers < 7) await nextTurn();
+    for (let turn = 0; turn < 20; turn++) await nextTurn();
+    await expect(pipeline.seek(0)).rejects.toMatchObject({ code: "ERR_UNSUPPORTED" });
+    await expect(run).rejects.toMatchObject({ code: "ERR_UNSUPPORTED" });
+    closeSync(writer);
+    const again = openSync(path("pipe"), constants.O_RDWR);
+    const whole = pipeline.run();
+    writeSync(again, bytes);
+    while (source.out.buffers < 7) await nextTurn();
+    closeSync(again);
+    await whole;
+    expect(readFileSync(path("piped.bin")).equals(bytes)).toBe(true);
+    expect(openDescriptors()).toEqual(before);
+    expectHome(pipeline);
+  });
+
+  test("that were written leave no listener to the exit of the process behind", async () => {
+    const before = process.listenerCount("exit");
+    for (let n = 0; n < 12; n++) {
+      const failing = n % 3 === 0 ? AbortSignal.abort() : undefined;
+      const pipeline = new Pipeline().link(new PatternSource({ frames: 2 }), new FileSink(path("listeners.bin")));
+      await pipeline.run({ ...(failing && { signal: failing }) }).catch(() => {});
+    }
+    expect(process.listenerCount("exit")).toBe(before);
+  });
+
+  test("a contact sheet has no name before every other stage has ended well", async () => {
+    class Fails extends NullSink {
+      override finish(): void {
+        expect(readdirSync(folder).filter((name) => name === "early.png")).toEqual([]);
+        throw new Error("at the end");
+      }
+    }
+    const [tee, queue] = [new Tee(), new Queue()];
+    const sheet = new ContactSheetFile(path("early.png"));
+    const pipeline = new Pipeline().link(new PatternSource({ frames: 3 }), tee, sheet).link(tee, queue, new Fails());
+    await expect(pipeline.run()).rejects.toThrow("at the end");
+    expect(readdirSync(folder).filter((name) => name.includes("early.png"))).toEqual([]);
+    await new Pipeline().link(new PatternSource({ frames: 3 }), new ContactSheetFile(path("late.png"))).run();
+    expect(readFileSync(path("late.png")).length).toBeGreaterThan(100);
   });
 
   test("that cannot be written or were not finished are not there", async () => {

@@ -1,12 +1,16 @@
 /** Every wait of a stage has a bound, and the error names the stage. */
 import { describe, expect, test } from "vitest";
 import type { MediaBuffer } from "../../src/media/buffer/media-buffer.ts";
-import { type Element, nextTurn } from "../../src/pipeline/base/element.ts";
+import { Element, nextTurn } from "../../src/pipeline/base/element.ts";
+import type { InputPad, Maybe } from "../../src/pipeline/base/pad.ts";
 import { Sink } from "../../src/pipeline/base/sink.ts";
 import { Source } from "../../src/pipeline/base/source.ts";
 import { Transform } from "../../src/pipeline/base/transform.ts";
 import { AppSink } from "../../src/pipeline/elements/app-sink.ts";
+import { AppSource } from "../../src/pipeline/elements/app-source.ts";
 import { NullSink } from "../../src/pipeline/elements/null-sink.ts";
+import { Queue } from "../../src/pipeline/elements/queue.ts";
+import type { AllocationQuery } from "../../src/pipeline/negotiate/allocation-query.ts";
 import { Pipeline } from "../../src/pipeline/pipeline.ts";
 import { byteFormat, type StreamFormat } from "../../src/pipeline/stream-format.ts";
 import { FakeClock } from "../../src/util/clock.ts";
@@ -93,6 +97,64 @@ class StuckSink extends Sink {
   }
 }
 
+class PassThrough extends Transform {
+  constructor(name: string) {
+    super(name, { mode: "passthrough" });
+  }
+}
+
+class Copy extends Transform {
+  override transform(input: MediaBuffer, output: MediaBuffer): void {
+    output.fill(0, input.bytes);
+  }
+}
+
+class Taker extends Sink {
+  override render(): void {}
+}
+
+/** A stage of another shape: each call goes on downstream, but for the one that hangs. */
+class StuckElement extends Element {
+  readonly in = this.addInput("in");
+  readonly out = this.addOutput("out");
+  readonly hook: "proposeAllocation" | "formatChanged" | "onEos" | "chain" | "none";
+  constructor(hook: "proposeAllocation" | "formatChanged" | "onEos" | "chain" | "none", name = "stuck") {
+    super(name);
+    this.hook = hook;
+  }
+  override proposeAllocation(query: AllocationQuery): Maybe<boolean> {
+    return this.hook === "proposeAllocation" ? never() : this.out.query(query);
+  }
+  override formatChanged(format: StreamFormat): Maybe<void> {
+    return this.hook === "formatChanged" ? never() : this.out.setFormat(format);
+  }
+  override onEos(): Maybe<void> {
+    return this.hook === "onEos" ? never() : this.out.end();
+  }
+  override chain(buffer: MediaBuffer): Maybe<void> {
+    if (this.hook !== "chain") return this.out.push(buffer);
+    buffer.release();
+    return never();
+  }
+}
+
+class StuckQueue extends Queue {
+  constructor() {
+    super({ name: "stuck" });
+  }
+  protected override begin(buffer: MediaBuffer): Promise<MediaBuffer> {
+    buffer.release();
+    return never();
+  }
+}
+
+/** A transform or a sink whose hook of another base class hangs. */
+function stuck<T extends Element>(element: T, hook: "proposeAllocation" | "formatChanged" | "onEos"): T {
+  return Object.assign(element, { [hook]: never });
+}
+
+const hooks = ["proposeAllocation", "formatChanged", "onEos"] as const;
+
 const cases: [string, () => Element[]][] = [
   ...(["start", "next", "fill"] as const).map((hook): [string, () => Element[]] => [
     `a source's ${hook}()`,
@@ -111,6 +173,28 @@ const cases: [string, () => Element[]][] = [
     `a sink's ${hook}()`,
     () => [new Numbers("src", 3), new StuckSink(hook)],
   ]),
+  ...([...hooks, "chain"] as const).map((hook): [string, () => Element[]] => [
+    `the ${hook}() of an Element`,
+    () => [new Numbers("src", 3), new StuckElement(hook), new NullSink()],
+  ]),
+  ...hooks.flatMap((hook): [string, () => Element[]][] => [
+    [
+      `a transform's own ${hook}()`,
+      () => [new Numbers("src", 3), stuck(new PassThrough("stuck"), hook), new NullSink()],
+    ],
+    [`a sink's own ${hook}()`, () => [new Numbers("src", 3), stuck(new Taker("stuck"), hook)]],
+    [
+      `a sink's own ${hook}() behind queues and a copying stage`,
+      () => [
+        new Numbers("src", 3),
+        new Queue({ name: "q1" }),
+        new Copy("copy"),
+        new Queue({ name: "q2" }),
+        stuck(new Taker("stuck"), hook),
+      ],
+    ],
+  ]),
+  ["the work of a queue", () => [new Numbers("src", 3), new StuckQueue(), new NullSink()]],
 ];
 
 /** Runs until the run waits for something, then lets the time pass. */
@@ -219,4 +303,101 @@ describe("a stage that never answers", () => {
     await run;
     expect(seen).toBe(2);
   });
+
+  test("is not one that waits for an application behind it", async () => {
+    const clock = new FakeClock();
+    const sink = new AppSink();
+    const stages = [new StuckElement("none", "element"), new Queue({ max: 1 }), new Copy("copy"), sink];
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 8), ...stages).run();
+    await passTime(clock, 10_000);
+    let seen = 0;
+    for await (const buffer of sink) {
+      buffer.release();
+      seen++;
+      if (seen === 3) await passTime(clock, 10_000);
+    }
+    await run;
+    expect(seen).toBe(8);
+  });
+
+  test("has its whole time after it waited for another one", async () => {
+    const clock = new FakeClock();
+    const steps: (() => void)[] = [];
+    const step = (): Promise<void> => new Promise((resolve) => steps.push(resolve));
+    class Slow extends Sink {
+      override render(): Promise<void> {
+        return step();
+      }
+    }
+    class Before extends StuckElement {
+      override async chain(buffer: MediaBuffer): Promise<void> {
+        await step();
+        await this.out.push(buffer);
+        await step();
+      }
+    }
+    const stages = [new Before("none", "before"), new Slow("slow")];
+    const run = new Pipeline({ clock, acquireTimeout: 500 }).link(new Numbers("src", 2), ...stages).run();
+    for (let i = 0; i < 6; i++) {
+      await passTime(clock, 400);
+      steps.shift()!();
+    }
+    await expect(run).resolves.toMatchObject({ sinks: { slow: 2 } });
+  });
+
+  /** Waits with a buffer of one input for one of the other. */
+  class Pair extends Element {
+    readonly a = this.addInput("a");
+    readonly b = this.addInput("b");
+    readonly out = this.addOutput("out");
+    #other: { buffer: MediaBuffer; taken: () => void } | undefined;
+    isStuck = false;
+    override formatChanged(format: StreamFormat): Maybe<void> {
+      return this.out.setFormat(format);
+    }
+    override onEos(): Maybe<void> {
+      return this.inputs.every((pad) => pad.ended) ? this.out.end() : undefined;
+    }
+    override async chain(buffer: MediaBuffer, _pad: InputPad): Promise<void> {
+      const other = this.#other;
+      if (other === undefined) {
+        await new Promise<void>((resolve) => {
+          this.#other = { buffer, taken: resolve };
+        });
+        return;
+      }
+      this.#other = undefined;
+      if (this.isStuck) await never();
+      await this.out.push(buffer);
+      await this.out.push(other.buffer);
+      other.taken();
+    }
+  }
+
+  test.each([false, true])(
+    "is not one that waits for another of its inputs; when all are there it is: %s",
+    async (isStuck) => {
+      const clock = new FakeClock();
+      let give = (): void => {};
+      const later = (async function* () {
+        await new Promise<void>((resolve) => {
+          give = resolve;
+        });
+        yield new Uint8Array(64);
+      })();
+      const pair = new Pair("stuck");
+      const pipeline = new Pipeline({ clock, acquireTimeout: 500 });
+      pipeline.link(new Numbers("src", 1), pair.a).link(pair, new NullSink({ name: "null" }));
+      pipeline.link(new AppSource(later, { format }), pair.b);
+      const run = pipeline.run();
+      run.catch(() => {});
+      await passTime(clock, 10_000);
+      pair.isStuck = isStuck;
+      give();
+      await passTime(clock, 500);
+      await passTime(clock, 500);
+      if (isStuck) await expect(run).rejects.toMatchObject({ code: "ERR_STARVED", details: { stage: "stuck" } });
+      else await expect(run).resolves.toMatchObject({ sinks: { null: 2 } });
+    },
+  );
 });

@@ -110,6 +110,7 @@ export function boundReads<T extends Source>(source: T, path: string, size: numb
 /** What is read of mediabunny's decoder, where it runs libav. */
 interface PacketDecoder {
   decode(packet: { readonly timestamp: number }): Promise<void>;
+  flush?(): Promise<void>;
 }
 
 /** What is read of the queue in front of it. */
@@ -125,8 +126,8 @@ interface SampleSink {
 }
 
 /**
- * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row the
- * error goes through.
+ * A stream whose packets are all refused is not damaged here and there, it is unreadable: after this many in a row
+ * nothing more of it is decoded.
  */
 const MAX_REFUSED_IN_A_ROW = 8;
 // The most that mediabunny has under way without waiting for a frame.
@@ -135,20 +136,38 @@ const MAX_UNDER_WAY = 40;
 /** False once it was said that decoders are unlike those that are known. */
 let isDecoderKnown = true;
 
+/** What {@link passOverDamage} tells. */
+interface DamageListener {
+  /** A packet was refused, at that time in seconds, and passed over. */
+  onRefusal(seconds: number): void;
+  /** Nothing more is decoded, because of this; what was decoded before still comes, and then the stream ends. */
+  onFailure(error: unknown): void;
+}
+
 /**
  * One packet that libav refuses ends mediabunny's decoding, and takes the whole frames with it that are still in line
  * behind the decoder: dozens, which are not damaged at all. ffmpeg passes over such a packet, and so does this.
  *
  * Then there may be no frame for a long time, up to the next key packet, and mediabunny would wait for one for good as
  * soon as more than 40 packets are under way. So a packet waits here until fewer are.
+ *
+ * No call of the decoder rejects: mediabunny makes each call behind the one before, its `close()` too, and handles the
+ * promise of none. So a rejection would end the process as an unhandled one, and the decoder would stay open. What
+ * ends the decoding is told to the listener, once; packets end then, and what is whole comes out.
  */
-export function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: number) => void): void {
+export function passOverDamage(sink: VideoSampleSink, { onRefusal, onFailure }: DamageListener): void {
   const inside = sink as unknown as SampleSink;
   const createDecoder = inside._createDecoder?.bind(sink);
   const createPackets = inside._createPacketSink?.bind(sink);
   if (createDecoder === undefined || createPackets === undefined) return;
   let underWay = (): number => 0;
   let onDecoded: () => void = () => {};
+  let hasFailed = false;
+  const fail = (error: unknown): void => {
+    if (hasFailed) return;
+    hasFailed = true;
+    onFailure(error);
+  };
   inside._createDecoder = async (...args) => {
     const made = await createDecoder(...args);
     const decoder = made.customDecoder;
@@ -162,19 +181,26 @@ export function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: numbe
     }
     underWay = () => made.getDecodeQueueSize();
     const decode = decoder.decode.bind(decoder);
+    const flush = decoder.flush?.bind(decoder);
     let inARow = 0;
     decoder.decode = async (packet) => {
       try {
+        if (hasFailed) return;
         await decode(packet);
         inARow = 0;
       } catch (error) {
-        if (!(error instanceof Error) || error.constructor.name !== "FFmpegError") throw error;
-        if (++inARow > MAX_REFUSED_IN_A_ROW) throw error;
-        onRefusal(packet.timestamp);
+        const isRefused = error instanceof Error && error.constructor.name === "FFmpegError";
+        if (isRefused && ++inARow <= MAX_REFUSED_IN_A_ROW) onRefusal(packet.timestamp);
+        else fail(error);
       } finally {
         onDecoded();
       }
     };
+    if (flush !== undefined) {
+      decoder.flush = async () => {
+        await flush().catch(fail);
+      };
+    }
     return made;
   };
   inside._createPacketSink = () => {
@@ -187,6 +213,7 @@ export function passOverDamage(sink: VideoSampleSink, onRefusal: (seconds: numbe
             onDecoded = resolve;
           });
         }
+        if (hasFailed) return;
         yield packet;
       }
     };

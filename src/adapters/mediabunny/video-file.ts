@@ -345,6 +345,8 @@ export class VideoFile implements FrameSource {
   #concealed = 0;
   #end = 0;
   #failure: string | undefined;
+  /** What the decoder failed with; the frames that it had decoded by then still come. */
+  #decoderFailure: { readonly error: unknown } | undefined;
   #refused = 0;
   #refusedAt = 0;
   #damagedAt: number | undefined;
@@ -364,8 +366,13 @@ export class VideoFile implements FrameSource {
     this.#length = length;
     this.facts = facts;
     const sink = new mediabunny.VideoSampleSink(track);
-    passOverDamage(sink, (seconds) => {
-      if (this.#refused++ === 0) this.#refusedAt = seconds;
+    passOverDamage(sink, {
+      onRefusal: (seconds) => {
+        if (this.#refused++ === 0) this.#refusedAt = seconds;
+      },
+      onFailure: (error) => {
+        this.#decoderFailure = { error };
+      },
     });
     this.#samples = sink.samples();
   }
@@ -378,20 +385,25 @@ export class VideoFile implements FrameSource {
       result = await this.#samples.next();
     } catch (error) {
       if (this.#closed) return undefined;
-      // What was decoded is whole and stays useful; the caller learns of the rest through `shortfall`.
-      // mediabunny asks for a report of what it did not expect; of a damaged file there is nothing to report.
-      const why = error instanceof Error ? error.message : String(error);
-      this.#failure = why.replace(/ This is likely an internal error,? please report it[^.]*\.?/i, "");
+      this.#stopAt(error);
       return undefined;
     }
     if (result.done === true) {
-      await this.#lookForDamage();
+      if (this.#decoderFailure !== undefined) this.#stopAt(this.#decoderFailure.error);
+      else await this.#lookForDamage();
       return undefined;
     }
     this.#frames++;
     if (isDamaged(result.value)) this.#concealed++;
     this.#end = result.value.timestamp + result.value.duration;
     return new VideoFileFrame(result.value, this.facts);
+  }
+
+  /** What was decoded is whole and stays useful; the caller learns of the rest through `shortfall`. */
+  #stopAt(error: unknown): void {
+    // mediabunny asks for a report of what it did not expect; of a damaged file there is nothing to report.
+    const why = error instanceof Error ? error.message : String(error);
+    this.#failure = why.replace(/ This is likely an internal error,? please report it[^.]*\.?/i, "");
   }
 
   /** mediabunny passes over what it does not understand in Matroska, and says nothing. */

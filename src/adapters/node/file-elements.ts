@@ -5,6 +5,7 @@
  * stores what the system has kept back, `commit` gives the file its name when every other stage has ended well, and
  * `stop` removes it otherwise.
  */
+import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
@@ -17,8 +18,10 @@ import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.
 import { type ByteStream, byteFormat, type StreamFormat, type VideoStream } from "../../pipeline/stream-format.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { flag, readOptions, wholeNumber } from "../../util/validate.ts";
+import { ChunkReader } from "../raw-video/chunk-reader.ts";
 import { Y4M_MAGIC } from "../raw-video/y4m.ts";
 import { assertFilesApart, pathOf } from "./file-paths.ts";
+import { isPipe, openInput } from "./input-stream.ts";
 import { type Carried, changesOf, FALLBACK_RATE, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
 
@@ -30,12 +33,17 @@ export interface FileSourceOptions {
   blockSize?: number;
 }
 
-/** Gives the bytes of a file in blocks; the last one is shorter. Each block's `offset` is its place in the file. */
+/**
+ * Gives the bytes of a file in blocks; the last one is shorter. Each block's `offset` is its place in the file. A named
+ * pipe is read as its writer delivers, and waited for as long as that takes; it has no places to seek to.
+ */
 export class FileSource extends Source {
   /** The file. */
   readonly path: string;
   readonly #format: ByteStream;
   #file: FileHandle | undefined;
+  /** Instead of the file, where the path is a pipe. */
+  #pipe: ChunkReader | undefined;
   #position = 0;
   #isPulled = false;
 
@@ -54,10 +62,22 @@ export class FileSource extends Source {
     const next = this.out.peer?.element;
     this.#isPulled = next !== undefined && "pullsFile" in next;
     if (this.#isPulled) return;
-    this.#file = await open(this.path, "r");
+    // A pool's thread that waits in open() or read() for another program cannot be interrupted, and would keep the
+    // process from ending.
+    if (isPipe(this.path)) {
+      this.#pipe = new ChunkReader(openInput(this.path));
+      return;
+    }
+    // Windows has no such flag, and no named pipes among its files.
+    this.#file = await open(this.path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     if ((await this.#file.stat()).isDirectory()) {
       throw new MillpondError("ERR_BAD_DATA", `${this.path} is a folder, not a file`);
     }
+  }
+
+  /** The writer of a pipe takes its time. */
+  override get isPacedFromOutside(): boolean {
+    return this.#pipe !== undefined;
   }
 
   /** Files that it reads. */
@@ -73,7 +93,7 @@ export class FileSource extends Source {
   /** Reads one block straight into the buffer. */
   override async fill(buffer: MediaBuffer): Promise<boolean> {
     const { bytes } = buffer;
-    const { bytesRead } = await this.#file!.read(bytes, 0, bytes.length, this.#position);
+    const bytesRead = await this.#read(bytes);
     if (bytesRead === 0) return false;
     buffer.offset = BigInt(this.#position);
     this.#position += bytesRead;
@@ -82,16 +102,31 @@ export class FileSource extends Source {
     return true;
   }
 
-  /** To a byte. */
+  async #read(bytes: Uint8Array): Promise<number> {
+    if (this.#pipe !== undefined) return await this.#pipe.fill(bytes, 0, bytes.length);
+    return (await this.#file!.read(bytes, 0, bytes.length, this.#position)).bytesRead;
+  }
+
+  /** To a byte. Throws `ERR_UNSUPPORTED` for a pipe. */
   override seek(position: unknown): void {
+    if (this.#pipe !== undefined)
+      throw new MillpondError("ERR_UNSUPPORTED", `${this.path} is a pipe, which has no places to seek to`);
     if (typeof position === "number") this.#position = Math.max(0, Math.floor(position));
+  }
+
+  /** A pipe that delivers nothing must not keep a run that is over, nor a seek, which it refuses. */
+  override unlock(): void {
+    if (this.out.flushing || this.out.finished) void this.#pipe?.close();
   }
 
   /** Closes the file. */
   override async stop(): Promise<void> {
     void super.stop();
-    await this.#file?.close();
+    const [file, pipe] = [this.#file, this.#pipe];
     this.#file = undefined;
+    this.#pipe = undefined;
+    await pipe?.close();
+    await file?.close();
   }
 
   /** `blocks of 65536 bytes`. */
@@ -300,14 +335,3 @@ const CARRIED: Carried = { rotation: false, matrix: false, fullRange: true, time
 // Times in milliseconds, as Matroska has them, are off by half of one; more than a whole one is another time.
 const TIME_TOLERANCE_NS = 1_000_000;
 const FRAME = new TextEncoder().encode("FRAME\n");
-
-/** Writes a file in one piece at the end: for what is only known when the stream is over. */
-export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await OutputFile.open(path);
-  try {
-    await file.write(bytes);
-    await file.commit();
-  } finally {
-    await file.discard();
-  }
-}

@@ -32,7 +32,7 @@ import { openRawVideo, type RawVideoOptions } from "../raw-video/raw-video.ts";
 import { FileSource } from "./file-elements.ts";
 import { pathOf } from "./file-paths.ts";
 import type { FrameLayout, FrameSource, Presentation, SourceFrame } from "./frame-source.ts";
-import { isPipe, isY4mFile, openInput } from "./input-stream.ts";
+import { assertInputReadable, isPipe, isY4mFile, openInput } from "./input-stream.ts";
 
 /** Frames, and how many of them a second where somebody knows. */
 export interface OpenFrames {
@@ -281,6 +281,7 @@ function readRawOptions(options: RawVideoOptions & { name?: string }): RawVideoO
 
 async function openRaw(input: string | Readable, options: RawVideoOptions, signal: AbortSignal): Promise<OpenFrames> {
   const stream = typeof input === "string" ? openInput(input) : input;
+  assertInputReadable(stream);
   // The first byte may never come; ending the stream is what ends that wait.
   const stopListening = onAbort(signal, () => stream.destroy());
   try {

@@ -2,10 +2,11 @@
  * Bytes of a file or a pipe, in order. A pipe is opened without waiting for its writer: a thread that waits inside
  * `open` can neither be interrupted nor left behind, and would keep the process from ending.
  */
-import { constants, createReadStream, openSync, statSync } from "node:fs";
+import { constants, createReadStream, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
+import { MillpondError } from "../../util/errors.ts";
 import { isY4m, Y4M_MAGIC } from "../raw-video/y4m.ts";
 
 // What the shell's <(command) gives. Opening it again could miss that its writer has gone; the descriptor itself
@@ -22,6 +23,20 @@ export function isPipe(path: string): boolean {
   } catch {
     // The caller opens it next, and hears then what is wrong with it.
     return false;
+  }
+}
+
+/**
+ * Node takes a folder as standard input for one without a byte. Throws `ERR_BAD_DATA` for a folder, with the system's
+ * error as its cause.
+ */
+export function assertInputReadable(stream: Readable): void {
+  if (stream !== process.stdin) return;
+  try {
+    if (fstatSync(0).isDirectory()) readSync(0, new Uint8Array(1));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "EISDIR") return;
+    throw new MillpondError("ERR_BAD_DATA", "standard input is a folder (EISDIR)", undefined, { cause });
   }
 }
 

@@ -23,7 +23,6 @@ import { MillpondError } from "../../util/errors.ts";
 import { oneOf, readOptions, wholeNumber } from "../../util/validate.ts";
 import { ContactSheetSink } from "../../video/contact-sheet-sink.ts";
 import { loadMediabunny } from "../mediabunny/load.ts";
-import { writeWhole } from "./file-elements.ts";
 import { assertFilesApart, pathOf } from "./file-paths.ts";
 import { type Carried, changesOf, gcd, lossesOf, nearestFraction } from "./losses.ts";
 import { OutputFile } from "./output-file.ts";
@@ -297,6 +296,7 @@ function displaySize(
 export class ContactSheetFile extends ContactSheetSink {
   /** The file. */
   readonly path: string;
+  #file: OutputFile | undefined;
 
   /**
    * @param path where the sheet is written at the end; nothing is written for an empty stream. Throws
@@ -306,8 +306,18 @@ export class ContactSheetFile extends ContactSheetSink {
     pathOf("path", path);
     const { name, tiles } = readOptions("options", options, ["name", "tiles"]);
     const given = { ...(name !== undefined && { name }), ...(tiles !== undefined && { tiles }) };
-    super({ ...given, onSheet: async (picture) => writeWhole(path, await encodePng(picture)) });
+    super({ ...given, onSheet: (picture) => this.#write(picture) });
     this.path = path;
+  }
+
+  /** All that can fail, but for the name: that comes when every other stage has ended well. */
+  async #write(picture: { width: number; height: number; rgb: Uint8Array }): Promise<void> {
+    const png = await encodePng(picture);
+    const file = await OutputFile.open(this.path, { signal: this.running.signal });
+    this.#file = file;
+    if (this.running.stopping) file.interrupt();
+    await file.write(png);
+    await file.seal();
   }
 
   /** Files that it writes. */
@@ -324,6 +334,24 @@ export class ContactSheetFile extends ContactSheetSink {
     // At the end of a long film it would be late to hear that a package is missing.
     await loadPng();
     super.start();
+  }
+
+  /** A reader that takes nothing must not keep a run that is over. */
+  override unlock(): void {
+    if (this.running.stopping) this.#file?.interrupt();
+  }
+
+  /** Gives the file its name. */
+  override async commit(): Promise<void> {
+    await this.#file?.commit();
+  }
+
+  /** Removes what has no name yet. */
+  override async stop(): Promise<void> {
+    await super.stop();
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.discard();
   }
 
   /** `up to 20 pictures on out.png`. */

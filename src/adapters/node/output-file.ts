@@ -18,8 +18,19 @@ import { MillpondError } from "../../util/errors.ts";
 
 const unfinished: Set<string> = new Set();
 
+/** Lists a file that is not complete; while one is listed, the exit of the process removes it. */
+function list(path: string): void {
+  if (unfinished.size === 0) process.on("exit", removeUnfinished);
+  unfinished.add(path);
+}
+
+/** It is complete, or gone. */
+function unlist(path: string): void {
+  if (unfinished.delete(path) && unfinished.size === 0) process.off("exit", removeUnfinished);
+}
+
 /** Removes every file that is not complete, at once: for an exit that cannot wait. */
-function removeUnfinished(): void {
+export function removeUnfinished(): void {
   for (const path of unfinished) {
     try {
       unlinkSync(path);
@@ -28,6 +39,14 @@ function removeUnfinished(): void {
     }
   }
   unfinished.clear();
+  process.off("exit", removeUnfinished);
+}
+
+let isNaming = false;
+
+/** True once a file of this process has begun to get its name: from here on an end in the middle would leave some. */
+export function filesAreNamed(): boolean {
+  return isNaming;
 }
 
 /** Where the bytes go: a file at positions, or a stream in order. */
@@ -166,12 +185,13 @@ export class OutputFile {
     if (this.#isOver) return;
     const target = this.#target;
     if (target.kind === "whole") {
+      isNaming = true;
       try {
         await rename(target.temporary, target.final);
       } catch (error) {
         throw this.#fail(error);
       }
-      unfinished.delete(target.temporary);
+      unlist(target.temporary);
     }
     this.#end();
   }
@@ -194,7 +214,7 @@ export class OutputFile {
     await target.handle.close().catch(() => {});
     if (target.kind === "whole") {
       await unlink(target.temporary).catch(() => {});
-      unfinished.delete(target.temporary);
+      unlist(target.temporary);
     }
   }
 
@@ -228,11 +248,10 @@ async function openTemporary(final: string, present: Stats | undefined): Promise
   if (present !== undefined) await access(final, constants.W_OK);
   // Names end at 255 bytes; fifty characters are 200 at most.
   const stem = join(dirname(final), `.${basename(final).slice(0, 50)}.${process.pid}`);
-  if (unfinished.size === 0) process.once("exit", removeUnfinished);
   for (let n = 0; ; n++) {
     const temporary = n === 0 ? `${stem}.part` : `${stem}.${n}.part`;
     if (unfinished.has(temporary)) continue;
-    unfinished.add(temporary);
+    list(temporary);
     try {
       // Exclusive: a name that is taken is another thread's, or was left by a process that was killed.
       const handle = await open(temporary, "wx");
@@ -240,7 +259,7 @@ async function openTemporary(final: string, present: Stats | undefined): Promise
       if (present !== undefined) await handle.chmod(present.mode & 0o7777).catch(() => {});
       return { kind: "whole", handle, temporary, final };
     } catch (error) {
-      unfinished.delete(temporary);
+      unlist(temporary);
       if ((error as NodeJS.ErrnoException).code !== "EEXIST" || n > 100) throw error;
     }
   }

@@ -2,6 +2,8 @@
  * The messages between a workers stage and its threads. Bytes lie in shared memory, and a message says where; only a
  * stage whose frames move to the thread sends them along.
  */
+import type { MessagePort } from "node:worker_threads";
+import type { Recording } from "../../observe/recorder.ts";
 import type { SharedHandle } from "../../pools/shared/attach.ts";
 
 /** A frame as a worker's function sees it. */
@@ -36,6 +38,18 @@ export interface WorkerFormat {
   readonly channels?: number;
 }
 
+/** What a thread begins with. */
+export interface ThreadData {
+  /** The address of the module. */
+  readonly module: string;
+  /** For every call. */
+  readonly options: unknown;
+  /** What the stage and the thread talk through; taken away before the module is loaded. */
+  port?: MessagePort;
+  /** What its recording calls it and its stage, and the events that it keeps; absent: it does not record. */
+  readonly record?: { readonly thread: string; readonly stage: string; readonly capacity: number };
+}
+
 /** Stage to thread. */
 export type ToThread =
   /** A pool to take part in. */
@@ -62,11 +76,16 @@ export type ToThread =
       readonly pts: bigint | undefined;
       readonly duration: bigint | undefined;
     }
+  /** The frames are done: the thread is to send what it recorded. */
+  | { readonly type: "recording" }
   | { readonly type: "stop" };
 
 /** Thread to stage. */
 export type FromThread =
+  /** Its own files are loaded; the module comes next. */
+  | { readonly type: "loading" }
   | { readonly type: "ready" }
   | { readonly type: "broken"; readonly message: string }
   | { readonly type: "done"; readonly index: number; readonly result: unknown }
-  | { readonly type: "failed"; readonly index: number; readonly message: string };
+  | { readonly type: "failed"; readonly index: number; readonly message: string }
+  | { readonly type: "recording"; readonly recording: Recording };

@@ -1,19 +1,21 @@
 /**
  * A thread of a workers stage: loads the module once, and calls its function with frames that lie in shared memory.
  *
- * Life: it says "ready" or "broken" when the module is loaded; messages that come earlier wait. A frame in a pool's
+ * Life: it says "loading" when its own files are there, and "ready" or "broken" when the module is loaded; messages that
+ * come earlier wait. A frame in a pool's
  * slot is retained before the function sees it and released after, so that no other thread can get the slot meanwhile.
  * "stop" closes the port, which ends the thread when nothing of the module's is left to do.
  */
-import { type MessagePort, workerData } from "node:worker_threads";
+import { workerData } from "node:worker_threads";
+import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { SharedPool } from "../../pools/shared/shared-pool.ts";
-import type { FromThread, ToThread, WorkerFormat, WorkerFrame } from "./protocol.ts";
+import type { FromThread, ThreadData, ToThread, WorkerFormat, WorkerFrame } from "./protocol.ts";
 import { describeThrown } from "./thrown.ts";
 
 type WorkerFunction = (frame: WorkerFrame, options: unknown) => unknown;
 
-const given = workerData as { module: string; options: unknown; port?: MessagePort };
-const { module, options } = given;
+const given = workerData as ThreadData;
+const { module, options, record } = given;
 // Not parentPort: that one is the module's, whatever it does with it. Nor does the module need to find this one.
 const port = given.port!;
 delete given.port;
@@ -21,11 +23,21 @@ const memories: Map<number, SharedArrayBuffer> = new Map();
 const pools: Map<number, SharedPool> = new Map();
 let format: WorkerFormat = { kind: "bytes" };
 
+// Most threads record nothing, and load nothing for it.
+const recorder =
+  record === undefined
+    ? undefined
+    : (await import("../../observe/recorder.ts")).record({ thread: record.thread, capacity: record.capacity });
+const stage = { name: record?.stage ?? "" };
+const call = (run: WorkerFunction, frame: WorkerFrame): unknown =>
+  stagesWatched ? watchedCall(stage, `frame ${frame.index}`, () => run(frame, options)) : run(frame, options);
+
 function post(message: FromThread): void {
   port.postMessage(message);
 }
 
 async function load(): Promise<WorkerFunction | undefined> {
+  post({ type: "loading" });
   try {
     const loaded = (await import(module)) as { default?: unknown };
     if (typeof loaded.default === "function") return loaded.default as WorkerFunction;
@@ -53,14 +65,14 @@ async function work(
     if (!("lease" in place)) {
       const memory = "moved" in place ? place.moved : memories.get(place.memory)!;
       const bytes = new Uint8Array(memory, offset, length);
-      result = await run({ bytes, index, pts, duration, format: present }, options);
+      result = await call(run, { bytes, index, pts, duration, format: present });
     } else {
       const pool = pools.get(place.pool)!;
       // Throws when the lease is over; from here on nobody else can get the slot.
       pool.retainId(place.lease);
       try {
         const bytes = pool.bytesOf(place.lease).subarray(offset, offset + length);
-        result = await run({ bytes, index, pts, duration, format: present }, options);
+        result = await call(run, { bytes, index, pts, duration, format: present });
       } finally {
         pool.releaseId(place.lease);
       }
@@ -80,6 +92,7 @@ port.on("message", (message: ToThread) => {
   else if (message.type === "leave") pools.delete(message.pool);
   else if (message.type === "format") format = message.format;
   else if (message.type === "stop") port.close();
+  else if (message.type === "recording") recorder && post({ type: "recording", recording: recorder.recording() });
   else {
     const present = format;
     void run.then((loaded) => (loaded === undefined ? undefined : work(loaded, message, present)));

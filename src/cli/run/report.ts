@@ -2,7 +2,7 @@
 
 import { MILLPOND_VERSION } from "../args.ts";
 import type { ExitCode } from "../exit.ts";
-import { bytes, count, number, type Paint, terminalWidth, wrap } from "../terminal.ts";
+import { bytes, count, number, type Paint, printableLine, terminalWidth, wrap } from "../terminal.ts";
 import type { SupplyReport } from "./frame-pools.ts";
 import type { JournalSummary } from "./journal.ts";
 import { addGc, type GcCount, type Meter, type ProcessUse, percentile } from "./meter.ts";
@@ -51,7 +51,11 @@ export interface RunSummary {
   /** Worker threads. */
   readonly workers: number;
   /** Files that were written. */
-  readonly outputs: { readonly contactSheet: string | null; readonly frames: string | null };
+  readonly outputs: {
+    readonly contactSheet: string | null;
+    readonly frames: string | null;
+    readonly trace: string | null;
+  };
 }
 
 /** The parts that {@link summarize} puts together. */
@@ -136,7 +140,7 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
       ? `, shown ${source.displayWidth}x${source.displayHeight}${source.rotation === 0 ? "" : ` (rotated by ${source.rotation} degrees)`}`
       : "";
   const what = source.codec === null ? source.kind : `${source.container}, ${source.codec}`;
-  lines.push(["input", `${what}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
+  lines.push(["input", `${printableLine(what)}, ${source.width}x${source.height} ${source.format ?? ""}${shown}`]);
   const span =
     measures.firstTime === null || measures.endTime === null
       ? ""
@@ -159,9 +163,9 @@ export function describeRun(summary: RunSummary, paint: Paint): string {
     const listed = cuts.length > 8 ? `${cuts.slice(0, 8).join(", ")} and ${cuts.length - 8} more` : cuts.join(", ");
     lines.push(["cuts", cuts.length === 0 ? "none" : `${cuts.length}, at ${listed}`]);
   }
-  const written = [outputs.contactSheet, outputs.frames].filter((path) => path !== null);
-  if (written.length > 0) lines.push(["wrote", written.join(", ")]);
-  const title = paint.bold(source.name);
+  const written = [outputs.contactSheet, outputs.frames, outputs.trace].filter((path) => path !== null);
+  if (written.length > 0) lines.push(["wrote", written.map(printableLine).join(", ")]);
+  const title = paint.bold(printableLine(source.name));
   // Below a name stands only its text.
   const width = terminalWidth(process.stdout) - 10;
   return `${title}\n${lines.map(([name, text]) => `  ${paint.dim(name.padEnd(7))} ${wrap(text, width, " ".repeat(10))}`).join("\n")}`;

@@ -10,7 +10,7 @@ import { mkdir, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { assertPathsApart } from "../../adapters/node/file-paths.ts";
 import { encodePng, loadPng } from "../../adapters/node/media-sinks.ts";
-import { OutputFile } from "../../adapters/node/output-file.ts";
+import { OutputFile, removeUnfinished } from "../../adapters/node/output-file.ts";
 import { ContactSheet } from "../../video/contact-sheet.ts";
 import type { RunOptions } from "../args.ts";
 import { explain, Failure } from "../exit.ts";
@@ -51,11 +51,13 @@ export class Results {
 
   /** Makes the folder, and begins frames.json. Throws {@link Failure}. */
   async open(source: OpenSource): Promise<void> {
-    const { out } = this.#options;
+    const { out, trace } = this.#options;
+    const names = out === undefined ? [] : Object.values(OUTPUT_NAMES).map((name) => join(out, name));
+    const writes = names.map((path) => ({ path, by: "--out" }));
+    if (trace !== undefined) writes.push({ path: trace, by: "--trace" });
+    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     if (out === undefined) return;
     this.#sheet = new ContactSheet(this.#options.tiles, source.facts.expectedFrames ?? undefined);
-    const writes = Object.values(OUTPUT_NAMES).map((name) => ({ path: join(out, name), by: "--out" }));
-    await assertPathsApart([{ path: this.#options.input, by: "this run" }], writes);
     // At the end of a long film it would be late to hear that a package is missing.
     await loadPng();
     await prepareFolder(out);
@@ -76,7 +78,7 @@ export class Results {
   get paths(): RunSummary["outputs"] {
     const [frames] = this.#files;
     const sheet = this.#files[1];
-    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null };
+    return { contactSheet: sheet?.path ?? null, frames: frames?.path ?? null, trace: this.#options.trace ?? null };
   }
 
   /** Draws the sheet next to the measures, without publishing either. */
@@ -106,20 +108,13 @@ export class Results {
   }
 }
 
-/** Folders that were made for results which are not there yet, the innermost first. */
+/** Folders that were made for results which are not there yet, the outermost first. */
 const emptyFolders: Set<string> = new Set();
 
 /** Makes the folder for results. Throws {@link Failure} when it cannot be one. */
 async function prepareFolder(path: string): Promise<void> {
   try {
-    const first = await makeFolders(resolve(path));
-    if (first !== undefined) {
-      if (emptyFolders.size === 0) process.once("exit", removeEmptyFoldersNow);
-      for (let at = resolve(path); ; at = dirname(at)) {
-        emptyFolders.add(at);
-        if (at === resolve(first) || at === dirname(at)) break;
-      }
-    }
+    await makeFolders(resolve(path));
     if (!(await stat(path)).isDirectory()) throw new Failure(`${path} is not a folder`);
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -128,24 +123,27 @@ async function prepareFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it that are missing; the outermost one that it made, or undefined. One by one: where a
- * file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir` with `recursive` tries again
- * without end.
+ * Makes a folder and those above it that are missing; each is listed before it is there, so that an exit at any moment
+ * removes it. One by one: where a file system answers ENOENT for a folder whose parent is there (/proc does), `mkdir`
+ * with `recursive` tries again without end.
  */
-async function makeFolders(path: string): Promise<string | undefined> {
+async function makeFolders(path: string): Promise<void> {
   const present = await stat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "ENOENT") throw error;
   });
-  if (present?.isDirectory() === true) return undefined;
+  if (present?.isDirectory() === true) return;
   if (present !== undefined) throw Object.assign(new Error("EEXIST"), { code: "EEXIST", syscall: "mkdir", path });
-  const above = dirname(path) === path ? undefined : await makeFolders(dirname(path));
+  if (dirname(path) !== path) await makeFolders(dirname(path));
+  if (emptyFolders.size === 0) process.on("exit", removeEmptyFoldersNow);
+  emptyFolders.add(path);
   try {
     await mkdir(path);
-    return above ?? path;
   } catch (error) {
+    emptyFolders.delete(path);
+    if (emptyFolders.size === 0) keepFolders();
     const { code } = error as NodeJS.ErrnoException;
     // Another run made it meanwhile.
-    if (code === "EEXIST" && (await stat(path)).isDirectory()) return above;
+    if (code === "EEXIST" && (await stat(path)).isDirectory()) return;
     // The folder above is there: this one cannot be made in it.
     if (code === "ENOENT") throw Object.assign(error as Error, { code: "EPERM" });
     throw error;
@@ -155,17 +153,19 @@ async function makeFolders(path: string): Promise<string | undefined> {
 /** The results are there: the folders that were made for them stay. */
 function keepFolders(): void {
   emptyFolders.clear();
+  process.off("exit", removeEmptyFoldersNow);
 }
 
 /** Removes the folders that were made for results which did not come about; one that has something in it stays. */
 async function removeEmptyFolders(): Promise<void> {
-  for (const path of emptyFolders) await rmdir(path).catch(() => {});
-  emptyFolders.clear();
+  for (const path of [...emptyFolders].reverse()) await rmdir(path).catch(() => {});
+  keepFolders();
 }
 
-/** The same for an exit that cannot wait; the temporary files in them have gone by then. */
+/** The same for an exit that cannot wait: first the files that are not complete, in whatever order listeners run. */
 function removeEmptyFoldersNow(): void {
-  for (const path of emptyFolders) {
+  removeUnfinished();
+  for (const path of [...emptyFolders].reverse()) {
     try {
       rmdirSync(path);
     } catch {

@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import { openVideoFile, type VideoFileFacts } from "../../adapters/mediabunny/video-file.ts";
 import type { FrameSource, SourceFrame } from "../../adapters/node/frame-source.ts";
-import { isPipe, isY4mFile, openInput } from "../../adapters/node/input-stream.ts";
+import { assertInputReadable, isPipe, isY4mFile, openInput } from "../../adapters/node/input-stream.ts";
 import { openRawVideo } from "../../adapters/raw-video/raw-video.ts";
 import { onAbort } from "../../util/abortable.ts";
 import type { RunOptions } from "../args.ts";
@@ -93,6 +93,7 @@ async function openStdin(options: RunOptions, signal: AbortSignal): Promise<Open
       "standard input is a terminal; pipe video in, for example: ffmpeg -i in.mp4 -f yuv4mpegpipe - | millpond run -",
     );
   }
+  assertInputReadable(process.stdin);
   return await openPaced(options, process.stdin, signal);
 }
 

@@ -368,11 +368,14 @@ export function createTypedArrayPool(): TypedArrayPool {
   function mark(view: object): void {
     try {
       (view as Marked)[FREED] = true;
+      // What is read here is what the next free reads: code that is not strict is not told that an array took no mark.
+      if ((view as Marked)[FREED] === true) return;
     } catch {
-      unmarked ??= new WeakSet();
-      unmarked.add(view);
-      updateFastPath();
+      // It is non-extensible.
     }
+    unmarked ??= new WeakSet();
+    unmarked.add(view);
+    updateFastPath();
   }
 
   function isMarked(view: object): boolean {

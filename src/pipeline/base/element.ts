@@ -58,6 +58,8 @@ export interface StageWait {
   since: number;
   /** Buffers that the stage had given out by then: one that goes on giving has not stopped. */
   given: number;
+  /** @internal A whole call of the stage, which may lead on to others: only the time that it has itself counts. */
+  readonly isCall: boolean;
 }
 
 /** How a wait is bounded, where the pipeline's `acquireTimeout` alone does not say it. */
@@ -89,6 +91,18 @@ export interface Running {
   sinkDone(element: Element): void;
   /** Waits for a buffer under the run's rules. */
   acquire(pool: BufferPool): Promise<MediaBuffer>;
+  /**
+   * @internal Bounds a call of a stage, `callee`, as {@link beginWait} does. What it spends in calls of other stages,
+   * in line for a buffer of a pad, in a wait of its own, or while another of its inputs brings nothing, does not count.
+   * `caller` is the pad that made the call, if it was one. Returns the work itself.
+   */
+  boundCall<T>(
+    work: Promise<T>,
+    callee: Element,
+    caller: OutputPad | undefined,
+    doing: string,
+    times?: number,
+  ): Promise<T>;
   /**
    * Bounds a wait of a stage: unless {@link endWait} comes first, the run fails with `ERR_STARVED` and the stage's
    * name. The bound is the pipeline's `acquireTimeout`, changed as `bounds` says; undefined when there is no bound, so
@@ -144,6 +158,8 @@ export abstract class Element {
   readonly inputs: InputPad[] = [];
   /** Where buffers go out. */
   readonly outputs: OutputPad[] = [];
+  /** @internal When it came back last from another stage, from a pool, or from a wait of its own. */
+  ownSince = 0;
   #running: Running | null = null;
 
   /** @param name for messages and reports; default: the class's name and a number. Throws `ERR_INVALID_ARG_TYPE`. */
@@ -166,7 +182,8 @@ export abstract class Element {
   }
 
   /**
-   * True for a stage that an application or a pipe feeds or empties in its own time: the run does not bound its waits.
+   * True for a stage that an application, a pipe or anything else outside feeds or empties in its own time: the run
+   * does not bound its waits.
    */
   get isPacedFromOutside(): boolean {
     return false;
@@ -183,13 +200,26 @@ export abstract class Element {
   /**
    * @internal The promise of a hook, which the run waits for as long as the bound allows. The hook is not interrupted.
    */
-  protected bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
+  bounded<T>(work: Promise<T>, doing: string, bounds?: WaitBounds): Promise<T> {
     const running = this.#running;
     const wait = running?.beginWait(this, doing, bounds);
     if (wait === undefined) return work;
     const end = (): void => running!.endWait(wait);
     work.then(end, end);
     return work;
+  }
+
+  /** @internal Bounds a call of this stage as a whole, see {@link Running.boundCall}. Returns the work itself. */
+  boundedCall<T>(work: Maybe<T>, caller: OutputPad | undefined, doing: string, times?: number): Maybe<T> {
+    if (this.#running === null || !isPromise(work)) return work;
+    return this.#running.boundCall(work, this, caller, doing, times);
+  }
+
+  /** @internal The promise of a hook that nobody waits for: when it rejects, the run fails. */
+  guarded(work: unknown): void {
+    if (!isPromise(work as Maybe<void>)) return;
+    const running = this.#running;
+    (work as Promise<void>).then(undefined, (error: unknown) => running?.fail(error, this));
   }
 
   /** The run it takes part in. Throws `ERR_INACTIVE` outside of one. */
@@ -224,7 +254,8 @@ export abstract class Element {
 
   /**
    * Hook: every stream has ended well, for all stages of the run. What was written may get its name; called from the
-   * sources downwards, before {@link stop}. What it throws makes the run fail.
+   * sources downwards, before {@link stop}. From the first one on an abort of the run comes too late: all of them are
+   * called. What it throws makes the run fail.
    */
   commit(): Maybe<void> {}
 
@@ -235,7 +266,7 @@ export abstract class Element {
 
   /**
    * Hook: ends every wait of this stage, because the run ends or a seek begins; at the end `running.signal` says the
-   * same.
+   * same. Not waited for, as {@link onFlush}: what a promise of it rejects with fails the run.
    */
   unlock(): void {}
 
@@ -275,7 +306,7 @@ export abstract class Element {
   }
 
   /** Hook of a deciding element: looks at the answers, may change them, before the pool is chosen by what they say. */
-  decideAllocation(_query: AllocationQuery, _pad: OutputPad): void {}
+  decideAllocation(_query: AllocationQuery, _pad: OutputPad): Maybe<void> {}
 
   /** Whether other stages may hold buffers of that output at the same time. */
   sharesOutput(_pad: OutputPad): boolean {

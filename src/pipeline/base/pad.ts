@@ -14,6 +14,7 @@
  * when the caller must wait: back-pressure costs nothing where there is none.
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { stageWaits } from "../../observe/stages.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { instance, wholeNumber } from "../../util/validate.ts";
@@ -29,6 +30,9 @@ export type Maybe<T> = T | Promise<T>;
 /** What a hook that may refuse returns: false refuses, anything else (nothing, too) does not. */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is the usual one.
 export type HookResult = boolean | undefined | void;
+
+/** What a stage does, for recorders, until that which it has pushed has gone through. */
+export const DOWNSTREAM = "waits for downstream";
 
 /** What both kinds of pads have. */
 export abstract class Pad {
@@ -72,7 +76,8 @@ export class InputPad extends Pad {
     if (peer === null || peer.finished) return;
     peer.finished = true;
     peer.closed = true;
-    peer.element.outputFinished(peer);
+    const { element } = peer;
+    element.guarded(element.outputFinished(peer));
   }
 
   /**
@@ -85,8 +90,17 @@ export class InputPad extends Pad {
 
   /** Asks the stages upstream that decide about buffers to negotiate again before their next one. */
   reconfigure(): void {
-    if (this.peer !== null) this.peer.element.reconfigureRequested(this.peer);
+    const { peer } = this;
+    if (peer !== null) peer.element.guarded(peer.element.reconfigureRequested(peer));
   }
+}
+
+/** What is under way through an output: an element that waits for it does nothing itself. */
+interface Traffic {
+  /** Calls of the stage at the other end that have not settled. */
+  calls: number;
+  /** Waits for a buffer of the pad's pool. */
+  acquires: number;
 }
 
 /** Where buffers go out. */
@@ -103,6 +117,8 @@ export class OutputPad extends Pad {
   closed = true;
   /** Negotiate again before the next buffer. */
   needsReconfigure = false;
+  /** @internal What is under way through this pad, in the present run. */
+  traffic: Traffic = { calls: 0, acquires: 0 };
   /** @internal The format that was announced while the other end wanted nothing; it needs it when it does again. */
   missedFormat: StreamFormat | null = null;
   /** Where this pad's buffers come from, when its element decides that; null when it passes on those of others. */
@@ -121,7 +137,8 @@ export class OutputPad extends Pad {
     if (this.closed || peer === null || !(buffer instanceof MediaBuffer)) return this.#refuse(buffer);
     this.buffers++;
     peer.buffers++;
-    return peer.element.chain(buffer, peer);
+    const done = peer.element.chain(buffer, peer);
+    return done === undefined ? undefined : peer.element.boundedCall(done, this, "handling a buffer");
   }
 
   #refuse(buffer: MediaBuffer): void {
@@ -162,7 +179,7 @@ export class OutputPad extends Pad {
     }
     this.format = checked;
     this.updateClosed();
-    return peer.element.onFormat(checked, peer);
+    return peer.element.boundedCall(peer.element.onFormat(checked, peer), this, "taking a format");
   }
 
   /** Sends the end of the stream; once. What downstream still holds comes out first. */
@@ -173,7 +190,8 @@ export class OutputPad extends Pad {
     this.ended = true;
     this.closed = true;
     peer.ended = true;
-    return peer.element.onEos(peer);
+    // A disk may take minutes to store what the system has kept back of a long film.
+    return peer.element.boundedCall(peer.element.onEos(peer), this, "handling the end of the stream", 10);
   }
 
   /** What the stages downstream could take here: never more than both pads' own caps. */
@@ -193,7 +211,7 @@ export class OutputPad extends Pad {
     instance("query", "an AllocationQuery", AllocationQuery, query);
     if (peer === null) return false;
     query.answering = peer.element.name;
-    return peer.element.proposeAllocation(query, peer);
+    return peer.element.boundedCall(peer.element.proposeAllocation(query, peer), this, "saying what memory it needs");
   }
 
   /**
@@ -216,7 +234,8 @@ export class OutputPad extends Pad {
       // Without an answer, no stage downstream requires anything.
       if (!(await this.query(query))) query.clear();
       query.answering = element.name;
-      element.decideAllocation(query, this);
+      const deciding: Maybe<void> = element.decideAllocation(query, this);
+      if (deciding !== undefined) await element.bounded(deciding, "choosing its memory");
       query.raise(retained, "retained");
       decideAllocation(this, query, running);
       // A seek ends questions that are under way without an answer, so that what was settled on them has to be settled
@@ -233,7 +252,21 @@ export class OutputPad extends Pad {
     const { pool } = this;
     if (pool === null)
       throw new MillpondError("ERR_NOT_CONFIGURED", `${this} has not settled where its buffers come from`);
-    return pool.tryAcquire() ?? this.element.running.acquire(pool);
+    return pool.tryAcquire() ?? this.#waitFor(pool);
+  }
+
+  #waitFor(pool: BufferPool): Promise<MediaBuffer> {
+    const { element, traffic } = this;
+    const { running } = element;
+    const coming = running.acquire(pool);
+    traffic.acquires++;
+    const end = (): void => {
+      traffic.acquires--;
+      element.ownSince = running.clock.now();
+    };
+    coming.then(end, end);
+    stageWaits(element, "waits for a buffer", coming);
+    return coming;
   }
 }
 

@@ -12,6 +12,7 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseQuietly } from "../../media/buffer/release.ts";
+import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { flag, readOptions } from "../../util/validate.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
@@ -70,7 +71,7 @@ export abstract class Sink extends Element {
   override chain(buffer: MediaBuffer): Maybe<void> {
     let rendered: Maybe<void>;
     try {
-      rendered = this.render(buffer);
+      rendered = stagesWatched ? watchedCall(this, "render", this.render, buffer) : this.render(buffer);
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);

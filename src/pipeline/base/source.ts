@@ -21,11 +21,12 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseQuietly } from "../../media/buffer/release.ts";
+import { stagesWatched, stageWaits, watchedCall } from "../../observe/stages.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { Caps, type CapsScalar, type FixedCaps } from "../caps.ts";
 import { isSettled, type StreamFormat } from "../stream-format.ts";
 import { Element, isPromise, TimeSlice } from "./element.ts";
-import type { HookResult, InputPad, Maybe, OutputPad } from "./pad.ts";
+import { DOWNSTREAM, type HookResult, type InputPad, type Maybe, type OutputPad } from "./pad.ts";
 
 /** A stage that makes buffers. */
 export abstract class Source extends Element {
@@ -109,6 +110,7 @@ export abstract class Source extends Element {
     while (!out.finished && !this.running.stopping) {
       if (out.flushing) return;
       const format = this.#isPrepared ? this.#upcoming : this.next();
+      if (isPromise(format)) stageWaits(this, "waits for its next buffer", format);
       this.#isPrepared = false;
       const settled = isPromise(format) ? await this.bounded(format, "waiting for its next buffer") : format;
       if (settled === undefined) break;
@@ -139,7 +141,7 @@ export abstract class Source extends Element {
   #fillInto(buffer: MediaBuffer): Maybe<boolean> {
     let filled: Maybe<HookResult>;
     try {
-      filled = this.fill!(buffer);
+      filled = stagesWatched ? watchedCall(this, "fill", this.fill!, buffer) : this.fill!(buffer);
     } catch (error) {
       releaseQuietly(buffer);
       throw error;
@@ -150,7 +152,9 @@ export abstract class Source extends Element {
       return false;
     }
     const pushed = this.out.push(buffer);
-    return pushed === undefined ? true : pushed.then(() => true);
+    if (pushed === undefined) return true;
+    stageWaits(this, DOWNSTREAM, pushed);
+    return pushed.then(() => true);
   }
 
   async #fillLater(buffer: MediaBuffer, filling: Promise<HookResult>): Promise<boolean> {
@@ -165,15 +169,20 @@ export abstract class Source extends Element {
       buffer.release();
       return false;
     }
-    await this.out.push(buffer);
+    await this.#pushed(this.out.push(buffer));
     return true;
   }
 
+  #pushed(pushed: Maybe<void>): Maybe<void> {
+    if (pushed !== undefined) stageWaits(this, DOWNSTREAM, pushed);
+    return pushed;
+  }
+
   async #createOne(): Promise<boolean> {
-    const created = this.create!();
+    const created = stagesWatched ? watchedCall(this, "create", this.create!) : this.create!();
     const buffer = isPromise(created) ? await this.bounded(created, "making a buffer") : created;
     if (buffer === undefined) return false;
-    await this.out.push(buffer);
+    await this.#pushed(this.out.push(buffer));
     return true;
   }
 

@@ -21,6 +21,7 @@ import { CopyFlags } from "../../media/buffer/flags.ts";
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseOrDrop, releaseQuietly } from "../../media/buffer/release.ts";
 import { findMetaTags, TAG_MEMORY, TAG_MEMORY_REFERENCE } from "../../media/meta/meta.ts";
+import { stagesWatched, watchedCall } from "../../observe/stages.ts";
 import { oneOf, readOptions } from "../../util/validate.ts";
 import { type Caps, checkCaps } from "../caps.ts";
 import type { AllocationQuery, MetaProposal } from "../negotiate/allocation-query.ts";
@@ -124,18 +125,18 @@ export abstract class Transform extends Element {
   override chain(buffer: MediaBuffer): Maybe<void> {
     if (this.#mode === "passthrough") {
       if (this.inspect === undefined) return this.out.push(buffer);
-      return this.#apply(buffer, () => this.inspect!(buffer));
+      return this.#apply(buffer, this.inspect, "inspect");
     }
     if (this.#mode === "in-place" && !this.#copiesFirst && buffer.isWritable) {
-      return this.#apply(buffer, () => this.transformInPlace!(buffer));
+      return this.#apply(buffer, this.transformInPlace!, "transformInPlace");
     }
     return this.#copy(buffer);
   }
 
-  #apply(buffer: MediaBuffer, hook: () => Maybe<HookResult>): Maybe<void> {
+  #apply(buffer: MediaBuffer, hook: (buffer: MediaBuffer) => Maybe<HookResult>, name: string): Maybe<void> {
     let done: Maybe<HookResult>;
     try {
-      done = hook();
+      done = stagesWatched ? watchedCall(this, name, hook, buffer) : hook.call(this, buffer);
     } catch (error) {
       releaseQuietly(buffer);
       throw attachErrorSource(error, this);
@@ -221,6 +222,7 @@ export abstract class Transform extends Element {
     if (this.#mode === "copy") {
       output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS);
       if (this.#kept.length > 0) this.#copyMetas(input, output);
+      if (stagesWatched) return watchedCall(this, "transform", this.transform!, input, output);
       return this.transform!(input, output);
     }
     const from = input.map("read");
@@ -231,6 +233,7 @@ export abstract class Transform extends Element {
       from.unmap();
     }
     output.copyFrom(input, CopyFlags.FLAGS | CopyFlags.TIMESTAMPS | CopyFlags.META);
+    if (stagesWatched) return watchedCall(this, "transformInPlace", this.transformInPlace!, output);
     return this.transformInPlace!(output);
   }
 

@@ -8,10 +8,15 @@
  * for await (const buffer of sink) { use(buffer); buffer.release(); }
  * await run;
  * ```
+ *
+ * Life-cycle: a loop may begin before the run, while it goes on, or after it; it ends when that run has ended, in
+ * whatever way. One that begins when the end of a run has been told to a loop already is for the next run.
+ *
+ * Invariant: no `next()` waits once the run is over.
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { readOptions, wholeNumber } from "../../util/validate.ts";
-import { checkName } from "../base/element.ts";
+import { checkName, type Running } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
 import { Sink } from "../base/sink.ts";
 import { Caps, checkCaps } from "../caps.ts";
@@ -39,6 +44,9 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   /** Calls of next() that no buffer has come for, in order. */
   readonly #waiting: Waiting[] = [];
   #state: "idle" | "open" | "ended" = "idle";
+  /** A loop has heard that the run ended, or was left: the next one is for the next run. */
+  #isTold = false;
+  #isInRun = false;
   #failure: { error: unknown } | undefined;
   /** The loop was left before the end; a seek does not bring it back. */
   #isLeft = false;
@@ -64,11 +72,23 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
     return this.#retained + 1;
   }
 
-  /** Opens it for one loop. */
-  override start(): void {
+  /**
+   * @internal Opens it for one loop, and ends that loop with the run: also with one that ends before this stage is
+   *   started.
+   */
+  override attach(running: Running | null): void {
+    if (running === null) {
+      if (this.#state !== "ended") this.#failEnd();
+      super.attach(null);
+      this.#isInRun = false;
+      return;
+    }
+    super.attach(running);
+    this.#isInRun = true;
     this.#state = "open";
     this.#failure = undefined;
     this.#isLeft = false;
+    this.#isTold = false;
   }
 
   /** Hands the buffer to the loop, and waits until it was taken. */
@@ -96,6 +116,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
 
   #end(): void {
     this.#state = "ended";
+    this.#isTold = this.#isTold || this.#waiting.length > 0;
     for (const waiting of this.#waiting.splice(0)) {
       if (this.#failure === undefined) waiting.resolve({ value: undefined, done: true });
       else waiting.reject(this.#failure.error);
@@ -120,30 +141,58 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
   override onFlush(): void {
     super.onFlush();
     this.#dropReady();
-    if (this.#state === "ended") this.#state = "open";
+    if (this.#state !== "ended") return;
+    this.#state = "open";
+    this.#isTold = false;
   }
 
   /** Ends the loop; with an error when the run ended with one. */
   override stop(): void {
-    if (this.#state === "open") {
-      const reason: unknown = this.running.signal.reason;
-      this.#failure = { error: reason ?? flushingError(String(this.in)) };
-      this.#end();
-    }
+    if (this.#state === "open") this.#failEnd();
     void super.stop();
     this.#dropReady();
   }
 
-  /** The buffers, one at a time; one loop at a time. */
+  #failEnd(): void {
+    const reason: unknown = this.running.signal.reason;
+    this.#failure = { error: reason ?? flushingError(String(this.in)) };
+    this.#end();
+  }
+
+  /**
+   * The buffers, one at a time; one loop at a time. Begun after a run whose end another loop has seen, it waits for the
+   * next run.
+   */
   [Symbol.asyncIterator](): AsyncIterator<MediaBuffer, undefined> {
     this.#isLeft = false;
+    if (this.#state === "ended" && this.#isTold && !this.#isInRun) {
+      this.#state = "idle";
+      this.#failure = undefined;
+      this.#isTold = false;
+    }
+    let isOver = false;
+    const over = (): IteratorResult<MediaBuffer, undefined> => {
+      isOver = true;
+      return { value: undefined, done: true };
+    };
     return {
-      next: () => this.#next(),
+      next: async () => {
+        if (isOver) return over();
+        try {
+          const result = await this.#next();
+          return result.done === true ? over() : result;
+        } catch (error) {
+          isOver = true;
+          throw error;
+        }
+      },
       return: async () => {
+        if (isOver) return over();
         this.#isLeft = true;
+        this.#isTold = true;
         this.requestEos();
         this.#dropReady();
-        return { value: undefined, done: true };
+        return over();
       },
     };
   }
@@ -158,6 +207,7 @@ export class AppSink extends Sink implements AsyncIterable<MediaBuffer, undefine
       return Promise.resolve({ value: buffer, done: false });
     }
     if (this.#state === "ended") {
+      this.#isTold = true;
       if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
       return Promise.resolve({ value: undefined, done: true });
     }

@@ -7,6 +7,7 @@
  * ```
  */
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
+import { releaseQuietly } from "../../media/buffer/release.ts";
 import { outOfRange, readOptions, wrongType } from "../../util/validate.ts";
 import { checkName } from "../base/element.ts";
 import { flushingError, type Maybe } from "../base/pad.ts";
@@ -40,9 +41,20 @@ function iteratorOf(
   throw wrongType("items", "an iterable", items);
 }
 
+/** Releases the buffers that a list still has; `most` bounds it where the list grows meanwhile. */
+function releaseRest(iterator: Iterator<AppItem>, most: number): void {
+  for (let n = 0; n < most; n++) {
+    const { done, value } = iterator.next();
+    if (done === true) return;
+    if (value instanceof MediaBuffer && value.isLive) releaseQuietly(value);
+  }
+}
+
 /** Takes what an iterable gives. */
 export class AppSource extends Source {
   readonly #open: () => AsyncIterator<AppItem> | Iterator<AppItem>;
+  /** The items, where they are a list: its buffers are this stage's from the start on. */
+  readonly #list: readonly AppItem[] | undefined;
   #iterator: AsyncIterator<AppItem> | Iterator<AppItem> | undefined;
   #format: StreamFormat;
   #item: Uint8Array | MediaBuffer | undefined;
@@ -55,6 +67,7 @@ export class AppSource extends Source {
     const { name, format } = readOptions("options", options, ["format", "name"]);
     super(checkName("options.name", name), Caps.any);
     this.#open = open;
+    this.#list = Array.isArray(items) ? items : undefined;
     this.#format = checkFormat("options.format", format);
   }
 
@@ -68,7 +81,7 @@ export class AppSource extends Source {
     return true;
   }
 
-  /** Begins to iterate. */
+  /** Begins to iterate. Buffers in a list are this stage's from here on: those that are left at the end are released. */
   override start(): void {
     this.#iterator = this.#open();
   }
@@ -112,11 +125,18 @@ export class AppSource extends Source {
 
   async #copy(bytes: Uint8Array): Promise<MediaBuffer> {
     const size = sizeOfFormat(this.#format);
-    if (bytes.length > size)
-      throw outOfRange(`bytes of an item of "${this.name}"`, `at most ${size}, as its format says`, bytes.length);
+    const { length } = bytes;
+    if (length > size)
+      throw outOfRange(`bytes of an item of "${this.name}"`, `at most ${size}, as its format says`, length);
     const buffer = await this.out.acquire();
-    buffer.fill(0, bytes);
-    if (bytes.length < buffer.size) buffer.resize(0, bytes.length);
+    try {
+      // While a buffer was waited for, the application may have resized or transferred them.
+      buffer.fill(0, bytes);
+      if (length < buffer.size) buffer.resize(0, length);
+    } catch (error) {
+      releaseQuietly(buffer);
+      throw error;
+    }
     return buffer;
   }
 
@@ -151,6 +171,8 @@ export class AppSource extends Source {
       },
       () => {},
     );
+    if (this.#list !== undefined && iterator !== undefined)
+      releaseRest(iterator as Iterator<AppItem>, this.#list.length);
     Promise.resolve(iterator?.return?.()).catch(() => {});
   }
 

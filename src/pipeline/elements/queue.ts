@@ -13,10 +13,11 @@
  */
 import type { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { releaseAll, releaseQuietly } from "../../media/buffer/release.ts";
+import { stageWaits, stageWorks } from "../../observe/stages.ts";
 import { type ItemMeasure, QueueLevel, type QueueLimits } from "../../pools/common/timed-queue.ts";
 import { milliseconds, oneOf, outOfRange, readOptions, wholeNumber } from "../../util/validate.ts";
 import { checkName, Element, isPromise, TimeSlice } from "../base/element.ts";
-import { flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
+import { DOWNSTREAM, flushingError, type InputPad, type Maybe, type OutputPad } from "../base/pad.ts";
 import type { Caps } from "../caps.ts";
 import type { AllocationQuery } from "../negotiate/allocation-query.ts";
 import type { StreamFormat } from "../stream-format.ts";
@@ -101,6 +102,7 @@ export class Queue extends Element {
       this.#lastPts = buffer.pts ?? this.#lastPts;
     }
     const work = this.begin(buffer);
+    if (work !== undefined) stageWorks(this, "works on a buffer", work);
     this.#join({ kind: "buffer", buffer, work, measure });
     this.#count++;
     return undefined;
@@ -247,17 +249,24 @@ export class Queue extends Element {
         if (out.finished) this.#dropLine();
         const entry = this.#line.shift();
         if (entry === undefined) {
-          await new Promise<void>((resolve) => {
+          const more = new Promise<void>((resolve) => {
             this.#wakeLoop = resolve;
           });
+          stageWaits(this, "waits for input", more);
+          await more;
           continue;
         }
         if (entry.kind === "buffer") {
           this.#leave(entry.measure);
           this.#wake();
-          const buffer = entry.work === undefined ? entry.buffer : await entry.work;
+          const { work } = entry;
+          const buffer =
+            work === undefined ? entry.buffer : await this.boundedCall(work, undefined, "working on a buffer");
           const pushed = out.push(buffer);
-          if (pushed !== undefined) await pushed;
+          if (pushed !== undefined) {
+            stageWaits(this, DOWNSTREAM, pushed);
+            await pushed;
+          }
         } else if (await this.#handle(entry)) return;
         const pause = slice.yieldIfNeeded();
         if (pause !== undefined) await pause;
@@ -281,9 +290,10 @@ export class Queue extends Element {
       await this.out.setFormat(entry.format);
       this.formatPassed();
     } else if (entry.kind === "query") {
-      const answered = this.out.query(entry.query);
-      entry.answer(answered);
-      await answered;
+      // It has left the line: whatever becomes of it, the asker is told.
+      const asked = (async () => this.out.query(entry.query))();
+      entry.answer(asked);
+      await asked;
     } else {
       await this.out.end();
       return true;

@@ -243,6 +243,7 @@ export class BufferPool {
       holders: (most) => this.#holders(most).map((holder) => poolHolder(holder, this.#config?.size ?? 0)),
       watch: () => this.#updateFastPath(),
     });
+    if (this.#leaks !== undefined) this.#registration.leaks = 0;
     this.#waiters.registration = this.#registration;
     this.#slots.registration = this.#registration;
     // An observer may watch every pool from its beginning.

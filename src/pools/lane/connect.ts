@@ -7,7 +7,7 @@ import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { abortSignal, callback, methodsOf, milliseconds, readOptions, show, wholeNumber } from "../../util/validate.ts";
 import { type Carrier, Lane, type LaneOptions, type LanePort } from "./lane.ts";
-import { lockName, lookNowAndThen, onLivenessLost, onPoolEnd, watchExit } from "./liveness.ts";
+import { lockName, lookNowAndThen, onLivenessLost, onPoolEnd, watchExit, watchLife } from "./liveness.ts";
 
 /** What can be connected to: a Worker, of a browser or of Node, or a MessagePort. */
 export interface LaneTarget {
@@ -39,7 +39,23 @@ export interface ConnectRequest {
   readonly port: LanePort;
   /** A lock to hold while the thread lives, where its end is not seen otherwise. */
   readonly lock: string | undefined;
+  /** Whether the first message on the port is {@link Greeting.LIFE}, where the target is no worker. */
+  readonly hasLife?: boolean;
 }
+
+/**
+ * @internal What the two sides say on the lane's port before it is the lane's: an end of a channel to keep while the
+ * thread lives; the worker that it has the request; the other side that it still wants the lane, or that it has given
+ * the attempt up; the worker that it has joined.
+ */
+export const Greeting = {
+  LIFE: "millpond.life",
+  HELLO: "millpond.hello",
+  GO: "millpond.go",
+  OVER: "millpond.over",
+  READY: "millpond.ready",
+  REFUSED: "millpond.refused",
+} as const;
 
 /** @internal What the other side answers. */
 export interface Answer {
@@ -68,6 +84,8 @@ interface Peer {
   abandoned(): boolean;
   /** Whether there is nothing left to do when it ends. */
   isSettled(): boolean;
+  /** Whether what the thread has outlives the lane. */
+  readonly outlivesLane: boolean;
 }
 
 /** @internal What a pool's connect() was given: checked, with each property and each option read once. */
@@ -80,6 +98,8 @@ export interface CheckedConnect {
   readonly once: ((event: "exit", listener: () => void) => unknown) | undefined;
   /** Whether the target's thread ends with this one: it is a worker of this thread. */
   readonly isChild: boolean;
+  /** Whether `once` tells the end of the thread: the target is a worker of Node, not a port. */
+  readonly tellsEnd: boolean;
   /** How the connection is made. */
   readonly options: ConnectOptions;
 }
@@ -101,7 +121,8 @@ export function checkConnect(target: LaneTarget, options: ConnectOptions): Check
   }
   const { Worker } = globalThis as { Worker?: unknown };
   const isChild = threadId !== undefined || (typeof Worker === "function" && target instanceof Worker);
-  return { target, postMessage, once, isChild, options: checkConnectOptions(options) };
+  const tellsEnd = once !== undefined && threadId !== undefined;
+  return { target, postMessage, once, isChild, tellsEnd, options: checkConnectOptions(options) };
 }
 
 /** @internal Checks how a connection is made, and reads each option once. Throws as {@link checkConnect}. */
@@ -121,7 +142,7 @@ export function checkConnectOptions(options: ConnectOptions): ConnectOptions {
  * has ended.
  */
 export async function connect<Data>(
-  { target, postMessage, once, options }: CheckedConnect,
+  { target, postMessage, once, tellsEnd, options }: CheckedConnect,
   offer: unknown,
   peer: Peer,
 ): Promise<Lane<Data>> {
@@ -131,9 +152,10 @@ export async function connect<Data>(
   const port = port1 as unknown as LanePort;
   // Node's workers tell their end themselves.
   const lock = once === undefined ? lockName() : undefined;
+  const life = peer.outlivesLane && !tellsEnd ? new MessageChannel() : undefined;
   let gone: ((error?: Error) => void) | undefined;
   let leavePool: (() => void) | undefined;
-  let unwatch: (() => void) | undefined;
+  const watches: (() => void)[] = [];
   let isOver = false;
   try {
     const answered = answer(port, clock, signal, timeout, (end) => {
@@ -155,16 +177,22 @@ export async function connect<Data>(
       leave();
       stopLooking?.();
     };
-    if (once !== undefined) {
-      unwatch = watchExit(target, once, {
-        ended() {
-          isOver = true;
-          // The lane itself ends when its port does: what the thread sent before is still on its way.
-          peer.exited();
-          gone?.();
-        },
-        isSettled: () => peer.isSettled(),
-      });
+    const watch = {
+      ended() {
+        isOver = true;
+        // The lane itself ends when its port does: what the thread sent before is still on its way.
+        peer.exited();
+        gone?.();
+      },
+      isSettled: () => peer.isSettled(),
+    };
+    if (once !== undefined) watches.push(watchExit(target, once, watch));
+    if (life !== undefined) {
+      const letGo = watchLife(life.port1, watch);
+      watches.push(letGo);
+      // It ends nobody's part in a pool that is over.
+      const stop = onPoolEnd(peer.pool, { poolEnded: () => peer.isSettled() && letGo() });
+      life.port1.addEventListener("close", stop);
     }
     const request: ConnectRequest = {
       kind: "millpond.lane",
@@ -172,7 +200,10 @@ export async function connect<Data>(
       window,
       port: port2 as unknown as LanePort,
       lock,
+      hasLife: life !== undefined,
     };
+    // On the lane's port: an object around a worker may pass on that port only.
+    if (life !== undefined) port1.postMessage({ kind: Greeting.LIFE, life: life.port2 }, [life.port2]);
     postMessage(request, [port2 as never]);
     const { holds } = checkAnswer(await answered);
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
@@ -185,8 +216,10 @@ export async function connect<Data>(
     return lane;
   } catch (error) {
     if (isOver) peer.exited();
-    if (isOver || peer.abandoned()) unwatch?.();
+    if (isOver || peer.abandoned()) for (const unwatch of watches) unwatch();
     else if (lock !== undefined) onLivenessLost(lock, () => peer.exited());
+    // The worker may find the request much later, and not see that the port is closed.
+    port.postMessage({ kind: Greeting.OVER });
     port.close();
     throw error;
   } finally {
@@ -197,7 +230,7 @@ export async function connect<Data>(
 /** What came is another thread's word for it. Throws `ERR_INACTIVE`, with its reason where it gives one. */
 function checkAnswer(given: unknown): Answer {
   const { kind, failed } = (given ?? {}) as Partial<Answer> & { readonly failed?: unknown };
-  if (kind === "millpond.ready") return given as Answer;
+  if (kind === Greeting.READY) return given as Answer;
   const why = typeof failed === "string" ? failed : `it answered ${show(given)}`;
   throw new MillpondError("ERR_INACTIVE", `the worker could not join the pool: ${why}`);
 }
@@ -215,7 +248,11 @@ function answer(
       reject(new MillpondError("ERR_INACTIVE", `the worker ${what}; call receiveLane() there`));
     onGone((error) => (error === undefined ? failed("ended before it answered") : reject(error)));
     port.addEventListener("close", () => failed("ended before it answered"));
-    port.onmessage = (event) => resolve(event.data);
+    port.onmessage = ({ data }) => {
+      const { kind } = (data ?? {}) as { readonly kind?: unknown };
+      if (kind === Greeting.HELLO) port.postMessage({ kind: Greeting.GO });
+      else resolve(data);
+    };
     // The lane is at the port then.
     onEnd(() => {
       port.onmessage = null;

@@ -38,6 +38,8 @@ export interface LanePort {
   postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   /** As MessagePort's; setting it starts the port. */
   onmessage: ((event: { readonly data: unknown }) => void) | null;
+  /** As MessagePort's: called for a message that cannot be read on this side. */
+  onmessageerror?: ((event: never) => void) | null;
   /** As MessagePort's. */
   addEventListener(type: "close", listener: () => void): void;
   /** As MessagePort's. */
@@ -57,6 +59,10 @@ export interface Carrier {
   receive(payload: unknown): Lease | "later" | undefined;
   /** A message of the carrier's own. */
   control(message: unknown, post: (message: unknown, transfer?: readonly ArrayBuffer[]) => void): void;
+  /** The other side could not read the message that lease `id` went with; it is told so afterwards. */
+  unread(id: number): void;
+  /** This side could not read the message of lease `id`; undefined: of which nobody will tell. */
+  unreadable(id: number | undefined): void;
   /** Called once, when the lane is at its end: `lost` when the other side ended without closing it. */
   ended(lost: boolean): void;
   /** What the loss of the other side means for what it held, for messages. */
@@ -69,7 +75,16 @@ export interface Carrier {
 }
 
 /** @internal What a message says; the first place of each. */
-export const MessageType = { LEASE: 0, CREDIT: 1, CLOSE: 2, CLOSED: 3, CONTROL: 4, POOL_CLOSED: 5 } as const;
+export const MessageType = {
+  LEASE: 0,
+  CREDIT: 1,
+  CLOSE: 2,
+  CLOSED: 3,
+  CONTROL: 4,
+  POOL_CLOSED: 5,
+  UNREAD: 6,
+  UNREAD_WAS: 7,
+} as const;
 
 /** 8 leases under way: two for each of a frame being filled, sent, looked at and coming back. */
 const DEFAULT_WINDOW = 8;
@@ -89,8 +104,17 @@ export class Lane<Data = unknown> {
   readonly #clock: Clock;
   readonly #window: number;
   readonly #senders: WaitQueue<void>;
-  readonly #inbox: Delivery<Data>[] = [];
-  readonly #late: [payload: unknown, data: Data][] = [];
+  readonly #inbox: (Delivery<Data> | MillpondError)[] = [];
+  /** Messages behind one whose lease is not quite there; an error stands for one that cannot be read. */
+  readonly #late: ([payload: unknown, data: Data] | MillpondError)[] = [];
+  /** The leases that were sent last, by the number of their messages: the other side names one by that number. */
+  readonly #sent: number[] = [];
+  #sentCount = 0;
+  #arrivedCount = 0;
+  /** Messages that could not be read, and of which it is not known yet which leases they were of. */
+  #unreadable = 0;
+  /** All is said but that. */
+  #endsThen = false;
   readonly #readers: { resolve: () => void }[] = [];
   #credit: number;
   #taken = 0;
@@ -112,11 +136,13 @@ export class Lane<Data = unknown> {
     this.#window = wholeNumber("options.window", options.window ?? DEFAULT_WINDOW, 1, 2 ** 20);
     this.#credit = this.#window;
     this.#senders = new WaitQueue(this.#clock);
-    port.onmessage = (event) => this.#onMessage(event.data);
-    port.addEventListener("close", () => this.lost());
     this.#leavePool = onPoolEnd(carrier.pool, {
       poolEnded: (error, end) => this.#poolEnded(error as MillpondError, end),
     });
+    // Last: what came before is handed over at once, and may end this lane.
+    port.onmessageerror = () => this.#onUnreadable();
+    port.onmessage = (event) => this.#onMessage(event.data);
+    port.addEventListener("close", () => this.lost());
   }
 
   /** The pool on this side: what `bytes`, `retain` and `release` of what came are called on. */
@@ -168,16 +194,21 @@ export class Lane<Data = unknown> {
     this.#post(lease, data);
   }
 
-  /** The oldest lease that has come, or undefined. This thread holds it; release it, or send it on. */
+  /**
+   * The oldest lease that has come, or undefined. This thread holds it; release it, or send it on. Throws
+   * `ERR_BAD_DATA`, once and in its place, for one whose data cannot be read in this thread (nested too deeply): that
+   * lease is released, and the lane goes on.
+   */
   tryReceive(): Delivery<Data> | undefined {
     const delivery = this.#inbox.shift();
     if (delivery !== undefined && this.#state === "open") this.#giveCredit();
+    if (delivery instanceof MillpondError) throw delivery;
     return delivery;
   }
 
   /**
    * Waits for a lease; undefined when the other side has closed and all was taken. Throws `ERR_INACTIVE` when it is
-   * gone, `ERR_POOL_DEAD` when either side closed the pool.
+   * gone, `ERR_POOL_DEAD` when either side closed the pool, and as {@link tryReceive}.
    */
   async receive(): Promise<Delivery<Data> | undefined> {
     for (;;) {
@@ -238,7 +269,7 @@ export class Lane<Data = unknown> {
     this.#dropInbox();
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
-    if (this.#theyClosed) this.#end(false);
+    if (this.#theyClosed) this.#endInOrder();
     else this.#port.postMessage([MessageType.CLOSE]);
     await heard;
   }
@@ -271,12 +302,20 @@ export class Lane<Data = unknown> {
     this.#end(false);
   }
 
+  /** Nothing more comes, but the answers to what this side has asked. */
+  #endInOrder(): void {
+    if (this.#unreadable > 0) this.#endsThen = true;
+    else this.#end(false);
+  }
+
   #end(lost: boolean): void {
     this.#state = "ended";
     this.#stopLook();
     this.#leavePool();
     this.#carrier.ended(lost);
+    if (this.#unreadable > 0) this.#carrier.unreadable(undefined);
     this.#port.onmessage = null;
+    this.#port.onmessageerror = null;
     this.#port.close();
     this.#senders.rejectAll(() => this.#closedError());
     this.#wakeReaders();
@@ -308,12 +347,15 @@ export class Lane<Data = unknown> {
     } catch (error) {
       throw cloneError(error);
     }
+    // It is under way until it was taken, and no more than the window are.
+    this.#sent[this.#sentCount++ % this.#window] = Array.isArray(payload) ? payload[0] : payload;
   }
 
   #onMessage(message: unknown): void {
     if (!Array.isArray(message)) return;
     switch (message[0]) {
       case MessageType.LEASE:
+        this.#arrivedCount++;
         this.#arrive(message[1], message[2] as Data);
         break;
       case MessageType.CREDIT:
@@ -326,11 +368,11 @@ export class Lane<Data = unknown> {
         this.#theyClosed = true;
         this.#port.postMessage([MessageType.CLOSED]);
         this.#senders.rejectAll(() => this.#closedError());
-        if (this.#state === "closing") this.#end(false);
+        if (this.#state === "closing") this.#endInOrder();
         this.#wakeReaders();
         break;
       case MessageType.CLOSED:
-        this.#end(false);
+        this.#endInOrder();
         break;
       case MessageType.POOL_CLOSED:
         if (this.#state === "ended") break;
@@ -343,6 +385,24 @@ export class Lane<Data = unknown> {
         this.#late.length = 0;
         this.#end(false);
         break;
+      case MessageType.UNREAD: {
+        const number = message[1] as unknown;
+        const isUnderWay =
+          Number.isInteger(number) &&
+          (number as number) < this.#sentCount &&
+          (number as number) >= Math.max(0, this.#sentCount - this.#window);
+        if (!isUnderWay) break;
+        const id = this.#sent[(number as number) % this.#window]!;
+        this.#carrier.unread(id);
+        this.#port.postMessage([MessageType.UNREAD_WAS, id]);
+        break;
+      }
+      case MessageType.UNREAD_WAS:
+        if (this.#unreadable === 0) break;
+        this.#unreadable--;
+        this.#carrier.unreadable(Number(message[1]));
+        if (this.#endsThen && this.#unreadable === 0) this.#end(false);
+        break;
       case MessageType.CONTROL:
         this.#carrier.control(message[1], (answer, transfer) => this.control(answer, transfer));
         break;
@@ -352,6 +412,29 @@ export class Lane<Data = unknown> {
   /** @internal Posts a message of the carrier's own. */
   control(message: unknown, transfer?: readonly ArrayBuffer[]): void {
     if (this.#state !== "ended") this.#port.postMessage([MessageType.CONTROL, message], transfer);
+  }
+
+  /**
+   * The other side could write what it sent, and this one cannot read it: the engine says so, and nothing else. Only
+   * what goes with a lease can be like that, and messages come in order, so the other side can tell which one it was.
+   */
+  #onUnreadable(): void {
+    if (this.#state === "ended") return;
+    this.#unreadable++;
+    this.#port.postMessage([MessageType.UNREAD, this.#arrivedCount++]);
+    if (this.#ending !== undefined) return;
+    const error = new MillpondError(
+      "ERR_BAD_DATA",
+      `the data of a lease of pool "${this.pool.name}" cannot be read in this thread, and the lease was released; send data that is nested less deeply`,
+      { pool: this.pool.name },
+    );
+    if (this.#late.length > 0) this.#late.push(error);
+    else this.#put(error);
+  }
+
+  #put(entry: Delivery<Data> | MillpondError): void {
+    this.#inbox.push(entry);
+    this.#readers.shift()?.resolve();
   }
 
   #arrive(payload: unknown, data: Data): void {
@@ -370,7 +453,11 @@ export class Lane<Data = unknown> {
 
   #retry(): void {
     const late = this.#late.splice(0);
-    for (const [payload, data] of late) this.#arrive(payload, data);
+    for (const entry of late) {
+      if (!(entry instanceof MillpondError)) this.#arrive(...entry);
+      else if (this.#late.length > 0) this.#late.push(entry);
+      else if (this.#ending === undefined) this.#put(entry);
+    }
     this.#wakeReaders();
   }
 
@@ -380,8 +467,7 @@ export class Lane<Data = unknown> {
       this.#giveBack(lease);
       return;
     }
-    this.#inbox.push({ lease, data });
-    this.#readers.shift()?.resolve();
+    this.#put({ lease, data });
   }
 
   /** Half a window at once: a message each would be half of all messages. */
@@ -397,7 +483,7 @@ export class Lane<Data = unknown> {
   }
 
   #dropInbox(): void {
-    for (const { lease } of this.#inbox.splice(0)) this.#giveBack(lease);
+    for (const entry of this.#inbox.splice(0)) if (!(entry instanceof MillpondError)) this.#giveBack(entry.lease);
   }
 
   /** A lease that nobody will see. Its pool may be over, and the lease with it. */
@@ -442,13 +528,22 @@ export class Lane<Data = unknown> {
  * getters stays.
  */
 function cloneError(error: unknown): unknown {
-  const { name, message } = error as Partial<Error>;
-  // Node's v8.serialize throws a plain Error.
-  if (name !== "DataCloneError" && !(name === "Error" && /could not be cloned\.?$/.test(String(message)))) return error;
+  if (!isCloneError(error)) return error;
+  const { message } = error as Error;
   return new MillpondError(
     "ERR_INVALID_ARG_VALUE",
     `data cannot be sent with a lease, which is still yours: ${message}`,
     { name: "data" },
     { cause: error },
   );
+}
+
+/** How engines name what they cannot copy. Each by what its message or code says, for a getter may throw anything. */
+function isCloneError(error: unknown): boolean {
+  const { name, message, code } = (error ?? {}) as { name?: unknown; message?: unknown; code?: unknown };
+  if (name === "DataCloneError" || code === "ERR_MISSING_TRANSFERABLE_IN_TRANSFER_LIST") return true;
+  // Node's v8.serialize throws a plain Error.
+  if (name === "Error") return /could not be cloned\.?$/.test(String(message));
+  // Nested too deeply.
+  return /^(Maximum call stack size exceeded|too much recursion)/.test(String(message));
 }

@@ -4,6 +4,8 @@
  *
  * Browsers send no event when a worker ends, but they take its Web Locks
  * away: the worker holds one for as long as it lives; the thread that gets the same one next knows that it has ended.
+ * Where a target is no worker (a MessagePort, an object around a worker), the other side keeps one end of a channel
+ * that carries nothing: it is closed by the end of that thread, and by nothing else.
  */
 
 import type { Clock, TimerHandle } from "../../util/clock.ts";
@@ -54,6 +56,48 @@ export function watchExit(
     throw error;
   }
   return () => made.delete(watch);
+}
+
+/** An end of a channel that carries nothing. */
+interface LifePort {
+  addEventListener(type: "close", listener: () => void): void;
+  close(): void;
+}
+
+/**
+ * What is watched by a channel of its own. A set: an end that nobody refers to may be collected, and closed by that.
+ */
+const lives = new Set<{ readonly port: LifePort; readonly watch: EndWatch }>();
+
+/**
+ * Calls `ended` when the thread that has the other end of a channel has ended; a watch that is settled is let go at
+ * the next one. Returns what ends the watch.
+ */
+export function watchLife(port: LifePort, watch: EndWatch): () => void {
+  for (const one of lives) {
+    if (!one.watch.isSettled()) continue;
+    lives.delete(one);
+    one.port.close();
+  }
+  const made = { port, watch };
+  lives.add(made);
+  port.addEventListener("close", () => {
+    if (lives.delete(made)) watch.ended();
+  });
+  return () => {
+    if (lives.delete(made)) port.close();
+  };
+}
+
+/** The ends that this thread has, until the other side lets go. */
+const kept = new Set<LifePort>();
+
+/** In the thread that may end: keeps its end of the channel, which came in a message, for as long as it lives. */
+export function keepLife(message: unknown): void {
+  const { life: port } = (message ?? {}) as { readonly life?: LifePort };
+  if (typeof port?.addEventListener !== "function") return;
+  kept.add(port);
+  port.addEventListener("close", () => kept.delete(port));
 }
 
 function lockManager(): LockManager | undefined {

@@ -4,7 +4,7 @@
  */
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, checkClock, systemClock } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { MillpondError, throwLater } from "../../util/errors.ts";
 import {
   abortSignal,
   callback,
@@ -20,10 +20,10 @@ import { Lease, type LeaseData, type LeasePool } from "../common/lease.ts";
 import { foreignError, overError } from "../common/lease-errors.ts";
 import { readWait, type WaitOptions, WaitQueue } from "../common/wait-queue.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
-import type { Answer, ConnectRequest } from "./connect.ts";
-import { type Carrier, Lane } from "./lane.ts";
-import { holdLivenessLock } from "./liveness.ts";
-import { type SharedOffer, sharedCarrier } from "./shared-transport.ts";
+import { type Answer, type ConnectRequest, Greeting } from "./connect.ts";
+import { type Carrier, Lane, type LanePort } from "./lane.ts";
+import { holdLivenessLock, keepLife } from "./liveness.ts";
+import { lanesOf, type SharedOffer, sharedCarrier } from "./shared-transport.ts";
 import {
   detachedError,
   heldTwiceError,
@@ -93,6 +93,9 @@ class RemoteTransferPool implements LeasePool {
         const [id, buffer] = Array.isArray(payload) ? (payload as [unknown, unknown]) : [];
         return this.#acceptLease(id, buffer);
       },
+      // Its buffer went with the message; the pool makes another when it hears of it.
+      unread() {},
+      unreadable() {},
       control: (message) => {
         if (!Array.isArray(message)) return;
         const [what, , id, buffer] = message as unknown as Extract<TransferMessage, readonly ["grant", ...unknown[]]>;
@@ -231,29 +234,53 @@ export async function receiveLane<Data = unknown>(
   const { signal: given, clock: own } = readOptions("options", options, ["signal", "clock"]);
   const signal = abortSignal("options.signal", given);
   const clock = checkClock("options.clock", own);
-  const { port, offer, window, lock } = checkConnectRequest(await connectRequest(listening, signal));
-  const ready: Answer = { kind: "millpond.ready", holds: await holdLivenessLock(lock) };
+  const desk = new RequestDesk(source, listening, signal);
+  try {
+    for (;;) {
+      const lane = await accept<Data>(checkConnectRequest(await desk.next()), clock, signal);
+      if (lane !== undefined) return lane;
+    }
+  } finally {
+    desk.leave();
+  }
+}
+
+/** Joins what the request offers, and answers it; undefined: the other side has given it up, or ended. */
+async function accept<Data>(
+  { port, offer, window, lock, hasLife }: ConnectRequest,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+): Promise<Lane<Data> | undefined> {
+  const ready: Answer = { kind: Greeting.READY, holds: await holdLivenessLock(lock) };
+  // It came before the request.
+  if (hasLife === true) keepLife(await firstOf(port, signal));
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
     let pool: SharedPool | undefined;
     try {
       pool = SharedPool.attach(handle);
-      const lane = new Lane<Data>(
+      const open = lanesOf(pool);
+      const lane: Lane<Data> = new Lane<Data>(
         port,
-        sharedCarrier(pool, from, false, () => {}),
+        sharedCarrier(pool, from, false, () => open.delete(lane as Lane<unknown>)),
         settings,
       );
+      open.add(lane as Lane<unknown>);
       port.postMessage(ready);
       return lane;
     } catch (error) {
+      // A request that was given up took its reservation with it.
+      if (pool === undefined && !(await isWanted(port, signal))) return undefined;
       // The other side waits for an answer.
-      port.postMessage({ kind: "millpond.refused", failed: (error as Error).message });
+      port.postMessage({ kind: Greeting.REFUSED, failed: (error as Error).message });
       port.close();
       pool?.leave({ force: true });
       throw error;
     }
   }
+  // A pool that lies in no memory of both says nothing about it.
+  if (!(await isWanted(port, signal))) return undefined;
   let lane: Lane<Data> | undefined;
   const pool = new RemoteTransferPool(
     offer as TransferOffer,
@@ -263,6 +290,29 @@ export async function receiveLane<Data = unknown>(
   lane = new Lane<Data>(port, pool.carrier, settings);
   port.postMessage(ready);
   return lane;
+}
+
+/** Whether the other side of a request still waits for its answer. */
+async function isWanted(port: LanePort, signal: AbortSignal | undefined): Promise<boolean> {
+  const answer = firstOf(port, signal);
+  port.postMessage({ kind: Greeting.HELLO });
+  return ((await answer) as { readonly kind?: unknown } | null | undefined)?.kind === Greeting.GO;
+}
+
+/** The next message on a port that is not the lane's yet; undefined: the other side has closed it, or ended. */
+function firstOf(port: LanePort, signal: AbortSignal | undefined): Promise<unknown> {
+  return abortable<unknown>(signal, ({ resolve, onEnd }) => {
+    port.onmessage = ({ data }) => resolve(data);
+    port.addEventListener("close", () => resolve(undefined));
+    onEnd(() => {
+      port.onmessage = null;
+    });
+  }).catch((error: unknown) => {
+    // The other side waits for an answer.
+    port.postMessage({ kind: Greeting.REFUSED, failed: "it has given up its wait" });
+    port.close();
+    throw error;
+  });
 }
 
 /**
@@ -292,16 +342,75 @@ function checkConnectRequest(given: ConnectRequest): ConnectRequest {
   return given;
 }
 
-function connectRequest(source: LaneSource, signal: AbortSignal | undefined): Promise<ConnectRequest> {
-  return abortable(signal, ({ resolve, onEnd }) => {
+/** Requests that came to a source, and those of this thread who wait for one there. */
+interface Requests {
+  readonly untaken: ConnectRequest[];
+  readonly takers: ((request: ConnectRequest) => void)[];
+}
+
+const requestsOf = new WeakMap<object, Requests>();
+
+/** Requests that somebody has heard: each listener of a source hears each message. */
+const heard = new WeakSet<object>();
+
+/**
+ * One who waits for requests at a source. Each request goes to one of those who wait there: to the first that has none,
+ * and where all of them have one to whoever asks next.
+ */
+class RequestDesk {
+  readonly #requests: Requests;
+  readonly #signal: AbortSignal | undefined;
+  readonly #leave: () => void;
+
+  constructor(source: object, listening: LaneSource, signal: AbortSignal | undefined) {
+    if (signal?.aborted) throw signal.reason;
+    const requests = requestsOf.get(source) ?? { untaken: [], takers: [] };
+    requestsOf.set(source, requests);
+    this.#requests = requests;
+    this.#signal = signal;
     const listen = (event: unknown): void => {
       const data = (event as { readonly data: unknown }).data as Partial<ConnectRequest> | null;
-      if (data?.kind === "millpond.lane" && data.port !== undefined) resolve(data as ConnectRequest);
+      if (data?.kind !== "millpond.lane" || data.port === undefined || heard.has(data)) return;
+      heard.add(data);
+      const take = requests.takers.shift();
+      if (take === undefined) requests.untaken.push(data as ConnectRequest);
+      else take(data as ConnectRequest);
     };
-    source.addEventListener("message", listen);
-    onEnd(() => source.removeEventListener("message", listen));
-    source.start?.();
-  });
+    listening.addEventListener("message", listen);
+    this.#leave = () => listening.removeEventListener("message", listen);
+    try {
+      listening.start?.();
+    } catch (error) {
+      this.leave();
+      throw error;
+    }
+  }
+
+  /** The next request. Rejects with the signal's reason. */
+  next(): Promise<ConnectRequest> {
+    const { untaken, takers } = this.#requests;
+    return abortable(this.#signal, ({ resolve, onEnd }) => {
+      const waiting = untaken.shift();
+      if (waiting !== undefined) {
+        resolve(waiting);
+        return;
+      }
+      takers.push(resolve);
+      onEnd(() => {
+        const at = takers.indexOf(resolve);
+        if (at >= 0) takers.splice(at, 1);
+      });
+    });
+  }
+
+  /** Listens no more. What the source throws surfaces in a later turn: the caller has its answer. */
+  leave(): void {
+    try {
+      this.#leave();
+    } catch (error) {
+      throwLater(error);
+    }
+  }
 }
 
 /** How {@link leasePool} makes a pool. */

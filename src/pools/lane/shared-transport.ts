@@ -15,7 +15,7 @@ import { MillpondError } from "../../util/errors.ts";
 import { wholeNumber } from "../../util/validate.ts";
 import type { Lease, LeaseData, LeasePool } from "../common/lease.ts";
 import type { SharedHandle } from "../shared/attach.ts";
-import type { Core } from "../shared/core.ts";
+import { type Core, dropUndelivered, leaseOf, stateAt } from "../shared/core.ts";
 import { isEvicted, leaseError } from "../shared/errors.ts";
 import {
   acceptTransfer,
@@ -29,6 +29,7 @@ import {
   type Membership,
   prepareTransfer,
   reclaim,
+  reclaimFromOutside,
   reclaimThread,
   statusOf,
   TransferResult,
@@ -113,11 +114,53 @@ export function sharedCarrier(
       if (what === "ask") post(["answer", question]);
       else if (what === "answer" && typeof question === "number") questions.get(question)?.();
     },
+    // The bit is the other side's, and so is the step.
+    unread() {},
+    unreadable(id) {
+      if (id === undefined) dropUnknown(pool);
+      else if (pool.isIdentity(id)) dropUndelivered(pool.core, id);
+    },
     ended,
     lossNote: reclaims
       ? `what it held of shared pool "${pool.name}" is free again`
       : `what it held of shared pool "${pool.name}" comes back when the thread that connected it sees its end, or by reclaim()`,
     lookForEnd: () => pool.lookForEnd(),
+  };
+}
+
+/**
+ * Gives back what was sent to this thread and cannot be told of any more, where that is all that can be on its way
+ * here. With another lane, or a ring that this thread pops from, it is not known which: it stays until this thread
+ * leaves. O(slots).
+ */
+function dropUnknown(pool: SharedEnd): void {
+  const { core } = pool;
+  if (lanesOf(pool).size > 0 || connecting.has(pool) || withRings.has(pool) || !isAlive(core) || isEvicted(core))
+    return;
+  for (let index = 0; index < core.count; index++) {
+    const state = Atomics.load(core.i32, stateAt(core, index));
+    if ((state & core.me) !== 0) dropUndelivered(core, leaseOf(core, index, state));
+  }
+}
+
+/** Pools that this thread pops leases of from a ring. */
+const withRings = new WeakSet<object>();
+
+/** @internal Leases of a pool come to this thread by a ring. */
+export function noteRing(pool: object): void {
+  withRings.add(pool);
+}
+
+/** Pools whose connections are being made in this thread, and how many: their lanes are not known yet. */
+const connecting = new Map<object, number>();
+
+/** Counts a connection that is being made; returns what counts it out. */
+function beginConnecting(pool: object): () => void {
+  connecting.set(pool, (connecting.get(pool) ?? 0) + 1);
+  return () => {
+    const left = connecting.get(pool)! - 1;
+    if (left > 0) connecting.set(pool, left);
+    else connecting.delete(pool);
   };
 }
 
@@ -146,12 +189,16 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   };
   let hasEnded = false;
   const exited = (): void => {
-    if (hasEnded || !isAlive(core) || isEvicted(core)) return;
+    if (hasEnded || !isAlive(core)) return;
     hasEnded = true;
     // Where no thread has joined and nothing was sent, there is nothing to reclaim: the pool is as it was before.
     if (!isConnected && cancelReservation(core, membership)) return;
-    lost();
-    for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+    // This thread has left the pool, and the others have not.
+    if (isEvicted(core)) reclaimFromOutside(core, membership);
+    else {
+      lost();
+      for (const child of childrenOf(core, membership)) reclaimThread(core, child);
+    }
   };
   const offer: SharedOffer = { transport: "shared", handle, from: { member, status: core.status } };
   const carrier = (): Carrier => {
@@ -164,22 +211,27 @@ export async function connectShared<Data>(pool: SharedEnd, checked: CheckedConne
   };
   const isSettled = (): boolean =>
     !isAlive(core) ||
-    isEvicted(core) ||
     (hasLeft(statusOf(core, membership.member), membership.status) && childrenOf(core, membership).length === 0);
   const abandoned = (): boolean => isSettled() || (!isConnected && cancelReservation(core, membership));
-  const lane = await connect<Data>(checked, offer, {
-    pool,
-    carrier,
-    exited,
-    isSettled,
-    abandoned,
-    lookForEnd: () => pool.lookForEnd(),
-  });
-  if (!isEnded) {
-    own = lane as Lane<unknown>;
-    lanesOf(pool).add(own);
+  const connected = beginConnecting(pool);
+  try {
+    const lane = await connect<Data>(checked, offer, {
+      pool,
+      carrier,
+      exited,
+      isSettled,
+      abandoned,
+      outlivesLane: true,
+      lookForEnd: () => pool.lookForEnd(),
+    });
+    if (!isEnded) {
+      own = lane as Lane<unknown>;
+      lanesOf(pool).add(own);
+    }
+    return lane;
+  } finally {
+    connected();
   }
-  return lane;
 }
 
 /**

@@ -221,6 +221,8 @@ export class TransferPool implements LeasePool {
         return { ...made, ended };
       },
       exited: () => carrier?.ended(true),
+      // Nothing of it is over there once the lane has ended.
+      outlivesLane: false,
       isSettled: () => isClosed && this.#entries.every((entry) => entry.away !== carrier),
       // Without a carrier nothing has gone over there.
       abandoned: () => carrier === undefined,
@@ -380,6 +382,14 @@ export class TransferPool implements LeasePool {
         entry.away = undefined;
         return new Lease(id!, entry.index, this.#pool, this);
       },
+      // Its buffer went with the message.
+      unread: (id) => {
+        const entry = this.#acceptReturn(carrier, id, undefined);
+        if (entry !== undefined) this.#recycle(entry.index);
+      },
+      unreadable(id) {
+        carrier.unread(id ?? Number.NaN);
+      },
       control: (message, post) => {
         if (!Array.isArray(message)) return;
         const [what, number, buffer] = message as unknown as TransferMessage;
@@ -387,7 +397,8 @@ export class TransferPool implements LeasePool {
           const entry = this.#acceptReturn(carrier, number, buffer);
           if (entry !== undefined) this.#recycle(entry.index);
         } else if (what === "cancel") wants.get(number)?.abort();
-        else if (what === "request" && !over) void this.#grant(carrier, number, wants, post);
+        // Each is answered once: of two with one number the first could not be canceled any more.
+        else if (what === "request" && !over && !wants.has(number)) void this.#grant(carrier, number, wants, post);
       },
       ended: () => {
         if (over) return;

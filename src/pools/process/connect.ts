@@ -15,7 +15,7 @@ import { notDone, type Outcome } from "../../os/result.ts";
 import { abortable } from "../../util/abortable.ts";
 import { type Clock, systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { abortSignal, readOptions, show, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { abortSignal, readOptions, show, wholeNumber, withMethods, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import { type Carrier, Lane } from "../lane/lane.ts";
 import { lookNowAndThen, onPoolEnd, watchExit } from "../lane/liveness.ts";
@@ -24,7 +24,7 @@ import { dropUndelivered, isUndelivered, leaseOf, stateAt } from "../shared/core
 import { isOnTheWay, itemsOnTheWay } from "../shared/lease-ring.ts";
 import { cancelReservation, hasLeft, type Membership, statusOf } from "../shared/membership.ts";
 import { checkAttach, nativeError, type ProcessOpenOptions } from "./open.ts";
-import { type IpcEnd, ipcPort, type ProcessPort } from "./ports.ts";
+import { type IpcEnd, ipcPort, type ProcessPort, type Receiving } from "./ports.ts";
 import { ProcessPool } from "./process-pool.ts";
 
 /** A child that has an IPC channel: a ChildProcess of `fork`, or of `spawn` with "ipc" in its stdio. */
@@ -96,19 +96,26 @@ export async function connectProcess<Data = unknown>(
   const { membership } = handle;
   const isSettled = (): boolean => pool.isOver || hasLeft(statusOf(pool.core, membership.member), membership.status);
   let unwatch: (() => void) | undefined;
+  const request: ConnectRequest = {
+    millpondConnect: id,
+    offer: { membership, from: pool.membership, window, name: pool.name },
+    block: { pid: process.pid, descriptor: block.descriptor, inode: String(block.inode) },
+  };
+  let isAnswered = false;
+  /** Now, and whenever the child begins to wait: who listens there now may be the program's own listener alone. */
+  const sendRequest = (): void => {
+    if (!isAnswered) child.send!(request as never, () => {});
+  };
   try {
-    port = ipcPort(child, id);
+    port = ipcPort(child, id, sendRequest);
     unwatch = watchExit(child, (event, listener) => child.once(event, listener), { ended: exited, isSettled });
     const answer = firstMessage(port, { signal, timeout, clock }, "the child", pool);
-    const request: ConnectRequest = {
-      millpondConnect: id,
-      offer: { membership: handle.membership, from: pool.membership, window, name: pool.name },
-      block: { pid: process.pid, descriptor: block.descriptor, inode: String(block.inode) },
-    };
-    child.send(request as never, () => {});
+    sendRequest();
     await ready(answer);
+    isAnswered = true;
     return processLane(port, pool, handle.membership, { window, clock });
   } catch (error) {
+    isAnswered = true;
     port?.close();
     // A child that has joined and lives may hold leases, also without a channel: its end is waited for.
     const hasNotJoined = isSettled() || cancelReservation(pool.core, membership);
@@ -150,6 +157,9 @@ export async function receiveProcess<Data = unknown>(
   const { millpondConnect: id, offer, block } = await connectRequest(source, signal);
   const port = ipcPort(source, id);
   try {
+    // Before anything is opened.
+    if (offer === null || typeof offer !== "object") throw wrongType("request.offer", "an offer", offer);
+    word("request.offer.name", offer.name);
     const own = descriptor ?? parentsBlock(block, checkOps("options.ops", rest.ops));
     const pool = ProcessPool.attach(own, { ...rest, name: rest.name ?? offer.name, membership: offer.membership });
     return { pool, lane: answer<Data>(port, pool, offer, rest.clock) };
@@ -260,20 +270,70 @@ function openSame(opened: Outcome<number>, inode: string, ops: NativeOps): Outco
   return facts.ok ? notDone("failed", "STALE_NAME", "the parent no longer has it") : facts;
 }
 
+/**
+ * Waits for a request, one for each who waits, and says so to the parent, which sends it again: it may have come
+ * before.
+ */
 function connectRequest(source: IpcEnd, signal: AbortSignal | undefined): Promise<ConnectRequest> {
   return abortable(signal, ({ resolve, reject, onEnd }) => {
-    const listen = (value: unknown): void => {
-      const message = value as Partial<ConnectRequest> | null;
-      if (typeof message?.millpondConnect === "string" && typeof message.offer === "object") {
-        resolve(message as ConnectRequest);
-      }
-    };
     const gone = (): void => reject(new MillpondError("ERR_INACTIVE", "the parent went before it connected"));
-    source.on("message", listen);
-    onEnd(() => source.removeListener("message", listen));
+    if (source.connected === false) {
+      gone();
+      return;
+    }
+    onEnd(inboxOf(source).wait(resolve));
     source.on("disconnect", gone);
     onEnd(() => source.removeListener("disconnect", gone));
+    const receiving: Receiving = { millpondReceive: true };
+    source.send!(receiving as never, () => {});
   });
+}
+
+/** Requests that are remembered: one that is sent twice comes soon after the first. */
+const MAX_SEEN = 1000;
+
+/** The requests of one channel: each goes to one receiver, and once. */
+class Inbox {
+  readonly #source: IpcEnd;
+  readonly #receivers: Set<(request: ConnectRequest) => void> = new Set();
+  readonly #seen: Set<string> = new Set();
+
+  constructor(source: IpcEnd) {
+    this.#source = source;
+  }
+
+  /** Has `receive` called with the next request; returns what ends the wait. In a child a listener keeps it alive. */
+  wait(receive: (request: ConnectRequest) => void): () => void {
+    if (this.#receivers.size === 0) this.#source.on("message", this.#onMessage);
+    this.#receivers.add(receive);
+    return () => this.#end(receive);
+  }
+
+  #end(receive: (request: ConnectRequest) => void): void {
+    if (this.#receivers.delete(receive) && this.#receivers.size === 0)
+      this.#source.removeListener("message", this.#onMessage);
+  }
+
+  readonly #onMessage = (value: unknown): void => {
+    const request = value as ConnectRequest | null | undefined;
+    const id = request?.millpondConnect;
+    if (typeof id !== "string" || this.#seen.has(id)) return;
+    const [receive] = this.#receivers;
+    if (receive === undefined) return;
+    this.#seen.add(id);
+    const [oldest] = this.#seen;
+    if (this.#seen.size > MAX_SEEN) this.#seen.delete(oldest!);
+    this.#end(receive);
+    receive(request!);
+  };
+}
+
+const inboxes = new WeakMap<IpcEnd, Inbox>();
+
+function inboxOf(source: IpcEnd): Inbox {
+  const known = inboxes.get(source) ?? new Inbox(source);
+  inboxes.set(source, known);
+  return known;
 }
 
 /*
@@ -303,20 +363,41 @@ interface ProcessCarrier extends Carrier {
 function processCarrier(pool: ProcessPool, peer: Membership, ended: (lost: boolean) => void): ProcessCarrier {
   const open = lanesOf(pool);
   let own: Lane<unknown> | undefined;
+  let isOver = false;
   // Whichever side it is: the looks for processes that have ended find the other one.
   const inner = sharedCarrier(pool, peer, true, () => {});
   return {
     ...inner,
     joined(lane) {
+      // What came before the lane was made may have ended it.
+      if (isOver) return;
       own = lane;
       open.add(lane);
     },
     ended(lost) {
+      isOver = true;
       if (own !== undefined) open.delete(own);
-      if (lost) void giveBackUnknown(pool);
+      if (lost) void giveBackLost(new WeakRef(pool), peer);
       ended(lost);
     },
   };
+}
+
+/**
+ * The other side of a lane may not know yet that this one has lost it, and send more: each such lease is this thread's,
+ * and nobody tells it. So as long as that member takes part, this looks for them.
+ */
+async function giveBackLost(pool: WeakRef<ProcessPool>, peer: Membership): Promise<void> {
+  while (await giveBackFrom(pool.deref(), peer)) await pause(GRACE_MS);
+}
+
+/** Whether there may be more. */
+async function giveBackFrom(pool: ProcessPool | undefined, { member, status }: Membership): Promise<boolean> {
+  if (pool === undefined || pool.isOver) return false;
+  // Asked first: what it has sent before it left is found then.
+  const isThere = !hasLeft(statusOf(pool.core, member), status);
+  await giveBackUnknown(pool);
+  return isThere;
 }
 
 /**

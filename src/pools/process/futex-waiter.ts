@@ -104,10 +104,17 @@ function endHelper(helping: Helping): void {
   helping.ops.futex.wake(helping.i32, Header.WAKES, 0x7fffffff);
 }
 
-function startHelper(helping: Helping): Worker {
+function startHelper(helping: Helping): Worker | undefined {
   const { i32, control } = helping;
   const workerData = { memory: i32.buffer, control: control.buffer };
-  const helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
+  let helper: Worker;
+  try {
+    helper = new Worker(FILE, { workerData, execArgv: [], name: "millpond-wait" });
+  } catch {
+    // A runtime that starts no workers, by its permissions: who waits looks again and again.
+    helping.closed = true;
+    return undefined;
+  }
   helper.unref();
   const ended = (): void => {
     Atomics.store(control, Helper.STATE, HelperState.DONE);
@@ -170,6 +177,7 @@ export class ProcessWaiter extends CheckedWaiter implements SharedWaiter {
     if (this.kind === "poll" || this.#options.asyncWait === "poll" || helping.closed) return undefined;
     if (helping.helper === undefined) {
       helping.helper = startHelper(helping);
+      if (helping.helper === undefined) return undefined;
       forgotten.register(this, helping, helping);
     }
     return Atomics.load(helping.control, Helper.STATE) === HelperState.READY ? this.#sleep : undefined;

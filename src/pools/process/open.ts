@@ -3,12 +3,12 @@
 import { checkOps, nativeOps } from "../../os/load.ts";
 import { openName } from "../../os/names.ts";
 import type { NativeOps } from "../../os/native-ops.ts";
-import { ownIdentity } from "../../os/process-liveness.ts";
+import { ownIdentity, type ProcessIdentity, whyUnknown } from "../../os/process-liveness.ts";
 import type { NotDone, Outcome } from "../../os/result.ts";
-import { createSharedMemory, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
+import { createSharedMemory, MAX_SHARED_BYTES, openSharedMemory, type SharedMemory } from "../../os/shared-memory.ts";
 import { type Clock, checkClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
-import { oneOf, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
+import { oneOf, outOfRange, readOptions, text, wholeNumber, withMethods, wrongType } from "../../util/validate.ts";
 import {
   joinPool,
   type Made,
@@ -29,7 +29,7 @@ import {
   type SharedLayout,
   ZERO_POLICIES,
 } from "../shared/layout.ts";
-import { type Membership, returnMembership } from "../shared/membership.ts";
+import { type Membership, returnInherited, returnMembership } from "../shared/membership.ts";
 import type { AsyncWait, StopWord } from "./futex-waiter.ts";
 import {
   anyEnded,
@@ -37,6 +37,7 @@ import {
   type Claim,
   claimRow,
   dropRow,
+  inheritRow,
   type ProcessTable,
   readTable,
   takeOver,
@@ -78,6 +79,8 @@ export interface ProcessMade {
   /** This thread's row; undefined where the row is another thread's of this process. */
   readonly word: bigint | undefined;
   readonly block: SharedMemory | undefined;
+  /** Whether the membership comes with what an ended process held. */
+  readonly isInherited?: boolean;
 }
 
 /** 250 ms: a look at 12 processes takes a quarter of a millisecond. Connections and children are noticed sooner. */
@@ -120,12 +123,17 @@ export function createProcess<T>(options: ProcessPoolOptions, construct: Constru
   const layout = layoutOf(checkShape(given, "release"));
   const settings = withOps(checkAttach(given));
   const { name = "shared" } = settings;
-  const block = orThrow(
-    createSharedMemory(bytesWithTable(layout), "millpond-pool", settings.ops),
-    cannot("make", name),
-  );
+  const bytes = bytesWithTable(layout);
+  if (bytes > MAX_SHARED_BYTES) {
+    throw outOfRange(
+      "options.count",
+      `so many that the pool has at most ${MAX_SHARED_BYTES} bytes, not ${bytes}`,
+      given.count,
+    );
+  }
+  const block = orThrow(createSharedMemory(bytes, "millpond-pool", settings.ops), cannot("make", name));
   try {
-    const own = ownIdentity();
+    const own = knownIdentity(cannot("make", name));
     const { table, word } = writeTable(block.buffer, layout, own);
     const { size, count, align, members, zero } = layout;
     const made = makePool({ size, count, align, members, zero, name, memory: block.buffer });
@@ -153,11 +161,21 @@ export function attachProcess<T>(
   }
   if ("kind" in source) return joinThread(source, settings, construct);
   // By shape: it may be of another copy of this library. What is read of it is read once.
-  const { buffer, size } = source;
+  const { buffer, size } = shapeOf(source);
   if (!isShared(buffer)) throw wrongType("source", "a descriptor, a name, a block or a handle", source);
   withMethods("source", "a block of shared memory", source, ["retire", "closeDescriptor"]);
   wholeNumber("source.size", size, 0, buffer.byteLength);
   return join(source, buffer, size, settings, name, construct);
+}
+
+function shapeOf(source: SharedMemory): { readonly buffer: unknown; readonly size: number } {
+  try {
+    const { buffer, size } = source;
+    return { buffer, size };
+  } catch {
+    // What has the prototype of a view alone throws the engine's TypeError here.
+    return { buffer: undefined, size: 0 };
+  }
 }
 
 /** Joins the pool in a block that was opened for it. */
@@ -184,9 +202,11 @@ function join<T>(
   const claim = rowOf(table, i32, layout, options.membership, name);
   try {
     const made = joinPool({ ...handle, membership: claim.membership }, buffer);
-    return construct({ made, table, word: claim.word, block }, options);
+    const { word, isInherited = false } = claim;
+    return construct({ made, table, word, block, isInherited }, options);
   } catch (error) {
-    returnMembership(i32, layout, claim.membership);
+    if (claim.isInherited === true) returnInherited(i32, layout, claim.membership);
+    else returnMembership(i32, layout, claim.membership);
     dropRow(table, claim.membership.member, claim.word);
     throw error;
   }
@@ -199,14 +219,16 @@ function rowOf(
   given: Membership | undefined,
   name: string,
 ): Claim {
-  const own = ownIdentity();
+  const own = knownIdentity(cannot("join", name));
   if (given === undefined) {
-    let claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
+    const take = (): Claim | null =>
+      claimRow(table, i32, layout, own, MemberState.RESERVED) ?? inheritRow(table, i32, layout, own);
+    let claim = take();
     // A supervisor that starts a killed process anew may be faster than the members that clear up after it, and only a
     // member may.
     for (let n = 0; claim === null && n < RETRY.times && anyEnded(table, own); n++) {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.ms);
-      claim = claimRow(table, i32, layout, own, MemberState.RESERVED);
+      claim = take();
     }
     if (claim === null) throw poolFullError(name, layout.members);
     return claim;
@@ -315,6 +337,22 @@ export function checkAttach<T extends ProcessAttachOptions & { name?: string }>(
 
 function withOps<T extends ProcessAttachOptions>(options: T): T & { ops: NativeOps } {
   return { ...options, ops: options.ops ?? nativeOps() };
+}
+
+/**
+ * @internal This process, which others must be able to tell from every other one: of one that nobody can judge, nothing
+ * would come back when it is killed. Throws `ERR_UNSUPPORTED`, and `ERR_ALLOCATION_FAILED` when no descriptor is left
+ * to ask.
+ */
+export function knownIdentity(what: string): ProcessIdentity {
+  const own = ownIdentity();
+  if (own.start !== undefined) return own;
+  const { isFull, reason } = whyUnknown();
+  throw new MillpondError(
+    isFull ? "ERR_ALLOCATION_FAILED" : "ERR_UNSUPPORTED",
+    `${what}: ${reason}, and without it nobody could see that this process has ended; ${isFull ? "close some files, or raise ulimit -n" : "let it read /proc"}`,
+    { status: isFull ? "limit" : "forbidden", errno: isFull ? "EMFILE" : "NO_IDENTITY" },
+  );
 }
 
 function reservationGone(name: string, { member }: Membership): MillpondError {

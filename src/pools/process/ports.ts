@@ -3,15 +3,16 @@
  * look like the MessagePort that a lane between threads has.
  */
 import type { Socket } from "node:net";
-import { deserialize, serialize } from "node:v8";
+import { deserialize } from "node:v8";
 import { MillpondError } from "../../util/errors.ts";
 import { type LanePort, MessageType } from "../lane/lane.ts";
-
-/** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
-const MAX_MESSAGE: number = 2 ** 20;
+import { encode, MAX_MESSAGE } from "./wire.ts";
 
 /** Bytes of a message's length before it. */
 const PREFIX = 4;
+
+/** 5 seconds: for what a closed connection has still to send, and the other side to end it. */
+const CLOSING_MS = 5000;
 
 /** Sends and ends; what comes is given to {@link ProcessPort.onMessage}. */
 interface Channel {
@@ -121,9 +122,15 @@ interface Envelope {
   readonly closed?: true;
 }
 
+/** What a child says whenever it begins to wait for a request: one that came before nobody may have heard. */
+export interface Receiving {
+  readonly millpondReceive: true;
+}
+
 /** One lane's part of a channel. */
 interface ChannelUser {
   onMessage(envelope: Partial<Envelope>): void;
+  onReceiving(): void;
   onDisconnect(): void;
 }
 
@@ -135,9 +142,10 @@ class IpcChannel {
   readonly users: Map<string, ChannelUser> = new Map();
 
   readonly onMessage = (value: unknown): void => {
-    const envelope = value as Partial<Envelope> | null;
-    if (envelope === null || typeof envelope !== "object" || typeof envelope.millpondLane !== "string") return;
-    this.users.get(envelope.millpondLane)?.onMessage(envelope);
+    const envelope = value as Partial<Envelope & Receiving> | null;
+    if (envelope === null || typeof envelope !== "object") return;
+    if (typeof envelope.millpondLane === "string") this.users.get(envelope.millpondLane)?.onMessage(envelope);
+    else if (envelope.millpondReceive === true) for (const user of [...this.users.values()]) user.onReceiving();
   };
 
   readonly onDisconnect = (): void => {
@@ -165,8 +173,11 @@ function leaveChannel(end: IpcEnd, id: string): void {
   end.removeListener("disconnect", channel.onDisconnect);
 }
 
-/** A port over an IPC channel, which carries other messages too: those of the lane `id` are its. */
-export function ipcPort(end: IpcEnd, id: string): ProcessPort {
+/**
+ * A port over an IPC channel, which carries other messages too: those of the lane `id` are its. `onReceiving` is called
+ * when the other side begins to wait for a request.
+ */
+export function ipcPort(end: IpcEnd, id: string, onReceiving: () => void = () => {}): ProcessPort {
   // An error that comes later is the other side's end, which "disconnect" tells.
   const post = (envelope: Envelope): unknown => end.send!(envelope as never, () => {});
   const onMessage = (envelope: Partial<Envelope>): void => {
@@ -193,17 +204,17 @@ export function ipcPort(end: IpcEnd, id: string): ProcessPort {
       leaveChannel(end, id);
     },
   });
-  joinChannel(end, id, { onMessage, onDisconnect: over });
+  joinChannel(end, id, { onMessage, onReceiving, onDisconnect: over });
   return port;
 }
 
 /** A port over a connected Unix socket of its own. What is not a message of ours ends it. */
-export function socketPort(socket: Socket): ProcessPort {
+export function socketPort(socket: Socket, closingMs: number = CLOSING_MS): ProcessPort {
   let held: Buffer = Buffer.alloc(0);
   const port = new ProcessPort({
     isOpen: () => socket.writable,
     send: (messages) => socket.write(frames(messages)),
-    close: () => socket.end(),
+    close: () => endSocket(socket, closingMs),
   });
   socket.on("data", (chunk: Buffer) => {
     held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
@@ -226,13 +237,14 @@ export function socketPort(socket: Socket): ProcessPort {
   return port;
 }
 
-function encode(message: unknown): Uint8Array {
-  const bytes = serialize(message);
-  if (bytes.length <= MAX_MESSAGE) return bytes;
-  throw new MillpondError(
-    "ERR_OUT_OF_RANGE",
-    `what goes with a lease has ${bytes.length} bytes, at most ${MAX_MESSAGE}; put it into the slot`,
-  );
+/**
+ * Ends this side, and goes on reading what the other one still writes, or its write would fail and what it has not read
+ * be gone. But the other process may be stopped: that keeps this one not alive, and only for a time.
+ */
+function endSocket(socket: Socket, closingMs: number): void {
+  socket.end();
+  socket.unref();
+  setTimeout(() => socket.destroy(), closingMs).unref();
 }
 
 /** Each after its length. */

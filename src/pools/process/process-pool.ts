@@ -28,13 +28,14 @@ import type { Lease } from "../common/lease.ts";
 import { poolFullError, type SharedHandle } from "../shared/attach.ts";
 import { isEvicted } from "../shared/errors.ts";
 import { MemberState, type SharedLayout } from "../shared/layout.ts";
-import { isAlive, type Membership } from "../shared/membership.ts";
+import { disown, isAlive, type Membership } from "../shared/membership.ts";
 import { SharedPool } from "../shared/shared-pool.ts";
 import { ProcessWaiter } from "./futex-waiter.ts";
 import {
   attachProcess,
   type Construct,
   createProcess,
+  knownIdentity,
   type ProcessAttachOptions,
   type ProcessMade,
   type ProcessOpenOptions,
@@ -48,6 +49,7 @@ import {
   dropRow,
   dropRowIfLeft,
   occupantOf,
+  othersOf,
   type ProcessTable,
   pidOf,
   type Reclaimed,
@@ -60,6 +62,12 @@ import {
  */
 const SOON_MS = [0, 1, 3, 10, 30, 100] as const;
 
+/**
+ * Which block each member of this thread is at, by the block's inode and the member's number. Members that came by a
+ * handle have none of their own: they are at that of another thread.
+ */
+const blocks: Map<string, WeakRef<SharedMemory>> = new Map();
+
 /** A pool of slots that processes share, as one thread of one process sees it. */
 export class ProcessPool extends SharedPool {
   /** The block that it lies in; undefined in a thread that got a handle and not the block. */
@@ -67,7 +75,7 @@ export class ProcessPool extends SharedPool {
   /** @internal */
   declare readonly ops: NativeOps;
   readonly #table: ProcessTable;
-  readonly #self: ProcessIdentity;
+  #self: ProcessIdentity;
   readonly #row: bigint | undefined;
   readonly #layout: SharedLayout;
   readonly #waiter: ProcessWaiter;
@@ -104,12 +112,13 @@ export class ProcessPool extends SharedPool {
   }
 
   /** @internal Made by {@link ProcessPool.create} and {@link ProcessPool.attach}. */
-  constructor({ made, table, word, block }: ProcessMade, options: ProcessAttachOptions) {
+  constructor({ made, table, word, block, isInherited }: ProcessMade, options: ProcessAttachOptions) {
     const { ops = nativeOps(), asyncWait = "thread", stop, clock, watch = WATCH_MS } = options;
     const i32 = new Int32Array(made.memory, 0, made.layout.slotsAt >>> 2);
     const waiter = new ProcessWaiter({ i32, ops, asyncWait, stop, look: () => this.lookNow() });
     super(made, made.membership, clock === undefined ? { waiter } : { waiter, clock }, "ProcessPool");
     this.block = block;
+    if (block !== undefined) blocks.set(`${block.inode}:${made.membership.member}`, new WeakRef(block));
     this.ops = ops;
     this.#table = table;
     this.#self = ownIdentity();
@@ -121,6 +130,10 @@ export class ProcessPool extends SharedPool {
     this.#lastLook = performance.now();
     this.#timer = undefined;
     if (watch !== Number.POSITIVE_INFINITY) this.#timer = watchWeakly(new WeakRef(this), watch);
+    if (isInherited === true) {
+      disown(this.core);
+      this.reclaimEnded();
+    }
   }
 
   /** The block's descriptor, to hand to a child: `stdio: [0, 1, 2, pool.descriptor]`. -1 where there is none. */
@@ -159,6 +172,7 @@ export class ProcessPool extends SharedPool {
   override reserve(): SharedHandle & { readonly membership: Membership } {
     // Refuses a dead pool and an evicted member, as a pool of threads does.
     if (this.isOver) return super.reserve();
+    this.#self = knownIdentity(`cannot reserve a membership of shared pool "${this.name}"`);
     this.#claims = dropLeftRows(this.#table, this.core, this.#claims);
     let claim = this.#claim();
     if (claim === null) {
@@ -221,13 +235,18 @@ export class ProcessPool extends SharedPool {
   }
 
   /**
-   * As {@link SharedPool.leave}; the place is free for another process. Also ends the sharing of the block for this
-   * process: views that were kept read zeros of its own. Throws `ERR_IN_USE` while it holds slots, unless `force`;
-   * nothing has changed then.
+   * As {@link SharedPool.leave}; the place is free for another process. The last member of this process at the block
+   * also ends its sharing here: views that were kept read zeros of their own. Throws `ERR_IN_USE` while it holds slots,
+   * unless `force`; nothing has changed then.
    */
   override leave(options: { force?: boolean } = {}): void {
     super.leave(options);
+    const { block } = this;
+    const others = block === undefined ? [] : this.#othersAt(block);
     this.#end();
+    if (others.length === 0) block?.retire();
+    // One that came by the block has the descriptor, too; a thread with a handle has not.
+    else if (!others.includes("block")) block?.closeDescriptor();
   }
 
   /**
@@ -237,13 +256,25 @@ export class ProcessPool extends SharedPool {
   override close(options: { force?: boolean } = {}): void {
     super.close(options);
     this.#end();
+    this.block?.retire();
   }
 
   #end(): void {
     clearInterval(this.#timer);
     this.#waiter.close();
     if (this.#row !== undefined) dropRow(this.#table, this.member, this.#row);
-    this.block?.retire();
+    if (this.block !== undefined) blocks.delete(`${this.block.inode}:${this.member}`);
+  }
+
+  /** By what the other members of this process came to the memory of this block. In doubt it is theirs. */
+  #othersAt(block: SharedMemory): ("block" | "handle")[] {
+    const found: ("block" | "handle")[] = [];
+    for (const member of othersOf(this.#table, this.core, this.#self, this.member)) {
+      const at = blocks.get(`${block.inode}:${member}`);
+      if (at === undefined) found.push("handle");
+      else if (at.deref() === block) found.push("block");
+    }
+    return found;
   }
 
   /** @internal Looks for ended processes unless that was done just now. */

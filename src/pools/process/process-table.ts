@@ -12,7 +12,7 @@
 import { hasEnded, type ProcessIdentity } from "../../os/process-liveness.ts";
 import type { Core } from "../shared/core.ts";
 import { LINE, MemberState, MemberWord, type SharedLayout } from "../shared/layout.ts";
-import { claimMembership, evict, type Membership, reclaimAll } from "../shared/membership.ts";
+import { claimMembership, evict, inheritMembership, type Membership, reclaimAll } from "../shared/membership.ts";
 
 /** "MPPT": a table of processes begins with it. */
 const TABLE_MAGIC = 0x4d505054;
@@ -47,6 +47,8 @@ export interface Claim {
   readonly word: bigint;
   /** The membership, reserved. */
   readonly membership: Membership;
+  /** Whether it comes with what the last member in its place held; see {@link inheritRow}. */
+  readonly isInherited?: boolean;
 }
 
 /** Bytes that a pool and its table need together. */
@@ -96,6 +98,44 @@ export function claimRow(
     const membership = claimMembership(i32, layout, state, member, member + 1);
     if (membership !== null) return { word, membership };
     // A thread that attached by a handle without a reservation has this place, or the last member is being reclaimed.
+    dropRow(table, member, word);
+  }
+  return null;
+}
+
+/**
+ * Takes the row of a process that has ended, and its membership with all that it held: where every member is of such a
+ * process, so that nobody is left to clear up. Null where somebody lives, or may live: he clears up.
+ */
+export function inheritRow(
+  table: ProcessTable,
+  i32: Int32Array,
+  layout: SharedLayout,
+  own: ProcessIdentity,
+  ended: (pid: number, start: number) => boolean = hasEnded,
+): Claim | null {
+  if ((own.namespace | 0) !== table.namespace) return null;
+  const left: { readonly seen: bigint; readonly membership: Membership }[] = [];
+  for (let member = 0; member < layout.members; member++) {
+    const seen = rowOf(table, member);
+    const status = Atomics.load(i32, statusAt(layout, member));
+    const state = status & MemberState.MASK;
+    // Nobody is there any more, and what was held is a reclaim's.
+    if (state === MemberState.RECLAIMING || state === MemberState.RECLAIMED) continue;
+    if (state === MemberState.FREE && (seen & PID_MASK) === 0n) continue;
+    if (!namesEnded(seen, own, ended)) return null;
+    left.push({ seen, membership: { member, status } });
+  }
+  for (const { seen, membership } of left) {
+    const { member, status } = membership;
+    const word = wordOf(table, own, seen);
+    // Whoever else would end this member looks at the row again first, or fails at the status.
+    if (swapRow(table, member, seen, word) !== seen) continue;
+    const isFree = (status & MemberState.MASK) === MemberState.FREE;
+    const claimed = isFree
+      ? claimMembership(i32, layout, MemberState.RESERVED, member, member + 1)
+      : inheritMembership(i32, layout, membership);
+    if (claimed !== null) return { word, membership: claimed, isInherited: !isFree };
     dropRow(table, member, word);
   }
   return null;
@@ -216,6 +256,20 @@ function namesEnded(word: bigint, own: ProcessIdentity, ended: (pid: number, sta
   if (pid === 0 || (word & NOT_JUDGED) !== 0n) return false;
   const start = Number((word >> PID_BITS) & START_MASK);
   return (pid !== own.pid || start !== own.start) && ended(pid, start);
+}
+
+/** The members beside `member` that are, or may be, of this process: their rows name it, or nobody. */
+export function othersOf(table: ProcessTable, core: Core, own: ProcessIdentity, member: number): number[] {
+  const found: number[] = [];
+  for (let other = 0; other < core.layout.members; other++) {
+    const state = Atomics.load(core.i32, statusAt(core.layout, other)) & MemberState.MASK;
+    if (other === member || state === MemberState.FREE || state === MemberState.RECLAIMED) continue;
+    const word = rowOf(table, other);
+    const pid = Number(word & PID_MASK);
+    const isOwn = pid === own.pid && Number((word >> PID_BITS) & START_MASK) === (own.start ?? 0);
+    if (pid === 0 || isOwn) found.push(other);
+  }
+  return found;
 }
 
 /** The process that has a row: its number, or 0. For reports. */

@@ -10,20 +10,25 @@
  * ```
  */
 import { randomUUID } from "node:crypto";
-import { chmodSync } from "node:fs";
+import { chmodSync, existsSync, linkSync, lstatSync, renameSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { isAbsolute } from "node:path";
+import { resolve } from "node:path";
 import {
   closeDescriptor,
   connectDescriptors,
+  connectDescriptorsSoon,
   type DescriptorServer,
+  type DescriptorWait,
   receiveDescriptor,
   sendDescriptor,
   serveDescriptors,
 } from "../../os/descriptors.ts";
 import { nativeOps } from "../../os/load.ts";
+import type { NativeOps } from "../../os/native-ops.ts";
+import { ownFile, type RemoveOwn } from "../../os/own-file.ts";
+import { notDone, type Outcome } from "../../os/result.ts";
 import { systemClock } from "../../util/clock.ts";
-import { MillpondError } from "../../util/errors.ts";
+import { isMillpondError, MillpondError } from "../../util/errors.ts";
 import { abortSignal, badValue, milliseconds, readOptions, word, wrongType } from "../../util/validate.ts";
 import { type ConnectOptions, checkConnectOptions } from "../lane/connect.ts";
 import type { Lane } from "../lane/lane.ts";
@@ -46,8 +51,23 @@ import { ProcessPool } from "./process-pool.ts";
 /** Both sides have 5 seconds to greet each other: a stranger must not hold a place for longer. */
 const GREETING_MS = 5000;
 
-/** Connections that were greeted and not yet taken by the iteration. */
-const MAX_PENDING = 16;
+/** Of those that were greeted and have not shown a ticket yet; one that honestly comes needs a few milliseconds. */
+const MAX_SILENT = 64;
+
+/** Looks at the other socket while somebody is greeted: 1, 2, 4 ... 20 ms apart. */
+const LOOK_MS: { readonly first: number; readonly most: number } = { first: 1, most: 20 };
+
+/** Connections that are taken at one look: as many as may wait there. */
+const MAX_TAKEN = 128;
+
+/** Bytes of a path: a socket's name has 107, and three are the other one's. */
+const MAX_PATH = 104;
+
+/** Of a draft's name, where there is room: enough that no other file has it. */
+const DRAFT_BYTES = 20;
+
+/** Names that are tried for a socket before it gets its own. */
+const DRAFTS = 8;
 
 /** Where processes of this user connect to a pool. */
 export interface ProcessServer<Data = unknown> {
@@ -67,21 +87,13 @@ function checkPath(path: string): void {
   if (word("path", path) === "" || path.includes("\0")) throw badValue("path", "the path of a Unix socket", path);
 }
 
-/**
- * The same path, which node:net cannot take for the number of a TCP port: one that every user of every machine could
- * reach.
- */
-function socketPath(path: string): string {
-  return isAbsolute(path) ? path : `./${path}`;
-}
-
 /** The other socket's path. */
 const forDescriptors = (path: string): string => `${path}.fd`;
 
 /**
- * Serves a pool at a path, which must not exist (at most 104 bytes). Rejects with `ERR_INVALID_ARG_TYPE`,
- * `ERR_BAD_DATA` for a path that does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the
- * message).
+ * Serves a pool at a path, which must not exist (at most 104 bytes), and at that path with ".fd" behind it, where a
+ * socket of a server that has ended is replaced. Rejects with `ERR_INVALID_ARG_TYPE`, `ERR_BAD_DATA` for a path that
+ * does not fit, and `ERR_INACTIVE` for one that cannot be had (the reason is in the message).
  */
 export async function serveProcesses<Data = unknown>(
   pool: ProcessPool,
@@ -94,14 +106,22 @@ export async function serveProcesses<Data = unknown>(
   checkPath(path);
   const given = readOptions<typeof options>("options", options, ["window", "clock"]);
   checkConnectOptions(given);
-  const descriptors = orThrow(serveDescriptors(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
-  const desk = new ProcessAcceptor<Data>(pool, descriptors, given);
+  if (Buffer.byteLength(path) > MAX_PATH) {
+    throw nativeError(notDone("refused", "ENAMETOOLONG", `at most ${MAX_PATH} bytes`), `cannot serve at ${path}`);
+  }
+  const desk = new ProcessAcceptor<Data>(pool, given);
   const server = createServer((socket) => void desk.greet(socket));
+  let remove: RemoveOwn | undefined;
   try {
-    await listening(server, path);
-    desk.listensOn(server);
+    remove = await listening(server, path);
+    // In the same turn: nobody who has come is greeted before.
+    const descriptors = orThrow(serveHandOver(forDescriptors(path), pool.ops), `cannot serve at ${path}`);
+    desk.listensOn(server, remove, descriptors);
   } catch (cause) {
+    remove?.();
+    server.close();
     desk.close();
+    if (isMillpondError(cause)) throw cause;
     const hint = (cause as Error).message;
     throw new MillpondError("ERR_INACTIVE", `cannot serve at ${path}: ${hint}`, { path }, { cause });
   }
@@ -114,51 +134,67 @@ export async function serveProcesses<Data = unknown>(
   };
 }
 
-/** Greets those who connect, one after the other. */
+/**
+ * The other socket, of one who has the path before it: so what is there is of a server that was killed, or of one whose
+ * path was taken away while it runs.
+ */
+function serveHandOver(path: string, ops: NativeOps): Outcome<DescriptorServer> {
+  const served = serveDescriptors(path, ops);
+  if (served.ok || served.errno !== "EADDRINUSE") return served;
+  const other = connectDescriptors(path, ops);
+  if (other.ok) closeDescriptor(other.value, ops);
+  if (other.ok || other.errno !== "ECONNREFUSED" || !lstatSync(path).isSocket()) return served;
+  rmSync(path);
+  return serveDescriptors(path, ops);
+}
+
+/**
+ * Greets those who connect. What happens at the other socket is no single greeting's: whoever comes there gets the
+ * block and a ticket, and whoever shows a ticket here is served. So one that came there and went, or came here and says
+ * nothing, is in nobody's way.
+ */
 class ProcessAcceptor<Data> {
   readonly #pool: ProcessPool;
-  readonly #descriptors: DescriptorServer;
   readonly #options: Omit<ConnectOptions, "signal" | "timeout">;
   readonly #tickets: Set<string> = new Set();
   readonly #lanes: Lane<Data>[] = [];
   readonly #sockets: Set<Socket> = new Set();
+  /** Those that have shown no ticket, the oldest first. */
+  readonly #silent: Set<AbortController> = new Set();
   readonly #loops: Set<() => void> = new Set();
   readonly #leavePool: () => void;
   #stopLooking: (() => void) | undefined;
   #server: Server | undefined;
-  #sending: Promise<unknown> = Promise.resolve();
+  #remove: RemoveOwn | undefined;
+  #descriptors: DescriptorServer | undefined;
   #closed = false;
 
-  constructor(pool: ProcessPool, descriptors: DescriptorServer, options: Omit<ConnectOptions, "signal" | "timeout">) {
+  constructor(pool: ProcessPool, options: Omit<ConnectOptions, "signal" | "timeout">) {
     this.#pool = pool;
-    this.#descriptors = descriptors;
     this.#options = options;
     this.#leavePool = onPoolEnd(pool, { poolEnded: () => this.close() });
   }
 
-  /** Closes that one too; at once where the pool has ended before it could listen. */
-  listensOn(server: Server): void {
+  /** Closes these, too; at once where the pool has ended before they could listen. */
+  listensOn(server: Server, remove: RemoveOwn, descriptors: DescriptorServer): void {
     this.#server = server;
-    if (this.#closed) server.close();
+    this.#remove = remove;
+    this.#descriptors = descriptors;
+    if (this.#closed) this.#closeSockets();
   }
 
   async greet(socket: Socket): Promise<void> {
     const port = socketPort(socket);
     this.#sockets.add(socket);
     const gone = new AbortController();
-    socket.once("close", () => gone.abort());
     let handle: (SharedHandle & { readonly membership: Membership }) | undefined;
     try {
-      if (this.#closed || this.#sockets.size > MAX_PENDING) throw new Error("too many connect at once");
+      if (this.#closed) throw new Error("it was closed");
+      if (this.#pool.descriptor < 0) throw new Error("the descriptor of its pool was closed");
       const { clock = systemClock, window } = this.#options;
-      const greeting = { signal: undefined, timeout: GREETING_MS, clock };
-      // One after the other: another process of this user may come to the second socket, and gets the ticket then.
-      this.#sending = this.#sending.then(() => this.#sendDescriptor(gone.signal)).catch(() => undefined);
+      const greeting = { signal: gone.signal, timeout: GREETING_MS, clock };
       port.postMessage("hello");
-      await this.#sending;
-      const ticket = await firstMessage(port, greeting, "a process");
-      if (typeof ticket !== "string" || !this.#tickets.delete(ticket))
-        throw new Error("that ticket was never given out");
+      await this.#ticket(firstMessage(port, greeting, "a process"), gone);
       handle = this.#pool.reserve();
       const offer: ProcessOffer = {
         membership: handle.membership,
@@ -182,17 +218,56 @@ class ProcessAcceptor<Data> {
     }
   }
 
-  /** Gives the block, and a ticket, to the next process of this user that comes to the other socket. */
-  async #sendDescriptor(signal: AbortSignal): Promise<void> {
+  /** Waits until one that was greeted shows a ticket, and hands them out meanwhile. */
+  async #ticket(said: Promise<unknown>, gone: AbortController): Promise<void> {
+    this.#silent.add(gone);
+    const [oldest] = this.#silent;
+    if (this.#silent.size > MAX_SILENT) oldest!.abort(new Error("too many connect at once"));
+    const stop = this.#handOut();
+    try {
+      const ticket = await said;
+      if (typeof ticket !== "string" || !this.#tickets.delete(ticket))
+        throw new Error("that ticket was never given out");
+    } finally {
+      stop();
+      this.#silent.delete(gone);
+    }
+  }
+
+  /** Looks at the other socket again and again, until what this returns is called. */
+  #handOut(): () => void {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let pause = LOOK_MS.first;
+    const look = (): void => {
+      void this.#serveWaiting();
+      timer = setTimeout(look, pause);
+      pause = Math.min(pause * 2, LOOK_MS.most);
+    };
+    look();
+    return () => clearTimeout(timer);
+  }
+
+  /** Gives the block, and a ticket, to every process of this user that waits at the other socket. */
+  async #serveWaiting(): Promise<void> {
+    const { ops } = this.#pool;
+    for (let taken = 0; taken < MAX_TAKEN; taken++) {
+      const accepted = await this.#descriptors?.accept({ timeout: 0, ops });
+      if (accepted?.ok === true) this.#give(accepted.value);
+      // Without a descriptor to spare they wait there for the next look.
+      else if (accepted?.errno !== "FOREIGN_USER") return;
+    }
+  }
+
+  #give(socket: number): void {
     const { ops, descriptor } = this.#pool;
-    const accepted = await this.#descriptors.accept({ timeout: GREETING_MS, ops, signal });
-    if (!accepted.ok) return;
     const ticket = randomUUID();
-    this.#tickets.add(ticket);
-    // A ticket that is not used at once expires.
-    setTimeout(() => this.#tickets.delete(ticket), 2 * GREETING_MS).unref();
-    sendDescriptor(accepted.value, descriptor, new TextEncoder().encode(ticket), ops);
-    closeDescriptor(accepted.value, ops);
+    const note = new TextEncoder().encode(ticket);
+    if (descriptor >= 0 && sendDescriptor(socket, descriptor, note, ops).ok) {
+      this.#tickets.add(ticket);
+      // A ticket that is not used at once expires.
+      setTimeout(() => this.#tickets.delete(ticket), 2 * GREETING_MS).unref();
+    }
+    closeDescriptor(socket, ops);
   }
 
   async *lanes(): AsyncGenerator<Lane<Data>, void, void> {
@@ -222,10 +297,16 @@ class ProcessAcceptor<Data> {
     if (this.#closed) return;
     this.#closed = true;
     this.#leavePool();
-    this.#descriptors.close();
-    this.#server?.close();
+    this.#closeSockets();
     for (const socket of this.#sockets) socket.destroy();
     this.#wake();
+  }
+
+  /** The files first: see own-file.ts. */
+  #closeSockets(): void {
+    this.#remove?.();
+    this.#descriptors?.close();
+    this.#server?.close();
   }
 }
 
@@ -255,7 +336,7 @@ export async function connectToPool<Data = unknown>(
   if (signal?.aborted === true) throw signal.reason;
   const { clock = systemClock, ops = nativeOps() } = rest;
   if (!ops.availability.ok) throw nativeError(ops.availability, `cannot connect to ${path}`);
-  const socket = createConnection(socketPath(path));
+  const socket = createConnection({ path });
   const port = socketPort(socket);
   const greeting = { signal, timeout, clock };
   const who = `the server at ${path}`;
@@ -267,10 +348,8 @@ export async function connectToPool<Data = unknown>(
   let received: number | undefined;
   try {
     await expect((said): said is "hello" => said === "hello");
-    const door = orThrow(connectDescriptors(forDescriptors(path), ops), `cannot connect to ${path}`);
-    const block = await receiveDescriptor(door, signal === undefined ? { timeout, ops } : { timeout, ops, signal });
-    closeDescriptor(door, ops);
-    const { descriptor, note } = orThrow(block, `cannot connect to ${path}`);
+    const bounds = signal === undefined ? { timeout, ops } : { timeout, ops, signal };
+    const { descriptor, note } = orThrow(await fetchBlock(forDescriptors(path), bounds), `cannot connect to ${path}`);
     received = descriptor;
     const offered = expect(isOffer);
     port.postMessage(new TextDecoder().decode(note));
@@ -296,19 +375,64 @@ function tell(port: ProcessPort, error: unknown): void {
   port.close();
 }
 
-function listening(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(socketPath(path), () => {
-      server.removeListener("error", reject);
-      try {
-        // Others who connect before this get no ticket.
-        chmodSync(path, 0o600);
-        resolve();
-      } catch (error) {
-        server.close();
-        reject(error as Error);
-      }
-    });
-  });
+/** The block's descriptor, and the ticket beside it. */
+async function fetchBlock(path: string, bounds: DescriptorWait): ReturnType<typeof receiveDescriptor> {
+  const socket = await connectDescriptorsSoon(path, bounds);
+  if (!socket.ok) return socket;
+  try {
+    return await receiveDescriptor(socket.value, bounds);
+  } finally {
+    closeDescriptor(socket.value, bounds.ops);
+  }
+}
+
+/**
+ * Listens at a path that does not exist. The socket gets another name first and then, whole and private, this one: so
+ * of several one gets it, and the runtime, which removes what it was told at the end, whatever that is by then, finds
+ * nothing. Answers what removes the path.
+ */
+async function listening(server: Server, path: string): Promise<RemoveOwn> {
+  const absolute = resolve(path);
+  const draft = await listenAside(server, path);
+  const made = resolve(draft);
+  try {
+    chmodSync(made, 0o600);
+    moveTo(made, absolute);
+    return ownFile(absolute);
+  } finally {
+    rmSync(made, { force: true });
+  }
+}
+
+/** The path with at least three more bytes: as long as that of the other socket. */
+async function listenAside(server: Server, path: string): Promise<string> {
+  for (let left = DRAFTS; ; left--) {
+    // With a letter that no number has: of what reads as one, the runtime makes a port of TCP.
+    const draft = `${path}.m${randomUUID().slice(0, 1 + Math.min(MAX_PATH - Buffer.byteLength(path), DRAFT_BYTES))}`;
+    try {
+      await new Promise<void>((done, failed) => {
+        server.once("error", failed);
+        // In a cluster the primary process would share it with others, which have other pools.
+        server.listen({ path: draft, exclusive: true }, () => {
+          server.removeListener("error", failed);
+          done();
+        });
+      });
+      return draft;
+    } catch (error) {
+      if (left === 0 || (error as { code?: unknown }).code !== "EADDRINUSE") throw error;
+    }
+  }
+}
+
+/** Gives a file another name that is free. */
+function moveTo(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    // A file system without hard links: there two may take one name at once.
+    if (code === "EEXIST" || existsSync(to)) throw error;
+    renameSync(from, to);
+  }
 }

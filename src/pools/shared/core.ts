@@ -55,6 +55,7 @@ import {
   DEAD_SLOT,
   Header,
   LINE,
+  MemberState,
   MemberWord,
   PoolState,
   RETIRING,
@@ -623,18 +624,70 @@ export function retain(core: Core, id: number): boolean {
     }
     if (!isCurrent(core, index, id)) return false;
     // The bit may be set already, for a lease that is on its way to this thread. This hold is one more.
-    if ((state & me) === 0 && Atomics.compareExchange(i32, at, state, state | me) !== state) continue;
-    // From here on the generation does not change. Between the two reads it may have come round to the same low part.
-    if ((state & me) === 0 && !isCurrent(core, index, id)) {
-      dropHold(core, index, id);
-      return false;
+    const isOnTheWay = (state & me) !== 0;
+    if (!isOnTheWay) {
+      const joined = join(core, id, state);
+      if (joined === Joined.REFUSED && Atomics.load(i32, at) === state) return false;
+      if (joined !== Joined.YES) continue;
+      // From here on the generation does not change. Between the two reads it may have come round to the same low part.
+      if (!isCurrent(core, index, id)) {
+        dropHold(core, index, id);
+        return false;
+      }
     }
-    const isDelivered = (state & me) === 0;
-    core.localLease[index] = isDelivered ? id : MANY - id;
-    core.localRefs[index] = isDelivered ? 0 : 1;
-    core.pins[index] = isDelivered ? 0 : DELIVERY;
+    core.localLease[index] = isOnTheWay ? MANY - id : id;
+    core.localRefs[index] = isOnTheWay ? 1 : 0;
+    core.pins[index] = isOnTheWay ? DELIVERY : 0;
     if (core.onHold !== null) core.onHold(index, id);
     return true;
+  }
+  return false;
+}
+
+/** What became of a {@link join}: the state was another one by then; or another thread is sending that lease here. */
+const Joined = { YES: 0, CHANGED: 1, REFUSED: 2 } as const;
+
+/** What of an identity is announced in a member's words: index and low part of the generation. */
+const LOW_BITS = 0x3fffffff;
+
+/** An identity as a member's words announce it. */
+export function announced(id: number): number {
+  return (id & LOW_BITS) + 1;
+}
+
+/**
+ * Takes this thread into a lease whose slot has the given state, without its bit. A thread has one bit for all of its
+ * holds, so a lease that moves to it must not meet one that it joined meanwhile: one release would end both. So each
+ * side says what it is about to do before it looks at the other: this thread announces the lease that it joins, and
+ * then looks for one who announced a transfer of it to this thread; that one announces the transfer, and then looks
+ * for both the bit and the announcement (`prepareTransfer`). At least one of the two sees the other, and refuses.
+ * O(members).
+ */
+function join(core: Core, id: number, state: number): number {
+  const { i32, me } = core;
+  const own = memberAt(core, core.member) + MemberWord.JOINING;
+  Atomics.store(i32, own, announced(id));
+  let joined: number = isComing(core, id, core.member) ? Joined.REFUSED : Joined.YES;
+  if (joined === Joined.YES) {
+    const index = id & core.indexMask;
+    const seen = Atomics.compareExchange(i32, stateAt(core, index), state, state | me);
+    if (seen !== state) joined = Joined.CHANGED;
+  }
+  // Not a store: of one that was declared dead meanwhile the word may be the next member's.
+  Atomics.compareExchange(i32, own, announced(id), 0);
+  return joined;
+}
+
+/** Whether another member than this one has announced a transfer of that lease to the member `to`. O(members). */
+export function isComing(core: Core, id: number, to: number): boolean {
+  const { i32, layout } = core;
+  const wanted = announced(id);
+  for (let other = 0; other < layout.members; other++) {
+    const at = memberAt(core, other);
+    if (other === core.member || Atomics.load(i32, at + MemberWord.TRANSFER) !== wanted) continue;
+    // What is there in a free place is nobody's.
+    if (i32[at + MemberWord.TRANSFER_TO] === to && (Atomics.load(i32, at) & MemberState.MASK) !== MemberState.FREE)
+      return true;
   }
   return false;
 }

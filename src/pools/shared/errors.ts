@@ -62,6 +62,13 @@ export function leaseError({ name, core }: Named, id: unknown, verb: string): Mi
   if (holds(core, state, id) && isLocalHolder(core, index, id)) return damagedError(name, lease, verb, details);
   const known = core.lastLease[index] === id || isLocalHolder(core, index, id);
   const over = !isLease(core, state, id) || !isCurrent(core, index, id);
+  if (!over && verb === "retain") {
+    return new MillpondError(
+      "ERR_FOREIGN_RELEASE",
+      `cannot retain ${lease}: another thread is sending it to this one (member ${core.member}); receive it, or try again`,
+      details,
+    );
+  }
   if (!over && !known) {
     return new MillpondError(
       "ERR_FOREIGN_RELEASE",

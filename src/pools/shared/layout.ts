@@ -25,7 +25,7 @@ import { oneOf, powerOfTwo, wholeNumber, wrongType } from "../../util/validate.t
 import type { ZeroPolicy } from "../buffer/config.ts";
 
 /** Changes with every change of what lies where, or of what a number means. */
-export const LAYOUT_VERSION = 6;
+export const LAYOUT_VERSION = 7;
 
 /** "MPSP": a memory that holds a pool begins with it. */
 export const MAGIC = 0x4d505350;
@@ -87,10 +87,15 @@ export const MemberWord = {
   /** The transfer in progress: the low 30 bits of the lease's identity, + 1, and to whom. */
   TRANSFER: 1,
   TRANSFER_TO: 2,
+  /** The lease that this member is about to join: the low 30 bits of its identity, + 1. */
+  JOINING: 3,
   /** Counted on slow paths, for stats. */
   MISSES: 4,
   WAITS: 5,
-  /** The member whose worker this one's thread is, + 1, or 0; and that member's status without its state. */
+  /**
+   * The member whose worker this one's thread is, + 1, and above it the epoch of this one: what is there says nothing
+   * of the next member in this place. And that member's status without its state.
+   */
   PARENT: 6,
   PARENT_STATUS: 7,
 } as const;

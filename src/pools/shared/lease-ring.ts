@@ -24,7 +24,7 @@
 import type { Clock } from "../../util/clock.ts";
 import { milliseconds, oneOf, withMethods, wrongType } from "../../util/validate.ts";
 import type { WaitOptions } from "../common/wait-queue.ts";
-import { transferError } from "../lane/shared-transport.ts";
+import { noteRing, transferError } from "../lane/shared-transport.ts";
 import { leaseError, refusal } from "./errors.ts";
 import {
   acceptCommitted,
@@ -69,6 +69,9 @@ import { isOwnWaiter, type SharedWaiter } from "./waiter.ts";
  * sender died in the push.
  */
 const ITEM_BITS = 0x3fffffff;
+
+/** For the hot path: what is imported, or a property, is loaded anew at each use. */
+const CLOSED: number = RingWord.CLOSED;
 
 /** Numbers that name no lease, in one call: each takes some 60 ns to tell. */
 const MAX_SKIPPED = 1024;
@@ -126,6 +129,7 @@ export class LeaseRing {
     if (side === "pop") {
       const rings = poppedBy.get(pool) ?? new Set();
       poppedBy.set(pool, rings.add(new WeakRef(this)));
+      noteRing(pool);
     }
     // Who waits for somebody to come looks again.
     wakeBoth(ring.state);
@@ -154,8 +158,8 @@ export class LeaseRing {
   }
 
   /**
-   * Gives a lease up to the other side. False, with nothing changed: the ring is full, or nobody is at its other side
-   * yet.
+   * Gives a lease up to the other side. False, with nothing changed: the ring is full or closed, or nobody is at its
+   * other side yet.
    * @realtime Throws `ERR_USE_AFTER_RELEASE`, `ERR_FOREIGN_RELEASE`, `ERR_POOL_DEAD`, `ERR_ALREADY_EXISTS` when the
    * other side holds that lease already, `ERR_INACTIVE` when it has ended; the lease stays then.
    */
@@ -166,6 +170,8 @@ export class LeaseRing {
     if (typeof id !== "number") throw wrongType("id", "a lease of the pool, a number", id);
     if (this.#peer < 0 && !this.#meet()) return false;
     if (!pool.isIdentity(id)) throw leaseError(pool, id, "push");
+    // Who closed it may pop no more.
+    if (state.i32[CLOSED] !== 0) return false;
     let begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);
     // Another thread may have taken the place of one that ended.
     if (begun === TransferResult.GONE && this.#meet()) begun = prepareTransfer(core, id, this.#peer, this.#peerStatus);

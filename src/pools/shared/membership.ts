@@ -15,9 +15,10 @@
  * read, so that no step meets a later member.
  *
  * Invariants. A lease moves in three steps, prepare, commit, accept, and belongs to exactly one of the two members
- * after each. Any number of members may reclaim at once; each of these steps may be the last of the thread that takes
- * it, and the tests stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the
- * middle.
+ * after each. The receiver's bit is not set before the second: a bit is one hold, or one that was joined while it was
+ * on its way; a thread neither joins a lease that is being sent to it nor is sent one that it is about to join. Any
+ * number of members may reclaim at once; each of these steps may be the last of the thread that takes it, and the tests
+ * stop threads after each. Only a place (not a slot) waits for a reclaimer that stopped in the middle.
  *
  * A member of a pool that was closed is LIVE until its own thread notices, or another one says that it has ended: as
  * long as one is, the memory gets no other pool.
@@ -27,6 +28,7 @@
  * with it: at the next search that finds no slot, at each look of a waiter, at the next reclaim.
  */
 import {
+  announced,
   beginHold,
   type Core,
   clearSlot,
@@ -36,6 +38,7 @@ import {
   endOne,
   forget,
   holds,
+  isComing,
   isCurrent,
   isLease,
   isLocalHolder,
@@ -88,9 +91,6 @@ const MAX_DISTURBED = 1024;
 /** More than there can be waiters. */
 const ALL = 0x3fffffff;
 
-/** What of an identity is announced in {@link MemberWord}: index and low part of the generation. */
-const LOW_BITS = 0x3fffffff;
-
 /** One member, told from earlier and later ones of the same number by its status word. */
 export interface Membership {
   /** Number of the member. */
@@ -113,12 +113,11 @@ export function claimMembership(
     if ((status & MemberState.MASK) !== MemberState.FREE) continue;
     const mine = ((status + MemberState.EPOCH) & ALL) | state;
     if (Atomics.compareExchange(i32, at, status, mine) !== status) continue;
-    // Who was here before was somebody else's child, or nobody's.
-    Atomics.store(i32, at - MemberWord.STATUS + MemberWord.PARENT, 0);
     if (!isTransferTarget(i32, layout, member)) {
       // A member that was declared dead too early may have announced a transfer after its end; it would keep others
       // out.
       Atomics.store(i32, at - MemberWord.STATUS + MemberWord.TRANSFER, 0);
+      Atomics.store(i32, at - MemberWord.STATUS + MemberWord.JOINING, 0);
       return { member, status: mine };
     }
     // A thread is about to send a lease to the last member here. It will notice; until then the place stays free.
@@ -211,16 +210,21 @@ export function prepareTransfer(core: Core, id: number, to: number, status: numb
   if (core.isSending) return TransferResult.REENTRANT;
   i32[own + MemberWord.TRANSFER_TO] = to;
   // From here on the receiver's membership is given to nobody else. Who sees this store sees the one before it.
-  Atomics.store(i32, own + MemberWord.TRANSFER, (id & LOW_BITS) + 1);
+  Atomics.store(i32, own + MemberWord.TRANSFER, announced(id));
   let outcome: number = TransferResult.DONE;
   if (!isSameMember(statusOf(core, to), status)) outcome = TransferResult.GONE;
+  // Before the look at the state: one that has joined meanwhile is there by then. See join() in core.ts.
+  else if (Atomics.load(i32, memberAt(core, to) + MemberWord.JOINING) === announced(id))
+    outcome = TransferResult.HAS_IT;
   // A plain read for the usual case: held here and by nobody else. commitTransfer() checks again.
   const alone = (((id >>> core.indexBits) & core.generationMask) << core.memberBits) | core.me;
   if (core.localLease[index] !== id || i32[stateAt(core, index)] !== alone) {
+    // Before the look at the state: a transfer by another holder that is over by now has set the receiver's bit.
+    const comes = outcome === TransferResult.DONE && isComing(core, id, to);
     const state = Atomics.load(i32, stateAt(core, index));
     const isOwn = isLocalHolder(core, index, id) && !isPinned(core, index);
     if (!isOwn || !holds(core, state, id)) outcome = TransferResult.NOT_HELD;
-    else if (outcome === TransferResult.DONE && (state & (1 << to)) !== 0) outcome = TransferResult.HAS_IT;
+    else if (comes || (outcome === TransferResult.DONE && (state & (1 << to)) !== 0)) outcome = TransferResult.HAS_IT;
   }
   if (outcome !== TransferResult.DONE) Atomics.store(i32, own + MemberWord.TRANSFER, 0);
   return outcome;
@@ -269,21 +273,31 @@ export function commitTransfer(core: Core, id: number, to: number, status: numbe
 
 /**
  * Undoes a transfer to a member that is gone; false when its reclaim was faster and nobody else held it, so that the
- * lease is over.
+ * lease is over; or when another holder sends the same lease here, which is this thread's hold then.
  */
 function revertTransfer(core: Core, id: number, at: number, bit: number): boolean {
   const { i32, me } = core;
   const index = id & core.indexMask;
+  const joining = memberAt(core, core.member) + MemberWord.JOINING;
+  // As in join() of core.ts: the bit that this thread takes again must not meet one that is being sent here.
+  Atomics.store(i32, joining, announced(id));
+  const comes = isComing(core, id, core.member);
+  const isOnce = core.localLease[index] === id;
+  let isBack = false;
   for (let n = 0; n < RETRIES; n++) {
     const state = Atomics.load(i32, at);
-    if (!isLease(core, state, id) || !isCurrent(core, index, id)) return false;
-    if (Atomics.compareExchange(i32, at, state, (state & ~bit) | me) !== state) continue;
+    if (!isLease(core, state, id) || !isCurrent(core, index, id)) break;
+    // Held once, this thread's bit was taken out by the transfer: what is there now was sent here.
+    const isSent = isOnce && (comes || (state & me) !== 0) && (state & core.holderMask & ~bit) !== 0;
+    if (Atomics.compareExchange(i32, at, state, (state & ~bit) | (isSent ? 0 : me)) !== state) continue;
+    if (isSent) forget(core, index, id);
     // As in retain(): from here on the generation does not change.
-    if (isCurrent(core, index, id)) return true;
-    dropHold(core, index, id);
-    return false;
+    else if (isCurrent(core, index, id)) isBack = true;
+    else dropHold(core, index, id);
+    break;
   }
-  return false;
+  Atomics.compareExchange(i32, joining, announced(id), 0);
+  return isBack;
 }
 
 /**
@@ -474,11 +488,16 @@ export function evict(core: Core, member: number, then: number): void {
 }
 
 /** Says that the thread of a reserved membership is a worker of this thread: it ends with this one. */
-export function adopt(core: Core, { member }: Membership): void {
+export function adopt(core: Core, { member, status }: Membership): void {
   const { i32 } = core;
   const at = memberAt(core, member);
   i32[at + MemberWord.PARENT_STATUS] = core.status & ~MemberState.MASK;
-  Atomics.store(i32, at + MemberWord.PARENT, core.member + 1);
+  Atomics.store(i32, at + MemberWord.PARENT, childWord(status, core.member));
+}
+
+/** The parent's number and the child's epoch, so that the word of the last child in this place fits no other one. */
+function childWord(status: number, parent: number): number {
+  return ((status & ~MemberState.MASK) << 2) | (parent + 1);
 }
 
 /** The members whose threads are workers of the thread that was, or is, this member. O(members). */
@@ -488,8 +507,13 @@ export function childrenOf(core: Core, parent: Membership): Membership[] {
   for (let member = 0; member < layout.members; member++) {
     const at = memberAt(core, member);
     const status = statusOf(core, member);
-    if (!isPresent(status) || member === parent.member || member === core.member) continue;
-    if (Atomics.load(i32, at + MemberWord.PARENT) !== parent.member + 1) continue;
+    if (
+      !isPresent(status) ||
+      member === parent.member ||
+      isSameMember(status, member === core.member ? core.status : 0)
+    )
+      continue;
+    if (Atomics.load(i32, at + MemberWord.PARENT) !== childWord(status, parent.member)) continue;
     if (i32[at + MemberWord.PARENT_STATUS] === (parent.status & ~MemberState.MASK)) found.push({ member, status });
   }
   return found;
@@ -500,13 +524,77 @@ export function childrenOf(core: Core, parent: Membership): Membership[] {
  * many slots came free by this call.
  */
 export function reclaimThread(core: Core, { member, status }: Membership): number {
-  const ended = [{ member, status }];
-  // Each is present when it is found, and not any more when it was evicted.
+  evictThread(core, { member, status });
+  return reclaimAll(core);
+}
+
+/**
+ * As {@link reclaimThread}, by one that is not a member of the pool any more: it marks the members, and those that are
+ * present clear up, at their next look for a slot.
+ */
+export function reclaimFromOutside(core: Core, thread: Membership): void {
+  const { i32, pool } = core;
+  if (!visit(i32, pool)) return;
+  evictThread(core, thread);
+  Atomics.store(i32, Header.UNRECLAIMED, 1);
+  wake(core, ALL);
+  endVisit(i32);
+}
+
+/** The first half of {@link reclaimThread}. Each place is looked at once, whatever is written there meanwhile. */
+function evictThread(core: Core, thread: Membership): void {
+  const ended = [thread];
+  const seen = new Set([thread.member]);
   for (let next = ended.pop(); next !== undefined; next = ended.pop()) {
-    ended.push(...childrenOf(core, next));
+    for (const child of childrenOf(core, next)) {
+      if (seen.has(child.member)) continue;
+      seen.add(child.member);
+      ended.push(child);
+    }
     evict(core, next.member, next.status);
   }
-  return reclaimAll(core);
+}
+
+/**
+ * Makes the place of a member that has ended the next one's, reserved, with all that it held: where every member has
+ * ended, and so nobody is there to reclaim it. The one who joins there calls {@link disown} first. Null, and nothing
+ * changed: it is another one's by now, or is being reclaimed.
+ */
+export function inheritMembership(
+  i32: Int32Array,
+  layout: SharedLayout,
+  { member, status }: Membership,
+): Membership | null {
+  const state = status & MemberState.MASK;
+  if (!isPresent(status) && state !== MemberState.LEAVING) return null;
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const mine = (((status & ~MemberState.MASK) + MemberState.EPOCH) & ALL) | MemberState.RESERVED;
+  if (Atomics.compareExchange(i32, at, status, mine) !== status) return null;
+  Atomics.store(i32, at - MemberWord.STATUS + MemberWord.JOINING, 0);
+  Atomics.add(i32, Header.RECLAIMED, 1);
+  return { member, status: mine };
+}
+
+/** Gives a membership back that was inherited and not used: what was held there is others' to reclaim. */
+export function returnInherited(i32: Int32Array, layout: SharedLayout, { member, status }: Membership): void {
+  const at = layout.membersAt + member * LINE + MemberWord.STATUS;
+  const epoch = status & ~MemberState.MASK;
+  for (const state of [MemberState.RESERVED, MemberState.LIVE]) {
+    if (Atomics.compareExchange(i32, at, epoch | state, epoch | MemberState.RECLAIMING) === (epoch | state)) break;
+  }
+  Atomics.store(i32, Header.UNRECLAIMED, 1);
+}
+
+/**
+ * Takes this thread out of every slot that the last member in its place held, before it holds one itself. If it is
+ * stopped on the way, its own end is met by the same step, or by a reclaim.
+ */
+export function disown(core: Core): void {
+  const { size } = core.layout;
+  const passes = MAX_PASSES + Math.ceil((core.count * Math.max(size, LEAST_BYTES)) / CLEAR_BYTES);
+  // Bounded: another process may write into these words without end.
+  for (let n = 0; n < passes && isAlive(core) && !reclaimPass(core, core.me, newPass()); n++);
+  wake(core, ALL);
 }
 
 /** Goes on with clearing up that an earlier call left. Returns how many slots came free. */

@@ -141,11 +141,15 @@ export class SpscRing {
     const given = readRingOptions(options);
     const i32 = new Int32Array(memory, 0, Math.min(memory.byteLength >>> 2, RingWord.ITEMS));
     const capacity = i32[RingWord.CAPACITY] ?? 0;
-    const fits = capacity > 0 && capacity <= 2 ** 20 && memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
+    const fits =
+      capacity > 0 &&
+      capacity <= 2 ** 20 &&
+      (capacity & (capacity - 1)) === 0 &&
+      memory.byteLength >= 4 * (RingWord.ITEMS + capacity);
     if (!fits || Atomics.load(i32, RingWord.MAGIC) !== MAGIC || i32[RingWord.VERSION] !== VERSION) {
       throw new MillpondError("ERR_BAD_DATA", `there is no ring of layout version ${VERSION} in that memory`);
     }
-    return new SpscRing(memory, powerOfTwo("capacity", capacity, 2 ** 20), given);
+    return new SpscRing(memory, capacity, given);
   }
 
   /**

@@ -18,8 +18,8 @@
  * end with the last thread that looks. A forced close of either pool ends both, the buffers first.
  *
  * Invariants: each buffer's hold on its slot is pinned, so that only the buffer ends it; there are `threads` more slots
- * than buffers; a slot is leased again only when nobody looks at it; no other pool is made in the memory while there
- * are buffers in it.
+ * than buffers; a slot is leased again, and zeroed, only when nobody looks at it; no other pool is made in the memory
+ * while there are buffers in it.
  *
  * Complexity: as BufferPool; a return takes one step more in shared memory, by which the slot's lease is renewed; close
  * O(slots).
@@ -28,7 +28,7 @@ import { allocators } from "../../allocators/registry.ts";
 import { MediaBuffer } from "../../media/buffer/media-buffer.ts";
 import { Allocator } from "../../memory/allocator.ts";
 import type { ResolvedParams } from "../../memory/params.ts";
-import { Region } from "../../memory/region.ts";
+import { Region, zeroBytes } from "../../memory/region.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { checkOptions, flag, instance, readOptions, wholeNumber } from "../../util/validate.ts";
 import { type AcquireOptions, BufferPool, type BufferPoolOptions, POOL_OPTIONS } from "../buffer/buffer-pool.ts";
@@ -84,7 +84,11 @@ class BufferSlots extends SharedPool {
   end(how: SlotsEnd): void {
     if (how === "close") {
       // Of one who is out the buffers end, and nothing of the others'.
-      if (!this.isOut) super.close({ force: true });
+      if (!this.isOut) {
+        // In a closed pool nothing is cleared any more. The leases that are left end in this very call.
+        if (!this.core.plain && !this.isOver) for (const { slot } of this.holders()) zeroBytes(this.viewOf(slot));
+        super.close({ force: true });
+      }
     } else if (how === "leave") super.leave({ force: true });
     else if (!this.isOver) this.retire();
     // It was closed, or left, under its buffers. Only now is nothing of them in the memory.
@@ -127,6 +131,11 @@ class SlotAllocator extends Allocator {
   constructor(pool: BufferSlots) {
     super(pool.name, { memoryType: "SharedMemory" });
     this.pool = pool;
+  }
+
+  /** The last hold of a slot ends with its bytes, where they are to be zero: another thread may have that hold. */
+  override get zeroesFreed(): boolean {
+    return true;
   }
 
   protected override allocateRegion(_size: number, _params: ResolvedParams): Region {
@@ -238,13 +247,14 @@ export class SharedBufferPool extends BufferPool {
     }
   }
 
-  #makePool({ size, max, params }: ActualPoolConfig): BufferSlots {
+  #makePool({ size, max, params, zero }: ActualPoolConfig): BufferSlots {
     const made = makePool({
       name: this.name,
       size: params.prefix + size + params.padding,
       count: max + this.#threads,
       align: Math.max(params.align, 64),
       members: this.#threads + 1,
+      zero: zero === "release" ? "release" : "fresh",
     });
     const slots: BufferSlots = new BufferSlots(made, (end) => this.#endBy(slots, end));
     return slots;

@@ -532,7 +532,12 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     } finally {
       this.#endForeign(END);
     }
+    this.#noteCount();
     this.#arm();
+  }
+
+  #noteCount(): void {
+    this.#registration.observer?.onResize(this.#registration, this.#blocks.count * this.capacity);
   }
 
   #grow(pointers: number): void {
@@ -702,6 +707,7 @@ export class SlabPool<S extends StructFields = Record<never, never>> {
     this.#freeHead = head;
     const failures = this.#blocks.drop(gone, forced);
     this.#endForeign(head);
+    this.#noteCount();
     return failures;
   }
 

@@ -199,7 +199,8 @@ describe("receiveLane", () => {
   it("answers an invitation that makes no sense with ERR_BAD_DATA, and keeps no membership", async () => {
     const pool = SharedPool.create({ size: 64, count: 2 });
     const before = pool.stats();
-    const port = new MessageChannel().port1;
+    const { port1: port, port2 } = new MessageChannel();
+    port2.on("message", ({ kind }) => kind === "millpond.hello" && port2.postMessage({ kind: "millpond.go" }));
     const good = { kind: "millpond.lane", port, offer: { transport: "shared", handle: pool.handle, from: {} } };
     const results: string[] = [];
     for (const data of [

@@ -1,5 +1,5 @@
 /** What only a TransferPool has to say: buffers that are detached, and leases at the very moment of a hand-over. */
-import { Worker } from "node:worker_threads";
+import { type MessagePort, Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { TransferPool } from "../../../src/pools/lane/transfer-pool.ts";
 import { codeOf } from "../../helpers/code-of.ts";
@@ -191,4 +191,26 @@ it("a getter that sends another lease finds the window as full as it is", async 
   };
   expect(lane.trySend(pool.tryAcquire()!, data)).toBe(true);
   expect([said, lane.credit]).toEqual([[false], 0]);
+});
+
+it("the other side asks twice with one number and goes: no slot is given to it after that", async () => {
+  const pool = TransferPool.create({ size: 8, count: 1 });
+  let port: MessagePort | undefined;
+  const lane = await pool.connect({
+    postMessage(request: { port: MessagePort }) {
+      port = request.port;
+      port.postMessage({ kind: "millpond.ready", holds: false });
+    },
+  } as never);
+  const lease = pool.tryAcquire()!;
+  for (let n = 0; n < 2; n++) port!.postMessage([4, ["request", 1]]);
+  // What comes after them has been heard when this has.
+  port!.postMessage([2]);
+  port!.close();
+  expect(await lane.receive()).toBeUndefined();
+  while (lane.isOpen) await new Promise((resolve) => setImmediate(resolve));
+  await lane.close();
+  pool.release(lease);
+  expect(pool.stats()).toEqual({ count: 1, free: 1, held: 0, away: 0 });
+  pool.close();
 });

@@ -88,6 +88,48 @@ describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a machine tha
   });
 });
 
+describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a process that cannot say which one it is", () => {
+  const few = ["sh", "-c", 'ulimit -n 64 && exec "$0" "$@"', process.execPath, HOLDER];
+
+  it("is not let in without a descriptor to ask: nobody could see its end, and what it held would be lost", async () => {
+    const pool = make({ size: 64, count: 1 });
+    const stdio = ["ignore", "pipe", "pipe", pool.descriptor] as const;
+    const exit = await run([...few, "open", "full"], { stdio: [...stdio] });
+    expect(answerOf(exit)).toMatchObject({ code: "ERR_ALLOCATION_FAILED", details: { errno: "EMFILE" } });
+    expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+  });
+
+  it("is let in when it was asked before, and what it holds when it is killed comes back", async () => {
+    const pool = make({ size: 64, count: 1, watch: Number.POSITIVE_INFINITY });
+    const child = spawn(few[0]!, [...few.slice(1), "hold", "1", "full", "early"], {
+      stdio: ["ignore", "pipe", "inherit", pool.descriptor],
+    });
+    children.push(child);
+    for await (const line of createInterface({ input: child.stdout! })) {
+      expect(JSON.parse(line)).toEqual({ holds: 1 });
+      break;
+    }
+    await kill(child);
+    expect(pool.reclaimEnded()).toEqual({ freed: 1, members: 1 });
+  });
+
+  it("is not let in, and makes no pool, where it may not read /proc", async () => {
+    const pool = make({ size: 64, count: 1 });
+    const root = join(import.meta.dirname, "..", "..", "..");
+    const may = ["--permission", "--allow-addons", "--allow-worker", `--allow-fs-read=${root}`];
+    for (const job of ["open", "create"]) {
+      const exit = await run([process.execPath, ...may, HOLDER, job], {
+        stdio: ["ignore", "pipe", "pipe", pool.descriptor],
+      });
+      expect(answerOf(exit)).toMatchObject({
+        code: "ERR_UNSUPPORTED",
+        message: expect.stringMatching(/ERR_ACCESS_DENIED.*let it read \/proc/),
+      });
+    }
+    expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
+  });
+});
+
 describe.runIf(nativeOps().availability.ok && existsSync(LISTED))("a child that inherited the descriptor", () => {
   it("and forked another with it: when the child is killed its lease comes free, even where another process has the descriptor", async () => {
     const pool = make({ size: 64, count: 1, watch: Number.POSITIVE_INFINITY });

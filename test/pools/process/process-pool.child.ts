@@ -2,8 +2,9 @@
  * The other process of the pool's tests: `process-pool.child.ts JOB ...`. Descriptor 3 is the pool's block; 4, where
  * there is one, a block of the test's own, with what a holder of each slot calls itself.
  */
-import { readFileSync } from "node:fs";
+import { openSync, readFileSync } from "node:fs";
 import { ProcessPool } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
 import { parseStat } from "../../../src/os/process-liveness.ts";
 import { openSharedMemory } from "../../../src/os/shared-memory.ts";
 import type { Lease } from "../../../src/pools/common/lease.ts";
@@ -31,6 +32,17 @@ if (rest.includes("nobody")) {
   process.setuid!(65534);
 }
 
+// Has every descriptor that it may have; "early": and has been asked before which process it is.
+if (rest.includes("full")) {
+  nativeOps();
+  if (rest.includes("early")) ProcessPool.create({ size: 64, count: 1 }).close();
+  try {
+    for (;;) openSync("/dev/null", "r");
+  } catch {
+    // That was the last one.
+  }
+}
+
 if (job === "open") answer(tried(() => ProcessPool.attach(3)));
 if (job === "create") answer(tried(() => ProcessPool.create({ size: 64, count: 2 })));
 if (job === "name") {
@@ -38,6 +50,11 @@ if (job === "name") {
   const lease = pool.tryAcquire()!;
   pool.bytes(lease).fill(9);
   answer({ member: pool.member, pid: pool.processes()[pool.member] === process.pid, waits: pool.waits });
+}
+if (job === "create and hold") {
+  const pool = ProcessPool.create({ size: 4096, count: 3, members: Number(rest[1]), watch: Number.POSITIVE_INFINITY });
+  console.log(JSON.stringify({ descriptor: pool.descriptor }));
+  hold(pool);
 }
 if (job === "hold") hold(ProcessPool.attach(3));
 if (job === "wait") await wait(ProcessPool.attach(3));

@@ -111,6 +111,46 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(pool.processes().filter((pid) => pid !== 0)).toEqual([process.pid]);
   });
 
+  it("that a member leaves stays the others' of its process: a thread's, and one's that came by the block", () => {
+    const pool = make({ size: 4096, count: 1 });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const thread = ProcessPool.attach(pool.reserve());
+    const second = ProcessPool.attach(pool.block!);
+    pools.push(other, thread, second);
+    const { block } = pool;
+    const view = second.block!.bytes;
+    pool.leave();
+    // It has the descriptor as well, and may hand it on.
+    expect(value(nativeOps().shared.inspect(second.descriptor)).inode).toBe(other.block!.inode);
+    second.release(second.tryAcquire()!);
+    second.leave();
+    expect(block!.descriptor).toBe(-1);
+    const lease = thread.tryAcquire()!;
+    thread.bytes(lease).fill(7);
+    expect(other.stats().held).toBe(1);
+    thread.release(lease);
+    other.release(other.tryAcquire()!);
+    other.validate();
+    thread.leave();
+    // Nobody is left at that mapping who could end it: the engine does.
+    expect(view).toHaveLength(block!.size);
+  });
+
+  it("by one block twice ends the sharing here with the second leave", () => {
+    const pool = make({ size: 4096, count: 1 });
+    const other = ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
+    const second = ProcessPool.attach(pool.block!);
+    pools.push(other);
+    const lease = pool.tryAcquire()!;
+    const view = pool.bytes(lease);
+    second.leave();
+    view.fill(7);
+    pool.release(lease);
+    pool.leave();
+    view.fill(9);
+    expect(other.bytes(other.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
+  });
+
   it("retires with the last lease of any process, and is closed for all of them", () => {
     const pool = make({ size: 64, count: 2 });
     const again = (): ProcessPool => ProcessPool.attach(openSync(`/proc/self/fd/${pool.descriptor}`, "r+"));
@@ -170,6 +210,31 @@ describe.runIf(nativeOps().availability.ok)("joining", () => {
     expect(again().member).toBe(1);
   });
 
+  it("a pool whose members were all killed is the next one's who has its descriptor, with every slot, cleared", async () => {
+    const creator = spawn(process.execPath, [CHILD, "create and hold", "2", "2"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    children.push(creator);
+    const lines = createInterface({ input: creator.stdout! })[Symbol.asyncIterator]();
+    const { descriptor } = JSON.parse((await lines.next()).value!) as { descriptor: number };
+    expect(JSON.parse((await lines.next()).value!)).toEqual({ holds: 2 });
+    const open = (): number => openSync(`/proc/${creator.pid}/fd/${descriptor}`, "r+");
+    const [first, second] = [open(), open()];
+    const holder = spawn(process.execPath, [CHILD, "hold", "1"], { stdio: ["ignore", "pipe", "inherit", first] });
+    children.push(holder);
+    expect(await firstLine(holder)).toEqual({ holds: 1 });
+    await kill(holder);
+    await kill(creator);
+    const heir = ProcessPool.attach(first, { watch: Number.POSITIVE_INFINITY });
+    const other = ProcessPool.attach(second, { watch: Number.POSITIVE_INFINITY });
+    pools.push(heir, other);
+    expect(heir.stats()).toMatchObject({ free: 3, held: 0, reclaimed: 2 });
+    for (let slot = 0; slot < 3; slot++) expect(heir.bytes(heir.tryAcquire()!).every((byte) => byte === 0)).toBe(true);
+    expect(other.tryAcquire()).toBeUndefined();
+    heir.validate();
+    expect(heir.processes()).toEqual([process.pid, process.pid]);
+  });
+
   it("a reserved membership is taken once; one that was taken back is refused", () => {
     const pool = make({ size: 64, count: 2, members: 3 });
     const handle = pool.reserve();
@@ -213,12 +278,14 @@ describe.runIf(nativeOps().availability.ok)("waiting", () => {
       const turns = times(10, 40);
       const child = start(pool, ["wait", how, String(turns)]);
       await firstLine(child);
+      // It may be done first.
+      const ended = once(child, "exit");
       for (let i = 0; i < turns; i++) {
         const lease = await pool.acquire({ timeout: 60_000 });
         await new Promise((resolve) => setTimeout(resolve, 3));
         pool.release(lease);
       }
-      const [exit] = await once(child, "exit");
+      const [exit] = await ended;
       expect(exit).toBe(0);
       pool.validate();
     },
@@ -429,6 +496,23 @@ describe.runIf(nativeOps().availability.ok)("what is refused", () => {
     expect(code(() => ProcessPool.create({ size: 64, count: 1, ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => ProcessPool.attach(3, { ops }))).toBe("ERR_UNSUPPORTED");
     expect(code(() => ProcessPool.attach("some-name", { ops }))).toBe("ERR_UNSUPPORTED");
+  });
+
+  it("no worker, by the runtime's permissions: acquire() looks again and again instead", async () => {
+    const pool = make({ size: 64, count: 1 });
+    const lease = pool.tryAcquire()!;
+    const may = ["--permission", "--allow-addons", "--allow-fs-read=*"];
+    const child = spawn(process.execPath, [...may, CHILD, "wait", "async", "1"], {
+      stdio: ["ignore", "pipe", "inherit", pool.descriptor],
+    });
+    children.push(child);
+    const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+    expect(JSON.parse((await lines.next()).value!)).toEqual({ ready: true });
+    // It has looked in vain, and waits.
+    while (pool.stats().members.every(({ self, waiting }) => self || !waiting))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    pool.release(lease);
+    expect(JSON.parse((await lines.next()).value!)).toEqual({ worst: expect.any(Number) });
   });
 
   it("the example ends well where native code is forbidden, and says why", async () => {

@@ -64,6 +64,20 @@ class Processes {
     return true;
   }
 
+  /** Joins where everybody has ended, as ProcessPool.attach does then. */
+  *inherit(i: number): Step<boolean> {
+    const ended = (pid: number): boolean => this.ended.has(pid - 100);
+    const { table, i32, layout } = this;
+    const claim = yield* steps.inheritRow(table, i32, layout, this.process(i), ended);
+    if (claim === null) return false;
+    const { membership, isInherited } = claim as NonNullable<ReturnType<typeof claimRow>>;
+    const live = yield* steps.activateReservation(i32, layout, membership.member, membership.status);
+    if (live === 0) throw new Error(`the membership of ${i}, which lives, was taken back`);
+    this.enter(i, membership.member, live);
+    if (isInherited === true) yield* steps.disown(this.cores[i]!);
+    return true;
+  }
+
   *take(i: number): Step<number> {
     return yield* steps.tryAcquire(this.cores[i]!);
   }
@@ -186,6 +200,37 @@ describe("a process is killed between any two instructions", REPEATED, () => {
       alone(processes.join(1));
       alone(processes.take(1));
       return processes.run([during(processes.leave(1)), during(processes.join(2)), during(processes.reclaim(0))], 0, 1);
+    };
+    expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
+  });
+
+  it("while it inherits the place of a process that held the only slot, as another one does: the slot is had once, and not lost", () => {
+    const make = (): Run => {
+      const processes = new Processes();
+      alone(processes.join(1));
+      alone(processes.take(1));
+      processes.ended.add(0).add(1);
+      const took = new Set<number>();
+      const heir = function* (i: number): Thread {
+        if (!(yield* processes.inherit(i))) return;
+        yield* processes.reclaim(i);
+        if ((yield* processes.take(i)) >= 0) took.add(i);
+      };
+      const run = processes.run([heir(2), heir(3)], 0, 2);
+      return {
+        ...run,
+        check() {
+          let [there] = [2, 3].filter((i) => processes.seated.has(i) && !processes.ended.has(i));
+          if (there === undefined) {
+            there = 4;
+            if (!alone(processes.inherit(there))) throw new Error("nobody is there, and nobody can join");
+          }
+          alone(processes.reclaim(there));
+          const holders = [...took].filter((i) => !processes.ended.has(i));
+          if (holders.length > 1) throw new Error("two have the slot");
+          if (holders.length === 0 && alone(processes.take(there)) < 0) throw new Error("the slot is lost");
+        },
+      };
     };
     expect(explore(make, { preemptions: 2 }).schedules).toBeGreaterThan(atLeast(1000));
   });

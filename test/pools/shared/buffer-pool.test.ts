@@ -128,6 +128,40 @@ describe("a buffer in a shared slot", () => {
   });
 });
 
+it.each(["never", "fresh", "acquire", "release"] as const)(
+  "zero: %s. The bytes that a thread still looks at stay as they are, whatever becomes of the buffer",
+  async (zero) => {
+    for (const ends of ["comes back", "is discarded", "comes back to a pool that drains"]) {
+      const pool = SharedBufferPool.create({ size: 64, max: 2, threads: 1, zero });
+      const other = SharedPool.attach(pool.shared.handle);
+      const buffer = await pool.acquire();
+      buffer.bytes.fill(7);
+      const lease = pool.leaseOf(buffer);
+      other.retainId(lease);
+      if (ends === "is discarded") buffer.memoryAt(0).retain().release();
+      if (ends === "comes back to a pool that drains") pool.deactivate();
+      buffer.release();
+      expect([other.isHeld(lease), new Set(other.bytesOf(lease))], ends).toEqual([true, new Set([7])]);
+      const slot = lease & other.core.indexMask;
+      other.releaseId(lease);
+      const after = zero === "release" ? 0 : 7;
+      expect(new Set(other.viewOf(slot)), ends).toEqual(new Set([after]));
+    }
+  },
+);
+
+it("zero: release. A close by force leaves no bytes behind, also of a slot that a thread looks at", async () => {
+  const pool = SharedBufferPool.create({ size: 64, max: 2, threads: 1, zero: "release" });
+  const other = SharedPool.attach(pool.shared.handle);
+  for (const looks of [true, false]) {
+    const buffer = await pool.acquire();
+    buffer.bytes.fill(7);
+    if (looks) other.retainId(pool.leaseOf(buffer));
+  }
+  pool.close({ force: true });
+  for (let slot = 0; slot < other.count; slot++) expect(new Set(other.viewOf(slot))).toEqual(new Set([0]));
+});
+
 describe("what is refused", () => {
   it("no bound, foreign buffers, replaced memory, a pool that was never active", () => {
     const pool = new SharedBufferPool();

@@ -4,7 +4,8 @@
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { holds, leaseOf } from "../../../src/pools/shared/core.ts";
+import { type Core, holds, leaseOf } from "../../../src/pools/shared/core.ts";
+import { leaseError } from "../../../src/pools/shared/errors.ts";
 import {
   checkShape,
   Header,
@@ -992,6 +993,174 @@ describe.each(["its identity", "its low bits, as a ring does"])(
         });
       };
       expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+    });
+
+    /** Joins the lease, looks, gives its hold back: at any point of the transfer, also before the message is read. */
+    const looks = (world: World, id: number, mail: Mail, received: { value: number }, first: boolean) =>
+      (function* (): Thread {
+        const core = world.cores[1]!;
+        const takesIn = function* (): Step<void> {
+          const got = yield* receiveOnce(world, mail);
+          if (got) received.value++;
+        };
+        const isJoined = (yield* steps.retain(core, id)) as boolean;
+        if (isJoined && first && mail.id !== undefined) yield* takesIn();
+        if (isJoined && !(yield* world.giveStep(1, id))) throw new Error("a hold that was joined is over");
+        if (received.value === 0) yield* takesIn();
+      })() as Thread;
+
+    /** What comes is the lease, once; false: nothing comes any more, or what came is over. */
+    function* receiveOnce(world: World, mail: Mail & { isOver?: boolean }): Step<boolean> {
+      const held = world.holders[0]!.has(1);
+      yield* receive(world, 1, 0, mail, () => mail.isOver === true);
+      return !held && world.holders[0]!.has(1);
+    }
+
+    it.each([
+      ["once", 1, false],
+      ["once, and the receiver reads while it looks", 1, true],
+      ["twice", 2, false],
+    ])(
+      "held %s: the receiver joins it meanwhile and gives its hold back, and what was sent arrives",
+      (_, holds, first) => {
+        const seen = { refusedJoin: 0, refusedSend: 0, both: 0 };
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 3 });
+          const id = hold(world, 0);
+          for (let n = 1; n < holds; n++) alone(steps.retain(world.cores[0]!, id));
+          const mail: Mail & { isOver?: boolean } = { id: undefined };
+          const received = { value: 0 };
+          let sent: number | undefined;
+          const sender = function* (): Thread {
+            sent = yield* send(world, 0, 1, id, mail);
+            if (holds > 1 && sent === TransferResult.DONE && !(yield* world.giveStep(0, id)))
+              throw new Error("the other hold is over");
+            mail.isOver = true;
+          };
+          const check = (): void => {
+            if (sent === TransferResult.DONE) {
+              if (received.value !== 1) throw new Error(`sent, and received ${received.value} times`);
+              if (!alone(world.giveStep(1, id))) throw new Error("what was received is over");
+              seen.both++;
+            } else {
+              if (sent !== TransferResult.HAS_IT || mail.id !== undefined) throw new Error(`the send says ${sent}`);
+              for (let n = 0; n < holds; n++)
+                if (!alone(world.giveStep(0, id))) throw new Error("a refused send took a hold");
+              seen.refusedSend++;
+            }
+            world.holders[0]!.clear();
+            world.check(2);
+          };
+          return { ...world.run([sender(), looks(world, id, mail, received, first)], 2), check };
+        };
+        expect(tally(explore(make, { preemptions: 4 })).schedules).toBeGreaterThan(100);
+        expect(Math.min(seen.both, seen.refusedSend)).toBeGreaterThan(0);
+      },
+    );
+
+    it.each(["giver", "receiver"] as const)(
+      "the receiver joins it meanwhile and the %s dies at any point: nothing is lost, and it can be joined and sent",
+      (who) => {
+        const make = (): Run => {
+          const world = new World({ count: 1, threads: 4 });
+          const id = hold(world, 0);
+          const mail: Mail & { isOver?: boolean } = { id: undefined };
+          const received = { value: 0 };
+          const victim = who === "giver" ? 0 : 1;
+          let died = false;
+          let ended = 0;
+          const note = function* (program: Thread): Thread {
+            yield* program;
+            ended++;
+          };
+          const sender = function* (): Thread {
+            yield* send(world, 0, 1, id, mail);
+            mail.isOver = true;
+          };
+          const undertaker = function* (): Thread {
+            yield { until: () => died || ended === 2 };
+            if (died) yield* world.reclaim(2, victim);
+          };
+          const check = (): void => {
+            // Whoever lives gives back what is left, and then the slot goes between the living as ever.
+            if (who === "receiver" || !died) while (alone(world.giveStep(0, id)));
+            if (who === "giver" || !died) while (alone(world.giveStep(1, id)));
+            world.holders[0]!.clear();
+            const next = hold(world, 2);
+            if (next < 0) throw new Error("the slot is lost");
+            const to = died ? (who === "giver" ? 1 : 0) : 1;
+            if (!alone(steps.retain(world.cores[to]!, next))) throw new Error("nobody can join it");
+            if (!alone(world.giveStep(to, next))) throw new Error("joined, and over");
+            const { member, status } = world.cores[to]!;
+            if (alone(steps.prepareTransfer(world.cores[2]!, next, member, status)) !== TransferResult.DONE)
+              throw new Error("it cannot be sent");
+          };
+          const threads = [note(sender()), note(looks(world, id, mail, received, true)), undertaker()];
+          return {
+            ...world.run(threads, 3, {
+              mortal: [who === "giver", who === "receiver", false],
+              died: () => {
+                died = true;
+                mail.isOver = true;
+              },
+            }),
+            check,
+          };
+        };
+        expect(tally(explore(make, { preemptions: 2 })).schedules).toBeGreaterThan(100);
+      },
+    );
+
+    it("cannot be joined by the receiver after it was announced and before it has moved; after that it can", () => {
+      for (const holds of [1, 2]) {
+        const world = new World({ count: 1, threads: 3 });
+        const [giver, taker] = world.cores as [Core, Core];
+        const id = hold(world, 0);
+        if (holds === 2) alone(steps.retain(giver, id));
+        expect(alone(steps.prepareTransfer(giver, id, taker.member, taker.status))).toBe(TransferResult.DONE);
+        expect(alone(steps.retain(taker, id))).toBe(false);
+        expect(leaseError({ name: "p", core: taker }, id, "retain").code).toBe("ERR_FOREIGN_RELEASE");
+        expect(alone(steps.commitTransfer(giver, id, taker.member, taker.status))).toBe(TransferResult.DONE);
+        expect(alone(steps.retain(taker, id))).toBe(true);
+        expect(alone(world.giveStep(taker.member, id))).toBe(true);
+        expect(alone(steps.acceptTransfer(taker, id, giver.member))).toBe(TransferResult.DONE);
+        expect(alone(world.giveStep(taker.member, id))).toBe(true);
+      }
+    });
+
+    it("two holders send it to one thread at once: each transfer that is done arrives", () => {
+      const seen = { one: 0, refused: 0 };
+      const make = (): Run => {
+        const world = new World({ count: 1, threads: 4 });
+        const id = hold(world, 0);
+        alone(steps.retain(world.cores[3]!, id));
+        const mails: (Mail & { isOver?: boolean })[] = [{ id: undefined }, { id: undefined }];
+        const sent: number[] = [];
+        let received = 0;
+        const sender = (thread: number, mail: Mail & { isOver?: boolean }) =>
+          (function* (): Thread {
+            sent.push(yield* send(world, thread, 1, id, mail));
+            mail.isOver = true;
+          })();
+        const receiver = function* (): Thread {
+          for (const [at, from] of [0, 3].entries()) {
+            world.holders[0]!.delete(1);
+            yield* receive(world, 1, from, mails[at]!, () => mails[at]!.isOver === true);
+            if (!world.holders[0]!.has(1)) continue;
+            received++;
+            if (!(yield* world.giveStep(1, id))) throw new Error("what was received is over");
+          }
+        };
+        const check = (): void => {
+          const done = sent.filter((outcome) => outcome === TransferResult.DONE).length;
+          if (received !== done) throw new Error(`${done} were sent, and ${received} received`);
+          if (done === 1) seen.one++;
+          if (sent.includes(TransferResult.HAS_IT)) seen.refused++;
+        };
+        return { ...world.run([sender(0, mails[0]!), receiver(), sender(3, mails[1]!)], 2), check };
+      };
+      expect(tally(explore(make, { preemptions: 3 })).schedules).toBeGreaterThan(100);
+      expect(Math.min(seen.one, seen.refused)).toBeGreaterThan(0);
     });
 
     it("the receiver leaves in good order meanwhile: the giver keeps it, or the leaving frees it", () => {

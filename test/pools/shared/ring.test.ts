@@ -229,3 +229,31 @@ describe("LeaseRing", () => {
     expect(pool.stats().free).toBe(4);
   });
 });
+
+it("a LeaseRing that its popping side has closed and emptied takes no lease any more: each stays with the pusher", () => {
+  const pool = SharedPool.create({ size: 64, count: 8 });
+  const other = SharedPool.attach(pool.handle);
+  const push = LeaseRing.create(pool, 8, "push");
+  const pop = LeaseRing.attach(other, push.memory, "pop");
+  push.tryPush(pool.tryAcquireId());
+  pop.close();
+  other.releaseId(pop.tryPop());
+  for (let n = 0; n < 8; n++) {
+    const id = pool.tryAcquireId();
+    expect([push.tryPush(id), pool.isHeld(id)]).toEqual([false, true]);
+    pool.releaseId(id);
+  }
+  expect(pool.stats().held).toBe(0);
+});
+
+it("a ring whose memory says a capacity that is no power of two is ERR_BAD_DATA", () => {
+  const { memory } = SpscRing.create(8);
+  for (const capacity of [0, 3, 6, 7, -8, 2 ** 21, 16]) {
+    new Int32Array(memory)[RingWord.CAPACITY] = capacity;
+    // 16 places are there for every small capacity.
+    expect(
+      code(() => SpscRing.attach(memory)),
+      String(capacity),
+    ).toBe(capacity === 16 ? "ok" : "ERR_BAD_DATA");
+  }
+});

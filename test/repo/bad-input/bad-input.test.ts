@@ -192,6 +192,8 @@ async function tryOne(
   try {
     const result = callee.call(args);
     if (result instanceof Promise) pending = result;
+    // Every pool that is made later would be recorded.
+    if (call.key === "./observe#record") (result as { stop(): void }).stop();
   } catch (error) {
     failed = { error };
   }

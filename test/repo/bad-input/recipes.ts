@@ -1,6 +1,7 @@
 /** How each class of the package is brought to life, and what its calls take where the type alone does not say it. */
 import { Readable, Writable } from "node:stream";
 import { MessageChannel } from "node:worker_threads";
+import { metrics } from "@opentelemetry/api";
 
 /** The built entry points, by subpath. */
 export type Modules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -12,6 +13,7 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
   const arena = modules["./arena"] as unknown as typeof import("../../../src/arena.ts");
   const meta = modules["./meta"] as unknown as typeof import("../../../src/meta.ts");
   const testing = modules["./testing"] as unknown as typeof import("../../../src/testing.ts");
+  const observe = modules["./observe"] as unknown as typeof import("../../../src/observe.ts");
   const pipeline = modules["./pipeline"] as unknown as typeof import("../../../src/pipeline.ts");
   const pixels = modules["./video"] as unknown as typeof import("../../../src/video.ts");
   const gst = modules["./compat/gstreamer"] as unknown as typeof import("../../../src/compat/gstreamer.ts");
@@ -92,6 +94,9 @@ export async function makeRecipes(modules: Modules): Promise<Record<string, () =
     "./meta#Meta": () => buffer().addMeta(meta.VideoMeta, video() as never),
     "./meta#MetaType": () => meta.VideoMeta,
     ".#Region": () => core.opaqueRegion(64, {}),
+    "./observe#Recorder": () => observe.record({ capacity: 16, pools: [] }),
+    "./otel#Meter": () => metrics.getMeter("none"),
+    "./observe#PoolInfo": () => observe.pools()[0]!,
     "./testing#FakeClock": () => new testing.FakeClock(),
     ".#Clock": () => new testing.FakeClock(),
     ".#BufferPool": activePool,
@@ -248,6 +253,10 @@ export const LEFT_OUT: readonly (readonly [pattern: RegExp, why: string])[] = [
   [
     /Ring\.prototype\.(pushSync|popSync)$/,
     "blocks the thread for as long as the time says, as documented; ring-waits.test.ts",
+  ],
+  [
+    /^\.\/inspect\/page#/,
+    "needs a browser's document; test/browser/inspector-mount.test.ts tries hostile values there",
   ],
 ];
 

@@ -106,6 +106,7 @@ export class FrameWriter {
     this.#packing = packing;
     writable.on("error", this.#onError);
     writable.on("close", this.#onClose);
+    writable.on("finish", this.#onFinish);
     this.#unlisten = onAbort(signal, (reason) => this.destroy(reason));
   }
 
@@ -174,12 +175,17 @@ export class FrameWriter {
     this.#writable.destroy(isError(reason) ? reason : undefined);
   }
 
+  // A writable without autoDestroy never closes: with its error or its end there is nothing left to abort.
   readonly #onError = (error: unknown): void => {
     this.#failure ??= { error };
+    this.#unlisten();
   };
+
+  readonly #onFinish = (): void => this.#unlisten();
 
   readonly #onClose = (): void => {
     this.#unlisten();
+    this.#writable.off("finish", this.#onFinish);
     this.#writable.off("error", this.#onError);
     this.#writable.off("close", this.#onClose);
     for (const pending of [...this.#pending]) pending(endedError("finish a write to it", undefined));
@@ -220,10 +226,8 @@ export class FrameWriter {
       const settle = (): void => {
         writable.off("finish", settle);
         writable.off("close", settle);
-        if (writable.writableFinished) {
-          this.#unlisten();
-          resolve();
-        } else reject(this.#failure?.error ?? endedError("finish it", undefined));
+        if (writable.writableFinished) resolve();
+        else reject(this.#failure?.error ?? endedError("finish it", undefined));
       };
       if (this.#failure !== undefined || isOver(writable)) {
         settle();

@@ -277,6 +277,24 @@ describe("a writer of frames", () => {
     }
   });
 
+  it("keeps no listener at the signal when a writable that never closes is ended by others, or fails", async () => {
+    for (const way of ["end", "error"] as const) {
+      const abort = new AbortController();
+      const open = new Writable({
+        autoDestroy: false,
+        write: (_chunk, _encoding, done) => done(way === "error" ? new Error("no space") : null),
+      });
+      const writer = frameWriter(open, { signal: abort.signal });
+      expect(getEventListeners(abort.signal, "abort"), way).toHaveLength(1);
+      const over = once(open, way === "end" ? "finish" : "error");
+      if (way === "end") open.end();
+      else open.write("x");
+      await over;
+      expect([writer.isEnded, open.closed], way).toEqual([true, false]);
+      expect(getEventListeners(abort.signal, "abort"), way).toHaveLength(0);
+    }
+  });
+
   it("rejects with EPIPE when the reader ends, with every lease back", async () => {
     const pool = BufferPool.create({ size: SIZE, max: 4 });
     const child = spawn("sh", ["-c", "head -c 100 >/dev/null"], { stdio: ["pipe", "ignore", "inherit"] });

@@ -1,0 +1,34 @@
+/** The served page: shows the program that serves it. */
+import { HttpSource } from "./http-source.ts";
+import { InspectorPage, type InspectorTheme } from "./page.ts";
+
+/** Milliseconds between two updates. */
+const INTERVAL_MS = 100;
+const THEME = "millpond-theme";
+
+/** The token, behind `?token=` or `#token=`. It stays in the address, so that the page can be loaded again. */
+function tokenOf({ hash, search }: Location): string {
+  return new URLSearchParams(hash.slice(1)).get("token") ?? new URLSearchParams(search).get("token") ?? "";
+}
+
+function storedTheme(): InspectorTheme {
+  try {
+    const theme = localStorage.getItem(THEME);
+    return theme === "light" || theme === "dark" ? theme : "system";
+  } catch {
+    return "system";
+  }
+}
+
+const token = tokenOf(location);
+const host = document.getElementById("inspector")!;
+const source = new HttpSource(new URL("./", location.href.replace(/[?#].*/s, "")), token, INTERVAL_MS);
+new InspectorPage(host, source, storedTheme(), (theme) => {
+  document.documentElement.dataset.theme = theme;
+  try {
+    localStorage.setItem(THEME, theme);
+  } catch {
+    // It is kept as long as the page is open.
+  }
+});
+document.documentElement.dataset.theme = storedTheme();

@@ -1,0 +1,66 @@
+/**
+ * Serves the inspector of another process, which is on a socket, on a port of 127.0.0.1 with a token: for a browser,
+ * which cannot open sockets. The same checks apply as in the process itself, and the page is this package's own.
+ */
+import { type RequestListener, request as requestTo } from "node:http";
+import { Listener, loopbackHosts } from "./listener.ts";
+import { readPage } from "./page-file.ts";
+import { answerWith, type Gate } from "./requests.ts";
+import { makeToken } from "./token.ts";
+
+/** A page that is served. */
+export interface ServedPage {
+  /** With its token. */
+  readonly url: string;
+  /** Ends it. */
+  close(): Promise<void>;
+}
+
+/** Listens on that port, 0 for any. Rejects with the system's error. */
+export async function servePage(socketPath: string, port: number): Promise<ServedPage> {
+  const { token, isToken } = makeToken();
+  let hosts: Gate["hosts"] = [];
+  const gate: Gate = {
+    get hosts() {
+      return hosts;
+    },
+    isToken,
+  };
+  const listener = new Listener(async () => forward(socketPath, gate), { keepsAlive: true });
+  await listener.listen({ host: "127.0.0.1", port });
+  hosts = loopbackHosts(listener.port);
+  return { url: `http://127.0.0.1:${listener.port}/?token=${token}`, close: () => listener.close() };
+}
+
+function forward(socketPath: string, gate: Gate): RequestListener {
+  return answerWith(gate, readPage, (request, response, path, values) => {
+    const query = new URLSearchParams(values);
+    query.delete("token");
+    const { accept } = request.headers;
+    const asked = requestTo({
+      socketPath,
+      path: query.size === 0 ? path : `${path}?${query}`,
+      headers: accept === undefined ? {} : { accept },
+      agent: false,
+    });
+    asked.on("response", (answer) => {
+      response.statusCode = answer.statusCode ?? 502;
+      for (const name of ["content-type", "content-disposition", "allow"]) {
+        const value = answer.headers[name];
+        if (value !== undefined) response.setHeader(name, value);
+      }
+      answer.on("error", () => response.destroy());
+      answer.pipe(response);
+    });
+    asked.on("error", () => {
+      if (response.headersSent) response.destroy();
+      else {
+        response.statusCode = 502;
+        response.setHeader("Content-Type", "text/plain; charset=utf-8");
+        response.end("the process has ended\n");
+      }
+    });
+    response.on("close", () => asked.destroy());
+    asked.end();
+  });
+}

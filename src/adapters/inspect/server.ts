@@ -1,0 +1,247 @@
+/**
+ * serveInspector: what `millpond top` and the page read, from inside the program that they look at.
+ *
+ * Life-cycle: it listens until {@link InspectorServer.close} or the end of the process, which it never delays. The
+ * socket is removed by both; that of a process which was killed is removed by the next one that looks.
+ *
+ * Invariants: no request changes anything in the program; what is sent has no bytes of buffers; nobody but this user
+ * can open the socket, and nobody without the token gets an answer on a port.
+ */
+import { lstatSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { isMainThread } from "node:worker_threads";
+import { disposeAsyncBy } from "../../util/dispose.ts";
+import { MillpondError } from "../../util/errors.ts";
+import { badValue, checkOptions, wholeNumber, word } from "../../util/validate.ts";
+import { Listener, loopbackHosts, SOCKET_HOSTS } from "./listener.ts";
+import type { RealmHub } from "./realms.ts";
+import type { Gate } from "./requests.ts";
+import { checkSocketPath, closeToOthers, findSockets, probeSocket, removeStale, socketFolder } from "./sockets.ts";
+import { answerMainThread, makeInspector, watchChildren } from "./threads.ts";
+
+/** How the inspector is served. */
+export interface InspectorOptions {
+  /** A port of 127.0.0.1, 0 for any; then requests need a token, which is part of the server's `url`. Default: none. */
+  port?: number;
+  /** The socket's path. Default: one in this user's private folder, where `millpond top` finds it. */
+  path?: string;
+}
+
+/** What the main thread knows of all realms; made when somebody looks. */
+let hub: Promise<RealmHub> | undefined;
+/** Ends a worker's answers. */
+let stopAnswers: (() => void) | undefined;
+let users = 0;
+/** The server that is found by itself: there is one a process. */
+let found: Promise<InspectorServer> | undefined;
+
+/**
+ * Serves the inspector of this process: over a socket that only this user can open, or on a port of 127.0.0.1 with a
+ * token. In a worker it serves nothing by itself: the worker answers the main thread, which serves both.
+ *
+ * Without options a second call gets the server of the first. Resolves when it listens. Rejects with
+ * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`, `ERR_ALREADY_EXISTS` for a path or port that is
+ * taken, `ERR_UNSUPPORTED` where there is no folder for a socket (and on Windows, without a port).
+ */
+export async function serveInspector(options: InspectorOptions = {}): Promise<InspectorServer> {
+  const { port, path } = checkOptions("options", options, ["port", "path"]);
+  if (port !== undefined) wholeNumber("options.port", port, 0, 65_535);
+  if (path !== undefined && word("options.path", path) === "") throw badValue("options.path", "a path", path);
+  if (path !== undefined && port !== undefined) {
+    throw badValue("options.path", "left out beside options.port: the inspector is served by one of them", path);
+  }
+  if (path !== undefined) checkSocketPath("options.path", resolve(path));
+  // Before anything is waited for: the program may make workers meanwhile.
+  takePart();
+  if (!isMainThread) return new InspectorServer(undefined, undefined, undefined);
+  if (port !== undefined) return await servePort(port);
+  if (process.platform === "win32") {
+    throw new MillpondError(
+      "ERR_UNSUPPORTED",
+      "the inspector's socket is not served on Windows; use serveInspector({ port: 0 }) and its url",
+    );
+  }
+  if (path !== undefined) return await servePath(resolve(path));
+  found ??= serveFound().catch((error: unknown) => {
+    found = undefined;
+    throw error;
+  });
+  return await found;
+}
+
+async function servePort(port: number): Promise<InspectorServer> {
+  const { makeToken } = await import("./token.ts");
+  const { token, isToken } = makeToken();
+  let hosts: Gate["hosts"] = [];
+  const listener = listenerFor({
+    get hosts() {
+      return hosts;
+    },
+    isToken,
+  });
+  await listen(listener, { host: "127.0.0.1", port }, `port ${port}`);
+  hosts = loopbackHosts(listener.port);
+  const url = `http://127.0.0.1:${listener.port}/?token=${token}`;
+  return new InspectorServer(listener, undefined, url);
+}
+
+/** At a path of the caller's: it is never there with other rights, and never takes a live one's place. */
+async function servePath(path: string): Promise<InspectorServer> {
+  const present = lstatSync(path, { throwIfNoEntry: false });
+  if (present !== undefined && (!present.isSocket() || (await probeSocket(path)) === "listens")) throw takenError(path);
+  const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
+  let folder: string;
+  try {
+    folder = mkdtempSync(join(dirname(path), ".mp-"));
+  } catch (cause) {
+    throw refusedError(path, cause);
+  }
+  try {
+    const draft = checkSocketPath("options.path", join(folder, "s"));
+    await listen(listener, { path: draft }, path);
+    closeToOthers(draft);
+    renameSync(draft, path);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return new InspectorServer(listener, path, undefined, removeAtExit(path));
+}
+
+/** In this user's folder, under the process's number. */
+async function serveFound(): Promise<InspectorServer> {
+  const folder = socketFolder();
+  let path = join(folder, `${process.pid}.sock`);
+  const present = lstatSync(path, { throwIfNoEntry: false });
+  if (present !== undefined) {
+    // Of an ended process of this number; or of a live one in another container, or of another copy of this module.
+    if ((await probeSocket(path)) === "listens") {
+      path = join(folder, `${process.pid}.${Math.random().toString(36).slice(2, 8)}.sock`);
+    } else rmSync(path, { force: true });
+  }
+  const listener = listenerFor({ hosts: SOCKET_HOSTS, isToken: undefined });
+  // Before it is there: a short program ends before it hears that it listens.
+  const remove = removeAtExit(path);
+  try {
+    await listen(listener, { path }, path);
+    closeToOthers(path);
+  } catch (error) {
+    remove();
+    throw error;
+  }
+  return new InspectorServer(listener, path, undefined, remove);
+}
+
+/** The file goes with the process, or when what is returned is called. */
+function removeAtExit(path: string): () => void {
+  const remove = (): void => {
+    process.removeListener("exit", remove);
+    rmSync(path, { force: true });
+  };
+  process.on("exit", remove);
+  return remove;
+}
+
+/** The sockets of processes that were killed, some time after the start: a short program need not pay for it. */
+export function sweepLater(): void {
+  setTimeout(async () => {
+    try {
+      for (const socket of findSockets()) if (socket.pid !== process.pid) await removeStale(socket);
+    } catch {
+      // The next one that looks does it.
+    }
+  }, 2000).unref();
+}
+
+function listenerFor(gate: Gate): Listener {
+  return new Listener(async () => {
+    const { answerRequests } = await import("./requests.ts");
+    const { readPage } = await import("./page-file.ts");
+    return answerRequests(await loadHub(), gate, readPage);
+  });
+}
+
+function loadHub(): Promise<RealmHub> {
+  hub ??= (async () => {
+    const { RealmHub: Hub } = await import("./realms.ts");
+    return new Hub(await makeInspector());
+  })();
+  return hub;
+}
+
+async function listen(listener: Listener, where: { path: string } | { host: string; port: number }, what: string) {
+  try {
+    await listener.listen(where);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "EADDRINUSE") throw takenError(what, cause);
+    throw refusedError(what, cause);
+  }
+}
+
+function takenError(what: string, cause?: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_ALREADY_EXISTS",
+    `the inspector cannot be served at ${what}, which is in use; give serveInspector() another one`,
+    { at: what },
+    { cause },
+  );
+}
+
+function refusedError(what: string, cause: unknown): MillpondError {
+  return new MillpondError(
+    "ERR_UNSUPPORTED",
+    `the inspector cannot be served at ${what}: ${(cause as Error).message}`,
+    { at: what },
+    { cause },
+  );
+}
+
+/** This thread takes part from now on: the main thread as the one that asks, a worker as one that answers. */
+function takePart(): void {
+  if (isMainThread) watchChildren();
+  else stopAnswers ??= answerMainThread();
+}
+
+function leave(): void {
+  stopAnswers?.();
+  stopAnswers = undefined;
+  void hub?.then((one) => one.close());
+  hub = undefined;
+}
+
+/** An inspector that is served; see {@link serveInspector}. */
+export class InspectorServer {
+  /** The socket; undefined on a port and in a worker. */
+  readonly path: string | undefined;
+  /** The page with its token; undefined on a socket and in a worker. Who has it can look: do not log it. */
+  readonly url: string | undefined;
+  /** {@link close}, for `await using` where the platform has `Symbol.asyncDispose`. */
+  declare [Symbol.asyncDispose]: () => Promise<void>;
+  readonly #listener: Listener | undefined;
+  readonly #remove: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** @internal Made by {@link serveInspector}. */
+  constructor(listener: Listener | undefined, path: string | undefined, url: string | undefined, remove?: () => void) {
+    this.#listener = listener;
+    this.path = path;
+    this.url = url;
+    this.#remove = remove;
+    users++;
+  }
+
+  /** Ends open streams, listens no more, and removes the socket. A second call waits for the first. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#remove?.();
+    // Not what is being made after it, or beside it on a port.
+    if ((await found?.catch(() => undefined)) === this) found = undefined;
+    await this.#listener?.close();
+    if (--users === 0) leave();
+  }
+}
+
+disposeAsyncBy(InspectorServer, "close");

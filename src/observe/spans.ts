@@ -1,0 +1,98 @@
+/**
+ * SpanRing: what took time in a realm beside leases and waits for them: pauses of the garbage collector, and what the
+ * stages of pipelines did. A ring of fixed size, which is allocated with the first span; nothing is for a later one.
+ *
+ * Invariants: the newest `capacity` are kept, the others are counted in `dropped`. Complexity: a span is O(1).
+ */
+import type { Stage } from "./stages.ts";
+
+/** What took time. */
+export type SpanType =
+  /** A pause of the garbage collector. */
+  | "gc"
+  /** A stage worked. */
+  | "work"
+  /** A stage waited. */
+  | "wait";
+
+/** One span, as plain data. */
+export interface RecordedSpan {
+  /** What it was. */
+  readonly type: SpanType;
+  /** When it began, in milliseconds since 1970, with fractions. */
+  readonly time: number;
+  /** Milliseconds that it lasted. */
+  readonly duration: number;
+  /** Which stage of its realm; 0: the garbage collector. */
+  readonly track: number;
+  /** The stage's name, or "GC". */
+  readonly name: string;
+  /** What the stage did or waited for, or the kind of collection. */
+  readonly text: string;
+}
+
+/** Stands for the garbage collector among the stages. */
+const COLLECTOR: Stage = { name: "GC" };
+
+/** See the module text. */
+export class SpanRing {
+  readonly #capacity: number;
+  #times: Float64Array | undefined;
+  #durations: Float64Array | undefined;
+  #types: SpanType[] = [];
+  #stages: Stage[] = [];
+  #texts: string[] = [];
+  #count = 0;
+  /** Numbers of stages, from 1. */
+  readonly #numbers: WeakMap<Stage, number> = new WeakMap();
+  #stageCount = 0;
+
+  /** With room for so many spans. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  /** Spans that were overwritten. */
+  get dropped(): number {
+    return Math.max(0, this.#count - this.#capacity);
+  }
+
+  /** A pause of the garbage collector; `start` as `performance.now()` counts. */
+  addPause(kind: string, start: number, duration: number): void {
+    this.#add("gc", COLLECTOR, kind, start, duration);
+  }
+
+  /** What a stage did or waited for since then, and is over now. */
+  addStage(stage: Stage, activity: string, isWait: boolean, since: number): void {
+    if (!this.#numbers.has(stage)) this.#numbers.set(stage, ++this.#stageCount);
+    this.#add(isWait ? "wait" : "work", stage, activity, since, performance.now() - since);
+  }
+
+  #add(type: SpanType, stage: Stage, text: string, start: number, duration: number): void {
+    this.#times ??= new Float64Array(this.#capacity);
+    this.#durations ??= new Float64Array(this.#capacity);
+    const at = this.#count++ % this.#capacity;
+    this.#times[at] = start;
+    this.#durations[at] = duration;
+    this.#types[at] = type;
+    this.#stages[at] = stage;
+    this.#texts[at] = text;
+  }
+
+  /** What is kept, in order of beginning. O(capacity). */
+  spans(): RecordedSpan[] {
+    const length = Math.min(this.#count, this.#capacity);
+    const spans = Array.from({ length }, (_, at): RecordedSpan => {
+      const stage = this.#stages[at]!;
+      return {
+        type: this.#types[at]!,
+        time: performance.timeOrigin + this.#times![at]!,
+        duration: this.#durations![at]!,
+        track: this.#numbers.get(stage) ?? 0,
+        name: String(stage.name),
+        text: this.#texts[at]!,
+      };
+    });
+    return spans.sort((a, b) => a.time - b.time);
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * The file of a socket that this process listens at, which is removed with it: that file, and not another one that has
+ * its path by then. A socket that is open keeps its inode from being used again, so remove the file before the socket
+ * is closed.
+ */
+import { lstatSync, rmSync } from "node:fs";
+import { resolve } from "node:path";
+
+/**
+ * Removes the file, unless it is gone, or another one's, or may not be removed: a socket without a server is harmless.
+ */
+export type RemoveOwn = () => void;
+
+/** For the file that is at that path now. Throws what the file system throws. */
+export function ownFile(path: string): RemoveOwn {
+  // The working directory may be another one when it is removed.
+  const absolute = resolve(path);
+  const { dev, ino } = lstatSync(absolute, { bigint: true });
+  return () => {
+    try {
+      const now = lstatSync(absolute, { bigint: true });
+      if (now.dev === dev && now.ino === ino) rmSync(absolute);
+    } catch {
+      // It is left behind then: who ends a server has no use for this error.
+    }
+  };
+}

@@ -1,0 +1,179 @@
+/**
+ * What a lane between processes writes, and that it can be read: the engine's serializer writes things that no
+ * deserializer reads again (a WebAssembly.Module; objects nested deeper than its stack), and says what it refuses by
+ * plain errors.
+ *
+ * Invariant: what {@link encode} returns was read here, or is of a form that every reader of this format knows. A
+ * reader with a smaller stack may still fail at deep nesting: its lane ends then, and the lease comes back.
+ */
+import { deserialize, serialize } from "node:v8";
+import { MillpondError } from "../../util/errors.ts";
+
+/** 1 MiB: what a lane carries beside a lease describes the frame; what is larger belongs into the slot. */
+export const MAX_MESSAGE: number = 2 ** 20;
+
+/** Deeper values are read for trial, as all are that are not of the usual kinds. */
+const PLAIN_DEPTH = 16;
+
+/**
+ * The bytes of a message. Throws `ERR_INVALID_ARG_VALUE` for what cannot be written or read, `ERR_OUT_OF_RANGE` for
+ * what is too large, and what getters in it throw.
+ */
+export function encode(message: unknown): Uint8Array {
+  const bytes = written(message);
+  if (bytes.length > MAX_MESSAGE) {
+    throw new MillpondError(
+      "ERR_OUT_OF_RANGE",
+      `what goes with a lease has ${bytes.length} bytes, at most ${MAX_MESSAGE}; put it into the slot`,
+    );
+  }
+  if (!isPlain(bytes)) tryToRead(bytes);
+  return bytes;
+}
+
+function written(message: unknown): Uint8Array {
+  try {
+    return serialize(message);
+  } catch (error) {
+    throw isRefusal(error) ? cannotSend(error) : error;
+  }
+}
+
+/** Some 30 KiB of stack: the other side may be deeper in calls when it reads. */
+const MARGIN = 256;
+
+function tryToRead(bytes: Uint8Array): void {
+  try {
+    readDeep(bytes, MARGIN);
+  } catch (error) {
+    throw cannotSend(error, "the other side could not read it: ");
+  }
+}
+
+function readDeep(bytes: Uint8Array, left: number): unknown {
+  return left === 0 ? deserialize(bytes) : [readDeep(bytes, left - 1)];
+}
+
+/** Whether it is the engine that refuses, and not a getter in the data: it has no class for it, so by its words. */
+function isRefusal(error: unknown): boolean {
+  const { name, message } = (error ?? {}) as Partial<Error>;
+  const text = String(message);
+  return (
+    name === "DataCloneError" ||
+    (name === "Error" && /could not be cloned\.?$|^Unserializable host object/.test(text)) ||
+    (name === "RangeError" && /call stack|recursion/.test(text)) ||
+    (name === "TypeError" && /detached/.test(text))
+  );
+}
+
+function cannotSend(cause: unknown, why = ""): MillpondError {
+  const text = `data cannot be sent with a lease, which is still yours: ${why}${(cause as Error).message.split("\n", 1)[0]}`;
+  return new MillpondError("ERR_INVALID_ARG_VALUE", text, { name: "data" }, { cause });
+}
+
+/*
+ * The usual kinds, in V8's format: a byte that says which, and what follows. To walk them is a tenth of reading them.
+ */
+
+/** The format's mark and its version; of another one nothing is known. */
+const MARK = 0xff;
+const VERSION = 15;
+
+const Tag = {
+  PADDING: 0x00,
+  STRING: 0x22,
+  ARRAY_END: 0x24,
+  NULL: 0x30,
+  ARRAY: 0x41,
+  DATE: 0x44,
+  FALSE: 0x46,
+  INTEGER: 0x49,
+  NUMBER: 0x4e,
+  TRUE: 0x54,
+  UNSIGNED: 0x55,
+  UNDEFINED: 0x5f,
+  WIDE_STRING: 0x63,
+  OBJECT: 0x6f,
+  OBJECT_END: 0x7b,
+} as const;
+
+/** Bytes of a number. */
+const DOUBLE = 8;
+
+/** No position: it is of another kind, or broken. */
+const NOT_PLAIN = -1;
+
+/** Whether a message is of the usual kinds and whole. */
+export function isPlain(bytes: Uint8Array): boolean {
+  return bytes[0] === MARK && bytes[1] === VERSION && afterValue(bytes, 2, 0) === bytes.length;
+}
+
+function afterValue(bytes: Uint8Array, start: number, depth: number): number {
+  let at = start;
+  while (bytes[at] === Tag.PADDING) at++;
+  switch (bytes[at++]) {
+    case Tag.NULL:
+    case Tag.FALSE:
+    case Tag.TRUE:
+    case Tag.UNDEFINED:
+      return at;
+    case Tag.INTEGER:
+    case Tag.UNSIGNED:
+      return afterVarint(bytes, at);
+    case Tag.NUMBER:
+    case Tag.DATE:
+      return at + DOUBLE <= bytes.length ? at + DOUBLE : NOT_PLAIN;
+    case Tag.STRING:
+    case Tag.WIDE_STRING:
+      return afterString(bytes, at);
+    case Tag.OBJECT:
+      return depth < PLAIN_DEPTH ? afterProperties(bytes, at, Tag.OBJECT_END, 1, depth) : NOT_PLAIN;
+    case Tag.ARRAY:
+      return depth < PLAIN_DEPTH ? afterArray(bytes, at, depth) : NOT_PLAIN;
+    default:
+      return NOT_PLAIN;
+  }
+}
+
+function afterArray(bytes: Uint8Array, start: number, depth: number): number {
+  let at = afterVarint(bytes, start);
+  for (let left = varint(bytes, start); left > 0 && at !== NOT_PLAIN; left--) at = afterValue(bytes, at, depth + 1);
+  return at === NOT_PLAIN ? at : afterProperties(bytes, at, Tag.ARRAY_END, 2, depth);
+}
+
+/** Keys and values up to the end, which has so many numbers behind it. */
+function afterProperties(bytes: Uint8Array, start: number, end: number, numbers: number, depth: number): number {
+  let at = start;
+  while (at !== NOT_PLAIN && bytes[at] !== end) {
+    at = afterValue(bytes, at, depth + 1);
+    if (at !== NOT_PLAIN) at = afterValue(bytes, at, depth + 1);
+  }
+  if (at === NOT_PLAIN) return at;
+  at++;
+  for (let n = 0; n < numbers && at !== NOT_PLAIN; n++) at = afterVarint(bytes, at);
+  return at;
+}
+
+function afterString(bytes: Uint8Array, start: number): number {
+  const at = afterVarint(bytes, start);
+  const end = at + varint(bytes, start);
+  return at !== NOT_PLAIN && end <= bytes.length ? end : NOT_PLAIN;
+}
+
+/** Five bytes have the 32 bits that lengths and integers have. */
+const LONGEST = 5;
+
+function afterVarint(bytes: Uint8Array, start: number): number {
+  for (let at = start; at < start + LONGEST && at < bytes.length; at++) if (bytes[at]! < 0x80) return at + 1;
+  return NOT_PLAIN;
+}
+
+function varint(bytes: Uint8Array, start: number): number {
+  let value = 0;
+  let scale = 1;
+  for (let at = start; at < start + LONGEST && at < bytes.length; at++, scale *= 0x80) {
+    value += (bytes[at]! & 0x7f) * scale;
+    if (bytes[at]! < 0x80) break;
+  }
+  return value;
+}

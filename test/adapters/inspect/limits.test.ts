@@ -1,0 +1,160 @@
+import { once } from "node:events";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { Listener, type ListenerOptions, SOCKET_HOSTS } from "../../../src/adapters/inspect/listener.ts";
+import { RealmHub } from "../../../src/adapters/inspect/realms.ts";
+import { answerRequests, type Limits } from "../../../src/adapters/inspect/requests.ts";
+import { makeInspector } from "../../../src/adapters/inspect/threads.ts";
+import type { ProcessSnapshot } from "../../../src/observe/snapshot.ts";
+import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { ask, scratch, sendRaw, updatesOf, updateWhere, type Where } from "./kit.ts";
+
+interface Served {
+  readonly where: Where;
+  readonly hub: RealmHub;
+  readonly listener: Listener;
+}
+
+async function serve(limits?: Limits, options?: ListenerOptions): Promise<Served> {
+  const hub = new RealmHub(await makeInspector());
+  const gate = { hosts: SOCKET_HOSTS, isToken: undefined };
+  const page = { html: "<p>page</p>", scripts: ["sha256-abc"] };
+  const listener = new Listener(async () => answerRequests(hub, gate, () => page, limits), options);
+  const socketPath = `${scratch()}/s`;
+  await listener.listen({ path: socketPath });
+  onTestFinished(async () => {
+    await listener.close();
+    hub.close();
+  });
+  return { where: { socketPath }, hub, listener };
+}
+
+const GET = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+
+describe("what one viewer may cost", () => {
+  it("is one stream of so many, and the place is free again when it has gone", async () => {
+    const { where } = await serve({ streams: 2, stalled: 30_000 });
+    const first = sendRaw(where, GET("/stream?interval=50"));
+    const second = sendRaw(where, GET("/stream?interval=50"));
+    await Promise.all([first, second].map(({ socket }) => once(socket, "data")));
+    const third = await ask(where, "/stream?interval=50");
+    expect([third.status, third.body]).toEqual([503, "there are 2 viewers already\n"]);
+    first.socket.destroy();
+    await first.answer;
+    await expect
+      .poll(async () => {
+        const { socket } = sendRaw(where, GET("/stream?interval=50"));
+        const [text] = (await once(socket, "data")) as [string];
+        return text.slice(0, 15);
+      })
+      .toBe("HTTP/1.1 200 OK");
+  });
+
+  it("is one update that it did not read: others are left out, and who reads nothing is cut off", async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `${i}`.padStart(180, "n"));
+    const pools = names.map((name) => BufferPool.create({ name, size: 1, max: 1 }));
+    const { where, hub } = await serve({ streams: 2, stalled: 300 });
+    // Two updates fill what the kernel keeps of a socket that is not read.
+    const { socket, answer } = sendRaw(where, GET("/stream?interval=50"));
+    socket.pause();
+    await expect.poll(() => hub.isRecording).toBe(true);
+    await expect.poll(() => hub.isRecording, { timeout: 20_000, interval: 50 }).toBe(false);
+    socket.resume();
+    const text = await answer;
+    // 100 KB an update: what was under way, and not one for each 50 ms.
+    expect(text.split("\n").filter((line) => line.startsWith("{")).length).toBeLessThan(8);
+    for (const pool of pools) pool.close();
+  });
+
+  it("is one request a connection, complete within a time, and so many connections", async () => {
+    const { where } = await serve(undefined, { requestTimeout: 150 });
+    for (const half of [
+      "",
+      "GET /snap",
+      "GET /snapshot HTTP/1.1\r\nHost: localhost\r\n",
+      "\u0000\u0001\u0002\r\n\r\n",
+    ]) {
+      expect(await sendRaw(where, half).answer).not.toContain("200 OK");
+    }
+    const crowded = await serve(undefined, { requestTimeout: 600_000, maxConnections: 3 });
+    const twice = await sendRaw(crowded.where, GET("/snapshot") + GET("/snapshot")).answer;
+    expect(twice.match(/HTTP\/1\.1 200/g)).toHaveLength(1);
+    const open = Array.from({ length: 3 }, () => sendRaw(crowded.where, ""));
+    await expect.poll(() => crowded.listener.connections).toBe(3);
+    expect(await sendRaw(crowded.where, GET("/snapshot")).answer).toBe("");
+    for (const { socket } of open) socket.destroy();
+    await expect.poll(() => crowded.listener.connections).toBe(0);
+    expect((await ask(crowded.where, "/snapshot")).status).toBe(200);
+  });
+
+  it("is 8 kB of headers and 1 kB of path; upgrades and tunnels are not made", async () => {
+    const { where } = await serve();
+    const long = await sendRaw(where, `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`).answer;
+    expect(long).not.toContain("200 OK");
+    expect((await ask(where, `/snapshot?${"x".repeat(2000)}`)).status).toBe(400);
+    expect(await sendRaw(where, "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n").answer).not.toContain(
+      "200",
+    );
+    const upgrade = "GET /snapshot HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    expect(await sendRaw(where, upgrade).answer).not.toContain("101 ");
+    expect(await sendRaw(where, "GET http://localhost/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n").answer).toContain(
+      " 400 ",
+    );
+    expect(
+      await sendRaw(where, "GET /snapshot HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n").answer,
+    ).not.toContain("200 OK");
+    expect(await sendRaw(where, "GET /snapshot HTTP/1.0\r\n\r\n").answer).not.toContain("200 OK");
+  });
+});
+
+describe("what a program may do to the inspector", () => {
+  it("closes, makes and loses pools while they are read", async () => {
+    const { where } = await serve();
+    const updates = updatesOf(where, "/stream?interval=50");
+    for (let round = 0; round < 4; round++) {
+      const pools = Array.from({ length: 50 }, (_, i) =>
+        BufferPool.create({ name: `round ${round}.${i}`, size: 8, max: 4 }),
+      );
+      const leases = pools.map((pool) => pool.tryAcquire()!);
+      const { snapshot } = await updateWhere(updates, (update) => {
+        return update.snapshot.realms[0]!.pools.some(({ name }) => name === `round ${round}.49`);
+      });
+      expect(snapshot.realms[0]!.pools.filter(({ name }) => name.startsWith(`round ${round}`))).toHaveLength(50);
+      for (const pool of pools) pool.close({ force: true });
+      expect(leases).toHaveLength(50);
+    }
+    await updateWhere(updates, ({ snapshot }) =>
+      snapshot.realms[0]!.pools.every(({ name }) => !name.startsWith("round")),
+    );
+  });
+
+  it("names pools and holders as markup, escapes and separators, and each viewer gets them as text in JSON", async () => {
+    const hostile = [
+      "</script><script>alert(1)</script>",
+      "\u001b]0;title\u0007\u001b[2J",
+      "a\nb\r\ndata: x\n\n",
+      "\u2028\u2029\ud800\u0000",
+    ];
+    const pools = hostile.map((name) => BufferPool.create({ name, size: 1, max: 1 }));
+    const leases = pools.map((pool, i) => pool.tryAcquire({ tag: hostile[i]! })!);
+    const { where } = await serve();
+    const snapshot = JSON.parse((await ask(where, "/snapshot")).body) as ProcessSnapshot;
+    const found = snapshot.realms[0]!.pools.slice(-4);
+    expect(found.map(({ name }) => name)).toEqual(hostile);
+    expect(found.map(({ holders }) => holders[0]!.tag)).toEqual(hostile);
+    const { socket } = sendRaw(
+      where,
+      "GET /stream?interval=50 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
+    );
+    let text = "";
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+    });
+    await expect.poll(() => text.match(/\n\n/g)?.length ?? 0).toBeGreaterThan(0);
+    expect(text).toContain("Content-Type: text/event-stream");
+    // Every line is a field of ours: no name ends one and begins another.
+    const lines = text.slice(text.indexOf("data: ")).split(/\r\n|\n|\r/);
+    expect(lines.filter((line) => line.startsWith("data: x"))).toEqual([]);
+    for (const lease of leases) lease.release();
+    for (const pool of pools) pool.close();
+  });
+});

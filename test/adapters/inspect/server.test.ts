@@ -1,0 +1,311 @@
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { type InspectorServer, serveInspector } from "../../../src/adapters/inspect/server.ts";
+import { findSockets, socketFolder } from "../../../src/adapters/inspect/sockets.ts";
+import type { ProcessSnapshot } from "../../../src/observe/snapshot.ts";
+import { BufferPool } from "../../../src/pools/buffer/buffer-pool.ts";
+import { ask, scratch, sendRaw, updatesOf, updateWhere, type Where } from "./kit.ts";
+
+async function served(options?: { port?: number; path?: string }): Promise<InspectorServer> {
+  const server = await serveInspector(options);
+  onTestFinished(() => server.close());
+  return server;
+}
+
+async function onPort(): Promise<{ readonly where: Where; readonly token: string; readonly host: string }> {
+  const server = await served({ port: 0 });
+  const url = new URL(server.url!);
+  return {
+    where: { host: "127.0.0.1", port: Number(url.port) },
+    token: url.searchParams.get("token")!,
+    host: url.host,
+  };
+}
+
+function inRuntimeFolder(): string {
+  const folder = scratch();
+  const before = process.env.XDG_RUNTIME_DIR;
+  process.env.XDG_RUNTIME_DIR = folder;
+  onTestFinished(() => {
+    if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
+    else process.env.XDG_RUNTIME_DIR = before;
+  });
+  return folder;
+}
+
+/** A pool whose slots hold bytes that would be found in any answer. */
+function poolOf(name: string): BufferPool {
+  const pool = BufferPool.create({ name, size: 64, max: 2 });
+  const lease = pool.tryAcquire({ tag: "decoder" })!;
+  lease.bytes.set(new TextEncoder().encode("SECRET-BYTES"));
+  onTestFinished(() => {
+    lease.release();
+    pool.close();
+  });
+  return pool;
+}
+
+describe("an inspector on a socket", () => {
+  it("is in a private folder of this user, found by the process's number, and gone when it is closed", async () => {
+    const runtime = inRuntimeFolder();
+    const server = await served();
+    expect(server.url).toBeUndefined();
+    expect(server.path).toBe(join(runtime, "millpond", "inspect", `${process.pid}.sock`));
+    expect(lstatSync(server.path!).mode & 0o777).toBe(0o600);
+    for (const folder of ["millpond", "millpond/inspect"]) {
+      expect(lstatSync(join(runtime, folder)).mode & 0o777).toBe(0o700);
+    }
+    expect(findSockets()).toContainEqual({ path: server.path, pid: process.pid });
+    expect(await serveInspector()).toBe(server);
+    await server.close();
+    expect(existsSync(server.path!)).toBe(false);
+    await server.close();
+    const again = await served();
+    expect(again).not.toBe(server);
+    // The end of another one, on a port, is not its end.
+    await (await served({ port: 0 })).close();
+    expect(await serveInspector()).toBe(again);
+    expect((await ask({ socketPath: again.path! }, "/snapshot")).status).toBe(200);
+  });
+
+  it("answers with every pool, its holders, and no bytes of buffers", async () => {
+    inRuntimeFolder();
+    poolOf("on a socket");
+    const server = await served();
+    const { status, headers, body } = await ask({ socketPath: server.path! }, "/snapshot");
+    expect([status, headers["content-type"]]).toEqual([200, "application/json; charset=utf-8"]);
+    const snapshot = JSON.parse(body) as ProcessSnapshot;
+    expect(snapshot).toMatchObject({ version: 1, pid: process.pid });
+    const pool = snapshot.realms[0]!.pools.find(({ name }) => name === "on a socket")!;
+    expect(pool).toMatchObject({ leased: 1, max: 2, holders: [{ tag: "decoder", size: 64 }] });
+    expect(body).not.toContain("SECRET-BYTES");
+    expect(body).not.toContain(Buffer.from("SECRET-BYTES").toString("base64"));
+    expect(body).not.toContain([...Buffer.from("SECRET")].join(","));
+  });
+
+  it("streams updates with the events of the meantime, and records only while a stream is open", async () => {
+    inRuntimeFolder();
+    const pool = poolOf("streamed");
+    const server = await served();
+    const where = { socketPath: server.path! };
+    const recording = async (): Promise<boolean> =>
+      (JSON.parse((await ask(where, "/snapshot")).body) as ProcessSnapshot).realms[0]!.recording;
+    expect(await recording()).toBe(false);
+    const updates = updatesOf(where, "/stream?interval=50");
+    const { snapshot } = await updateWhere(updates, () => true);
+    expect(snapshot.realms[0]!.recording).toBe(true);
+    const { id } = snapshot.realms[0]!.pools.find(({ name }) => name === "streamed")!;
+    pool.tryAcquire({ tag: "seen" })!.release();
+    const update = await updateWhere(updates, ({ events }) => events.some(({ text }) => text === "seen"));
+    const from = update.events.findIndex(({ text }) => text === "seen");
+    const own = update.events.slice(from).filter((event) => event.pool === id);
+    expect(own.map(({ type, thread }) => [type, thread])).toEqual([
+      ["acquire", 0],
+      ["release", 0],
+    ]);
+    const silent = updatesOf(where, "/stream?interval=50&events=0");
+    pool.tryAcquire()!.release();
+    for (let i = 0; i < 3; i++) expect((await updateWhere(silent, () => true)).events).toEqual([]);
+  });
+
+  it("ends its recording when the last viewer has gone, however it went", async () => {
+    inRuntimeFolder();
+    const server = await served();
+    const where = { socketPath: server.path! };
+    const { socket } = sendRaw(where, "GET /stream?interval=50 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await new Promise((resolve) => socket.once("data", resolve));
+    socket.destroy();
+    await expect
+      .poll(async () => (JSON.parse((await ask(where, "/snapshot")).body) as ProcessSnapshot).realms[0]!.recording)
+      .toBe(false);
+  });
+
+  it("is served at a path of the caller's, for this user alone, and takes no file's and no live socket's place", async () => {
+    const folder = scratch();
+    const path = join(folder, "own.sock");
+    const server = await served({ path });
+    expect(server.path).toBe(path);
+    expect(lstatSync(path).mode & 0o777).toBe(0o600);
+    expect(readdirSync(folder)).toEqual(["own.sock"]);
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+    await expect(serveInspector({ path })).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+    expect((await ask({ socketPath: path }, "/snapshot")).status).toBe(200);
+    const file = join(folder, "file");
+    writeFileSync(file, "kept");
+    await expect(serveInspector({ path: file })).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+    await expect(serveInspector({ path: join(folder, "no/such/folder") })).rejects.toMatchObject({
+      code: "ERR_UNSUPPORTED",
+    });
+    expect(readdirSync(folder).sort()).toEqual(["file", "own.sock"]);
+  });
+
+  it("refuses options that it does not know, paths that the system would cut, and both places at once", async () => {
+    const bad: [object, string][] = [
+      [{ prot: 0 }, "ERR_INVALID_ARG_VALUE"],
+      [{ port: -1 }, "ERR_OUT_OF_RANGE"],
+      [{ port: 65_536 }, "ERR_OUT_OF_RANGE"],
+      [{ port: "80" }, "ERR_INVALID_ARG_TYPE"],
+      [{ path: 5 }, "ERR_INVALID_ARG_TYPE"],
+      [{ path: "" }, "ERR_INVALID_ARG_VALUE"],
+      [{ path: `/tmp/${"x".repeat(200)}` }, "ERR_OUT_OF_RANGE"],
+      [{ path: "a.sock", port: 0 }, "ERR_INVALID_ARG_VALUE"],
+    ];
+    for (const [options, code] of bad)
+      await expect(serveInspector(options), JSON.stringify(options)).rejects.toMatchObject({ code });
+  });
+
+  it("uses no folder that others may enter or that is a link, a file or somebody else's", async () => {
+    const runtime = inRuntimeFolder();
+    const elsewhere = scratch();
+    symlinkSync(elsewhere, join(runtime, "millpond"));
+    // The temporary folder serves then; nothing is written through the link.
+    expect(socketFolder()).not.toContain(runtime);
+    expect(readdirSync(elsewhere)).toEqual([]);
+    const second = inRuntimeFolder();
+    writeFileSync(join(second, "millpond"), "");
+    expect(socketFolder()).not.toContain(second);
+    const third = inRuntimeFolder();
+    mkdirSync(join(third, "millpond/inspect"), { recursive: true });
+    chmodSync(join(third, "millpond"), 0o777);
+    chmodSync(join(third, "millpond/inspect"), 0o777);
+    const other = createServer();
+    await new Promise<void>((resolve) => other.listen(join(third, "millpond/inspect/1.sock"), resolve));
+    onTestFinished(() => void other.close());
+    expect(findSockets().filter(({ path }) => path.startsWith(third))).toEqual([]);
+    expect(socketFolder()).toBe(join(third, "millpond/inspect"));
+    for (const folder of ["millpond", "millpond/inspect"]) {
+      expect(lstatSync(join(third, folder)).mode & 0o777).toBe(0o700);
+    }
+  });
+
+  it("is not used when the folder belongs to somebody else", async (context) => {
+    if (process.geteuid?.() !== 0) return context.skip("only root can make somebody else's folder");
+    const { chownSync } = await import("node:fs");
+    const runtime = inRuntimeFolder();
+    mkdirSync(join(runtime, "millpond/inspect"), { recursive: true, mode: 0o700 });
+    chownSync(join(runtime, "millpond"), 12_345, 12_345);
+    expect(socketFolder()).not.toContain(runtime);
+    expect(findSockets().filter(({ path }) => path.startsWith(runtime))).toEqual([]);
+  });
+});
+
+describe("an inspector on a port", () => {
+  it("listens on 127.0.0.1 only, and says the page's address with a token that no other server has", async () => {
+    const server = await served({ port: 0 });
+    const other = await served({ port: 0 });
+    expect(server.path).toBeUndefined();
+    const url = new URL(server.url!);
+    expect([url.hostname, url.pathname]).toEqual(["127.0.0.1", "/"]);
+    const token = url.searchParams.get("token")!;
+    expect(token).toMatch(/^[\w-]{32}$/);
+    expect(token).not.toBe(new URL(other.url!).searchParams.get("token"));
+    await expect(serveInspector({ port: Number(url.port) })).rejects.toMatchObject({ code: "ERR_ALREADY_EXISTS" });
+  });
+
+  it("answers nobody without the token, on any path, known or not", async () => {
+    const { where, token } = await onPort();
+    for (const path of ["/", "/snapshot", "/stream", "/trace", "/nothing"]) {
+      for (const wrong of ["", `${token.slice(1)}x`, `${token}x`, token.slice(1), "%00", token.toUpperCase() + token]) {
+        const { status, body } = await ask(where, `${path}?token=${wrong}`);
+        expect([path, wrong, status]).toEqual([path, wrong, 401]);
+        expect(body).not.toContain(token);
+      }
+      expect((await ask(where, path)).status).toBe(401);
+    }
+    expect((await ask(where, `/snapshot?token=${token}`)).status).toBe(200);
+    expect((await ask(where, `/nothing?token=${token}`)).status).toBe(404);
+  });
+
+  it("answers no page of another origin, and no name that was rebound to this address", async () => {
+    const { where, token, host } = await onPort();
+    const path = `/snapshot?token=${token}`;
+    const refused: Record<string, string>[] = [
+      { host: "evil.example" },
+      { host: `evil.example:${new URL(`http://${host}`).port}` },
+      { host: "127.0.0.1" },
+      { host: `${host}.evil.example` },
+      { host: `evil.example@${host}` },
+      { origin: "http://evil.example" },
+      { origin: "null" },
+      { origin: `https://${host}` },
+      { origin: `http://localhost:${host.split(":")[1]}` },
+      { "sec-fetch-site": "cross-site" },
+      { "sec-fetch-site": "same-site" },
+    ];
+    for (const headers of refused) {
+      const { status, headers: given } = await ask(where, path, { headers });
+      expect([headers, status]).toEqual([headers, 403]);
+      expect(Object.keys(given).filter((name) => name.startsWith("access-control"))).toEqual([]);
+    }
+    const admitted: Record<string, string>[] = [
+      { origin: `http://${host}` },
+      { "sec-fetch-site": "same-origin" },
+      { "sec-fetch-site": "none" },
+    ];
+    for (const headers of admitted) {
+      expect((await ask(where, path, { headers })).status).toBe(200);
+    }
+    expect((await ask(where, path, { headers: { host: host.replace("127.0.0.1", "localhost") } })).status).toBe(200);
+  });
+
+  it("answers GET on four paths, with keys that it knows, and nothing else", async () => {
+    const { where, token } = await onPort();
+    for (const method of ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "QUERY"]) {
+      const { status, headers } = await ask(where, `/snapshot?token=${token}`, { method });
+      expect([method, status, headers.allow]).toEqual([method, 405, "GET"]);
+      expect(headers["access-control-allow-origin"]).toBeUndefined();
+    }
+    const paths = [
+      "//",
+      "/snapshot/",
+      "/Snapshot",
+      "/%73napshot",
+      "/../snapshot",
+      "/./",
+      "/inspector.html",
+      "/toString",
+      "/__proto__",
+    ];
+    for (const path of paths) expect([path, (await ask(where, `${path}?token=${token}`)).status]).toEqual([path, 404]);
+    for (const query of ["x=1", "interval=1000", "seconds=5"]) {
+      expect([query, (await ask(where, `/snapshot?token=${token}&${query}`)).status]).toEqual([query, 400]);
+    }
+    for (const query of [
+      "interval=49",
+      "interval=60001",
+      "interval=-1",
+      "interval=1e3",
+      "interval=",
+      "interval=0x40",
+      "events=2",
+    ]) {
+      expect([query, (await ask(where, `/stream?token=${token}&${query}`)).status]).toEqual([query, 400]);
+    }
+    for (const query of ["seconds=0", "seconds=61", "seconds=NaN"]) {
+      expect([query, (await ask(where, `/trace?token=${token}&${query}`)).status]).toEqual([query, 400]);
+    }
+    expect(
+      (await ask(where, `/snapshot?token=${token}`, { headers: { "content-length": "3" }, body: "abc" })).status,
+    ).toBe(400);
+  });
+
+  it("says of every answer that it is not to be kept, guessed, framed or told to others", async () => {
+    const { where, token } = await onPort();
+    for (const path of [`/?token=${token}`, `/snapshot?token=${token}`, "/snapshot", `/nothing?token=${token}`]) {
+      const { headers } = await ask(where, path);
+      expect(headers).toMatchObject({
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        connection: "close",
+      });
+      expect(headers["content-security-policy"]).toContain("default-src 'none'");
+      expect(headers["content-security-policy"]).toContain("frame-ancestors 'none'");
+      expect(headers["content-security-policy"]).not.toMatch(/script-src[^;]*unsafe/);
+    }
+  });
+});

@@ -1,0 +1,248 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { parseCommand } from "../../../src/cli/args.ts";
+import type { InspectorUpdate, ProcessSnapshot } from "../../../src/observe/snapshot.ts";
+import { ask, PRELOAD, scratch, updatesOf, updateWhere } from "../../adapters/inspect/kit.ts";
+import { type Exit, exitOf, kill } from "../../helpers/child.ts";
+import { MAIN } from "../command.ts";
+
+const APP = fileURLToPath(new URL("../../adapters/inspect/app.ts", import.meta.url));
+
+function env(runtime: string): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS: _, FORCE_COLOR: __, ...given } = process.env;
+  return { ...given, XDG_RUNTIME_DIR: runtime, TMPDIR: runtime, LANG: "C.UTF-8", LC_ALL: "C.UTF-8" };
+}
+
+/** A program that serves, in a runtime folder of its own. */
+async function served(runtime: string): Promise<ChildProcess> {
+  const child = spawn(process.execPath, ["--import", PRELOAD, APP, "plain"], {
+    env: env(runtime),
+    stdio: ["pipe", "pipe", "inherit", "ipc"],
+  });
+  onTestFinished(() => kill(child));
+  const socket = join(runtime, "millpond/inspect", `${child.pid}.sock`);
+  await expect.poll(() => existsSync(socket), { timeout: 20_000 }).toBe(true);
+  return child;
+}
+
+function command(runtime: string, ...args: string[]): { readonly child: ChildProcess; readonly exit: Promise<Exit> } {
+  const child = spawn(process.execPath, [MAIN, "top", ...args], {
+    env: env(runtime),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => kill(child));
+  return { child, exit: exitOf(child) };
+}
+
+const top = (runtime: string, ...args: string[]): Promise<Exit> => command(runtime, ...args).exit;
+
+describe("millpond top", () => {
+  it("prints a plain table to a pipe, one snapshot as JSON, or one a line until the process has ended", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const table = await top(runtime);
+    expect(table).toMatchObject({ code: 0, stderr: "" });
+    expect(table.stdout).not.toContain("\u001b");
+    expect(table.stdout).toContain(`app.ts plain  pid ${program.pid}`);
+    expect(table.stdout).toMatch(/frames +Buffer +█··· +1\/4 .* main holds it\n/);
+    const one = await top(runtime, String(program.pid), "--json");
+    expect(one).toMatchObject({ code: 0, stderr: "" });
+    const snapshot = JSON.parse(one.stdout) as ProcessSnapshot;
+    expect(snapshot.pid).toBe(program.pid);
+    expect(snapshot.realms[0]!.pools.map(({ name }) => name)).toEqual(["frames", "slots"]);
+    const lines = command(runtime, "--json", "--interval", "0.05");
+    await once(lines.child.stdout!, "data");
+    program.disconnect();
+    const { code, stdout, stderr } = await lines.exit;
+    expect([code, stderr]).toEqual([0, `millpond: process ${program.pid} has ended\n`]);
+    const times = stdout
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as ProcessSnapshot).time);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+  });
+
+  it("names the processes when there are several and nobody can choose, and says how to serve when there is none", async () => {
+    const runtime = scratch();
+    const none = await top(runtime);
+    expect(none.code).toBe(1);
+    expect(none.stderr.replaceAll(/\s+/g, " ")).toContain(
+      "no process of this user serves an inspector; start the program with: node --import millpond/inspect app.js",
+    );
+    const [first, second] = [await served(runtime), await served(runtime)];
+    const several = await top(runtime, "--json");
+    expect([several.code, several.stdout]).toEqual([1, ""]);
+    const text = several.stderr.replaceAll(/\s+/g, " ");
+    for (const { pid } of [first, second]) expect(text).toContain(`${pid} (app.ts plain)`);
+    const other = await top(runtime, String(process.pid));
+    expect(other.stderr.replaceAll(/\s+/g, " ")).toContain(
+      `process ${process.pid} serves no inspector to this user; these do: `,
+    );
+    expect((await top(runtime, String(second.pid), "--json")).code).toBe(0);
+    const absent = await top(runtime, "2147483647");
+    expect(absent).toMatchObject({ code: 1, stderr: "millpond: there is no process 2147483647\n" });
+  });
+
+  it("takes the socket that knows more pools where a process has two", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const folder = join(runtime, "millpond/inspect");
+    const real = JSON.parse(
+      (await ask({ socketPath: join(folder, `${program.pid}.sock`) }, "/snapshot")).body,
+    ) as object;
+    const empty = { ...real, title: "empty", realms: [] };
+    const server = createServer((_request, response) => void response.end(JSON.stringify(empty)));
+    await new Promise<void>((resolve) => server.listen(join(folder, `${program.pid}.abc.sock`), resolve));
+    onTestFinished(() => void server.close());
+    const { stdout } = await top(runtime, String(program.pid), "--json");
+    expect((JSON.parse(stdout) as ProcessSnapshot).title).toBe("app.ts plain");
+  });
+
+  it("removes the socket of a process that was killed, and never that of one that lives", async () => {
+    const runtime = scratch();
+    const [killed, living] = [await served(runtime), await served(runtime)];
+    await kill(killed);
+    const folder = join(runtime, "millpond/inspect");
+    expect(readdirSync(folder)).toHaveLength(2);
+    expect((await top(runtime, "--json")).code).toBe(0);
+    expect(readdirSync(folder)).toEqual([`${living.pid}.sock`]);
+  });
+
+  it("says that a process does not answer, or not as an inspector does, and shows nothing of it", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    await kill(program);
+    const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
+    const answers = ["<html>", "{}", '{"version":1,"realms":null}', "null", `{"version":2,"realms":[]}`];
+    let answer = "";
+    const server = createServer((_request, response) => void response.end(`${answer}\n`));
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    onTestFinished(() => void server.close());
+    for (answer of answers) {
+      for (const args of [[], ["--interval", "1"]]) {
+        const { code, stdout, stderr } = await top(runtime, String(process.pid), ...args);
+        expect([answer, code, stdout]).toEqual([answer, 1, ""]);
+        expect(stderr).toContain("does not answer as an inspector of this version does");
+      }
+    }
+  });
+
+  it("serves the page on a port with a token, and what the process's socket says, until the process has ended", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const { child, exit } = command(runtime, "--web");
+    const [line] = (await once(child.stdout!, "data")) as [Buffer];
+    const url = new URL(String(line).trim());
+    const token = url.searchParams.get("token")!;
+    const where = { host: "127.0.0.1", port: Number(url.port) };
+    expect((await ask(where, `/?token=${token}`)).headers["content-type"]).toBe("text/html; charset=utf-8");
+    const { status, headers, body } = await ask(where, `/snapshot?token=${token}`);
+    expect([status, (JSON.parse(body) as ProcessSnapshot).pid]).toEqual([200, program.pid]);
+    expect(headers).toMatchObject({ "x-content-type-options": "nosniff", "cache-control": "no-store" });
+    const update: InspectorUpdate = await updateWhere(
+      updatesOf(where, `/stream?interval=50&token=${token}`),
+      () => true,
+    );
+    expect(update.snapshot.pid).toBe(program.pid);
+    for (const path of ["/", "/snapshot", "/stream", "/trace"]) {
+      expect((await ask(where, path)).status).toBe(401);
+      expect((await ask(where, `${path}?token=${token}x`)).status).toBe(401);
+      expect((await ask(where, `${path}?token=${token}`, { headers: { host: "evil.example" } })).status).toBe(403);
+      expect((await ask(where, `${path}?token=${token}`, { headers: { origin: "http://evil.example" } })).status).toBe(
+        403,
+      );
+      expect((await ask(where, `${path}?token=${token}`, { method: "POST" })).status).toBe(405);
+    }
+    expect((await ask(where, `/other?token=${token}`)).status).toBe(404);
+    expect((await ask(where, `/stream?token=${token}&interval=1`)).status).toBe(400);
+    const taken = await top(runtime, "--web", "--port", url.port);
+    expect([taken.code, taken.stdout]).toEqual([1, ""]);
+    expect(taken.stderr).toContain("it is in use");
+    program.disconnect();
+    expect((await exit).code).toBe(0);
+  });
+
+  it("goes on when the process cuts its stream off, and says when it serves no more", async () => {
+    const runtime = scratch();
+    const program = await served(runtime);
+    const real = join(runtime, "millpond/inspect", `${program.pid}.sock`);
+    const snapshot = JSON.parse((await ask({ socketPath: real }, "/snapshot")).body) as ProcessSnapshot;
+    await kill(program);
+    let streams = 0;
+    const server = createServer((_request, response) => {
+      streams++;
+      response.write(`${JSON.stringify({ snapshot: { ...snapshot, uptime: streams }, events: [], dropped: 0 })}\n`);
+      setTimeout(() => response.destroy(), 50);
+    });
+    // A socket of a living process's number.
+    const socket = join(runtime, "millpond/inspect", `${process.pid}.sock`);
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    const { exit } = command(runtime, String(process.pid), "--json", "--interval", "0.05");
+    await expect.poll(() => streams, { timeout: 20_000 }).toBeGreaterThan(2);
+    server.close();
+    server.closeAllConnections();
+    const { code, stdout, stderr } = await exit;
+    expect([code, stderr]).toEqual([0, `millpond: process ${process.pid} serves its inspector no more\n`]);
+    const uptimes = stdout
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as ProcessSnapshot).uptime);
+    expect(uptimes.slice(0, 3)).toEqual([1, 2, 3]);
+  });
+
+  it("ends with the signal's code when it is told to", async () => {
+    const runtime = scratch();
+    await served(runtime);
+    for (const [signal, code] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+    ] as const) {
+      const { child, exit } = command(runtime, "--json", "--interval", "0.05");
+      await once(child.stdout!, "data");
+      child.kill(signal);
+      expect((await exit).code).toBe(code);
+    }
+  });
+
+  it.each([
+    [["top", "x"], /takes the number of a process, not "x"/],
+    [["top", "0"], /takes the number/],
+    [["top", "1.5"], /takes the number/],
+    [["top", "1", "2"], /one process, and here are 2/],
+    [["top", "--jsn"], /did you mean --json\?/],
+    [["top", "--interval"], /--interval needs a value/],
+    [["top", "--interval", "0"], /--interval is a number of seconds from 0.05 to 60, not "0"/],
+    [["top", "--interval", "-1"], /not "-1"/],
+    [["top", "--interval", ""], /--interval is a number/],
+    [["top", "--json=1"], /--json takes no value/],
+    [["top", "--json", "--json"], /--json is given twice/],
+    [["top", "--web", "--json"], /exclude each other/],
+    [["top", "--web", "--interval", "1"], /not for --web/],
+    [["top", "--port", "80"], /--port belongs to --web/],
+    [["top", "--web", "--port", "65536"], /--port is a whole number from 0 to 65535/],
+    [["topp"], /did you mean "top"\?/],
+    [["top", "4294967297"], /takes the number/],
+  ])("refuses %j", (args, message) => {
+    expect(() => parseCommand(args)).toThrow(message);
+  });
+
+  it("reads its options", () => {
+    const defaults = { pid: undefined, json: false, interval: undefined, web: false, port: 0 };
+    expect(parseCommand(["top"])).toEqual({ kind: "top", options: defaults });
+    expect(parseCommand(["top", "12", "--json", "--interval", "0.25"])).toEqual({
+      kind: "top",
+      options: { ...defaults, pid: 12, json: true, interval: 250 },
+    });
+    expect(parseCommand(["top", "--web", "--port=9000"])).toMatchObject({ options: { web: true, port: 9000 } });
+    for (const args of [
+      ["top", "--help"],
+      ["help", "top"],
+    ])
+      expect(parseCommand(args)).toEqual({ kind: "help", topic: "top" });
+  });
+});

@@ -1,0 +1,94 @@
+/** The registry: which pools it knows, what they say in common words, and that looking changes nothing. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { describe, expect, it } from "vitest";
+import { type PoolInfo, pools } from "../../src/observe/pools.ts";
+import { BufferPool } from "../../src/pools/buffer/buffer-pool.ts";
+import { SharedPool } from "../../src/pools/shared/shared-pool.ts";
+import { code } from "../pools/buffer/pools.ts";
+import { EVERY_POOL } from "./every-pool.ts";
+
+let count = 0;
+const freshName = (): string => `registry ${++count}`;
+const find = (name: string, kind: string): PoolInfo | undefined =>
+  pools().find((info) => info.name === name && info.kind === kind);
+
+describe.each(EVERY_POOL)("%s", (_what, kind, make) => {
+  it("is in the registry from its making to its end, and counts its leases", () => {
+    const name = freshName();
+    const pool = make(name);
+    const info = find(name, kind)!;
+    const start = info.counts();
+    expect([start.phase, start.leased, start.waiting, info.holders()]).toEqual(["active", 0, 0, []]);
+    const gives = [pool.take(), pool.take(), pool.take()];
+    const out = info.counts();
+    expect([out.leased, info.holders().length, info.holders(2).length]).toEqual([3, 3, 2]);
+    expect(new Set(info.holders().map(({ slot }) => slot)).size).toBe(3);
+    if (out.free !== null) expect(out.free).toBe(out.count - 3);
+    expect(out.bytes).toBeLessThanOrEqual(out.maxBytes);
+    expect(info.bytes).toBe(out.bytes);
+    pool.validate();
+    for (const give of gives) give();
+    expect([info.counts().leased, info.holders()]).toEqual([0, []]);
+    pool.validate();
+    pool.close();
+    expect(find(name, kind)).toBeUndefined();
+    expect([info.counts().phase, info.counts().leased, info.holders()]).toEqual(["closed", 0, []]);
+  });
+});
+
+describe("the registry", () => {
+  it("holds pools weakly: one that the program forgot is collected and gone", async () => {
+    setFlagsFromString("--expose-gc");
+    const gc = runInNewContext("gc") as () => void;
+    const name = freshName();
+    (() => BufferPool.create({ name, size: 64, max: 1 }))();
+    expect(find(name, "BufferPool")).toBeDefined();
+    for (let i = 0; i < 50 && find(name, "BufferPool") !== undefined; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      gc();
+    }
+    expect(find(name, "BufferPool")).toBeUndefined();
+  });
+
+  it("says who waits, who takes part in a shared pool, and what a holder called itself", async () => {
+    const name = freshName();
+    const pool = BufferPool.create({ name, size: 64, max: 1 });
+    const held = pool.tryAcquire({ tag: "encoder" })!;
+    const wait = pool.acquire();
+    const info = find(name, "BufferPool")!;
+    expect([info.counts().waiting, info.holders()[0]!.tag]).toEqual([1, "encoder"]);
+    held.release();
+    (await wait).release();
+    pool.close();
+    const shared = SharedPool.create({ name, size: 64, count: 2 });
+    const id = shared.tryAcquireId();
+    const members = find(name, "SharedPool")!.members();
+    expect(members).toMatchObject([{ member: shared.member, self: true, state: "live", holds: 1 }]);
+    expect(find(name, "SharedPool")!.holders()).toMatchObject([{ lease: id, members: [shared.member] }]);
+    shared.close({ force: true });
+  });
+
+  it("tells a pool that another thread closed, or that this one left, from a live one", () => {
+    const name = freshName();
+    const pool = SharedPool.create({ name, size: 64, count: 2 });
+    const other = SharedPool.attach(pool.handle);
+    const infos = pools().filter((info) => info.name === name);
+    expect(infos.length).toBe(2);
+    other.leave();
+    expect(pools().filter((info) => info.name === name).length).toBe(1);
+    const late = SharedPool.attach(pool.handle);
+    pool.close();
+    expect(find(name, "SharedPool")!.counts().phase).toBe("closed");
+    expect(code(() => late.tryAcquireId())).toBe("ERR_POOL_DEAD");
+    expect(find(name, "SharedPool")).toBeUndefined();
+  });
+
+  it("refuses a number of holders that is none", () => {
+    const name = freshName();
+    const pool = BufferPool.create({ name, size: 64, max: 1 });
+    expect(code(() => find(name, "BufferPool")!.holders(-1))).toBe("ERR_OUT_OF_RANGE");
+    expect(code(() => find(name, "BufferPool")!.holders("1" as never))).toBe("ERR_INVALID_ARG_TYPE");
+    pool.close();
+  });
+});

@@ -1,0 +1,166 @@
+/** The end of a thread that was connected over a MessagePort, or an object around a worker: what it held is free. */
+import { EventEmitter } from "node:events";
+import { MessageChannel, Worker } from "node:worker_threads";
+import { afterEach, describe, expect, it } from "vitest";
+import { receiveLane } from "../../../src/pools/lane/receive.ts";
+import { SharedPool } from "../../../src/pools/shared/shared-pool.ts";
+
+const workers: Worker[] = [];
+afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.terminate())));
+
+type Target = Parameters<SharedPool["connect"]>[0];
+
+/** A worker, and what to connect to. */
+function start(job: string, way: string): { worker: Worker; target: Target; said: Promise<unknown> } {
+  const { port1, port2 } = new MessageChannel();
+  const isPort = way === "a port";
+  const worker = new Worker(new URL("./port-end.worker.ts", import.meta.url), {
+    workerData: { job, port: isPort ? port2 : undefined },
+    transferList: isPort ? [port2] : [],
+    execArgv: [],
+  });
+  workers.push(worker);
+  // As programs write it: it knows of the one port.
+  const around = { postMessage: (message: { port: never }) => worker.postMessage(message, [message.port]) };
+  const said = new Promise((resolve) => worker.once("message", resolve));
+  return {
+    worker,
+    target: isPort ? (port1 as never) : way === "a worker" ? (worker as never) : (around as never),
+    said,
+  };
+}
+
+/** The end is told by events of several channels; what waits for it in vain is ended by the test's time. */
+async function freed(pool: SharedPool, count: number): Promise<void> {
+  while (pool.stats().free < count) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+describe.each(["a worker", "a port", "an object around a worker"])("connected over %s", (way) => {
+  it("what its own worker held comes free, too", async () => {
+    const pool = SharedPool.create({ size: 64, count: 4, members: 3 });
+    const { worker, target, said } = start("connects a worker", way);
+    await pool.connect(target);
+    await said;
+    expect(pool.stats().held).toBe(2);
+    await worker.terminate();
+    await freed(pool, 4);
+    for (let n = 0; n < 2; n++) pool.reserve();
+    pool.validate();
+  });
+
+  it("also where its lane was closed in good order before", async () => {
+    const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
+    const { worker, target, said } = start("closes its lane", way);
+    const lane = await pool.connect(target);
+    expect(await lane.receive()).toBeUndefined();
+    await said;
+    expect(pool.stats().held).toBe(1);
+    await worker.terminate();
+    await freed(pool, 1);
+    pool.reserve();
+  });
+
+  it("also where the attempt to connect was given up after it had joined", async () => {
+    const pool = SharedPool.create({ size: 64, count: 1, members: 2 });
+    const { worker, target } = start("holds", way);
+    const aborted = new AbortController();
+    const connecting = pool.connect(target, { signal: aborted.signal });
+    connecting.catch(() => {});
+    await new Promise((resolve) => worker.once("online", resolve));
+    // This thread hears nothing as long as it looks here.
+    while (pool.stats().held === 0);
+    aborted.abort();
+    await expect(connecting).rejects.toThrow();
+    expect(pool.stats().held).toBe(1);
+    await worker.terminate();
+    await freed(pool, 1);
+    pool.reserve();
+  });
+});
+
+/** A worker of this thread that is none: its end is told when the test says so. */
+function pretended(threadId: number) {
+  const source = new EventTarget();
+  const worker = Object.assign(new EventEmitter(), {
+    threadId,
+    postMessage: (data: unknown) => void source.dispatchEvent(Object.assign(new Event("message"), { data })),
+  });
+  return { worker, source };
+}
+
+async function connected(pool: SharedPool, threadId: number) {
+  const { worker, source } = pretended(threadId);
+  const receiving = receiveLane(source as never);
+  const lane = await pool.connect(worker as never);
+  const far = await receiving;
+  return { worker, lane, far, pool: far.pool as SharedPool };
+}
+
+it("the thread that connected leaves the pool and lives: a worker's end is seen as before, and the others get its slot", async () => {
+  const pool = SharedPool.create({ size: 64, count: 1 });
+  const first = await connected(pool, 1);
+  const second = await connected(pool, 2);
+  first.pool.tryAcquireId();
+  pool.leave();
+  expect(second.pool.tryAcquireId()).toBe(-1);
+  first.worker.emit("exit", 0);
+  expect(second.pool.tryAcquireId()).toBeGreaterThan(0);
+  second.pool.validate();
+});
+
+it("a thread that joins in the place of a worker's worker is not ended with that worker, at whatever moment", async () => {
+  const root = SharedPool.create({ size: 64, count: 4, members: 4 });
+  const parent = await connected(root, 1);
+  const child = await connected(parent.pool, 2);
+  await child.lane.close();
+  child.pool.leave();
+  const { compareExchange } = Atomics;
+  let isArmed = true;
+  // The worker ends just after the newcomer's place is taken.
+  Atomics.compareExchange = ((...args: Parameters<typeof compareExchange>) => {
+    const seen = compareExchange(...args);
+    if (isArmed && args[0].buffer === root.memory) {
+      isArmed = false;
+      parent.worker.emit("exit", 0);
+    }
+    return seen;
+  }) as typeof compareExchange;
+  let newcomer: SharedPool;
+  try {
+    newcomer = SharedPool.attach(root.handle);
+  } finally {
+    Atomics.compareExchange = compareExchange;
+  }
+  expect([isArmed, newcomer.member]).toEqual([false, child.pool.member]);
+  expect(newcomer.tryAcquireId()).toBeGreaterThan(0);
+});
+
+it("a neighbor that writes two members who are each other's parents: a worker's end looks at each place once", async () => {
+  const pool = SharedPool.create({ size: 64, count: 4, members: 4 });
+  const first = await connected(pool, 1);
+  const second = await connected(first.pool, 2);
+  const third = await connected(second.pool, 3);
+  const words = new Int32Array(pool.memory);
+  const at = (member: number): number => 416 + member * 16;
+  const ends = [second, third].map(({ pool: { member } }) => member);
+  // The second is the third's child as well; and whatever is done to both, they are live again.
+  const live = ends.map((member) => words[at(member)]!);
+  const { compareExchange } = Atomics;
+  let steps = 0;
+  Atomics.compareExchange = ((...args: Parameters<typeof compareExchange>) => {
+    const seen = compareExchange(...args);
+    if (args[0].buffer === pool.memory) {
+      if (++steps > 10_000) throw new Error("it does not end");
+      for (const [n, member] of ends.entries()) words[at(member)] = live[n]!;
+      words[at(ends[0]!) + 7] = live[1]! & ~7;
+      words[at(ends[0]!) + 6] = ((live[0]! & ~7) << 2) | (ends[1]! + 1);
+    }
+    return seen;
+  }) as typeof compareExchange;
+  try {
+    first.worker.emit("exit", 0);
+  } finally {
+    Atomics.compareExchange = compareExchange;
+  }
+  expect(steps).toBeLessThan(100);
+});

@@ -1,0 +1,150 @@
+/** Requests over a child's channel: those that nobody heard, that come twice, of two pools at once, and broken ones. */
+import { EventEmitter } from "node:events";
+import { readdirSync, readlinkSync } from "node:fs";
+import { afterEach, describe, expect, it } from "vitest";
+import { connectProcess, ProcessPool, receiveProcess } from "../../../src/native.ts";
+import { nativeOps } from "../../../src/os/load.ts";
+import { isMillpondError } from "../../../src/util/errors.ts";
+import { codeOf } from "../../helpers/code-of.ts";
+
+const pools: ProcessPool[] = [];
+afterEach(() => {
+  for (const pool of pools.splice(0)) pool.leave({ force: true });
+});
+
+/** One end of a channel whose both ends are here; what is sent comes in a later turn, as JSON. */
+class End extends EventEmitter {
+  connected = true;
+  readonly sent: Record<string, unknown>[] = [];
+  other: End = this;
+
+  send(message: never, callback: (error: Error | null) => void): boolean {
+    const text = JSON.stringify(message);
+    this.sent.push(JSON.parse(text) as Record<string, unknown>);
+    setImmediate(() => {
+      this.other.emit("message", JSON.parse(text));
+      callback(null);
+    });
+    return true;
+  }
+}
+
+function channel(): { child: End; parent: End } {
+  const [child, parent] = [new End(), new End()];
+  child.other = parent;
+  parent.other = child;
+  return { child, parent };
+}
+
+function make(name: string): ProcessPool {
+  const pool = ProcessPool.create({ size: 64, count: 2, name });
+  pools.push(pool);
+  return pool;
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+function descriptors(): number {
+  return readdirSync("/proc/self/fd").filter((number) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${number}`).startsWith("/memfd:millpond");
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
+/** Two sides that have met: a lease goes over. */
+async function meet(
+  lane: Awaited<ReturnType<typeof connectProcess>>,
+  there: Awaited<ReturnType<typeof receiveProcess>>,
+): Promise<void> {
+  pools.push(there.pool);
+  const pool = lane.pool as ProcessPool;
+  expect(there.pool.name).toBe(pool.name);
+  expect(lane.trySend(pool.tryAcquire()!)).toBe(true);
+  const got = await there.lane.receive();
+  there.pool.release(got!.lease);
+}
+
+describe.runIf(nativeOps().availability.ok)("a request to a child", () => {
+  it("that only the program's own listener heard is sent again when the child begins to wait", async () => {
+    const { child, parent } = channel();
+    parent.on("message", () => {});
+    const connecting = connectProcess(make("a"), child);
+    await turns();
+    const there = receiveProcess({ source: parent });
+    await meet(await connecting, await there);
+  });
+
+  it("of two pools at once is one for each receiver, whether they wait in turn or together", async () => {
+    for (const together of [true, false]) {
+      const { child, parent } = channel();
+      parent.on("message", () => {});
+      const connecting = [connectProcess(make("a"), child), connectProcess(make("b"), child)];
+      const first = receiveProcess({ source: parent });
+      if (!together) await first;
+      const second = receiveProcess({ source: parent });
+      const [a, b] = await Promise.all(connecting);
+      const sides = await Promise.all([first, second]);
+      const of = (name: string): (typeof sides)[0] => sides.find(({ pool }) => pool.name === name)!;
+      await meet(a!, of("a"));
+      await meet(b!, of("b"));
+    }
+  });
+
+  it("that comes twice is taken once, and a lane that is there asks for nothing more", async () => {
+    const { child, parent } = channel();
+    const first = receiveProcess({ source: parent });
+    const connecting = connectProcess(make("a"), child);
+    await meet(await connecting, await first);
+    const requests = (): Record<string, unknown>[] => child.sent.filter((message) => "millpondConnect" in message);
+    const sent = requests().length;
+    const second = receiveProcess({ source: parent });
+    // What a parent that was slow sends after the answer.
+    parent.emit("message", requests()[0]);
+    await turns();
+    expect(requests()).toHaveLength(sent);
+    const again = connectProcess(make("b"), child);
+    await meet(await again, await second);
+  });
+
+  it("that is broken is refused in the library's words, to both sides, and no descriptor is left", async () => {
+    const pool = make("a");
+    const block = { pid: process.pid, descriptor: pool.descriptor, inode: String(pool.block!.inode) };
+    const offer = (): object => ({ membership: pool.reserve().membership, from: pool.membership, name: "a" });
+    const broken = [
+      { offer: null, block },
+      { block },
+      { offer: 5, block },
+      { offer: { ...offer(), name: 5 }, block },
+      { offer: { ...offer(), name: null }, block },
+      { offer: { ...offer(), membership: null }, block },
+      { offer: { ...offer(), from: null }, block },
+      { offer: { ...offer(), window: "x" }, block },
+      { offer: offer(), block: null },
+      { offer: offer() },
+    ];
+    const before = descriptors();
+    for (const request of broken) {
+      const { parent } = channel();
+      const there = receiveProcess({ source: parent }).catch((error: unknown) => error);
+      parent.emit("message", { millpondConnect: "id", ...request });
+      const error = await there;
+      expect([request, isMillpondError(error)]).toEqual([request, true]);
+      // Beside what it says when it begins: the reason.
+      expect(parent.sent.some((message) => "message" in message)).toBe(true);
+      expect([parent.listenerCount("message"), parent.listenerCount("disconnect")]).toEqual([0, 0]);
+    }
+    expect(descriptors()).toBe(before);
+  });
+
+  it("cannot come to one whose channel is closed: it does not wait", async () => {
+    const { parent } = channel();
+    parent.connected = false;
+    expect(await codeOf(receiveProcess({ source: parent }))).toBe("ERR_INACTIVE");
+    expect(parent.listenerCount("message")).toBe(0);
+  });
+});

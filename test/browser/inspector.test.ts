@@ -120,6 +120,20 @@ describe.skipIf(chromium === undefined)("the inspector's page", () => {
     expect(await page.getByRole("grid").count()).toBe(20);
   });
 
+  it("lists as many pools as somebody can read, and says so", async () => {
+    const server = await new FakeServer().start();
+    const program = new FakeProgram();
+    for (let i = 0; i < 300; i++) program.pool({ name: `pool ${i}`, count: 100_000 }).acquire(0);
+    server.tell(program.update());
+    const { page } = await open(browser, server.url);
+    await shows(page, "Pools (300)");
+    await shows(page, "The first 200 are listed.");
+    await shows(page, /236 more pools: choose one/);
+    expect(await page.getByRole("listbox").first().getByRole("option").count()).toBe(1 + 200);
+    expect(await page.getByRole("grid").count()).toBe(64);
+    expect(await axe(page)).toEqual([]);
+  });
+
   it("takes names, tags and sites of a hostile program as texts", async () => {
     const server = await new FakeServer().start();
     const program = new FakeProgram({ title: "<img src=x onerror='globalThis.hacked=1'>\u202e" });

@@ -132,6 +132,13 @@ describe("slots", () => {
     expect(process.pools[0]!.rows).toHaveLength(MAX_SLOTS);
   });
 
+  test("of all pools together have a bound too", () => {
+    const program = new FakeProgram();
+    for (let i = 0; i < 2000; i++) program.pool({ name: "one of many", count: 1_000_000 }).acquire(999);
+    const { pools } = modelOf(program).apply();
+    expect(pools.reduce((sum, { rows }) => sum + rows.length, 0)).toBe(2000 * 64);
+  });
+
   test("that a pool gave back are gone, those that are held stay", () => {
     const program = new FakeProgram();
     const options = { name: "elastic", count: 8 };

@@ -76,11 +76,11 @@ export class KeyedList<T, V extends { readonly element: HTMLElement }> {
   }
 
   /** Makes the children those of these items. */
-  update(items: readonly T[], keyOf: (item: T) => string, update: (view: V, item: T) => void): void {
+  update(items: readonly T[], keyOf: (item: T, index: number) => string, update: (view: V, item: T) => void): void {
     const gone = new Set(this.views.keys());
     const order: V[] = [];
-    for (const item of items) {
-      const key = keyOf(item);
+    for (const [index, item] of items.entries()) {
+      const key = keyOf(item, index);
       let view = this.views.get(key);
       if (view === undefined) {
         view = this.#make(item);

@@ -1,4 +1,7 @@
-/** The graphs: leases, waiters, acquires a second and garbage collection of the last minute, drawn by uPlot. */
+/**
+ * The graphs: leases, waiters, acquires a second and garbage collection of the last minute, drawn by uPlot. The numbers
+ * at their axes are elements: a text on a canvas takes half a millisecond, and there are 32 of them four times a second.
+ */
 import uPlot from "uplot";
 import { el, setAttribute, setText, show } from "./dom.ts";
 import { MAX_SAMPLES, SAMPLE_MS, type Sample } from "./model.ts";
@@ -7,7 +10,12 @@ import { formatCount, formatDuration, formatRate } from "./text.ts";
 import type { Scene } from "./view.ts";
 
 const SECONDS = (MAX_SAMPLES * SAMPLE_MS) / 1000;
-const HEIGHT = 110;
+/** Pixels of the drawing, and of the numbers at its left. */
+const HEIGHT = 84;
+const LABELS = 38;
+
+/** Along the time. */
+const TICKS = ["\u221260 s", "\u221230 s", "now"];
 
 interface Measure {
   readonly title: string;
@@ -75,9 +83,9 @@ export class Graphs {
     this.#resize.observe(list);
   }
 
-  /** Draws all of them again. */
-  update(scene: Scene): void {
-    for (const graph of this.#graphs) graph.update(scene);
+  /** Says the newest numbers; draws them where somebody sees it. */
+  update(scene: Scene, isSeen: boolean): void {
+    for (const graph of this.#graphs) graph.update(scene, isSeen);
   }
 
   /** Ends what they observe. */
@@ -91,7 +99,16 @@ class Graph {
   readonly element: HTMLElement;
   readonly #measure: Measure;
   readonly #value: HTMLElement = el("span", { class: "num" });
-  readonly #plot: HTMLElement = el("div", { class: "plot", role: "img" });
+  readonly #canvas: HTMLElement = el("div", { class: "canvas" });
+  readonly #top: HTMLElement = el("span");
+  readonly #middle: HTMLElement = el("span");
+  readonly #plot: HTMLElement = el(
+    "div",
+    { class: "plot num", role: "img" },
+    el("div", { class: "scale" }, this.#top, this.#middle, el("span", {}, "0")),
+    this.#canvas,
+    el("div", { class: "ticks" }, ...TICKS.map((text) => el("span", {}, text))),
+  );
   readonly #none: HTMLElement = el("p", { class: "note" }, "None seen. Browsers do not tell of theirs.");
   #chart: uPlot | undefined;
   #scene: Scene | undefined;
@@ -109,10 +126,10 @@ class Graph {
     const width = this.element.clientWidth;
     if (width === this.#width || width === 0) return;
     this.#width = width;
-    this.#chart?.setSize({ width, height: HEIGHT });
+    this.#chart?.setSize({ width: width - LABELS, height: HEIGHT });
   }
 
-  update(scene: Scene): void {
+  update(scene: Scene, isDrawn: boolean): void {
     this.#scene = scene;
     const { samples, now } = scene.process;
     const times: number[] = [];
@@ -142,11 +159,14 @@ class Graph {
       if (!isSeen) return;
     }
     this.#most = Math.max(most, 1);
+    setText(this.#top, short(ceiling(this.#most)));
+    setText(this.#middle, short(ceiling(this.#most) / 2));
+    if (!isDrawn) return;
     if (this.#width === 0) this.resize();
     if (this.#width === 0) return;
     if (this.#chart === undefined) {
       this.#palette = scene.palette;
-      this.#chart = new uPlot(this.#options(), [times, values], this.#plot);
+      this.#chart = new uPlot(this.#options(), [times, values], this.#canvas);
       return;
     }
     // The axes are laid out anew only where their numbers or colors changed.
@@ -163,15 +183,15 @@ class Graph {
     const { color, isStepped, unit } = this.#measure;
     const palette = (): Palette => this.#palette!;
     const axis: uPlot.Axis = {
-      stroke: () => palette().soft,
-      font: "11px system-ui, sans-serif",
+      size: 0,
       grid: { stroke: () => palette().line, width: 1 },
       ticks: { show: false },
+      values: (_, splits) => splits.map(() => null),
     };
     return {
-      width: this.#width,
+      width: this.#width - LABELS,
       height: HEIGHT,
-      padding: [8, 16, 0, 0],
+      padding: [4, 1, 2, 1],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
@@ -180,18 +200,8 @@ class Graph {
         y: { range: () => [0, ceiling(this.#most)] },
       },
       axes: [
-        {
-          ...axis,
-          size: 22,
-          splits: () => [-60, -45, -30, -15, 0],
-          values: (_, splits) => splits.map((value) => (value === 0 ? "now" : `${value} s`)),
-        },
-        {
-          ...axis,
-          size: 44,
-          splits: () => [0, ceiling(this.#most) / 2, ceiling(this.#most)],
-          values: (_, splits) => splits.map(short),
-        },
+        { ...axis, splits: () => [-60, -45, -30, -15, 0] },
+        { ...axis, splits: () => [0, ceiling(this.#most) / 2, ceiling(this.#most)] },
       ],
       series: [
         {},

@@ -75,7 +75,8 @@ export class HoldersTable {
     const threads = process.snapshot.realms.length > 1;
     this.#rows.update(
       listed,
-      ({ pool, row }) => `${pool.key} ${row.slot}`,
+      // By place: in a busy pool the leases change each time, and rows would be made and thrown away.
+      (_, index) => String(index),
       (view, entry) => view.update(entry, threads),
     );
   }

@@ -18,6 +18,9 @@ import { Spans } from "./spans.ts";
 
 /** Slots of one pool that the page shows. */
 export const MAX_SLOTS = 4096;
+/** Slots of all pools together, and those that each may have all the same. */
+const MAX_ALL_SLOTS = 65_536;
+const MIN_SLOTS = 64;
 /** Reports that are kept. */
 export const MAX_REPORTS = 100;
 /** Milliseconds between two samples of the graphs. */
@@ -136,6 +139,8 @@ export class PoolModel {
   readonly key: string;
   /** The newest that was told. */
   info: ModelPool;
+  /** The most slots that are shown. */
+  limit: number = MAX_SLOTS;
   /** Its slots, in order. */
   readonly rows: SlotRow[] = [];
   /** When somebody waited. */
@@ -215,7 +220,7 @@ export class PoolModel {
       this.#openWaits.clear();
       this.waits.end(time);
     } else if (!this.waits.isOpen) this.waits.begin(time);
-    const slots = Math.min(MAX_SLOTS, Math.max(info.count, this.#isNumbered ? 0 : info.leased));
+    const slots = Math.min(this.limit, Math.max(info.count, this.#isNumbered ? 0 : info.leased));
     while (this.rows.length < slots) this.rows.push(new SlotRow(this.rows.length));
     // A pool that gave memory back has fewer slots.
     while (this.rows.length > slots && !this.rows[this.rows.length - 1]!.isOpen) this.rows.pop();
@@ -241,7 +246,7 @@ export class PoolModel {
   /** The row of a slot, made when it is new; undefined: beyond what is shown. */
   #row(slot: number): SlotRow | undefined {
     if (this.#isNumbered) {
-      if (!(slot >= 0 && slot < MAX_SLOTS)) return undefined;
+      if (!(slot >= 0 && slot < this.limit)) return undefined;
       while (this.rows.length <= slot) this.rows.push(new SlotRow(this.rows.length));
       return this.rows[slot];
     }
@@ -249,7 +254,7 @@ export class PoolModel {
     if (at === undefined) {
       at = this.rows.findIndex(({ isOpen }) => !isOpen);
       if (at < 0) at = this.rows.length;
-      if (at >= MAX_SLOTS) return undefined;
+      if (at >= this.limit) return undefined;
       if (at === this.rows.length) this.rows.push(new SlotRow(slot));
       this.rows[at]!.slot = slot;
       this.#rowOf.set(slot, at);
@@ -304,17 +309,24 @@ export class ProcessModel {
     this.snapshot = snapshot;
     const shown = modelPools(snapshot);
     const byKey = new Map<string, PoolModel>();
-    const keyOf = new Map<string, PoolModel>();
+    const byThread = new Map<number, Map<number, PoolModel>>();
+    const limit = Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, Math.floor(MAX_ALL_SLOTS / shown.length)));
     for (const info of shown) {
       const pool = this.#byKey.get(info.key) ?? new PoolModel(info);
+      pool.limit = limit;
       byKey.set(info.key, pool);
       info.threads.forEach((thread, i) => {
-        keyOf.set(`${thread}.${info.ids[i]}`, pool);
+        let pools = byThread.get(thread);
+        if (pools === undefined) {
+          pools = new Map();
+          byThread.set(thread, pools);
+        }
+        pools.set(info.ids[i]!, pool);
       });
     }
     this.#byKey = byKey;
     this.pools = [...byKey.values()];
-    this.#applyEvents(events, keyOf);
+    this.#applyEvents(events, byThread);
     for (const info of shown) {
       const pool = byKey.get(info.key)!;
       pool.update(info, timeOf(snapshot, info));
@@ -324,16 +336,9 @@ export class ProcessModel {
     if (snapshot.time - this.#sampled >= SAMPLE_MS || snapshot.time < this.#sampled) this.#sample(shown);
   }
 
-  #applyEvents(events: readonly RealmEvent[], pools: ReadonlyMap<string, PoolModel>): void {
-    let last: string | undefined;
-    let pool: PoolModel | undefined;
+  #applyEvents(events: readonly RealmEvent[], byThread: ReadonlyMap<number, ReadonlyMap<number, PoolModel>>): void {
     for (const event of inOrder(events)) {
-      const key = `${event.thread}.${event.pool}`;
-      // Most events are of the pool of the event before.
-      if (key !== last) {
-        last = key;
-        pool = pools.get(key);
-      }
+      const pool = byThread.get(event.thread)?.get(event.pool);
       if (pool === undefined) continue;
       if (event.type === "starved") {
         this.#report(pool, { time: event.time, waited: event.value, waiting: event.subject, holders: undefined });

@@ -1,6 +1,7 @@
 /**
  * The page: what the parts show is one scene, made of the model at most once a frame. Slots and the timeline follow
- * every update; lists, tables and graphs four times a second, because nobody reads faster. While it is paused, updates
+ * every update; lists, tables and graphs four times a second, because nobody reads faster; above
+ * {@link CROWD} slots both half as often, because nobody can follow that many. While it is paused, updates
  * go into the model and nothing is drawn; while the document is hidden, no frame comes.
  *
  * Life-cycle: made with a source, subscribed from then on until {@link InspectorPage.close}. It lives in a shadow root,
@@ -23,8 +24,13 @@ import type { Scene } from "./view.ts";
 /** Which colors: those that the system asks for, or one of the two. */
 export type InspectorTheme = "system" | "light" | "dark";
 
-/** Milliseconds between two updates of what is read. */
+/** Milliseconds between two updates of what is read; of a crowd. */
 const READ_MS = 250;
+const CROWD_READ_MS = 500;
+/** Milliseconds between two drawings of a crowd: every other of ten updates a second, with room for their unrest. */
+const CROWD_DRAW_MS = 150;
+/** Slots that are a crowd. */
+const CROWD = 1024;
 /** The same of what is scrolled out of sight; a screen reader may read it all the same. */
 const UNSEEN_MS = 1000;
 /** Milliseconds without news after which the page says so. */
@@ -79,6 +85,7 @@ export class InspectorPage {
   #isDue = true;
   #readAt = Number.NEGATIVE_INFINITY;
   #unseenAt = Number.NEGATIVE_INFINITY;
+  #drawnAt = Number.NEGATIVE_INFINITY;
   #updatedAt = Number.NEGATIVE_INFINITY;
   #recordingSince: number | undefined;
   /** Why there is no trace. */
@@ -247,7 +254,10 @@ export class InspectorPage {
     const process = this.#process();
     // While it is paused, what the user chooses is drawn, and nothing else.
     if (this.#isPaused && !this.#isDue) return;
-    const isDue = this.#isDue || performance.now() - this.#readAt >= READ_MS;
+    const now = performance.now();
+    const slots = process?.pools.reduce((sum, { rows }) => sum + rows.length, 0) ?? 0;
+    const isDue = this.#isDue || now - this.#readAt >= (slots > CROWD ? CROWD_READ_MS : READ_MS);
+    const isDrawn = isDue || slots <= CROWD || now - this.#drawnAt >= CROWD_DRAW_MS;
     if (process === undefined) {
       this.#isDue = false;
       setText(this.#title, "Waiting for the program");
@@ -259,24 +269,28 @@ export class InspectorPage {
     }
     const scene = this.#scene(process, isDue);
     // What was paused stays: all of it is of the same moment.
-    const isAll = isDue && (this.#isPaused || performance.now() - this.#unseenAt >= UNSEEN_MS);
+    const isAll = isDue && (this.#isPaused || now - this.#unseenAt >= UNSEEN_MS);
     clearTimeout(this.#rest);
     if (!isAll) {
-      const wait = isDue ? UNSEEN_MS : READ_MS;
+      const wait = isDue ? UNSEEN_MS : isDrawn ? READ_MS : CROWD_DRAW_MS;
       this.#rest = setTimeout(() => {
         if (!this.#isPaused) this.#schedule(true);
       }, wait);
     }
     if (isDue) {
       this.#isDue = false;
-      this.#readAt = performance.now();
-      if (isAll) this.#unseenAt = this.#readAt;
+      this.#readAt = now;
+      if (isAll) this.#unseenAt = now;
       for (const part of this.#body) show(part, true);
       this.#head(process);
       // This one is heard, not only seen.
       this.#reports.update(scene);
-      for (const part of [this.#pools, this.#graphs, this.#holders]) this.#show(part, scene, isAll);
+      for (const part of [this.#pools, this.#holders]) this.#show(part, scene, isAll);
+      const isSeen = this.#isPaused || !this.#unseen.has(this.#graphs.element);
+      if (isSeen || isAll) this.#graphs.update(scene, isSeen);
     }
+    if (!isDrawn) return;
+    this.#drawnAt = now;
     this.#show(this.#slots, scene, this.#isPaused);
     this.#show(this.#timeline, scene, this.#isPaused);
   }

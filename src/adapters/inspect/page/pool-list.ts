@@ -11,6 +11,8 @@ import type { Scene } from "./view.ts";
 const ALL = "all";
 /** Characters of a name in the list. */
 const NAME = 40;
+/** Pools that are listed. */
+const MAX_LISTED = 200;
 /** Members that are named. */
 const MEMBERS = 8;
 
@@ -21,6 +23,7 @@ export class PoolList {
   readonly #list: HTMLElement;
   readonly #title: HTMLElement;
   readonly #empty: HTMLElement;
+  readonly #more: HTMLElement = el("p", { class: "note" });
   readonly #options: KeyedList<PoolModel | null, PoolOption>;
   readonly #onChoose: (key: string | undefined) => void;
   #chosen: string = ALL;
@@ -38,7 +41,14 @@ export class PoolList {
       ".",
     );
     this.#options = new KeyedList(this.#list, (pool) => new PoolOption(pool?.key ?? ALL));
-    this.element = el("div", { class: "panel" }, el("div", { class: "bar" }, this.#title), this.#list, this.#empty);
+    this.element = el(
+      "div",
+      { class: "panel" },
+      el("div", { class: "bar" }, this.#title),
+      this.#list,
+      this.#more,
+      this.#empty,
+    );
     this.#list.addEventListener("click", ({ target }) => {
       const option = target instanceof Element ? target.closest("[data-key]") : null;
       if (option !== null) this.#choose(option.getAttribute("data-key")!);
@@ -52,7 +62,12 @@ export class PoolList {
     show(this.#empty, pools.length === 0);
     show(this.#list, pools.length > 0);
     setText(this.#title, pools.length === 0 ? "Pools" : `Pools (${formatCount(pools.length)})`);
-    const options = pools.length === 0 ? [] : [null, ...pools];
+    // The one that was chosen stays, wherever it is.
+    const listed = pools.slice(0, MAX_LISTED);
+    if (isOne && !listed.includes(chosen[0]!)) listed.push(chosen[0]!);
+    const options = pools.length === 0 ? [] : [null, ...listed];
+    show(this.#more, pools.length > listed.length);
+    setText(this.#more, `The first ${formatCount(listed.length)} are listed.`);
     const thread = process.snapshot.realms.length > 1;
     this.#options.update(
       options,

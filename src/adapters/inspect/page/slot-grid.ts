@@ -9,7 +9,7 @@
 import { AT_LEAST } from "../../../observe/realm-inspector.ts";
 import { el, KeyedList, setAttribute, setName, setText, show } from "./dom.ts";
 import { drawSlot, legend, STATE_NAMES } from "./marks.ts";
-import { MAX_SLOTS, type PoolModel, type SlotRow } from "./model.ts";
+import type { PoolModel, SlotRow } from "./model.ts";
 import type { Palette } from "./style.ts";
 import {
   cut,
@@ -303,7 +303,7 @@ class SlotGrid {
     show(this.surface, rows.length > 0);
     if (!isRead && this.#name.firstChild !== null) return;
     setName(this.#name, nameOf(info), 32);
-    const hidden = info.count > MAX_SLOTS ? `, the first ${formatCount(MAX_SLOTS)} shown` : "";
+    const hidden = info.count > rows.length ? `, the first ${formatCount(rows.length)} shown` : "";
     const text = `${formatCount(info.leased)} of ${plural(info.count, "slot")} leased${hidden}`;
     setText(this.#state, rows.length === 0 ? "no slots yet" : text);
     setAttribute(this.surface, "aria-label", `Slots of ${cut(visible(nameOf(info)), 60)}`);

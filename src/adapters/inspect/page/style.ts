@@ -180,7 +180,10 @@ h2{font-size:14px;font-weight:650}
 .graph{min-width:0;overflow:hidden}
 .graph h3{font-size:12.5px;font-weight:600;display:flex;justify-content:space-between;gap:8px}
 .graph h3 span{color:var(--soft);font-weight:400}
-.graph .plot{height:110px}
+.graph .plot{display:grid;grid-template-columns:38px minmax(0,1fr);margin-top:2px}
+.graph .scale{display:flex;flex-direction:column;justify-content:space-between;align-items:flex-end;padding-right:5px;
+  height:84px;font-size:11px;line-height:1;color:var(--soft)}
+.graph .ticks{grid-column:2}
 .uplot,.uplot *{box-sizing:border-box}
 .uplot{position:relative;width:min-content;font:inherit}
 .u-wrap{position:relative;user-select:none}

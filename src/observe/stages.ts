@@ -25,7 +25,7 @@ export interface StageObserver {
    * @param since when it began, as `performance.now()` counts
    */
   onStage(stage: Stage, activity: string, isWait: boolean, since: number): void;
-  /** Where threads of a stage are to record, too: the events that all of one stage keep, and who gets them at its end. */
+  /** Threads of a stage are to record, too: the events that all of one stage keep, and who gets them at its end. */
   readonly threads?: { readonly capacity: number; onRecording(recording: Recording): void } | undefined;
 }
 

@@ -43,8 +43,13 @@ describe("the threads of a workers stage", () => {
 
   it("do not keep a run from its end when one is stuck behind its last frame", async () => {
     const stuck = join(folder, "stuck.mjs");
-    // Behind the answer of the last frame, and before any other message.
-    writeFileSync(stuck, "export default ({ index }) => { if (index === 9) setImmediate(() => { for (;;); }); };");
+    // Some microtasks after the call: behind the answer to the last frame, and before any other message.
+    const spin = `export default async ({ index }) => {
+      let later = Promise.resolve();
+      for (let i = 0; i < 50; i++) later = later.then(() => {});
+      if (index === 9) later.then(() => { for (;;); });
+    };`;
+    writeFileSync(stuck, spin);
     const recorder = record();
     await play(stuck);
     recorder.stop();

@@ -39,15 +39,17 @@ export interface ConnectRequest {
   readonly port: LanePort;
   /** A lock to hold while the thread lives, where its end is not seen otherwise. */
   readonly lock: string | undefined;
-  /** An end of a channel to keep while the thread lives, where the target is no worker. */
-  readonly life?: LanePort | undefined;
+  /** Whether the first message on the port is {@link Greeting.LIFE}, where the target is no worker. */
+  readonly hasLife?: boolean;
 }
 
 /**
- * @internal What the two sides say on the lane's port before it is the lane's: the worker that it has the request; the
- * other side that it still wants the lane, or that it has given the attempt up; the worker that it has joined.
+ * @internal What the two sides say on the lane's port before it is the lane's: an end of a channel to keep while the
+ * thread lives; the worker that it has the request; the other side that it still wants the lane, or that it has given
+ * the attempt up; the worker that it has joined.
  */
 export const Greeting = {
+  LIFE: "millpond.life",
   HELLO: "millpond.hello",
   GO: "millpond.go",
   OVER: "millpond.over",
@@ -198,9 +200,11 @@ export async function connect<Data>(
       window,
       port: port2 as unknown as LanePort,
       lock,
-      ...(life === undefined ? {} : { life: life.port2 as unknown as LanePort }),
+      hasLife: life !== undefined,
     };
-    postMessage(request, (life === undefined ? [port2] : [port2, life.port2]) as never[]);
+    // On the lane's port: an object around a worker may pass on that port only.
+    if (life !== undefined) port1.postMessage({ kind: Greeting.LIFE, life: life.port2 }, [life.port2]);
+    postMessage(request, [port2 as never]);
     const { holds } = checkAnswer(await answered);
     const lane = new Lane<Data>(port, peer.carrier(), window === undefined ? { clock } : { clock, window });
     if (holds === true) {

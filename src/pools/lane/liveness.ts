@@ -92,8 +92,10 @@ export function watchLife(port: LifePort, watch: EndWatch): () => void {
 /** The ends that this thread has, until the other side lets go. */
 const kept = new Set<LifePort>();
 
-/** In the thread that may end: keeps its end of the channel for as long as it lives. */
-export function keepLife(port: LifePort): void {
+/** In the thread that may end: keeps its end of the channel, which came in a message, for as long as it lives. */
+export function keepLife(message: unknown): void {
+  const { life: port } = (message ?? {}) as { readonly life?: LifePort };
+  if (typeof port?.addEventListener !== "function") return;
   kept.add(port);
   port.addEventListener("close", () => kept.delete(port));
 }

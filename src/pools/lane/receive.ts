@@ -247,12 +247,13 @@ export async function receiveLane<Data = unknown>(
 
 /** Joins what the request offers, and answers it; undefined: the other side has given it up, or ended. */
 async function accept<Data>(
-  { port, offer, window, lock, life }: ConnectRequest,
+  { port, offer, window, lock, hasLife }: ConnectRequest,
   clock: Clock,
   signal: AbortSignal | undefined,
 ): Promise<Lane<Data> | undefined> {
-  if (life !== undefined) keepLife(life);
   const ready: Answer = { kind: Greeting.READY, holds: await holdLivenessLock(lock) };
+  // It came before the request.
+  if (hasLife === true) keepLife(await firstOf(port, signal));
   const settings = window === undefined ? { clock } : { clock, window };
   if ((offer as SharedOffer).transport === "shared") {
     const { handle, from } = offer as SharedOffer;
@@ -292,14 +293,20 @@ async function accept<Data>(
 }
 
 /** Whether the other side of a request still waits for its answer. */
-function isWanted(port: LanePort, signal: AbortSignal | undefined): Promise<boolean> {
-  return abortable<boolean>(signal, ({ resolve, onEnd }) => {
-    port.onmessage = ({ data }) => resolve((data as { readonly kind?: unknown } | null)?.kind === Greeting.GO);
-    port.addEventListener("close", () => resolve(false));
+async function isWanted(port: LanePort, signal: AbortSignal | undefined): Promise<boolean> {
+  const answer = firstOf(port, signal);
+  port.postMessage({ kind: Greeting.HELLO });
+  return ((await answer) as { readonly kind?: unknown } | null | undefined)?.kind === Greeting.GO;
+}
+
+/** The next message on a port that is not the lane's yet; undefined: the other side has closed it, or ended. */
+function firstOf(port: LanePort, signal: AbortSignal | undefined): Promise<unknown> {
+  return abortable<unknown>(signal, ({ resolve, onEnd }) => {
+    port.onmessage = ({ data }) => resolve(data);
+    port.addEventListener("close", () => resolve(undefined));
     onEnd(() => {
       port.onmessage = null;
     });
-    port.postMessage({ kind: Greeting.HELLO });
   }).catch((error: unknown) => {
     // The other side waits for an answer.
     port.postMessage({ kind: Greeting.REFUSED, failed: "it has given up its wait" });
@@ -315,7 +322,6 @@ function isWanted(port: LanePort, signal: AbortSignal | undefined): Promise<bool
 function checkConnectRequest(given: ConnectRequest): ConnectRequest {
   try {
     methodsOf("port", "a MessagePort", given.port, ["postMessage", "addEventListener", "close"]);
-    if (given.life !== undefined) methodsOf("life", "a MessagePort", given.life, ["addEventListener", "close"]);
     const offer = given.offer as Partial<SharedOffer> | Partial<TransferOffer>;
     if (oneOf("offer.transport", offer?.transport, ["shared", "transfer"]) === "transfer") {
       const { name, pool, size, count } = offer as TransferOffer;

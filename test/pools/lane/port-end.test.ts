@@ -20,9 +20,14 @@ function start(job: string, way: string): { worker: Worker; target: Target; said
     execArgv: [],
   });
   workers.push(worker);
-  const around = { postMessage: (message: unknown, transfer: never[]) => worker.postMessage(message, transfer) };
+  // As programs write it: it knows of the one port.
+  const around = { postMessage: (message: { port: never }) => worker.postMessage(message, [message.port]) };
   const said = new Promise((resolve) => worker.once("message", resolve));
-  return { worker, target: isPort ? (port1 as never) : way === "a worker" ? (worker as never) : around, said };
+  return {
+    worker,
+    target: isPort ? (port1 as never) : way === "a worker" ? (worker as never) : (around as never),
+    said,
+  };
 }
 
 /** The end is told by events of several channels; what waits for it in vain is ended by the test's time. */

@@ -1,4 +1,4 @@
-// Uploads to a server from a process of its own, 200 of 2 to 8 MB, four at a time; then the server is closed.
+// Uploads to a server from a process of its own, 200 of 2 to 8 MB, each another size, four at a time; then the server is closed.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { request } from "node:http";
@@ -26,7 +26,7 @@ if (process.argv[1] === self) {
   const bytes = Buffer.alloc(8e6, 7);
   let left = 200;
   const client = async () => {
-    while (left-- > 0) await upload(process.argv[2], bytes.subarray(0, 2e6 + (left % 13) * 5e5));
+    while (left-- > 0) await upload(process.argv[2], bytes.subarray(0, 2e6 + ((left * 7919 * 4096) % 6_000_000)));
   };
   await Promise.all([client(), client(), client(), client()]);
 }

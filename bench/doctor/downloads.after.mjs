@@ -5,7 +5,7 @@ import { collect } from "../../dist/node.js";
 import { fileServer } from "./file-server.mjs";
 import { detect } from "./work.mjs";
 
-const pages = PagePool.create({ name: "downloads", maxBytes: 64 * 2 ** 20 });
+const pages = PagePool.create({ name: "bodies", maxBytes: 46 * 2 ** 20, pageSize: 2 ** 19 });
 await fileServer(async (url) => {
   const { body, headers } = await request(url);
   const file = await collect(body, pages, { detach: true, expected: Number(headers["content-length"]) });

@@ -25,6 +25,7 @@ const PROGRAMS = [
   "thumbnails",
   "unclosed",
   "downloads",
+  "fetches",
   "hashes",
   "native",
   "png",

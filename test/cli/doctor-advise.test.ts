@@ -209,9 +209,31 @@ describe("a pool is advised", () => {
     expect(remedies([bodies], ["ffmpeg"])).toEqual(["collect"]);
   });
 
+  it.each<[string, Partial<ObservedSite>]>([
+    [
+      "undici's",
+      { package: "undici", place: { function: "chunksConcat", file: "/node_modules/undici/x.js", line: 1, column: 1 } },
+    ],
+    ["fetch()'s", { place: { function: "", file: "node:internal/deps/undici/undici", line: 0, column: 0 } }],
+  ])("bodies of %s, which can be read in another way", (_, changes) => {
+    const { pools } = advise(profileOf([siteOf({ api: "Buffer.concat", ...changes })], { programs: ["ffmpeg"] }));
+    expect(pools).toMatchObject([{ remedy: "collect", name: "bodies" }]);
+    expect(pools[0]!.code.join("\n")).toContain("collect(response.body, pages, { detach: true, expected })");
+  });
+
+  it("bodies of any size, in pages that make eight sizes of them", () => {
+    const sizes = Array.from({ length: 64 }, (_, i) => [FRAME + 20_000 * i, 1] as [number, number]);
+    const site = siteOf({ api: "Buffer.concat", sizes, otherSizes: 2246, largest: 8_000_000 });
+    const [pool] = advise(profileOf([site])).pools;
+    expect(pool!.code.join("\n")).toContain(
+      'PagePool.create({ name: "decode", maxBytes: 123 * 2 ** 20, pageSize: 2 ** 20 })',
+    );
+    expect(pool!.served).toBeCloseTo((2310 - 8 - 7) / 2310);
+  });
+
   it("with room for bodies that are still coming", () => {
     const [pool] = advise(profileOf([siteOf({ api: "Buffer.concat" })], { liveBytes: 400 * MB })).pools;
-    expect(pool!.bytes).toBe(800 * MB);
+    expect(pool!.bytes).toBe(Math.ceil((800 * MB + 9 * FRAME) / MB) * MB);
     expect(pool!.cautions.join()).toContain("ERR_POOL_FULL");
   });
 
@@ -266,6 +288,14 @@ describe("no pool is advised", () => {
       { package: "ws", caller: { function: "serve", file: "/app.js", line: 3, column: 1 } },
     ],
     ["slots of pools", "pool", { package: "millpond" }],
+    [
+      "Node's own",
+      "package",
+      {
+        place: { function: "", file: "node:internal/deps/undici/undici", line: 0, column: 0 },
+        by: "node:internal/deps/undici/undici",
+      },
+    ],
     ["synchronous reads", "sync", { api: "fs.readFileSync" }],
     ["what another thread gets a clone of", "posted", { cloned: 2200 }],
     [

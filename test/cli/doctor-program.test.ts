@@ -8,6 +8,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
+import { LIMITS } from "../../src/cli/doctor/advise.ts";
 import type { ObservedSite } from "../../src/cli/doctor/profile.ts";
 import type { Diagnosis } from "../../src/cli/doctor/program.ts";
 import { type Exit, exitOf, run } from "../helpers/child.ts";
@@ -184,7 +185,7 @@ describe("what the doctor counts", () => {
     "memory that grows with the buffers, and that the engine does not know of",
     async () => {
       const { profile, advice } = await examined(join(ROOT, "bench/doctor/native.before.mjs"));
-      expect(profile!.unknownBytes / profile!.grownBy).toBeGreaterThan(0.7);
+      expect(profile!.unknownBytes / profile!.grownBy).toBeGreaterThan(LIMITS.unknownShare);
       expect(advice!.refused.map(({ reason }) => reason)).toEqual(["native"]);
     },
   );

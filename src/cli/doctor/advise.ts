@@ -42,7 +42,9 @@ export const LIMITS = {
   maxSizes: 8,
   /** Chunks joined to sizes within an eighth of each other are frames, each with some bytes of the next. */
   frameSpread: 1.125,
-  /** The most bytes that a pool of pages is advised to have. */
+  /** Sizes that bodies are rounded up to, by the pages of their pool. */
+  bodySizes: 8,
+  /** The most bytes that a pool of pages for files is advised to have. */
   maxPages: 268_435_456,
   /** Share of a place's buffers that must be posted for a pool between threads. */
   posted: 0.5,
@@ -50,9 +52,10 @@ export const LIMITS = {
   slotsPerWorker: 4,
   /**
    * Growth that the engine does not know of, as a share of the buffers that were made meanwhile: sharp reached 0.13,
-   * frames that nobody freed 0.95.
+   * frames that nobody freed 0.65 to 0.95 (0.3 to
+   * 0.45 on Node 20).
    */
-  unknownShare: 0.35,
+  unknownShare: 0.3,
   /** The same in bytes: eight frames of 1080p. */
   unknownBytes: 25_165_824,
   /** Chunks of Node's own file streams are replaced by blocks of a pool of this many bytes. */
@@ -216,14 +219,12 @@ function refusalOf(
     return { reason: "cheap", words: cheapWords(cost) };
   }
   if (site.place.file === "") return { reason: "place", words: "the engine did not tell where they are made" };
-  if (site.package !== undefined) {
+  const isNodes = site.place.file.startsWith("node:") && site.by !== FILE_STREAMS;
+  if ((site.package !== undefined || isNodes) && !isBody(site)) {
+    const where = isNodes ? "Node" : site.package;
     return {
       reason: "package",
-      words:
-        `they are made inside ${site.package}, which a pool of yours does not reach; they cost about ${percent(cost.share)} of the processor time` +
-        (site.package === "undici"
-          ? ". `collect(body, pages, { detach: true })` of millpond/node takes a body without them"
-          : ""),
+      words: `they are made inside ${where}, which a pool of yours does not reach; they cost about ${percent(cost.share)} of the processor time`,
     };
   }
   if (isPosted(site)) {
@@ -300,6 +301,16 @@ function nativeRefusal({
   };
 }
 
+/** Where chunks of a Node file stream are made. */
+const FILE_STREAMS = "node:internal/fs/streams";
+/** Where fetch() is. */
+const FETCH = "node:internal/deps/undici/undici";
+
+/** A whole body of undici or of fetch(), whose stream can be read in another way. */
+function isBody({ api, package: owner, place }: ObservedSite): boolean {
+  return api === "Buffer.concat" && (owner === "undici" || place.file === FETCH);
+}
+
 function isPosted({ cloned, count, api }: ObservedSite): boolean {
   return !isClone(api) && cloned >= LIMITS.posted * count;
 }
@@ -326,18 +337,22 @@ function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
   const [size, times] = mainSize(site);
   const isOneSize = times >= LIMITS.oneSize * count;
   const remedy = remedyFor(site, isOneSize, profile);
-  const name = nameOf(site);
+  const name = isBody(site) ? "bodies" : nameOf(site);
   const slots =
     remedy === "TransferPool" ? LIMITS.slotsPerWorker * Math.max(1, profile.threads - 1) : slotsFor(site.inUse ?? 1);
   const bytes =
     remedy === "BufferPool"
       ? size
-      : isPaged(remedy)
-        ? pageBytes(site, slots, remedy === "collect" ? profile.liveBytes : 0)
-        : remedy === "readBlocks"
-          ? LIMITS.blockBytes
-          : site.largest;
-  const eligible = remedy === "BufferPool" ? times : count;
+      : remedy === "collect"
+        ? bodyBytes(site, slots, profile.liveBytes)
+        : isPaged(remedy)
+          ? pageBytes(site, slots)
+          : remedy === "readBlocks"
+            ? LIMITS.blockBytes
+            : site.largest;
+  // Of pages, the first block of each size is a new one.
+  const fresh = remedy === "collect" ? LIMITS.bodySizes : isPaged(remedy) ? site.sizes.length : 0;
+  const eligible = remedy === "BufferPool" ? times : count - fresh;
   return {
     site,
     remedy,
@@ -356,15 +371,25 @@ export function isPaged(remedy: PoolAdvice["remedy"]): boolean {
   return remedy === "PagePool" || remedy === "collect" || remedy === "readFile";
 }
 
-/**
- * Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. Bodies
- * that are still coming are in use as well, as chunks: twice all that is reachable has room for them.
- */
-function pageBytes({ sizes, largest }: ObservedSite, slots: number, reachable: number): number {
-  const used = Math.max(slots * largest, 2 * reachable);
+/** Room for what is in use, and, because blocks of one size do not serve another, for two of each size beside it. */
+function pageBytes({ sizes, largest }: ObservedSite, slots: number): number {
+  const used = slots * largest;
   const idle = 2 * sizes.reduce((sum, [bytes]) => sum + bytes, 0);
-  const bytes = Math.max(used, Math.min(LIMITS.maxPages, used + idle));
-  return Math.ceil(bytes / MB) * MB;
+  return Math.ceil(Math.max(used, Math.min(LIMITS.maxPages, used + idle)) / MB) * MB;
+}
+
+/** Bodies have any size: rounded up to an eighth of the largest there are eight, and blocks serve again. */
+function bodyPage({ largest }: ObservedSite): number {
+  return 2 ** Math.ceil(Math.log2(largest / LIMITS.bodySizes));
+}
+
+/**
+ * Bodies that are still coming are in use as well, as chunks: twice all that is reachable has room for them. Two idle
+ * blocks of each of eight sizes are nine of the largest.
+ */
+function bodyBytes({ largest }: ObservedSite, slots: number, reachable: number): number {
+  const used = Math.max(slots * largest, 2 * reachable);
+  return Math.ceil((used + (LIMITS.bodySizes + 1) * largest) / MB) * MB;
 }
 
 function remedyFor(site: ObservedSite, isOneSize: boolean, { programs }: Profile): Remedy {
@@ -372,9 +397,10 @@ function remedyFor(site: ObservedSite, isOneSize: boolean, { programs }: Profile
   const isEven = largest <= (LIMITS.maxWaste * bytes) / count;
   const isFewSizes = sizes.length + otherSizes <= LIMITS.maxSizes;
   if (isBetweenThreads(site)) return "TransferPool";
+  if (isBody(site)) return "collect";
   if (api === "Buffer.concat") return programs.length > 0 && areFrames(site) ? "spawnFrames" : "collect";
   if (api === "fs.readFile" || api === "fs.promises.readFile") return isEven || !isFewSizes ? "files" : "readFile";
-  if (site.by === "node:internal/fs/streams") return "readBlocks";
+  if (site.by === FILE_STREAMS) return "readBlocks";
   if (isOneSize) return "BufferPool";
   return isEven || !isFewSizes ? "largest" : "PagePool";
 }
@@ -466,9 +492,17 @@ function codeFor(
       return [
         `import { PagePool } from "millpond";`,
         `import { collect } from "millpond/node";`,
-        `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes} });`,
-        "const body = await collect(readable, pages, { detach: true });  // in the place of a list of chunks and Buffer.concat",
-        "body.release();                                                 // when body.bytes is not read any more",
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes}, pageSize: 2 ** ${Math.log2(bodyPage(site))} });`,
+        ...(isBody(site)
+          ? [
+              "// in the place of body.arrayBuffer(); expected: the content-length, where there is one",
+              "const body = await collect(response.body, pages, { detach: true, expected });",
+            ]
+          : [
+              "// in the place of a list of chunks and Buffer.concat",
+              "const body = await collect(readable, pages, { detach: true });",
+            ]),
+        "body.release();  // when body.bytes is not read any more",
       ];
     case "readFile":
       return [
@@ -513,11 +547,15 @@ function cautionsFor(site: ObservedSite, remedy: Remedy, profile: Profile): stri
       "a slot moves there and back, and one thread has it at a time: for several readers of one frame take SharedPool, whose memory JavaScript fills more slowly",
     );
   }
+  if (remedy === "collect" && !isBody(site)) {
+    cautions.push(
+      "for frames that are cut out of an endless stream: spawnFrames() for a program's, connectSocket() for TCP, both of millpond/node; what else joins chunks gains nothing",
+    );
+  }
   if (remedy === "collect") {
     cautions.push(
       "detach: true frees each chunk when it is copied, which is most of the gain: the chunks of requests, sockets and files are nobody else's, others may be",
       "maxBytes is for all bodies at a time, those that are coming too: a body without a length that finds the pool full fails with ERR_POOL_FULL",
-      "for frames that are cut out of an endless stream: spawnFrames() for a program's, connectSocket() for TCP, both of millpond/node; what else joins chunks gains nothing",
     );
   }
   if (remedy === "spawnFrames") {

@@ -105,7 +105,7 @@ function poolLines(advice: PoolAdvice, paint: ReturnType<typeof paintFor>, width
     ),
     paragraph(
       "  ",
-      `${sizeText(site)} by ${site.api}, ${useText(site)}${lifeText(site)}. It would save ${gains.join(" and ")}.`,
+      `${sizeText(site)} by ${site.api}${remedy === "TransferPool" ? "" : `, ${useText(site)}${lifeText(site)}`}. It would save ${gains.join(" and ")}.`,
       width,
     ),
     "",
@@ -154,6 +154,7 @@ function oneplace(place: Place, from = ""): string {
 }
 
 function shortFile(file: string): string {
+  if (file === "node:internal/deps/undici/undici") return "fetch of Node";
   if (file.startsWith("node:")) return file;
   let path = file;
   if (file.startsWith("file:")) {

@@ -22,6 +22,7 @@ const PROGRAMS = [
   "files",
   "websocket",
   "packets",
+  "layers",
   "thumbnails",
   "unclosed",
   "downloads",

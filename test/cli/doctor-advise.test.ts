@@ -212,7 +212,11 @@ describe("a pool is advised", () => {
   it.each<[string, Partial<ObservedSite>]>([
     [
       "undici's",
-      { package: "undici", place: { function: "chunksConcat", file: "/node_modules/undici/x.js", line: 1, column: 1 } },
+      {
+        api: "Buffer.allocUnsafeSlow",
+        package: "undici",
+        place: { function: "chunksConcat", file: "/node_modules/undici/x.js", line: 1, column: 1 },
+      },
     ],
     ["fetch()'s", { place: { function: "", file: "node:internal/deps/undici/undici", line: 0, column: 0 } }],
   ])("bodies of %s, which can be read in another way", (_, changes) => {

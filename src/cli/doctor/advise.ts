@@ -247,6 +247,7 @@ function refusalOf(
     isSpread &&
     mainSize(site)[1] < LIMITS.oneSize * count &&
     site.api !== "Buffer.concat" &&
+    !isBody(site) &&
     distinct > LIMITS.maxSizes
   ) {
     return {
@@ -308,7 +309,8 @@ const FETCH = "node:internal/deps/undici/undici";
 
 /** A whole body of undici or of fetch(), whose stream can be read in another way. */
 function isBody({ api, package: owner, place }: ObservedSite): boolean {
-  return api === "Buffer.concat" && (owner === "undici" || place.file === FETCH);
+  const isJoined = api === "Buffer.concat" || place.function === "chunksConcat";
+  return isJoined && (owner === "undici" || place.file === FETCH);
 }
 
 function isPosted({ cloned, count, api }: ObservedSite): boolean {
@@ -449,7 +451,9 @@ function codeFor(
         `import { PagePool } from "millpond";`,
         `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes} });`,
         "const block = await pages.acquire(size);  // waits at the bound; pages.tryAllocate(size) gives undefined instead",
-        `block.bytes;                              // in the place of ${site.api}`,
+        'const mapping = block.map("readwrite");',
+        `mapping.bytes;                            // in the place of ${site.api}`,
+        "mapping.unmap();",
         "block.release();                          // when nothing reads or writes it any more",
       ];
     case "TransferPool":

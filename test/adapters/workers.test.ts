@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, test } from "vitest";
 import { WorkersElement, type WorkersOptions } from "../../src/adapters/workers/workers-element.ts";
 import { VideoInfo } from "../../src/media/video/info.ts";
@@ -265,6 +266,39 @@ describe("threads that misbehave", () => {
       code: "ERR_STARVED",
       message: expect.stringMatching(/"workers" has been loading .*m\d+\.mjs for 10 s/),
     });
+  });
+
+  test("threads that still load their files when the run is canceled are ended after that, and only then", async () => {
+    const online = new Set<unknown>();
+    const early: unknown[] = [];
+    const { emit, terminate } = Worker.prototype;
+    Worker.prototype.emit = function (this: Worker, event: string | symbol, ...rest: unknown[]): boolean {
+      if (event === "online") online.add(this);
+      return Reflect.apply(emit, this, [event, ...rest]) as boolean;
+    };
+    Worker.prototype.terminate = async function (this: Worker): Promise<number> {
+      // That it runs is told by another port than what it says; what was sent before is here in a few turns.
+      for (let turn = 0; turn < 50 && !online.has(this); turn++) await nextTurn();
+      if (!online.has(this)) early.push(this);
+      return terminate.call(this);
+    };
+    try {
+      const stop = new AbortController();
+      const module = workers("export default () => 1;");
+      const start = module.start.bind(module);
+      module.start = () => {
+        const starting = start();
+        stop.abort(new Error("mine"));
+        return starting;
+      };
+      const run = new Pipeline().link(new Numbers("src", 20), module, new NullSink()).run({ signal: stop.signal });
+      await expect(run).rejects.toThrow("mine");
+      // Threads of other tests may still be on their way out.
+      const own = early.filter((worker) => online.has(worker));
+      expect({ online: online.size, early: own.length }).toEqual({ online: 2, early: 0 });
+    } finally {
+      Object.assign(Worker.prototype, { emit, terminate });
+    }
   });
 
   test("a module that posts to its parent gets told so, and what it posts is not taken for an answer", async () => {

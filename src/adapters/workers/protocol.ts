@@ -82,6 +82,8 @@ export type ToThread =
 
 /** Thread to stage. */
 export type FromThread =
+  /** Its own files are loaded; the module comes next. */
+  | { readonly type: "loading" }
   | { readonly type: "ready" }
   | { readonly type: "broken"; readonly message: string }
   | { readonly type: "done"; readonly index: number; readonly result: unknown }

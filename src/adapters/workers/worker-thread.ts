@@ -1,7 +1,8 @@
 /**
  * A thread of a workers stage: loads the module once, and calls its function with frames that lie in shared memory.
  *
- * Life: it says "ready" or "broken" when the module is loaded; messages that come earlier wait. A frame in a pool's
+ * Life: it says "loading" when its own files are there, and "ready" or "broken" when the module is loaded; messages that
+ * come earlier wait. A frame in a pool's
  * slot is retained before the function sees it and released after, so that no other thread can get the slot meanwhile.
  * "stop" closes the port, which ends the thread when nothing of the module's is left to do.
  */
@@ -36,6 +37,7 @@ function post(message: FromThread): void {
 }
 
 async function load(): Promise<WorkerFunction | undefined> {
+  post({ type: "loading" });
   try {
     const loaded = (await import(module)) as { default?: unknown };
     if (typeof loaded.default === "function") return loaded.default as WorkerFunction;

@@ -4,8 +4,8 @@
  * Frames leave in the order in which they came. `millpond run FILE` measures its frames with this element, too.
  *
  * Life: `start` spawns the threads and waits until each has loaded the module; every buffer that joins the line is
- * posted to the thread with the fewest frames; `stop` ends the threads, also one that hangs, and then releases what
- * they looked at.
+ * posted to the thread with the fewest frames; `stop` ends the threads, also one that hangs, but not while it loads
+ * files, and then releases what they looked at.
  *
  * Invariants: a buffer is released only when no thread can touch its bytes any more. While a thread has frames, a wait
  * with a limit is open, and each answer begins a new one. A message costs the same whatever a frame's size.
@@ -34,6 +34,7 @@ import type { AllocationQuery } from "../../pipeline/negotiate/allocation-query.
 import type { StreamFormat } from "../../pipeline/stream-format.ts";
 import type { BufferPool } from "../../pools/buffer/buffer-pool.ts";
 import { SharedBufferPool, type SharedBufferPoolOptions } from "../../pools/shared/shared-buffer-pool.ts";
+import { systemClock } from "../../util/clock.ts";
 import { MillpondError } from "../../util/errors.ts";
 import { badValue, callback, flag, oneOf, readOptions, wholeNumber, wrongType } from "../../util/validate.ts";
 import type { FromThread, ThreadData, ToThread, WorkerFormat } from "./protocol.ts";
@@ -92,6 +93,11 @@ interface Thread {
   wait: StageWait | undefined;
   readonly jobs: Map<number, Job>;
   readonly exited: Promise<void>;
+  /** Resolves when its own files are loaded, or it has exited. */
+  readonly started: Promise<void>;
+  /** Resolves when the module is loaded, or cannot be, or the thread has exited. */
+  readonly loaded: Promise<void>;
+  isEnding: boolean;
   format: WorkerFormat | undefined;
   /** Called with what it recorded, or undefined at its end. */
   onRecording: (recording: Recording | undefined) => void;
@@ -110,6 +116,9 @@ const PER_THREAD = 2;
 // ten seconds in any case: on a busy machine an empty thread takes one to start.
 const FRAME_BOUNDS: WaitBounds = { fallback: 60_000 };
 const LOADING_BOUNDS: WaitBounds = { fallback: 60_000, atLeast: 10_000 };
+
+// A module is read from the disk in some milliseconds; what takes longer computes or waits, and reads no file.
+const LOADING_MOMENT_MS = 250;
 
 // What a thread may have of the JavaScript heap. Without a limit of its own, one that allocates without end takes the
 // whole process with it; frames lie outside of it.
@@ -220,6 +229,8 @@ export class WorkersElement extends Queue {
     const loading = running.beginWait(this, `loading ${this.#file}`, LOADING_BOUNDS);
     return new Promise<void>((ready, refuse) => {
       let exited = (): void => {};
+      let started = (): void => {};
+      let loaded = (): void => {};
       const thread: Thread = {
         number,
         worker,
@@ -230,14 +241,26 @@ export class WorkersElement extends Queue {
         exited: new Promise((settled) => {
           exited = settled;
         }),
+        started: new Promise((settled) => {
+          started = settled;
+        }),
+        loaded: new Promise((settled) => {
+          loaded = settled;
+        }),
+        isEnding: false,
         format: undefined,
         onRecording: () => {},
       };
       this.#threads.push(thread);
       port.on("message", (message: FromThread) => {
-        if (message.type === "ready") ready();
-        else if (message.type === "broken") refuse(this.#cannotLoad(message.message));
-        else if (message.type === "recording") thread.onRecording(message.recording);
+        if (message.type === "loading") started();
+        else if (message.type === "ready") {
+          loaded();
+          ready();
+        } else if (message.type === "broken") {
+          loaded();
+          refuse(this.#cannotLoad(message.message));
+        } else if (message.type === "recording") thread.onRecording(message.recording);
         else this.#done(thread, message);
       });
       let why: string | undefined;
@@ -269,6 +292,8 @@ export class WorkersElement extends Queue {
         for (const job of thread.jobs.values()) job.reject(error);
         thread.jobs.clear();
         thread.onRecording(undefined);
+        started();
+        loaded();
         exited();
       });
     }).finally(() => running.endWait(loading));
@@ -351,7 +376,7 @@ export class WorkersElement extends Queue {
     this.#passage.reject(flushingError(String(this.in)));
     if (!this.running.stopping) return;
     this.#isStopping = true;
-    for (const { worker } of this.#threads) void worker.terminate();
+    for (const thread of this.#threads) void endThread(thread);
   }
 
   /** A format that stays in line will pass yet; one that has passed has passed. */
@@ -503,7 +528,7 @@ export class WorkersElement extends Queue {
     const threads = this.#threads;
     this.#threads = [];
     // A function that hangs would keep the run from ending; there is nothing left for it to do.
-    for (const { worker } of threads) void worker.terminate();
+    for (const thread of threads) void endThread(thread);
     await Promise.all(threads.map((thread) => thread.exited));
     await Promise.allSettled(this.#inWork);
   }
@@ -512,6 +537,24 @@ export class WorkersElement extends Queue {
   override get role(): string {
     return `${this.#threadCount} threads, up to ${this.max} frames in work`;
   }
+}
+
+/**
+ * Ends a thread, also one that hangs, but not while it loads files: Node does not close a file whose reading a
+ * `terminate()` interrupts, and the process would keep its descriptor. A module has a moment for that; one that hangs
+ * does not keep the run.
+ */
+async function endThread(thread: Thread): Promise<void> {
+  if (thread.isEnding) return;
+  thread.isEnding = true;
+  await thread.started;
+  let timer: unknown;
+  const moment = new Promise<void>((resolve) => {
+    timer = systemClock.setTimer(resolve, LOADING_MOMENT_MS, false);
+  });
+  await Promise.race([thread.loaded, moment]);
+  systemClock.clearTimer(timer);
+  await thread.worker.terminate();
 }
 
 function isOutOfMemory(error: unknown): boolean {

@@ -116,6 +116,40 @@ describe.skipIf(chromium === undefined)("mountInspector()", () => {
     await shows(page, "There is no trace: there is none <b>.");
   });
 
+  it("says that nothing comes after three times the usual time, and never before three seconds", async () => {
+    const { page } = await application();
+    await page.clock.install();
+    await page.evaluate(`(() => {
+      let tell;
+      const source = { subscribe(onUpdate) { tell = onUpdate; return () => {}; }, async trace() { return new Blob([]); } };
+      inspect.mountInspector(document.querySelector("main"), { source });
+      globalThis.news = () => tell({ snapshot: { version: 1, time: 1, pid: 7, title: "elsewhere", uptime: 1, rss: 0, cpu: { user: 0, system: 0 }, realms: [] }, events: [], dropped: 0 });
+    })()`);
+    const notices = async (ms: number): Promise<number> => {
+      await page.clock.runFor(ms);
+      return page.getByText(/No news for/).count();
+    };
+    await page.evaluate("news()");
+    // After the first update nobody knows when the next is due.
+    expect(await notices(600_000)).toBe(0);
+    for (let i = 0; i < 30; i++) {
+      await page.evaluate("news()");
+      await page.clock.runFor(100);
+    }
+    expect(await notices(2000)).toBe(0);
+    expect(await notices(2000)).toBe(1);
+    await page.evaluate("news()");
+    await page.evaluate("news()");
+    expect(await notices(600)).toBe(0);
+    // One every ten seconds.
+    for (let i = 0; i < 3; i++) {
+      await page.evaluate("news()");
+      await page.clock.runFor(10_000);
+    }
+    expect(await notices(18_000)).toBe(0);
+    expect(await notices(4000)).toBe(1);
+  });
+
   it("refuses hostile arguments by name, and leaves the document as it was", async () => {
     const { page } = await application();
     const outcome = await page.evaluate(`(() => {

@@ -2,6 +2,8 @@
  * The doctor's advice as a function of what was observed: a table of programs with the verdict that each must get. No
  * program runs here.
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   type GcProfile,
@@ -12,6 +14,7 @@ import {
 import { advise, LIMITS } from "../../src/cli/doctor/advise.ts";
 import { merge, type ObservedSite, type Profile } from "../../src/cli/doctor/profile.ts";
 import { reportText } from "../../src/cli/doctor/report.ts";
+import { ROOT } from "./command.ts";
 
 const MB = 1024 * 1024;
 const FRAME = 3_110_400;
@@ -70,12 +73,14 @@ function profileOf(sites: readonly ObservedSite[], changes: Changes = {}): Profi
     doctorMs: 0,
     samples: 12,
     liveBytes: 4 * FRAME,
-    nativeFreed: 0,
+    grownBy: 80 * MB,
+    unknownBytes: 5 * MB,
     count: sites.reduce((sum, { count }) => sum + count, 0),
     bytes: sites.reduce((sum, { bytes }) => sum + bytes, 0),
     isEstimate: false,
     sites,
     addons: [],
+    programs: [],
     ...rest,
     gc: {
       ...NO_GC,
@@ -111,8 +116,8 @@ describe("a pool is advised", () => {
         ],
         largest: 3 * MB,
       },
-      "PagePool",
-      /maxBytes: 21 \* 2 \*\* 20/,
+      "largest",
+      /size: 3_145_728, max: 7/,
     ],
     [
       "a few odd sizes",
@@ -125,26 +130,89 @@ describe("a pool is advised", () => {
       "BufferPool",
       /size: 3_110_400/,
     ],
-    ["a stream that is joined", { api: "Buffer.concat", parts: 9000 }, "collect", /collect\(readable, pages\)/],
-    ["files", { api: "fs.promises.readFile" }, "readFile", /readFile\(path, pages\)/],
-    ["files by callback", { api: "fs.readFile" }, "readFile", /readFile\(path, pages\)/],
+    [
+      "a stream that is joined",
+      { api: "Buffer.concat", parts: 9000 },
+      "collect",
+      /collect\(readable, pages, \{ detach: true \}\)/,
+    ],
+    ["files", { api: "fs.promises.readFile" }, "files", /readBlocks\(path, pool\)/],
+    [
+      "a few sizes that are far apart",
+      {
+        sizes: [
+          [90_000, 1900],
+          [40 * MB, 410],
+        ],
+        largest: 40 * MB,
+        bytes: 1900 * 90_000 + 410 * 40 * MB,
+        inUse: 2,
+      },
+      "PagePool",
+      /pages\.acquire\(size\)/,
+    ],
+    [
+      "files of a few sizes that are far apart",
+      {
+        api: "fs.promises.readFile",
+        sizes: [
+          [90_000, 2110],
+          [40 * MB, 200],
+        ],
+        largest: 40 * MB,
+        bytes: 2110 * 90_000 + 200 * 40 * MB,
+        inUse: 2,
+      },
+      "readFile",
+      /readFile\(path, pages\)/,
+    ],
+    ["files by callback", { api: "fs.readFile" }, "files", /readBlocks\(path, pool\)/],
     [
       "chunks of Node's file streams",
-      { place: { function: "", file: "node:internal/fs/streams", line: 1, column: 1 } },
+      { api: "Buffer.allocUnsafeSlow", by: "node:internal/fs/streams" },
       "readBlocks",
       /readBlocks\(path, blocks\)/,
     ],
     [
       "clones to a worker",
-      { api: "postMessage", followed: 0, inUse: undefined, inUseFrom: undefined },
-      "SharedPool",
+      { api: "postMessage", inUse: undefined, inUseFrom: undefined },
+      "TransferPool",
       /lane\.send\(lease\)/,
     ],
-    ["new buffers that are moved to a worker", { transferred: 90 }, "SharedPool", /pool\.connect\(worker\)/],
+    ["new buffers that are moved to a worker", { transferred: 2200 }, "TransferPool", /pool\.connect\(worker\)/],
   ])("%s: as the place needs it", (_, changes, remedy, code) => {
     const { pools } = advise(profileOf([siteOf(changes)]));
     expect(pools.map((pool) => pool.remedy)).toEqual([remedy]);
     expect(pools[0]!.code.join("\n")).toMatch(code);
+  });
+
+  it("frames of a program, where one was started; bodies where sizes differ more", () => {
+    const frames = siteOf({
+      api: "Buffer.concat",
+      sizes: [
+        [FRAME, 500],
+        [FRAME + 20_000, 900],
+        [FRAME + 65_000, 910],
+      ],
+    });
+    const remedies = (sites: ObservedSite[], programs: string[]): string[] =>
+      advise(profileOf(sites, { programs })).pools.map(({ remedy }) => remedy);
+    expect(remedies([frames], ["ffmpeg"])).toEqual(["spawnFrames"]);
+    expect(remedies([frames], [])).toEqual(["collect"]);
+    const bodies = {
+      ...frames,
+      sizes: [
+        [FRAME, 1200],
+        [2 * FRAME, 1110],
+      ] as [number, number][],
+    };
+    expect(remedies([bodies], ["ffmpeg"])).toEqual(["collect"]);
+  });
+
+  it("with room for bodies that are still coming", () => {
+    const [pool] = advise(profileOf([siteOf({ api: "Buffer.concat" })], { liveBytes: 400 * MB })).pools;
+    expect(pool!.bytes).toBe(800 * MB);
+    expect(pool!.cautions.join()).toContain("ERR_POOL_FULL");
   });
 
   it("for memory alone", () => {
@@ -199,14 +267,31 @@ describe("no pool is advised", () => {
     ],
     ["slots of pools", "pool", { package: "millpond" }],
     ["synchronous reads", "sync", { api: "fs.readFileSync" }],
-    ["what another thread gets a clone of", "posted", { cloned: 90 }],
+    ["what another thread gets a clone of", "posted", { cloned: 2200 }],
+    [
+      "sizes that are many and far apart",
+      "sizes",
+      { sizes: Array.from({ length: 64 }, (_, i) => [70_000 + i, 36]), otherSizes: 6, largest: 200 * MB },
+    ],
+    [
+      "clones whose largest is far larger",
+      "sizes",
+      {
+        api: "postMessage",
+        sizes: [
+          [FRAME, 2309],
+          [40 * FRAME, 1],
+        ],
+        largest: 40 * FRAME,
+      },
+    ],
     ["a place that is not known", "place", { place: { function: "", file: "", line: 0, column: 0 } }],
-    ["frames that a decoder frees at collections", "native", {}, { nativeFreed: 200 * MB, addons: ["node-av.node"] }],
+    ["frames that a decoder frees at collections", "native", {}, { grownBy: 80 * MB, unknownBytes: 75 * MB }],
     [
       "clones beside such a decoder",
       "native",
       { api: "postMessage", inUse: undefined },
-      { nativeFreed: 200 * MB, addons: ["node-av.node"] },
+      { grownBy: 80 * MB, unknownBytes: 75 * MB },
     ],
   ])("for %s: %s", (_, reason, site, changes) => {
     const advice = advise(profileOf([siteOf(site)], changes));
@@ -234,6 +319,17 @@ describe("no pool is advised", () => {
     const { pools, notes } = advise(profileOf([siteOf({ count: 100, size: 100_000 })], { gc }));
     expect(pools).toEqual([]);
     expect(notes.join()).toContain("80 of 80 major collections came from objects in the heap");
+  });
+});
+
+describe("its thresholds", () => {
+  it("stand in the docs as in the code", () => {
+    const page = readFileSync(join(ROOT, "docs/doctor.md"), "utf8");
+    const rows = [...page.matchAll(/^\| `(\w+)` \| ([\d,.]+) \|/gm)].map(([, name, value]) => [
+      name,
+      Number(value!.replaceAll(",", "")),
+    ]);
+    expect(Object.fromEntries(rows)).toEqual(LIMITS);
   });
 });
 
@@ -288,6 +384,7 @@ describe("what threads saw is added up", () => {
     lifeMs: 1,
     inUse: 2,
     inUseSamples: 5,
+    underWay: 0,
     stale: 0,
     staleOf: 30,
     transferred: 0,
@@ -303,12 +400,14 @@ describe("what threads saw is added up", () => {
     isFinal: true,
     gc: { ...NO_GC, majors: 3 },
     live: {
-      series: [
+      looks: [
         [8 * MB, 2 * MB],
         [20 * MB, 3 * MB],
       ],
       ms: 10,
-      nativeFreed: 0,
+      falls: [],
+      grownBy: 0,
+      unknown: 0,
     },
     bytes: 100 * MB,
     count: 100,
@@ -316,6 +415,7 @@ describe("what threads saw is added up", () => {
     sites,
     elsewhere: 0,
     addons: [],
+    programs: [],
     ...changes,
   });
 
@@ -337,13 +437,18 @@ describe("what threads saw is added up", () => {
     ]);
   });
 
+  it("with what is being read", () => {
+    const [site] = merge([thread([seen({ api: "fs.readFile", inUse: 1, underWay: 12 })])], 65_536)!.sites;
+    expect(site).toMatchObject({ inUse: 13 });
+  });
+
   it("by the thread's memory, where no turn of the event loop told of the place", () => {
     const [site] = merge([thread([seen({ inUseSamples: 0 })])], 65_536)!.sites;
     expect(site).toMatchObject({ inUse: 3, inUseFrom: "thread" });
   });
 
   it("as unknown without looks", () => {
-    const none = { live: { series: [], ms: 0, nativeFreed: 0 } };
+    const none = { live: { looks: [], ms: 0, falls: [], grownBy: 0, unknown: 0 } };
     const [site] = merge([thread([seen({ inUseSamples: 0 })], none)], 65_536)!.sites;
     expect(site).toMatchObject({ inUse: undefined, inUseFrom: undefined });
     expect(merge([], 65_536)).toBeUndefined();
@@ -352,7 +457,7 @@ describe("what threads saw is added up", () => {
   it("and growth of what is reachable is kept memory", () => {
     const series = Array.from({ length: 10 }, (_, i) => [i * 100 * MB, (i + 1) * 10 * MB] as const);
     const [site] = merge(
-      [thread([seen({ inUseSamples: 0 })], { live: { series, ms: 0, nativeFreed: 0 } })],
+      [thread([seen({ inUseSamples: 0 })], { live: { looks: series, ms: 0, falls: [], grownBy: 0, unknown: 0 } })],
       65_536,
     )!.sites;
     expect(site!.keptShare).toBeCloseTo(0.1);

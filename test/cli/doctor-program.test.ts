@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { parseCommand } from "../../src/cli/args.ts";
@@ -159,6 +159,45 @@ describe("what the doctor counts", () => {
     expect(found.advice!.pools).toEqual([]);
   });
 
+  it("what is posted, and the programs whose output is read", async () => {
+    const code = `
+      import { spawn } from "node:child_process";
+      import { once } from "node:events";
+      import { MessageChannel } from "node:worker_threads";
+      const { port1, port2 } = new MessageChannel();
+      function moved() { return new ArrayBuffer(100_000); }
+      function copied() { return Buffer.alloc(100_000); }
+      for (let n = 0; n < 20; n++) { const one = moved(); port1.postMessage({ one }, [one]); }
+      for (let n = 0; n < 30; n++) { const one = copied(); port1.postMessage([[one]], { transfer: [] }); }
+      port1.close();
+      await once(spawn(process.execPath, ["-e", ""]), "close");
+      await once(spawn(process.execPath, ["-e", ""], { stdio: "ignore" }), "close");`;
+    const found = await examined(written(code));
+    const sites = sitesOf(found);
+    expect(sites.get("moved")).toMatchObject({ count: 20, transferred: 20, cloned: 0 });
+    expect(sites.get("copied")).toMatchObject({ count: 30, transferred: 0, cloned: 30 });
+    expect(found.profile!.sites.find(({ api }) => api === "postMessage")).toMatchObject({ count: 30, bytes: 3e6 });
+    expect(found.profile!.programs).toEqual([basename(process.execPath)]);
+  });
+
+  it.skipIf(process.platform !== "linux")(
+    "memory that grows with the buffers, and that the engine does not know of",
+    async () => {
+      const { profile, advice } = await examined(join(ROOT, "bench/doctor/native.before.mjs"));
+      expect(profile!.unknownBytes / profile!.grownBy).toBeGreaterThan(0.7);
+      expect(advice!.refused.map(({ reason }) => reason)).toEqual(["native"]);
+    },
+  );
+
+  it("of very many buffers one in sixteen, for the rest", async () => {
+    const code = "function often() { return new Uint8Array(1024); } for (let n = 0; n < 150_000; n++) often();";
+    const { profile } = await examined("--threshold", "1024", written(code));
+    expect(profile).toMatchObject({ count: 150_000, isEstimate: true });
+    const [site] = profile!.sites;
+    expect(site!.place.function).toBe("often");
+    expect(Math.abs(site!.count - 150_000)).toBeLessThan(5000);
+  });
+
   it("holds no memory for small buffers, nor for places", async () => {
     const code = `
       const makers = Array.from({ length: 2000 }, (_, n) => new Function("return new Uint8Array(65536) //# sourceURL=maker" + n));
@@ -217,6 +256,50 @@ describe("a program under the doctor", () => {
     expect([exit.code, exit.stdout]).toEqual([0, "done"]);
   });
 
+  it("runs with frozen intrinsics, and with long messages", async () => {
+    const code = `
+      import { MessageChannel } from "node:worker_threads";
+      const { port1 } = new MessageChannel();
+      const trap = {};
+      port1.postMessage(Array.from({ length: 200_000 }, (_, n) => n));
+      Object.defineProperty(trap, "x", { get: () => console.log("read"), enumerable: true });
+      port1.postMessage(trap);
+      try { port1.postMessage(new Proxy({}, { ownKeys() { console.log("keys"); return []; } })); } catch (error) { console.log(error.name); }
+      port1.close();
+      new Uint8Array(100_000);
+      console.log("done");`;
+    const file = written(code);
+    const plain = await run([process.execPath, file]);
+    expect((await examined(file)).exit.stdout).toBe(plain.stdout);
+    const frozen = { env: { ...process.env, NODE_OPTIONS: "--frozen-intrinsics --no-warnings" } };
+    const exit = await run([process.execPath, MAIN, "doctor", file], frozen);
+    expect([exit.code, exit.stdout]).toEqual([0, plain.stdout]);
+  });
+
+  it("leaves nothing behind, but what a process that outlives it needs", async () => {
+    const folder = join(scratch.path, "tmp");
+    mkdirSync(folder);
+    const env = { ...process.env, TMPDIR: folder };
+    const report = join(scratch.path, "left.json");
+    await run([process.execPath, MAIN, "doctor", `--json=${report}`, written("new Uint8Array(1e5)")], { env });
+    expect(readdirSync(folder)).toEqual([]);
+    const code = `
+      import { fork } from "node:child_process";
+      // Its first profile is written when it is 100 ms old, before this timer.
+      if (process.argv[2] === "on") setTimeout(() => { process.send("up"); setInterval(() => {}, 1000); }, 500);
+      else {
+        const child = fork(new URL(import.meta.url), ["on"], { detached: true, stdio: ["ignore", "ignore", "ignore", "ipc"] });
+        child.once("message", () => { child.disconnect(); child.unref(); console.log(child.pid); });
+      }`;
+    const exit = await run([process.execPath, MAIN, "doctor", `--json=${report}`, written(code)], { env });
+    const pid = Number(exit.stdout);
+    try {
+      expect(readdirSync(folder)).toHaveLength(1);
+    } finally {
+      process.kill(pid);
+    }
+  });
+
   it("is stopped by a signal to the doctor, and reported on: in a loop that lets nothing else run", async () => {
     const code = "let n = 0; for (;;) { new Uint8Array(100_000); if (++n === 20_000) process._rawDebug('busy'); }";
     const report = join(scratch.path, "loop.json");
@@ -233,6 +316,22 @@ describe("a program under the doctor", () => {
     expect(ending).toEqual({ code: null, signal: "SIGINT" });
     expect(profile!.count).toBeGreaterThan(0);
     expect(profile!.isComplete).toBe(false);
+  });
+
+  it("that ends on a signal in its own way has its own exit code", async () => {
+    const code = "process.on('SIGTERM', () => process.exit(5)); setInterval(() => {}, 1000); console.log('up');";
+    const report = join(scratch.path, "term.json");
+    const child = spawn(process.execPath, [MAIN, "doctor", `--json=${report}`, written(code)], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const ended = exitOf(child);
+    await once(child.stdout!, "data");
+    child.kill("SIGTERM");
+    expect((await ended).code).toBe(5);
+    expect(JSON.parse(readFileSync(report, "utf8"))).toMatchObject({
+      ending: { code: 5, signal: null },
+      profile: { isComplete: true },
+    });
   });
 
   it("may have any name, and be a folder", async () => {

@@ -29,12 +29,14 @@ export interface Gate {
 export interface Limits {
   /** Open streams. */
   readonly streams: number;
-  /** Milliseconds without a byte read after which a stream is cut off. */
+  /** Traces that are made at a time: each has up to 14 MB. */
+  readonly traces: number;
+  /** Milliseconds without a byte read after which a stream is cut off; and until any other answer must be read. */
   readonly stalled: number;
 }
 
 /** Eight pages are seven more than anybody looks at. */
-export const LIMITS: Limits = { streams: 8, stalled: 30_000 };
+export const LIMITS: Limits = { streams: 8, traces: 2, stalled: 30_000 };
 
 const MIN_INTERVAL = 50;
 const MAX_INTERVAL = 60_000;
@@ -116,9 +118,11 @@ export function answerRequests(
   limits: Limits = LIMITS,
 ): RequestListener {
   let streams = 0;
+  let traces = 0;
   return answerWith(gate, readPage, async (request, response, path, query) => {
     if (path === "/snapshot") {
       const { snapshot } = await hub.update(0);
+      cutOff(response, limits.stalled);
       send(response, "application/json; charset=utf-8", JSON.stringify(snapshot));
     } else if (path === "/stream") {
       const interval = numberOf(query, "interval", MIN_INTERVAL, MAX_INTERVAL) ?? DEFAULT_INTERVAL;
@@ -131,8 +135,17 @@ export function answerRequests(
       stream.start();
     } else {
       const seconds = numberOf(query, "seconds", 1, MAX_SECONDS);
-      if (!hub.isRecording) await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
-      else await sendTrace(hub, seconds, response);
+      if (traces >= limits.traces) throw new Refusal(503, `there are ${traces} traces under way already`);
+      if (response.destroyed) return;
+      traces++;
+      response.on("close", () => traces--);
+      const end = hub.isRecording ? undefined : await recordFor(hub, seconds ?? DEFAULT_SECONDS, response);
+      try {
+        cutOff(response, limits.stalled);
+        if (!response.destroyed) await sendTrace(hub, end === undefined ? seconds : undefined, response);
+      } finally {
+        end?.();
+      }
     }
   });
 }
@@ -295,8 +308,8 @@ class Stream {
   }
 }
 
-/** Records for some seconds, for a viewer that asks for a trace before it looks. */
-async function recordFor(hub: RealmHub, seconds: number, response: ServerResponse): Promise<void> {
+/** Records for some seconds, for a viewer that asks for a trace before it looks, and until what it returns is called. */
+async function recordFor(hub: RealmHub, seconds: number, response: ServerResponse): Promise<() => void> {
   const end = hub.look();
   try {
     // Once in between, so that workers begin now too.
@@ -309,10 +322,18 @@ async function recordFor(hub: RealmHub, seconds: number, response: ServerRespons
         resolve();
       });
     });
-    if (!response.destroyed) await sendTrace(hub, undefined, response);
-  } finally {
+  } catch (error) {
     end();
+    throw error;
   }
+  return end;
+}
+
+/** An answer that is not read by then is given up, with its connection. */
+function cutOff(response: ServerResponse, milliseconds: number): void {
+  const timer = setTimeout(() => response.destroy(), milliseconds);
+  timer.unref();
+  response.on("close", () => clearTimeout(timer));
 }
 
 async function sendTrace(hub: RealmHub, seconds: number | undefined, response: ServerResponse): Promise<void> {

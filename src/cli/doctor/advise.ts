@@ -20,8 +20,9 @@ export const LIMITS = {
   minSiteShare: 0.01,
   /** Milliseconds of processor time that a pool must save: a run so short says little. */
   minMs: 20,
-  /** Garbage that must go, in bytes and as a share of the peak RSS, for memory alone to be a reason. */
+  /** Bytes of garbage that must go for memory alone to be a reason: less is not noticed. */
   minGarbage: 67_108_864,
+  /** The same as a share of the peak RSS. */
   minGarbageShare: 0.25,
   /** Collections for objects of which the advice speaks: a start has a few. */
   minMajors: 8,
@@ -31,14 +32,29 @@ export const LIMITS = {
    * Share of a place's buffers that may stay in use for good: a bounded pool would run out of slots sooner or later.
    */
   maxKept: 0.02,
-  /** Share of a place's buffers that must have one size for a pool of equal slots. */
+  /** Share of a place's buffers that must have one size for slots of that size. */
   oneSize: 0.9,
+  /**
+   * Slots as large as the largest buffer, where that is at most so many times the mean: the rest is memory for nothing.
+   */
+  maxWaste: 4,
+  /** Sizes that a pool of pages is for: it serves each from blocks of its own, and others from none. */
+  maxSizes: 8,
+  /** Chunks joined to sizes within an eighth of each other are frames, each with some bytes of the next. */
+  frameSpread: 1.125,
+  /** The most bytes that a pool of pages is advised to have. */
+  maxPages: 268_435_456,
   /** Share of a place's buffers that must be posted for a pool between threads. */
   posted: 0.5,
   /** Slots for each worker: one that it works on, one under way each way, and one that is filled. */
   slotsPerWorker: 4,
-  /** Native memory that goes with one collection: ten frames of 1080p that nobody closed. */
-  nativeFreed: 33_554_432,
+  /**
+   * Growth that the engine does not know of, as a share of the buffers that were made meanwhile: sharp reached 0.13,
+   * frames that nobody freed 0.95.
+   */
+  unknownShare: 0.35,
+  /** The same in bytes: eight frames of 1080p. */
+  unknownBytes: 25_165_824,
   /** Chunks of Node's own file streams are replaced by blocks of a pool of this many bytes. */
   blockBytes: 262_144,
   /** Milliseconds for a megabyte of fresh zeros: page faults and clearing. Half of what was measured from 1 to 8 MB. */
@@ -60,10 +76,20 @@ type Refusal =
   | "pool" // made by a pool of this package
   | "native" // native memory is freed by the collections that a pool would end
   | "sync" // read in one go by a synchronous call
+  | "sizes" // too many sizes, too far apart
   | "posted"; // goes to another thread, whose pool is advised elsewhere
 
 /** What replaces the allocations of a place. */
-type Remedy = "BufferPool" | "PagePool" | "SharedPool" | "collect" | "readFile" | "readBlocks";
+type Remedy =
+  | "BufferPool" // of one size
+  | "largest" // a BufferPool of the largest size
+  | "PagePool" // of a few sizes
+  | "TransferPool" // between threads
+  | "spawnFrames" // frames of a program
+  | "collect" // bodies
+  | "files" // whole files as blocks of readBlocks()
+  | "readFile" // whole files of a few sizes
+  | "readBlocks"; // in the place of a file's stream
 
 /** What a place costs. */
 interface Cost {
@@ -149,8 +175,8 @@ export function cpuMs({ resources, wallMs, doctorMs }: Profile): number {
 }
 
 /** Bytes of buffers that were garbage at the peak. */
-export function garbageBytes({ gc, liveBytes, samples }: Profile): number {
-  return samples === 0 ? 0 : Math.max(0, gc.peakExternal - liveBytes);
+export function garbageBytes({ gc, liveBytes }: Profile): number {
+  return liveBytes === 0 ? 0 : Math.max(0, gc.peakExternal - liveBytes);
 }
 
 function costOf(site: ObservedSite, profile: Profile, cpu: number): Cost {
@@ -161,14 +187,15 @@ function costOf(site: ObservedSite, profile: Profile, cpu: number): Cost {
   const ms = (site.bytes / MB) * freshPrice(site) + gcMs;
   return {
     ms,
-    share: ms / cpu,
+    // On a busy machine collections seem longer than they are.
+    share: Math.min(0.9, ms / cpu),
     majors: Math.round(gc.majorsByBuffers * part),
     garbage: Math.min(site.bytes, garbageBytes(profile) * part),
   };
 }
 
 function freshPrice({ api }: ObservedSite): number {
-  if (api === "postMessage" || api === "structuredClone") return LIMITS.clonedMsPerMb;
+  if (isClone(api)) return LIMITS.clonedMsPerMb;
   const isCopy = /slice|from|concat|readFile|allocUnsafe/.test(api);
   return isCopy ? LIMITS.copiedMsPerMb : LIMITS.freshMsPerMb;
 }
@@ -192,7 +219,11 @@ function refusalOf(
   if (site.package !== undefined) {
     return {
       reason: "package",
-      words: `they are made inside ${site.package}, which a pool of yours does not reach; they cost about ${percent(cost.share)} of the processor time`,
+      words:
+        `they are made inside ${site.package}, which a pool of yours does not reach; they cost about ${percent(cost.share)} of the processor time` +
+        (site.package === "undici"
+          ? ". `collect(body, pages, { detach: true })` of millpond/node takes a body without them"
+          : ""),
     };
   }
   if (isPosted(site)) {
@@ -205,16 +236,39 @@ function refusalOf(
   if (site.api === "fs.readFileSync") {
     return {
       reason: "sync",
-      words:
-        "no pool waits in a synchronous call; `await readFile(path, pages)` of millpond/node reads into pages that are kept",
+      words: "no pool waits in a synchronous call: read with fs.promises.readFile, and ask again",
+    };
+  }
+  const mean = site.bytes / count;
+  const distinct = site.sizes.length + site.otherSizes;
+  const isSpread = site.largest > LIMITS.maxWaste * mean;
+  if (
+    isSpread &&
+    mainSize(site)[1] < LIMITS.oneSize * count &&
+    site.api !== "Buffer.concat" &&
+    distinct > LIMITS.maxSizes
+  ) {
+    return {
+      reason: "sizes",
+      words: `they have ${distinct} sizes, ${megabytes(site.largest)} at most and ${megabytes(mean)} on average: slots for the largest would be memory for nothing`,
     };
   }
   // How many of a clone are in use is the receiver's matter.
-  if (isBetweenThreads(site)) return nativeRefusal(profile);
+  if (isBetweenThreads(site)) {
+    if (!isSpread) return nativeRefusal(profile);
+    return {
+      reason: "sizes",
+      words: `the largest, ${megabytes(site.largest)}, is many times the mean: slots for it would be memory for nothing`,
+    };
+  }
   if (inUse === undefined) {
     return { reason: "unknown", words: "the run was too short to tell how many are in use at a time" };
   }
   if (slotsFor(inUse) * LIMITS.minReuse > count) {
+    // What is known by the thread's memory alone is too much as a rule.
+    if (site.inUseFrom === "thread" && profile.samples < 2) {
+      return { reason: "unknown", words: "the run was too short to tell how many are in use at a time" };
+    }
     return {
       reason: "kept",
       words:
@@ -233,25 +287,29 @@ function refusalOf(
 }
 
 function nativeRefusal({
-  nativeFreed,
-  addons,
+  grownBy,
+  unknownBytes,
 }: Profile): { readonly reason: Refusal; readonly words: string } | undefined {
-  if (nativeFreed < LIMITS.nativeFreed || addons.length === 0) return undefined;
+  if (unknownBytes < LIMITS.unknownBytes || unknownBytes < LIMITS.unknownShare * grownBy) return undefined;
   return {
     reason: "native",
     words:
-      `${Math.round(nativeFreed / MB)} MB of native memory went with a single collection (${addons.join(", ")}): something native is freed only ` +
-      "when its JavaScript object is collected. A pool makes collections rare, and that memory would grow. Close or free those objects " +
-      "as soon as they are used, then ask again",
+      `while ${Math.round(grownBy / MB)} MB of buffers were made and none was freed, the process grew by ${Math.round(unknownBytes / MB)} MB that the engine does ` +
+      "not know of: something native is freed only when its JavaScript object is collected, such as a decoder's frames. A pool makes " +
+      "collections rare, and that memory would grow. Close or free those objects as soon as they are used, then ask again",
   };
 }
 
-function isPosted({ cloned, followed, api }: ObservedSite): boolean {
-  return api !== "postMessage" && followed > 0 && cloned >= LIMITS.posted * followed;
+function isPosted({ cloned, count, api }: ObservedSite): boolean {
+  return !isClone(api) && cloned >= LIMITS.posted * count;
 }
 
-function isBetweenThreads({ api, transferred, followed }: ObservedSite): boolean {
-  return api === "postMessage" || (followed > 0 && transferred >= LIMITS.posted * followed);
+function isBetweenThreads({ api, transferred, count }: ObservedSite): boolean {
+  return api === "postMessage" || transferred >= LIMITS.posted * count;
+}
+
+function isClone(api: ObservedSite["api"]): boolean {
+  return api === "postMessage" || api === "structuredClone";
 }
 
 function slotsFor(inUse: number): number {
@@ -267,20 +325,19 @@ function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
   const { count } = site;
   const [size, times] = mainSize(site);
   const isOneSize = times >= LIMITS.oneSize * count;
-  const remedy = remedyFor(site, isOneSize);
+  const remedy = remedyFor(site, isOneSize, profile);
   const name = nameOf(site);
-  const between = remedy === "SharedPool";
-  const slots = between ? LIMITS.slotsPerWorker * Math.max(1, profile.threads - 1) : slotsFor(site.inUse ?? 1);
-  const isPaged = remedy === "PagePool" || remedy === "collect" || remedy === "readFile";
-  // Of pages, the largest are to fit as often as they were in use, and the bound is to be a round number.
-  const bytes = isPaged
-    ? Math.ceil((slots * site.largest) / MB) * MB
-    : remedy === "readBlocks"
-      ? LIMITS.blockBytes
-      : between
-        ? site.largest
-        : size;
-  const eligible = isPaged || between || remedy === "readBlocks" ? count : times;
+  const slots =
+    remedy === "TransferPool" ? LIMITS.slotsPerWorker * Math.max(1, profile.threads - 1) : slotsFor(site.inUse ?? 1);
+  const bytes =
+    remedy === "BufferPool"
+      ? size
+      : isPaged(remedy)
+        ? pageBytes(site, slots, remedy === "collect" ? profile.liveBytes : 0)
+        : remedy === "readBlocks"
+          ? LIMITS.blockBytes
+          : site.largest;
+  const eligible = remedy === "BufferPool" ? times : count;
   return {
     site,
     remedy,
@@ -290,16 +347,50 @@ function poolFor(site: ObservedSite, cost: Cost, profile: Profile): PoolAdvice {
     served: Math.max(0, eligible - slots * site.threads) / count,
     cost,
     code: codeFor(remedy, { name, slots, bytes, site }),
-    cautions: cautionsFor(site, remedy, isOneSize, profile),
+    cautions: cautionsFor(site, remedy, profile),
   };
 }
 
-function remedyFor(site: ObservedSite, isOneSize: boolean): Remedy {
-  if (isBetweenThreads(site)) return "SharedPool";
-  if (site.api === "Buffer.concat") return "collect";
-  if (site.api === "fs.readFile" || site.api === "fs.promises.readFile") return "readFile";
-  if (site.place.file === "node:internal/fs/streams") return "readBlocks";
-  return isOneSize ? "BufferPool" : "PagePool";
+/** Whether a remedy is a pool of pages. */
+export function isPaged(remedy: PoolAdvice["remedy"]): boolean {
+  return remedy === "PagePool" || remedy === "collect" || remedy === "readFile";
+}
+
+/**
+ * Room for what is in use and, because blocks of one size do not serve another, for two of each size beside it. Bodies
+ * that are still coming are in use as well, as chunks: twice all that is reachable has room for them.
+ */
+function pageBytes({ sizes, largest }: ObservedSite, slots: number, reachable: number): number {
+  const used = Math.max(slots * largest, 2 * reachable);
+  const idle = 2 * sizes.reduce((sum, [bytes]) => sum + bytes, 0);
+  const bytes = Math.max(used, Math.min(LIMITS.maxPages, used + idle));
+  return Math.ceil(bytes / MB) * MB;
+}
+
+function remedyFor(site: ObservedSite, isOneSize: boolean, { programs }: Profile): Remedy {
+  const { api, sizes, otherSizes, largest, bytes, count } = site;
+  const isEven = largest <= (LIMITS.maxWaste * bytes) / count;
+  const isFewSizes = sizes.length + otherSizes <= LIMITS.maxSizes;
+  if (isBetweenThreads(site)) return "TransferPool";
+  if (api === "Buffer.concat") return programs.length > 0 && areFrames(site) ? "spawnFrames" : "collect";
+  if (api === "fs.readFile" || api === "fs.promises.readFile") return isEven || !isFewSizes ? "files" : "readFile";
+  if (site.by === "node:internal/fs/streams") return "readBlocks";
+  if (isOneSize) return "BufferPool";
+  return isEven || !isFewSizes ? "largest" : "PagePool";
+}
+
+/** Whether nearly all sizes lie within an eighth: frames with some bytes of the next one. */
+function areFrames({ sizes, otherSizes, count }: ObservedSite): boolean {
+  const sorted = sizes.toSorted((a, b) => a[0] - b[0]);
+  const at = (share: number): number => {
+    let left = share * (count - otherSizes);
+    for (const [bytes, times] of sorted) {
+      left -= times;
+      if (left <= 0) return bytes;
+    }
+    return 0;
+  };
+  return at(0.95) <= LIMITS.frameSpread * at(0.05);
 }
 
 /** Of the function, without its class; of the file, at the top level. */
@@ -317,7 +408,7 @@ function codeFor(
   { name, slots, bytes, site }: { name: string; slots: number; bytes: number; site: ObservedSite },
 ): string[] {
   const named = JSON.stringify(name);
-  const megabytes = `${bytes / MB} * 2 ** 20`;
+  const maxBytes = `${bytes / MB} * 2 ** 20`;
   switch (remedy) {
     case "BufferPool":
       return [
@@ -330,33 +421,60 @@ function codeFor(
     case "PagePool":
       return [
         `import { PagePool } from "millpond";`,
-        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes} });`,
         "const block = await pages.acquire(size);  // waits at the bound; pages.tryAllocate(size) gives undefined instead",
         `block.bytes;                              // in the place of ${site.api}`,
         "block.release();                          // when nothing reads or writes it any more",
       ];
-    case "SharedPool":
+    case "TransferPool":
       return [
-        `import { SharedPool } from "millpond/shared";`,
-        `const pool = SharedPool.create({ name: ${named}, size: ${digits(bytes)}, count: ${slots} });`,
+        `import { TransferPool } from "millpond/shared";`,
+        `const pool = TransferPool.create({ name: ${named}, size: ${digits(bytes)}, count: ${slots} });`,
         "const lane = await pool.connect(worker);  // there: await receiveLane(parentPort), lease.release() when done",
         "const lease = await pool.acquire();       // waits while all are out",
         "pool.bytes(lease);                        // write here what is posted now",
         "await lane.send(lease);",
       ];
+    case "spawnFrames":
+      return [
+        `import { spawnFrames } from "millpond/node";`,
+        `const frames = spawnFrames(command, args, { count: ${slots}, format: "I420", width, height });`,
+        "for await (const frame of frames) {  // waits while all are out, and so does the program",
+        "  frame.bytes;                       // in the place of chunks that are joined",
+        "  frame.release();",
+        "}",
+      ];
+    case "largest":
+      return [
+        `import { BufferPool } from "millpond";`,
+        `const pool = BufferPool.create({ name: ${named}, size: ${digits(bytes)}, max: ${slots} });`,
+        `const block = await pool.acquire();  // waits while all ${slots} are out; pool.tryAcquire() gives undefined instead`,
+        `block.bytes.subarray(0, length);     // in the place of ${site.api}`,
+        "block.release();                     // when nothing reads or writes it any more",
+      ];
+    case "files":
+      return [
+        `import { BufferPool } from "millpond";`,
+        `import { readBlocks } from "millpond/node";`,
+        `const pool = BufferPool.create({ name: ${named}, size: ${digits(bytes)}, max: ${slots} });`,
+        "for await (const file of readBlocks(path, pool)) {  // one block, while no file is larger than a slot",
+        "  file.bytes;",
+        "  file.release();",
+        "}",
+      ];
     case "collect":
       return [
         `import { PagePool } from "millpond";`,
         `import { collect } from "millpond/node";`,
-        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
-        "const body = await collect(readable, pages);  // in the place of a list of chunks and Buffer.concat",
-        "body.release();                               // when body.bytes is not read any more",
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes} });`,
+        "const body = await collect(readable, pages, { detach: true });  // in the place of a list of chunks and Buffer.concat",
+        "body.release();                                                 // when body.bytes is not read any more",
       ];
     case "readFile":
       return [
         `import { PagePool } from "millpond";`,
         `import { readFile } from "millpond/node";`,
-        `const pages = PagePool.create({ name: ${named}, maxBytes: ${megabytes} });`,
+        `const pages = PagePool.create({ name: ${named}, maxBytes: ${maxBytes} });`,
         "const file = await readFile(path, pages);",
         "file.release();  // when file.bytes is not read any more",
       ];
@@ -373,26 +491,44 @@ function codeFor(
   }
 }
 
-function cautionsFor(site: ObservedSite, remedy: Remedy, isOneSize: boolean, profile: Profile): string[] {
+function cautionsFor(site: ObservedSite, remedy: Remedy, profile: Profile): string[] {
   const cautions: string[] = [];
-  const isZeroed = /^new |alloc$/.test(site.api) && !isBetweenThreads(site);
-  if (isZeroed && (remedy === "BufferPool" || remedy === "PagePool")) {
+  const [, times] = mainSize(site);
+  const isZeroed = /^new |alloc$/.test(site.api);
+  if (isZeroed && ["BufferPool", "PagePool", "largest"].includes(remedy)) {
     cautions.push(
       'a slot comes with the bytes of its last use: code that relies on zeros needs zero: "acquire", which costs about half of the gain',
     );
   }
-  if (remedy !== "readBlocks" && remedy !== "SharedPool") {
+  if (["BufferPool", "PagePool", "largest", "collect"].includes(remedy)) {
     cautions.push(
-      "release when the last reader has done: after the callback of a write or send, not after the call; a copy that is kept (a cache) is no lease",
+      "release when the last reader has done: after the callback of a write or send, not after the call; what is kept (a cache) is a copy",
     );
   }
-  if (remedy === "BufferPool" && (!isOneSize || mainSize(site)[1] < site.count)) {
-    cautions.push(`other sizes (${site.count - mainSize(site)[1]} of ${site.count}) stay as they are`);
+  if (remedy === "BufferPool" && times < site.count) {
+    cautions.push(`other sizes (${site.count - times} of ${site.count}) stay as they are`);
   }
-  if (site.inUseFrom === "thread") {
+  if (remedy === "TransferPool") {
+    cautions.push(
+      "a slot moves there and back, and one thread has it at a time: for several readers of one frame take SharedPool, whose memory JavaScript fills more slowly",
+    );
+  }
+  if (remedy === "collect") {
+    cautions.push(
+      "detach: true frees each chunk when it is copied, which is most of the gain: the chunks of requests, sockets and files are nobody else's, others may be",
+      "maxBytes is for all bodies at a time, those that are coming too: a body without a length that finds the pool full fails with ERR_POOL_FULL",
+      "for frames that are cut out of an endless stream: spawnFrames() for a program's, connectSocket() for TCP, both of millpond/node; what else joins chunks gains nothing",
+    );
+  }
+  if (remedy === "spawnFrames") {
+    cautions.push(
+      `the program is ${profile.programs.join(" or ")}; if what is joined is a body or a file, collect(readable, pages, { detach: true }) is for that`,
+    );
+  }
+  if (site.inUseFrom === "thread" && remedy !== "TransferPool") {
     cautions.push("the number of slots is what all reachable buffers leave room for: fewer may do");
   }
-  if (site.threads > 1 && remedy !== "SharedPool") {
+  if (site.threads > 1 && remedy !== "TransferPool") {
     cautions.push(`${site.threads} threads run this: each has a pool of its own`);
   }
   if (profile.addons.length > 0) {
@@ -431,6 +567,10 @@ function notesOf(profile: Profile, cpu: number, pools: readonly PoolAdvice[]): s
 
 function percent(share: number): string {
   return share < 0.001 ? "0 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function some(count: number, noun: string): string {

@@ -11,7 +11,7 @@ import {
 } from "../../adapters/node/profile/profile.ts";
 
 /** One place, over all threads. */
-export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples" | "stale" | "staleOf"> {
+export interface ObservedSite extends Omit<SiteProfile, "inUse" | "inUseSamples" | "underWay" | "stale" | "staleOf"> {
   /** The most buffers that a thread had in use at a time; undefined: not known. */
   inUse: number | undefined;
   /**
@@ -42,12 +42,14 @@ export interface Profile {
   readonly gc: GcProfile;
   /** Milliseconds of the doctor's own collections, which are in no other figure but `resources`. */
   readonly doctorMs: number;
-  /** Collections of the doctor's own that were looked at. */
+  /** Looks, each with collections of the doctor's own. */
   readonly samples: number;
-  /** The most bytes of array buffers that were reachable at one of them. */
+  /** The most bytes of array buffers that were reachable, or seemed so; 0: not known. */
   readonly liveBytes: number;
-  /** Bytes of native memory that went with one of them. */
-  readonly nativeFreed: number;
+  /** Bytes of large buffers made while nothing was freed and the process was at its largest. */
+  readonly grownBy: number;
+  /** By how many bytes it grew meanwhile beyond what the engine knows of: native memory. */
+  readonly unknownBytes: number;
   /** Large buffers, and their bytes. */
   readonly count: number;
   readonly bytes: number;
@@ -55,6 +57,8 @@ export interface Profile {
   /** Most bytes first. */
   readonly sites: readonly ObservedSite[];
   readonly addons: readonly string[];
+  /** Programs that it started, and whose output it reads. */
+  readonly programs: readonly string[];
 }
 
 /** The profiles that lie in a folder; what another version wrote is left out. */
@@ -102,41 +106,61 @@ export function merge(threads: readonly ThreadProfile[], threshold: number): Pro
     resources: resourcesOf(threads),
     gc,
     doctorMs: sum(({ live }) => live.ms),
-    samples: sum(({ live }) => live.series.length),
-    liveBytes: sum(({ live }) => mostReachable(live.series)),
-    nativeFreed: most(({ live }) => live.nativeFreed),
+    samples: sum(({ live }) => live.looks.length),
+    liveBytes: sum(({ live }) => highest(levelsOf(live))),
+    grownBy: sum(({ live }) => live.grownBy),
+    unknownBytes: sum(({ live }) => live.unknown),
     count: sum(({ count }) => count),
     bytes: sum(({ bytes }) => bytes),
     isEstimate: threads.some(({ isEstimate }) => isEstimate),
     sites: [...sites.values()].sort((a, b) => b.bytes - a.bytes),
     addons: [...new Set(threads.flatMap(({ addons }) => addons))],
+    programs: [...new Set(threads.flatMap(({ programs }) => programs))],
   };
 }
 
-type Series = ThreadProfile["live"]["series"];
+type Live = ThreadProfile["live"];
+type Levels = readonly (readonly [made: number, bytes: number])[];
 
-function mostReachable(series: Series): number {
-  return series.reduce((most, [, reachable]) => Math.max(most, reachable), 0);
+/** Falls in a quarter of a run: the lowest of a few has little garbage in it. */
+const FALLS = 4;
+
+/**
+ * What was reachable in the course of a run: what looks told; without them the lowest that array buffers fell to in
+ * each quarter, which has some garbage in it.
+ */
+function levelsOf({ looks, falls }: Live): Levels {
+  if (looks.length >= LOOKS) return looks;
+  const parts = Math.min(4, Math.floor(falls.length / FALLS));
+  return Array.from({ length: parts }, (_, i) => {
+    const part = falls.slice(Math.floor((i * falls.length) / parts), Math.floor(((i + 1) * falls.length) / parts));
+    return part.reduce((lowest, fall) => (fall[1] < lowest[1] ? fall : lowest));
+  });
 }
 
-/** Share of the bytes made in the second half of the looks by which what is reachable grew meanwhile. */
-function growthOf(series: Series): number {
-  const [first] = series.slice(Math.floor(series.length / 2) - 1);
-  const last = series.at(-1);
+function highest(levels: Levels): number {
+  return levels.reduce((most, [, bytes]) => Math.max(most, bytes), 0);
+}
+
+/** Share of the bytes made in the second half of a run by which what is reachable grew meanwhile. */
+function growthOf(levels: Levels): number {
+  const [first] = levels.slice(Math.max(0, Math.floor(levels.length / 2) - 1));
+  const last = levels.at(-1);
   if (first === undefined || last === undefined || last[0] <= first[0]) return 0;
   return Math.max(0, (last[1] - first[1]) / (last[0] - first[0]));
 }
 
 function inUseOf(
-  { inUse, inUseSamples, stale, staleOf, bytes, count }: SiteProfile,
-  { live: { series } }: ThreadProfile,
+  { inUse, inUseSamples, underWay, stale, staleOf, bytes, count }: SiteProfile,
+  { live }: ThreadProfile,
 ): Pick<ObservedSite, "inUse" | "inUseFrom" | "keptShare"> {
   if (inUseSamples >= LOOKS) {
-    return { inUse: Math.max(1, inUse), inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
+    return { inUse: Math.max(1, inUse) + underWay, inUseFrom: "place", keptShare: staleOf === 0 ? 0 : stale / staleOf };
   }
-  if (series.length < LOOKS) return { inUse: undefined, inUseFrom: undefined, keptShare: 0 };
-  const room = Math.ceil((mostReachable(series) * count) / bytes);
-  return { inUse: Math.max(1, Math.min(room, count)), inUseFrom: "thread", keptShare: growthOf(series) };
+  const levels = levelsOf(live);
+  if (levels.length === 0) return { inUse: undefined, inUseFrom: undefined, keptShare: 0 };
+  const room = Math.ceil((highest(levels) * count) / bytes);
+  return { inUse: Math.max(1, Math.min(room, count)) + underWay, inUseFrom: "thread", keptShare: growthOf(levels) };
 }
 
 function add(to: ObservedSite, site: SiteProfile, thread: ThreadProfile): void {

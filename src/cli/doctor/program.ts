@@ -44,7 +44,11 @@ export async function examine({ program, args, threshold, json }: ProgramOptions
   if (program !== "-" && !endings.some((ending) => existsSync(program + ending))) {
     throw new Failure(`there is no file ${program}`);
   }
+  if (process.versions.bun !== undefined || process.versions.deno !== undefined) {
+    throw new Failure("millpond doctor app.js needs Node: it counts with what V8 and Node tell");
+  }
   const folder = mkdtempSync(join(tmpdir(), "millpond-doctor-"));
+  let isInUse = false;
   try {
     const preload = join(folder, "preload.cjs");
     const options = {
@@ -59,7 +63,10 @@ export async function examine({ program, args, threshold, json }: ProgramOptions
     writeFileSync(preload, `require(${JSON.stringify(PRELOAD)}).start(${JSON.stringify(options)});\n`, { mode: 0o600 });
     const file = program.startsWith("-") && program !== "-" ? `./${program}` : program;
     const ending = await run(["--require", preload, file, ...args]);
-    const profile = merge(readProfiles(folder), threshold);
+    const threads = readProfiles(folder);
+    // Each worker that such a process starts from now on loads the file.
+    isInUse = threads.some(({ pid }) => isAlive(pid));
+    const profile = merge(threads, threshold);
     const advice = profile === undefined ? undefined : advise(profile);
     if (json === false) {
       await print(reportText([program, ...args], ending, profile, advice), process.stderr);
@@ -77,7 +84,15 @@ export async function examine({ program, args, threshold, json }: ProgramOptions
     }
     return ending.code ?? 128 + (ending.signal === null ? 0 : constants.signals[ending.signal]);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    if (!isInUse) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 

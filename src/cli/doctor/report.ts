@@ -3,7 +3,7 @@ import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Place } from "../../adapters/node/profile/profile.ts";
 import { bytes, count, number, paintFor, table, terminalWidth, wrap } from "../terminal.ts";
-import { type Advice, cpuMs, garbageBytes, mainSize, type PoolAdvice } from "./advise.ts";
+import { type Advice, cpuMs, garbageBytes, isPaged, mainSize, type PoolAdvice } from "./advise.ts";
 import type { ObservedSite, Profile } from "./profile.ts";
 import type { Ending } from "./program.ts";
 
@@ -76,10 +76,11 @@ function facts(profile: Profile): string[][] {
         `at ${count(profile.sites.length, "place")}`,
     ],
   ];
-  if (profile.samples > 0) {
+  if (profile.liveBytes > 0) {
+    const how = profile.samples > 0 ? `as ${count(profile.samples, "look")} told` : "as its memory fell to";
     rows.push([
       "  in use",
-      `${bytes(profile.liveBytes)} of buffers at most, as ${count(profile.samples, "look")} told; ${bytes(garbageBytes(profile))} more were garbage at the peak`,
+      `${bytes(profile.liveBytes)} of buffers at most, ${how}; ${bytes(garbageBytes(profile))} more were garbage at the peak`,
     ]);
   }
   // A table's first column stands to the left, the others to the right: here both to the left.
@@ -89,10 +90,7 @@ function facts(profile: Profile): string[][] {
 
 function poolLines(advice: PoolAdvice, paint: ReturnType<typeof paintFor>, width: number): string[] {
   const { site, cost, slots, remedy, served } = advice;
-  const what =
-    remedy === "PagePool" || remedy === "collect" || remedy === "readFile"
-      ? `A PagePool of ${bytes(advice.bytes)}`
-      : `${slots} x ${bytes(advice.bytes)}`;
+  const what = isPaged(remedy) ? `A PagePool of ${bytes(advice.bytes)}` : `${slots} x ${bytes(advice.bytes)}`;
   const majors = cost.majors > 0 ? `; ${count(cost.majors, "major GC")} came from them` : "";
   const gains = [
     cost.share >= 0.005 ? `about ${Math.max(1, Math.round(100 * cost.share))} % of the processor time` : "",

@@ -292,6 +292,25 @@ test("waits are a span from the first waiter to the last", () => {
   expect(spans).toEqual([[10, 40]]);
 });
 
+test("waits whose ends are never told do not add up", () => {
+  const program = new FakeProgram();
+  const pool = program.pool({ name: "frames", count: 1 });
+  const { apply } = modelOf(program);
+  pool.waiting = 1;
+  let wait = 0;
+  // Each is told of and its end is not, while always one waits.
+  for (let i = 0; i < 20; i++) {
+    for (let j = 0; j < 500; j++) program.tell(pool, { type: "wait", subject: ++wait, value: 0 });
+    program.time += 100;
+    expect(apply().pools[0]!.outstandingWaits).toBeLessThan(2000);
+  }
+  pool.waiting = 0;
+  program.time += 100;
+  const process = apply();
+  expect(process.pools[0]!.outstandingWaits).toBe(0);
+  expect(process.pools[0]!.waits.isOpen).toBe(false);
+});
+
 test("a pool that ended is forgotten, and processes are told apart", () => {
   const one = new FakeProgram({ pid: 1 });
   const two = new FakeProgram({ pid: 2 });

@@ -32,7 +32,7 @@ const GET = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r
 
 describe("what one viewer may cost", () => {
   it("is one stream of so many, and the place is free again when it has gone", async () => {
-    const { where } = await serve({ streams: 2, stalled: 30_000 });
+    const { where } = await serve({ streams: 2, traces: 2, stalled: 30_000 });
     const first = sendRaw(where, GET("/stream?interval=50"));
     const second = sendRaw(where, GET("/stream?interval=50"));
     await Promise.all([first, second].map(({ socket }) => once(socket, "data")));
@@ -52,7 +52,7 @@ describe("what one viewer may cost", () => {
   it("is one update that it did not read: others are left out, and who reads nothing is cut off", async () => {
     const names = Array.from({ length: 300 }, (_, i) => `${i}`.padStart(180, "n"));
     const pools = names.map((name) => BufferPool.create({ name, size: 1, max: 1 }));
-    const { where, hub } = await serve({ streams: 2, stalled: 300 });
+    const { where, hub } = await serve({ streams: 2, traces: 2, stalled: 300 });
     // Two updates fill what the kernel keeps of a socket that is not read.
     const { socket, answer } = sendRaw(where, GET("/stream?interval=50"));
     socket.pause();
@@ -63,6 +63,26 @@ describe("what one viewer may cost", () => {
     // 100 KB an update: what was under way, and not one for each 50 ms.
     expect(text.split("\n").filter((line) => line.startsWith("{")).length).toBeLessThan(8);
     for (const pool of pools) pool.close();
+  });
+
+  it("is an answer that is read within a time, and so many traces at once", async () => {
+    const names = Array.from({ length: 1500 }, (_, i) => `${i}`.padStart(190, "n"));
+    const pools = names.map((name) => BufferPool.create({ name, size: 1, max: 1 }));
+    const { where, hub, listener } = await serve({ streams: 2, traces: 1, stalled: 200 });
+    // Some 700 kB, of which the kernel takes a part.
+    const { socket, answer } = sendRaw(where, GET("/snapshot"));
+    socket.pause();
+    await expect.poll(() => listener.connections).toBe(1);
+    await expect.poll(() => listener.connections, { timeout: 20_000 }).toBe(0);
+    socket.resume();
+    expect((await answer).endsWith("}")).toBe(false);
+    for (const pool of pools) pool.close();
+    const first = sendRaw(where, GET("/trace?seconds=60"));
+    await expect.poll(() => hub.isRecording).toBe(true);
+    expect((await ask(where, "/trace?seconds=1")).status).toBe(503);
+    first.socket.destroy();
+    await first.answer;
+    await expect.poll(async () => (await ask(where, "/trace?seconds=1")).status, { timeout: 20_000 }).toBe(200);
   });
 
   it("is one request a connection, complete within a time, and so many connections", async () => {

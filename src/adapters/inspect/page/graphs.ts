@@ -1,6 +1,7 @@
 /**
- * The graphs: leases, waiters, acquires a second and garbage collection of the last minute, drawn by uPlot. The numbers
- * at their axes are elements: a text on a canvas takes half a millisecond, and there are 32 of them four times a second.
+ * The graphs: leases, waiters, acquires a second and garbage collection of the last minute, drawn by uPlot. The
+ * numbers at their axes are elements: a text on a canvas takes half a millisecond, and there are 32 of them four times
+ * a second.
  */
 import uPlot from "uplot";
 import { el, setAttribute, setText, show } from "./dom.ts";

@@ -21,6 +21,8 @@ export const MAX_SLOTS = 4096;
 /** Slots of all pools together, and those that each may have all the same. */
 const MAX_ALL_SLOTS = 65_536;
 const MIN_SLOTS = 64;
+/** Waits of one pool whose ends may be outstanding beyond those that wait. */
+const MAX_OPEN_WAITS = 1024;
 /** Reports that are kept. */
 export const MAX_REPORTS = 100;
 /** Milliseconds between two samples of the graphs. */
@@ -158,6 +160,11 @@ export class PoolModel {
     this.#isNumbered = NUMBERED.has(info.kind);
   }
 
+  /** Waits that were told of, and whose end was not. */
+  get outstandingWaits(): number {
+    return this.#openWaits.size;
+  }
+
   /** What an observer in one of the threads told. */
   event(event: RealmEvent): void {
     const { type, subject, time } = event;
@@ -216,6 +223,8 @@ export class PoolModel {
     if (info.holders.length >= info.leased) {
       for (const row of this.rows) if (row.isOpen && row.listed !== tick && row.openSince < time) this.#end(row, time);
     }
+    // Ends of waits may be among the events that were left out.
+    if (this.#openWaits.size > 2 * info.waiting + MAX_OPEN_WAITS) this.#openWaits.clear();
     if (info.waiting === 0) {
       this.#openWaits.clear();
       this.waits.end(time);

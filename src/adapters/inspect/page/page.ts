@@ -33,8 +33,11 @@ const CROWD_DRAW_MS = 150;
 const CROWD = 1024;
 /** The same of what is scrolled out of sight; a screen reader may read it all the same. */
 const UNSEEN_MS = 1000;
-/** Milliseconds without news after which the page says so. */
+/** Milliseconds without news after which the page says so, and how often that is longer than between two updates. */
 const QUIET_MS = 3000;
+const QUIET_GAPS = 3;
+/** How fast a long time between two updates is forgotten: in a dozen updates of a tenth of it. */
+const GAP_DECAY = 0.8;
 
 /** See the module text. */
 export class InspectorPage {
@@ -83,6 +86,8 @@ export class InspectorPage {
   #isPaused = false;
   #isClosed = false;
   #isDue = true;
+  /** Milliseconds between updates. */
+  #gap = Number.POSITIVE_INFINITY;
   #readAt = Number.NEGATIVE_INFINITY;
   #unseenAt = Number.NEGATIVE_INFINITY;
   #drawnAt = Number.NEGATIVE_INFINITY;
@@ -202,7 +207,13 @@ export class InspectorPage {
   #onUpdate(update: InspectorUpdate): void {
     if (this.#isClosed) return;
     this.#model.apply(update);
-    this.#updatedAt = performance.now();
+    const now = performance.now();
+    // The first update says nothing of how long it takes until the next.
+    if (this.#updatedAt !== Number.NEGATIVE_INFINITY) {
+      const before = this.#gap === Number.POSITIVE_INFINITY ? 0 : this.#gap;
+      this.#gap = Math.max(now - this.#updatedAt, before * GAP_DECAY);
+    }
+    this.#updatedAt = now;
     if (this.#connection.state !== "live") this.#onStatus({ state: "live" });
     if (!this.#isPaused) this.#schedule(false);
   }
@@ -218,7 +229,7 @@ export class InspectorPage {
   #tick(): void {
     const { state, reason } = this.#connection;
     const quiet = performance.now() - this.#updatedAt;
-    const isQuiet = state === "live" && quiet > QUIET_MS;
+    const isQuiet = state === "live" && quiet > Math.max(QUIET_MS, QUIET_GAPS * this.#gap);
     const shown = state !== "live" ? state : this.#isPaused ? "paused" : isQuiet ? "quiet" : "live";
     const words = {
       connecting: "Connecting",

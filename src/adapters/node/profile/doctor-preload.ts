@@ -52,6 +52,7 @@ export function start({ folder, threshold, root }: PreloadOptions): void {
         ...(isMainThread && { resources: resources() }),
         ...recorder.profile(isFinal),
         addons: [...recorder.addons],
+        programs: [...recorder.programs],
       };
       // Whole or not at all: the process may be killed meanwhile.
       writeFileSync(`${file}.part`, JSON.stringify(profile), { mode: 0o600 });
@@ -66,6 +67,8 @@ export function start({ folder, threshold, root }: PreloadOptions): void {
   });
   for (const delay of FIRST_WRITES_MS) later(() => write(false), delay).unref();
   every(() => write(false), WRITE_MS).unref();
+  // One listener more must not be the one that Node warns of.
+  process.setMaxListeners(process.getMaxListeners() + 1);
   process.on("exit", () => write(true));
 }
 

@@ -7,6 +7,7 @@
  * WebAssembly memories, other contexts (`node:vm`) and native code have constructors of their own, which stay as they
  * are.
  */
+import { ChildProcess } from "node:child_process";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { basename } from "node:path";
@@ -79,15 +80,25 @@ class Patches {
   }
 
   install(): void {
-    this.#patchToString();
-    this.#patchBlocks();
-    for (const name of TYPED_ARRAYS) this.#patchTypedArray(name);
-    this.#patchSlices();
-    this.#patchBuffer();
-    this.#patchFiles();
-    this.#patchPosts();
-    this.#patchAddons();
-    syncBuiltinESMExports();
+    const steps = [
+      () => this.#patchToString(),
+      () => this.#patchBlocks(),
+      ...TYPED_ARRAYS.map((name) => () => this.#patchTypedArray(name)),
+      () => this.#patchSlices(),
+      () => this.#patchBuffer(),
+      () => this.#patchFiles(),
+      () => this.#patchPosts(),
+      () => this.#patchAddons(),
+      () => this.#patchPrograms(),
+      () => syncBuiltinESMExports(),
+    ];
+    for (const step of steps) {
+      try {
+        step();
+      } catch {
+        // Frozen intrinsics are left as they are: their buffers are not counted.
+      }
+    }
   }
 
   /** What counts a view that was just made; `source` is what it was made of. */
@@ -217,35 +228,31 @@ class Patches {
 
   #patchSlices(): void {
     const patches = this;
-    this.#replace(
-      ArrayBuffer.prototype,
-      "slice",
-      (original) =>
-        ({
-          slice(this: unknown, _begin: unknown, _end: unknown): unknown {
-            // biome-ignore lint/complexity/noArguments: as many as there were.
-            const made = patches.#inside(original, this, arguments);
-            if (patches.#depth === 0 && isArrayBuffer(made)) {
-              const bytes = blockBytes(made);
-              if (bytes >= patches.#threshold) patches.#note("ArrayBuffer.slice", bytes, made, sliceOf(ArrayBuffer));
-            }
-            return made;
-          },
-        }).slice,
-    );
-    this.#replace(
-      TypedArray.prototype,
-      "slice",
-      (original) =>
-        ({
-          slice(this: unknown, _begin: unknown, _end: unknown): unknown {
-            // biome-ignore lint/complexity/noArguments: as many as there were.
-            const made = patches.#inside(original, this, arguments) as object;
-            patches.#noteView(made, undefined, "TypedArray.slice", sliceOf(TypedArray));
-            return made;
-          },
-        }).slice,
-    );
+    this.#replace(ArrayBuffer.prototype, "slice", (original) => {
+      const { slice } = {
+        slice(this: unknown, _begin: unknown, _end: unknown): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const made = patches.#inside(original, this, arguments);
+          if (patches.#depth === 0 && isArrayBuffer(made)) {
+            const bytes = blockBytes(made);
+            if (bytes >= patches.#threshold) patches.#note("ArrayBuffer.slice", bytes, made, slice);
+          }
+          return made;
+        },
+      };
+      return slice;
+    });
+    this.#replace(TypedArray.prototype, "slice", (original) => {
+      const { slice } = {
+        slice(this: unknown, _begin: unknown, _end: unknown): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const made = patches.#inside(original, this, arguments) as object;
+          patches.#noteView(made, undefined, "TypedArray.slice", slice);
+          return made;
+        },
+      };
+      return slice;
+    });
   }
 
   #patchBuffer(): void {
@@ -330,28 +337,35 @@ class Patches {
           if (typeof callback === "function" && patches.#depth === 0) {
             const site = siteOf("fs.readFile", readFile as Callable);
             args[at] = function onRead(this: unknown, _error: unknown, data: unknown): unknown {
+              recorder.underWay(site, -1);
               if (isLarge(data)) noteAt(site, data);
               // biome-ignore lint/complexity/noArguments: as many as there were.
               return apply(callback as Callable, this, arguments as unknown as readonly unknown[]);
             };
+            const result = apply(original, this, args);
+            recorder.underWay(site, 1);
+            return result;
           }
           return apply(original, this, args);
         } as Callable,
     );
-    this.#replace(
-      fs.promises,
-      "readFile",
-      (original) =>
-        ({
-          async readFile(this: unknown): Promise<unknown> {
-            const site = patches.#depth === 0 ? siteOf("fs.promises.readFile", fs.promises.readFile) : undefined;
+    this.#replace(fs.promises, "readFile", (original) => {
+      const { readFile } = {
+        async readFile(this: unknown): Promise<unknown> {
+          const site = patches.#depth === 0 ? siteOf("fs.promises.readFile", readFile) : undefined;
+          recorder.underWay(site, 1);
+          try {
             // biome-ignore lint/complexity/noArguments: as many as there were.
             const data = await apply(original, this, arguments as unknown as readonly unknown[]);
             if (isLarge(data)) noteAt(site, data);
             return data;
-          },
-        }).readFile,
-    );
+          } finally {
+            recorder.underWay(site, -1);
+          }
+        },
+      };
+      return readFile;
+    });
   }
 
   #patchAddons(): void {
@@ -371,41 +385,51 @@ class Patches {
     );
   }
 
+  #patchPrograms(): void {
+    const recorder = this.#recorder;
+    this.#replace(
+      ChildProcess.prototype,
+      "spawn",
+      (original) =>
+        function spawn(this: ChildProcess, options: { readonly file?: unknown } | undefined): unknown {
+          // biome-ignore lint/complexity/noArguments: as many as there were.
+          const result = apply(original, this, arguments as unknown as readonly unknown[]);
+          const file = options?.file;
+          if (typeof file === "string" && this.stdout != null) recorder.programs.add(basename(file));
+          return result;
+        } as Callable,
+    );
+  }
+
   #patchPosts(): void {
     const patches = this;
     const counted = (holder: object, name: string, api: Api): void =>
-      this.#replace(
-        holder,
-        name,
-        (original) =>
-          ({
-            post(this: unknown, value: unknown, options: unknown): unknown {
-              const found = patches.#depth === 0 ? buffersOf(value) : undefined;
-              const moved = found === undefined ? undefined : transferred(options);
-              const sizes = found === undefined ? undefined : [...found].map(blockBytes);
-              // biome-ignore lint/complexity/noArguments: as many as there were.
-              const result = patches.#inside(original, this, arguments);
-              let at = 0;
-              for (const memory of found ?? []) {
-                const bytes = sizes![at++]!;
-                if (bytes < patches.#threshold) continue;
-                const isMoved = moved!.includes(memory);
-                patches.#recorder.posted(memory, isMoved);
-                if (!isMoved) patches.#note(api, bytes, null, (holder as Target)[name] as Callable);
-              }
-              return result;
-            },
-          }).post,
-      );
+      this.#replace(holder, name, (original) => {
+        const { post } = {
+          post(this: unknown, value: unknown, options: unknown): unknown {
+            const found = patches.#depth === 0 ? buffersOf(value) : undefined;
+            const moved = found === undefined ? undefined : transferred(options);
+            const sizes = found === undefined ? undefined : [...found].map(blockBytes);
+            // biome-ignore lint/complexity/noArguments: as many as there were.
+            const result = patches.#inside(original, this, arguments);
+            let at = 0;
+            for (const memory of found ?? []) {
+              const bytes = sizes![at++]!;
+              if (bytes < patches.#threshold) continue;
+              const isMoved = moved!.includes(memory);
+              patches.#recorder.posted(memory, isMoved);
+              if (!isMoved) patches.#note(api, bytes, null, post);
+            }
+            return result;
+          },
+        };
+        return post;
+      });
     counted(globalThis, "structuredClone", "structuredClone");
     counted(MessagePort.prototype, "postMessage", "postMessage");
     counted(Worker.prototype, "postMessage", "postMessage");
     counted(BroadcastChannel.prototype, "postMessage", "postMessage");
   }
-}
-
-function sliceOf(holder: { readonly prototype: object }): Callable {
-  return (holder.prototype as { readonly slice: Callable }).slice;
 }
 
 /** Properties of a message that are looked at, and how deep: frames lie near the top. */
@@ -416,7 +440,11 @@ const DEPTH = 3;
 function buffersOf(value: unknown): Set<object> | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const found = new Set<object>();
-  lookFor(value, DEPTH, found);
+  try {
+    lookFor(value, DEPTH, found);
+  } catch {
+    // A namespace of a module that is not evaluated yet: the original says what it thinks of it.
+  }
   return found.size === 0 ? undefined : found;
 }
 
@@ -432,8 +460,10 @@ function lookFor(value: unknown, depth: number, found: Set<object>): void {
     return;
   }
   if (depth === 0) return;
+  // The keys of a long array are as many strings.
+  const keys = isArray(value) ? value.keys() : ownKeys(value).values();
   let left = PROPERTIES;
-  for (const key of ownKeys(value)) {
+  for (const key of keys) {
     if (left-- === 0) return;
     const property = getOwnPropertyDescriptor(value, key);
     if (property !== undefined && "value" in property) lookFor(property.value, depth - 1, found);

@@ -39,6 +39,8 @@ export interface SiteProfile {
   readonly api: Api;
   /** The innermost frame that is not Node's. */
   readonly place: Place;
+  /** The innermost file of Node's own above that frame; absent: none is. */
+  readonly by?: string;
   /** The package of that frame; absent: the program's own code. */
   readonly package?: string;
   /** The innermost frame of the program's own code, where the place is a package's. */
@@ -65,13 +67,15 @@ export interface SiteProfile {
   inUse: number;
   /** Of how many looks that is the most. */
   inUseSamples: number;
+  /** The most that were being read at a time, by a call that takes a while; they are not in {@link inUse}. */
+  underWay: number;
   /** Buffers of earlier looks that were still reachable at the last one. */
   stale: number;
   /** Of so many that were followed then. */
   staleOf: number;
-  /** Followed buffers that were posted with a transfer list. */
+  /** Buffers that were posted with a transfer list. */
   transferred: number;
-  /** Followed buffers that were posted and cloned. */
+  /** Buffers that were posted and cloned. */
   cloned: number;
 }
 
@@ -126,14 +130,18 @@ export interface ThreadProfile {
   readonly gc: GcProfile;
   /** What the doctor's own collections told. */
   readonly live: {
-    /** Bytes of large buffers made up to then, and bytes of array buffers that were reachable then. */
-    readonly series: readonly (readonly [made: number, reachable: number])[];
+    /** Looks: bytes of large buffers made up to then, and bytes of array buffers that were reachable then. */
+    readonly looks: readonly (readonly [made: number, reachable: number])[];
+    /** Bytes of array buffers that were left, when some had gone by themselves: reachable ones and garbage. */
+    readonly falls: readonly (readonly [made: number, left: number])[];
     /** Reachable at the end of the thread; absent: it did not end in order. */
     readonly atEnd?: number;
     /** Milliseconds that they took. */
     readonly ms: number;
-    /** The most bytes by which the process shrank around one of them, beyond what the engine knows of. */
-    readonly nativeFreed: number;
+    /** Bytes of large buffers made while nothing was freed and the process was at its largest. */
+    readonly grownBy: number;
+    /** By how many bytes the process grew meanwhile beyond what the engine knows of: native memory. */
+    readonly unknown: number;
   };
   /** Bytes of large buffers made. */
   readonly bytes: number;
@@ -148,6 +156,8 @@ export interface ThreadProfile {
   readonly elsewhere: number;
   /** File names of the native addons that were loaded. */
   readonly addons: readonly string[];
+  /** File names of the programs that were started with a pipe for their output. */
+  readonly programs: readonly string[];
 }
 
 /** Places that are told apart in one thread: each costs some 10 kB at most, and no report names so many. */
@@ -156,5 +166,5 @@ export const SITES_MAX = 500;
 /** Stacks are taken of each of the first {@link EXACT} buffers of a thread, then of one in so many. */
 export const STRIDE = 16;
 
-/** A stack costs 5 to 10 us: half a second at most, then a sixteenth of that. */
-export const EXACT = 50_000;
+/** A stack costs 5 to 20 us: less than half a second, then a sixteenth of that. */
+export const EXACT = 20_000;

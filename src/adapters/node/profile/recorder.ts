@@ -5,9 +5,11 @@
  *
  * What is in use is not what the engine's own collections tell: garbage waits for them. And buffers cannot be followed
  * all the time: what a FinalizationRegistry knows survives every scavenge, and a program without mark-compacts would
- * have forty. So there are looks: the buffers of a short while are followed, then the recorder asks for a collection,
- * reads what array buffers are left, and counts those of each place when the engine has told which were collected, as
- * the event loop turns. The collections of that while are left out of all counts, which stand for the rest.
+ * have forty. So the first {@link NATURAL_BYTES} are left alone: the bytes of array buffers are read as they rise and
+ * fall, and the lowest tell what is in use at most. After that there are looks: the buffers of a short while are
+ * followed, then the recorder asks for a collection, reads what is left, and counts the buffers of each place when the
+ * engine has told which were collected, as the event loop turns. What collections a look causes is left out of all
+ * counts, which stand for the rest.
  *
  * Memory: bounded, however many buffers there are ({@link SITES_MAX}, {@link SIZES_MAX}, {@link FOLLOWED_MAX}).
  */
@@ -32,11 +34,19 @@ const FOLLOWED_MAX = 4096;
 const FRAMES = 32;
 
 /**
- * Looks: the first after so many bytes of large buffers, each further one when half as many again have been made, so
- * that 2 GB have 14 of them and 1 TB 29.
+ * Bytes of large buffers before the first look: it changes the limits that the engine collects at. Each further look
+ * comes when a quarter as many again have been made, so that 2 GB have 10 of them and 1 TB 37.
  */
-const FIRST_LOOK_BYTES = 8 * 1024 * 1024;
-const LOOK_GROWTH = 1.5;
+const NATURAL_BYTES = 256 * 1024 * 1024;
+const LOOK_GROWTH = 1.25;
+/**
+ * Until the first look memory is read once in so many bytes of large buffers, and not more often, because the engine
+ * tidies up when it is asked: read every 20 ms, a program had half as many mark-compacts again; and with
+ * process.memoryUsage(), which has the engine look at its limits, twice as many.
+ */
+const READ_BYTES = 8 * 1024 * 1024;
+/** What a program loads and warms up before this many bytes is no sign of what it does with each buffer. */
+const WARM_BYTES = 24 * 1024 * 1024;
 /** A look ends with so many buffers, or with so many bytes when it has some. */
 const LOOK_BUFFERS = 48;
 const LOOK_BYTES = 32 * 1024 * 1024;
@@ -56,8 +66,11 @@ const YOUNG_FILL = 0.5;
 const HEAP_STEP = 1024 * 1024;
 const EXTERNAL_STEP = 16 * 1024 * 1024;
 
-/** A collection that took longer than so many typical ones was kept from the processor, or its heap was another. */
-const LONGEST = 4;
+/**
+ * The engine tells how long a collection took, not its processor time. One that took longer than this many times what
+ * the shortest quarter takes at most was kept from the processor, mostly.
+ */
+const LONGEST = 2;
 /** Collections whose cost is kept, for the typical one. */
 const COSTS_MAX = 1024;
 
@@ -73,6 +86,7 @@ interface Followed {
 const { captureStackTrace } = Error;
 const { hasOwn } = Object;
 const { memoryUsage } = process;
+const { rss: residentBytes } = memoryUsage;
 const { setImmediate: soon } = globalThis;
 const now: () => number = performance.now.bind(performance);
 const NodeError = Error as unknown as { prepareStackTrace?: unknown; stackTraceLimit?: unknown };
@@ -81,14 +95,20 @@ const NodeError = Error as unknown as { prepareStackTrace?: unknown; stackTraceL
 export class Recorder {
   /** File names of the native addons that were loaded. */
   readonly addons: Set<string> = new Set();
+  /** File names of the programs that were started with a pipe for their output. */
+  readonly programs: Set<string> = new Set();
   readonly #ownFolder: string;
   readonly #sites = new Map<string, SiteProfile>();
   readonly #followed = new Set<Followed>();
-  readonly #byBuffer = new WeakMap<object, Followed>();
+  /** Buffers that were not posted yet. A weak key does not keep a young buffer from its scavenge. */
+  readonly #byBuffer = new WeakMap<object, SiteProfile>();
+  readonly #followedBuffers = new WeakMap<object, Followed>();
+  readonly #underWay = new WeakMap<SiteProfile, number>();
   /** How many of a place were followed up to the look before. */
   readonly #followedBefore = new Map<SiteProfile, number>();
   readonly #registry: FinalizationRegistry<Followed>;
-  readonly #collect: (() => void) | undefined;
+  /** The engine's collector; null: not asked for yet, because a context of its own brings the first mark-compact on. */
+  #collector: (() => void) | null | undefined = null;
   readonly #gc: GcProfile = {
     minors: 0,
     minorMs: 0,
@@ -111,35 +131,43 @@ export class Recorder {
   readonly #minorCosts = new Costs();
   /** Bytes of array buffers before the program began. */
   readonly #base: number;
+  /** Bytes outside the heap then. */
+  readonly #baseExternal: number;
   #count = 0;
   #bytes = 0;
   #elsewhere = 0;
   #random = 0x2545f491;
-  #nextLook = FIRST_LOOK_BYTES;
+  #nextLook = NATURAL_BYTES;
   /** Looks begun; the present one's buffers, while one is under way. */
   #looks = 0;
   #look: { buffers: number; bytes: number } | undefined;
   /** Bytes that were made in looks. */
   #lookBytes = 0;
-  #live: { series: [made: number, reachable: number][]; atEnd?: number; ms: number; nativeFreed: number } = {
-    series: [],
-    ms: 0,
-    nativeFreed: 0,
-  };
-  /** Memory before the collection that ended the last one. */
-  #before: NodeJS.MemoryUsage = memoryUsage();
+  /** True when there was no mark-compact for buffers before the first look. */
+  #isCalm = false;
+  #nextRead = READ_BYTES;
+  #lastRead: Readonly<Record<"made" | "external" | "heap" | "rss", number>> | undefined;
+  #highRss = 0;
+  #live: {
+    looks: [made: number, reachable: number][];
+    falls: [made: number, left: number][];
+    atEnd?: number;
+    ms: number;
+    grownBy: number;
+    unknown: number;
+  } = { looks: [], falls: [], ms: 0, grownBy: 0, unknown: 0 };
   readonly #began = now();
 
   /** @param ownFolder where this package's files lie, as stacks name it: frames there are the package's */
   constructor(ownFolder: string) {
     this.#ownFolder = ownFolder;
     this.#registry = new FinalizationRegistry((followed) => this.#onCollected(followed));
-    this.#collect = collector();
     const { used_heap_size, external_memory } = getHeapStatistics();
     this.#heapAfterMajor = used_heap_size;
     this.#leastExternal = external_memory;
     this.#lastExternal = external_memory;
     this.#base = memoryUsage().arrayBuffers;
+    this.#baseExternal = external_memory;
     this.#startProfiler();
   }
 
@@ -162,7 +190,7 @@ export class Recorder {
       if (site === undefined) this.#elsewhere += weight;
       else {
         addTo(site, bytes, weight, parts);
-        if (memory !== null && this.#look !== undefined) this.#follow(site, memory);
+        if (memory !== null) this.#follow(site, memory);
       }
     }
     this.#onBytes(bytes);
@@ -173,6 +201,14 @@ export class Recorder {
     return this.#siteOf(api, below);
   }
 
+  /** A buffer of the place is being read (1), or is no more (-1): it is in use, and counted when it is there. */
+  underWay(site: SiteProfile | undefined, change: 1 | -1): void {
+    if (site === undefined) return;
+    const now = (this.#underWay.get(site) ?? 0) + change;
+    this.#underWay.set(site, now);
+    if (now > site.underWay) site.underWay = now;
+  }
+
   /** Counts one buffer of a place that {@link siteOf} told. */
   noteAt(site: SiteProfile | undefined, bytes: number, memory: object): void {
     this.#count++;
@@ -180,20 +216,26 @@ export class Recorder {
     if (site === undefined) this.#elsewhere++;
     else {
       addTo(site, bytes, 1, 0);
-      if (this.#look !== undefined) this.#follow(site, memory);
+      this.#follow(site, memory);
     }
     this.#onBytes(bytes);
   }
 
   /** A followed buffer was posted. */
   posted(memory: object, isTransferred: boolean): void {
-    const followed = this.#byBuffer.get(memory);
-    if (followed === undefined) return;
+    const site = this.#byBuffer.get(memory);
+    if (site === undefined) return;
     this.#byBuffer.delete(memory);
-    if (isTransferred) followed.site.transferred++;
-    else followed.site.cloned++;
+    // Where one in several is looked at, it stands for the others.
+    const weight = this.#count > EXACT ? STRIDE : 1;
+    if (!isTransferred) {
+      site.cloned += weight;
+      return;
+    }
+    site.transferred += weight;
     // Its memory is the receiver's: what is left here is no buffer in use.
-    if (isTransferred) this.#followed.delete(followed);
+    const followed = this.#followedBuffers.get(memory);
+    if (followed !== undefined) this.#followed.delete(followed);
   }
 
   /** What is known. */
@@ -281,6 +323,7 @@ export class Recorder {
       site = {
         api,
         place,
+        ...(nodes !== "" && { by: nodes }),
         ...(packageName !== undefined && { package: packageName }),
         ...(caller !== undefined && { caller }),
         count: 0,
@@ -294,6 +337,7 @@ export class Recorder {
         lifeMs: 0,
         inUse: 0,
         inUseSamples: 0,
+        underWay: 0,
         stale: 0,
         staleOf: 0,
         transferred: 0,
@@ -313,11 +357,12 @@ export class Recorder {
   }
 
   #follow(site: SiteProfile, memory: object): void {
-    if (this.#followed.size >= FOLLOWED_MAX) return;
+    this.#byBuffer.set(memory, site);
+    if (this.#look === undefined || this.#followed.size >= FOLLOWED_MAX) return;
     const followed: Followed = { site, look: this.#looks, bornAt: now() };
     site.followed++;
     this.#followed.add(followed);
-    this.#byBuffer.set(memory, followed);
+    this.#followedBuffers.set(memory, followed);
     this.#registry.register(memory, followed);
   }
 
@@ -331,6 +376,7 @@ export class Recorder {
   #onBytes(bytes: number): void {
     const look = this.#look;
     if (look === undefined) {
+      if (this.#looks === 0 && this.#bytes >= this.#nextRead) this.#read();
       if (this.#bytes >= this.#nextLook) this.#beginLook();
       return;
     }
@@ -341,12 +387,36 @@ export class Recorder {
     if (buffers >= LOOK_BUFFERS || (look.bytes >= LOOK_BYTES && buffers >= LOOK_BUFFERS_MIN)) this.#endLook();
   }
 
+  /** Reads memory: how low it falls, and whether the process grows by more than the engine knows of. */
+  #read(): void {
+    const made = this.#bytes;
+    this.#nextRead = made + READ_BYTES;
+    const last = this.#lastRead;
+    const { external_memory: external, total_heap_size: heap } = getHeapStatistics();
+    const memory = { made, external, heap, rss: residentBytes() };
+    this.#lastRead = memory;
+    if (last === undefined) return;
+    const { falls } = this.#live;
+    if (external < last.external) {
+      falls.push([made, Math.max(0, external - this.#baseExternal)]);
+    }
+    // Only where nothing was freed, and at its largest, does the process grow by what is made.
+    const grown = external - last.external;
+    if (memory.rss > this.#highRss && last.made > WARM_BYTES && grown >= 0.8 * (made - last.made)) {
+      this.#live.grownBy += made - last.made;
+      this.#live.unknown += memory.rss - last.rss - grown - (heap - last.heap);
+    }
+    this.#highRss = Math.max(this.#highRss, memory.rss);
+  }
+
   #beginLook(): void {
     this.#nextLook = this.#bytes * LOOK_GROWTH;
-    if (this.#collect === undefined) return;
-    const { series, ms } = this.#live;
-    if (series.length >= SURE_LOOKS && ms > this.age * LOOK_SHARE) return;
+    if (this.#collectorOf() === undefined) return;
+    const { looks, ms } = this.#live;
+    if (looks.length >= SURE_LOOKS && ms > this.age * LOOK_SHARE) return;
     this.#foldCollections();
+    // Without mark-compacts so far there are none to come, but for the limits that looks change.
+    if (this.#looks === 0) this.#isCalm = this.#majorCosts.count === 0;
     this.#looks++;
     this.#look = { buffers: 0, bytes: 0 };
   }
@@ -354,9 +424,8 @@ export class Recorder {
   /** Collects, and looks at what is left. */
   #endLook(): void {
     this.#look = undefined;
-    this.#before = memoryUsage();
     const reachable = this.#collectNow();
-    this.#live.series.push([this.#bytes, reachable]);
+    this.#live.looks.push([this.#bytes, reachable]);
     this.#startProfiler();
     // The engine's word on each buffer comes with the turns of the event loop.
     const [look, made] = [this.#looks, this.#bytes];
@@ -367,12 +436,18 @@ export class Recorder {
     soon(() => soon(() => soon(count).unref()).unref()).unref();
   }
 
+  #collectorOf(): (() => void) | undefined {
+    if (this.#collector === null) this.#collector = collector();
+    return this.#collector;
+  }
+
   /** Bytes of the program's array buffers that can be reached. */
   #collectNow(): number {
     const began = now();
     // Once more, because the first leaves the sweeping of array buffers to another thread, which the second waits for.
-    this.#collect!();
-    this.#collect!();
+    const collect = this.#collectorOf()!;
+    collect();
+    collect();
     const { arrayBuffers } = memoryUsage();
     this.#live.ms += now() - began;
     const { used_heap_size, external_memory } = getHeapStatistics();
@@ -384,16 +459,13 @@ export class Recorder {
   }
 
   #lastLook(): void {
-    if (this.#collect === undefined || this.#count === 0 || memoryUsage().heapUsed > LAST_LOOK_HEAP) return;
+    if (this.#count === 0 || this.#collectorOf() === undefined || getHeapStatistics().used_heap_size > LAST_LOOK_HEAP)
+      return;
     this.#live.atEnd = this.#collectNow();
   }
 
   #countSurvivors(reachable: number): void {
     const look = this.#looks;
-    const { rss, heapTotal, external } = memoryUsage();
-    const before = this.#before;
-    const ours = Math.max(0, before.heapTotal - heapTotal) + Math.max(0, before.external - external);
-    this.#live.nativeFreed = Math.max(this.#live.nativeFreed, before.rss - rss - ours);
     const left = new Map<SiteProfile, number>();
     for (const site of this.#sites.values()) site.stale = 0;
     for (const followed of this.#followed) {
@@ -442,9 +514,11 @@ export class Recorder {
         const grownHeap = Math.max(0, beforeGC.heapStatistics.usedHeapSize - this.#heapAfterMajor);
         // Array buffers are freed beside the program, so that what is outside the heap may seem not to grow.
         const byBuffers = grown > grownHeap || (grownHeap < HEAP_STEP && external > EXTERNAL_STEP);
-        gc.majors++;
-        gc.majorMs += ms + this.#markingMs;
-        if (byBuffers) this.#majorCosts.add(ms + this.#markingMs);
+        if (!(byBuffers && this.#isCalm)) {
+          gc.majors++;
+          gc.majorMs += ms + this.#markingMs;
+          if (byBuffers) this.#majorCosts.add(ms + this.#markingMs);
+        }
         this.#markingMs = 0;
         this.#heapAfterMajor = after.usedHeapSize;
         this.#leastExternal = after.externalMemory;
@@ -477,7 +551,7 @@ class Costs {
 
   sum(): number {
     const sorted = this.#kept.slice().sort((a, b) => a - b);
-    const most = LONGEST * (sorted[sorted.length >> 1] ?? 0);
+    const most = LONGEST * (sorted[sorted.length >> 2] ?? 0);
     const sum = sorted.reduce((total, ms) => total + Math.min(ms, most), 0);
     return sorted.length === 0 ? 0 : (sum * this.count) / sorted.length;
   }

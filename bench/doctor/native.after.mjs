@@ -1,0 +1,30 @@
+// The same with a pool, against the advice.
+import koffi from "koffi";
+import { BufferPool } from "../../dist/index.js";
+import { detect } from "./work.mjs";
+
+const SIZE = 3_110_400;
+const libc = koffi.load(process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6");
+const malloc = libc.func("void *malloc(size_t)");
+const memset = libc.func("void *memset(void *, int, size_t)");
+const memcpy = libc.func("void *memcpy(_Out_ uint8_t *, void *, size_t)");
+const free = libc.func("void free(void *)");
+const frames = new FinalizationRegistry(free);
+
+const pool = BufferPool.create({ name: "copies", size: SIZE, max: 4 });
+async function decode(n) {
+  const memory = malloc(SIZE);
+  memset(memory, n, SIZE);
+  const frame = { memory };
+  frames.register(frame, memory);
+  await new Promise(setImmediate);
+  return frame;
+}
+for (let n = 0; n < 500; n++) {
+  const frame = await decode(n);
+  const slot = await pool.acquire();
+  const { bytes } = slot;
+  memcpy(bytes, frame.memory, SIZE);
+  detect(bytes);
+  slot.release();
+}
